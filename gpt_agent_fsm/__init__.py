@@ -1,0 +1,1 @@
+"""Drive conversations with hosted agents: one explicit finite state machine per thread."""
