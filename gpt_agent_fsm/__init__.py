@@ -1,1 +1,20 @@
-"""Drive conversations with hosted agents: one explicit finite state machine per thread."""
+"""Drive conversations with hosted agents: one explicit finite state machine per thread.
+
+::
+
+    from gpt_agent_fsm import Runtime
+    from gpt_agent_fsm.backends import AssistantsBackend
+
+    with Runtime(AssistantsBackend()) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="asst_1", last_message_id=None)
+        agent.add_user_message("Hello")
+        agent.wait(timeout=60)
+"""
+
+from gpt_agent_fsm import errors, events, signals
+from gpt_agent_fsm.agent import Agent
+from gpt_agent_fsm.runtime import Runtime
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.snapshot import State
+
+__all__ = ["Agent", "Runtime", "Settings", "State", "errors", "events", "signals"]

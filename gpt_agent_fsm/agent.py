@@ -1,0 +1,168 @@
+"""What user code holds of one thread: commands are methods, questions are properties."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from gpt_agent_fsm import inputs, signals
+from gpt_agent_fsm.errors import AgentNotAlive, WaitInHandler, WaitTimeout
+from gpt_agent_fsm.snapshot import State
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.driver import Driver
+    from gpt_agent_fsm.runtime import Runtime
+
+__all__ = ["Agent"]
+
+
+def required_text(value: object, name: str) -> str:
+    """Return `value`, a string with more in it than white space that can be sent; raise `ValueError` else."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string, not {value!r}")
+    if not value.strip():
+        raise ValueError(f"{name} must not be blank")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds half of a surrogate pair, which can not be sent") from None
+    return value
+
+
+def _as_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"a tool output must be a JSON value: {error}") from None
+    return text
+
+
+class Agent:
+    """Drives one thread. Made by `Runtime.connect`; safe to use from any thread, handlers included.
+
+    Commands return when the store has them, before any request is made, and raise `AgentNotAlive` once the agent
+    was shut down. What they bring about is announced as events.
+    """
+
+    __slots__ = ("__weakref__", "_driver", "_runtime")
+
+    def __init__(self, runtime: Runtime, driver: Driver) -> None:
+        self._runtime = runtime
+        self._driver = driver
+
+    def __repr__(self) -> str:
+        state = str(self._driver.snapshot.state) if self.alive else "not alive"
+        return f"<Agent {self.thread_id} {state}>"
+
+    # --- commands -----------------------------------------------------------------------------------
+
+    def add_user_message(self, content: str) -> None:
+        """Say something. Messages go out in order, one run each; while a run is active they wait.
+
+        Raises `ValueError` for a blank message.
+        """
+        required_text(content, "the message")
+        self._driver.send(inputs.AddUserMessage(key=uuid.uuid4().hex, content=content))
+
+    def submit_tool_output(self, tool_call_id: str, output: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Answer a tool call with any JSON value. When the last output of a run is in, all are sent together.
+
+        An output for a call that is not open is ignored, and the log says so. Raises `ValueError` for an output
+        that is no JSON value.
+        """
+        required_text(tool_call_id, "the tool call id")
+        self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=_as_json(output)))
+
+    def set_assistant_id(self, assistant_id: str) -> None:
+        """Use another assistant from the next run on."""
+        self._driver.send(inputs.SetAssistant(assistant_id=required_text(assistant_id, "the assistant id")))
+
+    def cancel_run(self) -> None:
+        """End the run in progress; it ends as `RunFailed` with code `cancelled`. Without a run this does nothing."""
+        self._driver.send(inputs.CancelRun())
+
+    def shutdown(self) -> None:
+        """Take the agent out of the runtime. Effective before it returns; a request in flight is let go.
+
+        What was accepted stays in the store: connecting to the thread again goes on with it.
+        """
+        self._check_alive()
+        self._runtime.remove(self._driver, "shutdown")
+
+    # --- waiting --------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> State:
+        """Block until nothing is queued, in flight, unread or unannounced and no run is on; return the state.
+
+        A queue that waits for a person (wrong key, empty balance, attempts spent) counts as settled: the state is
+        `failed`. Raises `WaitTimeout` after `timeout` seconds (None: never), `AgentNotAlive` if the agent is
+        or gets stopped, and `WaitInHandler` when called from a handler, which would block the thread it waits for.
+        """
+        if signals.in_handler():
+            raise WaitInHandler("wait() was called inside a handler; return from it and connect to a later event.")
+        driver, changed = self._driver, threading.Event()
+
+        def is_over() -> bool:
+            return driver.stop_reason is not None or driver.is_settled()
+
+        driver.add_waiter(changed)
+        try:
+            in_time = self._runtime.scheduler.wait(is_over, changed, timeout)
+        finally:
+            driver.remove_waiter(changed)
+        self._check_alive()
+        if not in_time:
+            raise WaitTimeout(f"{self.thread_id} is still {driver.snapshot.state} after {timeout} seconds")
+        return driver.snapshot.state
+
+    # --- questions --------------------------------------------------------------------------------------
+
+    def _check_alive(self) -> None:
+        reason = self._driver.stop_reason
+        if reason is not None:
+            raise AgentNotAlive(f"The agent of {self.thread_id} was stopped ({reason}); connect again.")
+
+    @property
+    def alive(self) -> bool:
+        """False once the agent was shut down, by whomever."""
+        return self._driver.stop_reason is None
+
+    @property
+    def thread_id(self) -> str:
+        """The thread's id on the server."""
+        return self._driver.thread_id
+
+    @property
+    def assistant_id(self) -> str:
+        """The assistant of the runs to come."""
+        for command in reversed(self._driver.commands()):
+            if isinstance(command, inputs.Connect | inputs.SetAssistant):
+                return command.assistant_id
+        return self._driver.snapshot.assistant_id
+
+    @property
+    def last_message_id(self) -> str | None:
+        """The cursor: the last assistant message that was published; None before the first."""
+        for command in reversed(self._driver.commands()):
+            if isinstance(command, inputs.Connect) and command.last_message_id is not None:
+                return command.last_message_id
+        return self._driver.snapshot.last_message_id
+
+    @property
+    def run_id(self) -> str | None:
+        """The run in progress, or the one to be started again after a rate limit; None without."""
+        return self._driver.snapshot.run_id
+
+    @property
+    def state(self) -> State:
+        """Where the thread is: compares equal to, and prints as, "idle", "running", ... Raises `AgentNotAlive`."""
+        self._check_alive()
+        return self._driver.snapshot.state
+
+    @property
+    def run_in_progress(self) -> bool:
+        """True in every state but `idle` and `failed`. Raises `AgentNotAlive`."""
+        return self.state.run_in_progress

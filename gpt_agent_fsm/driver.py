@@ -1,0 +1,342 @@
+"""Drive one thread: its inbox, the tick that empties it, and the commit that is the only door to its state."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from gpt_agent_fsm import effects, events, inputs, signals
+from gpt_agent_fsm.core import advance
+from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError
+from gpt_agent_fsm.ports import Backend, Clock, Record, Store
+from gpt_agent_fsm.runner import perform
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.snapshot import Snapshot
+
+__all__ = ["Driver", "Ports"]
+
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Ports:
+    """What every driver of a runtime shares.
+
+    Attributes:
+        wake: asks the scheduler for a tick.
+        retire: takes a driver out of the runtime if its inbox is empty; called from a tick.
+        left: told when a stopped driver has ended its last tick.
+    """
+
+    backend: Backend
+    store: Store
+    clock: Clock
+    random: random.Random
+    wake: Callable[[Driver], None]
+    retire: Callable[[Driver, str], None]
+    left: Callable[[Driver], None]
+
+
+class Driver:
+    """One thread in this runtime. Only ticks touch its snapshot, and the scheduler runs one tick at a time."""
+
+    __slots__ = (
+        "__weakref__",
+        "_due",
+        "_facts",
+        "_handler",
+        "_inbox",
+        "_left",
+        "_lock",
+        "_newcomers",
+        "_outbox",
+        "_ports",
+        "_request",
+        "_seen_seq",
+        "_subscribers",
+        "_ticking",
+        "_waiters",
+        "begun",
+        "sender",
+        "settings",
+        "snapshot",
+        "stop_reason",
+        "thread_id",
+    )
+
+    def __init__(self, ports: Ports, snapshot: Snapshot, settings: Settings) -> None:
+        self._ports = ports
+        self.thread_id = snapshot.thread_id
+        self.snapshot = snapshot
+        self.settings = settings
+        self.sender: object = None
+        self.stop_reason: str | None = None
+        self.begun = False
+        self._lock = threading.RLock()
+        self._inbox: deque[tuple[int, inputs.Command]] = deque()
+        self._facts: deque[inputs.Input] = deque()
+        self._outbox: deque[Record] = deque()
+        self._request: effects.Request | None = None
+        self._due: float | None = None
+        self._ticking = False
+        self._left = False
+        self._waiters: list[threading.Event] = []
+        self._subscribers: tuple[signals.Handler, ...] = ()
+        self._newcomers: list[tuple[signals.Handler, int]] = []
+        self._seen_seq = 0
+        self._handler: signals.Handler | None = None
+
+    # --- from any thread ------------------------------------------------------------------------------
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while the driver begins, accepts a command, or is stopped."""
+        return self._lock
+
+    def accept(self, command: inputs.Command) -> None:
+        """Take down a command. Returns when the store has it; raises `AgentNotAlive` once stopped."""
+        with self._lock:
+            if self.stop_reason is not None:
+                raise AgentNotAlive(f"The agent of {self.thread_id} was stopped ({self.stop_reason}); connect again.")
+            self._inbox.append((self._ports.store.accept(self.thread_id, command), command))
+
+    def send(self, command: inputs.Command) -> None:
+        """Take down a command and wake the scheduler."""
+        self.accept(command)
+        self._ports.wake(self)
+
+    def commands(self) -> list[inputs.Command]:
+        """Return the commands that the snapshot does not know of yet, oldest first."""
+        with self._lock:
+            return [command for _, command in self._inbox]
+
+    def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
+        """Call `handler(agent, event)` for each event from now on, or for each record after a number."""
+        with self._lock:
+            if replay_after is None:
+                self._subscribers = (*self._subscribers, handler)
+            else:
+                self._newcomers.append((handler, replay_after))
+        if replay_after is not None:
+            self._ports.wake(self)
+
+    def stop(self, reason: str) -> None:
+        """Accept nothing more and end with the tick in flight. Idempotent."""
+        with self._lock:
+            self.stop_reason = self.stop_reason or reason
+            self._notify()
+
+    def is_quiet(self) -> bool:
+        """True when no command waits."""
+        with self._lock:
+            return not self._inbox
+
+    def is_settled(self) -> bool:
+        """True when nothing is queued, in flight, unread or unannounced, and no run is on."""
+        with self._lock:
+            busy = self._inbox or self._facts or self._outbox or self._newcomers or self._ticking or not self.begun
+            return not busy and self.snapshot.settled
+
+    def add_waiter(self, changed: threading.Event) -> None:
+        """Set `changed` after each tick and when the driver stops."""
+        with self._lock:
+            self._waiters.append(changed)
+
+    def remove_waiter(self, changed: threading.Event) -> None:
+        """Undo `add_waiter`."""
+        with self._lock:
+            self._waiters.remove(changed)
+
+    def _notify(self) -> None:
+        for waiter in self._waiters:
+            waiter.set()
+
+    def describe(self) -> str:
+        """See `Task.describe`."""
+        handler = self._handler
+        doing = f"handler {signals.name_of(handler)}" if handler else f"request {self.snapshot.request}"
+        if not handler and self.snapshot.request is not None:
+            doing = f"request {self.snapshot.request.operation}"
+        return f"thread {self.thread_id} in {doing}"
+
+    # --- beginning --------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take over what the store has of the thread, its inbox included; announce nothing yet.
+
+        Call it once, before the first tick, holding `lock`.
+        """
+        saved = self._ports.store.load(self.thread_id)
+        if saved is not None:
+            self.snapshot = saved.snapshot
+            self._inbox = deque(saved.inbox)
+            self._outbox.extend(saved.unannounced)
+        self._seen_seq = self._outbox[0].seq - 1 if self._outbox else self._last_seq()
+        if self.snapshot.request is not None:
+            self._facts.append(inputs.Resume())
+        self._absorb()
+        self.begun = True
+
+    def _last_seq(self) -> int:
+        history = self._ports.store.history(self.thread_id)
+        return history[-1].seq if history else 0
+
+    @property
+    def wanted(self) -> effects.Request | None:
+        """The request that the next tick will make, if it makes one."""
+        return self._request
+
+    def tell(self, fact: inputs.Input) -> None:
+        """Answer the wanted request with what is known already. Only between `begin` and the first tick."""
+        self._request = None
+        self._facts.append(fact)
+        self._absorb()
+
+    # --- the tick ----------------------------------------------------------------------------------------
+
+    def tick(self) -> float | None:
+        """Announce, take in what has come, make at most one request. See `Task.tick`."""
+        if not self.begun:
+            if self.stop_reason is not None:
+                self._leave()
+            return None
+        with self._lock:
+            self._ticking = True
+        try:
+            self._announce()
+            return self._step()
+        except Exception:
+            # The store failed, or a defect of ours: keep what is known, come back later, let others go on.
+            log.exception("%s: the tick failed; trying again", self.thread_id)
+            return self._ports.clock.monotonic() + self.settings.request_retry_delay
+        finally:
+            with self._lock:
+                self._ticking = False
+                self._notify()
+
+    def _step(self) -> float | None:
+        clock = self._ports.clock
+        if self.stop_reason is not None:
+            self._leave()
+            return None
+        if self._is_due():
+            self._facts.append(inputs.TimerDue())
+        self._absorb()
+        if self._request is not None and self.stop_reason is None:
+            self._announce()
+            request, self._request = self._request, None
+            fact = perform(self._ports.backend, self.thread_id, request, self.settings.request_timeout)
+            self._facts.append(fact)
+            self._absorb()
+        self._announce()
+        if self.stop_reason is not None:
+            self._leave()
+            return None
+        if self._request is not None or not self.is_quiet():
+            return clock.monotonic()
+        return self._due
+
+    def _is_due(self) -> bool:
+        """True when the timer is over and nothing else is to be taken in first."""
+        free = self._request is None and not self._facts and self.is_quiet()
+        return free and self._due is not None and self._ports.clock.monotonic() >= self._due
+
+    def _absorb(self) -> None:
+        """Advance by the facts and commands that are waiting, and commit the result as one."""
+        with self._lock:
+            commands = list(self._inbox)
+        if not self._facts and not commands:
+            return
+        snapshot, wanted, happened = self.snapshot, list[effects.Effect](), list[events.Event]()
+        for input_ in (*self._facts, *(command for _, command in commands)):
+            try:
+                snapshot, new_effects, new_events = advance(snapshot, input_, self.settings)
+            except GptAgentError:
+                log.exception("%s: an input was dropped", self.thread_id)
+                continue
+            wanted.extend(new_effects)
+            happened.extend(new_events)
+        consumed = commands[-1][0] if commands else 0
+        self._commit(snapshot, consumed, happened)
+        with self._lock:
+            for _ in commands:
+                self._inbox.popleft()
+        self._facts.clear()
+        for effect in wanted:
+            self._take(effect)
+
+    def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event]) -> None:
+        if consumed or happened or not snapshot.differs_only_by_a_look(self.snapshot):
+            store, at = self._ports.store, self._ports.clock.time()
+            self._outbox.extend(store.commit(snapshot, consumed=consumed, events=happened, at=at))
+        self.snapshot = snapshot
+
+    def _take(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.Wait():
+                wait = effect.seconds + effect.spread * self._ports.random.random()
+                self._request, self._due = None, self._ports.clock.monotonic() + wait
+            case effects.Ignore():
+                log.warning("%s: ignored: %s", self.thread_id, effect.reason)
+            case effects.Stop():
+                self._due = None
+                self._ports.retire(self, effect.reason)
+            case _:
+                self._request, self._due = effect, None
+
+    def _leave(self) -> None:
+        """End: whatever was decided and not sent is put back, so that nobody has to ask the server about it."""
+        if self._left:
+            return
+        if self._request is not None:
+            snapshot = attrs.evolve(self.snapshot, sent=False)
+            self._ports.store.commit(snapshot, consumed=0, events=(), at=self._ports.clock.time())
+            self._request = None
+        stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
+        self._left = True
+        self._deliver(stopped, self._subscribers)
+        self._ports.left(self)
+
+    # --- announcing ----------------------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        """Give the outbox to whoever listens, in order, and let newcomers catch up first."""
+        self._welcome()
+        seq = 0
+        while self._outbox and self.stop_reason is None:
+            record = self._outbox[0]
+            signals.report(record.event)
+            self._deliver(record.event, self._subscribers)
+            seq = self._seen_seq = record.seq
+            self._outbox.popleft()
+            self._welcome()
+        if seq:
+            self._ports.store.announced(self.thread_id, seq)
+
+    def _welcome(self) -> None:
+        while self._newcomers and self.stop_reason is None:
+            handler, after = self._newcomers[0]
+            for record in self._ports.store.history(self.thread_id, after):
+                if record.seq <= self._seen_seq:
+                    self._call(handler, record.event, by_keyword=False)
+            with self._lock:
+                self._newcomers.pop(0)
+                self._subscribers = (*self._subscribers, handler)
+
+    def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
+        for handler in subscribers:
+            self._call(handler, event, by_keyword=False)
+        for handler in signals.receivers(self.sender, event):
+            self._call(handler, event, by_keyword=True)
+
+    def _call(self, handler: signals.Handler, event: events.Event, *, by_keyword: bool) -> None:
+        self._handler = handler
+        try:
+            signals.call(handler, self.sender, event, by_keyword=by_keyword, thread=self.thread_id)
+        finally:
+            self._handler = None

@@ -1,0 +1,136 @@
+"""What the core wants done: requests to the API, and words to the runner. Imperative, plain data.
+
+A thread is on at most one request at a time, so the order of its effects is the order of the wire.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeAlias
+
+import attrs
+
+__all__ = [
+    "CancelRun",
+    "CreateRun",
+    "Effect",
+    "GetLatestRun",
+    "GetRun",
+    "Ignore",
+    "ListMessages",
+    "PostMessage",
+    "Request",
+    "Stop",
+    "SubmitToolOutputs",
+    "Wait",
+]
+
+
+@attrs.frozen(kw_only=True)
+class GetLatestRun:
+    """List the newest runs of the thread, newest first.
+
+    Attributes:
+        key: a run of ours whose outcome is in doubt, to be looked for; None for the newest run alone.
+    """
+
+    operation: ClassVar[str] = "get_latest_run"
+    changes_server: ClassVar[bool] = False
+    key: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PostMessage:
+    """Add a user message to the thread."""
+
+    operation: ClassVar[str] = "post_message"
+    changes_server: ClassVar[bool] = True
+    key: str
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class CreateRun:
+    """Start a run."""
+
+    operation: ClassVar[str] = "create_run"
+    changes_server: ClassVar[bool] = True
+    key: str
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class GetRun:
+    """Look at a run."""
+
+    operation: ClassVar[str] = "get_run"
+    changes_server: ClassVar[bool] = False
+    run_id: str
+
+
+@attrs.frozen(kw_only=True)
+class SubmitToolOutputs:
+    """Answer all tool calls of a run together.
+
+    Attributes:
+        outputs: pairs of tool call id and JSON text.
+    """
+
+    operation: ClassVar[str] = "submit_tool_outputs"
+    changes_server: ClassVar[bool] = True
+    run_id: str
+    outputs: tuple[tuple[str, str], ...]
+
+
+@attrs.frozen(kw_only=True)
+class ListMessages:
+    """Read one page of messages.
+
+    Attributes:
+        after: the id after which to read, in the direction of reading; None from the start.
+        newest_first: True when looking for a message of ours that was just sent.
+    """
+
+    operation: ClassVar[str] = "list_messages"
+    changes_server: ClassVar[bool] = False
+    after: str | None
+    newest_first: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class CancelRun:
+    """Ask the server to end a run. Repeating it is harmless, so its outcome is never in doubt."""
+
+    operation: ClassVar[str] = "cancel_run"
+    changes_server: ClassVar[bool] = True
+    run_id: str
+
+
+@attrs.frozen(kw_only=True)
+class Wait:
+    """Come back with `TimerDue` later; replaces the timer set before.
+
+    Attributes:
+        seconds: the least time to wait.
+        spread: up to this many seconds more, at random.
+    """
+
+    seconds: float
+    spread: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Stop:
+    """Take the agent out of the runtime."""
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Ignore:
+    """Say in the log that an input was ignored, and why."""
+
+    reason: str
+
+
+Request: TypeAlias = GetLatestRun | PostMessage | CreateRun | GetRun | SubmitToolOutputs | ListMessages | CancelRun
+Effect: TypeAlias = Request | Wait | Stop | Ignore

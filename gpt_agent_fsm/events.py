@@ -1,0 +1,253 @@
+"""What happened to a thread: frozen, past tense, public. `gpt_agent_fsm.signals` sends them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import attrs
+
+__all__ = [
+    "AgentStopped",
+    "AssistantMessageAdded",
+    "Event",
+    "OrganizationQuotaExceeded",
+    "RateLimitRetriesExhausted",
+    "RateLimited",
+    "RequestFailed",
+    "RunCompleted",
+    "RunFailed",
+    "RunStarted",
+    "StateChanged",
+    "ToolCallOutputRecorded",
+    "ToolCallOutputSubmissionFailed",
+    "ToolCallRequested",
+    "UserMessageAdded",
+]
+
+
+@attrs.frozen(kw_only=True)
+class UserMessageAdded:
+    """A user message is on the server's thread.
+
+    Attributes:
+        id: the message's id on the server.
+        content: its text.
+    """
+
+    id: str
+    thread_id: str
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class RunStarted:
+    """A run was created for the thread. An adopted run sends none.
+
+    Attributes:
+        id: the run's id.
+    """
+
+    id: str
+    thread_id: str
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallRequested:
+    """The run waits for `Agent.submit_tool_output(id, ...)`; sent once for each call.
+
+    Attributes:
+        id: the tool call's id.
+        name: the function's name.
+        arguments: the decoded JSON arguments, as a rule a dict.
+    """
+
+    id: str
+    thread_id: str
+    run_id: str
+    name: str
+    arguments: Any
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallOutputRecorded:
+    """An output was taken down; all of a run's outputs are sent together when the last is in.
+
+    Attributes:
+        id: the tool call's id.
+        name: the function's name.
+        output: compact JSON text.
+    """
+
+    id: str
+    thread_id: str
+    run_id: str
+    name: str
+    output: str
+
+
+@attrs.frozen(kw_only=True)
+class ToolCallOutputSubmissionFailed:
+    """The outputs could not be sent; the run is being cancelled and the state is `failed`."""
+
+    thread_id: str
+    run_id: str
+
+
+@attrs.frozen(kw_only=True)
+class RunCompleted:
+    """The run ended well; its messages follow as `AssistantMessageAdded`.
+
+    Attributes:
+        id: the run's id.
+        prompt_tokens, completion_tokens, total_tokens: as the server counted; 0 where it did not say.
+    """
+
+    id: str
+    thread_id: str
+    assistant_id: str
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class AssistantMessageAdded:
+    """The assistant said something.
+
+    Attributes:
+        message_id: becomes the agent's `last_message_id`.
+        run_id, assistant_id: the message's own; the current ones where it has none.
+        content: all text parts, joined by a newline; never empty.
+    """
+
+    message_id: str
+    thread_id: str
+    run_id: str
+    assistant_id: str
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class RunFailed:
+    """The run ended badly and is not started again. The next user message starts afresh.
+
+    Attributes:
+        id: the run's id.
+        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status.
+        message: for a person; never blank.
+    """
+
+    id: str
+    thread_id: str
+    assistant_id: str
+    code: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class RateLimited:
+    """The run failed for rate; a new one is started after `rate_limit_retry_delay` while retries remain.
+
+    Attributes:
+        run_id: the run that failed.
+        retries_remaining: how many more runs will be tried: 10, 9, ... 0 with the default settings.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    retries_remaining: int
+
+
+@attrs.frozen(kw_only=True)
+class RateLimitRetriesExhausted:
+    """The last retry was rate limited as well; the state is `failed`. No `RunFailed` is sent.
+
+    Attributes:
+        run_id: the run that failed last.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class OrganizationQuotaExceeded:
+    """The account's balance or spend limit is used up; a person must act. The state is `failed`.
+
+    Attributes:
+        run_id: the run that failed, or None where no run could be started. With a run, `RunFailed` follows.
+    """
+
+    run_id: str | None
+    thread_id: str
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class StateChanged:
+    """The thread's state machine moved to another state.
+
+    Attributes:
+        source, dest: names of states: "idle", "running", ...
+        trigger: the input that moved it, as the machine's table names it.
+    """
+
+    thread_id: str
+    source: str
+    dest: str
+    trigger: str
+
+
+@attrs.frozen(kw_only=True)
+class RequestFailed:
+    """A request to the API did not succeed.
+
+    Attributes:
+        operation: `post_message`, `create_run`, `get_run`, ...
+        status: HTTP status, or None where no answer arrived.
+        code: the API's own code, or None.
+        message: one sentence for a person; never blank, never with a secret.
+        attempt: 1 for the first try of this request.
+        will_retry: True where the library tries again by itself.
+    """
+
+    thread_id: str
+    operation: str
+    status: int | None
+    code: str | None
+    message: str
+    attempt: int
+    will_retry: bool
+
+
+@attrs.frozen(kw_only=True)
+class AgentStopped:
+    """The agent was taken out of the runtime. Every later call on it raises `AgentNotAlive`.
+
+    Attributes:
+        reason: "shutdown", "idle_timeout" or "runtime_closed".
+    """
+
+    thread_id: str
+    reason: str
+
+
+Event: TypeAlias = (
+    UserMessageAdded
+    | RunStarted
+    | ToolCallRequested
+    | ToolCallOutputRecorded
+    | ToolCallOutputSubmissionFailed
+    | RunCompleted
+    | AssistantMessageAdded
+    | RunFailed
+    | RateLimited
+    | RateLimitRetriesExhausted
+    | OrganizationQuotaExceeded
+    | StateChanged
+    | RequestFailed
+    | AgentStopped
+)

@@ -1,0 +1,248 @@
+"""What the state machine is told: commands of the user, and facts about the world.
+
+`trigger` is the input's name in the machine's table.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeAlias
+
+import attrs
+
+from gpt_agent_fsm.objects import MessagePage, Run
+
+__all__ = [
+    "AddUserMessage",
+    "CancelRun",
+    "Command",
+    "Connect",
+    "Failure",
+    "Input",
+    "MessagePosted",
+    "MessagesListed",
+    "OutcomeUnknown",
+    "RequestDelayed",
+    "RequestDenied",
+    "RequestRefused",
+    "Resume",
+    "RunCreated",
+    "RunSeen",
+    "RunsListed",
+    "SetAssistant",
+    "SubmitToolOutput",
+    "TakeUp",
+    "ThreadBusy",
+    "TimerDue",
+]
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Connect:
+    """Somebody holds this thread now.
+
+    Attributes:
+        last_message_id: moves the cursor; None leaves it.
+        look: True where the server must be asked for a run in progress.
+    """
+
+    trigger: ClassVar[str] = "connect"
+    assistant_id: str
+    last_message_id: str | None = None
+    look: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class AddUserMessage:
+    """Say this.
+
+    Attributes:
+        key: ours, unique, sent along as metadata so that the message can be found again.
+    """
+
+    trigger: ClassVar[str] = "add_user_message"
+    key: str
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class SubmitToolOutput:
+    """Answer a tool call.
+
+    Attributes:
+        output: compact JSON text.
+    """
+
+    trigger: ClassVar[str] = "submit_tool_output"
+    tool_call_id: str
+    output: str
+
+
+@attrs.frozen(kw_only=True)
+class SetAssistant:
+    """Use this assistant for the runs to come."""
+
+    trigger: ClassVar[str] = "set_assistant"
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class CancelRun:
+    """End the run in progress."""
+
+    trigger: ClassVar[str] = "cancel_run"
+
+
+# --- facts --------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Resume:
+    """The process that drove this thread is gone; this one goes on from what it saved."""
+
+    trigger: ClassVar[str] = "resume"
+
+
+@attrs.frozen(kw_only=True)
+class TimerDue:
+    """The time of the last `Wait` is over."""
+
+    trigger: ClassVar[str] = "timer_due"
+
+
+@attrs.frozen(kw_only=True)
+class TakeUp:
+    """Nothing is going on: what is next? The core tells itself so."""
+
+    trigger: ClassVar[str] = "take_up"
+
+
+@attrs.frozen(kw_only=True)
+class RunsListed:
+    """Answer to `GetLatestRun`, newest first."""
+
+    trigger: ClassVar[str] = "runs_listed"
+    runs: tuple[Run, ...]
+
+
+@attrs.frozen(kw_only=True)
+class MessagePosted:
+    """Answer to `PostMessage`.
+
+    Attributes:
+        key_kept: True where the server's answer shows that it kept our key.
+    """
+
+    trigger: ClassVar[str] = "message_posted"
+    message_id: str
+    key_kept: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class RunCreated:
+    """Answer to `CreateRun`."""
+
+    trigger: ClassVar[str] = "run_created"
+    run: Run
+
+
+@attrs.frozen(kw_only=True)
+class RunSeen:
+    """Answer to `GetRun`, `SubmitToolOutputs` or `CancelRun`."""
+
+    trigger: ClassVar[str] = "run_seen"
+    run: Run
+
+
+@attrs.frozen(kw_only=True)
+class MessagesListed:
+    """Answer to `ListMessages`."""
+
+    trigger: ClassVar[str] = "messages_listed"
+    page: MessagePage
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """The request that is under way did not succeed; the subclass says what that means.
+
+    Attributes:
+        status: HTTP status, or None where no answer arrived.
+        message: one sentence for a person.
+        retry_after: seconds the server asked to wait, or None.
+    """
+
+    status: int | None = None
+    code: str | None = None
+    message: str
+    retry_after: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RequestDelayed(Failure):
+    """Nothing took effect, or repeating is harmless: try again later."""
+
+    trigger: ClassVar[str] = "request_delayed"
+
+
+@attrs.frozen(kw_only=True)
+class OutcomeUnknown(Failure):
+    """The request may or may not have taken effect.
+
+    Attributes:
+        in_flight: True where no answer arrived, so that it may still land.
+    """
+
+    trigger: ClassVar[str] = "outcome_unknown"
+    in_flight: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ThreadBusy(Failure):
+    """A run is in the way."""
+
+    trigger: ClassVar[str] = "thread_busy"
+
+
+@attrs.frozen(kw_only=True)
+class RequestRefused(Failure):
+    """The server said no, and would say so again.
+
+    Attributes:
+        content_refused: True where it is the message's own text that can never be accepted.
+    """
+
+    trigger: ClassVar[str] = "request_refused"
+    content_refused: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class RequestDenied(Failure):
+    """A person must act: the key, or the balance.
+
+    Attributes:
+        quota: True for the balance, False for the key.
+    """
+
+    trigger: ClassVar[str] = "request_denied"
+    quota: bool = False
+
+
+Command: TypeAlias = Connect | AddUserMessage | SubmitToolOutput | SetAssistant | CancelRun
+Input: TypeAlias = (
+    Command
+    | Resume
+    | TimerDue
+    | TakeUp
+    | RunsListed
+    | MessagePosted
+    | RunCreated
+    | RunSeen
+    | MessagesListed
+    | RequestDelayed
+    | OutcomeUnknown
+    | ThreadBusy
+    | RequestRefused
+    | RequestDenied
+)

@@ -1,0 +1,114 @@
+"""What the library says about threads, runs, messages and tool calls, in its own words.
+
+Backends translate their wire into these; nothing of a wire's shapes leaks above them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+__all__ = ["Message", "MessagePage", "Run", "RunStatus", "ToolCall", "Usage"]
+
+
+class RunStatus(StrEnum):
+    """What a run's status means for the one who waits for it."""
+
+    ACTIVE = "active"
+    """Queued or in progress."""
+    CANCELLING = "cancelling"
+    """On its way to its end; the thread is still locked."""
+    NEEDS_TOOLS = "needs_tools"
+    COMPLETED = "completed"
+    RATE_LIMITED = "rate_limited"
+    """Failed for rate: worth starting again later."""
+    OUT_OF_QUOTA = "out_of_quota"
+    """Failed for an empty balance: a person must act."""
+    FAILED = "failed"
+    """Ended in any other way: failed, cancelled, expired, incomplete, or unknown and final."""
+
+    @property
+    def in_progress(self) -> bool:
+        """True while the run may go on: queued, in progress, or waiting for tools."""
+        return self in (RunStatus.ACTIVE, RunStatus.NEEDS_TOOLS)
+
+    @property
+    def locks_thread(self) -> bool:
+        """True while the server refuses messages and runs because of this run."""
+        return self.in_progress or self is RunStatus.CANCELLING
+
+
+@attrs.frozen(kw_only=True)
+class ToolCall:
+    """A function the model wants called.
+
+    Attributes:
+        arguments: JSON text as the model wrote it; it may be broken.
+        output: JSON text of the answer, or None while it is open.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    output: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens a run took; 0 where the server does not say."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One run as it was last seen.
+
+    Attributes:
+        assistant_id: None where the server does not say.
+        code, message: why the run ended; set where `status` is one of the failures.
+        key: the key of ours that the run was created with, or None.
+    """
+
+    id: str
+    status: RunStatus
+    assistant_id: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    code: str = ""
+    message: str = ""
+    usage: Usage = Usage()
+    key: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Message:
+    """One message of a thread.
+
+    Attributes:
+        content: its text parts, joined by a newline; empty where it has none.
+        key: the key of ours that the message was posted with, or None.
+        created_at: seconds since the epoch, or None where the server does not say.
+    """
+
+    id: str
+    role: str
+    content: str
+    run_id: str | None = None
+    assistant_id: str | None = None
+    key: str | None = None
+    created_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MessagePage:
+    """Some messages in the order the server gave them.
+
+    Attributes:
+        next_after: the id to ask after for the next page, or None where this is the last.
+    """
+
+    messages: tuple[Message, ...]
+    next_after: str | None = None

@@ -1,0 +1,181 @@
+"""What the library needs from the outside: an API, a place for snapshots, a clock. Anything of these shapes will do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import attrs
+
+from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.objects import MessagePage, Run
+from gpt_agent_fsm.snapshot import Snapshot
+
+__all__ = ["Backend", "Clock", "Record", "Saved", "Scheduler", "Store", "Task"]
+
+
+class Clock(Protocol):
+    """Two ways to tell the time."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed moment; never goes back."""
+        ...
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One API. Each method makes one HTTP request, blocks at most `timeout` seconds, and may be called from any thread.
+
+    Each raises an `ApiError` whose branch says what is known of the outcome: `TransientError` when nothing took
+    effect, `OutcomeUnknown` when a request that changes the server may have, `ThreadBusy`, `RequestRefused`,
+    `AccessDenied`, `QuotaExceeded`. No other exception leaves a backend.
+    """
+
+    def create_thread(self, *, timeout: float) -> str:
+        """Create a thread and return its id."""
+        ...
+
+    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+        """Return if the server knows the thread; raise `InvalidThreadId` if it does not."""
+        ...
+
+    def list_runs(self, thread_id: str, *, limit: int, timeout: float) -> Sequence[Run]:
+        """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most."""
+        ...
+
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+        """Add a user message; return its id and whether the server was seen to keep the key."""
+        ...
+
+    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
+        """Start a run."""
+        ...
+
+    def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+        """Look at a run."""
+        ...
+
+    def submit_tool_outputs(
+        self, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]], *, timeout: float
+    ) -> Run:
+        """Answer all tool calls a run waits for: pairs of tool call id and JSON text."""
+        ...
+
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+        """Read one page of messages after the message `after`, in the direction of reading."""
+        ...
+
+    def cancel_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+        """Ask the server to end a run."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections. Idempotent."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One event in a thread's history.
+
+    Attributes:
+        seq: counts per thread from 1, without gaps.
+        at: when it was saved, seconds since the epoch.
+    """
+
+    seq: int
+    at: float
+    event: Event
+
+
+@attrs.frozen(kw_only=True)
+class Saved:
+    """What a store has of one thread.
+
+    Attributes:
+        inbox: commands that were accepted and not yet taken into the snapshot, with their numbers, in order.
+        unannounced: records that no handler has been given yet, in order.
+    """
+
+    snapshot: Snapshot
+    inbox: tuple[tuple[int, Command], ...] = ()
+    unannounced: tuple[Record, ...] = ()
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where threads live between two moments. Safe to call from any thread; what returned is kept."""
+
+    def load(self, thread_id: str) -> Saved | None:
+        """Return what is kept of a thread, or None."""
+        ...
+
+    def accept(self, thread_id: str, command: Command) -> int:
+        """Take down a command; return its number, which grows per thread."""
+        ...
+
+    def commit(self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float) -> Sequence[Record]:
+        """Save the snapshot, drop the commands up to number `consumed`, number and append the events: all or nothing.
+
+        Returns the records of `events`.
+        """
+        ...
+
+    def announced(self, thread_id: str, seq: int) -> None:
+        """Note that every record up to `seq` was given to the handlers."""
+        ...
+
+    def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
+        """Return the records with a number above `after`, in order; none for an unknown thread."""
+        ...
+
+    def unfinished(self) -> Mapping[str, Saved]:
+        """Return the threads that have something left to do or to announce."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. Idempotent."""
+        ...
+
+
+class Task(Protocol):
+    """What a scheduler ticks: one thread of conversation."""
+
+    def tick(self) -> float | None:
+        """Do one step. Return when to come back, in the clock's monotonic seconds; None for never."""
+        ...
+
+    def describe(self) -> str:
+        """Say for a log what the task is busy with."""
+        ...
+
+
+class Scheduler(Protocol):
+    """Ticks tasks when they are due or woken, each at most once at a time."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time that due times are told in."""
+        ...
+
+    def wake(self, task: Task) -> None:
+        """Tick the task soon; again, if it is being ticked right now."""
+        ...
+
+    def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
+        """Block until `done()`, which is asked anew whenever `changed` is set. False when `timeout` seconds passed."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Block the caller, who is no tick."""
+        ...
+
+    def close(self, timeout: float) -> None:
+        """Let the ticks that were asked for end, for at most `timeout` seconds, then tick no more. Idempotent."""
+        ...

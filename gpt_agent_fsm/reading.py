@@ -1,0 +1,40 @@
+"""Which messages of a reading are new, also where the server ignores `order` or `after`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpt_agent_fsm.objects import Message
+from gpt_agent_fsm.snapshot import Reading
+
+__all__ = ["is_newest_first", "unread"]
+
+
+def _position(messages: Sequence[Message], message_id: str | None) -> int | None:
+    return next((i for i, message in enumerate(messages) if message.id == message_id), None)
+
+
+def is_newest_first(messages: Sequence[Message], cursor: str | None, last_posted_id: str | None) -> bool:
+    """Tell whether the server listed backwards although it was asked for the oldest first."""
+    times = [message.created_at for message in messages if message.created_at is not None]
+    if times and times[0] != times[-1]:
+        return times[0] > times[-1]
+    read, posted = _position(messages, cursor), _position(messages, last_posted_id)
+    return read is not None and posted is not None and posted < read
+
+
+def unread(reading: Reading, cursor: str | None, last_posted_id: str | None) -> list[Message]:
+    """Return the assistant's messages with text after `cursor`, oldest first.
+
+    A whole reading that does not hold the cursor yields the messages of the run alone, if they can be told, so that
+    nothing old is published twice.
+    """
+    messages = list(reading.messages)
+    if is_newest_first(messages, cursor, last_posted_id):
+        messages.reverse()
+    start = _position(messages, cursor)
+    if start is not None:
+        messages = messages[start + 1 :]
+    elif reading.whole:
+        messages = [m for m in messages if m.run_id == reading.run_id] or messages
+    return [message for message in messages if message.role == "assistant" and message.content]

@@ -1,0 +1,79 @@
+"""Perform one request and tell the core, in its words, what came of it."""
+
+from __future__ import annotations
+
+import logging
+
+from gpt_agent_fsm import effects, errors, inputs
+from gpt_agent_fsm.ports import Backend
+
+__all__ = ["perform"]
+
+log = logging.getLogger(__name__)
+
+_RUNS_WHEN_SEARCHING = 100
+
+
+def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: float) -> inputs.Input:
+    """Make one request, blocking at most `timeout` seconds, and return the fact it brought. Never raises."""
+    try:
+        return _answer(backend, thread_id, request, timeout)
+    except errors.ApiError as error:
+        return _failure(error, request)
+    except Exception as error:
+        # A defect of the backend must not kill a worker, nor be taken for "nothing happened".
+        log.exception("%s: %s raised what no backend may raise", thread_id, request.operation)
+        sentence = f"{type(backend).__name__} failed with {type(error).__name__}; the log has the details."
+        return _failure(
+            errors.OutcomeUnknown(None, None, sentence, in_flight=True)
+            if request.changes_server
+            else errors.TransientError(None, None, sentence),
+            request,
+        )
+
+
+def _answer(backend: Backend, thread_id: str, request: effects.Request, timeout: float) -> inputs.Input:
+    match request:
+        case effects.GetLatestRun(key=key):
+            limit = 1 if key is None else _RUNS_WHEN_SEARCHING
+            return inputs.RunsListed(runs=tuple(backend.list_runs(thread_id, limit=limit, timeout=timeout)))
+        case effects.PostMessage(key=key, content=content):
+            message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
+            return inputs.MessagePosted(message_id=message_id, key_kept=kept)
+        case effects.CreateRun(key=key, assistant_id=assistant_id):
+            return inputs.RunCreated(run=backend.create_run(thread_id, assistant_id, key=key, timeout=timeout))
+        case effects.GetRun(run_id=run_id):
+            return inputs.RunSeen(run=backend.get_run(thread_id, run_id, timeout=timeout))
+        case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs):
+            return inputs.RunSeen(run=backend.submit_tool_outputs(thread_id, run_id, outputs, timeout=timeout))
+        case effects.ListMessages(after=after, newest_first=newest_first):
+            page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
+            return inputs.MessagesListed(page=page)
+        case effects.CancelRun(run_id=run_id):
+            return inputs.RunSeen(run=backend.cancel_run(thread_id, run_id, timeout=timeout))
+
+
+def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
+    status, code, message = error.status, error.code, str(error)
+    retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
+    match error:
+        case errors.OutcomeUnknown() if not isinstance(request, effects.CancelRun):
+            return inputs.OutcomeUnknown(
+                status=status, code=code, message=message, retry_after=retry_after, in_flight=error.in_flight
+            )
+        case errors.TransientError():
+            return inputs.RequestDelayed(status=status, code=code, message=message, retry_after=retry_after)
+        case errors.ThreadBusy() if isinstance(request, effects.PostMessage | effects.CreateRun):
+            return inputs.ThreadBusy(status=status, code=code, message=message)
+        case errors.AccessDenied() | errors.QuotaExceeded():
+            quota = isinstance(error, errors.QuotaExceeded)
+            return inputs.RequestDenied(status=status, code=code, message=message, quota=quota)
+        case _:
+            return inputs.RequestRefused(
+                status=status, code=code, message=message, content_refused=_is_about_content(error)
+            )
+
+
+def _is_about_content(error: errors.ApiError) -> bool:
+    param = error.param if isinstance(error, errors.RequestRefused) else None
+    return error.status == 413 or (param or "").split(".")[0].split("[")[0] == "content"

@@ -1,0 +1,161 @@
+"""Ticks on real threads: one keeps the due times in a heap, a few workers do what blocks."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+
+from gpt_agent_fsm.ports import Clock, Task
+
+__all__ = ["SystemClock", "ThreadedScheduler"]
+
+log = logging.getLogger(__name__)
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """See `Clock.time`."""
+        return time.time()
+
+
+class _Phase(Enum):
+    QUEUED = "queued"
+    TICKING = "ticking"
+    TICK_AGAIN = "tick_again"
+
+
+class ThreadedScheduler:
+    """A timer thread and `workers` worker threads, all daemons: a script that forgets to close still ends.
+
+    A task is in at most one tick at a time. Ready tasks are ticked first come, first served, so a thread of
+    conversation that hangs holds one worker and delays nobody beyond that.
+    """
+
+    def __init__(self, workers: int, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._ready_or_closed = threading.Condition(self._lock)
+        self._timer_changed = threading.Condition(self._lock)
+        self._calm = threading.Condition(self._lock)
+        self._phases: dict[Task, _Phase] = {}
+        self._ready: deque[Task] = deque()
+        self._due: dict[Task, float] = {}
+        self._heap: list[tuple[float, int, Task]] = []
+        self._counter = itertools.count()
+        self._closed = False
+        self._woken_by_close = threading.Event()
+        names = ["gpt-agent-fsm-timer", *(f"gpt-agent-fsm-worker-{n}" for n in range(1, workers + 1))]
+        targets = [self._keep_time, *([self._work] * workers)]
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True) for target, name in zip(targets, names, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def clock(self) -> Clock:
+        """See `Scheduler.clock`."""
+        return self._clock
+
+    def wake(self, task: Task) -> None:
+        """See `Scheduler.wake`."""
+        with self._lock:
+            self._wake(task)
+
+    def _wake(self, task: Task) -> None:
+        phase = self._phases.get(task)
+        if phase is None:
+            self._phases[task] = _Phase.QUEUED
+            self._due.pop(task, None)
+            self._ready.append(task)
+            self._ready_or_closed.notify()
+        elif phase is _Phase.TICKING:
+            self._phases[task] = _Phase.TICK_AGAIN
+
+    def _keep_time(self) -> None:
+        with self._lock:
+            while not self._closed:
+                now = self._clock.monotonic()
+                while self._heap and self._heap[0][0] <= now:
+                    due, _, task = heapq.heappop(self._heap)
+                    if self._due.get(task) == due:
+                        self._wake(task)
+                self._timer_changed.wait(self._heap[0][0] - now if self._heap else None)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while not self._ready:
+                    if self._closed:
+                        return
+                    self._ready_or_closed.wait()
+                task = self._ready.popleft()
+                self._phases[task] = _Phase.TICKING
+            due = None
+            try:
+                due = task.tick()
+            except Exception:
+                log.exception("%s: a tick failed", task.describe())
+            with self._lock:
+                again = self._phases.pop(task) is _Phase.TICK_AGAIN
+                if again or (due is not None and due <= self._clock.monotonic()):
+                    self._wake(task)
+                elif due is not None:
+                    self._come_back(task, due)
+                if not self._phases:
+                    self._calm.notify_all()
+
+    def _come_back(self, task: Task, due: float) -> None:
+        self._due[task] = due
+        heapq.heappush(self._heap, (due, next(self._counter), task))
+        if self._heap[0][2] is task:
+            self._timer_changed.notify()
+        if len(self._heap) > 2 * len(self._due) + 64:
+            # Most entries are of tasks that were woken before their time: start over without them.
+            self._heap = [(due, next(self._counter), task) for task, due in self._due.items()]
+            heapq.heapify(self._heap)
+
+    def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
+        """See `Scheduler.wait`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not done():
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                return False
+            changed.wait(remaining)
+            changed.clear()
+        return True
+
+    def sleep(self, seconds: float) -> None:
+        """See `Scheduler.sleep`; `close` cuts it short."""
+        self._woken_by_close.wait(seconds)
+
+    def close(self, timeout: float) -> None:
+        """See `Scheduler.close`. Tasks that do not end in time are named in the log, their threads left behind."""
+        deadline = time.monotonic() + timeout
+        own = threading.current_thread() in self._threads
+        with self._lock:
+            self._calm.wait_for(lambda: len(self._phases) <= int(own), timeout)
+            busy = [task for task, phase in self._phases.items() if phase is not _Phase.QUEUED]
+            self._closed = True
+            self._ready.clear()
+            self._ready_or_closed.notify_all()
+            self._timer_changed.notify_all()
+        self._woken_by_close.set()
+        for task in busy if not own else []:
+            log.warning("closing without waiting any longer for %s", task.describe())
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(deadline - time.monotonic(), 0.0 if busy else 1.0))

@@ -1,0 +1,106 @@
+"""One blinker signal per event class, and `event` for all of them.
+
+Each is sent as `signal.send(agent, event=event)` after the event was saved, from a worker thread, in order per thread.
+Use them in scripts as::
+
+    @signals.run_completed.connect
+    def on_completed(agent, event): ...
+
+blinker holds receivers weakly: a lambda, or a method of an object nobody else keeps, vanishes at once. Keep a
+reference, connect with `weak=False`, or hand the callable to `Runtime.connect(subscribe=...)`, which keeps it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import typing
+from collections.abc import Callable, Iterator
+
+from blinker import Namespace, Signal
+
+from gpt_agent_fsm import events
+
+log = logging.getLogger(__name__)
+namespace = Namespace()
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _signal(event_class: type) -> Signal:
+    return namespace.signal(_snake(event_class.__name__), doc=event_class.__doc__)
+
+
+event = namespace.signal("event", doc="Every event, whatever its class.")
+user_message_added = _signal(events.UserMessageAdded)
+run_started = _signal(events.RunStarted)
+tool_call_requested = _signal(events.ToolCallRequested)
+tool_call_output_recorded = _signal(events.ToolCallOutputRecorded)
+tool_call_output_submission_failed = _signal(events.ToolCallOutputSubmissionFailed)
+run_completed = _signal(events.RunCompleted)
+assistant_message_added = _signal(events.AssistantMessageAdded)
+run_failed = _signal(events.RunFailed)
+rate_limited = _signal(events.RateLimited)
+rate_limit_retries_exhausted = _signal(events.RateLimitRetriesExhausted)
+organization_quota_exceeded = _signal(events.OrganizationQuotaExceeded)
+state_changed = _signal(events.StateChanged)
+request_failed = _signal(events.RequestFailed)
+agent_stopped = _signal(events.AgentStopped)
+
+by_class: dict[type, Signal] = {
+    event_class: namespace[_snake(event_class.__name__)] for event_class in typing.get_args(events.Event)
+}
+
+
+# --- announcing -----------------------------------------------------------------------------------
+
+Handler = Callable[..., object]
+_announcing = threading.local()
+
+
+def in_handler() -> bool:
+    """True on a thread that is calling a handler at this moment."""
+    return getattr(_announcing, "handler", None) is not None
+
+
+def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
+    """Yield who listens to this event of this sender: its own signal first, then `event`."""
+    for signal in (by_class[type(event_)], event):
+        if signal.receivers and not signal.is_muted:
+            yield from signal.receivers_for(sender)
+
+
+def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
+    """Call one handler; one that raises is logged and stops nobody else.
+
+    `SystemExit` is caught as well: a handler can not end a worker.
+    """
+    outer = getattr(_announcing, "handler", None)
+    _announcing.handler = handler
+    try:
+        if by_keyword:
+            handler(sender, event=event_)
+        else:
+            handler(sender, event_)
+    except (Exception, SystemExit):
+        log.exception("%s: handler %s failed on %s", thread, name_of(handler), type(event_).__name__)
+    finally:
+        _announcing.handler = outer
+
+
+def name_of(handler: Handler) -> str:
+    """Return what a person would call this handler."""
+    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    return f"{getattr(handler, '__module__', '?')}.{name}"
+
+
+def report(event_: events.Event) -> None:
+    """Say in the log what an operator should know, and never what was said in the conversation."""
+    if isinstance(event_, events.RequestFailed):
+        then = "trying again" if event_.will_retry else "giving up"
+        log.warning("%s: %s failed, %s: %s", event_.thread_id, event_.operation, then, event_.message)
+    elif isinstance(event_, events.StateChanged):
+        log.debug("%s: %s -> %s on %s", event_.thread_id, event_.source, event_.dest, event_.trigger)

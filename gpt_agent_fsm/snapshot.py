@@ -1,0 +1,138 @@
+"""All there is to know about one thread: what a store keeps and the core reasons about."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+from gpt_agent_fsm.effects import Request
+from gpt_agent_fsm.objects import Message, ToolCall
+
+__all__ = ["QueuedMessage", "Reading", "Snapshot", "SnapshotFields", "State", "Turn"]
+
+
+class State(StrEnum):
+    """Where a thread is in its life. Members compare equal to, and print as, their names in lower case."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    AWAITING_TOOLS = "awaiting_tools"
+    SUBMITTING = "submitting"
+    RATE_LIMITED = "rate_limited"
+    FAILED = "failed"
+
+    @property
+    def run_in_progress(self) -> bool:
+        """True while a run is on, or will be started again without a new message."""
+        return self not in (State.IDLE, State.FAILED)
+
+
+@attrs.frozen(kw_only=True)
+class QueuedMessage:
+    """A user message that was accepted and is not yet known to be on the thread."""
+
+    key: str
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """What one user message set in motion: its run, and the runs that repeat it after a rate limit.
+
+    Attributes:
+        key: the message's key (the run's id for an adopted run); keys of runs are made from it.
+        runs: how many runs were wanted so far.
+        retries_left: how often a rate limited run may still be started again.
+    """
+
+    key: str
+    runs: int
+    retries_left: int
+
+    @property
+    def run_key(self) -> str:
+        """The key the current run is created with."""
+        return f"{self.key}.{self.runs}"
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """Messages being read after a run, page by page; published when the last page is in.
+
+    Attributes:
+        run_id, assistant_id: for messages that do not name their own.
+        whole: True when the server has to be read from the start, since it does not list after a cursor.
+        messages: what the pages brought so far, each once, in the order the server gave them.
+    """
+
+    run_id: str
+    assistant_id: str
+    whole: bool = False
+    messages: tuple[Message, ...] = ()
+
+
+@attrs.define(kw_only=True)
+class SnapshotFields:
+    """The fields of a snapshot, said once for the frozen `Snapshot` and for the core's working copy."""
+
+    thread_id: str
+    assistant_id: str
+    state: State = State.IDLE
+
+    # what there is to say
+    queue: tuple[QueuedMessage, ...] = ()
+    """Accepted messages in order; the first leaves when it is known to be on the thread."""
+    last_posted_id: str | None = None
+    turn: Turn | None = None
+    run_owed: bool = False
+    """A message is on the thread whose run has yet to be created."""
+    parked: bool = False
+    """Nothing more is tried until the next command: a person must act, or all attempts are spent."""
+
+    # the run
+    run_id: str | None = None
+    run_assistant_id: str = ""
+    last_run_id: str | None = None
+    """The newest run known; "" where the thread had none; None where nobody has looked."""
+    look: bool = False
+    """Ask the server for a run in progress before anything else."""
+    cancelling: bool = False
+    """The run is to be cancelled as soon as no request is under way."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    outputs_accepted: bool = False
+
+    # what there is to hear
+    last_message_id: str | None = None
+    """The cursor: the last assistant message that was published."""
+    reading: Reading | None = None
+
+    # the one request
+    request: Request | None = None
+    """Due, or under way; None when nothing is to be done."""
+    sent: bool = False
+    """True from before `request` is made until its result is known."""
+    tries: int = 0
+    """Failed attempts of the request that changes the server."""
+    failures: int = 0
+    """Failed attempts of the present request that only looks."""
+    looks_left: int = 0
+    """More than 0 while it is unknown whether a message or run took effect: looks to take before sending again."""
+    keys_kept: bool = False
+    """The server is known to keep the keys we send as metadata."""
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing will happen without a new input."""
+        return self.request is None and not self.state.run_in_progress
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot(SnapshotFields):
+    """One thread, frozen. Equal snapshots behave alike for ever."""
+
+    def differs_only_by_a_look(self, other: Snapshot) -> bool:
+        """True where the only news is how a look at the server is getting on: nothing a restart would miss."""
+        if self.request is not None and self.request.changes_server:
+            return self == other
+        return self == attrs.evolve(other, sent=self.sent, failures=self.failures)

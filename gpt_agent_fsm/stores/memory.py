@@ -1,0 +1,87 @@
+"""A store for as long as the process lives."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.snapshot import Snapshot
+
+__all__ = ["MemoryStore"]
+
+
+@attrs.define
+class _Thread:
+    snapshot: Snapshot | None = None
+    inbox: list[tuple[int, Command]] = attrs.field(factory=list)
+    accepted: int = 0
+    records: list[Record] = attrs.field(factory=list)
+    announced: int = 0
+
+    def saved(self) -> Saved | None:
+        if self.snapshot is None:
+            return None
+        return Saved(snapshot=self.snapshot, inbox=tuple(self.inbox), unannounced=tuple(self.records[self.announced :]))
+
+
+class MemoryStore:
+    """Keeps everything in memory: an agent that stopped is picked up where it was, a process that died is not."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: defaultdict[str, _Thread] = defaultdict(_Thread)
+
+    def load(self, thread_id: str) -> Saved | None:
+        """See `Store.load`."""
+        with self._lock:
+            return self._threads[thread_id].saved() if thread_id in self._threads else None
+
+    def accept(self, thread_id: str, command: Command) -> int:
+        """See `Store.accept`."""
+        with self._lock:
+            thread = self._threads[thread_id]
+            thread.accepted += 1
+            thread.inbox.append((thread.accepted, command))
+            return thread.accepted
+
+    def commit(self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float) -> Sequence[Record]:
+        """See `Store.commit`."""
+        with self._lock:
+            thread = self._threads[snapshot.thread_id]
+            thread.snapshot = snapshot
+            if thread.inbox and thread.inbox[0][0] <= consumed:
+                thread.inbox = [entry for entry in thread.inbox if entry[0] > consumed]
+            first = len(thread.records) + 1
+            records = [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
+            thread.records.extend(records)
+            return records
+
+    def announced(self, thread_id: str, seq: int) -> None:
+        """See `Store.announced`."""
+        with self._lock:
+            thread = self._threads[thread_id]
+            thread.announced = max(thread.announced, seq)
+
+    def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
+        """See `Store.history`."""
+        with self._lock:
+            return self._threads[thread_id].records[max(after, 0) :] if thread_id in self._threads else []
+
+    def unfinished(self) -> Mapping[str, Saved]:
+        """See `Store.unfinished`."""
+        with self._lock:
+            every = {thread_id: thread.saved() for thread_id, thread in self._threads.items()}
+            return {
+                thread_id: saved
+                for thread_id, saved in every.items()
+                if saved and (saved.inbox or saved.unannounced or not saved.snapshot.settled)
+            }
+
+    def close(self) -> None:
+        """Forget nothing: there is nothing to let go of."""
