@@ -12,7 +12,7 @@ import attrs
 from gpt_agent_fsm import effects, events, inputs
 from gpt_agent_fsm.guards import BROKEN, Guards, decode_arguments
 from gpt_agent_fsm.machine import LIVE, reason_to_ignore
-from gpt_agent_fsm.objects import Run, ToolCall
+from gpt_agent_fsm.objects import Message, Run, ToolCall
 from gpt_agent_fsm.reading import unread
 from gpt_agent_fsm.snapshot import QueuedMessage, Reading, Turn
 
@@ -111,10 +111,9 @@ class Actions(Guards):
         self._message_is_on_the_thread(answer.message_id)
 
     def confirm_found_message(self) -> None:
-        found = self.our_message()
-        if found is not None:
-            self.keys_kept = self.keys_kept or found.key is not None
-            self._message_is_on_the_thread(found.id)
+        found = cast("Message", self.our_message())
+        self.keys_kept = self.keys_kept or found.key is not None
+        self._message_is_on_the_thread(found.id)
 
     def _message_is_on_the_thread(self, message_id: str) -> None:
         head, *rest = self.queue
@@ -162,9 +161,7 @@ class Actions(Guards):
         self._begin(cast("inputs.RunCreated", self.input).run)
 
     def start_found_run(self) -> None:
-        run = self.our_run()
-        if run is not None:
-            self._begin(run)
+        self._begin(cast("Run", self.our_run()))
 
     def _begin(self, run: Run) -> None:
         self.keys_kept = self.keys_kept or run.key is not None

@@ -129,9 +129,6 @@ class Guards(SnapshotFields):
         known = [self.known(call) for call in self.seen.tool_calls]
         return self.run_needs_tools() and all(call is not None and call.output is not None for call in known)
 
-    def outputs_did_not_arrive(self) -> bool:
-        return self._has_all_outputs() and not self.outputs_accepted and isinstance(self.request, effects.GetRun)
-
     def outputs_have_arrived(self) -> bool:
         """The run was seen waiting for outputs that the server has taken: what we see is old."""
         return self._has_all_outputs() and (self.outputs_accepted or self.was_a_submission())
@@ -244,8 +241,10 @@ class Guards(SnapshotFields):
         return None if page.next_after == asked_after else page.next_after
 
     def search_goes_on(self) -> bool:
+        if not self.is_searching():
+            return False
         ended = self._reached_known_message() or bool(self._look_alikes())
-        return self.is_searching() and not ended and self._next_after() is not None
+        return not ended and self._next_after() is not None
 
     # --- messages that are read -------------------------------------------------------------------
 

@@ -20,7 +20,9 @@ IDLE, RUNNING, AWAITING_TOOLS, SUBMITTING, RATE_LIMITED, FAILED = State
 ANY = list(State)
 RESTING = [IDLE, FAILED]
 LIVE = [RUNNING, AWAITING_TOOLS, SUBMITTING]
+ANSWERED = [RUNNING, SUBMITTING]
 STARTING = [IDLE, RATE_LIMITED]
+SENDING = [IDLE, RATE_LIMITED, SUBMITTING]
 UNSTARTED = [IDLE, RATE_LIMITED, FAILED]
 SAME: Final = None
 OTHERWISE: Final = None
@@ -34,12 +36,12 @@ TABLE: list[Row] = [
     # Somebody holds the thread, or holds it again.
     ["connect",             ANY,            SAME,           OTHERWISE,                   "attach"],
     ["set_assistant",       ANY,            SAME,           OTHERWISE,                   "change_assistant"],
-    ["resume",              ANY,            SAME,           "outcome_is_in_doubt",       "look_for_outcome_of_the_dead"],
+    ["resume",              SENDING,        SAME,           "outcome_is_in_doubt",       "look_for_outcome_of_the_dead"],
     ["resume",              ANY,            SAME,           "has_request",               "resume_request"],
 
     # Nothing is going on. What is next?
     ["add_user_message",    ANY,            SAME,           OTHERWISE,                   "queue_message"],
-    ["take_up",             RESTING,        SAME,           "is_parked",                 "rest"],
+    ["take_up",             FAILED,         SAME,           "is_parked",                 "rest"],
     ["take_up",             RESTING,        SAME,           "should_look",               "look_for_a_run"],
     ["take_up",             RESTING,        IDLE,           "has_unread_messages",       "read_messages"],
     ["take_up",             RESTING,        IDLE,           "owes_a_run",                "create_run"],
@@ -76,8 +78,7 @@ TABLE: list[Row] = [
     ["run_seen",            LIVE,           RUNNING,        "is_to_be_cancelled",        "send_cancel"],
 
     # It asks for tools; each call is passed on once, and all are answered together.
-    ["run_seen",            SUBMITTING,     SAME,           "outputs_did_not_arrive",    "submit_outputs"],
-    ["run_seen",            LIVE,           RUNNING,        "outputs_have_arrived",      "poll_later"],
+    ["run_seen",            ANSWERED,       RUNNING,        "outputs_have_arrived",      "poll_later"],
     ["run_seen",            LIVE,           SUBMITTING,     "all_calls_are_answered",    "submit_known_outputs"],
     ["run_seen",            LIVE,           AWAITING_TOOLS, "run_needs_tools",           "request_tool_calls"],
     ["run_seen",            LIVE,           RUNNING,        OTHERWISE,                   "poll_later"],

@@ -1,0 +1,84 @@
+"""Break every row of the table in every simple way: the core's tests notice each of them."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gpt_agent_fsm import core, machine
+from gpt_agent_fsm.machine import TABLE, build_machine
+from gpt_agent_fsm.snapshot import State
+from tests.unit import test_core_doubt, test_core_everywhere, test_core_messages, test_core_runs
+
+
+def _cases(module) -> Iterator[Callable[[], None]]:
+    """Yield the module's tests as plain functions, one for each set of parameters."""
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if not name.startswith("test_"):
+            continue
+        choices: list[list[dict]] = []
+        for mark in getattr(function, "pytestmark", []):
+            names = mark.args[0] if isinstance(mark.args[0], tuple | list) else [mark.args[0]]
+            values = [value if len(names) > 1 else (value,) for value in mark.args[1]]
+            choices.append([dict(zip(names, value, strict=True)) for value in values])
+        for combination in itertools.product(*choices):
+            arguments = {name: value for part in combination for name, value in part.items()}
+            yield lambda function=function, arguments=arguments: function(**arguments)
+
+
+CASES = [
+    case
+    for module in (test_core_messages, test_core_runs, test_core_doubt, test_core_everywhere)
+    for case in _cases(module)
+]
+
+
+def _states(source):
+    return source if isinstance(source, list) else [source]
+
+
+def _mutants() -> Iterator[tuple[str, list]]:
+    """Yield tables that each differ from the real one in one row."""
+    for number, row in enumerate(TABLE):
+        trigger, source, dest, guard, action = row
+        changed = {"row removed": None, "action left out": [trigger, source, dest, guard, []]}
+        if guard is not None:
+            changed["guard left out"] = [trigger, source, dest, None, action]
+        for state in _states(source) if len(_states(source)) > 1 else []:
+            changed[f"not in {state}"] = [trigger, [s for s in _states(source) if s is not state], dest, guard, action]
+        for other in (None, *State):
+            stays = dest is None and _states(source) == [other]
+            same = other is None and dest is not None and _states(source) == [dest]
+            if other is not dest and not stays and not same:
+                changed[f"to {other or 'the same state'}"] = [trigger, source, other, guard, action]
+        for what, mutant in changed.items():
+            table = [*TABLE[:number], *([mutant] if mutant else []), *TABLE[number + 1 :]]
+            yield f"{number}-{trigger}-{action}-{what}", table
+
+
+MUTANTS = dict(_mutants())
+
+
+def _noticed() -> bool:
+    for case in CASES:
+        try:
+            case()
+        except Exception:
+            return True
+        except pytest.fail.Exception:
+            return True
+    return False
+
+
+def test_the_untouched_table_passes():
+    assert not _noticed()
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_row_is_noticed(name, monkeypatch):
+    monkeypatch.setattr(core, "_MACHINE", build_machine(MUTANTS[name]))
+    monkeypatch.setattr(machine, "TABLE", MUTANTS[name])
+    assert _noticed(), f"no test of the core fails with: {name}"

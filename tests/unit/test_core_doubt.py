@@ -1,0 +1,299 @@
+"""When it is unknown whether a request took effect: look first, wait out the grace, and only then send again."""
+
+import pytest
+
+from gpt_agent_fsm import effects, inputs
+from gpt_agent_fsm.objects import RunStatus
+from tests.story import (
+    LOCATE,
+    MEASURE,
+    Story,
+    answer,
+    connect,
+    created,
+    creating,
+    delayed,
+    due,
+    page,
+    polling,
+    posted,
+    posting,
+    question,
+    reading,
+    resume,
+    retrying,
+    run,
+    runs,
+    say,
+    seen,
+    submitting,
+    unknown,
+)
+
+POST = effects.PostMessage(key="k1", content="Hello")
+CREATE = effects.CreateRun(key="k1.1", assistant_id="asst_1")
+SEARCH = effects.ListMessages(after=None, newest_first=True)
+FIND = effects.GetLatestRun(key="k1.1")
+GRACE = effects.Wait(seconds=30)
+
+
+def searching(*, in_flight: bool = True, **settings) -> Story:
+    """A message was sent, its answer was lost, and it is being looked for."""
+    return posting(**settings).tell(unknown(in_flight=in_flight), due)
+
+
+def finding(*, in_flight: bool = True, **settings) -> Story:
+    """A run was asked for, the answer was lost, and it is being looked for."""
+    return creating(**settings).tell(unknown(in_flight=in_flight), due)
+
+
+# --- messages -----------------------------------------------------------------------------------------
+
+
+def test_a_message_in_doubt_is_looked_for_before_it_is_sent_again():
+    story = posting().tell(unknown())
+    assert (story.only.operation, story.only.attempt, story.only.will_retry) == ("post_message", 1, True)
+    assert story.wait == effects.Wait(seconds=1, spread=1)
+    assert story.state == "idle"
+    assert story.tell(due).request == SEARCH
+
+
+def test_a_message_that_is_found_by_its_key_is_not_sent_again():
+    story = searching().tell(page(answer("msg_5"), question("msg_4", key="k1")))
+    assert story.only.id == "msg_4"
+    assert story.request == CREATE
+    assert story.snapshot.keys_kept
+
+
+def test_a_message_that_is_not_there_is_sent_again_only_after_the_grace():
+    story = searching().tell(page())
+    assert story.wait == GRACE
+    assert story.tell(due).request == SEARCH
+    assert story.tell(page()).request == POST
+    assert story.tell(posted()).said == ["UserMessageAdded"]
+
+
+def test_a_message_that_lands_late_is_found_by_the_second_look():
+    story = searching().tell(page(), due, page(question("msg_4", key="k1")))
+    assert story.said == ["UserMessageAdded"]
+
+
+def test_after_an_answer_that_said_nothing_one_look_is_enough():
+    assert searching(in_flight=False).tell(page()).request == POST
+
+
+def test_every_page_that_can_matter_is_searched():
+    story = searching().tell(page(answer("msg_9"), next_after="msg_9"))
+    assert story.request == effects.ListMessages(after="msg_9", newest_first=True)
+    assert story.tell(page(question("msg_4", key="k1"))).said == ["UserMessageAdded"]
+
+
+def test_the_search_ends_at_the_newest_message_that_is_known():
+    story = reading().tell(page(question("msg_1"), answer("msg_2")), say("Two", "k2"), unknown(), due)
+    story.tell(page(answer("msg_2"), next_after="msg_2"))
+    assert story.wait == GRACE
+
+
+def test_the_second_look_starts_at_the_newest_message_again():
+    story = searching().tell(page(answer("msg_9"), next_after="msg_9"), page(answer("msg_8")), due)
+    assert story.request == SEARCH
+
+
+def test_a_search_that_fails_is_repeated_within_its_own_limit():
+    story = searching().tell(delayed())
+    assert (story.only.operation, story.only.attempt) == ("list_messages", 1)
+    assert story.tell(due).request == SEARCH
+
+
+def test_a_message_in_doubt_whose_search_is_given_up_is_searched_for_again_and_not_sent():
+    story = searching(request_max_attempts=2).tell(delayed(), due, delayed())
+    assert story.state == "failed"
+    assert story.snapshot.settled
+    story.tell(say("Two", "k2"))
+    assert story.request == SEARCH
+    assert story.tell(page(question("msg_4", key="k1"))).only.content == "Hello"
+
+
+def test_a_message_in_doubt_out_of_attempts_is_parked_and_searched_for_with_the_next_command():
+    story = posting(request_max_attempts=1).tell(unknown())
+    assert story.only.will_retry is False
+    assert story.state == "failed"
+    story.tell(inputs.Connect(assistant_id="asst_1"))
+    assert story.request == SEARCH
+    assert story.tell(page()).wait == GRACE
+
+
+def test_looking_for_a_run_does_not_settle_a_doubt_about_a_message():
+    story = posting(request_max_attempts=1).tell(unknown(), connect)
+    assert story.request == effects.GetLatestRun()
+    assert story.tell(runs()).request == SEARCH
+
+
+# --- servers that drop metadata -----------------------------------------------------------------------------
+
+
+def in_second_turn() -> Story:
+    """A message in doubt on a thread whose newest known message is msg_2."""
+    story = reading().tell(page(question("msg_1"), answer("msg_2")))
+    return story.tell(say("Two", "k2"), unknown(), due)
+
+
+def test_a_single_new_message_of_the_same_text_is_ours_where_the_server_drops_metadata():
+    story = in_second_turn().tell(page(question("msg_3", "Two"), answer("msg_2"), question("msg_1")))
+    assert story.only.id == "msg_3"
+    assert not story.snapshot.keys_kept
+
+
+def test_an_older_message_of_the_same_text_is_not_ours():
+    story = in_second_turn().tell(page(answer("msg_2"), question("msg_1", "Two")))
+    assert story.wait == GRACE
+
+
+def test_two_new_messages_of_the_same_text_can_not_be_told_apart():
+    story = in_second_turn().tell(page(question("msg_4", "Two"), question("msg_3", "Two"), answer("msg_2")))
+    assert (story.only.operation, story.only.code, story.only.will_retry) == ("post_message", "outcome_unknown", False)
+    assert story.state == "failed"
+    assert story.snapshot.settled
+    assert [message.content for message in story.snapshot.queue] == ["Two"]
+    assert story.tell(say("Three", "k3")).request == SEARCH
+
+
+def test_a_look_alike_of_unknown_age_can_not_be_told_from_ours():
+    story = searching().tell(page(question("msg_4"), next_after="msg_4"))
+    assert story.only.code == "outcome_unknown"
+
+
+def test_a_look_alike_is_a_stranger_where_the_server_keeps_our_keys():
+    story = searching().tell(page(question("msg_4"), answer("msg_3", key="k0")))
+    assert story.wait == GRACE
+    story = Story().tell(connect, runs(), say("One", "k0"), posted(kept=True))
+    story.tell(created(RunStatus.FAILED, code="x", message="y"), say(), unknown(), due)
+    assert story.tell(page(question("msg_4"))).wait == GRACE
+
+
+# --- runs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "key"), [(creating, "k1.1"), (retrying, "k1.2")])
+def test_a_run_in_doubt_is_looked_for_before_it_is_created_again(make, key):
+    story = make().tell(unknown())
+    state = story.state
+    assert story.only.operation == "create_run"
+    assert story.tell(due).request == effects.GetLatestRun(key=key)
+    assert story.state == state
+    story.tell(runs(run(RunStatus.ACTIVE, "run_5", key=key)))
+    assert story.said == ["RunStarted"]
+    assert story.state == "running"
+    assert story.snapshot.run_id == "run_5"
+
+
+def test_a_found_run_that_is_over_already_is_announced_with_its_end():
+    story = finding().tell(runs(run(RunStatus.COMPLETED, "run_5", key="k1.1")))
+    assert story.said == ["RunStarted", "RunCompleted"]
+
+
+def test_a_found_run_is_told_from_newer_ones_of_others():
+    story = finding().tell(runs(run(RunStatus.COMPLETED, "run_6", key="z"), run(run_id="run_5", key="k1.1")))
+    assert story.snapshot.run_id == "run_5"
+
+
+@pytest.mark.parametrize(("make", "key"), [(creating, "k1.1"), (retrying, "k1.2")])
+def test_a_run_that_is_not_there_is_created_again_only_after_the_grace(make, key):
+    story = make().tell(unknown(), due, runs())
+    assert story.wait == GRACE
+    story.tell(due)
+    assert story.request == effects.GetLatestRun(key=key)
+    assert story.tell(runs()).request == effects.CreateRun(key=key, assistant_id="asst_1")
+
+
+def test_a_single_new_run_without_a_key_is_ours_where_the_server_drops_metadata():
+    story = finding().tell(runs(run(run_id="run_5")))
+    assert story.said == ["RunStarted"]
+
+
+def test_a_run_that_was_known_before_is_not_ours():
+    story = Story().tell(connect, runs(run(RunStatus.COMPLETED, "run_0")), say(), posted(), unknown(), due)
+    assert story.tell(runs(run(RunStatus.COMPLETED, "run_0"))).wait == GRACE
+
+
+def test_of_two_new_runs_without_a_key_the_one_in_progress_is_adopted_as_a_stranger():
+    story = finding().tell(runs(run(run_id="run_6"), run(RunStatus.COMPLETED, "run_5")))
+    assert story.said == []
+    assert story.state == "running"
+    assert story.snapshot.run_owed
+
+
+def test_a_run_without_a_key_is_a_stranger_where_the_server_keeps_our_keys():
+    story = Story().tell(connect, runs(), say(), posted(kept=True), unknown(), due)
+    assert story.tell(runs(run(RunStatus.COMPLETED, "run_5"))).wait == GRACE
+
+
+def test_a_strangers_run_met_while_ours_is_in_doubt_does_not_settle_the_doubt():
+    story = finding().tell(runs(run(run_id="run_9", key="other")))
+    assert story.state == "running"
+    story.tell(seen(RunStatus.FAILED, "run_9", code="x", message="y"))
+    assert story.request == FIND
+
+
+@pytest.mark.parametrize("make", [creating, retrying])
+def test_a_run_in_doubt_out_of_attempts_is_looked_for_with_the_next_command(make):
+    story = make(request_max_attempts=1).tell(unknown())
+    assert story.only.will_retry is False
+    assert story.state == "failed"
+    key = story.snapshot.turn.run_key
+    assert story.tell(say("Two", "k2")).request == effects.GetLatestRun(key=key)
+
+
+def test_a_run_in_doubt_is_found_by_the_look_of_a_reconnect():
+    story = creating(request_max_attempts=1).tell(unknown(), connect)
+    assert story.request == FIND
+    story.tell(runs(run(run_id="run_5", key="k1.1")))
+    assert story.said == ["RunStarted"]
+    assert story.state == "running"
+
+
+def test_a_run_in_doubt_that_a_reconnect_does_not_find_is_looked_for_again_after_the_grace():
+    story = creating(request_max_attempts=1).tell(unknown(), connect, runs())
+    assert story.wait == GRACE
+    assert story.state == "failed"
+    story.tell(due, runs())
+    assert story.request == CREATE
+    assert story.state == "idle"
+
+
+# --- after a crash --------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_was_under_way_at_a_crash_is_looked_for():
+    story = posting().tell(resume)
+    assert story.request == SEARCH
+    assert story.events == ()
+    assert story.tell(page()).wait == GRACE
+
+
+@pytest.mark.parametrize(("make", "key"), [(creating, "k1.1"), (retrying, "k1.2")])
+def test_a_run_that_was_being_created_at_a_crash_is_looked_for(make, key):
+    story = make().tell(resume)
+    assert story.request == effects.GetLatestRun(key=key)
+    assert story.tell(runs()).wait == GRACE
+
+
+def test_outputs_that_were_under_way_at_a_crash_are_sent_again_only_if_the_run_still_waits():
+    story = submitting().tell(resume)
+    assert story.request == effects.GetRun(run_id="run_1")
+    assert story.tell(needs_again()).request.operation == "submit_tool_outputs"
+    assert submitting().tell(resume, seen()).state == "running"
+
+
+def needs_again() -> inputs.RunSeen:
+    return seen(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE, MEASURE))
+
+
+def test_a_grace_that_a_crash_cut_short_is_waited_for_again():
+    story = searching().tell(page(), resume)
+    assert story.request == SEARCH
+    assert story.tell(page()).wait == GRACE
+
+
+def test_a_poll_resumed_after_a_crash_is_no_search():
+    assert polling().tell(resume).snapshot.looks_left == 0

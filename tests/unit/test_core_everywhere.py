@@ -1,0 +1,235 @@
+"""What holds in every state, and moves that no row may take by the way."""
+
+import attrs
+import pytest
+
+from gpt_agent_fsm import effects, inputs
+from gpt_agent_fsm.objects import RunStatus, ToolCall
+from tests.story import (
+    LOCATE,
+    MEASURE,
+    Story,
+    awaiting,
+    cancel,
+    completed,
+    connect,
+    created,
+    creating,
+    delayed,
+    denied,
+    due,
+    failed,
+    idle,
+    needs,
+    output,
+    page,
+    polling,
+    posted,
+    posting,
+    question,
+    rate_limit,
+    rate_limited,
+    reading,
+    refused,
+    resume,
+    retrying,
+    run,
+    running,
+    runs,
+    say,
+    seen,
+    submitting,
+    unknown,
+)
+
+IN_EVERY_STATE = [idle, running, awaiting, submitting, rate_limited, failed]
+POLL = effects.GetRun(run_id="run_1")
+CANCEL = effects.CancelRun(run_id="run_1")
+everywhere = pytest.mark.parametrize("make", IN_EVERY_STATE)
+
+
+def looking_again() -> Story:
+    """Awaiting tools, with a look at the run under way."""
+    return awaiting().tell(due)
+
+
+def resubmitting() -> Story:
+    """Submitting, with a look at the run under way."""
+    return submitting().tell(unknown(), due)
+
+
+def looking_while_failed() -> Story:
+    """Failed, and asking for a run in progress."""
+    return failed(request_max_attempts=1).tell(connect)
+
+
+@everywhere
+def test_the_assistant_may_be_changed_in_every_state(make):
+    story = make()
+    state, request = story.state, story.snapshot.request
+    story.tell(inputs.SetAssistant(assistant_id="asst_2"))
+    assert story.snapshot.assistant_id == "asst_2"
+    assert story.moves == []
+    assert story.state == state
+    assert type(story.snapshot.request) is type(request)
+
+
+@everywhere
+def test_an_agent_may_be_connected_again_in_every_state(make):
+    story = make()
+    state = story.state
+    story.tell(inputs.Connect(assistant_id="asst_2", last_message_id="msg_9"))
+    assert (story.snapshot.assistant_id, story.snapshot.last_message_id) == ("asst_2", "msg_9")
+    assert story.moves == []
+    assert story.state == state
+
+
+@everywhere
+def test_a_message_is_accepted_in_every_state(make):
+    story = make()
+    state = story.state
+    story.tell(say("Later", "k9"))
+    assert story.snapshot.queue[-1].content == "Later"
+    assert story.moves == (["failed -> idle"] if state == "failed" else [])
+
+
+@pytest.mark.parametrize(
+    ("make", "request_"),
+    [
+        (running, POLL),
+        (awaiting, POLL),
+        (lambda: submitting().tell(unknown()), POLL),
+        (lambda: submitting().tell(delayed()), effects.SubmitToolOutputs),
+        (rate_limited, effects.CreateRun(key="k1.2", assistant_id="asst_1")),
+        (looking_while_failed, effects.GetLatestRun()),
+        (lambda: posting().tell(delayed()), effects.PostMessage(key="k1", content="Hello")),
+    ],
+    ids=["running", "awaiting", "looking", "submitting", "rate_limited", "failed", "posting"],
+)
+def test_what_was_next_is_made_after_a_crash_in_every_state(make, request_):
+    story = make().tell(resume)
+    assert story.request == request_ or isinstance(story.request, request_)
+    assert story.moves == []
+
+
+@pytest.mark.parametrize("make", [looking_again, resubmitting])
+def test_a_fact_about_another_run_moves_nothing(make):
+    story = make()
+    before = story.snapshot
+    for fact in (completed("run_0"), seen(RunStatus.ACTIVE, "run_0")):
+        assert story.tell(fact).ignored
+        assert story.snapshot == before
+
+
+@pytest.mark.parametrize("make", [polling, looking_again, resubmitting])
+def test_retries_may_be_exhausted_in_every_state_that_looks(make):
+    snapshot = make().snapshot
+    story = Story(attrs.evolve(snapshot, turn=attrs.evolve(snapshot.turn, retries_left=0))).tell(rate_limit())
+    assert story.said == ["RateLimited", "RateLimitRetriesExhausted"]
+    assert story.state == "failed"
+
+
+@pytest.mark.parametrize("make", [looking_again, resubmitting])
+def test_a_cancel_goes_out_before_tools_and_outputs(make):
+    story = make().tell(cancel, needs(LOCATE, MEASURE))
+    assert story.request == CANCEL
+    assert story.moves[-1].endswith("-> running")
+
+
+@pytest.mark.parametrize("make", [looking_again, resubmitting])
+def test_a_run_denied_while_it_is_looked_at_is_lost(make):
+    assert make().tell(refused(404)).said == ["RequestFailed", "RunFailed"]
+
+
+@pytest.mark.parametrize("make", [running, awaiting, lambda: submitting().tell(delayed())])
+def test_a_cancel_that_came_too_late_leads_to_a_look_and_moves_nothing(make):
+    story = make().tell(cancel, refused())
+    assert story.request == POLL
+    assert story.moves == []
+    assert story.events == ()
+
+
+@pytest.mark.parametrize("make", [running, awaiting, lambda: submitting().tell(delayed())])
+def test_a_cancel_that_is_forgotten_moves_nothing(make):
+    story = make()
+    story.settings = Story(request_max_attempts=1).settings
+    story.tell(cancel, delayed())
+    assert story.only.will_retry is False
+    assert story.request == POLL
+    assert story.moves == []
+
+
+def test_a_look_that_is_denied_or_fails_for_good_parks_a_failed_thread():
+    for no in (delayed(), refused(), denied()):
+        story = looking_while_failed().tell(no)
+        assert story.only.will_retry is False
+        assert story.moves == []
+        assert story.snapshot.parked
+        assert story.snapshot.settled
+        assert story.snapshot.look
+
+
+def test_a_message_that_is_posted_or_found_moves_nothing():
+    assert posting().tell(posted()).moves == []
+    searching = posting().tell(unknown(in_flight=False), due)
+    assert Story(searching.snapshot).tell(page(question("msg_4", key="k1"))).moves == []
+    assert searching.tell(page()).moves == []
+
+
+def test_a_found_run_moves_the_thread_once():
+    story = creating().tell(unknown(), due, runs(run(run_id="run_5", key="k1.1")))
+    assert story.moves == ["idle -> running"]
+
+
+def test_an_output_for_a_run_left_behind_stays_in_failed_until_the_run_is_seen():
+    story = awaiting().tell(due, denied(), output(LOCATE))
+    assert story.moves == []
+    assert story.state == "failed"
+
+
+def test_the_answer_to_a_farewell_moves_nothing():
+    for fact in (seen(RunStatus.CANCELLING), delayed(), refused()):
+        story = submitting(tool_output_max_attempts=1, request_max_attempts=1).tell(delayed())
+        assert story.tell(fact).moves == []
+        assert story.state == "failed"
+        assert story.snapshot.settled
+
+
+def test_a_refused_submission_moves_nothing_before_the_run_was_looked_at():
+    assert submitting().tell(refused()).moves == []
+
+
+def test_broken_arguments_of_a_later_round_are_answered_in_every_state():
+    broken = ToolCall(id="call_7", name="f", arguments="{")
+    story = submitting().tell(needs(broken))
+    assert story.request.outputs[0][0] == "call_7"
+    assert story.state == "submitting"
+    story = looking_again().tell(needs(broken))
+    assert story.request.outputs[0][0] == "call_7"
+    assert story.state == "submitting"
+
+
+def test_a_stale_look_at_a_run_whose_outputs_were_taken_changes_nothing_but_the_time():
+    story = submitting().tell(seen(), due, needs(LOCATE, MEASURE))
+    assert story.state == "running"
+    assert story.moves == []
+
+
+def test_a_new_call_beside_outputs_that_were_taken_is_asked_for_alone():
+    other = ToolCall(id="call_8", name="g", arguments="{}")
+    story = submitting().tell(seen(), due, needs(LOCATE, MEASURE, other))
+    assert [event.id for event in story.events if hasattr(event, "arguments")] == ["call_8"]
+    story.tell(due, needs(LOCATE, MEASURE))
+    assert story.state == "submitting"
+
+
+def test_a_reading_under_way_survives_a_new_message():
+    story = reading().tell(say("Two", "k2"), page())
+    assert story.request == effects.PostMessage(key="k2", content="Two")
+
+
+@pytest.mark.parametrize("make", [creating, retrying])
+def test_a_run_may_be_over_when_its_creation_is_answered(make):
+    story = make().tell(created(RunStatus.FAILED, "run_3", code="x", message="y"))
+    assert story.said == ["RunStarted", "RunFailed"]
+    assert story.moves[-1] == "running -> failed"

@@ -1,0 +1,470 @@
+"""Connecting, messages going out, and answers being read."""
+
+import pytest
+
+from gpt_agent_fsm import effects, events, inputs
+from gpt_agent_fsm.core import advance
+from gpt_agent_fsm.errors import IllegalInput
+from gpt_agent_fsm.objects import RunStatus
+from gpt_agent_fsm.snapshot import State
+from tests.story import (
+    Story,
+    answer,
+    busy,
+    completed,
+    connect,
+    created,
+    creating,
+    delayed,
+    denied,
+    due,
+    failed,
+    idle,
+    page,
+    parked,
+    polling,
+    posted,
+    posting,
+    question,
+    reading,
+    refused,
+    resume,
+    retrying,
+    run,
+    running,
+    runs,
+    say,
+    seen,
+)
+
+POST = effects.PostMessage(key="k1", content="Hello")
+CREATE = effects.CreateRun(key="k1.1", assistant_id="asst_1")
+LOOK = effects.GetLatestRun()
+READ = effects.ListMessages(after=None)
+
+
+# --- connecting ---------------------------------------------------------------------------------------
+
+
+def test_connecting_looks_for_a_run_before_anything_else():
+    story = Story().tell(connect)
+    assert story.request == LOOK
+    assert story.state == "idle"
+
+
+def test_without_a_run_a_connected_thread_rests_until_the_idle_timeout():
+    story = Story().tell(connect, runs())
+    assert story.wait == effects.Wait(seconds=120)
+    assert story.snapshot.settled
+    assert story.events == ()
+
+
+@pytest.mark.parametrize("status", [RunStatus.ACTIVE, RunStatus.NEEDS_TOOLS])
+def test_a_run_in_progress_is_adopted_polled_at_once_and_sends_no_run_started(status):
+    story = Story().tell(connect, runs(run(status, "run_7", assistant_id="asst_7")))
+    assert story.state == "running"
+    assert story.request == effects.GetRun(run_id="run_7")
+    assert story.said == []
+    assert story.tell(completed("run_7")).only.assistant_id == "asst_7"
+
+
+@pytest.mark.parametrize("status", [RunStatus.CANCELLING, RunStatus.COMPLETED, RunStatus.FAILED])
+def test_a_run_that_is_over_or_being_cancelled_is_not_adopted(status):
+    story = Story().tell(connect, runs(run(status)))
+    assert story.state == "idle"
+    assert story.snapshot.settled
+
+
+def test_a_run_in_progress_is_adopted_by_a_thread_that_had_failed():
+    story = failed().tell(connect, runs(run(run_id="run_2")))
+    assert story.state == "running"
+    assert story.events == (
+        events.StateChanged(thread_id="thread_1", source="failed", dest="running", trigger="runs_listed"),
+    )
+
+
+def test_connecting_a_failed_thread_without_a_run_leaves_it_failed():
+    story = failed().tell(connect, runs(run(RunStatus.FAILED)))
+    assert story.state == "failed"
+    assert story.wait == effects.Wait(seconds=120)
+
+
+def test_connecting_again_moves_the_cursor_and_the_assistant():
+    story = idle().tell(inputs.Connect(assistant_id="asst_2", last_message_id="msg_9"))
+    assert story.snapshot.assistant_id == "asst_2"
+    assert story.snapshot.last_message_id == "msg_9"
+    assert story.request is None
+
+
+def test_connecting_without_a_cursor_leaves_the_one_that_is_known():
+    story = idle().tell(inputs.Connect(assistant_id="asst_1", last_message_id="msg_9"))
+    story.tell(inputs.Connect(assistant_id="asst_1", last_message_id=None))
+    assert story.snapshot.last_message_id == "msg_9"
+
+
+def test_a_look_that_fails_is_tried_again_and_given_up_when_the_attempts_are_spent():
+    story = Story(request_max_attempts=2).tell(connect, delayed())
+    assert story.only.will_retry
+    assert story.state == "idle"
+    story.tell(due)
+    assert story.request == LOOK
+    story.tell(delayed())
+    assert story.only.will_retry is False
+    assert story.state == "failed"
+    assert story.snapshot.settled
+
+
+def test_a_look_that_failed_is_repeated_when_the_user_says_something():
+    story = Story(request_max_attempts=1).tell(connect, delayed(), say())
+    assert story.request == LOOK
+    assert story.tell(runs()).request == POST
+
+
+# --- messages go out -----------------------------------------------------------------------------------
+
+
+def test_a_message_is_posted_and_a_run_created_for_it():
+    story = idle().tell(say())
+    assert story.request == POST
+    story.tell(posted("msg_1"))
+    assert story.only == events.UserMessageAdded(id="msg_1", thread_id="thread_1", content="Hello")
+    assert story.request == CREATE
+    story.tell(created(assistant_id="asst_1"))
+    assert story.events == (
+        events.RunStarted(id="run_1", thread_id="thread_1", assistant_id="asst_1"),
+        events.StateChanged(thread_id="thread_1", source="idle", dest="running", trigger="run_created"),
+    )
+    assert story.wait == effects.Wait(seconds=1)
+
+
+def test_a_message_for_a_failed_thread_starts_afresh():
+    story = failed().tell(say("Again", "k2"))
+    assert story.state == "idle"
+    assert story.request == effects.PostMessage(key="k2", content="Again")
+    assert story.snapshot.turn is None
+
+
+def test_messages_sent_while_a_run_is_active_wait_in_order_and_get_one_run_each():
+    story = running().tell(say("Two", "k2"), say("Three", "k3"))
+    assert story.effects == ()
+    story.tell(due, completed())
+    assert story.tell(page()).request == effects.PostMessage(key="k2", content="Two")
+    story.tell(posted("msg_2"), created(run_id="run_2"), due, completed("run_2"), page())
+    assert story.request == effects.PostMessage(key="k3", content="Three")
+    assert story.tell(posted("msg_3")).request == effects.CreateRun(key="k3.1", assistant_id="asst_1")
+
+
+def test_a_message_that_is_queued_while_another_is_posted_changes_nothing_about_it():
+    story = posting().tell(say("Two", "k2"))
+    assert story.effects == ()
+    assert [message.key for message in story.snapshot.queue] == ["k1", "k2"]
+
+
+def test_messages_are_read_before_the_next_message_goes_out():
+    story = running().tell(say("Two", "k2"), due, completed())
+    assert story.request == READ
+
+
+def test_queued_messages_go_on_after_a_failed_run():
+    story = polling().tell(say("Two", "k2"), seen(RunStatus.FAILED, code="x", message="y"))
+    assert [(e.source, e.dest) for e in story.events if isinstance(e, events.StateChanged)] == [
+        ("running", "failed"),
+        ("failed", "idle"),
+    ]
+    assert story.request == effects.PostMessage(key="k2", content="Two")
+
+
+def test_a_message_whose_text_is_refused_is_dropped_and_the_next_goes_out():
+    story = posting().tell(say("Two", "k2"), refused(content=True))
+    assert story.only.will_retry is False
+    assert [(e.source, e.dest) for e in story.events if isinstance(e, events.StateChanged)] == [
+        ("idle", "failed"),
+        ("failed", "idle"),
+    ]
+    assert story.request == effects.PostMessage(key="k2", content="Two")
+
+
+def test_a_refusal_that_is_not_about_the_text_keeps_the_message_and_parks_the_queue():
+    story = posting().tell(refused(404))
+    assert story.state == "failed"
+    assert story.snapshot.settled
+    assert story.wait == effects.Wait(seconds=120)
+    assert story.only == events.RequestFailed(
+        thread_id="thread_1",
+        operation="post_message",
+        status=404,
+        code=None,
+        message="No",
+        attempt=1,
+        will_retry=False,
+    )
+    assert story.snapshot.queue[0].key == "k1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [inputs.SetAssistant(assistant_id="asst_1"), inputs.Connect(assistant_id="asst_1"), say("Two", "k2")],
+    ids=["set_assistant", "connect", "add_user_message"],
+)
+def test_a_parked_message_is_tried_again_with_the_next_command(command):
+    story = parked().tell(command)
+    assert story.state == "idle"
+    assert story.request == POST
+
+
+def test_a_run_that_could_not_be_started_is_tried_again_without_posting_the_message_again():
+    story = creating().tell(refused(404))
+    assert story.state == "failed"
+    assert story.only.operation == "create_run"
+    story.tell(inputs.SetAssistant(assistant_id="asst_2"))
+    assert story.request == effects.CreateRun(key="k1.1", assistant_id="asst_2")
+
+
+def test_a_wrong_key_keeps_the_message_and_is_not_retried():
+    story = posting().tell(denied())
+    assert (story.only.status, story.only.will_retry) == (401, False)
+    assert story.state == "failed"
+    assert story.snapshot.queue
+
+
+def test_an_empty_balance_at_the_door_sends_both_events_and_names_no_run():
+    story = creating().tell(denied(quota=True))
+    assert story.said == ["RequestFailed", "OrganizationQuotaExceeded"]
+    assert story.events[1].run_id is None
+    assert story.state == "failed"
+
+
+def test_the_assistant_is_changed_also_for_a_run_that_waits_to_be_created_again():
+    story = creating().tell(delayed(), inputs.SetAssistant(assistant_id="asst_2"))
+    assert story.tell(due).request == effects.CreateRun(key="k1.1", assistant_id="asst_2")
+
+
+def test_the_assistant_of_a_request_under_way_is_left_alone():
+    story = creating().tell(inputs.SetAssistant(assistant_id="asst_2"))
+    assert story.snapshot.request == CREATE
+
+
+# --- a run is in the way ----------------------------------------------------------------------------------
+
+
+def test_a_run_somebody_else_started_is_adopted_and_the_message_waits_for_its_end():
+    story = posting().tell(busy())
+    assert story.request == LOOK
+    assert story.events == ()
+    story.tell(runs(run(run_id="run_9")))
+    assert story.state == "running"
+    assert story.request == effects.GetRun(run_id="run_9")
+    story.tell(completed("run_9"))
+    assert story.request == READ
+    assert story.tell(page()).request == POST
+
+
+def test_a_run_that_is_being_cancelled_is_adopted_when_it_is_in_the_way():
+    story = posting().tell(busy(), runs(run(RunStatus.CANCELLING, "run_9")))
+    assert story.state == "running"
+
+
+def test_the_run_of_a_message_is_created_after_the_run_that_was_in_its_way():
+    story = creating().tell(busy())
+    assert story.request == effects.GetLatestRun(key="k1.1")
+    story.tell(runs(run(run_id="run_9", key="other")), completed("run_9"), page())
+    assert story.request == CREATE
+
+
+def test_a_busy_thread_whose_run_is_gone_gets_the_message_again_with_growing_pauses():
+    story = posting().tell(busy(), runs(run(RunStatus.COMPLETED)))
+    assert story.request == POST
+    story.tell(busy())
+    assert story.wait == effects.Wait(seconds=1, spread=1)
+    story.tell(due)
+    assert story.request == LOOK
+    story.tell(runs(), busy())
+    assert story.wait == effects.Wait(seconds=2, spread=2)
+
+
+def test_a_thread_that_stays_busy_is_given_up_when_the_attempts_are_spent():
+    story = posting(request_max_attempts=2).tell(busy(), runs(), busy())
+    assert story.state == "failed"
+    assert story.only.will_retry is False
+    assert story.snapshot.queue
+
+
+def test_a_busy_thread_leads_a_rate_limited_run_to_be_created_after_all():
+    story = retrying().tell(busy())
+    assert story.request == effects.GetLatestRun(key="k1.2")
+    assert story.tell(runs()).request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
+    assert story.state == "rate_limited"
+
+
+# --- answers are read ------------------------------------------------------------------------------------------
+
+
+def test_a_completed_run_is_announced_with_its_tokens_and_then_its_messages():
+    story = polling().tell(completed())
+    assert story.events[0] == events.RunCompleted(
+        id="run_1", thread_id="thread_1", assistant_id="asst_1", prompt_tokens=1, completion_tokens=2, total_tokens=3
+    )
+    assert story.state == "idle"
+    assert story.request == READ
+    story.tell(page(question("msg_1"), answer("msg_2")))
+    assert story.only == events.AssistantMessageAdded(
+        message_id="msg_2", thread_id="thread_1", run_id="run_1", assistant_id="asst_1", content="Hi"
+    )
+    assert story.snapshot.last_message_id == "msg_2"
+    assert story.wait == effects.Wait(seconds=120)
+
+
+def test_a_message_keeps_its_own_run_and_assistant():
+    story = reading().tell(page(answer("msg_2", run_id="run_0", assistant_id="asst_0")))
+    assert (story.only.run_id, story.only.assistant_id) == ("run_0", "asst_0")
+
+
+def test_messages_without_text_and_of_the_user_are_skipped():
+    story = reading().tell(page(question("msg_1"), answer("msg_2", ""), answer("msg_3")))
+    assert story.only.message_id == "msg_3"
+
+
+def test_all_pages_are_read_before_anything_is_published():
+    story = reading().tell(page(answer("msg_2"), next_after="msg_2"))
+    assert story.request == effects.ListMessages(after="msg_2")
+    assert story.events == ()
+    story.tell(page(answer("msg_2"), answer("msg_3")))
+    assert [event.message_id for event in story.events] == ["msg_2", "msg_3"]
+
+
+def test_a_page_that_brings_nothing_new_ends_the_reading():
+    story = reading().tell(page(answer("msg_2"), next_after="msg_2"), page(answer("msg_2"), next_after="msg_1"))
+    assert story.said == ["AssistantMessageAdded"]
+
+
+def test_a_server_that_answers_every_page_with_the_same_next_one_is_not_asked_for_ever():
+    story = reading().tell(page(answer("msg_2"), next_after="msg_3"), page(answer("msg_4"), next_after="msg_3"))
+    assert len(story.events) == 2
+
+
+def second_turn(cursor: str = "msg_2") -> Story:
+    """Reading after a second run, with a cursor from the first."""
+    story = reading().tell(page(question("msg_1"), answer(cursor)))
+    return story.tell(say("Two", "k2"), posted("msg_3"), created(run_id="run_2"), due, completed("run_2"))
+
+
+def test_messages_are_read_after_the_cursor():
+    assert second_turn().request == effects.ListMessages(after="msg_2")
+
+
+def test_a_server_that_ignores_the_cursor_does_not_get_old_messages_published_again():
+    story = second_turn().tell(page(question("msg_1"), answer("msg_2"), question("msg_3"), answer("msg_4")))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+
+
+def test_a_server_that_lists_backwards_is_read_from_its_start():
+    story = second_turn().tell(page(question("msg_1", created_at=1.0)))
+    assert story.request == effects.ListMessages(after=None)
+    story.tell(
+        page(
+            answer("msg_4", created_at=4.0),
+            question("msg_3", created_at=3.0),
+            answer("msg_2", created_at=2.0),
+            question("msg_1", created_at=1.0),
+        )
+    )
+    assert [event.message_id for event in story.events] == ["msg_4"]
+
+
+def test_messages_listed_backwards_are_told_by_their_times():
+    story = second_turn().tell(page(answer("msg_5", created_at=5.0), answer("msg_4", created_at=4.0)))
+    assert story.request == effects.ListMessages(after=None)
+
+
+def test_messages_listed_backwards_are_told_by_what_we_know_of_their_order():
+    story = second_turn().tell(page(answer("msg_4"), question("msg_3"), answer("msg_2"), question("msg_1")))
+    assert story.request == effects.ListMessages(after=None)
+    story.tell(page(answer("msg_4"), question("msg_3"), answer("msg_2"), question("msg_1")))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+
+
+def test_a_whole_reading_without_the_cursor_publishes_the_messages_of_the_run_alone():
+    story = second_turn().tell(page(), page(answer("msg_0", run_id="run_0"), answer("msg_4", run_id="run_2")))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+
+
+def test_a_whole_reading_that_can_not_tell_runs_publishes_what_there_is():
+    story = second_turn().tell(page(), page(answer("msg_4")))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+
+
+def test_a_completed_run_without_a_new_message_publishes_nothing():
+    story = second_turn().tell(page(question("msg_3")), page(question("msg_1"), answer("msg_2"), question("msg_3")))
+    assert story.events == ()
+    assert story.snapshot.last_message_id == "msg_2"
+
+
+def test_a_reading_that_fails_is_tried_again_and_then_parked_until_the_next_command():
+    story = reading(request_max_attempts=2).tell(delayed())
+    assert story.state == "idle"
+    story.tell(due, delayed())
+    assert story.state == "failed"
+    assert story.snapshot.settled
+    story.tell(inputs.Connect(assistant_id="asst_1"))
+    assert story.state == "idle"
+    assert story.request == READ
+    assert story.tell(page(answer("msg_2"))).said == ["AssistantMessageAdded"]
+
+
+def test_a_reading_that_is_begun_again_forgets_the_pages_it_had():
+    story = reading(request_max_attempts=1).tell(page(answer("msg_2"), next_after="msg_2"), delayed())
+    story.tell(inputs.Connect(assistant_id="asst_1"), page(answer("msg_2")))
+    assert [event.message_id for event in story.events] == ["msg_2"]
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [idle, failed, parked])
+def test_without_activity_an_agent_at_rest_stops(make):
+    story = make()
+    before = story.snapshot
+    story.tell(due)
+    assert story.effects == (effects.Stop(reason="idle_timeout"),)
+    assert story.snapshot == before
+
+
+@pytest.mark.parametrize("make", [posting, polling, retrying])
+def test_a_timer_that_is_due_while_a_request_is_under_way_is_ignored(make):
+    story = make()
+    before = story.snapshot
+    story.tell(due)
+    assert story.ignored == "a request is under way"
+    assert story.snapshot == before
+
+
+# --- going on after a crash -----------------------------------------------------------------------------------------
+
+
+def test_a_poll_that_was_under_way_is_made_again():
+    assert polling().tell(resume).request == effects.GetRun(run_id="run_1")
+
+
+def test_a_request_that_was_waiting_is_made():
+    assert posting().tell(delayed(), resume).request == POST
+
+
+def test_with_nothing_under_way_there_is_nothing_to_resume():
+    story = idle().tell(resume)
+    assert story.ignored == "nothing was under way"
+    assert story.state is State.IDLE
+
+
+# --- what can not happen ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "impossible"),
+    [(running, posted()), (running, created()), (polling, page()), (failed, busy()), (running, runs())],
+)
+def test_an_input_that_can_not_happen_raises_and_changes_nothing(make, impossible):
+    story = make()
+    before = story.snapshot
+    with pytest.raises(IllegalInput, match=f"{impossible.trigger} can not happen in state {story.state}"):
+        advance(before, impossible, story.settings)
+    assert story.snapshot is before
