@@ -14,12 +14,14 @@ from gpt_agent_fsm.guards import BROKEN, Guards, decode_arguments
 from gpt_agent_fsm.machine import LIVE, reason_to_ignore
 from gpt_agent_fsm.objects import Message, Run, ToolCall
 from gpt_agent_fsm.reading import unread
-from gpt_agent_fsm.snapshot import QueuedMessage, Reading, Turn
+from gpt_agent_fsm.snapshot import Doubt, QueuedMessage, Reading, Turn
 
 __all__ = ["BROKEN_ARGUMENTS_OUTPUT", "Actions"]
 
 BROKEN_ARGUMENTS_OUTPUT = '{"error":"Failed to decode arguments, invalid JSON in tool call."}'
 _MAX_DOUBLINGS = 60
+_LOOKS_IN_FLIGHT = 2
+"""A request that may still land is looked for, and once more when it can land no longer."""
 
 
 @attrs.define(kw_only=True)
@@ -47,9 +49,11 @@ class Actions(Guards):
         self.perform(cast("effects.Request", self.request))
 
     def resume_request(self) -> None:
-        if self.looks_left:
-            # How much of the grace had passed is not known: look twice again.
-            self.looks_left = 2
+        # How much of a grace had passed is not known: look twice again.
+        if self.is_searching():
+            self._doubt_message(_LOOKS_IN_FLIGHT)
+        elif self.run_doubt is not None and self.looks_for_our_run():
+            self._doubt_run(_LOOKS_IN_FLIGHT)
         self.perform_request()
 
     def ignore(self) -> None:
@@ -63,7 +67,7 @@ class Actions(Guards):
     def attach(self) -> None:
         command = cast("inputs.Connect", self.input)
         self.last_message_id = command.last_message_id or self.last_message_id
-        self.look = self.look or command.look
+        self.look = self.look or (command.look and not self.state.run_in_progress)
         self.change_assistant()
 
     def change_assistant(self) -> None:
@@ -86,11 +90,11 @@ class Actions(Guards):
         self.effects.append(effects.Stop(reason="idle_timeout"))
 
     def look_for_a_run(self) -> None:
-        in_doubt = self.run_owed and self.looks_left > 0 and self.turn is not None
+        in_doubt = self.run_owed and self.run_doubt is not None and self.turn is not None
         self.perform(effects.GetLatestRun(key=self.turn.run_key if in_doubt and self.turn else None))
 
     def post_message(self) -> None:
-        if self.looks_left:
+        if self.message_doubt is not None:
             self.perform(effects.ListMessages(after=None, newest_first=True))
         else:
             head = self.queue[0]
@@ -98,7 +102,7 @@ class Actions(Guards):
 
     def create_run(self) -> None:
         turn = cast("Turn", self.turn)
-        if self.looks_left:
+        if self.run_doubt is not None:
             self.perform(effects.GetLatestRun(key=turn.run_key))
         else:
             self.perform(effects.CreateRun(key=turn.run_key, assistant_id=self.assistant_id))
@@ -119,7 +123,7 @@ class Actions(Guards):
         head, *rest = self.queue
         self.queue = tuple(rest)
         self.last_posted_id = message_id
-        self.looks_left = 0
+        self.message_doubt = None
         self.turn = Turn(key=head.key, runs=1, retries_left=self.settings.rate_limit_max_retries)
         self.run_owed = True
         self.close_request()
@@ -135,7 +139,7 @@ class Actions(Guards):
         self.perform(effects.ListMessages(after=self._next_after(), newest_first=True))
 
     def conclude_absence(self) -> None:
-        self.looks_left = 0
+        self.message_doubt = None
         self.request, self.sent, self.failures = None, False, 0
 
     def give_up_search(self) -> None:
@@ -166,7 +170,7 @@ class Actions(Guards):
     def _begin(self, run: Run) -> None:
         self.keys_kept = self.keys_kept or run.key is not None
         self._take_run(run)
-        self.run_owed, self.looks_left = False, 0
+        self.run_owed, self.run_doubt = False, None
         self.events.append(events.RunStarted(id=run.id, thread_id=self.thread_id, assistant_id=self.run_assistant_id))
         # The server may have answered with a run that needs something, or is over already.
         self.followed_by = inputs.RunSeen(run=run)
@@ -190,7 +194,7 @@ class Actions(Guards):
         self.last_run_id = self.listed[0].id if self.listed else ""
         self.look = False
         if self.looks_for_our_run():
-            self.looks_left = 0
+            self.run_doubt = None
         self.request, self.sent, self.failures = None, False, 0
 
     def create_run_after_all(self) -> None:
@@ -406,7 +410,8 @@ class Actions(Guards):
         failure = cast("inputs.Failure", self.input)
         self.report(will_retry=False)
         self._fail(cast("str", self.run_id), failure.code or "not_found", failure.message)
-        self._end_run()
+        # Should it turn up again all the same, its calls were asked for already.
+        self._leave_run()
 
     def _fail(self, run_id: str, code: str, message: str) -> None:
         self.events.append(
@@ -500,7 +505,7 @@ class Actions(Guards):
         self._park()
 
     def give_up_in_doubt(self) -> None:
-        self.looks_left = self._looks()
+        self._doubt(self._looks())
         self.give_up()
 
     def _park(self) -> None:
@@ -511,7 +516,23 @@ class Actions(Guards):
 
     def _looks(self) -> int:
         """How often to look before sending again: twice, the grace between, where the request may still land."""
-        return 2 if cast("inputs.OutcomeUnknown", self.input).in_flight else 1
+        return _LOOKS_IN_FLIGHT if cast("inputs.OutcomeUnknown", self.input).in_flight else 1
+
+    def _doubt(self, looks: int) -> None:
+        """Note that the request under way may have taken effect. A submission is told by the run's status alone."""
+        if isinstance(self.request, effects.PostMessage):
+            self._doubt_message(looks)
+        elif isinstance(self.request, effects.CreateRun):
+            self._doubt_run(looks)
+
+    def _doubt_message(self, looks: int) -> None:
+        known = (self.last_posted_id, self.last_message_id)
+        before = self.message_doubt or Doubt(looks=looks, known=tuple(id_ for id_ in known if id_))
+        self.message_doubt = attrs.evolve(before, looks=looks)
+
+    def _doubt_run(self, looks: int) -> None:
+        known = () if self.last_run_id is None else (self.last_run_id,)
+        self.run_doubt = attrs.evolve(self.run_doubt or Doubt(looks=looks, known=known), looks=looks)
 
     def _search(self) -> effects.Request:
         """The look that tells whether the request in doubt took effect."""
@@ -524,17 +545,18 @@ class Actions(Guards):
     def look_for_outcome(self) -> None:
         self.report(will_retry=True)
         self.tries += 1
-        self.looks_left = self._looks()
+        self._doubt(self._looks())
         self.later(self._search(), self._backoff(self.tries))
 
     def look_for_outcome_of_the_dead(self) -> None:
-        if not self.was_a_submission():
-            self.looks_left = 2
+        self._doubt(_LOOKS_IN_FLIGHT)
         self.perform(self._search())
 
     def look_again(self) -> None:
-        self.looks_left -= 1
         request = cast("effects.ListMessages | effects.GetLatestRun", self.request)
         if isinstance(request, effects.ListMessages):
+            self._doubt_message(cast("Doubt", self.message_doubt).looks - 1)
             request = attrs.evolve(request, after=None)
+        else:
+            self._doubt_run(cast("Doubt", self.run_doubt).looks - 1)
         self.later(request, effects.Wait(seconds=self.settings.outcome_grace))

@@ -12,7 +12,7 @@ from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.objects import Message, Run, RunStatus, ToolCall
 from gpt_agent_fsm.reading import is_newest_first, unread
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import SnapshotFields, State
+from gpt_agent_fsm.snapshot import Doubt, SnapshotFields, State
 
 __all__ = ["BROKEN", "Guards", "decode_arguments"]
 
@@ -30,6 +30,11 @@ def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return BROKEN
+
+
+def _before(ids: list[str], known: tuple[str, ...]) -> int:
+    """Return how many ids stand before the first that is known."""
+    return next((position for position, id_ in enumerate(ids) if id_ in known), len(ids))
 
 
 @attrs.define(kw_only=True)
@@ -109,7 +114,7 @@ class Guards(SnapshotFields):
     def run_may_exist(self) -> bool:
         """True while a run of ours was asked for and it is not known whether the server has it."""
         asked = self.sent and isinstance(self.request, effects.CreateRun)
-        return asked or (self.looks_left > 0 and self.looks_for_our_run())
+        return asked or (self.run_doubt is not None and self.looks_for_our_run())
 
     # --- tools -----------------------------------------------------------------------------------
 
@@ -169,12 +174,11 @@ class Guards(SnapshotFields):
         for run in self.listed:
             if run.key == key:
                 return run
-        if self.looks_left == 0 or self.keys_kept or any(run.key for run in self.listed):
+        if self.run_doubt is None or self.keys_kept or any(run.key for run in self.listed):
             return None
-        ids = [run.id for run in self.listed]
-        newer = self.listed[: ids.index(self.last_run_id)] if self.last_run_id in ids else self.listed
-        bounded = self.last_run_id == "" or self.last_run_id in ids
-        return newer[0] if bounded and len(newer) == 1 else None
+        newer = _before([run.id for run in self.listed], self.run_doubt.known)
+        bounded = newer < len(self.listed) or "" in self.run_doubt.known
+        return self.listed[0] if bounded and newer == 1 else None
 
     def found_our_run(self) -> bool:
         return self.our_run() is not None
@@ -193,26 +197,20 @@ class Guards(SnapshotFields):
         return isinstance(self.request, effects.GetLatestRun) and self.request.key is not None
 
     def must_look_again(self) -> bool:
-        return (self.is_searching() or self.looks_for_our_run()) and self.looks_left > 1
+        doubt = self.message_doubt if self.is_searching() else self.run_doubt if self.looks_for_our_run() else None
+        return doubt is not None and doubt.looks > 1
 
     @property
     def page(self) -> tuple[Message, ...]:
         """The messages that the input brings."""
         return cast("inputs.MessagesListed", self.input).page.messages
 
-    def _reached_known_message(self) -> bool:
-        known = {self.last_posted_id, self.last_message_id} - {None}
-        return any(message.id in known for message in self.page)
+    def _newer_messages(self) -> tuple[Message, ...]:
+        """Messages of the page that are newer than all we knew (a search reads the newest first)."""
+        return self.page[: _before([message.id for message in self.page], cast("Doubt", self.message_doubt).known)]
 
-    def _newer_messages(self) -> list[Message]:
-        """Messages of the page that are newer than all we know (a search reads the newest first)."""
-        known = {self.last_posted_id, self.last_message_id}
-        newer: list[Message] = []
-        for message in self.page:
-            if message.id in known:
-                break
-            newer.append(message)
-        return newer
+    def _reached_known_message(self) -> bool:
+        return len(self._newer_messages()) < len(self.page)
 
     def _look_alikes(self) -> list[Message]:
         """Messages that may be ours on a server that drops metadata."""

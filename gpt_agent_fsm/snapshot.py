@@ -9,7 +9,7 @@ import attrs
 from gpt_agent_fsm.effects import Request
 from gpt_agent_fsm.objects import Message, ToolCall
 
-__all__ = ["QueuedMessage", "Reading", "Snapshot", "SnapshotFields", "State", "Turn"]
+__all__ = ["Doubt", "QueuedMessage", "Reading", "Snapshot", "SnapshotFields", "State", "Turn"]
 
 
 class State(StrEnum):
@@ -54,6 +54,20 @@ class Turn:
     def run_key(self) -> str:
         """The key the current run is created with."""
         return f"{self.key}.{self.runs}"
+
+
+@attrs.frozen(kw_only=True)
+class Doubt:
+    """What to go by while it is unknown whether something of ours is on the server.
+
+    Attributes:
+        looks: how often to look for it, the grace between, before it is sent again.
+        known: the newest that were known when the doubt began, so that what is in doubt is newer; "" stands for the
+            knowledge that there were none.
+    """
+
+    looks: int
+    known: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -116,8 +130,10 @@ class SnapshotFields:
     """Failed attempts of the request that changes the server."""
     failures: int = 0
     """Failed attempts of the present request that only looks."""
-    looks_left: int = 0
-    """More than 0 while it is unknown whether a message or run took effect: looks to take before sending again."""
+    message_doubt: Doubt | None = None
+    """Set while it is unknown whether the first message of the queue was posted."""
+    run_doubt: Doubt | None = None
+    """Set while it is unknown whether the run that is owed was created."""
     keys_kept: bool = False
     """The server is known to keep the keys we send as metadata."""
 

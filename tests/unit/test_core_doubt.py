@@ -296,4 +296,20 @@ def test_a_grace_that_a_crash_cut_short_is_waited_for_again():
 
 
 def test_a_poll_resumed_after_a_crash_is_no_search():
-    assert polling().tell(resume).snapshot.looks_left == 0
+    assert polling().tell(resume).snapshot.run_doubt is None
+
+
+def test_a_strangers_run_that_is_read_meanwhile_does_not_hide_a_message_in_doubt():
+    story = posting(request_max_attempts=1).tell(unknown(), connect, runs(run(run_id="run_9")))
+    story.tell(seen(RunStatus.COMPLETED, "run_9"), page(question("msg_4", key="k1"), answer("msg_5")))
+    assert story.request == SEARCH
+    assert story.tell(page(answer("msg_5"), next_after="msg_5")).request == effects.ListMessages(
+        after="msg_5", newest_first=True
+    )
+    assert story.tell(page(question("msg_4", key="k1"))).only.id == "msg_4"
+
+
+def test_a_strangers_run_that_is_met_meanwhile_does_not_hide_a_run_in_doubt():
+    story = finding().tell(runs(run(run_id="run_9"), run(RunStatus.COMPLETED, "run_8")))
+    story.tell(seen(RunStatus.FAILED, "run_9", code="x", message="y"))
+    assert story.tell(runs(run(RunStatus.FAILED, "run_9"))).said == ["RunStarted", "RunFailed"]

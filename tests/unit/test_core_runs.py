@@ -637,3 +637,16 @@ def test_a_cancel_does_not_outlive_its_run():
     assert story.wait == effects.Wait(seconds=1)
     story = polling().tell(cancel, rate_limit())
     assert story.tell(due, created(run_id="run_2")).wait == effects.Wait(seconds=1)
+
+
+def test_a_run_that_was_thought_lost_and_turns_up_again_requests_nothing_again():
+    story = awaiting().tell(output(LOCATE), due, refused(404))
+    assert story.said == ["RequestFailed", "RunFailed"]
+    story.tell(output(MEASURE, "2"), connect, runs(run(RunStatus.NEEDS_TOOLS)), needs(LOCATE, MEASURE))
+    assert story.said == []
+    assert story.request == SUBMIT
+
+
+def test_a_run_that_is_known_is_not_looked_for_when_the_agent_is_connected_again():
+    story = polling().tell(connect, completed())
+    assert story.request == effects.ListMessages(after=None)

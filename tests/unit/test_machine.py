@@ -6,9 +6,12 @@ import itertools
 
 import pytest
 
+from gpt_agent_fsm import core
 from gpt_agent_fsm.core import Life
+from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.machine import IGNORED, ILLEGAL, TABLE, TRIGGERS, build_machine, reason_to_ignore
 from gpt_agent_fsm.snapshot import State
+from tests.story import idle, say
 
 
 def states_of(source):
@@ -67,3 +70,10 @@ def test_the_shared_machine_holds_no_model_and_adds_no_transitions_of_its_own():
     machine = build_machine()
     assert machine.models == []
     assert set(machine.events) == set(TRIGGERS)
+
+
+def test_an_incomplete_table_is_noticed_when_it_is_used(monkeypatch):
+    rows = [[*row[:3], "is_parked", row[4]] if row[0] == "add_user_message" else row for row in TABLE]
+    monkeypatch.setattr(core, "_MACHINE", build_machine(rows))
+    with pytest.raises(IllegalInput, match="no row of the table takes add_user_message in state idle"):
+        idle().tell(say())

@@ -1,0 +1,130 @@
+"""Time that passes only when it is told to, and a scheduler without threads that goes by it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from gpt_agent_fsm.ports import Clock, Task
+
+__all__ = ["VirtualClock", "VirtualScheduler"]
+
+_EPOCH = 1_750_000_000.0
+
+
+@attrs.define
+class VirtualClock:
+    """A clock whose hand is moved by `VirtualScheduler`.
+
+    Attributes:
+        now: seconds since the clock was made.
+    """
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return self.now
+
+    def time(self) -> float:
+        """See `Clock.time`."""
+        return _EPOCH + self.now
+
+
+class VirtualScheduler:
+    """Ticks on the thread of the caller, in the order in which tasks become due; the same run is the same every time.
+
+    `Agent.wait` moves the time as far as it has to; `advance` moves it by hand.
+    """
+
+    def __init__(self) -> None:
+        self._clock = VirtualClock()
+        self._ready: deque[Task] = deque()
+        self._due: dict[Task, float] = {}
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._counter = itertools.count()
+        self._closed = False
+
+    @property
+    def clock(self) -> Clock:
+        """See `Scheduler.clock`."""
+        return self._clock
+
+    def wake(self, task: Task) -> None:
+        """See `Scheduler.wake`."""
+        self._due.pop(task, None)
+        if not self._closed and task not in self._ready:
+            self._ready.append(task)
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Call `action` when `seconds` have passed."""
+        heapq.heappush(self._heap, (self._clock.now + seconds, next(self._counter), action))
+
+    def _tick(self, task: Task) -> None:
+        due = task.tick()
+        if due is None or self._closed or task in self._ready:
+            return
+        if due <= self._clock.now:
+            self._ready.append(task)
+            return
+        self._due[task] = due
+
+        def wake_if_due() -> None:
+            if self._due.get(task) == due:
+                self.wake(task)
+
+        heapq.heappush(self._heap, (due, next(self._counter), wake_if_due))
+
+    def step(self) -> bool:
+        """Make one tick that is due now; False if there is none."""
+        while self._heap and self._heap[0][0] <= self._clock.now:
+            heapq.heappop(self._heap)[2]()
+        if not self._ready:
+            return False
+        self._tick(self._ready.popleft())
+        return True
+
+    def settle(self) -> None:
+        """Make every tick that is due now."""
+        while self.step():
+            pass
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with everything that becomes due on the way."""
+        until = self._clock.now + seconds
+        self.settle()
+        while self._move(until):
+            self.settle()
+        self._clock.now = until
+
+    def _move(self, until: float) -> bool:
+        """Move to the next moment at which something is due; False if there is none before `until`."""
+        if not self._heap or self._heap[0][0] > until:
+            return False
+        self._clock.now = max(self._clock.now, self._heap[0][0])
+        return True
+
+    def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
+        """See `Scheduler.wait`; the time that passes is virtual."""
+        del changed
+        until = float("inf") if timeout is None else self._clock.now + timeout
+        while not done():
+            if not self.step() and not self._move(until):
+                self._clock.now = self._clock.now if timeout is None else until
+                return done()
+        return True
+
+    def sleep(self, seconds: float) -> None:
+        """See `Scheduler.sleep`. Nobody else is ticked meanwhile."""
+        self._clock.now += seconds
+
+    def close(self, timeout: float) -> None:
+        """See `Scheduler.close`."""
+        del timeout
+        self.settle()
+        self._closed = True

@@ -1,0 +1,248 @@
+"""A server in memory that keeps the rules of the real one: the lock on a thread, pages, run life, tool rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from gpt_agent_fsm.errors import InvalidThreadId, RequestRefused, ThreadBusy
+from gpt_agent_fsm.objects import Message, MessagePage, Run, RunStatus, ToolCall, Usage
+
+__all__ = ["Answer", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step"]
+
+_CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
+
+
+@attrs.frozen
+class Answer:
+    """The run says this and is completed; the empty text says nothing."""
+
+    text: str = "Hi"
+
+
+@attrs.frozen
+class Call:
+    """The run asks for these tools: pairs of name and arguments as JSON text."""
+
+    calls: tuple[tuple[str, str], ...]
+
+
+@attrs.frozen
+class Fail:
+    """The run ends badly."""
+
+    status: RunStatus = RunStatus.FAILED
+    code: str = "server_error"
+    message: str = "Sorry"
+
+
+@attrs.frozen
+class Linger:
+    """The run goes on for this many more looks."""
+
+    looks: int = 1
+
+
+Step: TypeAlias = Answer | Call | Fail | Linger
+Planner: TypeAlias = Callable[[str], Sequence[Step]]
+"""Says what a run will do, given the text of the last user message."""
+
+
+@attrs.define
+class _Run:
+    view: Run
+    steps: list[Step]
+
+
+@attrs.define
+class _Thread:
+    messages: list[Message] = attrs.field(factory=list)
+    runs: list[_Run] = attrs.field(factory=list)
+    answered: dict[str, list[str]] = attrs.field(factory=dict)
+
+
+def echo(text: str) -> Sequence[Step]:
+    """Answer with what was said."""
+    return [Answer(f"You said: {text}")]
+
+
+class SimulatedServer:
+    """A `Backend` without a network. Every look at a run lets it take one step of its plan.
+
+    Args:
+        plan: says what each run will do; by default it answers with an echo.
+        keeps_keys: False for a server that drops metadata.
+        page_size: messages a page.
+    """
+
+    def __init__(self, plan: Planner = echo, *, keeps_keys: bool = True, page_size: int = 100) -> None:
+        self._plan = plan
+        self._keeps_keys = keeps_keys
+        self._page_size = page_size
+        self._threads: dict[str, _Thread] = {}
+        self._count = 0
+
+    # --- what a test looks at ------------------------------------------------------------------------------
+
+    def messages(self, thread_id: str) -> list[Message]:
+        """Return the messages of a thread, oldest first."""
+        return list(self._threads[thread_id].messages)
+
+    def runs(self, thread_id: str) -> list[Run]:
+        """Return the runs of a thread, oldest first."""
+        return [run.view for run in self._threads[thread_id].runs]
+
+    def outputs(self, thread_id: str) -> dict[str, list[str]]:
+        """Return the outputs that were accepted for each tool call, in order; one each, if all is well."""
+        return dict(self._threads[thread_id].answered)
+
+    def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str:
+        """Start a run as somebody else would, and return its id."""
+        return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
+
+    # --- the port ---------------------------------------------------------------------------------------------
+
+    def create_thread(self, *, timeout: float) -> str:
+        """See `Backend.create_thread`."""
+        del timeout
+        thread_id = self._new_id("thread")
+        self._threads[thread_id] = _Thread()
+        return thread_id
+
+    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+        """See `Backend.get_thread`."""
+        del timeout
+        if thread_id not in self._threads:
+            raise InvalidThreadId(404, None, f"No thread found with id '{thread_id}'.")
+
+    def list_runs(self, thread_id: str, *, limit: int, timeout: float) -> Sequence[Run]:
+        """See `Backend.list_runs`."""
+        del timeout
+        return [run.view for run in reversed(self._thread(thread_id).runs)][:limit]
+
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+        """See `Backend.post_message`."""
+        del timeout
+        self._check_free(thread_id)
+        kept = key if self._keeps_keys else None
+        return self._say(thread_id, Message(id=self._new_id("msg"), role="user", content=content, key=kept)), bool(kept)
+
+    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
+        """See `Backend.create_run`."""
+        del timeout
+        self._check_free(thread_id)
+        said = [message.content for message in self._thread(thread_id).messages if message.role == "user"]
+        return self._start(thread_id, assistant_id, key, list(self._plan(said[-1] if said else "")))
+
+    def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+        """See `Backend.get_run`."""
+        del timeout
+        run = self._run(thread_id, run_id)
+        self._progress(thread_id, run)
+        return run.view
+
+    def submit_tool_outputs(
+        self, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]], *, timeout: float
+    ) -> Run:
+        """See `Backend.submit_tool_outputs`."""
+        del timeout
+        run = self._run(thread_id, run_id)
+        if run.view.status is not RunStatus.NEEDS_TOOLS:
+            raise RequestRefused(400, None, f"Runs in status '{run.view.status}' do not accept tool outputs.")
+        if {call.id for call in run.view.tool_calls} != {call_id for call_id, _ in outputs}:
+            raise RequestRefused(400, None, "Expected one output for each tool call.")
+        for call_id, output in outputs:
+            self._thread(thread_id).answered.setdefault(call_id, []).append(output)
+        run.view = attrs.evolve(run.view, status=RunStatus.ACTIVE, tool_calls=())
+        return run.view
+
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+        """See `Backend.list_messages`."""
+        del timeout
+        messages = self._thread(thread_id).messages[:: -1 if newest_first else 1]
+        start = next((i + 1 for i, message in enumerate(messages) if message.id == after), 0)
+        found = messages[start : start + self._page_size]
+        more = start + self._page_size < len(messages)
+        return MessagePage(messages=tuple(found), next_after=found[-1].id if found and more else None)
+
+    def cancel_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+        """See `Backend.cancel_run`."""
+        del timeout
+        run = self._run(thread_id, run_id)
+        if not run.view.status.locks_thread:
+            raise RequestRefused(400, None, f"Cannot cancel run with status '{run.view.status}'.")
+        run.view = attrs.evolve(run.view, status=RunStatus.CANCELLING, tool_calls=())
+        return run.view
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+
+    # --- the rules -----------------------------------------------------------------------------------------------
+
+    def _new_id(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}_{self._count}"
+
+    def _thread(self, thread_id: str) -> _Thread:
+        if thread_id not in self._threads:
+            raise RequestRefused(404, None, f"No thread found with id '{thread_id}'.")
+        return self._threads[thread_id]
+
+    def _run(self, thread_id: str, run_id: str) -> _Run:
+        for run in self._thread(thread_id).runs:
+            if run.view.id == run_id:
+                return run
+        raise RequestRefused(404, None, f"No run found with id '{run_id}'.")
+
+    def _check_free(self, thread_id: str) -> None:
+        for run in self._thread(thread_id).runs[-1:]:
+            if run.view.status.locks_thread:
+                raise ThreadBusy(400, None, f"Thread {thread_id} already has an active run {run.view.id}.")
+
+    def _say(self, thread_id: str, message: Message) -> str:
+        self._thread(thread_id).messages.append(message)
+        return message.id
+
+    def _start(self, thread_id: str, assistant_id: str, key: str | None, steps: list[Step]) -> Run:
+        view = Run(
+            id=self._new_id("run"),
+            status=RunStatus.ACTIVE,
+            assistant_id=assistant_id,
+            key=key if self._keeps_keys else None,
+        )
+        self._thread(thread_id).runs.append(_Run(view, steps))
+        return view
+
+    def _progress(self, thread_id: str, run: _Run) -> None:
+        """Let a run take the next step of its plan."""
+        if run.view.status is RunStatus.CANCELLING:
+            run.view = attrs.evolve(run.view, status=RunStatus.FAILED, code="cancelled", message="Cancelled.")
+        if run.view.status is not RunStatus.ACTIVE:
+            return
+        step = run.steps.pop(0) if run.steps else Answer("")
+        match step:
+            case Linger(looks=looks):
+                if looks > 1:
+                    run.steps.insert(0, Linger(looks - 1))
+            case Call(calls=calls):
+                asked = tuple(ToolCall(id=self._new_id("call"), name=name, arguments=args) for name, args in calls)
+                run.view = attrs.evolve(run.view, status=RunStatus.NEEDS_TOOLS, tool_calls=asked)
+            case Fail(status=status, code=code, message=message):
+                code = _CODES.get(status, code)
+                run.view = attrs.evolve(run.view, status=status, code=code, message=message)
+            case Answer(text=text):
+                if text:
+                    self._say(
+                        thread_id,
+                        Message(
+                            id=self._new_id("msg"),
+                            role="assistant",
+                            content=text,
+                            run_id=run.view.id,
+                            assistant_id=run.view.assistant_id,
+                        ),
+                    )
+                usage = Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
+                run.view = attrs.evolve(run.view, status=RunStatus.COMPLETED, usage=usage)
