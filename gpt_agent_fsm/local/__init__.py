@@ -1,0 +1,26 @@
+"""An OpenAI-compatible API server that runs inside your process, for demos, tests and offline work.
+
+`LocalServer` listens on a real socket and speaks the Assistants v2 wire (threads, messages, runs). What it answers is
+decided by a *model*: any callable that takes one `ModelRequest` and returns text or a list of `ToolCall`, or raises
+`ModelError`. `ScriptedModel` is a model written down in YAML.
+
+Needs the extra: `pip install "gpt-agent-fsm[local]"`.
+"""
+
+try:
+    import flask as _flask  # noqa: F401 - only to find out whether the extra is installed
+    import sqlalchemy as _sqlalchemy  # noqa: F401
+    import waitress as _waitress  # type: ignore[import-untyped]  # noqa: F401
+    import yaml as _yaml  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"gpt_agent_fsm.local needs {error.name}, which is not installed: "
+        'install it with pip install "gpt-agent-fsm[local]"',
+        name=error.name,
+    ) from error
+
+from gpt_agent_fsm.local.models import ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.local.script import ScriptedModel
+from gpt_agent_fsm.local.server import LocalServer
+
+__all__ = ["LocalServer", "ModelError", "ModelRequest", "ScriptedModel", "ToolCall"]

@@ -1,0 +1,121 @@
+"""The Flask application: who may come in, what errors look like, and one transaction per request."""
+
+import hmac
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flask
+import msgspec
+from flask.json.provider import JSONProvider
+from werkzeug.exceptions import HTTPException
+
+from gpt_agent_fsm.local import objects
+from gpt_agent_fsm.local.problems import ApiProblem, bad_request
+from gpt_agent_fsm.local.storage import Storage, StorageClosedError, UnknownCursorError
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 8 * 1024 * 1024
+"""The largest body of a request, in bytes."""
+
+_SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
+
+
+class _Json(JSONProvider):
+    """Makes the dicts that handlers return into JSON, faster than Flask's own provider."""
+
+    def response(self, *args: object, **_kwargs: object) -> flask.Response:
+        return flask.Response(msgspec.json.encode(args[0]), mimetype="application/json")
+
+
+def create_app(storage: Storage, api_key: str | None, *blueprints: flask.Blueprint) -> flask.Flask:
+    """Return the application that answers under `/v1` with these blueprints, and `/healthz` to everybody."""
+    app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
+    app.json = _Json(app)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    # A path that is not right is a 404, and never a redirect.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+    app.before_request(_remember_start)
+    if api_key is not None:
+        app.before_request(_key_check(api_key))
+    app.after_request(_finish)
+    for error, handler in (
+        (ApiProblem, _problem),
+        (UnknownCursorError, _unknown_cursor),
+        (HTTPException, _http_error),
+        (Exception, _unexpected),
+    ):
+        app.register_error_handler(error, handler)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint, url_prefix="/v1")
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        with storage.transaction():
+            return {"status": "ok"}
+
+    return app
+
+
+def _remember_start() -> None:
+    flask.g.started = time.perf_counter()
+
+
+def _key_check(api_key: str) -> Callable[[], None]:
+    expected = api_key.encode()
+
+    def check() -> None:
+        if not flask.request.path.startswith("/v1/"):
+            return
+        scheme, _, given = flask.request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given.strip():
+            raise ApiProblem(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+        if not hmac.compare_digest(given.strip().encode(), expected):
+            raise ApiProblem(401, "Incorrect API key provided.", code="invalid_api_key")
+
+    return check
+
+
+def _finish(response: flask.Response) -> flask.Response:
+    response.headers["x-request-id"] = request_id = objects.new_id("req")
+    # The path holds ids only; what people write is in bodies, which are never logged.
+    if logger.isEnabledFor(logging.DEBUG):
+        milliseconds = (time.perf_counter() - flask.g.started) * 1000
+        request = flask.request
+        logger.debug(
+            "%s %s %d %.1f ms %s", request.method, request.path, response.status_code, milliseconds, request_id
+        )
+    return response
+
+
+def _problem(problem: ApiProblem) -> tuple[dict[str, Any], int]:
+    return problem.body(), problem.status
+
+
+def _unknown_cursor(error: UnknownCursorError) -> tuple[dict[str, Any], int]:
+    message = f"Invalid '{error.param}': no object with id '{error.object_id}' is in this list."
+    return _problem(bad_request(message, error.param, "invalid_value"))
+
+
+def _http_error(error: HTTPException) -> tuple[dict[str, Any], int]:
+    request = flask.request
+    status = error.code or 500
+    messages = {
+        404: f"Invalid URL ({request.method} {request.path})",
+        405: f"Not allowed to {request.method} on {request.path}.",
+        413: f"The request is too large: its body may have {MAX_BODY} bytes.",
+    }
+    return _problem(ApiProblem(status, messages.get(status, error.description or error.name)))
+
+
+def _unexpected(error: Exception) -> tuple[dict[str, Any], int]:
+    if isinstance(error, StorageClosedError):
+        return _problem(ApiProblem(503, "The server is closing.", kind="server_error"))
+    logger.error("A request failed", exc_info=error)
+    return _problem(ApiProblem(500, _SERVER_ERROR, kind="server_error"))

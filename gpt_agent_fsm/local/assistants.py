@@ -1,0 +1,232 @@
+"""The Assistants v2 wire: which requests there are, and what each does to the stored objects.
+
+One row of `_ROUTES` per request; its handler gets the transaction of the request and the ids of the path, and returns
+the JSON object of the answer. How a run lives is told in `runs`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flask
+
+from gpt_agent_fsm.local import fields, objects, runs
+from gpt_agent_fsm.local.problems import bad_request, not_found
+from gpt_agent_fsm.local.storage import Doc, Storage, Transaction
+from gpt_agent_fsm.local.workers import Workers
+
+
+class AssistantsApi:
+    """The handlers of the wire, over one storage; `lifetime` is the age in seconds at which a run expires."""
+
+    def __init__(self, storage: Storage, workers: Workers, lifetime: float) -> None:
+        self._storage = storage
+        self._workers = workers
+        self._lifetime = lifetime
+
+    def blueprint(self) -> flask.Blueprint:
+        """Return the routes, to be mounted under `/v1`."""
+        blueprint = flask.Blueprint("assistants", __name__)
+        blueprint.before_request(_require_beta_header)
+        for method, rule, handler in _ROUTES:
+            view = partial(self._answer, handler)
+            blueprint.add_url_rule(rule, endpoint=handler.__name__.strip("_"), view_func=view, methods=[method])
+        return blueprint
+
+    def _answer(self, handler: Callable[..., Doc], **ids: str) -> Doc:
+        # The body is read ahead of the transaction, which must never wait for a client.
+        body = fields.json_object(flask.request.get_data()) if flask.request.method == "POST" else {}
+        if body.get("stream"):
+            raise bad_request("This server does not stream: leave 'stream' out or false.", "stream")
+        with self._storage.transaction() as tx:
+            return handler(self, tx, body, **ids)
+
+    # Assistants
+
+    def _create_assistant(self, tx: Transaction, body: Doc) -> Doc:
+        assistant = objects.assistant(body)
+        tx.add("assistant", assistant)
+        return assistant
+
+    def _list_assistants(self, tx: Transaction, _body: Doc) -> Doc:
+        return _page(tx, "assistant", "")
+
+    def _get_assistant(self, tx: Transaction, _body: Doc, assistant_id: str) -> Doc:
+        return _found(tx, "assistant", assistant_id)
+
+    def _modify_assistant(self, tx: Transaction, body: Doc, assistant_id: str) -> Doc:
+        assistant = objects.assistant(body, _found(tx, "assistant", assistant_id))
+        tx.save(assistant)
+        return assistant
+
+    def _delete_assistant(self, tx: Transaction, _body: Doc, assistant_id: str) -> Doc:
+        _found(tx, "assistant", assistant_id)
+        tx.entomb(assistant_id)
+        return objects.deleted(assistant_id, "assistant.deleted")
+
+    # Threads
+
+    def _create_thread(self, tx: Transaction, body: Doc) -> Doc:
+        thread = objects.thread(body)
+        tx.add("thread", thread)
+        for index, message in enumerate(fields.objects(body, "messages") or ()):
+            posted = objects.message(thread["id"], message, prefix=f"messages[{index}].")
+            tx.add("message", posted, parent=thread["id"])
+        return thread
+
+    def _get_thread(self, tx: Transaction, _body: Doc, thread_id: str) -> Doc:
+        return _found(tx, "thread", thread_id)
+
+    def _modify_thread(self, tx: Transaction, body: Doc, thread_id: str) -> Doc:
+        thread = _found(tx, "thread", thread_id)
+        if "tool_resources" in body:
+            thread["tool_resources"] = fields.mapping(body, "tool_resources") or {}
+        return _with_metadata(tx, thread, body)
+
+    def _delete_thread(self, tx: Transaction, _body: Doc, thread_id: str) -> Doc:
+        _found(tx, "thread", thread_id)
+        active = runs.active_run(tx, thread_id)
+        if active is not None:
+            tx.afterwards(partial(self._workers.interrupt, active))
+        tx.delete_tree(thread_id)
+        return objects.deleted(thread_id, "thread.deleted")
+
+    # Messages
+
+    def _create_message(self, tx: Transaction, body: Doc, thread_id: str) -> Doc:
+        _found(tx, "thread", thread_id)
+        message = objects.message(thread_id, body)
+        self._workers.expire(tx)
+        active = runs.active_run(tx, thread_id)
+        if active is not None:
+            raise bad_request(f"Can't add messages to {thread_id} while a run {active} is active.")
+        tx.add("message", message, parent=thread_id)
+        return message
+
+    def _list_messages(self, tx: Transaction, _body: Doc, thread_id: str) -> Doc:
+        _found(tx, "thread", thread_id)
+        return _page(tx, "message", thread_id, flask.request.args.get("run_id"))
+
+    def _get_message(self, tx: Transaction, _body: Doc, thread_id: str, message_id: str) -> Doc:
+        return _found(tx, "message", message_id, thread_id)
+
+    def _modify_message(self, tx: Transaction, body: Doc, thread_id: str, message_id: str) -> Doc:
+        return _with_metadata(tx, _found(tx, "message", message_id, thread_id), body)
+
+    def _delete_message(self, tx: Transaction, _body: Doc, thread_id: str, message_id: str) -> Doc:
+        _found(tx, "message", message_id, thread_id)
+        tx.delete(message_id)
+        return objects.deleted(message_id, "thread.message.deleted")
+
+    # Runs
+
+    def _create_run(self, tx: Transaction, body: Doc, thread_id: str) -> Doc:
+        _found(tx, "thread", thread_id)
+        self._workers.expire(tx)
+        run = runs.create(tx, thread_id, body, self._lifetime)
+        tx.afterwards(partial(self._workers.enqueue, run))
+        return run
+
+    def _create_thread_and_run(self, tx: Transaction, body: Doc) -> Doc:
+        thread = self._create_thread(tx, fields.mapping(body, "thread") or {})
+        return self._create_run(tx, body, thread["id"])
+
+    def _list_runs(self, tx: Transaction, _body: Doc, thread_id: str) -> Doc:
+        _found(tx, "thread", thread_id)
+        self._workers.expire(tx)
+        return _page(tx, "run", thread_id)
+
+    def _get_run(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str) -> Doc:
+        self._workers.expire(tx)
+        return _found(tx, "run", run_id, thread_id)
+
+    def _modify_run(self, tx: Transaction, body: Doc, thread_id: str, run_id: str) -> Doc:
+        self._workers.expire(tx)
+        return _with_metadata(tx, _found(tx, "run", run_id, thread_id), body)
+
+    def _cancel_run(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str) -> Doc:
+        self._workers.expire(tx)
+        run = runs.cancel(tx, _found(tx, "run", run_id, thread_id))
+        tx.afterwards(partial(self._workers.cancel, run))
+        return run
+
+    def _submit_tool_outputs(self, tx: Transaction, body: Doc, thread_id: str, run_id: str) -> Doc:
+        self._workers.expire(tx)
+        run = runs.submit(tx, _found(tx, "run", run_id, thread_id), body)
+        tx.afterwards(partial(self._workers.enqueue, run))
+        return run
+
+    def _list_steps(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str) -> Doc:
+        self._workers.expire(tx)
+        _found(tx, "run", run_id, thread_id)
+        return _page(tx, "step", run_id)
+
+    def _get_step(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str, step_id: str) -> Doc:
+        self._workers.expire(tx)
+        _found(tx, "run", run_id, thread_id)
+        return _found(tx, "step", step_id, run_id)
+
+
+_Handler = Callable[..., Doc]
+
+_THREAD = "/threads/<thread_id>"
+_MESSAGE = "/threads/<thread_id>/messages/<message_id>"
+_RUN = "/threads/<thread_id>/runs/<run_id>"
+
+# fmt: off
+_ROUTES: tuple[tuple[str, str, _Handler], ...] = (
+    ("POST",   "/assistants",                AssistantsApi._create_assistant),
+    ("GET",    "/assistants",                AssistantsApi._list_assistants),
+    ("GET",    "/assistants/<assistant_id>", AssistantsApi._get_assistant),
+    ("POST",   "/assistants/<assistant_id>", AssistantsApi._modify_assistant),
+    ("DELETE", "/assistants/<assistant_id>", AssistantsApi._delete_assistant),
+    ("POST",   "/threads",                   AssistantsApi._create_thread),
+    ("POST",   "/threads/runs",              AssistantsApi._create_thread_and_run),
+    ("GET",    _THREAD,                      AssistantsApi._get_thread),
+    ("POST",   _THREAD,                      AssistantsApi._modify_thread),
+    ("DELETE", _THREAD,                      AssistantsApi._delete_thread),
+    ("POST",   _THREAD + "/messages",        AssistantsApi._create_message),
+    ("GET",    _THREAD + "/messages",        AssistantsApi._list_messages),
+    ("GET",    _MESSAGE,                     AssistantsApi._get_message),
+    ("POST",   _MESSAGE,                     AssistantsApi._modify_message),
+    ("DELETE", _MESSAGE,                     AssistantsApi._delete_message),
+    ("POST",   _THREAD + "/runs",            AssistantsApi._create_run),
+    ("GET",    _THREAD + "/runs",            AssistantsApi._list_runs),
+    ("GET",    _RUN,                         AssistantsApi._get_run),
+    ("POST",   _RUN,                         AssistantsApi._modify_run),
+    ("POST",   _RUN + "/cancel",             AssistantsApi._cancel_run),
+    ("POST",   _RUN + "/submit_tool_outputs", AssistantsApi._submit_tool_outputs),
+    ("GET",    _RUN + "/steps",              AssistantsApi._list_steps),
+    ("GET",    _RUN + "/steps/<step_id>",    AssistantsApi._get_step),
+)
+# fmt: on
+
+
+def _require_beta_header() -> None:
+    given = flask.request.headers.get("OpenAI-Beta", "")
+    if "assistants=v2" not in (value.strip() for value in given.split(",")):
+        raise bad_request(
+            "You must provide the 'OpenAI-Beta' header to access the Assistants API. "
+            "Please try again by setting the header 'OpenAI-Beta: assistants=v2'.",
+            code="invalid_beta",
+        )
+
+
+def _found(tx: Transaction, kind: str, object_id: str, parent: str = "") -> Doc:
+    """Return the object, or raise the 404 that says what is missing: it, or the thread it should be in."""
+    found = tx.find(kind, object_id, parent)
+    if found is None:
+        if kind in ("message", "run"):
+            _found(tx, "thread", parent)
+        raise not_found("run step" if kind == "step" else kind, object_id)
+    return found
+
+
+def _page(tx: Transaction, kind: str, parent: str, run_id: str | None = None) -> Doc:
+    return objects.page(*tx.page(kind, parent, fields.page_query(flask.request.args), run_id or None))
+
+
+def _with_metadata(tx: Transaction, doc: Doc, body: Doc) -> Doc:
+    if "metadata" in body:
+        doc["metadata"] = fields.metadata(body)
+    tx.save(doc)
+    return doc

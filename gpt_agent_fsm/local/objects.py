@@ -1,0 +1,206 @@
+"""The shapes of the API's objects, with every field that clients of the Assistants v2 wire expect."""
+
+import random
+import string
+import time
+from typing import Any
+
+from gpt_agent_fsm.local import fields
+from gpt_agent_fsm.local.storage import Doc
+
+_ALPHABET = string.ascii_letters + string.digits
+# Ids are told apart, not kept secret. Seeded by the operating system, so that a restart on the same file repeats none;
+# asking it for every letter would cost more than the rest of a request.
+_random = random.Random()  # noqa: S311
+
+_SAMPLING_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
+_RUN_DEFAULTS = _SAMPLING_DEFAULTS | {
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "truncation_strategy": {"type": "auto", "last_messages": None},
+}
+_RUN_OPTIONS = (*_RUN_DEFAULTS, "max_completion_tokens", "max_prompt_tokens")
+
+
+def new_id(prefix: str) -> str:
+    """Return an id nobody has yet, such as `thread_` and 24 letters and digits."""
+    return f"{prefix}_{''.join(_random.choices(_ALPHABET, k=24))}"
+
+
+def now() -> int:
+    """Return the time as the API tells it: whole seconds since 1970."""
+    return int(time.time())
+
+
+def assistant(body: Doc, existing: Doc | None = None) -> Doc:
+    """Return a new assistant, or the existing one changed by what the body says."""
+    if existing is None:
+        existing = {
+            "id": new_id("asst"),
+            "object": "assistant",
+            "created_at": now(),
+            "name": None,
+            "description": None,
+            "model": fields.required_text(body, "model"),
+            "instructions": None,
+            "tools": [],
+            "tool_resources": {},
+            "metadata": {},
+        } | _SAMPLING_DEFAULTS
+    changed: dict[str, Any] = {
+        "name": fields.text(body, "name", longest=256),
+        "description": fields.text(body, "description", longest=512),
+        "instructions": fields.text(body, "instructions"),
+        "tools": fields.tools(body),
+        "tool_resources": fields.mapping(body, "tool_resources"),
+        "metadata": fields.metadata(body),
+        **fields.chosen(body, _SAMPLING_DEFAULTS, _SAMPLING_DEFAULTS),
+    }
+    if body.get("model") is not None:
+        changed["model"] = fields.required_text(body, "model")
+    # What the body does not mention stays; what it sets to null goes back to being empty.
+    empty: Doc = {"tools": [], "tool_resources": {}}
+    sent = {name: value for name, value in changed.items() if name in body}
+    return existing | {name: empty.get(name) if value is None else value for name, value in sent.items()}
+
+
+def unknown_assistant(assistant_id: str) -> Doc:
+    """Return the assistant that stands in for an id which was never created: no instructions, no tools."""
+    return assistant({"model": "local-model"}) | {"id": assistant_id}
+
+
+def thread(body: Doc) -> Doc:
+    """Return a new thread; its messages are objects of their own."""
+    return {
+        "id": new_id("thread"),
+        "object": "thread",
+        "created_at": now(),
+        "metadata": fields.metadata(body),
+        "tool_resources": fields.mapping(body, "tool_resources") or {},
+    }
+
+
+def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
+    """Return the message a client posts; `prefix` is its place in the request, such as `messages[0].`."""
+    role = fields.role(body, prefix=prefix)
+    content = fields.content(body, prefix=prefix)
+    attachments = fields.objects(body, "attachments", prefix=prefix) or []
+    return _message(thread_id, role, content) | {
+        "attachments": attachments,
+        "metadata": fields.metadata(body, prefix=prefix),
+    }
+
+
+def answer(run: Doc, text: str) -> Doc:
+    """Return the message with which an assistant completes a run."""
+    content = [{"type": "text", "text": {"value": text, "annotations": []}}]
+    return _message(run["thread_id"], "assistant", content) | {
+        "assistant_id": run["assistant_id"],
+        "run_id": run["id"],
+    }
+
+
+def _message(thread_id: str, role: str, content: list[Doc]) -> Doc:
+    created_at = now()
+    return {
+        "id": new_id("msg"),
+        "object": "thread.message",
+        "created_at": created_at,
+        "thread_id": thread_id,
+        "status": "completed",
+        "completed_at": created_at,
+        "incomplete_at": None,
+        "incomplete_details": None,
+        "role": role,
+        "content": content,
+        "assistant_id": None,
+        "run_id": None,
+        "attachments": [],
+        "metadata": {},
+    }
+
+
+def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
+    """Return a queued run of the assistant, with the overrides of the body; `lifetime` is in seconds."""
+    instructions = fields.text(body, "instructions")
+    if instructions is None:
+        instructions = assistant["instructions"] or ""
+    additional = fields.text(body, "additional_instructions")
+    tools = fields.tools(body)
+    created_at = now()
+    return {
+        "id": new_id("run"),
+        "object": "thread.run",
+        "created_at": created_at,
+        "thread_id": thread_id,
+        "assistant_id": assistant["id"],
+        "status": "queued",
+        "started_at": None,
+        "expires_at": int(created_at + lifetime),
+        "cancelled_at": None,
+        "failed_at": None,
+        "completed_at": None,
+        "required_action": None,
+        "last_error": None,
+        "incomplete_details": None,
+        "usage": None,
+        "model": fields.text(body, "model") or assistant["model"],
+        "instructions": "\n".join(part for part in (instructions, additional) if part),
+        "tools": assistant["tools"] if tools is None else tools,
+        "metadata": fields.metadata(body),
+        **fields.chosen(body, _RUN_OPTIONS, _RUN_DEFAULTS | {name: assistant[name] for name in _SAMPLING_DEFAULTS}),
+    }
+
+
+def message_step(run: Doc, message_id: str, usage: Doc) -> Doc:
+    """Return the step in which a run made its message."""
+    details = {"type": "message_creation", "message_creation": {"message_id": message_id}}
+    return _step(run, details) | {"status": "completed", "completed_at": now(), "usage": usage}
+
+
+def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
+    """Return the step in which a run waits for tool outputs; `calls` are in the form of `required_action`."""
+    waiting = [call | {"function": call["function"] | {"output": None}} for call in calls]
+    return _step(run, {"type": "tool_calls", "tool_calls": waiting}) | {"usage": usage}
+
+
+def _step(run: Doc, details: Doc) -> Doc:
+    return {
+        "id": new_id("step"),
+        "object": "thread.run.step",
+        "created_at": now(),
+        "run_id": run["id"],
+        "assistant_id": run["assistant_id"],
+        "thread_id": run["thread_id"],
+        "type": details["type"],
+        "status": "in_progress",
+        "cancelled_at": None,
+        "completed_at": None,
+        "expired_at": None,
+        "failed_at": None,
+        "last_error": None,
+        "step_details": details,
+        "metadata": {},
+        "usage": None,
+    }
+
+
+def deleted(object_id: str, kind: str) -> Doc:
+    """Return the answer to a DELETE; `kind` is such as `thread.deleted`."""
+    return {"id": object_id, "object": kind, "deleted": True}
+
+
+def page(docs: list[Doc], has_more: bool) -> Doc:
+    """Return a list as the API answers it."""
+    return {
+        "object": "list",
+        "data": docs,
+        "first_id": docs[0]["id"] if docs else None,
+        "last_id": docs[-1]["id"] if docs else None,
+        "has_more": has_more,
+    }
+
+
+def text_of(message: Doc) -> str:
+    """Return the text parts of a message, joined by newlines; other parts are left out."""
+    return "\n".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")

@@ -1,0 +1,59 @@
+"""The errors the API answers, in the words of the real service where these are known."""
+
+from typing import Any
+
+
+class ApiProblem(Exception):  # noqa: N818 - the errors of the server itself are something else
+    """Raised anywhere in a request: its transaction is rolled back and the client gets this as a JSON error object."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str = "invalid_request_error",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.kind = kind
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object of the answer."""
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+
+def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiProblem:
+    """Return a 400: the caller has to change the request."""
+    return ApiProblem(400, message, param=param, code=code)
+
+
+def not_found(what: str, object_id: str) -> ApiProblem:
+    """Return the 404 for an id nobody knows; `what` is a noun such as `thread`."""
+    return ApiProblem(404, f"No {what} found with id '{object_id}'.")
+
+
+def missing(param: str) -> ApiProblem:
+    """Return the 400 for a parameter that must be there."""
+    return bad_request(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+
+
+def wrong_type(param: str, expected: str, value: object) -> ApiProblem:
+    """Return the 400 for a parameter of another type; `expected` comes with its article."""
+    return bad_request(
+        f"Invalid type for '{param}': expected {expected}, but got {_json_type(value)} instead.", param, "invalid_type"
+    )
+
+
+def wrong_value(param: str, value: str, supported: str) -> ApiProblem:
+    """Return the 400 for a word that is not among the supported ones."""
+    return bad_request(f"Invalid value: '{value[:100]}'. Supported values are: {supported}.", param, "invalid_value")
+
+
+def _json_type(value: object) -> str:
+    names = {bool: "a boolean", int: "an integer", float: "a decimal", str: "a string", list: "an array"}
+    return "null" if value is None else names.get(type(value), "an object")

@@ -1,0 +1,102 @@
+"""`LocalServer`: the API on a socket, from construction to `close()`."""
+
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+from gpt_agent_fsm.local.app import MAX_BODY, create_app
+from gpt_agent_fsm.local.assistants import AssistantsApi
+from gpt_agent_fsm.local.listener import HttpServer
+from gpt_agent_fsm.local.models import Model, echo
+from gpt_agent_fsm.local.storage import Storage
+from gpt_agent_fsm.local.workers import Workers
+
+_HTTP_THREADS = 8
+"""Threads that answer requests. None of them ever waits for a model, and more would only wait for the interpreter."""
+
+_MODEL_THREADS = 16
+"""Threads that call the model: so many runs make progress at once, the others are queued."""
+
+_PATIENCE = 0.4
+"""Seconds that `close` gives requests in hand, and then model calls in hand."""
+
+
+class LocalServer:
+    """An OpenAI-compatible server on a loopback socket; it answers as soon as it is constructed.
+
+    `model` decides what assistants say: a callable of one `ModelRequest`, called on threads of the server; without one,
+    the user's words are echoed. `port=0` takes a free port; `base_url` says which. `database` is the path of an SQLite
+    file that keeps everything across restarts, also runs that were under way; without one, all is in memory.
+    With an `api_key`, clients have to send it as their bearer token. A run expires `run_expires_after` seconds after
+    it was created.
+
+    It behaves as the real service, with one convenience: a run may name an assistant that was never created, as long as
+    the id starts with `asst_`; it then has no instructions and no tools. An id that was deleted, or that does not start
+    with `asst_`, is unknown.
+
+    Raises `OSError` when the address is taken, and `sqlalchemy.exc.DatabaseError` when `database` is no SQLite file.
+    """
+
+    def __init__(
+        self,
+        model: Model | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        database: str | os.PathLike[str] | None = None,
+        api_key: str | None = None,
+        run_expires_after: float = 600.0,
+    ) -> None:
+        if model is not None and not callable(model):
+            raise TypeError(
+                f"A model has to be a callable of one ModelRequest, but this one is a {type(model).__name__}."
+            )
+        self._closing = threading.Lock()
+        self._closed = False
+        self._host = host
+        self._storage = Storage(database)
+        self._workers = Workers(self._storage, model or echo, _MODEL_THREADS)
+        wire = AssistantsApi(self._storage, self._workers, run_expires_after)
+        app = create_app(self._storage, api_key, wire.blueprint())
+        try:
+            self._workers.recover()
+            # Waitress does not read a body it refuses, which some clients cannot handle: so it is more patient.
+            self._http = HttpServer(app, host, port, threads=_HTTP_THREADS, max_body=4 * MAX_BODY)
+        except BaseException:
+            self._storage.close()
+            raise
+        self._workers.start()
+        self._http.start()
+
+    @property
+    def base_url(self) -> str:
+        """Where the API begins, such as `http://127.0.0.1:49152/v1`."""
+        # A server on all addresses is reached by the loopback one.
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._http.port}/v1"
+
+    def close(self) -> None:
+        """Stop listening, hang up, end all threads and close the database; within about a second.
+
+        A run whose model is still thinking stays as it is in the database, and is taken up by the next server on the
+        same file. A model that hangs keeps its thread (a daemon), but nothing comes of it any more. May be called from
+        any thread, also by a model, and more than once.
+        """
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._http.close(_PATIENCE)
+                self._workers.close(_PATIENCE)
+                self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LocalServer {self.base_url}{' closed' if self._closed else ''}>"

@@ -1,0 +1,32 @@
+"""What importing the package needs, and what it must not need."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpt_agent_fsm.local as package
+
+
+@pytest.mark.parametrize("missing", ["flask", "waitress", "sqlalchemy", "yaml"])
+def test_without_the_extra_the_import_says_how_to_install_it(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None\nimport gpt_agent_fsm.local"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 1
+    assert f"ImportError: gpt_agent_fsm.local needs {missing}" in done.stderr
+    assert 'pip install "gpt-agent-fsm[local]"' in done.stderr
+
+
+def test_no_module_imports_anything_else_of_the_library():
+    for path in Path(package.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                assert not module.startswith("gpt_agent_fsm") or f"{module}.".startswith("gpt_agent_fsm.local."), path
+                assert node.level == 0
+
+
+def test_the_public_names_are_these():
+    assert sorted(package.__all__) == ["LocalServer", "ModelError", "ModelRequest", "ScriptedModel", "ToolCall"]

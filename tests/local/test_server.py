@@ -1,0 +1,264 @@
+"""`LocalServer` as a thing that is started, closed and started again."""
+
+import gc
+import socket
+import threading
+import time
+import weakref
+
+import pytest
+import requests
+import sqlalchemy.exc
+
+from gpt_agent_fsm.local import LocalServer, ScriptedModel, ToolCall
+from gpt_agent_fsm.local.storage import Storage
+
+PATIENCE = 10.0
+
+
+def threads_of(action):
+    before = set(threading.enumerate())
+    result = action()
+    return result, [thread for thread in threading.enumerate() if thread not in before]
+
+
+def refused(error, **options):
+    with pytest.raises(error):
+        LocalServer(**options)
+
+
+def gone(threads):
+    for thread in threads:
+        thread.join(PATIENCE)
+    return not any(thread.is_alive() for thread in threads)
+
+
+def test_it_answers_as_soon_as_it_is_constructed_and_not_after_it_was_closed():
+    server = LocalServer()
+    assert server.base_url.startswith("http://127.0.0.1:")
+    assert server.base_url.endswith("/v1")
+    assert repr(server) == f"<LocalServer {server.base_url}>"
+    root = server.base_url.removesuffix("/v1")
+    assert requests.get(f"{root}/healthz", timeout=PATIENCE).ok
+    server.close()
+    assert repr(server) == f"<LocalServer {server.base_url} closed>"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{root}/healthz", timeout=PATIENCE)
+
+
+def test_leaving_the_block_closes_it_and_closing_twice_is_fine():
+    with LocalServer() as server:
+        port = server._http.port
+    server.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def test_closing_from_many_threads_at_once_is_fine():
+    server = LocalServer()
+    threads = [threading.Thread(target=server.close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert gone(threads)
+
+
+def test_all_its_threads_are_daemons_and_end_with_it():
+    server, threads = threads_of(LocalServer)
+    assert threads
+    assert all(thread.daemon for thread in threads)
+    server.close()
+    assert gone(threads)
+
+
+def test_a_closed_server_leaves_nothing_behind():
+    server = LocalServer()
+    server.close()
+    reference = weakref.ref(server)
+    del server
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_model_has_to_be_callable():
+    with pytest.raises(TypeError, match="has to be a callable of one ModelRequest, but this one is a str"):
+        LocalServer("gpt-4o")
+
+
+def test_a_port_that_is_taken_is_an_os_error_and_leaves_no_thread_and_no_database(monkeypatch):
+    with LocalServer() as server:
+        closed = []
+        monkeypatch.setattr(Storage, "close", lambda storage: closed.append(storage))  # noqa: PLW0108 - a builtin is not bound
+        _, threads = threads_of(lambda: refused(OSError, port=server._http.port))
+        monkeypatch.undo()
+        assert threads == []
+        assert [storage.close() for storage in closed] == [None]
+
+
+def test_a_file_that_is_no_database_is_an_error_and_leaves_no_thread(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("These are no tables. " * 100)
+    _, threads = threads_of(lambda: refused(sqlalchemy.exc.DatabaseError, database=path))
+    assert threads == []
+    with pytest.raises(sqlalchemy.exc.DatabaseError):
+        LocalServer(database=tmp_path / "no" / "such" / "folder")
+
+
+def test_it_listens_where_it_is_told(serve):
+    api = serve(host="localhost")
+    assert api.server.base_url.startswith("http://localhost:")
+    api.thread()
+    everywhere = serve(host="0.0.0.0")  # noqa: S104
+    assert everywhere.server.base_url.startswith("http://127.0.0.1:")
+    everywhere.thread()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_it_listens_on_ipv6(serve):
+    try:
+        api = serve(host="::1")
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    assert api.server.base_url.startswith("http://[::1]:")
+    api.thread()
+
+
+def test_closing_does_not_wait_for_a_model_that_hangs():
+    called, go = threading.Event(), threading.Event()
+
+    def model(_request):
+        called.set()
+        go.wait(PATIENCE)
+        return "late"
+
+    server, threads = threads_of(lambda: LocalServer(model))
+    headers = {"OpenAI-Beta": "assistants=v2"}
+    body = {"assistant_id": "asst_1"}
+    requests.post(f"{server.base_url}/threads/runs", json=body, headers=headers, timeout=PATIENCE)
+    assert called.wait(PATIENCE)
+    began = time.monotonic()
+    server.close()
+    assert time.monotonic() - began < 2
+    go.set()
+    assert gone(threads)
+
+
+def test_closing_interrupts_a_model_that_listens():
+    told = threading.Event()
+    called = threading.Event()
+
+    def model(request):
+        called.set()
+        if request.cancelled.wait(PATIENCE):
+            told.set()
+        return "late"
+
+    server = LocalServer(model)
+    headers = {"OpenAI-Beta": "assistants=v2"}
+    requests.post(f"{server.base_url}/threads/runs", json={"assistant_id": "asst_1"}, headers=headers, timeout=PATIENCE)
+    assert called.wait(PATIENCE)
+    server.close()
+    assert told.is_set()
+
+
+def test_a_model_may_close_its_own_server():
+    answered, closed = threading.Event(), threading.Event()
+
+    def model(_request):
+        answered.wait(PATIENCE)
+        server.close()
+        closed.set()
+        return "bye"
+
+    server, threads = threads_of(lambda: LocalServer(model))
+    headers = {"OpenAI-Beta": "assistants=v2"}
+    requests.post(f"{server.base_url}/threads/runs", json={"assistant_id": "asst_1"}, headers=headers, timeout=PATIENCE)
+    answered.set()
+    assert closed.wait(PATIENCE)
+    assert gone(threads)
+
+
+def test_what_is_in_memory_is_gone_with_the_server(serve):
+    first = serve()
+    thread = first.thread("Hello")
+    first.server.close()
+    serve().error("GET", f"/threads/{thread}", 404)
+
+
+def test_what_is_in_a_file_is_there_again_after_a_restart(serve, tmp_path):
+    path = tmp_path / "local.db"
+    first = serve(lambda request: "Done." if request.outputs else [ToolCall("a")], database=path)
+    run = first.play("Hello")
+    first.server.close()
+    second = serve(lambda request: f"Got {request.outputs}.", database=str(path))
+    assert second.get(f"/threads/{run['thread_id']}/runs/{run['id']}") == run
+    second.submit(run, "1")
+    second.see(run, "completed")
+    assert second.texts(run["thread_id"]) == ["Hello", "Got ['1']."]
+
+
+def test_runs_under_way_are_made_again_by_the_next_server(serve, tmp_path):
+    called = threading.Event()
+
+    def hangs(request):
+        called.set()
+        request.cancelled.wait(PATIENCE)
+        return "from the first server"
+
+    path = tmp_path / "local.db"
+    first = serve(hangs, database=path)
+    runs = [first.run(first.thread(str(number))) for number in range(20)]
+    assert called.wait(PATIENCE)
+    first.server.close()
+    second = serve(database=path)
+    for number, run in enumerate(runs):
+        assert second.see(run, "completed")["started_at"] is not None
+        assert second.texts(run["thread_id"]) == [str(number), f"You said: {number}"]
+
+
+def test_a_run_whose_time_is_over_at_the_restart_has_expired(serve, tmp_path):
+    path = tmp_path / "local.db"
+    first = serve(lambda _request: [ToolCall("a")], database=path, run_expires_after=0.3)
+    run = first.play("Hello", until=("requires_action",))
+    first.server.close()
+    second = serve(database=path)
+    assert second.see(run, "expired")["required_action"] is None
+
+
+def test_a_run_that_was_being_cancelled_is_cancelled_after_the_restart(serve, tmp_path, monkeypatch):
+    path = tmp_path / "local.db"
+    first = serve(lambda _request: [ToolCall("a")], database=path)
+    run = first.play("Hello")
+    monkeypatch.setattr(first.server._workers, "cancel", lambda _run: None)
+    first.post(f"/threads/{run['thread_id']}/runs/{run['id']}/cancel")
+    first.server.close()
+    serve(database=path).see(run, "cancelled")
+
+
+def test_a_script_plays_through_the_api(serve):
+    api = serve(
+        ScriptedModel.from_yaml(
+            """
+            rules:
+              - when: busy
+                steps:
+                  - fail: {code: rate_limit_exceeded, message: Rate limit reached., times: 2}
+                  - call: {name: get}
+                  - say: "Got {outputs}."
+            """
+        )
+    )
+    run = api.play("You look busy")
+    assert run["last_error"] == {"code": "rate_limit_exceeded", "message": "Rate limit reached."}
+    other = api.play("Also busy")
+    assert api.see(api.run(run["thread_id"]), "failed")
+    waits = api.see(api.run(run["thread_id"]), "requires_action")
+    assert other["status"] == "failed"
+    api.submit(waits, "7")
+    api.see(waits, "completed")
+    assert api.texts(run["thread_id"]) == ["You look busy", "Got 7."]
+
+
+def test_two_servers_know_nothing_of_each_other(serve):
+    one, two = serve(), serve()
+    thread = one.thread("Hello")
+    two.error("GET", f"/threads/{thread}", 404)

@@ -1,0 +1,130 @@
+import sqlite3
+import threading
+
+import pytest
+import sqlalchemy.exc
+
+from gpt_agent_fsm.local.storage import PageQuery, Storage, StorageClosedError, UnknownCursorError
+
+PATIENCE = 10.0
+
+
+@pytest.fixture(params=["memory", "file"])
+def storage(request, tmp_path):
+    storage = Storage(None if request.param == "memory" else tmp_path / "a.db")
+    yield storage
+    storage.close()
+
+
+def test_a_transaction_that_raises_changes_nothing_and_calls_nothing(storage):
+    called = []
+
+    def fail():
+        with storage.transaction() as tx:
+            tx.add("thread", {"id": "thread_1"})
+            tx.afterwards(lambda: called.append("rolled back"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with storage.transaction() as tx:
+        assert tx.find("thread", "thread_1") is None
+        tx.afterwards(lambda: called.append("committed"))
+        assert called == []
+    assert called == ["committed"]
+
+
+def test_what_is_called_after_a_commit_may_begin_a_transaction(storage):
+    def more():
+        with storage.transaction() as tx:
+            tx.add("thread", {"id": "thread_1"})
+
+    with storage.transaction() as tx:
+        tx.afterwards(more)
+    with storage.transaction() as tx:
+        assert tx.find("thread", "thread_1") == {"id": "thread_1"}
+
+
+def test_transactions_of_many_threads_lose_nothing(storage):
+    with storage.transaction() as tx:
+        tx.add("counter", {"id": "c", "n": 0})
+
+    def count():
+        for _ in range(50):
+            with storage.transaction() as tx:
+                doc = tx.find("counter", "c")
+                doc["n"] += 1
+                tx.save(doc)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    with storage.transaction() as tx:
+        assert tx.find("counter", "c")["n"] == 400
+
+
+def test_ids_are_given_once(storage):
+    with storage.transaction() as tx:
+        tx.add("thread", {"id": "x"})
+        with pytest.raises(sqlalchemy.exc.IntegrityError, match="UNIQUE") as caught:
+            tx.add("message", {"id": "x", "secret": "words"})
+    assert "'message'" not in str(caught.value)
+
+
+def test_an_object_is_overdue_from_its_time_on_until_it_is_settled(storage):
+    with storage.transaction() as tx:
+        tx.add("run", {"id": "late"}, due=10.0)
+        tx.add("run", {"id": "later"}, due=20.0)
+        tx.add("run", {"id": "never"})
+        assert tx.overdue(9.9) == []
+        assert tx.overdue(10.0) == [{"id": "late"}]
+        assert tx.overdue(100.0) == [{"id": "late"}, {"id": "later"}]
+        tx.settle({"id": "late", "done": True})
+        tx.save({"id": "later", "seen": True})
+        assert tx.overdue(100.0) == [{"id": "later", "seen": True}]
+        assert tx.find("run", "late") == {"id": "late", "done": True}
+
+
+def test_children_latest_and_counts_follow_the_order_of_adding(storage):
+    with storage.transaction() as tx:
+        for name in "abc":
+            tx.add("message", {"id": name}, parent="t")
+        tx.add("message", {"id": "d"}, parent="other")
+        tx.add("run", {"id": "r"}, parent="t")
+        assert [doc["id"] for doc in tx.children("message", "t")] == ["a", "b", "c"]
+        assert tx.latest("message", "t") == {"id": "c"}
+        assert tx.latest("step", "t") is None
+        assert tx.count_after("message", "t", "a") == 2
+        assert tx.count_after("run", "t", "c") == 1
+        assert tx.count_after("run", "t", "unknown") == 0
+
+
+def test_a_cursor_that_is_not_in_the_list_is_unknown(storage):
+    with storage.transaction() as tx:
+        tx.add("message", {"id": "a"}, parent="t")
+        with pytest.raises(UnknownCursorError):
+            tx.page("message", "other", PageQuery(after="a"))
+        with pytest.raises(UnknownCursorError):
+            tx.page("message", "t", PageQuery(before="b"))
+
+
+def test_a_closed_storage_begins_no_transaction(storage):
+    storage.close()
+    storage.close()
+    with pytest.raises(StorageClosedError), storage.transaction():
+        pass
+
+
+def test_the_file_is_an_sqlite_database_that_others_may_read(tmp_path):
+    path = tmp_path / "a.db"
+    storage = Storage(path)
+    with storage.transaction() as tx:
+        tx.add("thread", {"id": "thread_1"})
+    storage.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT id, kind, doc FROM objects").fetchall() == [
+        ("thread_1", "thread", b'{"id":"thread_1"}')
+    ]
+    connection.close()

@@ -1,0 +1,77 @@
+"""What the threads behind the API survive."""
+
+import threading
+
+import pytest
+
+from gpt_agent_fsm.local import runs
+
+PATIENCE = 10.0
+
+
+def test_more_runs_than_threads_are_queued_and_all_get_their_turn(serve):
+    go = threading.Event()
+    api = serve(lambda request: request.user_message if go.wait(PATIENCE) else "")
+    started = [api.run(api.thread(str(number))) for number in range(20)]
+    go.set()
+    for number, run in enumerate(started):
+        api.see(run, "completed")
+        assert api.texts(run["thread_id"])[-1] == str(number)
+
+
+def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_go_on(serve, monkeypatch, caplog):
+    api = serve()
+    broken = threading.Event()
+
+    def complete(*_args):
+        broken.set()
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "complete", complete)
+        lost = api.run(api.thread("one"))
+        assert broken.wait(PATIENCE)
+        api.see(lost, "in_progress")
+    api.play("two", until=("completed",))
+    api.post(f"/threads/{lost['thread_id']}/runs/{lost['id']}/cancel")
+    api.see(lost, "cancelled")
+    assert f"A turn of run {lost['id']} was lost" in caplog.text
+
+
+def test_a_failure_while_looking_after_runs_is_logged_and_does_not_end_it(serve, monkeypatch, caplog):
+    go = threading.Event()
+    api = serve(lambda _request: str(go.wait(PATIENCE)))
+    broken = threading.Event()
+
+    def cancelled(*_args):
+        broken.set()
+        raise OSError("the disk is full")
+
+    first, second = (api.run(api.thread(text)) for text in "ab")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "cancelled", cancelled)
+        api.post(f"/threads/{first['thread_id']}/runs/{first['id']}/cancel")
+        assert broken.wait(PATIENCE)
+    api.post(f"/threads/{second['thread_id']}/runs/{second['id']}/cancel")
+    api.see(second, "cancelled")
+    go.set()
+    assert "Looking after the runs failed" in caplog.text
+
+
+@pytest.mark.parametrize("run_id", ["run_x"])
+def test_a_run_that_is_gone_when_its_turn_comes_is_passed_over(serve, run_id):
+    api = serve()
+    api.server._workers.enqueue({"thread_id": "thread_x", "id": run_id})
+    api.server._workers.cancel({"thread_id": "thread_x", "id": run_id})
+    assert api.play("Hello")["status"] == "completed"
+
+
+def test_a_turn_that_begins_while_the_server_closes_is_told_at_once_and_changes_nothing(serve):
+    told = []
+    api = serve(lambda request: str(told.append(request.cancelled.is_set())))
+    workers = api.server._workers
+    workers.close(PATIENCE)
+    run = api.run(api.thread("Hello"))
+    workers._make_turn(run["thread_id"], run["id"])
+    assert told == [True]
+    assert api.get(f"/threads/{run['thread_id']}/runs/{run['id']}")["status"] == "in_progress"
