@@ -1,0 +1,430 @@
+"""Connecting, one agent per thread, stopping, closing."""
+
+import logging
+
+import pytest
+
+from gpt_agent_fsm import Runtime, Settings, errors, events, signals
+from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.testing import Answer, Call, Linger, SimulatedServer, VirtualScheduler
+
+
+def runtime_over(backend, **settings):
+    return Runtime(backend, Settings(**settings), scheduler=VirtualScheduler())
+
+
+class Stubborn(SimulatedServer):
+    """A server whose operation `name` fails with `errors_` before it works."""
+
+    def __init__(self, name, *errors_):
+        super().__init__()
+        self.left = list(errors_)
+        self.calls = 0
+        work = getattr(super(), name)
+
+        def fail_first(*args, **kwargs):
+            self.calls += 1
+            if self.left:
+                raise self.left.pop(0)
+            return work(*args, **kwargs)
+
+        setattr(self, name, fail_first)
+
+
+def overloaded(**kind):
+    return errors.TransientError(503, None, "Too much to do", **kind)
+
+
+# --- connecting -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["thread_id", "assistant_id", "last_message_id"])
+def test_all_three_are_required_keywords(world, missing):
+    options = {"thread_id": "t", "assistant_id": "a", "last_message_id": None}
+    del options[missing]
+    with pytest.raises(TypeError, match=missing):
+        world.runtime.connect(**options)
+
+
+def test_a_typo_in_a_keyword_is_a_type_error(world):
+    with pytest.raises(TypeError, match="asistant_id"):
+        world.runtime.connect(thread_id="t", asistant_id="a", last_message_id=None)
+
+
+@pytest.mark.parametrize("name", ["thread_id", "assistant_id", "last_message_id"])
+@pytest.mark.parametrize("value", ["", " ", 7])
+def test_ids_must_be_texts_with_something_in_them(world, name, value):
+    options = {"thread_id": "t", "assistant_id": "a", "last_message_id": None, name: value}
+    with pytest.raises(ValueError, match=f"{name} must"):
+        world.runtime.connect(**options)
+
+
+def test_an_unknown_thread_is_an_invalid_thread_id(world):
+    with pytest.raises(errors.InvalidThreadId, match="thread_0"):
+        world.connect("thread_0")
+    assert world.runtime.agents == ()
+
+
+def test_connecting_twice_gives_the_same_agent_with_the_new_assistant_and_cursor(world):
+    agent = world.connect(last_message_id="msg_1")
+    again = world.connect(agent.thread_id, assistant_id="asst_2", last_message_id="msg_2")
+    assert again is agent
+    assert (agent.assistant_id, agent.last_message_id) == ("asst_2", "msg_2")
+    world.connect(agent.thread_id, assistant_id="asst_2", last_message_id=None)
+    assert agent.last_message_id == "msg_2"
+    assert world.runtime.agents == (agent,)
+    world.scheduler.settle()
+    assert (agent.assistant_id, agent.last_message_id) == ("asst_2", "msg_2")
+
+
+def test_connecting_again_adds_a_subscriber(world):
+    one, two = [], []
+    agent = world.connect(subscribe=lambda agent, event: one.append(event))
+    world.connect(agent.thread_id, subscribe=lambda agent, event: two.append(event))
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    assert one == two == world.heard
+
+
+def test_connecting_again_may_change_the_idle_timeout(world):
+    agent = world.connect()
+    world.connect(agent.thread_id, idle_timeout=5)
+    world.scheduler.advance(6)
+    assert not agent.alive
+
+
+def test_a_run_in_progress_is_adopted_before_connect_returns(world):
+    thread_id = world.runtime.create_thread()
+    run_id = world.server.start_run_elsewhere(thread_id, Answer("From elsewhere"))
+    heard = []
+    agent = world.connect(thread_id, subscribe=lambda agent, event: heard.append(event))
+    assert agent.state == "running"
+    assert agent.run_id == run_id
+    assert heard == []
+    agent.wait(timeout=60)
+    assert [type(event).__name__ for event in heard] == [
+        "StateChanged",
+        "RunCompleted",
+        "StateChanged",
+        "AssistantMessageAdded",
+    ]
+
+
+def test_a_look_for_a_run_that_fails_is_repeated_in_the_background():
+    backend = Stubborn("list_runs", overloaded())
+    with runtime_over(backend) as runtime:
+        thread_id = runtime.create_thread()
+        backend.start_run_elsewhere(thread_id, Linger(9))
+        agent = runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
+        assert agent.state == "idle"
+        runtime.scheduler.advance(1)
+        assert agent.state == "running"
+
+
+def test_connect_raises_what_the_server_says_about_the_key():
+    backend = Stubborn("get_thread", errors.AccessDenied(401, None, "No such key"))
+    with runtime_over(backend) as runtime:
+        thread_id = runtime.create_thread()
+        with pytest.raises(errors.AccessDenied, match=r"No such key \(HTTP 401\)"):
+            runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
+
+
+@pytest.mark.parametrize(("failures", "kind", "calls"), [(7, {}, 8), (9, {}, 8), (9, {"hopeless": True}, 3)])
+def test_a_caller_who_waits_sees_each_failure_and_the_last_as_an_exception(failures, kind, calls, caplog):
+    backend = Stubborn("create_thread", *[overloaded(**kind) for _ in range(failures)])
+    heard = []
+
+    def hear(agent, event):
+        heard.append((agent, event.operation, event.attempt, event.will_retry))
+
+    with runtime_over(backend) as runtime, signals.request_failed.connected_to(hear):
+        if failures < 8:
+            assert runtime.create_thread()
+        else:
+            with pytest.raises(errors.TransientError):
+                runtime.create_thread()
+    assert backend.calls == calls
+    expected = [(None, "create_thread", n, n < calls) for n in range(1, min(failures, calls) + 1)]
+    assert heard == expected
+    assert "create_thread failed, trying again" in caplog.text
+
+
+def test_a_caller_who_waits_gives_the_server_the_time_it_asks_for():
+    backend = Stubborn("create_thread", overloaded(retry_after=100))
+    with runtime_over(backend) as runtime:
+        runtime.create_thread()
+        assert runtime.scheduler.clock.monotonic() == 100
+
+
+def test_a_runtime_refuses_what_is_no_backend_and_no_settings():
+    with pytest.raises(TypeError, match="backend must be a Backend, not str"):
+        Runtime("https://example.com/v1")
+    with pytest.raises(TypeError, match="settings must be a Settings, not dict"):
+        Runtime(SimulatedServer(), {"workers": 2})
+
+
+# --- idle, shut down, closed -----------------------------------------------------------------------------------
+
+
+def test_without_activity_an_agent_stops_and_leaves_the_runtime(world):
+    agent = world.connect()
+    world.scheduler.advance(119)
+    assert agent.alive
+    world.scheduler.advance(2)
+    assert not agent.alive
+    assert world.runtime.agents == ()
+    assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="idle_timeout")
+
+
+def test_activity_starts_the_idle_time_anew(world):
+    agent = world.connect()
+    world.scheduler.advance(100)
+    agent.set_assistant_id("asst_2")
+    world.scheduler.advance(100)
+    assert agent.alive
+
+
+def test_an_agent_that_waits_for_tools_looks_at_its_run_instead_of_stopping(world):
+    world.plans.append([Call((("f", "{}"),)), Answer()])
+    agent = world.connect(idle_timeout=10)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    looks = []
+    world.server.get_run, work = (lambda *a, **k: looks.append(1) or work(*a, **k)), world.server.get_run
+    world.scheduler.advance(25)
+    assert agent.state == "awaiting_tools"
+    assert len(looks) == 2
+
+
+def test_a_command_at_the_last_moment_keeps_the_agent(world):
+    agent = world.connect(idle_timeout=10)
+    world.scheduler.settle()
+    world.scheduler._clock.now = 11
+    agent.add_user_message("Still here")
+    world.scheduler.advance(5)
+    assert agent.alive
+    assert "UserMessageAdded" in world.names()
+
+
+def test_shutting_down_is_effective_before_it_returns_and_announced(world):
+    agent = world.connect()
+    agent.shutdown()
+    assert world.runtime.get(agent.thread_id) is None
+    world.scheduler.settle()
+    assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="shutdown")
+    assert world.names().count("AgentStopped") == 1
+
+
+def test_an_agent_connected_again_goes_on_with_what_was_left(world):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.shutdown()
+    again = world.connect(agent.thread_id)
+    assert again is not agent
+    again.wait(timeout=60)
+    assert [message.content for message in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+
+
+def test_the_cursor_of_an_earlier_agent_is_kept(world):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    cursor = agent.last_message_id
+    agent.shutdown()
+    assert world.connect(agent.thread_id).last_message_id == cursor
+
+
+def test_shutting_down_inside_a_handler_ends_the_announcements(world):
+    def stop(agent, event):
+        if isinstance(event, events.RunCompleted):
+            agent.shutdown()
+
+    agent = world.connect(subscribe=stop)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(10)
+    assert world.names() == ["UserMessageAdded", "RunStarted", "RunCompleted", "AgentStopped"]
+    again = world.connect(agent.thread_id)
+    again.wait(timeout=60)
+    assert world.names()[-1] == "AssistantMessageAdded"
+
+
+def test_an_agent_connected_inside_a_handler_of_the_one_it_replaces_begins_afterwards(world):
+    made = []
+
+    def replace(agent, event):
+        if isinstance(event, events.RunCompleted) and not made:
+            agent.shutdown()
+            made.append(world.connect(agent.thread_id))
+            assert made[0] is not agent
+            assert made[0].alive
+            made[0].add_user_message("Again")
+
+    agent = world.connect(subscribe=replace)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert made[0].wait(timeout=60) == "idle"
+    said = [message.content for message in world.server.messages(agent.thread_id)]
+    assert said == ["Hello", "You said: Hello", "Again", "You said: Again"]
+    assert made[0].state == "idle"
+
+
+def test_a_successor_that_is_shut_down_before_it_began_leaves_its_messages_for_the_next(world):
+    made = []
+
+    def replace(agent, event):
+        if isinstance(event, events.RunCompleted) and not made:
+            agent.shutdown()
+            made.append(world.connect(agent.thread_id))
+            made[0].add_user_message("Again")
+            made[0].shutdown()
+
+    agent = world.connect(subscribe=replace)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert not made[0].alive
+    world.connect(agent.thread_id).wait(timeout=60)
+    assert "Again" in [message.content for message in world.server.messages(agent.thread_id)]
+
+
+def test_what_was_decided_but_not_sent_is_not_in_doubt_after_a_shutdown(world):
+    world.plans.append([Linger(9)])
+    agent = world.connect()
+
+    def stop(agent, event):
+        if isinstance(event, events.UserMessageAdded):
+            agent.shutdown()
+
+    world.connect(agent.thread_id, subscribe=stop)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(1)
+    assert not agent.alive
+    again = world.connect(agent.thread_id)
+    world.scheduler.advance(1)
+    assert again.state == "running"
+
+
+def test_closing_stops_every_agent_and_says_so(world):
+    agents = [world.connect(), world.connect()]
+    world.runtime.close()
+    assert not any(agent.alive for agent in agents)
+    assert [event.reason for event in world.heard if isinstance(event, events.AgentStopped)] == ["runtime_closed"] * 2
+    with pytest.raises(errors.RuntimeClosed, match="closed"):
+        world.runtime.create_thread()
+    with pytest.raises(errors.RuntimeClosed):
+        world.connect("thread_1")
+    world.runtime.close()
+
+
+# --- history -------------------------------------------------------------------------------------------------
+
+
+def test_the_history_of_a_thread_is_numbered_from_one_without_gaps(world):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    records = world.runtime.history(agent.thread_id)
+    assert [record.seq for record in records] == list(range(1, len(records) + 1))
+    assert [record.event for record in records] == world.heard
+    assert world.runtime.history(agent.thread_id, after=2) == records[2:]
+    assert world.runtime.history("thread_0") == []
+
+
+def test_a_late_subscriber_is_given_the_history_first_and_misses_nothing(world):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    late = []
+    world.connect(agent.thread_id, subscribe=lambda agent, event: late.append(event), replay_after=0)
+    agent.add_user_message("Again")
+    agent.wait(timeout=60)
+    assert late == world.heard
+    later = []
+    world.connect(agent.thread_id, subscribe=lambda agent, event: later.append(event), replay_after=3)
+    agent.wait(timeout=60)
+    assert later == world.heard[3:]
+
+
+def test_a_subscriber_that_joins_inside_a_handler_gets_each_event_once(world):
+    late, joined = [], []
+
+    def join(agent, event):
+        if isinstance(event, events.RunCompleted) and not joined:
+            joined.append(True)
+            world.connect(agent.thread_id, subscribe=lambda agent, event: late.append(event), replay_after=0)
+
+    agent = world.connect(subscribe=join)
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    assert late == world.heard
+
+
+# --- a store that fails ---------------------------------------------------------------------------------------
+
+
+class FullStore(MemoryStore):
+    """A store that can be full."""
+
+    full = False
+
+    def accept(self, *args):
+        self.check()
+        return super().accept(*args)
+
+    def commit(self, *args, **kwargs):
+        self.check()
+        return super().commit(*args, **kwargs)
+
+    def check(self):
+        if self.full:
+            raise OSError("No space left on device")
+
+
+@pytest.fixture
+def full(world):
+    store = FullStore()
+    with Runtime(world.server, store=store, scheduler=world.scheduler) as runtime:
+        yield store, runtime
+        store.full = False
+
+
+def test_a_full_store_is_an_error_at_the_call(world, full):
+    store, runtime = full
+    agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+    store.full = True
+    with pytest.raises(OSError, match="No space"):
+        agent.add_user_message("Hello")
+    store.full = False
+    assert agent.wait(timeout=60) == "idle"
+    assert world.server.messages(agent.thread_id) == []
+
+
+def test_a_full_store_makes_no_agent(full):
+    store, runtime = full
+    thread_id = runtime.create_thread()
+    store.full = True
+    with pytest.raises(OSError, match="No space"):
+        runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
+    assert runtime.agents == ()
+
+
+def test_a_store_that_fails_in_between_loses_nothing(world, full, caplog):
+    store, runtime = full
+    agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+    agent.add_user_message("Hello")
+    store.full = True
+    world.scheduler.advance(5)
+    assert world.server.messages(agent.thread_id) == []
+    assert "the tick failed; trying again" in caplog.text
+    store.full = False
+    assert agent.wait(timeout=60) == "idle"
+    assert [message.content for message in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+
+
+def test_no_message_text_is_logged(world, caplog):
+    caplog.set_level(logging.DEBUG, logger="gpt_agent_fsm")
+    agent = world.connect()
+    agent.add_user_message("a secret of mine")
+    agent.submit_tool_output("call_1", "another secret")
+    agent.wait(timeout=60)
+    assert "idle -> running" in caplog.text
+    assert "secret" not in caplog.text

@@ -1,0 +1,335 @@
+"""Real threads: met with events and barriers, never with sleeps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from gpt_agent_fsm import Runtime, Settings, events
+from gpt_agent_fsm.scheduler import ThreadedScheduler
+from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer
+
+TIMEOUT = 20
+
+
+class Task:
+    """A task that does what its script says and tells when it was ticked."""
+
+    def __init__(self, *script):
+        self.script = list(script)
+        self.ticked = threading.Semaphore(0)
+        self.times = []
+
+    def tick(self):
+        self.times.append(time.monotonic())
+        step = self.script.pop(0) if self.script else None
+        try:
+            return step() if callable(step) else step
+        finally:
+            self.ticked.release()
+
+    def describe(self):
+        return "a task of the test"
+
+    def wait(self, times=1):
+        for _ in range(times):
+            assert self.ticked.acquire(timeout=TIMEOUT)
+
+
+@pytest.fixture
+def scheduler():
+    made = ThreadedScheduler(workers=2)
+    yield made
+    made.close(5)
+    assert not [thread for thread in made._threads if thread.is_alive()]
+
+
+def test_a_task_that_is_woken_is_ticked(scheduler):
+    task = Task()
+    scheduler.wake(task)
+    task.wait()
+
+
+def test_a_task_comes_back_when_it_is_due(scheduler):
+    task = Task(lambda: time.monotonic() + 0.02)
+    scheduler.wake(task)
+    task.wait(2)
+    assert task.times[1] - task.times[0] >= 0.02
+
+
+def test_tasks_are_ticked_in_the_order_in_which_they_are_due(scheduler):
+    order, done = [], threading.Barrier(4)
+    start = time.monotonic()
+
+    def then(name, seconds):
+        task = Task(lambda: start + seconds, lambda: order.append(name) or threading.Thread(target=done.wait).start())
+        scheduler.wake(task)
+        return task
+
+    for name, seconds in (("late", 0.09), ("early", 0.03), ("middle", 0.06)):
+        then(name, seconds)
+    done.wait(TIMEOUT)
+    assert order == ["early", "middle", "late"]
+
+
+def test_a_task_that_asks_for_now_is_ticked_again_at_once(scheduler):
+    task = Task(time.monotonic, time.monotonic)
+    scheduler.wake(task)
+    task.wait(3)
+
+
+def test_a_task_is_never_ticked_twice_at_once_and_no_wake_is_lost(scheduler):
+    inside, release = threading.Event(), threading.Event()
+    running = []
+
+    def first():
+        running.append(1)
+        inside.set()
+        assert release.wait(TIMEOUT)
+        running.append(-1)
+
+    def second():
+        assert sum(running) == 0
+        running.append(2)
+
+    task = Task(first, second)
+    scheduler.wake(task)
+    assert inside.wait(TIMEOUT)
+    scheduler.wake(task)
+    scheduler.wake(task)
+    other = Task()
+    scheduler.wake(other)
+    other.wait()
+    assert running == [1]
+    release.set()
+    task.wait(2)
+    assert running == [1, -1, 2]
+
+
+def test_a_wake_takes_the_place_of_the_time_that_was_set(scheduler):
+    task = Task(lambda: time.monotonic() + 1000)
+    scheduler.wake(task)
+    task.wait()
+    scheduler.wake(task)
+    task.wait()
+    assert not scheduler._due
+
+
+def test_times_that_no_longer_count_are_cleared_away(scheduler):
+    task = Task(*[lambda: time.monotonic() + 1000] * 200)
+    for _ in range(200):
+        scheduler.wake(task)
+        task.wait()
+    assert len(scheduler._heap) < 100
+
+
+def test_a_task_that_raises_kills_no_worker(scheduler, caplog):
+    def fail():
+        raise ValueError("mine")
+
+    for _ in range(4):
+        task = Task(fail)
+        scheduler.wake(task)
+        task.wait()
+    task = Task()
+    scheduler.wake(task)
+    task.wait()
+    assert "a task of the test: a tick failed" in caplog.text
+
+
+def test_closing_lets_ticks_that_were_asked_for_end_and_names_those_that_hang(caplog):
+    scheduler, inside, release = ThreadedScheduler(workers=1), threading.Event(), threading.Event()
+
+    def hang():
+        inside.set()
+        release.wait(TIMEOUT)
+
+    task = Task(hang)
+    scheduler.wake(task)
+    assert inside.wait(TIMEOUT)
+    before = time.monotonic()
+    scheduler.close(0.05)
+    assert time.monotonic() - before < 5
+    assert "closing without waiting any longer for a task of the test" in caplog.text
+    release.set()
+    for thread in scheduler._threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+def test_nothing_is_ticked_after_closing(scheduler):
+    scheduler.close(5)
+    task = Task()
+    scheduler.wake(task)
+    assert task.times == []
+
+
+def test_sleeping_is_cut_short_by_closing(scheduler):
+    thread = threading.Thread(target=scheduler.sleep, args=(1000,))
+    thread.start()
+    scheduler.close(5)
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+
+
+def test_the_clock_tells_the_time(scheduler):
+    assert abs(scheduler.clock.time() - time.time()) < 5
+    assert abs(scheduler.clock.monotonic() - time.monotonic()) < 5
+
+
+# --- a runtime on real threads --------------------------------------------------------------------------------
+
+FAST = Settings(heartbeat_interval=0.01, receive_timeout=2.0, request_retry_delay=0.01, workers=4)
+
+
+def test_many_conversations_at_once_each_keep_their_order():
+    server = SimulatedServer()
+    with Runtime(server, FAST) as runtime:
+        agents = [
+            runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+            for _ in range(20)
+        ]
+        for word in ("one", "two", "three"):
+            for agent in agents:
+                agent.add_user_message(word)
+        for agent in agents:
+            assert agent.wait(TIMEOUT) == "idle"
+        for agent in agents:
+            assert [m.content for m in server.messages(agent.thread_id) if m.role == "user"] == ["one", "two", "three"]
+            seqs = [record.seq for record in runtime.history(agent.thread_id)]
+            assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_two_threads_that_connect_at_once_get_the_same_agent():
+    server = SimulatedServer()
+    with Runtime(server, FAST) as runtime:
+        for _ in range(20):
+            thread_id, barrier, got = runtime.create_thread(), threading.Barrier(4), []
+
+            def connect(thread_id=thread_id, barrier=barrier, got=got):
+                barrier.wait(TIMEOUT)
+                got.append(runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None))
+
+            threads = [threading.Thread(target=connect) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(TIMEOUT)
+            assert len(got) == 4
+            assert len(set(map(id, got))) == 1
+
+
+class Hanging(SimulatedServer):
+    """A server that hangs on some threads until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.hung, self.release, self.slow = threading.Semaphore(0), threading.Event(), set()
+
+    def post_message(self, thread_id, content, *, key, timeout):
+        if thread_id in self.slow:
+            self.hung.release()
+            assert self.release.wait(TIMEOUT)
+        return super().post_message(thread_id, content, key=key, timeout=timeout)
+
+
+def test_a_server_that_hangs_on_one_conversation_delays_no_other():
+    server = Hanging()
+    with Runtime(server, FAST) as runtime:
+        agents = [
+            runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None) for _ in range(8)
+        ]
+        server.slow = {agent.thread_id for agent in agents[:3]}
+        for agent in agents:
+            agent.add_user_message("Hello")
+        for _ in range(3):
+            assert server.hung.acquire(timeout=TIMEOUT)
+        for agent in agents[3:]:
+            assert agent.wait(TIMEOUT) == "idle"
+        server.release.set()
+        for agent in agents[:3]:
+            assert agent.wait(TIMEOUT) == "idle"
+
+
+def test_an_agent_connected_while_the_last_request_of_its_predecessor_is_under_way_begins_after_it():
+    server = Hanging()
+    with Runtime(server, FAST) as runtime:
+        first = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        server.slow = {first.thread_id}
+        first.add_user_message("Hello")
+        assert server.hung.acquire(timeout=TIMEOUT)
+        first.shutdown()
+        second = runtime.connect(thread_id=first.thread_id, assistant_id="a", last_message_id=None)
+        second.add_user_message("Again")
+        assert second.state == "idle"
+        server.release.set()
+        assert second.wait(TIMEOUT) == "idle"
+        said = [m.content for m in server.messages(first.thread_id)]
+        assert said == ["Hello", "You said: Hello", "Again", "You said: Again"]
+
+
+def test_a_handler_that_blocks_is_waited_for_no_longer_than_a_request_and_named(caplog):
+    inside, release = threading.Event(), threading.Event()
+
+    def blocking_handler(agent, event):
+        if isinstance(event, events.RunStarted):
+            inside.set()
+            release.wait(TIMEOUT)
+
+    runtime = Runtime(SimulatedServer(), Settings(receive_timeout=0.1, workers=1))
+    agent = runtime.connect(
+        thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None, subscribe=blocking_handler
+    )
+    agent.add_user_message("Hello")
+    assert inside.wait(TIMEOUT)
+    before = time.monotonic()
+    runtime.close()
+    assert time.monotonic() - before < 5
+    assert "blocking_handler" in caplog.text
+    release.set()
+    for thread in runtime.scheduler._threads:
+        thread.join(TIMEOUT)
+
+
+def test_a_handler_may_close_the_runtime():
+    closed = threading.Event()
+
+    def close(agent, event):
+        if isinstance(event, events.RunCompleted):
+            runtime.close()
+            closed.set()
+
+    runtime = Runtime(SimulatedServer(), FAST)
+    agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None, subscribe=close)
+    agent.add_user_message("Hello")
+    assert closed.wait(TIMEOUT)
+    for thread in runtime.scheduler._threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+def test_closing_ends_every_thread_of_ours():
+    before = set(threading.enumerate())
+    with Runtime(SimulatedServer(lambda _: [Linger(99), Answer()]), FAST) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+        assert set(threading.enumerate()) - before
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_script_that_forgets_to_close_still_exits():
+    code = """
+from gpt_agent_fsm import Runtime
+from gpt_agent_fsm.testing import SimulatedServer, Linger
+runtime = Runtime(SimulatedServer(lambda _: [Linger(999)]))
+agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+agent.add_user_message("Hello")
+print("end")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    assert done.stdout == "end\n"
+    assert done.stderr == ""

@@ -1,0 +1,71 @@
+"""The knobs: defaults, limits, the environment."""
+
+import attrs
+import pytest
+
+from gpt_agent_fsm import Settings
+
+
+def test_the_defaults_are_those_of_the_contract():
+    assert attrs.asdict(Settings()) == {
+        "heartbeat_interval": 1.0,
+        "idle_timeout": 120.0,
+        "receive_timeout": 30.0,
+        "rate_limit_max_retries": 10,
+        "rate_limit_retry_delay": 30.0,
+        "tool_output_max_attempts": 3,
+        "tool_output_retry_delay": 1.0,
+        "request_max_attempts": 8,
+        "request_retry_delay": 0.5,
+        "request_retry_max_delay": 30.0,
+        "workers": 8,
+    }
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(Settings)])
+@pytest.mark.parametrize("value", [-1, "1", None, float("nan"), float("inf"), True])
+def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=name):
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["heartbeat_interval", "idle_timeout", "receive_timeout", "workers"])
+def test_what_must_take_time_or_exist_is_more_than_nothing(name):
+    with pytest.raises(ValueError, match="must be more than 0"):
+        Settings(**{name: 0})
+
+
+@pytest.mark.parametrize("name", ["rate_limit_max_retries", "rate_limit_retry_delay", "request_retry_delay"])
+def test_what_may_be_left_out_may_be_nothing(name):
+    assert getattr(Settings(**{name: 0}), name) == 0
+
+
+def test_a_count_is_a_whole_number():
+    with pytest.raises(ValueError, match="workers must be a whole number"):
+        Settings(workers=2.5)
+
+
+def test_a_request_may_take_as_long_as_the_smaller_of_two_timeouts():
+    assert Settings().request_timeout == 30
+    assert Settings(idle_timeout=5).request_timeout == 5
+
+
+def test_settings_are_read_from_the_environment():
+    read = Settings.from_env({"GPT_AGENT_HEARTBEAT_INTERVAL": "0.25", "GPT_AGENT_WORKERS": "3", "PATH": "/bin"})
+    assert read == Settings(heartbeat_interval=0.25, workers=3)
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch):
+    monkeypatch.setenv("GPT_AGENT_IDLE_TIMEOUT", "7")
+    assert Settings.from_env().idle_timeout == 7
+
+
+@pytest.mark.parametrize(("name", "value"), [("GPT_AGENT_WORKERS", "many"), ("GPT_AGENT_WORKERS", "2.5")])
+def test_a_variable_that_is_no_number_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a number, not '{value}'"):
+        Settings.from_env({name: value})
+
+
+def test_a_variable_that_is_no_setting_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match="GPT_AGENT_HARTBEAT is no setting; known are GPT_AGENT_HEARTBEAT_INTERVAL"):
+        Settings.from_env({"GPT_AGENT_HARTBEAT": "1"})

@@ -1,0 +1,105 @@
+"""Who hears what, in which order, and what a failing handler does to others."""
+
+import typing
+
+import pytest
+
+from gpt_agent_fsm import events, signals
+
+
+def test_there_is_one_signal_for_each_event_in_snake_case():
+    classes = typing.get_args(events.Event)
+    assert set(events.__all__) == {cls.__name__ for cls in classes} | {"Event"}
+    for cls in classes:
+        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
+        assert signals.by_class[cls] is getattr(signals, name)
+        assert getattr(signals, name).name == name
+
+
+def test_a_signal_is_sent_with_the_agent_and_the_event(world):
+    heard = []
+
+    def on_completed(agent, event):
+        heard.append((agent, event))
+
+    agent = world.connect()
+    with signals.run_completed.connected_to(on_completed):
+        agent.add_user_message("Hello")
+        agent.wait(timeout=60)
+    ((sender, event),) = heard
+    assert sender is agent
+    assert isinstance(event, events.RunCompleted)
+
+
+def test_a_handler_connected_to_one_agent_hears_no_other(world):
+    heard = []
+
+    def hear(agent, event):
+        heard.append(agent)
+
+    one, two = world.connect(), world.connect()
+    with signals.event.connected_to(hear, sender=one):
+        for agent in (one, two):
+            agent.add_user_message("Hello")
+            agent.wait(timeout=60)
+    assert set(heard) == {one}
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), SystemExit(3)])
+def test_a_handler_that_raises_stops_neither_other_handlers_nor_the_agent(world, caplog, error):
+    def broken(agent, event):
+        raise error
+
+    heard = []
+    agent = world.connect(subscribe=broken)
+    world.connect(agent.thread_id, subscribe=lambda agent, event: heard.append(event))
+    with signals.event.connected_to(broken), signals.run_completed.connected_to(broken):
+        agent.add_user_message("Hello")
+        assert agent.wait(timeout=60) == "idle"
+    assert heard == world.heard
+    assert "broken failed on RunCompleted" in caplog.text
+
+
+def test_a_muted_signal_is_not_sent(world):
+    heard = []
+
+    def hear(agent, event):
+        heard.append(event)
+
+    agent = world.connect()
+    with signals.run_completed.connected_to(hear), signals.run_completed.muted():
+        agent.add_user_message("Hello")
+        agent.wait(timeout=60)
+    assert heard == []
+
+
+def test_a_handler_may_command_its_agent(world):
+    def ask_twice(agent, event):
+        if isinstance(event, events.AssistantMessageAdded) and event.content == "You said: one":
+            agent.add_user_message("two")
+
+    agent = world.connect(subscribe=ask_twice)
+    agent.add_user_message("one")
+    agent.wait(timeout=60)
+    assert [message.content for message in world.server.messages(agent.thread_id)][-1] == "You said: two"
+
+
+def test_events_are_announced_after_they_were_saved(world):
+    missing = []
+
+    def check(agent, event):
+        if not any(record.event == event for record in world.runtime.history(agent.thread_id)):
+            missing.append(event)
+
+    agent = world.connect(subscribe=check)
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    assert missing == []
+
+
+def test_the_name_of_a_handler_is_what_a_person_would_call_it():
+    class Listener:
+        def __call__(self, agent, event): ...
+
+    assert signals.name_of(test_there_is_one_signal_for_each_event_in_snake_case).endswith("snake_case")
+    assert signals.name_of(Listener()).endswith("Listener")
