@@ -11,7 +11,7 @@ import attrs
 from transitions import MachineError
 
 from gpt_agent_fsm import effects, inputs
-from gpt_agent_fsm.actions import Actions
+from gpt_agent_fsm.actions import MessageActions, RunActions, ToolActions
 from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.events import Event, StateChanged
 from gpt_agent_fsm.machine import build_machine
@@ -25,7 +25,7 @@ _FIELDS = tuple(field.name for field in attrs.fields(SnapshotFields))
 _MACHINE = build_machine()
 
 
-class Life(Actions):
+class Life(MessageActions, RunActions, ToolActions):
     """One advance in the making: the model that the shared machine drives."""
 
     __slots__ = ()

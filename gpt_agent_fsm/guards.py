@@ -279,8 +279,6 @@ class Guards(SnapshotFields):
         """Polls of an active run are tried for ever: a failed poll is not a failed run."""
         if isinstance(self.request, effects.GetRun) and self.state is not State.FAILED:
             return True
-        if self.was_a_submission():
-            return True
         return self.attempt < self.settings.request_max_attempts
 
     def was_a_submission(self) -> bool:

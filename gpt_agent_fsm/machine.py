@@ -3,7 +3,8 @@
 A row of `TABLE` reads: this input, in this state, leads to that state, if the guard says yes, and does the action.
 Rows are tried from the top; the first whose guard holds is taken, and a guarded group ends in a row without a guard.
 `IGNORED` are inputs that may come and change nothing; `ILLEGAL` are inputs that only a defect of ours could bring.
-Guards are questions and actions are verbs, all of them methods of `gpt_agent_fsm.core.Life`.
+Guards are questions and actions are verbs, all of them methods of `gpt_agent_fsm.core.Life`
+(see `gpt_agent_fsm.guards` and `gpt_agent_fsm.actions`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ TABLE: list[Row] = [
     # Somebody holds the thread, or holds it again.
     ["connect",             ANY,            SAME,           OTHERWISE,                   "attach"],
     ["set_assistant",       ANY,            SAME,           OTHERWISE,                   "change_assistant"],
-    ["resume",              SENDING,        SAME,           "outcome_is_in_doubt",       "look_for_outcome_of_the_dead"],
+    ["resume",              SENDING,        SAME,           "outcome_is_in_doubt",       "look_after_crash"],
     ["resume",              ANY,            SAME,           "has_request",               "resume_request"],
 
     # Nothing is going on. What is next?
@@ -99,6 +100,7 @@ TABLE: list[Row] = [
 
     # A request did not get through; nothing happened on the server.
     ["request_delayed",     SUBMITTING,     FAILED,         "outputs_are_out_of_tries",  "give_up_outputs"],
+    ["request_delayed",     SUBMITTING,     SAME,           "was_a_submission",          "submit_again_later"],
     ["request_delayed",     ANY,            SAME,           "may_try_again",             "try_again_later"],
     ["request_delayed",     LIVE,           SAME,           OTHERWISE,                   "forget_cancel"],
     ["request_delayed",     FAILED,         SAME,           "is_saying_farewell",        "let_go"],
@@ -128,7 +130,7 @@ IGNORED: list[Row] = [
     # input                 in state                                because
     ["submit_tool_output",  UNSTARTED,                              "no run waits for it"],
     ["submit_tool_output",  [RUNNING, SUBMITTING],                  "the run does not wait for it now"],
-    ["submit_tool_output",  [AWAITING_TOOLS],                       "the run did not ask for this call, or has its output"],
+    ["submit_tool_output",  [AWAITING_TOOLS],                       "the run did not ask for it, or has its output"],
     ["cancel_run",          RESTING,                                "there is no run"],
     ["resume",              ANY,                                    "nothing was under way"],
     ["run_seen",            UNSTARTED,                              "that run is over"],
@@ -137,7 +139,7 @@ IGNORED: list[Row] = [
 
 ILLEGAL: list[Row] = [
     # input                 in state                                because
-    ["take_up",             [*LIVE, RATE_LIMITED],                  "a run is on; the core asks this of itself only at rest"],
+    ["take_up",             [*LIVE, RATE_LIMITED],                  "the core asks this of itself only at rest"],
     ["runs_listed",         LIVE,                                   "runs are listed only where none is known"],
     ["message_posted",      [*LIVE, RATE_LIMITED, FAILED],          "messages are posted only in idle"],
     ["messages_listed",     [*LIVE, RATE_LIMITED, FAILED],          "messages are listed only in idle"],

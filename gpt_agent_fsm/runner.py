@@ -12,6 +12,8 @@ __all__ = ["perform"]
 log = logging.getLogger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
+# What must not be repeated before it is known whether it took effect.
+_IN_DOUBT = (effects.PostMessage, effects.CreateRun, effects.SubmitToolOutputs)
 
 
 def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: float) -> inputs.Input:
@@ -32,7 +34,9 @@ def perform(backend: Backend, thread_id: str, request: effects.Request, timeout:
         )
 
 
-def _answer(backend: Backend, thread_id: str, request: effects.Request, timeout: float) -> inputs.Input:
+def _answer(  # noqa: PLR0911 - one for each request
+    backend: Backend, thread_id: str, request: effects.Request, timeout: float
+) -> inputs.Input:
     match request:
         case effects.GetLatestRun(key=key):
             limit = 1 if key is None else _RUNS_WHEN_SEARCHING
@@ -57,7 +61,7 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     status, code, message = error.status, error.code, str(error)
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
-        case errors.OutcomeUnknown() if not isinstance(request, effects.CancelRun):
+        case errors.OutcomeUnknown() if isinstance(request, _IN_DOUBT):
             return inputs.OutcomeUnknown(
                 status=status, code=code, message=message, retry_after=retry_after, in_flight=error.in_flight
             )

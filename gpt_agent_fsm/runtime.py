@@ -205,7 +205,7 @@ class Runtime:
         replay_after: int | None,
     ) -> Agent | None:
         """Tell an agent that it was connected again; None if it stopped at this very moment."""
-        driver = agent._driver  # noqa: SLF001 - the agent is the runtime's own
+        driver = agent._driver
         try:
             if idle_timeout is not None:
                 driver.settings = attrs.evolve(driver.settings, idle_timeout=idle_timeout)
@@ -294,9 +294,7 @@ def _agent_of(driver: Driver) -> Agent:
     return agent
 
 
-def _announce_failure(
-    operation: str, thread_id: str, error: TransientError, attempt: int, *, will_retry: bool
-) -> None:
+def _announce_failure(operation: str, thread_id: str, error: TransientError, attempt: int, *, will_retry: bool) -> None:
     """Send `RequestFailed` for a request that was made before there was an agent; the sender is None."""
     event = events.RequestFailed(
         thread_id=thread_id,

@@ -200,7 +200,7 @@ class CoreLives(RuleBasedStateMachine):
     def teardown(self) -> None:
         """A life can always end: with a friendly world the thread settles, and nothing that was said is missing."""
         self.tell(inputs.Connect(assistant_id="asst_1", look=True))
-        for _ in range(400):
+        for _ in range(2000):
             for call in self.snapshot.tool_calls:
                 if call.output is None and self.snapshot.state == "awaiting_tools":
                     self.tell(inputs.SubmitToolOutput(tool_call_id=call.id, output="1"))

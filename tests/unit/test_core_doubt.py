@@ -313,3 +313,9 @@ def test_a_strangers_run_that_is_met_meanwhile_does_not_hide_a_run_in_doubt():
     story = finding().tell(runs(run(run_id="run_9"), run(RunStatus.COMPLETED, "run_8")))
     story.tell(seen(RunStatus.FAILED, "run_9", code="x", message="y"))
     assert story.tell(runs(run(RunStatus.FAILED, "run_9"))).said == ["RunStarted", "RunFailed"]
+
+
+def test_a_grace_for_a_run_that_a_crash_cut_short_is_waited_for_again():
+    story = finding().tell(runs(), resume)
+    assert story.request == FIND
+    assert story.tell(runs()).wait == GRACE

@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.actions import BROKEN_ARGUMENTS_OUTPUT
+from gpt_agent_fsm.actions.tools import BROKEN_ARGUMENTS_OUTPUT
 from gpt_agent_fsm.objects import RunStatus, ToolCall
 from tests.story import (
     BROKEN,

@@ -1,0 +1,182 @@
+"""The one request a thread is on: made now or set for later, repeated, looked for, or given up."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import attrs
+
+from gpt_agent_fsm import effects, events, inputs
+from gpt_agent_fsm.guards import Guards
+from gpt_agent_fsm.machine import LIVE, reason_to_ignore
+from gpt_agent_fsm.snapshot import Doubt
+
+__all__ = ["RequestActions"]
+
+_MAX_DOUBLINGS = 60
+_LOOKS_IN_FLIGHT = 2
+"""A request that may still land is looked for, and once more when it can land no longer."""
+
+
+@attrs.define(kw_only=True)
+class RequestActions(Guards):
+    """The verbs of requests, whatever they are about."""
+
+    # --- the one request --------------------------------------------------------------------------------
+
+    def perform(self, request: effects.Request) -> None:
+        """Make `request` now. From here on it counts as sent: a crash leaves its outcome in doubt."""
+        self.request, self.sent = request, True
+        self.effects.append(request)
+
+    def later(self, request: effects.Request, wait: effects.Wait) -> None:
+        """Make `request` when `wait` is over."""
+        self.request, self.sent = request, False
+        self.effects.append(wait)
+
+    def close_request(self) -> None:
+        """Be on no request; what comes next is decided at rest."""
+        self.request, self.sent = None, False
+        self.tries = self.failures = 0
+
+    def perform_request(self) -> None:
+        self.perform(cast("effects.Request", self.request))
+
+    def resume_request(self) -> None:
+        # How much of a grace had passed is not known: look twice again.
+        if self.is_searching():
+            self._doubt_message(_LOOKS_IN_FLIGHT)
+        elif self.run_doubt is not None and self.looks_for_our_run():
+            self._doubt_run(_LOOKS_IN_FLIGHT)
+        self.perform_request()
+
+    # --- at rest ----------------------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        self.effects.append(effects.Wait(seconds=self.settings.idle_timeout))
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.effects.append(effects.Stop(reason="idle_timeout"))
+
+    def ignore(self) -> None:
+        self.effects.append(effects.Ignore(reason=reason_to_ignore(self.input.trigger, self.state)))
+
+    # --- requests that did not succeed ------------------------------------------------------------------
+
+    def report(self, *, will_retry: bool) -> None:
+        failure = cast("inputs.Failure", self.input)
+        self.events.append(
+            events.RequestFailed(
+                thread_id=self.thread_id,
+                operation=cast("effects.Request", self.request).operation,
+                status=failure.status,
+                code=failure.code,
+                message=failure.message,
+                attempt=self.attempt,
+                will_retry=will_retry,
+            )
+        )
+
+    def _backoff(self, failed: int) -> effects.Wait:
+        """Exponential, with up to half of it taken off at random; never shorter than the server asked for."""
+        settings = self.settings
+        full = min(
+            settings.request_retry_delay * 2.0 ** min(failed - 1, _MAX_DOUBLINGS), settings.request_retry_max_delay
+        )
+        asked = cast("inputs.Failure", self.input).retry_after or 0.0
+        return effects.Wait(seconds=max(full / 2, asked), spread=full / 2)
+
+    def try_again_later(self) -> None:
+        self.report(will_retry=True)
+        if self.counts_as_try():
+            self.tries += 1
+        else:
+            self.failures += 1
+        self.later(cast("effects.Request", self.request), self._backoff(self.attempt - 1))
+
+    def give_up(self) -> None:
+        """Keep what could not be delivered, and try nothing more until the next command."""
+        self.report(will_retry=False)
+        if isinstance(self.input, inputs.RequestDenied) and self.input.quota:
+            self._out_of_quota(self.run_id if self.state in LIVE else None, self.assistant_id)
+        self._park()
+
+    def _out_of_quota(self, run_id: str | None, assistant_id: str) -> None:
+        self.events.append(
+            events.OrganizationQuotaExceeded(run_id=run_id, thread_id=self.thread_id, assistant_id=assistant_id)
+        )
+
+    def _park(self) -> None:
+        self.parked = True
+        # A run we leave behind may go on without us: the next command looks for it first.
+        self.look = self.look or self.state in LIVE
+        self._leave_run()
+
+    def _leave_run(self) -> None:
+        self.run_id = None
+        self.cancelling = False
+        if not self.run_owed:
+            self.turn = None
+        self.close_request()
+
+    def _end_run(self) -> None:
+        self.tool_calls = ()
+        self._leave_run()
+
+    def let_go(self) -> None:
+        self.report(will_retry=False)
+        self.close_request()
+
+    # --- what is in doubt -------------------------------------------------------------------------------
+
+    def look_for_outcome(self) -> None:
+        self.report(will_retry=True)
+        self.tries += 1
+        self._doubt(self._looks())
+        self.later(self._search(), self._backoff(self.tries))
+
+    def look_after_crash(self) -> None:
+        self._doubt(_LOOKS_IN_FLIGHT)
+        self.perform(self._search())
+
+    def give_up_in_doubt(self) -> None:
+        self._doubt(self._looks())
+        self.give_up()
+
+    def _search(self) -> effects.Request:
+        """The look that tells whether the request in doubt took effect."""
+        if isinstance(self.request, effects.PostMessage):
+            return effects.ListMessages(after=None, newest_first=True)
+        if isinstance(self.request, effects.SubmitToolOutputs):
+            return effects.GetRun(run_id=self.request.run_id)
+        return effects.GetLatestRun(key=cast("effects.CreateRun", self.request).key)
+
+    def _looks(self) -> int:
+        """How often to look before sending again: twice, the grace between, where the request may still land."""
+        return _LOOKS_IN_FLIGHT if cast("inputs.OutcomeUnknown", self.input).in_flight else 1
+
+    def _doubt(self, looks: int) -> None:
+        """Note that the request under way may have taken effect. A submission is told by the run's status alone."""
+        if isinstance(self.request, effects.PostMessage):
+            self._doubt_message(looks)
+        elif isinstance(self.request, effects.CreateRun):
+            self._doubt_run(looks)
+
+    def _doubt_message(self, looks: int) -> None:
+        known = (self.last_posted_id, self.last_message_id)
+        before = self.message_doubt or Doubt(looks=looks, known=tuple(id_ for id_ in known if id_))
+        self.message_doubt = attrs.evolve(before, looks=looks)
+
+    def _doubt_run(self, looks: int) -> None:
+        known = () if self.last_run_id is None else (self.last_run_id,)
+        self.run_doubt = attrs.evolve(self.run_doubt or Doubt(looks=looks, known=known), looks=looks)
+
+    def look_again(self) -> None:
+        request = cast("effects.ListMessages | effects.GetLatestRun", self.request)
+        if isinstance(request, effects.ListMessages):
+            self._doubt_message(cast("Doubt", self.message_doubt).looks - 1)
+            request = attrs.evolve(request, after=None)
+        else:
+            self._doubt_run(cast("Doubt", self.run_doubt).looks - 1)
+        self.later(request, effects.Wait(seconds=self.settings.outcome_grace))
