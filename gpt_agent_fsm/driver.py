@@ -12,7 +12,7 @@ import attrs
 
 from gpt_agent_fsm import effects, events, inputs, signals
 from gpt_agent_fsm.core import advance
-from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError
+from gpt_agent_fsm.errors import AgentNotAlive
 from gpt_agent_fsm.ports import Backend, Clock, Record, Store
 from gpt_agent_fsm.runner import perform
 from gpt_agent_fsm.settings import Settings
@@ -21,6 +21,9 @@ from gpt_agent_fsm.snapshot import Snapshot
 __all__ = ["Driver", "Ports"]
 
 log = logging.getLogger(__name__)
+
+_RECOVERY = 1.0
+"""Seconds until a thread on which a defect of ours dropped an input goes on."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +64,7 @@ class Driver:
         "_subscribers",
         "_ticking",
         "_waiters",
+        "_when_due",
         "begun",
         "sender",
         "settings",
@@ -83,6 +87,7 @@ class Driver:
         self._outbox: deque[Record] = deque()
         self._request: effects.Request | None = None
         self._due: float | None = None
+        self._when_due: inputs.TimerDue | inputs.Resume = inputs.TimerDue()
         self._ticking = False
         self._left = False
         self._waiters: list[threading.Event] = []
@@ -158,11 +163,12 @@ class Driver:
 
     def describe(self) -> str:
         """See `Task.describe`."""
-        handler = self._handler
-        doing = f"handler {signals.name_of(handler)}" if handler else f"request {self.snapshot.request}"
-        if not handler and self.snapshot.request is not None:
-            doing = f"request {self.snapshot.request.operation}"
-        return f"thread {self.thread_id} in {doing}"
+        handler, request = self._handler, self.snapshot.request
+        if handler is not None:
+            doing = f"in handler {signals.name_of(handler)}"
+        else:
+            doing = f"in request {request.operation}" if request is not None else "at rest"
+        return f"thread {self.thread_id} {doing}"
 
     # --- beginning --------------------------------------------------------------------------------------
 
@@ -171,20 +177,19 @@ class Driver:
 
         Call it once, before the first tick, holding `lock`.
         """
-        saved = self._ports.store.load(self.thread_id)
+        saved, clock = self._ports.store.load(self.thread_id), self._ports.clock
         if saved is not None:
             self.snapshot = saved.snapshot
             self._inbox = deque(saved.inbox)
             self._outbox.extend(saved.unannounced)
-        self._seen_seq = self._outbox[0].seq - 1 if self._outbox else self._last_seq()
-        if self.snapshot.request is not None:
-            self._facts.append(inputs.Resume())
+            self._seen_seq = saved.last_seq - len(saved.unannounced)
+            remaining = None if saved.due is None else saved.due - clock.time()
+            if remaining is not None and remaining > 0 and self.snapshot.has_waiting_request:
+                self._due = clock.monotonic() + remaining
+            else:
+                self._facts.append(inputs.Resume())
         self._absorb()
         self.begun = True
-
-    def _last_seq(self) -> int:
-        history = self._ports.store.history(self.thread_id)
-        return history[-1].seq if history else 0
 
     @property
     def wanted(self) -> effects.Request | None:
@@ -225,7 +230,8 @@ class Driver:
             self._leave()
             return None
         if self._is_due():
-            self._facts.append(inputs.TimerDue())
+            self._facts.append(self._when_due)
+            self._when_due = inputs.TimerDue()
         self._absorb()
         if self._request is not None and self.stop_reason is None:
             self._announce()
@@ -256,46 +262,63 @@ class Driver:
         for input_ in (*self._facts, *(command for _, command in commands)):
             try:
                 snapshot, new_effects, new_events = advance(snapshot, input_, self.settings)
-            except GptAgentError:
-                log.exception("%s: an input was dropped", self.thread_id)
+            except Exception:
+                # A defect of ours. Go on as after a crash: from what was saved, asking the server where in doubt.
+                log.exception("%s: %s was dropped", self.thread_id, input_.trigger)
+                self._due, self._when_due = self._ports.clock.monotonic() + _RECOVERY, inputs.Resume()
                 continue
             wanted.extend(new_effects)
             happened.extend(new_events)
-        consumed = commands[-1][0] if commands else 0
-        self._commit(snapshot, consumed, happened)
+            self._log_ignored(input_, new_effects)
+        request, due = self._plan(wanted)
+        self._commit(snapshot, commands[-1][0] if commands else 0, happened, due)
         with self._lock:
             for _ in commands:
                 self._inbox.popleft()
         self._facts.clear()
+        self._request, self._due = request, due
         for effect in wanted:
-            self._take(effect)
+            if isinstance(effect, effects.Stop):
+                self._ports.retire(self, effect.reason)
 
-    def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event]) -> None:
+    def _plan(self, wanted: Iterable[effects.Effect]) -> tuple[effects.Request | None, float | None]:
+        """Return the request to make next and the time to come back: the last that was wanted replaces the others."""
+        request, due = self._request, self._due
+        for effect in wanted:
+            if isinstance(effect, effects.Wait):
+                pause = effect.seconds + effect.spread * self._ports.random.random()
+                request, due = None, self._ports.clock.monotonic() + pause
+            elif isinstance(effect, effects.Stop):
+                request, due = None, None
+            elif not isinstance(effect, effects.Ignore):
+                request, due = effect, None
+        return request, due
+
+    def _log_ignored(self, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
+        """A command that comes to nothing is worth a warning; a fact that is old news is not."""
+        level = logging.WARNING if isinstance(input_, inputs.Command) else logging.DEBUG
+        for effect in happened:
+            if isinstance(effect, effects.Ignore):
+                log.log(level, "%s: %s was ignored: %s", self.thread_id, input_.trigger, effect.reason)
+
+    def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
         if consumed or happened or not snapshot.differs_only_by_a_look(self.snapshot):
-            store, at = self._ports.store, self._ports.clock.time()
-            self._outbox.extend(store.commit(snapshot, consumed=consumed, events=happened, at=at))
+            self._save(snapshot, consumed, happened, due)
         self.snapshot = snapshot
 
-    def _take(self, effect: effects.Effect) -> None:
-        match effect:
-            case effects.Wait():
-                wait = effect.seconds + effect.spread * self._ports.random.random()
-                self._request, self._due = None, self._ports.clock.monotonic() + wait
-            case effects.Ignore():
-                log.warning("%s: ignored: %s", self.thread_id, effect.reason)
-            case effects.Stop():
-                self._due = None
-                self._ports.retire(self, effect.reason)
-            case _:
-                self._request, self._due = effect, None
+    def _save(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
+        clock = self._ports.clock
+        at = clock.time()
+        due_at = None if due is None else at + due - clock.monotonic()
+        records = self._ports.store.commit(snapshot, consumed=consumed, events=happened, at=at, due=due_at)
+        self._outbox.extend(records)
 
     def _leave(self) -> None:
         """End: whatever was decided and not sent is put back, so that nobody has to ask the server about it."""
         if self._left:
             return
         if self._request is not None:
-            snapshot = attrs.evolve(self.snapshot, sent=False)
-            self._ports.store.commit(snapshot, consumed=0, events=(), at=self._ports.clock.time())
+            self._save(attrs.evolve(self.snapshot, sent=False), 0, [], None)
             self._request = None
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self._left = True

@@ -7,6 +7,7 @@ error                         who must act        what the library does meanwhil
 `AgentNotAlive`               the caller          nothing: connect to the thread again
 `WaitTimeout`                 the caller          goes on in the background
 `RuntimeClosed`               the caller          nothing: make a new runtime
+`StoreError`                  the operator: disk  keeps what it had, tries again
 `WaitInHandler`               the caller          nothing: handlers must return
 `RequestRefused`              the caller          does not repeat the request
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
@@ -30,6 +31,7 @@ __all__ = [
     "QuotaExceeded",
     "RequestRefused",
     "RuntimeClosed",
+    "StoreError",
     "ThreadBusy",
     "TransientError",
     "WaitInHandler",
@@ -55,6 +57,10 @@ class WaitInHandler(GptAgentError, RuntimeError):
 
 class IllegalInput(GptAgentError):
     """The state machine has no row for this input in this state. Nothing was changed."""
+
+
+class StoreError(GptAgentError):
+    """The store could not keep or give something; nothing was changed. The message says what to do about it."""
 
 
 class RuntimeClosed(GptAgentError):

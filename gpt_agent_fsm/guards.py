@@ -74,8 +74,8 @@ class Guards(SnapshotFields):
     def has_request(self) -> bool:
         return self.request is not None
 
-    def has_waiting_request(self) -> bool:
-        return self.request is not None and not self.sent
+    def request_waits(self) -> bool:
+        return self.has_waiting_request
 
     def has_nothing_to_do(self) -> bool:
         return self.request is None

@@ -48,7 +48,7 @@ TABLE: list[Row] = [
     ["take_up",             RESTING,        IDLE,           "owes_a_run",                "create_run"],
     ["take_up",             RESTING,        IDLE,           "has_queued_message",        "post_message"],
     ["take_up",             RESTING,        SAME,           OTHERWISE,                   "rest"],
-    ["timer_due",           ANY,            SAME,           "has_waiting_request",       "perform_request"],
+    ["timer_due",           ANY,            SAME,           "request_waits",             "perform_request"],
     ["timer_due",           RESTING,        SAME,           "has_nothing_to_do",         "stop"],
 
     # A run that is already on is adopted; one of ours whose creation was in doubt is found again.

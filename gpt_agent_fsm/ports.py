@@ -99,31 +99,41 @@ class Saved:
     """What a store has of one thread.
 
     Attributes:
+        due: when the timer that was set is over, in seconds since the epoch; None where none was set.
         inbox: commands that were accepted and not yet taken into the snapshot, with their numbers, in order.
         unannounced: records that no handler has been given yet, in order.
+        last_seq: number of the newest record; 0 without any.
     """
 
     snapshot: Snapshot
+    due: float | None = None
     inbox: tuple[tuple[int, Command], ...] = ()
     unannounced: tuple[Record, ...] = ()
+    last_seq: int = 0
 
 
 @runtime_checkable
 class Store(Protocol):
-    """Where threads live between two moments. Safe to call from any thread; what returned is kept."""
+    """Where threads live between two moments. Safe to call from any thread; what returned is kept.
+
+    A call that can not keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file.
+    """
 
     def load(self, thread_id: str) -> Saved | None:
         """Return what is kept of a thread, or None."""
         ...
 
     def accept(self, thread_id: str, command: Command) -> int:
-        """Take down a command; return its number, which grows per thread."""
+        """Take down a command for a thread that was committed before; return its number, which grows per thread."""
         ...
 
-    def commit(self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float) -> Sequence[Record]:
+    def commit(
+        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+    ) -> Sequence[Record]:
         """Save the snapshot, drop the commands up to number `consumed`, number and append the events: all or nothing.
 
-        Returns the records of `events`.
+        `at` becomes the time of the events; `due` is when the timer that was set is over; both in seconds since the
+        epoch. Returns the records of `events`.
         """
         ...
 

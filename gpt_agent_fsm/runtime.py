@@ -179,7 +179,7 @@ class Runtime:
                 if predecessor is not None:
                     driver.snapshot = predecessor.snapshot
                 elif self._store.load(start.thread_id) is None:
-                    self._store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time())
+                    self._store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
                 driver.accept(
                     inputs.Connect(assistant_id=start.assistant_id, last_message_id=start.last_message_id, look=True)
                 )

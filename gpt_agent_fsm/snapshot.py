@@ -138,6 +138,11 @@ class SnapshotFields:
     """The server is known to keep the keys we send as metadata."""
 
     @property
+    def has_waiting_request(self) -> bool:
+        """True while `request` waits for its time."""
+        return self.request is not None and not self.sent
+
+    @property
     def settled(self) -> bool:
         """True when nothing will happen without a new input."""
         return self.request is None and not self.state.run_in_progress

@@ -19,6 +19,7 @@ __all__ = ["MemoryStore"]
 @attrs.define
 class _Thread:
     snapshot: Snapshot | None = None
+    due: float | None = None
     inbox: list[tuple[int, Command]] = attrs.field(factory=list)
     accepted: int = 0
     records: list[Record] = attrs.field(factory=list)
@@ -50,11 +51,13 @@ class MemoryStore:
             thread.inbox.append((thread.accepted, command))
             return thread.accepted
 
-    def commit(self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float) -> Sequence[Record]:
+    def commit(
+        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+    ) -> Sequence[Record]:
         """See `Store.commit`."""
         with self._lock:
             thread = self._threads[snapshot.thread_id]
-            thread.snapshot = snapshot
+            thread.snapshot, thread.due = snapshot, due
             if thread.inbox and thread.inbox[0][0] <= consumed:
                 thread.inbox = [entry for entry in thread.inbox if entry[0] > consumed]
             first = len(thread.records) + 1

@@ -1,0 +1,144 @@
+"""The tick: what is announced when, and what a failure leaves behind."""
+
+import threading
+
+import pytest
+
+from gpt_agent_fsm import Runtime, Settings, driver, events, inputs
+from gpt_agent_fsm.testing import Linger, SimulatedServer, VirtualScheduler
+
+
+def test_a_driver_says_what_it_is_busy_with(world):
+    described = []
+
+    def hear(agent, event):
+        described.append(agent._driver.describe())
+
+    agent = world.connect(subscribe=hear)
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    assert described[0].startswith(f"thread {agent.thread_id} in handler ")
+    assert "hear" in described[0]
+    assert agent._driver.describe() == f"thread {agent.thread_id} at rest"
+    agent.add_user_message("Again")
+    world.scheduler.step()
+    assert agent._driver.describe() == f"thread {agent.thread_id} in request create_run"
+
+
+def test_an_input_that_can_not_happen_is_dropped_and_the_thread_goes_on(world, caplog):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.step()
+    agent._driver._facts.append(inputs.MessagesListed(page=None))
+    assert agent.wait(timeout=60) == "idle"
+    assert "messages_listed was dropped" in caplog.text
+    assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+
+
+def test_a_thread_whose_answer_was_dropped_goes_on_as_after_a_crash(world, caplog):
+    broken = [inputs.MessagesListed(page=None)]
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    with pytest.MonkeyPatch.context() as patch:
+        work = driver.perform
+        patch.setattr(driver, "perform", lambda *args: work(*args) and broken.pop() if broken else work(*args))
+        assert agent.wait(timeout=300) == "idle"
+    assert "messages_listed was dropped" in caplog.text
+    assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+
+
+def test_a_tick_makes_at_most_one_request_so_that_others_get_their_turn():
+    order = []
+
+    class Watched(SimulatedServer):
+        def post_message(self, thread_id, content, *, key, timeout):
+            order.append((thread_id, "post"))
+            return super().post_message(thread_id, content, key=key, timeout=timeout)
+
+        def create_run(self, thread_id, assistant_id, *, key, timeout):
+            order.append((thread_id, "run"))
+            return super().create_run(thread_id, assistant_id, key=key, timeout=timeout)
+
+    with Runtime(Watched(), scheduler=VirtualScheduler()) as runtime:
+        one, two = [
+            runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None) for _ in range(2)
+        ]
+        one.add_user_message("Hello")
+        two.add_user_message("Hello")
+        runtime.scheduler.settle()
+    assert order == [(t, op) for op in ("post", "run") for t in (one.thread_id, two.thread_id)]
+
+
+def test_polls_that_bring_no_news_are_not_saved(world):
+    world.plans.append([Linger(50)])
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(3)
+    commits = []
+    work = world.runtime._store.commit
+    world.runtime._store.commit = lambda *args, **kwargs: commits.append(1) or work(*args, **kwargs)
+    world.scheduler.advance(20)
+    assert commits == []
+    assert agent.state == "running"
+
+
+def test_a_request_that_changes_the_server_is_saved_before_it_is_made():
+    saved = []
+
+    class Watched(SimulatedServer):
+        def post_message(self, thread_id, content, *, key, timeout):
+            snapshot = runtime._store.load(thread_id).snapshot
+            saved.append((snapshot.request.operation, snapshot.sent))
+            return super().post_message(thread_id, content, key=key, timeout=timeout)
+
+    with Runtime(Watched(), scheduler=VirtualScheduler()) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+        agent.wait(timeout=60)
+    assert saved == [("post_message", True)]
+
+
+def test_the_pauses_of_different_threads_are_spread():
+    import gpt_agent_fsm.errors as errors
+
+    times = []
+
+    class Down(SimulatedServer):
+        def post_message(self, thread_id, content, *, key, timeout):
+            times.append(runtime.scheduler.clock.monotonic())
+            raise errors.TransientError(503, None, "down")
+
+    with Runtime(Down(), Settings(request_retry_delay=10), scheduler=VirtualScheduler()) as runtime:
+        for _ in range(5):
+            runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None).add_user_message(
+                "Hello"
+            )
+        runtime.scheduler.advance(11)
+    first, second = times[:5], times[5:]
+    assert first == [0] * 5
+    assert len(set(second)) == 5
+    assert all(5 <= moment <= 10 for moment in second)
+
+
+def test_a_waiter_that_is_gone_is_forgotten(world):
+    agent = world.connect()
+    agent.wait(timeout=60)
+    assert agent._driver._waiters == []
+
+
+def test_events_of_an_agent_that_stopped_are_left_for_the_next(world):
+    agent = world.connect()
+    stopped = threading.Event()
+
+    def stop(agent, event):
+        if isinstance(event, events.RunStarted) and not stopped.is_set():
+            stopped.set()
+            agent.shutdown()
+
+    world.connect(agent.thread_id, subscribe=stop)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    assert world.names() == ["UserMessageAdded", "RunStarted", "AgentStopped"]
+    world.connect(agent.thread_id).wait(timeout=60)
+    changes = [event for event in world.heard if isinstance(event, events.StateChanged)]
+    assert [(change.source, change.dest) for change in changes] == [("idle", "running"), ("running", "idle")]
