@@ -13,10 +13,12 @@ import attrs
 from gpt_agent_fsm import effects, events, inputs, signals
 from gpt_agent_fsm.core import advance
 from gpt_agent_fsm.errors import AgentNotAlive
+from gpt_agent_fsm.gate import Gate
+from gpt_agent_fsm.machine import LIVE
 from gpt_agent_fsm.ports import Backend, Clock, Record, Store
 from gpt_agent_fsm.runner import perform
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot
+from gpt_agent_fsm.snapshot import Snapshot, State
 
 __all__ = ["Driver", "Ports"]
 
@@ -31,6 +33,7 @@ class Ports:
     """What every driver of a runtime shares.
 
     Attributes:
+        gate: stands between all threads of the key and the API.
         wake: asks the scheduler for a tick.
         retire: takes a driver out of the runtime if its inbox is empty; called from a tick.
         left: told when a stopped driver has ended its last tick.
@@ -39,6 +42,7 @@ class Ports:
     backend: Backend
     store: Store
     clock: Clock
+    gate: Gate
     random: random.Random
     wake: Callable[[Driver], None]
     retire: Callable[[Driver, str], None]
@@ -50,10 +54,12 @@ class Driver:
 
     __slots__ = (
         "__weakref__",
+        "_deadlines",
         "_due",
         "_facts",
         "_handler",
         "_inbox",
+        "_key_works",
         "_left",
         "_lock",
         "_newcomers",
@@ -88,6 +94,9 @@ class Driver:
         self._request: effects.Request | None = None
         self._due: float | None = None
         self._when_due: inputs.TimerDue | inputs.Resume = inputs.TimerDue()
+        self._deadlines: dict[str, float] = {}
+        """When the run, or its wait for tools, will have taken too long; by the name of the setting."""
+        self._key_works = False
         self._ticking = False
         self._left = False
         self._waiters: list[threading.Event] = []
@@ -179,6 +188,7 @@ class Driver:
         """
         saved, clock = self._ports.store.load(self.thread_id), self._ports.clock
         if saved is not None:
+            self._set_deadlines(attrs.evolve(saved.snapshot, state=State.IDLE, run_id=None), saved.snapshot)
             self.snapshot = saved.snapshot
             self._inbox = deque(saved.inbox)
             self._outbox.extend(saved.unannounced)
@@ -229,23 +239,66 @@ class Driver:
         if self.stop_reason is not None:
             self._leave()
             return None
-        if self._is_due():
-            self._facts.append(self._when_due)
-            self._when_due = inputs.TimerDue()
+        self._tell_the_time()
         self._absorb()
-        if self._request is not None and self.stop_reason is None:
-            self._announce()
-            request, self._request = self._request, None
-            fact = perform(self._ports.backend, self.thread_id, request, self.settings.request_timeout)
-            self._facts.append(fact)
-            self._absorb()
+        held_until = self._make_request()
         self._announce()
         if self.stop_reason is not None:
             self._leave()
             return None
-        if self._request is not None or not self.is_quiet():
+        if not self.is_quiet():
             return clock.monotonic()
-        return self._due
+        if self._request is not None:
+            return held_until or clock.monotonic()
+        return min((moment for moment in (self._due, *self._deadlines.values()) if moment is not None), default=None)
+
+    def _make_request(self) -> float | None:
+        """Make the request that is wanted and take in its answer; or return until when it is held back."""
+        if self._request is None or self.stop_reason is not None:
+            return None
+        held_until = self._ports.gate.admit(self)
+        if held_until is not None:
+            return held_until
+        self._announce()
+        request, self._request = self._request, None
+        fact = perform(self._ports.backend, self.thread_id, request, self.settings.request_timeout)
+        self._ports.gate.learn(self, request, fact)
+        self._facts.append(fact)
+        self._absorb()
+        return None
+
+    def go_on(self, *, unpark: bool) -> None:
+        """See `gate.Waiting.go_on`."""
+        with self._lock:
+            self._key_works = self._key_works or unpark
+        self._ports.wake(self)
+
+    def _tell_the_time(self) -> None:
+        """Turn what is due into facts, once nothing else is to be taken in first."""
+        now = self._ports.clock.monotonic()
+        if self._key_works:
+            self._key_works = False
+            self._facts.append(inputs.KeyWorks())
+        for setting in [setting for setting, moment in self._deadlines.items() if moment <= now]:
+            del self._deadlines[setting]
+            self._facts.append(inputs.DeadlinePassed(setting=setting, seconds=getattr(self.settings, setting)))
+        if self._is_due():
+            self._facts.append(self._when_due)
+            self._when_due = inputs.TimerDue()
+
+    def _set_deadlines(self, before: Snapshot, after: Snapshot) -> None:
+        """Count the time of a run from its beginning, and that of its wait for tools from theirs."""
+        live, run_timeout, tool_timeout = after.state in LIVE, self.settings.run_timeout, self.settings.tool_timeout
+        if not live or after.run_id != before.run_id:
+            self._deadlines.clear()
+        elif after.state is not State.AWAITING_TOOLS:
+            self._deadlines.pop("tool_timeout", None)
+        now = self._ports.clock.monotonic()
+        if live and run_timeout is not None and (before.state not in LIVE or after.run_id != before.run_id):
+            self._deadlines["run_timeout"] = now + run_timeout
+        begins = after.state is State.AWAITING_TOOLS and before.state is not State.AWAITING_TOOLS
+        if begins and tool_timeout is not None:
+            self._deadlines["tool_timeout"] = now + tool_timeout
 
     def _is_due(self) -> bool:
         """True when the timer is over and nothing else is to be taken in first."""
@@ -304,6 +357,7 @@ class Driver:
     def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
         if consumed or happened or not snapshot.differs_only_by_a_look(self.snapshot):
             self._save(snapshot, consumed, happened, due)
+        self._set_deadlines(self.snapshot, snapshot)
         self.snapshot = snapshot
 
     def _save(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
@@ -323,6 +377,7 @@ class Driver:
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self._left = True
         self._deliver(stopped, self._subscribers)
+        self._ports.gate.forget(self)
         self._ports.left(self)
 
     # --- announcing ----------------------------------------------------------------------------------------

@@ -164,9 +164,10 @@ class OutcomeUnknown(TransientError):
         request_id: str | None = None,
         *,
         retry_after: float | None = None,
+        hopeless: bool = False,
         in_flight: bool = False,
     ) -> None:
-        super().__init__(status, code, message, request_id, retry_after=retry_after)
+        super().__init__(status, code, message, request_id, retry_after=retry_after, hopeless=hopeless)
         self.in_flight = in_flight
 
 

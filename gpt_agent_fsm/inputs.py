@@ -16,8 +16,10 @@ __all__ = [
     "CancelRun",
     "Command",
     "Connect",
+    "DeadlinePassed",
     "Failure",
     "Input",
+    "KeyWorks",
     "MessagePosted",
     "MessagesListed",
     "OutcomeUnknown",
@@ -109,6 +111,27 @@ class TimerDue:
     """The time of the last `Wait` is over."""
 
     trigger: ClassVar[str] = "timer_due"
+
+
+@attrs.frozen(kw_only=True)
+class DeadlinePassed:
+    """The run, or its wait for tools, has taken longer than it may.
+
+    Attributes:
+        setting: `run_timeout` or `tool_timeout`.
+        seconds: its value.
+    """
+
+    trigger: ClassVar[str] = "deadline_passed"
+    setting: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class KeyWorks:
+    """Another thread has got something through: an empty balance is no longer what keeps this one parked."""
+
+    trigger: ClassVar[str] = "key_works"
 
 
 @attrs.frozen(kw_only=True)
@@ -234,6 +257,8 @@ Input: TypeAlias = (
     Command
     | Resume
     | TimerDue
+    | DeadlinePassed
+    | KeyWorks
     | TakeUp
     | RunsListed
     | MessagePosted

@@ -48,6 +48,7 @@ TABLE: list[Row] = [
     ["take_up",             RESTING,        IDLE,           "owes_a_run",                "create_run"],
     ["take_up",             RESTING,        IDLE,           "has_queued_message",        "post_message"],
     ["take_up",             RESTING,        SAME,           OTHERWISE,                   "rest"],
+    ["key_works",           FAILED,         SAME,           "is_parked",                 "unpark"],
     ["timer_due",           ANY,            SAME,           "request_waits",             "perform_request"],
     ["timer_due",           RESTING,        SAME,           "has_nothing_to_do",         "stop"],
 
@@ -87,7 +88,8 @@ TABLE: list[Row] = [
     ["submit_tool_output",  AWAITING_TOOLS, SAME,           "answers_an_open_call",      "record_output"],
     ["submit_tool_output",  FAILED,         SAME,           "answers_an_open_call",      "record_output"],
 
-    # A person wants it to end.
+    # A person wants it to end, or it takes too long.
+    ["deadline_passed",     LIVE,           SAME,           OTHERWISE,                   "time_out"],
     ["cancel_run",          LIVE,           SAME,           OTHERWISE,                   "cancel"],
     ["cancel_run",          STARTING,       SAME,           "run_may_exist",             "remember_to_cancel"],
     ["cancel_run",          RATE_LIMITED,   FAILED,         OTHERWISE,                   "abandon_retry"],
@@ -135,6 +137,8 @@ IGNORED: list[Row] = [
     ["resume",              ANY,                                    "nothing was under way"],
     ["run_seen",            UNSTARTED,                              "that run is over"],
     ["timer_due",           ANY,                                    "a request is under way"],
+    ["deadline_passed",     UNSTARTED,                              "that run is over"],
+    ["key_works",           ANY,                                    "nothing is parked"],
 ]
 
 ILLEGAL: list[Row] = [

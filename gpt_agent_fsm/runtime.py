@@ -14,6 +14,7 @@ from gpt_agent_fsm import effects, events, inputs, signals
 from gpt_agent_fsm.agent import Agent, required_text
 from gpt_agent_fsm.driver import Driver, Ports
 from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, TransientError
+from gpt_agent_fsm.gate import Gate
 from gpt_agent_fsm.objects import Run
 from gpt_agent_fsm.ports import Backend, Record, Scheduler, Store
 from gpt_agent_fsm.scheduler import ThreadedScheduler
@@ -35,6 +36,9 @@ class Runtime:
         settings: how often, how long, how many times.
         store: where threads live; `MemoryStore()` by default.
         scheduler: what ticks; threads of its own by default.
+        rng: where the jitter of pauses comes from; give a seeded one to make a test repeatable.
+
+    Every thread that the store has something left to do for is resumed at once: its agent is in `agents`.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Runtime:
         store: Store | None = None,
         *,
         scheduler: Scheduler | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         for name, value, kind in (("backend", backend, Backend), ("settings", settings, Settings)):
             if not isinstance(value, kind):
@@ -52,11 +57,12 @@ class Runtime:
         self._backend = backend
         self._store: Store = MemoryStore() if store is None else store
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
-        self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._ports = Ports(
             backend=backend,
             store=self._store,
             clock=self.scheduler.clock,
+            gate=Gate(self.scheduler.clock, settings),
             random=self._random,
             wake=self.scheduler.wake,
             retire=self._retire,
@@ -67,6 +73,8 @@ class Runtime:
         self._drivers: dict[str, Driver] = {}
         self._leaving: dict[str, Driver] = {}
         """Stopped, but in a last tick; an agent connected meanwhile waits in `_drivers` for its end."""
+        for saved in self._store.unfinished().values():
+            self._resume(saved.snapshot)
 
     def __enter__(self) -> Runtime:
         return self
@@ -195,6 +203,15 @@ class Runtime:
                 driver.tell(inputs.RunsListed(runs=tuple(runs)))
         self.scheduler.wake(driver)
         return agent
+
+    def _resume(self, snapshot: Snapshot) -> None:
+        """Let a thread go on that a process before this one left unfinished."""
+        driver = Driver(self._ports, snapshot, self.settings)
+        driver.sender = Agent(self, driver)
+        with driver.lock:
+            self._drivers[driver.thread_id] = driver
+            driver.begin()
+        self.scheduler.wake(driver)
 
     @staticmethod
     def _reconnect(

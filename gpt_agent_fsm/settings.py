@@ -63,6 +63,11 @@ class Settings:
     """Before the second attempt of a request; doubled for each further one, up to half of it taken off at random."""
     request_retry_max_delay: float = attrs.field(default=30.0, validator=_delay)
     """The longest of these delays, unless the server asks for a longer one."""
+    run_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
+    """A run that takes longer is cancelled and fails with code `timeout`; None: no limit. Counted from when this
+    process first saw it in progress."""
+    tool_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
+    """A run that waits longer for tool outputs is cancelled and fails with code `timeout`; None: no limit."""
     workers: int = attrs.field(default=8, validator=_count)
     """Threads that make requests and call handlers."""
 

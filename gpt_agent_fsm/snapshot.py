@@ -113,6 +113,8 @@ class SnapshotFields:
     """Ask the server for a run in progress before anything else."""
     cancelling: bool = False
     """The run is to be cancelled as soon as no request is under way."""
+    timed_out: str = ""
+    """Why the run is being cancelled, in a sentence, once it has taken longer than it may."""
     tool_calls: tuple[ToolCall, ...] = ()
     outputs_accepted: bool = False
 

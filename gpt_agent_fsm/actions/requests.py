@@ -55,6 +55,9 @@ class RequestActions(Guards):
     def rest(self) -> None:
         self.effects.append(effects.Wait(seconds=self.settings.idle_timeout))
 
+    def unpark(self) -> None:
+        self.parked = False
+
     def stop(self) -> None:
         self.stopping = True
         self.effects.append(effects.Stop(reason="idle_timeout"))
@@ -115,7 +118,7 @@ class RequestActions(Guards):
 
     def _leave_run(self) -> None:
         self.run_id = None
-        self.cancelling = False
+        self.cancelling, self.timed_out = False, ""
         if not self.run_owed:
             self.turn = None
         self.close_request()

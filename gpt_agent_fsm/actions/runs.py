@@ -122,6 +122,11 @@ class RunActions(RequestActions):
         elif not self.was_a_cancel():
             self.send_cancel()
 
+    def time_out(self) -> None:
+        passed = cast("inputs.DeadlinePassed", self.input)
+        self.timed_out = f"The run was cancelled: it took longer than {passed.setting} ({passed.seconds:g} seconds)."
+        self.cancel()
+
     def send_cancel(self) -> None:
         self.cancelling = False
         self.tries = self.failures = 0
@@ -162,7 +167,7 @@ class RunActions(RequestActions):
         self._rate_limited(turn.retries_left)
         self.turn = attrs.evolve(turn, runs=turn.runs + 1, retries_left=turn.retries_left - 1)
         self.run_owed = True
-        self.cancelling = False
+        self.cancelling, self.timed_out = False, ""
         self.tries = self.failures = 0
         self.later(
             effects.CreateRun(key=self.turn.run_key, assistant_id=self.assistant_id),
@@ -193,7 +198,10 @@ class RunActions(RequestActions):
         self.fail_run()
 
     def fail_run(self) -> None:
-        self._fail(self.seen.id, self.seen.code, self.seen.message)
+        if self.timed_out:
+            self._fail(self.seen.id, "timeout", self.timed_out)
+        else:
+            self._fail(self.seen.id, self.seen.code, self.seen.message)
         self._end_run()
 
     def lose_run(self) -> None:

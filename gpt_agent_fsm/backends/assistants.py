@@ -6,6 +6,7 @@ Reads what is needed, ignores the rest, and says clearly when what is needed is 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 from gpt_agent_fsm.backends import assistants_wire as wire
@@ -16,6 +17,8 @@ from gpt_agent_fsm.objects import MessagePage, Run
 __all__ = ["AssistantsBackend"]
 
 _PAGE = 100
+_ABOUT_THREAD = re.compile(r"\bthread(_id)?\b", re.I)
+_KEY_HEADERS = {"api-key", "authorization"}
 
 
 class AssistantsBackend:
@@ -23,7 +26,7 @@ class AssistantsBackend:
 
     Args:
         base_url: ends where `/threads` begins; `OPENAI_BASE_URL`, else OpenAI's own address.
-        api_key: `OPENAI_API_KEY`; None where the server wants none.
+        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None where the server wants none.
         organization, project: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
         headers, params: added to each request; Azure takes its key in the header `api-key` and wants the
             parameter `api-version`.
@@ -43,17 +46,21 @@ class AssistantsBackend:
         params: Mapping[str, str] | None = None,
     ) -> None:
         environ = os.environ
+        headers = headers or {}
+        if not api_key and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
+            # Who gives a key as a header means that one; the service behind it must not see the key of another.
+            api_key = environ.get("OPENAI_API_KEY") or None
         optional = {
             "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),
             "OpenAI-Project": project or environ.get("OPENAI_PROJECT_ID"),
         }
         self._http = HttpClient(
             base_url or environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
-            api_key or environ.get("OPENAI_API_KEY") or None,
+            api_key or None,
             headers={
                 "OpenAI-Beta": "assistants=v2",
                 **{name: value for name, value in optional.items() if value},
-                **(headers or {}),
+                **headers,
             },
             params=params or {},
             converter=wire.converter,
@@ -71,7 +78,7 @@ class AssistantsBackend:
         try:
             self._http.get(_thread(thread_id), wire.Thread, timeout=timeout)
         except RequestRefused as error:
-            says_so = error.status in (400, 422) and "thread" in error.message.lower()
+            says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {error.param}")
             if error.status == 404 or says_so:
                 sentence = f"The server at {self._http.base_url} knows no thread {thread_id!r}: {error.message}"
                 raise InvalidThreadId(error.status, error.code, sentence, error.request_id) from error
@@ -116,7 +123,8 @@ class AssistantsBackend:
         if after is not None:
             params["after"] = after
         page = self._http.get(f"{_thread(thread_id)}/messages", wire.MessagePage, params=params, timeout=timeout)
-        more = len(page.data) >= _PAGE if page.has_more is None else page.has_more
+        # A server that does not say whether there is more is asked once again; a page without news ends the reading.
+        more = True if page.has_more is None else page.has_more
         last = page.data[-1].id if page.data else None
         return MessagePage(
             messages=tuple(message.to_message() for message in page.data), next_after=last if more else None

@@ -21,11 +21,17 @@ from gpt_agent_fsm.objects import RunStatus
 METADATA_KEY = "gpt_agent_fsm_key"
 """The name under which messages and runs carry our key."""
 
-_ACTIVE = {"queued", "in_progress"}
-_ENDED = {"failed", "cancelled", "completed", "incomplete", "expired"}
+_STATUSES = {
+    "queued": RunStatus.ACTIVE,
+    "in_progress": RunStatus.ACTIVE,
+    "requires_action": RunStatus.NEEDS_TOOLS,
+    "cancelling": RunStatus.CANCELLING,
+    "completed": RunStatus.COMPLETED,
+}
 _GOING_ON = ("ing", "progress", "queue")
 _QUOTA = "exceeded your current quota"
 _RATE = "rate limit reached"
+_TOO_MUCH = 1e15
 
 
 def key_metadata(key: str) -> dict[str, str]:
@@ -67,12 +73,20 @@ def _lenient_text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _lenient_count(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0
-
-
 def _lenient_number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < _TOO_MUCH else None
+
+
+def _lenient_count(value: Any) -> int:
+    return max(int(_lenient_number(value) or 0), 0)
+
+
+def _lenient_id(value: Any) -> str | None:
+    """Return an id as text, also where the server counts; None for what is no id."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def _lenient_mapping(value: Any) -> Mapping[str, Any]:
@@ -80,21 +94,22 @@ def _lenient_mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _required_id(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"an id must be a text, not {value!r}")
-    return value
+    found = _lenient_id(value)
+    if found is None:
+        raise ValueError("it has no id")
+    return found
 
 
 @attrs.frozen(kw_only=True)
 class Thread:
-    id: str = attrs.field(converter=_required_id)
+    id: str = attrs.field(default=None, converter=_required_id)
 
 
 @attrs.frozen(kw_only=True)
 class Run:
-    id: str = attrs.field(converter=_required_id)
+    id: str = attrs.field(default=None, converter=_required_id)
     status: Any = None
-    assistant_id: str | None = attrs.field(default=None, converter=_lenient_text)
+    assistant_id: str | None = attrs.field(default=None, converter=_lenient_id)
     required_action: Mapping[str, Any] = attrs.field(default=None, converter=_lenient_mapping)
     last_error: Any = None
     incomplete_details: Mapping[str, Any] = attrs.field(default=None, converter=_lenient_mapping)
@@ -111,7 +126,7 @@ class Run:
         return objects.Run(
             id=self.id,
             status=status,
-            assistant_id=self.assistant_id or None,
+            assistant_id=self.assistant_id,
             tool_calls=tuple(self._tool_calls()) if status is RunStatus.NEEDS_TOOLS else (),
             code=(error_code or reason or wire_status) if ended_badly else "",
             message=(error_message or _farewell(wire_status, reason)) if ended_badly else "",
@@ -130,18 +145,11 @@ class Run:
         return (_lenient_text(error.get("code")) or "").strip(), (_lenient_text(error.get("message")) or "").strip()
 
     def _status(self, wire_status: str, error_code: str, error_message: str) -> RunStatus:
-        if wire_status in _ACTIVE:
+        if wire_status in _STATUSES:
+            return _STATUSES[wire_status]
+        # A status of the server's own that sounds as if it went on does; anything else is an end.
+        if wire_status.endswith(_GOING_ON) and not (self.last_error or self.incomplete_details):
             return RunStatus.ACTIVE
-        if wire_status == "requires_action":
-            return RunStatus.NEEDS_TOOLS
-        if wire_status == "cancelling":
-            return RunStatus.CANCELLING
-        if wire_status == "completed":
-            return RunStatus.COMPLETED
-        if wire_status not in _ENDED and not (self.last_error or self.incomplete_details):
-            # A status of the server's own. One that sounds as if it went on does; anything else is an end.
-            if wire_status.endswith(_GOING_ON):
-                return RunStatus.ACTIVE
         if error_code == "insufficient_quota" or _QUOTA in error_message.lower():
             return RunStatus.OUT_OF_QUOTA
         if error_code == "rate_limit_exceeded" and _RATE in error_message.lower():
@@ -153,7 +161,7 @@ class Run:
         found = []
         for call in calls if isinstance(calls, list) else []:
             function = _lenient_mapping(_lenient_mapping(call).get("function"))
-            call_id, name = _lenient_text(_lenient_mapping(call).get("id")), _lenient_text(function.get("name"))
+            call_id, name = _lenient_id(_lenient_mapping(call).get("id")), _lenient_text(function.get("name"))
             if call_id:
                 arguments = function.get("arguments")
                 text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
@@ -162,7 +170,7 @@ class Run:
 
 
 def waits_for_nothing(run: objects.Run) -> bool:
-    """True for a run that is said to need tools, without a call that could be answered."""
+    """Tell of a run that it is said to need tools, without a call that could be answered."""
     return run.status is RunStatus.NEEDS_TOOLS and not run.tool_calls
 
 
@@ -172,11 +180,11 @@ def _farewell(status: str, reason: str | None) -> str:
 
 @attrs.frozen(kw_only=True)
 class Message:
-    id: str = attrs.field(converter=_required_id)
+    id: str = attrs.field(default=None, converter=_required_id)
     role: str | None = attrs.field(default=None, converter=_lenient_text)
     content: Any = None
-    run_id: str | None = attrs.field(default=None, converter=_lenient_text)
-    assistant_id: str | None = attrs.field(default=None, converter=_lenient_text)
+    run_id: str | None = attrs.field(default=None, converter=_lenient_id)
+    assistant_id: str | None = attrs.field(default=None, converter=_lenient_id)
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=_lenient_mapping)
     created_at: float | None = attrs.field(default=None, converter=_lenient_number)
 
@@ -186,8 +194,8 @@ class Message:
             id=self.id,
             role=self.role or "",
             content=_text_of(self.content),
-            run_id=self.run_id or None,
-            assistant_id=self.assistant_id or None,
+            run_id=self.run_id,
+            assistant_id=self.assistant_id,
             key=_lenient_text(self.metadata.get(METADATA_KEY)),
             created_at=self.created_at,
         )
@@ -207,6 +215,7 @@ def _text_of(content: Any) -> str:
 @attrs.frozen(kw_only=True)
 class RunPage:
     data: list[Run]
+    has_more: bool | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -223,7 +232,7 @@ def _make_converter() -> MsgspecJsonConverter:
 
         def from_object(value: Any, _: Any) -> Any:
             if not isinstance(value, dict):
-                raise ValueError(f"{cls.__name__} is no object")
+                raise ValueError("it is no object")
             return structure(value, cls)
 
         return from_object
@@ -234,7 +243,9 @@ def _make_converter() -> MsgspecJsonConverter:
     def read_items(cls: type) -> Callable[[Any], list[Any]]:
         one = read(cls)
         # An item without an id can be neither asked for nor told apart from others.
-        return lambda items: [one(item, cls) for item in items if isinstance(item, dict) and item.get("id")]
+        return lambda items: [
+            one(item, cls) for item in items if isinstance(item, dict) and _lenient_id(item.get("id"))
+        ]
 
     def read_page(page: type, item: type) -> None:
         items = read_items(item)
@@ -242,9 +253,9 @@ def _make_converter() -> MsgspecJsonConverter:
         def from_page(value: Any, _: Any) -> Any:
             data = value if isinstance(value, list) else _lenient_mapping(value).get("data")
             if not isinstance(data, list):
-                raise ValueError("a list has no data")
+                raise ValueError("it has no list of data")
             more = _lenient_mapping(value).get("has_more")
-            return page(data=items(data), **({} if page is RunPage else {"has_more": more}))
+            return page(data=items(data), has_more=more if isinstance(more, bool) else None)
 
         made.register_structure_hook(page, from_page)
 

@@ -1,13 +1,14 @@
 """A deadline for a whole request.
 
 The time-out of `requests` starts anew with each byte, so that an answer that trickles keeps its reader for ever. Here
-every read gets only what is left of the request's time.
+everything that waits for the network gets only what is left of the request's time.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
+import socket
 import threading
 import time
 from typing import Any
@@ -16,19 +17,35 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-__all__ = ["DeadlineAdapter", "set_deadline"]
+__all__ = ["DeadlineAdapter", "set_deadline", "was_connecting"]
 
-_current = threading.local()
-_LEAST = 0.001
+
+class _Current(threading.local):
+    """The request that this thread is making."""
+
+    until = 0.0
+    connecting = False
+
+
+_current = _Current()
 
 
 def set_deadline(seconds: float) -> None:
     """Let the request that this thread makes next end within `seconds`."""
     _current.until = time.monotonic() + seconds
+    _current.connecting = False
+
+
+def was_connecting() -> bool:
+    """Tell whether this thread's last request failed before a byte of it was sent."""
+    return _current.connecting
 
 
 def _remaining() -> float:
-    return max(float(_current.until) - time.monotonic(), _LEAST)
+    seconds = _current.until - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -58,9 +75,27 @@ class _Response(http.client.HTTPResponse):
 class _Connection(HTTPConnection):
     response_class = _Response
 
+    def connect(self) -> None:
+        _current.connecting = True
+        super().connect()
+        _current.connecting = False
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
+    def _new_conn(self) -> socket.socket:
+        self.timeout = _remaining()
+        connected = super()._new_conn()
+        connected.settimeout(_remaining())
+        return connected
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - as its base class
+        if self.sock is None:
+            self.connect()
+        self.sock.settimeout(_remaining())
+        super().send(data)
+
+
+# `connect` and the like come from `_Connection`, whose `super()` is then the secure one.
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class _Pool(urllib3.HTTPConnectionPool):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import email.utils
 import html
+import json
 import math
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 import attrs
-import msgspec
 
+from gpt_agent_fsm.backends.decoding import decode
 from gpt_agent_fsm.errors import (
     AccessDenied,
     ApiError,
@@ -23,9 +25,12 @@ from gpt_agent_fsm.errors import (
     TransientError,
 )
 
-__all__ = ["Answer", "Problem", "problem", "read_problem", "retry_after"]
+__all__ = ["BASE_URL_HINT", "Answer", "Problem", "problem", "read_problem", "retry_after"]
+
+BASE_URL_HINT = "; the base URL may be wrong: base_url must end where /threads begins"
 
 _MOST = 500
+_MOST_READ = 20_000
 _QUOTA_CODES = {
     "insufficient_quota",
     "credit_balance_exhausted",
@@ -33,10 +38,20 @@ _QUOTA_CODES = {
     "project_spend_limit_exceeded",
     "organization_usage_limit_exceeded",
 }
+_QUOTA = "exceeded your current quota"
 _NOT_STARTED_CODES = {"slow_down", "server_is_overloaded"}
 _BUSY = re.compile(
-    r"already has an active run|while a run \S+ is active|conversation_locked|has (a|an) (active|running) run", re.I
+    r"\bhas an? (active|running|ongoing) run|while an? (\w+ )?run (\S+ )?is (active|running|in progress|queued)"
+    r"|\bthread \S* ?is (busy|locked)|conversation_locked",
+    re.I,
 )
+# What frameworks answer for a path they have no handler for.
+_NO_SUCH_PATH = re.compile(
+    r"(not found|method not allowed)\.?|(invalid|unknown) (url|path|route|endpoint)\b.*|unexpected endpoint\b.*"
+    r"|unrecognized request url\b.*|cannot (get|post)\b.*|no route\b.*",
+    re.I | re.S,
+)
+_LONGEST_WAIT = 86_400.0
 
 
 @attrs.frozen(kw_only=True)
@@ -45,10 +60,12 @@ class Answer:
 
     Attributes:
         url: without its query, for a person to read.
+        proxy: the proxy it came through, without credentials, or "".
     """
 
     method: str
     url: str
+    proxy: str = ""
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -69,7 +86,9 @@ class Problem:
     """What an error body says, whatever its shape.
 
     Attributes:
+        message: as long as the server made it; never empty.
         structured: False where the body is no API error at all but a page or plain text.
+        verbatim: False where the message describes the body instead of repeating it.
     """
 
     message: str
@@ -77,12 +96,23 @@ class Problem:
     type: str | None = None
     param: str | None = None
     structured: bool = True
+    verbatim: bool = True
+
+    @property
+    def summary(self) -> str:
+        """The message on one line, cut where it is very long."""
+        return _shorten(self.message)
+
+    @property
+    def quoted(self) -> str:
+        """The summary, in quotes where the words are the server's."""
+        return repr(self.summary) if self.verbatim else self.summary
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     if value is None or value == "":
         return None
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _from_json(value: Any) -> Problem | None:  # noqa: ANN401 - any JSON value
@@ -90,50 +120,55 @@ def _from_json(value: Any) -> Problem | None:  # noqa: ANN401 - any JSON value
     match value:
         case str() if value.strip():
             return Problem(message=value)
-        case [first, *_]:
-            return _from_json(first)
-        case {"error": inner} if inner:
-            found = _from_json(inner)
-            return found and attrs.evolve(found, code=found.code or _text(value.get("code")))
-        case {"detail": inner} if inner:
-            return _from_json(inner)
-        case {"message": message, **rest} if message:
-            return Problem(
-                message=_text(message) or "",
-                code=_text(rest.get("code")),
-                type=_text(rest.get("type")),
-                param=_text(rest.get("param")),
-            )
-        case {"msg": message, **rest} if message:
-            where = rest.get("loc")
-            param = ".".join(str(part) for part in where if part != "body") if isinstance(where, list) else None
-            return Problem(message=_text(message) or "", type=_text(rest.get("type")), param=param)
+        case list():
+            return next((found for item in value if (found := _from_json(item))), None)
+        case dict():
+            code, kind = _text(value.get("code")), _text(value.get("type"))
+            for name in ("error", "errors", "detail"):
+                if found := _from_json(value.get(name)):
+                    return attrs.evolve(found, code=found.code or code, type=found.type or kind)
+            message = _text(value.get("message")) or _text(value.get("msg")) or code or kind
+            param = _text(value.get("param")) or _param_of(value.get("loc"))
+            return Problem(message=message, code=code, type=kind, param=param) if message else None
     return None
+
+
+def _param_of(location: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return `content.0` for `["body", "content", 0]`."""
+    if not isinstance(location, list):
+        return None
+    return ".".join(str(part) for part in location if part != "body") or None
 
 
 def read_problem(answer: Answer) -> Problem:
     """Return what the body of an error answer says; its message is never empty."""
     try:
-        found = _from_json(msgspec.json.decode(answer.body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _from_json(decode(answer.body))
+    except (ValueError, RecursionError):
         found = None
     if found is not None:
-        return attrs.evolve(found, message=_shorten(found.message))
+        return found
+    body = answer.body[:_MOST_READ]
     if answer.is_html:
-        title = re.search(rb"<title[^>]*>(.*?)</title>", answer.body, re.I | re.S)
+        title = re.search(rb"<title[^<>]*>([^<]*)", body, re.I)
         name = html.unescape(title[1].decode(errors="replace")).strip() if title else ""
-        return Problem(message=f"an HTML page{f' titled {_shorten(name)!r}' if name else ''}", structured=False)
-    plain = _shorten(answer.body.decode(errors="replace"))
-    return Problem(message=plain or "an empty answer", structured=False)
+        return Problem(
+            message=f"an HTML page{f' titled {_shorten(name)!r}' if name else ''}", structured=False, verbatim=False
+        )
+    plain = body.decode(errors="replace").strip()
+    return Problem(message=plain or "an empty body", structured=False, verbatim=bool(plain))
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text[:_MOST_READ].split())
     return text if len(text) <= _MOST else text[: _MOST - 3] + "..."
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds a server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
+    """Return the seconds a server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date.
+
+    At most a day; what can not be read counts as absent.
+    """
     milliseconds, plain = headers.get("retry-after-ms"), headers.get("retry-after")
     seconds = _number(milliseconds)
     if seconds is not None:
@@ -141,11 +176,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     elif plain is not None:
         seconds = _number(plain)
         if seconds is None:
-            try:
-                seconds = email.utils.parsedate_to_datetime(plain).timestamp() - time.time()
-            except (ValueError, OverflowError):
-                return None
-    return None if seconds is None else max(seconds, 0.0)
+            seconds = _seconds_until(plain)
+    return None if seconds is None else min(max(seconds, 0.0), _LONGEST_WAIT)
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        when = email.utils.parsedate_to_datetime(date)
+        # Dates of HTTP are in UTC, also where they do not say so.
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _number(text: str | None) -> float | None:
@@ -158,35 +199,42 @@ def _number(text: str | None) -> float | None:
 
 def problem(answer: Answer) -> ApiError:
     """Return the error for an answer with a status of 300 or more."""
-    said = read_problem(answer)
-    status, request_id = answer.status, answer.request_id
-    facts = (status, said.code or said.type, _sentence(answer, said), request_id)
-    wait = retry_after(answer.headers)
-    posting = answer.method == "POST"
+    said, status = read_problem(answer), answer.status
     codes = {said.code, said.type}
-    if codes & _QUOTA_CODES or status == 402 or (status == 429 and "exceeded your current quota" in said.message):
+    facts = (status, said.code or said.type, _sentence(answer, said), answer.request_id)
+    if codes & _QUOTA_CODES or status == 402 or (status == 429 and _QUOTA in said.message.lower()):
         return QuotaExceeded(*facts)
-    if posting and (_BUSY.search(said.message) or "conversation_locked" in codes):
+    if answer.method == "POST" and (_BUSY.search(said.message) or "conversation_locked" in codes):
         return ThreadBusy(*facts)
-    if status in (401, 403):
+    if status in (401, 403, 407):
         return AccessDenied(*facts)
-    if status == 429 or codes & _NOT_STARTED_CODES:
+    not_started = status == 429 or codes & _NOT_STARTED_CODES
+    if not not_started and status not in (408, 409, 425) and status < 500:
+        return RequestRefused(*facts, param=said.param)
+    wait = retry_after(answer.headers)
+    if not_started or answer.method != "POST":
         return TransientError(*facts, retry_after=wait)
-    if status in (408, 409, 425) or status >= 500:
-        if posting:
-            # A gateway that gave up says nothing about the server behind it, which may still be at work.
-            return OutcomeUnknown(*facts, retry_after=wait, in_flight=status in (408, 502, 504))
-        return TransientError(*facts, retry_after=wait)
-    return RequestRefused(*facts, param=said.param)
+    # A gateway that gave up says nothing about the server behind it, which may still be at work.
+    return OutcomeUnknown(*facts, retry_after=wait, in_flight=status in (408, 502, 504))
+
+
+def _misled(answer: Answer, said: Problem) -> bool:
+    """Tell whether the answer sounds as if the API were somewhere else."""
+    no_such_path = not said.structured or _NO_SUCH_PATH.fullmatch(said.message.strip())
+    return answer.status in (404, 405, 501) and bool(no_such_path)
 
 
 def _sentence(answer: Answer, said: Problem) -> str:
-    if 300 <= answer.status < 400:
+    status, through = answer.status, f" through the proxy {answer.proxy}" if answer.proxy else ""
+    if 300 <= status < 400:
         target = answer.headers.get("location", "another address").split("?")[0]
-        return f"{answer.url} redirects to {target}; use the base URL of the API itself."
-    if answer.status in (401, 403):
-        return f"The API key was not accepted, check it (OPENAI_API_KEY or api_key=): {said.message}"
-    if not said.structured:
-        hint = "; does base_url end where /threads begins?" if answer.status in (404, 405) else ""
-        return f"{answer.method} {answer.url} was answered with HTTP {answer.status} and {said.message}{hint}"
-    return said.message
+        return f"{answer.url} redirects to {_shorten(target)}; use the base URL of the API itself."
+    if status == 407:
+        return f"The proxy {answer.proxy} wants a user name and a password; put them into HTTP_PROXY and HTTPS_PROXY."
+    if status in (401, 403):
+        advice = "The API key is missing, wrong, or may not do this; check api_key (or OPENAI_API_KEY)"
+        return f"{advice}; the server{through} says: {said.summary}"
+    misled = _misled(answer, said)
+    if said.structured and not misled:
+        return said.summary
+    return f"{answer.method} {answer.url}{through} was answered with {said.quoted}{BASE_URL_HINT if misled else ''}"

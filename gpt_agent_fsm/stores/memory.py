@@ -28,7 +28,13 @@ class _Thread:
     def saved(self) -> Saved | None:
         if self.snapshot is None:
             return None
-        return Saved(snapshot=self.snapshot, inbox=tuple(self.inbox), unannounced=tuple(self.records[self.announced :]))
+        return Saved(
+            snapshot=self.snapshot,
+            due=self.due,
+            inbox=tuple(self.inbox),
+            unannounced=tuple(self.records[self.announced :]),
+            last_seq=len(self.records),
+        )
 
 
 class MemoryStore:

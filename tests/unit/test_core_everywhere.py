@@ -233,3 +233,41 @@ def test_a_run_may_be_over_when_its_creation_is_answered(make):
     story = make().tell(created(RunStatus.FAILED, "run_3", code="x", message="y"))
     assert story.said == ["RunStarted", "RunFailed"]
     assert story.moves[-1] == "running -> failed"
+
+
+# --- facts that come from beside the wire -----------------------------------------------------------------------
+
+LATE = inputs.DeadlinePassed(setting="run_timeout", seconds=60)
+
+
+@pytest.mark.parametrize("make", [running, awaiting, lambda: submitting().tell(delayed())])
+def test_a_run_that_takes_too_long_is_cancelled_and_its_end_is_a_timeout(make):
+    story = make().tell(LATE)
+    assert story.request == CANCEL
+    assert story.moves == []
+    story.tell(seen(RunStatus.CANCELLING), due, seen(RunStatus.FAILED, code="cancelled", message="m"))
+    assert story.only.code == "timeout"
+    assert story.only.message == "The run was cancelled: it took longer than run_timeout (60 seconds)."
+    assert story.snapshot.timed_out == ""
+
+
+def test_a_timeout_does_not_outlive_its_run():
+    story = running().tell(LATE, completed())
+    assert story.snapshot.timed_out == ""
+    assert running().tell(LATE, rate_limit()).snapshot.timed_out == ""
+
+
+@pytest.mark.parametrize("make", [idle, rate_limited, failed])
+def test_a_deadline_of_a_run_that_is_over_is_ignored(make):
+    assert make().tell(LATE).ignored == "that run is over"
+
+
+def test_a_thread_that_was_parked_tries_again_when_the_key_works():
+    story = posting().tell(denied(quota=True), inputs.KeyWorks())
+    assert story.request == effects.PostMessage(key="k1", content="Hello")
+    assert story.state == "idle"
+
+
+@everywhere
+def test_a_key_that_works_is_no_news_where_nothing_is_parked(make):
+    assert make().tell(inputs.KeyWorks()).ignored == "nothing is parked"

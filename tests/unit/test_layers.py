@@ -17,7 +17,7 @@ ROOMS = [
     ["runtime"],
     ["agent"],
     ["driver", "scheduler"],
-    ["runner", "signals"],
+    ["gate", "runner", "signals"],
     ["backends", "stores"],
     ["ports"],
     ["core", "diagrams"],

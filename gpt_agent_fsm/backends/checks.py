@@ -1,0 +1,93 @@
+"""What a user gave us, looked at before the first request. No sentence here repeats a value: it may be a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import attrs
+import requests
+from requests.utils import get_auth_from_url, get_environ_proxies, select_proxy
+
+__all__ = ["Proxy", "certificates", "checked_headers", "checked_key", "checked_url", "environment_proxy"]
+
+_SHAPE = "base_url (or OPENAI_BASE_URL) must look like https://api.example.com/v1"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def checked_url(base_url: str) -> str:
+    """Return the base URL without a slash at its end; raise `ValueError` if it can not be right."""
+    base_url = base_url.strip()
+    try:
+        parts = urlsplit(base_url)
+        requests.Request("GET", base_url).prepare()
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        parts = None  # and nothing of the cause, which repeats the address
+    if parts is None or parts.scheme not in ("http", "https"):
+        raise ValueError(f"{_SHAPE}, beginning with http:// or https://")
+    if "@" in parts.netloc or "?" in base_url or "#" in base_url:
+        raise ValueError(f"{_SHAPE}; give credentials as api_key or headers, and queries as params")
+    if not base_url.isprintable() or " " in base_url:
+        raise ValueError(f"{_SHAPE}, without white space")
+    base_url = base_url.rstrip("/")
+    if base_url.endswith("/threads"):
+        raise ValueError(f"{_SHAPE}, ending where /threads begins, and not with it")
+    return base_url
+
+
+def checked_key(api_key: str) -> str:
+    """Return the key; raise `ValueError` if it can not be sent."""
+    if not api_key.isascii() or not api_key.isprintable() or not api_key.strip() or " " in api_key:
+        raise ValueError(
+            "api_key (or OPENAI_API_KEY) must be printable ASCII without white space; is there a line break at its end?"
+        )
+    return api_key
+
+
+def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers; raise `ValueError` if one can not be sent."""
+    for name, value in headers.items():
+        sendable = isinstance(value, str) and value.isprintable() and value == value.strip() and value.isascii()
+        if not sendable or not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"The header {name!r} must be printable ASCII without white space around it")
+    return headers
+
+
+def certificates() -> str | bool:
+    """Return the file of the certificate authorities to trust, or True for the usual ones."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if path := os.environ.get(name):
+            if not os.path.exists(path):
+                raise ValueError(f"{name} names a file that does not exist: {path}")
+            return path
+    return True
+
+
+@attrs.frozen(kw_only=True)
+class Proxy:
+    """What stands between us and the server, if anything does.
+
+    Attributes:
+        choices: for `requests`.
+        name: its address without credentials; "" for none.
+        credentials: user name and password, to be kept secret.
+    """
+
+    choices: dict[str, str]
+    name: str
+    credentials: tuple[str, ...]
+
+
+def environment_proxy(url: str) -> Proxy:
+    """Return the proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean for a URL."""
+    choices = get_environ_proxies(url)
+    address = select_proxy(url, choices) or ""
+    try:
+        credentials = get_auth_from_url(address)
+    except ValueError:
+        raise ValueError("HTTP_PROXY and HTTPS_PROXY must look like http://proxy.example.com:3128") from None
+    scheme, mark, rest = address.rpartition("://")
+    return Proxy(choices=choices, name=scheme + mark + rest.rpartition("@")[2], credentials=credentials)

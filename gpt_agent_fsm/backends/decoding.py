@@ -1,0 +1,37 @@
+"""From the bytes of an answer to JSON values, as leniently as can be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+__all__ = ["decode"]
+
+
+def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the JSON value in `body`, every text in it fit to be stored and sent; raise `ValueError` if it is none."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        # Ten times slower; it takes a byte order mark, UTF-16, NaN, huge numbers, and half of a surrogate pair.
+        return _whole(json.loads(body))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError:
+        raise ValueError("it is no JSON") from None
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Replace the halves of surrogate pairs that a model was cut off in the middle of."""
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_whole(item) for item in value]
+        case dict():
+            return {_whole(name): _whole(item) for name, item in value.items()}
+    return value

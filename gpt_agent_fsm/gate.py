@@ -1,0 +1,100 @@
+"""What one thread learns about the key, all threads of that key go by.
+
+A rate limit that one request meets (HTTP 429) holds back the requests of every thread: nothing is sent until the time
+the server asked for is over, then one request goes ahead as a probe, and the others follow when it has got through. An
+empty balance parks each thread that meets it; as soon as any thread gets something through, all of them are woken.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from gpt_agent_fsm import effects, inputs
+from gpt_agent_fsm.ports import Clock
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Gate"]
+
+_MAX_DOUBLINGS = 60
+
+
+class Waiting(Protocol):
+    """A thread that wants to make a request."""
+
+    def go_on(self, *, unpark: bool) -> None:
+        """Try again; `unpark`: what kept the thread parked is over."""
+        ...
+
+
+class Gate:
+    """Stands between the threads of one key and its API. Safe to use from any thread."""
+
+    def __init__(self, clock: Clock, settings: Settings) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._limited = 0
+        """How often in a row the limit was met; 0 while the gate is open."""
+        self._probe: Waiting | None = None
+        self._held: dict[Waiting, None] = {}
+        self._broke: dict[Waiting, None] = {}
+
+    def admit(self, who: Waiting) -> float | None:
+        """Return None if `who` may make a request now, or the monotonic time to ask again; it is told if sooner."""
+        with self._lock:
+            now = self._clock.monotonic()
+            if not self._limited:
+                return None
+            if now >= self._until and self._probe in (None, who):
+                self._probe = who
+                self._held.pop(who, None)
+                return None
+            self._held[who] = None
+            return self._until if now < self._until else now + self._settings.request_timeout
+
+    def learn(self, who: Waiting, request: effects.Request, fact: inputs.Input) -> None:
+        """Take note of what a request has shown about the key."""
+        with self._lock:
+            woken = self._learn_of_limit(who, fact)
+            rich = self._learn_of_balance(who, request, fact)
+        for other in woken:
+            other.go_on(unpark=False)
+        for other in rich:
+            other.go_on(unpark=True)
+
+    def _learn_of_limit(self, who: Waiting, fact: inputs.Input) -> list[Waiting]:
+        if isinstance(fact, inputs.RequestDelayed) and fact.status == 429:
+            self._limited += 1
+            settings = self._settings
+            doubled = settings.request_retry_delay * 2.0 ** min(self._limited - 1, _MAX_DOUBLINGS)
+            pause = max(min(doubled, settings.request_retry_max_delay), fact.retry_after or 0.0)
+            self._until = max(self._until, self._clock.monotonic() + pause)
+            self._probe = None
+            return []
+        if self._limited and (self._probe is who or self._clock.monotonic() >= self._until):
+            # Also a probe that met other trouble opens the gate: it is the limit that is over.
+            self._limited, self._probe = 0, None
+            woken, self._held = list(self._held), {}
+            return woken
+        return []
+
+    def _learn_of_balance(self, who: Waiting, request: effects.Request, fact: inputs.Input) -> list[Waiting]:
+        if isinstance(fact, inputs.RequestDenied):
+            if fact.quota:
+                self._broke[who] = None
+            return []
+        got_through = isinstance(request, effects.CreateRun) and isinstance(fact, inputs.RunCreated)
+        if not got_through or not self._broke:
+            return []
+        woken, self._broke = [other for other in self._broke if other is not who], {}
+        return woken
+
+    def forget(self, who: Waiting) -> None:
+        """Count no longer on a thread that has left."""
+        with self._lock:
+            self._held.pop(who, None)
+            self._broke.pop(who, None)
+            if self._probe is who:
+                self._probe = None

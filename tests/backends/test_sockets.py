@@ -1,0 +1,467 @@
+"""Bytes and time: what happens on the wire beneath an answer, and when no answer comes."""
+
+import gc
+import gzip
+import json
+import socket
+import ssl
+import threading
+import time
+import zlib
+
+import pytest
+
+from gpt_agent_fsm.backends import deadline
+from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
+
+from .conftest import PATIENCE
+from .conftest import http as answer
+
+RUN = {"id": "run_1", "status": "queued"}
+SOON = 0.2
+SOON_WITH_TLS = 1.0  # a handshake takes its time where many tests run at once
+GENEROUS = 4.0
+
+
+def get(backend, timeout=PATIENCE):
+    return backend.get_run("t", "r", timeout=timeout)
+
+
+def post(backend, timeout=PATIENCE):
+    return backend.create_run("t", "a", key="k", timeout=timeout)
+
+
+def failure_of(request, backend, timeout=PATIENCE):
+    """Return the error of a request, which must be of the kind that fits its method."""
+    with pytest.raises(TransientError) as caught:
+        request(backend, timeout)
+    return caught.value
+
+
+@pytest.fixture(params=[get, post])
+def request_(request):
+    return request.param
+
+
+def expect_lost(request, seen, words):
+    assert words in seen.message
+    assert (seen.status, seen.code) == (None, None)
+    assert type(seen) is (OutcomeUnknown if request is post else TransientError)
+    assert getattr(seen, "in_flight", True) is True
+    assert not seen.hopeless
+
+
+# --- connections ----------------------------------------------------------------------------------------------------
+
+
+def test_a_thread_keeps_its_connection(make, serve):
+    server = serve(answer(RUN))
+    backend = make(server.base_url)
+    for _ in range(3):
+        get(backend)
+        post(backend)
+    assert server.connections == 1
+
+
+def test_each_thread_has_a_connection_of_its_own_and_close_ends_them_all(make, serve):
+    server = serve(answer(RUN))
+    backend = make(server.base_url)
+    met, closed = threading.Barrier(4), threading.Event()
+
+    def work():
+        get(backend)
+        met.wait(PATIENCE)
+        get(backend)
+        met.wait(PATIENCE)
+        closed.wait(PATIENCE)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    met.wait(PATIENCE)
+    met.wait(PATIENCE)
+    assert server.connections == 3
+    backend.close()
+    for _ in range(3):
+        assert server.hung_up.acquire(timeout=PATIENCE)
+    closed.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_closing_twice_is_fine_and_a_request_afterwards_connects_anew(make, serve):
+    server = serve(answer(RUN))
+    backend = make(server.base_url)
+    backend.close()
+    get(backend)
+    backend.close()
+    backend.close()
+    assert get(backend).id == "run_1"
+    assert server.connections == 2
+
+
+def test_a_backend_that_nobody_closed_leaves_no_socket_open(serve, recwarn):
+    from gpt_agent_fsm.backends import AssistantsBackend
+
+    server = serve(answer(RUN))
+    backend = AssistantsBackend(server.base_url)
+    thread = threading.Thread(target=get, args=(backend,))
+    thread.start()
+    thread.join()
+    assert server.hung_up.acquire(timeout=PATIENCE)
+    get(backend)
+    del backend
+    gc.collect()
+    assert server.hung_up.acquire(timeout=PATIENCE)
+    assert not recwarn.list
+
+
+def test_an_answer_that_ends_the_connection_is_read_and_the_next_request_connects_anew(make, serve):
+    def once(connection, _):
+        connection.sendall(answer(RUN, Connection="close"))
+        return False
+
+    server = serve(once)
+    backend = make(server.base_url)
+    assert [get(backend).id, get(backend).id] == ["run_1", "run_1"]
+    assert server.connections == 2
+
+
+def test_cookies_are_not_sent_back(make, serve):
+    server = serve(answer(RUN, Set_Cookie="session=1; Path=/"))
+    backend = make(server.base_url)
+    get(backend)
+    get(backend)
+    assert b"cookie" not in server.requests[1].lower()
+
+
+# --- bodies ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_answer_is_read(make, serve, coding, pack):
+    server = serve(answer(pack(b'{"id": "run_1", "status": "completed"}'), Content_Encoding=coding))
+    assert get(make(server.base_url)).status.value == "completed"
+    assert b"Accept-Encoding: gzip, deflate\r\n" in server.requests[0]
+
+
+def test_a_chunked_answer_is_read_whole(make, serve):
+    chunks = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n" + b'{"id": \r\n3\r\n"r"\r\n1\r\n}\r\n0\r\n\r\n'
+    )
+    server = serve(chunks)
+    backend = make(server.base_url)
+    assert [get(backend).id, get(backend).id] == ["r", "r"]
+    assert server.connections == 1
+
+
+def test_an_answer_without_a_length_ends_with_its_connection(make, serve):
+    def until_closed(connection, _):
+        connection.sendall(b'HTTP/1.0 200 OK\r\n\r\n{"id": "r"}')
+        return False
+
+    assert get(make(serve(until_closed).base_url)).id == "r"
+
+
+def test_a_large_answer_is_read_whole(make, serve):
+    data = [{"id": f"m{i}", "role": "assistant", "content": "x" * 20_000} for i in range(100)]
+    page = make(serve(answer({"data": data})).base_url).list_messages("t", after=None, newest_first=False, timeout=9)
+    assert sum(len(message.content) for message in page.messages) == 2_000_000
+
+
+def test_a_large_message_is_sent_whole(make, serve):
+    server = serve(answer({"id": "m"}))
+    make(server.base_url).post_message("t", "ü" * 1_000_000, key="k", timeout=PATIENCE)
+    assert json.loads(server.requests[0].partition(b"\r\n\r\n")[2])["content"] == "ü" * 1_000_000
+
+
+# --- no answer ------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_connection_sent_nothing_and_leaves_no_doubt(make, free_port, request_):
+    seen = failure_of(request_, make(f"http://127.0.0.1:{free_port}/v1"))
+    assert type(seen) is TransientError
+    assert seen.hopeless
+    base_url = f"http://127.0.0.1:{free_port}/v1"
+    assert str(seen) == f"No server could be reached at {base_url} (Connection refused); is it running there?"
+
+
+def test_an_unknown_host_is_named(make, request_, monkeypatch):
+    def unknown(*_args, **_kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    seen = failure_of(request_, make("http://no-such-host.invalid/v1"))
+    assert type(seen) is TransientError
+    assert seen.hopeless
+    assert seen.message == (
+        "The host no-such-host.invalid of http://no-such-host.invalid/v1 is not known "
+        "(Name or service not known); is base_url spelled right?"
+    )
+
+
+def test_a_server_that_lets_nobody_in_is_given_up_in_time(make, request_):
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = []
+        try:
+            for _ in range(3):  # fills the queue of those who wait to be let in
+                waiting.append(socket.socket())
+                waiting[-1].setblocking(False)
+                waiting[-1].connect_ex(full.getsockname())
+            begun = time.monotonic()
+            base_url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+            seen = failure_of(request_, make(base_url), SOON)
+        finally:
+            for each in waiting:
+                each.close()
+    assert time.monotonic() - begun < GENEROUS
+    assert type(seen) is TransientError
+    assert seen.hopeless
+    assert seen.message == f"No server could be reached at {base_url} within 0.2 seconds; is it running there?"
+
+
+def test_a_connection_closed_without_an_answer_may_have_been_heard(make, serve, request_):
+    seen = failure_of(request_, make(serve(lambda *_: False).base_url))
+    expect_lost(request_, seen, "(it was closed without an answer)")
+
+
+def test_a_reset_connection_may_have_been_heard(make, serve, request_):
+    def reset(connection, _):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        return False
+
+    expect_lost(request_, failure_of(request_, make(serve(reset).base_url)), "(Connection reset by peer)")
+
+
+def test_an_answer_that_breaks_off_may_stand_for_anything(make, serve, request_):
+    def half(connection, _):
+        connection.sendall(answer(RUN)[:-5])
+        return False
+
+    expect_lost(request_, failure_of(request_, make(serve(half).base_url)), "(the answer broke off)")
+
+
+def test_broken_chunks_may_stand_for_anything(make, serve, request_):
+    server = serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    expect_lost(request_, failure_of(request_, make(server.base_url)), "The connection was lost during")
+
+
+def test_a_body_that_is_not_compressed_as_it_says_may_stand_for_anything(make, serve, request_):
+    server = serve(answer(b"no gzip", Content_Encoding="gzip"))
+    expect_lost(request_, failure_of(request_, make(server.base_url)), "The connection was lost during")
+
+
+@pytest.mark.parametrize(
+    "banner", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x03\x00\x02\x02\x32", b"HTTP/1.1 OK\r\n\r\n"]
+)
+def test_what_does_not_speak_http_makes_the_address_suspect(make, serve, request_, banner):
+    def greet(connection, _):
+        connection.sendall(banner)
+        return False
+
+    server = serve(greet)
+    seen = failure_of(request_, make(server.base_url))
+    assert type(seen) is (OutcomeUnknown if request_ is post else TransientError)
+    assert seen.hopeless
+    assert not getattr(seen, "in_flight", False)
+    assert seen.message == (
+        f"What answers at {server.base_url} does not speak HTTP; does base_url need https:// or another port?"
+    )
+
+
+def test_a_connection_that_was_let_go_while_idle_is_replaced(make, serve):
+    served = threading.Semaphore(0)
+
+    def once(connection, _):
+        connection.sendall(answer(RUN))
+        connection.shutdown(socket.SHUT_RDWR)
+        served.release()
+        return False
+
+    server = serve(once)
+    backend = make(server.base_url)
+    for _ in range(3):
+        assert get(backend).id == "run_1"
+        assert served.acquire(timeout=PATIENCE)
+
+
+# --- the deadline ---------------------------------------------------------------------------------------------------
+
+
+def expect_in_time(request, backend, timeout=SOON):
+    begun = time.monotonic()
+    seen = failure_of(request, backend, timeout)
+    assert timeout * 0.9 <= time.monotonic() - begun < GENEROUS
+    return seen
+
+
+def test_a_silent_server_is_given_up_in_time(make, serve, request_):
+    server = serve(lambda *_: server.stopping.wait(PATIENCE))
+    seen = expect_in_time(request_, make(server.base_url))
+    expect_lost(request_, seen, "was not answered within 0.2 seconds.")
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 100000\r\n\r\n", b" "),
+    ],
+    ids=["status", "headers", "header", "continue", "body", "endless body", "chunks", "error"],
+)
+def test_an_answer_that_trickles_is_given_up_in_time(make, serve, request_, head, piece):
+    def trickle(connection, _):
+        connection.sendall(head)
+        server.trickle(connection, piece)
+
+    server = serve(trickle)
+    seen = expect_in_time(request_, make(server.base_url))
+    expect_lost(request_, seen, "was not answered within 0.2 seconds.")
+
+
+def test_the_deadline_is_counted_anew_for_each_request_on_a_connection(make, serve):
+    def slow(connection, _):
+        server.stopping.wait(0.3)
+        connection.sendall(answer(RUN))
+
+    server = serve(slow)
+    backend = make(server.base_url)
+    for _ in range(4):
+        assert get(backend, timeout=1.0).id == "run_1"
+    assert server.connections == 1
+
+
+def test_a_server_that_does_not_take_the_request_is_given_up_in_time(make):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        backend = make(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1")
+        begun = time.monotonic()
+        with pytest.raises(OutcomeUnknown, match=r"not answered within 0\.2 seconds"):
+            backend.post_message("t", "x" * 30_000_000, key="k", timeout=SOON)
+    assert time.monotonic() - begun < GENEROUS
+
+
+@pytest.mark.parametrize("moment", ["before", "while"])
+def test_nothing_is_sent_once_the_time_is_over(make, serve, monkeypatch, moment):
+    server = serve(answer(RUN))
+    backend = make(server.base_url)
+    if moment == "before":
+        monkeypatch.setattr(deadline, "_remaining", lambda: (_ for _ in ()).throw(TimeoutError("timed out")))
+    else:
+        connect = deadline.HTTPConnection.connect
+
+        def slow(self):
+            connect(self)
+            deadline.set_deadline(0)
+
+        monkeypatch.setattr(deadline.HTTPConnection, "connect", slow)
+    assert "within" in failure_of(post, backend, SOON).message
+    assert server.requests == []
+
+
+# --- TLS ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve_tls(serve, tls):
+    """Start servers that speak TLS, and return their base URLs."""
+
+    def start(reply):
+        def wrapped(connection, first):
+            raise AssertionError("clients begin with TLS")
+
+        server = serve(wrapped)
+
+        def read(connection):
+            # The first read of a connection is where TLS begins.
+            if not isinstance(connection, ssl.SSLSocket):
+                connection = tls.wrap_socket(connection.dup(), server_side=True)
+            with connection:
+                connection.settimeout(PATIENCE)
+                while request := type(server).read(connection):
+                    server.requests.append(request)
+                    reply(connection, server)
+            return b""
+
+        server.read = read
+        return server, f"https://localhost:{server.port}/v1"
+
+    return start
+
+
+def test_tls_works_with_a_certificate_the_environment_trusts(make, serve_tls, certificate, monkeypatch):
+    server, base_url = serve_tls(lambda connection, _: connection.sendall(answer(RUN)))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    backend = make(base_url)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    for _ in range(2):
+        assert get(backend).id == "run_1"
+        assert post(backend).id == "run_1"
+    assert server.connections == 1
+
+
+def test_the_deadline_holds_under_tls(make, serve_tls, certificate, monkeypatch, request_):
+    def trickle(connection, server):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        server.trickle(connection, b" ")
+
+    _, base_url = serve_tls(trickle)
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(certificate))
+    seen = expect_in_time(request_, make(base_url), SOON_WITH_TLS)
+    expect_lost(request_, seen, "was not answered within 1 seconds.")
+
+
+def test_an_untrusted_certificate_says_how_to_trust_it(make, serve_tls, request_):
+    server, base_url = serve_tls(lambda *_: None)
+    seen = failure_of(request_, make(base_url))
+    assert type(seen) is TransientError
+    assert seen.hopeless
+    assert seen.message.startswith(f"The certificate of {base_url} is not trusted (self")
+    assert seen.message.endswith("); name its authority's file in REQUESTS_CA_BUNDLE.")
+    assert server.requests == []
+
+
+def test_a_certificate_for_another_host_says_so(make, serve_tls, certificate, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    server, _ = serve_tls(lambda *_: None)
+    seen = failure_of(post, make(f"https://127.0.0.1:{server.port}/v1"))
+    assert seen.message.endswith("is not valid for '127.0.0.1'); name the host it was made for.")
+
+
+def test_a_server_that_answers_tls_in_plain_http_makes_the_scheme_suspect(make, request_):
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def reject():
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer({}, 400))
+
+    thread = threading.Thread(target=reject)
+    thread.start()
+    base_url = f"https://127.0.0.1:{listening.getsockname()[1]}/v1"
+    seen = failure_of(request_, make(base_url))
+    thread.join()
+    listening.close()
+    assert type(seen) is TransientError
+    assert seen.hopeless
+    assert seen.message.startswith(f"What listens at {base_url} does not answer in TLS (")
+    assert seen.message.endswith("); does base_url need http:// instead?")
+
+
+def test_a_server_that_waits_for_more_than_a_tls_greeting_is_given_up_in_time(make, request_):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        base_url = f"https://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        seen = expect_in_time(request_, make(base_url))
+    assert type(seen) is TransientError
+    assert (
+        seen.message
+        == f"What listens at {base_url} does not answer in TLS (timed out); does base_url need http:// instead?"
+    )

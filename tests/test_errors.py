@@ -1,0 +1,97 @@
+"""Everything raised on purpose has one root, says what happened in one line, and survives a trip to another process."""
+
+import copy
+import pickle
+
+import pytest
+
+from gpt_agent_fsm import errors
+
+ALL = [getattr(errors, name) for name in errors.__all__]
+API = [kind for kind in ALL if issubclass(kind, errors.ApiError)]
+
+
+def test_all_that_is_defined_is_exported_and_has_one_root():
+    defined = {
+        value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+    assert defined == set(ALL)
+    assert all(issubclass(kind, errors.GptAgentError) for kind in ALL)
+
+
+def test_the_table_in_the_documentation_names_every_error_a_caller_can_meet():
+    named = {line.split("`")[1] for line in (errors.__doc__ or "").splitlines() if line.startswith("`")}
+    assert named == set(errors.__all__) - {"GptAgentError", "ApiError", "IllegalInput"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "parent"),
+    [
+        (errors.WaitTimeout, TimeoutError),
+        (errors.WaitInHandler, RuntimeError),
+        (errors.InvalidThreadId, errors.RequestRefused),
+        (errors.RequestRefused, errors.ApiError),
+        (errors.AccessDenied, errors.ApiError),
+        (errors.QuotaExceeded, errors.ApiError),
+        (errors.TransientError, errors.ApiError),
+        (errors.OutcomeUnknown, errors.TransientError),
+        (errors.ThreadBusy, errors.ApiError),
+    ],
+)
+def test_the_branches_say_who_must_act(kind, parent):
+    assert issubclass(kind, parent)
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ((None, None, "Lost."), "Lost."),
+        ((404, None, "Gone."), "Gone. (HTTP 404)"),
+        ((404, "not_found", "Gone."), "Gone. (HTTP 404, code not_found)"),
+        ((None, "x", "Gone."), "Gone. (code x)"),
+        ((404, "", "Gone.", "req_1"), "Gone. (HTTP 404, request req_1)"),
+        ((0, "c", "Gone.", "req_1"), "Gone. (HTTP 0, code c, request req_1)"),
+    ],
+)
+@pytest.mark.parametrize("kind", API)
+def test_an_api_error_reads_as_its_message_and_the_facts_there_are(kind, facts, text):
+    assert str(kind(*facts)) == text
+
+
+@pytest.mark.parametrize("kind", API)
+def test_an_api_error_keeps_its_facts(kind):
+    error = kind(429, "c", "M", "req_1")
+    assert (error.status, error.code, error.message, error.request_id) == (429, "c", "M", "req_1")
+    assert kind(None, None, "M").request_id is None
+
+
+def test_branches_carry_what_the_library_needs():
+    assert errors.RequestRefused(400, None, "M", param="content").param == "content"
+    assert errors.RequestRefused(400, None, "M").param is None
+    error = errors.TransientError(503, None, "M", retry_after=2.0, hopeless=True)
+    assert (error.retry_after, error.hopeless) == (2.0, True)
+    assert (errors.TransientError(503, None, "M").retry_after, errors.TransientError(503, None, "M").hopeless) == (
+        None,
+        False,
+    )
+    error = errors.OutcomeUnknown(None, None, "M", retry_after=2.0, in_flight=True)
+    assert (error.retry_after, error.hopeless, error.in_flight) == (2.0, False, True)
+    assert errors.OutcomeUnknown(None, None, "M").in_flight is False
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])  # noqa: S301
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.OutcomeUnknown(502, "c", "M", "req_1", retry_after=2.0, in_flight=True),
+        errors.TransientError(None, None, "M", hopeless=True),
+        errors.InvalidThreadId(404, "c", "M", param="p"),
+        errors.QuotaExceeded(429, "c", "M"),
+        errors.WaitTimeout("late"),
+    ],
+)
+def test_an_error_can_be_copied_and_pickled(error, again):
+    twin = again(error)
+    assert type(twin) is type(error)
+    assert str(twin) == str(error)
+    assert vars(twin) == vars(error)

@@ -1,0 +1,180 @@
+"""One request, and the fact that comes of it: whatever the backend does, `perform` tells the core and never raises."""
+
+import logging
+from typing import get_args
+
+import pytest
+
+from gpt_agent_fsm import effects, errors, inputs
+from gpt_agent_fsm.objects import MessagePage, Run, RunStatus
+from gpt_agent_fsm.runner import perform
+
+RUN = Run(id="run_1", status=RunStatus.ACTIVE)
+PAGE = MessagePage(messages=(), next_after=None)
+
+
+class FakeBackend:
+    """Notes how it was called; each call returns, or raises, what it was made with."""
+
+    def __init__(self, outcome):
+        self.outcome = outcome
+        self.calls = []
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            self.calls.append((name, args, kwargs))
+            if isinstance(self.outcome, BaseException):
+                raise self.outcome
+            return self.outcome
+
+        return call
+
+
+GET_LATEST_RUN = effects.GetLatestRun()
+POST_MESSAGE = effects.PostMessage(key="k", content="Hello")
+CREATE_RUN = effects.CreateRun(key="k", assistant_id="asst_1")
+GET_RUN = effects.GetRun(run_id="run_1")
+SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"),))
+LIST_MESSAGES = effects.ListMessages(after="msg_1")
+CANCEL_RUN = effects.CancelRun(run_id="run_1")
+READING = [GET_LATEST_RUN, GET_RUN, LIST_MESSAGES]
+IN_DOUBT = [POST_MESSAGE, CREATE_RUN, SUBMIT]
+ALL = [*READING, *IN_DOUBT, CANCEL_RUN]
+by_operation = pytest.mark.parametrize("request_", ALL, ids=lambda request: request.operation)
+
+
+def outcome_of(error, request):
+    return perform(FakeBackend(error), "t", request, 5.0)
+
+
+def test_every_request_is_tested_here():
+    assert {type(request) for request in ALL} == set(get_args(effects.Request))
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "call", "fact"),
+    [
+        (GET_LATEST_RUN, [RUN], ("list_runs", ("t",), {"limit": 1}), inputs.RunsListed(runs=(RUN,))),
+        (
+            effects.GetLatestRun(key="k"),
+            [RUN, RUN],
+            ("list_runs", ("t",), {"limit": 100}),
+            inputs.RunsListed(runs=(RUN, RUN)),
+        ),
+        (
+            POST_MESSAGE,
+            ("msg_1", True),
+            ("post_message", ("t", "Hello"), {"key": "k"}),
+            inputs.MessagePosted(message_id="msg_1", key_kept=True),
+        ),
+        (CREATE_RUN, RUN, ("create_run", ("t", "asst_1"), {"key": "k"}), inputs.RunCreated(run=RUN)),
+        (GET_RUN, RUN, ("get_run", ("t", "run_1"), {}), inputs.RunSeen(run=RUN)),
+        (SUBMIT, RUN, ("submit_tool_outputs", ("t", "run_1", (("call_1", "1"),)), {}), inputs.RunSeen(run=RUN)),
+        (
+            LIST_MESSAGES,
+            PAGE,
+            ("list_messages", ("t",), {"after": "msg_1", "newest_first": False}),
+            inputs.MessagesListed(page=PAGE),
+        ),
+        (
+            effects.ListMessages(after=None, newest_first=True),
+            PAGE,
+            ("list_messages", ("t",), {"after": None, "newest_first": True}),
+            inputs.MessagesListed(page=PAGE),
+        ),
+        (CANCEL_RUN, RUN, ("cancel_run", ("t", "run_1"), {}), inputs.RunSeen(run=RUN)),
+    ],
+)
+def test_a_request_is_one_call_and_its_answer_one_fact(request_, answer, call, fact):
+    backend = FakeBackend(answer)
+    assert perform(backend, "t", request_, 2.5) == fact
+    name, args, kwargs = call
+    assert backend.calls == [(name, args, kwargs | {"timeout": 2.5})]
+
+
+@by_operation
+def test_a_transient_error_delays_any_request(request_):
+    error = errors.TransientError(503, "slow_down", "Busy.", "req_1", retry_after=3.0)
+    assert outcome_of(error, request_) == inputs.RequestDelayed(
+        status=503, code="slow_down", message="Busy. (HTTP 503, code slow_down, request req_1)", retry_after=3.0
+    )
+
+
+@pytest.mark.parametrize("in_flight", [True, False])
+@pytest.mark.parametrize("request_", IN_DOUBT, ids=lambda request: request.operation)
+def test_an_unknown_outcome_stays_unknown_where_repeating_would_do_harm(request_, in_flight):
+    error = errors.OutcomeUnknown(None, None, "Lost.", retry_after=1.0, in_flight=in_flight)
+    assert outcome_of(error, request_) == inputs.OutcomeUnknown(message="Lost.", retry_after=1.0, in_flight=in_flight)
+
+
+@pytest.mark.parametrize("request_", [*READING, CANCEL_RUN], ids=lambda request: request.operation)
+def test_an_unknown_outcome_delays_where_repeating_is_harmless(request_):
+    error = errors.OutcomeUnknown(500, None, "Lost.", in_flight=True)
+    assert outcome_of(error, request_) == inputs.RequestDelayed(status=500, message="Lost. (HTTP 500)")
+
+
+@by_operation
+def test_a_busy_thread_matters_to_messages_and_runs_alone(request_):
+    fact = outcome_of(errors.ThreadBusy(400, None, "A run is active."), request_)
+    if request_ in (POST_MESSAGE, CREATE_RUN):
+        assert fact == inputs.ThreadBusy(status=400, message="A run is active. (HTTP 400)")
+    else:
+        assert fact == inputs.RequestRefused(status=400, message="A run is active. (HTTP 400)")
+
+
+@by_operation
+def test_what_a_person_must_see_to_denies_any_request(request_):
+    denied = outcome_of(errors.AccessDenied(401, "invalid_api_key", "No."), request_)
+    assert denied == inputs.RequestDenied(
+        status=401, code="invalid_api_key", message="No. (HTTP 401, code invalid_api_key)", quota=False
+    )
+    denied = outcome_of(errors.QuotaExceeded(429, "insufficient_quota", "Empty."), request_)
+    assert denied == inputs.RequestDenied(
+        status=429, code="insufficient_quota", message="Empty. (HTTP 429, code insufficient_quota)", quota=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "content_refused"),
+    [
+        (errors.RequestRefused(400, None, "No."), False),
+        (errors.RequestRefused(400, None, "No.", param="assistant_id"), False),
+        (errors.RequestRefused(400, None, "No.", param="contents"), False),
+        (errors.RequestRefused(400, None, "No.", param="metadata.content"), False),
+        (errors.RequestRefused(400, None, "No.", param="content"), True),
+        (errors.RequestRefused(422, None, "No.", param="content.0.text"), True),
+        (errors.RequestRefused(400, None, "No.", param="content[0].text"), True),
+        (errors.RequestRefused(413, None, "Too large."), True),
+        (errors.ApiError(413, None, "Too large."), True),
+        (errors.ApiError(418, None, "No."), False),
+        (errors.InvalidThreadId(404, None, "No."), False),
+    ],
+)
+def test_a_refusal_tells_whether_it_is_about_the_text(error, content_refused):
+    fact = outcome_of(error, POST_MESSAGE)
+    expected = inputs.RequestRefused(status=error.status, message=str(error), content_refused=content_refused)
+    assert fact == expected
+
+
+@by_operation
+def test_a_defect_of_a_backend_is_logged_and_not_taken_for_nothing_happened(request_, caplog):
+    fact = outcome_of(ZeroDivisionError("oh"), request_)
+    message = "FakeBackend failed with ZeroDivisionError; the log has the details."
+    if request_ in IN_DOUBT:
+        assert fact == inputs.OutcomeUnknown(message=message, in_flight=True)
+    else:
+        assert fact == inputs.RequestDelayed(message=message)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == f"t: {request_.operation} raised what no backend may raise"
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_an_answer_of_another_shape_is_a_defect_too(caplog):
+    assert isinstance(perform(FakeBackend("msg_1"), "t", POST_MESSAGE, 5.0), inputs.OutcomeUnknown)
+    assert caplog.records[0].exc_info[0] is ValueError
+
+
+def test_what_ends_the_process_is_not_held_up():
+    with pytest.raises(KeyboardInterrupt):
+        outcome_of(KeyboardInterrupt(), GET_RUN)

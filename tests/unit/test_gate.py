@@ -1,0 +1,206 @@
+"""What one thread learns about the key, all go by."""
+
+import pytest
+
+from gpt_agent_fsm import Runtime, Settings, effects, errors, inputs
+from gpt_agent_fsm.gate import Gate
+from gpt_agent_fsm.testing import SimulatedServer, VirtualClock, VirtualScheduler
+
+POST = effects.PostMessage(key="k", content="c")
+CREATE = effects.CreateRun(key="k", assistant_id="a")
+LIMITED = inputs.RequestDelayed(status=429, message="slow down", retry_after=10)
+FINE = inputs.MessagePosted(message_id="msg_1")
+BROKE = inputs.RequestDenied(status=429, message="balance", quota=True)
+
+
+class Thread:
+    """Who stands at the gate."""
+
+    def __init__(self):
+        self.told = []
+
+    def go_on(self, *, unpark):
+        self.told.append(unpark)
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+@pytest.fixture
+def gate(clock):
+    return Gate(clock, Settings(request_retry_delay=2, request_retry_max_delay=6))
+
+
+@pytest.fixture
+def one():
+    return Thread()
+
+
+@pytest.fixture
+def two():
+    return Thread()
+
+
+def test_an_open_gate_admits_everybody(gate, one, two):
+    assert gate.admit(one) is None
+    assert gate.admit(two) is None
+
+
+def test_a_limit_holds_everybody_back_for_as_long_as_the_server_asks(gate, one, two):
+    gate.learn(one, POST, LIMITED)
+    assert gate.admit(one) == 10
+    assert gate.admit(two) == 10
+
+
+def test_a_limit_without_a_time_doubles_up_to_the_longest_pause(gate, one, clock):
+    waits = []
+    for _ in range(4):
+        gate.learn(one, POST, inputs.RequestDelayed(status=429, message="slow down"))
+        waits.append(gate.admit(one) - clock.now)
+        clock.now += 100
+        assert gate.admit(one) is None
+    assert waits == [2, 4, 6, 6]
+
+
+def test_one_probe_goes_ahead_and_wakes_the_others_when_it_gets_through(gate, one, two, clock):
+    three = Thread()
+    gate.learn(one, POST, LIMITED)
+    for thread in (two, three):
+        gate.admit(thread)
+    clock.now = 10
+    assert gate.admit(two) is None
+    assert gate.admit(two) is None
+    assert gate.admit(three) == 40
+    gate.learn(two, POST, FINE)
+    assert three.told == [False]
+    assert two.told == one.told == []
+    assert gate.admit(three) is None
+
+
+def test_a_probe_that_is_limited_again_keeps_the_gate_closed(gate, one, two, clock):
+    gate.learn(one, POST, LIMITED)
+    clock.now = 10
+    gate.admit(one)
+    gate.admit(two)
+    gate.learn(one, POST, LIMITED)
+    assert two.told == []
+    assert gate.admit(two) == 20
+
+
+def test_an_answer_to_a_request_from_before_the_limit_does_not_open_the_gate(gate, one, two):
+    gate.learn(one, POST, LIMITED)
+    gate.learn(two, POST, FINE)
+    assert gate.admit(two) == 10
+
+
+def test_other_trouble_is_no_limit(gate, one):
+    gate.learn(one, POST, inputs.RequestDelayed(status=503, message="down", retry_after=10))
+    assert gate.admit(one) is None
+
+
+def test_a_run_that_was_created_wakes_those_whom_an_empty_balance_parked(gate, one, two):
+    three = Thread()
+    gate.learn(one, CREATE, BROKE)
+    gate.learn(two, CREATE, BROKE)
+    gate.learn(three, POST, FINE)
+    assert one.told == []
+    gate.learn(two, CREATE, inputs.RunCreated(run=None))
+    assert one.told == [True]
+    assert two.told == []
+    gate.learn(three, CREATE, inputs.RunCreated(run=None))
+    assert one.told == [True]
+
+
+def test_a_wrong_key_is_no_empty_balance(gate, one, two):
+    gate.learn(one, CREATE, inputs.RequestDenied(status=401, message="key"))
+    gate.learn(two, CREATE, inputs.RunCreated(run=None))
+    assert one.told == []
+
+
+def test_a_thread_that_has_left_is_neither_probe_nor_woken(gate, one, two, clock):
+    gate.learn(one, CREATE, BROKE)
+    gate.learn(one, POST, LIMITED)
+    clock.now = 10
+    gate.admit(one)
+    gate.forget(one)
+    assert gate.admit(two) is None
+    gate.forget(one)
+    gate.learn(two, CREATE, inputs.RunCreated(run=None))
+    assert one.told == []
+
+
+# --- seen from a runtime ------------------------------------------------------------------------------------
+
+
+class Moody(SimulatedServer):
+    """A server whose mood is an error, or None."""
+
+    def __init__(self):
+        super().__init__()
+        self.mood = None
+        self.requests = []
+
+    def create_run(self, thread_id, assistant_id, *, key, timeout):
+        self.requests.append((runtime_time(self), thread_id))
+        if self.mood is not None:
+            raise self.mood
+        return super().create_run(thread_id, assistant_id, key=key, timeout=timeout)
+
+
+def runtime_time(server):
+    return server.scheduler.clock.monotonic()
+
+
+@pytest.fixture
+def moody():
+    server = Moody()
+    server.scheduler = VirtualScheduler()
+    with Runtime(server, scheduler=server.scheduler) as runtime:
+        server.agents = [
+            runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None) for _ in range(5)
+        ]
+        yield server
+
+
+def test_a_rate_limit_met_by_one_thread_holds_back_all_and_one_probe_frees_them(moody):
+    moody.mood = errors.TransientError(429, None, "slow down", retry_after=50)
+    for agent in moody.agents:
+        agent.add_user_message("Hello")
+    moody.scheduler.advance(40)
+    assert len(moody.requests) == 1
+    assert all(agent.state == "idle" for agent in moody.agents)
+    moody.scheduler.advance(55)
+    assert len(moody.requests) == 2
+    moody.mood = None
+    moody.scheduler.advance(70)
+    assert [agent.wait(timeout=60) for agent in moody.agents] == ["idle"] * 5
+    assert len({thread_id for _, thread_id in moody.requests[2:]}) == 5
+
+
+def test_an_empty_balance_parks_each_thread_and_one_that_gets_through_wakes_all(moody):
+    moody.mood = errors.QuotaExceeded(429, "insufficient_quota", "You exceeded your current quota")
+    for agent in moody.agents:
+        agent.add_user_message("Hello")
+    assert [agent.wait(timeout=60) for agent in moody.agents] == ["failed"] * 5
+    moody.scheduler.advance(60)
+    assert len(moody.requests) == 5
+    moody.mood = None
+    moody.agents[0].set_assistant_id("a")
+    moody.scheduler.advance(30)
+    assert [agent.wait(timeout=60) for agent in moody.agents] == ["idle"] * 5
+    for agent in moody.agents:
+        assert [m.content for m in moody.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+
+
+def test_a_thread_that_waits_at_the_gate_may_be_shut_down(moody):
+    moody.mood = errors.TransientError(429, None, "slow down", retry_after=50)
+    for agent in moody.agents:
+        agent.add_user_message("Hello")
+    moody.scheduler.advance(5)
+    moody.agents[1].shutdown()
+    moody.mood = None
+    moody.scheduler.advance(100)
+    assert moody.agents[2].alive
+    assert moody.agents[2].wait(timeout=60) == "idle"

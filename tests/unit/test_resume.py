@@ -1,0 +1,226 @@
+"""A process after this one goes on with what the store has; and runs that take too long."""
+
+import random
+
+import pytest
+
+from gpt_agent_fsm import Runtime, Settings, errors, events
+from gpt_agent_fsm.objects import RunStatus
+from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer, VirtualScheduler
+
+RATE = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
+
+
+class World:
+    """A server and a store that outlive the processes that use them."""
+
+    def __init__(self, *plan, **settings):
+        self.server = SimulatedServer(lambda text: list(plan) or [Answer(f"You said: {text}")])
+        self.store = MemoryStore()
+        self.settings = Settings(**settings)
+        self.start()
+
+    def start(self, pause=0.0):
+        """Let the process that runs die without a word, and a new one begin after `pause` seconds."""
+        clock = getattr(self, "scheduler", None)
+        self.scheduler = VirtualScheduler()
+        if clock is not None:
+            self.scheduler.sleep(clock.clock.monotonic() + pause)
+        self.runtime = Runtime(self.server, self.settings, self.store, scheduler=self.scheduler, rng=random.Random(1))
+
+    def connect(self, **options):
+        self.thread_id = self.runtime.create_thread()
+        return self.runtime.connect(thread_id=self.thread_id, assistant_id="a", last_message_id=None, **options)
+
+    def said(self):
+        return [message.content for message in self.server.messages(self.thread_id)]
+
+    def names(self):
+        records = self.runtime.history(self.thread_id)
+        return [type(r.event).__name__ for r in records if not isinstance(r.event, events.StateChanged)]
+
+
+def test_a_message_that_was_accepted_survives_the_process():
+    world = World()
+    world.connect().add_user_message("Hello")
+    world.start()
+    (agent,) = world.runtime.agents
+    assert agent.wait(timeout=60) == "idle"
+    assert world.said() == ["Hello", "You said: Hello"]
+
+
+def test_a_run_in_progress_is_followed_by_the_next_process():
+    world = World(Linger(3), Answer("Done"))
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(1)
+    world.start()
+    assert world.runtime.agents[0].state == "running"
+    assert world.runtime.agents[0].wait(timeout=60) == "idle"
+    assert world.names() == ["UserMessageAdded", "RunStarted", "RunCompleted", "AssistantMessageAdded"]
+
+
+def test_what_nobody_was_told_is_told_by_the_next_process():
+    world = World()
+    world.connect().add_user_message("Hello")
+    for _ in range(4):
+        world.scheduler.step()
+    world.start()
+    heard = []
+    (agent,) = world.runtime.agents
+    world.runtime.connect(
+        thread_id=world.thread_id,
+        assistant_id="a",
+        last_message_id=None,
+        subscribe=lambda agent, event: heard.append(event),
+        replay_after=0,
+    )
+    agent.wait(timeout=60)
+    assert heard == [record.event for record in world.runtime.history(world.thread_id)]
+
+
+def test_a_thread_with_nothing_left_to_do_is_not_resumed():
+    world = World()
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    world.start()
+    assert world.runtime.agents == ()
+
+
+def test_a_resumed_agent_that_has_nothing_more_to_do_stops_after_its_idle_time():
+    world = World()
+    world.connect().add_user_message("Hello")
+    world.start()
+    world.runtime.agents[0].wait(timeout=60)
+    world.scheduler.advance(121)
+    assert world.runtime.agents == ()
+
+
+def test_a_rate_limit_is_waited_out_to_its_end_by_the_next_process():
+    world = World(RATE)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    assert agent.state == "rate_limited"
+    world.start(pause=10)
+    (agent,) = world.runtime.agents
+    world.scheduler.advance(10)
+    assert len(world.server.runs(world.thread_id)) == 1
+    world.scheduler.advance(10)
+    assert len(world.server.runs(world.thread_id)) == 2
+
+
+def test_a_process_that_comes_too_late_for_the_timer_goes_on_at_once():
+    world = World(RATE)
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(5)
+    world.start(pause=1000)
+    world.scheduler.advance(0.5)
+    assert len(world.server.runs(world.thread_id)) == 2
+
+
+# --- too long ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_takes_too_long_is_cancelled_and_fails_with_code_timeout():
+    world = World(Linger(10**6), run_timeout=30)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(29)
+    assert agent.state == "running"
+    assert agent.wait(timeout=10) == "failed"
+    failed = next(r.event for r in world.runtime.history(world.thread_id) if isinstance(r.event, events.RunFailed))
+    assert failed.code == "timeout"
+    assert failed.message == "The run was cancelled: it took longer than run_timeout (30 seconds)."
+
+
+def test_a_wait_for_tools_that_takes_too_long_is_ended_and_its_time_counts_anew_each_round():
+    world = World(Call((("f", "{}"),)), Linger(20), Call((("g", "{}"),)), tool_timeout=30)
+    calls = []
+
+    def hear(agent, event):
+        if isinstance(event, events.ToolCallRequested):
+            calls.append(event)
+
+    agent = world.connect(subscribe=hear)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(25)
+    agent.submit_tool_output(calls[0].id, 1)
+    world.scheduler.advance(40)
+    assert agent.state == "awaiting_tools"
+    assert agent.wait(timeout=30) == "failed"
+    assert world.runtime.history(world.thread_id)[-2].event.code == "timeout"
+
+
+def test_a_run_that_ends_in_time_is_not_disturbed():
+    world = World(Linger(3), Answer("Done"), run_timeout=30)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    world.scheduler.advance(60)
+    assert "RunFailed" not in world.names()
+
+
+def test_the_next_run_has_all_its_time():
+    world = World(Linger(20), Answer("Done"), run_timeout=30)
+    agent = world.connect()
+    agent.add_user_message("One")
+    agent.add_user_message("Two")
+    assert agent.wait(timeout=100) == "idle"
+    assert world.names().count("RunCompleted") == 2
+
+
+def test_a_resumed_run_has_its_time_counted_anew():
+    world = World(Linger(10**6), run_timeout=30)
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(20)
+    world.start()
+    (agent,) = world.runtime.agents
+    world.scheduler.advance(20)
+    assert agent.state == "running"
+    assert agent.wait(timeout=20) == "failed"
+
+
+def test_a_dead_line_that_passes_while_waiting_for_the_rate_is_forgotten():
+    world = World(RATE, run_timeout=10)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(25)
+    assert agent.state == "rate_limited"
+
+
+def test_a_shutdown_during_a_request_keeps_what_the_request_brought():
+    world = World()
+
+    class Slow(SimulatedServer):
+        def post_message(self, thread_id, content, *, key, timeout):
+            agent.shutdown()
+            return super().post_message(thread_id, content, key=key, timeout=timeout)
+
+    world.server = Slow()
+    world.start()
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    assert world.store.load(world.thread_id).snapshot.last_posted_id is not None
+    assert not world.store.load(world.thread_id).snapshot.sent
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_keeps_the_message_over_a_restart(status):
+    world = World()
+    world.server.post_message, work = None, world.server.post_message
+
+    def deny(*args, **kwargs):
+        raise errors.AccessDenied(status, None, "No")
+
+    world.server.post_message = deny
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    assert agent.wait(timeout=60) == "failed"
+    world.server.post_message = work
+    world.start()
+    agent = world.runtime.connect(thread_id=world.thread_id, assistant_id="a", last_message_id=None)
+    assert agent.wait(timeout=60) == "idle"
+    assert world.said() == ["Hello", "You said: Hello"]
