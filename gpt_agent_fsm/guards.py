@@ -260,8 +260,8 @@ class Guards(SnapshotFields):
         if self.reading is None or self.reading.whole or self.last_message_id is None:
             return False
         read = attrs.evolve(self.reading, messages=self.read_so_far())
-        return is_newest_first(read.messages, self.last_message_id, self.last_posted_id) or not unread(
-            read, self.last_message_id, self.last_posted_id
+        return is_newest_first(read.messages, self.last_message_id, self.posted_since) or not unread(
+            read, self.last_message_id, self.posted_since
         )
 
     # --- requests that did not succeed --------------------------------------------------------------

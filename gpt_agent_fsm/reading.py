@@ -14,23 +14,26 @@ def _position(messages: Sequence[Message], message_id: str | None) -> int | None
     return next((i for i, message in enumerate(messages) if message.id == message_id), None)
 
 
-def is_newest_first(messages: Sequence[Message], cursor: str | None, last_posted_id: str | None) -> bool:
-    """Tell whether the server listed backwards although it was asked for the oldest first."""
+def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_since: str | None) -> bool:
+    """Tell whether the server listed backwards although it was asked for the oldest first.
+
+    `posted_since` is a message that is known to be newer than the cursor, if there is one.
+    """
     times = [message.created_at for message in messages if message.created_at is not None]
     if times and times[0] != times[-1]:
         return times[0] > times[-1]
-    read, posted = _position(messages, cursor), _position(messages, last_posted_id)
+    read, posted = _position(messages, cursor), _position(messages, posted_since)
     return read is not None and posted is not None and posted < read
 
 
-def unread(reading: Reading, cursor: str | None, last_posted_id: str | None) -> list[Message]:
+def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
     """Return the assistant's messages with text after `cursor`, oldest first.
 
     A whole reading that does not hold the cursor yields the messages of the run alone, if they can be told, so that
     nothing old is published twice.
     """
     messages = list(reading.messages)
-    if is_newest_first(messages, cursor, last_posted_id):
+    if is_newest_first(messages, cursor, posted_since):
         messages.reverse()
     start = _position(messages, cursor)
     if start is not None:

@@ -121,6 +121,8 @@ class SnapshotFields:
     # what there is to hear
     last_message_id: str | None = None
     """The cursor: the last assistant message that was published."""
+    posted_since: str | None = None
+    """The last message we posted after the cursor was set, so that it is known to be newer."""
     reading: Reading | None = None
 
     # the one request

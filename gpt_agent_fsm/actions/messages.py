@@ -46,7 +46,7 @@ class MessageActions(RequestActions):
     def _message_is_on_the_thread(self, message_id: str) -> None:
         head, *rest = self.queue
         self.queue = tuple(rest)
-        self.last_posted_id = message_id
+        self.last_posted_id = self.posted_since = message_id
         self.message_doubt = None
         self.turn = Turn(key=head.key, runs=1, retries_left=self.settings.rate_limit_max_retries)
         self.run_owed = True
@@ -103,8 +103,8 @@ class MessageActions(RequestActions):
 
     def publish_messages(self) -> None:
         reading = attrs.evolve(cast("Reading", self.reading), messages=self.read_so_far())
-        for message in unread(reading, self.last_message_id, self.last_posted_id):
-            self.last_message_id = message.id
+        for message in unread(reading, self.last_message_id, self.posted_since):
+            self.last_message_id, self.posted_since = message.id, None
             self.events.append(
                 events.AssistantMessageAdded(
                     message_id=message.id,

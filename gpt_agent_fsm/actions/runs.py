@@ -22,7 +22,8 @@ class RunActions(RequestActions):
 
     def attach(self) -> None:
         command = cast("inputs.Connect", self.input)
-        self.last_message_id = command.last_message_id or self.last_message_id
+        if command.last_message_id is not None:
+            self.last_message_id, self.posted_since = command.last_message_id, None
         self.look = self.look or (command.look and not self.state.run_in_progress)
         self.change_assistant()
 

@@ -123,6 +123,12 @@ class VirtualScheduler:
         """See `Scheduler.sleep`. Nobody else is ticked meanwhile."""
         self._clock.now += seconds
 
+    def restart(self) -> None:
+        """Forget every task, as when the process dies; the time, and what was set by `call_later`, go on."""
+        self._ready.clear()
+        self._due.clear()
+        self._closed = False
+
     def close(self, timeout: float) -> None:
         """See `Scheduler.close`."""
         del timeout

@@ -98,8 +98,10 @@ class SimulatedServer:
         """Return the outputs that were accepted for each tool call, in order; one each, if all is well."""
         return dict(self._threads[thread_id].answered)
 
-    def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str:
-        """Start a run as somebody else would, and return its id."""
+    def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
+        """Start a run as somebody else would, and return its id; None where the thread is busy."""
+        if any(run.view.status.locks_thread for run in self._thread(thread_id).runs):
+            return None
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
 
     # --- the port ---------------------------------------------------------------------------------------------

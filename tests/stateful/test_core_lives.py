@@ -115,8 +115,7 @@ class CoreLives(RuleBasedStateMachine):
 
     @rule(plan=steps)
     def somebody_else_starts_a_run(self, plan: list) -> None:
-        if not any(run.status.locks_thread for run in self.server.runs(self.thread_id)[-1:]):
-            self.server.start_run_elsewhere(self.thread_id, *plan)
+        self.server.start_run_elsewhere(self.thread_id, *plan)
 
     @precondition(lambda self: self.wanted is not None)
     @rule()
@@ -188,6 +187,11 @@ class CoreLives(RuleBasedStateMachine):
         assert all(len(outputs) == 1 for outputs in self.server.outputs(self.thread_id).values())
 
     @invariant()
+    def every_answer_is_published_at_most_once(self) -> None:
+        published = Counter(e.message_id for e in self.happened if isinstance(e, events.AssistantMessageAdded))
+        assert all(count == 1 for count in published.values())
+
+    @invariant()
     def every_event_has_its_run(self) -> None:
         runs = {run.id for run in self.server.runs(self.thread_id)}
         assert {run_of(event) for event in self.happened} - {None} <= runs
@@ -216,6 +220,10 @@ class CoreLives(RuleBasedStateMachine):
         assert self.snapshot.state in ("idle", "failed")
         posted = [m.content for m in self.server.messages(self.thread_id) if m.role == "user"]
         assert posted == [content for content in self.said if content not in self.dropped]
+        completed = {event.id for event in self.happened if isinstance(event, events.RunCompleted)}
+        published = {e.message_id for e in self.happened if isinstance(e, events.AssistantMessageAdded)}
+        answers = [m for m in self.server.messages(self.thread_id) if m.role == "assistant" and m.content]
+        assert {message.id for message in answers if message.run_id in completed} <= published
         self.tell(inputs.TimerDue())
         assert self.stopped
 

@@ -468,3 +468,17 @@ def test_an_input_that_can_not_happen_raises_and_changes_nothing(make, impossibl
     with pytest.raises(IllegalInput, match=f"{impossible.trigger} can not happen in state {story.state}"):
         advance(before, impossible, story.settings)
     assert story.snapshot is before
+
+
+def test_a_run_without_a_message_of_ours_is_read_in_the_order_the_server_gives():
+    story = reading().tell(page(question("msg_1"), answer("msg_2")), connect, runs(run(run_id="run_2")))
+    story.tell(completed("run_2"))
+    assert story.request == effects.ListMessages(after="msg_2")
+    everything = page(question("msg_1"), answer("msg_2"), answer("msg_3"))
+    assert [event.message_id for event in story.tell(everything).events] == ["msg_3"]
+
+
+def test_a_cursor_that_the_user_moves_says_nothing_about_the_order():
+    story = reading().tell(inputs.Connect(assistant_id="asst_1", last_message_id="msg_2"))
+    story.tell(page(question("msg_1"), answer("msg_2"), answer("msg_3")))
+    assert [event.message_id for event in story.events] == ["msg_3"]

@@ -99,7 +99,7 @@ def test_a_request_that_changes_the_server_is_saved_before_it_is_made():
 
 
 def test_the_pauses_of_different_threads_are_spread():
-    import gpt_agent_fsm.errors as errors
+    from gpt_agent_fsm import errors
 
     times = []
 

@@ -1,0 +1,71 @@
+"""A store whose process may die in the middle of a call."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.ports import Record, Saved, Store
+from gpt_agent_fsm.snapshot import Snapshot
+from gpt_agent_fsm.testing.network import Crash
+
+__all__ = ["DyingStore"]
+
+T = TypeVar("T")
+
+
+class DyingStore:
+    """Forwards to `store`; now and then the process dies before a call has taken effect, or right after it.
+
+    Args:
+        likely: how often, for each call that changes something.
+    """
+
+    def __init__(self, store: Store, rng: random.Random, likely: float) -> None:
+        self._store = store
+        self._rng = rng
+        self._likely = likely
+        self.calm = False
+        """True from where the process is to live on."""
+
+    def _change(self, call: Callable[[], T]) -> T:
+        dies = not self.calm and self._rng.random() < self._likely
+        if dies and self._rng.random() < 0.5:
+            raise Crash
+        answer = call()
+        if dies:
+            raise Crash
+        return answer
+
+    def load(self, thread_id: str) -> Saved | None:
+        """See `Store.load`."""
+        return self._store.load(thread_id)
+
+    def accept(self, thread_id: str, command: Command) -> int:
+        """See `Store.accept`."""
+        return self._change(lambda: self._store.accept(thread_id, command))
+
+    def commit(
+        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+    ) -> Sequence[Record]:
+        """See `Store.commit`."""
+        return self._change(lambda: self._store.commit(snapshot, consumed=consumed, events=events, at=at, due=due))
+
+    def announced(self, thread_id: str, seq: int) -> None:
+        """See `Store.announced`."""
+        self._change(lambda: self._store.announced(thread_id, seq))
+
+    def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
+        """See `Store.history`."""
+        return self._store.history(thread_id, after)
+
+    def unfinished(self) -> Mapping[str, Saved]:
+        """See `Store.unfinished`."""
+        return self._store.unfinished()
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._store.close()

@@ -1,0 +1,96 @@
+"""Live many lives on all cores: `python -m gpt_agent_fsm.testing.lives --lives 100000`.
+
+Prints the rate at the end. The first life in which something was lost, done twice or stuck is printed whole, with its
+seed, and ends the run with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from gpt_agent_fsm.testing.simulation import BREAKING, HONEST, Life, live
+
+__all__ = ["main"]
+
+_BATCH = 25
+
+
+def _live_batch(job: tuple[int, int, bool]) -> tuple[int, int, int, str]:
+    """Live some lives; return how many, their crashes and requests, and the report of a bad one."""
+    first, count, breaking = job
+    logging.disable(logging.CRITICAL)
+    crashes = requests = 0
+    for seed in range(first, first + count):
+        life = _live(seed, breaking=breaking)
+        crashes += life.crashes
+        requests += life.requests
+        if life.violations:
+            return seed - first + 1, crashes, requests, life.report()
+    return count, crashes, requests, ""
+
+
+def _live(seed: int, *, breaking: bool) -> Life:
+    return live(seed, BREAKING, keeps_keys=seed % 2 == 0) if breaking else live(seed, HONEST)
+
+
+def _jobs(first: int, lives: int, deadline: float, *, breaking: bool) -> Iterator[tuple[int, int, bool]]:
+    for seed in range(first, first + lives, _BATCH):
+        if time.monotonic() > deadline:
+            return
+        yield seed, min(_BATCH, first + lives - seed), breaking
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gpt_agent_fsm.testing.lives", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--lives", type=int, default=5000, help="how many at most (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further life after this time")
+    parser.add_argument("--at-least", type=int, default=0, help="fail if fewer were lived in the time")
+    parser.add_argument("--first-seed", type=int, default=0, help="the seeds count up from here (default: 0)")
+    parser.add_argument("--breaking", action="store_true", help="a network that breaks its promises")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    jobs = _jobs(options.first_seed, options.lives, started + options.seconds, breaking=options.breaking)
+    lived = crashes = requests = 0
+    report = ""
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        for batch in _in_step(pool, jobs, options.workers):
+            lived, crashes, requests = lived + batch[0], crashes + batch[1], requests + batch[2]
+            report = batch[3]
+            if report:
+                break
+    seconds = time.monotonic() - started
+    print(
+        f"{lived} lives with {crashes} crashes and {requests} requests in {seconds:.0f} s: {lived / seconds:.0f} a second"
+    )
+    if report:
+        print(report)
+        return 1
+    if lived < options.at_least:
+        print(f"{options.at_least} were to be lived at least")
+        return 1
+    print("nothing lost, nothing twice, nothing stuck")
+    return 0
+
+
+def _in_step(
+    pool: multiprocessing.pool.Pool, jobs: Iterator[tuple[int, int, bool]], workers: int
+) -> Iterator[tuple[int, int, int, str]]:
+    """Keep every worker busy without taking more jobs than there is time for."""
+    waiting = [pool.apply_async(_live_batch, (job,)) for job, _ in zip(jobs, range(2 * workers), strict=False)]
+    while waiting:
+        yield waiting.pop(0).get()
+        waiting += [pool.apply_async(_live_batch, (job,)) for job, _ in zip(jobs, range(1), strict=False)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""A network that loses, delays and garbles, by a seed, between the library and a server in memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import attrs
+
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
+from gpt_agent_fsm.objects import MessagePage, Run
+from gpt_agent_fsm.testing.clock import VirtualScheduler
+from gpt_agent_fsm.testing.server import SimulatedServer
+
+__all__ = ["Crash", "Faults", "FaultyNetwork"]
+
+T = TypeVar("T")
+
+
+class Crash(BaseException):
+    """The process is killed at this very point. Nothing in the library may catch it."""
+
+
+@attrs.frozen(kw_only=True)
+class Faults:
+    """How likely each fault is, for each request; what is left is a request that goes well.
+
+    Attributes:
+        lost: the request never arrives.
+        answer_lost: it takes effect and its answer never arrives.
+        late: it takes effect only after the client has given up on it.
+        grace: seconds within which a late request lands; the network promises to drop it after that.
+        limited: HTTP 429, nothing took effect.
+        error_before, error_after: HTTP 500, without and with effect.
+        garbage: an answer that can not be read; the request took effect.
+        stale: a look at a run brings the answer of the look before.
+        crash: the process dies, before or after the request.
+    """
+
+    lost: float = 0.03
+    answer_lost: float = 0.03
+    late: float = 0.02
+    grace: float = 30.0
+    limited: float = 0.02
+    error_before: float = 0.02
+    error_after: float = 0.02
+    garbage: float = 0.02
+    stale: float = 0.02
+    crash: float = 0.01
+
+
+class FaultyNetwork:
+    """A `Backend` that forwards to `server` what `faults` let through, and writes down what it did in `journal`.
+
+    Args:
+        scheduler: whose time requests take, and in which late ones land.
+        rng: decides about everything.
+    """
+
+    def __init__(
+        self,
+        server: SimulatedServer,
+        scheduler: VirtualScheduler,
+        rng: random.Random,
+        faults: Faults,
+        journal: list[str],
+    ) -> None:
+        self._server = server
+        self._scheduler = scheduler
+        self._rng = rng
+        self._faults = faults
+        self._journal = journal
+        self._last_look: dict[str, Run] = {}
+        self.calm = False
+        """True from where the world is to be friendly: no faults any more."""
+
+    # --- the port ------------------------------------------------------------------------------------------
+
+    def create_thread(self, *, timeout: float) -> str:
+        """See `Backend.create_thread`."""
+        return self._server.create_thread(timeout=timeout)
+
+    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+        """See `Backend.get_thread`."""
+        self._server.get_thread(thread_id, timeout=timeout)
+
+    def list_runs(self, thread_id: str, *, limit: int, timeout: float) -> Sequence[Run]:
+        """See `Backend.list_runs`."""
+        return self._read("list_runs", timeout, lambda: self._server.list_runs(thread_id, limit=limit, timeout=timeout))
+
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+        """See `Backend.post_message`."""
+        return self._change(
+            f"post_message {content!r}",
+            timeout,
+            lambda: self._server.post_message(thread_id, content, key=key, timeout=timeout),
+        )
+
+    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
+        """See `Backend.create_run`."""
+        return self._change(
+            "create_run", timeout, lambda: self._server.create_run(thread_id, assistant_id, key=key, timeout=timeout)
+        )
+
+    def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+        """See `Backend.get_run`."""
+        stale = self._last_look.get(run_id)
+        if stale is not None and not self.calm and self._rng.random() < self._faults.stale:
+            self._note(f"get_run {run_id}: stale {stale.status}")
+            return stale
+        run = self._read(f"get_run {run_id}", timeout, lambda: self._server.get_run(thread_id, run_id, timeout=timeout))
+        self._last_look[run_id] = run
+        return run
+
+    def submit_tool_outputs(
+        self, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]], *, timeout: float
+    ) -> Run:
+        """See `Backend.submit_tool_outputs`."""
+        return self._change(
+            f"submit_tool_outputs {run_id}",
+            timeout,
+            lambda: self._server.submit_tool_outputs(thread_id, run_id, outputs, timeout=timeout),
+        )
+
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+        """See `Backend.list_messages`."""
+        return self._read(
+            "list_messages",
+            timeout,
+            lambda: self._server.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout),
+        )
+
+    def cancel_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+        """See `Backend.cancel_run`."""
+        return self._change(
+            f"cancel_run {run_id}", timeout, lambda: self._server.cancel_run(thread_id, run_id, timeout=timeout)
+        )
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+
+    # --- what may happen on the way ---------------------------------------------------------------------------
+
+    def _note(self, what: str) -> None:
+        self._journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {what}")
+
+    def _fate(self, names: Sequence[str]) -> str:
+        """Choose what happens to a request."""
+        if self.calm:
+            return "fine"
+        draw = self._rng.random()
+        for name in names:
+            draw -= getattr(self._faults, name)
+            if draw < 0:
+                return name
+        return "fine"
+
+    def _read(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+        fate = self._fate(["lost", "answer_lost", "limited", "error_before", "garbage", "crash"])
+        self._note(f"{what}: {fate}")
+        self._take_time(timeout if fate in ("lost", "answer_lost") else None)
+        match fate:
+            case "crash":
+                raise Crash
+            case "limited":
+                raise self._limit()
+            case "lost" | "answer_lost" | "error_before" | "garbage":
+                raise TransientError(None, None, f"{what}: {fate}")
+        return request()
+
+    def _change(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+        names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
+        fate = self._fate(names)
+        self._note(f"{what}: {fate}")
+        self._take_time(timeout if fate == "lost" else None)
+        match fate:
+            case "lost":
+                raise OutcomeUnknown(None, None, f"{what}: lost", in_flight=True)
+            case "late":
+                self._take_time(timeout)
+                self._scheduler.call_later(
+                    self._rng.uniform(0, self._faults.grace) * 0.999, lambda: self._land(what, request)
+                )
+                raise OutcomeUnknown(None, None, f"{what}: late", in_flight=True)
+            case "limited":
+                raise self._limit()
+            case "error_before":
+                raise OutcomeUnknown(500, None, f"{what}: failed before")
+            case "crash":
+                self._crash(what, request)
+        answer = request()
+        match fate:
+            case "answer_lost":
+                self._take_time(timeout)
+                raise OutcomeUnknown(None, None, f"{what}: answer lost", in_flight=True)
+            case "error_after" | "garbage":
+                raise OutcomeUnknown(500, None, f"{what}: failed after")
+        return answer
+
+    def _crash(self, what: str, request: Callable[[], Any]) -> None:
+        """Die while the request is on its way: it lands now, later, or never."""
+        lands = self._rng.choice(["never", "now", "later"])
+        if lands == "now":
+            self._land(what, request)
+        elif lands == "later":
+            delay = self._rng.uniform(0, self._faults.grace) * 0.999
+            self._scheduler.call_later(delay, lambda: self._land(what, request))
+        raise Crash
+
+    def _land(self, what: str, request: Callable[[], Any]) -> None:
+        """Let a request take effect that nobody waits for any more."""
+        try:
+            request()
+            self._note(f"{what}: lands")
+        except ApiError as error:
+            self._note(f"{what}: lands and is refused: {error}")
+
+    def _limit(self) -> TransientError:
+        return TransientError(429, None, "limited", retry_after=self._rng.choice([None, 1.0, 20.0]))
+
+    def _take_time(self, seconds: float | None) -> None:
+        self._scheduler.sleep(self._rng.uniform(0, 0.5) if seconds is None else seconds)
