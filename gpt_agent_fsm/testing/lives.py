@@ -7,6 +7,7 @@ seed, and ends the run with exit code 1.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import multiprocessing
 import os
@@ -48,9 +49,7 @@ def _jobs(first: int, lives: int, deadline: float, *, breaking: bool) -> Iterato
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gpt_agent_fsm.testing.lives", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.lives")
     parser.add_argument("--lives", type=int, default=5000, help="how many at most (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further life after this time")
     parser.add_argument("--at-least", type=int, default=0, help="fail if fewer were lived in the time")
@@ -69,9 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if report:
                 break
     seconds = time.monotonic() - started
-    print(
-        f"{lived} lives with {crashes} crashes and {requests} requests in {seconds:.0f} s: {lived / seconds:.0f} a second"
-    )
+    rate = f"in {seconds:.0f} s: {lived / seconds:.0f} a second"
+    print(f"{lived} lives with {crashes} crashes and {requests} requests {rate}")
     if report:
         print(report)
         return 1
@@ -86,10 +84,10 @@ def _in_step(
     pool: multiprocessing.pool.Pool, jobs: Iterator[tuple[int, int, bool]], workers: int
 ) -> Iterator[tuple[int, int, int, str]]:
     """Keep every worker busy without taking more jobs than there is time for."""
-    waiting = [pool.apply_async(_live_batch, (job,)) for job, _ in zip(jobs, range(2 * workers), strict=False)]
+    waiting = [pool.apply_async(_live_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
     while waiting:
         yield waiting.pop(0).get()
-        waiting += [pool.apply_async(_live_batch, (job,)) for job, _ in zip(jobs, range(1), strict=False)]
+        waiting += [pool.apply_async(_live_batch, (job,)) for job in itertools.islice(jobs, 1)]
 
 
 if __name__ == "__main__":
