@@ -88,7 +88,11 @@ class ToolCallOutputRecorded:
 
 @attrs.frozen(kw_only=True)
 class ToolCallOutputSubmissionFailed:
-    """The outputs could not be sent; the run is being cancelled and the state is `failed`."""
+    """The outputs could not be sent; the state is `failed`.
+
+    The run is being cancelled, so that the thread stays usable. Where the key was refused that is not possible: the
+    outputs are kept and sent when the run is seen again.
+    """
 
     thread_id: str
     run_id: str
@@ -134,7 +138,8 @@ class RunFailed:
 
     Attributes:
         id: the run's id.
-        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status.
+        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout` and
+            `not_found` where the library itself put an end to it.
         message: for a person; never blank.
     """
 

@@ -112,7 +112,7 @@ class Runtime:
             last_message_id: the last assistant message known; what came after it is published with the next
                 completed run. None: no cursor, or the one that is in the store.
             subscribe: called as `subscribe(agent, event)` for each event of this agent, on worker threads.
-            idle_timeout: seconds, for a new agent, instead of the runtime's. A short one also shortens the time
+            idle_timeout: seconds, for this agent, instead of the runtime's. A short one also shortens the time
                 a request may take, so that a slow answer counts as none.
             replay_after: give `subscribe` the thread's history after this number first; 0 for all of it.
 

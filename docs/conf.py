@@ -1,0 +1,75 @@
+"""How Sphinx builds these pages: `sphinx-build -W -b html docs docs/_build/html`. Nothing is fetched for it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import reference
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project = "gpt-agent-fsm"
+release = metadata.version(project)
+copyright = "the authors of gpt-agent-fsm"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+# What stands in single backticks in a docstring is a name of ours or code.
+default_role = "py:obj"
+
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints = "signature"
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = f"gpt-agent-fsm {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_copy_source = False
+html_show_sphinx = False
+
+
+def _renew(_app: Sphinx, _docname: str, source: list[str]) -> None:
+    source[0] = reference.renewed(source[0])
+
+
+def _sections(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    """Make field lists of the sections of our docstrings. Napoleon would, but takes `word: rest` for a type as well."""
+    field, found = "", []
+    for line in lines:
+        entry = re.match(r"    (\w[\w, ]*): (.*)", line)
+        if line in _FIELDS:
+            field = _FIELDS[line]
+        elif field and entry:
+            found += [f":{field} {name}: {entry[2]}" for name in entry[1].split(", ")]
+        else:
+            field = field if not line or line.startswith("    ") else ""
+            found.append(line)
+    lines[:] = found
+
+
+_FIELDS = {"Args:": "param", "Attributes:": "ivar"}
+
+
+def _any_event(*event: str | None) -> tuple[str | None, str | None]:
+    """Write `Event` where a signature would list all its classes."""
+    signature, returned = event[-2:]
+    every = " | ".join(f"~{each.__module__}.{each.__name__}" for each in reference.EVENTS)
+    return signature and signature.replace(every, "Event"), returned
+
+
+def setup(app: Sphinx) -> None:
+    """Let generated parts say what the code says at the time of the build, and docstrings what they mean."""
+    app.connect("source-read", _renew)
+    app.connect("autodoc-process-docstring", _sections)
+    app.connect("autodoc-process-signature", _any_event)

@@ -1,0 +1,221 @@
+"""The parts of these pages that say what the code says. `python docs/reference.py` writes them into the pages.
+
+A page holds such a part between `<!-- generated: NAME -->` and `<!-- end of NAME -->`, so that it can be read where
+nothing is built. The build renews it as well, and a test fails while a page is stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+import typing
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from gpt_agent_fsm import Settings, State, diagrams, errors, events, signals
+from gpt_agent_fsm.machine import IGNORED, ILLEGAL, TABLE, TRIGGERS
+from gpt_agent_fsm.settings import PREFIX
+
+DOCS = Path(__file__).parent
+_MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+
+
+# --- docstrings ------------------------------------------------------------------------------------------
+
+
+def _paragraphs(documented: type) -> tuple[str, dict[str, str]]:
+    """Return a docstring's prose, as one line, and what it says under `Attributes:`, by name."""
+    prose, _, section = (inspect.getdoc(documented) or "").partition("Attributes:\n")
+    # An entry begins where the indentation is least; what is indented further goes on with it.
+    entries = re.split(r"\n(?=\S)", textwrap.dedent(section).strip())
+    meanings: dict[str, str] = {}
+    for entry in filter(None, entries):
+        names, _, meaning = entry.partition(":")
+        meanings |= dict.fromkeys(names.split(", "), _one_line(meaning))
+    return _one_line(prose), meanings
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sentence(text: str) -> str:
+    """Return text as a sentence of a table."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _code(text: object) -> str:
+    """Return text as code in a cell of a table."""
+    return f"`{text}`".replace("|", "\\|")
+
+
+def _table(*header: str) -> list[str]:
+    return [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+# --- events ------------------------------------------------------------------------------------------------
+
+EVENTS: tuple[type, ...] = typing.get_args(events.Event)
+
+_COMMON = {
+    "thread_id": "the thread's id on the server",
+    "run_id": "the run's id",
+    "assistant_id": "the assistant of the run",
+}
+"""What a field means in every event that says no more about it."""
+
+FOLLOWS = {
+    "UserMessageAdded": "`RunStarted`, once the run for the message is created.",
+    "RunStarted": "The state is `running` and the run is polled. It ends in `RunCompleted`, `RunFailed` or "
+    "`RateLimited`; before that it may ask for tools.",
+    "ToolCallRequested": "Nothing, until you answer with `submit_tool_output`. Several calls of one run are announced "
+    "together.",
+    "ToolCallOutputRecorded": "With the last output of the run, all are sent and the run goes on.",
+    "ToolCallOutputSubmissionFailed": "`StateChanged` to `failed`. It comes after the `RequestFailed` that says why.",
+    "RunCompleted": "`StateChanged` to `idle`, then one `AssistantMessageAdded` for each new message, then the next "
+    "queued message goes out.",
+    "AssistantMessageAdded": "The cursor has moved. After the last one the next queued message goes out.",
+    "RunFailed": "`StateChanged` to `failed`. Queued messages go on at once.",
+    "RateLimited": "`StateChanged` to `rate_limited`, and after the delay `RunStarted` with a new id. With 0 retries "
+    "remaining: `RateLimitRetriesExhausted`.",
+    "RateLimitRetriesExhausted": "`StateChanged` to `failed`. Queued messages go on at once.",
+    "OrganizationQuotaExceeded": "With a run: `RunFailed`. Without one: the queue is parked until the next command, or "
+    "until another thread gets a run created.",
+    "StateChanged": "What the new state means; see the [state machine](machine.md).",
+    "RequestFailed": "With `will_retry`: another attempt, the state stays. Without: the state is `failed`, unless only "
+    "a cancel was lost.",
+    "AgentStopped": "Nothing. It is the agent's last event, and no part of the thread's history.",
+}
+"""What comes after an event, which no docstring of a single event can say."""
+
+
+def _signal(event: type) -> str:
+    return signals.by_class[event].name
+
+
+def events_reference() -> str:
+    """Return a table of all events, and a section with all fields for each."""
+    lines = _table("event and signal", "sent when", "what follows")
+    for event in EVENTS:
+        name, (prose, _) = event.__name__, _paragraphs(event)
+        names = f"[`{name}`](#{name.lower()})<br>`{_signal(event)}`"
+        lines.append(_row(names, prose, FOLLOWS.get(name, "")))
+    for event in EVENTS:
+        prose, meanings = _paragraphs(event)
+        lines += ["", f"### {event.__name__}", "", f"{prose} The signal is `signals.{_signal(event)}`.", ""]
+        lines += _table("field", "type", "meaning")
+        for field in attrs.fields(event):
+            meaning = meanings.get(field.name) or _COMMON.get(field.name, "")
+            lines.append(_row(f"`{field.name}`", _code(field.type), _sentence(meaning)))
+    return "\n".join(lines) + "\n"
+
+
+# --- settings ----------------------------------------------------------------------------------------------
+
+
+def settings_reference() -> str:
+    """Return a table of all settings, with what stands below each of them in the code."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(Settings))).body
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - says so to the type checker
+    meanings = {
+        before.target.id: _one_line(after.value.value)
+        for before, after in zip(body.body, body.body[1:], strict=False)
+        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str)
+    }
+    lines = _table("setting and environment variable", "default", "meaning")
+    for field in attrs.fields(Settings):
+        names = f"`{field.name}`<br>`{PREFIX}{field.name.upper()}`"
+        lines.append(_row(names, f"`{field.default!r}`", meanings[field.name]))
+    return "\n".join(lines) + "\n"
+
+
+# --- errors ------------------------------------------------------------------------------------------------
+
+
+def errors_reference() -> str:
+    """Return the table at the head of the module of errors, then what each error means and carries."""
+    rule, header, *_ = (line for line in (errors.__doc__ or "").splitlines() if line.startswith(("=", "error")))
+    columns = [slice(*found.span()) for found in re.finditer("=+", rule)]
+    columns[-1] = slice(columns[-1].start, None)
+
+    def cells(line: str) -> list[str]:
+        return [line[column].strip() for column in columns]
+
+    lines = _table(*cells(header))
+    lines += [_row(*cells(line)) for line in (errors.__doc__ or "").splitlines() if line.startswith("`")]
+    lines += ["", *_table("error and its base", "meaning", "attributes")]
+    for name in sorted(errors.__all__, key=lambda name: len(getattr(errors, name).__mro__)):
+        error = getattr(errors, name)
+        prose, meanings = _paragraphs(error)
+        bases = "".join(f"<br>({base.__name__})" for base in error.__bases__)
+        carried = "<br>".join(f"`{attribute}`: {meaning}" for attribute, meaning in meanings.items())
+        lines.append(_row(f"`{name}`{bases}", prose, carried))
+    return "\n".join(lines) + "\n"
+
+
+# --- the machine -------------------------------------------------------------------------------------------
+
+
+def _tables_of_the_machine() -> tuple[str, str]:
+    overview, _, rows = diagrams.table_markdown().partition("\n\n")
+    return overview + "\n", rows
+
+
+def machine_overview() -> str:
+    """Return the table of where each input leads in each state."""
+    return _tables_of_the_machine()[0]
+
+
+def machine_rows() -> str:
+    """Return every row of the machine."""
+    return _tables_of_the_machine()[1]
+
+
+def machine_size() -> str:
+    """Return how many states, inputs and rows there are."""
+    rows, ignored, illegal = len(TABLE), len(IGNORED), len(ILLEGAL)
+    return (
+        f"{len(State)} states, {len(TRIGGERS)} inputs, {rows} rows; "
+        f"{ignored} more say what is ignored and why, and {illegal} what can not happen.\n"
+    )
+
+
+# --- pages ---------------------------------------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[], str]] = {
+    "events": events_reference,
+    "settings": settings_reference,
+    "errors": errors_reference,
+    "machine_overview": machine_overview,
+    "machine_rows": machine_rows,
+    "machine_size": machine_size,
+}
+
+
+def renewed(text: str) -> str:
+    """Return a page with its generated parts as the code wants them now."""
+    return _MARKED.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", text)
+
+
+def main() -> None:
+    """Renew all pages."""
+    for path in sorted(DOCS.rglob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after = renewed(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8", newline="\n")
+            print(f"renewed {path.relative_to(DOCS.parent)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the code of the pages finds when it is executed: a server, its address, and an empty folder."""
+
+import os
+
+import blinker
+import pytest
+
+from gpt_agent_fsm import signals
+from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
+
+
+def weather_man(request: ModelRequest) -> str | list[ToolCall]:
+    """Answer a question about warmth with a tool, and anything else with an echo."""
+    if "How warm" not in request.user_message:
+        return f"You said: {request.user_message}"
+    return request.outputs[0] if request.outputs else [ToolCall("get_weather", {"city": "Oslo"})]
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """The environment of a user who has set what the pages tell them to set."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.startswith(("OPENAI_", "GPT_AGENT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-key")
+    monkeypatch.setenv("AZURE_TOKEN", "azure-token")
+    monkeypatch.setenv("OPENAI_API_KEY", "any-key")
+    with LocalServer(weather_man, api_key="any-key") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        yield tmp_path
+
+
+@pytest.fixture
+def clean_signals():
+    """Signals that nobody listens to, also after the test."""
+    yield
+    for signal in (*signals.by_class.values(), signals.event):
+        for receiver in list(signal.receivers_for(blinker.ANY)):
+            signal.disconnect(receiver)

@@ -1,0 +1,56 @@
+"""What a page holds: blocks of code, and what is said about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+
+_BLOCK = re.compile(
+    r"^(?:<!-- (?P<remark>[^\n]*) -->\n)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+@attrs.frozen
+class Block:
+    """A fenced block.
+
+    Attributes:
+        kind: what stands behind the fence: "python", "output", "sh", ...
+        remark: the HTML comment right above it, or "".
+        line: the line its body begins on, from 1.
+    """
+
+    kind: str
+    body: str
+    remark: str
+    line: int
+
+    @property
+    def file(self) -> str | None:
+        """The file that it shows, or None."""
+        return self.remark.removeprefix("file: ") if self.remark.startswith("file: ") else None
+
+    @property
+    def is_executed(self) -> bool:
+        """False where a remark says why it can not be."""
+        return self.kind == "python" and not re.fullmatch("not executed: .+", self.remark)
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Return the blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    for found in _BLOCK.finditer(text):
+        line = text.count("\n", 0, found.start("body")) + 1
+        yield Block(found["kind"], found["body"], found["remark"] or "", line)
+
+
+def name_of(page: Path) -> str:
+    """Return what a page is called in a report."""
+    return str(page.relative_to(ROOT))

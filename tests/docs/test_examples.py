@@ -1,0 +1,50 @@
+"""The code on the pages does what the pages say."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.pages import PAGES, README, blocks, name_of
+
+WITH_CODE = [page for page in PAGES if any(block.kind == "python" for block in blocks(page))]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+@pytest.mark.usefixtures("clean_signals")
+def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(page, environment, capsys):
+    names = {"__name__": "page"}
+    printed = None
+    for block in blocks(page):
+        if block.file:
+            (environment / block.file).write_text(block.body, encoding="utf-8")
+        elif block.is_executed:
+            # The empty lines make a traceback name the line of the page.
+            code = compile("\n" * (block.line - 1) + block.body, page, "exec", dont_inherit=True)
+            known = set(names)
+            exec(code, names)  # noqa: S102 - it is ours
+            for name in [name for name in names if name.startswith("test_") and name not in known]:
+                names[name]()
+            printed = capsys.readouterr().out
+        elif block.kind == "output":
+            assert printed == block.body, f"{name_of(page)}, line {block.line}"
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_script_of_the_readme_talks_to_a_server_that_the_environment_names():
+    script = next(block.body for block in blocks(README) if block.kind == "python")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    assert (done.stdout, done.stderr) == ('{"city":"Oslo","celsius":21}\nidle\n', "")
+
+
+def test_every_block_that_is_not_executed_says_why():
+    skipped = [
+        block.remark for page in PAGES for block in blocks(page) if block.kind == "python" and not block.is_executed
+    ]
+    assert skipped == []
+
+
+def test_every_block_says_what_it_holds():
+    kinds = {block.kind for page in PAGES for block in blocks(page)}
+    assert kinds <= {"python", "output", "sh", "yaml", "", "{image}", "{toctree}"}
+    assert all(text.count("```") % 2 == 0 for text in (page.read_text(encoding="utf-8") for page in PAGES))

@@ -1,0 +1,144 @@
+"""The parts of the pages that are made from the code."""
+
+import importlib.util
+import re
+
+import attrs
+import blinker
+import pytest
+
+from gpt_agent_fsm import Settings, State, errors, events, signals
+from gpt_agent_fsm.machine import TRIGGERS
+from tests.docs.pages import ROOT
+
+DOCS = ROOT / "docs"
+GENERATED = ["errors.md", "events.md", "machine.md", "settings.md"]
+
+spec = importlib.util.spec_from_file_location("docs_reference", DOCS / "reference.py")
+reference = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reference)
+
+
+def rows_of(text):
+    """Return the cells of every row of the tables in a text, headers left out."""
+    lines = [line.strip("| ") for line in text.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines]
+    rules = [number for number, row in enumerate(rows) if row[0].startswith("---")]
+    return [row for number, row in enumerate(rows) if number not in rules and number + 1 not in rules]
+
+
+# --- the pages ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_stale_page_is_noticed(name):
+    text = (DOCS / name).read_text(encoding="utf-8")
+    if reference.renewed(text) != text:
+        pytest.fail(f"docs/{name} is not what the code says; renew it: python docs/reference.py")
+
+
+def test_every_generated_part_is_on_a_page():
+    texts = "".join((DOCS / name).read_text(encoding="utf-8") for name in GENERATED)
+    assert sorted(re.findall("<!-- generated: (.*?) -->", texts)) == sorted(reference.PARTS)
+    assert sorted(re.findall("<!-- end of (.*?) -->", texts)) == sorted(reference.PARTS)
+
+
+def test_renewing_fills_a_page_in_and_leaves_the_rest_alone(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "docs" / "page.md"
+    page.parent.mkdir()
+    page.write_text("Above\n<!-- generated: settings -->\nold\n<!-- end of settings -->\nBelow\n", encoding="utf-8")
+    monkeypatch.setattr(reference, "DOCS", page.parent)
+    reference.main()
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("Above\n<!-- generated: settings -->\n\n| setting")
+    assert text.endswith("<!-- end of settings -->\nBelow\n")
+    assert "old\n" not in text
+    reference.main()
+    assert capsys.readouterr().out == "renewed docs/page.md\n"
+
+
+# --- events ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", reference.EVENTS, ids=lambda event: event.__name__)
+def test_an_event_is_there_with_its_signal_and_all_its_fields(event):
+    text = reference.events_reference()
+    assert f"[`{event.__name__}`](#{event.__name__.lower()})<br>`{signals.by_class[event].name}`" in text
+    section = text.split(f"### {event.__name__}\n")[1].split("###")[0]
+    assert [row[0] for row in rows_of(section)] == [f"`{field.name}`" for field in attrs.fields(event)]
+    assert all(len(meaning) > 3 for _, _, meaning in rows_of(section))
+
+
+@pytest.mark.parametrize("event", reference.EVENTS, ids=lambda event: event.__name__)
+def test_an_event_says_when_it_is_sent_and_what_follows(event):
+    (row,) = (row for row in rows_of(reference.events_reference()) if row[0].startswith(f"[`{event.__name__}`]"))
+    _, sent_when, follows = row
+    assert sent_when.endswith(".")
+    assert follows.endswith("."), f"say in docs/reference.py what follows {event.__name__}"
+
+
+def test_what_follows_is_said_of_no_event_that_is_gone():
+    assert set(reference.FOLLOWS) == set(events.__all__) - {"Event"}
+
+
+def test_a_new_event_appears_by_itself(monkeypatch):
+    @attrs.frozen(kw_only=True)
+    class DogBarked:
+        """A dog barked, and
+        nobody knows why.
+
+        Attributes:
+            dogs, cats: how many of them
+                were there.
+        """
+
+        thread_id: str
+        dogs: "int | None"
+        cats: int
+
+    monkeypatch.setattr(reference, "EVENTS", (*reference.EVENTS, DogBarked))
+    monkeypatch.setitem(signals.by_class, DogBarked, blinker.Signal())
+    signals.by_class[DogBarked].name = "dog_barked"
+    text = reference.events_reference()
+    assert "| [`DogBarked`](#dogbarked)<br>`dog_barked` | A dog barked, and nobody knows why. |  |" in text
+    assert text.endswith(
+        "### DogBarked\n\nA dog barked, and nobody knows why. The signal is `signals.dog_barked`.\n\n"
+        "| field | type | meaning |\n|---|---|---|\n"
+        "| `thread_id` | `<class 'str'>` | The thread's id on the server. |\n"
+        "| `dogs` | `int \\| None` | How many of them were there. |\n"
+        "| `cats` | `<class 'int'>` | How many of them were there. |\n"
+    )
+
+
+# --- settings, errors, the machine ----------------------------------------------------------------------------
+
+
+def test_every_setting_is_there_with_its_default_variable_and_meaning():
+    rows = rows_of(reference.settings_reference())
+    expected = [
+        (f"`{field.name}`<br>`GPT_AGENT_{field.name.upper()}`", f"`{field.default}`")
+        for field in attrs.fields(Settings)
+    ]
+    assert [tuple(row[:2]) for row in rows] == expected
+    assert all(meaning.endswith(".") for _, _, meaning in rows)
+
+
+def test_every_error_is_there():
+    rows = rows_of(reference.errors_reference())
+    assert set(errors.__all__) <= {row[0].split("`")[1] for row in rows}
+    who_must_act = [row for row in rows if "<br>" not in row[0]]
+    assert ["`RequestRefused`", "the caller", "does not repeat the request"] in who_must_act
+
+
+def test_an_error_says_what_it_carries():
+    (row,) = (row for row in rows_of(reference.errors_reference()) if row[0].startswith("`TransientError`<br>"))
+    assert row[0] == "`TransientError`<br>(ApiError)"
+    assert "`retry_after`: seconds" in row[2]
+
+
+def test_every_state_and_every_input_is_on_the_page_of_the_machine():
+    text = (DOCS / "machine.md").read_text(encoding="utf-8")
+    section = text.split("## The states")[1].split("##")[0]
+    assert [row[0] for row in rows_of(section)] == [f"`{state}`" for state in State]
+    assert {row[0] for row in rows_of(reference.machine_rows())} == {f"`{trigger}`" for trigger in TRIGGERS}
+    assert [row[0] for row in rows_of(reference.machine_overview())] == [f"`{trigger}`" for trigger in TRIGGERS]
