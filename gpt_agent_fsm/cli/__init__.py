@@ -1,0 +1,28 @@
+"""What a person types: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`.
+
+Needs the extras: `pip install "gpt-agent-fsm[cli,local]"`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+HINT = 'install what the command line needs with: pip install "gpt-agent-fsm[cli,local]"'
+
+
+def main() -> None:
+    """Run the command line and exit: 0 when all is well, 1 when it is not, 2 for a wrong command, 130 for Ctrl-C."""
+    try:
+        from gpt_agent_fsm.cli.commands import cli  # noqa: PLC0415 - click may not be there
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("click"):
+            raise
+        sys.exit(f"gpt-agent-fsm: {error.name} is not installed; {HINT}")
+    except KeyboardInterrupt:
+        # So early that there is nobody yet to say goodbye.
+        sys.exit(INTERRUPTED)
+    cli(prog_name="gpt-agent-fsm")

@@ -1,0 +1,119 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpt_agent_fsm import diagrams
+from gpt_agent_fsm.cli import HINT, INTERRUPTED
+from gpt_agent_fsm.errors import GptAgentError
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.cli.report import Screen
+    from gpt_agent_fsm.cli.scenes import Conversation
+
+__all__ = ["cli", "screen_for"]
+
+_FORMATS = {"mermaid": diagrams.mermaid, "dot": diagrams.dot, "svg": diagrams.svg}
+_FILES = {"mermaid": "machine.mmd", "dot": "machine.dot", "svg": "machine.svg"}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gpt-agent-fsm", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Drive conversations with hosted agents: one explicit finite state machine per thread."""
+
+
+@cli.command()
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(_FORMATS)),
+    default="mermaid",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--write",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Print nothing; write all formats into this directory.",
+)
+def diagram(format_: str, directory: Path | None) -> None:
+    """Draw the state machine, from the very table that the library runs on."""
+    if directory is None:
+        click.echo(_FORMATS[format_](), nl=False)
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, draw in _FORMATS.items():
+            path = directory / _FILES[name]
+            path.write_text(draw(), encoding="utf-8", newline="\n")
+            click.echo(f"wrote {path}")
+    except OSError as error:
+        raise click.ClickException(f"can not write to {directory}: {error.strerror}") from error
+
+
+@cli.command()
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0.1, max=100),
+    default=1.0,
+    show_default=True,
+    help="2 plays twice as fast.",
+)
+def demo(speed: float) -> None:
+    """Watch four conversations at once, with a server that runs in this process.
+
+    One is plain, one calls two tools, one is rate limited twice and recovers, one fails. All goes over real HTTP on
+    the loopback interface; no key and no network are needed.
+    """
+    try:
+        conversations = _hold(speed)
+    except KeyboardInterrupt:
+        click.echo("\nStopped.", err=True)
+        sys.exit(INTERRUPTED)
+    except GptAgentError as error:
+        raise click.ClickException(f"the demo could not go on: {error}") from error
+    problems = [problem for conversation in conversations for problem in conversation.problems()]
+    for problem in problems:
+        click.echo(f"Error: {problem}", err=True)
+    sys.exit(1 if problems else 0)
+
+
+def _hold(speed: float) -> list[Conversation]:
+    """Hold the conversations, show them, sum them up, and return them."""
+    try:
+        from gpt_agent_fsm.cli.scenes import SCENES, Conversation, play  # noqa: PLC0415 - flask may not be there
+    except ImportError as error:
+        raise _missing(error) from error
+    conversations = [Conversation(scene) for scene in SCENES]
+    with screen_for(conversations) as screen:
+        play(conversations, screen.show, speed)
+    screen.summary()
+    return conversations
+
+
+def _missing(error: ImportError) -> Exception:
+    """Return what to raise for an import that failed: a sentence for an extra, the error itself for a defect."""
+    if error.name is None or error.name.startswith("gpt_agent_fsm"):
+        return error
+    return click.ClickException(f"{error.name} is not installed; {HINT}")
+
+
+def screen_for(conversations: list[Conversation]) -> Screen:
+    """Return what fits where the output goes: a live picture on a terminal, else one line per event."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb" or os.environ.get("CI"):
+        from gpt_agent_fsm.cli.report import Plain  # noqa: PLC0415
+
+        return Plain(conversations)
+    try:
+        from gpt_agent_fsm.cli.live import Live  # noqa: PLC0415 - rich may not be there
+    except ImportError as error:
+        raise _missing(error) from error
+    return Live(conversations)

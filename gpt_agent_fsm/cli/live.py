@@ -1,0 +1,127 @@
+"""The demo as a live picture on a terminal."""
+
+# Excluded from coverage: what is said is tested in `report`; how it looks on a terminal is for eyes.
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as RichLive
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from gpt_agent_fsm import State, events
+from gpt_agent_fsm.cli.report import Screen, account, describe, totals
+from gpt_agent_fsm.cli.scenes import Conversation
+
+__all__ = ["Live"]
+
+_STYLES = {
+    State.IDLE: "green",
+    State.RUNNING: "blue",
+    State.AWAITING_TOOLS: "magenta",
+    State.SUBMITTING: "cyan",
+    State.RATE_LIMITED: "yellow",
+    State.FAILED: "red",
+}
+_SPOKEN: dict[type[events.Event], str] = {
+    events.UserMessageAdded: "bold",
+    events.AssistantMessageAdded: "green",
+    events.ToolCallRequested: "magenta",
+    events.ToolCallOutputRecorded: "magenta",
+    events.RateLimited: "yellow",
+    events.RunFailed: "red",
+}
+"""The events that the transcript shows."""
+_BESIDE_TRANSCRIPT = 13
+"""Lines of the terminal that are not left to the transcript."""
+
+
+class Live(Screen):  # pragma: no cover - see the module's head
+    """A table of the conversations and a transcript, drawn anew several times a second."""
+
+    def __init__(self, conversations: list[Conversation]) -> None:
+        super().__init__(conversations)
+        self._console = Console(highlight=False)
+        self._plain_marks = self._console.options.ascii_only
+        spinner = "line" if self._plain_marks else "dots"
+        self._spinners = {conversation.scene.name: Spinner(spinner) for conversation in conversations}
+        self._said: list[Text] = []
+        self._live = RichLive(
+            get_renderable=self._picture, console=self._console, refresh_per_second=12, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, conversation: Conversation, event: events.Event) -> None:
+        """Put what was said into the transcript; the table reads the rest from the conversations."""
+        if type(event) in _SPOKEN:
+            name = Text(f"{conversation.scene.name:8} ", style="dim")
+            self._said.append(name.append(describe(event), style=_SPOKEN[type(event)]))
+
+    def _picture(self) -> RenderableType:
+        table = Table(box=box.ROUNDED, border_style="dim", expand=True, title="gpt-agent-fsm demo", title_style="bold")
+        table.add_column("conversation", no_wrap=True)
+        table.add_column("thread", no_wrap=True, style="dim", width=14)
+        table.add_column("state", no_wrap=True, width=16)
+        table.add_column("last event", no_wrap=True, overflow="ellipsis", ratio=1)
+        for conversation in self.conversations:
+            thread = Text(conversation.thread_id, overflow="ellipsis")
+            table.add_row(conversation.scene.name, thread, self._state(conversation), Text(_last(conversation)))
+        said = self._said[-max(3, self._console.height - _BESIDE_TRANSCRIPT) :]
+        lines = Text("\n", no_wrap=True, overflow="ellipsis").join(said)
+        return Group(table, Panel(lines, title="what was said", title_align="left", border_style="dim"))
+
+    def _state(self, conversation: Conversation) -> RenderableType:
+        state, style = conversation.state, _STYLES[conversation.state]
+        if state.run_in_progress:
+            spinner = self._spinners[conversation.scene.name]
+            spinner.update(text=Text(state, style=style), style=style)
+            return spinner
+        if len(conversation.states) == 1:
+            return Text(f"  {state}", style="dim")
+        return Text(f"{self._mark(state is State.IDLE)} {state}", style=style)
+
+    def _mark(self, well: bool) -> str:
+        return "x✗+✓"[2 * well + (not self._plain_marks)]
+
+    def summary(self) -> None:
+        """Print what came of each conversation, then the counts."""
+        for conversation in self.conversations:
+            well = not conversation.problems()
+            heading = Text(f"{self._mark(well)} {conversation.scene.name}", style="bold green" if well else "bold red")
+            about = f"{conversation.scene.about}, {conversation.thread_id}"
+            grid = Table.grid(padding=(0, 2))
+            grid.add_column(style="dim", width=8)
+            for label, text in account(conversation):
+                grid.add_row(label, _path(conversation) if label == "states" else Text(text))
+            self._console.print(Text.assemble(heading, "  ", (about, "dim")))
+            self._console.print(Padding(grid, (0, 0, 1, 2)))
+        self._console.print(Text(totals(self.conversations), style="bold"))
+
+
+def _path(conversation: Conversation) -> Text:  # pragma: no cover - see the module's head
+    path = Text()
+    for number, state in enumerate(conversation.states):
+        path.append(" -> " if number else "", style="dim").append(state, style=_STYLES[State(state)])
+    return path
+
+
+def _last(conversation: Conversation) -> str:  # pragma: no cover - see the module's head
+    """Return what happened last, besides changes of state, which have a column of their own."""
+    skipped = (events.StateChanged, events.AgentStopped)
+    heard = [event for _, event in conversation.heard if not isinstance(event, skipped)]
+    return describe(heard[-1]) if heard else ""

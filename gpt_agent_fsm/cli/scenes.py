@@ -1,0 +1,245 @@
+"""The conversations of the demo, and how they are held: also an example of how to use the library."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+
+from gpt_agent_fsm import Agent, Runtime, Settings, State, events, signals
+from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm.errors import WaitTimeout
+from gpt_agent_fsm.local import LocalServer, ModelError, ModelRequest, ToolCall
+
+__all__ = ["SCENES", "Conversation", "Scene", "play"]
+
+Show = Callable[["Conversation", events.Event], object]
+
+_PATIENCE = 30.0
+"""Seconds, at speed 1, after which a conversation counts as stuck."""
+
+
+# --- what is said -----------------------------------------------------------------------------------
+
+
+def _plain(_: ModelRequest) -> str:
+    return "A set of states, and rules that say which input leads from one to another. Nothing else can happen."
+
+
+def _tools(request: ModelRequest) -> str | list[ToolCall]:
+    if not request.outputs:
+        return [ToolCall("get_calendar", {"day": "Saturday"}), ToolCall("get_forecast", {"city": "Oslo"})]
+    calendar, forecast = (json.loads(output) for output in request.outputs)
+    return f"Yes. You want to {calendar['plan']}, and {forecast['rain_mm']} mm of rain is on its way."
+
+
+def _crowded(request: ModelRequest) -> str:
+    if request.attempt <= 2:
+        raise ModelError("rate_limit_exceeded", "Rate limit reached for this model. Please try again later.")
+    return "Thank you for waiting. It was sent once; only the run was started again."
+
+
+def _broken(_: ModelRequest) -> str:
+    raise ModelError("server_error", "The model stumbled over its own feet.")
+
+
+TOOLS: Mapping[str, Callable[..., Any]] = {
+    "get_calendar": lambda day: {"day": day, "plan": "walk around the lake"},
+    "get_forecast": lambda city: {"city": city, "rain_mm": 4},
+}
+
+
+@attrs.frozen
+class Scene:
+    """One conversation as it should go.
+
+    Attributes:
+        says: what the user says; no other scene says it.
+        answer: what the model makes of it.
+        thinks: seconds the model takes for each turn.
+        ends: the state it ends in.
+        brings: how many events of a class there are to be.
+    """
+
+    name: str
+    about: str
+    says: str
+    answer: Callable[[ModelRequest], str | list[ToolCall]]
+    thinks: float
+    ends: State
+    brings: Mapping[type[events.Event], int]
+
+
+SCENES = (
+    Scene(
+        name="plain",
+        about="a question and its answer",
+        says="What is a state machine?",
+        answer=_plain,
+        thinks=1.4,
+        ends=State.IDLE,
+        brings={events.RunCompleted: 1, events.AssistantMessageAdded: 1},
+    ),
+    Scene(
+        name="tools",
+        about="two tool calls",
+        says="Do I need an umbrella on Saturday?",
+        answer=_tools,
+        thinks=0.9,
+        ends=State.IDLE,
+        brings={events.ToolCallRequested: 2, events.ToolCallOutputRecorded: 2, events.AssistantMessageAdded: 1},
+    ),
+    Scene(
+        name="crowded",
+        about="rate limited twice, then served",
+        says="Was my question lost in the crowd?",
+        answer=_crowded,
+        thinks=0.8,
+        ends=State.IDLE,
+        brings={events.RateLimited: 2, events.RunStarted: 3, events.AssistantMessageAdded: 1},
+    ),
+    Scene(
+        name="broken",
+        about="a run that fails",
+        says="Please trip over your own feet.",
+        answer=_broken,
+        thinks=2.0,
+        ends=State.FAILED,
+        brings={events.RunFailed: 1, events.AssistantMessageAdded: 0},
+    ),
+)
+
+
+# --- how it goes ------------------------------------------------------------------------------------------
+
+
+class Conversation:
+    """A scene being played: the agent, and what was heard of it so far."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.thread_id = ""
+        self.state = State.IDLE
+        self.ended = False
+        self.heard: list[tuple[float, events.Event]] = []
+        """Seconds since the demo began, and the event."""
+
+    def hear(self, seconds: float, event: events.Event) -> None:
+        """Take down an event."""
+        if isinstance(event, events.StateChanged):
+            self.state = State(event.dest)
+        self.heard.append((seconds, event))
+
+    @property
+    def states(self) -> list[str]:
+        """All states it was in, in order."""
+        changes = [event.dest for _, event in self.heard if isinstance(event, events.StateChanged)]
+        return [str(State.IDLE), *changes]
+
+    def count(self, kind: type[events.Event]) -> int:
+        """Return how many events of a class were heard."""
+        return Counter(type(event) for _, event in self.heard)[kind]
+
+    def problems(self) -> list[str]:
+        """Say what is not as the scene wants it; nothing where all is well."""
+        scene = self.scene
+        if not self.ended:
+            return [f"{scene.name}: did not end, and is {self.state}"]
+        found = [f"{scene.name}: ended {self.state}, not {scene.ends}"] if self.state != scene.ends else []
+        return found + [
+            f"{scene.name}: {self.count(kind)} x {kind.__name__}, not {count}"
+            for kind, count in scene.brings.items()
+            if self.count(kind) != count
+        ]
+
+
+def play(conversations: list[Conversation], show: Show, speed: float = 1.0) -> None:
+    """Hold all conversations at once and return when they have ended.
+
+    `show(conversation, event)` is called for each event, on worker threads.
+    """
+    by_words = {conversation.scene.says: conversation.scene for conversation in conversations}
+
+    def model(request: ModelRequest) -> str | list[ToolCall]:
+        scene = by_words[request.user_message]
+        request.cancelled.wait(scene.thinks / speed)
+        return scene.answer(request)
+
+    settings = Settings(heartbeat_interval=0.3 / speed, rate_limit_retry_delay=1.0 / speed)
+    with (
+        _direct_loopback(),
+        LocalServer(model) as server,
+        _toolbox(speed),
+        Runtime(AssistantsBackend(server.base_url, api_key="none-needed"), settings) as runtime,
+    ):
+        began = time.monotonic()
+        agents = [_begin(runtime, conversation, show, began) for conversation in conversations]
+        deadline = began + _PATIENCE / min(speed, 1.0)
+        for agent, conversation in zip(agents, conversations, strict=True):
+            try:
+                agent.wait(timeout=max(deadline - time.monotonic(), 0.0))
+            except WaitTimeout:
+                continue
+            conversation.ended = True
+
+
+def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: float) -> Agent:
+    """Make a thread on the server, connect to it, and say the first words."""
+
+    def hear(_: Agent, event: events.Event) -> None:
+        conversation.hear(time.monotonic() - began, event)
+        show(conversation, event)
+
+    conversation.thread_id = runtime.create_thread()
+    agent = runtime.connect(
+        thread_id=conversation.thread_id, assistant_id="asst_demo", last_message_id=None, subscribe=hear
+    )
+    agent.add_user_message(conversation.scene.says)
+    return agent
+
+
+@contextmanager
+def _toolbox(speed: float) -> Iterator[None]:
+    """Answer tool calls while it is open.
+
+    Tools take their time, so they work on threads of their own: a handler that blocks holds up its conversation.
+    """
+    closing = threading.Event()
+    with ThreadPoolExecutor(thread_name_prefix="demo-tool") as pool:
+
+        def use(agent: Agent, event: events.ToolCallRequested) -> None:
+            interrupted = closing.wait((0.7 if event.name == "get_calendar" else 1.2) / speed)
+            if not interrupted:
+                agent.submit_tool_output(event.id, TOOLS[event.name](**event.arguments))
+
+        def on_tool_call(agent: Agent, event: events.ToolCallRequested) -> None:
+            pool.submit(use, agent, event)
+
+        try:
+            with signals.tool_call_requested.connected_to(on_tool_call):
+                yield
+        finally:
+            closing.set()
+
+
+@contextmanager
+def _direct_loopback() -> Iterator[None]:
+    """Keep requests to this machine away from a proxy that the environment names for all others."""
+    before = os.environ.get("no_proxy")
+    others = before or os.environ.get("NO_PROXY") or ""
+    os.environ["no_proxy"] = f"{others},127.0.0.1".lstrip(",")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["no_proxy"]
+        else:
+            os.environ["no_proxy"] = before

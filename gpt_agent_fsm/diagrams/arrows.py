@@ -1,0 +1,112 @@
+"""What the table says, as arrows between states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from gpt_agent_fsm.machine import LIVE, TABLE, TRIGGERS
+from gpt_agent_fsm.snapshot import State
+
+__all__ = ["COLOURS", "FRAME", "FRAME_TITLE", "OTHERWISE", "Arrow", "Cause", "arrows", "rows", "states_of"]
+
+FRAME = "run_on_server"
+"""The name of the frame around the states in which a run is on the server."""
+FRAME_TITLE = "a run is on the server"
+OTHERWISE = "otherwise"
+"""What is said of a row without a guard that comes after rows with one."""
+
+COLOURS: dict[str, tuple[str, str, str, str]] = {
+    # state: fill and line on a light page, fill and line on a dark one
+    State.IDLE: ("#eef1f5", "#5b6b80", "#2a323d", "#9fb0c7"),
+    State.RUNNING: ("#e1effe", "#1f6fc4", "#14304f", "#6db3f8"),
+    State.AWAITING_TOOLS: ("#f0e7fd", "#7a45c4", "#34214f", "#bd95f5"),
+    State.SUBMITTING: ("#dff5f0", "#0f7f6c", "#10392f", "#52cbb2"),
+    State.RATE_LIMITED: ("#fdf1d6", "#a16207", "#40300c", "#e5b64b"),
+    State.FAILED: ("#fde5e4", "#c22f2a", "#4a1b1a", "#f58680"),
+}
+
+Ways = dict[str, tuple[str, ...]]
+"""Inputs that lead from one state to another, each with its guards; with none where it always does."""
+
+
+@attrs.frozen
+class Cause:
+    """Inputs that move a thread in the same cases: if any of `guards` holds, or always where there are none."""
+
+    inputs: tuple[str, ...]
+    guards: tuple[str, ...]
+
+    def __str__(self) -> str:
+        inputs = ", ".join(self.inputs)
+        return f"{inputs} [{' / '.join(self.guards)}]" if self.guards else inputs
+
+
+@attrs.frozen
+class Arrow:
+    """All that leads from one state, or from any state within the frame, to another."""
+
+    source: str
+    dest: str
+    causes: tuple[Cause, ...]
+
+
+def states_of(source: State | list[State]) -> list[State]:
+    """Return the states that a row of the table names."""
+    return source if isinstance(source, list) else [source]
+
+
+def rows(trigger: str, state: State) -> list[tuple[State, str | None]]:
+    """Return where an input may lead from a state, and the guard that must hold, in the table's order."""
+    return [
+        (dest or state, guard)
+        for row_trigger, source, dest, guard, _ in TABLE
+        if row_trigger == trigger and state in states_of(source)
+    ]
+
+
+def arrows() -> list[Arrow]:
+    """Return the arrows of the picture, in the order of the states, those of the frame last."""
+    found: dict[tuple[str, str], Ways] = {}
+    for dest in State:
+        ways = {source: _ways(source, dest) for source in State if source is not dest}
+        if dest not in LIVE:
+            found[FRAME, dest] = _take_shared([ways[source] for source in LIVE])
+        found |= {(source, dest): way for source, way in ways.items()}
+    order = [*State, FRAME]
+    pairs = sorted((pair for pair, way in found.items() if way), key=lambda pair: order.index(pair[0]))
+    return [Arrow(str(source), str(dest), _causes(found[source, dest])) for source, dest in pairs]
+
+
+def _ways(source: State, dest: State) -> Ways:
+    ways: Ways = {}
+    for trigger in TRIGGERS:
+        leads = rows(trigger, source)
+        guards = tuple(guard or OTHERWISE for to, guard in leads if to is dest)
+        always = bool(leads) and leads[-1][1] is None and all(to is dest for to, _ in leads)
+        if guards:
+            ways[trigger] = () if always else guards
+    return ways
+
+
+def _take_shared(ways: Sequence[Ways]) -> Ways:
+    """Take what is in all of `ways` out of them, and return it."""
+    shared: Ways = {}
+    for trigger in [name for name in ways[0] if all(name in others for others in ways)]:
+        guards = [way[trigger] for way in ways]
+        common = tuple(guard for guard in guards[0] if all(guard in others for others in guards))
+        if common or not any(guards):
+            shared[trigger] = common
+            for way in ways:
+                way[trigger] = tuple(guard for guard in way[trigger] if guard not in common)
+                if not way[trigger]:
+                    del way[trigger]
+    return shared
+
+
+def _causes(ways: Ways) -> tuple[Cause, ...]:
+    by_guards: dict[tuple[str, ...], list[str]] = {}
+    for trigger, guards in ways.items():
+        by_guards.setdefault(guards, []).append(trigger)
+    return tuple(Cause(tuple(inputs), guards) for guards, inputs in by_guards.items())

@@ -1,0 +1,91 @@
+"""The machine as text: Mermaid, Graphviz, and tables in Markdown."""
+
+from __future__ import annotations
+
+from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, FRAME_TITLE, OTHERWISE, arrows, rows, states_of
+from gpt_agent_fsm.machine import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS
+from gpt_agent_fsm.snapshot import State
+
+__all__ = ["dot", "mermaid", "table_markdown"]
+
+
+def mermaid() -> str:
+    """Return the machine as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {State.IDLE}", f'    state "{FRAME_TITLE}" as {FRAME} {{']
+    lines += [f"        {state}" for state in LIVE]
+    lines.append("    }")
+    lines += [f"    {a.source} --> {a.dest} : {'<br/>'.join(map(str, a.causes))}" for a in arrows()]
+    return "\n".join(lines) + "\n"
+
+
+def dot() -> str:
+    """Return the machine as a Graphviz digraph."""
+    lines = [
+        "digraph machine {",
+        '    graph [compound=true, nodesep=0.9, ranksep=0.9, fontname="Helvetica"];',
+        '    node [shape=box, style="rounded,filled", fontname="Helvetica", margin="0.2,0.1"];',
+        '    edge [fontname="Helvetica", fontsize=10];',
+        '    start [shape=point, width=0.15, label=""];',
+        f"    start -> {State.IDLE};",
+        f"    subgraph cluster_{FRAME} {{",
+        f'        label="{FRAME_TITLE}"; style="rounded,dashed";',
+        *(f"        {_node(state)}" for state in LIVE),
+        "    }",
+        *(f"    {_node(state)}" for state in State if state not in LIVE),
+    ]
+    for arrow in arrows():
+        # Lines that are short and end in \\l, which sets them flush left, let Graphviz keep the labels apart.
+        label = "".join(f"{cause}\\l".replace(" [", "\\l[").replace(" / ", " /\\l") for cause in arrow.causes)
+        # Graphviz draws from node to node and cuts the line off at the frame.
+        source, cut = (LIVE[1], f", ltail=cluster_{FRAME}") if arrow.source == FRAME else (arrow.source, "")
+        lines.append(f'    {source} -> {arrow.dest} [label="{label}", color="{COLOURS[arrow.dest][1]}"{cut}];')
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _node(state: State) -> str:
+    fill, line, _, _ = COLOURS[state]
+    return f'{state} [fillcolor="{fill}", color="{line}"];'
+
+
+def table_markdown() -> str:
+    """Return two Markdown tables: where each input leads in each state; and each row, with its guard and its action."""
+    lines = ["| input | " + " | ".join(f"`{state}`" for state in State) + " |", "|---" * (len(State) + 1) + "|"]
+    details = ["| input | in state | to state | if | does |", "|---" * 5 + "|"]
+    for trigger in TRIGGERS:
+        lines.append(f"| `{trigger}` | " + " | ".join(_cell(trigger, state) for state in State) + " |")
+        details += [f"| `{trigger}` | {row} |" for row in _details(trigger)]
+    return "\n".join([*lines, "", *details]) + "\n"
+
+
+def _cell(trigger: str, state: State) -> str:
+    """Say where an input leads in a state: the states it may lead to, in the table's order."""
+    leads = dict.fromkeys("stays" if to is state else f"`{to}`" for to, _ in rows(trigger, state))
+    for word, table in (("ignored", IGNORED), ("illegal", ILLEGAL)):
+        if any(name == trigger and state in states for name, states, _ in table):
+            leads[word] = None
+    return ", ".join(leads)
+
+
+def _details(trigger: str) -> list[str]:
+    """Return the rows of an input as they stand in the tables, the top ones tried first."""
+    guarded: set[State] = set()
+    details = []
+    for name, source, dest, guard, action in TABLE:
+        if name == trigger:
+            states = states_of(source)
+            condition = f"`{guard}`" if guard else _condition(states, guarded)
+            details.append(f"{_names(states)} | {f'`{dest}`' if dest else 'the same'} | {condition} | `{action}`")
+            guarded |= set(states) if guard else set()
+    for word, table in (("ignored", IGNORED), ("illegal", ILLEGAL)):
+        for name, states, reason in table:
+            if name == trigger:
+                details.append(f"{_names(states)} | {word} | {_condition(states, guarded)} | {reason}")
+    return details
+
+
+def _condition(states: list[State], guarded: set[State]) -> str:
+    return OTHERWISE if guarded.intersection(states) else ""
+
+
+def _names(states: list[State]) -> str:
+    return "any" if states == list(State) else ", ".join(f"`{state}`" for state in states)
