@@ -1,0 +1,197 @@
+"""What every backend has to do, as tests to be inherited."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+from gpt_agent_fsm.errors import ApiError, InvalidThreadId, RequestRefused, ThreadBusy
+from gpt_agent_fsm.objects import Message, Run, RunStatus
+from gpt_agent_fsm.ports import Backend
+
+__all__ = ["BackendContract"]
+
+_TIMEOUT = 10.0
+_ASSISTANT = "asst_contract"
+
+
+class BackendContract:
+    """Inherit it in a test class and say how a backend is made.
+
+    The server behind the backend has to do as it is told by the last user message: `hello` is answered with some text;
+    `tools` asks for `f` with `{}` and `g` with `{"x": 1}`, and then answers; `fail` fails with the code
+    `server_error`; `rate` fails for rate; `slow` is in progress until it is cancelled. It must know the assistant
+    `asst_contract`.
+    """
+
+    def make_backend(self) -> Backend:
+        """Return a backend over a server that does as described."""
+        raise NotImplementedError
+
+    # --- in few words ---------------------------------------------------------------------------------------
+
+    def _thread(self, backend: Backend) -> str:
+        return backend.create_thread(timeout=_TIMEOUT)
+
+    def _post(self, backend: Backend, thread_id: str, content: str, key: str = "key_1") -> str:
+        message_id, _ = backend.post_message(thread_id, content, key=key, timeout=_TIMEOUT)
+        return message_id
+
+    def _run(self, backend: Backend, thread_id: str, content: str, key: str = "run_key_1") -> Run:
+        self._post(backend, thread_id, content)
+        return backend.create_run(thread_id, _ASSISTANT, key=key, timeout=_TIMEOUT)
+
+    def _until(self, backend: Backend, thread_id: str, run: Run, *statuses: RunStatus) -> Run:
+        deadline = time.monotonic() + _TIMEOUT
+        while run.status not in statuses:
+            assert time.monotonic() < deadline, f"run {run.id} is {run.status} and does not become {statuses}"
+            run = backend.get_run(thread_id, run.id, timeout=_TIMEOUT)
+        return run
+
+    def _messages(self, backend: Backend, thread_id: str, *, newest_first: bool = False) -> list[Message]:
+        messages: list[Message] = []
+        after: str | None = None
+        for _ in range(100):
+            page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=_TIMEOUT)
+            messages += page.messages
+            after = page.next_after
+            if after is None:
+                return messages
+        raise AssertionError("the pages of messages have no end")
+
+    def _raises(self, kind: type[ApiError], call: Callable[[], object]) -> ApiError:
+        try:
+            call()
+        except kind as error:
+            assert str(error), "an error says what is wrong"
+            return error
+        raise AssertionError(f"{kind.__name__} was not raised")
+
+    # --- threads ------------------------------------------------------------------------------------------------
+
+    def test_a_backend_has_the_methods_of_the_port(self) -> None:
+        backend = self.make_backend()
+        assert isinstance(backend, Backend)
+        backend.close()
+        backend.close()
+
+    def test_a_thread_that_was_created_is_known(self) -> None:
+        backend = self.make_backend()
+        backend.get_thread(self._thread(backend), timeout=_TIMEOUT)
+
+    def test_an_unknown_thread_is_an_invalid_thread_id(self) -> None:
+        backend = self.make_backend()
+        self._raises(InvalidThreadId, lambda: backend.get_thread("thread_unknown", timeout=_TIMEOUT))
+
+    def test_what_speaks_of_an_unknown_thread_is_refused(self) -> None:
+        backend = self.make_backend()
+        for call in (
+            lambda: backend.post_message("thread_unknown", "hello", key="k", timeout=_TIMEOUT),
+            lambda: backend.create_run("thread_unknown", _ASSISTANT, key="k", timeout=_TIMEOUT),
+            lambda: backend.list_runs("thread_unknown", limit=1, timeout=_TIMEOUT),
+            lambda: backend.get_run("thread_unknown", "run_unknown", timeout=_TIMEOUT),
+        ):
+            self._raises(RequestRefused, call)
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def test_a_posted_message_is_listed_with_its_text_and_its_key(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        message_id, kept = backend.post_message(thread_id, "hello — 你好\n", key="key_1", timeout=_TIMEOUT)
+        (message,) = self._messages(backend, thread_id)
+        assert (message.id, message.role, message.content) == (message_id, "user", "hello — 你好\n")
+        assert message.key == ("key_1" if kept else None)
+
+    def test_messages_are_listed_in_both_directions_and_after_a_cursor(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        ids = [self._post(backend, thread_id, f"message {n}", f"key_{n}") for n in range(5)]
+        assert [message.id for message in self._messages(backend, thread_id)] == ids
+        assert [message.id for message in self._messages(backend, thread_id, newest_first=True)] == ids[::-1]
+        page = backend.list_messages(thread_id, after=ids[2], newest_first=False, timeout=_TIMEOUT)
+        assert [message.id for message in page.messages] == ids[3:][: len(page.messages)]
+
+    def test_a_thread_without_messages_gives_an_empty_page(self) -> None:
+        backend = self.make_backend()
+        page = backend.list_messages(self._thread(backend), after=None, newest_first=False, timeout=_TIMEOUT)
+        assert page.messages == ()
+        assert page.next_after is None
+
+    # --- runs -------------------------------------------------------------------------------------------------------
+
+    def test_a_run_comes_to_its_end_and_its_answer_names_it(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        run = self._run(backend, thread_id, "hello")
+        run = self._until(backend, thread_id, run, RunStatus.COMPLETED)
+        assert run.usage.total_tokens > 0
+        answer = self._messages(backend, thread_id)[-1]
+        assert (answer.role, answer.run_id) == ("assistant", run.id)
+        assert answer.content
+
+    def test_runs_are_listed_newest_first_with_their_keys(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        assert list(backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT)) == []
+        ids = []
+        for number in range(3):
+            run = self._run(backend, thread_id, "hello", f"run_key_{number}")
+            ids.append(self._until(backend, thread_id, run, RunStatus.COMPLETED).id)
+        listed = backend.list_runs(thread_id, limit=10, timeout=_TIMEOUT)
+        assert [run.id for run in listed] == ids[::-1]
+        assert {run.key for run in listed} <= {"run_key_0", "run_key_1", "run_key_2", None}
+        assert [run.id for run in backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT)] == ids[-1:]
+
+    def test_a_thread_with_a_run_in_progress_takes_neither_messages_nor_runs(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        run = self._run(backend, thread_id, "slow")
+        assert run.status.locks_thread
+        self._raises(ThreadBusy, lambda: backend.post_message(thread_id, "hello", key="k", timeout=_TIMEOUT))
+        self._raises(ThreadBusy, lambda: backend.create_run(thread_id, _ASSISTANT, key="k", timeout=_TIMEOUT))
+
+    def test_an_unknown_run_is_refused(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        self._raises(RequestRefused, lambda: backend.get_run(thread_id, "run_unknown", timeout=_TIMEOUT))
+        self._raises(RequestRefused, lambda: backend.cancel_run(thread_id, "run_unknown", timeout=_TIMEOUT))
+
+    def test_a_cancelled_run_ends_as_cancelled_and_frees_the_thread(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        run = self._run(backend, thread_id, "slow")
+        run = backend.cancel_run(thread_id, run.id, timeout=_TIMEOUT)
+        run = self._until(backend, thread_id, run, RunStatus.FAILED)
+        assert run.code == "cancelled"
+        assert run.message
+        self._post(backend, thread_id, "hello")
+        self._raises(RequestRefused, lambda: backend.cancel_run(thread_id, run.id, timeout=_TIMEOUT))
+
+    def test_failures_carry_their_code_and_message(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        run = self._until(backend, thread_id, self._run(backend, thread_id, "fail"), RunStatus.FAILED)
+        assert run.code == "server_error"
+        assert run.message
+        run = self._run(backend, thread_id, "rate")
+        assert self._until(backend, thread_id, run, RunStatus.RATE_LIMITED).message
+
+    # --- tools ------------------------------------------------------------------------------------------------------
+
+    def test_tool_calls_are_answered_together_and_once(self) -> None:
+        backend = self.make_backend()
+        thread_id = self._thread(backend)
+        run = self._until(backend, thread_id, self._run(backend, thread_id, "tools"), RunStatus.NEEDS_TOOLS)
+        assert [call.name for call in run.tool_calls] == ["f", "g"]
+        assert [call.arguments.replace(" ", "") for call in run.tool_calls] == ["{}", '{"x":1}']
+        assert len({call.id for call in run.tool_calls}) == 2
+        outputs = [(call.id, f'"{number}"') for number, call in zip(itertools.count(), run.tool_calls)]
+        self._raises(
+            RequestRefused,
+            lambda: backend.submit_tool_outputs(thread_id, run.id, outputs[:1], timeout=_TIMEOUT),
+        )
+        after = backend.submit_tool_outputs(thread_id, run.id, outputs, timeout=_TIMEOUT)
+        self._until(backend, thread_id, after, RunStatus.COMPLETED)
+        self._raises(RequestRefused, lambda: backend.submit_tool_outputs(thread_id, run.id, outputs, timeout=_TIMEOUT))
