@@ -2,11 +2,11 @@
 
 ::
 
-    class TestMyStore(StoreContract):
-        def make_store(self) -> Store:
-            return MyStore()
+    class TestMyBackend(BackendContract):
+        def make_backend(self) -> Backend:
+            return MyBackend()
 """
 
-from gpt_agent_fsm.testing.contracts.store import StoreContract
+from gpt_agent_fsm.testing.contracts.backend import BackendContract
 
-__all__ = ["StoreContract"]
+__all__ = ["BackendContract"]
