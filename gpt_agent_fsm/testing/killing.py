@@ -1,0 +1,223 @@
+"""Kill a real process over and over while it converses: `python -m gpt_agent_fsm.testing.killing --kills 200`.
+
+This process runs the embedded server and outlives everything. A child drives many conversations over real HTTP, with
+its state in an SQLite file, and is killed with SIGKILL at random moments. What the child was promised it writes to a
+file of its own, a line at a time. In the end a last child drains what is left, and the server's threads are held
+against the promises: each accepted message once and in order, each tool call answered, each answer announced.
+
+Needs the extras `local` and `sql`, and a system that knows SIGKILL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import requests
+
+from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.agent import Agent
+from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm.errors import AgentNotAlive
+from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
+from gpt_agent_fsm.runtime import Runtime
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.stores import SQLStore
+
+__all__ = ["main"]
+
+SETTINGS = Settings(
+    heartbeat_interval=0.02,
+    idle_timeout=60.0,
+    receive_timeout=1.0,
+    request_retry_delay=0.02,
+    request_retry_max_delay=0.5,
+    tool_output_retry_delay=0.05,
+    workers=8,
+)
+_DRAIN = 120.0
+
+
+# --- the child: what is killed ---------------------------------------------------------------------------------
+
+
+class _Child:
+    """Converses until it is killed; with `drain` it says nothing new and ends when all is said."""
+
+    def __init__(self, base_url: str, folder: Path, thread_ids: Sequence[str]) -> None:
+        self._base_url = base_url
+        self._folder = folder
+        self._thread_ids = thread_ids
+
+    def run(self, *, drain: bool) -> None:
+        with (self._folder / "accepted").open("a") as accepted, (self._folder / "heard").open("a") as heard:
+
+            def hear(agent: Agent, event: events.Event) -> None:
+                if isinstance(event, events.AssistantMessageAdded):
+                    _note(heard, event.message_id)
+                if isinstance(event, events.ToolCallRequested):
+                    with contextlib.suppress(AgentNotAlive):
+                        agent.submit_tool_output(event.id, {"n": 1})
+
+            signals.event.connect(hear, weak=False)
+            store = SQLStore(f"sqlite:///{self._folder / 'agents.db'}")
+            with Runtime(AssistantsBackend(self._base_url), SETTINGS, store) as runtime:
+                agents = [
+                    runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None)
+                    for thread_id in self._thread_ids
+                ]
+                print("ready", flush=True)
+                if drain:
+                    for agent in agents:
+                        agent.wait(timeout=_DRAIN)
+                else:
+                    self._talk(agents, accepted)
+
+    def _talk(self, agents: list[Agent], accepted: TextIO) -> None:
+        """Say something new in each thread that has nothing to do."""
+        life = time.time_ns()
+        for number in itertools.count():
+            for place, agent in enumerate(agents):
+                if not agent.run_in_progress:
+                    content = f"{place}.{life}.{number}"
+                    agent.add_user_message(content)
+                    _note(accepted, content)
+            threading.Event().wait(0.01)
+
+
+def _note(file: TextIO, line: str) -> None:
+    """Write a line that is kept also when the process is killed right after."""
+    file.write(f"{line}\n")
+    file.flush()
+
+
+# --- the parent: what lives on ------------------------------------------------------------------------------------
+
+
+class _Experiment:
+    def __init__(self, base_url: str, folder: Path, threads: int) -> None:
+        self._api = base_url
+        self._folder = folder
+        self._headers = {"OpenAI-Beta": "assistants=v2"}
+        self.thread_ids = [
+            requests.post(f"{base_url}/threads", json={}, headers=self._headers, timeout=10).json()["id"]
+            for _ in range(threads)
+        ]
+        (folder / "threads").write_text("\n".join(self.thread_ids))
+
+    def start(self, *, drain: bool) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", __spec__.name, "--child", str(self._folder), "--base-url", self._api]
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [*command, *(["--drain"] if drain else [])], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        process.stdout.readline()
+        return process
+
+    def kill_one(self, seconds: float) -> None:
+        """Let a child live for some time after it is ready, and kill it."""
+        process = self.start(drain=False)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    def drain(self) -> int:
+        process = self.start(drain=True)
+        process.communicate(timeout=2 * _DRAIN)
+        return process.returncode
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after: dict[str, str] = {}
+        while True:
+            params = {"limit": "100", "order": "asc", **after}
+            page = requests.get(f"{self._api}{path}", params=params, headers=self._headers, timeout=30).json()
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            after = {"after": page["last_id"]}
+
+    def _lines(self, name: str) -> list[str]:
+        path = self._folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def violations(self) -> tuple[list[str], Counter[str]]:
+        """Hold the server's threads against what the children were promised."""
+        wrong: list[str] = []
+        counts: Counter[str] = Counter()
+        heard = set(self._lines("heard"))
+        accepted: defaultdict[int, list[str]] = defaultdict(list)
+        for line in self._lines("accepted"):
+            accepted[int(line.split(".")[0])].append(line)
+        for place, thread_id in enumerate(self.thread_ids):
+            messages = self._listed(f"/threads/{thread_id}/messages")
+            runs = self._listed(f"/threads/{thread_id}/runs")
+            posted = [m["content"][0]["text"]["value"] for m in messages if m["role"] == "user"]
+            answers = [m["id"] for m in messages if m["role"] == "assistant"]
+            counts.update(messages=len(posted), answers=len(answers), runs=len(runs), accepted=len(accepted[place]))
+            wrong += [f"{word} is on the server {n} times" for word, n in Counter(posted).items() if n > 1]
+            wrong += [f"{word} was accepted and lost" for word in accepted[place] if word not in set(posted)]
+            if [word for word in posted if word in set(accepted[place])] != accepted[place]:
+                wrong.append(f"thread {place}: the order of messages is not the order of their acceptance")
+            wrong += [f"run {run['id']} ended as {run['status']}" for run in runs if run["status"] != "completed"]
+            wrong += [f"answer {answer} was never announced" for answer in answers if answer not in heard]
+            if len(runs) != len(posted):
+                wrong.append(f"thread {place}: {len(posted)} messages had {len(runs)} runs")
+        return wrong, counts
+
+
+def _experiment(kills: int, threads: int, seed: int, longest: float) -> int:
+    def model(request: ModelRequest) -> str | list[ToolCall]:
+        wants_tool = request.user_message[-1] in "048" and request.messages[-1]["role"] == "user"
+        return [ToolCall("tool", {})] if wants_tool else "Understood"
+
+    rng = random.Random(seed)  # noqa: S311 - moments to kill at
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name, LocalServer(model) as server:
+        experiment = _Experiment(server.base_url, Path(name), threads)
+        for _ in range(kills):
+            experiment.kill_one(rng.uniform(0.0, longest))
+        drained = experiment.drain()
+        wrong, counts = experiment.violations()
+    facts = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+    print(f"{kills} kills of {threads} conversations in {time.monotonic() - started:.0f} s: {facts}")
+    if drained != 0:
+        wrong.append(f"the last process ended with {drained}: something is stuck")
+    for sentence in wrong:
+        print(sentence)
+    print("nothing lost, nothing twice, nothing stuck" if not wrong else f"{len(wrong)} violations")
+    return 1 if wrong else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.killing")
+    parser.add_argument("--kills", type=int, default=200, help="how often (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=50, help="conversations at once (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--longest", type=float, default=1.0, help="seconds a process may live (default: %(default)s)")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--base-url", help=argparse.SUPPRESS)
+    parser.add_argument("--drain", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child is not None:
+        thread_ids = (options.child / "threads").read_text().split()
+        _Child(options.base_url, options.child, thread_ids).run(drain=options.drain)
+        return 0
+    return _experiment(options.kills, options.threads, options.seed, options.longest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

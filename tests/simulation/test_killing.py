@@ -1,0 +1,30 @@
+"""A real process, real HTTP, a real file, and SIGKILL. The command kills 200 times; this is its shorter sister."""
+
+from gpt_agent_fsm.testing import killing
+
+
+def test_a_process_that_is_killed_over_and_over_loses_and_doubles_nothing(capfd):
+    code = killing.main(["--kills", "6", "--threads", "12", "--longest", "0.6"])
+    said = capfd.readouterr().out
+    assert code == 0, said
+    assert said.startswith("6 kills of 12 conversations")
+    assert "nothing lost, nothing twice, nothing stuck" in said
+
+
+def test_the_experiment_notices_what_was_lost_or_doubled(tmp_path, monkeypatch):
+    with killing.LocalServer() as server:
+        experiment = killing._Experiment(server.base_url, tmp_path, threads=1)
+        (thread_id,) = experiment.thread_ids
+        (tmp_path / "accepted").write_text("0.1.0\n0.1.1\n")
+        for _ in range(2):
+            killing.requests.post(
+                f"{server.base_url}/threads/{thread_id}/messages",
+                json={"role": "user", "content": "0.1.1"},
+                headers={"OpenAI-Beta": "assistants=v2"},
+                timeout=10,
+            )
+        wrong, counts = experiment.violations()
+    assert "0.1.1 is on the server 2 times" in wrong
+    assert "0.1.0 was accepted and lost" in wrong
+    assert "thread 0: 2 messages had 0 runs" in wrong
+    assert counts["messages"] == 2
