@@ -42,7 +42,7 @@ def run(monkeypatch):
 
 def spawn(arguments, before="", **kwargs):
     """Start the command in a process of its own."""
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-c", f"{before}\n{CODE.format(list(arguments))}"],
         stdout=kwargs.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
