@@ -1,5 +1,25 @@
 """Where threads live: in memory, or in a database."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gpt_agent_fsm.stores.memory import MemoryStore
 
-__all__ = ["MemoryStore"]
+if TYPE_CHECKING:
+    from gpt_agent_fsm.stores.sql import SQLStore
+
+__all__ = ["MemoryStore", "SQLStore"]
+
+
+def __getattr__(name: str) -> object:
+    """Import `SQLStore` when it is asked for: SQLAlchemy is an extra."""
+    if name != "SQLStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from gpt_agent_fsm.stores.sql import SQLStore  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise
+        raise ImportError('SQLStore needs SQLAlchemy: pip install "gpt-agent-fsm[sql]"', name="sqlalchemy") from error
+    return SQLStore

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import attrs
 
+from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.inputs import Command
 from gpt_agent_fsm.ports import Record, Saved
@@ -18,16 +18,14 @@ __all__ = ["MemoryStore"]
 
 @attrs.define
 class _Thread:
-    snapshot: Snapshot | None = None
+    snapshot: Snapshot
     due: float | None = None
     inbox: list[tuple[int, Command]] = attrs.field(factory=list)
     accepted: int = 0
     records: list[Record] = attrs.field(factory=list)
     announced: int = 0
 
-    def saved(self) -> Saved | None:
-        if self.snapshot is None:
-            return None
+    def saved(self) -> Saved:
         return Saved(
             snapshot=self.snapshot,
             due=self.due,
@@ -42,7 +40,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads: defaultdict[str, _Thread] = defaultdict(_Thread)
+        self._threads: dict[str, _Thread] = {}
 
     def load(self, thread_id: str) -> Saved | None:
         """See `Store.load`."""
@@ -50,8 +48,10 @@ class MemoryStore:
             return self._threads[thread_id].saved() if thread_id in self._threads else None
 
     def accept(self, thread_id: str, command: Command) -> int:
-        """See `Store.accept`."""
+        """See `Store.accept`. Raises `StoreError` for a thread that was never committed."""
         with self._lock:
+            if thread_id not in self._threads:
+                raise StoreError(f"There is no thread {thread_id!r} in this store: commit a snapshot of it first.")
             thread = self._threads[thread_id]
             thread.accepted += 1
             thread.inbox.append((thread.accepted, command))
@@ -62,7 +62,7 @@ class MemoryStore:
     ) -> Sequence[Record]:
         """See `Store.commit`."""
         with self._lock:
-            thread = self._threads[snapshot.thread_id]
+            thread = self._threads.setdefault(snapshot.thread_id, _Thread(snapshot))
             thread.snapshot, thread.due = snapshot, due
             if thread.inbox and thread.inbox[0][0] <= consumed:
                 thread.inbox = [entry for entry in thread.inbox if entry[0] > consumed]
@@ -72,10 +72,11 @@ class MemoryStore:
             return records
 
     def announced(self, thread_id: str, seq: int) -> None:
-        """See `Store.announced`."""
+        """See `Store.announced`. Does nothing for an unknown thread."""
         with self._lock:
-            thread = self._threads[thread_id]
-            thread.announced = max(thread.announced, seq)
+            if thread_id in self._threads:
+                thread = self._threads[thread_id]
+                thread.announced = max(thread.announced, min(seq, len(thread.records)))
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
         """See `Store.history`."""
@@ -89,7 +90,7 @@ class MemoryStore:
             return {
                 thread_id: saved
                 for thread_id, saved in every.items()
-                if saved and (saved.inbox or saved.unannounced or not saved.snapshot.settled)
+                if saved.inbox or saved.unannounced or not saved.snapshot.settled
             }
 
     def close(self) -> None:

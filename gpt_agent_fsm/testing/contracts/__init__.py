@@ -1,12 +1,18 @@
-"""What every implementation of a port promises, as tests to run on yours.
+"""What every implementation of a port has to do, as tests to be inherited by the tests of one.
 
 ::
 
     class TestMyBackend(BackendContract):
         def make_backend(self) -> Backend:
             return MyBackend()
+
+
+    class TestMyStore(StoreContract):
+        def make_store(self) -> Store:
+            return MyStore()
 """
 
 from gpt_agent_fsm.testing.contracts.backend import BackendContract
+from gpt_agent_fsm.testing.contracts.store import StoreContract
 
-__all__ = ["BackendContract"]
+__all__ = ["BackendContract", "StoreContract"]

@@ -1,0 +1,143 @@
+"""Snapshots, commands and events as JSON text, and back.
+
+Classes go by their names, the way the rest of the library calls them; fields that equal their defaults are left out.
+What is read must be of this version exactly: an unknown class or field is something that a newer version of the
+library knew and that would be lost with the next save, so it is refused and never dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar, get_args
+
+import attrs
+import msgspec
+from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
+from cattrs.strategies import configure_tagged_union
+
+from gpt_agent_fsm.effects import Request
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.events import Event, ToolCallRequested
+from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.snapshot import Snapshot
+
+__all__ = [
+    "SNAPSHOT_VERSION",
+    "decode_command",
+    "decode_event",
+    "decode_snapshot",
+    "encode_command",
+    "encode_event",
+    "encode_snapshot",
+]
+
+SNAPSHOT_VERSION = 1
+"""Raised by one whenever an older library could not read, or would misread, what this one writes."""
+
+T = TypeVar("T")
+_JSON: TypeAlias = Any
+_NEWER = "was written by a newer version of gpt-agent-fsm; upgrade it."
+
+
+def _make_converter() -> MsgspecJsonConverter:
+    converter = make_converter(omit_if_default=True, forbid_extra_keys=True, detailed_validation=False)
+    # A tool's arguments are any JSON value, also one that only Python's own decoder reads (an infinite number, half an
+    # emoji), and an event is not to be lost over that: they are kept as a text of their own.
+    own = override(unstruct_hook=json.dumps, struct_hook=lambda text, _: json.loads(text))
+    converter.register_unstructure_hook(
+        ToolCallRequested, make_dict_unstructure_fn(ToolCallRequested, converter, arguments=own)
+    )
+    converter.register_structure_hook(
+        ToolCallRequested,
+        make_dict_structure_fn(
+            ToolCallRequested,
+            converter,
+            _cattrs_forbid_extra_keys=True,
+            _cattrs_detailed_validation=False,
+            arguments=own,
+        ),
+    )
+    for union in (Request, Command, Event):
+        configure_tagged_union(union, converter, tag_name="type")
+    converter.register_unstructure_hook(
+        Request | None, lambda value: None if value is None else converter.unstructure(value, Request)
+    )
+    converter.register_structure_hook(
+        Request | None,
+        lambda value, _: None if value is None else converter.structure(value, Request),  # type: ignore[arg-type]
+    )
+    return converter
+
+
+_converter = _make_converter()
+
+
+def _to_text(value: _JSON) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        # Half an emoji, cut off by somebody who counts in UTF-16: no UTF-8 can hold it, but an escape can.
+        return json.dumps(value, separators=(",", ":"))
+
+
+def _from_text(text: str) -> _JSON:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)
+
+
+def _read(what: str, text: str, build: Callable[[_JSON], T]) -> T:
+    """Build an object from text; whatever is wrong with it becomes a `StoreError` that does not quote it."""
+    try:
+        return build(_from_text(text))
+    except StoreError:
+        raise
+    except (ForbiddenExtraKeysError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        # The originals quote what was said in the conversation, so they are not chained.
+        problem = f"{what} in the store can not be read ({type(error).__name__}): it is damaged, or it {_NEWER}"
+    raise StoreError(problem)
+
+
+def encode_snapshot(snapshot: Snapshot) -> str:
+    """Return JSON text that `decode_snapshot` gives an equal snapshot for."""
+    return _to_text({"version": SNAPSHOT_VERSION, **_converter.unstructure(snapshot, Snapshot)})
+
+
+def decode_snapshot(text: str) -> Snapshot:
+    """Return the snapshot. Raises `StoreError` for text of a newer version, and for text that is no snapshot."""
+    return _read("A snapshot", text, _build_snapshot)
+
+
+def _build_snapshot(value: _JSON) -> Snapshot:
+    version = value.pop("version")
+    if version > SNAPSHOT_VERSION:
+        raise StoreError(f"The snapshot of {value.get('thread_id', 'a thread')} {_NEWER}")
+    snapshot: Snapshot = _converter.structure(value, Snapshot)
+    return snapshot
+
+
+def encode_command(command: Command) -> str:
+    """Return JSON text that `decode_command` gives an equal command for."""
+    return _to_text(_converter.unstructure(command, Command))
+
+
+def decode_command(text: str) -> Command:
+    """Return the command. Raises `StoreError` for text that is none."""
+    return _read("A command", text, lambda value: _converter.structure(value, Command))  # type: ignore[arg-type]
+
+
+def encode_event(event: Event) -> tuple[str, str]:
+    """Return the name of the event's class, and JSON text of its fields."""
+    return type(event).__name__, _to_text(_converter.unstructure(event, type(event)))
+
+
+_EVENTS: dict[str, type[attrs.AttrsInstance]] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+def decode_event(kind: str, text: str) -> Event:
+    """Return the event of the class `kind`. Raises `StoreError` for an unknown class, and for text that is none."""
+    return _read("An event", text, lambda value: _converter.structure(value, _EVENTS[kind]))  # type: ignore[return-value]

@@ -1,0 +1,164 @@
+"""What one transaction will write: operations of many threads, numbered and gathered into few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from gpt_agent_fsm.errors import StoreError
+
+__all__ = ["Accept", "Announce", "Commit", "Counters", "Draft", "Flush", "Operation", "no_such_thread"]
+
+Row: TypeAlias = dict[str, Any]
+
+
+@attrs.define(kw_only=True)
+class Accept:
+    """Add a command to an inbox. `number` is the answer."""
+
+    thread_id: str
+    command: str
+    number: int = 0
+
+
+@attrs.define(kw_only=True)
+class Commit:
+    """Save a snapshot with what goes with it. `last_seq`, the number of the last record after it, is the answer."""
+
+    thread_id: str
+    snapshot: str
+    settled: bool
+    consumed: int
+    events: list[tuple[str, str]]
+    at: float
+    due: float | None
+    last_seq: int = 0
+
+
+@attrs.define(kw_only=True)
+class Announce:
+    """Note what was announced."""
+
+    thread_id: str
+    seq: int
+
+
+@attrs.define
+class Flush:
+    """Write what was noted to be announced."""
+
+
+Operation: TypeAlias = Accept | Commit | Announce | Flush
+
+
+@attrs.define(kw_only=True)
+class Counters:
+    """What has to be known of a thread to number what comes."""
+
+    settled: bool = True
+    accepted: int = 0
+    last_seq: int = 0
+    announced: int = 0
+
+    def copy(self) -> Counters:
+        """Return equal counters; three times as fast as `attrs.evolve`."""
+        return Counters(settled=self.settled, accepted=self.accepted, last_seq=self.last_seq, announced=self.announced)
+
+    @property
+    def unfinished(self) -> bool:
+        """True while there is something to do or to announce, beyond commands that wait."""
+        return not self.settled or self.announced < self.last_seq
+
+
+def no_such_thread(thread_id: str) -> StoreError:
+    """Return the error for a command to a thread that was never committed."""
+    return StoreError(f"There is no thread {thread_id!r} in this store: commit a snapshot of it first.")
+
+
+class Draft:
+    """Takes operations in order and ends up with rows. `known` is read; what changes is in `counters`.
+
+    Attributes:
+        counters: of the threads that are touched, as they will be.
+        commands, dropped, threads, events, marks: rows, each for the statement of that name.
+    """
+
+    def __init__(self, known: Mapping[str, Counters]) -> None:
+        self._known = known
+        self.counters: dict[str, Counters] = {}
+        self.commands: list[Row] = []
+        self.dropped: list[Row] = []
+        self.events: list[Row] = []
+        self._saved: dict[str, Commit] = {}
+        self._marked: set[str] = set()
+
+    def _counters_of(self, thread_id: str) -> Counters | None:
+        if thread_id not in self.counters and thread_id in self._known:
+            self.counters[thread_id] = self._known[thread_id].copy()
+        return self.counters.get(thread_id)
+
+    def add(self, operation: Operation) -> None:
+        """Take in one operation. Raises `StoreError`, and leaves the draft as it was, where it makes no sense."""
+        if isinstance(operation, Accept):
+            self._accept(operation)
+        elif isinstance(operation, Commit):
+            self._commit(operation)
+        elif isinstance(operation, Announce):
+            self.mark(operation.thread_id, operation.seq)
+
+    def _accept(self, operation: Accept) -> None:
+        counters = self._counters_of(operation.thread_id)
+        if counters is None:
+            raise no_such_thread(operation.thread_id)
+        counters.accepted = operation.number = counters.accepted + 1
+        self.commands.append(
+            {"thread_id": operation.thread_id, "number": operation.number, "command": operation.command}
+        )
+
+    def _commit(self, operation: Commit) -> None:
+        thread_id = operation.thread_id
+        counters = self._counters_of(thread_id)
+        if counters is None:
+            counters = self.counters[thread_id] = Counters()
+        consumed = min(operation.consumed, counters.accepted)
+        if consumed > 0:
+            self.dropped.append({"of_thread": thread_id, "consumed": consumed})
+        for kind, body in operation.events:
+            counters.last_seq += 1
+            self.events.append(
+                {"thread_id": thread_id, "seq": counters.last_seq, "at": operation.at, "kind": kind, "body": body}
+            )
+        counters.settled = operation.settled
+        operation.last_seq = counters.last_seq
+        self._saved[thread_id] = operation
+
+    def mark(self, thread_id: str, seq: int) -> None:
+        """Note what was announced; nothing for an unknown thread, nor for records that are still to come."""
+        counters = self._counters_of(thread_id)
+        if counters is not None and counters.announced < min(seq, counters.last_seq):
+            counters.announced = min(seq, counters.last_seq)
+            self._marked.add(thread_id)
+
+    @property
+    def threads(self) -> list[Row]:
+        """Rows of the threads that were committed; of several commits of one thread, the last counts."""
+        rows = []
+        for thread_id, commit in self._saved.items():
+            counters = self.counters[thread_id]
+            numbers = {"accepted": counters.accepted, "last_seq": counters.last_seq, "announced": counters.announced}
+            flags = {"settled": counters.settled, "unfinished": counters.unfinished}
+            rows.append({"thread_id": thread_id, "snapshot": commit.snapshot, "due": commit.due, **numbers, **flags})
+        return rows
+
+    @property
+    def marks(self) -> list[Row]:
+        """Rows of the threads of which only something was announced."""
+        return [
+            {"of_thread": thread_id, "mark": counters.announced, "is_unfinished": counters.unfinished}
+            for thread_id, counters in self._each(self._marked - self._saved.keys())
+        ]
+
+    def _each(self, thread_ids: Iterable[str]) -> list[tuple[str, Counters]]:
+        return [(thread_id, self.counters[thread_id]) for thread_id in thread_ids]

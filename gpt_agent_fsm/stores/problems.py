@@ -1,0 +1,99 @@
+"""What went wrong in a database, in a sentence that says what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.errors import StoreError
+
+__all__ = ["StoreTaken", "concerns_one_operation", "explain", "explained"]
+
+_SQLITE = {
+    "SQLITE_FULL": "the disk is full; free some space",
+    "SQLITE_BUSY": "it is locked by another program; close that, or let it finish",
+    "SQLITE_LOCKED": "it is locked by another program; close that, or let it finish",
+    "SQLITE_READONLY": "it is read-only; make the file and its directory writable",
+    "SQLITE_CANTOPEN": "it can not be opened; check that its directory exists and may be written to",
+    "SQLITE_PERM": "it can not be opened; check who may read and write it",
+    "SQLITE_NOTADB": "the file is no SQLite database; give the store a file of its own",
+    "SQLITE_CORRUPT": "the file is damaged; restore it from a backup",
+    "SQLITE_IOERR": "the disk reported an error; check the disk and its free space",
+    "SQLITE_TOOBIG": "something is too long for it; keep texts below one gigabyte",
+}
+_POSTGRESQL = {
+    "28": "the login was refused; check the user and the password",
+    "3D": "there is no such database; create it",
+    "3F": "there is no such schema; create it",
+    "42501": "the user may not do this; grant the rights to create, read and write tables",
+    "53": "the server is out of resources; check its disk and its connections",
+    "54": "something is too long for it; keep thread ids below two kilobytes",
+    "55P03": "it is locked by another program; close that, or let it finish",
+    "57": "the server is shutting down or starting; wait, or start it",
+    "25006": "it is read-only; connect to the primary server",
+    "22": "it can not hold one of the values; keep zero characters out of thread ids",
+}
+_UNREACHABLE = "the server can not be reached or hung up; check that it runs and that host, port and login are right"
+_ONE_OPERATION_SQLITE = ("SQLITE_FULL", "SQLITE_TOOBIG")
+_ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
+
+
+class StoreTaken(StoreError):
+    """Another store was opened for the same database; this one writes no more."""
+
+
+def _code_of(error: BaseException) -> str:
+    """Return SQLite's name of an error, or its SQLSTATE; "" for others."""
+    original = getattr(error, "orig", error)
+    code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
+    return str(code or "")
+
+
+def _advice(error: BaseException) -> str:
+    code = _code_of(error)
+    for table in (_SQLITE, _POSTGRESQL):
+        for prefix, advice in table.items():
+            if code.startswith(prefix):
+                return advice
+    if isinstance(error, sa.exc.OperationalError) and not code:
+        return _UNREACHABLE
+    if isinstance(error, UnicodeError | sa.exc.DataError):
+        return "it can not hold one of the values; keep zero characters and halves of pairs out of thread ids"
+    if isinstance(error, sa.exc.TimeoutError):
+        return "no connection became free; try again"
+    return f"it reported {type(error).__name__} {code}".rstrip() + "; check that nothing else changes its tables"
+
+
+def explain(error: BaseException, name: str, *, known: bool = True) -> StoreError:
+    """Return the error to raise from `error`. Quotes neither values nor passwords.
+
+    `known` is False where a commit was sent and nothing could be heard of it any more.
+    """
+    if isinstance(error, StoreError):
+        return error
+    doubt = "" if known else " Whether the last commit took effect is not known."
+    problem = StoreError(f"Using {name} failed: {_advice(error)}.{doubt}")
+    problem.__cause__ = error
+    return problem
+
+
+@contextlib.contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Let nothing but `StoreError` out of a block."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        raise explain(error, name) from error
+
+
+def concerns_one_operation(error: BaseException) -> bool:
+    """True where other operations may well succeed: the value was refused, or too large for what space is left."""
+    code = _code_of(error)
+    if code.startswith(_ONE_OPERATION_SQLITE) or code.startswith(_ONE_OPERATION_POSTGRESQL):
+        return True
+    refused = isinstance(error, sa.exc.DataError | sa.exc.IntegrityError)
+    return refused or not isinstance(error, sa.exc.SQLAlchemyError | StoreError)

@@ -1,0 +1,208 @@
+"""The tables of a store, the statements on them, and how a database is made ready.
+
+The tables carry a prefix, so that they may share a database with others.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.errors import StoreError
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "ADD_COMMANDS",
+    "ADD_EVENTS",
+    "COUNTERS",
+    "DROP_COMMANDS",
+    "HISTORY",
+    "INBOX",
+    "LAST_GROUP",
+    "NEXT_GROUP",
+    "SAVE_MARKS",
+    "SAVE_THREADS",
+    "THREAD",
+    "UNFINISHED_INBOX",
+    "UNFINISHED_RECORDS",
+    "UNFINISHED_THREADS",
+    "check",
+    "create",
+    "prefer_log",
+    "take_over",
+]
+
+SCHEMA_VERSION = 1
+"""Raised by one whenever an older library must not touch the tables any more."""
+
+metadata = sa.MetaData()
+
+
+def _key(name: str, kind: type[sa.Text | sa.BigInteger]) -> sa.Column[object]:
+    return sa.Column(name, kind, primary_key=True, autoincrement=False)
+
+
+meta = sa.Table(
+    "gpt_agent_meta",
+    metadata,
+    # There is one row.
+    _key("id", sa.BigInteger),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    # Counts the stores that were opened for writing: the last one owns the database.
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    # Counts transactions, so that it can be found out whether one took effect.
+    sa.Column("groups", sa.BigInteger, nullable=False),
+)
+# In SQLite, rows live in the index of their key: one page is written per row, not two.
+threads = sa.Table(
+    "gpt_agent_threads",
+    metadata,
+    _key("thread_id", sa.Text),
+    sa.Column("settled", sa.Boolean, nullable=False),
+    # Not settled, or with records that were not announced. Commands that wait are seen in the inbox.
+    sa.Column("unfinished", sa.Boolean, nullable=False),
+    sa.Column("due", sa.Double),
+    sa.Column("accepted", sa.BigInteger, nullable=False),
+    sa.Column("last_seq", sa.BigInteger, nullable=False),
+    sa.Column("announced", sa.BigInteger, nullable=False),
+    sa.Column("snapshot", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+# The bare name means the same to both databases, and to SQLite's planner it is the very expression of the index.
+_is_unfinished = sa.text("unfinished")
+sa.Index(
+    "gpt_agent_threads_unfinished",
+    threads.c.thread_id,
+    sqlite_where=_is_unfinished,
+    postgresql_where=_is_unfinished,
+)
+inbox = sa.Table(
+    "gpt_agent_inbox",
+    metadata,
+    _key("thread_id", sa.Text),
+    _key("number", sa.BigInteger),
+    sa.Column("command", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+events = sa.Table(
+    "gpt_agent_events",
+    metadata,
+    _key("thread_id", sa.Text),
+    _key("seq", sa.BigInteger),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# --- statements, built once: building one takes longer than running it -------------------------------
+
+_of_thread: sa.BindParameter[str] = sa.bindparam("of_thread")
+_thread_ids: sa.BindParameter[str] = sa.bindparam("thread_ids", expanding=True)
+
+NEXT_GROUP = (
+    meta.update()
+    .where(meta.c.id == 1, meta.c.epoch == sa.bindparam("our_epoch"))
+    .values(groups=meta.c.groups + 1)
+    .returning(meta.c.groups)
+)
+# Waits for whoever is in the middle of a transaction, on PostgreSQL. SQLite has one writer at a time anyway.
+LAST_GROUP = sa.select(meta.c.epoch, meta.c.groups).where(meta.c.id == 1).with_for_update()
+
+_waiting = sa.select(inbox.c.thread_id, sa.func.max(inbox.c.number).label("number")).group_by(inbox.c.thread_id)
+_last_waiting = _waiting.where(inbox.c.thread_id.in_(_thread_ids)).subquery()
+COUNTERS = (
+    sa.select(
+        threads.c.thread_id,
+        threads.c.settled,
+        threads.c.accepted,
+        threads.c.last_seq,
+        threads.c.announced,
+        _last_waiting.c.number.label("waiting"),
+    )
+    .outerjoin(_last_waiting, _last_waiting.c.thread_id == threads.c.thread_id)
+    .where(threads.c.thread_id.in_(_thread_ids))
+)
+
+# SQLite and PostgreSQL share this syntax, SQLAlchemy's constructs for it they do not.
+SAVE_THREADS = sa.text(
+    "INSERT INTO gpt_agent_threads"
+    " (thread_id, settled, unfinished, due, accepted, last_seq, announced, snapshot)"
+    " VALUES (:thread_id, :settled, :unfinished, :due, :accepted, :last_seq, :announced, :snapshot)"
+    " ON CONFLICT (thread_id) DO UPDATE SET settled = excluded.settled, unfinished = excluded.unfinished,"
+    " due = excluded.due, accepted = excluded.accepted, last_seq = excluded.last_seq,"
+    " announced = excluded.announced, snapshot = excluded.snapshot"
+)
+SAVE_MARKS = (
+    threads.update()
+    .where(threads.c.thread_id == _of_thread)
+    .values(announced=sa.bindparam("mark"), unfinished=sa.bindparam("is_unfinished"))
+)
+ADD_COMMANDS = inbox.insert()
+DROP_COMMANDS = inbox.delete().where(inbox.c.thread_id == _of_thread, inbox.c.number <= sa.bindparam("consumed"))
+ADD_EVENTS = events.insert()
+
+_SAVED = (threads.c.thread_id, threads.c.due, threads.c.last_seq, threads.c.announced, threads.c.snapshot)
+_RECORD = (events.c.seq, events.c.at, events.c.kind, events.c.body)
+_COMMAND = (inbox.c.number, inbox.c.command)
+THREAD = sa.select(*_SAVED).where(threads.c.thread_id == _of_thread)
+INBOX = sa.select(*_COMMAND).where(inbox.c.thread_id == _of_thread).order_by(inbox.c.number)
+HISTORY = (
+    sa.select(*_RECORD)
+    .where(events.c.thread_id == _of_thread, events.c.seq > sa.bindparam("after"))
+    .order_by(events.c.seq)
+)
+
+UNFINISHED_THREADS = sa.union_all(
+    sa.select(*_SAVED).where(_is_unfinished),
+    sa.select(*_SAVED).where(
+        threads.c.unfinished.is_(sa.false()), threads.c.thread_id.in_(sa.select(inbox.c.thread_id))
+    ),
+)
+UNFINISHED_INBOX = sa.select(inbox.c.thread_id, *_COMMAND).order_by(inbox.c.thread_id, inbox.c.number)
+# CROSS JOIN keeps SQLite from going through all events in search of the few.
+UNFINISHED_RECORDS = sa.text(
+    "SELECT e.thread_id, e.seq, e.at, e.kind, e.body FROM gpt_agent_threads AS t CROSS JOIN gpt_agent_events AS e"
+    " WHERE t.unfinished AND e.thread_id = t.thread_id AND e.seq > t.announced ORDER BY e.thread_id, e.seq"
+)
+
+
+# --- making a database ready ---------------------------------------------------------------------------
+
+
+def check(connection: sa.Connection) -> bool:
+    """Return whether the tables are there. Raises `StoreError` where a newer library made them; changes nothing."""
+    if not sa.inspect(connection).has_table(meta.name):
+        return False
+    version = connection.execute(sa.select(meta.c.version)).scalar()
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"The tables in this database are of version {version}, and were made by a newer version of "
+            "gpt-agent-fsm; upgrade it."
+        )
+    return version is not None
+
+
+def prefer_log(engine: sa.Engine) -> None:
+    """Let SQLite write ahead to a log, so that reading goes on while somebody writes. The file remembers it."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
+
+
+def create(connection: sa.Connection) -> None:
+    """Make the tables, unless somebody was faster."""
+    if connection.dialect.name == "postgresql":
+        # Two that create the same table at the same time would get in each other's way; the number is made up.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x6770745F61676E74)))
+    if not check(connection):
+        metadata.create_all(connection)
+        connection.execute(meta.insert().values(id=1, version=SCHEMA_VERSION, epoch=0, groups=0))
+
+
+def take_over(connection: sa.Connection) -> int:
+    """Become the owner of the database: return the new epoch, with which everybody else's are over."""
+    raised = meta.update().where(meta.c.id == 1).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
+    return int(connection.execute(raised).scalar_one())

@@ -1,0 +1,221 @@
+"""A store in a SQL database: a SQLite file, or PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.snapshot import Snapshot
+from gpt_agent_fsm.stores import codec, schema
+from gpt_agent_fsm.stores.draft import Accept, Announce, Commit, Flush, Operation
+from gpt_agent_fsm.stores.engine import READERS, open_database
+from gpt_agent_fsm.stores.group import GroupCommit
+from gpt_agent_fsm.stores.problems import explained
+from gpt_agent_fsm.stores.writer import Writer
+
+__all__ = ["SQLStore"]
+
+_MOST_AT_ONCE = 1000
+_HIGHEST = 2**63 - 1
+
+
+class SQLStore:
+    """Keeps threads in a database. What returned from `accept` and `commit` survives a crash and a loss of power.
+
+    Opening a store makes its tables where there are none, and takes the database over: a store that was opened for it
+    before, in this process or another, writes no more and raises `StoreError`. So there is one owner at a time, and
+    who was taken for dead and is not can do no harm. `read_only` takes nothing over and makes nothing.
+
+    Calls from many threads are written in groups, one transaction for all that wait, so that a thousand conversations
+    do not pay a thousand flushes of a disk. An operation that fails fails alone.
+
+    What was announced is written down with the next group, at once where it leaves a thread at rest, and at the
+    latest by `close`. A process that dies may therefore announce again, after its restart, the records since the
+    last of these: handlers see each record at least once.
+
+    Every method may be called from any thread, and blocks for a transaction at most. Each raises `StoreError` where
+    the database does not do its part, saying what to do; nothing was changed then, and the store works again when
+    the cause is gone. Only a PostgreSQL server that is lost in the middle of a commit, and does not come back at
+    once, leaves open whether the commit took effect; the error says so.
+
+    Args:
+        url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
+        lock_timeout: for how many seconds to wait for another program that holds a lock.
+        read_only: True for looking on while somebody else owns the database.
+    """
+
+    def __init__(self, url: str, *, lock_timeout: float = 5.0, read_only: bool = False) -> None:
+        self._database = open_database(url, lock_timeout)
+        self._read_only = read_only
+        self._closed = False
+        self._closing = threading.Lock()
+        # In memory there is but one connection, so reading and writing take turns there.
+        self._most_readers = 1 if self._database.in_memory else READERS
+        self._readers = threading.BoundedSemaphore(self._most_readers)
+        turn: AbstractContextManager[Any] = self._readers if self._database.in_memory else contextlib.nullcontext()
+        try:
+            with explained(self._database.name):
+                epoch = self._look_on() if read_only else self._take_over()
+        except BaseException:
+            self._database.writing.dispose()
+            raise
+        self._writer = Writer(self._database, epoch, turn)
+        self._group = GroupCommit(self._writer.write, _MOST_AT_ONCE)
+
+    def _exists(self) -> bool:
+        with self._database.reading.connect() as connection:
+            return schema.check(connection)
+
+    def _look_on(self) -> int:
+        if not self._database.is_there() or not self._exists():
+            raise StoreError(f"There is no store yet in {self._database.name}; open it without read_only to make one.")
+        return 0
+
+    def _take_over(self) -> int:
+        """Return our epoch."""
+        exists = self._exists()
+        schema.prefer_log(self._database.writing)
+        with self._database.writing.begin() as connection:
+            if not exists:
+                schema.create(connection)
+            return schema.take_over(connection)
+
+    # --- writing -------------------------------------------------------------------------------------------
+
+    def accept(self, thread_id: str, command: Command) -> int:
+        """See `Store.accept`. Raises `StoreError` for a thread that was never committed."""
+        operation = Accept(thread_id=thread_id, command=codec.encode_command(command))
+        self._do(operation)
+        return operation.number
+
+    def commit(
+        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+    ) -> Sequence[Record]:
+        """See `Store.commit`."""
+        operation = Commit(
+            thread_id=snapshot.thread_id,
+            snapshot=codec.encode_snapshot(snapshot),
+            settled=snapshot.settled,
+            consumed=consumed,
+            events=[codec.encode_event(event) for event in events],
+            at=at,
+            due=due,
+        )
+        self._do(operation)
+        first = operation.last_seq - len(events) + 1
+        return [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
+
+    def announced(self, thread_id: str, seq: int) -> None:
+        """See `Store.announced`; when it is written down, the class says. Does nothing for an unknown thread."""
+        if self._writer.note(thread_id, seq):
+            self._do(Announce(thread_id=thread_id, seq=seq))
+
+    def _do(self, operation: Operation) -> None:
+        self._check_open()
+        if self._read_only:
+            raise StoreError("This store was opened with read_only=True; open it without, to write.")
+        self._group.do(operation)
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def load(self, thread_id: str) -> Saved | None:
+        """See `Store.load`."""
+        with self._reading() as (connection, marks):
+            of_thread = {"of_thread": thread_id}
+            row = connection.execute(schema.THREAD, of_thread).mappings().one_or_none()
+            if row is None:
+                return None
+            commands = connection.execute(schema.INBOX, of_thread).mappings().all()
+            announced = max(row["announced"], marks.get(thread_id, 0))
+            records: Sequence[sa.RowMapping] = ()
+            if announced < row["last_seq"]:
+                records = connection.execute(schema.HISTORY, {**of_thread, "after": announced}).mappings().all()
+        return _saved(row, commands, records)
+
+    def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
+        """See `Store.history`."""
+        with self._reading() as (connection, _):
+            query = {"of_thread": thread_id, "after": min(max(after, 0), _HIGHEST)}
+            return [_record(row) for row in connection.execute(schema.HISTORY, query).mappings()]
+
+    def unfinished(self) -> Mapping[str, Saved]:
+        """See `Store.unfinished`. Costs as much as these threads, however many others there are."""
+        with self._reading() as (connection, marks):
+            threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
+            commands = _by_thread(connection, schema.UNFINISHED_INBOX)
+            records = _by_thread(connection, schema.UNFINISHED_RECORDS)
+        found = {}
+        for row in threads:
+            thread_id = row["thread_id"]
+            unannounced = [record for record in records[thread_id] if record["seq"] > marks.get(thread_id, 0)]
+            saved = _saved(row, commands[thread_id], unannounced)
+            if saved.inbox or saved.unannounced or not saved.snapshot.settled:
+                found[thread_id] = saved
+        return found
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
+        """Give a connection that sees one state of the database, and what was announced and is not in there yet."""
+        with self._readers, explained(self._database.name):
+            self._check_open()
+            # Taken first: a mark that is written down meanwhile is seen twice rather than not at all.
+            marks = self._writer.marks()
+            with self._database.reading.connect() as connection:
+                yield connection, marks
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """See `Store.close`. Raises `StoreError` where it could not be written down what was announced last."""
+        with self._closing:
+            if self._closed:
+                return
+            try:
+                if not self._read_only:
+                    self._group.do(Flush())
+            finally:
+                self._closed = True
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the connections when those who read have done so."""
+        for _ in range(self._most_readers):
+            self._readers.acquire()
+        self._database.writing.dispose()
+        for _ in range(self._most_readers):
+            self._readers.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("This store was closed; make a new one.")
+
+
+def _saved(row: sa.RowMapping, commands: Sequence[sa.RowMapping], records: Sequence[sa.RowMapping]) -> Saved:
+    return Saved(
+        snapshot=codec.decode_snapshot(row["snapshot"]),
+        due=row["due"],
+        inbox=tuple((command["number"], codec.decode_command(command["command"])) for command in commands),
+        unannounced=tuple(_record(record) for record in records),
+        last_seq=row["last_seq"],
+    )
+
+
+def _record(row: sa.RowMapping) -> Record:
+    return Record(seq=row["seq"], at=row["at"], event=codec.decode_event(row["kind"], row["body"]))
+
+
+def _by_thread(connection: sa.Connection, statement: sa.Executable) -> defaultdict[str, list[sa.RowMapping]]:
+    rows: defaultdict[str, list[sa.RowMapping]] = defaultdict(list)
+    for row in connection.execute(statement).mappings():
+        rows[row["thread_id"]].append(row)
+    return rows

@@ -1,0 +1,373 @@
+"""What a `Store` promises."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import attrs
+
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.events import RunStarted
+from gpt_agent_fsm.inputs import AddUserMessage, CancelRun
+from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.snapshot import QueuedMessage, State
+from gpt_agent_fsm.testing.contracts.samples import LONG, ODD_TEXTS, every_command, every_event, every_snapshot
+from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, numbers_of, some_events
+
+__all__ = ["StoreContract"]
+
+_THREADS = 8
+_MOST_READS = 200
+
+ODD_THREAD_IDS = (
+    "x" * 500,
+    "a/b\\c?d#e%20&f",
+    "quote ' double \" back ` semicolon ; dashes --",
+    "\N{SNOWMAN} 👩‍👩‍👧‍👦 \U0001f600",
+    " spaces ",
+    "Case",
+    "case",
+    "%",
+    "_",
+    "NULL",
+    "0",
+)
+
+
+class StoreContract(StoreTests):
+    """Subclass it in a file of tests, name the subclass `Test...`, and implement `make_store`.
+
+    A store of yours that is durable is put to more tests where `reopen` is implemented as well. pytest runs it; no
+    plugin is needed, and nothing sleeps.
+    """
+
+    # --- one thread ------------------------------------------------------------------------------------------
+
+    def test_an_unknown_thread_is_none_and_has_no_history(self) -> None:
+        assert self.store.load("thread_1") is None
+        assert list(self.store.history("thread_1")) == []
+        assert dict(self.store.unfinished()) == {}
+
+    def test_what_was_committed_is_loaded(self) -> None:
+        self.store.commit(idle(), consumed=0, events=[], at=1.0, due=None)
+        assert self.store.load("thread_1") == Saved(snapshot=idle())
+
+    def test_the_last_snapshot_and_its_due_time_count(self) -> None:
+        self.store.commit(idle(), consumed=0, events=[], at=1.0, due=1_750_000_000.125)
+        assert self.saved().due == 1_750_000_000.125
+        later = attrs.evolve(idle(), assistant_id="asst_2")
+        self.store.commit(later, consumed=0, events=[], at=2.0, due=None)
+        assert self.store.load("thread_1") == Saved(snapshot=later)
+
+    def test_threads_do_not_touch_each_other(self) -> None:
+        for thread_id in ("thread_1", "thread_2"):
+            self.commit(idle(thread_id), *some_events(1, thread_id=thread_id))
+        assert self.store.accept("thread_1", CancelRun()) == 1
+        self.store.announced("thread_1", 1)
+        self.commit(idle("thread_1"), consumed=1)
+        assert self.saved("thread_1").inbox == ()
+        assert numbers_of(self.saved("thread_1").unannounced) == []
+        assert numbers_of(self.saved("thread_2").unannounced) == [1]
+        assert self.store.accept("thread_2", CancelRun()) == 1
+
+    def test_close_may_be_called_twice(self) -> None:
+        self.store.close()
+        self.store.close()
+
+    # --- the inbox -------------------------------------------------------------------------------------------
+
+    def test_a_command_for_a_thread_that_was_never_committed_is_refused_and_leaves_nothing(self) -> None:
+        try:
+            self.store.accept("thread_1", CancelRun())
+        except StoreError:
+            assert self.store.load("thread_1") is None
+            assert dict(self.store.unfinished()) == {}
+        else:
+            raise AssertionError("accepted a command that nobody will ever find")
+
+    def test_commands_are_numbered_upwards_and_kept_in_order(self) -> None:
+        self.commit(idle())
+        commands = [AddUserMessage(key=str(number), content="Hello") for number in range(12)]
+        numbers = [self.store.accept("thread_1", command) for command in commands]
+        assert numbers == sorted(set(numbers))
+        assert self.saved().inbox == tuple(zip(numbers, commands, strict=True))
+
+    def test_a_commit_drops_the_commands_up_to_a_number_and_no_others(self) -> None:
+        self.commit(idle())
+        numbers = [self.store.accept("thread_1", CancelRun()) for _ in range(3)]
+        self.commit(idle(), consumed=0)
+        assert [number for number, _ in self.saved().inbox] == numbers
+        self.commit(idle(), consumed=numbers[1])
+        assert [number for number, _ in self.saved().inbox] == numbers[2:]
+        self.commit(idle(), consumed=numbers[0])
+        assert [number for number, _ in self.saved().inbox] == numbers[2:]
+        self.commit(idle(), consumed=numbers[2])
+        assert self.saved().inbox == ()
+
+    def test_numbers_of_commands_are_never_used_again(self) -> None:
+        self.commit(idle())
+        first = self.store.accept("thread_1", CancelRun())
+        self.commit(idle(), consumed=first)
+        second = self.store.accept("thread_1", CancelRun())
+        assert second > first
+        assert [number for number, _ in self.saved().inbox] == [second]
+
+    def test_a_number_that_was_never_given_drops_nothing_that_comes_later(self) -> None:
+        self.commit(idle(), consumed=1000)
+        number = self.store.accept("thread_1", CancelRun())
+        assert self.saved().inbox == ((number, CancelRun()),)
+
+    # --- records ---------------------------------------------------------------------------------------------
+
+    def test_records_are_numbered_from_one_without_gaps(self) -> None:
+        assert list(self.commit(idle())) == []
+        events = some_events(*range(5))
+        first = self.commit(idle(), *events[:2], at=1.5)
+        self.commit(idle())
+        second = self.commit(idle(), *events[2:], at=2.5)
+        times = [1.5, 1.5, 2.5, 2.5, 2.5]
+        expected = [
+            Record(seq=seq, at=at, event=event) for seq, (at, event) in enumerate(zip(times, events, strict=True), 1)
+        ]
+        assert [*first, *second] == expected
+        assert list(self.store.history("thread_1")) == expected
+        assert self.saved().last_seq == 5
+
+    def test_history_starts_after_a_number(self) -> None:
+        self.commit(idle(), *some_events(*range(5)))
+        for after, expected in (
+            (-(10**30), 1),
+            (-1, 1),
+            (0, 1),
+            (1, 2),
+            (4, 5),
+            (5, 6),
+            (6, 6),
+            (2**63, 6),
+            (10**30, 6),
+        ):
+            assert numbers_of(self.store.history("thread_1", after)) == list(range(expected, 6)), after
+
+    def test_a_history_that_was_returned_stays_as_it_is(self) -> None:
+        self.commit(idle(), *some_events(1))
+        history = self.store.history("thread_1")
+        self.commit(idle(), *some_events(2))
+        assert numbers_of(history) == [1]
+
+    def test_a_long_history_is_whole_and_in_order(self) -> None:
+        self.commit(idle(), *some_events(*range(3000)))
+        self.store.announced("thread_1", 3000)
+        history = self.store.history("thread_1")
+        assert numbers_of(history) == list(range(1, 3001))
+        assert [record.event for record in history] == some_events(*range(3000))
+
+    # --- announcing ------------------------------------------------------------------------------------------
+
+    def test_records_are_unannounced_until_it_is_said_that_they_were(self) -> None:
+        records = self.commit(idle(), *some_events(1, 2, 3))
+        assert self.saved().unannounced == tuple(records)
+        self.store.announced("thread_1", 2)
+        assert numbers_of(self.saved().unannounced) == [3]
+        self.store.announced("thread_1", 1)
+        assert numbers_of(self.saved().unannounced) == [3], "the mark went back"
+        self.store.announced("thread_1", 3)
+        assert self.saved().unannounced == ()
+        assert self.saved().last_seq == 3
+
+    def test_records_that_are_still_to_come_can_not_be_announced(self) -> None:
+        self.commit(idle(), *some_events(1))
+        self.store.announced("thread_1", 2)
+        self.commit(idle(), *some_events(2))
+        assert numbers_of(self.saved().unannounced) == [2]
+
+    def test_announcing_on_an_unknown_thread_does_nothing(self) -> None:
+        self.store.announced("thread_1", 1)
+        assert self.store.load("thread_1") is None
+        assert numbers_of(self.commit(idle(), *some_events(1))) == [1]
+        assert numbers_of(self.saved().unannounced) == [1]
+
+    # --- what is left to do ----------------------------------------------------------------------------------
+
+    def test_unfinished_are_threads_with_commands_records_or_requests(self) -> None:
+        busy = attrs.evolve(idle("busy"), state=State.RUNNING)
+        every = [idle("at rest"), busy, idle("told"), idle("to tell")]
+        for snapshot in every:
+            self.commit(snapshot)
+        self.store.accept("told", CancelRun())
+        self.commit(idle("to tell"), *some_events(1, thread_id="to tell"))
+        unfinished = self.store.unfinished()
+        assert set(unfinished) == {"busy", "told", "to tell"}
+        for thread_id, saved in unfinished.items():
+            assert saved == self.saved(thread_id)
+
+    def test_a_thread_is_finished_when_everything_is_done_and_announced(self) -> None:
+        self.commit(attrs.evolve(idle(), state=State.RUNNING), *some_events(1))
+        number = self.store.accept("thread_1", CancelRun())
+        self.store.announced("thread_1", 1)
+        assert set(self.store.unfinished()) == {"thread_1"}
+        self.commit(idle(), *some_events(2), consumed=number)
+        assert set(self.store.unfinished()) == {"thread_1"}
+        self.store.announced("thread_1", 2)
+        assert dict(self.store.unfinished()) == {}
+
+    def test_many_unfinished_threads_are_all_found(self) -> None:
+        for number in range(300):
+            thread_id = f"thread_{number}"
+            self.commit(attrs.evolve(idle(thread_id), state=State.RUNNING), *some_events(1, thread_id=thread_id))
+        unfinished = self.store.unfinished()
+        assert set(unfinished) == {f"thread_{number}" for number in range(300)}
+        assert all(numbers_of(saved.unannounced) == [1] for saved in unfinished.values())
+
+    # --- what can be kept ------------------------------------------------------------------------------------
+
+    def test_snapshots_with_every_field_set_come_back_equal(self) -> None:
+        for snapshot in every_snapshot("thread_1"):
+            self.commit(snapshot)
+            assert self.saved().snapshot == snapshot
+
+    def test_every_command_comes_back_equal(self) -> None:
+        self.commit(idle())
+        for command in every_command():
+            self.store.accept("thread_1", command)
+        assert [command for _, command in self.saved().inbox] == every_command()
+
+    def test_every_event_comes_back_equal(self) -> None:
+        events = every_event("thread_1")
+        self.commit(idle(), *events)
+        assert [record.event for record in self.store.history("thread_1")] == events
+        assert [record.event for record in self.saved().unannounced] == events
+
+    def test_any_text_comes_back_as_it_was(self) -> None:
+        self._check_texts(ODD_TEXTS)
+
+    def test_long_texts_come_back_whole(self) -> None:
+        assert len(LONG) >= 1_000_000
+        self._check_texts([LONG])
+
+    def _check_texts(self, texts: Sequence[str]) -> None:
+        queue = tuple(QueuedMessage(key=f"key {number}", content=text) for number, text in enumerate(texts))
+        events = [RunStarted(id=text, thread_id="thread_1", assistant_id=text) for text in texts]
+        self.commit(attrs.evolve(idle(), queue=queue), *events)
+        commands = [AddUserMessage(key="", content=text) for text in texts]
+        numbers = [self.store.accept("thread_1", command) for command in commands]
+        saved = self.saved()
+        assert saved.snapshot.queue == queue
+        assert saved.inbox == tuple(zip(numbers, commands, strict=True))
+        assert [record.event for record in saved.unannounced] == events
+        assert dict(self.store.unfinished()) == {"thread_1": saved}
+
+    def test_thread_ids_may_be_odd(self) -> None:
+        for thread_id in ODD_THREAD_IDS:
+            self.commit(idle(thread_id), *some_events(1, thread_id=thread_id))
+            self.store.accept(thread_id, CancelRun())
+        assert set(self.store.unfinished()) == set(ODD_THREAD_IDS)
+        for thread_id in ODD_THREAD_IDS:
+            assert self.saved(thread_id).snapshot == idle(thread_id)
+            assert [record.event.thread_id for record in self.store.history(thread_id)] == [thread_id]
+
+    # --- several threads at once -----------------------------------------------------------------------------
+
+    def test_commands_accepted_at_once_get_numbers_of_their_own(self) -> None:
+        self.commit(idle())
+
+        def accept_some(worker: int) -> list[tuple[int, AddUserMessage]]:
+            commands = [AddUserMessage(key=f"{worker} {number}", content="Hello") for number in range(10)]
+            return [(self.store.accept("thread_1", command), command) for command in commands]
+
+        taken = self.at_once(*(lambda worker=worker: accept_some(worker) for worker in range(_THREADS)))
+        inbox = self.saved().inbox
+        numbers = [number for number, _ in inbox]
+        assert numbers == sorted(set(numbers))
+        assert len(inbox) == _THREADS * 10
+        assert {number: command for part in taken for number, command in part} == dict(inbox)
+        for part in taken:
+            assert part == sorted(part, key=lambda entry: entry[0]), "a caller's commands were turned around"
+
+    def test_commits_at_once_to_many_threads_are_all_kept(self) -> None:
+        def live(thread_id: str) -> list[Record]:
+            records: list[Record] = []
+            for step in range(10):
+                number = self.store.accept(thread_id, CancelRun()) if step else 0
+                events = some_events(step, step, thread_id=thread_id)
+                records.extend(self.commit(idle(thread_id), *events, consumed=number, at=float(step)))
+                self.store.announced(thread_id, records[-1].seq - 1)
+            return records
+
+        threads = [f"thread_{number}" for number in range(_THREADS)]
+        for thread_id, records in zip(
+            threads,
+            self.at_once(*(lambda thread_id=thread_id: live(thread_id) for thread_id in threads)),
+            strict=True,
+        ):
+            assert numbers_of(records) == list(range(1, 21))
+            assert list(self.store.history(thread_id)) == records
+            assert self.saved(thread_id).inbox == ()
+            assert numbers_of(self.saved(thread_id).unannounced) == [20]
+
+    def test_events_committed_at_once_to_one_thread_are_numbered_without_gaps(self) -> None:
+        taken = self.at_once(
+            *(lambda worker=worker: self.commit(idle(), *some_events(worker, worker)) for worker in range(_THREADS))
+        )
+        history = list(self.store.history("thread_1"))
+        assert numbers_of(history) == list(range(1, 2 * _THREADS + 1))
+        assert sorted((record for part in taken for record in part), key=lambda record: record.seq) == history
+        assert all(second.seq == first.seq + 1 for first, second in taken)
+
+    def test_a_reader_sees_all_of_a_commit_or_nothing(self) -> None:
+        self.commit(idle())
+        done = threading.Event()
+
+        def write() -> None:
+            try:
+                for step in range(1, 40):
+                    number = self.store.accept("thread_1", CancelRun())
+                    self.commit(attrs.evolve(idle(), tries=step), *some_events(step, step), consumed=number)
+            finally:
+                done.set()
+
+        def read() -> None:
+            for _ in range(_MOST_READS):
+                if done.is_set():
+                    return
+                saved = self.saved()
+                assert saved.last_seq == len(saved.unannounced) == 2 * saved.snapshot.tries, "half a commit was seen"
+                assert len(saved.inbox) <= 1
+
+        self.at_once(write, read, read)
+
+    # --- after a restart -------------------------------------------------------------------------------------
+
+    def test_everything_is_there_after_reopening(self) -> None:
+        busy = attrs.evolve(every_snapshot("busy")[0], state=State.RUNNING)
+        self.store.commit(busy, consumed=0, events=every_event("busy"), at=2.5, due=7.25)
+        for command in every_command():
+            self.store.accept("busy", command)
+        self.commit(idle("at rest"), *some_events(1, thread_id="at rest"))
+        self.store.announced("at rest", 1)
+        before = {thread_id: self.saved(thread_id) for thread_id in ("busy", "at rest")}
+        history = list(self.store.history("busy"))
+        self.open_again()
+        assert {thread_id: self.saved(thread_id) for thread_id in before} == before
+        assert list(self.store.history("busy")) == history
+        assert dict(self.store.unfinished()) == {"busy": before["busy"]}
+
+    def test_numbers_go_on_after_reopening(self) -> None:
+        self.commit(idle(), *some_events(1, 2))
+        first = self.store.accept("thread_1", CancelRun())
+        self.open_again()
+        second = self.store.accept("thread_1", CancelRun())
+        assert second > first
+        assert numbers_of(self.commit(idle(), *some_events(3), consumed=second)) == [3]
+        self.open_again()
+        assert self.store.accept("thread_1", CancelRun()) > second
+        assert numbers_of(self.store.history("thread_1")) == [1, 2, 3]
+
+    def test_what_was_announced_is_remembered_by_a_store_that_was_closed(self) -> None:
+        self.commit(attrs.evolve(idle(), state=State.RUNNING), *some_events(1, 2, 3))
+        self.store.announced("thread_1", 2)
+        self.open_again()
+        assert numbers_of(self.saved().unannounced) == [3]
+        self.store.announced("thread_1", 3)
+        self.open_again()
+        assert self.saved().unannounced == ()

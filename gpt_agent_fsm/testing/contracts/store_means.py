@@ -1,0 +1,105 @@
+"""The means of the contract for stores: how its tests make a store, and use it in few words."""
+
+from __future__ import annotations
+
+import threading
+import unittest
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from gpt_agent_fsm.events import Event, RunStarted
+from gpt_agent_fsm.ports import Record, Saved, Store
+from gpt_agent_fsm.snapshot import Snapshot
+
+__all__ = ["StoreTests", "idle", "numbers_of", "some_events"]
+
+T = TypeVar("T")
+_PATIENCE = 60.0
+
+
+def idle(thread_id: str = "thread_1") -> Snapshot:
+    """Return the snapshot of a thread where nothing goes on."""
+    return Snapshot(thread_id=thread_id, assistant_id="asst_1")
+
+
+def some_events(*numbers: int, thread_id: str = "thread_1") -> list[Event]:
+    """Return events that can be told apart."""
+    return [RunStarted(id=f"run_{number}", thread_id=thread_id, assistant_id="asst_1") for number in numbers]
+
+
+def numbers_of(records: Sequence[Record]) -> list[int]:
+    """Return the numbers of records."""
+    return [record.seq for record in records]
+
+
+class StoreTests:
+    """Tests of one store each."""
+
+    def make_store(self) -> Store:
+        """Return a new store that is empty. The contract closes it."""
+        raise NotImplementedError
+
+    def reopen(self, store: Store) -> Store | None:
+        """Close the store and return one that was opened anew on the same data; None where it forgets all."""
+        del store
+        return None
+
+    # --- means -----------------------------------------------------------------------------------------------
+
+    _store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store of this test, made when it is first used: fixtures of the subclass come before."""
+        if self._store is None:
+            self._store = self.make_store()
+        return self._store
+
+    def make_ready(self) -> None:
+        """Make the store now, before several threads want it."""
+        assert isinstance(self.store, Store), "that is no store"
+
+    def teardown_method(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def saved(self, thread_id: str = "thread_1") -> Saved:
+        """Return what is kept of a thread that must be there."""
+        saved = self.store.load(thread_id)
+        assert saved is not None, f"{thread_id!r} is lost"
+        return saved
+
+    def commit(self, snapshot: Snapshot, *events: Event, consumed: int = 0, at: float = 1.0) -> Sequence[Record]:
+        """Commit with what does not matter left out."""
+        return self.store.commit(snapshot, consumed=consumed, events=events, at=at, due=None)
+
+    def open_again(self) -> None:
+        """Reopen the store, or skip the test."""
+        reopened = self.reopen(self.store)
+        if reopened is None:
+            raise unittest.SkipTest("this store forgets everything when it is closed")
+        self._store = reopened
+
+    def at_once(self, *actions: Callable[[], T]) -> list[T]:
+        """Call all actions at the same moment, each in a thread of its own; return their results in order."""
+        self.make_ready()
+        barrier = threading.Barrier(len(actions))
+        results: dict[int, T] = {}
+        errors: list[Exception] = []
+
+        def work(index: int, action: Callable[[], T]) -> None:
+            try:
+                barrier.wait(_PATIENCE)
+                results[index] = action()
+            except Exception as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+
+        workers = [threading.Thread(target=work, args=each, daemon=True) for each in enumerate(actions)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(_PATIENCE)
+        if errors:
+            raise errors[0]
+        assert len(results) == len(actions), "a call did not return"
+        return [results[index] for index in range(len(actions))]

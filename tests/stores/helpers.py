@@ -1,0 +1,51 @@
+"""Shared by the tests of SQL stores."""
+
+from pathlib import Path
+
+import attrs
+
+from gpt_agent_fsm.events import RunStarted
+from gpt_agent_fsm.inputs import AddUserMessage
+from gpt_agent_fsm.snapshot import Snapshot, State
+from gpt_agent_fsm.stores.draft import Accept, Commit
+from gpt_agent_fsm.stores.group import Ticket
+
+ROOT = Path(__file__).parents[2]
+SECRET = "do not tell anybody"
+
+
+def idle(thread_id="thread_1", **changes):
+    return attrs.evolve(Snapshot(thread_id=thread_id, assistant_id="asst_1"), **changes)
+
+
+def busy(thread_id="thread_1", **changes):
+    return idle(thread_id, state=State.RUNNING, **changes)
+
+
+def say(text=SECRET):
+    return AddUserMessage(key="key_1", content=text)
+
+
+def an_event(thread_id="thread_1", run_id="run_1"):
+    return RunStarted(id=run_id, thread_id=thread_id, assistant_id="asst_1")
+
+
+def commit(store, snapshot, *events, consumed=0):
+    return store.commit(snapshot, consumed=consumed, events=events, at=1.0, due=None)
+
+
+def accept_ticket(thread_id, text="{}"):
+    return Ticket(Accept(thread_id=thread_id, command=text))
+
+
+def commit_ticket(thread_id, snapshot="{}"):
+    return Ticket(Commit(thread_id=thread_id, snapshot=snapshot, settled=True, consumed=0, events=[], at=1.0, due=None))
+
+
+def texts_of(error):
+    """Return all that anybody may get to see of an error: its own text, and that of its causes."""
+    texts = []
+    while error is not None:
+        texts.append(f"{error} {error!r} {getattr(error, 'orig', '')}")
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)

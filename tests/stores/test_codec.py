@@ -1,0 +1,124 @@
+"""Snapshots, commands and events survive the way to text and back; what is not of this version is refused."""
+
+import json
+
+import attrs
+import pytest
+
+from gpt_agent_fsm.effects import GetRun
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.events import RunStarted, ToolCallRequested
+from gpt_agent_fsm.inputs import AddUserMessage, CancelRun
+from gpt_agent_fsm.snapshot import QueuedMessage, Snapshot, State
+from gpt_agent_fsm.stores import codec
+from gpt_agent_fsm.testing.contracts.samples import every_command, every_event, every_snapshot
+
+PLAIN = Snapshot(thread_id="thread_1", assistant_id="asst_1")
+
+
+def test_the_samples_have_every_field_set():
+    for sample in (*every_snapshot("thread_1"), *every_command(), *every_event("thread_1")):
+        for field in attrs.fields(type(sample)):
+            assert getattr(sample, field.name) != field.default, f"{type(sample).__name__}.{field.name}"
+
+
+@pytest.mark.parametrize("snapshot", [PLAIN, *every_snapshot("thread_1")], ids=lambda each: type(each.request).__name__)
+def test_a_snapshot_comes_back_equal(snapshot):
+    again = codec.decode_snapshot(codec.encode_snapshot(snapshot))
+    assert again == snapshot
+    assert isinstance(again.state, State)
+
+
+@pytest.mark.parametrize("command", every_command(), ids=lambda each: type(each).__name__)
+def test_a_command_comes_back_equal(command):
+    assert codec.decode_command(codec.encode_command(command)) == command
+
+
+@pytest.mark.parametrize("event", every_event("thread_1"), ids=lambda each: type(each).__name__)
+def test_an_event_comes_back_equal(event):
+    assert codec.decode_event(*codec.encode_event(event)) == event
+
+
+def test_fields_that_equal_their_defaults_are_left_out():
+    assert json.loads(codec.encode_snapshot(PLAIN)) == {
+        "version": codec.SNAPSHOT_VERSION,
+        "thread_id": "thread_1",
+        "assistant_id": "asst_1",
+    }
+
+
+def test_classes_go_by_their_names():
+    running = attrs.evolve(PLAIN, request=GetRun(run_id="run_1"))
+    assert json.loads(codec.encode_snapshot(running))["request"] == {"type": "GetRun", "run_id": "run_1"}
+    assert json.loads(codec.encode_command(CancelRun())) == {"type": "CancelRun"}
+    assert codec.encode_event(RunStarted(id="r", thread_id="t", assistant_id="a"))[0] == "RunStarted"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [None, "text", [], {"a": {"b": [1, 2.5, None, True]}}, 10**40, {"x": float("inf")}, {"half": "\ud83d"}, "\x00"],
+    ids=repr,
+)
+def test_arguments_of_a_tool_may_be_any_json(arguments):
+    event = ToolCallRequested(id="call_1", thread_id="t", run_id="r", name="f", arguments=arguments)
+    assert codec.decode_event(*codec.encode_event(event)) == event
+
+
+def test_half_an_emoji_comes_back_as_it_was():
+    torn = attrs.evolve(PLAIN, queue=(QueuedMessage(key="k", content="torn \ud83d"),))
+    text = codec.encode_snapshot(torn)
+    text.encode()
+    assert codec.decode_snapshot(text) == torn
+
+
+def test_a_snapshot_of_a_newer_version_says_to_upgrade():
+    value = json.loads(codec.encode_snapshot(PLAIN)) | {"version": codec.SNAPSHOT_VERSION + 1, "news": 1}
+    with pytest.raises(
+        StoreError, match=r"snapshot of thread_1 was written by a newer version of gpt-agent-fsm; upgrade it\."
+    ):
+        codec.decode_snapshot(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"secret"',
+        "{}",
+        '{"version": "secret"}',
+        '{"version": 1}',
+        '{"version": 1, "thread_id": "t", "assistant_id": "a", "secret": 1}',
+        '{"version": 1, "thread_id": "t", "assistant_id": "a", "state": "secret"}',
+        '{"version": 1, "thread_id": "t", "assistant_id": "a", "queue": 5}',
+        '{"version": 1, "thread_id": "t", "assistant_id": "a", "request": {"type": "secret"}}',
+        '{"version": 1, "thread_id": "t", "assistant_id": "a", "request": {}}',
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:60],
+)
+def test_what_is_no_snapshot_is_refused_without_quoting_it(text):
+    with pytest.raises(StoreError, match="can not be read") as caught:
+        codec.decode_snapshot(text)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"type": "Explode"}', '{"type": "CancelRun", "force": true}'])
+def test_what_is_no_command_is_refused(text):
+    with pytest.raises(StoreError, match="command in the store can not be read"):
+        codec.decode_command(text)
+
+
+@pytest.mark.parametrize(("kind", "text"), [("Explosion", "{}"), ("RunStarted", "{}"), ("RunStarted", "[")])
+def test_what_is_no_event_is_refused(kind, text):
+    with pytest.raises(StoreError, match="event in the store can not be read"):
+        codec.decode_event(kind, text)
+
+
+def test_a_message_is_stored_once_and_in_clear():
+    text = codec.encode_command(AddUserMessage(key="k", content="Grüße"))
+    assert text.count("Grüße") == 1

@@ -1,0 +1,39 @@
+"""Every store keeps the promises of the port."""
+
+import pytest
+
+from gpt_agent_fsm.stores import MemoryStore, SQLStore
+from gpt_agent_fsm.testing.contracts import StoreContract
+
+
+class TestMemoryStore(StoreContract):
+    def make_store(self):
+        return MemoryStore()
+
+
+class TestSQLStoreInMemory(StoreContract):
+    def make_store(self):
+        return SQLStore("sqlite://")
+
+
+class Durable(StoreContract):
+    url: str
+
+    def make_store(self):
+        return SQLStore(self.url)
+
+    def reopen(self, store):
+        store.close()
+        return SQLStore(self.url)
+
+
+class TestSQLStoreOnAFile(Durable):
+    @pytest.fixture(autouse=True)
+    def _place(self, tmp_path):
+        self.url = f"sqlite:///{tmp_path}/agents.db"
+
+
+class TestSQLStoreOnPostgreSQL(Durable):
+    @pytest.fixture(autouse=True)
+    def _place(self, postgresql):
+        self.url = postgresql.new_schema()

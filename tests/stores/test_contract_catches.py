@@ -1,0 +1,121 @@
+"""The contract finds stores that break it."""
+
+import threading
+
+import attrs
+import pytest
+
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.testing.contracts import StoreContract
+
+
+class AcceptsForNobody(MemoryStore):
+    def accept(self, thread_id, command):
+        try:
+            return super().accept(thread_id, command)
+        except StoreError:
+            return 1
+
+
+class NumbersAnew(MemoryStore):
+    def accept(self, thread_id, command):
+        thread = self._threads[thread_id]
+        thread.accepted = thread.inbox[-1][0] if thread.inbox else 0
+        return super().accept(thread_id, command)
+
+
+class DropsAll(MemoryStore):
+    def commit(self, snapshot, *, consumed, events, at, due):
+        return super().commit(snapshot, consumed=10**9 if consumed else 0, events=events, at=at, due=due)
+
+
+class ForgetsDue(MemoryStore):
+    def commit(self, snapshot, *, consumed, events, at, due):
+        return super().commit(snapshot, consumed=consumed, events=events, at=at, due=None)
+
+
+class ForgetsDefaults(MemoryStore):
+    def load(self, thread_id):
+        saved = super().load(thread_id)
+        return saved and attrs.evolve(saved, snapshot=attrs.evolve(saved.snapshot, keys_kept=False))
+
+
+class NumbersFromZero(MemoryStore):
+    def commit(self, snapshot, *, consumed, events, at, due):
+        records = super().commit(snapshot, consumed=consumed, events=events, at=at, due=due)
+        return [attrs.evolve(record, seq=record.seq - 1) for record in records]
+
+
+class GoesBack(MemoryStore):
+    def announced(self, thread_id, seq):
+        if thread_id in self._threads:
+            self._threads[thread_id].announced = seq
+
+
+class SharesItsList(MemoryStore):
+    def history(self, thread_id, after=0):
+        return self._threads[thread_id].records if thread_id in self._threads else []
+
+
+class FinishesEarly(MemoryStore):
+    def unfinished(self):
+        return {key: saved for key, saved in super().unfinished().items() if not saved.snapshot.settled}
+
+
+class FoldsCase(MemoryStore):
+    def load(self, thread_id):
+        return super().load(thread_id.lower())
+
+
+class Fails(MemoryStore):
+    def accept(self, thread_id, command):
+        if thread_id in self._threads:
+            raise StoreError("full")
+        return super().accept(thread_id, command)
+
+
+@pytest.mark.parametrize(
+    ("store", "test"),
+    [
+        (AcceptsForNobody, "a_command_for_a_thread_that_was_never_committed_is_refused_and_leaves_nothing"),
+        (NumbersAnew, "numbers_of_commands_are_never_used_again"),
+        (DropsAll, "a_commit_drops_the_commands_up_to_a_number_and_no_others"),
+        (ForgetsDue, "the_last_snapshot_and_its_due_time_count"),
+        (ForgetsDefaults, "snapshots_with_every_field_set_come_back_equal"),
+        (NumbersFromZero, "records_are_numbered_from_one_without_gaps"),
+        (GoesBack, "records_are_unannounced_until_it_is_said_that_they_were"),
+        (GoesBack, "records_that_are_still_to_come_can_not_be_announced"),
+        (SharesItsList, "a_history_that_was_returned_stays_as_it_is"),
+        (SharesItsList, "history_starts_after_a_number"),
+        (FinishesEarly, "unfinished_are_threads_with_commands_records_or_requests"),
+        (FoldsCase, "thread_ids_may_be_odd"),
+        (Fails, "commands_accepted_at_once_get_numbers_of_their_own"),
+    ],
+)
+def test_a_store_that_breaks_a_promise_fails_the_test_of_it(store, test):
+    class Contract(StoreContract):
+        def make_store(self):
+            return store()
+
+    contract = Contract()
+    with pytest.raises((AssertionError, StoreError)):
+        getattr(contract, f"test_{test}")()
+    contract.teardown_method()
+
+
+def test_a_contract_without_a_store_says_so():
+    with pytest.raises(NotImplementedError):
+        StoreContract().make_ready()
+
+
+def test_what_hangs_is_found_out(monkeypatch):
+    class Contract(StoreContract):
+        def make_store(self):
+            return MemoryStore()
+
+    monkeypatch.setattr("gpt_agent_fsm.testing.contracts.store_means._PATIENCE", 0.05)
+    release = threading.Event()
+    with pytest.raises(AssertionError, match="a call did not return"):
+        Contract().at_once(release.wait)
+    release.set()
