@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from gpt_agent_fsm import inputs, signals
-from gpt_agent_fsm.errors import AgentNotAlive, WaitInHandler, WaitTimeout
+from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.snapshot import State
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class Agent:
         """
         if signals.in_handler():
             raise WaitInHandler("wait() was called inside a handler; return from it and connect to a later event.")
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+            raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
         driver, changed = self._driver, threading.Event()
 
         def is_over() -> bool:
@@ -121,9 +123,7 @@ class Agent:
     # --- questions --------------------------------------------------------------------------------------
 
     def _check_alive(self) -> None:
-        reason = self._driver.stop_reason
-        if reason is not None:
-            raise AgentNotAlive(f"The agent of {self.thread_id} was stopped ({reason}); connect again.")
+        self._driver.check_alive()
 
     @property
     def alive(self) -> bool:

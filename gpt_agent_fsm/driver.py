@@ -15,7 +15,7 @@ from gpt_agent_fsm.core import advance
 from gpt_agent_fsm.errors import AgentNotAlive
 from gpt_agent_fsm.gate import Gate
 from gpt_agent_fsm.machine import LIVE
-from gpt_agent_fsm.ports import Backend, Clock, Record, Store
+from gpt_agent_fsm.ports import Backend, Clock, Record, Saved, Store
 from gpt_agent_fsm.runner import perform
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.snapshot import Snapshot, State
@@ -36,6 +36,7 @@ class Ports:
         gate: stands between all threads of the key and the API.
         wake: asks the scheduler for a tick.
         retire: takes a driver out of the runtime if its inbox is empty; called from a tick.
+        may_begin: True once the thread's former driver has ended its last tick.
         left: told when a stopped driver has ended its last tick.
     """
 
@@ -46,6 +47,7 @@ class Ports:
     random: random.Random
     wake: Callable[[Driver], None]
     retire: Callable[[Driver, str], None]
+    may_begin: Callable[[Driver], bool]
     left: Callable[[Driver], None]
 
 
@@ -63,6 +65,7 @@ class Driver:
         "_left",
         "_lock",
         "_newcomers",
+        "_noted_seq",
         "_outbox",
         "_ports",
         "_request",
@@ -100,9 +103,10 @@ class Driver:
         self._ticking = False
         self._left = False
         self._waiters: list[threading.Event] = []
-        self._subscribers: tuple[signals.Handler, ...] = ()
+        self._subscribers: tuple[tuple[signals.Handler, int], ...] = ()
+        """Who listens, and after which record."""
         self._newcomers: list[tuple[signals.Handler, int]] = []
-        self._seen_seq = 0
+        self._seen_seq = self._noted_seq = 0
         self._handler: signals.Handler | None = None
 
     # --- from any thread ------------------------------------------------------------------------------
@@ -112,11 +116,16 @@ class Driver:
         """Held while the driver begins, accepts a command, or is stopped."""
         return self._lock
 
+    def check_alive(self) -> None:
+        """Raise `AgentNotAlive` once stopped."""
+        if self.stop_reason is not None:
+            then = "make a new runtime and connect" if self.stop_reason == "runtime_closed" else "connect again"
+            raise AgentNotAlive(f"The agent of {self.thread_id} was stopped ({self.stop_reason}); {then}.")
+
     def accept(self, command: inputs.Command) -> None:
         """Take down a command. Returns when the store has it; raises `AgentNotAlive` once stopped."""
         with self._lock:
-            if self.stop_reason is not None:
-                raise AgentNotAlive(f"The agent of {self.thread_id} was stopped ({self.stop_reason}); connect again.")
+            self.check_alive()
             self._inbox.append((self._ports.store.accept(self.thread_id, command), command))
 
     def send(self, command: inputs.Command) -> None:
@@ -133,7 +142,7 @@ class Driver:
         """Call `handler(agent, event)` for each event from now on, or for each record after a number."""
         with self._lock:
             if replay_after is None:
-                self._subscribers = (*self._subscribers, handler)
+                self._subscribers = (*self._subscribers, (handler, 0))
             else:
                 self._newcomers.append((handler, replay_after))
         if replay_after is not None:
@@ -181,18 +190,19 @@ class Driver:
 
     # --- beginning --------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self, saved: Saved | None = None) -> None:
         """Take over what the store has of the thread, its inbox included; announce nothing yet.
 
-        Call it once, before the first tick, holding `lock`.
+        Call it once, before the first tick or as its beginning, holding `lock`. `saved`: what the store has, if it
+        was read already.
         """
-        saved, clock = self._ports.store.load(self.thread_id), self._ports.clock
+        saved, clock = saved or self._ports.store.load(self.thread_id), self._ports.clock
         if saved is not None:
             self._set_deadlines(attrs.evolve(saved.snapshot, state=State.IDLE, run_id=None), saved.snapshot)
             self.snapshot = saved.snapshot
             self._inbox = deque(saved.inbox)
             self._outbox.extend(saved.unannounced)
-            self._seen_seq = saved.last_seq - len(saved.unannounced)
+            self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
             remaining = None if saved.due is None else saved.due - clock.time()
             if remaining is not None and remaining > 0 and self.snapshot.has_waiting_request:
                 self._due = clock.monotonic() + remaining
@@ -216,13 +226,14 @@ class Driver:
 
     def tick(self) -> float | None:
         """Announce, take in what has come, make at most one request. See `Task.tick`."""
-        if not self.begun:
-            if self.stop_reason is not None:
-                self._leave()
-            return None
         with self._lock:
             self._ticking = True
         try:
+            if not self.begun and self.stop_reason is None:
+                if not self._ports.may_begin(self):
+                    return None
+                with self._lock:
+                    self.begin()
             self._announce()
             return self._step()
         except Exception:
@@ -248,18 +259,21 @@ class Driver:
             return None
         if not self.is_quiet():
             return clock.monotonic()
-        if self._request is not None:
-            return held_until or clock.monotonic()
-        return min((moment for moment in (self._due, *self._deadlines.values()) if moment is not None), default=None)
+        next_request = (held_until or clock.monotonic()) if self._request is not None else None
+        moments = (next_request, self._due, *self._deadlines.values())
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _make_request(self) -> float | None:
         """Make the request that is wanted and take in its answer; or return until when it is held back."""
-        if self._request is None or self.stop_reason is not None:
+        if self._request is None:
+            return None
+        # Handlers first: what they do may stop the agent, and how long they take is nobody else's time.
+        self._announce()
+        if self.stop_reason is not None:
             return None
         held_until = self._ports.gate.admit(self)
         if held_until is not None:
             return held_until
-        self._announce()
         request, self._request = self._request, None
         fact = perform(self._ports.backend, self.thread_id, request, self.settings.request_timeout)
         self._ports.gate.learn(self, request, fact)
@@ -374,9 +388,15 @@ class Driver:
         if self._request is not None:
             self._save(attrs.evolve(self.snapshot, sent=False), 0, [], None)
             self._request = None
+        if not self.snapshot.settled or self._inbox:
+            log.warning(
+                "%s: stopped (%s) before all was said and heard; it goes on when the thread is connected again",
+                self.thread_id,
+                self.stop_reason,
+            )
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self._left = True
-        self._deliver(stopped, self._subscribers)
+        self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
         self._ports.gate.forget(self)
         self._ports.left(self)
 
@@ -385,16 +405,16 @@ class Driver:
     def _announce(self) -> None:
         """Give the outbox to whoever listens, in order, and let newcomers catch up first."""
         self._welcome()
-        seq = 0
         while self._outbox and self.stop_reason is None:
             record = self._outbox[0]
             signals.report(record.event)
-            self._deliver(record.event, self._subscribers)
-            seq = self._seen_seq = record.seq
+            self._deliver(record.event, [handler for handler, after in self._subscribers if record.seq > after])
+            self._seen_seq = record.seq
             self._outbox.popleft()
             self._welcome()
-        if seq:
-            self._ports.store.announced(self.thread_id, seq)
+        if self._seen_seq > self._noted_seq:
+            self._ports.store.announced(self.thread_id, self._seen_seq)
+            self._noted_seq = self._seen_seq
 
     def _welcome(self) -> None:
         while self._newcomers and self.stop_reason is None:
@@ -404,7 +424,7 @@ class Driver:
                     self._call(handler, record.event, by_keyword=False)
             with self._lock:
                 self._newcomers.pop(0)
-                self._subscribers = (*self._subscribers, handler)
+                self._subscribers = (*self._subscribers, (handler, after))
 
     def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
         for handler in subscribers:

@@ -31,11 +31,13 @@ class GetLatestRun:
 
     Attributes:
         key: a run of ours whose outcome is in doubt, to be looked for; None for the newest run alone.
+        wide: True where the run that is in the way may be any of them.
     """
 
     operation: ClassVar[str] = "get_latest_run"
     changes_server: ClassVar[bool] = False
     key: str | None = None
+    wide: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -38,6 +38,8 @@ class Gate:
         self._limited = 0
         """How often in a row the limit was met; 0 while the gate is open."""
         self._probe: Waiting | None = None
+        self._probed = 0.0
+        """When the probe went ahead; one that takes longer than a request may is counted on no longer."""
         self._held: dict[Waiting, None] = {}
         self._broke: dict[Waiting, None] = {}
 
@@ -47,8 +49,9 @@ class Gate:
             now = self._clock.monotonic()
             if not self._limited:
                 return None
-            if now >= self._until and self._probe in (None, who):
-                self._probe = who
+            gone = now >= self._probed + self._settings.request_timeout
+            if now >= self._until and (self._probe in (None, who) or gone):
+                self._probe, self._probed = who, now
                 self._held.pop(who, None)
                 return None
             self._held[who] = None
@@ -66,12 +69,15 @@ class Gate:
 
     def _learn_of_limit(self, who: Waiting, fact: inputs.Input) -> list[Waiting]:
         if isinstance(fact, inputs.RequestDelayed) and fact.status == 429:
-            self._limited += 1
+            if not self._limited or self._probe is who:
+                # Of a burst that met the limit together, the first counts; after it, every probe.
+                self._limited += 1
             settings = self._settings
             doubled = settings.request_retry_delay * 2.0 ** min(self._limited - 1, _MAX_DOUBLINGS)
             pause = max(min(doubled, settings.request_retry_max_delay), fact.retry_after or 0.0)
             self._until = max(self._until, self._clock.monotonic() + pause)
-            self._probe = None
+            if self._probe is who:
+                self._probe = None
             return []
         if self._limited and (self._probe is who or self._clock.monotonic() >= self._until):
             # Also a probe that met other trouble opens the gate: it is the limit that is over.

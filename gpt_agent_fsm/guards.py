@@ -12,10 +12,12 @@ from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.objects import Message, Run, RunStatus, ToolCall
 from gpt_agent_fsm.reading import is_newest_first, unread
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Doubt, SnapshotFields, State
+from gpt_agent_fsm.snapshot import Doubt, Reading, SnapshotFields, State
 
 __all__ = ["BROKEN", "Guards", "decode_arguments"]
 
+_MOST_REPEATS = 5
+_LEAST_TRIES_WHEN_MALFORMED = 3
 BROKEN = object()
 """What `decode_arguments` returns for text that is no JSON."""
 
@@ -127,6 +129,10 @@ class Guards(SnapshotFields):
             (c for c in self.tool_calls if (c.id, c.name, c.arguments) == (call.id, call.name, call.arguments)), None
         )
 
+    def is_a_new_round(self) -> bool:
+        """True where calls that look like those of the last round are new ones."""
+        return self._has_all_outputs() and self.outputs_accepted and self.repeats >= _MOST_REPEATS
+
     def run_needs_tools(self) -> bool:
         return self.seen.status is RunStatus.NEEDS_TOOLS
 
@@ -135,14 +141,18 @@ class Guards(SnapshotFields):
         return self.run_needs_tools() and all(call is not None and call.output is not None for call in known)
 
     def outputs_have_arrived(self) -> bool:
-        """The run was seen waiting for outputs that the server has taken: what we see is old."""
-        return self._has_all_outputs() and (self.outputs_accepted or self.was_a_submission())
+        """The run was seen waiting for outputs that the server has taken: what we see is old.
+
+        Seen so often in a row, it is a new round of calls that look the same: some servers count their ids from 0.
+        """
+        taken = self.outputs_accepted or self.was_a_submission()
+        return self._has_all_outputs() and taken and self.repeats < _MOST_REPEATS
 
     def all_calls_are_answered(self) -> bool:
         """True where nobody has to be asked: the outputs are known, or the arguments are broken."""
         return self.run_needs_tools() and all(
             decode_arguments(call.arguments) is BROKEN
-            or ((known := self.known(call)) is not None and known.output is not None)
+            or ((known := self.known(call)) is not None and known.output is not None and not self.is_a_new_round())
             for call in self.seen.tool_calls
         )
 
@@ -183,12 +193,22 @@ class Guards(SnapshotFields):
     def found_our_run(self) -> bool:
         return self.our_run() is not None
 
+    def run_to_adopt(self) -> Run | None:
+        """Return the run in progress, or None.
+
+        Where the server has said that a run is in the way, it may be any of those listed (not all servers list the
+        newest first), and one that is being cancelled is waited for, too.
+        """
+        candidates = self.listed if self.tries else self.listed[:1]
+        for run in candidates:
+            in_the_way = run.status.locks_thread if self.tries else run.status.in_progress
+            # One that the server denied before would be lost again, and again be in the way.
+            if in_the_way and not (self.tries and run.id == self.lost_run_id):
+                return run
+        return None
+
     def found_a_run_to_adopt(self) -> bool:
-        if not self.listed:
-            return False
-        status = self.listed[0].status
-        # Where the server has said that a run is in the way, one that is being cancelled is waited for, too.
-        return status.locks_thread if self.tries else status.in_progress
+        return self.run_to_adopt() is not None
 
     def is_searching(self) -> bool:
         return isinstance(self.request, effects.ListMessages) and self.request.newest_first
@@ -207,6 +227,10 @@ class Guards(SnapshotFields):
 
     def _newer_messages(self) -> tuple[Message, ...]:
         """Messages of the page that are newer than all we knew (a search reads the newest first)."""
+        times = [message.created_at for message in self.page if message.created_at is not None]
+        if times and times[0] < times[-1]:
+            # The oldest first, against what was asked: only the end of the pages is the end.
+            return self.page
         return self.page[: _before([message.id for message in self.page], cast("Doubt", self.message_doubt).known)]
 
     def _reached_known_message(self) -> bool:
@@ -224,7 +248,9 @@ class Guards(SnapshotFields):
             if message.key == self.queue[0].key:
                 return message
         alike = self._look_alikes()
-        return alike[0] if len(alike) == 1 and self._reached_known_message() else None
+        no_older_ones = "" in cast("Doubt", self.message_doubt).known and self._next_after() is None
+        bounded = self._reached_known_message() or no_older_ones
+        return alike[0] if len(alike) == 1 and bounded else None
 
     def found_our_message(self) -> bool:
         return self.is_searching() and self.our_message() is not None
@@ -260,9 +286,17 @@ class Guards(SnapshotFields):
         if self.reading is None or self.reading.whole or self.last_message_id is None:
             return False
         read = attrs.evolve(self.reading, messages=self.read_so_far())
-        return is_newest_first(read.messages, self.last_message_id, self.posted_since) or not unread(
-            read, self.last_message_id, self.posted_since
-        )
+        return is_newest_first(read.messages, self.last_message_id, self.posted_since) or not self.unpublished(read)
+
+    def unpublished(self, reading: Reading) -> list[Message]:
+        """Return the messages of a reading that are to be published, in order."""
+        found = unread(reading, self.last_message_id, self.posted_since)
+        return [message for message in found if message.id not in self.published]
+
+    def cursor_is_refused(self) -> bool:
+        """True where the server does not know the message after which it was to list."""
+        asked_after_cursor = self.request == effects.ListMessages(after=self.last_message_id)
+        return asked_after_cursor and self.last_message_id is not None
 
     # --- requests that did not succeed --------------------------------------------------------------
 
@@ -279,7 +313,12 @@ class Guards(SnapshotFields):
         """Polls of an active run are tried for ever: a failed poll is not a failed run."""
         if isinstance(self.request, effects.GetRun) and self.state is not State.FAILED:
             return True
-        return self.attempt < self.settings.request_max_attempts
+        most = self.settings.request_max_attempts
+        status = cast("inputs.Failure", self.input).status
+        if status is not None and 200 <= status < 300:
+            # The answer could not be read: that may be a proxy's hiccup.
+            most = max(most, _LEAST_TRIES_WHEN_MALFORMED)
+        return self.attempt < most
 
     def was_a_submission(self) -> bool:
         return isinstance(self.request, effects.SubmitToolOutputs)

@@ -9,9 +9,11 @@ Guards are questions and actions are verbs, all of them methods of `gpt_agent_fs
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-from transitions import Machine
+from transitions import EventData, Machine
+from transitions import State as TransitionsState
 
 from gpt_agent_fsm.snapshot import State
 
@@ -119,6 +121,7 @@ TABLE: list[Row] = [
     ["request_refused",     SUBMITTING,     FAILED,         "outputs_are_out_of_tries",  "give_up_outputs"],
     ["request_refused",     SUBMITTING,     SAME,           "was_a_submission",          "look_at_run_later"],
     ["request_refused",     LIVE,           FAILED,         OTHERWISE,                   "lose_run"],
+    ["request_refused",     IDLE,           SAME,           "cursor_is_refused",         "read_without_cursor"],
     ["request_refused",     IDLE,           FAILED,         "content_is_refused",        "drop_message"],
     ["request_refused",     FAILED,         SAME,           "is_saying_farewell",        "close_request"],
     ["request_refused",     UNSTARTED,      FAILED,         OTHERWISE,                   "give_up"],
@@ -168,6 +171,27 @@ def reason_to_ignore(trigger: str, state: State) -> str:
     return str(_REASONS[trigger, state])
 
 
+class _QuietState(TransitionsState):
+    """A state without anything to do on the way in or out, and without a line in the log at info level for that."""
+
+    def enter(self, event_data: EventData) -> None:
+        """Do nothing."""
+
+    def exit(self, event_data: EventData) -> None:
+        """Do nothing."""
+
+
+class _QuietMachine(Machine):
+    """`Machine` without the line that it logs at info level for each callback."""
+
+    state_cls = _QuietState
+
+    def callbacks(self, funcs: Iterable[Any], event_data: EventData) -> None:
+        """Call each function."""
+        for func in funcs:
+            self.callback(func, event_data)
+
+
 def build_machine(table: list[Row] | None = None) -> Machine:
     """Make the machine that all threads share. It holds no model: the core hands it one for each input."""
     rows = [
@@ -175,4 +199,4 @@ def build_machine(table: list[Row] | None = None) -> Machine:
         for trigger, source, dest, guard, action in (TABLE if table is None else table)
     ]
     rows += [{"trigger": trigger, "source": source, "dest": SAME, "before": "ignore"} for trigger, source, _ in IGNORED]
-    return Machine(model=None, states=State, transitions=rows, initial=None, auto_transitions=False)
+    return _QuietMachine(model=None, states=State, transitions=rows, initial=None, auto_transitions=False)

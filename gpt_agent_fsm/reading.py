@@ -39,5 +39,6 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
     if start is not None:
         messages = messages[start + 1 :]
     elif reading.whole:
-        messages = [m for m in messages if m.run_id == reading.run_id] or messages
+        if any(message.run_id for message in messages):
+            messages = [message for message in messages if message.run_id == reading.run_id]
     return [message for message in messages if message.role == "assistant" and message.content]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 
+import attrs
+
 from gpt_agent_fsm import effects, errors, inputs
+from gpt_agent_fsm.objects import Run
 from gpt_agent_fsm.ports import Backend
 
 __all__ = ["perform"]
@@ -12,6 +15,7 @@ __all__ = ["perform"]
 log = logging.getLogger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
+_LEAST_QUOTE = 4
 # What must not be repeated before it is known whether it took effect.
 _IN_DOUBT = (effects.PostMessage, effects.CreateRun, effects.SubmitToolOutputs)
 
@@ -38,8 +42,8 @@ def _answer(  # noqa: PLR0911 - one for each request
     backend: Backend, thread_id: str, request: effects.Request, timeout: float
 ) -> inputs.Input:
     match request:
-        case effects.GetLatestRun(key=key):
-            limit = 1 if key is None else _RUNS_WHEN_SEARCHING
+        case effects.GetLatestRun(key=key, wide=wide):
+            limit = _RUNS_WHEN_SEARCHING if wide or key is not None else 1
             return inputs.RunsListed(runs=tuple(backend.list_runs(thread_id, limit=limit, timeout=timeout)))
         case effects.PostMessage(key=key, content=content):
             message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
@@ -47,18 +51,26 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.CreateRun(key=key, assistant_id=assistant_id):
             return inputs.RunCreated(run=backend.create_run(thread_id, assistant_id, key=key, timeout=timeout))
         case effects.GetRun(run_id=run_id):
-            return inputs.RunSeen(run=backend.get_run(thread_id, run_id, timeout=timeout))
+            return _seen(run_id, backend.get_run(thread_id, run_id, timeout=timeout))
         case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs):
-            return inputs.RunSeen(run=backend.submit_tool_outputs(thread_id, run_id, outputs, timeout=timeout))
+            return _seen(run_id, backend.submit_tool_outputs(thread_id, run_id, outputs, timeout=timeout))
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
             return inputs.MessagesListed(page=page)
         case effects.CancelRun(run_id=run_id):  # pragma: no branch - mypy sees that these are all
-            return inputs.RunSeen(run=backend.cancel_run(thread_id, run_id, timeout=timeout))
+            return _seen(run_id, backend.cancel_run(thread_id, run_id, timeout=timeout))
+
+
+def _seen(run_id: str, run: Run) -> inputs.RunSeen:
+    """Call the run by the id that was asked for, however the server spells it in its answer."""
+    return inputs.RunSeen(run=attrs.evolve(run, id=run_id))
 
 
 def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     status, code, message = error.status, error.code, str(error)
+    if isinstance(request, effects.PostMessage) and len(request.content) >= _LEAST_QUOTE:
+        # Some servers repeat what they refuse; what was said belongs in no log.
+        message = message.replace(request.content, "...")
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
         case errors.OutcomeUnknown() if isinstance(request, _IN_DOUBT):

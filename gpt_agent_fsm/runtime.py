@@ -16,7 +16,7 @@ from gpt_agent_fsm.driver import Driver, Ports
 from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, TransientError
 from gpt_agent_fsm.gate import Gate
 from gpt_agent_fsm.objects import Run
-from gpt_agent_fsm.ports import Backend, Record, Scheduler, Store
+from gpt_agent_fsm.ports import Backend, Record, Saved, Scheduler, Store
 from gpt_agent_fsm.scheduler import ThreadedScheduler
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.snapshot import Snapshot
@@ -50,12 +50,21 @@ class Runtime:
         scheduler: Scheduler | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        for name, value, kind in (("backend", backend, Backend), ("settings", settings, Settings)):
-            if not isinstance(value, kind):
-                raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {type(value).__name__}")
+        store = MemoryStore() if store is None else store
+        for name, value, kind in (
+            ("backend", backend, Backend),
+            ("settings", settings, Settings),
+            ("store", store, Store),
+        ):
+            if isinstance(value, type) or not isinstance(value, kind):
+                what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+                raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
         self.settings = settings
         self._backend = backend
-        self._store: Store = MemoryStore() if store is None else store
+        self._store: Store = store
+        unfinished = store.unfinished()
+        self._created: set[str] = set()
+        """Threads that this runtime made, and that nobody has connected to yet: they have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._ports = Ports(
@@ -66,15 +75,21 @@ class Runtime:
             random=self._random,
             wake=self.scheduler.wake,
             retire=self._retire,
+            may_begin=self._may_begin,
             left=self._left,
         )
         self._lock = threading.Lock()
         self._closed = False
+        self._gone = False
         self._drivers: dict[str, Driver] = {}
         self._leaving: dict[str, Driver] = {}
         """Stopped, but in a last tick; an agent connected meanwhile waits in `_drivers` for its end."""
-        for saved in self._store.unfinished().values():
-            self._resume(saved.snapshot)
+        try:
+            for saved in unfinished.values():
+                self._resume(saved)
+        except BaseException:
+            self.scheduler.close(0)
+            raise
 
     def __enter__(self) -> Runtime:
         return self
@@ -90,7 +105,9 @@ class Runtime:
         """Create a thread on the server and return its id. Blocks; raises an `ApiError` when tries are spent."""
         self._check_open()
         timeout = self.settings.request_timeout
-        return self._insist("create_thread", "", lambda: self._backend.create_thread(timeout=timeout))
+        thread_id = self._insist("create_thread", "", lambda: self._backend.create_thread(timeout=timeout))
+        self._created.add(thread_id)
+        return thread_id
 
     def connect(
         self,
@@ -123,6 +140,8 @@ class Runtime:
         required_text(assistant_id, "assistant_id")
         if last_message_id is not None:
             required_text(last_message_id, "last_message_id")
+        if subscribe is not None and not callable(subscribe):
+            raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
         self._check_open()
         settings = self.settings if idle_timeout is None else attrs.evolve(self.settings, idle_timeout=idle_timeout)
         agent = None
@@ -130,7 +149,13 @@ class Runtime:
             known = self.get(thread_id)
             if known is None:
                 runs = self._introduce(thread_id, settings)
-                start = Snapshot(thread_id=thread_id, assistant_id=assistant_id, last_message_id=last_message_id)
+                start = Snapshot(
+                    thread_id=thread_id,
+                    assistant_id=assistant_id,
+                    last_message_id=last_message_id,
+                    last_posted_id="" if thread_id in self._created else None,
+                )
+                self._created.discard(thread_id)
                 agent = self._register(start, settings, runs, subscribe, replay_after)
             else:
                 command = inputs.Connect(assistant_id=assistant_id, last_message_id=last_message_id)
@@ -161,7 +186,8 @@ class Runtime:
         self._insist("get_thread", thread_id, lambda: self._backend.get_thread(thread_id, timeout=timeout))
         try:
             return self._backend.list_runs(thread_id, limit=1, timeout=timeout)
-        except TransientError:
+        except TransientError as error:
+            _announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
             return None
 
     def _register(
@@ -194,8 +220,10 @@ class Runtime:
                 if predecessor is None:
                     driver.begin()
             except BaseException:
+                # Somebody else may hold it already: it must not look alive.
+                driver.stop("not_connected")
                 with self._lock:
-                    self._drivers.pop(start.thread_id, None)
+                    del self._drivers[start.thread_id]
                 raise
             if subscribe is not None:
                 driver.subscribe(subscribe, replay_after)
@@ -204,13 +232,13 @@ class Runtime:
         self.scheduler.wake(driver)
         return agent
 
-    def _resume(self, snapshot: Snapshot) -> None:
+    def _resume(self, saved: Saved) -> None:
         """Let a thread go on that a process before this one left unfinished."""
-        driver = Driver(self._ports, snapshot, self.settings)
+        driver = Driver(self._ports, saved.snapshot, self.settings)
         driver.sender = Agent(self, driver)
         with driver.lock:
             self._drivers[driver.thread_id] = driver
-            driver.begin()
+            driver.begin(saved)
         self.scheduler.wake(driver)
 
     @staticmethod
@@ -241,27 +269,35 @@ class Runtime:
             try:
                 return request()
             except TransientError as error:
-                most = self.settings.request_max_attempts
-                will_retry = attempt < (min(most, _HOPELESS_ATTEMPTS) if error.hopeless else most)
+                asked = error.retry_after or 0.0
+                will_retry = attempt < self._most_attempts(error) and asked <= self.settings.request_timeout
                 _announce_failure(operation, thread_id, error, attempt, will_retry=will_retry)
                 if not will_retry:
                     raise
                 full = min(
                     self.settings.request_retry_delay * 2.0 ** (attempt - 1), self.settings.request_retry_max_delay
                 )
-                self.scheduler.sleep(max(error.retry_after or 0.0, full * self._random.uniform(0.5, 1.0)))
+                self.scheduler.sleep(max(asked, full * self._random.uniform(0.5, 1.0)))
                 self._check_open()
+
+    def _most_attempts(self, error: TransientError) -> int:
+        """Return how often to try for a caller who waits: few times where it seldom helps, so that he is told soon."""
+        most = self.settings.request_max_attempts
+        if not error.hopeless:
+            return most
+        return _HOPELESS_ATTEMPTS if error.status is not None else min(most, _HOPELESS_ATTEMPTS)
 
     # --- the end of an agent ------------------------------------------------------------------------------------
 
     def remove(self, driver: Driver, reason: str) -> None:
         """Take a driver out; effective before it returns. For `Agent.shutdown`, which is what users call."""
-        with self._lock:
+        # Both locks, so that no command is accepted by one who is no longer the thread's driver.
+        with driver.lock, self._lock:
             if self._drivers.get(driver.thread_id) is not driver:
                 return
             del self._drivers[driver.thread_id]
             self._leaving.setdefault(driver.thread_id, driver)
-        driver.stop(reason)
+            driver.stop(reason)
         self.scheduler.wake(driver)
 
     def _retire(self, driver: Driver, reason: str) -> None:
@@ -270,32 +306,42 @@ class Runtime:
             if driver.is_quiet():
                 self.remove(driver, reason)
 
+    def _may_begin(self, driver: Driver) -> bool:
+        with self._lock:
+            return driver.thread_id not in self._leaving
+
     def _left(self, driver: Driver) -> None:
-        """Let an agent that was connected meanwhile begin."""
+        """Let an agent that was connected meanwhile begin; let go of everything after the last."""
         thread_id = driver.thread_id
         with self._lock:
-            if self._leaving.get(thread_id) is not driver:
-                return
-            del self._leaving[thread_id]
+            if self._leaving.get(thread_id) is driver:
+                del self._leaving[thread_id]
             successor = self._drivers.get(thread_id)
+            last = self._closed and not self._leaving
         if successor is not None:
-            with successor.lock:
-                if not successor.begun and successor.stop_reason is None:
-                    successor.begin()
             self.scheduler.wake(successor)
+        if last:
+            self._let_go()
 
     def close(self) -> None:
-        """Stop all agents and end all threads of ours. Idempotent.
+        """Stop all agents, end all threads of ours, and close the backend and the store. Idempotent.
 
         Blocks while requests and handlers end, for at most the time a request may take; a handler that blocks for
-        longer is left behind and named in the log. What was accepted stays in the store.
+        longer is left behind and named in the log. What was accepted stays in the store. Called from a handler, it
+        lets go of backend and store when that handler has returned.
         """
         with self._lock:
-            already, self._closed = self._closed, True
+            self._closed = True
             drivers = list(self._drivers.values())
         for driver in drivers:
             self.remove(driver, "runtime_closed")
         self.scheduler.close(self.settings.receive_timeout)
+        if not signals.in_handler():
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            already, self._gone = self._gone, True
         if not already:
             self._backend.close()
             self._store.close()

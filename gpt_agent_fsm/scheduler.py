@@ -55,6 +55,7 @@ class ThreadedScheduler:
         self._heap: list[tuple[float, int, Task]] = []
         self._counter = itertools.count()
         self._closed = False
+        self._closers = 0
         self._woken_by_close = threading.Event()
         names = ["gpt-agent-fsm-timer", *(f"gpt-agent-fsm-worker-{n}" for n in range(1, workers + 1))]
         targets = [self._keep_time, *([self._work] * workers)]
@@ -92,7 +93,8 @@ class ThreadedScheduler:
                     due, _, task = heapq.heappop(self._heap)
                     if self._due.get(task) == due:
                         self._wake(task)
-                self._timer_changed.wait(self._heap[0][0] - now if self._heap else None)
+                pause = min(self._heap[0][0] - now, threading.TIMEOUT_MAX) if self._heap else None
+                self._timer_changed.wait(pause)
 
     def _work(self) -> None:
         while True:
@@ -106,7 +108,8 @@ class ThreadedScheduler:
             due = None
             try:
                 due = task.tick()
-            except Exception:
+            except BaseException:
+                # Whatever it is, it must not take the worker with it.
                 log.exception("%s: a tick failed", task.describe())
             with self._lock:
                 again = self._phases.pop(task) is _Phase.TICK_AGAIN
@@ -147,15 +150,20 @@ class ThreadedScheduler:
         deadline = time.monotonic() + timeout
         own = threading.current_thread() in self._threads
         with self._lock:
-            self._calm.wait_for(lambda: len(self._phases) <= int(own), timeout)
-            busy = [task for task, phase in self._phases.items() if phase is not _Phase.QUEUED]
+            # Ticks that are inside `close` themselves are not waited for.
+            self._closers += int(own)
+            self._calm.notify_all()
+            self._calm.wait_for(lambda: len(self._phases) <= self._closers, timeout)
+            busy = list(self._phases)
             self._closed = True
             self._ready.clear()
             self._ready_or_closed.notify_all()
             self._timer_changed.notify_all()
         self._woken_by_close.set()
-        for task in busy if not own else []:
+        if own:
+            # The others end by themselves; waiting for them here could be waiting for each other.
+            return
+        for task in busy:
             log.warning("closing without waiting any longer for %s", task.describe())
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(deadline - time.monotonic(), 0.0 if busy else 1.0))
+            thread.join(max(deadline - time.monotonic(), 0.0 if busy else 1.0))

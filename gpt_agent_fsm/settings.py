@@ -12,6 +12,8 @@ import attrs
 __all__ = ["Settings"]
 
 PREFIX = "GPT_AGENT_"
+_MOST = 1_000_000_000
+"""Thirty years of seconds: more than anybody waits, and less than any timer refuses."""
 
 
 def _check(minimum: float, *, zero: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
@@ -21,6 +23,8 @@ def _check(minimum: float, *, zero: bool = False) -> Callable[[Any, attrs.Attrib
         if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
             noun = "a whole number" if integral else "a number of seconds"
             raise ValueError(f"Settings: {attribute.name} must be {noun}, not {value!r}")
+        if value > _MOST:
+            raise ValueError(f"Settings: {attribute.name} must be at most {_MOST}, not {value!r}")
         if value < minimum or (value == 0 and not zero):
             raise ValueError(
                 f"Settings: {attribute.name} must be {'at least' if zero else 'more than'} 0, not {value!r}"

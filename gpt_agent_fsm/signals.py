@@ -76,7 +76,7 @@ def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
     """Call one handler; one that raises is logged and stops nobody else.
 
-    `SystemExit` is caught as well: a handler can not end a worker.
+    `SystemExit`, a cancelled task and the like are caught as well: a handler can not end a worker.
     """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = handler
@@ -85,7 +85,9 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
             handler(sender, event=event_)
         else:
             handler(sender, event_)
-    except (Exception, SystemExit):
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or getattr(error, "ends_the_process", False):
+            raise
         log.exception("%s: handler %s failed on %s", thread, name_of(handler), type(event_).__name__)
     finally:
         _announcing.handler = outer
@@ -100,7 +102,8 @@ def name_of(handler: Handler) -> str:
 def report(event_: events.Event) -> None:
     """Say in the log what an operator should know, and never what was said in the conversation."""
     if isinstance(event_, events.RequestFailed):
-        then = "trying again" if event_.will_retry else "giving up"
-        log.warning("%s: %s failed, %s: %s", event_.thread_id, event_.operation, then, event_.message)
+        then = "trying again" if event_.will_retry else "not trying again by itself"
+        where = f"{event_.thread_id}: " if event_.thread_id else ""
+        log.warning("%s%s failed, %s: %s", where, event_.operation, then, event_.message)
     elif isinstance(event_, events.StateChanged):
         log.debug("%s: %s -> %s on %s", event_.thread_id, event_.source, event_.dest, event_.trigger)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import attrs
 
-from gpt_agent_fsm.effects import Request
+from gpt_agent_fsm.effects import ListMessages, Request
 from gpt_agent_fsm.objects import Message, ToolCall
 
 __all__ = ["Doubt", "QueuedMessage", "Reading", "Snapshot", "SnapshotFields", "State", "Turn"]
@@ -98,6 +98,7 @@ class SnapshotFields:
     queue: tuple[QueuedMessage, ...] = ()
     """Accepted messages in order; the first leaves when it is known to be on the thread."""
     last_posted_id: str | None = None
+    """The newest message of ours; "" where the thread is known to have had none at all."""
     turn: Turn | None = None
     run_owed: bool = False
     """A message is on the thread whose run has yet to be created."""
@@ -117,12 +118,18 @@ class SnapshotFields:
     """Why the run is being cancelled, in a sentence, once it has taken longer than it may."""
     tool_calls: tuple[ToolCall, ...] = ()
     outputs_accepted: bool = False
+    repeats: int = 0
+    """How often in a row the run was seen waiting for outputs that the server has taken."""
+    lost_run_id: str | None = None
+    """A run that the server denied knowing: not adopted again, even if it is in the way."""
 
     # what there is to hear
     last_message_id: str | None = None
     """The cursor: the last assistant message that was published."""
     posted_since: str | None = None
     """The last message we posted after the cursor was set, so that it is known to be newer."""
+    published: tuple[str, ...] = ()
+    """The newest messages that were published, so that no listing can bring them twice."""
     reading: Reading | None = None
 
     # the one request
@@ -160,4 +167,8 @@ class Snapshot(SnapshotFields):
         """True where the only news is how a look at the server is getting on: nothing a restart would miss."""
         if self.request is not None and self.request.changes_server:
             return self == other
-        return self == attrs.evolve(other, sent=self.sent, failures=self.failures)
+        same = attrs.evolve(other, sent=self.sent, failures=self.failures)
+        if isinstance(self.request, ListMessages) and isinstance(other.request, ListMessages):
+            # After a restart the pages are read again.
+            same = attrs.evolve(same, request=self.request, reading=self.reading)
+        return self == same

@@ -178,3 +178,29 @@ def test_an_answer_of_another_shape_is_a_defect_too(caplog):
 def test_what_ends_the_process_is_not_held_up():
     with pytest.raises(KeyboardInterrupt):
         outcome_of(KeyboardInterrupt(), GET_RUN)
+
+
+def test_a_run_is_called_by_the_id_that_was_asked_for():
+    from gpt_agent_fsm.testing import SimulatedServer
+
+    server = SimulatedServer()
+    thread_id = server.create_thread(timeout=1)
+    run = server.create_run(thread_id, "a", key="k", timeout=1)
+
+    class Spelling(SimulatedServer):
+        def get_run(self, thread_id, run_id, *, timeout):
+            return server.get_run(thread_id, run.id, timeout=timeout)
+
+    fact = perform(Spelling(), thread_id, effects.GetRun(run_id="RUN"), 1)
+    assert fact.run.id == "RUN"
+
+
+def test_what_was_said_is_cut_out_of_what_the_server_says_about_it():
+    from gpt_agent_fsm.testing import SimulatedServer
+
+    class Repeating(SimulatedServer):
+        def post_message(self, thread_id, content, *, key, timeout):
+            raise errors.RequestRefused(400, None, f"Your message {content!r} is not welcome.")
+
+    fact = perform(Repeating(), "thread_1", effects.PostMessage(key="k", content="my PIN is 4711"), 1)
+    assert fact.message == "Your message '...' is not welcome. (HTTP 400)"

@@ -9,10 +9,11 @@ import attrs
 from gpt_agent_fsm import effects, events, inputs
 from gpt_agent_fsm.actions.requests import RequestActions
 from gpt_agent_fsm.objects import Message
-from gpt_agent_fsm.reading import unread
 from gpt_agent_fsm.snapshot import QueuedMessage, Reading, Turn
 
 __all__ = ["MessageActions"]
+
+_REMEMBERED = 50
 
 
 @attrs.define(kw_only=True)
@@ -101,9 +102,14 @@ class MessageActions(RequestActions):
         self.failures = 0
         self.perform(effects.ListMessages(after=None))
 
+    def read_without_cursor(self) -> None:
+        self.report(will_retry=True)
+        self.read_from_the_start()
+
     def publish_messages(self) -> None:
         reading = attrs.evolve(cast("Reading", self.reading), messages=self.read_so_far())
-        for message in unread(reading, self.last_message_id, self.posted_since):
+        for message in self.unpublished(reading):
+            self.published = (*self.published, message.id)[-_REMEMBERED:]
             self.last_message_id, self.posted_since = message.id, None
             self.events.append(
                 events.AssistantMessageAdded(

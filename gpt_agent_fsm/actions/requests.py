@@ -168,7 +168,7 @@ class RequestActions(Guards):
 
     def _doubt_message(self, looks: int) -> None:
         known = (self.last_posted_id, self.last_message_id)
-        before = self.message_doubt or Doubt(looks=looks, known=tuple(id_ for id_ in known if id_))
+        before = self.message_doubt or Doubt(looks=looks, known=tuple(id_ for id_ in known if id_ is not None))
         self.message_doubt = attrs.evolve(before, looks=looks)
 
     def _doubt_run(self, looks: int) -> None:

@@ -47,7 +47,7 @@ class RunActions(RequestActions):
 
     def look_for_the_run_in_the_way(self) -> None:
         self.tries += 1
-        request = effects.GetLatestRun(key=self.turn.run_key if self.run_owed and self.turn else None)
+        request = effects.GetLatestRun(key=self.turn.run_key if self.run_owed and self.turn else None, wide=True)
         if self.tries == 1:
             self.perform(request)
         else:
@@ -81,7 +81,7 @@ class RunActions(RequestActions):
         self.followed_by = inputs.RunSeen(run=run)
 
     def adopt_run(self) -> None:
-        run = self.listed[0]
+        run = cast("Run", self.run_to_adopt())
         self._take_run(run)
         if not self.run_owed:
             self.turn = Turn(key=run.id, runs=0, retries_left=self.settings.rate_limit_max_retries)
@@ -100,6 +100,7 @@ class RunActions(RequestActions):
     def poll_later(self) -> None:
         if self.was_a_submission() or self.outputs_did_arrive():
             self.outputs_accepted = True
+        self.repeats = self.repeats + 1 if self.outputs_have_arrived() else 0
         self.tries = self.failures = 0
         interval = min(self.settings.heartbeat_interval, self.settings.idle_timeout)
         self.later(effects.GetRun(run_id=self.seen.id), effects.Wait(seconds=interval))
@@ -169,6 +170,7 @@ class RunActions(RequestActions):
         self.turn = attrs.evolve(turn, runs=turn.runs + 1, retries_left=turn.retries_left - 1)
         self.run_owed = True
         self.cancelling, self.timed_out = False, ""
+        self.tool_calls, self.outputs_accepted = (), False
         self.tries = self.failures = 0
         self.later(
             effects.CreateRun(key=self.turn.run_key, assistant_id=self.assistant_id),
@@ -211,6 +213,7 @@ class RunActions(RequestActions):
         self.report(will_retry=False)
         self._fail(cast("str", self.run_id), failure.code or "not_found", failure.message)
         # Should it turn up again all the same, its calls were asked for already.
+        self.lost_run_id = self.run_id
         self._leave_run()
 
     def _fail(self, run_id: str, code: str, message: str) -> None:

@@ -34,13 +34,16 @@ class ToolActions(RequestActions):
     def _take_down_calls(self) -> None:
         """Note the calls the run waits for; pass on each new one, answer each whose arguments are broken."""
         waiting: dict[str, ToolCall] = {}
+        new_round = self.is_a_new_round()
         for call in self.seen.tool_calls:
-            known = self.known(call)
+            known = None if new_round else self.known(call)
             if known is None and call.id not in waiting:
+                # What failed before was about the calls of an earlier round.
+                self.tries = 0
                 known = self._new_call(call)
             if known is not None:
                 waiting[call.id] = known
-        self.tool_calls, self.outputs_accepted = tuple(waiting.values()), False
+        self.tool_calls, self.outputs_accepted, self.repeats = tuple(waiting.values()), False, 0
 
     def _new_call(self, call: ToolCall) -> ToolCall:
         arguments = decode_arguments(call.arguments)
@@ -103,7 +106,8 @@ class ToolActions(RequestActions):
         self.report(will_retry=False)
         run_id = cast("str", self.run_id)
         self.events.append(events.ToolCallOutputSubmissionFailed(thread_id=self.thread_id, run_id=run_id))
-        self._end_run()
+        # Its calls are remembered: seen once more on its way out, it is not to ask for them again.
+        self._leave_run()
         self.perform(effects.CancelRun(run_id=run_id))
 
     def keep_outputs(self) -> None:

@@ -152,7 +152,7 @@ class Run:
             return RunStatus.ACTIVE
         if error_code == "insufficient_quota" or _QUOTA in error_message.lower():
             return RunStatus.OUT_OF_QUOTA
-        if error_code == "rate_limit_exceeded" and _RATE in error_message.lower():
+        if wire_status == "failed" and error_code == "rate_limit_exceeded" and _RATE in error_message.lower():
             return RunStatus.RATE_LIMITED
         return RunStatus.FAILED
 

@@ -41,7 +41,8 @@ _QUOTA_CODES = {
 _QUOTA = "exceeded your current quota"
 _NOT_STARTED_CODES = {"slow_down", "server_is_overloaded"}
 _BUSY = re.compile(
-    r"\bhas an? (active|running|ongoing) run|while an? (\w+ )?run (\S+ )?is (active|running|in progress|queued)"
+    r"\bhas (an? )?(active|running|ongoing) run|\b(already|there is) an? (active|running) run"
+    r"|\brun (\S+ )?is (already |still )?(active|running|in[ _]progress|queued|requires_action|cancelling)"
     r"|\bthread \S* ?is (busy|locked)|conversation_locked",
     re.I,
 )

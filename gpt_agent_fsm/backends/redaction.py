@@ -10,7 +10,7 @@ from gpt_agent_fsm.errors import ApiError
 
 __all__ = ["Redactor"]
 
-_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|signature|credential", re.I)
+_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential|^code$", re.I)
 _LEAST = 6
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -44,11 +43,12 @@ class VirtualScheduler:
 
     def __init__(self) -> None:
         self._clock = VirtualClock()
-        self._ready: deque[Task] = deque()
+        self._ready: dict[Task, None] = {}
         self._due: dict[Task, float] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._counter = itertools.count()
         self._closed = False
+        self._ticking = False
 
     @property
     def clock(self) -> Clock:
@@ -58,8 +58,8 @@ class VirtualScheduler:
     def wake(self, task: Task) -> None:
         """See `Scheduler.wake`."""
         self._due.pop(task, None)
-        if not self._closed and task not in self._ready:
-            self._ready.append(task)
+        if not self._closed:
+            self._ready.setdefault(task)
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> None:
         """Call `action` when `seconds` have passed."""
@@ -70,7 +70,7 @@ class VirtualScheduler:
         if due is None or self._closed or task in self._ready:
             return
         if due <= self._clock.now:
-            self._ready.append(task)
+            self._ready.setdefault(task)
             return
         self._due[task] = due
 
@@ -81,12 +81,20 @@ class VirtualScheduler:
         heapq.heappush(self._heap, (due, next(self._counter), wake_if_due))
 
     def step(self) -> bool:
-        """Make one tick that is due now; False if there is none."""
+        """Make one tick that is due now; False if there is none, and within a tick."""
         while self._heap and self._heap[0][0] <= self._clock.now:
             heapq.heappop(self._heap)[2]()
         if not self._ready:
             return False
-        self._tick(self._ready.popleft())
+        if self._ticking:
+            return False
+        task = next(iter(self._ready))
+        del self._ready[task]
+        self._ticking = True
+        try:
+            self._tick(task)
+        finally:
+            self._ticking = False
         return True
 
     def settle(self) -> None:
@@ -127,10 +135,11 @@ class VirtualScheduler:
         """Forget every task, as when the process dies; the time, and what was set by `call_later`, go on."""
         self._ready.clear()
         self._due.clear()
-        self._closed = False
+        self._closed = self._ticking = False
 
     def close(self, timeout: float) -> None:
         """See `Scheduler.close`."""
         del timeout
         self.settle()
-        self._closed = True
+        # Called from within a tick, it lets those that were asked for come after it.
+        self._closed = not self._ticking

@@ -25,7 +25,6 @@ _BATCH = 25
 def _live_batch(job: tuple[int, int, bool]) -> tuple[int, int, int, str]:
     """Live some lives; return how many, their crashes and requests, and the report of a bad one."""
     first, count, breaking = job
-    logging.disable(logging.CRITICAL)
     crashes = requests = 0
     for seed in range(first, first + count):
         life = _live(seed, breaking=breaking)
@@ -34,6 +33,11 @@ def _live_batch(job: tuple[int, int, bool]) -> tuple[int, int, int, str]:
         if life.violations:
             return seed - first + 1, crashes, requests, life.report()
     return count, crashes, requests, ""
+
+
+def _be_silent() -> None:
+    """Log nothing in a worker: failing is what its lives are about."""
+    logging.disable(logging.CRITICAL)
 
 
 def _live(seed: int, *, breaking: bool) -> Life:
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = _jobs(options.first_seed, options.lives, started + options.seconds, breaking=options.breaking)
     lived = crashes = requests = 0
     report = ""
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(options.workers, _be_silent) as pool:
         for batch in _in_step(pool, jobs, options.workers):
             lived, crashes, requests = lived + batch[0], crashes + batch[1], requests + batch[2]
             report = batch[3]

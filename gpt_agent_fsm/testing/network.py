@@ -16,10 +16,13 @@ from gpt_agent_fsm.testing.server import SimulatedServer
 __all__ = ["Crash", "Faults", "FaultyNetwork"]
 
 T = TypeVar("T")
+_MOST_STALE = 2
 
 
 class Crash(BaseException):
     """The process is killed at this very point. Nothing in the library may catch it."""
+
+    ends_the_process = True
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +37,7 @@ class Faults:
         limited: HTTP 429, nothing took effect.
         error_before, error_after: HTTP 500, without and with effect.
         garbage: an answer that can not be read; the request took effect.
-        stale: a look at a run brings the answer of the look before.
+        stale: a look at a run brings the answer of the look before, twice in a row at most.
         crash: the process dies, before or after the request.
     """
 
@@ -72,6 +75,7 @@ class FaultyNetwork:
         self._faults = faults
         self._journal = journal
         self._last_look: dict[str, Run] = {}
+        self._stale_in_a_row = 0
         self.calm = False
         """True from where the world is to be friendly: no faults any more."""
 
@@ -106,9 +110,12 @@ class FaultyNetwork:
     def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
         """See `Backend.get_run`."""
         stale = self._last_look.get(run_id)
-        if stale is not None and not self.calm and self._rng.random() < self._faults.stale:
+        may_be_stale = stale is not None and not self.calm and self._stale_in_a_row < _MOST_STALE
+        if may_be_stale and stale is not None and self._rng.random() < self._faults.stale:
+            self._stale_in_a_row += 1
             self._note(f"get_run {run_id}: stale {stale.status}")
             return stale
+        self._stale_in_a_row = 0
         run = self._read(f"get_run {run_id}", timeout, lambda: self._server.get_run(thread_id, run_id, timeout=timeout))
         self._last_look[run_id] = run
         return run

@@ -227,3 +227,9 @@ def test_an_agent_may_be_held_weakly_by_blinker(world):
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
     assert seen.is_set()
+
+
+@pytest.mark.parametrize("timeout", ["5", True])
+def test_a_timeout_is_a_number_of_seconds(world, timeout):
+    with pytest.raises(ValueError, match="timeout must be a number of seconds or None"):
+        world.connect().wait(timeout=timeout)

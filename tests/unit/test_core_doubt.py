@@ -319,3 +319,21 @@ def test_a_grace_for_a_run_that_a_crash_cut_short_is_waited_for_again():
     story = finding().tell(runs(), resume)
     assert story.request == FIND
     assert story.tell(runs()).wait == GRACE
+
+
+def test_on_a_thread_that_was_empty_a_single_look_alike_is_ours():
+    from gpt_agent_fsm.snapshot import Snapshot
+
+    story = Story(Snapshot(thread_id="thread_1", assistant_id="asst_1", last_posted_id=""))
+    story.tell(connect, runs(), say(), unknown(), due)
+    story.tell(page(question("msg_1")))
+    assert story.only.id == "msg_1"
+
+
+def test_a_listing_against_the_order_is_searched_to_its_end():
+    story = in_second_turn().tell(
+        page(question("msg_1", created_at=1.0), answer("msg_2", created_at=2.0), next_after="msg_2")
+    )
+    assert story.request == effects.ListMessages(after="msg_2", newest_first=True)
+    story.tell(page(question("msg_3", "Two", key="k2", created_at=3.0)))
+    assert story.only.id == "msg_3"

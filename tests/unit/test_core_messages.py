@@ -40,6 +40,7 @@ from tests.story import (
 POST = effects.PostMessage(key="k1", content="Hello")
 CREATE = effects.CreateRun(key="k1.1", assistant_id="asst_1")
 LOOK = effects.GetLatestRun()
+WIDE_LOOK = effects.GetLatestRun(wide=True)
 READ = effects.ListMessages(after=None)
 
 
@@ -249,7 +250,7 @@ def test_the_assistant_of_a_request_under_way_is_left_alone():
 
 def test_a_run_somebody_else_started_is_adopted_and_the_message_waits_for_its_end():
     story = posting().tell(busy())
-    assert story.request == LOOK
+    assert story.request == WIDE_LOOK
     assert story.events == ()
     story.tell(runs(run(run_id="run_9")))
     assert story.state == "running"
@@ -266,7 +267,7 @@ def test_a_run_that_is_being_cancelled_is_adopted_when_it_is_in_the_way():
 
 def test_the_run_of_a_message_is_created_after_the_run_that_was_in_its_way():
     story = creating().tell(busy())
-    assert story.request == effects.GetLatestRun(key="k1.1")
+    assert story.request == effects.GetLatestRun(key="k1.1", wide=True)
     story.tell(runs(run(run_id="run_9", key="other")), completed("run_9"), page())
     assert story.request == CREATE
 
@@ -277,7 +278,7 @@ def test_a_busy_thread_whose_run_is_gone_gets_the_message_again_with_growing_pau
     story.tell(busy())
     assert story.wait == effects.Wait(seconds=1, spread=1)
     story.tell(due)
-    assert story.request == LOOK
+    assert story.request == WIDE_LOOK
     story.tell(runs(), busy())
     assert story.wait == effects.Wait(seconds=2, spread=2)
 
@@ -291,7 +292,7 @@ def test_a_thread_that_stays_busy_is_given_up_when_the_attempts_are_spent():
 
 def test_a_busy_thread_leads_a_rate_limited_run_to_be_created_after_all():
     story = retrying().tell(busy())
-    assert story.request == effects.GetLatestRun(key="k1.2")
+    assert story.request == effects.GetLatestRun(key="k1.2", wide=True)
     assert story.tell(runs()).request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
     assert story.state == "rate_limited"
 
@@ -482,3 +483,63 @@ def test_a_cursor_that_the_user_moves_says_nothing_about_the_order():
     story = reading().tell(inputs.Connect(assistant_id="asst_1", last_message_id="msg_2"))
     story.tell(page(question("msg_1"), answer("msg_2"), answer("msg_3")))
     assert [event.message_id for event in story.events] == ["msg_3"]
+
+
+def test_a_cursor_that_the_server_does_not_know_leads_to_a_reading_from_the_start():
+    story = second_turn("msg_2").tell(refused())
+    assert (story.only.operation, story.only.will_retry) == ("list_messages", True)
+    assert story.request == effects.ListMessages(after=None)
+    assert story.moves == []
+    story.tell(page(answer("msg_0", run_id="run_0"), answer("msg_4", run_id="run_2")))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+    assert story.snapshot.last_message_id == "msg_4"
+
+
+def test_a_reading_without_a_cursor_that_is_refused_is_parked():
+    assert reading().tell(refused()).snapshot.parked
+
+
+def test_a_run_in_the_way_may_be_any_of_those_listed():
+    story = posting().tell(busy(), runs(run(RunStatus.COMPLETED, "run_1"), run(run_id="run_9")))
+    assert story.request == effects.GetRun(run_id="run_9")
+
+
+def test_a_run_that_the_server_denies_and_that_stays_in_the_way_is_given_up_in_the_end():
+    story = posting(request_max_attempts=3).tell(busy(), runs(run(run_id="run_9")), refused(404))
+    assert story.said == ["RequestFailed", "RunFailed"]
+    failures = 1
+    while story.state != "failed" and failures < 20:
+        assert story.request == POST or story.wait is not None or story.request == WIDE_LOOK
+        if story.request == POST:
+            story.tell(busy())
+        elif story.wait is not None:
+            story.tell(due)
+        else:
+            story.tell(runs(run(run_id="run_9")))
+        failures += story.said.count("RunFailed")
+    assert failures == 1
+    assert story.snapshot.parked
+
+
+def test_what_was_published_is_never_published_again():
+    story = second_turn().tell(page(answer("msg_2"), answer("msg_4")))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+    story.tell(say("Three", "k3"), posted("msg_5"), created(run_id="run_3"), due, completed("run_3"))
+    story.tell(page(answer("msg_2"), question("msg_5"), answer("msg_6")))
+    assert [event.message_id for event in story.events] == ["msg_6"]
+
+
+def test_a_whole_reading_that_can_tell_runs_publishes_nothing_of_others():
+    story = second_turn().tell(page(), page(answer("msg_0", run_id="run_0")))
+    assert story.events == ()
+
+
+@pytest.mark.parametrize(("most", "tries"), [(1, 3), (2, 3), (5, 5)])
+def test_an_answer_that_can_not_be_read_is_asked_for_three_times_at_least(most, tries):
+    story = reading(request_max_attempts=most)
+    malformed = inputs.RequestDelayed(status=200, message="HTML")
+    for attempt in range(1, tries + 1):
+        story.tell(malformed)
+        assert story.only.will_retry is (attempt < tries)
+        story.tell(due) if attempt < tries else None
+    assert story.state == "failed"

@@ -650,3 +650,50 @@ def test_a_run_that_was_thought_lost_and_turns_up_again_requests_nothing_again()
 def test_a_run_that_is_known_is_not_looked_for_when_the_agent_is_connected_again():
     story = polling().tell(connect, completed())
     assert story.request == effects.ListMessages(after=None)
+
+
+def test_calls_that_look_like_the_last_ones_again_and_again_are_a_new_round():
+    story = submitting().tell(seen())
+    for _ in range(5):
+        story.tell(due, needs(LOCATE, MEASURE))
+        assert story.said == []
+        assert story.state == "running"
+    story.tell(due, needs(LOCATE, MEASURE))
+    assert story.said == ["ToolCallRequested", "ToolCallRequested"]
+    assert story.state == "awaiting_tools"
+    assert story.tell(output(LOCATE), output(MEASURE, "2")).request == SUBMIT
+
+
+def test_a_look_that_shows_the_run_going_on_ends_the_suspicion_of_a_new_round():
+    story = submitting().tell(seen())
+    for _ in range(3):
+        story.tell(due, needs(LOCATE, MEASURE), due, needs(LOCATE, MEASURE), due, seen())
+    assert story.said == []
+    assert story.snapshot.repeats == 0
+
+
+def test_a_new_round_of_broken_calls_that_look_alike_is_answered_again():
+    story = polling().tell(needs(BROKEN), seen())
+    for _ in range(6):
+        story.tell(due, needs(BROKEN))
+    assert story.said == ["ToolCallOutputRecorded"]
+    assert story.state == "submitting"
+
+
+def test_each_round_has_all_its_tries():
+    again = ToolCall(id="call_8", name="locate", arguments="{}")
+    story = submitting().tell(unknown(), due, needs(again), output(again), delayed())
+    assert (story.only.attempt, story.only.will_retry) == (1, True)
+
+
+def test_the_calls_of_a_rate_limited_run_are_forgotten():
+    story = awaiting().tell(due, rate_limit())
+    assert story.snapshot.tool_calls == ()
+    assert story.tell(output(LOCATE)).ignored == "no run waits for it"
+
+
+def test_a_run_that_was_given_up_and_is_met_on_its_way_out_requests_nothing_again():
+    story = given_up().tell(say("Two", "k2"), seen(RunStatus.CANCELLING), busy())
+    story.tell(runs(run(RunStatus.CANCELLING)), needs(LOCATE, MEASURE))
+    assert story.said == []
+    assert story.request == SUBMIT

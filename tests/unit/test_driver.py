@@ -142,3 +142,74 @@ def test_events_of_an_agent_that_stopped_are_left_for_the_next(world):
     world.connect(agent.thread_id).wait(timeout=60)
     changes = [event for event in world.heard if isinstance(event, events.StateChanged)]
     assert [(change.source, change.dest) for change in changes] == [("idle", "running"), ("running", "idle")]
+
+
+def test_no_request_goes_out_after_a_handler_has_shut_the_agent_down(world):
+    def stop(agent, event):
+        if isinstance(event, events.UserMessageAdded):
+            agent.shutdown()
+
+    agent = world.connect(subscribe=stop)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(10)
+    assert world.server.runs(agent.thread_id) == []
+
+
+def test_a_number_that_could_not_be_noted_is_noted_later(world, caplog):
+    store, noted = world.runtime._store, []
+    work = store.announced
+
+    def full_once(thread_id, seq):
+        noted.append(seq)
+        if len(noted) == 1:
+            raise OSError("No space left on device")
+        work(thread_id, seq)
+
+    store.announced = full_once
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    world.scheduler.advance(5)
+    assert store.load(agent.thread_id).unannounced == ()
+
+
+def test_a_subscriber_who_knows_everything_up_to_a_number_is_told_nothing_of_it(world):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    records = world.runtime.history(agent.thread_id)
+    world.runtime._store._threads[agent.thread_id].announced = 0
+    agent.shutdown()
+    told = []
+    again = world.connect(
+        agent.thread_id, subscribe=lambda agent, event: told.append(event), replay_after=records[-1].seq
+    )
+    again.wait(timeout=60)
+    assert told == []
+
+
+def test_a_subscriber_who_waits_for_his_history_hears_of_the_end(world):
+    told = []
+    agent = world.connect(subscribe=lambda agent, event: told.append(event), replay_after=0)
+    agent.shutdown()
+    world.scheduler.settle()
+    assert [type(event).__name__ for event in told] == ["AgentStopped"]
+
+
+def test_a_dead_line_passes_also_while_the_key_is_limited(world):
+    from gpt_agent_fsm import errors
+
+    world.plans.append([Linger(99)])
+    world.runtime.settings = Settings(run_timeout=30)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(3)
+    work = world.server.get_run
+
+    def limited(*args, **kwargs):
+        world.server.get_run = work
+        raise errors.TransientError(429, None, "slow down", retry_after=40)
+
+    world.server.get_run = limited
+    assert agent.wait(timeout=80) == "failed"
+    assert "RunFailed" in world.names()

@@ -204,3 +204,19 @@ def test_a_thread_that_waits_at_the_gate_may_be_shut_down(moody):
     moody.scheduler.advance(100)
     assert moody.agents[2].alive
     assert moody.agents[2].wait(timeout=60) == "idle"
+
+
+def test_a_burst_that_meets_the_limit_together_counts_once(gate, clock):
+    threads = [Thread() for _ in range(8)]
+    for thread in threads:
+        gate.learn(thread, POST, inputs.RequestDelayed(status=429, message="slow down"))
+    assert gate.admit(threads[0]) == 2
+
+
+def test_a_probe_that_takes_longer_than_a_request_may_is_counted_on_no_longer(gate, one, two, clock):
+    gate.learn(one, POST, LIMITED)
+    clock.now = 10
+    assert gate.admit(one) is None
+    assert gate.admit(two) == 40
+    clock.now = 40
+    assert gate.admit(two) is None

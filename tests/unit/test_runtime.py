@@ -150,10 +150,17 @@ def test_a_caller_who_waits_sees_each_failure_and_the_last_as_an_exception(failu
 
 
 def test_a_caller_who_waits_gives_the_server_the_time_it_asks_for():
-    backend = Stubborn("create_thread", overloaded(retry_after=100))
+    backend = Stubborn("create_thread", overloaded(retry_after=20))
     with runtime_over(backend) as runtime:
         runtime.create_thread()
-        assert runtime.scheduler.clock.monotonic() == 100
+        assert runtime.scheduler.clock.monotonic() == 20
+
+
+def test_a_caller_is_not_kept_waiting_for_longer_than_a_request_may_take():
+    backend = Stubborn("create_thread", overloaded(retry_after=3600))
+    with runtime_over(backend) as runtime, pytest.raises(errors.TransientError) as caught:
+        runtime.create_thread()
+    assert caught.value.retry_after == 3600
 
 
 def test_a_runtime_refuses_what_is_no_backend_and_no_settings():
@@ -428,3 +435,138 @@ def test_no_message_text_is_logged(world, caplog):
     agent.wait(timeout=60)
     assert "idle -> running" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_subscriber_must_be_callable(world):
+    with pytest.raises(TypeError, match=r"subscribe must be callable as subscribe\(agent, event\), not 3"):
+        world.connect(subscribe=3)
+
+
+def test_a_backend_class_is_no_backend():
+    with pytest.raises(TypeError, match="not the class SimulatedServer"):
+        Runtime(SimulatedServer)
+
+
+def test_what_is_left_unsaid_at_the_end_is_told_in_the_log(world, caplog):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.runtime.close()
+    assert "stopped (runtime_closed) before all was said and heard" in caplog.text
+    with pytest.raises(errors.AgentNotAlive, match="make a new runtime and connect"):
+        agent.add_user_message("x")
+
+
+def test_at_info_level_the_library_and_its_machine_are_silent(world, caplog):
+    caplog.set_level(logging.INFO)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    agent.wait(timeout=60)
+    assert caplog.records == []
+
+
+# --- between one agent and the next --------------------------------------------------------------------------
+
+
+class Moment(MemoryStore):
+    """A store that fails in one of its calls."""
+
+    failing = ""
+
+    def load(self, thread_id):
+        if self.failing == "load":
+            self.failing = ""
+            raise OSError("one moment")
+        return super().load(thread_id)
+
+
+def test_a_successor_that_can_not_begin_at_once_begins_later(world):
+    store, made = Moment(), []
+    with Runtime(world.server, store=store, scheduler=world.scheduler) as runtime:
+
+        def replace(agent, event):
+            if isinstance(event, events.RunStarted) and not made:
+                agent.shutdown()
+                made.append(runtime.connect(thread_id=agent.thread_id, assistant_id="a", last_message_id=None))
+                made[0].add_user_message("two")
+                store.failing = "load"
+
+        agent = runtime.connect(
+            thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None, subscribe=replace
+        )
+        agent.add_user_message("one")
+        world.scheduler.advance(30)
+        assert made[0].wait(timeout=60) == "idle"
+        said = [m.content for m in world.server.messages(agent.thread_id) if m.role == "user"]
+        assert said == ["one", "two"]
+
+
+def test_an_agent_that_could_not_be_made_is_not_alive_for_whoever_has_found_it(full):
+    store, runtime = full
+    found = []
+    work = store.accept
+
+    def find_and_fail(*args):
+        found.append(runtime.get(args[0]))
+        raise OSError("No space left on device")
+
+    thread_id = runtime.create_thread()
+    store.accept = find_and_fail
+    with pytest.raises(OSError, match="No space"):
+        runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
+    store.accept = work
+    assert not found[0].alive
+    assert runtime.get(thread_id) is None
+
+
+def test_a_runtime_that_can_not_start_leaves_no_threads_behind():
+    import threading
+
+    class Broken(MemoryStore):
+        def unfinished(self):
+            raise OSError("unreadable")
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="unreadable"):
+        Runtime(SimulatedServer(), store=Broken())
+    assert threading.active_count() == before
+
+
+def test_a_thread_that_can_not_be_resumed_ends_the_start_and_its_threads():
+    import threading
+
+    store = Moment()
+    with Runtime(SimulatedServer(), store=store, scheduler=VirtualScheduler()) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+    before = threading.active_count()
+    store.history = store.load = None
+    store.commit = None
+    with pytest.raises(TypeError):
+        Runtime(SimulatedServer(), store=store)
+    assert threading.active_count() == before
+
+
+def test_closing_in_a_handler_lets_go_when_the_handler_has_returned(world):
+    closed = []
+
+    class Watched(MemoryStore):
+        def close(self):
+            closed.append("store")
+
+    def close(agent, event):
+        if isinstance(event, events.UserMessageAdded):
+            runtime.close()
+            closed.append("handler")
+
+    runtime = Runtime(world.server, store=Watched(), scheduler=VirtualScheduler())
+    agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None, subscribe=close)
+    agent.add_user_message("Hello")
+    runtime.scheduler.advance(5)
+    runtime.close()
+    assert closed == ["handler", "store"]
+    assert not runtime._store.load(agent.thread_id).snapshot.sent
+
+
+def test_a_store_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="store must be a Store, not str"):
+        Runtime(SimulatedServer(), store="sqlite:///agents.db")

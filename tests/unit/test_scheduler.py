@@ -333,3 +333,43 @@ print("end")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT, check=True)
     assert done.stdout == "end\n"
     assert done.stderr == ""
+
+
+def test_a_time_beyond_what_a_timer_takes_ends_no_thread(scheduler):
+    far, soon = Task(lambda: time.monotonic() + 1e12), Task(lambda: time.monotonic() + 0.01)
+    scheduler.wake(far)
+    far.wait()
+    scheduler.wake(soon)
+    soon.wait(2)
+
+
+def test_a_task_that_raises_anything_kills_no_worker(scheduler):
+    def fail():
+        raise GeneratorExit
+
+    for _ in range(4):
+        task = Task(fail)
+        scheduler.wake(task)
+        task.wait()
+    task = Task()
+    scheduler.wake(task)
+    task.wait()
+
+
+def test_closing_from_two_ticks_at_once_waits_for_neither(caplog):
+    scheduler, both, took = ThreadedScheduler(workers=2), threading.Barrier(2), []
+
+    def close():
+        both.wait(TIMEOUT)
+        before = time.monotonic()
+        scheduler.close(15)
+        took.append(time.monotonic() - before)
+
+    tasks = [Task(close), Task(close)]
+    for task in tasks:
+        scheduler.wake(task)
+    for task in tasks:
+        task.wait()
+    for thread in scheduler._threads:
+        thread.join(TIMEOUT)
+    assert max(took) < 10

@@ -44,6 +44,12 @@ def test_what_may_be_left_out_may_be_nothing(name):
     assert getattr(Settings(**{name: 0}), name) == 0
 
 
+@pytest.mark.parametrize("name", ["idle_timeout", "workers"])
+def test_a_value_that_no_timer_takes_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at most 1000000000"):
+        Settings(**{name: 10**10})
+
+
 def test_a_count_is_a_whole_number():
     with pytest.raises(ValueError, match="workers must be a whole number"):
         Settings(workers=2.5)

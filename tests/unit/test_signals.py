@@ -103,3 +103,24 @@ def test_the_name_of_a_handler_is_what_a_person_would_call_it():
 
     assert signals.name_of(test_there_is_one_signal_for_each_event_in_snake_case).endswith("snake_case")
     assert signals.name_of(Listener()).endswith("Listener")
+
+
+@pytest.mark.parametrize("error", [__import__("asyncio").CancelledError(), GeneratorExit()])
+def test_no_exception_of_a_handler_ends_a_worker(world, caplog, error):
+    def broken(agent, event):
+        raise error
+
+    agent = world.connect(subscribe=broken)
+    agent.add_user_message("Hello")
+    assert agent.wait(timeout=60) == "idle"
+    assert "broken failed on RunCompleted" in caplog.text
+
+
+def test_ctrl_c_in_a_handler_is_passed_on():
+    def broken(agent, event):
+        raise KeyboardInterrupt
+
+    event = events.AgentStopped(thread_id="t", reason="r")
+    with pytest.raises(KeyboardInterrupt):
+        signals.call(broken, None, event, by_keyword=False, thread="t")
+    assert not signals.in_handler()
