@@ -38,7 +38,6 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
     start = _position(messages, cursor)
     if start is not None:
         messages = messages[start + 1 :]
-    elif reading.whole:
-        if any(message.run_id for message in messages):
-            messages = [message for message in messages if message.run_id == reading.run_id]
+    elif reading.whole and any(message.run_id for message in messages):
+        messages = [message for message in messages if message.run_id == reading.run_id]
     return [message for message in messages if message.role == "assistant" and message.content]

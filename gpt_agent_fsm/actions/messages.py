@@ -70,19 +70,12 @@ class MessageActions(RequestActions):
         self.request, self.sent, self.failures = None, False, 0
 
     def give_up_search(self) -> None:
-        self.events.append(
-            events.RequestFailed(
-                thread_id=self.thread_id,
-                operation=effects.PostMessage.operation,
-                status=None,
-                code="outcome_unknown",
-                message=(
-                    "It can not be told whether the message was posted: the server keeps no metadata, and a message "
-                    "of the same text is on the thread. It stays at the head of the queue"
-                ),
-                attempt=max(self.tries, 1),
-                will_retry=False,
-            )
+        head = self.queue[0]
+        self.request = effects.PostMessage(key=head.key, content=head.content)
+        self.report_doubt(
+            "It can not be told whether the message was posted: the server keeps no metadata, and a message of the "
+            "same text is on the thread. It stays at the head of the queue.",
+            will_retry=False,
         )
         self._park()
 

@@ -81,6 +81,21 @@ class RequestActions(Guards):
             )
         )
 
+    def report_doubt(self, message: str, *, will_retry: bool) -> None:
+        """Tell of a request whose outcome nobody saw."""
+        request = cast("effects.Request", self.request)
+        self.events.append(
+            events.RequestFailed(
+                thread_id=self.thread_id,
+                operation=request.operation,
+                status=None,
+                code="outcome_unknown",
+                message=message,
+                attempt=self.tries + 1,
+                will_retry=will_retry,
+            )
+        )
+
     def _backoff(self, failed: int) -> effects.Wait:
         """Exponential, with up to half of it taken off at random; never shorter than the server asked for."""
         settings = self.settings
@@ -140,6 +155,9 @@ class RequestActions(Guards):
         self.later(self._search(), self._backoff(self.tries))
 
     def look_after_crash(self) -> None:
+        self.report_doubt(
+            "The process ended while the request was under way; the server is asked what came of it.", will_retry=True
+        )
         self._doubt(_LOOKS_IN_FLIGHT)
         self.perform(self._search())
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class ApiProblem(Exception):  # noqa: N818 - the errors of the server itself are something else
+class ApiProblem(Exception):
     """Raised anywhere in a request: its transaction is rolled back and the client gets this as a JSON error object."""
 
     def __init__(

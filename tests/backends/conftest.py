@@ -172,7 +172,7 @@ def certificate(tmp_path_factory) -> Path:
     if openssl is None:
         pytest.skip("needs the program openssl")
     path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    subprocess.run(  # noqa: S603 - the arguments are ours
+    subprocess.run(
         [
             *(openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", path, "-out", path, "-days", "2"),
             *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),

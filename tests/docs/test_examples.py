@@ -33,7 +33,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(pag
 @pytest.mark.usefixtures("environment")
 def test_the_script_of_the_readme_talks_to_a_server_that_the_environment_names():
     script = next(block.body for block in blocks(README) if block.kind == "python")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == ('{"city":"Oslo","celsius":21}\nidle\n', "")
 
 

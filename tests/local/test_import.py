@@ -13,7 +13,7 @@ import gpt_agent_fsm.local as package
 @pytest.mark.parametrize("missing", ["flask", "waitress", "sqlalchemy", "yaml"])
 def test_without_the_extra_the_import_says_how_to_install_it(missing):
     code = f"import sys; sys.modules[{missing!r}] = None\nimport gpt_agent_fsm.local"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"ImportError: gpt_agent_fsm.local needs {missing}" in done.stderr
     assert 'pip install "gpt-agent-fsm[local]"' in done.stderr

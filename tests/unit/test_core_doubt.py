@@ -267,7 +267,7 @@ def test_a_run_in_doubt_that_a_reconnect_does_not_find_is_looked_for_again_after
 def test_a_message_that_was_under_way_at_a_crash_is_looked_for():
     story = posting().tell(resume)
     assert story.request == SEARCH
-    assert story.events == ()
+    assert (story.only.operation, story.only.code, story.only.will_retry) == ("post_message", "outcome_unknown", True)
     assert story.tell(page()).wait == GRACE
 
 
