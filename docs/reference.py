@@ -115,7 +115,7 @@ def events_reference() -> str:
         lines += _table("field", "type", "meaning")
         for field in attrs.fields(event):
             meaning = meanings.get(field.name) or _COMMON.get(field.name, "")
-            lines.append(_row(f"`{field.name}`", _code(field.type), _sentence(meaning)))
+            lines.append(_row(f"`{field.name}`", _code(inspect.get_annotations(event)[field.name]), _sentence(meaning)))
     return "\n".join(lines) + "\n"
 
 
