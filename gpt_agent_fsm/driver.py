@@ -12,7 +12,7 @@ import attrs
 
 from gpt_agent_fsm import effects, events, inputs, signals
 from gpt_agent_fsm.core import advance
-from gpt_agent_fsm.errors import AgentNotAlive
+from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.gate import Gate
 from gpt_agent_fsm.machine import LIVE
 from gpt_agent_fsm.ports import Backend, Clock, Record, Saved, Store
@@ -35,6 +35,7 @@ class Ports:
     Attributes:
         gate: stands between all threads of the key and the API.
         wake: asks the scheduler for a tick.
+        remove: takes a driver out of the runtime, whatever it is at.
         retire: takes a driver out of the runtime if its inbox is empty; called from a tick.
         may_begin: True once the thread's former driver has ended its last tick.
         left: told when a stopped driver has ended its last tick.
@@ -47,6 +48,7 @@ class Ports:
     random: random.Random
     wake: Callable[[Driver], None]
     retire: Callable[[Driver, str], None]
+    remove: Callable[[Driver, str], None]
     may_begin: Callable[[Driver], bool]
     left: Callable[[Driver], None]
 
@@ -236,6 +238,11 @@ class Driver:
                     self.begin()
             self._announce()
             return self._step()
+        except StoreTaken as error:
+            log.error("%s: %s", self.thread_id, error)  # noqa: TRY400 - the sentence says it all
+            self._request = None
+            self._ports.remove(self, "store_taken")
+            return None
         except Exception:
             # The store failed, or a defect of ours: keep what is known, come back later, let others go on.
             log.exception("%s: the tick failed; trying again", self.thread_id)

@@ -8,6 +8,7 @@ error                         who must act        what the library does meanwhil
 `WaitTimeout`                 the caller          goes on in the background
 `RuntimeClosed`               the caller          nothing: make a new runtime
 `StoreError`                  the operator: disk  keeps what it had, tries again
+`StoreTaken`                  nobody              stops its agents: another runtime drives them
 `WaitInHandler`               the caller          nothing: handlers must return
 `RequestRefused`              the caller          does not repeat the request
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
@@ -32,6 +33,7 @@ __all__ = [
     "RequestRefused",
     "RuntimeClosed",
     "StoreError",
+    "StoreTaken",
     "ThreadBusy",
     "TransientError",
     "WaitInHandler",
@@ -61,6 +63,10 @@ class IllegalInput(GptAgentError):
 
 class StoreError(GptAgentError):
     """The store could not keep or give something; nothing was changed. The message says what to do about it."""
+
+
+class StoreTaken(StoreError):
+    """Another runtime has taken the store over; this one can write no more, and its agents stop."""
 
 
 class RuntimeClosed(GptAgentError):

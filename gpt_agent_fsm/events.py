@@ -183,7 +183,8 @@ class OrganizationQuotaExceeded:
     """The account's balance or spend limit is used up; a person must act. The state is `failed`.
 
     Attributes:
-        run_id: the run that failed, or None where no run could be started. With a run, `RunFailed` follows.
+        run_id: the run that failed, or None where no run could be started. `RunFailed` follows where it was the run that
+            failed, and not a request.
     """
 
     run_id: str | None
@@ -233,7 +234,7 @@ class AgentStopped:
     """The agent was taken out of the runtime. Every later call on it raises `AgentNotAlive`.
 
     Attributes:
-        reason: "shutdown", "idle_timeout" or "runtime_closed".
+        reason: "shutdown", "idle_timeout", "runtime_closed", or "store_taken" where another runtime drives it.
     """
 
     thread_id: str

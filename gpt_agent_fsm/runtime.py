@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import attrs
 from gpt_agent_fsm import effects, events, inputs, signals
 from gpt_agent_fsm.agent import Agent, required_text
 from gpt_agent_fsm.driver import Driver, Ports
-from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, TransientError
+from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, StoreError, TransientError
 from gpt_agent_fsm.gate import Gate
 from gpt_agent_fsm.objects import Run
 from gpt_agent_fsm.ports import Backend, Record, Saved, Scheduler, Store
@@ -23,6 +24,8 @@ from gpt_agent_fsm.snapshot import Snapshot
 from gpt_agent_fsm.stores import MemoryStore
 
 __all__ = ["Runtime"]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _HOPELESS_ATTEMPTS = 3
@@ -75,6 +78,7 @@ class Runtime:
             random=self._random,
             wake=self.scheduler.wake,
             retire=self._retire,
+            remove=self.remove,
             may_begin=self._may_begin,
             left=self._left,
         )
@@ -342,9 +346,14 @@ class Runtime:
     def _let_go(self) -> None:
         with self._lock:
             already, self._gone = self._gone, True
-        if not already:
-            self._backend.close()
+        if already:
+            return
+        self._backend.close()
+        try:
             self._store.close()
+        except StoreError:
+            # Raised from here it would hide the exception that ended the `with` statement.
+            log.exception("the store could not be closed properly; some events may be announced again")
 
     def _check_open(self) -> None:
         if self._closed:

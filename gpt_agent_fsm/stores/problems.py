@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
 
-__all__ = ["StoreTaken", "concerns_one_operation", "explain", "explained"]
+__all__ = ["concerns_one_operation", "explain", "explained"]
 
 _SQLITE = {
     "SQLITE_FULL": "the disk is full; free some space",
@@ -38,10 +38,6 @@ _POSTGRESQL = {
 _UNREACHABLE = "the server can not be reached or hung up; check that it runs and that host, port and login are right"
 _ONE_OPERATION_SQLITE = ("SQLITE_FULL", "SQLITE_TOOBIG")
 _ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
-
-
-class StoreTaken(StoreError):
-    """Another store was opened for the same database; this one writes no more."""
 
 
 def _code_of(error: BaseException) -> str:

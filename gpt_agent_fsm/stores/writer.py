@@ -10,12 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.stores import schema
 from gpt_agent_fsm.stores.draft import Counters, Draft, Flush, Operation
 from gpt_agent_fsm.stores.engine import Database
 from gpt_agent_fsm.stores.group import Ticket
-from gpt_agent_fsm.stores.problems import StoreTaken, concerns_one_operation, explain
+from gpt_agent_fsm.stores.problems import concerns_one_operation, explain
 
 __all__ = ["Writer"]
 

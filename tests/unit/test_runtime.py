@@ -570,3 +570,29 @@ def test_closing_in_a_handler_lets_go_when_the_handler_has_returned(world):
 def test_a_store_that_is_none_is_refused():
     with pytest.raises(TypeError, match="store must be a Store, not str"):
         Runtime(SimulatedServer(), store="sqlite:///agents.db")
+
+
+def test_agents_whose_store_was_taken_over_stop_and_say_so(world, caplog):
+    class Taken(MemoryStore):
+        taken = False
+
+        def commit(self, *args, **kwargs):
+            if self.taken:
+                raise errors.StoreTaken("another process has taken over")
+            return super().commit(*args, **kwargs)
+
+        def close(self):
+            raise errors.StoreError("not properly")
+
+    store = Taken()
+    with Runtime(world.server, store=store, scheduler=world.scheduler) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+        store.taken = True
+        world.scheduler.advance(60)
+        assert not agent.alive
+        assert runtime.agents == ()
+        assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="store_taken")
+        assert caplog.text.count("another process has taken over") == 1
+        assert world.server.messages(agent.thread_id) == []
+    assert "the store could not be closed properly" in caplog.text
