@@ -183,8 +183,8 @@ class OrganizationQuotaExceeded:
     """The account's balance or spend limit is used up; a person must act. The state is `failed`.
 
     Attributes:
-        run_id: the run that failed, or None where no run could be started. `RunFailed` follows where it was the run that
-            failed, and not a request.
+        run_id: the run that failed, or None where no run could be started. `RunFailed` follows where it was the
+            run that failed, and not a request.
     """
 
     run_id: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
+from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing import lives
 from gpt_agent_fsm.testing.simulation import BREAKING, live
 
@@ -23,6 +24,19 @@ def test_nothing_is_lost_or_done_twice_or_stuck(first):
 def test_what_can_not_be_known_is_seen_as_a_failed_request(first, keeps_keys):
     for seed in range(first, first + BLOCK):
         life = live(seed, BREAKING, keeps_keys=keeps_keys)
+        assert not life.violations, life.report()
+
+
+def test_the_same_holds_over_a_database():
+    stores = []
+
+    def make_store():
+        stores.append(SQLStore("sqlite://"))
+        return stores[-1]
+
+    for seed in range(40):
+        life = live(seed, make_store=make_store)
+        stores.pop().close()
         assert not life.violations, life.report()
 
 
