@@ -90,7 +90,8 @@ class _Child:
         life = time.time_ns()
         for number in itertools.count():
             for place, agent in enumerate(agents):
-                if not agent.run_in_progress:
+                # One message at a time: the experiment is about what is under way, not about long queues.
+                if agent._driver.is_settled():
                     content = f"{place}.{life}.{number}"
                     agent.add_user_message(content)
                     _note(accepted, content)
