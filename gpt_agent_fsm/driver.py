@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from gpt_agent_fsm import effects, events, inputs, signals
+from gpt_agent_fsm.announcer import Announcer
 from gpt_agent_fsm.core import advance
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.gate import Gate
 from gpt_agent_fsm.machine import LIVE
-from gpt_agent_fsm.ports import Backend, Clock, Record, Saved, Store
+from gpt_agent_fsm.ports import Backend, Clock, Saved, Store
 from gpt_agent_fsm.runner import perform
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.snapshot import Snapshot, State
@@ -61,23 +62,17 @@ class Driver:
         "_deadlines",
         "_due",
         "_facts",
-        "_handler",
         "_inbox",
         "_key_works",
         "_left",
         "_lock",
-        "_newcomers",
-        "_noted_seq",
-        "_outbox",
         "_ports",
         "_request",
-        "_seen_seq",
-        "_subscribers",
         "_ticking",
         "_waiters",
         "_when_due",
+        "announcer",
         "begun",
-        "sender",
         "settings",
         "snapshot",
         "stop_reason",
@@ -89,13 +84,12 @@ class Driver:
         self.thread_id = snapshot.thread_id
         self.snapshot = snapshot
         self.settings = settings
-        self.sender: object = None
+        self.announcer = Announcer(self.thread_id, ports.store)
         self.stop_reason: str | None = None
         self.begun = False
         self._lock = threading.RLock()
         self._inbox: deque[tuple[int, inputs.Command]] = deque()
         self._facts: deque[inputs.Input] = deque()
-        self._outbox: deque[Record] = deque()
         self._request: effects.Request | None = None
         self._due: float | None = None
         self._when_due: inputs.TimerDue | inputs.Resume = inputs.TimerDue()
@@ -105,11 +99,6 @@ class Driver:
         self._ticking = False
         self._left = False
         self._waiters: list[threading.Event] = []
-        self._subscribers: tuple[tuple[signals.Handler, int], ...] = ()
-        """Who listens, and after which record."""
-        self._newcomers: list[tuple[signals.Handler, int]] = []
-        self._seen_seq = self._noted_seq = 0
-        self._handler: signals.Handler | None = None
 
     # --- from any thread ------------------------------------------------------------------------------
 
@@ -141,14 +130,9 @@ class Driver:
             return [command for _, command in self._inbox]
 
     def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
-        """Call `handler(agent, event)` for each event from now on, or for each record after a number."""
-        with self._lock:
-            if replay_after is None:
-                self._subscribers = (*self._subscribers, (handler, 0))
-            else:
-                self._newcomers.append((handler, replay_after))
-        if replay_after is not None:
-            self._ports.wake(self)
+        """See `Announcer.subscribe`; the history is told by the next tick."""
+        self.announcer.subscribe(handler, replay_after)
+        self._ports.wake(self)
 
     def stop(self, reason: str) -> None:
         """Accept nothing more and end with the tick in flight. Idempotent."""
@@ -164,7 +148,7 @@ class Driver:
     def is_settled(self) -> bool:
         """True when nothing is queued, in flight, unread or unannounced, and no run is on."""
         with self._lock:
-            busy = self._inbox or self._facts or self._outbox or self._newcomers or self._ticking or not self.begun
+            busy = self._inbox or self._facts or self._ticking or not self.begun or not self.announcer.is_done
             return not busy and self.snapshot.settled
 
     def add_waiter(self, changed: threading.Event) -> None:
@@ -183,7 +167,7 @@ class Driver:
 
     def describe(self) -> str:
         """See `Task.describe`."""
-        handler, request = self._handler, self.snapshot.request
+        handler, request = self.announcer.handler, self.snapshot.request
         if handler is not None:
             doing = f"in handler {signals.name_of(handler)}"
         else:
@@ -203,8 +187,7 @@ class Driver:
             self._set_deadlines(attrs.evolve(saved.snapshot, state=State.IDLE, run_id=None), saved.snapshot)
             self.snapshot = saved.snapshot
             self._inbox = deque(saved.inbox)
-            self._outbox.extend(saved.unannounced)
-            self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
+            self.announcer.take_over(saved)
             remaining = None if saved.due is None else saved.due - clock.time()
             if remaining is not None and remaining > 0 and self.snapshot.has_waiting_request:
                 self._due = clock.monotonic() + remaining
@@ -386,7 +369,7 @@ class Driver:
         at = clock.time()
         due_at = None if due is None else at + due - clock.monotonic()
         records = self._ports.store.commit(snapshot, consumed=consumed, events=happened, at=at, due=due_at)
-        self._outbox.extend(records)
+        self.announcer.add(records)
 
     def _leave(self) -> None:
         """End: whatever was decided and not sent is put back, so that nobody has to ask the server about it."""
@@ -403,45 +386,9 @@ class Driver:
             )
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self._left = True
-        self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
+        self.announcer.tell_the_end(stopped)
         self._ports.gate.forget(self)
         self._ports.left(self)
 
-    # --- announcing ----------------------------------------------------------------------------------------
-
     def _announce(self) -> None:
-        """Give the outbox to whoever listens, in order, and let newcomers catch up first."""
-        self._welcome()
-        while self._outbox and self.stop_reason is None:
-            record = self._outbox[0]
-            signals.report(record.event)
-            self._deliver(record.event, [handler for handler, after in self._subscribers if record.seq > after])
-            self._seen_seq = record.seq
-            self._outbox.popleft()
-            self._welcome()
-        if self._seen_seq > self._noted_seq:
-            self._ports.store.announced(self.thread_id, self._seen_seq)
-            self._noted_seq = self._seen_seq
-
-    def _welcome(self) -> None:
-        while self._newcomers and self.stop_reason is None:
-            handler, after = self._newcomers[0]
-            for record in self._ports.store.history(self.thread_id, after):
-                if record.seq <= self._seen_seq:
-                    self._call(handler, record.event, by_keyword=False)
-            with self._lock:
-                self._newcomers.pop(0)
-                self._subscribers = (*self._subscribers, (handler, after))
-
-    def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
-        for handler in subscribers:
-            self._call(handler, event, by_keyword=False)
-        for handler in signals.receivers(self.sender, event):
-            self._call(handler, event, by_keyword=True)
-
-    def _call(self, handler: signals.Handler, event: events.Event, *, by_keyword: bool) -> None:
-        self._handler = handler
-        try:
-            signals.call(handler, self.sender, event, by_keyword=by_keyword, thread=self.thread_id)
-        finally:
-            self._handler = None
+        self.announcer.announce(lambda: self.stop_reason is None)

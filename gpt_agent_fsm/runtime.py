@@ -205,7 +205,7 @@ class Runtime:
         """Make the thread's agent and let it begin; None if somebody else was faster."""
         driver = Driver(self._ports, start, settings)
         agent = Agent(self, driver)
-        driver.sender = agent
+        driver.announcer.sender = agent
         with driver.lock:
             with self._lock:
                 self._check_open()
@@ -239,7 +239,7 @@ class Runtime:
     def _resume(self, saved: Saved) -> None:
         """Let a thread go on that a process before this one left unfinished."""
         driver = Driver(self._ports, saved.snapshot, self.settings)
-        driver.sender = Agent(self, driver)
+        driver.announcer.sender = Agent(self, driver)
         with driver.lock:
             self._drivers[driver.thread_id] = driver
             driver.begin(saved)
@@ -361,7 +361,7 @@ class Runtime:
 
 
 def _agent_of(driver: Driver) -> Agent:
-    agent = driver.sender
+    agent = driver.announcer.sender
     assert isinstance(agent, Agent)  # noqa: S101 - says to the type checker what `_register` did
     return agent
 

@@ -17,6 +17,7 @@ ROOMS = [
     ["runtime"],
     ["agent"],
     ["driver", "scheduler"],
+    ["announcer"],
     ["gate", "runner", "signals"],
     ["backends", "stores"],
     ["ports"],

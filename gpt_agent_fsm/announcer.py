@@ -1,0 +1,110 @@
+"""Tell whoever listens to one thread what was saved, in order, once each, and let late comers catch up first."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.ports import Record, Saved, Store
+
+__all__ = ["Announcer"]
+
+
+class Announcer:
+    """The outbox of one thread and those who listen to it. Only ticks announce; anybody may subscribe.
+
+    Attributes:
+        sender: who signals are sent for, and handlers called with: the agent.
+        handler: the handler that is being called at this moment, or None.
+    """
+
+    __slots__ = (
+        "_lock",
+        "_newcomers",
+        "_noted_seq",
+        "_outbox",
+        "_seen_seq",
+        "_store",
+        "_subscribers",
+        "_thread_id",
+        "handler",
+        "sender",
+    )
+
+    def __init__(self, thread_id: str, store: Store) -> None:
+        self._thread_id = thread_id
+        self._store = store
+        self.sender: object = None
+        self.handler: signals.Handler | None = None
+        self._lock = threading.Lock()
+        self._outbox: deque[Record] = deque()
+        self._subscribers: tuple[tuple[signals.Handler, int], ...] = ()
+        """Who listens, and after which record."""
+        self._newcomers: list[tuple[signals.Handler, int]] = []
+        self._seen_seq = self._noted_seq = 0
+
+    def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
+        """Call `handler(agent, event)` for each event from now on, or for each record after a number."""
+        with self._lock:
+            if replay_after is None:
+                self._subscribers = (*self._subscribers, (handler, 0))
+            else:
+                self._newcomers.append((handler, replay_after))
+
+    def take_over(self, saved: Saved) -> None:
+        """Go on where an announcer before this one stopped."""
+        self._outbox.extend(saved.unannounced)
+        self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Have more to tell."""
+        self._outbox.extend(records)
+
+    @property
+    def is_done(self) -> bool:
+        """True when everybody was told everything."""
+        return not self._outbox and not self._newcomers
+
+    def announce(self, may_go_on: Callable[[], bool]) -> None:
+        """Tell what there is to tell while `may_go_on()`; what is left stays for the next time."""
+        self._welcome(may_go_on)
+        while self._outbox and may_go_on():
+            record = self._outbox[0]
+            signals.report(record.event)
+            self._deliver(record.event, [handler for handler, after in self._subscribers if record.seq > after])
+            self._seen_seq = record.seq
+            self._outbox.popleft()
+            self._welcome(may_go_on)
+        if self._seen_seq > self._noted_seq:
+            self._store.announced(self._thread_id, self._seen_seq)
+            self._noted_seq = self._seen_seq
+
+    def tell_the_end(self, stopped: events.AgentStopped) -> None:
+        """Tell everybody that the agent was stopped; that is no part of the thread's history."""
+        self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
+
+    def _welcome(self, may_go_on: Callable[[], bool]) -> None:
+        """Tell newcomers the past, up to where the others are."""
+        while self._newcomers and may_go_on():
+            handler, after = self._newcomers[0]
+            for record in self._store.history(self._thread_id, after):
+                if record.seq <= self._seen_seq:
+                    self._call(handler, record.event, by_keyword=False)
+            with self._lock:
+                self._newcomers.pop(0)
+                self._subscribers = (*self._subscribers, (handler, after))
+
+    def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
+        for handler in subscribers:
+            self._call(handler, event, by_keyword=False)
+        for handler in signals.receivers(self.sender, event):
+            self._call(handler, event, by_keyword=True)
+
+    def _call(self, handler: signals.Handler, event: events.Event, *, by_keyword: bool) -> None:
+        self.handler = handler
+        try:
+            signals.call(handler, self.sender, event, by_keyword=by_keyword, thread=self._thread_id)
+        finally:
+            self.handler = None
