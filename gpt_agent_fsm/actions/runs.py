@@ -30,6 +30,7 @@ class RunActions(RequestActions):
     def change_assistant(self) -> None:
         command = cast("inputs.Connect | inputs.SetAssistant", self.input)
         self.assistant_id = command.assistant_id
+        self.lost_run_id = None
         self.parked = False
         if isinstance(self.request, effects.CreateRun) and not self.sent:
             self.request = attrs.evolve(self.request, assistant_id=command.assistant_id)

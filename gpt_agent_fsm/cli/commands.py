@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -73,6 +74,8 @@ def demo(speed: float) -> None:
     One is plain, one calls two tools, one is rate limited twice and recovers, one fails. All goes over real HTTP on
     the loopback interface; no key and no network are needed.
     """
+    # What the library would warn of is part of the show, and is told by the summary.
+    logging.getLogger("gpt_agent_fsm").addHandler(logging.NullHandler())
     try:
         conversations = _hold(speed)
     except KeyboardInterrupt:
