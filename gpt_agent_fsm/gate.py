@@ -16,8 +16,6 @@ from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Gate"]
 
-_MAX_DOUBLINGS = 60
-
 
 class Waiting(Protocol):
     """A thread that wants to make a request."""
@@ -72,9 +70,7 @@ class Gate:
             if not self._limited or self._probe is who:
                 # Of a burst that met the limit together, the first counts; after it, every probe.
                 self._limited += 1
-            settings = self._settings
-            doubled = settings.request_retry_delay * 2.0 ** min(self._limited - 1, _MAX_DOUBLINGS)
-            pause = max(min(doubled, settings.request_retry_max_delay), fact.retry_after or 0.0)
+            pause = max(self._settings.backoff(self._limited), fact.retry_after or 0.0)
             self._until = max(self._until, self._clock.monotonic() + pause)
             if self._probe is who:
                 self._probe = None

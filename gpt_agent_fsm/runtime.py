@@ -278,10 +278,7 @@ class Runtime:
                 _announce_failure(operation, thread_id, error, attempt, will_retry=will_retry)
                 if not will_retry:
                     raise
-                full = min(
-                    self.settings.request_retry_delay * 2.0 ** (attempt - 1), self.settings.request_retry_max_delay
-                )
-                self.scheduler.sleep(max(asked, full * self._random.uniform(0.5, 1.0)))
+                self.scheduler.sleep(max(asked, self.settings.backoff(attempt) * self._random.uniform(0.5, 1.0)))
                 self._check_open()
 
     def _most_attempts(self, error: TransientError) -> int:

@@ -12,6 +12,7 @@ import attrs
 __all__ = ["Settings"]
 
 PREFIX = "GPT_AGENT_"
+_MAX_DOUBLINGS = 60
 _MOST = 1_000_000_000
 """Thirty years of seconds: more than anybody waits, and less than any timer refuses."""
 
@@ -84,6 +85,11 @@ class Settings:
     def request_timeout(self) -> float:
         """Seconds one request may take: the smaller of `receive_timeout` and `idle_timeout`."""
         return min(self.receive_timeout, self.idle_timeout)
+
+    def backoff(self, failures: int) -> float:
+        """Return the seconds to wait after so many failures in a row, before any of it is taken off at random."""
+        doublings = min(failures - 1, _MAX_DOUBLINGS)
+        return min(self.request_retry_delay * 2.0**doublings, self.request_retry_max_delay)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -13,7 +13,6 @@ from gpt_agent_fsm.snapshot import Doubt
 
 __all__ = ["RequestActions"]
 
-_MAX_DOUBLINGS = 60
 _LOOKS_IN_FLIGHT = 2
 """A request that may still land is looked for, and once more when it can land no longer."""
 
@@ -98,10 +97,7 @@ class RequestActions(Guards):
 
     def _backoff(self, failed: int) -> effects.Wait:
         """Exponential, with up to half of it taken off at random; never shorter than the server asked for."""
-        settings = self.settings
-        full = min(
-            settings.request_retry_delay * 2.0 ** min(failed - 1, _MAX_DOUBLINGS), settings.request_retry_max_delay
-        )
+        full = self.settings.backoff(failed)
         asked = cast("inputs.Failure", self.input).retry_after or 0.0
         return effects.Wait(seconds=max(full / 2, asked), spread=full / 2)
 
