@@ -1,6 +1,7 @@
 """What the core wants done: requests to the API, and words to the runner. Imperative, plain data.
 
-A thread is on at most one request at a time, so the order of its effects is the order of the wire.
+A thread is on at most one request at a time, so the order of its effects is the order of the wire. One that is
+not `repeatable` is in doubt when its answer is lost: it is looked for before it is sent again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class GetLatestRun:
 
     operation: ClassVar[str] = "get_latest_run"
     changes_server: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = True
     key: str | None = None
     wide: bool = False
 
@@ -46,6 +48,7 @@ class PostMessage:
 
     operation: ClassVar[str] = "post_message"
     changes_server: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = False
     key: str
     content: str
 
@@ -56,6 +59,7 @@ class CreateRun:
 
     operation: ClassVar[str] = "create_run"
     changes_server: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = False
     key: str
     assistant_id: str
 
@@ -66,6 +70,7 @@ class GetRun:
 
     operation: ClassVar[str] = "get_run"
     changes_server: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = True
     run_id: str
 
 
@@ -79,6 +84,7 @@ class SubmitToolOutputs:
 
     operation: ClassVar[str] = "submit_tool_outputs"
     changes_server: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = False
     run_id: str
     outputs: tuple[tuple[str, str], ...]
 
@@ -94,16 +100,18 @@ class ListMessages:
 
     operation: ClassVar[str] = "list_messages"
     changes_server: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = True
     after: str | None
     newest_first: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class CancelRun:
-    """Ask the server to end a run. Repeating it is harmless, so its outcome is never in doubt."""
+    """Ask the server to end a run."""
 
     operation: ClassVar[str] = "cancel_run"
     changes_server: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = True
     run_id: str
 
 

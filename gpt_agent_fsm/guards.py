@@ -12,7 +12,7 @@ from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.objects import Message, Run, RunStatus, ToolCall
 from gpt_agent_fsm.reading import is_newest_first, unread
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Doubt, Reading, SnapshotFields, State
+from gpt_agent_fsm.snapshot import Doubt, Reading, SnapshotFields
 
 __all__ = ["BROKEN", "Guards", "decode_arguments"]
 
@@ -311,7 +311,7 @@ class Guards(SnapshotFields):
 
     def may_try_again(self) -> bool:
         """Polls of an active run are tried for ever: a failed poll is not a failed run."""
-        if isinstance(self.request, effects.GetRun) and self.state is not State.FAILED:
+        if isinstance(self.request, effects.GetRun):
             return True
         most = self.settings.request_max_attempts
         status = cast("inputs.Failure", self.input).status
@@ -334,5 +334,4 @@ class Guards(SnapshotFields):
         return posting and cast("inputs.RequestRefused", self.input).content_refused
 
     def outcome_is_in_doubt(self) -> bool:
-        in_doubt = (effects.PostMessage, effects.CreateRun, effects.SubmitToolOutputs)
-        return self.sent and isinstance(self.request, in_doubt)
+        return self.sent and self.request is not None and not self.request.repeatable

@@ -16,8 +16,6 @@ log = logging.getLogger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4
-# What must not be repeated before it is known whether it took effect.
-_IN_DOUBT = (effects.PostMessage, effects.CreateRun, effects.SubmitToolOutputs)
 
 
 def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: float) -> inputs.Input:
@@ -73,7 +71,7 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
         message = message.replace(request.content, "...")
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
-        case errors.OutcomeUnknown() if isinstance(request, _IN_DOUBT):
+        case errors.OutcomeUnknown() if not request.repeatable:
             return inputs.OutcomeUnknown(
                 status=status, code=code, message=message, retry_after=retry_after, in_flight=error.in_flight
             )
