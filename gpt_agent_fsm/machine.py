@@ -17,7 +17,7 @@ from transitions import State as TransitionsState
 
 from gpt_agent_fsm.snapshot import State
 
-__all__ = ["IGNORED", "ILLEGAL", "LIVE", "TABLE", "TRIGGERS", "build_machine", "reason_to_ignore"]
+__all__ = ["IGNORED", "ILLEGAL", "LIVE", "TABLE", "TRIGGERS", "build_machine", "reason_to_ignore", "states_of"]
 
 IDLE, RUNNING, AWAITING_TOOLS, SUBMITTING, RATE_LIMITED, FAILED = State
 ANY = list(State)
@@ -159,7 +159,8 @@ ILLEGAL: list[Row] = [
 TRIGGERS: tuple[str, ...] = tuple(dict.fromkeys(row[0] for row in TABLE))
 
 
-def _states(source: State | list[State]) -> list[State]:
+def states_of(source: State | list[State]) -> list[State]:
+    """Return the states that a row of the table names."""
     return source if isinstance(source, list) else [source]
 
 
@@ -195,7 +196,7 @@ class _QuietMachine(Machine):
 def build_machine(table: list[Row] | None = None) -> Machine:
     """Make the machine that all threads share. It holds no model: the core hands it one for each input."""
     rows = [
-        {"trigger": trigger, "source": _states(source), "dest": dest, "conditions": guard, "before": action}
+        {"trigger": trigger, "source": states_of(source), "dest": dest, "conditions": guard, "before": action}
         for trigger, source, dest, guard, action in (TABLE if table is None else table)
     ]
     rows += [{"trigger": trigger, "source": source, "dest": SAME, "before": "ignore"} for trigger, source, _ in IGNORED]

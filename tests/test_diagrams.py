@@ -14,17 +14,13 @@ from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.diagrams import arrows as arrows_module
 from gpt_agent_fsm.diagrams import text as text_module
 from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, Arrow, Cause, arrows
-from gpt_agent_fsm.machine import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS
+from gpt_agent_fsm.machine import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
 from gpt_agent_fsm.snapshot import State
 
 COMMITTED = Path(__file__).parents[1] / "diagrams"
 SVG = "{http://www.w3.org/2000/svg}"
 LETTER = 7.0
 """What a letter takes in the picture's font, in its units; most fonts take less."""
-
-
-def states_of(source):
-    return source if isinstance(source, list) else [source]
 
 
 MOVES = [

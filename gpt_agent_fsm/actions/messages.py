@@ -67,12 +67,12 @@ class MessageActions(RequestActions):
 
     def conclude_absence(self) -> None:
         self.message_doubt = None
-        self.request, self.sent, self.failures = None, False, 0
+        self.end_look()
 
     def give_up_search(self) -> None:
         head = self.queue[0]
-        self.request = effects.PostMessage(key=head.key, content=head.content)
         self.report_doubt(
+            effects.PostMessage(key=head.key, content=head.content),
             "It can not be told whether the message was posted: the server keeps no metadata, and a message of the "
             "same text is on the thread. It stays at the head of the queue.",
             will_retry=False,

@@ -35,8 +35,12 @@ class RequestActions(Guards):
 
     def close_request(self) -> None:
         """Be on no request; what comes next is decided at rest."""
-        self.request, self.sent = None, False
-        self.tries = self.failures = 0
+        self.end_look()
+        self.tries = 0
+
+    def end_look(self) -> None:
+        """Be on no request; what changes the server and was tried before may have to be tried again."""
+        self.request, self.sent, self.failures = None, False, 0
 
     def perform_request(self) -> None:
         self.perform(cast("effects.Request", self.request))
@@ -67,30 +71,24 @@ class RequestActions(Guards):
     # --- requests that did not succeed ------------------------------------------------------------------
 
     def report(self, *, will_retry: bool) -> None:
-        failure = cast("inputs.Failure", self.input)
-        self.events.append(
-            events.RequestFailed(
-                thread_id=self.thread_id,
-                operation=cast("effects.Request", self.request).operation,
-                status=failure.status,
-                code=failure.code,
-                message=failure.message,
-                attempt=self.attempt,
-                will_retry=will_retry,
-            )
-        )
-
-    def report_doubt(self, message: str, *, will_retry: bool) -> None:
-        """Tell of a request whose outcome nobody saw."""
+        """Tell what came of the request under way."""
         request = cast("effects.Request", self.request)
+        self._tell(request, cast("inputs.Failure", self.input), self.attempt, will_retry=will_retry)
+
+    def report_doubt(self, request: effects.Request, message: str, *, will_retry: bool) -> None:
+        """Tell of a request whose outcome nobody saw."""
+        failure = inputs.OutcomeUnknown(code="outcome_unknown", message=message)
+        self._tell(request, failure, self.tries + 1, will_retry=will_retry)
+
+    def _tell(self, request: effects.Request, failure: inputs.Failure, attempt: int, *, will_retry: bool) -> None:
         self.events.append(
             events.RequestFailed(
                 thread_id=self.thread_id,
                 operation=request.operation,
-                status=None,
-                code="outcome_unknown",
-                message=message,
-                attempt=self.tries + 1,
+                status=failure.status,
+                code=failure.code,
+                message=failure.message,
+                attempt=attempt,
                 will_retry=will_retry,
             )
         )
@@ -152,7 +150,9 @@ class RequestActions(Guards):
 
     def look_after_crash(self) -> None:
         self.report_doubt(
-            "The process ended while the request was under way; the server is asked what came of it.", will_retry=True
+            cast("effects.Request", self.request),
+            "The process ended while the request was under way; the server is asked what came of it.",
+            will_retry=True,
         )
         self._doubt(_LOOKS_IN_FLIGHT)
         self.perform(self._search())

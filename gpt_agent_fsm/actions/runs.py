@@ -36,19 +36,22 @@ class RunActions(RequestActions):
             self.request = attrs.evolve(self.request, assistant_id=command.assistant_id)
 
     def look_for_a_run(self) -> None:
-        in_doubt = self.run_owed and self.run_doubt is not None and self.turn is not None
-        self.perform(effects.GetLatestRun(key=self.turn.run_key if in_doubt and self.turn else None))
+        self.perform(effects.GetLatestRun(key=self._owed_key() if self.run_doubt is not None else None))
+
+    def _owed_key(self) -> str | None:
+        """Return the key of the run that is owed, or None where none is."""
+        return self.turn.run_key if self.run_owed and self.turn is not None else None
 
     def note_latest_run(self) -> None:
         self.last_run_id = self.listed[0].id if self.listed else ""
         self.look = False
         if self.looks_for_our_run():
             self.run_doubt = None
-        self.request, self.sent, self.failures = None, False, 0
+        self.end_look()
 
     def look_for_the_run_in_the_way(self) -> None:
         self.tries += 1
-        request = effects.GetLatestRun(key=self.turn.run_key if self.run_owed and self.turn else None, wide=True)
+        request = effects.GetLatestRun(key=self._owed_key(), wide=True)
         if self.tries == 1:
             self.perform(request)
         else:

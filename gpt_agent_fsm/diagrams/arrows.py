@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import attrs
 
-from gpt_agent_fsm.machine import LIVE, TABLE, TRIGGERS
+from gpt_agent_fsm.machine import LIVE, TABLE, TRIGGERS, states_of
 from gpt_agent_fsm.snapshot import State
 
-__all__ = ["COLOURS", "FRAME", "FRAME_TITLE", "OTHERWISE", "Arrow", "Cause", "arrows", "rows", "states_of"]
+__all__ = ["COLOURS", "FRAME", "FRAME_TITLE", "OTHERWISE", "Arrow", "Cause", "arrows", "rows"]
 
 FRAME = "run_on_server"
 """The name of the frame around the states in which a run is on the server."""
@@ -50,11 +50,6 @@ class Arrow:
     source: str
     dest: str
     causes: tuple[Cause, ...]
-
-
-def states_of(source: State | list[State]) -> list[State]:
-    """Return the states that a row of the table names."""
-    return source if isinstance(source, list) else [source]
 
 
 def rows(trigger: str, state: State) -> list[tuple[State, str | None]]:

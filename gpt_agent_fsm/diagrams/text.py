@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, FRAME_TITLE, OTHERWISE, arrows, rows, states_of
-from gpt_agent_fsm.machine import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS
+from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, FRAME_TITLE, OTHERWISE, arrows, rows
+from gpt_agent_fsm.machine import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
 from gpt_agent_fsm.snapshot import State
 
 __all__ = ["dot", "mermaid", "table_markdown"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gpt_agent_fsm import core, machine
-from gpt_agent_fsm.machine import TABLE, build_machine
+from gpt_agent_fsm.machine import TABLE, build_machine, states_of
 from gpt_agent_fsm.snapshot import State
 from tests.unit import test_core_doubt, test_core_everywhere, test_core_messages, test_core_runs
 
@@ -36,22 +36,25 @@ CASES = [
 ]
 
 
-def _states(source):
-    return source if isinstance(source, list) else [source]
-
-
 def _mutants() -> Iterator[tuple[str, list]]:
     """Yield tables that each differ from the real one in one row."""
     for number, row in enumerate(TABLE):
         trigger, source, dest, guard, action = row
+        sources = states_of(source)
         changed = {"row removed": None, "action left out": [trigger, source, dest, guard, []]}
         if guard is not None:
             changed["guard left out"] = [trigger, source, dest, None, action]
-        for state in _states(source) if len(_states(source)) > 1 else []:
-            changed[f"not in {state}"] = [trigger, [s for s in _states(source) if s is not state], dest, guard, action]
+        for state in sources if len(sources) > 1 else []:
+            changed[f"not in {state}"] = [
+                trigger,
+                [s for s in sources if s is not state],
+                dest,
+                guard,
+                action,
+            ]
         for other in (None, *State):
-            stays = dest is None and _states(source) == [other]
-            same = other is None and dest is not None and _states(source) == [dest]
+            stays = dest is None and sources == [other]
+            same = other is None and dest is not None and sources == [dest]
             if other is not dest and not stays and not same:
                 changed[f"to {other or 'the same state'}"] = [trigger, source, other, guard, action]
         for what, mutant in changed.items():

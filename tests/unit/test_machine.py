@@ -9,14 +9,9 @@ import pytest
 from gpt_agent_fsm import core
 from gpt_agent_fsm.core import Life
 from gpt_agent_fsm.errors import IllegalInput
-from gpt_agent_fsm.machine import IGNORED, ILLEGAL, TABLE, TRIGGERS, build_machine, reason_to_ignore
+from gpt_agent_fsm.machine import IGNORED, ILLEGAL, TABLE, TRIGGERS, build_machine, reason_to_ignore, states_of
 from gpt_agent_fsm.snapshot import State
 from tests.story import idle, say
-
-
-def states_of(source):
-    return source if isinstance(source, list) else [source]
-
 
 CELLS = [(trigger, state) for trigger in TRIGGERS for state in State]
 ROWS = {cell: [row for row in TABLE if row[0] == cell[0] and cell[1] in states_of(row[1])] for cell in CELLS}
