@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import assert_never
 
 import attrs
 
@@ -55,8 +56,9 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
             return inputs.MessagesListed(page=page)
-        case effects.CancelRun(run_id=run_id):  # pragma: no branch - mypy sees that these are all
+        case effects.CancelRun(run_id=run_id):
             return _seen(run_id, backend.cancel_run(thread_id, run_id, timeout=timeout))
+    assert_never(request)
 
 
 def _seen(run_id: str, run: Run) -> inputs.RunSeen:

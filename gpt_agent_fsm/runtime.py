@@ -140,29 +140,16 @@ class Runtime:
         Blocks for two requests when the agent is new. Raises `InvalidThreadId` for a thread that the server does
         not know, and other `ApiError` when the server can not be asked; there is no agent then.
         """
-        required_text(thread_id, "thread_id")
-        required_text(assistant_id, "assistant_id")
-        if last_message_id is not None:
-            required_text(last_message_id, "last_message_id")
-        if subscribe is not None and not callable(subscribe):
-            raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
+        _check_connection(thread_id, assistant_id, last_message_id, subscribe)
         self._check_open()
         settings = self.settings if idle_timeout is None else attrs.evolve(self.settings, idle_timeout=idle_timeout)
+        command = inputs.Connect(assistant_id=assistant_id, last_message_id=last_message_id)
         agent = None
         while agent is None:
             known = self.get(thread_id)
             if known is None:
-                runs = self._introduce(thread_id, settings)
-                start = Snapshot(
-                    thread_id=thread_id,
-                    assistant_id=assistant_id,
-                    last_message_id=last_message_id,
-                    last_posted_id="" if thread_id in self._created else None,
-                )
-                self._created.discard(thread_id)
-                agent = self._register(start, settings, runs, subscribe, replay_after)
+                agent = self._make_agent(thread_id, command, settings, subscribe, replay_after)
             else:
-                command = inputs.Connect(assistant_id=assistant_id, last_message_id=last_message_id)
                 agent = self._reconnect(known, command, idle_timeout, subscribe, replay_after)
         return agent
 
@@ -183,6 +170,25 @@ class Runtime:
         return list(self._store.history(thread_id, after))
 
     # --- making an agent --------------------------------------------------------------------------------------
+
+    def _make_agent(
+        self,
+        thread_id: str,
+        command: inputs.Connect,
+        settings: Settings,
+        subscribe: signals.Handler | None,
+        replay_after: int | None,
+    ) -> Agent | None:
+        """Return a new agent of a thread that the server knows; None if somebody else was faster."""
+        runs = self._introduce(thread_id, settings)
+        start = Snapshot(
+            thread_id=thread_id,
+            assistant_id=command.assistant_id,
+            last_message_id=command.last_message_id,
+            last_posted_id="" if thread_id in self._created else None,
+        )
+        self._created.discard(thread_id)
+        return self._register(start, settings, runs, subscribe, replay_after)
 
     def _introduce(self, thread_id: str, settings: Settings) -> Sequence[Run] | None:
         """Ask the server for the thread and its newest run; None where the run has to be asked for again."""
@@ -355,6 +361,15 @@ class Runtime:
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeClosed("This runtime was closed; make a new one.")
+
+
+def _check_connection(thread_id: object, assistant_id: object, last_message_id: object, subscribe: object) -> None:
+    required_text(thread_id, "thread_id")
+    required_text(assistant_id, "assistant_id")
+    if last_message_id is not None:
+        required_text(last_message_id, "last_message_id")
+    if subscribe is not None and not callable(subscribe):
+        raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
 
 
 def _agent_of(driver: Driver) -> Agent:

@@ -10,9 +10,8 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
 
 import attrs
-import msgspec
 import requests
-from cattrs import Converter
+from cattrs.preconf.msgspec import MsgspecJsonConverter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
@@ -56,7 +55,7 @@ class HttpClient:
         *,
         headers: Mapping[str, str],
         params: Mapping[str, str],
-        converter: Converter,
+        converter: MsgspecJsonConverter,
     ) -> None:
         self.base_url = checked_url(base_url)
         sent = CaseInsensitiveDict(
@@ -88,7 +87,7 @@ class HttpClient:
     def post(self, path: str, body: object, shape: type[T], *, timeout: float) -> T:
         """Change something; raises `OutcomeUnknown` where that may have happened all the same."""
         try:
-            data = msgspec.json.encode(body)
+            data = self._converter.dumps(body)
         except UnicodeEncodeError as error:
             sentence = "What was to be sent holds half of a surrogate pair, which can not be sent; leave it out."
             raise RequestRefused(None, None, sentence) from error
