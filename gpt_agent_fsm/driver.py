@@ -13,13 +13,13 @@ import attrs
 from gpt_agent_fsm import effects, events, inputs, signals
 from gpt_agent_fsm.announcer import Announcer
 from gpt_agent_fsm.core import advance
+from gpt_agent_fsm.deadlines import Deadlines
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.gate import Gate
-from gpt_agent_fsm.machine import LIVE
 from gpt_agent_fsm.ports import Backend, Clock, Saved, Store
 from gpt_agent_fsm.runner import perform
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot, State
+from gpt_agent_fsm.snapshot import Snapshot
 
 __all__ = ["Driver", "Ports"]
 
@@ -62,6 +62,8 @@ class Driver:
         "_deadlines",
         "_due",
         "_facts",
+        "_held",
+        "_hurry",
         "_inbox",
         "_key_works",
         "_left",
@@ -73,6 +75,7 @@ class Driver:
         "_when_due",
         "announcer",
         "begun",
+        "last_word",
         "settings",
         "snapshot",
         "stop_reason",
@@ -93,9 +96,12 @@ class Driver:
         self._request: effects.Request | None = None
         self._due: float | None = None
         self._when_due: inputs.TimerDue | inputs.Resume = inputs.TimerDue()
-        self._deadlines: dict[str, float] = {}
-        """When the run, or its wait for tools, will have taken too long; by the name of the setting."""
+        self._deadlines = Deadlines(ports.clock)
+        self._held = False
+        """The request waits for its time at the gate, and not for one of its own."""
+        self._hurry = False
         self._key_works = False
+        self.last_word = 0
         self._ticking = False
         self._left = False
         self._waiters: list[threading.Event] = []
@@ -118,6 +124,7 @@ class Driver:
         with self._lock:
             self.check_alive()
             self._inbox.append((self._ports.store.accept(self.thread_id, command), command))
+            self.last_word = self._ports.gate.stamp()
 
     def send(self, command: inputs.Command) -> None:
         """Take down a command and wake the scheduler."""
@@ -184,7 +191,7 @@ class Driver:
         """
         saved, clock = saved or self._ports.store.load(self.thread_id), self._ports.clock
         if saved is not None:
-            self._set_deadlines(attrs.evolve(saved.snapshot, state=State.IDLE, run_id=None), saved.snapshot)
+            self._deadlines.begin(saved.snapshot, self.settings)
             self.snapshot = saved.snapshot
             self._inbox = deque(saved.inbox)
             self.announcer.take_over(saved)
@@ -242,67 +249,64 @@ class Driver:
             return None
         self._tell_the_time()
         self._absorb()
-        held_until = self._make_request()
+        self._make_request()
         self._announce()
         if self.stop_reason is not None:
             self._leave()
             return None
         if not self.is_quiet():
             return clock.monotonic()
-        next_request = (held_until or clock.monotonic()) if self._request is not None else None
-        moments = (next_request, self._due, *self._deadlines.values())
+        next_request = clock.monotonic() if self._request is not None else None
+        moments = (next_request, self._due, *self._deadlines.moments)
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _make_request(self) -> float | None:
-        """Make the request that is wanted and take in its answer; or return until when it is held back."""
+    def _make_request(self) -> None:
+        """Make the request that is wanted and take in its answer, unless it is held back."""
         if self._request is None:
-            return None
+            return
         # Handlers first: what they do may stop the agent, and how long they take is nobody else's time.
         self._announce()
         if self.stop_reason is not None:
-            return None
-        held_until = self._ports.gate.admit(self)
-        if held_until is not None:
-            return held_until
+            return
+        verdict = self._ports.gate.admit(self, self._request)
+        if isinstance(verdict, float):
+            self._put_back(verdict)
+            return
         request, self._request = self._request, None
-        fact = perform(self._ports.backend, self.thread_id, request, self.settings.request_timeout)
-        self._ports.gate.learn(self, request, fact)
+        fact: inputs.Input
+        if verdict is None:
+            fact = perform(self._ports.backend, self.thread_id, request, self.settings.request_timeout)
+            self._ports.gate.learn(self, request, fact)
+        else:
+            fact = verdict
         self._facts.append(fact)
         self._absorb()
-        return None
+
+    def _put_back(self, due: float | None) -> None:
+        """Note that the request that was wanted was not sent; it waits for its time."""
+        self._commit(attrs.evolve(self.snapshot, sent=False), 0, [], due)
+        self._request, self._due, self._held = None, due, True
 
     def go_on(self, *, unpark: bool) -> None:
         """See `gate.Waiting.go_on`."""
         with self._lock:
-            self._key_works = self._key_works or unpark
+            self._key_works, self._hurry = self._key_works or unpark, True
         self._ports.wake(self)
 
     def _tell_the_time(self) -> None:
         """Turn what is due into facts, once nothing else is to be taken in first."""
         now = self._ports.clock.monotonic()
-        if self._key_works:
-            self._key_works = False
+        with self._lock:
+            key_works, hurry = self._key_works, self._hurry
+            self._key_works = self._hurry = False
+        if key_works:
             self._facts.append(inputs.KeyWorks())
-        for setting in [setting for setting, moment in self._deadlines.items() if moment <= now]:
-            del self._deadlines[setting]
-            self._facts.append(inputs.DeadlinePassed(setting=setting, seconds=getattr(self.settings, setting)))
+        if hurry and self._held:
+            self._due = now
+        self._facts.extend(self._deadlines.passed(self.settings))
         if self._is_due():
             self._facts.append(self._when_due)
             self._when_due = inputs.TimerDue()
-
-    def _set_deadlines(self, before: Snapshot, after: Snapshot) -> None:
-        """Count the time of a run from its beginning, and that of its wait for tools from theirs."""
-        live, run_timeout, tool_timeout = after.state in LIVE, self.settings.run_timeout, self.settings.tool_timeout
-        if not live or after.run_id != before.run_id:
-            self._deadlines.clear()
-        elif after.state is not State.AWAITING_TOOLS:
-            self._deadlines.pop("tool_timeout", None)
-        now = self._ports.clock.monotonic()
-        if live and run_timeout is not None and (before.state not in LIVE or after.run_id != before.run_id):
-            self._deadlines["run_timeout"] = now + run_timeout
-        begins = after.state is State.AWAITING_TOOLS and before.state is not State.AWAITING_TOOLS
-        if begins and tool_timeout is not None:
-            self._deadlines["tool_timeout"] = now + tool_timeout
 
     def _is_due(self) -> bool:
         """True when the timer is over and nothing else is to be taken in first."""
@@ -333,6 +337,7 @@ class Driver:
             for _ in commands:
                 self._inbox.popleft()
         self._facts.clear()
+        self._held = self._held and (request, due) == (self._request, self._due)
         self._request, self._due = request, due
         for effect in wanted:
             if isinstance(effect, effects.Stop):
@@ -361,7 +366,7 @@ class Driver:
     def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
         if consumed or happened or not snapshot.differs_only_by_a_look(self.snapshot):
             self._save(snapshot, consumed, happened, due)
-        self._set_deadlines(self.snapshot, snapshot)
+        self._deadlines.follow(self.snapshot, snapshot, self.settings)
         self.snapshot = snapshot
 
     def _save(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
@@ -376,8 +381,7 @@ class Driver:
         if self._left:
             return
         if self._request is not None:
-            self._save(attrs.evolve(self.snapshot, sent=False), 0, [], None)
-            self._request = None
+            self._put_back(None)
         if not self.snapshot.settled or self._inbox:
             log.warning(
                 "%s: stopped (%s) before all was said and heard; it goes on when the thread is connected again",

@@ -1,12 +1,14 @@
 """What one thread learns about the key, all threads of that key go by.
 
 A rate limit that one request meets (HTTP 429) holds back the requests of every thread: nothing is sent until the time
-the server asked for is over, then one request goes ahead as a probe, and the others follow when it has got through. An
-empty balance parks each thread that meets it; as soon as any thread gets something through, all of them are woken.
+the server asked for is over, then one request goes ahead as a probe, and the others follow when it has got through. A
+request that is turned away for an empty balance parks every thread that wants to start something: what was said before
+is denied without asking the server, what is said later goes ahead as a probe. A run that is created wakes them all.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Protocol
 
@@ -19,6 +21,11 @@ __all__ = ["Gate"]
 
 class Waiting(Protocol):
     """A thread that wants to make a request."""
+
+    @property
+    def last_word(self) -> int:
+        """What `Gate.stamp` gave when the thread was last told something."""
+        ...
 
     def go_on(self, *, unpark: bool) -> None:
         """Try again; `unpark`: what kept the thread parked is over."""
@@ -39,11 +46,27 @@ class Gate:
         self._probed = 0.0
         """When the probe went ahead; one that takes longer than a request may is counted on no longer."""
         self._held: dict[Waiting, None] = {}
+        self._stamps = itertools.count(1)
+        self._denial: inputs.RequestDenied | None = None
+        """What the server said of the empty balance, while it is thought empty."""
+        self._denied = 0
+        """The stamp of that moment."""
         self._broke: dict[Waiting, None] = {}
 
-    def admit(self, who: Waiting) -> float | None:
-        """Return None if `who` may make a request now, or the monotonic time to ask again; it is told if sooner."""
+    def stamp(self) -> int:
+        """Return a number higher than any before."""
+        return next(self._stamps)
+
+    def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestDenied | None:
+        """Return None if `who` may make the request now; else what it would be told, or when to ask again.
+
+        That is in monotonic seconds; `who` is told to go on if it may be sooner.
+        """
         with self._lock:
+            starts_something = isinstance(request, effects.PostMessage | effects.CreateRun)
+            if self._denial is not None and starts_something and who.last_word < self._denied:
+                self._broke[who] = None
+                return self._denial
             now = self._clock.monotonic()
             if not self._limited:
                 return None
@@ -86,10 +109,12 @@ class Gate:
         if isinstance(fact, inputs.RequestDenied):
             if fact.quota:
                 self._broke[who] = None
+                self._denial, self._denied = fact, self.stamp()
             return []
         got_through = isinstance(request, effects.CreateRun) and isinstance(fact, inputs.RunCreated)
-        if not got_through or not self._broke:
+        if not got_through:
             return []
+        self._denial = None
         woken, self._broke = [other for other in self._broke if other is not who], {}
         return woken
 

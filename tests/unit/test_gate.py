@@ -2,12 +2,14 @@
 
 import pytest
 
-from gpt_agent_fsm import Runtime, Settings, effects, errors, inputs
+from gpt_agent_fsm import Runtime, Settings, effects, errors, inputs, signals
 from gpt_agent_fsm.gate import Gate
+from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import SimulatedServer, VirtualClock, VirtualScheduler
 
 POST = effects.PostMessage(key="k", content="c")
 CREATE = effects.CreateRun(key="k", assistant_id="a")
+LOOK = effects.GetRun(run_id="run_1")
 LIMITED = inputs.RequestDelayed(status=429, message="slow down", retry_after=10)
 FINE = inputs.MessagePosted(message_id="msg_1")
 BROKE = inputs.RequestDenied(status=429, message="balance", quota=True)
@@ -15,6 +17,8 @@ BROKE = inputs.RequestDenied(status=429, message="balance", quota=True)
 
 class Thread:
     """Who stands at the gate."""
+
+    last_word = 0
 
     def __init__(self):
         self.told = []
@@ -44,23 +48,23 @@ def two():
 
 
 def test_an_open_gate_admits_everybody(gate, one, two):
-    assert gate.admit(one) is None
-    assert gate.admit(two) is None
+    assert gate.admit(one, POST) is None
+    assert gate.admit(two, POST) is None
 
 
 def test_a_limit_holds_everybody_back_for_as_long_as_the_server_asks(gate, one, two):
     gate.learn(one, POST, LIMITED)
-    assert gate.admit(one) == 10
-    assert gate.admit(two) == 10
+    assert gate.admit(one, POST) == 10
+    assert gate.admit(two, POST) == 10
 
 
 def test_a_limit_without_a_time_doubles_up_to_the_longest_pause(gate, one, clock):
     waits = []
     for _ in range(4):
         gate.learn(one, POST, inputs.RequestDelayed(status=429, message="slow down"))
-        waits.append(gate.admit(one) - clock.now)
+        waits.append(gate.admit(one, POST) - clock.now)
         clock.now += 100
-        assert gate.admit(one) is None
+        assert gate.admit(one, POST) is None
     assert waits == [2, 4, 6, 6]
 
 
@@ -68,36 +72,36 @@ def test_one_probe_goes_ahead_and_wakes_the_others_when_it_gets_through(gate, on
     three = Thread()
     gate.learn(one, POST, LIMITED)
     for thread in (two, three):
-        gate.admit(thread)
+        gate.admit(thread, POST)
     clock.now = 10
-    assert gate.admit(two) is None
-    assert gate.admit(two) is None
-    assert gate.admit(three) == 40
+    assert gate.admit(two, POST) is None
+    assert gate.admit(two, POST) is None
+    assert gate.admit(three, POST) == 40
     gate.learn(two, POST, FINE)
     assert three.told == [False]
     assert two.told == one.told == []
-    assert gate.admit(three) is None
+    assert gate.admit(three, POST) is None
 
 
 def test_a_probe_that_is_limited_again_keeps_the_gate_closed(gate, one, two, clock):
     gate.learn(one, POST, LIMITED)
     clock.now = 10
-    gate.admit(one)
-    gate.admit(two)
+    gate.admit(one, POST)
+    gate.admit(two, POST)
     gate.learn(one, POST, LIMITED)
     assert two.told == []
-    assert gate.admit(two) == 20
+    assert gate.admit(two, POST) == 20
 
 
 def test_an_answer_to_a_request_from_before_the_limit_does_not_open_the_gate(gate, one, two):
     gate.learn(one, POST, LIMITED)
     gate.learn(two, POST, FINE)
-    assert gate.admit(two) == 10
+    assert gate.admit(two, POST) == 10
 
 
 def test_other_trouble_is_no_limit(gate, one):
     gate.learn(one, POST, inputs.RequestDelayed(status=503, message="down", retry_after=10))
-    assert gate.admit(one) is None
+    assert gate.admit(one, POST) is None
 
 
 def test_a_run_that_was_created_wakes_those_whom_an_empty_balance_parked(gate, one, two):
@@ -123,9 +127,9 @@ def test_a_thread_that_has_left_is_neither_probe_nor_woken(gate, one, two, clock
     gate.learn(one, CREATE, BROKE)
     gate.learn(one, POST, LIMITED)
     clock.now = 10
-    gate.admit(one)
+    gate.admit(one, LOOK)
     gate.forget(one)
-    assert gate.admit(two) is None
+    assert gate.admit(two, LOOK) is None
     gate.forget(one)
     gate.learn(two, CREATE, inputs.RunCreated(run=None))
     assert one.told == []
@@ -157,7 +161,8 @@ def runtime_time(server):
 def moody():
     server = Moody()
     server.scheduler = VirtualScheduler()
-    with Runtime(server, scheduler=server.scheduler) as runtime:
+    server.store = MemoryStore()
+    with Runtime(server, store=server.store, scheduler=server.scheduler) as runtime:
         server.agents = [
             runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None) for _ in range(5)
         ]
@@ -179,19 +184,47 @@ def test_a_rate_limit_met_by_one_thread_holds_back_all_and_one_probe_frees_them(
     assert len({thread_id for _, thread_id in moody.requests[2:]}) == 5
 
 
-def test_an_empty_balance_parks_each_thread_and_one_that_gets_through_wakes_all(moody):
+def test_an_empty_balance_seen_by_one_thread_parks_all_and_one_that_gets_through_wakes_them(moody):
     moody.mood = errors.QuotaExceeded(429, "insufficient_quota", "You exceeded your current quota")
     for agent in moody.agents:
         agent.add_user_message("Hello")
     assert [agent.wait(timeout=60) for agent in moody.agents] == ["failed"] * 5
     moody.scheduler.advance(60)
-    assert len(moody.requests) == 5
+    assert len(moody.requests) == 1
     moody.mood = None
     moody.agents[0].set_assistant_id("a")
     moody.scheduler.advance(30)
     assert [agent.wait(timeout=60) for agent in moody.agents] == ["idle"] * 5
     for agent in moody.agents:
         assert [m.content for m in moody.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+
+
+def test_what_is_said_after_the_balance_was_found_empty_is_a_probe(moody):
+    told = []
+    moody.mood = errors.QuotaExceeded(429, "insufficient_quota", "You exceeded your current quota")
+    moody.agents[0].add_user_message("Hello")
+    assert moody.agents[0].wait(timeout=60) == "failed"
+    with signals.organization_quota_exceeded.connected_to(lambda agent, event: told.append(agent)):
+        moody.agents[1].add_user_message("Hello")
+        assert moody.agents[1].wait(timeout=60) == "failed"
+    assert len(moody.requests) == 2
+    assert told == [moody.agents[1]]
+    moody.mood = None
+    moody.agents[2].add_user_message("Hello")
+    assert moody.agents[2].wait(timeout=60) == "idle"
+    moody.scheduler.settle()
+    assert [agent.state for agent in moody.agents] == ["idle"] * 5
+    assert [len(moody.messages(agent.thread_id)) for agent in moody.agents] == [2, 2, 2, 0, 0]
+
+
+def test_a_request_that_the_limit_holds_back_counts_as_not_sent(moody):
+    moody.mood = errors.TransientError(429, None, "slow down", retry_after=50)
+    for agent in moody.agents[:2]:
+        agent.add_user_message("Hello")
+    moody.scheduler.advance(5)
+    saved = moody.store.load(moody.agents[1].thread_id)
+    assert saved.snapshot.has_waiting_request
+    assert saved.due == moody.scheduler.clock.time() + 45
 
 
 def test_a_thread_that_waits_at_the_gate_may_be_shut_down(moody):
@@ -210,13 +243,13 @@ def test_a_burst_that_meets_the_limit_together_counts_once(gate, clock):
     threads = [Thread() for _ in range(8)]
     for thread in threads:
         gate.learn(thread, POST, inputs.RequestDelayed(status=429, message="slow down"))
-    assert gate.admit(threads[0]) == 2
+    assert gate.admit(threads[0], POST) == 2
 
 
 def test_a_probe_that_takes_longer_than_a_request_may_is_counted_on_no_longer(gate, one, two, clock):
     gate.learn(one, POST, LIMITED)
     clock.now = 10
-    assert gate.admit(one) is None
-    assert gate.admit(two) == 40
+    assert gate.admit(one, POST) is None
+    assert gate.admit(two, POST) == 40
     clock.now = 40
-    assert gate.admit(two) is None
+    assert gate.admit(two, POST) is None

@@ -18,7 +18,7 @@ ROOMS = [
     ["agent"],
     ["driver", "scheduler"],
     ["announcer"],
-    ["gate", "runner", "signals"],
+    ["deadlines", "gate", "runner", "signals"],
     ["backends", "stores"],
     ["ports"],
     ["core", "diagrams"],

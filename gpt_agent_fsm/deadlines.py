@@ -1,0 +1,60 @@
+"""When a run, or its wait for tools, will have taken too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpt_agent_fsm import inputs
+from gpt_agent_fsm.machine import LIVE
+from gpt_agent_fsm.ports import Clock
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.snapshot import Snapshot, State
+
+__all__ = ["Deadlines"]
+
+
+class Deadlines:
+    """The deadlines of one thread, by the name of their setting. Counted from when this process saw them begin."""
+
+    __slots__ = ("_clock", "_moments")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._moments: dict[str, float] = {}
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """When there will be something to tell, in monotonic seconds."""
+        return tuple(self._moments.values())
+
+    def begin(self, snapshot: Snapshot, settings: Settings) -> None:
+        """Count from now for whatever the snapshot is in the middle of."""
+        self._moments.clear()
+        self._count(None, snapshot, settings)
+
+    def follow(self, before: Snapshot, after: Snapshot, settings: Settings) -> None:
+        """Count the time of a run from its beginning, and that of its wait for tools from theirs."""
+        if after.state not in LIVE or after.run_id != before.run_id:
+            self._moments.clear()
+        elif after.state is not State.AWAITING_TOOLS:
+            self._moments.pop("tool_timeout", None)
+        self._count(before, after, settings)
+
+    def _count(self, before: Snapshot | None, after: Snapshot, settings: Settings) -> None:
+        went_on = before is not None and before.state in LIVE and before.run_id == after.run_id
+        waited = before is not None and before.state is State.AWAITING_TOOLS
+        begins = {
+            "run_timeout": after.state in LIVE and not went_on,
+            "tool_timeout": after.state is State.AWAITING_TOOLS and not waited,
+        }
+        for setting in (setting for setting, now in begins.items() if now):
+            seconds: float | None = getattr(settings, setting)
+            if seconds is not None:
+                self._moments[setting] = self._clock.monotonic() + seconds
+
+    def passed(self, settings: Settings) -> Iterator[inputs.DeadlinePassed]:
+        """Yield a fact for each that is over, once."""
+        now = self._clock.monotonic()
+        for setting in [setting for setting, moment in self._moments.items() if moment <= now]:
+            del self._moments[setting]
+            yield inputs.DeadlinePassed(setting=setting, seconds=getattr(settings, setting))
