@@ -66,12 +66,17 @@ class CreateRun:
 
 @attrs.frozen(kw_only=True)
 class GetRun:
-    """Look at a run."""
+    """Look at a run.
+
+    Attributes:
+        handle: as in `Run`; None also where it is in doubt what became of the run since it was last seen.
+    """
 
     operation: ClassVar[str] = "get_run"
     changes_server: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     run_id: str
+    handle: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +84,9 @@ class SubmitToolOutputs:
     """Answer all tool calls of a run together.
 
     Attributes:
-        outputs: pairs of tool call id and JSON text.
+        outputs: pairs of tool call id and JSON text; none where the server has them and the run has yet to go on.
+        assistant_id: who goes on with the run.
+        handle: as in `Run`.
     """
 
     operation: ClassVar[str] = "submit_tool_outputs"
@@ -87,6 +94,8 @@ class SubmitToolOutputs:
     repeatable: ClassVar[bool] = False
     run_id: str
     outputs: tuple[tuple[str, str], ...]
+    assistant_id: str = ""
+    handle: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -107,12 +116,17 @@ class ListMessages:
 
 @attrs.frozen(kw_only=True)
 class CancelRun:
-    """Ask the server to end a run."""
+    """Ask the server to end a run.
+
+    Attributes:
+        handle: as in `Run`.
+    """
 
     operation: ClassVar[str] = "cancel_run"
     changes_server: ClassVar[bool] = True
     repeatable: ClassVar[bool] = True
     run_id: str
+    handle: str | None = None
 
 
 @attrs.frozen(kw_only=True)

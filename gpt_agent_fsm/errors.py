@@ -178,4 +178,21 @@ class OutcomeUnknown(TransientError):
 
 
 class ThreadBusy(ApiError):
-    """The thread has an active run, so it takes neither messages nor runs (HTTP 400)."""
+    """The thread has an active run, so it takes neither messages nor runs (HTTP 400).
+
+    Attributes:
+        locked: True where the server only says that somebody is at work (`conversation_locked`): it may be a run that
+            can not be listed.
+    """
+
+    def __init__(
+        self,
+        status: int | None,
+        code: str | None,
+        message: str,
+        request_id: str | None = None,
+        *,
+        locked: bool = False,
+    ) -> None:
+        super().__init__(status, code, message, request_id)
+        self.locked = locked

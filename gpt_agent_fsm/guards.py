@@ -310,8 +310,8 @@ class Guards(SnapshotFields):
         return 1 + (self.tries if self.counts_as_try() else self.failures)
 
     def may_try_again(self) -> bool:
-        """Polls of an active run are tried for ever: a failed poll is not a failed run."""
-        if isinstance(self.request, effects.GetRun):
+        """Polls of an active run are tried for ever, and so is a door that a run at work keeps locked."""
+        if isinstance(self.request, effects.GetRun) or self.is_locked():
             return True
         most = self.settings.request_max_attempts
         status = cast("inputs.Failure", self.input).status
@@ -319,6 +319,9 @@ class Guards(SnapshotFields):
             # The answer could not be read: that may be a proxy's hiccup.
             most = max(most, _LEAST_TRIES_WHEN_MALFORMED)
         return self.attempt < most
+
+    def is_locked(self) -> bool:
+        return isinstance(self.input, inputs.ThreadBusy) and self.input.locked
 
     def was_a_submission(self) -> bool:
         return isinstance(self.request, effects.SubmitToolOutputs)

@@ -143,10 +143,15 @@ class TakeUp:
 
 @attrs.frozen(kw_only=True)
 class RunsListed:
-    """Answer to `GetLatestRun`, newest first."""
+    """Answer to `GetLatestRun`, newest first.
+
+    Attributes:
+        newest_message_id: as in `RunPage`.
+    """
 
     trigger: ClassVar[str] = "runs_listed"
     runs: tuple[Run, ...]
+    newest_message_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -223,9 +228,14 @@ class OutcomeUnknown(Failure):
 
 @attrs.frozen(kw_only=True)
 class ThreadBusy(Failure):
-    """A run is in the way."""
+    """A run is in the way.
+
+    Attributes:
+        locked: True where it may be one that nobody can list, and that will be done sooner or later.
+    """
 
     trigger: ClassVar[str] = "thread_busy"
+    locked: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -116,6 +116,8 @@ TABLE: list[Row] = [
     ["outcome_unknown",     STARTING,       SAME,           "may_try_again",             "look_for_outcome"],
     ["outcome_unknown",     STARTING,       FAILED,         OTHERWISE,                   "give_up_in_doubt"],
 
+    ["thread_busy",         SUBMITTING,     SAME,           OTHERWISE,                   "wait_for_the_lock"],
+
     # The server said no.
     ["request_refused",     LIVE,           SAME,           "was_a_cancel",              "look_at_run"],
     ["request_refused",     SUBMITTING,     FAILED,         "outputs_are_out_of_tries",  "give_up_outputs"],
@@ -151,7 +153,7 @@ ILLEGAL: list[Row] = [
     ["message_posted",      [*LIVE, RATE_LIMITED, FAILED],          "messages are posted only in idle"],
     ["messages_listed",     [*LIVE, RATE_LIMITED, FAILED],          "messages are listed only in idle"],
     ["run_created",         [*LIVE, FAILED],                        "runs are created only in idle and rate_limited"],
-    ["thread_busy",         [*LIVE, FAILED],                        "only messages and runs meet a busy thread"],
+    ["thread_busy",         [RUNNING, AWAITING_TOOLS, FAILED],      "only what starts something meets a busy thread"],
     ["outcome_unknown",     [RUNNING, AWAITING_TOOLS, FAILED],      "what is sent here may be repeated without harm"],
 ]
 # fmt: on

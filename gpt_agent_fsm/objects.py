@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import attrs
 
-__all__ = ["Message", "MessagePage", "Run", "RunStatus", "ToolCall", "Usage"]
+__all__ = ["Message", "MessagePage", "Run", "RunPage", "RunStatus", "ToolCall", "Usage"]
 
 
 class RunStatus(StrEnum):
@@ -64,26 +64,6 @@ class Usage:
 
 
 @attrs.frozen(kw_only=True)
-class Run:
-    """One run as it was last seen.
-
-    Attributes:
-        assistant_id: None where the server does not say.
-        code, message: why the run ended; set where `status` is one of the failures.
-        key: the key of ours that the run was created with, or None.
-    """
-
-    id: str
-    status: RunStatus
-    assistant_id: str | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    code: str = ""
-    message: str = ""
-    usage: Usage = Usage()
-    key: str | None = None
-
-
-@attrs.frozen(kw_only=True)
 class Message:
     """One message of a thread.
 
@@ -100,6 +80,43 @@ class Message:
     assistant_id: str | None = None
     key: str | None = None
     created_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """One run as it was last seen.
+
+    Attributes:
+        assistant_id: None where the server does not say.
+        code, message: why the run ended; set where `status` is one of the failures.
+        key: the key of ours that the run was created with, or None.
+        handle: what a backend wants back to find the run where its id alone does not tell; None where that is all there
+            is to know.
+        messages: what the run itself says it has answered, since a thread's list of messages may lag behind.
+    """
+
+    id: str
+    status: RunStatus
+    assistant_id: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    code: str = ""
+    message: str = ""
+    usage: Usage = Usage()
+    key: str | None = None
+    handle: str | None = None
+    messages: tuple[Message, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class RunPage:
+    """The newest runs of a thread, newest first.
+
+    Attributes:
+        newest_message_id: the newest message of the thread, "" where it has none; None where the backend did not look.
+    """
+
+    runs: tuple[Run, ...] = ()
+    newest_message_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ import attrs
 
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.inputs import Command
-from gpt_agent_fsm.objects import MessagePage, Run
+from gpt_agent_fsm.objects import MessagePage, Run, RunPage
 from gpt_agent_fsm.snapshot import Snapshot
 
 __all__ = ["Backend", "Clock", "Record", "Saved", "Scheduler", "Store", "Task"]
@@ -30,7 +30,10 @@ class Clock(Protocol):
 
 @runtime_checkable
 class Backend(Protocol):
-    """One API. Each method makes one HTTP request, blocks at most `timeout` seconds, and may be called from any thread.
+    """One API. Each method makes one HTTP request, or as few as the wire allows.
+
+    It blocks at most `timeout` seconds, and may be called from any thread. `handle` is that of the run as it was last
+    seen, or None where it is not known what became of the run since.
 
     Each raises an `ApiError` whose branch says what is known of the outcome: `TransientError` when nothing took
     effect, `OutcomeUnknown` when a request that changes the server may have, `ThreadBusy`, `RequestRefused`,
@@ -45,8 +48,12 @@ class Backend(Protocol):
         """Return if the server knows the thread; raise `InvalidThreadId` if it does not."""
         ...
 
-    def list_runs(self, thread_id: str, *, limit: int, timeout: float) -> Sequence[Run]:
-        """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most."""
+    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+        """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most.
+
+        `key` is that of a run that is looked for, if one is. A wire on which runs can not be listed returns what it
+        can tell: the run in progress, and the one looked for by what it left on the thread.
+        """
         ...
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
@@ -57,21 +64,28 @@ class Backend(Protocol):
         """Start a run."""
         ...
 
-    def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """Look at a run."""
         ...
 
     def submit_tool_outputs(
-        self, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]], *, timeout: float
+        self,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        assistant_id: str = "",
+        handle: str | None = None,
+        timeout: float,
     ) -> Run:
-        """Answer all tool calls a run waits for: pairs of tool call id and JSON text."""
+        """Answer the tool calls a run waits for, pairs of tool call id and JSON text, and let it go on."""
         ...
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
         """Read one page of messages after the message `after`, in the direction of reading."""
         ...
 
-    def cancel_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """Ask the server to end a run."""
         ...
 

@@ -27,7 +27,7 @@ def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_sinc
 
 
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    """Return the assistant's messages with text after `cursor`, oldest first.
+    """Return the assistant's messages with text after `cursor`, oldest first; the run's own also where not listed yet.
 
     A whole reading that does not hold the cursor yields the messages of the run alone, if they can be told, so that
     nothing old is published twice.
@@ -40,4 +40,12 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
         messages = messages[start + 1 :]
     elif reading.whole and any(message.run_id for message in messages):
         messages = [message for message in messages if message.run_id == reading.run_id]
-    return [message for message in messages if message.role == "assistant" and message.content]
+    heard = [message for message in messages if message.role == "assistant" and message.content]
+    return heard + _late(reading, heard)
+
+
+def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:
+    """Return what the run has answered and the list does not show yet; some servers name it otherwise there."""
+    listed = {message.id for message in reading.messages}
+    texts = {message.content for message in heard}
+    return [m for m in reading.own if m.content and m.id not in listed and m.content not in texts]

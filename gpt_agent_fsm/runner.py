@@ -43,21 +43,25 @@ def _answer(  # noqa: PLR0911 - one for each request
     match request:
         case effects.GetLatestRun(key=key, wide=wide):
             limit = _RUNS_WHEN_SEARCHING if wide or key is not None else 1
-            return inputs.RunsListed(runs=tuple(backend.list_runs(thread_id, limit=limit, timeout=timeout)))
+            listed = backend.list_runs(thread_id, limit=limit, key=key, timeout=timeout)
+            return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
         case effects.PostMessage(key=key, content=content):
             message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
         case effects.CreateRun(key=key, assistant_id=assistant_id):
             return inputs.RunCreated(run=backend.create_run(thread_id, assistant_id, key=key, timeout=timeout))
-        case effects.GetRun(run_id=run_id):
-            return _seen(run_id, backend.get_run(thread_id, run_id, timeout=timeout))
-        case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs):
-            return _seen(run_id, backend.submit_tool_outputs(thread_id, run_id, outputs, timeout=timeout))
+        case effects.GetRun(run_id=run_id, handle=handle):
+            return _seen(run_id, backend.get_run(thread_id, run_id, handle=handle, timeout=timeout))
+        case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle):
+            run = backend.submit_tool_outputs(
+                thread_id, run_id, outputs, assistant_id=assistant_id, handle=handle, timeout=timeout
+            )
+            return _seen(run_id, run)
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
             return inputs.MessagesListed(page=page)
-        case effects.CancelRun(run_id=run_id):
-            return _seen(run_id, backend.cancel_run(thread_id, run_id, timeout=timeout))
+        case effects.CancelRun(run_id=run_id, handle=handle):
+            return _seen(run_id, backend.cancel_run(thread_id, run_id, handle=handle, timeout=timeout))
     assert_never(request)
 
 
@@ -79,8 +83,8 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
             )
         case errors.TransientError():
             return inputs.RequestDelayed(status=status, code=code, message=message, retry_after=retry_after)
-        case errors.ThreadBusy() if isinstance(request, effects.PostMessage | effects.CreateRun):
-            return inputs.ThreadBusy(status=status, code=code, message=message)
+        case errors.ThreadBusy() if _meets_a_lock(request, error):
+            return inputs.ThreadBusy(status=status, code=code, message=message, locked=error.locked)
         case errors.AccessDenied() | errors.QuotaExceeded():
             quota = isinstance(error, errors.QuotaExceeded)
             return inputs.RequestDenied(status=status, code=code, message=message, quota=quota)
@@ -88,6 +92,13 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
             return inputs.RequestRefused(
                 status=status, code=code, message=message, content_refused=_is_about_content(error)
             )
+
+
+def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
+    """Tell whether it is another run that is in the way of the request."""
+    if isinstance(request, effects.SubmitToolOutputs):
+        return error.locked
+    return isinstance(request, effects.PostMessage | effects.CreateRun)
 
 
 def _is_about_content(error: errors.ApiError) -> bool:

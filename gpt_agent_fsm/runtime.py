@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from gpt_agent_fsm.agent import Agent, required_text
 from gpt_agent_fsm.driver import Driver, Ports
 from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, StoreError, TransientError
 from gpt_agent_fsm.gate import Gate
-from gpt_agent_fsm.objects import Run
+from gpt_agent_fsm.objects import RunPage
 from gpt_agent_fsm.ports import Backend, Record, Saved, Scheduler, Store
 from gpt_agent_fsm.scheduler import ThreadedScheduler
 from gpt_agent_fsm.settings import Settings
@@ -180,7 +180,7 @@ class Runtime:
         replay_after: int | None,
     ) -> Agent | None:
         """Return a new agent of a thread that the server knows; None if somebody else was faster."""
-        runs = self._introduce(thread_id, settings)
+        listed = self._introduce(thread_id, settings)
         start = Snapshot(
             thread_id=thread_id,
             assistant_id=command.assistant_id,
@@ -188,14 +188,14 @@ class Runtime:
             last_posted_id="" if thread_id in self._created else None,
         )
         self._created.discard(thread_id)
-        return self._register(start, settings, runs, subscribe, replay_after)
+        return self._register(start, settings, listed, subscribe, replay_after)
 
-    def _introduce(self, thread_id: str, settings: Settings) -> Sequence[Run] | None:
+    def _introduce(self, thread_id: str, settings: Settings) -> RunPage | None:
         """Ask the server for the thread and its newest run; None where the run has to be asked for again."""
         timeout = settings.request_timeout
         self._insist("get_thread", thread_id, lambda: self._backend.get_thread(thread_id, timeout=timeout))
         try:
-            return self._backend.list_runs(thread_id, limit=1, timeout=timeout)
+            return self._backend.list_runs(thread_id, limit=1, key=None, timeout=timeout)
         except TransientError as error:
             _announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
             return None
@@ -204,7 +204,7 @@ class Runtime:
         self,
         start: Snapshot,
         settings: Settings,
-        runs: Sequence[Run] | None,
+        listed: RunPage | None,
         subscribe: signals.Handler | None,
         replay_after: int | None,
     ) -> Agent | None:
@@ -237,8 +237,8 @@ class Runtime:
                 raise
             if subscribe is not None:
                 driver.subscribe(subscribe, replay_after)
-            if runs is not None and driver.wanted == effects.GetLatestRun():
-                driver.tell(inputs.RunsListed(runs=tuple(runs)))
+            if listed is not None and driver.wanted == effects.GetLatestRun():
+                driver.tell(inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id))
         self.scheduler.wake(driver)
         return agent
 

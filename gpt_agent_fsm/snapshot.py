@@ -77,12 +77,14 @@ class Reading:
     Attributes:
         run_id, assistant_id: for messages that do not name their own.
         whole: True when the server has to be read from the start, since it does not list after a cursor.
+        own: what the run itself said it has answered.
         messages: what the pages brought so far, each once, in the order the server gave them.
     """
 
     run_id: str
     assistant_id: str
     whole: bool = False
+    own: tuple[Message, ...] = ()
     messages: tuple[Message, ...] = ()
 
 
@@ -98,7 +100,7 @@ class SnapshotFields:
     queue: tuple[QueuedMessage, ...] = ()
     """Accepted messages in order; the first leaves when it is known to be on the thread."""
     last_posted_id: str | None = None
-    """The newest message of ours; "" where the thread is known to have had none at all."""
+    """The newest message of ours, or that was there before the first; "" where the thread had none at all."""
     turn: Turn | None = None
     run_owed: bool = False
     """A message is on the thread whose run has yet to be created."""
@@ -107,6 +109,8 @@ class SnapshotFields:
 
     # the run
     run_id: str | None = None
+    run_handle: str | None = None
+    """What the backend wants back to find the run; see `Run`."""
     run_assistant_id: str = ""
     last_run_id: str | None = None
     """The newest run known; "" where the thread had none; None where nobody has looked."""

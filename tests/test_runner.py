@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from gpt_agent_fsm import effects, errors, inputs
-from gpt_agent_fsm.objects import MessagePage, Run, RunStatus
+from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus
 from gpt_agent_fsm.runner import perform
 
 RUN = Run(id="run_1", status=RunStatus.ACTIVE)
@@ -33,10 +33,10 @@ class FakeBackend:
 GET_LATEST_RUN = effects.GetLatestRun()
 POST_MESSAGE = effects.PostMessage(key="k", content="Hello")
 CREATE_RUN = effects.CreateRun(key="k", assistant_id="asst_1")
-GET_RUN = effects.GetRun(run_id="run_1")
-SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"),))
+GET_RUN = effects.GetRun(run_id="run_1", handle="h")
+SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"),), assistant_id="asst_1", handle="h")
 LIST_MESSAGES = effects.ListMessages(after="msg_1")
-CANCEL_RUN = effects.CancelRun(run_id="run_1")
+CANCEL_RUN = effects.CancelRun(run_id="run_1", handle="h")
 READING = [GET_LATEST_RUN, GET_RUN, LIST_MESSAGES]
 IN_DOUBT = [POST_MESSAGE, CREATE_RUN, SUBMIT]
 ALL = [*READING, *IN_DOUBT, CANCEL_RUN]
@@ -54,12 +54,17 @@ def test_every_request_is_tested_here():
 @pytest.mark.parametrize(
     ("request_", "answer", "call", "fact"),
     [
-        (GET_LATEST_RUN, [RUN], ("list_runs", ("t",), {"limit": 1}), inputs.RunsListed(runs=(RUN,))),
+        (
+            GET_LATEST_RUN,
+            RunPage(runs=(RUN,)),
+            ("list_runs", ("t",), {"limit": 1, "key": None}),
+            inputs.RunsListed(runs=(RUN,)),
+        ),
         (
             effects.GetLatestRun(key="k"),
-            [RUN, RUN],
-            ("list_runs", ("t",), {"limit": 100}),
-            inputs.RunsListed(runs=(RUN, RUN)),
+            RunPage(runs=(RUN, RUN), newest_message_id="msg_1"),
+            ("list_runs", ("t",), {"limit": 100, "key": "k"}),
+            inputs.RunsListed(runs=(RUN, RUN), newest_message_id="msg_1"),
         ),
         (
             POST_MESSAGE,
@@ -68,8 +73,13 @@ def test_every_request_is_tested_here():
             inputs.MessagePosted(message_id="msg_1", key_kept=True),
         ),
         (CREATE_RUN, RUN, ("create_run", ("t", "asst_1"), {"key": "k"}), inputs.RunCreated(run=RUN)),
-        (GET_RUN, RUN, ("get_run", ("t", "run_1"), {}), inputs.RunSeen(run=RUN)),
-        (SUBMIT, RUN, ("submit_tool_outputs", ("t", "run_1", (("call_1", "1"),)), {}), inputs.RunSeen(run=RUN)),
+        (GET_RUN, RUN, ("get_run", ("t", "run_1"), {"handle": "h"}), inputs.RunSeen(run=RUN)),
+        (
+            SUBMIT,
+            RUN,
+            ("submit_tool_outputs", ("t", "run_1", (("call_1", "1"),)), {"assistant_id": "asst_1", "handle": "h"}),
+            inputs.RunSeen(run=RUN),
+        ),
         (
             LIST_MESSAGES,
             PAGE,
@@ -82,7 +92,7 @@ def test_every_request_is_tested_here():
             ("list_messages", ("t",), {"after": None, "newest_first": True}),
             inputs.MessagesListed(page=PAGE),
         ),
-        (CANCEL_RUN, RUN, ("cancel_run", ("t", "run_1"), {}), inputs.RunSeen(run=RUN)),
+        (CANCEL_RUN, RUN, ("cancel_run", ("t", "run_1"), {"handle": "h"}), inputs.RunSeen(run=RUN)),
     ],
 )
 def test_a_request_is_one_call_and_its_answer_one_fact(request_, answer, call, fact):
@@ -188,7 +198,7 @@ def test_a_run_is_called_by_the_id_that_was_asked_for():
     run = server.create_run(thread_id, "a", key="k", timeout=1)
 
     class Spelling(SimulatedServer):
-        def get_run(self, thread_id, run_id, *, timeout):
+        def get_run(self, thread_id, run_id, *, handle, timeout):
             return server.get_run(thread_id, run.id, timeout=timeout)
 
     fact = perform(Spelling(), thread_id, effects.GetRun(run_id="RUN"), 1)

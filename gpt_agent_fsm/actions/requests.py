@@ -42,6 +42,13 @@ class RequestActions(Guards):
         """Be on no request; what changes the server and was tried before may have to be tried again."""
         self.request, self.sent, self.failures = None, False, 0
 
+    def look_at_the_run(self) -> effects.GetRun:
+        """Return the look at the run in progress."""
+        return effects.GetRun(run_id=cast("str", self.run_id), handle=self.run_handle)
+
+    def _heartbeat(self) -> effects.Wait:
+        return effects.Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_timeout))
+
     def perform_request(self) -> None:
         self.perform(cast("effects.Request", self.request))
 
@@ -126,7 +133,7 @@ class RequestActions(Guards):
         self._leave_run()
 
     def _leave_run(self) -> None:
-        self.run_id = None
+        self.run_id = self.run_handle = None
         self.cancelling, self.timed_out = False, ""
         if not self.run_owed:
             self.turn = None

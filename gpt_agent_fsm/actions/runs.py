@@ -45,17 +45,25 @@ class RunActions(RequestActions):
     def note_latest_run(self) -> None:
         self.last_run_id = self.listed[0].id if self.listed else ""
         self.look = False
+        self._note_newest_message()
         if self.looks_for_our_run():
             self.run_doubt = None
         self.end_look()
 
+    def _note_newest_message(self) -> None:
+        """Know from here on which messages are newer than any of ours will be."""
+        newest = cast("inputs.RunsListed", self.input).newest_message_id
+        if self.last_posted_id is None and self.message_doubt is None:
+            self.last_posted_id = newest
+
     def look_for_the_run_in_the_way(self) -> None:
-        self.tries += 1
+        first, locked = self.tries == 0, self.is_locked()
+        self.tries += 1 if first or not locked else 0
         request = effects.GetLatestRun(key=self._owed_key(), wide=True)
-        if self.tries == 1:
+        if first:
             self.perform(request)
         else:
-            self.later(request, self._backoff(self.tries - 1))
+            self.later(request, self._heartbeat() if locked else self._backoff(self.tries - 1))
 
     # --- a run begins -----------------------------------------------------------------------------------
 
@@ -86,15 +94,17 @@ class RunActions(RequestActions):
 
     def adopt_run(self) -> None:
         run = cast("Run", self.run_to_adopt())
+        self._note_newest_message()
         self._take_run(run)
         if not self.run_owed:
             self.turn = Turn(key=run.id, runs=0, retries_left=self.settings.rate_limit_max_retries)
-        self.perform(effects.GetRun(run_id=run.id))
+        self.perform(self.look_at_the_run())
 
     def _take_run(self, run: Run) -> None:
         if run.id != self.last_run_id:
             self.tool_calls, self.outputs_accepted = (), False
-        self.run_id = self.last_run_id = run.id
+        self.run_id, self.run_handle = run.id, run.handle
+        self.last_run_id = run.id
         self.run_assistant_id = run.assistant_id or self.assistant_id
         self.look = False
         self.tries = self.failures = 0
@@ -106,8 +116,8 @@ class RunActions(RequestActions):
             self.outputs_accepted = True
         self.repeats = self.repeats + 1 if self.outputs_have_arrived() else 0
         self.tries = self.failures = 0
-        interval = min(self.settings.heartbeat_interval, self.settings.idle_timeout)
-        self.later(effects.GetRun(run_id=self.seen.id), effects.Wait(seconds=interval))
+        self.run_handle = self.seen.handle
+        self.later(self.look_at_the_run(), self._heartbeat())
 
     def outputs_did_arrive(self) -> bool:
         """A run that moved on while our submission was in doubt has taken the outputs."""
@@ -115,7 +125,7 @@ class RunActions(RequestActions):
 
     def look_at_run(self) -> None:
         self.tries = self.failures = 0
-        self.perform(effects.GetRun(run_id=cast("str", self.run_id)))
+        self.perform(self.look_at_the_run())
 
     def ignore_other_run(self) -> None:
         self.effects.append(effects.Ignore(reason=f"run {self.seen.id} is not the run in progress"))
@@ -136,7 +146,7 @@ class RunActions(RequestActions):
     def send_cancel(self) -> None:
         self.cancelling = False
         self.tries = self.failures = 0
-        self.perform(effects.CancelRun(run_id=cast("str", self.run_id)))
+        self.perform(effects.CancelRun(run_id=cast("str", self.run_id), handle=self.run_handle))
 
     def remember_to_cancel(self) -> None:
         self.cancelling = True
@@ -164,7 +174,7 @@ class RunActions(RequestActions):
                 total_tokens=run.usage.total_tokens,
             )
         )
-        self.reading = Reading(run_id=run.id, assistant_id=self.run_assistant_id)
+        self.reading = Reading(run_id=run.id, assistant_id=self.run_assistant_id, own=run.messages)
         self._end_run()
 
     def wait_for_rate(self) -> None:

@@ -25,7 +25,7 @@ class ToolActions(RequestActions):
     def request_tool_calls(self) -> None:
         self._take_down_calls()
         self.failures = 0
-        self.later(effects.GetRun(run_id=self.seen.id), effects.Wait(seconds=self.settings.idle_timeout))
+        self.later(self.look_at_the_run(), effects.Wait(seconds=self.settings.idle_timeout))
 
     def submit_known_outputs(self) -> None:
         self._take_down_calls()
@@ -33,6 +33,7 @@ class ToolActions(RequestActions):
 
     def _take_down_calls(self) -> None:
         """Note the calls the run waits for; pass on each new one, answer each whose arguments are broken."""
+        self.run_handle = self.seen.handle
         waiting: dict[str, ToolCall] = {}
         new_round = self.is_a_new_round()
         for call in self.seen.tool_calls:
@@ -83,14 +84,30 @@ class ToolActions(RequestActions):
     def submit_outputs(self) -> None:
         self.failures = 0
         outputs = tuple((call.id, call.output) for call in self.tool_calls if call.output is not None)
-        self.perform(effects.SubmitToolOutputs(run_id=cast("str", self.run_id), outputs=outputs))
+        self.perform(
+            effects.SubmitToolOutputs(
+                run_id=cast("str", self.run_id),
+                outputs=outputs,
+                assistant_id=self.run_assistant_id,
+                handle=self.run_handle,
+            )
+        )
 
     # --- outputs that do not get through ----------------------------------------------------------------
 
     def look_at_run_later(self) -> None:
         self.report(will_retry=True)
         self.tries += 1
-        self.later(effects.GetRun(run_id=cast("str", self.run_id)), self._submission_delay())
+        self._look_what_became_of_it(self._submission_delay())
+
+    def wait_for_the_lock(self) -> None:
+        """Somebody is at work on the thread: most likely it is this run, going on with the outputs."""
+        self._look_what_became_of_it(self._heartbeat())
+
+    def _look_what_became_of_it(self, wait: effects.Wait) -> None:
+        # What the run was last known by may be behind it.
+        self.run_handle = None
+        self.later(self.look_at_the_run(), wait)
 
     def _submission_delay(self) -> effects.Wait:
         asked = cast("inputs.Failure", self.input).retry_after or 0.0
@@ -107,8 +124,9 @@ class ToolActions(RequestActions):
         run_id = cast("str", self.run_id)
         self.events.append(events.ToolCallOutputSubmissionFailed(thread_id=self.thread_id, run_id=run_id))
         # Its calls are remembered: seen once more on its way out, it is not to ask for them again.
+        farewell = effects.CancelRun(run_id=run_id, handle=self.run_handle)
         self._leave_run()
-        self.perform(effects.CancelRun(run_id=run_id))
+        self.perform(farewell)
 
     def keep_outputs(self) -> None:
         """Keep the outputs for the next time this run is seen: a person must act before they can be sent."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from gpt_agent_fsm.backends import assistants_wire as wire
 from gpt_agent_fsm.backends.http import HttpClient, segment
 from gpt_agent_fsm.errors import InvalidThreadId, OutcomeUnknown, RequestRefused, TransientError
-from gpt_agent_fsm.objects import MessagePage, Run
+from gpt_agent_fsm.objects import MessagePage, Run, RunPage
 
 __all__ = ["AssistantsBackend"]
 
@@ -84,11 +84,12 @@ class AssistantsBackend:
                 raise InvalidThreadId(error.status, error.code, sentence, error.request_id) from error
             raise
 
-    def list_runs(self, thread_id: str, *, limit: int, timeout: float) -> Sequence[Run]:
-        """See `Backend.list_runs`."""
+    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+        """See `Backend.list_runs`. The key of a run is among its metadata, so all are listed alike."""
+        del key
         params = {"limit": str(limit), "order": "desc"}
         page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=timeout)
-        return [run.to_run() for run in page.data]
+        return RunPage(runs=tuple(run.to_run() for run in page.data))
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
         """See `Backend.post_message`."""
@@ -101,17 +102,26 @@ class AssistantsBackend:
         body = wire.NewRun(assistant_id=assistant_id, metadata=wire.key_metadata(key))
         return self._post_run(f"{_thread(thread_id)}/runs", body, timeout)
 
-    def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """See `Backend.get_run`."""
+        del handle  # the id is all that this wire needs
         run = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout).to_run()
         if wire.waits_for_nothing(run):
             raise TransientError(200, None, f"Run {run_id} requires action, but the server names no tool call.")
         return run
 
     def submit_tool_outputs(
-        self, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]], *, timeout: float
+        self,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        assistant_id: str = "",
+        handle: str | None = None,
+        timeout: float,
     ) -> Run:
         """See `Backend.submit_tool_outputs`."""
+        del assistant_id, handle
         body = wire.NewToolOutputs(
             tool_outputs=[wire.NewToolOutput(tool_call_id=call_id, output=output) for call_id, output in outputs]
         )
@@ -130,8 +140,9 @@ class AssistantsBackend:
             messages=tuple(message.to_message() for message in page.data), next_after=last if more else None
         )
 
-    def cancel_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """See `Backend.cancel_run`."""
+        del handle
         return self._post_run(f"{_run(thread_id, run_id)}/cancel", {}, timeout)
 
     def close(self) -> None:

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import attrs
 
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
-from gpt_agent_fsm.objects import MessagePage, Run
+from gpt_agent_fsm.objects import MessagePage, Run, RunPage
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.server import SimulatedServer
 
-__all__ = ["Crash", "Faults", "FaultyNetwork"]
+__all__ = ["Crash", "Faults", "FaultyBackend", "FaultyNetwork"]
 
 T = TypeVar("T")
 _MOST_STALE = 2
@@ -54,116 +54,38 @@ class Faults:
 
 
 class FaultyNetwork:
-    """A `Backend` that forwards to `server` what `faults` let through, and writes down what it did in `journal`.
+    """Decides by `faults` what becomes of each request that goes through it, and writes it down in `journal`.
 
     Args:
         scheduler: whose time requests take, and in which late ones land.
         rng: decides about everything.
     """
 
-    def __init__(
-        self,
-        server: SimulatedServer,
-        scheduler: VirtualScheduler,
-        rng: random.Random,
-        faults: Faults,
-        journal: list[str],
-    ) -> None:
-        self._server = server
+    def __init__(self, scheduler: VirtualScheduler, rng: random.Random, faults: Faults, journal: list[str]) -> None:
         self._scheduler = scheduler
         self._rng = rng
         self._faults = faults
         self._journal = journal
-        self._last_look: dict[str, Run] = {}
+        self._last_look: dict[str, Any] = {}
         self._stale_in_a_row = 0
         self.calm = False
         """True from where the world is to be friendly: no faults any more."""
 
-    # --- the port ------------------------------------------------------------------------------------------
-
-    def create_thread(self, *, timeout: float) -> str:
-        """See `Backend.create_thread`."""
-        return self._server.create_thread(timeout=timeout)
-
-    def get_thread(self, thread_id: str, *, timeout: float) -> None:
-        """See `Backend.get_thread`."""
-        self._server.get_thread(thread_id, timeout=timeout)
-
-    def list_runs(self, thread_id: str, *, limit: int, timeout: float) -> Sequence[Run]:
-        """See `Backend.list_runs`."""
-        return self._read("list_runs", timeout, lambda: self._server.list_runs(thread_id, limit=limit, timeout=timeout))
-
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
-        """See `Backend.post_message`."""
-        return self._change(
-            f"post_message {content!r}",
-            timeout,
-            lambda: self._server.post_message(thread_id, content, key=key, timeout=timeout),
-        )
-
-    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
-        """See `Backend.create_run`."""
-        return self._change(
-            "create_run", timeout, lambda: self._server.create_run(thread_id, assistant_id, key=key, timeout=timeout)
-        )
-
-    def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
-        """See `Backend.get_run`."""
-        stale = self._last_look.get(run_id)
-        may_be_stale = stale is not None and not self.calm and self._stale_in_a_row < _MOST_STALE
-        if may_be_stale and stale is not None and self._rng.random() < self._faults.stale:
+    def look(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+        """Make a request that only reads, and that may bring what the same one brought before."""
+        may_be_stale = what in self._last_look and not self.calm and self._stale_in_a_row < _MOST_STALE
+        if may_be_stale and self._rng.random() < self._faults.stale:
             self._stale_in_a_row += 1
-            self._note(f"get_run {run_id}: stale {stale.status}")
+            self._note(f"{what}: stale")
+            stale: T = self._last_look[what]
             return stale
         self._stale_in_a_row = 0
-        run = self._read(f"get_run {run_id}", timeout, lambda: self._server.get_run(thread_id, run_id, timeout=timeout))
-        self._last_look[run_id] = run
-        return run
+        seen = self.read(what, timeout, request)
+        self._last_look[what] = seen
+        return seen
 
-    def submit_tool_outputs(
-        self, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]], *, timeout: float
-    ) -> Run:
-        """See `Backend.submit_tool_outputs`."""
-        return self._change(
-            f"submit_tool_outputs {run_id}",
-            timeout,
-            lambda: self._server.submit_tool_outputs(thread_id, run_id, outputs, timeout=timeout),
-        )
-
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
-        """See `Backend.list_messages`."""
-        return self._read(
-            "list_messages",
-            timeout,
-            lambda: self._server.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout),
-        )
-
-    def cancel_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
-        """See `Backend.cancel_run`."""
-        return self._change(
-            f"cancel_run {run_id}", timeout, lambda: self._server.cancel_run(thread_id, run_id, timeout=timeout)
-        )
-
-    def close(self) -> None:
-        """See `Backend.close`."""
-
-    # --- what may happen on the way ---------------------------------------------------------------------------
-
-    def _note(self, what: str) -> None:
-        self._journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {what}")
-
-    def _fate(self, names: Sequence[str]) -> str:
-        """Choose what happens to a request."""
-        if self.calm:
-            return "fine"
-        draw = self._rng.random()
-        for name in names:
-            draw -= getattr(self._faults, name)
-            if draw < 0:
-                return name
-        return "fine"
-
-    def _read(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+    def read(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+        """Make a request that only reads."""
         fate = self._fate(["lost", "answer_lost", "limited", "error_before", "garbage", "crash"])
         self._note(f"{what}: {fate}")
         self._take_time(timeout if fate in ("lost", "answer_lost") else None)
@@ -176,7 +98,8 @@ class FaultyNetwork:
                 raise TransientError(None, None, f"{what}: {fate}")
         return request()
 
-    def _change(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+    def change(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+        """Make a request that changes the server."""
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
         fate = self._fate(names)
         self._note(f"{what}: {fate}")
@@ -205,6 +128,20 @@ class FaultyNetwork:
                 raise OutcomeUnknown(500, None, f"{what}: failed after")
         return answer
 
+    def _note(self, what: str) -> None:
+        self._journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {what}")
+
+    def _fate(self, names: Sequence[str]) -> str:
+        """Choose what happens to a request."""
+        if self.calm:
+            return "fine"
+        draw = self._rng.random()
+        for name in names:
+            draw -= getattr(self._faults, name)
+            if draw < 0:
+                return name
+        return "fine"
+
     def _crash(self, what: str, request: Callable[[], Any]) -> None:
         """Die while the request is on its way: it lands now, later, or never."""
         lands = self._rng.choice(["never", "now", "later"])
@@ -228,3 +165,85 @@ class FaultyNetwork:
 
     def _take_time(self, seconds: float | None) -> None:
         self._scheduler.sleep(self._rng.uniform(0, 0.5) if seconds is None else seconds)
+
+
+class FaultyBackend:
+    """A `Backend` that forwards to `server` what the network lets through."""
+
+    def __init__(self, server: SimulatedServer, network: FaultyNetwork) -> None:
+        self._server = server
+        self._network = network
+
+    def create_thread(self, *, timeout: float) -> str:
+        """See `Backend.create_thread`."""
+        return self._server.create_thread(timeout=timeout)
+
+    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+        """See `Backend.get_thread`."""
+        self._server.get_thread(thread_id, timeout=timeout)
+
+    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+        """See `Backend.list_runs`."""
+        return self._network.read(
+            "list_runs", timeout, lambda: self._server.list_runs(thread_id, limit=limit, key=key, timeout=timeout)
+        )
+
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+        """See `Backend.post_message`."""
+        return self._network.change(
+            f"post_message {content!r}",
+            timeout,
+            lambda: self._server.post_message(thread_id, content, key=key, timeout=timeout),
+        )
+
+    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
+        """See `Backend.create_run`."""
+        return self._network.change(
+            "create_run", timeout, lambda: self._server.create_run(thread_id, assistant_id, key=key, timeout=timeout)
+        )
+
+    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+        """See `Backend.get_run`."""
+        return self._network.look(
+            f"get_run {run_id}",
+            timeout,
+            lambda: self._server.get_run(thread_id, run_id, handle=handle, timeout=timeout),
+        )
+
+    def submit_tool_outputs(
+        self,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        assistant_id: str = "",
+        handle: str | None = None,
+        timeout: float,
+    ) -> Run:
+        """See `Backend.submit_tool_outputs`."""
+        return self._network.change(
+            f"submit_tool_outputs {run_id}",
+            timeout,
+            lambda: self._server.submit_tool_outputs(
+                thread_id, run_id, outputs, assistant_id=assistant_id, handle=handle, timeout=timeout
+            ),
+        )
+
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+        """See `Backend.list_messages`."""
+        return self._network.read(
+            "list_messages",
+            timeout,
+            lambda: self._server.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout),
+        )
+
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+        """See `Backend.cancel_run`."""
+        return self._network.change(
+            f"cancel_run {run_id}",
+            timeout,
+            lambda: self._server.cancel_run(thread_id, run_id, handle=handle, timeout=timeout),
+        )
+
+    def close(self) -> None:
+        """See `Backend.close`."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from gpt_agent_fsm.errors import InvalidThreadId, RequestRefused, ThreadBusy
-from gpt_agent_fsm.objects import Message, MessagePage, Run, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.objects import Message, MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
 
 __all__ = ["Answer", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step"]
 
@@ -119,10 +119,10 @@ class SimulatedServer:
         if thread_id not in self._threads:
             raise InvalidThreadId(404, None, f"No thread found with id '{thread_id}'.")
 
-    def list_runs(self, thread_id: str, *, limit: int, timeout: float) -> Sequence[Run]:
+    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
         """See `Backend.list_runs`."""
-        del timeout
-        return [run.view for run in reversed(self._thread(thread_id).runs)][:limit]
+        del key, timeout
+        return RunPage(runs=tuple(run.view for run in reversed(self._thread(thread_id).runs))[:limit])
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
         """See `Backend.post_message`."""
@@ -138,18 +138,25 @@ class SimulatedServer:
         said = [message.content for message in self._thread(thread_id).messages if message.role == "user"]
         return self._start(thread_id, assistant_id, key, list(self._plan(said[-1] if said else "")))
 
-    def get_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """See `Backend.get_run`."""
-        del timeout
+        del handle, timeout
         run = self._run(thread_id, run_id)
         self._progress(thread_id, run)
         return run.view
 
     def submit_tool_outputs(
-        self, thread_id: str, run_id: str, outputs: Sequence[tuple[str, str]], *, timeout: float
+        self,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        assistant_id: str = "",
+        handle: str | None = None,
+        timeout: float,
     ) -> Run:
         """See `Backend.submit_tool_outputs`."""
-        del timeout
+        del assistant_id, handle, timeout
         run = self._run(thread_id, run_id)
         if run.view.status is not RunStatus.NEEDS_TOOLS:
             raise RequestRefused(400, None, f"Runs in status '{run.view.status}' do not accept tool outputs.")
@@ -169,9 +176,9 @@ class SimulatedServer:
         more = start + self._page_size < len(messages)
         return MessagePage(messages=tuple(found), next_after=found[-1].id if found and more else None)
 
-    def cancel_run(self, thread_id: str, run_id: str, *, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """See `Backend.cancel_run`."""
-        del timeout
+        del handle, timeout
         run = self._run(thread_id, run_id)
         if not run.view.status.locks_thread:
             raise RequestRefused(400, None, f"Cannot cancel run with status '{run.view.status}'.")

@@ -27,7 +27,7 @@ from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.dying import DyingStore
-from gpt_agent_fsm.testing.network import Crash, Faults, FaultyNetwork
+from gpt_agent_fsm.testing.network import Crash, Faults, FaultyBackend, FaultyNetwork
 from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, SimulatedServer, Step
 
 __all__ = ["BREAKING", "HONEST", "Life", "live"]
@@ -100,9 +100,9 @@ class _World:
         self.rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
         self.scheduler = VirtualScheduler()
         self.server = SimulatedServer(self._plan, keeps_keys=keeps_keys, page_size=self.rng.choice([2, 3, 100]))
-        self.network = FaultyNetwork(self.server, self.scheduler, self.rng, faults, life.journal)
+        self.network = FaultyNetwork(self.scheduler, self.rng, faults, life.journal)
         self.store = DyingStore(make_store(), self.rng, faults.crash / 10)
-        self.backend = wrap(self.network)
+        self.backend = wrap(FaultyBackend(self.server, self.network))
         self.runtime: Runtime | None = None
         self.threads = [
             _Thread(self.server.create_thread(timeout=1), [f"{n}.{i}" for i in range(self.rng.randint(1, 4))])

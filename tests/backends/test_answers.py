@@ -283,7 +283,7 @@ def test_a_run_that_needs_tools_but_names_none_is_looked_at_again(backend, reque
 
 def test_runs_may_come_as_a_bare_list_and_ones_without_an_id_are_left_out(backend, requests_mock):
     requests_mock.get(f"{THREAD}/runs", json=[{"id": "r"}, {"id": None}, None, "x", {"status": "queued"}, {"id": {}}])
-    assert [run.id for run in backend.list_runs("t", limit=5, timeout=5)] == ["r"]
+    assert [run.id for run in backend.list_runs("t", limit=5, timeout=5).runs] == ["r"]
 
 
 # --- messages -------------------------------------------------------------------------------------------------------

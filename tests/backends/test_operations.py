@@ -37,7 +37,7 @@ def test_get_thread_reads_the_thread_and_returns_nothing(backend, requests_mock)
 
 def test_list_runs_asks_for_the_newest_first(backend, requests_mock):
     requests_mock.get(f"{THREAD}/runs", json={"data": [RUN, RUN | {"id": "run_0", "status": "completed"}]})
-    runs = backend.list_runs("thread_1", limit=7, timeout=5)
+    runs = backend.list_runs("thread_1", limit=7, timeout=5).runs
     assert [(run.id, run.status) for run in runs] == [("run_1", RunStatus.ACTIVE), ("run_0", RunStatus.COMPLETED)]
     assert the_request(requests_mock).qs == {"limit": ["7"], "order": ["desc"]}
 

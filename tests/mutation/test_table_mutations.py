@@ -11,7 +11,7 @@ import pytest
 from gpt_agent_fsm import core, machine
 from gpt_agent_fsm.machine import TABLE, build_machine, states_of
 from gpt_agent_fsm.snapshot import State
-from tests.unit import test_core_doubt, test_core_everywhere, test_core_messages, test_core_runs
+from tests.unit import test_core_chains, test_core_doubt, test_core_everywhere, test_core_messages, test_core_runs
 
 
 def _cases(module) -> Iterator[Callable[[], None]]:
@@ -31,7 +31,7 @@ def _cases(module) -> Iterator[Callable[[], None]]:
 
 CASES = [
     case
-    for module in (test_core_messages, test_core_runs, test_core_doubt, test_core_everywhere)
+    for module in (test_core_messages, test_core_runs, test_core_doubt, test_core_chains, test_core_everywhere)
     for case in _cases(module)
 ]
 

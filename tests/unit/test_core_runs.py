@@ -44,7 +44,7 @@ from tests.story import (
 
 POLL = effects.GetRun(run_id="run_1")
 CANCEL = effects.CancelRun(run_id="run_1")
-SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"), ("call_2", "2")))
+SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"), ("call_2", "2")), assistant_id="asst_1")
 
 
 # --- polling ------------------------------------------------------------------------------------------

@@ -134,15 +134,15 @@ class BackendContract:
     def test_runs_are_listed_newest_first_with_their_keys(self) -> None:
         backend = self.make_backend()
         thread_id = self._thread(backend)
-        assert list(backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT)) == []
+        assert backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT).runs == ()
         ids = []
         for number in range(3):
             run = self._run(backend, thread_id, "hello", f"run_key_{number}")
             ids.append(self._until(backend, thread_id, run, RunStatus.COMPLETED).id)
-        listed = backend.list_runs(thread_id, limit=10, timeout=_TIMEOUT)
+        listed = backend.list_runs(thread_id, limit=10, timeout=_TIMEOUT).runs
         assert [run.id for run in listed] == ids[::-1]
         assert {run.key for run in listed} <= {"run_key_0", "run_key_1", "run_key_2", None}
-        assert [run.id for run in backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT)] == ids[-1:]
+        assert [run.id for run in backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT).runs] == ids[-1:]
 
     def test_a_thread_with_a_run_in_progress_takes_neither_messages_nor_runs(self) -> None:
         backend = self.make_backend()

@@ -1,0 +1,226 @@
+"""Runs that go on under another name at each turn, threads that only say that they are locked, and late lists."""
+
+import attrs
+
+from gpt_agent_fsm import effects, events, inputs
+from gpt_agent_fsm.objects import RunStatus, ToolCall
+from tests.story import (
+    LOCATE,
+    MEASURE,
+    Story,
+    answer,
+    awaiting,
+    connect,
+    created,
+    creating,
+    due,
+    idle,
+    output,
+    page,
+    polling,
+    posted,
+    posting,
+    question,
+    refused,
+    resume,
+    run,
+    runs,
+    say,
+    seen,
+    submitting,
+    unknown,
+)
+
+BLIND_LOOK = effects.GetRun(run_id="run_1")
+LOCKED = inputs.ThreadBusy(status=400, code="conversation_locked", message="Try again", locked=True)
+
+
+def needs(*calls, handle):
+    return seen(RunStatus.NEEDS_TOOLS, tool_calls=calls, handle=handle)
+
+
+# --- a chain is followed by its handle ------------------------------------------------------------------
+
+
+def test_a_run_is_looked_at_answered_and_cancelled_by_the_handle_it_was_last_seen_with():
+    story = creating().tell(created(handle="h1"), due)
+    assert story.request == effects.GetRun(run_id="run_1", handle="h1")
+    story.tell(needs(LOCATE, handle="h1"), output(LOCATE))
+    assert story.request == effects.SubmitToolOutputs(
+        run_id="run_1", outputs=(("call_1", "1"),), assistant_id="asst_1", handle="h1"
+    )
+    story.tell(seen(handle="h2"), due)
+    assert story.request == effects.GetRun(run_id="run_1", handle="h2")
+    story.tell(seen(handle="h2"), inputs.CancelRun())
+    assert story.request == effects.CancelRun(run_id="run_1", handle="h2")
+
+
+def test_a_run_that_waits_for_tools_is_looked_at_by_its_handle():
+    story = polling().tell(needs(LOCATE, handle="h1"), due)
+    assert story.request == effects.GetRun(run_id="run_1", handle="h1")
+
+
+def test_an_adopted_run_is_looked_at_by_its_handle():
+    story = Story().tell(connect, runs(run(run_id="run_9", handle="h9")))
+    assert story.request == effects.GetRun(run_id="run_9", handle="h9")
+
+
+def test_the_handle_ends_with_the_run():
+    story = polling().tell(seen(RunStatus.FAILED, code="server_error", message="Sorry", handle="h1"))
+    assert story.snapshot.run_handle is None
+
+
+def test_outputs_that_were_given_up_cancel_the_run_by_its_handle():
+    story = polling(tool_output_max_attempts=1).tell(needs(LOCATE, handle="h1"), output(LOCATE), unknown())
+    assert story.request == effects.CancelRun(run_id="run_1", handle="h1")
+
+
+# --- what a submission came to is not told by the handle --------------------------------------------------
+
+
+def test_a_submission_in_doubt_is_looked_for_without_the_handle_that_it_may_have_left_behind():
+    for doubt in (unknown(), refused()):
+        story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), doubt, due)
+        assert story.request == BLIND_LOOK
+        story.tell(seen(handle="h2"), due)
+        assert story.request == effects.GetRun(run_id="run_1", handle="h2")
+
+
+def test_after_a_crash_a_submission_is_looked_for_without_the_handle():
+    story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), resume)
+    assert story.request == BLIND_LOOK
+
+
+def test_a_run_that_has_its_outputs_and_did_not_go_on_is_told_to():
+    story = submitting().tell(unknown(), due, seen(RunStatus.NEEDS_TOOLS))
+    assert story.state == "submitting"
+    assert story.request == effects.SubmitToolOutputs(run_id="run_1", outputs=(), assistant_id="asst_1")
+    assert story.said == []
+
+
+def test_outputs_that_arrived_in_part_are_completed():
+    story = submitting().tell(unknown(), due, needs(MEASURE, handle=None))
+    assert story.request == effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_2", "2"),), assistant_id="asst_1")
+    assert story.said == []
+
+
+def test_calls_of_the_next_turn_that_are_found_after_a_doubt_are_passed_on():
+    other = ToolCall(id="call_9", name="locate", arguments="{}")
+    story = submitting().tell(unknown(), due, needs(other, handle=None))
+    assert story.said == ["ToolCallRequested"]
+    assert story.state == "awaiting_tools"
+
+
+# --- a locked thread -------------------------------------------------------------------------------------
+
+
+def test_a_locked_thread_is_tried_each_heartbeat_without_an_end():
+    story = posting(request_max_attempts=2).tell(LOCKED)
+    assert story.request == effects.GetLatestRun(wide=True)
+    for _ in range(5):
+        story.tell(runs(), LOCKED)
+        assert story.wait == effects.Wait(seconds=1)
+        assert story.state == "idle"
+        assert story.events == ()
+        story.tell(due)
+    assert story.tell(runs(), posted()).said == ["UserMessageAdded"]
+
+
+def test_a_run_is_created_when_the_thread_is_locked_no_more():
+    story = creating(request_max_attempts=2).tell(LOCKED, runs(), LOCKED, due, runs(), LOCKED, due, runs())
+    assert story.request == effects.CreateRun(key="k1.1", assistant_id="asst_1")
+
+
+def test_a_run_in_doubt_that_keeps_its_thread_locked_is_found_by_what_it_leaves():
+    story = creating().tell(unknown(in_flight=False), due, runs(), LOCKED, runs(), LOCKED, due)
+    assert story.request == effects.GetLatestRun(key="k1.1", wide=True)
+    story.tell(runs(run(RunStatus.COMPLETED, "msg_2", key="k1.1")))
+    assert story.said == ["RunStarted", "RunCompleted"]
+    assert story.state == "idle"
+
+
+def test_outputs_that_meet_a_lock_wait_for_it_without_counting_as_tried():
+    story = submitting(tool_output_max_attempts=2)
+    for _ in range(5):
+        story.tell(LOCKED)
+        assert story.wait == effects.Wait(seconds=1)
+        assert story.state == "submitting"
+        assert story.events == ()
+        story.tell(due)
+        assert story.request == BLIND_LOOK
+        story.tell(seen(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE, MEASURE)))
+    assert story.tell(seen(handle="h2")).state == "running"
+
+
+# --- messages: what was there before, and what comes late ---------------------------------------------------
+
+
+def test_the_newest_message_at_the_first_look_bounds_the_search_for_ours():
+    story = Story().tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_0"), say(), unknown(), due)
+    story.tell(page(question("msg_5"), question("msg_0"), next_after="msg_0"))
+    assert story.said == ["UserMessageAdded"]
+
+
+def test_a_thread_in_which_a_run_is_adopted_is_bounded_as_well():
+    listed = inputs.RunsListed(runs=(run(run_id="run_9"),), newest_message_id="msg_0")
+    assert Story().tell(connect, listed).snapshot.last_posted_id == "msg_0"
+
+
+def test_a_later_look_moves_no_bound():
+    story = idle().tell(say(), posted(), created(), due, seen(RunStatus.FAILED, code="x", message="x"))
+    story.tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_7"))
+    assert story.snapshot.last_posted_id == "msg_1"
+
+
+def test_a_look_while_a_message_is_in_doubt_takes_no_bound_since_it_may_be_that_message():
+    story = Story(request_max_attempts=1).tell(connect, runs(), say(), unknown())
+    story.snapshot = attrs.evolve(story.snapshot, last_posted_id=None)
+    story.tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_5"))
+    assert story.snapshot.last_posted_id is None
+
+
+def completed_with(*own):
+    return polling().tell(seen(RunStatus.COMPLETED, messages=own))
+
+
+def heard(story):
+    return [event.content for event in story.events if isinstance(event, events.AssistantMessageAdded)]
+
+
+def test_what_the_run_has_answered_is_published_although_the_list_lags_behind():
+    story = completed_with(answer("msg_2")).tell(page(question("msg_1")))
+    assert heard(story) == ["Hi"]
+    assert story.snapshot.last_message_id == "msg_2"
+
+
+def test_what_the_list_shows_is_not_published_twice():
+    story = completed_with(answer("msg_2")).tell(page(question("msg_1"), answer("msg_2")))
+    assert heard(story) == ["Hi"]
+
+
+def test_an_answer_that_the_list_names_otherwise_is_not_published_twice():
+    story = completed_with(answer("out_2")).tell(page(question("msg_1"), answer("item_2")))
+    assert heard(story) == ["Hi"]
+    assert story.snapshot.last_message_id == "item_2"
+
+
+def test_answers_on_the_list_come_before_those_that_lag_behind():
+    story = completed_with(answer("msg_3", "Late")).tell(page(question("msg_1"), answer("msg_2", "Early")))
+    assert heard(story) == ["Early", "Late"]
+
+
+def test_an_empty_list_is_not_read_from_the_start_when_the_run_told_its_answer():
+    story = completed_with(answer("msg_2")).tell(page(question("msg_1")))
+    story.tell(say("Two", "k2"), posted("msg_3"), created(run_id="run_2"), due)
+    story.tell(seen(RunStatus.COMPLETED, "run_2", messages=(answer("msg_4", "Again"),)), page())
+    assert heard(story) == ["Again"]
+
+
+def test_an_own_answer_without_text_is_not_published():
+    assert heard(completed_with(answer("msg_2", "")).tell(page(question("msg_1")))) == []
+
+
+def test_calls_of_a_chain_are_asked_for_once_per_turn():
+    story = awaiting(LOCATE).tell(output(LOCATE), seen(handle="h2"), due, needs(MEASURE, handle="h2"))
+    assert story.said == ["ToolCallRequested"]
+    assert story.snapshot.run_handle == "h2"
