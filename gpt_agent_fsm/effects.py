@@ -55,13 +55,18 @@ class PostMessage:
 
 @attrs.frozen(kw_only=True)
 class CreateRun:
-    """Start a run."""
+    """Start a run.
+
+    Attributes:
+        repeats: the handle of the run that it starts again; None where it is the first, or that run had none.
+    """
 
     operation: ClassVar[str] = "create_run"
     changes_server: ClassVar[bool] = True
     repeatable: ClassVar[bool] = False
     key: str
     assistant_id: str
+    repeats: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +89,7 @@ class SubmitToolOutputs:
     """Answer all tool calls of a run together.
 
     Attributes:
-        outputs: pairs of tool call id and JSON text; none where the server has them and the run has yet to go on.
+        outputs: pairs of tool call id and JSON text.
         assistant_id: who goes on with the run.
         handle: as in `Run`.
     """

@@ -60,8 +60,10 @@ class Backend(Protocol):
         """Add a user message; return its id and whether the server was seen to keep the key."""
         ...
 
-    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
-        """Start a run."""
+    def create_run(
+        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
+    ) -> Run:
+        """Start a run; `repeats` is the handle of a run that failed for rate and is started again by it."""
         ...
 
     def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:

@@ -48,8 +48,9 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.PostMessage(key=key, content=content):
             message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
-        case effects.CreateRun(key=key, assistant_id=assistant_id):
-            return inputs.RunCreated(run=backend.create_run(thread_id, assistant_id, key=key, timeout=timeout))
+        case effects.CreateRun(key=key, assistant_id=assistant_id, repeats=repeats):
+            run = backend.create_run(thread_id, assistant_id, key=key, repeats=repeats, timeout=timeout)
+            return inputs.RunCreated(run=run)
         case effects.GetRun(run_id=run_id, handle=handle):
             return _seen(run_id, backend.get_run(thread_id, run_id, handle=handle, timeout=timeout))
         case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle):

@@ -32,7 +32,7 @@ class FakeBackend:
 
 GET_LATEST_RUN = effects.GetLatestRun()
 POST_MESSAGE = effects.PostMessage(key="k", content="Hello")
-CREATE_RUN = effects.CreateRun(key="k", assistant_id="asst_1")
+CREATE_RUN = effects.CreateRun(key="k", assistant_id="asst_1", repeats="h")
 GET_RUN = effects.GetRun(run_id="run_1", handle="h")
 SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"),), assistant_id="asst_1", handle="h")
 LIST_MESSAGES = effects.ListMessages(after="msg_1")
@@ -72,7 +72,7 @@ def test_every_request_is_tested_here():
             ("post_message", ("t", "Hello"), {"key": "k"}),
             inputs.MessagePosted(message_id="msg_1", key_kept=True),
         ),
-        (CREATE_RUN, RUN, ("create_run", ("t", "asst_1"), {"key": "k"}), inputs.RunCreated(run=RUN)),
+        (CREATE_RUN, RUN, ("create_run", ("t", "asst_1"), {"key": "k", "repeats": "h"}), inputs.RunCreated(run=RUN)),
         (GET_RUN, RUN, ("get_run", ("t", "run_1"), {"handle": "h"}), inputs.RunSeen(run=RUN)),
         (
             SUBMIT,

@@ -72,7 +72,11 @@ class RunActions(RequestActions):
         if self.run_doubt is not None:
             self.perform(effects.GetLatestRun(key=turn.run_key))
         else:
-            self.perform(effects.CreateRun(key=turn.run_key, assistant_id=self.assistant_id))
+            self.perform(self._new_run(turn))
+
+    def _new_run(self, turn: Turn) -> effects.CreateRun:
+        # While a rate limit is waited out, the handle is that of the run that failed.
+        return effects.CreateRun(key=turn.run_key, assistant_id=self.assistant_id, repeats=self.run_handle)
 
     def create_run_after_all(self) -> None:
         self.note_latest_run()
@@ -186,10 +190,8 @@ class RunActions(RequestActions):
         self.cancelling, self.timed_out = False, ""
         self.tool_calls, self.outputs_accepted = (), False
         self.tries = self.failures = 0
-        self.later(
-            effects.CreateRun(key=self.turn.run_key, assistant_id=self.assistant_id),
-            effects.Wait(seconds=self.settings.rate_limit_retry_delay),
-        )
+        self.run_handle = self.seen.handle
+        self.later(self._new_run(self.turn), effects.Wait(seconds=self.settings.rate_limit_retry_delay))
 
     def _rate_limited(self, retries_remaining: int) -> None:
         self.events.append(

@@ -5,20 +5,18 @@ Reads what is needed, ignores the rest, and says clearly when what is needed is 
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 
+from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import assistants_wire as wire
-from gpt_agent_fsm.backends.http import HttpClient, segment
-from gpt_agent_fsm.errors import InvalidThreadId, OutcomeUnknown, RequestRefused, TransientError
+from gpt_agent_fsm.backends.http import client_from_env, segment
+from gpt_agent_fsm.backends.problems import unknown_thread
+from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.objects import MessagePage, Run, RunPage
 
 __all__ = ["AssistantsBackend"]
 
 _PAGE = 100
-_ABOUT_THREAD = re.compile(r"\bthread(_id)?\b", re.I)
-_KEY_HEADERS = {"api-key", "authorization"}
 
 
 class AssistantsBackend:
@@ -45,24 +43,14 @@ class AssistantsBackend:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
-        environ = os.environ
-        headers = headers or {}
-        if not api_key and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
-            # Who gives a key as a header means that one; the service behind it must not see the key of another.
-            api_key = environ.get("OPENAI_API_KEY") or None
-        optional = {
-            "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),
-            "OpenAI-Project": project or environ.get("OPENAI_PROJECT_ID"),
-        }
-        self._http = HttpClient(
-            base_url or environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
-            api_key or None,
-            headers={
-                "OpenAI-Beta": "assistants=v2",
-                **{name: value for name, value in optional.items() if value},
-                **headers,
-            },
+        self._http = client_from_env(
+            base_url,
+            api_key,
+            organization=organization,
+            project=project,
+            headers={"OpenAI-Beta": "assistants=v2", **(headers or {})},
             params=params or {},
+            resource="/threads",
             converter=wire.converter,
         )
 
@@ -78,11 +66,10 @@ class AssistantsBackend:
         try:
             self._http.get(_thread(thread_id), wire.Thread, timeout=timeout)
         except RequestRefused as error:
-            says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {error.param}")
-            if error.status == 404 or says_so:
-                sentence = f"The server at {self._http.base_url} knows no thread {thread_id!r}: {error.message}"
-                raise InvalidThreadId(error.status, error.code, sentence, error.request_id) from error
-            raise
+            invalid = unknown_thread(error, thread_id, self._http.base_url)
+            if invalid is None:
+                raise
+            raise invalid from error
 
     def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
         """See `Backend.list_runs`. The key of a run is among its metadata, so all are listed alike."""
@@ -97,8 +84,11 @@ class AssistantsBackend:
         message = self._http.post(f"{_thread(thread_id)}/messages", body, wire.Message, timeout=timeout)
         return message.id, message.to_message().key == key
 
-    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
+    def create_run(
+        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
+    ) -> Run:
         """See `Backend.create_run`."""
+        del repeats  # a run takes all it needs from the thread
         body = wire.NewRun(assistant_id=assistant_id, metadata=wire.key_metadata(key))
         return self._post_run(f"{_thread(thread_id)}/runs", body, timeout)
 
@@ -133,17 +123,37 @@ class AssistantsBackend:
         if after is not None:
             params["after"] = after
         page = self._http.get(f"{_thread(thread_id)}/messages", wire.MessagePage, params=params, timeout=timeout)
-        # A server that does not say whether there is more is asked once again; a page without news ends the reading.
-        more = True if page.has_more is None else page.has_more
-        last = page.data[-1].id if page.data else None
-        return MessagePage(
-            messages=tuple(message.to_message() for message in page.data), next_after=last if more else None
-        )
+        return MessagePage(messages=tuple(message.to_message() for message in page.data), next_after=page.next_after)
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """See `Backend.cancel_run`."""
         del handle
         return self._post_run(f"{_run(thread_id, run_id)}/cancel", {}, timeout)
+
+    def publish(self, assistant: Assistant, assistant_id: str | None = None, *, timeout: float = 30.0) -> str:
+        """Put an assistant on the server and return its id.
+
+        The one called `assistant_id` is changed to be like it, else one of the same name if the server has one;
+        otherwise it is created, and so is one without a name. Blocks for one request, and one for each hundred of the
+        server's assistants where a name has to be looked for, `timeout` seconds each at most. Raises an `ApiError`;
+        after an `OutcomeUnknown` it is safe to call again for an assistant with a name.
+        """
+        if assistant_id is None and assistant.name is not None:
+            assistant_id = self._assistant_called(assistant.name, timeout)
+        path = "/assistants" if assistant_id is None else f"/assistants/{segment(assistant_id)}"
+        return self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
+
+    def _assistant_called(self, name: str, timeout: float) -> str | None:
+        """Return the id of the newest assistant of a name, or None."""
+        params, seen = {"limit": str(_PAGE), "order": "desc"}, set[str]()
+        while True:
+            page = self._http.get("/assistants", wire.AssistantPage, params=params, timeout=timeout)
+            found = next((assistant.id for assistant in page.data if assistant.name == name), None)
+            # A page that brings nothing new is the end, whatever the server says.
+            if found is not None or page.next_after is None or seen.issuperset(each.id for each in page.data):
+                return found
+            seen.update(each.id for each in page.data)
+            params["after"] = page.next_after
 
     def close(self) -> None:
         """See `Backend.close`."""

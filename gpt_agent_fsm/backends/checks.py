@@ -17,7 +17,7 @@ _SHAPE = "base_url (or OPENAI_BASE_URL) must look like https://api.example.com/v
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def checked_url(base_url: str) -> str:
+def checked_url(base_url: str, resource: str) -> str:
     """Return the base URL without a slash at its end; raise `ValueError` if it can not be right."""
     base_url = base_url.strip()
     try:
@@ -33,8 +33,8 @@ def checked_url(base_url: str) -> str:
     if not base_url.isprintable() or " " in base_url:
         raise ValueError(f"{_SHAPE}, without white space")
     base_url = base_url.rstrip("/")
-    if base_url.endswith("/threads"):
-        raise ValueError(f"{_SHAPE}, ending where /threads begins, and not with it")
+    if base_url.endswith(resource):
+        raise ValueError(f"{_SHAPE}, ending where {resource} begins, and not with it")
     return base_url
 
 

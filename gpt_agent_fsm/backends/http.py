@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -18,14 +19,16 @@ from urllib3.exceptions import HTTPError
 from gpt_agent_fsm.backends.checks import certificates, checked_headers, checked_key, checked_url, environment_proxy
 from gpt_agent_fsm.backends.deadline import DeadlineAdapter, set_deadline
 from gpt_agent_fsm.backends.decoding import decode
-from gpt_agent_fsm.backends.problems import BASE_URL_HINT, Answer, problem, read_problem
+from gpt_agent_fsm.backends.problems import Answer, problem, read_problem
 from gpt_agent_fsm.backends.redaction import Redactor
 from gpt_agent_fsm.backends.unanswered import Unanswered, unanswered
 from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused, TransientError
 
-__all__ = ["HttpClient", "segment"]
+__all__ = ["HttpClient", "client_from_env", "segment"]
 
 T = TypeVar("T")
+_OPENAI = "https://api.openai.com/v1"
+_KEY_HEADERS = {"api-key", "authorization"}
 
 
 def segment(identifier: str) -> str:
@@ -44,8 +47,13 @@ class _Session(requests.Session):
 class HttpClient:
     """Talks JSON to one base URL. Safe to use from any thread.
 
-    `converter` raises `ValueError` for what is not the shape it was asked for. Raises `ValueError` for a base URL, a
-    key or a header that can not be right.
+    Args:
+        base_url: ends where `resource` begins.
+        api_key: None where the server wants none.
+        headers, params: added to each request.
+        converter: raises `ValueError` for what is not the shape it was asked for.
+
+    Raises `ValueError` for a base URL, a key or a header that can not be right.
     """
 
     def __init__(
@@ -55,9 +63,11 @@ class HttpClient:
         *,
         headers: Mapping[str, str],
         params: Mapping[str, str],
+        resource: str,
         converter: MsgspecJsonConverter,
     ) -> None:
-        self.base_url = checked_url(base_url)
+        self.base_url = checked_url(base_url, resource)
+        self._resource = resource
         sent = CaseInsensitiveDict(
             {
                 "User-Agent": f"gpt-agent-fsm/{metadata.version('gpt-agent-fsm')}",
@@ -158,6 +168,7 @@ class HttpClient:
             method=method,
             url=url,
             proxy=self._proxy.name,
+            resource=self._resource,
             status=status,
             headers=response.headers,
             body=content if status < 300 else self._redactor.body(content),
@@ -173,7 +184,40 @@ class HttpClient:
             what = f"an error ({said.summary})"
         else:
             what = f"not what the API promises ({error})"
-        sentence = f"The answer to {answer.method} {answer.url} is {what}{BASE_URL_HINT}"
+        sentence = f"The answer to {answer.method} {answer.url} is {what}{answer.hint}"
         kind = OutcomeUnknown if answer.method == "POST" else TransientError
         failure = kind(answer.status, None, sentence, answer.request_id, hopeless=True)
         raise self._redactor.error(failure) from error
+
+
+def client_from_env(
+    base_url: str | None,
+    api_key: str | None,
+    *,
+    organization: str | None,
+    project: str | None,
+    headers: Mapping[str, str],
+    params: Mapping[str, str],
+    resource: str,
+    converter: MsgspecJsonConverter,
+) -> HttpClient:
+    """Return a client as OpenAI's own would be made: what is not given is taken from the environment.
+
+    `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`, and `OPENAI_API_KEY` unless `headers` hold a key.
+    """
+    environ = os.environ
+    if not api_key and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
+        # Who gives a key as a header means that one; the service behind it must not see the key of another.
+        api_key = environ.get("OPENAI_API_KEY")
+    optional = {
+        "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),
+        "OpenAI-Project": project or environ.get("OPENAI_PROJECT_ID"),
+    }
+    return HttpClient(
+        base_url or environ.get("OPENAI_BASE_URL") or _OPENAI,
+        api_key or None,
+        headers={**{name: value for name, value in optional.items() if value}, **headers},
+        params=params,
+        resource=resource,
+        converter=converter,
+    )

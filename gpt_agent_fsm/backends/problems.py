@@ -18,6 +18,7 @@ from gpt_agent_fsm.backends.decoding import decode
 from gpt_agent_fsm.errors import (
     AccessDenied,
     ApiError,
+    InvalidThreadId,
     OutcomeUnknown,
     QuotaExceeded,
     RequestRefused,
@@ -25,9 +26,7 @@ from gpt_agent_fsm.errors import (
     TransientError,
 )
 
-__all__ = ["BASE_URL_HINT", "Answer", "Problem", "problem", "read_problem", "retry_after"]
-
-BASE_URL_HINT = "; the base URL may be wrong: base_url must end where /threads begins"
+__all__ = ["Answer", "Problem", "problem", "read_problem", "retry_after", "unknown_thread"]
 
 _MOST = 500
 _MOST_READ = 20_000
@@ -43,9 +42,11 @@ _NOT_STARTED_CODES = {"slow_down", "server_is_overloaded"}
 _BUSY = re.compile(
     r"\bhas (an? )?(active|running|ongoing) run|\b(already|there is) an? (active|running) run"
     r"|\brun (\S+ )?is (already |still )?(active|running|in[ _]progress|queued|requires_action|cancelling)"
-    r"|\bthread \S* ?is (busy|locked)|conversation_locked",
+    r"|\bthread \S* ?is (busy|locked)",
     re.I,
 )
+_ABOUT_THREAD = re.compile(r"\b(thread|conversation)(_id)?\b", re.I)
+_LOCKED = re.compile(r"conversation_locked|operating on this conversation", re.I)
 # What frameworks answer for a path they have no handler for.
 _NO_SUCH_PATH = re.compile(
     r"(not found|method not allowed)\.?|(invalid|unknown) (url|path|route|endpoint)\b.*|unexpected endpoint\b.*"
@@ -62,11 +63,13 @@ class Answer:
     Attributes:
         url: without its query, for a person to read.
         proxy: the proxy it came through, without credentials, or "".
+        resource: where the API begins below the base URL, such as `/threads`.
     """
 
     method: str
     url: str
     proxy: str = ""
+    resource: str = "/threads"
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -75,6 +78,11 @@ class Answer:
     def request_id(self) -> str | None:
         """What the server calls this request in its own logs."""
         return self.headers.get("x-request-id") or self.headers.get("apim-request-id")
+
+    @property
+    def hint(self) -> str:
+        """What to say where the base URL may be wrong."""
+        return f"; the base URL may be wrong: base_url must end where {self.resource} begins"
 
     @property
     def is_html(self) -> bool:
@@ -205,8 +213,9 @@ def problem(answer: Answer) -> ApiError:
     facts = (status, said.code or said.type, _sentence(answer, said), answer.request_id)
     if codes & _QUOTA_CODES or status == 402 or (status == 429 and _QUOTA in said.message.lower()):
         return QuotaExceeded(*facts)
-    if answer.method == "POST" and (_BUSY.search(said.message) or "conversation_locked" in codes):
-        return ThreadBusy(*facts)
+    locked = "conversation_locked" in codes or bool(_LOCKED.search(said.message))
+    if answer.method == "POST" and (locked or _BUSY.search(said.message)):
+        return ThreadBusy(*facts, locked=locked)
     if status in (401, 403, 407):
         return AccessDenied(*facts)
     not_started = status == 429 or codes & _NOT_STARTED_CODES
@@ -217,6 +226,15 @@ def problem(answer: Answer) -> ApiError:
         return TransientError(*facts, retry_after=wait)
     # A gateway that gave up says nothing about the server behind it, which may still be at work.
     return OutcomeUnknown(*facts, retry_after=wait, in_flight=status in (408, 502, 504))
+
+
+def unknown_thread(error: RequestRefused, thread_id: str, base_url: str) -> InvalidThreadId | None:
+    """Return what to raise if a thread was refused because there is none of that id; else None."""
+    says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {error.param}")
+    if error.status != 404 and not says_so:
+        return None
+    sentence = f"The server at {base_url} knows no thread {thread_id!r}: {error.message}"
+    return InvalidThreadId(error.status, error.code, sentence, error.request_id)
 
 
 def _misled(answer: Answer, said: Problem) -> bool:
@@ -238,4 +256,4 @@ def _sentence(answer: Answer, said: Problem) -> str:
     misled = _misled(answer, said)
     if said.structured and not misled:
         return said.summary
-    return f"{answer.method} {answer.url}{through} was answered with {said.quoted}{BASE_URL_HINT if misled else ''}"
+    return f"{answer.method} {answer.url}{through} was answered with {said.quoted}{answer.hint if misled else ''}"

@@ -196,10 +196,14 @@ class FaultyBackend:
             lambda: self._server.post_message(thread_id, content, key=key, timeout=timeout),
         )
 
-    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
+    def create_run(
+        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
+    ) -> Run:
         """See `Backend.create_run`."""
         return self._network.change(
-            "create_run", timeout, lambda: self._server.create_run(thread_id, assistant_id, key=key, timeout=timeout)
+            "create_run",
+            timeout,
+            lambda: self._server.create_run(thread_id, assistant_id, key=key, repeats=repeats, timeout=timeout),
         )
 
     def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:

@@ -131,9 +131,11 @@ class SimulatedServer:
         kept = key if self._keeps_keys else None
         return self._say(thread_id, Message(id=self._new_id("msg"), role="user", content=content, key=kept)), bool(kept)
 
-    def create_run(self, thread_id: str, assistant_id: str, *, key: str, timeout: float) -> Run:
+    def create_run(
+        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
+    ) -> Run:
         """See `Backend.create_run`."""
-        del timeout
+        del repeats, timeout
         self._check_free(thread_id)
         said = [message.content for message in self._thread(thread_id).messages if message.role == "user"]
         return self._start(thread_id, assistant_id, key, list(self._plan(said[-1] if said else "")))

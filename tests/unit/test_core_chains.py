@@ -91,11 +91,15 @@ def test_after_a_crash_a_submission_is_looked_for_without_the_handle():
     assert story.request == BLIND_LOOK
 
 
-def test_a_run_that_has_its_outputs_and_did_not_go_on_is_told_to():
-    story = submitting().tell(unknown(), due, seen(RunStatus.NEEDS_TOOLS))
-    assert story.state == "submitting"
-    assert story.request == effects.SubmitToolOutputs(run_id="run_1", outputs=(), assistant_id="asst_1")
-    assert story.said == []
+def test_a_run_that_is_started_again_names_the_one_that_failed():
+    story = polling().tell(
+        seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h2"), due
+    )
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h2")
+    story.tell(LOCKED, runs())
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h2")
+    story.tell(created(run_id="run_2", handle="h3"))
+    assert story.snapshot.run_handle == "h3"
 
 
 def test_outputs_that_arrived_in_part_are_completed():
@@ -148,7 +152,7 @@ def test_outputs_that_meet_a_lock_wait_for_it_without_counting_as_tried():
         assert story.events == ()
         story.tell(due)
         assert story.request == BLIND_LOOK
-        story.tell(seen(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE, MEASURE)))
+        story.tell(needs(LOCATE, MEASURE, handle=None))
     assert story.tell(seen(handle="h2")).state == "running"
 
 

@@ -1,0 +1,119 @@
+"""An assistant written down in your own program, the same for every wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+__all__ = ["Assistant", "FunctionTool", "Tool"]
+
+
+def _text(owner: str, *, blank: bool) -> Any:  # noqa: ANN401 - what attrs wants of a validator
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, str) or not (blank or value.strip()):
+            kind = "a string" if blank else "a string that is not blank"
+            raise ValueError(f"{owner}: {attribute.name} must be {kind}, not {value!r}")
+
+    return check
+
+
+def _json_object(value: object, what: str) -> dict[str, Any]:
+    """Return a copy of a mapping that can be written as JSON; raise `ValueError` for anything else."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{what} must be a mapping, not {type(value).__name__}")
+    try:
+        json.dumps(copy := dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{what} can not be written as JSON: {error}") from None
+    return copy
+
+
+def _schema(value: object) -> Mapping[str, Any]:
+    return _json_object(value, "FunctionTool: parameters")
+
+
+def _options(value: object) -> Mapping[str, Any]:
+    return _json_object(value, "Assistant: options")
+
+
+def _no_arguments() -> Mapping[str, Any]:
+    return {"type": "object", "properties": {}}
+
+
+@attrs.frozen
+class FunctionTool:
+    """A function that the model may ask for.
+
+    Attributes:
+        name: as it comes back in `ToolCallRequested.name`.
+        description: when and how to use it, for the model.
+        parameters: JSON schema of its arguments.
+        strict: True makes the model keep to the schema exactly, where the server can; None: the server's choice.
+    """
+
+    name: str = attrs.field(validator=_text("FunctionTool", blank=False))
+    description: str = attrs.field(default="", validator=_text("FunctionTool", blank=True))
+    parameters: Mapping[str, Any] = attrs.field(factory=_no_arguments, converter=_schema)
+    strict: bool | None = None
+
+
+Tool: TypeAlias = FunctionTool | Mapping[str, Any]
+"""A function, or the definition of a tool that the server runs itself, such as `{"type": "web_search"}`."""
+
+
+def _tool(value: object) -> Tool:
+    """Return a tool; a function may be given in the shape of either wire."""
+    if isinstance(value, FunctionTool):
+        return value
+    definition = _json_object(value, "Assistant: a tool")
+    if definition.get("type") != "function":
+        if not isinstance(definition.get("type"), str):
+            raise ValueError('Assistant: a tool must be a FunctionTool or a mapping with a "type"')
+        return definition
+    function = definition.get("function", definition)
+    if not isinstance(function, Mapping):
+        raise ValueError('Assistant: the "function" of a tool must be a mapping')
+    given = {name: function[name] for name in ("description", "parameters", "strict") if function.get(name) is not None}
+    return FunctionTool(function.get("name", ""), **given)
+
+
+def _tools(values: object) -> tuple[Tool, ...]:
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise ValueError(f"Assistant: tools must be a list of tools, not {type(values).__name__}")
+    tools = tuple(_tool(value) for value in values)
+    names = [tool.name for tool in tools if isinstance(tool, FunctionTool)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"Assistant: there are two functions called {twice!r}")
+    return tools
+
+
+@attrs.frozen
+class Assistant:
+    """Who answers: a model, what it is told, and what it may call.
+
+    `ResponsesBackend` sends it with each request; `AssistantsBackend.publish` puts it on a server that keeps
+    assistants. Raises `ValueError` for what can not be right.
+
+    Attributes:
+        model: the name of the model on the server.
+        instructions: what it is told before anything is said.
+        tools: functions as `FunctionTool` or in the shape of either wire, and tools that the server runs itself.
+        name: what `publish` finds it by.
+        temperature, top_p: how the model samples; None: the server's choice.
+        options: further fields of the request that creates a run (or of the assistant, for `publish`), sent as they
+            are: `{"reasoning": {"effort": "low"}}`.
+    """
+
+    model: str = attrs.field(validator=_text("Assistant", blank=False))
+    instructions: str = attrs.field(default="", validator=_text("Assistant", blank=True))
+    tools: tuple[Tool, ...] = attrs.field(default=(), converter=_tools)
+    name: str | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(_text("Assistant", blank=False))
+    )
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    top_p: float | None = attrs.field(default=None, kw_only=True)
+    options: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, converter=_options)

@@ -1,0 +1,329 @@
+"""Conversations and responses: the wire that OpenAI's Assistants API was succeeded by.
+
+A thread is a conversation. A run is a chain of background, stored responses, one for each turn of the model: it is
+called by the id of the first, and its handle is the id of the last. What is done about requests whose answer was lost
+stands in `docs/decisions/0004-runs-over-responses.md`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpt_agent_fsm.assistant import Assistant
+from gpt_agent_fsm.backends import responses_wire as wire
+from gpt_agent_fsm.backends.http import client_from_env, segment
+from gpt_agent_fsm.backends.problems import unknown_thread
+from gpt_agent_fsm.backends.shapes import METADATA_KEY, lenient_id
+from gpt_agent_fsm.backends.tail import Tail
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused
+from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus, Usage
+
+__all__ = ["ResponsesBackend"]
+
+log = logging.getLogger(__name__)
+
+_PAGE = 100
+_MOST_ITEMS = 20
+_NO_OUTPUT = re.compile(r"no tool output found", re.I)
+_INPUT_MISSING = re.compile(r"\binput\b.*(required|missing|must be provided)|missing.*\binput\b", re.I | re.S)
+_ENDED = '{"error":"The run that asked for this was ended before its output was used."}'
+_OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "stream"}
+_MOST_REMEMBERED = 10_000
+
+
+class _Budget:
+    """The time that the requests of one operation share, in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return max(self._until - time.monotonic(), 0.001)
+
+
+class ResponsesBackend:
+    """The API of conversations and responses.
+
+    Args:
+        base_url: ends where `/responses` begins; `OPENAI_BASE_URL`, else OpenAI's own address.
+        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None where the server wants none.
+        assistants: who may answer, by the assistant ids that `connect` and `set_assistant_id` are given. It is looked
+            into for each request, so that a mapping may be changed.
+        organization, project: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        headers, params: added to each request.
+
+    Raises `ValueError` for an address, a key or assistants that can not be right.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        assistants: Mapping[str, Assistant],
+        organization: str | None = None,
+        project: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        if not isinstance(assistants, Mapping) or not all(map(_is_entry, assistants.items())):
+            raise ValueError("ResponsesBackend: assistants must map assistant ids to gpt_agent_fsm.Assistant objects")
+        for assistant_id, assistant in assistants.items():
+            if taken := sorted(_OURS & set(assistant.options)):
+                raise ValueError(f"ResponsesBackend: {assistant_id!r} must leave {', '.join(taken)} out of its options")
+        self._assistants = assistants
+        self._sends_empty_input = False
+        """The server has said that it wants an input, if only an empty one."""
+        self._usages: dict[str, Usage] = {}
+        """What runs have taken up to responses that were seen lately."""
+        self._http = client_from_env(
+            base_url,
+            api_key,
+            organization=organization,
+            project=project,
+            headers=headers or {},
+            params=params or {},
+            resource="/responses",
+            converter=wire.converter,
+        )
+
+    def __repr__(self) -> str:
+        return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={list(self._assistants)!r})"
+
+    # --- threads --------------------------------------------------------------------------------------------
+
+    def create_thread(self, *, timeout: float) -> str:
+        """See `Backend.create_thread`."""
+        return self._http.post("/conversations", {}, wire.Conversation, timeout=timeout).id
+
+    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+        """See `Backend.get_thread`."""
+        try:
+            self._conversation(thread_id, timeout)
+        except RequestRefused as error:
+            invalid = unknown_thread(error, thread_id, self._http.base_url)
+            if invalid is None:
+                raise
+            raise invalid from error
+
+    def _conversation(self, thread_id: str, timeout: float) -> wire.Conversation:
+        return self._http.get(_thread(thread_id), wire.Conversation, timeout=timeout)
+
+    # --- messages ---------------------------------------------------------------------------------------------
+
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+        """See `Backend.post_message`. Items carry no metadata, so no key is kept."""
+        del key
+        added = self._add(thread_id, [wire.user_message(content)], timeout)
+        message_id = next((item.id for item in reversed(added) if item.id), None)
+        if message_id is None:
+            raise OutcomeUnknown(200, None, "The server has taken the message, but does not say what its id is.")
+        return message_id, False
+
+    def _add(self, thread_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> Sequence[wire.Item]:
+        return self._http.post(f"{_thread(thread_id)}/items", {"items": items}, wire.Added, timeout=timeout).data
+
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+        """See `Backend.list_messages`."""
+        page = self._items(thread_id, timeout, after=after, newest_first=newest_first)
+        return MessagePage(
+            messages=tuple(item.to_message() for item in page.data if item.is_message), next_after=page.next_after
+        )
+
+    def _items(
+        self, thread_id: str, timeout: float, *, after: str | None = None, newest_first: bool = True
+    ) -> wire.ItemPage:
+        params = {"limit": str(_PAGE), "order": "desc" if newest_first else "asc"}
+        if after is not None:
+            params["after"] = after
+        return self._http.get(f"{_thread(thread_id)}/items", wire.ItemPage, params=params, timeout=timeout)
+
+    def _tail(self, thread_id: str, timeout: float) -> Tail:
+        return Tail.of(self._items(thread_id, timeout).data)
+
+    # --- runs ---------------------------------------------------------------------------------------------------
+
+    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+        """See `Backend.list_runs`. The API lists no responses, so at most the last run is found.
+
+        It is found by the note that `create_run` leaves in the conversation's metadata, or else by what it left on
+        the conversation: tool calls without an output, and, where `key` is looked for, an answer.
+        """
+        del limit
+        budget = _Budget(timeout)
+        noted = lenient_id(self._conversation(thread_id, budget.left).metadata.get(wire.RUN))
+        tail = self._tail(thread_id, budget.left)
+        run = None if noted is None else self._noted_run(noted, tail, budget)
+        if key is not None and (run is None or run.key != key) and tail.has_spoken:
+            run = tail.to_run(key=key)
+        elif run is None and tail.open_calls:
+            run = tail.to_run()
+        return RunPage(runs=() if run is None else (run,), newest_message_id=tail.newest_message_id)
+
+    def _noted_run(self, response_id: str, tail: Tail, budget: _Budget) -> Run | None:
+        """Return the run whose response was made last, as far as it can be told from here; None if it is gone."""
+        try:
+            run = self._response(response_id, budget.left).to_run()
+        except RequestRefused:
+            return None
+        asked = {call.id for call in run.tool_calls}
+        if run.status is RunStatus.NEEDS_TOOLS and tail.items and not asked & {call.id for call in tail.open_calls}:
+            # Somebody has answered its calls, or ended it, since.
+            return tail.to_run(run.id, run.key)
+        return run
+
+    def _response(self, response_id: str, timeout: float) -> wire.Response:
+        return self._http.get(_response(response_id), wire.Response, timeout=timeout)
+
+    def create_run(
+        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
+    ) -> Run:
+        """See `Backend.create_run`."""
+        budget = _Budget(timeout)
+        outputs = None if repeats is None else self._outputs_again(thread_id, repeats, budget)
+        about = wire.metadata(**{METADATA_KEY: key, wire.ASSISTANT: assistant_id})
+        try:
+            response = self._create(thread_id, assistant_id, outputs, about, budget)
+        except RequestRefused as error:
+            if not _NO_OUTPUT.search(error.message):
+                raise
+            # A run that ended while it waited for tools has left calls that nobody will ever answer.
+            self._close_calls(thread_id, self._tail(thread_id, budget.left), budget)
+            response = self._create(thread_id, assistant_id, outputs, about, budget)
+        self._note(thread_id, response.id, budget)
+        return response.to_run()
+
+    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+        """See `Backend.get_run`. Without a handle, what the run has left on the conversation tells how it stands."""
+        budget = _Budget(timeout)
+        if handle is None:
+            left = self._tail(thread_id, budget.left).to_run(run_id)
+            if left is not None:
+                return left
+        run = self._response(handle or run_id, budget.left).to_run(run_id)
+        if run.status is RunStatus.NEEDS_TOOLS and run.handle is not None:
+            self._usages[run.handle] = run.usage
+            while len(self._usages) > _MOST_REMEMBERED:
+                self._usages.pop(next(iter(self._usages)), None)
+        return run
+
+    def _usage_until(self, response_id: str, budget: _Budget) -> Usage:
+        usage = self._usages.pop(response_id, None)
+        return self._response(response_id, budget.left).usage_so_far if usage is None else usage
+
+    def submit_tool_outputs(
+        self,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        assistant_id: str = "",
+        handle: str | None = None,
+        timeout: float,
+    ) -> Run:
+        """See `Backend.submit_tool_outputs`. The outputs are the input of the response that goes on with the run."""
+        budget = _Budget(timeout)
+        said = [wire.call_output(call_id, output) for call_id, output in outputs]
+        usage = Usage() if handle is None else self._usage_until(handle, budget)
+        about = wire.metadata(
+            **{wire.RUN: run_id, wire.ASSISTANT: assistant_id, wire.USAGE: wire.usage_text(usage)},
+        )
+        response = self._create(thread_id, assistant_id, said, about, budget)
+        self._note(thread_id, response.id, budget)
+        return response.to_run(run_id)
+
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+        """See `Backend.cancel_run`. Calls that the run waits for are answered with an error."""
+        budget = _Budget(timeout)
+        response_id = handle or run_id
+        try:
+            path = f"{_response(response_id)}/cancel"
+            run = self._http.post(path, {}, wire.Response, timeout=budget.left).to_run(run_id)
+        except RequestRefused:
+            run = self._response(response_id, budget.left).to_run(run_id)
+            if run.status is not RunStatus.NEEDS_TOOLS:
+                raise
+        if run.status is not RunStatus.NEEDS_TOOLS:
+            return run
+        tail = self._tail(thread_id, budget.left)
+        if tail.has_spoken and not tail.open_calls:
+            raise RequestRefused(None, None, f"Run {run_id} has gone on, and can not be cancelled by {response_id}.")
+        self._close_calls(thread_id, tail, budget)
+        return Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._http.close()
+
+    # --- responses --------------------------------------------------------------------------------------------
+
+    def _create(
+        self,
+        thread_id: str,
+        assistant_id: str,
+        said: Sequence[Mapping[str, Any]] | None,
+        about: Mapping[str, str],
+        budget: _Budget,
+    ) -> wire.Response:
+        assistant = self._assistant(assistant_id)
+        if not said:
+            said = [] if self._sends_empty_input else None
+        body = wire.new_response(assistant, thread_id, said, about)
+        try:
+            return self._http.post("/responses", body, wire.Response, timeout=budget.left)
+        except RequestRefused as error:
+            complaint = f"{error.message} {error.param}"
+            if said is not None or error.status not in (400, 422) or not _INPUT_MISSING.search(complaint):
+                raise
+            self._sends_empty_input = True
+        return self._http.post("/responses", {**body, "input": []}, wire.Response, timeout=budget.left)
+
+    def _assistant(self, assistant_id: str) -> Assistant:
+        assistant = self._assistants.get(assistant_id)
+        if assistant is None:
+            known = ", ".join(map(repr, self._assistants)) or "none at all"
+            sentence = f"ResponsesBackend was given no assistant {assistant_id!r}; it knows {known}."
+            raise RequestRefused(None, "unknown_assistant", sentence)
+        return assistant
+
+    def _outputs_again(self, thread_id: str, failed_id: str, budget: _Budget) -> list[dict[str, Any]]:
+        """Return the outputs that a response which failed was given: it has left none on the conversation."""
+        open_calls = {call.id for call in self._tail(thread_id, budget.left).open_calls}
+        if not open_calls:
+            return []
+        path, params = f"{_response(failed_id)}/input_items", {"limit": str(_PAGE), "order": "asc"}
+        given = self._http.get(path, wire.ItemPage, params=params, timeout=budget.left).data
+        found = {item.call_id: item.output for item in given if item.call_id in open_calls}
+        return [wire.call_output(call_id, str(found.get(call_id) or _ENDED)) for call_id in sorted(open_calls)]
+
+    def _close_calls(self, thread_id: str, tail: Tail, budget: _Budget) -> None:
+        """Answer the calls that were left open, so that the conversation can go on."""
+        closing = [wire.call_output(call.id, _ENDED) for call in tail.open_calls]
+        for start in range(0, len(closing), _MOST_ITEMS):
+            self._add(thread_id, closing[start : start + _MOST_ITEMS], budget.left)
+
+    def _note(self, thread_id: str, response_id: str, budget: _Budget) -> None:
+        """Leave a note on the conversation, by which a program without our store can find the run."""
+        try:
+            metadata = {**self._conversation(thread_id, budget.left).metadata, wire.RUN: response_id}
+            self._http.post(_thread(thread_id), {"metadata": metadata}, wire.Conversation, timeout=budget.left)
+        except ApiError as error:
+            # The run goes on without it, and we know its id.
+            log.debug("%s: no note was left about %s: %s", thread_id, response_id, error)
+
+
+def _is_entry(entry: tuple[object, object]) -> bool:
+    return isinstance(entry[0], str) and isinstance(entry[1], Assistant)
+
+
+def _thread(thread_id: str) -> str:
+    return f"/conversations/{segment(thread_id)}"
+
+
+def _response(response_id: str) -> str:
+    return f"/responses/{segment(response_id)}"

@@ -1,0 +1,216 @@
+"""The shapes of the Responses and Conversations wire, read leniently, and their translation into our own words.
+
+Shapes follow OpenAI's published OpenAPI document 2.3.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from gpt_agent_fsm import objects
+from gpt_agent_fsm.assistant import Assistant, FunctionTool, Tool
+from gpt_agent_fsm.backends.shapes import (
+    METADATA_KEY,
+    Page,
+    arguments_of,
+    end_of,
+    error_of,
+    farewell,
+    function_of,
+    lenient_count,
+    lenient_id,
+    lenient_mapping,
+    lenient_text,
+    make_wire_converter,
+    required_id,
+    settings_of,
+    sounds_as_if_it_went_on,
+    text_of,
+)
+from gpt_agent_fsm.objects import RunStatus
+
+RUN = "gpt_agent_fsm_run"
+"""On a response: the id of its run, where that is not its own. On a conversation: the response of ours made last."""
+ASSISTANT = "gpt_agent_fsm_assistant"
+USAGE = "gpt_agent_fsm_usage"
+"""On a response: the tokens that its run took before it."""
+
+_MOST_METADATA = 512
+
+# --- what we send -----------------------------------------------------------------------------------
+
+
+def user_message(content: str) -> dict[str, Any]:
+    """Return the item of a user's message."""
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": content}]}
+
+
+def call_output(call_id: str, output: str) -> dict[str, Any]:
+    """Return the item that answers a tool call."""
+    return {"type": "function_call_output", "call_id": call_id, "output": output}
+
+
+def tool_definition(tool: Tool) -> Mapping[str, Any]:
+    """Return a tool as this wire wants it."""
+    return {"type": "function", **function_of(tool)} if isinstance(tool, FunctionTool) else tool
+
+
+def metadata(**pairs: str) -> dict[str, str]:
+    """Return metadata without what is empty or too long to be kept."""
+    return {name: value for name, value in pairs.items() if value and len(value) <= _MOST_METADATA}
+
+
+def new_response(
+    assistant: Assistant, conversation_id: str, said: Sequence[Mapping[str, Any]] | None, about: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the body that creates a response; `said` is its input, None for what the conversation holds."""
+    tools = [tool_definition(tool) for tool in assistant.tools]
+    return {
+        "background": True,
+        **settings_of(assistant),
+        **({"tools": tools} if tools else {}),
+        "conversation": conversation_id,
+        **({} if said is None else {"input": said}),
+        "store": True,
+        "metadata": about,
+    }
+
+
+# --- what we read -----------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Conversation:
+    id: str = attrs.field(default=None, converter=required_id)
+    metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
+
+
+@attrs.frozen(kw_only=True)
+class Item:
+    id: str | None = attrs.field(default=None, converter=lenient_id)
+    type: str | None = attrs.field(default=None, converter=lenient_text)
+    role: str | None = attrs.field(default=None, converter=lenient_text)
+    content: Any = None
+    call_id: str | None = attrs.field(default=None, converter=lenient_id)
+    name: str | None = attrs.field(default=None, converter=lenient_text)
+    arguments: Any = None
+    output: Any = None
+
+    @property
+    def is_message(self) -> bool:
+        """True for what somebody said."""
+        return self.type == "message" or (self.type is None and self.role is not None)
+
+    def to_call(self) -> objects.ToolCall | None:
+        """Translate into a tool call; None for what is none, or can not be answered."""
+        call_id = self.call_id or self.id
+        if self.type != "function_call" or call_id is None:
+            return None
+        return objects.ToolCall(id=call_id, name=self.name or "", arguments=arguments_of(self.arguments))
+
+    def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
+        """Translate into a message, the run's where it is known to be."""
+        return objects.Message(
+            id=self.id or "",
+            role=self.role or "",
+            content=text_of(self.content),
+            run_id=run_id,
+            assistant_id=assistant_id,
+        )
+
+
+def calls_of(items: Sequence[Item]) -> tuple[objects.ToolCall, ...]:
+    """Return the tool calls among items."""
+    return tuple(call for item in items if (call := item.to_call()) is not None)
+
+
+def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | None) -> tuple[objects.Message, ...]:
+    """Return what the assistant says among items."""
+    said = [item for item in items if item.is_message and item.role == "assistant" and item.id is not None]
+    return tuple(item.to_message(run_id, assistant_id) for item in said)
+
+
+def _items(value: Any) -> tuple[Item, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(converter.structure(item, Item) for item in value if isinstance(item, dict))
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    id: str = attrs.field(default=None, converter=required_id)
+    status: Any = None
+    error: Any = None
+    incomplete_details: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
+    output: tuple[Item, ...] = attrs.field(default=(), converter=_items)
+    usage: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
+    metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
+
+    def to_run(self, run_id: str | None = None) -> objects.Run:
+        """Translate into our words; `run_id` is that of the run which the response is known to belong to."""
+        run_id = run_id or lenient_id(self.metadata.get(RUN)) or self.id
+        wire_status = (lenient_text(self.status) or ("completed" if self.output else "queued")).strip().lower()
+        code, message = error_of(self.error)
+        status = self._status(wire_status, code, message)
+        reason = lenient_text(self.incomplete_details.get("reason"))
+        ended_badly = status in (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
+        assistant_id = lenient_text(self.metadata.get(ASSISTANT))
+        return objects.Run(
+            id=run_id,
+            status=status,
+            assistant_id=assistant_id,
+            tool_calls=calls_of(self.output) if status is RunStatus.NEEDS_TOOLS else (),
+            code=(code or reason or wire_status) if ended_badly else "",
+            message=(message or farewell(wire_status, reason)) if ended_badly else "",
+            usage=self.usage_so_far,
+            key=lenient_text(self.metadata.get(METADATA_KEY)),
+            handle=self.id,
+            messages=answers_of(self.output, run_id, assistant_id) if status is RunStatus.COMPLETED else (),
+        )
+
+    def _status(self, wire_status: str, code: str, message: str) -> RunStatus:
+        if wire_status == "completed":
+            return RunStatus.NEEDS_TOOLS if calls_of(self.output) else RunStatus.COMPLETED
+        if wire_status in ("queued", "in_progress"):
+            return RunStatus.ACTIVE
+        if sounds_as_if_it_went_on(wire_status) and not (self.error or self.incomplete_details):
+            return RunStatus.ACTIVE
+        return end_of(wire_status, code, message)
+
+    @property
+    def usage_so_far(self) -> objects.Usage:
+        """The tokens of the run up to and with this response."""
+        before = [lenient_count(int(count)) for count in self._usage_before() if count.isdigit()]
+        prompt, completion, total = before if len(before) == 3 else (0, 0, 0)
+        here = [lenient_count(self.usage.get(name)) for name in ("input_tokens", "output_tokens", "total_tokens")]
+        return objects.Usage(
+            prompt_tokens=prompt + here[0],
+            completion_tokens=completion + here[1],
+            total_tokens=total + (here[2] or here[0] + here[1]),
+        )
+
+    def _usage_before(self) -> list[str]:
+        return (lenient_text(self.metadata.get(USAGE)) or "").split("/")
+
+
+def usage_text(usage: objects.Usage) -> str:
+    """Return what `USAGE` keeps of the tokens that were taken so far."""
+    return f"{usage.prompt_tokens}/{usage.completion_tokens}/{usage.total_tokens}"
+
+
+@attrs.frozen(kw_only=True)
+class ItemPage(Page):
+    data: list[Item]
+
+
+@attrs.frozen(kw_only=True)
+class Added:
+    """Items as the server has taken them, in order; some leave their ids out."""
+
+    data: tuple[Item, ...] = attrs.field(default=(), converter=_items)
+
+
+converter = make_wire_converter((Conversation, Item, Response, Added), {ItemPage: Item})
