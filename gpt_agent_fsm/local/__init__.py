@@ -1,8 +1,8 @@
 """An OpenAI-compatible API server that runs inside your process, for demos, tests and offline work.
 
-`LocalServer` listens on a real socket and speaks the Assistants v2 wire (threads, messages, runs). What it answers is
-decided by a *model*: any callable that takes one `ModelRequest` and returns text or a list of `ToolCall`, or raises
-`ModelError`. `ScriptedModel` is a model written down in YAML.
+`LocalServer` listens on a real socket and speaks two wires: Assistants v2 (threads, messages, runs), and Responses with
+Conversations. What it answers is decided by a *model*: any callable that takes one `ModelRequest` and returns text or a
+list of `ToolCall`, or raises `ModelError`. `ScriptedModel` is a model written down in YAML.
 
 Needs the extra: `pip install "gpt-agent-fsm[local]"`.
 """

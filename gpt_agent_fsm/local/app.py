@@ -12,7 +12,7 @@ from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException
 
 from gpt_agent_fsm.local import objects
-from gpt_agent_fsm.local.problems import ApiProblem, bad_request
+from gpt_agent_fsm.local.problems import ApiProblem, bad_request, closing
 from gpt_agent_fsm.local.storage import Storage, StorageClosedError, UnknownCursorError
 
 logger = logging.getLogger(__name__)
@@ -116,6 +116,6 @@ def _http_error(error: HTTPException) -> tuple[dict[str, Any], int]:
 
 def _unexpected(error: Exception) -> tuple[dict[str, Any], int]:
     if isinstance(error, StorageClosedError):
-        return _problem(ApiProblem(503, "The server is closing.", kind="server_error"))
+        return _problem(closing())
     logger.error("A request failed", exc_info=error)
     return _problem(ApiProblem(500, _SERVER_ERROR, kind="server_error"))

@@ -4,7 +4,6 @@ One row of `_ROUTES` per request; its handler gets the transaction of the reques
 the JSON object of the answer. How a run lives is told in `runs`.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import flask
@@ -12,33 +11,22 @@ import flask
 from gpt_agent_fsm.local import fields, objects, runs
 from gpt_agent_fsm.local.problems import bad_request, not_found
 from gpt_agent_fsm.local.storage import Doc, Storage, Transaction
+from gpt_agent_fsm.local.wire import Handler, Wire
 from gpt_agent_fsm.local.workers import Workers
 
 
-class AssistantsApi:
+class AssistantsApi(Wire):
     """The handlers of the wire, over one storage; `lifetime` is the age in seconds at which a run expires."""
 
     def __init__(self, storage: Storage, workers: Workers, lifetime: float) -> None:
-        self._storage = storage
-        self._workers = workers
+        super().__init__(storage, workers)
         self._lifetime = lifetime
 
     def blueprint(self) -> flask.Blueprint:
         """Return the routes, to be mounted under `/v1`."""
-        blueprint = flask.Blueprint("assistants", __name__)
+        blueprint = self._mount("assistants", _ROUTES)
         blueprint.before_request(_require_beta_header)
-        for method, rule, handler in _ROUTES:
-            view = partial(self._answer, handler)
-            blueprint.add_url_rule(rule, endpoint=handler.__name__.strip("_"), view_func=view, methods=[method])
         return blueprint
-
-    def _answer(self, handler: Callable[..., Doc], **ids: str) -> Doc:
-        # The body is read ahead of the transaction, which must never wait for a client.
-        body = fields.json_object(flask.request.get_data()) if flask.request.method == "POST" else {}
-        if body.get("stream"):
-            raise bad_request("This server does not stream: leave 'stream' out or false.", "stream")
-        with self._storage.transaction() as tx:
-            return handler(self, tx, body, **ids)
 
     # Assistants
 
@@ -146,7 +134,8 @@ class AssistantsApi:
     def _cancel_run(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str) -> Doc:
         self._workers.expire(tx)
         run = runs.cancel(tx, _found(tx, "run", run_id, thread_id))
-        tx.afterwards(partial(self._workers.cancel, run))
+        tx.afterwards(partial(self._workers.interrupt, run_id))
+        tx.afterwards(partial(self._workers.later, partial(runs.cancelled, run_id=run_id)))
         return run
 
     def _submit_tool_outputs(self, tx: Transaction, body: Doc, thread_id: str, run_id: str) -> Doc:
@@ -166,14 +155,12 @@ class AssistantsApi:
         return _found(tx, "step", step_id, run_id)
 
 
-_Handler = Callable[..., Doc]
-
 _THREAD = "/threads/<thread_id>"
 _MESSAGE = "/threads/<thread_id>/messages/<message_id>"
 _RUN = "/threads/<thread_id>/runs/<run_id>"
 
 # fmt: off
-_ROUTES: tuple[tuple[str, str, _Handler], ...] = (
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST",   "/assistants",                AssistantsApi._create_assistant),
     ("GET",    "/assistants",                AssistantsApi._list_assistants),
     ("GET",    "/assistants/<assistant_id>", AssistantsApi._get_assistant),
@@ -222,7 +209,7 @@ def _found(tx: Transaction, kind: str, object_id: str, parent: str = "") -> Doc:
 
 
 def _page(tx: Transaction, kind: str, parent: str, run_id: str | None = None) -> Doc:
-    return objects.page(*tx.page(kind, parent, fields.page_query(flask.request.args), run_id or None))
+    return objects.page(*tx.page(kind, parent, fields.page_query(flask.request.args), run=run_id or None))
 
 
 def _with_metadata(tx: Transaction, doc: Doc, body: Doc) -> Doc:

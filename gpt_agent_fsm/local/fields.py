@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from gpt_agent_fsm.local.problems import bad_request, missing, wrong_type, wrong_value
+from gpt_agent_fsm.local.problems import ApiProblem, bad_request, missing, wrong_type, wrong_value
 from gpt_agent_fsm.local.storage import Doc, PageQuery
 
 MAX_TEXT = 256_000
@@ -100,11 +100,33 @@ def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", most: int =
     return value
 
 
-def mapping(body: Mapping[str, Any], name: str) -> Doc | None:
+def mapping(body: Mapping[str, Any], name: str, *, prefix: str = "") -> Doc | None:
     """Return an optional object; `None` when it is absent or null."""
     value = body.get(name)
     if value is not None and not isinstance(value, dict):
-        raise wrong_type(name, "an object", value)
+        raise wrong_type(prefix + name, "an object", value)
+    return value
+
+
+def flag(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = "") -> bool:
+    """Return an optional boolean; the default when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise wrong_type(prefix + name, "a boolean", value)
+    return value
+
+
+def integer(body: Mapping[str, Any], name: str, *, least: int) -> int | None:
+    """Return an optional integer; `None` when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_type(name, "an integer", value)
+    if value < least:
+        raise _below(name, value, least)
     return value
 
 
@@ -217,11 +239,7 @@ def _limit(value: str) -> int:
         raise wrong_type("limit", "an integer", value)
     limit = int(value)
     if limit < 1:
-        raise bad_request(
-            f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {limit} instead.",
-            "limit",
-            "integer_below_min_value",
-        )
+        raise _below("limit", limit, 1)
     if limit > 100:
         raise bad_request(
             f"Invalid 'limit': integer above maximum value. Expected a value <= 100, but got {limit} instead.",
@@ -229,6 +247,14 @@ def _limit(value: str) -> int:
             "integer_above_max_value",
         )
     return limit
+
+
+def _below(param: str, value: int, least: int) -> ApiProblem:
+    return bad_request(
+        f"Invalid '{param}': integer below minimum value. Expected a value >= {least}, but got {value} instead.",
+        param,
+        "integer_below_min_value",
+    )
 
 
 def chosen(body: Mapping[str, Any], names: Iterable[str], defaults: Mapping[str, Any]) -> Doc:

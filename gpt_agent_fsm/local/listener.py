@@ -7,6 +7,8 @@ and connections, logs under this package's name, and gives all of it back when i
 import logging
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from wsgiref.types import WSGIApplication
 
 import msgspec
@@ -24,13 +26,50 @@ _queue_logger = logging.getLogger(f"{__name__}.queue")
 _queue_logger.setLevel(logging.ERROR)
 
 
+WAITING = "gpt_agent_fsm.waiting"
+"""The key in the WSGI environment of a context manager: who waits within it keeps no other request from a thread."""
+
+
 class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
     logger = logger
     queue_logger = _queue_logger
 
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self._sizing = threading.Lock()
+        self._closed = False
+        self._wanted = 0
+        self._grow(threads)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Have one thread more, as long as the one that calls this waits for something."""
+        self._grow(1)
+        try:
+            yield
+        finally:
+            self._grow(-1)
+
+    def _grow(self, change: int) -> None:
+        with self._sizing:
+            # Who stops waiting because of the end must not bring the threads back.
+            if not self._closed:
+                self._wanted += change
+                self.set_thread_count(self._wanted)
+
+    def shutdown(self, *args: object, **kwargs: object) -> bool:
+        with self._sizing:
+            self._closed = True
+        return bool(super().shutdown(*args, **kwargs))
+
 
 class _Task(WSGITask):  # type: ignore[misc]
     logger = logger
+
+    def get_environment(self) -> dict[str, object]:
+        environment: dict[str, object] = super().get_environment()
+        environment[WAITING] = self.channel.server.task_dispatcher.waiting
+        return environment
 
 
 class _ErrorTask(ErrorTask):  # type: ignore[misc]
@@ -85,7 +124,7 @@ class HttpServer:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=1024)
         self.port: int = listening.getsockname()[1]
-        self._dispatcher = _Dispatcher()
+        self._dispatcher = _Dispatcher(threads)
         self._listener = _Listener(
             application,
             {},
@@ -103,7 +142,6 @@ class HttpServer:
             sockinfo=(family, listening.type, listening.proto, listening.getsockname()),
             bind_socket=False,
         )
-        self._dispatcher.set_thread_count(threads)
         self._hung_up = threading.Event()
         self._stopping = False
         self._loop = threading.Thread(target=self._run, name="local-http", daemon=True)

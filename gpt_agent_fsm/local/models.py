@@ -1,7 +1,8 @@
 """What a model is to the local server: a callable of one `ModelRequest`.
 
-A model is called on a worker thread, once per turn of a run, possibly by several threads at once for different
-conversations. It may take as long as it likes; `ModelRequest.cancelled` tells it when nobody waits any more.
+A model is called on a worker thread, once per turn of a run and once per response, possibly by several threads at once
+for different conversations. It may take as long as it likes; `ModelRequest.cancelled` tells it when nobody waits any
+more.
 """
 
 import logging
@@ -22,8 +23,9 @@ class ModelRequest:
     `instructions` is the system prompt, `""` when there is none. `messages` are chat-completions dicts, oldest first:
     `role` is `user`, `assistant` or `tool`; `content` is always a `str` (text parts joined by a newline); an assistant
     message that called tools has `tool_calls`, each answered by a tool message with its `tool_call_id`. Only the tool
-    calls of the run at hand are among them, so that a last message with role `tool` means "here are your outputs".
-    `tools` are the tool definitions as the API takes them, `model` is the name the run asks for.
+    calls of the run at hand are among them (of responses: those after the user's last message), so that a last message
+    with role `tool` means "here are your outputs". `tools` are the tool definitions as chat completions take them,
+    `model` is the name that was asked for.
     """
 
     instructions: str
@@ -31,9 +33,10 @@ class ModelRequest:
     tools: list[dict[str, Any]]
     model: str
     attempt: int = field(default=1, kw_only=True)
-    """1 in the first run over the user's last message, 2 in the run that repeats it, and so on."""
+    """1 in the first run over the user's last message, 2 in the run that repeats it, and so on; for responses: one more
+    than those which failed over it."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
-    """Set when the run was cancelled or has expired, or the server closes: whatever is returned then is thrown away."""
+    """Set when nobody waits any more, as after a cancel, or the server closes: what is returned then is thrown away."""
 
     @property
     def user_message(self) -> str:
@@ -42,7 +45,7 @@ class ModelRequest:
 
     @property
     def outputs(self) -> list[str]:
-        """The tool outputs of the run at hand, oldest first; empty in its first turn."""
+        """The tool outputs since the user's last message, oldest first; empty in the first turn after it."""
         return [message["content"] for message in self.messages if message["role"] == "tool"]
 
 
@@ -58,7 +61,7 @@ class ToolCall:
 
 
 class ModelError(Exception):
-    """Raised by a model to fail the run: `code` and `message` become the run's `last_error`.
+    """Raised by a model to fail the run or response: `code` and `message` become its error.
 
     The codes that OpenAI's service knows are `server_error`, `rate_limit_exceeded` and `invalid_prompt`.
     """
@@ -74,8 +77,11 @@ class ModelError(Exception):
 
 Model = Callable[[ModelRequest], str | Sequence[ToolCall]]
 
+CHARACTERS_PER_TOKEN = 4
+"""How long a token is said to be where tokens are counted."""
+
 Outcome = str | list[ToolCall] | ModelError
-"""What a run goes on with after its model was asked: an answer, tool calls (arguments are text), or an error."""
+"""What came of asking a model: an answer, tool calls (whose arguments are text now), or an error."""
 
 
 def echo(request: ModelRequest) -> str:
@@ -100,10 +106,14 @@ def ask(model: Model, request: ModelRequest) -> Outcome:
         return ModelError("server_error", _encodable(error))
 
 
-def estimated_usage(request: ModelRequest, written: str) -> dict[str, int]:
-    """Return the tokens of one model turn, estimated at four characters each and at least one, as no model counts."""
+def estimated_usage(request: ModelRequest, outcome: str | Sequence[ToolCall]) -> dict[str, int]:
+    """Return the tokens of one model turn, as no model counts them: estimated by length, and at least one.
+
+    The arguments of tool calls are text already.
+    """
+    written = outcome if isinstance(outcome, str) else "".join(f"{call.name}{call.arguments}" for call in outcome)
     read = sum(len(message["content"]) for message in request.messages) + len(request.instructions)
-    prompt, completion = 1 + read // 4, 1 + len(written) // 4
+    prompt, completion = 1 + read // CHARACTERS_PER_TOKEN, 1 + len(written) // CHARACTERS_PER_TOKEN
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 

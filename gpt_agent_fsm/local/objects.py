@@ -1,4 +1,7 @@
-"""The shapes of the API's objects, with every field that clients of the Assistants v2 wire expect."""
+"""The shapes of the Assistants v2 wire's objects, with every field that its clients expect; and what all objects share.
+
+Those of the Responses wire are in `items` and `response_objects`.
+"""
 
 import random
 import string

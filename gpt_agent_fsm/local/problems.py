@@ -37,6 +37,21 @@ def not_found(what: str, object_id: str) -> ApiProblem:
     return ApiProblem(404, f"No {what} found with id '{object_id}'.")
 
 
+def unknown(what: str, object_id: str, where: str = "") -> ApiProblem:
+    """Return the same 404 in the words of the Responses wire; `what` is a noun such as `Conversation`."""
+    return ApiProblem(404, f"{what} with id '{object_id}' not found{where}.")
+
+
+def no_streams() -> ApiProblem:
+    """Return the 400 for who asks for a stream."""
+    return bad_request("This server does not stream: leave 'stream' out or false.", "stream")
+
+
+def closing() -> ApiProblem:
+    """Return the 503 of a server that is being closed."""
+    return ApiProblem(503, "The server is closing.", kind="server_error")
+
+
 def missing(param: str) -> ApiProblem:
     """Return the 400 for a parameter that must be there."""
     return bad_request(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from gpt_agent_fsm.local import fields, objects
-from gpt_agent_fsm.local.models import ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.local.models import ModelError, ModelRequest, Outcome, ToolCall, estimated_usage
 from gpt_agent_fsm.local.problems import bad_request, missing, not_found
 from gpt_agent_fsm.local.storage import Doc, Transaction
 
@@ -47,11 +47,12 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
     return run
 
 
-def start(tx: Transaction, thread_id: str, run_id: str, cancelled: threading.Event) -> ModelRequest | None:
+def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequest | None:
     """Take a queued run up: return what to ask the model, or `None` when the run is not queued any more."""
-    run = tx.find("run", run_id, thread_id)
+    run = tx.get("run", run_id)
     if run is None or run["status"] != "queued":
         return None
+    thread_id = run["thread_id"]
     run["status"] = "in_progress"
     run["started_at"] = run["started_at"] or objects.now()
     tx.save(run)
@@ -80,6 +81,19 @@ def _turns(step: Doc) -> list[Doc]:
         {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""} for call in calls
     ]
     return [{"role": "assistant", "content": "", "tool_calls": asked}, *answered]
+
+
+def settle(tx: Transaction, run_id: str, request: ModelRequest, outcome: Outcome) -> None:
+    """Go on with what came of asking the model, unless the run was cancelled, has expired or is gone."""
+    run = tx.get("run", run_id)
+    if run is None or run["status"] != "in_progress":
+        return
+    if isinstance(outcome, ModelError):
+        fail(tx, run, outcome)
+    elif isinstance(outcome, str):
+        complete(tx, run, outcome, estimated_usage(request, outcome))
+    else:
+        require_action(tx, run, outcome, estimated_usage(request, outcome))
 
 
 def complete(tx: Transaction, run: Doc, text: str, usage: Doc) -> None:
@@ -130,9 +144,8 @@ def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
     if len(outputs) != len(asked) or set(given) != set(asked):
         got = [output["tool_call_id"] for output in outputs]
         raise bad_request(f"Expected tool outputs for call_ids {asked}, got {got}", "tool_outputs")
-    step = tx.latest("step", run["id"])
-    if step is None:  # pragma: no cover - a run waits only after its step was added
-        raise AssertionError
+    # A run that waits has a step that says what for: the last one.
+    step = tx.children("step", run["id"])[-1]
     for call in step["step_details"]["tool_calls"]:
         call["function"]["output"] = given[call["id"]]
     tx.save(step | {"status": "completed", "completed_at": objects.now()})
@@ -150,33 +163,34 @@ def cancel(tx: Transaction, run: Doc) -> Doc:
     return run
 
 
-def cancelled(tx: Transaction, thread_id: str, run_id: str) -> None:
+def cancelled(tx: Transaction, run_id: str) -> None:
     """End a run that is being cancelled."""
-    run = tx.find("run", run_id, thread_id)
+    run = tx.get("run", run_id)
     if run is not None and run["status"] == "cancelling":
         _end(tx, run, "cancelled", cancelled_at=objects.now(), expires_at=None)
 
 
 def expire(tx: Transaction) -> list[str]:
     """End all runs whose time is over, whatever they were doing, and return their ids."""
-    overdue = tx.overdue(time.time())
+    overdue = tx.overdue("run", time.time())
     for run in overdue:
         _end(tx, run, "expired")
     return [run["id"] for run in overdue]
 
 
 def recover(tx: Transaction) -> list[Doc]:
-    """Make the runs that a stopped server left behind ready to go on, and return those that are still active.
+    """Make the runs that a stopped server left behind ready to go on, and return those that are queued.
 
     A run that was with a model is queued again: the answer was lost, the question is still there.
     """
     expire(tx)
-    unsettled = tx.overdue(math.inf)
+    unsettled = tx.overdue("run", math.inf)
     for run in unsettled:
+        cancelled(tx, run["id"])
         if run["status"] == "in_progress":
             run["status"] = "queued"
             tx.save(run)
-    return unsettled
+    return [run for run in unsettled if run["status"] == "queued"]
 
 
 def _end(tx: Transaction, run: Doc, status: str, **changes: object) -> None:

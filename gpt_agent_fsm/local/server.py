@@ -5,21 +5,26 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from gpt_agent_fsm.local import responses, runs
 from gpt_agent_fsm.local.app import MAX_BODY, create_app
 from gpt_agent_fsm.local.assistants import AssistantsApi
+from gpt_agent_fsm.local.conversations import ConversationsApi
 from gpt_agent_fsm.local.listener import HttpServer
 from gpt_agent_fsm.local.models import Model, echo
 from gpt_agent_fsm.local.storage import Storage
-from gpt_agent_fsm.local.workers import Workers
+from gpt_agent_fsm.local.workers import Life, Workers
 
 _HTTP_THREADS = 8
-"""Threads that answer requests. None of them ever waits for a model, and more would only wait for the interpreter."""
+"""Threads that answer requests; more would only wait for the interpreter. Those that wait for a model do not count."""
 
 _MODEL_THREADS = 16
-"""Threads that call the model: so many runs make progress at once, the others are queued."""
+"""Threads that call the model: so many runs and responses make progress at once, the others are queued."""
+
+_LIVES: dict[str, Life] = {"thread.run": runs, "response": responses}
+"""What the model works for, by the `object` of its stored form."""
 
 _PATIENCE = 0.4
-"""Seconds that `close` gives requests in hand, and then model calls in hand."""
+"""Seconds that `close` gives model calls in hand, and then requests in hand."""
 
 
 class LocalServer:
@@ -27,10 +32,13 @@ class LocalServer:
 
     `model` decides what assistants say: a callable of one `ModelRequest`, called on threads of the server; without one,
     the user's words are echoed. `port=0` takes a free port; `base_url` says which. `database` is the path of an SQLite
-    file that keeps everything across restarts, also runs that were under way; without one, all is in memory.
+    file that keeps everything across restarts, also runs and background responses that were under way; without one, all
+    is in memory.
     With an `api_key`, clients have to send it as their bearer token. A run expires `run_expires_after` seconds after
-    it was created.
+    it was created, and a response fails. The items of a response are listed in its conversation `item_lag` seconds
+    after its end, as real servers are late with them.
 
+    It speaks two wires, Assistants v2 and Responses with Conversations, and asks the model in the same way on both.
     It behaves as the real service, with one convenience: a run may name an assistant that was never created, as long as
     the id starts with `asst_`; it then has no instructions and no tools. An id that was deleted, or that does not start
     with `asst_`, is unknown.
@@ -47,6 +55,7 @@ class LocalServer:
         database: str | os.PathLike[str] | None = None,
         api_key: str | None = None,
         run_expires_after: float = 600.0,
+        item_lag: float = 0.0,
     ) -> None:
         if model is not None and not callable(model):
             raise TypeError(
@@ -56,9 +65,10 @@ class LocalServer:
         self._closed = False
         self._host = host
         self._storage = Storage(database)
-        self._workers = Workers(self._storage, model or echo, _MODEL_THREADS)
-        wire = AssistantsApi(self._storage, self._workers, run_expires_after)
-        app = create_app(self._storage, api_key, wire.blueprint())
+        self._workers = Workers(self._storage, model or echo, _LIVES, _MODEL_THREADS)
+        assistants = AssistantsApi(self._storage, self._workers, run_expires_after)
+        conversations = ConversationsApi(self._storage, self._workers, run_expires_after, item_lag)
+        app = create_app(self._storage, api_key, assistants.blueprint(), conversations.blueprint())
         try:
             self._workers.recover()
             # Waitress does not read a body it refuses, which some clients cannot handle: so it is more patient.
@@ -79,15 +89,16 @@ class LocalServer:
     def close(self) -> None:
         """Stop listening, hang up, end all threads and close the database; within about a second.
 
-        A run whose model is still thinking stays as it is in the database, and is taken up by the next server on the
+        What a model is still thinking about stays as it is in the database, and is taken up by the next server on the
         same file. A model that hangs keeps its thread (a daemon), but nothing comes of it any more. May be called from
         any thread, also by a model, and more than once.
         """
         with self._closing:
             if not self._closed:
                 self._closed = True
-                self._http.close(_PATIENCE)
+                # The workers first: it ends the requests that wait for them, too.
                 self._workers.close(_PATIENCE)
+                self._http.close(_PATIENCE)
                 self._storage.close()
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ There is one connection, and a lock around each transaction. SQLite has one writ
 last well below a millisecond, and an in-memory database exists only within its connection.
 """
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -26,11 +27,11 @@ _objects = sa.Table(
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
-    # The thread of a message or run, the run of a step, "" at the top.
+    # The thread of a message or run, the run of a step, the conversation of an item, "" at the top.
     sa.Column("parent", sa.Text, nullable=False),
     # The run that made a message.
     sa.Column("run", sa.Text),
-    # When an active run expires (seconds since 1970); NULL for all that cannot expire, such as a run that has ended.
+    # When an active run or response expires (seconds since 1970), or a response left its items; NULL for all others.
     sa.Column("due", sa.Float),
     sa.Column("doc", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
@@ -57,6 +58,10 @@ _CHILDREN = (
     .where(_columns.parent == sa.bindparam("a_parent"), _columns.kind == sa.bindparam("a_kind"))
     .order_by(_columns.seq)
 )
+_GET = sa.select(_columns.doc).where(_columns.id == sa.bindparam("an_id"), _columns.kind == sa.bindparam("a_kind"))
+_CHILDREN_BEFORE = _CHILDREN.where(
+    _columns.seq < sa.select(_columns.seq).where(_columns.id == sa.bindparam("an_id")).scalar_subquery()
+)
 _KIND = sa.select(_columns.kind).where(_columns.id == sa.bindparam("an_id"))
 _SEQ = sa.select(_columns.seq).where(
     _columns.id == sa.bindparam("an_id"),
@@ -68,12 +73,17 @@ _COUNT_AFTER = sa.select(sa.func.count()).where(
     _columns.kind == sa.bindparam("a_kind"),
     _columns.seq > sa.select(_columns.seq).where(_columns.id == sa.bindparam("an_id")).scalar_subquery(),
 )
-_DUE = sa.select(_columns.doc).where(_columns.due <= sa.bindparam("a_time")).order_by(_columns.seq)
+_DUE = (
+    sa.select(_columns.doc)
+    .where(_columns.due <= sa.bindparam("a_time"), _columns.kind == sa.bindparam("a_kind"))
+    .order_by(_columns.seq)
+)
 _SAVE = _objects.update().where(_columns.id == sa.bindparam("an_id")).values(doc=sa.bindparam("a_doc"))
 _SETTLE = _SAVE.values(due=None)
 _ENTOMB = _objects.update().where(_columns.id == sa.bindparam("an_id")).values(kind="tombstone")
 _DELETE = _objects.delete().where(_columns.id == sa.bindparam("an_id"))
 _DELETE_CHILDREN = _objects.delete().where(_columns.parent == sa.bindparam("an_id"))
+_DELETE_SOME_CHILDREN = _DELETE_CHILDREN.where(_columns.kind == sa.bindparam("a_kind"))
 _DELETE_GRANDCHILDREN = _objects.delete().where(
     _columns.parent.in_(sa.select(_columns.id).where(_columns.parent == sa.bindparam("an_id")))
 )
@@ -123,6 +133,11 @@ class Transaction:
         found = self._connection.execute(_FIND, {"an_id": object_id, "a_kind": kind, "a_parent": parent}).scalar()
         return None if found is None else _decode(found)
 
+    def get(self, kind: str, object_id: str) -> Doc | None:
+        """Return the object, or `None` when there is none of this kind, whatever its parent."""
+        found = self._connection.execute(_GET, {"an_id": object_id, "a_kind": kind}).scalar()
+        return None if found is None else _decode(found)
+
     def latest(self, kind: str, parent: str) -> Doc | None:
         """Return the object of this kind that was added last to its parent."""
         found = self._connection.execute(_LATEST, {"a_kind": kind, "a_parent": parent}).scalar()
@@ -133,14 +148,19 @@ class Transaction:
         rows = self._connection.execute(_CHILDREN, {"a_kind": kind, "a_parent": parent})
         return [_decode(row.doc) for row in rows]
 
+    def children_before(self, kind: str, parent: str, object_id: str) -> list[Doc]:
+        """Return all objects of this kind and parent that were added before the one with that id (of any kind)."""
+        query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
+        return [_decode(row.doc) for row in self._connection.execute(_CHILDREN_BEFORE, query)]
+
     def count_after(self, kind: str, parent: str, object_id: str) -> int:
         """Count the objects of this kind and parent that were added after the one with that id (of any kind)."""
         query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
         return int(self._connection.execute(_COUNT_AFTER, query).scalar_one())
 
-    def overdue(self, now: float) -> list[Doc]:
-        """Return all objects, of all parents, that have expired and are not settled."""
-        return [_decode(row.doc) for row in self._connection.execute(_DUE, {"a_time": now})]
+    def overdue(self, kind: str, now: float) -> list[Doc]:
+        """Return all objects of this kind, of all parents, that have expired and are not settled."""
+        return [_decode(row.doc) for row in self._connection.execute(_DUE, {"a_time": now, "a_kind": kind})]
 
     def save(self, doc: Doc) -> None:
         """Replace the object with the same id."""
@@ -162,22 +182,30 @@ class Transaction:
         """Delete one object."""
         self._connection.execute(_DELETE, {"an_id": object_id})
 
+    def delete_children(self, kind: str, parent: str) -> None:
+        """Delete all objects of this kind and parent."""
+        self._connection.execute(_DELETE_SOME_CHILDREN, {"an_id": parent, "a_kind": kind})
+
     def delete_tree(self, object_id: str) -> None:
         """Delete an object, what has it for a parent, and what has these for a parent."""
         for statement in (_DELETE_GRANDCHILDREN, _DELETE_CHILDREN, _DELETE):
             self._connection.execute(statement, {"an_id": object_id})
 
-    def page(self, kind: str, parent: str, query: PageQuery, run: str | None = None) -> tuple[list[Doc], bool]:
+    def page(
+        self, kind: str, parent: str, query: PageQuery, *, run: str | None = None, due_by: float = math.inf
+    ) -> tuple[list[Doc], bool]:
         """Return the objects of one page, and whether there are more beyond it in the direction of reading.
 
-        Without `after`, `before` reads backwards: the page is the one that ends just ahead of that object. Raises
-        `UnknownCursorError`.
+        Only those that a certain run made, if `run` is given. What is due after `due_by` is left out. Without `after`,
+        `before` reads backwards: the page is the one that ends just ahead of that object. Raises `UnknownCursorError`.
         """
         backwards = query.before is not None and query.after is None
         descending = (query.order == "desc") != backwards
         statement = sa.select(_columns.doc).where(_columns.parent == parent, _columns.kind == kind)
         if run is not None:
             statement = statement.where(_columns.run == run)
+        if due_by < math.inf:
+            statement = statement.where(_columns.due.is_(None) | (_columns.due <= due_by))
         for param, object_id in (("after", query.after), ("before", query.before)):
             if object_id is not None:
                 seq = self._seq(kind, parent, param, object_id)

@@ -4,138 +4,174 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
 
-from gpt_agent_fsm.local import runs
-from gpt_agent_fsm.local.models import Model, ModelError, ModelRequest, Outcome, ask, estimated_usage
+from gpt_agent_fsm.local.models import Model, ModelRequest, Outcome, ask
 from gpt_agent_fsm.local.storage import Doc, Storage, StorageClosedError, Transaction
 
 logger = logging.getLogger(__name__)
 
-_RunKey = tuple[str, str]
-"""The id of a thread and of a run on it."""
-
 _EXPIRY_INTERVAL = 1.0
-"""Seconds between two looks for expired runs; requests also look, so that no client sees a run past its time."""
+"""Seconds between two looks for what has expired; requests also look, so that no client sees a run past its time."""
+
+_Chore = Callable[[Transaction], object]
+
+
+class Life(Protocol):
+    """What the workers do to one kind of work, such as runs; every call is within one transaction."""
+
+    def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
+        """Take queued work up: return what to ask the model, or `None` when the work is not queued any more."""
+
+    def settle(self, tx: Transaction, work_id: str, request: ModelRequest, outcome: Outcome, /) -> None:
+        """Go on with what came of asking the model; change nothing when the work has ended meanwhile."""
+
+    def expire(self, tx: Transaction, /) -> list[str]:
+        """End all work whose time is over, and return the ids."""
+
+    def recover(self, tx: Transaction, /) -> list[Doc]:
+        """Make the work that a stopped server left behind ready to go on, and return what is queued."""
 
 
 class Workers:
     """A bounded pool of threads that calls the model, and one more that never does, so that it is always free.
 
-    All are daemons: a model that hangs keeps neither the server nor the interpreter from ending.
+    Work is a stored object with an `id`, and an `object` that says which of the `lives` it has. All threads are
+    daemons: a model that hangs keeps neither the server nor the interpreter from ending.
     """
 
-    def __init__(self, storage: Storage, model: Model, threads: int = 16) -> None:
+    def __init__(self, storage: Storage, model: Model, lives: Mapping[str, Life], threads: int = 16) -> None:
         self._storage = storage
         self._model = model
-        self._queued: queue.SimpleQueue[_RunKey | None] = queue.SimpleQueue()
-        self._cancelled: queue.SimpleQueue[_RunKey | None] = queue.SimpleQueue()
-        # What the models at work are told by, and for which run. Keyed by event: one turn of a run may still be leaving
-        # when the next one is at work already.
+        self._lives = lives
+        self._queued: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
+        # What the models at work are told by, and for which work. Keyed by event: one turn of a run may still be
+        # leaving when the next one is at work already.
         self._asking: dict[threading.Event, str] = {}
+        # The same for those who wait for work to end.
+        self._awaited: dict[threading.Event, str] = {}
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, name=f"local-model-{number}", daemon=True) for number in range(threads)
         ]
         self._threads.append(threading.Thread(target=self._keep, name="local-keeper", daemon=True))
 
+    @property
+    def closing(self) -> bool:
+        """True once `close` was called: nothing that is queued now will be done."""
+        return self._closing.is_set()
+
     def recover(self) -> None:
-        """Take up the runs that an earlier server left in the storage, once the threads are started."""
+        """Take up the work that an earlier server left in the storage, once the threads are started."""
         with self._storage.transaction() as tx:
-            for run in runs.recover(tx):
-                if run["status"] == "queued":
-                    self.enqueue(run)
-                elif run["status"] == "cancelling":
-                    self.cancel(run)
+            for life in self._lives.values():
+                for work in life.recover(tx):
+                    self.enqueue(work)
 
     def start(self) -> None:
         """Start the threads."""
         for thread in self._threads:
             thread.start()
 
-    def enqueue(self, run: Doc) -> None:
-        """Have the next turn of a queued run made, as soon as a thread is free."""
-        self._queued.put((run["thread_id"], run["id"]))
+    def enqueue(self, work: Doc) -> None:
+        """Have the next turn of a queued run or response made, as soon as a thread is free."""
+        self._queued.put((work["object"], work["id"]))
 
-    def cancel(self, run: Doc) -> None:
-        """Finish cancelling a run, without waiting for its model."""
-        self.interrupt(run["id"])
-        self._cancelled.put((run["thread_id"], run["id"]))
+    def later(self, chore: _Chore) -> None:
+        """Call `chore` soon, in a transaction of its own."""
+        self._chores.put(chore)
 
-    def interrupt(self, run_id: str) -> None:
-        """Tell the model that works for a run, if one does, that nobody waits for it."""
-        for event, asking in list(self._asking.items()):
-            if asking == run_id:
-                event.set()
+    def interrupt(self, work_id: str) -> None:
+        """Tell the model that works for this, if one does, that nobody waits for it; and who waits, that it is over."""
+        _set(self._asking, work_id)
+        _set(self._awaited, work_id)
+
+    @contextmanager
+    def watching(self, work_id: str) -> Iterator[threading.Event]:
+        """Give an event that is set whenever a turn of this work has ended, it is interrupted, or the workers close.
+
+        Who looks at the work and at `closing` before each wait misses nothing.
+        """
+        event = threading.Event()
+        self._awaited[event] = work_id
+        try:
+            yield event
+        finally:
+            del self._awaited[event]
 
     def close(self, timeout: float) -> None:
         """Stop the threads; one whose model still hangs after `timeout` seconds is left behind, idle."""
         self._closing.set()
-        for event in list(self._asking):
+        for event in [*self._asking, *self._awaited]:
             event.set()
         for _ in self._threads:
             self._queued.put(None)
-        self._cancelled.put(None)
+        self._chores.put(None)
         deadline = time.monotonic() + timeout
         for thread in set(self._threads) - {threading.current_thread()}:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
-        while (key := self._queued.get()) is not None and not self._closing.is_set():
+        while (work := self._queued.get()) is not None and not self.closing:
             try:
-                self._make_turn(*key)
+                self._make_turn(*work)
             except StorageClosedError:
                 return
             except Exception:
-                # What was done to the run is rolled back; it expires when its time is over.
-                logger.exception("A turn of run %s was lost", key[1])
+                # What was done to the work is rolled back; it expires when its time is over.
+                logger.exception("A turn of %s was lost", work[1])
 
     def _keep(self) -> None:
-        while not self._closing.is_set():
+        while not self.closing:
             try:
-                key = self._cancelled.get(timeout=_EXPIRY_INTERVAL)
+                chore = self._chores.get(timeout=_EXPIRY_INTERVAL)
             except queue.Empty:
-                key = None
+                chore = None
             try:
                 with self._storage.transaction() as tx:
-                    if key is not None:
-                        runs.cancelled(tx, *key)
+                    if chore is not None:
+                        chore(tx)
                     self.expire(tx)
             except StorageClosedError:
                 return
             except Exception:
-                logger.exception("Looking after the runs failed")
+                logger.exception("Looking after runs and responses failed")
 
     def expire(self, tx: Transaction) -> None:
-        """End the runs whose time is over, and tell their models."""
-        for run_id in runs.expire(tx):
-            self.interrupt(run_id)
+        """End all work whose time is over, and tell the models."""
+        for life in self._lives.values():
+            for work_id in life.expire(tx):
+                self.interrupt(work_id)
 
-    def _make_turn(self, thread_id: str, run_id: str) -> None:
+    def _make_turn(self, kind: str, work_id: str) -> None:
         cancelled = threading.Event()
-        self._asking[cancelled] = run_id
+        self._asking[cancelled] = work_id
         try:
             with self._storage.transaction() as tx:
                 self.expire(tx)
-                request = runs.start(tx, thread_id, run_id, cancelled)
+                request = self._lives[kind].start(tx, work_id, cancelled)
             if request is not None:
                 # Set after `_asking` was filled: either close() saw the event, or this sees that it closes.
-                if self._closing.is_set():
+                if self.closing:
                     cancelled.set()
-                self._settle(thread_id, run_id, request, ask(self._model, request))
+                self._settle(kind, work_id, request, ask(self._model, request))
         finally:
             del self._asking[cancelled]
+            _set(self._awaited, work_id)
 
-    def _settle(self, thread_id: str, run_id: str, request: ModelRequest, outcome: Outcome) -> None:
+    def _settle(self, kind: str, work_id: str, request: ModelRequest, outcome: Outcome) -> None:
         with self._storage.transaction() as tx:
             self.expire(tx)
-            run = tx.find("run", run_id, thread_id)
             # Cancelled, expired or deleted in the meantime; or the server closes, and the next one asks again.
-            if run is None or run["status"] != "in_progress" or request.cancelled.is_set():
-                return
-            if isinstance(outcome, ModelError):
-                runs.fail(tx, run, outcome)
-            elif isinstance(outcome, str):
-                runs.complete(tx, run, outcome, estimated_usage(request, outcome))
-            else:
-                written = "".join(f"{call.name}{call.arguments}" for call in outcome)
-                runs.require_action(tx, run, outcome, estimated_usage(request, written))
+            if not request.cancelled.is_set():
+                self._lives[kind].settle(tx, work_id, request, outcome)
+
+
+def _set(events: Mapping[threading.Event, str], work_id: str) -> None:
+    """Set the events that belong to this work; other threads may change the mapping meanwhile."""
+    for event, its_work in list(events.items()):
+        if its_work == work_id:
+            event.set()

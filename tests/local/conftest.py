@@ -8,9 +8,9 @@ import pytest
 import requests
 
 from gpt_agent_fsm.local import LocalServer
+from tests.local.stand_ins import PATIENCE, Waiting
 
 BETA = {"OpenAI-Beta": "assistants=v2"}
-PATIENCE = 10.0
 
 
 class Client:
@@ -71,6 +71,29 @@ class Client:
         listed = self.get(f"/threads/{thread}/messages", params={"order": "asc"} | params)
         return [message["content"][0]["text"]["value"] for message in listed["data"]]
 
+    def conversation(self, *items: dict[str, Any]) -> str:
+        return self.post("/conversations", {"items": list(items)})["id"]
+
+    def ask(self, said: object = None, **options: Any) -> dict[str, Any]:
+        """Create a response in the background."""
+        options = {"model": "m", "background": True} | options
+        return self.post("/responses", options if said is None else options | {"input": said})
+
+    def follow(self, response: dict[str, Any], *statuses: str) -> dict[str, Any]:
+        """Look at the response until it has one of the statuses."""
+        deadline = time.monotonic() + PATIENCE
+        while (seen := self.get(f"/responses/{response['id']}"))["status"] not in statuses:
+            assert time.monotonic() < deadline, f"the response stays {seen['status']}"
+        return seen
+
+    def answered(self, said: object = None, status: str = "completed", **options: Any) -> dict[str, Any]:
+        """Create a response in the background, and return it as soon as it has this status."""
+        return self.follow(self.ask(said, **options), status)
+
+    def items(self, conversation: str, **params: Any) -> list[dict[str, Any]]:
+        listed = self.get(f"/conversations/{conversation}/items", params={"order": "asc", "limit": 100} | params)
+        return listed["data"]
+
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Client]]:
@@ -91,3 +114,11 @@ def serve() -> Iterator[Callable[..., Client]]:
 def api(serve) -> Client:
     """A server that echoes."""
     return serve()
+
+
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    """A model that hangs until the end of the test, whether it is cancelled or not."""
+    model = Waiting(heeds_cancel=False)
+    yield model
+    model.go.set()

@@ -32,12 +32,14 @@ def test_a_wrong_key_is_a_401_that_does_not_repeat_it(serve, key):
 
 
 def test_the_right_key_comes_in_and_without_one_everybody_does(serve):
-    serve(api_key="sk-right").post("/threads", headers={"Authorization": "Bearer sk-right"})
-    serve().post("/threads", headers={"Authorization": "Bearer whatever"})
+    guarded = serve(api_key="sk-right").post("/threads", headers={"Authorization": "Bearer sk-right"})
+    open_to_all = serve().post("/threads", headers={"Authorization": "Bearer whatever"})
+    assert guarded["object"] == open_to_all["object"] == "thread"
 
 
 def test_unknown_paths_need_the_key_as_well(serve):
-    serve(api_key="sk-right").error("GET", "/nothing", 401)
+    error = serve(api_key="sk-right").error("GET", "/nothing", 401)
+    assert error["message"].startswith("You didn't provide an API key.")
 
 
 @pytest.mark.parametrize("header", [None, "assistants=v1", "assistants=v22", ""])
@@ -48,7 +50,7 @@ def test_the_beta_header_must_be_there(api, header):
 
 
 def test_the_beta_header_may_name_more(api):
-    api.post("/threads", headers={"OpenAI-Beta": "realtime=v1, assistants=v2"})
+    assert api.post("/threads", headers={"OpenAI-Beta": "realtime=v1, assistants=v2"})["object"] == "thread"
 
 
 @pytest.mark.parametrize(

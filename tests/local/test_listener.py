@@ -110,10 +110,21 @@ def test_the_loop_leaves_a_connection_alone_while_a_thread_sends_on_it(api, conn
     wait_until(channel.writable)
 
 
-def test_a_thread_that_is_late_does_not_touch_what_was_closed(api):
+def test_a_thread_that_is_late_does_not_touch_what_was_closed(api, monkeypatch):
     listener = api.server._http._listener
+    pulled = []
     api.server.close()
+    monkeypatch.setattr(listener.trigger, "pull_trigger", lambda: pulled.append("a closed pipe"))
     listener.pull_trigger()
+    assert pulled == []
+
+
+def test_who_stops_waiting_after_the_end_brings_no_threads_back(api):
+    dispatcher = api.server._http._dispatcher
+    with dispatcher.waiting():
+        assert len(dispatcher.threads) == 9
+        api.server.close()
+    assert dispatcher.threads == set()
 
 
 def test_an_answer_much_larger_than_a_socket_buffer_arrives_whole(api):

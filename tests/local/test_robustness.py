@@ -22,8 +22,14 @@ NAMES = [
         "file_id",
         "additional_instructions",
     ),
+    *("items", "input", "conversation", "previous_response_id", "background", "store", "max_output_tokens", "id"),
+    *("call_id", "arguments", "detail", "refusal", "annotations", "parameters", "strict", "file_data", "filename"),
 ]
-WORDS = ["user", "assistant", "text", "function", "asst_1", "image_url", "image_file", "", " "]
+WORDS = [
+    *("user", "assistant", "text", "function", "asst_1", "image_url", "image_file", "", " "),
+    *("system", "message", "function_call", "function_call_output", "call_1"),
+    *("input_text", "output_text", "input_image", "input_file", "refusal"),
+]
 
 scalars = st.one_of(
     st.none(),
@@ -47,6 +53,9 @@ routes = st.sampled_from(
         *("/threads/{thread}/messages", "/threads/{thread}/messages/{message}", "/threads/{thread}/runs"),
         *("/threads/{thread}/runs/{run}", "/threads/{thread}/runs/{run}/cancel"),
         *("/threads/{thread}/runs/{run}/submit_tool_outputs", "/threads/{thread}/runs/{run}/steps"),
+        *("/conversations", "/conversations/{conversation}", "/conversations/{conversation}/items"),
+        *("/conversations/{conversation}/items/{item}", "/responses", "/responses/{response}"),
+        *("/responses/{response}/cancel", "/responses/{response}/input_items"),
     ]
 )
 queries = st.dictionaries(
@@ -73,6 +82,12 @@ def world():
             "message": session.get(f"{server.base_url}/threads/{thread}/messages", timeout=10).json()["first_id"],
             "run": post(f"/threads/{thread}/runs", {"assistant_id": "asst_1"})["id"],
         }
+        conversation = post("/conversations", {"items": [{"role": "user", "content": "x"}]})["id"]
+        ids |= {
+            "conversation": conversation,
+            "item": session.get(f"{server.base_url}/conversations/{conversation}/items", timeout=10).json()["first_id"],
+            "response": post("/responses", {"model": "m", "input": "x"})["id"],
+        }
         yield server, session, ids
 
 
@@ -85,6 +100,37 @@ def test_no_request_makes_the_server_fail(world, route, method, body, query):
     assert response.status_code < 500, response.text
     answer = response.json()
     if response.status_code == 200:
-        assert answer["object"]
+        assert answer.get("object") or answer["type"]
     else:
         assert answer["error"]["message"]
+
+
+parts = st.dictionaries(
+    st.sampled_from(["type", "text", "refusal", "image_url", "file_id", "annotations", "detail"]),
+    st.sampled_from(["input_text", "output_text", "input_image", "refusal", "x", "", None, 7, []]),
+)
+contents = st.sampled_from(["x", "", None, 7]) | st.lists(parts, max_size=3)
+items = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["message", "function_call", "function_call_output", "reasoning", None, 7]),
+        "role": st.sampled_from(["user", "assistant", "system", "tool", None]),
+        "content": contents,
+        "output": contents,
+        "call_id": st.sampled_from(["call_1", "call_2", "", None, 7]),
+        "name": st.sampled_from(["get", "", None, {}]),
+        "arguments": st.sampled_from(["{}", "", None, {}]),
+    },
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(given_items=st.lists(items, max_size=3) | contents, on_conversation=st.booleans(), stays=st.booleans())
+def test_no_items_make_the_server_fail(world, given_items, on_conversation, stays):
+    server, session, ids = world
+    conversation = {"conversation": ids["conversation"]} if on_conversation else {}
+    body = {"model": "m", "input": given_items, "store": stays} | conversation
+    for path, sent in (("/responses", body), ("/conversations", {"items": given_items})):
+        response = session.post(server.base_url + path, json=sent, timeout=10)
+        assert response.status_code in (200, 400), response.text
+        assert response.json().get("object") or response.json()["error"]["message"]

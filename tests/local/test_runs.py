@@ -7,47 +7,7 @@ import time
 import pytest
 
 from gpt_agent_fsm.local import ModelError, ModelRequest, ToolCall
-
-PATIENCE = 10.0
-
-
-class Recorder:
-    """A model that keeps what it was asked, and plays one answer after the other."""
-
-    def __init__(self, *answers):
-        self.requests: list[ModelRequest] = []
-        self._answers = list(answers)
-
-    def __call__(self, request):
-        self.requests.append(request)
-        answer = self._answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class Waiting:
-    """A model that hangs until it is let go, and tells when it was called."""
-
-    def __init__(self, *, heeds_cancel=True):
-        self.called = threading.Event()
-        self.go = threading.Event()
-        self.returned = threading.Event()
-        self._heeds_cancel = heeds_cancel
-
-    def __call__(self, request):
-        self.called.set()
-        # Longer than a test waits: who is not told must not come back in time by chance.
-        (request.cancelled if self._heeds_cancel else self.go).wait(6 * PATIENCE)
-        self.returned.set()
-        return "too late"
-
-
-@pytest.fixture
-def waiting():
-    model = Waiting(heeds_cancel=False)
-    yield model
-    model.go.set()
+from tests.local.stand_ins import PATIENCE, Recorder, Waiting
 
 
 def idle(api):
@@ -368,7 +328,8 @@ def test_a_run_is_cancelled_also_while_its_model_hangs(serve, waiting):
 
 def test_an_answer_that_arrives_while_its_run_is_being_cancelled_is_thrown_away(serve, waiting, monkeypatch):
     api = serve(waiting)
-    monkeypatch.setattr(api.server._workers, "cancel", lambda _run: None)
+    for name in ("interrupt", "later"):
+        monkeypatch.setattr(api.server._workers, name, lambda _what: None)
     run = api.run(api.thread("Hello"))
     assert waiting.called.wait(PATIENCE)
     api.post(path(run, "cancel"))

@@ -181,7 +181,7 @@ def test_what_is_in_memory_is_gone_with_the_server(serve):
     first = serve()
     thread = first.thread("Hello")
     first.server.close()
-    serve().error("GET", f"/threads/{thread}", 404)
+    assert serve().error("GET", f"/threads/{thread}", 404)["message"] == f"No thread found with id '{thread}'."
 
 
 def test_what_is_in_a_file_is_there_again_after_a_restart(serve, tmp_path):
@@ -228,10 +228,11 @@ def test_a_run_that_was_being_cancelled_is_cancelled_after_the_restart(serve, tm
     path = tmp_path / "local.db"
     first = serve(lambda _request: [ToolCall("a")], database=path)
     run = first.play("Hello")
-    monkeypatch.setattr(first.server._workers, "cancel", lambda _run: None)
+    monkeypatch.setattr(first.server._workers, "later", lambda _chore: None)
     first.post(f"/threads/{run['thread_id']}/runs/{run['id']}/cancel")
     first.server.close()
-    serve(database=path).see(run, "cancelled")
+    seen = serve(database=path).see(run, "cancelled")
+    assert (seen["required_action"], seen["cancelled_at"] >= run["created_at"]) == (None, True)
 
 
 def test_a_script_plays_through_the_api(serve):
@@ -261,4 +262,5 @@ def test_a_script_plays_through_the_api(serve):
 def test_two_servers_know_nothing_of_each_other(serve):
     one, two = serve(), serve()
     thread = one.thread("Hello")
-    two.error("GET", f"/threads/{thread}", 404)
+    assert two.error("GET", f"/threads/{thread}", 404)["message"] == f"No thread found with id '{thread}'."
+    assert one.texts(thread) == ["Hello"]

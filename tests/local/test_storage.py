@@ -78,12 +78,13 @@ def test_an_object_is_overdue_from_its_time_on_until_it_is_settled(storage):
         tx.add("run", {"id": "late"}, due=10.0)
         tx.add("run", {"id": "later"}, due=20.0)
         tx.add("run", {"id": "never"})
-        assert tx.overdue(9.9) == []
-        assert tx.overdue(10.0) == [{"id": "late"}]
-        assert tx.overdue(100.0) == [{"id": "late"}, {"id": "later"}]
+        tx.add("response", {"id": "other"}, due=10.0)
+        assert tx.overdue("run", 9.9) == []
+        assert tx.overdue("run", 10.0) == [{"id": "late"}]
+        assert tx.overdue("run", 100.0) == [{"id": "late"}, {"id": "later"}]
         tx.settle({"id": "late", "done": True})
         tx.save({"id": "later", "seen": True})
-        assert tx.overdue(100.0) == [{"id": "later", "seen": True}]
+        assert tx.overdue("run", 100.0) == [{"id": "later", "seen": True}]
         assert tx.find("run", "late") == {"id": "late", "done": True}
 
 
@@ -94,6 +95,8 @@ def test_children_latest_and_counts_follow_the_order_of_adding(storage):
         tx.add("message", {"id": "d"}, parent="other")
         tx.add("run", {"id": "r"}, parent="t")
         assert [doc["id"] for doc in tx.children("message", "t")] == ["a", "b", "c"]
+        assert [doc["id"] for doc in tx.children_before("message", "t", "c")] == ["a", "b"]
+        assert [doc["id"] for doc in tx.children_before("message", "t", "r")] == ["a", "b", "c"]
         assert tx.latest("message", "t") == {"id": "c"}
         assert tx.latest("step", "t") is None
         assert tx.count_after("message", "t", "a") == 2

@@ -1,6 +1,7 @@
 """What the threads behind the API survive."""
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_go_on(serve, m
     api.play("two", until=("completed",))
     api.post(f"/threads/{lost['thread_id']}/runs/{lost['id']}/cancel")
     api.see(lost, "cancelled")
-    assert f"A turn of run {lost['id']} was lost" in caplog.text
+    assert f"A turn of {lost['id']} was lost" in caplog.text
 
 
 def test_a_failure_while_looking_after_runs_is_logged_and_does_not_end_it(serve, monkeypatch, caplog):
@@ -43,7 +44,7 @@ def test_a_failure_while_looking_after_runs_is_logged_and_does_not_end_it(serve,
     api = serve(lambda _request: str(go.wait(PATIENCE)))
     broken = threading.Event()
 
-    def cancelled(*_args):
+    def cancelled(*_args, **_kwargs):
         broken.set()
         raise OSError("the disk is full")
 
@@ -55,15 +56,17 @@ def test_a_failure_while_looking_after_runs_is_logged_and_does_not_end_it(serve,
     api.post(f"/threads/{second['thread_id']}/runs/{second['id']}/cancel")
     api.see(second, "cancelled")
     go.set()
-    assert "Looking after the runs failed" in caplog.text
+    assert "Looking after runs and responses failed" in caplog.text
 
 
-@pytest.mark.parametrize("run_id", ["run_x"])
-def test_a_run_that_is_gone_when_its_turn_comes_is_passed_over(serve, run_id):
+@pytest.mark.parametrize("kind", ["thread.run", "response"])
+def test_work_that_is_gone_when_its_turn_comes_is_passed_over(serve, kind, caplog):
     api = serve()
-    api.server._workers.enqueue({"thread_id": "thread_x", "id": run_id})
-    api.server._workers.cancel({"thread_id": "thread_x", "id": run_id})
+    workers = api.server._workers
+    workers.enqueue({"object": kind, "id": "work_x"})
+    workers.later(partial(runs.cancelled, run_id="work_x"))
     assert api.play("Hello")["status"] == "completed"
+    assert caplog.records == []
 
 
 def test_a_turn_that_begins_while_the_server_closes_is_told_at_once_and_changes_nothing(serve):
@@ -72,6 +75,6 @@ def test_a_turn_that_begins_while_the_server_closes_is_told_at_once_and_changes_
     workers = api.server._workers
     workers.close(PATIENCE)
     run = api.run(api.thread("Hello"))
-    workers._make_turn(run["thread_id"], run["id"])
+    workers._make_turn(run["object"], run["id"])
     assert told == [True]
     assert api.get(f"/threads/{run['thread_id']}/runs/{run['id']}")["status"] == "in_progress"

@@ -1,0 +1,193 @@
+"""The Conversations and Responses wire: which requests there are, and what each does to the stored objects.
+
+One row of `_ROUTES` per request, as in `assistants`. How a response lives is told in `responses`.
+"""
+
+import math
+import time
+from functools import partial
+
+import flask
+from attrs import evolve
+
+from gpt_agent_fsm.local import context, fields, items, objects, response_objects, responses
+from gpt_agent_fsm.local.listener import WAITING
+from gpt_agent_fsm.local.problems import closing, missing, no_streams, unknown
+from gpt_agent_fsm.local.storage import Doc, PageQuery, Storage, Transaction, UnknownCursorError
+from gpt_agent_fsm.local.wire import Handler, Wire
+from gpt_agent_fsm.local.workers import Workers
+
+
+class ConversationsApi(Wire):
+    """The handlers of the wire, over one storage.
+
+    `lifetime` is the age in seconds at which a response fails; `item_lag` is how many seconds after its end the items
+    of a response are listed.
+    """
+
+    def __init__(self, storage: Storage, workers: Workers, lifetime: float, item_lag: float) -> None:
+        super().__init__(storage, workers)
+        self._lifetime = lifetime
+        self._item_lag = item_lag
+
+    def blueprint(self) -> flask.Blueprint:
+        """Return the routes, to be mounted under `/v1`."""
+        return self._mount("conversations", _ROUTES)
+
+    def _answer(self, handler: Handler, **ids: str) -> Doc:
+        answer = super()._answer(handler, **ids)
+        waits = handler is ConversationsApi._create_response and not answer["background"]
+        return self._finished(answer["id"]) if waits else answer
+
+    def _finished(self, response_id: str) -> Doc:
+        """Wait until a response has ended, and return it."""
+        with flask.request.environ[WAITING](), self._workers.watching(response_id) as moved:
+            while True:
+                moved.clear()
+                with self._storage.transaction() as tx:
+                    response = tx.get("response", response_id)
+                if response is None:
+                    raise unknown("Response", response_id)
+                if response["status"] not in responses.ACTIVE:
+                    return response
+                if self._workers.closing:
+                    raise closing()
+                moved.wait()
+
+    # Conversations
+
+    def _create_conversation(self, tx: Transaction, body: Doc) -> Doc:
+        conversation = response_objects.conversation(body)
+        tx.add("conversation", conversation)
+        self._add_items(tx, conversation["id"], body)
+        return conversation
+
+    def _get_conversation(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
+        return _conversation(tx, conversation_id)
+
+    def _modify_conversation(self, tx: Transaction, body: Doc, conversation_id: str) -> Doc:
+        conversation = _conversation(tx, conversation_id)
+        if "metadata" not in body:
+            raise missing("metadata")
+        conversation["metadata"] = fields.metadata(body)
+        tx.save(conversation)
+        return conversation
+
+    def _delete_conversation(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
+        _conversation(tx, conversation_id)
+        abandoned = responses.abandon(tx, conversation_id)
+        if abandoned is not None:
+            tx.afterwards(partial(self._workers.interrupt, abandoned["id"]))
+        # What was answered on it can still be read.
+        tx.delete_children("item", conversation_id)
+        tx.delete(conversation_id)
+        return objects.deleted(conversation_id, "conversation.deleted")
+
+    # Items
+
+    def _create_items(self, tx: Transaction, body: Doc, conversation_id: str) -> Doc:
+        self._workers.expire(tx)
+        responses.check_lock(tx, conversation_id)
+        if not body.get("items"):
+            raise missing("items")
+        return objects.page(self._add_items(tx, conversation_id, body), has_more=False)
+
+    def _add_items(self, tx: Transaction, conversation_id: str, body: Doc) -> list[Doc]:
+        added = items.given(body, "items", items.MAX_ITEMS)
+        if any(item["type"] == "function_call_output" for item in added):
+            context.check_outputs_are_new(tx.children("item", conversation_id), added)
+        for item in added:
+            tx.add("item", item, parent=conversation_id)
+        return added
+
+    def _list_items(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
+        _conversation(tx, conversation_id)
+        # Without a lag, what was answered is listed also when somebody sets the clock back.
+        listed_by = time.time() - self._item_lag if self._item_lag else math.inf
+        return objects.page(*tx.page("item", conversation_id, _page_query(), due_by=listed_by))
+
+    def _get_item(self, tx: Transaction, _body: Doc, conversation_id: str, item_id: str) -> Doc:
+        _conversation(tx, conversation_id)
+        item = tx.find("item", item_id, conversation_id)
+        if item is None:
+            raise unknown("Item", item_id, f" in conversation '{conversation_id}'")
+        return item
+
+    def _delete_item(self, tx: Transaction, body: Doc, conversation_id: str, item_id: str) -> Doc:
+        tx.delete(self._get_item(tx, body, conversation_id, item_id)["id"])
+        return _conversation(tx, conversation_id)
+
+    # Responses
+
+    def _create_response(self, tx: Transaction, body: Doc) -> Doc:
+        self._workers.expire(tx)
+        response = responses.create(tx, body, self._lifetime)
+        tx.afterwards(partial(self._workers.enqueue, response))
+        return response
+
+    def _get_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+        if flask.request.args.get("stream") == "true":
+            raise no_streams()
+        self._workers.expire(tx)
+        return responses.found(tx, response_id)
+
+    def _delete_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+        responses.found(tx, response_id)
+        tx.afterwards(partial(self._workers.interrupt, response_id))
+        tx.delete_tree(response_id)
+        return objects.deleted(response_id, "response")
+
+    def _cancel_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+        response = responses.cancel(tx, responses.found(tx, response_id))
+        tx.afterwards(partial(self._workers.interrupt, response_id))
+        return response
+
+    def _list_input_items(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+        responses.found(tx, response_id)
+        return objects.page(*_slice(responses.input_of(tx, response_id), _page_query()))
+
+
+_CONVERSATION = "/conversations/<conversation_id>"
+_ITEM = "/conversations/<conversation_id>/items/<item_id>"
+_RESPONSE = "/responses/<response_id>"
+
+# fmt: off
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("POST",   "/conversations",           ConversationsApi._create_conversation),
+    ("GET",    _CONVERSATION,              ConversationsApi._get_conversation),
+    ("POST",   _CONVERSATION,              ConversationsApi._modify_conversation),
+    ("DELETE", _CONVERSATION,              ConversationsApi._delete_conversation),
+    ("POST",   _CONVERSATION + "/items",   ConversationsApi._create_items),
+    ("GET",    _CONVERSATION + "/items",   ConversationsApi._list_items),
+    ("GET",    _ITEM,                      ConversationsApi._get_item),
+    ("DELETE", _ITEM,                      ConversationsApi._delete_item),
+    ("POST",   "/responses",               ConversationsApi._create_response),
+    ("GET",    _RESPONSE,                  ConversationsApi._get_response),
+    ("DELETE", _RESPONSE,                  ConversationsApi._delete_response),
+    ("POST",   _RESPONSE + "/cancel",      ConversationsApi._cancel_response),
+    ("GET",    _RESPONSE + "/input_items", ConversationsApi._list_input_items),
+)
+# fmt: on
+
+
+def _conversation(tx: Transaction, conversation_id: str) -> Doc:
+    found = tx.find("conversation", conversation_id)
+    if found is None:
+        raise unknown("Conversation", conversation_id)
+    return found
+
+
+def _page_query() -> PageQuery:
+    """Return which part of a list the request asks for; these lists cannot be read backwards."""
+    return evolve(fields.page_query(flask.request.args), before=None)
+
+
+def _slice(docs: list[Doc], query: PageQuery) -> tuple[list[Doc], bool]:
+    """Return the page of a list that is stored as a whole, oldest first, and whether there are more."""
+    ordered = docs if query.order == "asc" else docs[::-1]
+    ids = [doc["id"] for doc in ordered]
+    if query.after is not None:
+        if query.after not in ids:
+            raise UnknownCursorError("after", query.after)
+        ordered = ordered[ids.index(query.after) + 1 :]
+    return ordered[: query.limit], len(ordered) > query.limit

@@ -1,0 +1,113 @@
+"""The shapes of the Responses wire: conversations and responses, with every field that its clients expect.
+
+Those of items are in `items`.
+"""
+
+from typing import Any
+
+from gpt_agent_fsm.local import fields, objects
+from gpt_agent_fsm.local.problems import bad_request
+from gpt_agent_fsm.local.storage import Doc
+
+_OPTIONS: dict[str, Any] = {
+    "max_tool_calls": None,
+    "parallel_tool_calls": True,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "auto",
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"},
+    "tool_choice": "auto",
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+"""What changes nothing here and is answered as it was sent, with its defaults."""
+
+_LEAST_OUTPUT = 16
+"""The least `max_output_tokens` that may be asked for."""
+
+
+def conversation(body: Doc) -> Doc:
+    """Return a new conversation; its items are objects of their own."""
+    return {
+        "id": objects.new_id("conv"),
+        "object": "conversation",
+        "created_at": objects.now(),
+        "metadata": fields.metadata(body),
+    }
+
+
+def response(body: Doc) -> Doc:
+    """Return a queued response as the body asks for it; its conversation may still be unknown. Raises `ApiProblem`."""
+    store = fields.flag(body, "store", default=True)
+    background = fields.flag(body, "background", default=False)
+    if background and not store:
+        raise bad_request("Background mode requires 'store' to be true.", "background", "invalid_value")
+    return {
+        "id": objects.new_id("resp"),
+        "object": "response",
+        "created_at": objects.now(),
+        "status": "queued",
+        "background": background,
+        "completed_at": None,
+        "conversation": _conversation(body),
+        "error": None,
+        "incomplete_details": None,
+        "instructions": fields.text(body, "instructions"),
+        "max_output_tokens": fields.integer(body, "max_output_tokens", least=_LEAST_OUTPUT),
+        "model": fields.required_text(body, "model"),
+        "output": [],
+        "previous_response_id": fields.text(body, "previous_response_id"),
+        "store": store,
+        "tools": _tools(body),
+        "usage": None,
+        "metadata": fields.metadata(body),
+        **fields.chosen(body, _OPTIONS, _OPTIONS),
+    }
+
+
+def nested(tools: list[Doc]) -> list[Doc]:
+    """Return the functions among the tools as chat completions and the Assistants wire define them."""
+    return [{"type": "function", "function": _definition(tool)} for tool in tools if tool["type"] == "function"]
+
+
+def _definition(tool: Doc) -> Doc:
+    return {name: value for name, value in tool.items() if name != "type" and value is not None}
+
+
+def usage(estimated: dict[str, int]) -> Doc:
+    """Return the tokens of a response; `estimated` is in the form of a run's."""
+    return {
+        "input_tokens": estimated["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": estimated["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": estimated["total_tokens"],
+    }
+
+
+def _conversation(body: Doc) -> Doc | None:
+    """Return the conversation a body names, by its id or as an object that has one."""
+    if isinstance(body.get("conversation"), str):
+        return {"id": fields.required_text(body, "conversation")}
+    named = fields.mapping(body, "conversation")
+    return None if named is None else {"id": fields.required_text(named, "id", prefix="conversation.")}
+
+
+def _tools(body: Doc) -> list[Doc]:
+    tools = fields.objects(body, "tools", most=128) or []
+    return [_tool(tool, f"tools[{index}].") for index, tool in enumerate(tools)]
+
+
+def _tool(tool: Doc, prefix: str) -> Doc:
+    if fields.required_text(tool, "type", prefix=prefix) != "function":
+        return tool
+    fields.required_text(tool, "name", prefix=prefix)
+    return tool | {
+        "description": fields.text(tool, "description", prefix=prefix),
+        "parameters": fields.mapping(tool, "parameters", prefix=prefix),
+        "strict": fields.flag(tool, "strict", default=True, prefix=prefix),
+    }

@@ -1,0 +1,39 @@
+"""Models that tests look into."""
+
+import threading
+
+from gpt_agent_fsm.local import ModelRequest
+
+PATIENCE = 10.0
+
+
+class Recorder:
+    """A model that keeps what it was asked, and plays one answer after the other."""
+
+    def __init__(self, *answers):
+        self.requests: list[ModelRequest] = []
+        self._answers = list(answers)
+
+    def __call__(self, request):
+        self.requests.append(request)
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Waiting:
+    """A model that hangs until it is let go, and tells when it was called."""
+
+    def __init__(self, *, heeds_cancel=True):
+        self.called = threading.Event()
+        self.go = threading.Event()
+        self.returned = threading.Event()
+        self._heeds_cancel = heeds_cancel
+
+    def __call__(self, request):
+        self.called.set()
+        # Longer than a test waits: who is not told must not come back in time by chance.
+        (request.cancelled if self._heeds_cancel else self.go).wait(6 * PATIENCE)
+        self.returned.set()
+        return "too late"
