@@ -32,6 +32,7 @@ class GetLatestRun:
 
     Attributes:
         key: a run of ours whose outcome is in doubt, to be looked for; None for the newest run alone.
+        repeats: as in `CreateRun`, of the run that is looked for.
         wide: True where the run that is in the way may be any of them.
     """
 
@@ -39,6 +40,7 @@ class GetLatestRun:
     changes_server: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     key: str | None = None
+    repeats: str | None = None
     wide: bool = False
 
 
@@ -74,7 +76,8 @@ class GetRun:
     """Look at a run.
 
     Attributes:
-        handle: as in `Run`; None also where it is in doubt what became of the run since it was last seen.
+        handle: as in `Run`.
+        in_doubt: True where it is not known whether outputs that were submitted since have arrived.
     """
 
     operation: ClassVar[str] = "get_run"
@@ -82,6 +85,7 @@ class GetRun:
     repeatable: ClassVar[bool] = True
     run_id: str
     handle: str | None = None
+    in_doubt: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -184,7 +184,9 @@ class Guards(SnapshotFields):
         for run in self.listed:
             if run.key == key:
                 return run
-        if self.run_doubt is None or self.keys_kept or any(run.key for run in self.listed):
+        # A server that keeps the keys of messages keeps those of runs; not every one does the other way round.
+        keys_kept = self.run_keys_kept or self.message_keys_kept or any(run.key for run in self.listed)
+        if self.run_doubt is None or keys_kept:
             return None
         newer = _before([run.id for run in self.listed], self.run_doubt.known)
         bounded = newer < len(self.listed) or "" in self.run_doubt.known
@@ -203,9 +205,15 @@ class Guards(SnapshotFields):
         for run in candidates:
             in_the_way = run.status.locks_thread if self.tries else run.status.in_progress
             # One that the server denied before would be lost again, and again be in the way.
-            if in_the_way and not (self.tries and run.id == self.lost_run_id):
+            if in_the_way and not self._is_over(run) and not (self.tries and run.id == self.lost_run_id):
                 return run
         return None
+
+    def _is_over(self, run: Run) -> bool:
+        """Tell of a run that is said to be in progress whether it was seen to end."""
+        calls = {call.id for call in run.tool_calls}
+        left_behind = run.inferred and bool(calls) and calls.issubset(self.ended_calls)
+        return left_behind or run.id == self.ended_run_id
 
     def found_a_run_to_adopt(self) -> bool:
         return self.run_to_adopt() is not None
@@ -238,7 +246,7 @@ class Guards(SnapshotFields):
 
     def _look_alikes(self) -> list[Message]:
         """Messages that may be ours on a server that drops metadata."""
-        if self.keys_kept or any(message.key for message in self.page):
+        if self.message_keys_kept or any(message.key for message in self.page):
             return []
         return [m for m in self._newer_messages() if m.role == "user" and m.content == self.queue[0].content]
 

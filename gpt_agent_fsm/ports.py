@@ -33,7 +33,7 @@ class Backend(Protocol):
     """One API. Each method makes one HTTP request, or as few as the wire allows.
 
     It blocks at most `timeout` seconds, and may be called from any thread. `handle` is that of the run as it was last
-    seen, or None where it is not known what became of the run since.
+    seen.
 
     Each raises an `ApiError` whose branch says what is known of the outcome: `TransientError` when nothing took
     effect, `OutcomeUnknown` when a request that changes the server may have, `ThreadBusy`, `RequestRefused`,
@@ -48,11 +48,14 @@ class Backend(Protocol):
         """Return if the server knows the thread; raise `InvalidThreadId` if it does not."""
         ...
 
-    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+    def list_runs(
+        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+    ) -> RunPage:
         """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most.
 
-        `key` is that of a run that is looked for, if one is. A wire on which runs can not be listed returns what it
-        can tell: the run in progress, and the one looked for by what it left on the thread.
+        `key` and `repeats` are what a run that is looked for was to be created with, if one is. A wire on which runs
+        can not be listed returns what it can tell: the run in progress, and the one looked for by what it left on the
+        thread.
         """
         ...
 
@@ -66,8 +69,10 @@ class Backend(Protocol):
         """Start a run; `repeats` is the handle of a run that failed for rate and is started again by it."""
         ...
 
-    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
-        """Look at a run."""
+    def get_run(
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+    ) -> Run:
+        """Look at a run; `in_doubt`: outputs were submitted since it was last seen, and may have arrived."""
         ...
 
     def submit_tool_outputs(

@@ -38,8 +38,9 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
     start = _position(messages, cursor)
     if start is not None:
         messages = messages[start + 1 :]
-    elif reading.whole and any(message.run_id for message in messages):
-        messages = [message for message in messages if message.run_id == reading.run_id]
+    elif reading.whole and (reading.own or any(message.run_id for message in messages)):
+        own = {message.id for message in reading.own}
+        messages = [message for message in messages if message.run_id == reading.run_id or message.id in own]
     heard = [message for message in messages if message.role == "assistant" and message.content]
     return heard + _late(reading, heard)
 

@@ -41,9 +41,9 @@ def _answer(  # noqa: PLR0911 - one for each request
     backend: Backend, thread_id: str, request: effects.Request, timeout: float
 ) -> inputs.Input:
     match request:
-        case effects.GetLatestRun(key=key, wide=wide):
+        case effects.GetLatestRun(key=key, repeats=repeats, wide=wide):
             limit = _RUNS_WHEN_SEARCHING if wide or key is not None else 1
-            listed = backend.list_runs(thread_id, limit=limit, key=key, timeout=timeout)
+            listed = backend.list_runs(thread_id, limit=limit, key=key, repeats=repeats, timeout=timeout)
             return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
         case effects.PostMessage(key=key, content=content):
             message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
@@ -51,8 +51,9 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.CreateRun(key=key, assistant_id=assistant_id, repeats=repeats):
             run = backend.create_run(thread_id, assistant_id, key=key, repeats=repeats, timeout=timeout)
             return inputs.RunCreated(run=run)
-        case effects.GetRun(run_id=run_id, handle=handle):
-            return _seen(run_id, backend.get_run(thread_id, run_id, handle=handle, timeout=timeout))
+        case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):
+            run = backend.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout)
+            return _seen(run_id, run)
         case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle):
             run = backend.submit_tool_outputs(
                 thread_id, run_id, outputs, assistant_id=assistant_id, handle=handle, timeout=timeout

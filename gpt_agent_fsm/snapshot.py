@@ -114,6 +114,10 @@ class SnapshotFields:
     run_assistant_id: str = ""
     last_run_id: str | None = None
     """The newest run known; "" where the thread had none; None where nobody has looked."""
+    ended_run_id: str | None = None
+    """The last run that was seen to have ended: the first end is final, whatever the server says of it later."""
+    ended_calls: tuple[str, ...] = ()
+    """The tool calls it was last on; where it failed, they may still stand on the thread without an output."""
     look: bool = False
     """Ask the server for a run in progress before anything else."""
     cancelling: bool = False
@@ -149,8 +153,10 @@ class SnapshotFields:
     """Set while it is unknown whether the first message of the queue was posted."""
     run_doubt: Doubt | None = None
     """Set while it is unknown whether the run that is owed was created."""
-    keys_kept: bool = False
-    """The server is known to keep the keys we send as metadata."""
+    message_keys_kept: bool = False
+    """The server is known to keep the keys that we send as metadata of messages."""
+    run_keys_kept: bool = False
+    """The same, of runs."""
 
     @property
     def has_waiting_request(self) -> bool:

@@ -33,7 +33,7 @@ class FakeBackend:
 GET_LATEST_RUN = effects.GetLatestRun()
 POST_MESSAGE = effects.PostMessage(key="k", content="Hello")
 CREATE_RUN = effects.CreateRun(key="k", assistant_id="asst_1", repeats="h")
-GET_RUN = effects.GetRun(run_id="run_1", handle="h")
+GET_RUN = effects.GetRun(run_id="run_1", handle="h", in_doubt=True)
 SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"),), assistant_id="asst_1", handle="h")
 LIST_MESSAGES = effects.ListMessages(after="msg_1")
 CANCEL_RUN = effects.CancelRun(run_id="run_1", handle="h")
@@ -57,13 +57,13 @@ def test_every_request_is_tested_here():
         (
             GET_LATEST_RUN,
             RunPage(runs=(RUN,)),
-            ("list_runs", ("t",), {"limit": 1, "key": None}),
+            ("list_runs", ("t",), {"limit": 1, "key": None, "repeats": None}),
             inputs.RunsListed(runs=(RUN,)),
         ),
         (
-            effects.GetLatestRun(key="k"),
+            effects.GetLatestRun(key="k", repeats="h"),
             RunPage(runs=(RUN, RUN), newest_message_id="msg_1"),
-            ("list_runs", ("t",), {"limit": 100, "key": "k"}),
+            ("list_runs", ("t",), {"limit": 100, "key": "k", "repeats": "h"}),
             inputs.RunsListed(runs=(RUN, RUN), newest_message_id="msg_1"),
         ),
         (
@@ -73,7 +73,7 @@ def test_every_request_is_tested_here():
             inputs.MessagePosted(message_id="msg_1", key_kept=True),
         ),
         (CREATE_RUN, RUN, ("create_run", ("t", "asst_1"), {"key": "k", "repeats": "h"}), inputs.RunCreated(run=RUN)),
-        (GET_RUN, RUN, ("get_run", ("t", "run_1"), {"handle": "h"}), inputs.RunSeen(run=RUN)),
+        (GET_RUN, RUN, ("get_run", ("t", "run_1"), {"handle": "h", "in_doubt": True}), inputs.RunSeen(run=RUN)),
         (
             SUBMIT,
             RUN,
@@ -198,8 +198,8 @@ def test_a_run_is_called_by_the_id_that_was_asked_for():
     run = server.create_run(thread_id, "a", key="k", timeout=1)
 
     class Spelling(SimulatedServer):
-        def get_run(self, thread_id, run_id, *, handle, timeout):
-            return server.get_run(thread_id, run.id, timeout=timeout)
+        def get_run(self, thread_id, run_id, **how):
+            return server.get_run(thread_id, run.id, **how)
 
     fact = perform(Spelling(), thread_id, effects.GetRun(run_id="RUN"), 1)
     assert fact.run.id == "RUN"

@@ -36,12 +36,12 @@ class MessageActions(RequestActions):
 
     def confirm_message(self) -> None:
         answer = cast("inputs.MessagePosted", self.input)
-        self.keys_kept = self.keys_kept or answer.key_kept
+        self.message_keys_kept = self.message_keys_kept or answer.key_kept
         self._message_is_on_the_thread(answer.message_id)
 
     def confirm_found_message(self) -> None:
         found = cast("Message", self.our_message())
-        self.keys_kept = self.keys_kept or found.key is not None
+        self.message_keys_kept = self.message_keys_kept or found.key is not None
         self._message_is_on_the_thread(found.id)
 
     def _message_is_on_the_thread(self, message_id: str) -> None:

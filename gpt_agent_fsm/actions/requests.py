@@ -42,9 +42,9 @@ class RequestActions(Guards):
         """Be on no request; what changes the server and was tried before may have to be tried again."""
         self.request, self.sent, self.failures = None, False, 0
 
-    def look_at_the_run(self) -> effects.GetRun:
+    def look_at_the_run(self, *, in_doubt: bool = False) -> effects.GetRun:
         """Return the look at the run in progress."""
-        return effects.GetRun(run_id=cast("str", self.run_id), handle=self.run_handle)
+        return effects.GetRun(run_id=cast("str", self.run_id), handle=self.run_handle, in_doubt=in_doubt)
 
     def _heartbeat(self) -> effects.Wait:
         return effects.Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_timeout))
@@ -133,15 +133,21 @@ class RequestActions(Guards):
         self._leave_run()
 
     def _leave_run(self) -> None:
-        self.run_id = self.run_handle = None
+        self.run_id = None
         self.cancelling, self.timed_out = False, ""
         if not self.run_owed:
-            self.turn = None
+            # One that is owed may repeat the run that is left.
+            self.turn = self.run_handle = None
         self.close_request()
 
     def _end_run(self) -> None:
+        self.note_end()
         self.tool_calls = ()
         self._leave_run()
+
+    def note_end(self) -> None:
+        """Remember that the run has ended, so that it is not taken up again."""
+        self.ended_run_id, self.ended_calls = self.run_id, tuple(call.id for call in self.tool_calls)
 
     def let_go(self) -> None:
         self.report(will_retry=False)
@@ -173,8 +179,9 @@ class RequestActions(Guards):
         if isinstance(self.request, effects.PostMessage):
             return effects.ListMessages(after=None, newest_first=True)
         if isinstance(self.request, effects.SubmitToolOutputs):
-            return effects.GetRun(run_id=self.request.run_id)
-        return effects.GetLatestRun(key=cast("effects.CreateRun", self.request).key)
+            return self.look_at_the_run(in_doubt=True)
+        run = cast("effects.CreateRun", self.request)
+        return effects.GetLatestRun(key=run.key, repeats=run.repeats)
 
     def _looks(self) -> int:
         """How often to look before sending again: twice, the grace between, where the request may still land."""

@@ -36,11 +36,12 @@ class RunActions(RequestActions):
             self.request = attrs.evolve(self.request, assistant_id=command.assistant_id)
 
     def look_for_a_run(self) -> None:
-        self.perform(effects.GetLatestRun(key=self._owed_key() if self.run_doubt is not None else None))
+        self.perform(self._search_for_owed_run() if self.run_doubt is not None else effects.GetLatestRun())
 
-    def _owed_key(self) -> str | None:
-        """Return the key of the run that is owed, or None where none is."""
-        return self.turn.run_key if self.run_owed and self.turn is not None else None
+    def _search_for_owed_run(self, *, wide: bool = False) -> effects.GetLatestRun:
+        if not self.run_owed or self.turn is None:
+            return effects.GetLatestRun(wide=wide)
+        return effects.GetLatestRun(key=self.turn.run_key, repeats=self.run_handle, wide=wide)
 
     def note_latest_run(self) -> None:
         self.last_run_id = self.listed[0].id if self.listed else ""
@@ -59,7 +60,7 @@ class RunActions(RequestActions):
     def look_for_the_run_in_the_way(self) -> None:
         first, locked = self.tries == 0, self.is_locked()
         self.tries += 1 if first or not locked else 0
-        request = effects.GetLatestRun(key=self._owed_key(), wide=True)
+        request = self._search_for_owed_run(wide=True)
         if first:
             self.perform(request)
         else:
@@ -70,7 +71,7 @@ class RunActions(RequestActions):
     def create_run(self) -> None:
         turn = cast("Turn", self.turn)
         if self.run_doubt is not None:
-            self.perform(effects.GetLatestRun(key=turn.run_key))
+            self.perform(self._search_for_owed_run())
         else:
             self.perform(self._new_run(turn))
 
@@ -89,7 +90,7 @@ class RunActions(RequestActions):
         self._begin(cast("Run", self.our_run()))
 
     def _begin(self, run: Run) -> None:
-        self.keys_kept = self.keys_kept or run.key is not None
+        self.run_keys_kept = self.run_keys_kept or run.key is not None
         self._take_run(run)
         self.run_owed, self.run_doubt = False, None
         self.events.append(events.RunStarted(id=run.id, thread_id=self.thread_id, assistant_id=self.run_assistant_id))
@@ -188,6 +189,7 @@ class RunActions(RequestActions):
         self.turn = attrs.evolve(turn, runs=turn.runs + 1, retries_left=turn.retries_left - 1)
         self.run_owed = True
         self.cancelling, self.timed_out = False, ""
+        self.note_end()
         self.tool_calls, self.outputs_accepted = (), False
         self.tries = self.failures = 0
         self.run_handle = self.seen.handle

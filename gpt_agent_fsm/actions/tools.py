@@ -98,16 +98,11 @@ class ToolActions(RequestActions):
     def look_at_run_later(self) -> None:
         self.report(will_retry=True)
         self.tries += 1
-        self._look_what_became_of_it(self._submission_delay())
+        self.later(self.look_at_the_run(in_doubt=True), self._submission_delay())
 
     def wait_for_the_lock(self) -> None:
         """Somebody is at work on the thread: most likely it is this run, going on with the outputs."""
-        self._look_what_became_of_it(self._heartbeat())
-
-    def _look_what_became_of_it(self, wait: effects.Wait) -> None:
-        # What the run was last known by may be behind it.
-        self.run_handle = None
-        self.later(self.look_at_the_run(), wait)
+        self.later(self.look_at_the_run(in_doubt=True), self._heartbeat())
 
     def _submission_delay(self) -> effects.Wait:
         asked = cast("inputs.Failure", self.input).retry_after or 0.0

@@ -71,9 +71,11 @@ class AssistantsBackend:
                 raise
             raise invalid from error
 
-    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+    def list_runs(
+        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+    ) -> RunPage:
         """See `Backend.list_runs`. The key of a run is among its metadata, so all are listed alike."""
-        del key
+        del key, repeats
         params = {"limit": str(limit), "order": "desc"}
         page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=timeout)
         return RunPage(runs=tuple(run.to_run() for run in page.data))
@@ -92,9 +94,11 @@ class AssistantsBackend:
         body = wire.NewRun(assistant_id=assistant_id, metadata=wire.key_metadata(key))
         return self._post_run(f"{_thread(thread_id)}/runs", body, timeout)
 
-    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def get_run(
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+    ) -> Run:
         """See `Backend.get_run`."""
-        del handle  # the id is all that this wire needs
+        del handle, in_doubt  # the id tells it all on this wire
         run = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout).to_run()
         if wire.waits_for_nothing(run):
             raise TransientError(200, None, f"Run {run_id} requires action, but the server names no tool call.")

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import responses_wire as wire
@@ -19,8 +19,8 @@ from gpt_agent_fsm.backends.http import client_from_env, segment
 from gpt_agent_fsm.backends.problems import unknown_thread
 from gpt_agent_fsm.backends.shapes import METADATA_KEY, lenient_id
 from gpt_agent_fsm.backends.tail import Tail
-from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused
-from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus, Usage
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused, TransientError
+from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
 
 __all__ = ["ResponsesBackend"]
 
@@ -80,7 +80,7 @@ class ResponsesBackend:
         self._sends_empty_input = False
         """The server has said that it wants an input, if only an empty one."""
         self._usages: dict[str, Usage] = {}
-        """What runs have taken up to responses that were seen lately."""
+        """What runs that were lately seen waiting for tools have taken up to then."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -148,7 +148,9 @@ class ResponsesBackend:
 
     # --- runs ---------------------------------------------------------------------------------------------------
 
-    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+    def list_runs(
+        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+    ) -> RunPage:
         """See `Backend.list_runs`. The API lists no responses, so at most the last run is found.
 
         It is found by the note that `create_run` leaves in the conversation's metadata, or else by what it left on
@@ -159,8 +161,10 @@ class ResponsesBackend:
         noted = lenient_id(self._conversation(thread_id, budget.left).metadata.get(wire.RUN))
         tail = self._tail(thread_id, budget.left)
         run = None if noted is None else self._noted_run(noted, tail, budget)
-        if key is not None and (run is None or run.key != key) and tail.has_spoken:
-            run = tail.to_run(key=key)
+        if key is not None and (run is None or run.key != key):
+            given = {} if repeats is None else self._given(repeats, budget)
+            if tail.has_answered(given):
+                run = tail.to_run(key=key)
         elif run is None and tail.open_calls:
             run = tail.to_run()
         return RunPage(runs=() if run is None else (run,), newest_message_id=tail.newest_message_id)
@@ -171,11 +175,7 @@ class ResponsesBackend:
             run = self._response(response_id, budget.left).to_run()
         except RequestRefused:
             return None
-        asked = {call.id for call in run.tool_calls}
-        if run.status is RunStatus.NEEDS_TOOLS and tail.items and not asked & {call.id for call in tail.open_calls}:
-            # Somebody has answered its calls, or ended it, since.
-            return tail.to_run(run.id, run.key)
-        return run
+        return tail.standing_of(run) if run.status is RunStatus.NEEDS_TOOLS else run
 
     def _response(self, response_id: str, timeout: float) -> wire.Response:
         return self._http.get(_response(response_id), wire.Response, timeout=timeout)
@@ -185,36 +185,67 @@ class ResponsesBackend:
     ) -> Run:
         """See `Backend.create_run`."""
         budget = _Budget(timeout)
-        outputs = None if repeats is None else self._outputs_again(thread_id, repeats, budget)
+        outputs: list[dict[str, Any]] = []
+        if repeats is not None:
+            # A response that failed has left nothing on the conversation, so it is given its input again.
+            given, tail = self._given(repeats, budget), self._tail(thread_id, budget.left)
+            if tail.has_answered(given):
+                # A request that was given up on has landed: what is wanted has happened.
+                return cast("Run", tail.to_run(key=key))
+            outputs = [wire.call_output(*pair) for pair in given.items() if pair[0] not in tail.answered]
         about = wire.metadata(**{METADATA_KEY: key, wire.ASSISTANT: assistant_id})
         try:
             response = self._create(thread_id, assistant_id, outputs, about, budget)
         except RequestRefused as error:
-            if not _NO_OUTPUT.search(error.message):
-                raise
-            # A run that ended while it waited for tools has left calls that nobody will ever answer.
-            self._close_calls(thread_id, self._tail(thread_id, budget.left), budget)
+            self._make_way(thread_id, error, budget, repeating=repeats is not None)
             response = self._create(thread_id, assistant_id, outputs, about, budget)
         self._note(thread_id, response.id, budget)
         return response.to_run()
 
-    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
-        """See `Backend.get_run`. Without a handle, what the run has left on the conversation tells how it stands."""
+    def _make_way(self, thread_id: str, error: RequestRefused, budget: _Budget, *, repeating: bool) -> None:
+        """Answer the calls for whose sake a response was refused; raise if there is nothing to be done, or not yet."""
+        if not repeating and not _NO_OUTPUT.search(error.message):
+            raise error
+        tail = self._tail(thread_id, budget.left)
+        # A repetition brings the outputs of the last run's calls along, once these are listed.
+        left_open = (*tail.left_open, *(() if repeating else tail.open_calls))
+        look_again = TransientError(error.status, error.code, error.message, error.request_id)
+        if not left_open:
+            # Somebody has answered them meanwhile, or they are not listed yet.
+            raise look_again from error
+        try:
+            # A run that ended while it waited for tools has left calls that nobody will ever answer.
+            self._close_calls(thread_id, left_open, budget)
+        except RequestRefused as refusal:
+            raise look_again from refusal
+
+    def get_run(
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+    ) -> Run:
+        """See `Backend.get_run`. What is in doubt, or has no handle, is told by what is on the conversation."""
         budget = _Budget(timeout)
         if handle is None:
             left = self._tail(thread_id, budget.left).to_run(run_id)
-            if left is not None:
-                return left
-        run = self._response(handle or run_id, budget.left).to_run(run_id)
-        if run.status is RunStatus.NEEDS_TOOLS and run.handle is not None:
-            self._usages[run.handle] = run.usage
-            while len(self._usages) > _MOST_REMEMBERED:
-                self._usages.pop(next(iter(self._usages)), None)
+            return self._response(run_id, budget.left).to_run(run_id) if left is None else left
+        run = self._response(handle, budget.left).to_run(run_id)
+        if run.status is not RunStatus.NEEDS_TOOLS:
+            return run
+        if in_doubt:
+            standing = self._tail(thread_id, budget.left).standing_of(run)
+            return Run(id=run_id, status=RunStatus.COMPLETED) if standing is None else standing
+        self._remember_usage(run)
         return run
 
-    def _usage_until(self, response_id: str, budget: _Budget) -> Usage:
-        usage = self._usages.pop(response_id, None)
-        return self._response(response_id, budget.left).usage_so_far if usage is None else usage
+    def _remember_usage(self, run: Run) -> None:
+        self._usages[run.id] = run.usage
+        while len(self._usages) > _MOST_REMEMBERED:
+            self._usages.pop(next(iter(self._usages)), None)
+
+    def _usage_until(self, run_id: str, handle: str | None, budget: _Budget) -> Usage:
+        usage = self._usages.get(run_id)
+        if usage is not None or handle is None:
+            return usage or Usage()
+        return self._response(handle, budget.left).usage_so_far
 
     def submit_tool_outputs(
         self,
@@ -229,7 +260,7 @@ class ResponsesBackend:
         """See `Backend.submit_tool_outputs`. The outputs are the input of the response that goes on with the run."""
         budget = _Budget(timeout)
         said = [wire.call_output(call_id, output) for call_id, output in outputs]
-        usage = Usage() if handle is None else self._usage_until(handle, budget)
+        usage = self._usage_until(run_id, handle, budget)
         about = wire.metadata(
             **{wire.RUN: run_id, wire.ASSISTANT: assistant_id, wire.USAGE: wire.usage_text(usage)},
         )
@@ -241,6 +272,9 @@ class ResponsesBackend:
         """See `Backend.cancel_run`. Calls that the run waits for are answered with an error."""
         budget = _Budget(timeout)
         response_id = handle or run_id
+        left_open = self._tail(thread_id, budget.left).open_calls if handle is None else ()
+        if left_open:
+            return self._end(thread_id, run_id, left_open, budget)
         try:
             path = f"{_response(response_id)}/cancel"
             run = self._http.post(path, {}, wire.Response, timeout=budget.left).to_run(run_id)
@@ -250,10 +284,12 @@ class ResponsesBackend:
                 raise
         if run.status is not RunStatus.NEEDS_TOOLS:
             return run
-        tail = self._tail(thread_id, budget.left)
-        if tail.has_spoken and not tail.open_calls:
-            raise RequestRefused(None, None, f"Run {run_id} has gone on, and can not be cancelled by {response_id}.")
-        self._close_calls(thread_id, tail, budget)
+        answered = self._tail(thread_id, budget.left).answered
+        return self._end(thread_id, run_id, [call for call in run.tool_calls if call.id not in answered], budget)
+
+    def _end(self, thread_id: str, run_id: str, left_open: Sequence[ToolCall], budget: _Budget) -> Run:
+        """End a run that waits for tools, which nothing on the server does work for."""
+        self._close_calls(thread_id, left_open, budget)
         return Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
 
     def close(self) -> None:
@@ -291,19 +327,18 @@ class ResponsesBackend:
             raise RequestRefused(None, "unknown_assistant", sentence)
         return assistant
 
-    def _outputs_again(self, thread_id: str, failed_id: str, budget: _Budget) -> list[dict[str, Any]]:
-        """Return the outputs that a response which failed was given: it has left none on the conversation."""
-        open_calls = {call.id for call in self._tail(thread_id, budget.left).open_calls}
-        if not open_calls:
-            return []
-        path, params = f"{_response(failed_id)}/input_items", {"limit": str(_PAGE), "order": "asc"}
-        given = self._http.get(path, wire.ItemPage, params=params, timeout=budget.left).data
-        found = {item.call_id: item.output for item in given if item.call_id in open_calls}
-        return [wire.call_output(call_id, str(found.get(call_id) or _ENDED)) for call_id in sorted(open_calls)]
+    def _given(self, response_id: str, budget: _Budget) -> dict[str, str]:
+        """Return the outputs that a response was given, by the ids of their calls."""
+        path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "asc"}
+        try:
+            items = self._http.get(path, wire.ItemPage, params=params, timeout=budget.left).data
+        except RequestRefused:
+            return {}  # forgotten, or kept by no server of this kind
+        return {item.call_id: item.output for item in items if item.call_id and isinstance(item.output, str)}
 
-    def _close_calls(self, thread_id: str, tail: Tail, budget: _Budget) -> None:
-        """Answer the calls that were left open, so that the conversation can go on."""
-        closing = [wire.call_output(call.id, _ENDED) for call in tail.open_calls]
+    def _close_calls(self, thread_id: str, calls: Sequence[ToolCall], budget: _Budget) -> None:
+        """Answer calls that were left open, so that the conversation can go on."""
+        closing = [wire.call_output(call.id, _ENDED) for call in calls]
         for start in range(0, len(closing), _MOST_ITEMS):
             self._add(thread_id, closing[start : start + _MOST_ITEMS], budget.left)
 

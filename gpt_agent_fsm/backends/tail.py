@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 
@@ -11,50 +11,79 @@ from gpt_agent_fsm.objects import Run, RunStatus, ToolCall
 
 __all__ = ["Tail"]
 
+_OUTPUT = "function_call_output"
+
 
 @attrs.frozen(kw_only=True)
 class Tail:
-    """The items after the last user message, oldest first.
-
-    Attributes:
-        newest_message_id: the newest message of the whole conversation, "" where it has none.
-    """
+    """The items after the last user message, and those before it that are still in view; oldest first."""
 
     items: tuple[Item, ...]
-    newest_message_id: str
+    before: tuple[Item, ...]
 
     @classmethod
     def of(cls, newest_first: Sequence[Item]) -> Tail:
         """Return the tail of a conversation, given its newest items."""
-        since = next((n for n, item in enumerate(newest_first) if item.is_message and item.role == "user"), None)
-        newest = next((item.id for item in newest_first if item.is_message and item.id), "")
-        return cls(items=tuple(reversed(newest_first[:since])), newest_message_id=newest)
+        said = (n for n, item in enumerate(newest_first) if item.is_message and item.role == "user")
+        since = next(said, len(newest_first))
+        return cls(items=tuple(newest_first[:since][::-1]), before=tuple(newest_first[since:][::-1]))
+
+    @property
+    def newest_message_id(self) -> str:
+        """The newest message of the whole conversation, "" where it has none."""
+        ids = (item.id for item in (*self.items[::-1], *self.before[::-1]) if item.is_message and item.id)
+        return next(ids, "")
 
     @property
     def open_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls without an output."""
-        answered = {item.call_id for item in self.items if item.type == "function_call_output"}
-        return tuple(call for call in calls_of(self.items) if call.id not in answered)
+        """The tool calls of the last run without an output."""
+        return self._unanswered(self.items)
 
     @property
-    def has_spoken(self) -> bool:
-        """True where the assistant has answered what it was last given: a message, or the outputs of its calls."""
-        for item in reversed(self.items):
-            if item.type == "function_call_output":
-                return False
-            if item.type == "function_call" or (item.is_message and item.role == "assistant"):
-                return True
-        return False
+    def left_open(self) -> tuple[ToolCall, ...]:
+        """The tool calls without an output that the conversation has gone on from: nobody will answer them any more."""
+        return self._unanswered(self.before)
+
+    def _unanswered(self, items: Sequence[Item]) -> tuple[ToolCall, ...]:
+        return tuple(call for call in calls_of(items) if call.id not in self.answered)
+
+    @property
+    def answered(self) -> set[str | None]:
+        """The ids of the calls that have an output."""
+        return {item.call_id for item in (*self.before, *self.items) if item.type == _OUTPUT}
+
+    def has_answered(self, outputs: Collection[str]) -> bool:
+        """Tell whether the assistant has said something to the last message, or to these outputs of its calls."""
+        spoken = (item.type == "function_call" or item.role == "assistant" for item in self._last_turn)
+        return self.answered.issuperset(outputs) and any(spoken)
+
+    @property
+    def _last_turn(self) -> tuple[Item, ...]:
+        """The items after the last output of a call."""
+        since = max((n for n, item in enumerate(self.items) if item.type == _OUTPUT), default=-1)
+        return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
         """Return the run as it stands by what it left here; None where it left nothing.
 
-        Without a `run_id` it is called by the first item it left. It has no handle, and its usage is not known.
+        Without a `run_id` it is called by the first item of its last turn. It has no handle, and what it took is not
+        known.
         """
-        first = next((item.id for item in self.items if item.id), None)
-        run_id = run_id or first
-        if run_id is None or first is None:
+        inferred = run_id is None
+        run_id = run_id or next((item.id for item in (*self._last_turn, *self.items) if item.id), None)
+        if run_id is None or not self.items:
             return None
         if self.open_calls:
-            return Run(id=run_id, status=RunStatus.NEEDS_TOOLS, tool_calls=self.open_calls, key=key)
-        return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=answers_of(self.items, run_id, None))
+            status = RunStatus.NEEDS_TOOLS
+            return Run(id=run_id, status=status, tool_calls=self.open_calls, key=key, inferred=inferred)
+        messages = answers_of(self.items, run_id, None)
+        return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=inferred)
+
+    def standing_of(self, run: Run) -> Run | None:
+        """Return how a run stands whose response asks for tools; None where the conversation has gone on without it."""
+        asked = {call.id for call in run.tool_calls}
+        if asked & {call.id for call in calls_of(self.before)}:
+            return None
+        # Items that are not listed yet change nothing: the response says what it asks for.
+        listed = asked & {call.id for call in calls_of(self.items)}
+        return self.to_run(run.id, run.key) if listed and listed <= self.answered else run

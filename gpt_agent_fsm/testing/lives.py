@@ -14,25 +14,37 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
-from gpt_agent_fsm.testing.simulation import BREAKING, HONEST, Life, live
+import attrs
+
+from gpt_agent_fsm.testing.simulation import BREAKING, HONEST, Life, Wire, live
 
 __all__ = ["main"]
 
 _BATCH = 25
 
 
-def _live_batch(job: tuple[int, int, bool]) -> tuple[int, int, int, str]:
+@attrs.frozen
+class _Job:
+    """Lives to be lived by one process."""
+
+    first: int
+    count: int
+    breaking: bool
+    wire: Wire
+
+
+def _live_batch(job: _Job) -> tuple[int, int, int, str]:
     """Live some lives; return how many, their crashes and requests, and the report of a bad one."""
-    first, count, breaking = job
     crashes = requests = 0
-    for seed in range(first, first + count):
-        life = _live(seed, breaking=breaking)
+    for seed in range(job.first, job.first + job.count):
+        life = _live(seed, job)
         crashes += life.crashes
         requests += life.requests
         if life.violations:
-            return seed - first + 1, crashes, requests, life.report()
-    return count, crashes, requests, ""
+            return seed - job.first + 1, crashes, requests, life.report()
+    return job.count, crashes, requests, ""
 
 
 def _be_silent() -> None:
@@ -40,15 +52,18 @@ def _be_silent() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def _live(seed: int, *, breaking: bool) -> Life:
-    return live(seed, BREAKING, keeps_keys=seed % 2 == 0) if breaking else live(seed, HONEST)
+def _live(seed: int, job: _Job) -> Life:
+    if job.breaking:
+        return live(seed, BREAKING, keeps_keys=seed % 2 == 0, wire=job.wire)
+    return live(seed, HONEST, wire=job.wire)
 
 
-def _jobs(first: int, lives: int, deadline: float, *, breaking: bool) -> Iterator[tuple[int, int, bool]]:
-    for seed in range(first, first + lives, _BATCH):
+def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
+    end = options.first_seed + options.lives
+    for seed in range(options.first_seed, end, _BATCH):
         if time.monotonic() > deadline:
             return
-        yield seed, min(_BATCH, first + lives - seed), breaking
+        yield _Job(seed, min(_BATCH, end - seed), options.breaking, options.wire)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,10 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-least", type=int, default=0, help="fail if fewer were lived in the time")
     parser.add_argument("--first-seed", type=int, default=0, help="the seeds count up from here (default: 0)")
     parser.add_argument("--breaking", action="store_true", help="a network that breaks its promises")
+    parser.add_argument("--wire", choices=get_args(Wire), default="assistants", help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     options = parser.parse_args(arguments)
     started = time.monotonic()
-    jobs = _jobs(options.first_seed, options.lives, started + options.seconds, breaking=options.breaking)
+    jobs = _jobs(options, started + options.seconds)
     lived = crashes = requests = 0
     report = ""
     with multiprocessing.get_context("spawn").Pool(options.workers, _be_silent) as pool:
@@ -85,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _in_step(
-    pool: multiprocessing.pool.Pool, jobs: Iterator[tuple[int, int, bool]], workers: int
+    pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int
 ) -> Iterator[tuple[int, int, int, str]]:
     """Keep every worker busy without taking more jobs than there is time for."""
     waiting = [pool.apply_async(_live_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
 
+from gpt_agent_fsm.backends.responses_wire import converter
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
 from gpt_agent_fsm.objects import MessagePage, Run, RunPage
 from gpt_agent_fsm.testing.clock import VirtualScheduler
+from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.server import SimulatedServer
 
-__all__ = ["Crash", "Faults", "FaultyBackend", "FaultyNetwork"]
+__all__ = ["Crash", "Faults", "FaultyBackend", "FaultyHttp", "FaultyNetwork"]
 
 T = TypeVar("T")
 _MOST_STALE = 2
@@ -167,6 +169,35 @@ class FaultyNetwork:
         self._scheduler.sleep(self._rng.uniform(0, 0.5) if seconds is None else seconds)
 
 
+class FaultyHttp:
+    """What `ResponsesBackend` takes for its HTTP client: forwards to `server` what the network lets through."""
+
+    base_url = "http://simulated/v1"
+
+    def __init__(self, server: SimulatedConversations, network: FaultyNetwork) -> None:
+        self._server = server
+        self._network = network
+
+    def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: float) -> T:
+        """See `HttpClient.get`."""
+
+        def request() -> T:
+            return converter.structure(self._server.get(path, params or {}), shape)
+
+        if path.startswith("/responses/"):
+            return self._network.look(f"GET {path}", timeout, request)
+        return self._network.read(f"GET {path}", timeout, request)
+
+    def post(self, path: str, body: dict[str, Any], shape: type[T], *, timeout: float) -> T:
+        """See `HttpClient.post`."""
+        return self._network.change(
+            f"POST {path} {body}", timeout, lambda: converter.structure(self._server.post(path, body), shape)
+        )
+
+    def close(self) -> None:
+        """See `HttpClient.close`."""
+
+
 class FaultyBackend:
     """A `Backend` that forwards to `server` what the network lets through."""
 
@@ -182,10 +213,14 @@ class FaultyBackend:
         """See `Backend.get_thread`."""
         self._server.get_thread(thread_id, timeout=timeout)
 
-    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+    def list_runs(
+        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+    ) -> RunPage:
         """See `Backend.list_runs`."""
         return self._network.read(
-            "list_runs", timeout, lambda: self._server.list_runs(thread_id, limit=limit, key=key, timeout=timeout)
+            "list_runs",
+            timeout,
+            lambda: self._server.list_runs(thread_id, limit=limit, key=key, repeats=repeats, timeout=timeout),
         )
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
@@ -206,12 +241,14 @@ class FaultyBackend:
             lambda: self._server.create_run(thread_id, assistant_id, key=key, repeats=repeats, timeout=timeout),
         )
 
-    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def get_run(
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+    ) -> Run:
         """See `Backend.get_run`."""
         return self._network.look(
             f"get_run {run_id}",
             timeout,
-            lambda: self._server.get_run(thread_id, run_id, handle=handle, timeout=timeout),
+            lambda: self._server.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout),
         )
 
     def submit_tool_outputs(

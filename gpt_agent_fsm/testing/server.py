@@ -63,6 +63,11 @@ class _Thread:
     answered: dict[str, list[str]] = attrs.field(factory=dict)
 
 
+def codes_of(status: RunStatus, code: str) -> str:
+    """Return the code that a server gives a run which ends so."""
+    return _CODES.get(status, code)
+
+
 def echo(text: str) -> Sequence[Step]:
     """Answer with what was said."""
     return [Answer(f"You said: {text}")]
@@ -119,9 +124,11 @@ class SimulatedServer:
         if thread_id not in self._threads:
             raise InvalidThreadId(404, None, f"No thread found with id '{thread_id}'.")
 
-    def list_runs(self, thread_id: str, *, limit: int, key: str | None = None, timeout: float) -> RunPage:
+    def list_runs(
+        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+    ) -> RunPage:
         """See `Backend.list_runs`."""
-        del key, timeout
+        del key, repeats, timeout
         return RunPage(runs=tuple(run.view for run in reversed(self._thread(thread_id).runs))[:limit])
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
@@ -140,9 +147,11 @@ class SimulatedServer:
         said = [message.content for message in self._thread(thread_id).messages if message.role == "user"]
         return self._start(thread_id, assistant_id, key, list(self._plan(said[-1] if said else "")))
 
-    def get_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def get_run(
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+    ) -> Run:
         """See `Backend.get_run`."""
-        del handle, timeout
+        del handle, in_doubt, timeout
         run = self._run(thread_id, run_id)
         self._progress(thread_id, run)
         return run.view
@@ -241,8 +250,7 @@ class SimulatedServer:
                 asked = tuple(ToolCall(id=self._new_id("call"), name=name, arguments=args) for name, args in calls)
                 run.view = attrs.evolve(run.view, status=RunStatus.NEEDS_TOOLS, tool_calls=asked)
             case Fail(status=status, code=code, message=message):
-                code = _CODES.get(status, code)
-                run.view = attrs.evolve(run.view, status=status, code=code, message=message)
+                run.view = attrs.evolve(run.view, status=status, code=codes_of(status, code), message=message)
             case Answer(text=text):
                 if text:
                     self._say(

@@ -14,23 +14,29 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.errors import AgentNotAlive
+from gpt_agent_fsm.assistant import Assistant
+from gpt_agent_fsm.backends.responses import ResponsesBackend
+from gpt_agent_fsm.errors import AgentNotAlive, TransientError
 from gpt_agent_fsm.objects import RunStatus
 from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.clock import VirtualScheduler
+from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.dying import DyingStore
-from gpt_agent_fsm.testing.network import Crash, Faults, FaultyBackend, FaultyNetwork
+from gpt_agent_fsm.testing.network import Crash, Faults, FaultyBackend, FaultyHttp, FaultyNetwork
 from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, SimulatedServer, Step
 
-__all__ = ["BREAKING", "HONEST", "Life", "live"]
+__all__ = ["BREAKING", "HONEST", "Life", "Wire", "live"]
+
+Wire: TypeAlias = Literal["assistants", "responses"]
 
 HONEST = Faults()
 BREAKING = attrs.evolve(HONEST, late=0.1, grace=300.0)
@@ -94,20 +100,34 @@ class _World:
         wrap: Callable[[Backend], Backend],
         *,
         keeps_keys: bool,
+        wire: Wire,
     ) -> None:
         self.life = life
+        # A look takes up to four requests on that wire, each of which may be lost.
+        self.settings = SETTINGS if wire == "assistants" else attrs.evolve(SETTINGS, request_max_attempts=15)
         self.honest = keeps_keys and faults.grace <= SETTINGS.outcome_grace
         self.rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
         self.scheduler = VirtualScheduler()
-        self.server = SimulatedServer(self._plan, keeps_keys=keeps_keys, page_size=self.rng.choice([2, 3, 100]))
         self.network = FaultyNetwork(self.scheduler, self.rng, faults, life.journal)
         self.store = DyingStore(make_store(), self.rng, faults.crash / 10)
-        self.backend = wrap(FaultyBackend(self.server, self.network))
+        self.server, backend = self._make_server(wire, keeps_keys=keeps_keys)
+        self.backend = wrap(backend)
         self.runtime: Runtime | None = None
         self.threads = [
             _Thread(self.server.create_thread(timeout=1), [f"{n}.{i}" for i in range(self.rng.randint(1, 4))])
             for n in range(self.rng.randint(1, 3))
         ]
+
+    def _make_server(self, wire: Wire, *, keeps_keys: bool) -> tuple[SimulatedServer | SimulatedConversations, Backend]:
+        """Return a server of the wire, and a backend that reaches it over the network."""
+        page_size = self.rng.choice([2, 3, 100])
+        if wire == "assistants":
+            runs = SimulatedServer(self._plan, keeps_keys=keeps_keys, page_size=page_size)
+            return runs, FaultyBackend(runs, self.network)
+        conversations = SimulatedConversations(self._plan, now=self.scheduler.clock.monotonic, rng=self.rng)
+        backend = ResponsesBackend(FaultyHttp.base_url, assistants={"asst_1": Assistant("m"), "asst_2": Assistant("n")})
+        backend._http = FaultyHttp(conversations, self.network)  # type: ignore[assignment]
+        return conversations, backend
 
     def _plan(self, text: str) -> Sequence[Step]:
         del text
@@ -127,7 +147,7 @@ class _World:
         self.scheduler.restart()
         self.runtime = Runtime(
             self.backend,
-            SETTINGS,
+            self.settings,
             self.store,
             scheduler=self.scheduler,
             rng=random.Random(self.life.seed),  # noqa: S311
@@ -139,15 +159,16 @@ class _World:
         """Return the thread's agent, listening to it from the beginning if it is a new one."""
         assert self.runtime is not None  # noqa: S101 - only called with a process
         agent = self.runtime.get(thread.id)
-        if agent is None or agent is not thread.agent:
-            agent = self.runtime.connect(
-                thread_id=thread.id,
-                assistant_id="asst_1",
-                last_message_id=None,
-                subscribe=lambda agent, event: self._hear(thread, agent, event),
-                replay_after=0,
-            )
-            thread.agent, thread.agents = agent, thread.agents + 1
+        while agent is None or agent is not thread.agent:
+            with contextlib.suppress(TransientError):  # a user tries again
+                agent = thread.agent = self.runtime.connect(
+                    thread_id=thread.id,
+                    assistant_id="asst_1",
+                    last_message_id=None,
+                    subscribe=lambda agent, event: self._hear(thread, agent, event),
+                    replay_after=0,
+                )
+                thread.agents += 1
         return agent
 
     def _hear(self, thread: _Thread, agent: Agent, event: events.Event) -> None:
@@ -236,6 +257,7 @@ def live(
     faults: Faults = HONEST,
     *,
     keeps_keys: bool = True,
+    wire: Wire = "assistants",
     make_store: Callable[[], Store] = MemoryStore,
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
 ) -> Life:
@@ -245,11 +267,12 @@ def live(
         seed: decides about everything.
         faults: of the network; with `HONEST` ones nothing may be lost or done twice.
         keeps_keys: False for a server that drops metadata.
+        wire: what the server speaks.
         make_store: gives the store, which outlives the processes.
         wrap: puts something between the library and the network, to break it on purpose.
     """
     life = Life(seed)
-    world = _World(life, faults, make_store, wrap, keeps_keys=keeps_keys)
+    world = _World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire)
     world.survive(world.start)
     for _ in range(world.rng.randint(5, 25)):
         world.act()
@@ -310,5 +333,5 @@ def _check_events(life: Life, world: _World, thread: _Thread, wrong: Callable[[s
     if thread.agents == 1 and told != happened:
         wrong("was told something twice, or out of order, without a crash")
     spent = [event for event in happened if isinstance(event, events.RequestFailed) and event.operation != "get_run"]
-    if any(event.attempt > SETTINGS.request_max_attempts for event in spent):
+    if any(event.attempt > world.settings.request_max_attempts for event in spent):
         wrong("tried a request more often than it may")

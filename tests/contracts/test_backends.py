@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
-from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm import Assistant
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.local import LocalServer, ModelError, ToolCall
 from gpt_agent_fsm.objects import RunStatus
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer
@@ -31,27 +30,36 @@ class TestForgetfulSimulatedServer(BackendContract):
         return SimulatedServer(lambda text: list(PLANS[text]), keeps_keys=False)
 
 
-class TestAssistantsBackendOverTheEmbeddedServer(BackendContract):
+def model(request):
+    said, last = request.user_message, request.messages[-1]
+    if said == "slow":
+        request.cancelled.wait(20)
+    if said == "fail":
+        raise ModelError("server_error", "Sorry")
+    if said == "rate":
+        raise ModelError("rate_limit_exceeded", "Rate limit reached for this model")
+    if said == "tools" and last["role"] == "user":
+        return [ToolCall("f", {}), ToolCall("g", {"x": 1})]
+    return "Hi"
+
+
+class OverTheEmbeddedServer(BackendContract):
     @pytest.fixture(autouse=True)
     def _server(self):
-        self.closing = threading.Event()
-        with LocalServer(self.model) as server:
-            self.backend = AssistantsBackend(server.base_url)
+        with LocalServer(model) as server:
+            self.backend = self.connect_to(server)
             yield
-            self.closing.set()
             self.backend.close()
 
     def make_backend(self):
         return self.backend
 
-    def model(self, request):
-        said, last = request.user_message, request.messages[-1]
-        if said == "slow":
-            request.cancelled.wait(20)
-        if said == "fail":
-            raise ModelError("server_error", "Sorry")
-        if said == "rate":
-            raise ModelError("rate_limit_exceeded", "Rate limit reached for this model")
-        if said == "tools" and last["role"] == "user":
-            return [ToolCall("f", {}), ToolCall("g", {"x": 1})]
-        return "Hi"
+
+class TestAssistantsBackendOverTheEmbeddedServer(OverTheEmbeddedServer):
+    def connect_to(self, server):
+        return AssistantsBackend(server.base_url)
+
+
+class TestResponsesBackendOverTheEmbeddedServer(OverTheEmbeddedServer):
+    def connect_to(self, server):
+        return ResponsesBackend(server.base_url, assistants={"asst_contract": Assistant("gpt-4o")})

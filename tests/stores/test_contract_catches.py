@@ -38,7 +38,7 @@ class ForgetsDue(MemoryStore):
 class ForgetsDefaults(MemoryStore):
     def load(self, thread_id):
         saved = super().load(thread_id)
-        return saved and attrs.evolve(saved, snapshot=attrs.evolve(saved.snapshot, keys_kept=False))
+        return saved and attrs.evolve(saved, snapshot=attrs.evolve(saved.snapshot, run_keys_kept=False))
 
 
 class NumbersFromZero(MemoryStore):

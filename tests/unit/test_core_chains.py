@@ -31,7 +31,7 @@ from tests.story import (
     unknown,
 )
 
-BLIND_LOOK = effects.GetRun(run_id="run_1")
+DOUBTFUL_LOOK = effects.GetRun(run_id="run_1", handle="h1", in_doubt=True)
 LOCKED = inputs.ThreadBusy(status=400, code="conversation_locked", message="Try again", locked=True)
 
 
@@ -75,20 +75,20 @@ def test_outputs_that_were_given_up_cancel_the_run_by_its_handle():
     assert story.request == effects.CancelRun(run_id="run_1", handle="h1")
 
 
-# --- what a submission came to is not told by the handle --------------------------------------------------
+# --- what a submission came to is not told by the handle alone --------------------------------------------
 
 
-def test_a_submission_in_doubt_is_looked_for_without_the_handle_that_it_may_have_left_behind():
+def test_a_submission_in_doubt_is_looked_for_as_one_that_may_have_left_its_handle_behind():
     for doubt in (unknown(), refused()):
         story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), doubt, due)
-        assert story.request == BLIND_LOOK
+        assert story.request == DOUBTFUL_LOOK
         story.tell(seen(handle="h2"), due)
         assert story.request == effects.GetRun(run_id="run_1", handle="h2")
 
 
-def test_after_a_crash_a_submission_is_looked_for_without_the_handle():
+def test_after_a_crash_a_submission_is_looked_for_as_one_in_doubt():
     story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), resume)
-    assert story.request == BLIND_LOOK
+    assert story.request == DOUBTFUL_LOOK
 
 
 def test_a_run_that_is_started_again_names_the_one_that_failed():
@@ -151,7 +151,7 @@ def test_outputs_that_meet_a_lock_wait_for_it_without_counting_as_tried():
         assert story.state == "submitting"
         assert story.events == ()
         story.tell(due)
-        assert story.request == BLIND_LOOK
+        assert story.request == effects.GetRun(run_id="run_1", in_doubt=True)
         story.tell(needs(LOCATE, MEASURE, handle=None))
     assert story.tell(seen(handle="h2")).state == "running"
 

@@ -62,7 +62,7 @@ def test_a_message_that_is_found_by_its_key_is_not_sent_again():
     story = searching().tell(page(answer("msg_5"), question("msg_4", key="k1")))
     assert story.only.id == "msg_4"
     assert story.request == CREATE
-    assert story.snapshot.keys_kept
+    assert story.snapshot.message_keys_kept
 
 
 def test_a_message_that_is_not_there_is_sent_again_only_after_the_grace():
@@ -141,7 +141,7 @@ def in_second_turn() -> Story:
 def test_a_single_new_message_of_the_same_text_is_ours_where_the_server_drops_metadata():
     story = in_second_turn().tell(page(question("msg_3", "Two"), answer("msg_2"), question("msg_1")))
     assert story.only.id == "msg_3"
-    assert not story.snapshot.keys_kept
+    assert not story.snapshot.run_keys_kept
 
 
 def test_an_older_message_of_the_same_text_is_not_ours():
@@ -280,7 +280,7 @@ def test_a_run_that_was_being_created_at_a_crash_is_looked_for(make, key):
 
 def test_outputs_that_were_under_way_at_a_crash_are_sent_again_only_if_the_run_still_waits():
     story = submitting().tell(resume)
-    assert story.request == effects.GetRun(run_id="run_1")
+    assert story.request == effects.GetRun(run_id="run_1", in_doubt=True)
     assert story.tell(needs_again()).request.operation == "submit_tool_outputs"
     assert submitting().tell(resume, seen()).state == "running"
 

@@ -98,7 +98,7 @@ def test_a_message_is_accepted_in_every_state(make):
     [
         (running, POLL),
         (awaiting, POLL),
-        (lambda: submitting().tell(unknown()), POLL),
+        (lambda: submitting().tell(unknown()), effects.GetRun(run_id="run_1", in_doubt=True)),
         (lambda: submitting().tell(delayed()), effects.SubmitToolOutputs),
         (rate_limited, effects.CreateRun(key="k1.2", assistant_id="asst_1")),
         (looking_while_failed, effects.GetLatestRun()),

@@ -43,6 +43,7 @@ from tests.story import (
 )
 
 POLL = effects.GetRun(run_id="run_1")
+DOUBTFUL_POLL = effects.GetRun(run_id="run_1", in_doubt=True)
 CANCEL = effects.CancelRun(run_id="run_1")
 SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"), ("call_2", "2")), assistant_id="asst_1")
 
@@ -437,7 +438,7 @@ def test_after_a_submission_in_doubt_the_run_is_looked_at_before_sending_again(t
     assert story.wait == effects.Wait(seconds=5)
     assert story.only.will_retry
     story.tell(due)
-    assert story.request == POLL
+    assert story.request == DOUBTFUL_POLL
     story.tell(needs(LOCATE, MEASURE))
     assert story.request == SUBMIT
     assert story.state == "submitting"
@@ -452,7 +453,7 @@ def test_outputs_that_had_arrived_are_not_sent_again():
 @pytest.mark.parametrize("trouble", [delayed(), unknown(), refused()], ids=["delayed", "unknown", "refused"])
 def test_outputs_out_of_tries_fail_the_thread_and_cancel_the_run(trouble):
     story = submitting(tool_output_max_attempts=2).tell(trouble, due)
-    if story.request == POLL:
+    if story.request == DOUBTFUL_POLL:
         story.tell(needs(LOCATE, MEASURE))
     assert story.request == SUBMIT
     story.tell(trouble)
@@ -502,7 +503,7 @@ def test_looks_during_a_submission_have_no_limit():
     story = submitting().tell(unknown(), due)
     for _ in range(10):
         story.tell(delayed(), due)
-    assert story.request == POLL
+    assert story.request == DOUBTFUL_POLL
     assert story.state == "submitting"
 
 

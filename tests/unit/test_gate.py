@@ -146,11 +146,11 @@ class Moody(SimulatedServer):
         self.mood = None
         self.requests = []
 
-    def create_run(self, thread_id, assistant_id, *, key, timeout):
+    def create_run(self, thread_id, assistant_id, **how):
         self.requests.append((runtime_time(self), thread_id))
         if self.mood is not None:
             raise self.mood
-        return super().create_run(thread_id, assistant_id, key=key, timeout=timeout)
+        return super().create_run(thread_id, assistant_id, **how)
 
 
 def runtime_time(server):

@@ -19,6 +19,7 @@ ROOMS = [
     ["driver", "scheduler"],
     ["announcer"],
     ["deadlines", "gate", "runner", "signals"],
+    ["local"],
     ["backends", "stores"],
     ["ports"],
     ["core", "diagrams"],
@@ -28,8 +29,7 @@ ROOMS = [
     ["snapshot"],
     ["inputs"],
     ["effects", "events", "settings", "errors"],
-    ["objects"],
-    ["local"],
+    ["assistant", "objects"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 PURE = [

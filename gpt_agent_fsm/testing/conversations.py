@@ -1,0 +1,282 @@
+"""A server in memory that speaks Conversations and Responses: the lock, the lag of the items, chains of responses.
+
+Stricter than it has to be: it refuses an output for a call that has one, and a response while a call has none.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from gpt_agent_fsm.errors import RequestRefused, ThreadBusy
+from gpt_agent_fsm.objects import Message
+from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, Planner, Step, codes_of, echo
+
+__all__ = ["SimulatedConversations"]
+
+_ACTIVE = ("queued", "in_progress")
+_LONGEST_LAG = 1.0
+_RUN = "gpt_agent_fsm_run"
+
+Doc = dict[str, Any]
+
+
+@attrs.define
+class _Item:
+    doc: Doc
+    run_id: str | None = None
+    hidden_for: int = 0
+    """How many times the items are listed without it, within `_LONGEST_LAG`."""
+    since: float = 0.0
+
+
+@attrs.define
+class _Conversation:
+    doc: Doc
+    items: list[_Item] = attrs.field(factory=list)
+    steps: list[Step] = attrs.field(factory=list)
+    """What is left of the plan of the last run."""
+    active: str | None = None
+    answered: dict[str, list[str]] = attrs.field(factory=dict)
+
+
+class SimulatedConversations:
+    """What `GET` and `POST` do on such a server. Every request that touches a conversation lets its response go on.
+
+    Args:
+        plan: says what each run will do; by default it answers with an echo.
+        now: tells the time in seconds.
+        rng: decides how long the items of a response are not listed; None for a server without a lag.
+        page_size: items a page.
+    """
+
+    def __init__(
+        self,
+        plan: Planner = echo,
+        *,
+        now: Callable[[], float] = lambda: 0.0,
+        rng: random.Random | None = None,
+        page_size: int = 100,
+    ) -> None:
+        self._plan = plan
+        self._now = now
+        self._rng = rng
+        self._page_size = page_size
+        self._conversations: dict[str, _Conversation] = {}
+        self._responses: dict[str, Doc] = {}
+        self._count = 0
+
+    # --- what a test looks at ------------------------------------------------------------------------------
+
+    def create_thread(self, *, timeout: float) -> str:
+        """Make a conversation and return its id."""
+        del timeout
+        return str(self.post("/conversations", {})["id"])
+
+    def messages(self, thread_id: str) -> list[Message]:
+        """Return the messages of a conversation, oldest first."""
+        said = [item for item in self._conversations[thread_id].items if item.doc["type"] == "message"]
+        return [
+            Message(
+                id=item.doc["id"], role=item.doc["role"], content=item.doc["content"][0]["text"], run_id=item.run_id
+            )
+            for item in said
+        ]
+
+    def outputs(self, thread_id: str) -> dict[str, list[str]]:
+        """Return the outputs that are on a conversation for each call, in order; one each, if all is well."""
+        return dict(self._conversations[thread_id].answered)
+
+    def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
+        """Create a response as somebody else would, and return its id; None where that is not possible now."""
+        conversation = self._conversations[thread_id]
+        if conversation.active is not None or self._open_calls(conversation):
+            return None
+        response = self._start(conversation, [], {})
+        conversation.steps = list(steps or [Answer()])
+        return str(response["id"])
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    def get(self, path: str, params: Mapping[str, str]) -> Doc:
+        """Answer a `GET`. Raises what the HTTP client would make of an error."""
+        match path.strip("/").split("/"):
+            case ["conversations", thread_id]:
+                return dict(self._conversation(thread_id).doc)
+            case ["conversations", thread_id, "items"]:
+                return self._list(self._conversation(thread_id), params)
+            case ["responses", response_id]:
+                response = self._response(response_id)
+                self._progress(response)
+                return self._view(response)
+            case ["responses", response_id, "input_items"]:
+                return {"data": list(self._response(response_id)["said"]), "has_more": False}
+        raise RequestRefused(404, None, f"Invalid URL (GET {path})")
+
+    def post(self, path: str, body: Doc) -> Doc:
+        """Answer a `POST`. Raises what the HTTP client would make of an error."""
+        match path.strip("/").split("/"):
+            case ["conversations"]:
+                thread_id = self._new_id("conv")
+                self._conversations[thread_id] = _Conversation({"id": thread_id, "metadata": {}})
+                return dict(self._conversations[thread_id].doc)
+            case ["conversations", thread_id]:
+                self._conversation(thread_id).doc["metadata"] = dict(body["metadata"])
+                return dict(self._conversation(thread_id).doc)
+            case ["conversations", thread_id, "items"]:
+                return {"data": self._add(self._conversation(thread_id), body["items"])}
+            case ["responses"]:
+                return self._view(self._create(body))
+            case ["responses", response_id, "cancel"]:
+                return self._view(self._cancel(self._response(response_id)))
+        raise RequestRefused(404, None, f"Invalid URL (POST {path})")
+
+    # --- the rules -----------------------------------------------------------------------------------------------
+
+    def _new_id(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}_{self._count}"
+
+    def _conversation(self, thread_id: str) -> _Conversation:
+        if thread_id not in self._conversations:
+            raise RequestRefused(404, None, f"Conversation with id '{thread_id}' not found.")
+        conversation = self._conversations[thread_id]
+        if conversation.active is not None:
+            self._progress(self._responses[conversation.active])
+        return conversation
+
+    def _response(self, response_id: str) -> Doc:
+        if response_id not in self._responses:
+            raise RequestRefused(404, None, f"Response with id '{response_id}' not found.")
+        return self._responses[response_id]
+
+    @staticmethod
+    def _view(response: Doc) -> Doc:
+        return {name: value for name, value in response.items() if name not in ("said", "conversation", "run")}
+
+    def _list(self, conversation: _Conversation, params: Mapping[str, str]) -> Doc:
+        for item in conversation.items:
+            late = abs(self._now() - item.since) > _LONGEST_LAG
+            item.hidden_for = 0 if late else max(item.hidden_for - 1, 0)
+        docs = [item.doc for item in conversation.items if not item.hidden_for]
+        if params.get("order") != "asc":
+            docs.reverse()
+        after = params.get("after")
+        if after is not None:
+            ids = [doc["id"] for doc in docs]
+            if after not in ids:
+                raise RequestRefused(404, None, f"Item '{after}' not found.")
+            docs = docs[ids.index(after) + 1 :]
+        size = min(self._page_size, int(params.get("limit", "20")))
+        return {"data": docs[:size], "has_more": len(docs) > size}
+
+    def _check_lock(self, conversation: _Conversation) -> None:
+        if conversation.active is not None:
+            raise ThreadBusy(400, "conversation_locked", "Another process is operating on it.", locked=True)
+
+    @staticmethod
+    def _open_calls(conversation: _Conversation) -> list[str]:
+        calls = [item.doc["call_id"] for item in conversation.items if item.doc["type"] == "function_call"]
+        return [call_id for call_id in calls if call_id not in conversation.answered]
+
+    def _check_outputs(self, conversation: _Conversation, docs: Sequence[Doc]) -> None:
+        for doc in docs:
+            if doc["type"] == "function_call_output" and doc["call_id"] not in self._open_calls(conversation):
+                raise RequestRefused(400, None, f"No tool call found for {doc['call_id']}.", param="input")
+
+    def _put(self, conversation: _Conversation, docs: Sequence[Doc], run_id: str | None, hidden_for: int = 0) -> None:
+        for doc in docs:
+            conversation.items.append(_Item(doc, run_id, hidden_for, self._now()))
+            if doc["type"] == "function_call_output":
+                conversation.answered.setdefault(doc["call_id"], []).append(doc["output"])
+
+    def _add(self, conversation: _Conversation, docs: Sequence[Doc]) -> list[Doc]:
+        self._check_lock(conversation)
+        self._check_outputs(conversation, docs)
+        added = [{**doc, "id": self._new_id("item")} for doc in docs]
+        self._put(conversation, added, None)
+        return added
+
+    def _create(self, body: Doc) -> Doc:
+        conversation, said = self._conversation(body["conversation"]), body.get("input") or []
+        self._check_lock(conversation)
+        self._check_outputs(conversation, said)
+        given = {doc["call_id"] for doc in said}
+        for call_id in self._open_calls(conversation):
+            if call_id not in given:
+                raise RequestRefused(400, None, f"No tool output found for function call {call_id}.", param="input")
+        response = self._start(conversation, said, dict(body["metadata"]))
+        if _RUN not in response["metadata"]:
+            texts = [message.content for message in self.messages(body["conversation"]) if message.role == "user"]
+            conversation.steps = list(self._plan(texts[-1] if texts else ""))
+        return response
+
+    def _start(self, conversation: _Conversation, said: Sequence[Doc], metadata: Doc) -> Doc:
+        response_id = self._new_id("resp")
+        response: Doc = {
+            "id": response_id,
+            "status": "queued",
+            "output": [],
+            "error": None,
+            "usage": None,
+            "metadata": metadata,
+            "conversation": conversation.doc["id"],
+            "said": [{**doc, "id": self._new_id("item")} for doc in said],
+            "run": str(metadata.get(_RUN, response_id)),
+        }
+        self._responses[response_id] = response
+        conversation.active = response_id
+        return response
+
+    def _cancel(self, response: Doc) -> Doc:
+        if response["status"] in _ACTIVE:
+            self._conversations[response["conversation"]].active = None
+            response["status"] = "cancelled"
+        elif response["status"] != "cancelled":
+            raise RequestRefused(400, None, "Cannot cancel a completed response.")
+        return response
+
+    def _progress(self, response: Doc) -> None:
+        """Let a response take the next step of its run's plan."""
+        if response["status"] not in _ACTIVE:
+            return
+        conversation = self._conversations[str(response["conversation"])]
+        response["status"] = "in_progress"
+        step = conversation.steps.pop(0) if conversation.steps else Answer("")
+        match step:
+            case Linger(looks=looks):
+                if looks > 1:
+                    conversation.steps.insert(0, Linger(looks - 1))
+            case Call(calls=calls):
+                self._complete(conversation, response, [self._call(*call) for call in calls])
+            case Fail(status=status, code=code, message=message):
+                conversation.active = None
+                response["status"] = "failed"
+                response["error"] = {"code": codes_of(status, code), "message": message}
+            case Answer(text=text):
+                self._complete(conversation, response, [self._message(text)] if text else [])
+
+    def _complete(self, conversation: _Conversation, response: Doc, output: list[Doc]) -> None:
+        conversation.active = None
+        response["status"], response["output"] = "completed", output
+        response["usage"] = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+        lag = 0 if self._rng is None else self._rng.choice([0, 0, 2, 3])
+        self._put(conversation, [*response["said"], *output], response["run"], lag)
+
+    def _message(self, text: str) -> Doc:
+        content = [{"type": "output_text", "text": text, "annotations": []}]
+        return {"id": self._new_id("msg"), "type": "message", "role": "assistant", "content": content}
+
+    def _call(self, name: str, arguments: str) -> Doc:
+        number = re.sub(r"\D", "", self._new_id("n"))
+        return {
+            "id": f"fc_{number}",
+            "type": "function_call",
+            "call_id": f"call_{number}",
+            "name": name,
+            "arguments": arguments,
+        }
