@@ -77,7 +77,8 @@ class GetRun:
 
     Attributes:
         handle: as in `Run`.
-        in_doubt: True where it is not known whether outputs that were submitted since have arrived.
+        in_doubt: True where a request that was given up on may have taken effect since, or instead: outputs that were
+            submitted, or an earlier attempt to start this run.
     """
 
     operation: ClassVar[str] = "get_run"

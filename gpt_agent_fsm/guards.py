@@ -46,6 +46,7 @@ class Guards(SnapshotFields):
     Attributes:
         input: what is being advanced by.
         followed_by: an input that an action wants handled next.
+        started_again: True where the run that has just begun was asked for before.
         stopping: True once the agent is to be taken out of the runtime.
     """
 
@@ -54,6 +55,7 @@ class Guards(SnapshotFields):
     effects: list[effects.Effect] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     followed_by: inputs.Input | None = None
+    started_again: bool = False
     stopping: bool = False
 
     # --- at rest --------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ class Guards(SnapshotFields):
         """Tell of a run that is said to be in progress whether it was seen to end."""
         calls = {call.id for call in run.tool_calls}
         left_behind = run.inferred and bool(calls) and calls.issubset(self.ended_calls)
-        return left_behind or run.id == self.ended_run_id
+        return left_behind or run.id in self.ended_run_ids
 
     def found_a_run_to_adopt(self) -> bool:
         return self.run_to_adopt() is not None

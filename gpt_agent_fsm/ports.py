@@ -72,7 +72,11 @@ class Backend(Protocol):
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
     ) -> Run:
-        """Look at a run; `in_doubt`: outputs were submitted since it was last seen, and may have arrived."""
+        """Look at a run.
+
+        `in_doubt`: outputs that were submitted since it was last seen may have arrived, or an earlier attempt to start
+        this very run may have landed beside it.
+        """
         ...
 
     def submit_tool_outputs(

@@ -114,10 +114,10 @@ class SnapshotFields:
     run_assistant_id: str = ""
     last_run_id: str | None = None
     """The newest run known; "" where the thread had none; None where nobody has looked."""
-    ended_run_id: str | None = None
-    """The last run that was seen to have ended: the first end is final, whatever the server says of it later."""
+    ended_run_ids: tuple[str, ...] = ()
+    """The last runs that were seen to end: the first end is final, whatever the server says of them later."""
     ended_calls: tuple[str, ...] = ()
-    """The tool calls it was last on; where it failed, they may still stand on the thread without an output."""
+    """The tool calls the last of them was on; where it failed, they may still stand on the thread without an output."""
     look: bool = False
     """Ask the server for a run in progress before anything else."""
     cancelling: bool = False

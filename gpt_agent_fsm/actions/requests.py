@@ -13,6 +13,7 @@ from gpt_agent_fsm.snapshot import Doubt
 
 __all__ = ["RequestActions"]
 
+_ENDS_REMEMBERED = 20
 _LOOKS_IN_FLIGHT = 2
 """A request that may still land is looked for, and once more when it can land no longer."""
 
@@ -147,7 +148,8 @@ class RequestActions(Guards):
 
     def note_end(self) -> None:
         """Remember that the run has ended, so that it is not taken up again."""
-        self.ended_run_id, self.ended_calls = self.run_id, tuple(call.id for call in self.tool_calls)
+        self.ended_run_ids = (*self.ended_run_ids, cast("str", self.run_id))[-_ENDS_REMEMBERED:]
+        self.ended_calls = tuple(call.id for call in self.tool_calls)
 
     def let_go(self) -> None:
         self.report(will_retry=False)

@@ -84,6 +84,7 @@ class RunActions(RequestActions):
         self.create_run()
 
     def start_run(self) -> None:
+        self.started_again = self.tries > 0
         self._begin(cast("inputs.RunCreated", self.input).run)
 
     def start_found_run(self) -> None:
@@ -122,7 +123,7 @@ class RunActions(RequestActions):
         self.repeats = self.repeats + 1 if self.outputs_have_arrived() else 0
         self.tries = self.failures = 0
         self.run_handle = self.seen.handle
-        self.later(self.look_at_the_run(), self._heartbeat())
+        self.later(self.look_at_the_run(in_doubt=self.started_again), self._heartbeat())
 
     def outputs_did_arrive(self) -> bool:
         """A run that moved on while our submission was in doubt has taken the outputs."""

@@ -228,13 +228,26 @@ class ResponsesBackend:
             left = self._tail(thread_id, budget.left).to_run(run_id)
             return self._response(run_id, budget.left).to_run(run_id) if left is None else left
         run = self._response(handle, budget.left).to_run(run_id)
-        if run.status is not RunStatus.NEEDS_TOOLS:
-            return run
-        if in_doubt:
-            standing = self._tail(thread_id, budget.left).standing_of(run)
-            return Run(id=run_id, status=RunStatus.COMPLETED) if standing is None else standing
-        self._remember_usage(run)
+        if in_doubt and run.status.in_progress:
+            run = self._settled(run, thread_id, handle, budget)
+        if run.status is RunStatus.NEEDS_TOOLS and run.handle is not None:
+            self._remember_usage(run)
         return run
+
+    def _settled(self, run: Run, thread_id: str, handle: str, budget: _Budget) -> Run:
+        """Return how a run stands of which it is not known whether it went on, or was started twice."""
+        tail = self._tail(thread_id, budget.left)
+        if run.status is RunStatus.NEEDS_TOOLS:
+            return tail.standing_of(run) or Run(id=run.id, status=RunStatus.COMPLETED)
+        if not tail.has_answered(self._given(handle, budget)):
+            return run
+        # The first attempt has answered already: the second is not needed.
+        log.info("%s: %s was created twice; it is cancelled for the answer that is there", thread_id, handle)
+        try:
+            self._http.post(f"{_response(handle)}/cancel", {}, wire.Response, timeout=budget.left)
+        except RequestRefused:
+            return run
+        return cast("Run", tail.to_run(run.id))
 
     def _remember_usage(self, run: Run) -> None:
         self._usages[run.id] = run.usage
