@@ -51,13 +51,13 @@ class FunctionTool:
         name: as it comes back in `ToolCallRequested.name`.
         description: when and how to use it, for the model.
         parameters: JSON schema of its arguments.
-        strict: True makes the model keep to the schema exactly, where the server can; None: the server's choice.
+        strict: True makes the model keep to the schema exactly, where the server can do that.
     """
 
     name: str = attrs.field(validator=_text("FunctionTool", blank=False))
     description: str = attrs.field(default="", validator=_text("FunctionTool", blank=True))
     parameters: Mapping[str, Any] = attrs.field(factory=_no_arguments, converter=_schema)
-    strict: bool | None = None
+    strict: bool = attrs.field(default=False, converter=bool)
 
 
 Tool: TypeAlias = FunctionTool | Mapping[str, Any]

@@ -326,7 +326,7 @@ class ResponsesBackend:
         try:
             return self._http.post("/responses", body, wire.Response, timeout=budget.left)
         except RequestRefused as error:
-            complaint = f"{error.message} {error.param}"
+            complaint = f"{error.param} {error.message}"
             if said is not None or error.status not in (400, 422) or not _INPUT_MISSING.search(complaint):
                 raise
             self._sends_empty_input = True

@@ -111,8 +111,13 @@ def farewell(status: str, reason: str | None) -> str:
 
 def function_of(tool: FunctionTool) -> dict[str, Any]:
     """Return the fields that describe a function on every wire."""
-    strict = {} if tool.strict is None else {"strict": tool.strict}
-    return {"name": tool.name, "description": tool.description, "parameters": tool.parameters, **strict}
+    # `strict` is always said, since the wires differ in what they take for granted.
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.strict,
+    }
 
 
 def settings_of(assistant: Assistant) -> dict[str, Any]:

@@ -228,3 +228,75 @@ def test_calls_of_a_chain_are_asked_for_once_per_turn():
     story = awaiting(LOCATE).tell(output(LOCATE), seen(handle="h2"), due, needs(MEASURE, handle="h2"))
     assert story.said == ["ToolCallRequested"]
     assert story.snapshot.run_handle == "h2"
+
+
+# --- an end is an end ------------------------------------------------------------------------------------
+
+
+def ended(*calls):
+    """A run of these calls was seen to fail."""
+    story = polling().tell(needs(*calls, handle="h1"), *[output(call) for call in calls], seen(handle="h2"), due)
+    return story.tell(seen(RunStatus.FAILED, code="cancelled", message="Cancelled", handle="h2"))
+
+
+def test_a_run_that_was_seen_to_end_is_not_taken_up_again_whatever_the_server_says():
+    story = ended(LOCATE).tell(connect, runs(run(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,))))
+    assert story.state == "failed"
+    assert story.said == []
+
+
+def test_many_ends_are_remembered_but_not_all():
+    story = idle()
+    for number in range(25):
+        story.tell(say("x", f"k{number}"), posted(f"msg_{number}"), created(run_id=f"run_{number}"), due)
+        story.tell(seen(RunStatus.FAILED, f"run_{number}", code="x", message="x"))
+    assert story.snapshot.ended_run_ids == tuple(f"run_{number}" for number in range(5, 25))
+
+
+def test_calls_that_an_ended_run_has_left_open_are_no_run():
+    left = run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE,), inferred=True)
+    assert ended(LOCATE).tell(connect, runs(left)).state == "failed"
+    assert ended(MEASURE).tell(connect, runs(left)).state == "running"
+    assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, inferred=False))).state == "running"
+    assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, tool_calls=()))).state == "running"
+
+
+def test_a_run_that_failed_for_rate_is_not_taken_up_while_its_repetition_is_in_doubt():
+    limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
+    story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), limit, due, unknown(in_flight=False), due)
+    assert story.request == effects.GetLatestRun(key="k1.2", repeats="h1")
+    story.tell(runs(run(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,))))
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h1")
+
+
+def test_a_run_that_is_parked_before_it_is_repeated_still_names_the_one_that_failed():
+    limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
+    story = polling().tell(limit, due, inputs.RequestDenied(status=401, message="key"))
+    assert story.state == "failed"
+    story.tell(inputs.SetAssistant(assistant_id="asst_1"))
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h1")
+
+
+# --- a run that was asked for before ---------------------------------------------------------------------
+
+
+def test_a_run_that_was_asked_for_before_is_looked_at_as_one_that_may_be_there_twice():
+    story = creating().tell(unknown(in_flight=False), due, runs(), created(handle="h2"), due)
+    assert story.request == effects.GetRun(run_id="run_1", handle="h2", in_doubt=True)
+    story.tell(seen(handle="h2"), due)
+    assert story.request == effects.GetRun(run_id="run_1", handle="h2")
+
+
+def test_a_run_that_was_asked_for_once_is_not():
+    assert creating().tell(created(handle="h1"), due).request == effects.GetRun(run_id="run_1", handle="h1")
+
+
+# --- which keys a server keeps ---------------------------------------------------------------------------
+
+
+def test_a_server_may_keep_the_keys_of_runs_and_not_those_of_messages():
+    story = creating().tell(created(key="k1.1"), due, seen(RunStatus.FAILED, code="x", message="x"))
+    story.tell(say("Two", "k2"), unknown(), due, page(question("msg_2", "Two"), question("msg_1")))
+    assert story.said == ["UserMessageAdded"]
+    assert story.snapshot.run_keys_kept
+    assert not story.snapshot.message_keys_kept

@@ -1,0 +1,60 @@
+"""An assistant written down in one's own program."""
+
+import pytest
+
+from gpt_agent_fsm import Assistant, FunctionTool
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+WEATHER = FunctionTool("weather", "Tells the weather", SCHEMA, True)
+
+
+def test_a_function_is_the_same_in_the_shape_of_either_wire():
+    fields = {"name": "weather", "description": "Tells the weather", "parameters": SCHEMA, "strict": True}
+    nested, flat = {"type": "function", "function": fields}, {"type": "function", **fields}
+    assert Assistant("m", "", [WEATHER]) == Assistant("m", "", [nested]) == Assistant("m", "", [flat])
+
+
+def test_what_a_function_leaves_out_has_its_default():
+    (tool,) = Assistant("m", tools=[{"type": "function", "function": {"name": "f", "description": None}}]).tools
+    assert tool == FunctionTool("f", "", {"type": "object", "properties": {}}, False)
+
+
+def test_a_tool_that_the_server_runs_is_kept_as_it_is():
+    assert Assistant("m", tools=[{"type": "web_search"}]).tools == ({"type": "web_search"},)
+
+
+def test_what_was_given_may_be_changed_without_changing_the_assistant():
+    options = {"reasoning": {"effort": "low"}}
+    assistant = Assistant("m", options=options)
+    options["x"] = 1
+    assert assistant.options == {"reasoning": {"effort": "low"}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"model": ""}, "Assistant: model must be a string that is not blank"),
+        ({"model": None}, "Assistant: model must be a string that is not blank, not None"),
+        ({"instructions": 5}, "Assistant: instructions must be a string, not 5"),
+        ({"name": " "}, "Assistant: name must be a string that is not blank"),
+        ({"tools": "search"}, "Assistant: tools must be a list of tools, not str"),
+        ({"tools": {"type": "x"}}, "Assistant: tools must be a list of tools, not dict"),
+        ({"tools": 5}, "Assistant: tools must be a list of tools, not int"),
+        ({"tools": [5]}, "Assistant: a tool must be a mapping, not int"),
+        ({"tools": [{}]}, 'Assistant: a tool must be a FunctionTool or a mapping with a "type"'),
+        ({"tools": [{"type": "function", "function": 5}]}, 'Assistant: the "function" of a tool must be a mapping'),
+        ({"tools": [{"type": "function"}]}, "FunctionTool: name must be a string that is not blank"),
+        ({"tools": [WEATHER, {"type": "function", "name": "weather"}]}, "there are two functions called 'weather'"),
+        ({"options": [1]}, "Assistant: options must be a mapping, not list"),
+        ({"options": {"x": {1, 2}}}, "Assistant: options can not be written as JSON"),
+        ({"options": {"x": float("nan")}}, "Assistant: options can not be written as JSON"),
+    ],
+)
+def test_what_can_not_be_right_is_refused_in_a_sentence(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Assistant(**({"model": "m"} | arguments))
+
+
+def test_parameters_that_are_no_schema_are_refused():
+    with pytest.raises(ValueError, match="FunctionTool: parameters must be a mapping, not list"):
+        FunctionTool("f", "", [])
