@@ -20,6 +20,7 @@ from gpt_agent_fsm.ports import Backend, Clock, Saved, Store
 from gpt_agent_fsm.runner import perform
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.snapshot import Snapshot
+from gpt_agent_fsm.webhooks import Webhooks
 
 __all__ = ["Driver", "Ports"]
 
@@ -35,6 +36,7 @@ class Ports:
 
     Attributes:
         gate: stands between all threads of the key and the API.
+        webhooks: what the server has told of by itself.
         wake: asks the scheduler for a tick.
         remove: takes a driver out of the runtime, whatever it is at.
         retire: takes a driver out of the runtime if its inbox is empty; called from a tick.
@@ -46,6 +48,7 @@ class Ports:
     store: Store
     clock: Clock
     gate: Gate
+    webhooks: Webhooks
     random: random.Random
     wake: Callable[[Driver], None]
     retire: Callable[[Driver, str], None]
@@ -250,6 +253,8 @@ class Driver:
         self._tell_the_time()
         self._absorb()
         self._make_request()
+        if self._end_was_told():
+            self._due = clock.monotonic()
         self._announce()
         if self.stop_reason is not None:
             self._leave()
@@ -301,12 +306,18 @@ class Driver:
             self._key_works = self._hurry = False
         if key_works:
             self._facts.append(inputs.KeyWorks())
-        if hurry and self._held:
+        if (hurry and self._held) or self._end_was_told():
             self._due = now
         self._facts.extend(self._deadlines.passed(self.settings))
         if self._is_due():
             self._facts.append(self._when_due)
             self._when_due = inputs.TimerDue()
+
+    def _end_was_told(self) -> bool:
+        """True, once, when the look that waits for its time is at a response which is said to have ended."""
+        snapshot = self.snapshot
+        waits = snapshot.has_waiting_request and isinstance(snapshot.request, effects.GetRun) and not self._held
+        return waits and self._ports.webhooks.has_ended(snapshot.run_handle)
 
     def _is_due(self) -> bool:
         """True when the timer is over and nothing else is to be taken in first."""
@@ -331,7 +342,7 @@ class Driver:
             wanted.extend(new_effects)
             happened.extend(new_events)
             self._log_ignored(input_, new_effects)
-        request, due = self._plan(wanted)
+        request, due = self._plan(wanted, snapshot)
         self._commit(snapshot, commands[-1][0] if commands else 0, happened, due)
         with self._lock:
             for _ in commands:
@@ -343,12 +354,16 @@ class Driver:
             if isinstance(effect, effects.Stop):
                 self._ports.retire(self, effect.reason)
 
-    def _plan(self, wanted: Iterable[effects.Effect]) -> tuple[effects.Request | None, float | None]:
+    def _plan(
+        self, wanted: Iterable[effects.Effect], snapshot: Snapshot
+    ) -> tuple[effects.Request | None, float | None]:
         """Return the request to make next and the time to come back: the last that was wanted replaces the others."""
         request, due = self._request, self._due
         for effect in wanted:
             if isinstance(effect, effects.Wait):
                 pause = effect.seconds + effect.spread * self._ports.random.random()
+                if snapshot.polls and self._ports.webhooks.are_arriving:
+                    pause = max(pause, min(self.settings.webhook_heartbeat_interval, self.settings.idle_timeout))
                 request, due = None, self._ports.clock.monotonic() + pause
             elif isinstance(effect, effects.Stop):
                 request, due = None, None

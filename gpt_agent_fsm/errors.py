@@ -10,6 +10,7 @@ error                         who must act        what the library does meanwhil
 `StoreError`                  the operator: disk  keeps what it had, tries again
 `StoreTaken`                  nobody              stops its agents: another runtime drives them
 `WaitInHandler`               the caller          nothing: handlers must return
+`InvalidWebhook`              who sent it         nothing: it is not known to be the server's
 `RequestRefused`              the caller          does not repeat the request
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
 `QuotaExceeded`               the operator: bill  keeps the message, does not repeat the request
@@ -28,6 +29,7 @@ __all__ = [
     "GptAgentError",
     "IllegalInput",
     "InvalidThreadId",
+    "InvalidWebhook",
     "OutcomeUnknown",
     "QuotaExceeded",
     "RequestRefused",
@@ -55,6 +57,10 @@ class WaitTimeout(GptAgentError, TimeoutError):
 
 class WaitInHandler(GptAgentError, RuntimeError):
     """`Agent.wait` was called from a signal handler or subscriber, where it could block for ever."""
+
+
+class InvalidWebhook(GptAgentError, ValueError):
+    """A webhook whose signature does not fit, that is too old, or that can not be read. Answer it with HTTP 400."""
 
 
 class IllegalInput(GptAgentError):

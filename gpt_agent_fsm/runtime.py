@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from gpt_agent_fsm import effects, events, inputs, signals
 from gpt_agent_fsm.agent import Agent, required_text
 from gpt_agent_fsm.driver import Driver, Ports
 from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, StoreError, TransientError
+from gpt_agent_fsm.foreground import announce_failure, insist
 from gpt_agent_fsm.gate import Gate
 from gpt_agent_fsm.objects import RunPage
 from gpt_agent_fsm.ports import Backend, Record, Saved, Scheduler, Store
@@ -22,13 +23,13 @@ from gpt_agent_fsm.scheduler import ThreadedScheduler
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.snapshot import Snapshot
 from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.webhooks import Webhooks, verified
 
 __all__ = ["Runtime"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_HOPELESS_ATTEMPTS = 3
 
 
 class Runtime:
@@ -69,12 +70,14 @@ class Runtime:
         self._created: set[str] = set()
         """Threads that this runtime made, and that nobody has connected to yet: they have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
+        self._webhooks = Webhooks(self.scheduler.clock)
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._ports = Ports(
             backend=backend,
             store=self._store,
             clock=self.scheduler.clock,
             gate=Gate(self.scheduler.clock, settings),
+            webhooks=self._webhooks,
             random=self._random,
             wake=self.scheduler.wake,
             retire=self._retire,
@@ -169,6 +172,30 @@ class Runtime:
         """Return what happened to a thread since record number `after`, in order; empty for an unknown thread."""
         return list(self._store.history(thread_id, after))
 
+    def handle_webhook(self, headers: Mapping[str, str], body: bytes | str, secret: str) -> bool:
+        """Take in a webhook that tells of the end of a response, and look at its run at once.
+
+        Args:
+            headers: those of the HTTP request, `webhook-id`, `webhook-timestamp` and `webhook-signature` among them.
+            body: that of the HTTP request, as it came.
+            secret: what the server signs with, `whsec_...`.
+
+        Returns True if an agent of this runtime was woken by it; False for one that came before, for one about
+        something else, and for a response that is not known, or not yet. Does not block: call it from a request handler
+        and answer 200 either way. While such webhooks arrive, runs are polled each `webhook_heartbeat_interval` only.
+        Raises `InvalidWebhook` (answer 400), `ValueError` for a secret that can not be one, and `ImportError` without
+        the extra `webhooks`.
+        """
+        notice = verified(headers, body, secret)
+        self._check_open()
+        if not self._webhooks.take_in(notice):
+            return False
+        with self._lock:
+            told = [driver for driver in self._drivers.values() if driver.snapshot.run_handle == notice.response_id]
+        for driver in told:
+            self.scheduler.wake(driver)
+        return bool(told)
+
     # --- making an agent --------------------------------------------------------------------------------------
 
     def _make_agent(
@@ -197,7 +224,7 @@ class Runtime:
         try:
             return self._backend.list_runs(thread_id, limit=1, key=None, timeout=timeout)
         except TransientError as error:
-            _announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
+            announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
             return None
 
     def _register(
@@ -273,26 +300,19 @@ class Runtime:
 
     def _insist(self, operation: str, thread_id: str, request: Callable[[], T]) -> T:
         """Make a request for a caller who waits, trying again while that may help."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return request()
-            except TransientError as error:
-                asked = error.retry_after or 0.0
-                will_retry = attempt < self._most_attempts(error) and asked <= self.settings.request_timeout
-                _announce_failure(operation, thread_id, error, attempt, will_retry=will_retry)
-                if not will_retry:
-                    raise
-                self.scheduler.sleep(max(asked, self.settings.backoff(attempt) * self._random.uniform(0.5, 1.0)))
-                self._check_open()
 
-    def _most_attempts(self, error: TransientError) -> int:
-        """Return how often to try for a caller who waits: few times where it seldom helps, so that he is told soon."""
-        most = self.settings.request_max_attempts
-        if not error.hopeless:
-            return most
-        return _HOPELESS_ATTEMPTS if error.status is not None else min(most, _HOPELESS_ATTEMPTS)
+        def open_request() -> T:
+            self._check_open()
+            return request()
+
+        return insist(
+            operation,
+            thread_id,
+            open_request,
+            settings=self.settings,
+            scheduler=self.scheduler,
+            rng=self._random,
+        )
 
     # --- the end of an agent ------------------------------------------------------------------------------------
 
@@ -376,19 +396,3 @@ def _agent_of(driver: Driver) -> Agent:
     agent = driver.announcer.sender
     assert isinstance(agent, Agent)  # noqa: S101 - says to the type checker what `_register` did
     return agent
-
-
-def _announce_failure(operation: str, thread_id: str, error: TransientError, attempt: int, *, will_retry: bool) -> None:
-    """Send `RequestFailed` for a request that was made before there was an agent; the sender is None."""
-    event = events.RequestFailed(
-        thread_id=thread_id,
-        operation=operation,
-        status=error.status,
-        code=error.code,
-        message=str(error),
-        attempt=attempt,
-        will_retry=will_retry,
-    )
-    signals.report(event)
-    for handler in signals.receivers(None, event):
-        signals.call(handler, None, event, by_keyword=True, thread=thread_id or operation)

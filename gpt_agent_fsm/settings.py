@@ -49,6 +49,8 @@ class Settings:
 
     heartbeat_interval: float = attrs.field(default=1.0, validator=_seconds)
     """Between two looks at a run that is in progress."""
+    webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
+    """The same while webhooks arrive that tell of the end of runs: a safety net for one that gets lost."""
     idle_timeout: float = attrs.field(default=120.0, validator=_seconds)
     """Without activity for this long an idle agent shuts down; one that waits for tools looks at its run.
     It also bounds `receive_timeout`: a short one cuts off answers that were on their way."""

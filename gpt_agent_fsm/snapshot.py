@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import attrs
 
-from gpt_agent_fsm.effects import ListMessages, Request
+from gpt_agent_fsm.effects import GetRun, ListMessages, Request
 from gpt_agent_fsm.objects import Message, ToolCall
 
 __all__ = ["Doubt", "QueuedMessage", "Reading", "Snapshot", "SnapshotFields", "State", "Turn"]
@@ -162,6 +162,12 @@ class SnapshotFields:
     def has_waiting_request(self) -> bool:
         """True while `request` waits for its time."""
         return self.request is not None and not self.sent
+
+    @property
+    def polls(self) -> bool:
+        """True between two looks at a run that goes well."""
+        looks = isinstance(self.request, GetRun) and not self.request.in_doubt and not self.failures
+        return looks and not self.sent and self.state is State.RUNNING
 
     @property
     def settled(self) -> bool:

@@ -9,6 +9,7 @@ from gpt_agent_fsm import Settings
 def test_the_defaults_are_those_of_the_contract():
     assert attrs.asdict(Settings()) == {
         "heartbeat_interval": 1.0,
+        "webhook_heartbeat_interval": 30.0,
         "idle_timeout": 120.0,
         "receive_timeout": 30.0,
         "rate_limit_max_retries": 10,

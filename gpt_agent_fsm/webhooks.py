@@ -1,0 +1,103 @@
+"""Notices that a server sends when a response has ended: who sent them, and which of our runs they are about.
+
+Signed by the Standard Webhooks scheme (https://www.standardwebhooks.com), which the package `standardwebhooks` checks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import attrs
+
+from gpt_agent_fsm.errors import InvalidWebhook
+from gpt_agent_fsm.ports import Clock
+
+__all__ = ["Notice", "Webhooks", "verified"]
+
+_ENDS = {"response.completed", "response.failed", "response.cancelled", "response.incomplete"}
+_MOST_REMEMBERED = 10_000
+_ARRIVING = 300.0
+"""Seconds for which one webhook lets others be expected."""
+
+
+@attrs.frozen
+class Notice:
+    """What a webhook said.
+
+    Attributes:
+        id: the webhook's own, the same when it is sent again.
+        response_id: the response that has ended; None where it is about something else.
+    """
+
+    id: str
+    response_id: str | None
+
+
+def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Notice:
+    """Return what a webhook says whose signature fits and is at most five minutes old; raise `InvalidWebhook` else.
+
+    Raises `ImportError` where the extra is not installed, and `ValueError` for a secret that can not be one.
+    """
+    try:
+        from standardwebhooks import Webhook, WebhookVerificationError  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        sentence = 'handle_webhook needs standardwebhooks: install it with pip install "gpt-agent-fsm[webhooks]"'
+        raise ImportError(sentence, name=error.name) from error
+    try:
+        verifier = Webhook(secret)
+    except Exception:  # noqa: BLE001 - whatever it is, the secret is wrong
+        # Not chained: what the package says of it may repeat it.
+        raise ValueError("The webhook secret must be the server's, whsec_ and base64 text") from None
+    plain = {name.lower(): value for name, value in headers.items()}
+    try:
+        said = verifier.verify(body, plain)
+    except (WebhookVerificationError, ValueError) as error:
+        raise InvalidWebhook(f"The webhook was not accepted: {error}") from error
+    data = said.get("data") if isinstance(said, dict) else None
+    response_id = data.get("id") if isinstance(data, dict) and said.get("type") in _ENDS else None
+    return Notice(plain["webhook-id"], response_id if isinstance(response_id, str) else None)
+
+
+class Webhooks:
+    """What was told of responses so far. Safe to use from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, None] = {}
+        self._ended: dict[str, None] = {}
+        self._last: float | None = None
+
+    def take_in(self, notice: Notice) -> bool:
+        """Remember what a notice says; False for one that was taken in before, or says nothing of a response."""
+        with self._lock:
+            if notice.id in self._known:
+                return False
+            self._remember(self._known, notice.id)
+            if notice.response_id is None:
+                return False
+            # The answer to the request that created it may still be on its way.
+            self._remember(self._ended, notice.response_id)
+            self._last = self._clock.monotonic()
+            return True
+
+    @staticmethod
+    def _remember(memory: dict[str, None], key: str) -> None:
+        memory[key] = None
+        while len(memory) > _MOST_REMEMBERED:
+            del memory[next(iter(memory))]
+
+    def has_ended(self, response_id: str | None) -> bool:
+        """Tell, once, that a response is said to have ended."""
+        with self._lock:
+            if response_id not in self._ended:
+                return False
+            del self._ended[response_id]
+            return True
+
+    @property
+    def are_arriving(self) -> bool:
+        """True while the end of a run can be expected to be told."""
+        with self._lock:
+            return self._last is not None and self._clock.monotonic() < self._last + _ARRIVING

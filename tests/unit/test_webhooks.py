@@ -1,0 +1,223 @@
+"""Webhooks: who may tell of the end of a run, whom it wakes, and how polling slows down meanwhile."""
+
+import json
+import random
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gpt_agent_fsm import Assistant, Runtime, Settings, errors
+from gpt_agent_fsm.backends import ResponsesBackend
+from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer, VirtualClock, VirtualScheduler
+from gpt_agent_fsm.testing.conversations import SimulatedConversations
+from gpt_agent_fsm.testing.network import Faults, FaultyHttp, FaultyNetwork
+from gpt_agent_fsm.webhooks import Notice, Webhooks
+
+standardwebhooks = pytest.importorskip("standardwebhooks")
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+NO_FAULTS = Faults(lost=0, answer_lost=0, late=0, limited=0, error_before=0, error_after=0, garbage=0, stale=0, crash=0)
+
+
+def signed(body, webhook_id="wh_1", at=None, secret=SECRET):
+    at = at or datetime.now(tz=UTC)
+    text = body if isinstance(body, str) else json.dumps(body)
+    signature = standardwebhooks.Webhook(secret).sign(webhook_id, at, text)
+    headers = {
+        "Webhook-Id": webhook_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "WEBHOOK-SIGNATURE": signature,
+    }
+    return headers, text.encode()
+
+
+def ended(response_id, kind="response.completed"):
+    return {"id": "evt_1", "object": "event", "created_at": 1, "type": kind, "data": {"id": response_id}}
+
+
+class World:
+    """A runtime over conversations in memory, in virtual time."""
+
+    def __init__(self, *steps):
+        self.scheduler = VirtualScheduler()
+        self.server = SimulatedConversations(lambda text: [*steps, Answer("Hi")])
+        self.journal = []
+        self.backend = ResponsesBackend("http://simulated/v1", "k", assistants={"asst_1": Assistant("m")})
+        network = FaultyNetwork(self.scheduler, random.Random(1), NO_FAULTS, self.journal)
+        self.backend._http = FaultyHttp(self.server, network)
+        self.runtime = Runtime(self.backend, Settings(idle_timeout=1000), scheduler=self.scheduler)
+        self.agent = self.connect()
+
+    def connect(self):
+        return self.runtime.connect(thread_id=self.runtime.create_thread(), assistant_id="asst_1", last_message_id=None)
+
+    def tell(self, body, **how):
+        return self.runtime.handle_webhook(*signed(body, **how), SECRET)
+
+    def polls(self):
+        return [float(line.split()[0]) for line in self.journal if "GET /responses/" in line]
+
+    @property
+    def response_id(self):
+        return self.agent._driver.snapshot.run_handle
+
+
+@pytest.fixture
+def world():
+    made = World(Linger(10**6))
+    made.agent.add_user_message("Hello")
+    made.scheduler.advance(10)
+    yield made
+    made.runtime.close()
+
+
+# --- who may tell ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda headers, body: (headers, body + b" "), "No matching signature"),
+        (lambda headers, body: ({**headers, "Webhook-Id": "wh_2"}, body), "No matching signature"),
+        (lambda headers, body: ({"webhook-id": "wh_1"}, body), "Missing required headers"),
+        (lambda headers, body: ({**headers, "WEBHOOK-SIGNATURE": "nonsense"}, body), "not accepted"),
+        (lambda headers, body: (headers, b"\xff"), "not accepted"),
+        (lambda headers, body: signed(ended("r"), at=datetime.now(tz=UTC) - timedelta(minutes=6)), "too old"),
+        (lambda headers, body: signed(ended("r"), secret="whsec_c29tZWJvZHkgZWxzZQ=="), "No matching signature"),
+        (lambda headers, body: signed("no JSON"), "not accepted"),
+    ],
+)
+def test_what_was_not_signed_with_the_secret_just_now_is_refused(world, spoil, sentence):
+    headers, body = spoil(*signed(ended(world.response_id)))
+    before = len(world.polls())
+    with pytest.raises(errors.InvalidWebhook, match=sentence):
+        world.runtime.handle_webhook(headers, body, SECRET)
+    world.scheduler.settle()
+    assert len(world.polls()) == before
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é", None])
+def test_a_secret_that_can_not_be_one_is_told_without_repeating_it(world, secret):
+    with pytest.raises(ValueError, match="The webhook secret must be the server's") as caught:
+        world.runtime.handle_webhook(*signed(ended("r")), secret)
+    assert caught.value.__cause__ is None
+    assert not isinstance(caught.value, errors.InvalidWebhook)
+
+
+def test_without_the_extra_it_is_said_how_to_install_it(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "standardwebhooks", None)
+    with pytest.raises(ImportError, match=r'pip install "gpt-agent-fsm\[webhooks\]"'):
+        world.runtime.handle_webhook({}, b"", SECRET)
+
+
+def test_a_closed_runtime_takes_nothing_in(world):
+    world.runtime.close()
+    with pytest.raises(errors.RuntimeClosed):
+        world.tell(ended("r"))
+
+
+# --- whom it wakes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["response.completed", "response.failed", "response.cancelled", "response.incomplete"])
+def test_the_run_of_a_response_that_has_ended_is_looked_at_at_once(world, kind):
+    before, now = len(world.polls()), world.scheduler.clock.monotonic()
+    assert world.tell(ended(world.response_id, kind))
+    world.scheduler.settle()
+    assert len(world.polls()) == before + 1
+    assert world.polls()[-1] == pytest.approx(now, abs=0.01)
+
+
+def test_one_look_is_enough_and_a_webhook_that_comes_twice_causes_no_other(world):
+    assert world.tell(ended(world.response_id))
+    world.scheduler.settle()
+    looks = len(world.polls())
+    assert not world.tell(ended(world.response_id))
+    world.scheduler.settle()
+    assert len(world.polls()) == looks
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ended("resp_of_somebody_else"),
+        {"type": "response.completed"},
+        {"type": "response.completed", "data": {"id": 5}},
+        {"type": "response.completed", "data": "resp_1"},
+        {"type": "batch.completed", "data": {"id": "resp_3"}},
+        [],
+    ],
+)
+def test_what_is_about_something_else_wakes_nobody(world, body):
+    looks = len(world.polls())
+    assert not world.tell(body)
+    world.scheduler.settle()
+    assert len(world.polls()) == looks
+
+
+def test_a_webhook_that_comes_before_the_answer_that_names_its_response_counts(world):
+    other = world.connect()
+    post = world.server.post
+
+    def hasty(path, body):
+        answer = post(path, body)
+        if path == "/responses":
+            assert not world.tell(ended(answer["id"]))
+        return answer
+
+    world.server.post = hasty
+    other.add_user_message("Hello")
+    world.scheduler.advance(world.scheduler.clock.monotonic() + 5)
+    response_id = other._driver.snapshot.run_handle
+    mine = (f"POST /conversations/{other.thread_id} ", f"GET /responses/{response_id}")
+    about = [line.split()[:3] for line in world.journal if any(path in line for path in mine)]
+    noted = max(float(at) for at, _, path in about if "conversations" in path)
+    looked = min(float(at) for at, _, path in about if "responses" in path)
+    assert 0 <= looked - noted < 0.9
+
+
+def test_a_webhook_about_a_run_that_waits_for_tools_changes_nothing_but_a_look(world):
+    with Runtime(SimulatedServer(), scheduler=VirtualScheduler()) as runtime:
+        runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        assert not runtime.handle_webhook(*signed(ended("run_1")), SECRET)
+
+
+# --- how polling slows down ---------------------------------------------------------------------------------
+
+
+def test_while_webhooks_arrive_runs_are_polled_as_a_safety_net_only(world):
+    assert len(world.polls()) > 5
+    world.tell(ended("resp_of_somebody_else"))
+    world.scheduler.advance(world.scheduler.clock.monotonic() + 2)
+    before = len(world.polls())
+    world.scheduler.advance(world.scheduler.clock.monotonic() + 120)
+    assert 3 <= len(world.polls()) - before <= 5
+
+
+def test_when_no_webhook_comes_any_more_runs_are_polled_as_before(world):
+    world.tell(ended("resp_of_somebody_else"))
+    world.scheduler.advance(world.scheduler.clock.monotonic() + 400)
+    before = len(world.polls())
+    world.scheduler.advance(world.scheduler.clock.monotonic() + 20)
+    assert len(world.polls()) - before > 10
+
+
+def test_only_so_much_is_remembered(monkeypatch):
+    monkeypatch.setattr("gpt_agent_fsm.webhooks._MOST_REMEMBERED", 2)
+    webhooks = Webhooks(VirtualClock())
+    for number in range(3):
+        assert webhooks.take_in(Notice(f"wh_{number}", f"resp_{number}"))
+    assert [webhooks.has_ended(f"resp_{number}") for number in range(3)] == [False, True, True]
+    assert webhooks.take_in(Notice("wh_0", "resp_0"))
+    assert not webhooks.take_in(Notice("wh_2", "resp_2"))
+
+
+def test_the_end_of_a_response_is_told_once():
+    webhooks = Webhooks(VirtualClock())
+    assert not webhooks.are_arriving
+    webhooks.take_in(Notice("wh_1", "resp_1"))
+    assert webhooks.are_arriving
+    assert webhooks.has_ended("resp_1")
+    assert not webhooks.has_ended("resp_1")
+    assert not webhooks.has_ended(None)
