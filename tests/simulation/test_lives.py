@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
@@ -13,17 +15,20 @@ BLOCK = 50
 
 
 @pytest.mark.parametrize("first", range(0, 300, BLOCK))
-def test_nothing_is_lost_or_done_twice_or_stuck(first):
+@pytest.mark.parametrize("wire", ["assistants", "responses"])
+def test_nothing_is_lost_or_done_twice_or_stuck(first, wire):
     for seed in range(first, first + BLOCK):
-        life = live(seed)
+        life = live(seed, wire=wire)
         assert not life.violations, life.report()
 
 
 @pytest.mark.parametrize("first", range(1000, 1200, BLOCK))
-@pytest.mark.parametrize("keeps_keys", [True, False])
-def test_what_can_not_be_known_is_seen_as_a_failed_request(first, keeps_keys):
+@pytest.mark.parametrize(
+    "how", [{"keeps_keys": True}, {"keeps_keys": False}, {"wire": "responses"}], ids=["keys", "no keys", "responses"]
+)
+def test_what_can_not_be_known_is_seen_as_a_failed_request(first, how):
     for seed in range(first, first + BLOCK):
-        life = live(seed, BREAKING, keeps_keys=keeps_keys)
+        life = live(seed, BREAKING, **how)
         assert not life.violations, life.report()
 
 
@@ -35,7 +40,7 @@ def test_the_same_holds_over_a_database():
         return stores[-1]
 
     for seed in range(40):
-        life = live(seed, make_store=make_store)
+        life = live(seed, make_store=make_store, wire=["assistants", "responses"][seed % 2])
         stores.pop().close()
         assert not life.violations, life.report()
 
@@ -71,13 +76,18 @@ class Blind:
         return blindly
 
 
-def test_without_reconciliation_a_hundred_lives_show_it():
-    assert any(live(seed, wrap=Blind).violations for seed in range(100))
+@pytest.mark.parametrize("wire", ["assistants", "responses"])
+def test_without_reconciliation_a_hundred_lives_show_it(wire):
+    assert any(live(seed, wrap=Blind, wire=wire).violations for seed in range(100))
 
 
-def test_a_seed_gives_the_same_life_each_time():
-    one, two = live(7), live(7)
-    assert one.journal == two.journal
+@pytest.mark.parametrize("wire", ["assistants", "responses"])
+def test_a_seed_gives_the_same_life_each_time(wire):
+    def without_keys(life):
+        return [re.sub(r"[0-9a-f]{32}", "key", line) for line in life.journal]
+
+    one, two = live(7, wire=wire), live(7, wire=wire)
+    assert without_keys(one) == without_keys(two)
     assert one.crashes == two.crashes
 
 
@@ -105,4 +115,9 @@ def test_the_command_prints_a_bad_life_and_fails(capsys, monkeypatch):
 
     bad = Life(3, ["the journal"], ["something is lost"])
     monkeypatch.setattr(lives, "live", lambda *args, **kwargs: bad)
-    assert lives._live_batch((3, 5, True)) == (1, 0, 0, "seed 3\nsomething is lost\n\nthe journal")
+    assert lives._live_batch(lives._Job(3, 5, True, "assistants")) == (
+        1,
+        0,
+        0,
+        "seed 3\nsomething is lost\n\nthe journal",
+    )
