@@ -1,8 +1,8 @@
 """The embedded server under load: many clients at once hold conversations with tools, over real HTTP.
 
-The server runs in a process of its own, the clients in others; each client holds one conversation after another: a
-message, a run that asks for a tool, its output, the answer. Prints how many were lost, requests a second, latencies, and
-the memory of the server:
+The server runs in a process of its own, the clients in others. Each client holds one conversation after another: a
+message, a run that asks for a tool, its output, the answer. Prints how many were lost, requests a second, latencies,
+and the memory of the server:
 
     python benchmarks/server.py --clients 64 --conversations 2000
 """

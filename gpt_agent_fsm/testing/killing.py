@@ -25,13 +25,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import attrs
 import requests
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm.assistant import Assistant
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.errors import AgentNotAlive
 from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
+from gpt_agent_fsm.ports import Backend
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import SQLStore
@@ -50,14 +53,46 @@ SETTINGS = Settings(
 _DRAIN = 120.0
 
 
+@attrs.frozen
+class _Wire:
+    """How the threads of a wire are reached by one who knows nothing of the library.
+
+    Attributes:
+        root: where they are made and found.
+        list: what a thread's messages are listed under.
+        runs: what its runs are listed under, or None where they can not be listed.
+    """
+
+    root: str
+    list: str
+    runs: str | None
+
+    def backend(self, base_url: str) -> Backend:
+        if self.runs is not None:
+            return AssistantsBackend(base_url)
+        return ResponsesBackend(base_url, assistants={"asst_kill": Assistant("m")})
+
+
+_WIRES = {
+    "assistants": _Wire("/threads", "messages", "runs"),
+    "responses": _Wire("/conversations", "items", None),
+}
+
+
+def _text(message: dict[str, Any]) -> str:
+    text = message["content"][0]["text"]
+    return str(text if isinstance(text, str) else text["value"])
+
+
 # --- the child: what is killed ---------------------------------------------------------------------------------
 
 
 class _Child:
     """Converses until it is killed; with `drain` it says nothing new and ends when all is said."""
 
-    def __init__(self, base_url: str, folder: Path, thread_ids: Sequence[str]) -> None:
+    def __init__(self, base_url: str, wire: _Wire, folder: Path, thread_ids: Sequence[str]) -> None:
         self._base_url = base_url
+        self._wire = wire
         self._folder = folder
         self._thread_ids = thread_ids
 
@@ -73,7 +108,7 @@ class _Child:
 
             signals.event.connect(hear, weak=False)
             store = SQLStore(f"sqlite:///{self._folder / 'agents.db'}")
-            with Runtime(AssistantsBackend(self._base_url), SETTINGS, store) as runtime:
+            with Runtime(self._wire.backend(self._base_url), SETTINGS, store) as runtime:
                 agents = [
                     runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None)
                     for thread_id in self._thread_ids
@@ -108,18 +143,20 @@ def _note(file: TextIO, line: str) -> None:
 
 
 class _Experiment:
-    def __init__(self, base_url: str, folder: Path, threads: int) -> None:
+    def __init__(self, base_url: str, wire: str, folder: Path, threads: int) -> None:
         self._api = base_url
+        self._wire_name, self._wire = wire, _WIRES[wire]
         self._folder = folder
         self._headers = {"OpenAI-Beta": "assistants=v2"}
         self.thread_ids = [
-            requests.post(f"{base_url}/threads", json={}, headers=self._headers, timeout=10).json()["id"]
+            requests.post(f"{base_url}{self._wire.root}", json={}, headers=self._headers, timeout=10).json()["id"]
             for _ in range(threads)
         ]
         (folder / "threads").write_text("\n".join(self.thread_ids))
 
     def start(self, *, drain: bool) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", __spec__.name, "--child", str(self._folder), "--base-url", self._api]
+        command += ["--wire", self._wire_name]
         process = subprocess.Popen(  # noqa: S603 - our own command
             [*command, *(["--drain"] if drain else [])], stdout=subprocess.PIPE, text=True
         )
@@ -163,23 +200,28 @@ class _Experiment:
         for line in self._lines("accepted"):
             accepted[int(line.split(".")[0])].append(line)
         for place, thread_id in enumerate(self.thread_ids):
-            messages = self._listed(f"/threads/{thread_id}/messages")
-            runs = self._listed(f"/threads/{thread_id}/runs")
-            posted = [m["content"][0]["text"]["value"] for m in messages if m["role"] == "user"]
-            answers = [m["id"] for m in messages if m["role"] == "assistant"]
-            counts.update(messages=len(posted), answers=len(answers), runs=len(runs), accepted=len(accepted[place]))
+            listed = self._listed(f"{self._wire.root}/{thread_id}/{self._wire.list}")
+            messages = [item for item in listed if "content" in item]
+            posted = [_text(message) for message in messages if message["role"] == "user"]
+            answers = [message["id"] for message in messages if message["role"] == "assistant"]
+            counts.update(messages=len(posted), answers=len(answers), accepted=len(accepted[place]))
             wrong += [f"{word} is on the server {n} times" for word, n in Counter(posted).items() if n > 1]
             wrong += [f"{word} was accepted and lost" for word in accepted[place] if word not in set(posted)]
             if [word for word in posted if word in set(accepted[place])] != accepted[place]:
                 wrong.append(f"thread {place}: the order of messages is not the order of their acceptance")
-            wrong += [f"run {run['id']} ended as {run['status']}" for run in runs if run["status"] != "completed"]
             wrong += [f"answer {answer} was never announced" for answer in answers if answer not in heard]
-            if len(runs) != len(posted):
-                wrong.append(f"thread {place}: {len(posted)} messages had {len(runs)} runs")
+            if len(answers) != len(posted):
+                wrong.append(f"thread {place}: {len(posted)} messages had {len(answers)} answers")
+            if self._wire.runs is not None:
+                runs = self._listed(f"{self._wire.root}/{thread_id}/{self._wire.runs}")
+                counts.update(runs=len(runs))
+                wrong += [f"run {run['id']} ended as {run['status']}" for run in runs if run["status"] != "completed"]
+                if len(runs) != len(posted):
+                    wrong.append(f"thread {place}: {len(posted)} messages had {len(runs)} runs")
         return wrong, counts
 
 
-def _experiment(kills: int, threads: int, seed: int, longest: float) -> int:
+def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float) -> int:
     def model(request: ModelRequest) -> str | list[ToolCall]:
         wants_tool = request.user_message[-1] in "048" and request.messages[-1]["role"] == "user"
         return [ToolCall("tool", {})] if wants_tool else "Understood"
@@ -187,7 +229,7 @@ def _experiment(kills: int, threads: int, seed: int, longest: float) -> int:
     rng = random.Random(seed)  # noqa: S311 - moments to kill at
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name, LocalServer(model) as server:
-        experiment = _Experiment(server.base_url, Path(name), threads)
+        experiment = _Experiment(server.base_url, wire, Path(name), threads)
         for _ in range(kills):
             experiment.kill_one(rng.uniform(0.0, longest))
         drained = experiment.drain()
@@ -209,15 +251,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=50, help="conversations at once (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
     parser.add_argument("--longest", type=float, default=1.0, help="seconds a process may live (default: %(default)s)")
+    parser.add_argument("--wire", choices=list(_WIRES), default="assistants", help="default: %(default)s")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--base-url", help=argparse.SUPPRESS)
     parser.add_argument("--drain", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child is not None:
         thread_ids = (options.child / "threads").read_text().split()
-        _Child(options.base_url, options.child, thread_ids).run(drain=options.drain)
+        _Child(options.base_url, _WIRES[options.wire], options.child, thread_ids).run(drain=options.drain)
         return 0
-    return _experiment(options.kills, options.threads, options.seed, options.longest)
+    return _experiment(options.wire, options.kills, options.threads, options.seed, options.longest)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """A real process, real HTTP, a real file, and SIGKILL. The command kills 200 times; this is its shorter sister."""
 
+import pytest
+
 from gpt_agent_fsm.testing import killing
 
 
-def test_a_process_that_is_killed_over_and_over_loses_and_doubles_nothing(capfd):
-    code = killing.main(["--kills", "6", "--threads", "12", "--longest", "0.6"])
+@pytest.mark.parametrize("wire", ["assistants", "responses"])
+def test_a_process_that_is_killed_over_and_over_loses_and_doubles_nothing(capfd, wire):
+    code = killing.main(["--kills", "6", "--threads", "12", "--longest", "0.6", "--wire", wire])
     said = capfd.readouterr().out
     assert code == 0, said
     assert said.startswith("6 kills of 12 conversations")
@@ -13,7 +16,7 @@ def test_a_process_that_is_killed_over_and_over_loses_and_doubles_nothing(capfd)
 
 def test_the_experiment_notices_what_was_lost_or_doubled(tmp_path, monkeypatch):
     with killing.LocalServer() as server:
-        experiment = killing._Experiment(server.base_url, tmp_path, threads=1)
+        experiment = killing._Experiment(server.base_url, "assistants", tmp_path, threads=1)
         (thread_id,) = experiment.thread_ids
         (tmp_path / "accepted").write_text("0.1.0\n0.1.1\n")
         for _ in range(2):
@@ -27,4 +30,5 @@ def test_the_experiment_notices_what_was_lost_or_doubled(tmp_path, monkeypatch):
     assert "0.1.1 is on the server 2 times" in wrong
     assert "0.1.0 was accepted and lost" in wrong
     assert "thread 0: 2 messages had 0 runs" in wrong
+    assert "thread 0: 2 messages had 0 answers" in wrong
     assert counts["messages"] == 2
