@@ -92,7 +92,7 @@ class Run:
         key: the key of ours that the run was created with, or None.
         handle: what a backend wants back to find the run where its id alone does not tell; None where that is all there
             is to know.
-        inferred: True where the server does not tell of the run, and its id is made up from what it left on the thread.
+        inferred: True where the server does not tell how the run stands: it is made up from what it left on the thread.
         messages: what the run itself says it has answered, since a thread's list of messages may lag behind.
     """
 

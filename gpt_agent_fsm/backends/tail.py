@@ -69,15 +69,14 @@ class Tail:
         Without a `run_id` it is called by the first item of its last turn. It has no handle, and what it took is not
         known.
         """
-        inferred = run_id is None
         run_id = run_id or next((item.id for item in (*self._last_turn, *self.items) if item.id), None)
         if run_id is None or not self.items:
             return None
         if self.open_calls:
             status = RunStatus.NEEDS_TOOLS
-            return Run(id=run_id, status=status, tool_calls=self.open_calls, key=key, inferred=inferred)
+            return Run(id=run_id, status=status, tool_calls=self.open_calls, key=key, inferred=True)
         messages = answers_of(self.items, run_id, None)
-        return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=inferred)
+        return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=True)
 
     def standing_of(self, run: Run) -> Run | None:
         """Return how a run stands whose response asks for tools; None where the conversation has gone on without it."""

@@ -654,3 +654,10 @@ def test_calls_of_the_run_that_is_repeated_are_no_sign_of_the_repetition(backend
     holds(api, said(), asked(), told(), asked("call_2"))
     run = last(backend, key="k.2", repeats="resp_0")
     assert (run.key, [call.id for call in run.tool_calls]) == ("k.2", ["call_2"])
+
+
+def test_what_a_noted_run_left_since_is_known_to_be_inferred(backend, api):
+    holds(api, said(), asked(), told(), asked("call_2"))
+    noted(api, response("resp_1", "completed", asked()))
+    run = last(backend)
+    assert (run.id, [call.id for call in run.tool_calls], run.inferred) == ("resp_1", ["call_2"], True)
