@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import attrs
+
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import responses_wire as wire
 from gpt_agent_fsm.backends.http import client_from_env, segment
@@ -279,7 +281,11 @@ class ResponsesBackend:
         )
         response = self._create(thread_id, assistant_id, said, about, budget)
         self._note(thread_id, response.id, budget)
-        return response.to_run(run_id)
+        # Not every server keeps metadata.
+        run = attrs.evolve(response, metadata={**about, **response.metadata}).to_run(run_id)
+        if run.status is RunStatus.NEEDS_TOOLS:
+            self._remember_usage(run)
+        return run
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """See `Backend.cancel_run`. Calls that the run waits for are answered with an error."""
@@ -291,7 +297,10 @@ class ResponsesBackend:
         try:
             path = f"{_response(response_id)}/cancel"
             run = self._http.post(path, {}, wire.Response, timeout=budget.left).to_run(run_id)
-        except RequestRefused:
+        except ApiError as error:
+            # What is over can not be cancelled; some servers refuse that with 409.
+            if not isinstance(error, RequestRefused) and error.status != 409:
+                raise
             run = self._response(response_id, budget.left).to_run(run_id)
             if run.status is not RunStatus.NEEDS_TOOLS:
                 raise

@@ -134,6 +134,8 @@ def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | No
 
 
 def _items(value: Any) -> tuple[Item, ...]:
+    if isinstance(value, tuple):
+        return value
     if not isinstance(value, list):
         return ()
     return tuple(converter.structure(item, Item) for item in value if isinstance(item, dict))

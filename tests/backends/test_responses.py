@@ -524,6 +524,16 @@ def test_what_a_run_took_is_asked_for_where_this_process_has_not_seen_it(backend
     assert "gpt_agent_fsm_usage" in sent(api)[2][1]["metadata"]
 
 
+def test_tokens_are_counted_on_a_server_that_blocks_and_keeps_no_metadata(backend, api):
+    usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    look(backend, api, response("resp_1", "completed", asked(), usage=usage))
+    api.post(RESPONSES, json={"id": "resp_2", "status": "completed", "output": [asked("call_3")], "usage": usage})
+    run = submit(backend)
+    assert (run.status, run.usage.total_tokens) == (RunStatus.NEEDS_TOOLS, 6)
+    api.post(RESPONSES, json={"id": "resp_3", "status": "completed", "output": [ANSWER], "usage": usage})
+    assert submit(backend, handle="resp_2").usage.total_tokens == 9
+
+
 def test_only_so_many_runs_are_remembered(backend, api, monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.backends.responses._MOST_REMEMBERED", 2)
     for number in range(5):
@@ -544,9 +554,10 @@ def test_the_last_response_of_the_chain_is_cancelled(backend, api):
     assert (run.id, run.status, run.code) == ("resp_1", RunStatus.FAILED, "cancelled")
 
 
-def test_a_run_that_waits_for_tools_is_cancelled_by_answering_them(backend, api):
+@pytest.mark.parametrize("status", [400, 409])
+def test_a_run_that_waits_for_tools_is_cancelled_by_answering_them(backend, api, status):
     holds(api, said(), asked("call_1"), told("call_1"))
-    api.post(f"{RESPONSES}/resp_2/cancel", status_code=400, json={"error": {"message": "completed"}})
+    api.post(f"{RESPONSES}/resp_2/cancel", status_code=status, json={"error": {"message": "completed"}})
     api.get(f"{RESPONSES}/resp_2", json=response("resp_2", "completed", asked("call_1"), asked("call_2")))
     api.post(ITEMS, json={"data": []})
     run = cancel(backend)
@@ -559,6 +570,12 @@ def test_a_run_that_is_over_can_not_be_cancelled(backend, api):
     api.post(f"{RESPONSES}/resp_2/cancel", status_code=400, json={"error": {"message": "completed"}})
     api.get(f"{RESPONSES}/resp_2", json=response("resp_2", "completed", ANSWER))
     with pytest.raises(errors.RequestRefused, match="completed"):
+        cancel(backend)
+
+
+def test_trouble_on_the_way_to_a_cancel_is_told_as_it_is(backend, api):
+    api.post(f"{RESPONSES}/resp_2/cancel", status_code=503, json={"error": {"message": "later"}})
+    with pytest.raises(errors.TransientError, match="later"):
         cancel(backend)
 
 
