@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
 
 __all__ = ["Assistant", "FunctionTool", "Tool"]
+
+_FIELDS = {"model", "instructions", "tools", "name", "temperature", "top_p"}
 
 
 def _text(owner: str, *, blank: bool) -> Any:  # noqa: ANN401 - what attrs wants of a validator
@@ -25,7 +28,7 @@ def _json_object(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{what} must be a mapping, not {type(value).__name__}")
     try:
-        json.dumps(copy := dict(value), allow_nan=False)
+        copy: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{what} can not be written as JSON: {error}") from None
     return copy
@@ -35,8 +38,22 @@ def _schema(value: object) -> Mapping[str, Any]:
     return _json_object(value, "FunctionTool: parameters")
 
 
+def _is_bool(_: object, __: object, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"FunctionTool: strict must be True or False, not {value!r}")
+
+
+def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and not is_number:
+        raise ValueError(f"Assistant: {attribute.name} must be a number or None, not {value!r}")
+
+
 def _options(value: object) -> Mapping[str, Any]:
-    return _json_object(value, "Assistant: options")
+    options = _json_object(value, "Assistant: options")
+    if taken := sorted(_FIELDS & set(options)):
+        raise ValueError(f"Assistant: {', '.join(taken)} is a field of its own and does not belong into options")
+    return options
 
 
 def _no_arguments() -> Mapping[str, Any]:
@@ -57,7 +74,7 @@ class FunctionTool:
     name: str = attrs.field(validator=_text("FunctionTool", blank=False))
     description: str = attrs.field(default="", validator=_text("FunctionTool", blank=True))
     parameters: Mapping[str, Any] = attrs.field(factory=_no_arguments, converter=_schema)
-    strict: bool = attrs.field(default=False, converter=bool)
+    strict: bool = attrs.field(default=False, validator=_is_bool)
 
 
 Tool: TypeAlias = FunctionTool | Mapping[str, Any]
@@ -114,6 +131,6 @@ class Assistant:
     name: str | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_text("Assistant", blank=False))
     )
-    temperature: float | None = attrs.field(default=None, kw_only=True)
-    top_p: float | None = attrs.field(default=None, kw_only=True)
+    temperature: float | None = attrs.field(default=None, kw_only=True, validator=_number)
+    top_p: float | None = attrs.field(default=None, kw_only=True, validator=_number)
     options: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, converter=_options)

@@ -74,6 +74,7 @@ class Driver:
         "_ports",
         "_request",
         "_ticking",
+        "_told",
         "_waiters",
         "_when_due",
         "announcer",
@@ -106,6 +107,8 @@ class Driver:
         self._key_works = False
         self.last_word = 0
         self._ticking = False
+        self._told = False
+        """The look that is under way was caused by a webhook."""
         self._left = False
         self._waiters: list[threading.Event] = []
 
@@ -317,7 +320,8 @@ class Driver:
         """True, once, when the look that waits for its time is at a response which is said to have ended."""
         snapshot = self.snapshot
         waits = snapshot.has_waiting_request and isinstance(snapshot.request, effects.GetRun) and not self._held
-        return waits and self._ports.webhooks.has_ended(snapshot.run_handle)
+        self._told = waits and self._ports.webhooks.has_ended(snapshot.run_handle)
+        return self._told
 
     def _is_due(self) -> bool:
         """True when the timer is over and nothing else is to be taken in first."""
@@ -362,7 +366,8 @@ class Driver:
         for effect in wanted:
             if isinstance(effect, effects.Wait):
                 pause = effect.seconds + effect.spread * self._ports.random.random()
-                if snapshot.polls and self._ports.webhooks.are_arriving:
+                # A look that a webhook caused a little too early is not to be the last for long.
+                if snapshot.polls and not self._told and self._ports.webhooks.are_arriving:
                     pause = max(pause, min(self.settings.webhook_heartbeat_interval, self.settings.idle_timeout))
                 request, due = None, self._ports.clock.monotonic() + pause
             elif isinstance(effect, effects.Stop):

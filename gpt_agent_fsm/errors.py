@@ -130,7 +130,7 @@ class InvalidThreadId(RequestRefused):
 
 
 class AccessDenied(ApiError):
-    """The API key is missing, wrong, or may not do this (401, 403)."""
+    """The API key is missing, wrong, or may not do this (401, 403); or the backend was given no such assistant."""
 
 
 class QuotaExceeded(ApiError):

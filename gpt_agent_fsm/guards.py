@@ -184,7 +184,7 @@ class Guards(SnapshotFields):
         if key is None:
             return None
         for run in self.listed:
-            if run.key == key:
+            if run.key == key and not self._was_heard(run):
                 return run
         # A server that keeps the keys of messages keeps those of runs; not every one does the other way round.
         keys_kept = self.run_keys_kept or self.message_keys_kept or any(run.key for run in self.listed)
@@ -193,6 +193,10 @@ class Guards(SnapshotFields):
         newer = _before([run.id for run in self.listed], self.run_doubt.known)
         bounded = newer < len(self.listed) or "" in self.run_doubt.known
         return self.listed[0] if bounded and newer == 1 else None
+
+    def _was_heard(self, run: Run) -> bool:
+        """Tell of a run that is told by what it left whether all of that is old: our message is not listed yet."""
+        return run.inferred and bool(run.messages) and all(message.id in self.published for message in run.messages)
 
     def found_our_run(self) -> bool:
         return self.our_run() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import assert_never
 
@@ -74,9 +75,9 @@ def _seen(run_id: str, run: Run) -> inputs.RunSeen:
 
 def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     status, code, message = error.status, error.code, str(error)
-    if isinstance(request, effects.PostMessage) and len(request.content) >= _LEAST_QUOTE:
+    for said in _words_of(request):
         # Some servers repeat what they refuse; what was said belongs in no log.
-        message = message.replace(request.content, "...")
+        message = message.replace(said, "...")
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
         case errors.OutcomeUnknown() if not request.repeatable:
@@ -85,6 +86,8 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
             )
         case errors.TransientError():
             return inputs.RequestDelayed(status=status, code=code, message=message, retry_after=retry_after)
+        case errors.ThreadBusy() if error.locked and isinstance(request, effects.CancelRun):
+            return inputs.RequestDelayed(status=status, code=code, message=message)
         case errors.ThreadBusy() if _meets_a_lock(request, error):
             return inputs.ThreadBusy(status=status, code=code, message=message, locked=error.locked)
         case errors.AccessDenied() | errors.QuotaExceeded():
@@ -94,6 +97,19 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
             return inputs.RequestRefused(
                 status=status, code=code, message=message, content_refused=_is_about_content(error)
             )
+
+
+def _words_of(request: effects.Request) -> list[str]:
+    """Return the texts that a request brings, as they are and as they look within JSON, if they are not too short."""
+    match request:
+        case effects.PostMessage(content=content):
+            said = [content]
+        case effects.SubmitToolOutputs(outputs=outputs):
+            said = [output for _, output in outputs]
+        case _:
+            return []
+    quoted = [json.dumps(text, ensure_ascii=plain)[1:-1] for text in said for plain in (True, False)]
+    return sorted({text for text in (*said, *quoted) if len(text) >= _LEAST_QUOTE}, key=len, reverse=True)
 
 
 def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:

@@ -52,10 +52,12 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
     plain = {name.lower(): value for name, value in headers.items()}
     try:
         said = verifier.verify(body, plain)
-    except (WebhookVerificationError, ValueError) as error:
+    except (WebhookVerificationError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        # Headers and body may be anything that somebody sends.
         raise InvalidWebhook(f"The webhook was not accepted: {error}") from error
-    data = said.get("data") if isinstance(said, dict) else None
-    response_id = data.get("id") if isinstance(data, dict) and said.get("type") in _ENDS else None
+    kind, data = (said.get("type"), said.get("data")) if isinstance(said, dict) else (None, None)
+    ended = isinstance(kind, str) and kind in _ENDS and isinstance(data, dict)
+    response_id = data.get("id") if ended and isinstance(data, dict) else None
     return Notice(plain["webhook-id"], response_id if isinstance(response_id, str) else None)
 
 
@@ -79,7 +81,6 @@ class Webhooks:
                 return False
             # The answer to the request that created it may still be on its way.
             self._remember(self._ended, notice.response_id)
-            self._last = self._clock.monotonic()
             return True
 
     @staticmethod
@@ -89,11 +90,12 @@ class Webhooks:
             del memory[next(iter(memory))]
 
     def has_ended(self, response_id: str | None) -> bool:
-        """Tell, once, that a response is said to have ended."""
+        """Tell, once, that a response of ours is said to have ended."""
         with self._lock:
             if response_id not in self._ended:
                 return False
             del self._ended[response_id]
+            self._last = self._clock.monotonic()
             return True
 
     @property

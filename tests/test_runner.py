@@ -205,6 +205,20 @@ def test_a_run_is_called_by_the_id_that_was_asked_for():
     assert fact.run.id == "RUN"
 
 
+def test_a_cancel_that_meets_a_lock_is_tried_again():
+    error = errors.ThreadBusy(400, "conversation_locked", "Locked.", locked=True)
+    assert isinstance(outcome_of(error, CANCEL_RUN), inputs.RequestDelayed)
+    assert isinstance(outcome_of(error, SUBMIT), inputs.ThreadBusy)
+    assert isinstance(outcome_of(error, GET_RUN), inputs.RequestRefused)
+
+
+@pytest.mark.parametrize("quoted", ['{"name":"Ada"}', r"{\"name\":\"Ada\"}"])
+def test_what_a_tool_gave_is_cut_out_of_what_the_server_says_about_it(quoted):
+    request = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", '{"name":"Ada"}'), ("call_2", "1")))
+    fact = outcome_of(errors.RequestRefused(400, None, f"Not this: {quoted}!"), request)
+    assert fact.message == "Not this: ...! (HTTP 400)"
+
+
 def test_what_was_said_is_cut_out_of_what_the_server_says_about_it():
     from gpt_agent_fsm.testing import SimulatedServer
 

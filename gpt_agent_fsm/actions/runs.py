@@ -107,7 +107,9 @@ class RunActions(RequestActions):
         self.perform(self.look_at_the_run())
 
     def _take_run(self, run: Run) -> None:
-        if run.id != self.last_run_id:
+        calls = {call.id for call in run.tool_calls}
+        goes_on = bool(calls) and calls.issubset(call.id for call in self.tool_calls)
+        if run.id != self.last_run_id and not goes_on:
             self.tool_calls, self.outputs_accepted = (), False
         self.run_id, self.run_handle = run.id, run.handle
         self.last_run_id = run.id

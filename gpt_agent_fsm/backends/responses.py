@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-import time
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -17,35 +17,22 @@ import attrs
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import responses_wire as wire
-from gpt_agent_fsm.backends.http import client_from_env, segment
+from gpt_agent_fsm.backends.conversation import ENDED, Conversation
+from gpt_agent_fsm.backends.http import client_from_env
 from gpt_agent_fsm.backends.problems import unknown_thread
 from gpt_agent_fsm.backends.shapes import METADATA_KEY, lenient_id
-from gpt_agent_fsm.backends.tail import Tail
-from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused, TransientError
-from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, RequestRefused, TransientError
+from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus, Usage
 
 __all__ = ["ResponsesBackend"]
 
 log = logging.getLogger(__name__)
 
-_PAGE = 100
-_MOST_ITEMS = 20
 _NO_OUTPUT = re.compile(r"no tool output found", re.I)
 _INPUT_MISSING = re.compile(r"\binput\b.*(required|missing|must be provided)|missing.*\binput\b", re.I | re.S)
-_ENDED = '{"error":"The run that asked for this was ended before its output was used."}'
 _OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "stream"}
 _MOST_REMEMBERED = 10_000
-
-
-class _Budget:
-    """The time that the requests of one operation share, in seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        return max(self._until - time.monotonic(), 0.001)
+_LEAST_QUOTE = 8
 
 
 class ResponsesBackend:
@@ -76,11 +63,12 @@ class ResponsesBackend:
         if not isinstance(assistants, Mapping) or not all(map(_is_entry, assistants.items())):
             raise ValueError("ResponsesBackend: assistants must map assistant ids to gpt_agent_fsm.Assistant objects")
         for assistant_id, assistant in assistants.items():
-            if taken := sorted(_OURS & set(assistant.options)):
-                raise ValueError(f"ResponsesBackend: {assistant_id!r} must leave {', '.join(taken)} out of its options")
+            if problem := _options_problem(assistant_id, assistant):
+                raise ValueError(f"ResponsesBackend: {problem}")
         self._assistants = assistants
         self._sends_empty_input = False
         """The server has said that it wants an input, if only an empty one."""
+        self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
         """What runs that were lately seen waiting for tools have taken up to then."""
         self._http = client_from_env(
@@ -97,7 +85,10 @@ class ResponsesBackend:
     def __repr__(self) -> str:
         return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={list(self._assistants)!r})"
 
-    # --- threads --------------------------------------------------------------------------------------------
+    def _on(self, thread_id: str, timeout: float) -> Conversation:
+        return Conversation(self._http, thread_id, timeout)
+
+    # --- threads and messages -------------------------------------------------------------------------------
 
     def create_thread(self, *, timeout: float) -> str:
         """See `Backend.create_thread`."""
@@ -106,49 +97,35 @@ class ResponsesBackend:
     def get_thread(self, thread_id: str, *, timeout: float) -> None:
         """See `Backend.get_thread`."""
         try:
-            self._conversation(thread_id, timeout)
+            self._on(thread_id, timeout).metadata()
         except RequestRefused as error:
             invalid = unknown_thread(error, thread_id, self._http.base_url)
             if invalid is None:
                 raise
             raise invalid from error
 
-    def _conversation(self, thread_id: str, timeout: float) -> wire.Conversation:
-        return self._http.get(_thread(thread_id), wire.Conversation, timeout=timeout)
-
-    # --- messages ---------------------------------------------------------------------------------------------
-
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
         """See `Backend.post_message`. Items carry no metadata, so no key is kept."""
         del key
-        added = self._add(thread_id, [wire.user_message(content)], timeout)
+        added = self._on(thread_id, timeout).add([wire.user_message(content)])
         message_id = next((item.id for item in reversed(added) if item.id), None)
         if message_id is None:
             raise OutcomeUnknown(200, None, "The server has taken the message, but does not say what its id is.")
         return message_id, False
 
-    def _add(self, thread_id: str, items: Sequence[Mapping[str, Any]], timeout: float) -> Sequence[wire.Item]:
-        return self._http.post(f"{_thread(thread_id)}/items", {"items": items}, wire.Added, timeout=timeout).data
-
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
         """See `Backend.list_messages`."""
-        page = self._items(thread_id, timeout, after=after, newest_first=newest_first)
+        conversation = self._on(thread_id, timeout)
+        page = conversation.items(after=after, newest_first=newest_first)
+        while page.next_after not in (None, after) and not any(item.is_message for item in page.data):
+            # A page of tool calls alone is not the end.
+            after = page.next_after
+            page = conversation.items(after=after, newest_first=newest_first)
         return MessagePage(
             messages=tuple(item.to_message() for item in page.data if item.is_message), next_after=page.next_after
         )
 
-    def _items(
-        self, thread_id: str, timeout: float, *, after: str | None = None, newest_first: bool = True
-    ) -> wire.ItemPage:
-        params = {"limit": str(_PAGE), "order": "desc" if newest_first else "asc"}
-        if after is not None:
-            params["after"] = after
-        return self._http.get(f"{_thread(thread_id)}/items", wire.ItemPage, params=params, timeout=timeout)
-
-    def _tail(self, thread_id: str, timeout: float) -> Tail:
-        return Tail.of(self._items(thread_id, timeout).data)
-
-    # --- runs ---------------------------------------------------------------------------------------------------
+    # --- runs that are looked for or looked at ----------------------------------------------------------------
 
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
@@ -159,108 +136,78 @@ class ResponsesBackend:
         the conversation: tool calls without an output, and, where `key` is looked for, an answer.
         """
         del limit
-        budget = _Budget(timeout)
-        noted = lenient_id(self._conversation(thread_id, budget.left).metadata.get(wire.RUN))
-        tail = self._tail(thread_id, budget.left)
-        run = None if noted is None else self._noted_run(noted, tail, budget)
+        conversation = self._on(thread_id, timeout)
+        noted = lenient_id(conversation.metadata().get(wire.RUN))
+        run = None if noted is None else _noted_run(conversation, noted)
+        given = {} if key is None or repeats is None else conversation.outputs_given_to(repeats)
+        # Read last, so that what is missing here was missing a moment ago.
+        tail = conversation.tail()
+        if run is not None and run.status is RunStatus.NEEDS_TOOLS:
+            run = tail.standing_of(run)
         if key is not None and (run is None or run.key != key):
-            given = {} if repeats is None else self._given(repeats, budget)
             if tail.has_answered(given):
                 run = tail.to_run(key=key)
-        elif run is None and tail.open_calls:
+        elif tail.open_calls and (run is None or run.status is RunStatus.COMPLETED):
             run = tail.to_run()
         return RunPage(runs=() if run is None else (run,), newest_message_id=tail.newest_message_id)
-
-    def _noted_run(self, response_id: str, tail: Tail, budget: _Budget) -> Run | None:
-        """Return the run whose response was made last, as far as it can be told from here; None if it is gone."""
-        try:
-            run = self._response(response_id, budget.left).to_run()
-        except RequestRefused:
-            return None
-        return tail.standing_of(run) if run.status is RunStatus.NEEDS_TOOLS else run
-
-    def _response(self, response_id: str, timeout: float) -> wire.Response:
-        return self._http.get(_response(response_id), wire.Response, timeout=timeout)
-
-    def create_run(
-        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
-    ) -> Run:
-        """See `Backend.create_run`."""
-        budget = _Budget(timeout)
-        outputs: list[dict[str, Any]] = []
-        if repeats is not None:
-            # A response that failed has left nothing on the conversation, so it is given its input again.
-            given, tail = self._given(repeats, budget), self._tail(thread_id, budget.left)
-            if tail.has_answered(given):
-                # A request that was given up on has landed: what is wanted has happened.
-                return cast("Run", tail.to_run(key=key))
-            outputs = [wire.call_output(*pair) for pair in given.items() if pair[0] not in tail.answered]
-        about = wire.metadata(**{METADATA_KEY: key, wire.ASSISTANT: assistant_id})
-        try:
-            response = self._create(thread_id, assistant_id, outputs, about, budget)
-        except RequestRefused as error:
-            self._make_way(thread_id, error, budget, repeating=repeats is not None)
-            response = self._create(thread_id, assistant_id, outputs, about, budget)
-        self._note(thread_id, response.id, budget)
-        return response.to_run()
-
-    def _make_way(self, thread_id: str, error: RequestRefused, budget: _Budget, *, repeating: bool) -> None:
-        """Answer the calls for whose sake a response was refused; raise if there is nothing to be done, or not yet."""
-        if not repeating and not _NO_OUTPUT.search(error.message):
-            raise error
-        tail = self._tail(thread_id, budget.left)
-        # A repetition brings the outputs of the last run's calls along, once these are listed.
-        left_open = (*tail.left_open, *(() if repeating else tail.open_calls))
-        look_again = TransientError(error.status, error.code, error.message, error.request_id)
-        if not left_open:
-            # Somebody has answered them meanwhile, or they are not listed yet.
-            raise look_again from error
-        try:
-            # A run that ended while it waited for tools has left calls that nobody will ever answer.
-            self._close_calls(thread_id, left_open, budget)
-        except RequestRefused as refusal:
-            raise look_again from refusal
 
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
     ) -> Run:
         """See `Backend.get_run`. What is in doubt, or has no handle, is told by what is on the conversation."""
-        budget = _Budget(timeout)
+        conversation = self._on(thread_id, timeout)
         if handle is None:
-            left = self._tail(thread_id, budget.left).to_run(run_id)
-            return self._response(run_id, budget.left).to_run(run_id) if left is None else left
-        run = self._response(handle, budget.left).to_run(run_id)
-        if in_doubt and run.status.in_progress:
-            run = self._settled(run, thread_id, handle, budget)
+            return conversation.tail().to_run(run_id) or conversation.response(run_id).to_run(run_id)
+        response = conversation.response(handle)
+        run = response.to_run(run_id)
+        if in_doubt and run.status is RunStatus.NEEDS_TOOLS:
+            run = conversation.tail().standing_of(run) or Run(id=run_id, status=RunStatus.COMPLETED)
+        elif in_doubt and run.status.in_progress:
+            run = _unless_answered(conversation, response, run)
         if run.status is RunStatus.NEEDS_TOOLS and run.handle is not None:
             self._remember_usage(run)
         return run
 
-    def _settled(self, run: Run, thread_id: str, handle: str, budget: _Budget) -> Run:
-        """Return how a run stands of which it is not known whether it went on, or was started twice."""
-        tail = self._tail(thread_id, budget.left)
-        if run.status is RunStatus.NEEDS_TOOLS:
-            return tail.standing_of(run) or Run(id=run.id, status=RunStatus.COMPLETED)
-        if not tail.has_answered(self._given(handle, budget)):
-            return run
-        # The first attempt has answered already: the second is not needed.
-        log.info("%s: %s was created twice; it is cancelled for the answer that is there", thread_id, handle)
-        try:
-            self._http.post(f"{_response(handle)}/cancel", {}, wire.Response, timeout=budget.left)
-        except RequestRefused:
-            return run
-        return cast("Run", tail.to_run(run.id))
-
     def _remember_usage(self, run: Run) -> None:
-        self._usages[run.id] = run.usage
-        while len(self._usages) > _MOST_REMEMBERED:
-            self._usages.pop(next(iter(self._usages)), None)
+        with self._lock:
+            self._usages[run.id] = run.usage
+            while len(self._usages) > _MOST_REMEMBERED:
+                del self._usages[next(iter(self._usages))]
 
-    def _usage_until(self, run_id: str, handle: str | None, budget: _Budget) -> Usage:
-        usage = self._usages.get(run_id)
+    def _usage_until(self, run_id: str, handle: str | None, conversation: Conversation) -> Usage:
+        with self._lock:
+            usage = self._usages.get(run_id)
         if usage is not None or handle is None:
             return usage or Usage()
-        return self._response(handle, budget.left).usage_so_far
+        try:
+            return conversation.response(handle).usage_so_far
+        except RequestRefused:
+            return Usage()  # the run can go on without a count
+
+    # --- runs that begin and go on ------------------------------------------------------------------------------
+
+    def create_run(
+        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
+    ) -> Run:
+        """See `Backend.create_run`."""
+        conversation = self._on(thread_id, timeout)
+        outputs: list[dict[str, Any]] = []
+        if repeats is not None:
+            # A response that failed has left nothing on the conversation, so it is given its input again.
+            given, tail = conversation.outputs_given_to(repeats), conversation.tail()
+            if tail.has_answered(given):
+                # A request that was given up on has landed: what is wanted has happened.
+                return cast("Run", tail.to_run(key=key))
+            again = {call.id: ENDED for call in tail.open_calls} if given is None else given
+            outputs = [wire.call_output(*pair) for pair in again.items() if pair[0] not in tail.answered]
+        about = wire.metadata(**{METADATA_KEY: key, wire.ASSISTANT: assistant_id})
+        try:
+            response = self._create(conversation, thread_id, assistant_id, outputs, about)
+        except RequestRefused as error:
+            _make_way(conversation, error, repeating=repeats is not None)
+            response = self._create(conversation, thread_id, assistant_id, outputs, about)
+        conversation.leave_note(response.id)
+        return response.to_run()
 
     def submit_tool_outputs(
         self,
@@ -273,14 +220,20 @@ class ResponsesBackend:
         timeout: float,
     ) -> Run:
         """See `Backend.submit_tool_outputs`. The outputs are the input of the response that goes on with the run."""
-        budget = _Budget(timeout)
+        conversation = self._on(thread_id, timeout)
         said = [wire.call_output(call_id, output) for call_id, output in outputs]
-        usage = self._usage_until(run_id, handle, budget)
-        about = wire.metadata(
-            **{wire.RUN: run_id, wire.ASSISTANT: assistant_id, wire.USAGE: wire.usage_text(usage)},
-        )
-        response = self._create(thread_id, assistant_id, said, about, budget)
-        self._note(thread_id, response.id, budget)
+        usage = wire.usage_text(self._usage_until(run_id, handle, conversation))
+        about = wire.metadata(**{wire.RUN: run_id, wire.ASSISTANT: assistant_id, wire.USAGE: usage})
+        try:
+            response = self._create(conversation, thread_id, assistant_id, said, about)
+        except RequestRefused:
+            tail = conversation.tail()
+            left = tail.to_run(run_id)
+            if left is None or not tail.answered.issuperset(call_id for call_id, _ in outputs):
+                raise
+            # They are there: an earlier attempt has landed.
+            return left
+        conversation.leave_note(response.id)
         # Not every server keeps metadata.
         run = attrs.evolve(response, metadata={**about, **response.metadata}).to_run(run_id)
         if run.status is RunStatus.NEEDS_TOOLS:
@@ -289,98 +242,105 @@ class ResponsesBackend:
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
         """See `Backend.cancel_run`. Calls that the run waits for are answered with an error."""
-        budget = _Budget(timeout)
+        conversation = self._on(thread_id, timeout)
         response_id = handle or run_id
-        left_open = self._tail(thread_id, budget.left).open_calls if handle is None else ()
-        if left_open:
-            return self._end(thread_id, run_id, left_open, budget)
-        try:
-            path = f"{_response(response_id)}/cancel"
-            run = self._http.post(path, {}, wire.Response, timeout=budget.left).to_run(run_id)
-        except ApiError as error:
-            # What is over can not be cancelled; some servers refuse that with 409.
-            if not isinstance(error, RequestRefused) and error.status != 409:
-                raise
-            run = self._response(response_id, budget.left).to_run(run_id)
-            if run.status is not RunStatus.NEEDS_TOOLS:
-                raise
-        if run.status is not RunStatus.NEEDS_TOOLS:
-            return run
-        answered = self._tail(thread_id, budget.left).answered
-        return self._end(thread_id, run_id, [call for call in run.tool_calls if call.id not in answered], budget)
-
-    def _end(self, thread_id: str, run_id: str, left_open: Sequence[ToolCall], budget: _Budget) -> Run:
-        """End a run that waits for tools, which nothing on the server does work for."""
-        self._close_calls(thread_id, left_open, budget)
+        left_open = conversation.tail().open_calls if handle is None else ()
+        if not left_open:
+            try:
+                return conversation.cancel(response_id).to_run(run_id)
+            except RequestRefused:
+                run = conversation.response(response_id).to_run(run_id)
+                if run.status is not RunStatus.NEEDS_TOOLS:
+                    raise
+            answered = conversation.tail().answered
+            left_open = tuple(call for call in run.tool_calls if call.id not in answered)
+        # Nothing on the server is at work for a run that waits for tools.
+        conversation.close_calls(left_open)
         return Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
 
     def close(self) -> None:
         """See `Backend.close`."""
         self._http.close()
 
-    # --- responses --------------------------------------------------------------------------------------------
-
     def _create(
         self,
+        conversation: Conversation,
         thread_id: str,
         assistant_id: str,
-        said: Sequence[Mapping[str, Any]] | None,
+        said: Sequence[Mapping[str, Any]],
         about: Mapping[str, str],
-        budget: _Budget,
     ) -> wire.Response:
         assistant = self._assistant(assistant_id)
-        if not said:
-            said = [] if self._sends_empty_input else None
-        body = wire.new_response(assistant, thread_id, said, about)
+        body = wire.new_response(assistant, thread_id, said or ([] if self._sends_empty_input else None), about)
         try:
-            return self._http.post("/responses", body, wire.Response, timeout=budget.left)
-        except RequestRefused as error:
-            complaint = f"{error.param} {error.message}"
-            if said is not None or error.status not in (400, 422) or not _INPUT_MISSING.search(complaint):
+            return conversation.create(body)
+        except ApiError as error:
+            if len(assistant.instructions) >= _LEAST_QUOTE:
+                # Some servers repeat what they refuse.
+                error.message = error.message.replace(assistant.instructions, "...")
+            complaint = f"{getattr(error, 'param', None)} {error.message}"
+            if said or "input" in body or error.status not in (400, 422) or not _INPUT_MISSING.search(complaint):
                 raise
             self._sends_empty_input = True
-        return self._http.post("/responses", {**body, "input": []}, wire.Response, timeout=budget.left)
+        return conversation.create({**body, "input": []})
 
     def _assistant(self, assistant_id: str) -> Assistant:
         assistant = self._assistants.get(assistant_id)
-        if assistant is None:
+        problem = None
+        if not isinstance(assistant, Assistant):
             known = ", ".join(map(repr, self._assistants)) or "none at all"
-            sentence = f"ResponsesBackend was given no assistant {assistant_id!r}; it knows {known}."
-            raise RequestRefused(None, "unknown_assistant", sentence)
-        return assistant
-
-    def _given(self, response_id: str, budget: _Budget) -> dict[str, str]:
-        """Return the outputs that a response was given, by the ids of their calls."""
-        path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "asc"}
-        try:
-            items = self._http.get(path, wire.ItemPage, params=params, timeout=budget.left).data
-        except RequestRefused:
-            return {}  # forgotten, or kept by no server of this kind
-        return {item.call_id: item.output for item in items if item.call_id and isinstance(item.output, str)}
-
-    def _close_calls(self, thread_id: str, calls: Sequence[ToolCall], budget: _Budget) -> None:
-        """Answer calls that were left open, so that the conversation can go on."""
-        closing = [wire.call_output(call.id, _ENDED) for call in calls]
-        for start in range(0, len(closing), _MOST_ITEMS):
-            self._add(thread_id, closing[start : start + _MOST_ITEMS], budget.left)
-
-    def _note(self, thread_id: str, response_id: str, budget: _Budget) -> None:
-        """Leave a note on the conversation, by which a program without our store can find the run."""
-        try:
-            metadata = {**self._conversation(thread_id, budget.left).metadata, wire.RUN: response_id}
-            self._http.post(_thread(thread_id), {"metadata": metadata}, wire.Conversation, timeout=budget.left)
-        except ApiError as error:
-            # The run goes on without it, and we know its id.
-            log.debug("%s: no note was left about %s: %s", thread_id, response_id, error)
+            problem = f"ResponsesBackend was given no assistant {assistant_id!r}; it knows {known}."
+        elif wrong := _options_problem(assistant_id, assistant):
+            problem = f"ResponsesBackend: {wrong}."
+        if problem is not None:
+            # For a person to put right: what was said, and the outputs of tools, are kept until then.
+            raise AccessDenied(None, "unknown_assistant", problem)
+        return cast("Assistant", assistant)
 
 
 def _is_entry(entry: tuple[object, object]) -> bool:
     return isinstance(entry[0], str) and isinstance(entry[1], Assistant)
 
 
-def _thread(thread_id: str) -> str:
-    return f"/conversations/{segment(thread_id)}"
+def _options_problem(assistant_id: str, assistant: Assistant) -> str | None:
+    taken = sorted(_OURS & set(assistant.options))
+    return f"{assistant_id!r} must leave {', '.join(taken)} out of its options" if taken else None
 
 
-def _response(response_id: str) -> str:
-    return f"/responses/{segment(response_id)}"
+def _noted_run(conversation: Conversation, response_id: str) -> Run | None:
+    """Return the run whose response was made last; None if it is gone."""
+    try:
+        return conversation.response(response_id).to_run()
+    except RequestRefused:
+        return None
+
+
+def _unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
+    """Return a run as it stands, unless an earlier attempt to start it has answered already: it is ended then."""
+    tail = conversation.tail().without(response.output)
+    if not tail.has_answered(conversation.outputs_given_to(response.id)):
+        return run
+    log.info("%s was created twice; it is cancelled for the answer that is there", response.id)
+    try:
+        conversation.cancel(response.id)
+    except RequestRefused:
+        return run
+    return cast("Run", tail.to_run(run.id))
+
+
+def _make_way(conversation: Conversation, error: RequestRefused, *, repeating: bool) -> None:
+    """Answer the calls for whose sake a response was refused; raise if there is nothing to be done, or not yet."""
+    if not repeating and not _NO_OUTPUT.search(error.message):
+        raise error
+    tail = conversation.tail()
+    # A repetition brings the outputs of the last run's calls along, once these are listed.
+    left_open = (*tail.left_open, *(() if repeating else tail.open_calls))
+    look_again = TransientError(error.status, error.code, error.message, error.request_id)
+    if not left_open:
+        # Somebody has answered them meanwhile, or they are not listed yet.
+        raise look_again from error
+    try:
+        # A run that ended while it waited for tools has left calls that nobody will ever answer.
+        conversation.close_calls(left_open)
+    except RequestRefused as refusal:
+        raise look_again from refusal

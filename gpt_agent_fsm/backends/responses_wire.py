@@ -5,6 +5,7 @@ Shapes follow OpenAI's published OpenAPI document 2.3.0.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ USAGE = "gpt_agent_fsm_usage"
 """On a response: the tokens that its run took before it."""
 
 _MOST_METADATA = 512
+_COUNT = re.compile(r"[0-9]{1,15}")
 
 # --- what we send -----------------------------------------------------------------------------------
 
@@ -93,6 +95,7 @@ class Item:
     id: str | None = attrs.field(default=None, converter=lenient_id)
     type: str | None = attrs.field(default=None, converter=lenient_text)
     role: str | None = attrs.field(default=None, converter=lenient_text)
+    status: Any = None
     content: Any = None
     call_id: str | None = attrs.field(default=None, converter=lenient_id)
     name: str | None = attrs.field(default=None, converter=lenient_text)
@@ -154,7 +157,7 @@ class Response:
     def to_run(self, run_id: str | None = None) -> objects.Run:
         """Translate into our words; `run_id` is that of the run which the response is known to belong to."""
         run_id = run_id or lenient_id(self.metadata.get(RUN)) or self.id
-        wire_status = (lenient_text(self.status) or ("completed" if self.output else "queued")).strip().lower()
+        wire_status = (lenient_text(self.status) or self._unsaid_status).strip().lower()
         code, message = error_of(self.error)
         status = self._status(wire_status, code, message)
         reason = lenient_text(self.incomplete_details.get("reason"))
@@ -173,6 +176,12 @@ class Response:
             messages=answers_of(self.output, run_id, assistant_id) if status is RunStatus.COMPLETED else (),
         )
 
+    @property
+    def _unsaid_status(self) -> str:
+        if self.error or self.incomplete_details:
+            return "failed"
+        return "completed" if self.output else "queued"
+
     def _status(self, wire_status: str, code: str, message: str) -> RunStatus:
         if wire_status == "completed":
             return RunStatus.NEEDS_TOOLS if calls_of(self.output) else RunStatus.COMPLETED
@@ -185,7 +194,7 @@ class Response:
     @property
     def usage_so_far(self) -> objects.Usage:
         """The tokens of the run up to and with this response."""
-        before = [lenient_count(int(count)) for count in self._usage_before() if count.isdigit()]
+        before = [int(count) for count in self._usage_before() if _COUNT.fullmatch(count)]
         prompt, completion, total = before if len(before) == 3 else (0, 0, 0)
         here = [lenient_count(self.usage.get(name)) for name in ("input_tokens", "output_tokens", "total_tokens")]
         return objects.Usage(

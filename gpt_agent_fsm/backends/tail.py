@@ -52,10 +52,21 @@ class Tail:
         """The ids of the calls that have an output."""
         return {item.call_id for item in (*self.before, *self.items) if item.type == _OUTPUT}
 
-    def has_answered(self, outputs: Collection[str]) -> bool:
-        """Tell whether the assistant has said something to the last message, or to these outputs of its calls."""
+    def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
+        """Tell whether the assistant has said something to the last message, or to these outputs of its calls.
+
+        None stands for outputs that nobody remembers: then calls without an output are no answer.
+        """
         spoken = (item.type == "function_call" or item.role == "assistant" for item in self._last_turn)
-        return self.answered.issuperset(outputs) and any(spoken)
+        ready = all(item.status != "in_progress" for item in self.items)
+        if outputs is None and self.open_calls:
+            return False
+        return ready and self.answered.issuperset(outputs or ()) and any(spoken)
+
+    def without(self, items: Sequence[Item]) -> Tail:
+        """Return the tail as it would be without these items."""
+        ids = {item.id for item in items}
+        return attrs.evolve(self, items=tuple(item for item in self.items if item.id not in ids))
 
     @property
     def _last_turn(self) -> tuple[Item, ...]:
@@ -85,4 +96,4 @@ class Tail:
             return None
         # Items that are not listed yet change nothing: the response says what it asks for.
         listed = asked & {call.id for call in calls_of(self.items)}
-        return self.to_run(run.id, run.key) if listed and listed <= self.answered else run
+        return self.to_run(run.id, run.key) if listed and self.has_answered(listed) else run

@@ -170,6 +170,15 @@ def test_messages_are_the_items_that_are_messages_and_pages_go_on_after_the_last
     assert api.last_request.qs == {"limit": ["100"], "order": ["desc"]}
 
 
+def test_a_page_without_a_message_is_not_the_end(backend, api):
+    page = {"data": [asked(), told()], "has_more": True}
+    api.get(ITEMS, [{"json": page}, {"json": {"data": [ANSWER], "has_more": False}}])
+    listed = backend.list_messages("conv_1", after=None, newest_first=False, timeout=5)
+    assert ([message.id for message in listed.messages], listed.next_after) == (["msg_2"], None)
+    api.get(ITEMS, json=page)
+    assert backend.list_messages("conv_1", after=None, newest_first=False, timeout=5).messages == ()
+
+
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
@@ -217,10 +226,10 @@ def test_a_run_whose_note_can_not_be_left_goes_on(backend, api):
 
 
 def test_an_assistant_nobody_has_described_is_named_with_those_who_were(backend):
-    with pytest.raises(errors.RequestRefused, match="no assistant 'asst_9'; it knows 'asst_1', 'asst_2'") as refused:
+    with pytest.raises(errors.AccessDenied, match="no assistant 'asst_9'; it knows 'asst_1', 'asst_2'") as denied:
         backend.create_run("conv_1", "asst_9", key="k.1", timeout=5)
-    assert refused.value.code == "unknown_assistant"
-    with pytest.raises(errors.RequestRefused, match="it knows none at all"):
+    assert denied.value.code == "unknown_assistant"
+    with pytest.raises(errors.AccessDenied, match="it knows none at all"):
         ResponsesBackend(BASE, KEY, assistants={}).create_run("conv_1", "a", key="k.1", timeout=5)
 
 
@@ -293,7 +302,7 @@ def test_calls_that_can_not_be_closed_now_are_a_reason_to_try_again(backend, api
 
 
 def given(api, *items):
-    api.get(f"{RESPONSES}/resp_0/input_items", json={"data": list(items), "has_more": False})
+    api.get(f"{RESPONSES}/resp_0/input_items", json={"data": list(items)[::-1], "has_more": False})
 
 
 def test_a_repetition_brings_the_outputs_along_that_the_failed_response_was_given(backend, api):
@@ -331,11 +340,45 @@ def test_a_repetition_that_is_refused_looks_again_and_closes_no_call_of_its_own(
     assert [path for path, _ in sent(api)] == ["/responses"]
 
 
-def test_a_failed_response_that_was_forgotten_was_given_nothing(backend, api):
-    holds(api, said())
+def forgotten(api):
     api.get(f"{RESPONSES}/resp_0/input_items", status_code=404, json={"error": {"message": "Not found"}})
+
+
+def test_calls_of_a_failed_response_that_was_forgotten_are_closed_and_not_asked_for_again(backend, api):
+    holds(api, said(), asked())
+    forgotten(api)
+    assert last(backend, key="k.2", repeats="resp_0") is None
     api.post(RESPONSES, json=QUEUED)
     assert backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5).id == "resp_1"
+    (item,) = sent(api)[0][1]["input"]
+    assert (item["call_id"], "was ended" in item["output"]) == ("call_1", True)
+
+
+def test_a_failed_first_turn_that_was_forgotten_is_repeated_as_it_was(backend, api):
+    holds(api, said())
+    forgotten(api)
+    api.post(RESPONSES, json=QUEUED)
+    assert backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5).id == "resp_1"
+    assert "input" not in sent(api)[0][1]
+
+
+def test_an_assistant_that_is_put_wrong_later_is_told(api):
+    assistants = {}
+    backend = ResponsesBackend(BASE, KEY, assistants=assistants)
+    assistants["asst_1"] = "gpt-4o"
+    with pytest.raises(errors.AccessDenied, match="no assistant 'asst_1'"):
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    assistants["asst_1"] = Assistant("m", options={"stream": True})
+    with pytest.raises(errors.AccessDenied, match="must leave stream out of its options"):
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+
+
+def test_instructions_that_the_server_repeats_are_not_told(backend, api):
+    refusal = {"error": {"message": "Can not do this: Be brief. Sorry."}}
+    api.post(RESPONSES, status_code=400, json=refusal)
+    with pytest.raises(errors.RequestRefused) as refused:
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    assert "Be brief" not in str(refused.value)
 
 
 # --- a look at a run ------------------------------------------------------------------------------------------------
@@ -379,6 +422,7 @@ def test_a_later_link_of_the_chain_goes_by_the_run_and_counts_what_came_before(b
         ("in_progress", {}, (RunStatus.ACTIVE, "", "")),
         (None, {}, (RunStatus.ACTIVE, "", "")),
         (None, {"output": [ANSWER]}, (RunStatus.COMPLETED, "", "")),
+        (None, {"error": {"code": "x", "message": "y"}}, (RunStatus.FAILED, "x", "y")),
         ("cooling", {}, (RunStatus.ACTIVE, "", "")),
         ("cooling", {"error": {"code": "x", "message": "y"}}, (RunStatus.FAILED, "x", "y")),
         (
@@ -420,8 +464,9 @@ def test_what_makes_no_sense_is_left_out(backend, api):
     run = look(backend, api, odd)
     assert run.tool_calls == (ToolCall(id="7", name="", arguments='{"x": 1}'),)
     assert run.usage == Usage()
-    run = look(backend, api, response("resp_1", "completed", metadata={"gpt_agent_fsm_usage": "1/x/2"}, output="none"))
-    assert (run.status, run.usage) == (RunStatus.COMPLETED, Usage())
+    for lie in ("1/x/2", "1/²/3", "1/2/" + "9" * 5000, 5):
+        run = look(backend, api, response("resp_1", "completed", metadata={"gpt_agent_fsm_usage": lie}, output="none"))
+        assert (run.status, run.usage) == (RunStatus.COMPLETED, Usage())
     api.get(f"{RESPONSES}/resp_1", json=[])
     with pytest.raises(errors.TransientError, match="not what the API promises"):
         backend.get_run("conv_1", "resp_1", handle="resp_1", timeout=5)
@@ -453,8 +498,18 @@ def test_a_run_that_left_nothing_is_asked_for_by_its_id(backend, api):
         ([said(), asked(), told(), ANSWER], RunStatus.COMPLETED, [], None),
         ([said(), asked(), told(), asked("call_2")], RunStatus.NEEDS_TOOLS, ["call_2"], None),
         ([said(), asked(), told(), ANSWER, said("More", "msg_3")], RunStatus.COMPLETED, [], None),
+        ([said(), asked(), told()], RunStatus.NEEDS_TOOLS, ["call_1"], "resp_1"),
+        ([said(), asked(), told(), ANSWER | {"status": "in_progress"}], RunStatus.NEEDS_TOOLS, ["call_1"], "resp_1"),
     ],
-    ids=["still waits", "not listed yet", "went on to its end", "went on to other calls", "is long over"],
+    ids=[
+        "still waits",
+        "not listed yet",
+        "went on to its end",
+        "went on to other calls",
+        "is long over",
+        "listed and not gone on yet",
+        "in the middle of its answer",
+    ],
 )
 def test_outputs_in_doubt_are_told_by_the_conversation(backend, api, items, status, calls, handle):
     holds(api, *items)
@@ -469,6 +524,13 @@ def test_a_run_that_was_started_twice_gives_way_to_the_answer_that_is_there(back
     run = look(backend, api, QUEUED, in_doubt=True)
     assert (run.id, run.status, run.messages[0].content) == ("resp_1", RunStatus.COMPLETED, "Hi")
     assert [path for path, _ in sent(api)] == ["/responses/resp_1/cancel"]
+
+
+def test_what_a_run_says_itself_is_no_sign_of_another(backend, api):
+    holds(api, said(), ANSWER)
+    api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
+    run = look(backend, api, response("resp_1", "in_progress", ANSWER), in_doubt=True)
+    assert (run.status, sent(api)) == (RunStatus.ACTIVE, [])
 
 
 def test_a_run_that_was_started_once_after_all_goes_on(backend, api):
@@ -512,6 +574,22 @@ def test_outputs_are_the_input_of_the_response_that_goes_on_with_the_run(backend
     }
     assert body["conversation"] == "conv_1"
     assert sent(api)[-1][1]["metadata"]["gpt_agent_fsm_run"] == "resp_2"
+
+
+def test_outputs_that_are_refused_because_they_are_there_have_arrived(backend, api):
+    holds(api, said(), asked("call_1"), asked("call_2"), told("call_1"), told("call_2"), ANSWER)
+    api.get(f"{RESPONSES}/resp_1", json=response("resp_1"))
+    api.post(RESPONSES, status_code=400, json={"error": {"message": "No tool call found"}})
+    assert submit(backend).status is RunStatus.COMPLETED
+    holds(api, said(), asked("call_1"), asked("call_2"), told("call_1"))
+    with pytest.raises(errors.RequestRefused):
+        submit(backend)
+
+
+def test_outputs_go_out_although_the_response_that_asked_for_them_is_gone(backend, api):
+    api.get(f"{RESPONSES}/resp_1", status_code=404, json={"error": {"message": "Not found"}})
+    api.post(RESPONSES, json=QUEUED | {"id": "resp_2"})
+    assert submit(backend).handle == "resp_2"
 
 
 def test_what_a_run_took_is_asked_for_where_this_process_has_not_seen_it(backend, api):
@@ -618,6 +696,12 @@ def test_the_run_of_the_note_is_found(backend, api):
     holds(api, said())
     noted(api, QUEUED)
     assert last(backend).handle == "resp_1"
+
+
+def test_calls_that_stand_open_are_a_run_also_where_the_note_is_out_of_date(backend, api):
+    holds(api, said(), ANSWER, said("More", "msg_3"), asked())
+    noted(api, response("resp_0", "completed", ANSWER), "resp_0")
+    assert (last(backend).id, last(backend).status) == ("fc_1", RunStatus.NEEDS_TOOLS)
 
 
 def test_a_note_about_a_response_that_is_gone_is_none(backend, api):

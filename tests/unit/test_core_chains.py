@@ -300,3 +300,24 @@ def test_a_server_may_keep_the_keys_of_runs_and_not_those_of_messages():
     assert story.said == ["UserMessageAdded"]
     assert story.snapshot.run_keys_kept
     assert not story.snapshot.message_keys_kept
+
+
+# --- what is old is no news ------------------------------------------------------------------------------
+
+
+def test_an_answer_that_was_published_is_not_that_of_a_run_in_doubt():
+    story = completed_with(answer("msg_2")).tell(page(question("msg_1")), say("Two", "k2"), posted("msg_3"))
+    story.tell(unknown(in_flight=False), due)
+    old = run(RunStatus.COMPLETED, "msg_2", key="k2.1", messages=(answer("msg_2"),), inferred=True)
+    story.tell(runs(old))
+    assert story.request == effects.CreateRun(key="k2.1", assistant_id="asst_1")
+    assert story.said == []
+
+
+def test_calls_of_a_run_that_comes_back_under_another_name_are_not_asked_for_again():
+    story = polling().tell(needs(LOCATE, MEASURE, handle="h1"), output(LOCATE), due)
+    story.tell(inputs.RequestDenied(status=401, message="key"), connect)
+    story.tell(runs(run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE), inferred=True)))
+    story.tell(seen(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE)))
+    assert story.said == []
+    assert story.tell(output(MEASURE)).request.outputs == (("call_1", "1"), ("call_2", "1"))

@@ -1,0 +1,111 @@
+"""The single requests on conversations and their responses, within the time that one operation has."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpt_agent_fsm.backends import responses_wire as wire
+from gpt_agent_fsm.backends.http import HttpClient, segment
+from gpt_agent_fsm.backends.tail import Tail
+from gpt_agent_fsm.errors import ApiError, RequestRefused
+from gpt_agent_fsm.objects import ToolCall
+
+__all__ = ["ENDED", "Conversation"]
+
+log = logging.getLogger(__name__)
+
+ENDED = '{"error":"The run that asked for this was ended before its output was used."}'
+"""What stands for the output of a call that nobody will answer."""
+
+_PAGE = 100
+_MOST_ITEMS = 20
+
+
+class Conversation:
+    """One conversation, during one operation, whose requests share `seconds`."""
+
+    def __init__(self, http: HttpClient, thread_id: str, seconds: float) -> None:
+        self._http = http
+        self._thread_id = thread_id
+        self._path = f"/conversations/{segment(thread_id)}"
+        self._until = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left."""
+        return max(self._until - time.monotonic(), 0.001)
+
+    def metadata(self) -> Mapping[str, Any]:
+        """Return the metadata; raises `RequestRefused` where there is no such conversation."""
+        return self._http.get(self._path, wire.Conversation, timeout=self.left).metadata
+
+    # --- items ------------------------------------------------------------------------------------------------
+
+    def items(self, *, after: str | None = None, newest_first: bool = True) -> wire.ItemPage:
+        """Return a page of items."""
+        params = {"limit": str(_PAGE), "order": "desc" if newest_first else "asc"}
+        if after is not None:
+            params["after"] = after
+        return self._http.get(f"{self._path}/items", wire.ItemPage, params=params, timeout=self.left)
+
+    def tail(self) -> Tail:
+        """Return what the newest items tell."""
+        return Tail.of(self.items().data)
+
+    def add(self, items: Sequence[Mapping[str, Any]]) -> Sequence[wire.Item]:
+        """Add items, 20 at most, and return them as the server has taken them."""
+        return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self.left).data
+
+    def close_calls(self, calls: Sequence[ToolCall]) -> None:
+        """Answer calls that were left open, so that the conversation can go on."""
+        closing = [wire.call_output(call.id, ENDED) for call in calls]
+        for start in range(0, len(closing), _MOST_ITEMS):
+            self.add(closing[start : start + _MOST_ITEMS])
+
+    # --- responses --------------------------------------------------------------------------------------------
+
+    def response(self, response_id: str) -> wire.Response:
+        """Look at a response."""
+        return self._http.get(_response(response_id), wire.Response, timeout=self.left)
+
+    def create(self, body: Mapping[str, Any]) -> wire.Response:
+        """Create a response."""
+        return self._http.post("/responses", body, wire.Response, timeout=self.left)
+
+    def cancel(self, response_id: str) -> wire.Response:
+        """Cancel a response; raises `RequestRefused` for one that is over."""
+        try:
+            return self._http.post(f"{_response(response_id)}/cancel", {}, wire.Response, timeout=self.left)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            # How some servers say that it is over.
+            raise RequestRefused(409, error.code, error.message, error.request_id) from error
+
+    def outputs_given_to(self, response_id: str) -> dict[str, str] | None:
+        """Return the outputs that a response was given, by the ids of their calls; None where nobody remembers."""
+        path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "desc"}
+        try:
+            items = self._http.get(path, wire.ItemPage, params=params, timeout=self.left).data
+        except RequestRefused:
+            return None
+        outputs = {item.call_id: item.output for item in items[::-1] if item.type == "function_call_output"}
+        return {call_id: output for call_id, output in outputs.items() if call_id and isinstance(output, str)}
+
+    # --- the note -----------------------------------------------------------------------------------------------
+
+    def leave_note(self, response_id: str) -> None:
+        """Note which response was made last, by which a program without our store can find the run."""
+        try:
+            metadata = {**self.metadata(), wire.RUN: response_id}
+            self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self.left)
+        except ApiError as error:
+            # The run goes on without it, and we know its id.
+            log.debug("%s: no note was left about %s: %s", self._thread_id, response_id, error)
+
+
+def _response(response_id: str) -> str:
+    return f"/responses/{segment(response_id)}"
