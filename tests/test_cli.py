@@ -20,7 +20,9 @@ from gpt_agent_fsm import diagrams, errors, events, signals
 from gpt_agent_fsm.cli import commands, live, report, scenes
 from gpt_agent_fsm.local import ModelError
 
-FAST = ["demo", "--speed", "20"]
+FAST = ["--speed", "20"]
+DEMOS = {"assistants": ["demo"], "responses": ["demo", "--api", "responses"]}
+THREADS = {"assistants": "thread_", "responses": "conv_"}
 HINT = 'pip install "gpt-agent-fsm[cli,local]"'
 CODE = "import sys; from gpt_agent_fsm.cli import main; sys.argv[1:] = {}; main()"
 PATIENCE = 30.0
@@ -38,6 +40,23 @@ def run(monkeypatch):
         return CliRunner().invoke(commands.cli, arguments)
 
     return invoke
+
+
+@pytest.fixture(params=DEMOS)
+def api(request):
+    """The wire that the demo goes over."""
+    return request.param
+
+
+@pytest.fixture
+def demo(api):
+    return DEMOS[api]
+
+
+@pytest.fixture
+def fast(demo):
+    """A demo for people in a hurry."""
+    return demo + FAST
 
 
 def spawn(arguments, before="", **kwargs):
@@ -79,6 +98,7 @@ def test_the_installed_command_is_this_one():
         (["dance"], "No such command 'dance'"),
         (["demo", "--loud"], "--loud"),
         (["demo", "--speed", "0"], "Invalid value for '--speed'"),
+        (["demo", "--api", "telex"], "'telex' is not one of 'assistants', 'responses'"),
         (["diagram", "--format", "oil"], "'oil' is not one of 'mermaid', 'dot', 'svg'"),
     ],
 )
@@ -95,6 +115,7 @@ def test_help_names_the_commands(run):
     assert result.exit_code == 0
     assert "demo " in result.stdout
     assert "diagram " in result.stdout
+    assert "import-thread " in result.stdout
 
 
 # --- diagram --------------------------------------------------------------------------------------------
@@ -138,8 +159,8 @@ def test_a_directory_that_can_not_be_written_is_explained(run, tmp_path):
 # --- demo -------------------------------------------------------------------------------------------------
 
 
-def test_the_demo_ends_well_and_says_what_happened(run):
-    result = run(*FAST)
+def test_the_demo_ends_well_and_says_what_happened(run, fast):
+    result = run(*fast)
     assert (result.exit_code, result.stderr) == (0, "")
     live_part, summary = result.stdout.split("\n\n", 1)
     told = [line.split(maxsplit=1)[1] for line in live_part.splitlines()]
@@ -151,8 +172,8 @@ def test_the_demo_ends_well_and_says_what_happened(run):
     assert "6 runs, 3 answers, 2 tool calls, 2 rate limits, 1 failure, 15 state changes; 42 events in all." in summary
 
 
-def test_the_summary_tells_each_conversation(run):
-    paragraphs = {part.split(" ", 1)[0]: part for part in run(*FAST).stdout.split("\n\n")[1:]}
+def test_the_summary_tells_each_conversation(run, api, fast):
+    paragraphs = {part.split(" ", 1)[0]: part for part in run(*fast).stdout.split("\n\n")[1:]}
     assert "asked     What is a state machine?" in paragraphs["plain"]
     assert "answered  A set of states" in paragraphs["plain"]
     assert "idle -> running -> awaiting_tools -> submitting -> running -> idle" in paragraphs["tools"]
@@ -160,12 +181,30 @@ def test_the_summary_tells_each_conversation(run):
     path = "idle -> running -> rate_limited -> running -> rate_limited -> running -> idle"
     assert path in paragraphs["crowded"]
     assert "failed    The model stumbled over its own feet. (server_error)" in paragraphs["broken"]
-    assert all(re.search(r", thread_\w+\n", paragraphs[scene.name]) for scene in scenes.SCENES)
+    assert all(re.search(rf", {THREADS[api]}\w+\n", paragraphs[scene.name]) for scene in scenes.SCENES)
+
+
+def test_both_wires_tell_the_same_story(run):
+    told = [run("demo", "--api", api, *FAST).stdout.split("\n\n", 1)[1] for api in DEMOS]
+    first, second = (re.sub(r"(thread|conv)_\w+|\d\.\d seconds", "...", story) for story in told)
+    assert first == second
+
+
+def test_over_responses_the_assistants_go_along_with_each_request(run, monkeypatch):
+    asked = []
+    answer = next(scene.answer for scene in scenes.SCENES if scene.name == "tools")
+    changed(monkeypatch, "tools", answer=lambda request: asked.append(request) or answer(request))
+    assert run(*DEMOS["responses"], *FAST).exit_code == 0
+    told = {
+        (request.model, request.instructions, *(tool["function"]["name"] for tool in request.tools))
+        for request in asked
+    }
+    assert told == {("demo-model", "Answer in one or two sentences.", "get_calendar", "get_forecast")}
 
 
 @pytest.mark.parametrize("environ", [{}, {"TERM": "dumb"}, {"CI": "true"}, {"FORCE_COLOR": "1"}])
-def test_without_a_terminal_there_are_no_control_codes(environ):
-    with spawn(FAST, env=os.environ | environ) as process:
+def test_without_a_terminal_there_are_no_control_codes(environ, fast):
+    with spawn(fast, env=os.environ | environ) as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out)
@@ -174,12 +213,12 @@ def test_without_a_terminal_there_are_no_control_codes(environ):
     assert all(re.match(r" *\d+\.\d\d  \w+ +\S", line) for line in out.split("\n\n")[0].splitlines())
 
 
-def test_a_demo_that_goes_wrong_says_so_and_fails(run, monkeypatch):
+def test_a_demo_that_goes_wrong_says_so_and_fails(run, monkeypatch, fast):
     def answer(_):
         raise ModelError("server_error", "Not today.")
 
     changed(monkeypatch, "plain", answer=answer)
-    result = run(*FAST)
+    result = run(*fast)
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "Error: plain: ended failed, not idle",
@@ -189,53 +228,53 @@ def test_a_demo_that_goes_wrong_says_so_and_fails(run, monkeypatch):
     assert "3 of 4 conversations went as they should" in result.stdout
 
 
-def test_a_conversation_that_should_fail_and_does_not_is_noticed(run, monkeypatch):
+def test_a_conversation_that_should_fail_and_does_not_is_noticed(run, monkeypatch, fast):
     changed(monkeypatch, "broken", answer=lambda _: "I can walk!")
-    result = run(*FAST)
+    result = run(*fast)
     assert result.exit_code == 1
     assert "Error: broken: ended idle, not failed" in result.stderr
 
 
-def test_a_conversation_that_does_not_end_is_noticed(run, monkeypatch):
+def test_a_conversation_that_does_not_end_is_noticed(run, monkeypatch, fast):
     changed(monkeypatch, "crowded", thinks=PATIENCE * 100)
     monkeypatch.setattr(scenes, "_PATIENCE", 2.0)
-    result = run(*FAST)
+    result = run(*fast)
     assert result.exit_code == 1
     assert result.stderr == "Error: crowded: did not end, and is running\n"
 
 
-def test_a_demo_that_can_not_go_on_says_why(run, monkeypatch):
+def test_a_demo_that_can_not_go_on_says_why(run, monkeypatch, fast):
     def play(*_):
         raise errors.RuntimeClosed("It was closed.")
 
     monkeypatch.setattr(scenes, "play", play)
-    result = run(*FAST)
+    result = run(*fast)
     assert (result.exit_code, result.stderr) == (1, "Error: the demo could not go on: It was closed.\n")
 
 
-def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(run, monkeypatch):
+def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(run, monkeypatch, fast):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.org")
-    assert run(*FAST).exit_code == 0
+    assert run(*fast).exit_code == 0
     assert os.environ["no_proxy"] == "example.org"
 
 
-def test_the_environment_is_left_as_it_was(run, monkeypatch):
+def test_the_environment_is_left_as_it_was(run, monkeypatch, fast):
     monkeypatch.delenv("no_proxy", raising=False)
     before = dict(os.environ)
-    assert run(*FAST).exit_code == 0
+    assert run(*fast).exit_code == 0
     assert dict(os.environ) == before
 
 
 # --- how it ends before its end ------------------------------------------------------------------------------
 
 
-def test_an_interrupt_ends_with_130(run, monkeypatch):
+def test_an_interrupt_ends_with_130(run, monkeypatch, fast):
     def play(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(scenes, "play", play)
-    result = run(*FAST)
+    result = run(*fast)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\nStopped.\n")
 
 
@@ -254,8 +293,8 @@ def test_an_interrupt_while_the_command_is_loaded_ends_with_130(monkeypatch):
 
 @on_posix
 @pytest.mark.parametrize("moment", ["user: What is", "wants get_forecast"])
-def test_ctrl_c_ends_the_demo_at_once(moment):
-    with spawn(["demo"]) as process:
+def test_ctrl_c_ends_the_demo_at_once(demo, moment):
+    with spawn(demo) as process:
         while moment not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)
@@ -267,8 +306,8 @@ def test_ctrl_c_ends_the_demo_at_once(moment):
 
 
 @on_posix
-def test_a_reader_that_hangs_up_ends_the_demo_without_a_traceback():
-    with spawn(FAST) as process:
+def test_a_reader_that_hangs_up_ends_the_demo_without_a_traceback(fast):
+    with spawn(fast) as process:
         process.stdout.readline()
         process.stdout.close()
         err = process.stderr.read()
@@ -404,14 +443,14 @@ def test_a_terminal_without_rich_gets_a_sentence(terminal, monkeypatch):
         terminal()
 
 
-def on_a_terminal(environ, interrupt_at=None):
+def on_a_terminal(demo, environ, interrupt_at=None):
     """Play the demo on a pseudo terminal; return its exit code and all it wrote."""
     import pty
 
     leader, follower = pty.openpty()
     names = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "FORCE_COLOR")}
     written = b""
-    with spawn(FAST if interrupt_at is None else ["demo"], stdout=follower, env=names | environ) as process:
+    with spawn(demo, stdout=follower, env=names | environ) as process:
         os.close(follower)
         while True:
             try:
@@ -430,8 +469,8 @@ def on_a_terminal(environ, interrupt_at=None):
 
 
 @on_posix
-def test_on_a_terminal_the_demo_is_drawn_live_and_the_cursor_comes_back():
-    code, out, err = on_a_terminal({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"})
+def test_on_a_terminal_the_demo_is_drawn_live_and_the_cursor_comes_back(fast):
+    code, out, err = on_a_terminal(fast, {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"})
     assert (code, err) == (0, "")
     assert out.index("\x1b[?25l") < out.index("what was said") < out.rindex("\x1b[?25h")
     assert "\x1b[35m" in out
@@ -439,16 +478,16 @@ def test_on_a_terminal_the_demo_is_drawn_live_and_the_cursor_comes_back():
 
 
 @on_posix
-def test_no_color_is_honoured():
-    code, out, _ = on_a_terminal({"TERM": "xterm-256color", "NO_COLOR": "1"})
+def test_no_color_is_honoured(fast):
+    code, out, _ = on_a_terminal(fast, {"TERM": "xterm-256color", "NO_COLOR": "1"})
     assert code == 0
     assert "what was said" in out
     assert not re.search(r"\x1b\[(\d+;)*[349]\d", out)
 
 
 @on_posix
-def test_ctrl_c_on_a_terminal_gives_the_cursor_back():
-    code, out, err = on_a_terminal({"TERM": "xterm-256color"}, interrupt_at=b"What is a state machine?")
+def test_ctrl_c_on_a_terminal_gives_the_cursor_back(demo):
+    code, out, err = on_a_terminal(demo, {"TERM": "xterm-256color"}, interrupt_at=b"What is a state machine?")
     assert (code, err) == (130, "\nStopped.\n")
     assert out.rindex("\x1b[?25h") > out.rindex("\x1b[?25l")
 

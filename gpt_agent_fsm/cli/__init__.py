@@ -1,6 +1,6 @@
-"""What a person types: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`.
+"""What a person types: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`, `gpt-agent-fsm import-thread`.
 
-Needs the extras: `pip install "gpt-agent-fsm[cli,local]"`.
+Needs the extras: `pip install "gpt-agent-fsm[cli,local]"`; `local` is for the demo.
 """
 
 from __future__ import annotations

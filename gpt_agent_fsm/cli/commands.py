@@ -12,6 +12,7 @@ import click
 
 from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.cli import HINT, INTERRUPTED
+from gpt_agent_fsm.cli.importing import import_thread_command
 from gpt_agent_fsm.errors import GptAgentError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _FILES = {"mermaid": "machine.mmd", "dot": "machine.dot", "svg": "machine.svg"}
 @click.version_option(package_name="gpt-agent-fsm", message="%(prog)s %(version)s")
 def cli() -> None:
     """Drive conversations with hosted agents: one explicit finite state machine per thread."""
+
+
+cli.add_command(import_thread_command)
 
 
 @cli.command()
@@ -68,7 +72,14 @@ def diagram(format_: str, directory: Path | None) -> None:
     show_default=True,
     help="2 plays twice as fast.",
 )
-def demo(speed: float) -> None:
+@click.option(
+    "--api",
+    type=click.Choice(["assistants", "responses"]),
+    default="assistants",
+    show_default=True,
+    help="The wire it goes over: threads and runs, or conversations and responses.",
+)
+def demo(speed: float, api: str) -> None:
     """Watch four conversations at once, with a server that runs in this process.
 
     One is plain, one calls two tools, one is rate limited twice and recovers, one fails. All goes over real HTTP on
@@ -77,7 +88,7 @@ def demo(speed: float) -> None:
     # What the library would warn of is part of the show, and is told by the summary.
     logging.getLogger("gpt_agent_fsm").addHandler(logging.NullHandler())
     try:
-        conversations = _hold(speed)
+        conversations = _hold(speed, api)
     except KeyboardInterrupt:
         click.echo("\nStopped.", err=True)
         sys.exit(INTERRUPTED)
@@ -89,7 +100,7 @@ def demo(speed: float) -> None:
     sys.exit(1 if problems else 0)
 
 
-def _hold(speed: float) -> list[Conversation]:
+def _hold(speed: float, api: str) -> list[Conversation]:
     """Hold the conversations, show them, sum them up, and return them."""
     try:
         from gpt_agent_fsm.cli.scenes import SCENES, Conversation, play  # noqa: PLC0415 - flask may not be there
@@ -97,7 +108,7 @@ def _hold(speed: float) -> list[Conversation]:
         raise _missing(error) from error
     conversations = [Conversation(scene) for scene in SCENES]
     with screen_for(conversations) as screen:
-        play(conversations, screen.show, speed)
+        play(conversations, screen.show, speed, api)
     screen.summary()
     return conversations
 

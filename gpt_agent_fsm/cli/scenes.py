@@ -14,15 +14,17 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_fsm import Agent, Runtime, Settings, State, events, signals
-from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm import Agent, Assistant, FunctionTool, Runtime, Settings, State, events, signals
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.errors import WaitTimeout
 from gpt_agent_fsm.local import LocalServer, ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.ports import Backend
 
 __all__ = ["SCENES", "Conversation", "Scene", "play"]
 
 Show = Callable[["Conversation", events.Event], object]
 
+_KEY = "none-needed"
 _PATIENCE = 30.0
 """Seconds, at speed 1, after which a conversation counts as stuck."""
 
@@ -57,12 +59,25 @@ TOOLS: Mapping[str, Callable[..., Any]] = {
 }
 
 
+# --- who answers ----------------------------------------------------------------------------------------
+
+
+def _function(name: str, parameter: str) -> FunctionTool:
+    schema = {"type": "object", "properties": {parameter: {"type": "string"}}, "required": [parameter]}
+    return FunctionTool(name, parameters=schema)
+
+
+_SPEAKER = Assistant("demo-model", "Answer in one or two sentences.")
+_PLANNER = attrs.evolve(_SPEAKER, tools=(_function("get_calendar", "day"), _function("get_forecast", "city")))
+
+
 @attrs.frozen
 class Scene:
     """One conversation as it should go.
 
     Attributes:
         says: what the user says; no other scene says it.
+        assistant: who answers, for a wire on which each request says so.
         answer: what the model makes of it.
         thinks: seconds the model takes for each turn.
         ends: the state it ends in.
@@ -76,6 +91,12 @@ class Scene:
     thinks: float
     ends: State
     brings: Mapping[type[events.Event], int]
+    assistant: Assistant = _SPEAKER
+
+    @property
+    def assistant_id(self) -> str:
+        """What the assistant is called."""
+        return f"asst_{self.name}"
 
 
 SCENES = (
@@ -96,6 +117,7 @@ SCENES = (
         thinks=0.9,
         ends=State.IDLE,
         brings={events.ToolCallRequested: 2, events.ToolCallOutputRecorded: 2, events.AssistantMessageAdded: 1},
+        assistant=_PLANNER,
     ),
     Scene(
         name="crowded",
@@ -161,8 +183,8 @@ class Conversation:
         ]
 
 
-def play(conversations: list[Conversation], show: Show, speed: float = 1.0) -> None:
-    """Hold all conversations at once and return when they have ended.
+def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api: str = "assistants") -> None:
+    """Hold all conversations at once over a wire, "assistants" or "responses", and return when they have ended.
 
     `show(conversation, event)` is called for each event, on worker threads.
     """
@@ -178,7 +200,7 @@ def play(conversations: list[Conversation], show: Show, speed: float = 1.0) -> N
         _direct_loopback(),
         LocalServer(model) as server,
         _toolbox(speed),
-        Runtime(AssistantsBackend(server.base_url, api_key="none-needed"), settings) as runtime,
+        Runtime(_backend(api, server.base_url, conversations), settings) as runtime,
     ):
         began = time.monotonic()
         agents = [_begin(runtime, conversation, show, began) for conversation in conversations]
@@ -191,6 +213,15 @@ def play(conversations: list[Conversation], show: Show, speed: float = 1.0) -> N
             conversation.ended = True
 
 
+def _backend(api: str, base_url: str, conversations: list[Conversation]) -> Backend:
+    """Return what speaks the wire that is asked for."""
+    if api == "assistants":
+        # The embedded server takes any assistant for granted; another one would be told with `publish`.
+        return AssistantsBackend(base_url, _KEY)
+    scenes = [conversation.scene for conversation in conversations]
+    return ResponsesBackend(base_url, _KEY, assistants={scene.assistant_id: scene.assistant for scene in scenes})
+
+
 def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: float) -> Agent:
     """Make a thread on the server, connect to it, and say the first words."""
 
@@ -200,7 +231,10 @@ def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: floa
 
     conversation.thread_id = runtime.create_thread()
     agent = runtime.connect(
-        thread_id=conversation.thread_id, assistant_id="asst_demo", last_message_id=None, subscribe=hear
+        thread_id=conversation.thread_id,
+        assistant_id=conversation.scene.assistant_id,
+        last_message_id=None,
+        subscribe=hear,
     )
     agent.add_user_message(conversation.scene.says)
     return agent

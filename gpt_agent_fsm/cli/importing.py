@@ -1,0 +1,128 @@
+"""`gpt-agent-fsm import-thread`: what it says while it copies, and when it can not go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.backends.importing import NotAnImport, ThreadImport, import_thread
+from gpt_agent_fsm.cli import INTERRUPTED
+from gpt_agent_fsm.errors import GptAgentError
+
+__all__ = ["import_thread_command"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("it must not be blank; is a variable not set?")
+    return value
+
+
+def _option(name: str, says: str, metavar: str | None = None) -> Callable[[F], F]:
+    return click.option(name, help=says, metavar=metavar, callback=_not_blank)
+
+
+@click.command("import-thread")
+@click.argument("thread_id", callback=_not_blank)
+@_option("--from-url", "Where the thread is; ends where /threads begins.  [default: OPENAI_BASE_URL]")
+@_option("--from-key", "The API key for it.  [default: OPENAI_API_KEY]")
+@_option("--to-url", "Where the conversation is to be.  [default: as --from-url]")
+@_option("--to-key", "The API key for it.  [default: as --from-key]")
+@_option("--into", "Go on with an import that was interrupted.", "CONVERSATION_ID")
+def import_thread_command(
+    thread_id: str,
+    from_url: str | None,
+    from_key: str | None,
+    to_url: str | None,
+    to_key: str | None,
+    into: str | None,
+) -> None:
+    """Copy the messages of a thread into a new conversation, and print its id.
+
+    From the Assistants API to the Conversations API, which may be on another server. The thread is not changed. When
+    it is interrupted, or fails, it says how to go on; then only what is missing is added.
+    """
+    _copy(thread_id, Server(from_url, from_key), Server(to_url or from_url, to_key or from_key), into)
+
+
+@attrs.frozen
+class Server:
+    """Where something is; what is None is taken from the environment."""
+
+    base_url: str | None
+    api_key: str | None = attrs.field(repr=False)
+
+    def threads(self) -> AssistantsBackend:
+        """Return what reads threads there."""
+        try:
+            return AssistantsBackend(self.base_url, self.api_key)
+        except ValueError as error:
+            raise click.ClickException(f"where to copy from: {error}") from error
+
+    def conversations(self) -> ResponsesBackend:
+        """Return what writes conversations there."""
+        try:
+            return ResponsesBackend(self.base_url, self.api_key, assistants={})
+        except ValueError as error:
+            raise click.ClickException(f"where to copy to: {error}") from error
+
+
+def _copy(thread_id: str, source: Server, target: Server, into: str | None) -> None:
+    """Copy a thread and print the id of the conversation; whatever else there is to say goes to stderr."""
+    progress = _Progress(thread_id)
+    try:
+        with closing(source.threads()) as threads, closing(target.conversations()) as conversations:
+            done = import_thread(thread_id, threads, conversations, into=into, report=progress.report)
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped.{progress.way_on}", err=True)
+        sys.exit(INTERRUPTED)
+    except NotAnImport as error:
+        raise click.ClickException(str(error)) from error
+    except GptAgentError as error:
+        raise click.ClickException(f"{error}{progress.way_on}") from error
+    click.echo(done.conversation_id)
+
+
+class _Progress:
+    """Says how far an import is; numbers and ids only, never what was said on the thread."""
+
+    def __init__(self, thread_id: str) -> None:
+        self._thread_id = thread_id
+        self._last: ThreadImport | None = None
+
+    @property
+    def way_on(self) -> str:
+        """How to go on with what was begun."""
+        if self._last is None:
+            return ""
+        return f"\nTo go on, give the same command again with --into {self._last.conversation_id}"
+
+    def report(self, standing: ThreadImport) -> None:
+        """Say what is new, at most once for each tenth of the messages."""
+        last, self._last = self._last, standing
+        if last is None:
+            _begin(self._thread_id, standing)
+        elif standing.copied * 10 // standing.total > last.copied * 10 // standing.total:
+            click.echo(f"{standing.copied} of {standing.total} messages are there.", err=True)
+
+
+def _begin(thread_id: str, standing: ThreadImport) -> None:
+    there = f"; {standing.copied} of them are there" if standing.copied else ""
+    click.echo(
+        f"Copying the {standing.total} messages of {thread_id} into {standing.conversation_id}{there}.", err=True
+    )
+    if standing.left_out:
+        counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(standing.left_out.items()))
+        click.echo(f"Warning: parts of messages that can not be copied are left out: {counts}.", err=True)
+    if standing.messages_left_out:
+        click.echo(
+            f"Warning: messages of which nothing can be copied are left out: {standing.messages_left_out}.", err=True
+        )

@@ -1,0 +1,294 @@
+"""`gpt-agent-fsm import-thread`: what goes where, and with which code it ends."""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from requests_mock import ANY
+
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.backends.importing import import_thread
+from gpt_agent_fsm.cli import commands, importing
+from gpt_agent_fsm.errors import TransientError
+from gpt_agent_fsm.local import LocalServer
+
+KEY = "sk-of-the-one-server"
+OTHER_KEY = "sk-of-the-other-server"
+NOBODY = "http://127.0.0.1:9/v1"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with LocalServer(api_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def other():
+    with LocalServer(api_key=OTHER_KEY) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, server):
+    """The environment of a user of one server."""
+    for name in list(os.environ):
+        if name.startswith("OPENAI_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Nobody waits here."""
+    monkeypatch.setattr(importing, "import_thread", functools.partial(import_thread, sleep=lambda _: None))
+
+
+@pytest.fixture
+def run():
+    """Import in this process; whatever comes of it, no key and nothing of what was said is shown."""
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(commands.cli, ["import-thread", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        assert "sk-" not in result.output
+        assert "secret" not in result.output
+        return result
+
+    return invoke
+
+
+def thread(server, count=3, **fields):
+    """Make a thread of messages that are nobody's business."""
+    backend = AssistantsBackend(server.base_url, KEY if server.base_url == os.environ["OPENAI_BASE_URL"] else OTHER_KEY)
+    messages = [{"role": "user", "content": f"secret {n}"} | fields for n in range(count)]
+    found = backend._http.post("/threads", {"messages": messages}, dict, timeout=20)["id"]
+    backend.close()
+    return found
+
+
+def told(server, conversation_id, key=KEY):
+    backend = ResponsesBackend(server.base_url, key, assistants={})
+    after, found = None, []
+    while True:
+        page = backend.list_messages(conversation_id, after=after, newest_first=False, timeout=20)
+        found += [message.content for message in page.messages]
+        after = page.next_after
+        if after is None:
+            backend.close()
+            return found
+
+
+def secrets(count):
+    return [f"secret {n}" for n in range(count)]
+
+
+def stopped_by(monkeypatch, error, copied):
+    """Let an import end as soon as so much is copied; None: at once."""
+
+    def stopping(*args, report, **options):
+        def report_and_stop(standing):
+            report(standing)
+            if standing.copied >= copied:
+                raise error
+
+        if copied is None:
+            raise error
+        return import_thread(*args, report=report_and_stop, **options)
+
+    monkeypatch.setattr(importing, "import_thread", stopping)
+
+
+# --- what is said -------------------------------------------------------------------------------------------
+
+
+def test_the_id_of_the_conversation_is_all_there_is_on_stdout(run, server):
+    result = run(thread(server))
+    assert result.exit_code == 0
+    assert re.fullmatch(r"conv_\w+\n", result.stdout)
+    assert told(server, result.stdout.strip()) == secrets(3)
+
+
+def test_progress_goes_to_stderr_in_a_line_for_each_tenth(run, server):
+    thread_id = thread(server, 250)
+    result = run(thread_id)
+    first, *rest = result.stderr.splitlines()
+    assert first == f"Copying the 250 messages of {thread_id} into {result.stdout.strip()}."
+    counts = [40, 60, 80, 100, 140, 160, 180, 200, 240, 250]
+    # No line for 20, 120 and 220: they are in the tenth of the one before.
+    assert rest == [f"{count} of 250 messages are there." for count in counts]
+
+
+def test_an_empty_thread_becomes_an_empty_conversation(run, server):
+    thread_id = thread(server, 0)
+    result = run(thread_id)
+    assert result.exit_code == 0
+    assert result.stderr == f"Copying the 0 messages of {thread_id} into {result.stdout.strip()}.\n"
+    assert told(server, result.stdout.strip()) == []
+
+
+def test_what_is_left_out_is_counted_in_warnings(run, server, requests_mock):
+    requests_mock.register_uri(ANY, ANY, real_http=True)
+    thread_id = thread(server)
+    image = {"type": "image_file", "image_file": {"file_id": "file-1"}}
+    message = {"role": "user", "content": [image], "attachments": [{"file_id": "file-2"}, {"file_id": "file-3"}]}
+    requests_mock.get(
+        f"{server.base_url}/threads/{thread_id}/messages", json=[message | {"id": "m1"}, message | {"id": "m2"}]
+    )
+    result = run(thread_id)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[1:] == [
+        "Warning: parts of messages that can not be copied are left out: 4 x attachment, 2 x image_file.",
+        "Warning: messages of which nothing can be copied are left out: 2.",
+    ]
+
+
+# --- from where to where ---------------------------------------------------------------------------------------
+
+
+def test_the_servers_may_be_given(run, server, other, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", NOBODY)
+    thread_id = thread(other)
+    result = run(
+        thread_id,
+        *("--from-url", other.base_url, "--from-key", OTHER_KEY, "--to-url", server.base_url, "--to-key", KEY),
+    )
+    assert result.exit_code == 0
+    assert told(server, result.stdout.strip()) == secrets(3)
+
+
+def test_where_only_one_is_given_the_copy_is_made_there(run, other):
+    result = run(thread(other), "--from-url", other.base_url, "--from-key", OTHER_KEY)
+    assert result.exit_code == 0
+    assert told(other, result.stdout.strip(), OTHER_KEY) == secrets(3)
+
+
+def test_the_thread_may_be_where_the_environment_says(run, server, other):
+    result = run(thread(server), "--to-url", other.base_url, "--to-key", OTHER_KEY)
+    assert result.exit_code == 0
+    assert told(other, result.stdout.strip(), OTHER_KEY) == secrets(3)
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["thread_none"], "The server at .* knows no thread 'thread_none': .*"),
+        (["thread_none", "--from-key", "sk-wrong"], "The API key is missing, wrong, or may not do this; .*"),
+        (["thread_none", "--from-url", NOBODY], "No server could be reached at http://127.0.0.1:9/v1 .*"),
+        (["thread_none", "--from-url", "nowhere"], "where to copy from: base_url .* beginning with http:// .*"),
+        (["thread_none", "--from-key", "sk-\n"], r"where to copy from: api_key .* is there a line break at its end\?"),
+        (["thread_none", "--to-url", "ftp://x"], "where to copy to: base_url .* beginning with http:// .*"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(run, arguments, sentence):
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(f"Error: {sentence}\n", result.stderr)
+
+
+def test_a_url_that_leads_elsewhere_is_said_in_one_sentence(run, server):
+    result = run("thread_none", "--from-url", server.base_url.removesuffix("/v1"))
+    assert result.exit_code == 1
+    assert re.fullmatch(r"Error: .*; the base URL may be wrong: .*\n", result.stderr)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--to-key", "sk-wrong"), ("--into", "conv_none")])
+def test_what_is_wrong_with_the_target_is_said_in_one_sentence(run, server, option, value):
+    result = run(thread(server), option, value)
+    assert (result.exit_code, result.stdout) == (1, "")
+    said = {"--to-key": "The API key is missing, wrong, ", "--into": "The server at .* knows no thread 'conv_none'"}
+    assert re.match(f"Error: {said[option]}", result.stderr)
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], [" "], *([["thread_1", f"--{o}", ""] for o in ("from-url", "from-key", "to-url", "to-key", "into")])],
+)
+def test_what_is_missing_or_blank_is_a_wrong_command(run, arguments):
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Missing argument" in result.stderr or "it must not be blank; is a variable not set?" in result.stderr
+
+
+def test_a_conversation_that_is_no_import_of_the_thread_is_named(run, server):
+    begun = run(thread(server)).stdout.strip()
+    thread_id = thread(server)
+    result = run(thread_id, "--into", begun)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.fullmatch(
+        f"Error: The conversation '{begun}' is not an import of the thread '{thread_id}': .* left as it is.\n",
+        result.stderr,
+    )
+
+
+# --- going on ------------------------------------------------------------------------------------------------------
+
+WAY_ON = r"\nTo go on, give the same command again with --into (\S+)\n"
+
+
+def go_on(run, monkeypatch, thread_id, stderr):
+    hasty = functools.partial(import_thread, sleep=lambda _: None)
+    monkeypatch.setattr(importing, "import_thread", hasty)
+    return run(thread_id, "--into", re.search(WAY_ON, stderr)[1])
+
+
+def test_an_import_that_fails_says_how_to_go_on(run, server, monkeypatch):
+    stopped_by(monkeypatch, TransientError(503, None, "Too much to do."), copied=40)
+    thread_id = thread(server, 45)
+    result = run(thread_id)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.search(r"\nError: Too much to do\. \(HTTP 503\)" + WAY_ON + r"\Z", result.stderr)
+    done = go_on(run, monkeypatch, thread_id, result.stderr)
+    assert done.exit_code == 0
+    assert told(server, done.stdout.strip()) == secrets(45)
+    begun = f"Copying the 45 messages of {thread_id} into {done.stdout.strip()}; 40 of them are there."
+    assert done.stderr.splitlines() == [begun, "45 of 45 messages are there."]
+
+
+def test_an_import_that_is_interrupted_says_how_to_go_on(run, server, monkeypatch):
+    stopped_by(monkeypatch, KeyboardInterrupt(), copied=0)
+    thread_id = thread(server, 45)
+    result = run(thread_id)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert re.search(r"\nStopped\." + WAY_ON + r"\Z", result.stderr)
+    done = go_on(run, monkeypatch, thread_id, result.stderr)
+    assert told(server, done.stdout.strip()) == secrets(45)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [(KeyboardInterrupt(), 130, "\nStopped.\n"), (TransientError(503, None, "No."), 1, "Error: No. (HTTP 503)\n")],
+)
+def test_where_nothing_was_begun_there_is_nothing_to_go_on_with(run, monkeypatch, error, code, said):
+    stopped_by(monkeypatch, error, copied=None)
+    result = run("thread_1")
+    assert (result.exit_code, result.stdout, result.stderr) == (code, "", said)
+
+
+def test_a_defect_is_not_taken_for_a_mistake_of_the_user(monkeypatch):
+    stopped_by(monkeypatch, ValueError("a defect"), copied=None)
+    result = CliRunner().invoke(commands.cli, ["import-thread", "thread_1"])
+    assert isinstance(result.exception, ValueError)
+
+
+def test_a_server_does_not_show_its_key():
+    assert "sk-" not in repr(importing.Server("http://api.test/v1", KEY))
+
+
+def test_it_needs_neither_the_embedded_server_nor_rich(server):
+    code = (
+        "import sys; sys.modules.update(flask=None, waitress=None, yaml=None, sqlalchemy=None, rich=None);"
+        f"from gpt_agent_fsm.cli import main; sys.argv[1:] = ['import-thread', {thread(server)!r}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert told(server, done.stdout.strip()) == secrets(3)
