@@ -117,7 +117,7 @@ class SnapshotFields:
     ended_run_ids: tuple[str, ...] = ()
     """The last runs that were seen to end: the first end is final, whatever the server says of them later."""
     ended_calls: tuple[str, ...] = ()
-    """The tool calls the last of them was on; where it failed, they may still stand on the thread without an output."""
+    """The last tool calls they were on; where a run failed, they may still stand on the thread without an output."""
     look: bool = False
     """Ask the server for a run in progress before anything else."""
     cancelling: bool = False

@@ -14,6 +14,7 @@ from gpt_agent_fsm.snapshot import Doubt
 __all__ = ["RequestActions"]
 
 _ENDS_REMEMBERED = 20
+_CALLS_REMEMBERED = 200
 _LOOKS_IN_FLIGHT = 2
 """A request that may still land is looked for, and once more when it can land no longer."""
 
@@ -149,7 +150,7 @@ class RequestActions(Guards):
     def note_end(self) -> None:
         """Remember that the run has ended, so that it is not taken up again."""
         self.ended_run_ids = (*self.ended_run_ids, cast("str", self.run_id))[-_ENDS_REMEMBERED:]
-        self.ended_calls = tuple(call.id for call in self.tool_calls)
+        self.ended_calls = (*self.ended_calls, *(call.id for call in self.tool_calls))[-_CALLS_REMEMBERED:]
 
     def let_go(self) -> None:
         self.report(will_retry=False)

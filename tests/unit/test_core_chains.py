@@ -321,3 +321,10 @@ def test_calls_of_a_run_that_comes_back_under_another_name_are_not_asked_for_aga
     story.tell(seen(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE)))
     assert story.said == []
     assert story.tell(output(MEASURE)).request.outputs == (("call_1", "1"), ("call_2", "1"))
+
+
+def test_calls_of_a_run_that_was_cancelled_while_it_waited_for_its_rate_are_no_run_either():
+    limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
+    story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), limit, inputs.CancelRun(), connect)
+    left = run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE,), inferred=True)
+    assert story.tell(runs(left)).state == "failed"
