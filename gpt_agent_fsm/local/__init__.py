@@ -1,8 +1,10 @@
 """An OpenAI-compatible API server that runs inside your process, for demos, tests and offline work.
 
 `LocalServer` listens on a real socket and speaks two wires: Assistants v2 (threads, messages, runs), and Responses with
-Conversations. What it answers is decided by a *model*: any callable that takes one `ModelRequest` and returns text or a
-list of `ToolCall`, or raises `ModelError`. `ScriptedModel` is a model written down in YAML.
+Conversations. What it answers is decided by a *model*: any callable that takes one `ModelRequest` and returns text, a
+list of `ToolCall` or a `Reply` (which has more to tell), or raises `ModelError`. A `StreamingModel` can also hand out
+its answer while it makes it. `ScriptedModel` is a model written down in YAML, `ChatCompletionsModel` is one behind a
+server that speaks chat completions. `Chaos` lets requests meet faults, for tests of clients.
 
 Needs the extra: `pip install "gpt-agent-fsm[local]"`.
 """
@@ -19,8 +21,23 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from gpt_agent_fsm.local.models import ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.local.chaos import Chaos
+from gpt_agent_fsm.local.chat import ChatCompletionsModel
+from gpt_agent_fsm.local.models import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
+from gpt_agent_fsm.local.recording import SeenRequest
 from gpt_agent_fsm.local.script import ScriptedModel
 from gpt_agent_fsm.local.server import LocalServer
 
-__all__ = ["LocalServer", "ModelError", "ModelRequest", "ScriptedModel", "ToolCall"]
+__all__ = [
+    "Chaos",
+    "ChatCompletionsModel",
+    "LocalServer",
+    "ModelError",
+    "ModelRequest",
+    "Reply",
+    "ScriptedModel",
+    "SeenRequest",
+    "StreamingModel",
+    "ToolCall",
+    "Usage",
+]

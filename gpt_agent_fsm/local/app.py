@@ -4,7 +4,9 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import flask
 import msgspec
@@ -30,8 +32,11 @@ class _Json(JSONProvider):
         return flask.Response(msgspec.json.encode(args[0]), mimetype="application/json")
 
 
-def create_app(storage: Storage, api_key: str | None, *blueprints: flask.Blueprint) -> flask.Flask:
-    """Return the application that answers under `/v1` with these blueprints, and `/healthz` to everybody."""
+def create_app(storage: Storage, api_key: str | None, log_level: int, *blueprints: flask.Blueprint) -> flask.Flask:
+    """Return the application that answers under `/v1` with these blueprints, and `/healthz` to everybody.
+
+    Each request is logged in one line, at this level.
+    """
     app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -40,7 +45,7 @@ def create_app(storage: Storage, api_key: str | None, *blueprints: flask.Bluepri
     app.before_request(_remember_start)
     if api_key is not None:
         app.before_request(_key_check(api_key))
-    app.after_request(_finish)
+    app.after_request(partial(_finish, log_level=log_level))
     for error, handler in (
         (ApiProblem, _problem),
         (UnknownCursorError, _unknown_cursor),
@@ -82,15 +87,14 @@ def _key_check(api_key: str) -> Callable[[], None]:
     return check
 
 
-def _finish(response: flask.Response) -> flask.Response:
+def _finish(response: flask.Response, *, log_level: int) -> flask.Response:
     response.headers["x-request-id"] = request_id = objects.new_id("req")
-    # The path holds ids only; what people write is in bodies, which are never logged.
-    if logger.isEnabledFor(logging.DEBUG):
+    # The path holds ids only; what people write is in bodies, which are never logged. Quoted, it is one line for sure.
+    if logger.isEnabledFor(log_level):
         milliseconds = (time.perf_counter() - flask.g.started) * 1000
         request = flask.request
-        logger.debug(
-            "%s %s %d %.1f ms %s", request.method, request.path, response.status_code, milliseconds, request_id
-        )
+        said = (request.method, quote(request.path), response.status_code, milliseconds, request_id)
+        logger.log(log_level, "%s %s %d %.1f ms %s", *said)
     return response
 
 

@@ -10,8 +10,9 @@ import flask
 
 from gpt_agent_fsm.local import fields, objects, runs
 from gpt_agent_fsm.local.problems import bad_request, not_found
+from gpt_agent_fsm.local.run_events import RunEvents
 from gpt_agent_fsm.local.storage import Doc, Storage, Transaction
-from gpt_agent_fsm.local.wire import Handler, Wire
+from gpt_agent_fsm.local.wire import Handler, Wire, wants_stream
 from gpt_agent_fsm.local.workers import Workers
 
 
@@ -27,6 +28,19 @@ class AssistantsApi(Wire):
         blueprint = self._mount("assistants", _ROUTES)
         blueprint.before_request(_require_beta_header)
         return blueprint
+
+    def _is_streamed(self, handler: Handler, body: Doc) -> bool:
+        return wants_stream(body, offered=handler in _STREAMED)
+
+    def _events(self, tx: Transaction, handler: Handler, answer: Doc) -> RunEvents:
+        queued = ("thread.run.queued", answer)
+        if handler is AssistantsApi._submit_tool_outputs:
+            opening = [("thread.run.step.completed", tx.children("step", answer["id"])[-1]), queued]
+        else:
+            opening = [("thread.run.created", answer), queued]
+        if handler is AssistantsApi._create_thread_and_run:
+            opening.insert(0, ("thread.created", _found(tx, "thread", answer["thread_id"])))
+        return RunEvents(tx, self._storage, answer, self._turn(), opening)
 
     # Assistants
 
@@ -67,14 +81,14 @@ class AssistantsApi(Wire):
     def _modify_thread(self, tx: Transaction, body: Doc, thread_id: str) -> Doc:
         thread = _found(tx, "thread", thread_id)
         if "tool_resources" in body:
-            thread["tool_resources"] = fields.mapping(body, "tool_resources") or {}
+            thread["tool_resources"] = fields.tool_resources(body) or {}
         return _with_metadata(tx, thread, body)
 
     def _delete_thread(self, tx: Transaction, _body: Doc, thread_id: str) -> Doc:
         _found(tx, "thread", thread_id)
         active = runs.active_run(tx, thread_id)
         if active is not None:
-            tx.afterwards(partial(self._workers.interrupt, active))
+            tx.afterwards(partial(self._workers.end, active))
         tx.delete_tree(thread_id)
         return objects.deleted(thread_id, "thread.deleted")
 
@@ -111,7 +125,7 @@ class AssistantsApi(Wire):
         _found(tx, "thread", thread_id)
         self._workers.expire(tx)
         run = runs.create(tx, thread_id, body, self._lifetime)
-        tx.afterwards(partial(self._workers.enqueue, run))
+        self._begin_turn(tx, run, body)
         return run
 
     def _create_thread_and_run(self, tx: Transaction, body: Doc) -> Doc:
@@ -135,13 +149,17 @@ class AssistantsApi(Wire):
         self._workers.expire(tx)
         run = runs.cancel(tx, _found(tx, "run", run_id, thread_id))
         tx.afterwards(partial(self._workers.interrupt, run_id))
-        tx.afterwards(partial(self._workers.later, partial(runs.cancelled, run_id=run_id)))
+        tx.afterwards(partial(self._workers.later, partial(self._end_cancelled, run_id=run_id)))
         return run
+
+    def _end_cancelled(self, tx: Transaction, run_id: str) -> None:
+        runs.cancelled(tx, run_id)
+        tx.afterwards(partial(self._workers.end, run_id))
 
     def _submit_tool_outputs(self, tx: Transaction, body: Doc, thread_id: str, run_id: str) -> Doc:
         self._workers.expire(tx)
         run = runs.submit(tx, _found(tx, "run", run_id, thread_id), body)
-        tx.afterwards(partial(self._workers.enqueue, run))
+        self._begin_turn(tx, run, body)
         return run
 
     def _list_steps(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str) -> Doc:
@@ -186,6 +204,14 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET",    _RUN + "/steps/<step_id>",    AssistantsApi._get_step),
 )
 # fmt: on
+
+
+_STREAMED = (
+    AssistantsApi._create_run,
+    AssistantsApi._create_thread_and_run,
+    AssistantsApi._submit_tool_outputs,
+)
+"""What is answered by a stream of events, if the client asks for that."""
 
 
 def _require_beta_header() -> None:

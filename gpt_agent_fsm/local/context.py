@@ -54,7 +54,7 @@ def instructions(given: str | None, context: Iterable[Doc]) -> str:
 def chat(context: Sequence[Doc]) -> list[Doc]:
     """Return what was said as chat messages, with the tool calls and outputs after the user's last message.
 
-    Calls that follow each other are one message, as one model turn has made them.
+    Calls that follow each other, and what was said ahead of them, are one message, as one model turn has made them.
     """
     said = last_said(context)
     begun = said is None
@@ -65,10 +65,11 @@ def chat(context: Sequence[Doc]) -> list[Doc]:
             if item["role"] in ("user", "assistant"):
                 messages.append({"role": item["role"], "content": text_of(item["content"])})
         elif begun and item["type"] == "function_call":
-            if not messages or "tool_calls" not in messages[-1]:
-                messages.append({"role": "assistant", "content": "", "tool_calls": []})
+            if not messages or messages[-1]["role"] != "assistant":
+                messages.append({"role": "assistant", "content": ""})
             function = {"name": item["name"], "arguments": item["arguments"]}
-            messages[-1]["tool_calls"].append({"id": item["call_id"], "type": "function", "function": function})
+            calls = messages[-1].setdefault("tool_calls", [])
+            calls.append({"id": item["call_id"], "type": "function", "function": function})
         elif begun:
             messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text_of(item["output"])})
     return messages

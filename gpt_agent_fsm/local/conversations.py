@@ -11,10 +11,12 @@ import flask
 from attrs import evolve
 
 from gpt_agent_fsm.local import context, fields, items, objects, response_objects, responses
+from gpt_agent_fsm.local.chaos import ITEM_LAG
 from gpt_agent_fsm.local.listener import WAITING
-from gpt_agent_fsm.local.problems import closing, missing, no_streams, unknown
+from gpt_agent_fsm.local.problems import closing, missing, unknown
+from gpt_agent_fsm.local.response_events import ResponseEvents
 from gpt_agent_fsm.local.storage import Doc, PageQuery, Storage, Transaction, UnknownCursorError
-from gpt_agent_fsm.local.wire import Handler, Wire
+from gpt_agent_fsm.local.wire import Handler, Wire, wants_stream
 from gpt_agent_fsm.local.workers import Workers
 
 
@@ -34,25 +36,31 @@ class ConversationsApi(Wire):
         """Return the routes, to be mounted under `/v1`."""
         return self._mount("conversations", _ROUTES)
 
-    def _answer(self, handler: Handler, **ids: str) -> Doc:
-        answer = super()._answer(handler, **ids)
-        waits = handler is ConversationsApi._create_response and not answer["background"]
-        return self._finished(answer["id"]) if waits else answer
+    def _is_streamed(self, handler: Handler, body: Doc) -> bool:
+        if handler is ConversationsApi._get_response:
+            return flask.request.args.get("stream") == "true"
+        return wants_stream(body, offered=handler is ConversationsApi._create_response)
 
-    def _finished(self, response_id: str) -> Doc:
-        """Wait until a response has ended, and return it."""
-        with flask.request.environ[WAITING](), self._workers.watching(response_id) as moved:
-            while True:
-                moved.clear()
-                with self._storage.transaction() as tx:
-                    response = tx.get("response", response_id)
-                if response is None:
-                    raise unknown("Response", response_id)
-                if response["status"] not in responses.ACTIVE:
-                    return response
-                if self._workers.closing:
-                    raise closing()
-                moved.wait()
+    def _events(self, tx: Transaction, handler: Handler, answer: Doc) -> ResponseEvents:
+        if handler is ConversationsApi._create_response:
+            return ResponseEvents(self._storage, answer, self._turn(), [])
+        # One that has no turn any more has ended, and so it is stored as it stays.
+        turn = self._workers.turn_of(answer["id"]) if answer["status"] in responses.ACTIVE else None
+        said = responses.said_in(tx, answer["id"])
+        return ResponseEvents(self._storage, answer, turn, said, fields.starting_after(flask.request.args))
+
+    def _finished(self, handler: Handler, answer: Doc) -> Doc:
+        if handler is not ConversationsApi._create_response or answer["background"]:
+            return answer
+        with flask.request.environ[WAITING]():
+            self._turn().wait()
+        with self._storage.transaction() as tx:
+            response = tx.get("response", answer["id"])
+        if response is None:
+            raise unknown("Response", answer["id"])
+        if response["status"] in responses.ACTIVE:
+            raise closing()
+        return response
 
     # Conversations
 
@@ -77,7 +85,7 @@ class ConversationsApi(Wire):
         _conversation(tx, conversation_id)
         abandoned = responses.abandon(tx, conversation_id)
         if abandoned is not None:
-            tx.afterwards(partial(self._workers.interrupt, abandoned["id"]))
+            tx.afterwards(partial(self._workers.end, abandoned["id"]))
         # What was answered on it can still be read.
         tx.delete_children("item", conversation_id)
         tx.delete(conversation_id)
@@ -102,8 +110,9 @@ class ConversationsApi(Wire):
 
     def _list_items(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
         _conversation(tx, conversation_id)
+        lag = max(self._item_lag, flask.request.environ.get(ITEM_LAG, 0.0))
         # Without a lag, what was answered is listed also when somebody sets the clock back.
-        listed_by = time.time() - self._item_lag if self._item_lag else math.inf
+        listed_by = time.time() - lag if lag else math.inf
         return objects.page(*tx.page("item", conversation_id, _page_query(), due_by=listed_by))
 
     def _get_item(self, tx: Transaction, _body: Doc, conversation_id: str, item_id: str) -> Doc:
@@ -122,24 +131,26 @@ class ConversationsApi(Wire):
     def _create_response(self, tx: Transaction, body: Doc) -> Doc:
         self._workers.expire(tx)
         response = responses.create(tx, body, self._lifetime)
-        tx.afterwards(partial(self._workers.enqueue, response))
+        self._begin_turn(tx, response, body)
         return response
 
+    def _count_input_tokens(self, tx: Transaction, body: Doc) -> Doc:
+        self._workers.expire(tx)
+        return {"object": "response.input_tokens", "input_tokens": responses.count_tokens(tx, body)}
+
     def _get_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
-        if flask.request.args.get("stream") == "true":
-            raise no_streams()
         self._workers.expire(tx)
         return responses.found(tx, response_id)
 
     def _delete_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         responses.found(tx, response_id)
-        tx.afterwards(partial(self._workers.interrupt, response_id))
+        tx.afterwards(partial(self._workers.end, response_id))
         tx.delete_tree(response_id)
         return objects.deleted(response_id, "response")
 
     def _cancel_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         response = responses.cancel(tx, responses.found(tx, response_id))
-        tx.afterwards(partial(self._workers.interrupt, response_id))
+        tx.afterwards(partial(self._workers.end, response_id))
         return response
 
     def _list_input_items(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
@@ -162,6 +173,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET",    _ITEM,                      ConversationsApi._get_item),
     ("DELETE", _ITEM,                      ConversationsApi._delete_item),
     ("POST",   "/responses",               ConversationsApi._create_response),
+    ("POST",   "/responses/input_tokens",  ConversationsApi._count_input_tokens),
     ("GET",    _RESPONSE,                  ConversationsApi._get_response),
     ("DELETE", _RESPONSE,                  ConversationsApi._delete_response),
     ("POST",   _RESPONSE + "/cancel",      ConversationsApi._cancel_response),

@@ -4,12 +4,12 @@ Fields nobody asks for are ignored: clients send sampling parameters and new opt
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from gpt_agent_fsm.local.problems import ApiProblem, bad_request, missing, wrong_type, wrong_value
+from gpt_agent_fsm.local.problems import bad_request, missing, not_offered, wrong_type, wrong_value
 from gpt_agent_fsm.local.storage import Doc, PageQuery
 
 MAX_TEXT = 256_000
@@ -79,6 +79,14 @@ def required_text(body: Mapping[str, Any], name: str, *, prefix: str = "", longe
     return value
 
 
+def word(body: Mapping[str, Any], name: str, *, words: tuple[str, ...], prefix: str = "") -> str | None:
+    """Return an optional string that is one of the words; `None` when it is absent or null."""
+    value = text(body, name, prefix=prefix)
+    if value is not None and value not in words:
+        raise wrong_value(prefix + name, value, ", ".join(f"'{each}'" for each in words))
+    return value
+
+
 def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", most: int = 1000) -> list[Doc] | None:
     """Return an optional array of objects; `None` when it is absent or null."""
     value = body.get(name)
@@ -118,16 +126,59 @@ def flag(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = "")
     return value
 
 
-def integer(body: Mapping[str, Any], name: str, *, least: int) -> int | None:
+def integer(body: Mapping[str, Any], name: str, *, least: int, most: int | None = None, prefix: str = "") -> int | None:
     """Return an optional integer; `None` when it is absent or null."""
     value = body.get(name)
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong_type(name, "an integer", value)
-    if value < least:
-        raise _below(name, value, least)
+        raise wrong_type(prefix + name, "an integer", value)
+    _check_range(prefix + name, value, least, most)
     return value
+
+
+def number(body: Mapping[str, Any], name: str, *, least: float, most: float) -> float | None:
+    """Return an optional number; `None` when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise wrong_type(name, "a decimal", value)
+    _check_range(name, value, least, most)
+    return value
+
+
+def _check_range(param: str, value: float, least: float, most: float | None) -> None:
+    kind = "integer" if isinstance(value, int) else "decimal"
+    if value < least:
+        raise bad_request(
+            f"Invalid '{param}': {kind} below minimum value. Expected a value >= {least}, but got {value} instead.",
+            param,
+            f"{kind}_below_min_value",
+        )
+    if most is not None and value > most:
+        raise bad_request(
+            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {most}, but got {value} instead.",
+            param,
+            f"{kind}_above_max_value",
+        )
+
+
+def tool_resources(body: Mapping[str, Any]) -> Doc | None:
+    """Return what tools work with; `None` when it is absent or null."""
+    resources = mapping(body, "tool_resources")
+    for name in ("code_interpreter", "file_search"):
+        # Clients send empty ones for tools they do not use.
+        if any((mapping(resources or {}, name, prefix="tool_resources.") or {}).values()):
+            raise not_offered(f"The tool '{name}' is", f"tool_resources.{name}")
+    return None if resources is None else {name: value for name, value in resources.items() if value is not None}
+
+
+def attachments(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
+    """Return the files of a message: none, as there are no files here."""
+    if objects(body, "attachments", prefix=prefix):
+        raise not_offered("Files are", f"{prefix}attachments")
+    return []
 
 
 def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
@@ -159,16 +210,33 @@ def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 
 def tools(body: Mapping[str, Any]) -> list[Doc] | None:
-    """Return the tool definitions, as they were sent; `None` when they are absent or null."""
+    """Return the definitions of functions; `None` when they are absent or null."""
+    definitions = tool_objects(body)
+    for index, definition in enumerate(definitions or ()):
+        place = f"tools[{index}].function"
+        function = mapping(definition, "function", prefix=f"tools[{index}].")
+        if function is None:
+            raise missing(place)
+        check_function(function, f"{place}.")
+    return definitions
+
+
+def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
+    """Return the tool definitions, which all are functions; `None` when they are absent or null."""
     definitions = objects(body, "tools", most=128)
     for index, definition in enumerate(definitions or ()):
-        place = f"tools[{index}]."
-        if required_text(definition, "type", prefix=place) == "function":
-            function = definition.get("function")
-            if not isinstance(function, dict):
-                raise missing(f"{place}function")
-            required_text(function, "name", prefix=f"{place}function.")
+        kind = required_text(definition, "type", prefix=f"tools[{index}].")
+        if kind != "function":
+            raise not_offered(f"A tool of type '{kind[:100]}' is", f"tools[{index}].type")
     return definitions
+
+
+def check_function(function: Mapping[str, Any], prefix: str) -> None:
+    """Check what both wires say of a function."""
+    required_text(function, "name", prefix=prefix)
+    text(function, "description", prefix=prefix)
+    mapping(function, "parameters", prefix=prefix)
+    flag(function, "strict", default=False, prefix=prefix)
 
 
 def role(body: Mapping[str, Any], *, prefix: str = "") -> Literal["user", "assistant"]:
@@ -217,8 +285,9 @@ def _part(part: object, param: str) -> Doc:
     image = part.get(kind)
     if not isinstance(image, dict):
         raise missing(f"{param}.{kind}")
-    required_text(image, keys[kind], prefix=f"{param}.{kind}.")
-    return {"type": kind, kind: {"detail": "auto"} | image}
+    source = required_text(image, keys[kind], prefix=f"{param}.{kind}.")
+    level = word(image, "detail", words=("auto", "low", "high"), prefix=f"{param}.{kind}.")
+    return {"type": kind, kind: {keys[kind]: source, "detail": level or "auto"}}
 
 
 def page_query(args: Mapping[str, str]) -> PageQuery:
@@ -234,29 +303,17 @@ def page_query(args: Mapping[str, str]) -> PageQuery:
     )
 
 
+def starting_after(args: Mapping[str, str]) -> int:
+    """Return the number of the last event a client has, from the query string; -1 when it has none."""
+    value = args.get("starting_after") or "-1"
+    if not _INTEGER.fullmatch(value):
+        raise wrong_type("starting_after", "an integer", value)
+    return int(value)
+
+
 def _limit(value: str) -> int:
     if not _INTEGER.fullmatch(value):
         raise wrong_type("limit", "an integer", value)
     limit = int(value)
-    if limit < 1:
-        raise _below("limit", limit, 1)
-    if limit > 100:
-        raise bad_request(
-            f"Invalid 'limit': integer above maximum value. Expected a value <= 100, but got {limit} instead.",
-            "limit",
-            "integer_above_max_value",
-        )
+    _check_range("limit", limit, 1, 100)
     return limit
-
-
-def _below(param: str, value: int, least: int) -> ApiProblem:
-    return bad_request(
-        f"Invalid '{param}': integer below minimum value. Expected a value >= {least}, but got {value} instead.",
-        param,
-        "integer_below_min_value",
-    )
-
-
-def chosen(body: Mapping[str, Any], names: Iterable[str], defaults: Mapping[str, Any]) -> Doc:
-    """Return the named fields as they were sent, each with its default when it is absent or null."""
-    return {name: defaults.get(name) if body.get(name) is None else body[name] for name in names}

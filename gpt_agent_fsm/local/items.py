@@ -43,10 +43,15 @@ def of_input(body: Mapping[str, Any]) -> list[Doc]:
     return given(body, "input", 1000)
 
 
-def answer(text: str, status: str) -> Doc:
+def answer(item_id: str, text: str, status: str) -> Doc:
     """Return the message with which a model answers."""
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-    return _item("message", "msg") | {"status": status, "role": "assistant", "content": [part]}
+    content = [] if status == "in_progress" else [text_part(text)]
+    return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
+
+
+def text_part(text: str) -> Doc:
+    """Return a text as a part of an answer."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def tool_call(call: ToolCall) -> Doc:
@@ -132,5 +137,9 @@ def _attachment(part: Doc, place: str, kind: str) -> Doc:
     found = {name: text for name, text in read.items() if text is not None}
     if not found:
         raise bad_request(f"Missing one of {', '.join(sources)} in '{place}'.", place, "missing_required_parameter")
-    detail = {"detail": fields.text(part, "detail", prefix=f"{place}.") or "auto"} if kind == "input_image" else {}
+    detail = {"detail": _detail(part, place)} if kind == "input_image" else {}
     return {"type": kind} | found | detail
+
+
+def _detail(part: Doc, place: str) -> str:
+    return fields.word(part, "detail", words=("low", "high", "auto", "original"), prefix=f"{place}.") or "auto"

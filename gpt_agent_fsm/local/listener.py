@@ -14,7 +14,7 @@ from wsgiref.types import WSGIApplication
 import msgspec
 from waitress import wasyncore  # type: ignore[import-untyped]
 from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
-from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.channel import ClientDisconnected, HTTPChannel  # type: ignore[import-untyped]
 from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]
 
@@ -28,6 +28,9 @@ _queue_logger.setLevel(logging.ERROR)
 
 WAITING = "gpt_agent_fsm.waiting"
 """The key in the WSGI environment of a context manager: who waits within it keeps no other request from a thread."""
+
+HangUp: type[Exception] = ClientDisconnected
+"""Raised by an application to hang up on its client, with nothing more said."""
 
 
 class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]

@@ -5,13 +5,14 @@ for different conversations. It may take as long as it likes; `ModelRequest.canc
 more.
 """
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class ModelRequest:
     attempt: int = field(default=1, kw_only=True)
     """1 in the first run over the user's last message, 2 in the run that repeats it, and so on; for responses: one more
     than those which failed over it."""
+    max_tokens: int | None = field(default=None, kw_only=True)
+    """How many tokens the answer may have; a longer one is cut by its length, unless the model has counted them."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
     """Set when nobody waits any more, as after a cancel, or the server closes: what is returned then is thrown away."""
 
@@ -60,6 +63,32 @@ class ToolCall:
     arguments: dict[str, Any] | str = field(factory=dict)
 
 
+@frozen
+class Usage:
+    """The tokens of one turn, as whoever made the answer counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Return them in the form of a run's usage."""
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+@frozen
+class Reply:
+    """What a model returns that has more to tell than a text or its tool calls."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    """What the run waits for before it goes on; `text` was then said on the way."""
+    usage: Usage | None = field(default=None, kw_only=True)
+    """None where it was not counted, so that it has to be estimated."""
+    incomplete: str | None = field(default=None, kw_only=True)
+    """Why the answer ends too soon, `max_completion_tokens` or `content_filter`; the run ends as incomplete."""
+
+
 class ModelError(Exception):
     """Raised by a model to fail the run or response: `code` and `message` become its error.
 
@@ -75,13 +104,44 @@ class ModelError(Exception):
         return f"{self.code}: {self.message}"
 
 
-Model = Callable[[ModelRequest], str | Sequence[ToolCall]]
+Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply]
+
+
+@runtime_checkable
+class StreamingModel(Protocol):
+    """A model that can also hand out its answer while it makes it."""
+
+    def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
+        """Yield the text of the answer piece by piece, and at the end the whole of it as one `Reply`.
+
+        The `Reply` may be left out where there is nothing to say but the text. Raises `ModelError` to fail the run,
+        also amid the pieces. Whoever does not read on has to close the iterator.
+        """
+
+
+INCOMPLETE = ("max_completion_tokens", "content_filter")
+"""Why an answer may end too soon."""
 
 CHARACTERS_PER_TOKEN = 4
 """How long a token is said to be where tokens are counted."""
 
-Outcome = str | list[ToolCall] | ModelError
-"""What came of asking a model: an answer, tool calls (whose arguments are text now), or an error."""
+Outcome = Reply | ModelError
+"""What came of asking a model: a reply whose tool calls have text for arguments, or an error."""
+
+
+def listen(pieces: Iterable[str | Reply], hear: Callable[[str], object]) -> Reply:
+    """Hand each piece of text to `hear` as it comes, and return the reply; raises what the stream and `hear` raise."""
+    said: list[str] = []
+    with contextlib.ExitStack() as stack:
+        if close := getattr(pieces, "close", None):
+            stack.callback(close)
+        for piece in pieces:
+            if isinstance(piece, Reply):
+                return piece
+            if piece:
+                said.append(piece)
+                hear(piece)
+    return Reply("".join(said))
 
 
 def echo(request: ModelRequest) -> str:
@@ -89,10 +149,17 @@ def echo(request: ModelRequest) -> str:
     return f"You said: {request.user_message}"
 
 
-def ask(model: Model, request: ModelRequest) -> Outcome:
-    """Call the model and return what came of it; never raises, whatever the model does."""
+def ask(model: Model, request: ModelRequest, hear: Callable[[str], object] | None = None) -> Outcome:
+    """Ask the model and return what came of it; never raises, whatever the model does.
+
+    With `hear`, a model that can is asked for pieces, and each is handed on as it comes. The reply begins with them.
+    """
+    said: list[str] = []
     try:
-        answer = model(request)
+        if hear is not None and isinstance(model, StreamingModel):
+            answer: object = listen(_heard(model.stream(request), said), hear)
+        else:
+            answer = model(request)
     except ModelError as error:
         return ModelError(_encodable(error.code), _encodable(error.message))
     except BaseException as error:
@@ -100,30 +167,80 @@ def ask(model: Model, request: ModelRequest) -> Outcome:
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
         return ModelError("server_error", f"The model raised {type(error).__name__}.")
     try:
-        return _checked(answer)
+        return _as_said(_checked(answer), "".join(said))
     except (TypeError, ValueError, RecursionError) as error:
         logger.warning("The model returned what it must not: %s", error)
         return ModelError("server_error", _encodable(error))
 
 
-def estimated_usage(request: ModelRequest, outcome: str | Sequence[ToolCall]) -> dict[str, int]:
-    """Return the tokens of one model turn, as no model counts them: estimated by length, and at least one.
+def _heard(pieces: Iterable[str | Reply], said: list[str]) -> Iterator[str | Reply]:
+    """Yield the pieces as they can be sent, and keep the texts."""
+    with contextlib.ExitStack() as stack:
+        if close := getattr(pieces, "close", None):
+            stack.callback(close)
+        for piece in pieces:
+            if isinstance(piece, Reply):
+                yield piece
+            elif isinstance(piece, str):
+                said.append(_encodable(piece))
+                yield said[-1]
+            else:
+                raise TypeError(f"A piece of an answer has to be a str or a Reply, but this one is a {type(piece)}.")
 
-    The arguments of tool calls are text already.
+
+def _as_said(reply: Reply, said: str) -> Reply:
+    """Return the reply; what was handed out already has precedence over a text that begins otherwise."""
+    return reply if reply.text.startswith(said) else evolve(reply, text=said)
+
+
+def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
+    """Return the tokens of one model turn in the form of a run's; estimated by length when the model has not counted.
+
+    An estimate is at least one.
     """
-    written = outcome if isinstance(outcome, str) else "".join(f"{call.name}{call.arguments}" for call in outcome)
+    if reply.usage is not None:
+        return reply.usage.as_dict()
+    written = len(reply.text) + sum(len(call.name) + len(call.arguments) for call in reply.calls)
     read = sum(len(message["content"]) for message in request.messages) + len(request.instructions)
-    prompt, completion = 1 + read // CHARACTERS_PER_TOKEN, 1 + len(written) // CHARACTERS_PER_TOKEN
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return Usage(1 + read // CHARACTERS_PER_TOKEN, 1 + written // CHARACTERS_PER_TOKEN).as_dict()
 
 
-def _checked(answer: object) -> Outcome:
+def longest(tokens: int) -> int:
+    """Return how many characters a text of at most so many tokens has, as long as tokens are estimated."""
+    return tokens * CHARACTERS_PER_TOKEN - 1
+
+
+def cut(reply: Reply, tokens: int | None) -> Reply:
+    """Return a reply with at most so many tokens, which is incomplete when it was longer.
+
+    Tool calls are never cut, and neither is what the model has counted: it knows better.
+    """
+    if tokens is None or reply.calls or reply.usage is not None or len(reply.text) <= longest(tokens):
+        return reply
+    return evolve(reply, text=reply.text[: longest(tokens)], incomplete="max_completion_tokens")
+
+
+def _checked(answer: object) -> Reply:
     if isinstance(answer, str):
-        return _encodable(answer)
+        return Reply(_encodable(answer))
+    if isinstance(answer, Reply):
+        return _checked_reply(answer)
     if isinstance(answer, list | tuple) and answer and all(isinstance(call, ToolCall) for call in answer):
-        return [_checked_call(call) for call in answer]
+        return Reply(calls=tuple(_checked_call(call) for call in answer))
     got = "an empty one" if answer in ([], ()) else f"a {type(answer).__name__}"
-    raise TypeError(f"A model has to return a str or a list of at least one ToolCall, but this one returned {got}.")
+    raise TypeError(
+        f"A model has to return a str, a Reply or a list of at least one ToolCall, but this one returned {got}."
+    )
+
+
+def _checked_reply(reply: Reply) -> Reply:
+    if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in reply.calls):
+        raise TypeError("A Reply has to have a str as its text and ToolCalls as its calls.")
+    if not isinstance(reply.usage, Usage | None) or reply.incomplete not in (None, *INCOMPLETE):
+        raise TypeError(f"A Reply has to have a Usage or None as its usage, and be incomplete by one of {INCOMPLETE}.")
+    # The arguments of a call that was cut off may be anything.
+    calls = () if reply.incomplete else tuple(_checked_call(call) for call in reply.calls)
+    return evolve(reply, text=_encodable(reply.text), calls=calls)
 
 
 def _checked_call(call: ToolCall) -> ToolCall:

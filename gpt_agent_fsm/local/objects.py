@@ -3,26 +3,23 @@
 Those of the Responses wire are in `items` and `response_objects`.
 """
 
+from __future__ import annotations
+
 import random
 import string
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpt_agent_fsm.local import fields
+from gpt_agent_fsm.local import fields, options
 from gpt_agent_fsm.local.storage import Doc
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.local.turns import Turn
 
 _ALPHABET = string.ascii_letters + string.digits
 # Ids are told apart, not kept secret. Seeded by the operating system, so that a restart on the same file repeats none;
 # asking it for every letter would cost more than the rest of a request.
 _random = random.Random()  # noqa: S311
-
-_SAMPLING_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
-_RUN_DEFAULTS = _SAMPLING_DEFAULTS | {
-    "tool_choice": "auto",
-    "parallel_tool_calls": True,
-    "truncation_strategy": {"type": "auto", "last_messages": None},
-}
-_RUN_OPTIONS = (*_RUN_DEFAULTS, "max_completion_tokens", "max_prompt_tokens")
 
 
 def new_id(prefix: str) -> str:
@@ -49,15 +46,15 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
             "tools": [],
             "tool_resources": {},
             "metadata": {},
-        } | _SAMPLING_DEFAULTS
+        } | options.chosen({}, options.SAMPLING, {})
     changed: dict[str, Any] = {
         "name": fields.text(body, "name", longest=256),
         "description": fields.text(body, "description", longest=512),
         "instructions": fields.text(body, "instructions"),
         "tools": fields.tools(body),
-        "tool_resources": fields.mapping(body, "tool_resources"),
+        "tool_resources": fields.tool_resources(body),
         "metadata": fields.metadata(body),
-        **fields.chosen(body, _SAMPLING_DEFAULTS, _SAMPLING_DEFAULTS),
+        **options.chosen(body, options.SAMPLING, {}),
     }
     if body.get("model") is not None:
         changed["model"] = fields.required_text(body, "model")
@@ -79,7 +76,7 @@ def thread(body: Doc) -> Doc:
         "object": "thread",
         "created_at": now(),
         "metadata": fields.metadata(body),
-        "tool_resources": fields.mapping(body, "tool_resources") or {},
+        "tool_resources": fields.tool_resources(body) or {},
     }
 
 
@@ -87,20 +84,35 @@ def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
     """Return the message a client posts; `prefix` is its place in the request, such as `messages[0].`."""
     role = fields.role(body, prefix=prefix)
     content = fields.content(body, prefix=prefix)
-    attachments = fields.objects(body, "attachments", prefix=prefix) or []
     return _message(thread_id, role, content) | {
-        "attachments": attachments,
+        "attachments": fields.attachments(body, prefix=prefix),
         "metadata": fields.metadata(body, prefix=prefix),
     }
 
 
-def answer(run: Doc, text: str) -> Doc:
-    """Return the message with which an assistant completes a run."""
-    content = [{"type": "text", "text": {"value": text, "annotations": []}}]
-    return _message(run["thread_id"], "assistant", content) | {
+def answer(run: Doc, turn: Turn, text: str, incomplete: str | None = None) -> Doc:
+    """Return the message with which an assistant ends a turn; `incomplete` says why it ends too soon."""
+    message = _message(run["thread_id"], "assistant", [text_part(text)]) | {
+        "id": turn.message_id,
         "assistant_id": run["assistant_id"],
         "run_id": run["id"],
     }
+    message["created_at"] = turn.said_at or message["created_at"]
+    if incomplete is None:
+        return message
+    reason = "max_tokens" if incomplete == "max_completion_tokens" else incomplete
+    return cut_off(message, reason)
+
+
+def cut_off(message: Doc, reason: str) -> Doc:
+    """Return a message that ends too soon, as it is incomplete now."""
+    ended = {"status": "incomplete", "completed_at": None, "incomplete_at": now()}
+    return message | ended | {"incomplete_details": {"reason": reason}}
+
+
+def text_part(text: str) -> Doc:
+    """Return a text as a part of a message's content."""
+    return {"type": "text", "text": {"value": text, "annotations": []}}
 
 
 def _message(thread_id: str, role: str, content: list[Doc]) -> Doc:
@@ -151,14 +163,20 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
         "instructions": "\n".join(part for part in (instructions, additional) if part),
         "tools": assistant["tools"] if tools is None else tools,
         "metadata": fields.metadata(body),
-        **fields.chosen(body, _RUN_OPTIONS, _RUN_DEFAULTS | {name: assistant[name] for name in _SAMPLING_DEFAULTS}),
+        **options.chosen(body, options.RUN, {name: assistant[name] for name in options.SAMPLING}),
     }
 
 
-def message_step(run: Doc, message_id: str, usage: Doc) -> Doc:
-    """Return the step in which a run made its message."""
-    details = {"type": "message_creation", "message_creation": {"message_id": message_id}}
-    return _step(run, details) | {"status": "completed", "completed_at": now(), "usage": usage}
+def required_action(calls: list[Doc]) -> Doc:
+    """Return what a run waits for: the outputs of these calls."""
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+
+
+def message_step(run: Doc, turn: Turn, usage: Doc) -> Doc:
+    """Return the step in which a run made the message of a turn."""
+    details = {"type": "message_creation", "message_creation": {"message_id": turn.message_id}}
+    step = _step(run, details) | {"status": "completed", "completed_at": now(), "usage": usage, "id": turn.step_id}
+    return step | {"created_at": turn.said_at or step["created_at"]}
 
 
 def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:

@@ -43,8 +43,14 @@ def unknown(what: str, object_id: str, where: str = "") -> ApiProblem:
 
 
 def no_streams() -> ApiProblem:
-    """Return the 400 for who asks for a stream."""
-    return bad_request("This server does not stream: leave 'stream' out or false.", "stream")
+    """Return the 400 for who asks for a stream where there is none."""
+    return bad_request("This request is not answered by a stream: leave 'stream' out or false.", "stream")
+
+
+def not_offered(what: str, param: str | None = None) -> ApiProblem:
+    """Return the 501 for what the real service has and this server has not; `what` begins the sentence."""
+    message = f"{what} not offered by this server: it has assistants, threads, runs, conversations and responses only."
+    return ApiProblem(501, message, param=param, code="not_offered")
 
 
 def closing() -> ApiProblem:

@@ -3,28 +3,9 @@
 Those of items are in `items`.
 """
 
-from typing import Any
-
-from gpt_agent_fsm.local import fields, objects
-from gpt_agent_fsm.local.problems import bad_request
+from gpt_agent_fsm.local import fields, objects, options
+from gpt_agent_fsm.local.problems import bad_request, not_offered
 from gpt_agent_fsm.local.storage import Doc
-
-_OPTIONS: dict[str, Any] = {
-    "max_tool_calls": None,
-    "parallel_tool_calls": True,
-    "prompt_cache_key": None,
-    "reasoning": {"effort": None, "summary": None},
-    "safety_identifier": None,
-    "service_tier": "auto",
-    "temperature": 1.0,
-    "text": {"format": {"type": "text"}, "verbosity": "medium"},
-    "tool_choice": "auto",
-    "top_logprobs": 0,
-    "top_p": 1.0,
-    "truncation": "disabled",
-    "user": None,
-}
-"""What changes nothing here and is answered as it was sent, with its defaults."""
 
 _LEAST_OUTPUT = 16
 """The least `max_output_tokens` that may be asked for."""
@@ -42,6 +23,8 @@ def conversation(body: Doc) -> Doc:
 
 def response(body: Doc) -> Doc:
     """Return a queued response as the body asks for it; its conversation may still be unknown. Raises `ApiProblem`."""
+    if body.get("prompt") is not None:
+        raise not_offered("A stored prompt is", "prompt")
     store = fields.flag(body, "store", default=True)
     background = fields.flag(body, "background", default=False)
     if background and not store:
@@ -65,13 +48,13 @@ def response(body: Doc) -> Doc:
         "tools": _tools(body),
         "usage": None,
         "metadata": fields.metadata(body),
-        **fields.chosen(body, _OPTIONS, _OPTIONS),
+        **options.chosen(body, options.RESPONSE, {}),
     }
 
 
 def nested(tools: list[Doc]) -> list[Doc]:
-    """Return the functions among the tools as chat completions and the Assistants wire define them."""
-    return [{"type": "function", "function": _definition(tool)} for tool in tools if tool["type"] == "function"]
+    """Return functions as chat completions and the Assistants wire define them."""
+    return [{"type": "function", "function": _definition(tool)} for tool in tools]
 
 
 def _definition(tool: Doc) -> Doc:
@@ -98,16 +81,12 @@ def _conversation(body: Doc) -> Doc | None:
 
 
 def _tools(body: Doc) -> list[Doc]:
-    tools = fields.objects(body, "tools", most=128) or []
+    tools = fields.tool_objects(body) or []
     return [_tool(tool, f"tools[{index}].") for index, tool in enumerate(tools)]
 
 
 def _tool(tool: Doc, prefix: str) -> Doc:
-    if fields.required_text(tool, "type", prefix=prefix) != "function":
-        return tool
-    fields.required_text(tool, "name", prefix=prefix)
-    return tool | {
-        "description": fields.text(tool, "description", prefix=prefix),
-        "parameters": fields.mapping(tool, "parameters", prefix=prefix),
-        "strict": fields.flag(tool, "strict", default=True, prefix=prefix),
-    }
+    fields.check_function(tool, prefix)
+    strict = fields.flag(tool, "strict", default=True, prefix=prefix)
+    read = {name: tool.get(name) for name in ("name", "description", "parameters")}
+    return {"type": "function"} | read | {"strict": strict}

@@ -6,7 +6,8 @@
 Every function works within one transaction, and none of them calls a model: that is what `workers` does in between.
 A function that finds the response in another state than it expects changes nothing: somebody else was faster.
 
-Beside each response its question is stored: the input, and which attempt this is at the user's last message.
+Beside each response its question is stored: the input, and which attempt this is at the user's last message; and, when
+it was streamed, the pieces it came in.
 """
 
 import math
@@ -14,16 +15,10 @@ import threading
 import time
 
 from gpt_agent_fsm.local import context, items, objects, response_objects
-from gpt_agent_fsm.local.models import (
-    CHARACTERS_PER_TOKEN,
-    ModelError,
-    ModelRequest,
-    Outcome,
-    ToolCall,
-    estimated_usage,
-)
+from gpt_agent_fsm.local.models import ModelError, ModelRequest, Outcome, Reply, cut, usage
 from gpt_agent_fsm.local.problems import bad_request, unknown
 from gpt_agent_fsm.local.storage import Doc, Transaction
+from gpt_agent_fsm.local.turns import Turn
 
 ACTIVE = frozenset({"queued", "in_progress"})
 """The states in which a response locks its conversation."""
@@ -41,6 +36,14 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
     context.check_tool_calls(whole)
     tx.add("question", _question(tx, latest, given, whole), parent=response["id"])
     return response
+
+
+def count_tokens(tx: Transaction, body: Doc) -> int:
+    """Return how many tokens the model would read for a response, of which nothing is kept. Raises `ApiProblem`."""
+    response = create(tx, {"model": "any"} | {name: value for name, value in body.items() if value is not None}, 0.0)
+    request = start(tx, response["id"], threading.Event())
+    tx.delete_tree(response["id"])
+    return 0 if request is None else usage(request, Reply())["prompt_tokens"]
 
 
 def check_lock(tx: Transaction, conversation_id: str) -> None:
@@ -82,43 +85,52 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
         response_objects.nested(response["tools"]),
         response["model"],
         attempt=_question_of(tx, response_id)["attempt"],
+        max_tokens=response["max_output_tokens"],
         cancelled=cancelled,
     )
 
 
-def settle(tx: Transaction, response_id: str, request: ModelRequest, outcome: Outcome) -> None:
-    """End a response with what came of asking the model, unless it was ended otherwise or is gone.
+def settle(tx: Transaction, response_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> bool:
+    """End a response with what came of asking the model; change nothing, and return False, when it has ended.
 
     Its items are added to the conversation in one go with its end, due from that moment on; a failure adds none.
     """
     response = tx.get("response", response_id)
     if response is None or response["status"] != "in_progress":
-        return
+        return False
+    if turn.said:
+        tx.save(_question_of(tx, response_id) | {"said": turn.said})
     if isinstance(outcome, ModelError):
         _fail(tx, response, outcome.code, outcome.message)
-        return
-    outcome, cut = _cut(outcome, response["max_output_tokens"])
-    if isinstance(outcome, str):
-        response["output"] = [items.answer(outcome, "incomplete" if cut else "completed")]
-    else:
-        response["output"] = [items.tool_call(call) for call in outcome]
-    response["usage"] = response_objects.usage(estimated_usage(request, outcome))
-    if cut:
-        response |= {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
-    else:
+        return True
+    reply = cut(outcome, request.max_tokens)
+    response["output"] = _output(turn, reply)
+    response["usage"] = response_objects.usage(usage(request, reply))
+    if reply.incomplete is None:
         response |= {"status": "completed", "completed_at": objects.now()}
+    else:
+        reason = "max_output_tokens" if reply.incomplete == "max_completion_tokens" else reply.incomplete
+        response |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
     if response["conversation"] is not None:
         ended = time.time()
         for item in input_of(tx, response_id) + response["output"]:
             tx.add("item", item, parent=response["conversation"]["id"], run=response_id, due=ended)
     tx.settle(response)
+    return True
 
 
-def _cut(outcome: str | list[ToolCall], most: int | None) -> tuple[str | list[ToolCall], bool]:
-    """Return an answer with at most so many tokens, and whether it was longer; tool calls are never cut."""
-    if most is None or not isinstance(outcome, str) or len(outcome) < most * CHARACTERS_PER_TOKEN:
-        return outcome, False
-    return outcome[: (most - 1) * CHARACTERS_PER_TOKEN], True
+def _output(turn: Turn, reply: Reply) -> list[Doc]:
+    output = []
+    if reply.text or not reply.calls:
+        status = "completed" if reply.incomplete is None else "incomplete"
+        output.append(items.answer(turn.message_id, reply.text, status))
+    return output + [items.tool_call(call) for call in reply.calls]
+
+
+def said_in(tx: Transaction, response_id: str) -> list[str]:
+    """Return the pieces in which a response that has ended was streamed; empty when it was not."""
+    said: list[str] = _question_of(tx, response_id).get("said", [])
+    return said
 
 
 def cancel(tx: Transaction, response: Doc) -> Doc:

@@ -10,15 +10,19 @@ A function that finds the run in another state than it expects changes nothing: 
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gpt_agent_fsm.local import fields, objects
-from gpt_agent_fsm.local.models import ModelError, ModelRequest, Outcome, ToolCall, estimated_usage
+from gpt_agent_fsm.local.models import ModelError, ModelRequest, Outcome, Reply, ToolCall, cut, usage
 from gpt_agent_fsm.local.problems import bad_request, missing, not_found
 from gpt_agent_fsm.local.storage import Doc, Transaction
+from gpt_agent_fsm.local.turns import Turn
 
 ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 """The states in which a run locks its thread."""
+
+_NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+"""The usage of a message that a model said ahead of its tool calls: all of the turn is counted there."""
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:
@@ -57,22 +61,41 @@ def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequ
     run["started_at"] = run["started_at"] or objects.now()
     tx.save(run)
     messages = tx.children("message", thread_id)
-    said = [{"role": message["role"], "content": objects.text_of(message)} for message in messages]
-    turns = [turn for step in tx.children("step", run_id) for turn in _turns(step)]
+    said = [_spoken(message) for message in messages if message["run_id"] != run_id]
+    own = {message["id"]: message for message in messages if message["run_id"] == run_id}
     asked = next((message["id"] for message in reversed(messages) if message["role"] == "user"), thread_id)
     return ModelRequest(
         run["instructions"],
-        said + turns,
+        said + _turns(tx.children("step", run_id), own),
         run["tools"],
         run["model"],
         attempt=tx.count_after("run", thread_id, asked),
+        max_tokens=tokens_left(tx, run),
         cancelled=cancelled,
     )
 
 
-def _turns(step: Doc) -> list[Doc]:
-    """Return a step with tool outputs as chat messages: the calls, then one message for each output."""
-    calls = step["step_details"]["tool_calls"]
+def _spoken(message: Doc) -> Doc:
+    return {"role": message["role"], "content": objects.text_of(message)}
+
+
+def _turns(steps: list[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
+    """Return the turns of a run as chat messages: what was said with the calls, then one message for each output."""
+    turns: list[Doc] = []
+    text = ""
+    for step in steps:
+        details = step["step_details"]
+        if details["type"] == "message_creation":
+            # The client may have deleted it meanwhile.
+            message = messages.get(details["message_creation"]["message_id"])
+            text = objects.text_of(message) if message else ""
+        else:
+            turns += _turn(details["tool_calls"], text)
+            text = ""
+    return turns
+
+
+def _turn(calls: list[Doc], text: str) -> list[Doc]:
     asked = [
         call | {"function": {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}}
         for call in calls
@@ -80,34 +103,56 @@ def _turns(step: Doc) -> list[Doc]:
     answered = [
         {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""} for call in calls
     ]
-    return [{"role": "assistant", "content": "", "tool_calls": asked}, *answered]
+    return [{"role": "assistant", "content": text, "tool_calls": asked}, *answered]
 
 
-def settle(tx: Transaction, run_id: str, request: ModelRequest, outcome: Outcome) -> None:
-    """Go on with what came of asking the model, unless the run was cancelled, has expired or is gone."""
+def settle(tx: Transaction, run_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> bool:
+    """Go on with what came of asking the model; change nothing, and return False, when the run has ended."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "in_progress":
-        return
+        return False
     if isinstance(outcome, ModelError):
         fail(tx, run, outcome)
-    elif isinstance(outcome, str):
-        complete(tx, run, outcome, estimated_usage(request, outcome))
+        return True
+    reply = cut(outcome, request.max_tokens)
+    used = usage(request, reply)
+    if reply.text or not reply.calls:
+        say(tx, run, turn, reply, _NOTHING if reply.calls else used)
+    if reply.calls:
+        require_action(tx, run, reply.calls, used)
     else:
-        require_action(tx, run, outcome, estimated_usage(request, outcome))
+        complete(tx, run, reply.incomplete)
+    return True
 
 
-def complete(tx: Transaction, run: Doc, text: str, usage: Doc) -> None:
-    """End a run with an answer: message, step and run in one go, so that nobody sees one without the others."""
-    message = objects.answer(run, text)
-    tx.add("message", message, parent=run["thread_id"], run=run["id"])
+def tokens_left(tx: Transaction, run: Doc) -> int | None:
+    """Return how many tokens a run may still say; of the limit the least is left that can be said at all."""
+    most = run["max_completion_tokens"]
+    return None if most is None else max(1, most - _used(tx, run)["completion_tokens"])
+
+
+def _used(tx: Transaction, run: Doc) -> dict[str, int]:
     steps = tx.children("step", run["id"])
-    step = objects.message_step(run, message["id"], usage)
-    tx.add("step", step, parent=run["id"])
-    total = {name: sum(each["usage"][name] for each in [*steps, step]) for name in usage}
-    tx.settle(run | {"status": "completed", "completed_at": objects.now(), "expires_at": None, "usage": total})
+    return {name: sum(step["usage"][name] for step in steps) for name in _NOTHING}
 
 
-def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], usage: Doc) -> None:
+def say(tx: Transaction, run: Doc, turn: Turn, reply: Reply, used: dict[str, int]) -> None:
+    """Add what a model says in one turn as a message and a step, with the ids that the turn has for them."""
+    message = objects.answer(run, turn, reply.text, reply.incomplete)
+    tx.add("message", message, parent=run["thread_id"], run=run["id"])
+    tx.add("step", objects.message_step(run, turn, used), parent=run["id"])
+
+
+def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
+    """End a run whose answer was added in the same transaction, so that nobody sees one without the others."""
+    end = {"expires_at": None, "usage": _used(tx, run)}
+    if incomplete is None:
+        tx.settle(run | end | {"status": "completed", "completed_at": objects.now()})
+    else:
+        tx.settle(run | end | {"status": "incomplete", "incomplete_details": {"reason": incomplete}})
+
+
+def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], used: dict[str, int]) -> None:
     """Let a run wait for the outputs of these tool calls, whose arguments are text already."""
     asked = [
         {
@@ -117,9 +162,8 @@ def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], usage: 
         }
         for call in calls
     ]
-    tx.add("step", objects.tool_step(run, asked, usage), parent=run["id"])
-    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": asked}}
-    tx.save(run | {"status": "requires_action", "required_action": action})
+    tx.add("step", objects.tool_step(run, asked, used), parent=run["id"])
+    tx.save(run | {"status": "requires_action", "required_action": objects.required_action(asked)})
 
 
 def fail(tx: Transaction, run: Doc, error: ModelError) -> None:

@@ -1,16 +1,21 @@
 """`LocalServer`: the API on a socket, from construction to `close()`."""
 
+import logging
 import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+from wsgiref.types import WSGIApplication
 
-from gpt_agent_fsm.local import responses, runs
+from gpt_agent_fsm.local import elsewhere, responses, runs
 from gpt_agent_fsm.local.app import MAX_BODY, create_app
 from gpt_agent_fsm.local.assistants import AssistantsApi
+from gpt_agent_fsm.local.chaos import Chaos, ChaosApplication
 from gpt_agent_fsm.local.conversations import ConversationsApi
 from gpt_agent_fsm.local.listener import HttpServer
 from gpt_agent_fsm.local.models import Model, echo
+from gpt_agent_fsm.local.recording import Recorder, SeenRequest
 from gpt_agent_fsm.local.storage import Storage
 from gpt_agent_fsm.local.workers import Life, Workers
 
@@ -36,7 +41,9 @@ class LocalServer:
     is in memory.
     With an `api_key`, clients have to send it as their bearer token. A run expires `run_expires_after` seconds after
     it was created, and a response fails. The items of a response are listed in its conversation `item_lag` seconds
-    after its end, as real servers are late with them.
+    after its end, as real servers are late with them. With `chaos`, requests meet faults. `on_request` is called with
+    each request when its answer begins, on threads of the server. Each request is one line in the log, at
+    `request_log_level`, without a word of what people write.
 
     It speaks two wires, Assistants v2 and Responses with Conversations, and asks the model in the same way on both.
     It behaves as the real service, with one convenience: a run may name an assistant that was never created, as long as
@@ -56,6 +63,9 @@ class LocalServer:
         api_key: str | None = None,
         run_expires_after: float = 600.0,
         item_lag: float = 0.0,
+        chaos: Chaos | None = None,
+        on_request: Callable[[SeenRequest], object] | None = None,
+        request_log_level: int = logging.DEBUG,
     ) -> None:
         if model is not None and not callable(model):
             raise TypeError(
@@ -66,18 +76,28 @@ class LocalServer:
         self._host = host
         self._storage = Storage(database)
         self._workers = Workers(self._storage, model or echo, _LIVES, _MODEL_THREADS)
-        assistants = AssistantsApi(self._storage, self._workers, run_expires_after)
-        conversations = ConversationsApi(self._storage, self._workers, run_expires_after, item_lag)
-        app = create_app(self._storage, api_key, assistants.blueprint(), conversations.blueprint())
+        app = self._application(api_key, run_expires_after, item_lag, request_log_level)
+        self._chaos = None if chaos is None else ChaosApplication(app, chaos)
         try:
             self._workers.recover()
             # Waitress does not read a body it refuses, which some clients cannot handle: so it is more patient.
-            self._http = HttpServer(app, host, port, threads=_HTTP_THREADS, max_body=4 * MAX_BODY)
+            answering: WSGIApplication = self._chaos or app
+            if on_request is not None:
+                answering = Recorder(answering, on_request)
+            self._http = HttpServer(answering, host, port, threads=_HTTP_THREADS, max_body=4 * MAX_BODY)
         except BaseException:
             self._storage.close()
             raise
         self._workers.start()
         self._http.start()
+
+    def _application(
+        self, api_key: str | None, lifetime: float, item_lag: float, request_log_level: int
+    ) -> WSGIApplication:
+        assistants = AssistantsApi(self._storage, self._workers, lifetime)
+        conversations = ConversationsApi(self._storage, self._workers, lifetime, item_lag)
+        blueprints = (assistants.blueprint(), conversations.blueprint(), elsewhere.blueprint())
+        return create_app(self._storage, api_key, request_log_level, *blueprints)
 
     @property
     def base_url(self) -> str:
@@ -96,6 +116,8 @@ class LocalServer:
         with self._closing:
             if not self._closed:
                 self._closed = True
+                if self._chaos is not None:
+                    self._chaos.close()
                 # The workers first: it ends the requests that wait for them, too.
                 self._workers.close(_PATIENCE)
                 self._http.close(_PATIENCE)

@@ -1,13 +1,16 @@
-"""What the wires share: a table of routes, and one transaction per request."""
+"""What the wires share: a table of routes, one transaction per request, and the turn that a request begins."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
 
 import flask
 
-from gpt_agent_fsm.local import fields
+from gpt_agent_fsm.local import fields, streams
+from gpt_agent_fsm.local.listener import WAITING
 from gpt_agent_fsm.local.problems import no_streams
-from gpt_agent_fsm.local.storage import Doc, Storage
+from gpt_agent_fsm.local.storage import Doc, Storage, Transaction
+from gpt_agent_fsm.local.turns import Turn
 from gpt_agent_fsm.local.workers import Workers
 
 Handler = Callable[..., Doc]
@@ -16,8 +19,10 @@ Handler = Callable[..., Doc]
 Routes = Iterable[tuple[str, str, Handler]]
 """A method, a path below `/v1` and its handler per row."""
 
+Events = Iterable[streams.Event | None]
 
-class Wire:
+
+class Wire(ABC):
     """The handlers of one wire, over one storage."""
 
     def __init__(self, storage: Storage, workers: Workers) -> None:
@@ -32,10 +37,44 @@ class Wire:
             blueprint.add_url_rule(rule, endpoint=handler.__name__.strip("_"), view_func=view, methods=[method])
         return blueprint
 
-    def _answer(self, handler: Handler, **ids: str) -> Doc:
+    def _answer(self, handler: Handler, **ids: str) -> Doc | flask.Response:
         # The body is read ahead of the transaction, which must never wait for a client.
         body = fields.json_object(flask.request.get_data()) if flask.request.method == "POST" else {}
-        if body.get("stream"):
-            raise no_streams()
+        streamed = self._is_streamed(handler, body)
         with self._storage.transaction() as tx:
-            return handler(self, tx, body, **ids)
+            answer = handler(self, tx, body, **ids)
+            events = self._events(tx, handler, answer) if streamed else None
+        if events is not None:
+            return streams.respond(iter(events), flask.request.environ[WAITING])
+        return self._finished(handler, answer)
+
+    @abstractmethod
+    def _is_streamed(self, handler: Handler, body: Doc) -> bool:
+        """Return whether the answer is to come as events. Raises `ApiProblem` where there are none."""
+
+    @abstractmethod
+    def _events(self, tx: Transaction, handler: Handler, answer: Doc) -> Events:
+        """Return what to tell instead of the answer, from the transaction that has made it."""
+
+    def _finished(self, _handler: Handler, answer: Doc) -> Doc:
+        """Return the answer, once there is no more to wait for."""
+        return answer
+
+    def _begin_turn(self, tx: Transaction, work: Doc, body: Doc) -> None:
+        """Queue the next turn of a run or response once the transaction is committed; see `_turn`."""
+        flask.g.turn = Turn(streamed=body.get("stream") is True)
+        tx.afterwards(partial(self._workers.enqueue, work, flask.g.turn))
+
+    @staticmethod
+    def _turn() -> Turn:
+        """Return the turn that this request has begun."""
+        turn: Turn = flask.g.turn
+        return turn
+
+
+def wants_stream(body: Doc, *, offered: bool) -> bool:
+    """Return whether a body asks for a stream. Raises `ApiProblem` if it does and none is offered."""
+    wanted = fields.flag(body, "stream", default=False)
+    if wanted and not offered:
+        raise no_streams()
+    return wanted

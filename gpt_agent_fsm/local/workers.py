@@ -4,12 +4,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from gpt_agent_fsm.local.models import Model, ModelRequest, Outcome, ask
 from gpt_agent_fsm.local.storage import Doc, Storage, StorageClosedError, Transaction
+from gpt_agent_fsm.local.turns import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ class Life(Protocol):
     def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
         """Take queued work up: return what to ask the model, or `None` when the work is not queued any more."""
 
-    def settle(self, tx: Transaction, work_id: str, request: ModelRequest, outcome: Outcome, /) -> None:
-        """Go on with what came of asking the model; change nothing when the work has ended meanwhile."""
+    def settle(self, tx: Transaction, work_id: str, turn: Turn, request: ModelRequest, outcome: Outcome, /) -> bool:
+        """Go on with what came of asking the model; change nothing, and return False, when the work has ended."""
 
     def expire(self, tx: Transaction, /) -> list[str]:
         """End all work whose time is over, and return the ids."""
@@ -46,13 +47,14 @@ class Workers:
         self._storage = storage
         self._model = model
         self._lives = lives
-        self._queued: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._queued: queue.SimpleQueue[tuple[str, str, Turn] | None] = queue.SimpleQueue()
         self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
         # What the models at work are told by, and for which work. Keyed by event: one turn of a run may still be
         # leaving when the next one is at work already.
         self._asking: dict[threading.Event, str] = {}
-        # The same for those who wait for work to end.
-        self._awaited: dict[threading.Event, str] = {}
+        # The turns that are queued or at work, by their work: it has one at a time.
+        self._turns: dict[str, Turn] = {}
+        self._registering = threading.Lock()
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, name=f"local-model-{number}", daemon=True) for number in range(threads)
@@ -76,37 +78,51 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def enqueue(self, work: Doc) -> None:
+    def enqueue(self, work: Doc, turn: Turn | None = None) -> None:
         """Have the next turn of a queued run or response made, as soon as a thread is free."""
-        self._queued.put((work["object"], work["id"]))
+        turn = turn or Turn()
+        with self._registering:
+            self._turns[work["id"]] = turn
+        self._queued.put((work["object"], work["id"], turn))
+        if self.closing:
+            turn.end()
+
+    def turn_of(self, work_id: str) -> Turn | None:
+        """Return the turn that is queued or at work; when there is none, all that came of the work is stored."""
+        return self._turns.get(work_id)
 
     def later(self, chore: _Chore) -> None:
         """Call `chore` soon, in a transaction of its own."""
         self._chores.put(chore)
 
     def interrupt(self, work_id: str) -> None:
-        """Tell the model that works for this, if one does, that nobody waits for it; and who waits, that it is over."""
-        _set(self._asking, work_id)
-        _set(self._awaited, work_id)
+        """Tell the model that works for this, if one does, that nobody waits for it."""
+        for event, its_work in list(self._asking.items()):
+            if its_work == work_id:
+                event.set()
 
-    @contextmanager
-    def watching(self, work_id: str) -> Iterator[threading.Event]:
-        """Give an event that is set whenever a turn of this work has ended, it is interrupted, or the workers close.
+    def end(self, work_id: str) -> None:
+        """Interrupt the work, and tell those who follow it that it is over; call it when that is stored."""
+        self.interrupt(work_id)
+        turn = self._turns.get(work_id)
+        if turn is not None:
+            self._end_turn(work_id, turn)
 
-        Who looks at the work and at `closing` before each wait misses nothing.
-        """
-        event = threading.Event()
-        self._awaited[event] = work_id
-        try:
-            yield event
-        finally:
-            del self._awaited[event]
+    def _end_turn(self, work_id: str, turn: Turn) -> None:
+        with self._registering:
+            # The next turn may be queued already: of this one, everything is stored.
+            if self._turns.get(work_id) is turn:
+                del self._turns[work_id]
+        turn.end()
 
     def close(self, timeout: float) -> None:
         """Stop the threads; one whose model still hangs after `timeout` seconds is left behind, idle."""
         self._closing.set()
-        for event in [*self._asking, *self._awaited]:
+        for event in list(self._asking):
             event.set()
+        with self._registering:
+            for turn in self._turns.values():
+                turn.end()
         for _ in self._threads:
             self._queued.put(None)
         self._chores.put(None)
@@ -144,9 +160,9 @@ class Workers:
         """End all work whose time is over, and tell the models."""
         for life in self._lives.values():
             for work_id in life.expire(tx):
-                self.interrupt(work_id)
+                tx.afterwards(partial(self.end, work_id))
 
-    def _make_turn(self, kind: str, work_id: str) -> None:
+    def _make_turn(self, kind: str, work_id: str, turn: Turn) -> None:
         cancelled = threading.Event()
         self._asking[cancelled] = work_id
         try:
@@ -154,24 +170,19 @@ class Workers:
                 self.expire(tx)
                 request = self._lives[kind].start(tx, work_id, cancelled)
             if request is not None:
+                turn.begin()
                 # Set after `_asking` was filled: either close() saw the event, or this sees that it closes.
                 if self.closing:
                     cancelled.set()
-                self._settle(kind, work_id, request, ask(self._model, request))
+                outcome = ask(self._model, request, turn.say if turn.streamed else None)
+                self._settle(kind, work_id, turn, request, outcome)
         finally:
             del self._asking[cancelled]
-            _set(self._awaited, work_id)
 
-    def _settle(self, kind: str, work_id: str, request: ModelRequest, outcome: Outcome) -> None:
+    def _settle(self, kind: str, work_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> None:
         with self._storage.transaction() as tx:
             self.expire(tx)
-            # Cancelled, expired or deleted in the meantime; or the server closes, and the next one asks again.
-            if not request.cancelled.is_set():
-                self._lives[kind].settle(tx, work_id, request, outcome)
-
-
-def _set(events: Mapping[threading.Event, str], work_id: str) -> None:
-    """Set the events that belong to this work; other threads may change the mapping meanwhile."""
-    for event, its_work in list(events.items()):
-        if its_work == work_id:
-            event.set()
+            # Cancelled, expired or deleted in the meantime, by somebody who ends the turn as well; or the server
+            # closes, and the next one asks again.
+            if not request.cancelled.is_set() and self._lives[kind].settle(tx, work_id, turn, request, outcome):
+                tx.afterwards(partial(self._end_turn, work_id, turn))

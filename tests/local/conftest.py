@@ -1,5 +1,6 @@
 """A server per test, and a client that says what it expects."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -89,6 +90,20 @@ class Client:
     def answered(self, said: object = None, status: str = "completed", **options: Any) -> dict[str, Any]:
         """Create a response in the background, and return it as soon as it has this status."""
         return self.follow(self.ask(said, **options), status)
+
+    def stream(self, method: str, path: str, **kwargs: Any) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the data of each server-sent event, as they come."""
+        url = self.server.base_url + path
+        with self.session.request(method, url, timeout=PATIENCE, stream=True, **kwargs) as response:
+            assert response.status_code == 200, response.text
+            assert response.headers["content-type"].startswith("text/event-stream")
+            name = ""
+            for line in response.iter_lines(chunk_size=1):
+                field, _, value = line.decode().partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    yield name, value if value == "[DONE]" else json.loads(value)
 
     def items(self, conversation: str, **params: Any) -> list[dict[str, Any]]:
         listed = self.get(f"/conversations/{conversation}/items", params={"order": "asc", "limit": 100} | params)

@@ -37,3 +37,37 @@ class Waiting:
         (request.cancelled if self._heeds_cancel else self.go).wait(6 * PATIENCE)
         self.returned.set()
         return "too late"
+
+
+class Speaker:
+    """A model that hands out pieces of text one by one; what else is among them is called, raised or the reply."""
+
+    def __init__(self, *pieces):
+        self._pieces = pieces
+
+    def __call__(self, _request):
+        return "".join(piece for piece in self._pieces if isinstance(piece, str))
+
+    def stream(self, _request):
+        for piece in self._pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            if callable(piece):
+                piece()
+            else:
+                yield piece
+
+
+class Gate:
+    """Something a model waits for amid its pieces."""
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self._open = threading.Event()
+
+    def __call__(self):
+        self.reached.set()
+        assert self._open.wait(6 * PATIENCE)
+
+    def open(self):
+        self._open.set()

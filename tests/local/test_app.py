@@ -94,7 +94,7 @@ def test_a_body_that_cannot_be_taken_in_is_a_400(api, body):
 
 
 def test_a_body_with_many_brackets_side_by_side_is_fine(api):
-    resources = {"file_search": {"ids": [{"n": [number]} for number in range(300)]}}
+    resources = {"other": {"ids": [{"n": [number]} for number in range(300)]}}
     assert api.post("/threads", {"tool_resources": resources})["tool_resources"] == resources
 
 
@@ -147,6 +147,14 @@ def test_the_log_has_a_line_per_request_and_no_word_of_what_people_write(api, ca
     assert "secret" not in caplog.text
     own = [record.name for record in caplog.records if not record.name.startswith(("urllib3", "gpt_agent_fsm.local"))]
     assert own == []
+
+
+def test_a_path_cannot_make_lines_of_its_own_in_the_log(serve, caplog):
+    api = serve(request_log_level=logging.INFO)
+    with caplog.at_level(logging.INFO):
+        api.error("GET", "/threads/x%0A2026%20INFO%20all%20is%20well", 404)
+    [message] = [record.getMessage() for record in caplog.records]
+    assert message.startswith("GET /v1/threads/x%0A2026%20INFO%20all%20is%20well 404 ")
 
 
 def test_at_info_nothing_is_logged_for_a_request(api, caplog):

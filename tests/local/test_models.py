@@ -2,8 +2,9 @@ import threading
 
 import pytest
 
-from gpt_agent_fsm.local import ModelError, ModelRequest, ToolCall
-from gpt_agent_fsm.local.models import ask, echo, estimated_usage
+from gpt_agent_fsm.local import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
+from gpt_agent_fsm.local.models import ask, cut, echo, usage
+from tests.local.stand_ins import Speaker
 
 REQUEST = ModelRequest("Be kind.", [{"role": "user", "content": "Hello"}], [], "gpt")
 
@@ -38,7 +39,9 @@ def test_requests_are_equal_when_they_ask_the_same():
 
 
 def test_an_answer_is_passed_on_as_it_is():
-    assert returning("Fine.") == "Fine."
+    assert returning("Fine.") == Reply("Fine.")
+    whole = Reply("Wait.", (ToolCall("a", "{}"),), usage=Usage(3, 4))
+    assert returning(whole) == whole
 
 
 def test_a_model_error_says_its_code_and_message():
@@ -46,11 +49,11 @@ def test_a_model_error_says_its_code_and_message():
 
 
 def test_arguments_become_json_text_and_text_stays_what_it_is():
-    assert returning([ToolCall("a", {"x": [1, "é"]}), ToolCall("b", "{broken"), ToolCall("c")]) == [
+    assert returning([ToolCall("a", {"x": [1, "é"]}), ToolCall("b", "{broken"), ToolCall("c")]).calls == (
         ToolCall("a", '{"x":[1,"é"]}'),
         ToolCall("b", "{broken"),
         ToolCall("c", "{}"),
-    ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_arguments_become_json_text_and_text_stays_what_it_is():
 def test_a_model_that_returns_something_else_is_told_what_it_has_to_return(value, words):
     outcome = returning(value)
     assert outcome.code == "server_error"
-    assert "has to return a str or a list of at least one ToolCall" in outcome.message
+    assert "has to return a str, a Reply or a list of at least one ToolCall" in outcome.message
     assert words in outcome.message
 
 
@@ -100,14 +103,108 @@ def test_text_that_no_utf8_can_hold_is_replaced():
     def model(_request):
         raise ModelError("a\ud800", "b\ud800")
 
-    assert returning("x\ud800") == "x?"
-    assert returning([ToolCall("n", "\udfff")]) == [ToolCall("n", "?")]
+    assert returning("x\ud800") == Reply("x?")
+    assert returning([ToolCall("n", "\udfff")]) == Reply(calls=(ToolCall("n", "?"),))
     outcome = ask(model, REQUEST)
     assert (outcome.code, outcome.message) == ("a?", "b?")
 
 
 def test_usage_is_above_zero_also_for_nothing_at_all_and_adds_up():
-    usage = estimated_usage(ModelRequest("", [], [], "gpt"), "")
-    assert usage == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    longer = estimated_usage(ModelRequest("", [{"role": "user", "content": "x" * 400}], [], "gpt"), "y" * 40)
+    nothing = usage(ModelRequest("", [], [], "gpt"), Reply())
+    assert nothing == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    longer = usage(ModelRequest("", [{"role": "user", "content": "x" * 400}], [], "gpt"), Reply("y" * 40))
     assert longer == {"prompt_tokens": 101, "completion_tokens": 11, "total_tokens": 112}
+
+
+def test_what_a_model_has_counted_is_not_estimated():
+    counted = Reply("y" * 40, usage=Usage(7, 2))
+    assert usage(REQUEST, counted) == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+
+
+def test_tool_calls_count_with_their_names_and_arguments():
+    assert usage(REQUEST, Reply("abcd", (ToolCall("name", "{1234}"),)))["completion_tokens"] == 1 + (4 + 4 + 6) // 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(7), "has to have a str as its text"),
+        (Reply("x", ("call",)), "ToolCalls as its calls"),
+        (Reply("x", usage={}), "a Usage or None"),
+        (Reply("x", incomplete="tired"), "be incomplete by one of"),
+        (Reply("x", (ToolCall(" "),)), "has to have a name"),
+    ],
+)
+def test_a_reply_of_another_shape_fails_the_run_with_the_reason(reply, words):
+    outcome = returning(reply)
+    assert outcome.code == "server_error"
+    assert words in outcome.message
+
+
+def test_the_calls_of_an_answer_that_was_cut_off_are_left_out():
+    assert returning(Reply("x", (ToolCall("a", "{"),), incomplete="content_filter")).calls == ()
+
+
+def test_a_cut_leaves_as_many_tokens_as_there_may_be():
+    assert cut(Reply("x" * 63), 16) == Reply("x" * 63)
+    assert cut(Reply("x" * 64), 16) == Reply("x" * 63, incomplete="max_completion_tokens")
+    assert usage(REQUEST, cut(Reply("x" * 1000), 16))["completion_tokens"] == 16
+    assert cut(Reply("x" * 64), None) == Reply("x" * 64)
+    assert cut(Reply("x" * 64, usage=Usage(1, 16)), 16).text == "x" * 64
+    assert cut(Reply("x" * 64, (ToolCall("a", "{}"),)), 16).text == "x" * 64
+
+
+def heard_from(*pieces):
+    heard = []
+    return ask(Speaker(*pieces), REQUEST, heard.append), heard
+
+
+def test_a_streaming_model_is_heard_piece_by_piece():
+    assert isinstance(Speaker(), StreamingModel)
+    assert heard_from("Hel", "", "lo") == (Reply("Hello"), ["Hel", "lo"])
+    last = Reply("Hello you", usage=Usage(1, 2))
+    assert heard_from("Hel", "lo", last, "never") == (last, ["Hel", "lo"])
+
+
+def test_pieces_that_no_utf8_can_hold_are_replaced():
+    assert heard_from("a\ud800", "b") == (Reply("a?b"), ["a?", "b"])
+
+
+def test_what_was_said_has_precedence_over_a_reply_that_begins_otherwise():
+    assert heard_from("Hel", "lo", Reply("Bye", usage=Usage(1, 2))) == (
+        Reply("Hello", usage=Usage(1, 2)),
+        ["Hel", "lo"],
+    )
+
+
+def test_a_stream_that_fails_is_an_error_and_what_is_no_text_is_one_too():
+    outcome, heard = heard_from("Hel", ModelError("rate_limit_exceeded", "Slow down."))
+    assert (outcome.code, heard) == ("rate_limit_exceeded", ["Hel"])
+    assert heard_from("Hel", 7)[0].message == "The model raised TypeError."
+
+
+@pytest.mark.parametrize("last", [Reply("Hello"), ValueError("broken")])
+def test_a_stream_is_closed_however_it_ends(last):
+    closed = []
+
+    class Closing(Speaker):
+        def stream(self, request):
+            try:
+                yield from super().stream(request)
+            finally:
+                closed.append(True)
+
+    ask(Closing("Hel", last, "lo"), REQUEST, lambda _piece: None)
+    assert closed == [True]
+
+
+def test_a_stream_may_be_any_iterable():
+    class Listed:
+        def stream(self, _request):
+            return ["Hel", "lo"]
+
+    assert ask(Listed(), REQUEST, lambda _piece: None) == Reply("Hello")
+
+
+def test_without_a_listener_a_streaming_model_is_called():
+    assert ask(Speaker("Hel", "lo"), REQUEST) == Reply("Hello")

@@ -1,33 +1,12 @@
 """What the server answers, byte for byte, against OpenAI's own schemas; see tests/openapi/README.md."""
 
-import functools
-import json
-from pathlib import Path
-
 import pytest
 
 from gpt_agent_fsm.local import ModelError, ToolCall
+from tests.local.schemas import ASSISTANTS, RESPONSES, checked, faults, jsonschema
 from tests.local.stand_ins import PATIENCE, Recorder
 
-jsonschema = pytest.importorskip("jsonschema")
-
-DOCUMENT = json.loads((Path(__file__).parents[1] / "openapi" / "responses.json").read_text(encoding="utf-8"))
-TOOLS = [{"type": "function", "name": "get", "parameters": {"type": "object"}}, {"type": "web_search"}]
-
-
-@functools.cache
-def validator(name):
-    return jsonschema.Draft202012Validator(DOCUMENT | {"$ref": f"#/components/schemas/{name}"})
-
-
-def faults(name, body):
-    return [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(body)]
-
-
-def checked(name, body):
-    """Return the body of an answer that fits the schema."""
-    assert faults(name, body) == []
-    return body
+TOOLS = [{"type": "function", "name": "get", "parameters": {"type": "object"}}]
 
 
 def answered(api, **body):
@@ -39,8 +18,9 @@ def answered(api, **body):
 
 
 def test_the_schemas_are_schemas_and_refuse_what_is_none_of_theirs(api):
-    for name in DOCUMENT["components"]["schemas"]:
-        jsonschema.Draft202012Validator.check_schema(DOCUMENT["components"]["schemas"][name])
+    for document in (RESPONSES, ASSISTANTS):
+        for schema in document["components"]["schemas"].values():
+            jsonschema.Draft202012Validator.check_schema(schema)
     response = api.answered("Hello")
     for field in ("id", "output", "tools", "temperature", "metadata"):
         assert faults("Response", {name: value for name, value in response.items() if name != field})

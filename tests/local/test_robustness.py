@@ -1,5 +1,6 @@
 """Whatever is sent to it, the server answers with a JSON object and never with a failure of its own."""
 
+import re
 import string
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_agent_fsm.local import LocalServer, ToolCall
+from tests.local.schemas import checked
 
 NAMES = [
     *("role", "content", "metadata", "messages", "thread", "assistant_id", "model", "instructions", "tools", "type"),
@@ -47,62 +49,131 @@ values = st.recursive(
     max_leaves=12,
 )
 bodies = st.dictionaries(st.sampled_from(NAMES), values, max_size=6) | values
-routes = st.sampled_from(
-    [
-        *("/assistants", "/assistants/{assistant}", "/threads", "/threads/runs", "/threads/{thread}"),
-        *("/threads/{thread}/messages", "/threads/{thread}/messages/{message}", "/threads/{thread}/runs"),
-        *("/threads/{thread}/runs/{run}", "/threads/{thread}/runs/{run}/cancel"),
-        *("/threads/{thread}/runs/{run}/submit_tool_outputs", "/threads/{thread}/runs/{run}/steps"),
-        *("/conversations", "/conversations/{conversation}", "/conversations/{conversation}/items"),
-        *("/conversations/{conversation}/items/{item}", "/responses", "/responses/{response}"),
-        *("/responses/{response}/cancel", "/responses/{response}/input_items"),
-    ]
-)
 queries = st.dictionaries(
-    st.sampled_from(["limit", "order", "after", "before", "run_id"]),
-    st.sampled_from(["asc", "desc", "0", "-1", "7", "1e3", "", "x"]) | st.text(string.printable, max_size=10),
+    st.sampled_from(["limit", "order", "after", "before", "run_id", "stream", "starting_after", "include"]),
+    st.sampled_from(["asc", "desc", "0", "-1", "7", "1e3", "", "x", "true"]) | st.text(string.printable, max_size=10),
     max_size=3,
 )
 
 
+class World:
+    """A server with one thing of each kind, which are made anew when they are gone."""
+
+    def __init__(self, server, session):
+        self.server = server
+        self.session = session
+        rules = server._http._listener.application.url_map.iter_rules()
+        methods = ("GET", "POST", "PUT", "PATCH", "DELETE")
+        self.routes = [(rule.rule, method) for rule in rules if rule.rule.startswith("/v1") for method in methods]
+        self.renew()
+
+    def call(self, method, path, **kwargs):
+        url = self.server.base_url.removesuffix("/v1") + path
+        return self.session.request(method, url, timeout=10, **kwargs)
+
+    def made(self, path, **body):
+        return self.call("POST", f"/v1{path}", json=body).json()["id"]
+
+    def first_of(self, path):
+        return self.call("GET", f"/v1{path}").json()["first_id"]
+
+    def renew(self):
+        said = {"role": "user", "content": "x"}
+        thread = self.made("/threads", messages=[said])
+        conversation = self.made("/conversations", items=[said])
+        self.ids = {
+            "assistant_id": self.made("/assistants", model="m"),
+            "thread_id": thread,
+            "message_id": self.first_of(f"/threads/{thread}/messages"),
+            "run_id": self.made(f"/threads/{thread}/runs", assistant_id="asst_1"),
+            "step_id": "step_x",
+            "conversation_id": conversation,
+            "item_id": self.first_of(f"/conversations/{conversation}/items"),
+            "response_id": self.made("/responses", model="m", input="x"),
+            "_rest": "x/y",
+        }
+
+    def path(self, rule):
+        """Return a path of the rule, with the ids of what is there."""
+        named = re.sub(r"<any\((\w+)\):name>", r"\1", rule)
+        return re.sub(r"<(?:path:)?(\w+)>", lambda found: self.ids[found[1]], named)
+
+
 @pytest.fixture(scope="module")
 def world():
-    headers = {"OpenAI-Beta": "assistants=v2"}
     with LocalServer(lambda _request: [ToolCall("a")]) as server, requests.Session() as session:
         session.trust_env = False
-        session.headers.update(headers)
-
-        def post(path, body):
-            return session.post(server.base_url + path, json=body, timeout=10).json()
-
-        thread = post("/threads", {"messages": [{"role": "user", "content": "x"}]})["id"]
-        ids = {
-            "assistant": post("/assistants", {"model": "m"})["id"],
-            "thread": thread,
-            "message": session.get(f"{server.base_url}/threads/{thread}/messages", timeout=10).json()["first_id"],
-            "run": post(f"/threads/{thread}/runs", {"assistant_id": "asst_1"})["id"],
-        }
-        conversation = post("/conversations", {"items": [{"role": "user", "content": "x"}]})["id"]
-        ids |= {
-            "conversation": conversation,
-            "item": session.get(f"{server.base_url}/conversations/{conversation}/items", timeout=10).json()["first_id"],
-            "response": post("/responses", {"model": "m", "input": "x"})["id"],
-        }
-        yield server, session, ids
+        session.headers.update({"OpenAI-Beta": "assistants=v2"})
+        yield World(server, session)
 
 
-@settings(max_examples=200, deadline=None)
-@given(route=routes, method=st.sampled_from(["POST", "POST", "GET"]), body=bodies, query=queries)
-def test_no_request_makes_the_server_fail(world, route, method, body, query):
-    server, session, ids = world
-    url = server.base_url + route.format(**ids)
-    response = session.request(method, url, json=body, params=query, timeout=10)
-    assert response.status_code < 500, response.text
+def check(response):
+    """Check that an answer is none of a server that has failed."""
+    assert response.status_code < 500 or response.status_code == 501, response.text
+    if response.headers["content-type"].startswith("text/event-stream"):
+        *_, last = (line for line in response.text.split("\n") if line.startswith("event: "))
+        assert last in ("event: done", "event: response.completed")
+        return
     answer = response.json()
     if response.status_code == 200:
         assert answer.get("object") or answer["type"]
     else:
         assert answer["error"]["message"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data(), body=bodies, query=queries)
+def test_no_request_makes_the_server_fail(world, data, body, query):
+    rule, method = data.draw(st.sampled_from(world.routes))
+    response = world.call(method, world.path(rule), json=body, params=query)
+    check(response)
+    if method == "DELETE" and response.status_code == 200:
+        world.renew()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), body=st.binary(max_size=50))
+def test_no_bytes_make_the_server_fail(world, data, body):
+    rule, _ = data.draw(st.sampled_from(world.routes))
+    check(world.call("POST", world.path(rule), data=body))
+
+
+OPTIONS = [
+    *("temperature", "top_p", "response_format", "tool_choice", "parallel_tool_calls", "metadata", "instructions"),
+    *("truncation_strategy", "max_completion_tokens", "max_prompt_tokens", "thread", "additional_instructions"),
+    *("reasoning", "text", "truncation", "service_tier", "top_logprobs", "max_output_tokens", "user", "name"),
+    *("background", "store", "previous_response_id", "prompt", "include", "max_tool_calls", "safety_identifier"),
+]
+likely = st.sampled_from(["auto", "none", "required", "low", True, False, 0, 1, 0.5, 256, {"type": "auto"}, {"a": "b"}])
+tools = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["function", "function", "file_search", 7])},
+        optional={
+            "function": st.fixed_dictionaries(
+                {"name": st.just("f")}, optional={"parameters": values, "strict": values}
+            ),
+            "name": st.just("f"),
+            "parameters": values,
+            "strict": values,
+        },
+    ),
+    max_size=2,
+)
+wishes = st.fixed_dictionaries(
+    {"stream": st.sampled_from([False, False, True])},
+    optional={"tools": tools} | dict.fromkeys(OPTIONS, likely | values),
+)
+SCHEMAS = {"/threads/runs": "RunObject", "/responses": "Response", "/assistants": "AssistantObject"}
+
+
+@settings(max_examples=400, deadline=None)
+@given(wish=wishes, path=st.sampled_from([*SCHEMAS, "/responses/input_tokens"]))
+def test_no_option_makes_the_server_fail_and_what_is_taken_is_answered_as_the_document_says(world, wish, path):
+    body = {"assistant_id": "asst_1", "model": "m", "input": "x"} | wish
+    response = world.call("POST", f"/v1{path}", json=body)
+    check(response)
+    if response.status_code == 200 and path in SCHEMAS and response.headers["content-type"] == "application/json":
+        checked(SCHEMAS[path], response.json())
 
 
 parts = st.dictionaries(
@@ -127,10 +198,9 @@ items = st.fixed_dictionaries(
 @settings(max_examples=200, deadline=None)
 @given(given_items=st.lists(items, max_size=3) | contents, on_conversation=st.booleans(), stays=st.booleans())
 def test_no_items_make_the_server_fail(world, given_items, on_conversation, stays):
-    server, session, ids = world
-    conversation = {"conversation": ids["conversation"]} if on_conversation else {}
+    conversation = {"conversation": world.ids["conversation_id"]} if on_conversation else {}
     body = {"model": "m", "input": given_items, "store": stays} | conversation
     for path, sent in (("/responses", body), ("/conversations", {"items": given_items})):
-        response = session.post(server.base_url + path, json=sent, timeout=10)
+        response = world.call("POST", f"/v1{path}", json=sent)
         assert response.status_code in (200, 400), response.text
         assert response.json().get("object") or response.json()["error"]["message"]

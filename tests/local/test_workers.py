@@ -1,11 +1,13 @@
 """What the threads behind the API survive."""
 
+import contextlib
 import threading
 from functools import partial
 
 import pytest
 
 from gpt_agent_fsm.local import runs
+from gpt_agent_fsm.local.turns import Turn
 
 PATIENCE = 10.0
 
@@ -75,6 +77,44 @@ def test_a_turn_that_begins_while_the_server_closes_is_told_at_once_and_changes_
     workers = api.server._workers
     workers.close(PATIENCE)
     run = api.run(api.thread("Hello"))
-    workers._make_turn(run["object"], run["id"])
+    workers._make_turn(run["object"], run["id"], Turn())
     assert told == [True]
     assert api.get(f"/threads/{run['thread_id']}/runs/{run['id']}")["status"] == "in_progress"
+
+
+def test_a_turn_that_ends_late_leaves_the_next_one_of_its_work_alone(serve, waiting):
+    workers = serve(waiting).server._workers
+    first, second = Turn(), Turn()
+    work = {"object": "thread.run", "id": "run_x"}
+    workers.enqueue(work, first)
+    workers.enqueue(work, second)
+    workers._end_turn("run_x", first)
+    first.wait()
+    assert workers.turn_of("run_x") is second
+    workers.end("run_x")
+    second.wait()
+    assert workers.turn_of("run_x") is None
+    workers.end("run_x")
+
+
+def test_a_turn_that_is_queued_after_the_end_has_ended(serve):
+    workers = serve().server._workers
+    workers.close(PATIENCE)
+    turn = Turn()
+    workers.enqueue({"object": "thread.run", "id": "run_x"}, turn)
+    turn.wait()
+
+
+def test_what_expires_in_a_transaction_that_fails_goes_on_until_it_is_stored(serve, waiting, monkeypatch):
+    server = serve(waiting).server
+    workers, storage, here = server._workers, server._storage, threading.current_thread()
+    monkeypatch.setattr(runs, "expire", lambda _tx: ["run_x"] if threading.current_thread() is here else [])
+    turn = Turn()
+    workers.enqueue({"object": "thread.run", "id": "run_x"}, turn)
+    with contextlib.suppress(ZeroDivisionError), storage.transaction() as tx:
+        workers.expire(tx)
+        raise ZeroDivisionError
+    assert workers.turn_of("run_x") is turn
+    with storage.transaction() as tx:
+        workers.expire(tx)
+    assert workers.turn_of("run_x") is None

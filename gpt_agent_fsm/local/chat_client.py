@@ -1,0 +1,244 @@
+"""The requests of `ChatCompletionsModel`: streams, and waits that end when nobody waits for the answer any more."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+from cattrs.preconf.msgspec import make_converter
+from urllib3.exceptions import HTTPError
+from urllib3.util import wait_for_read
+
+from gpt_agent_fsm.backends.deadline import DeadlineAdapter, set_deadline
+from gpt_agent_fsm.backends.decoding import decode
+from gpt_agent_fsm.backends.http import HttpClient
+from gpt_agent_fsm.backends.problems import Answer, problem
+from gpt_agent_fsm.backends.unanswered import Unanswered, unanswered
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
+from gpt_agent_fsm.local.chat_reading import Draft, mapping, status_of
+from gpt_agent_fsm.local.models import ModelError, Reply
+
+__all__ = ["ChatClient", "Turn"]
+
+_PATH = "/chat/completions"
+_GLANCE = 0.05
+"""Seconds between two looks, while nothing comes from the server, whether anybody still waits for the answer."""
+_PIECE = 65_536
+
+
+class Turn:
+    """One question under way: how long it may take, and whether anybody still waits for the answer."""
+
+    def __init__(self, cancelled: threading.Event, timeout: float) -> None:
+        self.cancelled = cancelled
+        self.timeout = timeout
+        self._until = time.monotonic() + timeout
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left."""
+        return max(0.0, self._until - time.monotonic())
+
+    def check(self) -> None:
+        """Raise `ModelError` if nobody waits any more."""
+        if self.cancelled.is_set():
+            raise ModelError("server_error", "The request was cancelled.")
+
+    def go_on(self) -> None:
+        """Let what this thread reads next be read for this turn."""
+        self.check()
+        set_deadline(self.left)
+        _current.turn = self
+
+
+class _Current(threading.local):
+    turn: Turn
+
+
+_current = _Current()
+
+
+class ChatClient(HttpClient):
+    """Adds streams to the client of the other wires, and waits that end when the turn is cancelled."""
+
+    def __init__(
+        self, base_url: str, api_key: str | None, *, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> None:
+        super().__init__(base_url, api_key, headers=headers, params=params, resource=_PATH, converter=make_converter())
+
+    def open(self, body: bytes, turn: Turn) -> requests.Response:
+        """Send a question and return the beginning of its answer. Raises `ApiError`, also for an error answered."""
+        prepared = self._prepare("POST", _PATH, body, {})
+        turn.go_on()
+        with self._explained(turn):
+            response = self._session().send(
+                prepared,
+                timeout=turn.timeout,
+                allow_redirects=False,
+                proxies=self._proxy.choices,
+                verify=self._verify,
+                stream=True,
+            )
+            if response.status_code < 300:
+                return response
+            content = response.content
+        raise self._reported(response, response.status_code, content)
+
+    def read(self, response: requests.Response, turn: Turn) -> Reply:
+        """Read an answer that comes in one piece."""
+        turn.go_on()
+        with self._explained(turn):
+            content = response.content
+        draft = Draft()
+        self._add(draft, response, content)
+        return self._finished(draft, response, content)
+
+    def read_events(self, response: requests.Response, turn: Turn) -> Iterator[str | Reply]:
+        """Read an answer that comes in server-sent events, each of one line here."""
+        draft, content = Draft(), b""
+        for line in self._lines(response, turn):
+            name, _, content = line.partition(b":")
+            if name != b"data":
+                continue  # an empty line, or a comment that keeps the connection busy
+            if content.strip() == b"[DONE]":
+                break
+            if text := self._add(draft, response, content):
+                yield text
+        else:
+            if draft.finish is None:
+                sentence = f"The answer to POST {self.base_url}{_PATH} broke off."
+                raise OutcomeUnknown(None, None, sentence)
+        yield self._finished(draft, response, content)
+
+    def _lines(self, response: requests.Response, turn: Turn) -> Iterator[bytes]:
+        rest = b""
+        while True:
+            turn.go_on()
+            with self._explained(turn):
+                piece = response.raw.read1(_PIECE, decode_content=True)
+            if not piece:
+                break
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+        yield rest
+
+    def _add(self, draft: Draft, response: requests.Response, content: bytes) -> str:
+        try:
+            value = decode(content)
+        except ValueError as error:
+            self._raise_malformed(self._answer(response, response.status_code, content), error)
+        answer = mapping(value)
+        # An error of a gateway, or one that came up after the server had begun to answer.
+        if said := answer.get("error"):
+            raise self._reported(response, status_of(said), content)
+        return draft.add(answer)
+
+    def _finished(self, draft: Draft, response: requests.Response, content: bytes) -> Reply:
+        if not draft.begun:
+            answer = self._answer(response, response.status_code, content)
+            self._raise_malformed(answer, ValueError("it has no choices"))
+        return draft.reply()
+
+    def _answer(self, response: requests.Response, status: int, content: bytes) -> Answer:
+        return Answer(
+            method="POST",
+            url=self.base_url + _PATH,
+            proxy=self._proxy.name,
+            resource=_PATH,
+            status=status,
+            headers=response.headers,
+            body=self._redactor.body(content),
+        )
+
+    def _reported(self, response: requests.Response, status: int, content: bytes) -> ApiError:
+        return self._redactor.error(problem(self._answer(response, status, content)))
+
+    @contextlib.contextmanager
+    def _explained(self, turn: Turn) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, HTTPError) as error:
+            request = Unanswered(
+                method="POST",
+                url=self.base_url + _PATH,
+                base_url=self.base_url,
+                proxy=self._proxy.name,
+                timeout=turn.timeout,
+                error=error,
+            )
+            raise self._redactor.error(unanswered(request)) from self._redactor.cause(error)
+
+    def _session(self) -> requests.Session:
+        session = super()._session()
+        if not isinstance(session.get_adapter(self.base_url), _Adapter):
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _Adapter())
+        return session
+
+
+class _Adapter(DeadlineAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _attentive_pools(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as its base class
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _attentive_pools(manager)
+        return manager
+
+
+def _attentive_pools(manager: Any) -> dict[str, type]:  # noqa: ANN401 - of urllib3
+    return {scheme: _attentive(pool) for scheme, pool in manager.pool_classes_by_scheme.items()}
+
+
+@functools.cache
+def _attentive(pool: Any) -> type:  # noqa: ANN401 - a class of urllib3's pools
+    """Return the class of pools whose connections' answers are read through `_Reader`."""
+    connection = pool.ConnectionCls
+    base = connection.response_class
+
+    def init(response: Any, sock: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as http.client has it
+        base.__init__(response, sock, *args, **kwargs)
+        response.fp = io.BufferedReader(_Reader(response.fp.detach(), sock))
+
+    response_class = type("_Response", (base,), {"__init__": init})
+    connection_class = type("_Connection", (connection,), {"response_class": response_class})
+    return type("_Pool", (pool,), {"ConnectionCls": connection_class})
+
+
+class _Reader(io.RawIOBase):
+    """Looks up from waiting for the network, to see whether anybody still waits for the answer."""
+
+    def __init__(self, raw: Any, sock: Any) -> None:  # noqa: ANN401 - plain or TLS sockets
+        self._raw = raw
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - any writable buffer
+        turn = _current.turn
+        while turn.left:
+            turn.check()
+            if self._something_came():
+                break
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def _something_came(self) -> bool:
+        if not isinstance(self._sock, socket.socket):
+            return True  # TLS within TLS, through a proxy: it keeps bytes of its own, so that only reading tells
+        kept = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        return kept or wait_for_read(self._sock, _GLANCE)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

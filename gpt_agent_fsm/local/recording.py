@@ -1,0 +1,75 @@
+"""What a server was asked, for tests that want to look at it."""
+
+import io
+import urllib.parse
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import msgspec
+from attrs import field, frozen
+
+# WSGI tells headers in capitals.
+_SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organization", "Project")}
+
+
+@frozen(kw_only=True)
+class SeenRequest:
+    """One request, once its answer has begun.
+
+    Attributes:
+        path: below the base URL, such as `/threads`.
+        query: its parameters; of one that is given twice, the last.
+        headers: names as in `OpenAI-Beta`; the key is left out.
+        body: the JSON value it brought; None for none, and bytes for what is no JSON.
+        status: of the answer.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
+    body: Any
+    status: int
+
+
+class Recorder:
+    """Stands in front of an application and tells of each request, on the thread that answers it."""
+
+    def __init__(self, application: WSGIApplication, tell: Callable[[SeenRequest], object]) -> None:
+        self._application = application
+        self._tell = tell
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request; for a WSGI server to call."""
+        raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(raw)
+
+        def start(status: str, *rest: Any) -> Callable[[bytes], object]:  # noqa: ANN401 - as WSGI has it
+            self._tell(_seen(environ, raw, int(status.split(maxsplit=1)[0])))
+            return start_response(status, *rest)
+
+        return self._application(environ, start)
+
+
+def _seen(environ: WSGIEnvironment, raw: bytes, status: int) -> SeenRequest:
+    names = {name: name.removeprefix("HTTP_").replace("_", "-").title() for name in environ if name.startswith("HTTP_")}
+    headers = {_SPELLED.get(spelled, spelled): str(environ[name]) for name, spelled in names.items()}
+    headers.pop("Authorization", None)
+    return SeenRequest(
+        method=environ["REQUEST_METHOD"],
+        path=environ["PATH_INFO"].removeprefix("/v1"),
+        query=dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""))),
+        headers=headers,
+        body=_body(raw),
+        status=status,
+    )
+
+
+def _body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    if not raw:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return raw

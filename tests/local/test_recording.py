@@ -1,0 +1,51 @@
+"""What a server tells of the requests it was sent."""
+
+import pytest
+import requests
+
+from gpt_agent_fsm.local import LocalServer
+
+BETA = {"OpenAI-Beta": "assistants=v2"}
+
+
+@pytest.fixture
+def seen():
+    return []
+
+
+@pytest.fixture
+def base_url(seen):
+    with LocalServer(on_request=seen.append, api_key="sk-secret") as server:
+        yield server.base_url
+
+
+def ask(method, url, **how):
+    headers = {"Authorization": "Bearer sk-secret", **BETA, **how.pop("headers", {})}
+    return requests.request(method, url, headers=headers, timeout=10, **how)
+
+
+def test_a_request_is_told_with_what_it_asked_and_how_it_was_answered(base_url, seen):
+    ask("POST", f"{base_url}/threads", json={"metadata": {"a": "b"}})
+    (one,) = seen
+    assert (one.method, one.path, one.query, one.status) == ("POST", "/threads", {}, 200)
+    assert one.body == {"metadata": {"a": "b"}}
+    assert one.headers["OpenAI-Beta"] == "assistants=v2"
+    ask("GET", f"{base_url}/assistants?limit=5&limit=7&order=asc")
+    assert (seen[1].body, seen[1].query) == (None, {"limit": "7", "order": "asc"})
+
+
+def test_requests_that_are_refused_are_told_as_well(base_url, seen):
+    ask("GET", f"{base_url}/threads/thread_x")
+    ask("GET", f"{base_url}/nowhere")
+    requests.get(f"{base_url}/threads/thread_x", timeout=10)
+    assert [one.status for one in seen] == [404, 404, 401]
+
+
+def test_what_is_no_json_is_told_as_it_came(base_url, seen):
+    assert ask("POST", f"{base_url}/threads", data=b"{").status_code == 400
+    assert seen[0].body == b"{"
+
+
+def test_the_key_is_not_told(base_url, seen):
+    ask("GET", f"{base_url}/assistants")
+    assert "sk-secret" not in repr(seen[0]) + repr(seen[0].headers)

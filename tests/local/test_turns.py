@@ -1,0 +1,63 @@
+"""Those who follow a turn, and what they hear."""
+
+import threading
+
+from gpt_agent_fsm.local.turns import Turn
+from tests.local.stand_ins import PATIENCE
+
+
+def heard(turn):
+    return list(turn.follow(PATIENCE))
+
+
+def test_who_comes_late_hears_everything_from_the_beginning():
+    turn = Turn()
+    turn.begin()
+    turn.say("Hel")
+    turn.say("lo")
+    turn.end()
+    assert heard(turn) == heard(turn) == ["", "Hel", "lo"]
+
+
+def test_a_turn_that_ended_before_it_began_is_heard_as_nothing():
+    turn = Turn()
+    turn.end()
+    turn.end()
+    assert heard(turn) == []
+
+
+def test_a_pause_is_heard_before_and_after_the_beginning():
+    turn = Turn()
+    following = turn.follow(0.0)
+    assert [next(following), next(following)] == [None, None]
+    turn.begin()
+    assert [next(following), next(following)] == ["", None]
+    turn.say("Hel")
+    assert [next(following), next(following)] == ["Hel", None]
+    turn.end()
+    assert list(following) == []
+
+
+def test_all_who_follow_hear_the_same_from_other_threads():
+    turn = Turn()
+    results = [[] for _ in range(4)]
+    threads = [threading.Thread(target=lambda result=result: result.extend(heard(turn))) for result in results]
+    for thread in threads:
+        thread.start()
+    turn.begin()
+    for number in range(100):
+        turn.say(str(number))
+    turn.end()
+    turn.wait()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert results == [["", *map(str, range(100))]] * 4
+
+
+def test_the_first_piece_tells_when_it_was_said(monkeypatch):
+    monkeypatch.setattr("gpt_agent_fsm.local.objects.now", iter((7, 8)).__next__)
+    turn = Turn()
+    assert turn.said_at is None
+    turn.say("a")
+    turn.say("b")
+    assert turn.said_at == 7
