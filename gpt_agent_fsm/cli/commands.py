@@ -13,6 +13,7 @@ import click
 from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.cli import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.importing import import_thread_command
+from gpt_agent_fsm.cli.serve import serve
 from gpt_agent_fsm.errors import GptAgentError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def cli() -> None:
 
 
 cli.add_command(import_thread_command)
+cli.add_command(serve)
 
 
 @cli.command()

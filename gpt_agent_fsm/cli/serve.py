@@ -1,0 +1,181 @@
+"""`gpt-agent-fsm serve`: the embedded server as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpt_agent_fsm.cli import HINT
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer, ScriptedModel
+
+__all__ = ["serve"]
+
+_API_KEY = "GPT_AGENT_SERVE_API_KEY"
+_MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; beyond loopback only with a key."
+)
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--db",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep everything in this SQLite file, across restarts; in memory if left out.",
+)
+@click.option(
+    "--model",
+    default="echo",
+    show_default=True,
+    help="What answers: echo, a script (a .yaml file), or the base URL of a chat-completions server.",
+)
+@click.option(
+    "--model-name", help="The name of the model on the chat-completions server; what a run asks for if left out."
+)
+@click.option("--model-key", envvar=_MODEL_KEY, help=f"Its key. Better given as {_MODEL_KEY}.")
+@click.option("--api-key", envvar=_API_KEY, help=f"What clients must send as their key. Better given as {_API_KEY}.")
+@click.option("--chaos", type=int, metavar="SEED", help="Let a fifth of the requests meet a fault, by this seed.")
+def serve(
+    host: str,
+    port: int,
+    db: Path | None,
+    model: str,
+    model_name: str | None,
+    model_key: str | None,
+    api_key: str | None,
+    chaos: int | None,
+) -> None:
+    """Serve assistants, threads, runs, conversations and responses to any client of OpenAI's API.
+
+    Logs one line per request, without a word of what people write. Ctrl-C stops it; what is under way then is gone on
+    with by the next server on the same file.
+    """
+    if not api_key and not _is_loopback(host):
+        raise click.UsageError(
+            f"without a key anybody who reaches {host!r} could use this server: give --api-key or {_API_KEY}, "
+            "or listen on 127.0.0.1"
+        )
+    try:
+        from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer  # noqa: PLC0415 - may not be there
+    except ImportError as error:
+        if error.name is None or error.name.startswith("gpt_agent_fsm"):
+            raise
+        raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
+    faults = None if chaos is None else Chaos(chaos)
+    with contextlib.ExitStack() as stack:
+        answering = _model_of(model, model_name, model_key)
+        if isinstance(answering, ChatCompletionsModel):
+            stack.callback(answering.close)
+        stack.enter_context(_logged())
+        stopped = stack.enter_context(_stopped_by_signals())
+        server = stack.enter_context(_listening(LocalServer, answering, host, port, db, api_key, faults))
+        kept = "in memory" if db is None else f"in {db}"
+        click.echo(f"Serving at {server.base_url}, all is kept {kept}. Ctrl-C stops it.")
+        stopped.wait()
+    click.echo("Stopped.")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listening(
+    server: type[LocalServer],
+    model: ScriptedModel | ChatCompletionsModel | None,
+    host: str,
+    port: int,
+    db: Path | None,
+    api_key: str | None,
+    chaos: Chaos | None,
+) -> LocalServer:
+    """Return the server, or raise what says in one sentence why it cannot be."""
+    from sqlalchemy.exc import DatabaseError  # noqa: PLC0415 - as above
+
+    try:
+        return server(
+            model,
+            host=host,
+            port=port,
+            database=db,
+            api_key=api_key or None,
+            chaos=chaos,
+            request_log_level=logging.INFO,
+        )
+    except OSError as error:
+        raise click.ClickException(f"can not listen on {host} port {port}: {error.strerror}") from error
+    except DatabaseError as error:
+        raise click.ClickException(f"can not use {db} as a database: {error.orig}") from error
+
+
+def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | ChatCompletionsModel | None:
+    """Return the model, `None` for the echo; or raise what says in one sentence why there is none."""
+    from gpt_agent_fsm.local import ChatCompletionsModel, ScriptedModel  # noqa: PLC0415 - as above
+
+    try:
+        if model.startswith(("http://", "https://")):
+            return ChatCompletionsModel(model, name, key or None)
+        if name is not None:
+            raise click.UsageError("--model-name is for a chat-completions server: give its base URL as --model")
+        if model == "echo":
+            return None
+        if model.endswith((".yaml", ".yml")):
+            return ScriptedModel.from_yaml(Path(model))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.UsageError(f"can not read the script {model}: {error.strerror}") from error
+    raise click.UsageError(f"--model is echo, a .yaml file or a URL, and not {model!r}")
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Write the log of the library to standard error."""
+    logger = logging.getLogger("gpt_agent_fsm")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGINT and SIGTERM set; a second signal does what it always does."""
+    stopped = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(_number: int, _frame: object) -> None:
+        restore()
+        stopped.set()
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        restore()

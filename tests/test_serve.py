@@ -1,0 +1,223 @@
+"""`gpt-agent-fsm serve`: what it refuses, and its life from the first line to the signal that ends it."""
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from gpt_agent_fsm.cli import serve as module
+from gpt_agent_fsm.cli.serve import serve
+from gpt_agent_fsm.local import LocalServer
+from tests.local.chat_server import ChatServer, say
+
+PATIENCE = 20.0
+BETA = {"OpenAI-Beta": "assistants=v2"}
+COMMAND = [sys.executable, "-c", "from gpt_agent_fsm.cli.serve import serve; serve()"]
+
+
+def refused(*args, **kwargs):
+    done = CliRunner().invoke(serve, args, **kwargs)
+    assert done.exit_code != 0
+    assert "Serving" not in done.output
+    return " ".join(done.output.split())
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Serve within this process, ask, stop by a signal, and return the answer and the output of the command."""
+
+    def run(args, ask, number=signal.SIGTERM, **kwargs):
+        servers, answers = [], []
+
+        class Watched(LocalServer):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                servers.append(self)
+                asking.start()
+
+        def meanwhile():
+            try:
+                answers.append(ask(servers[0]))
+            finally:
+                os.kill(os.getpid(), number)
+
+        asking = threading.Thread(target=meanwhile)
+        monkeypatch.setattr("gpt_agent_fsm.local.LocalServer", Watched)
+        done = CliRunner().invoke(serve, ["--port", "0", *args], **kwargs)
+        asking.join(PATIENCE)
+        assert done.exit_code == 0, done.output
+        assert servers[0]._closed
+        return answers[0], done.output
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield run
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def thread_on(server, key="any"):
+    headers = BETA | {"Authorization": f"Bearer {key}"}
+    return requests.post(f"{server.base_url}/threads", json={}, headers=headers, timeout=PATIENCE)
+
+
+def said_by(server):
+    body = {"model": "m", "input": "Tell me a secret"}
+    answer = requests.post(f"{server.base_url}/responses", json=body, timeout=PATIENCE).json()
+    return answer["output"][0]["content"][0]["text"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_echoes_until_a_signal_and_says_so(served, number):
+    answer, output = served([], said_by, number)
+    assert answer == "You said: Tell me a secret"
+    assert re.search(
+        r"^Serving at http://127\.0\.0\.1:\d+/v1, all is kept in memory\. Ctrl-C stops it\.$", output, re.M
+    )
+    assert output.endswith("Stopped.\n")
+
+
+def test_each_request_is_one_line_of_log_without_what_people_write(served):
+    _, output = served([], said_by)
+    assert len(re.findall(r"INFO POST /v1/responses 200 [0-9.]+ ms req_", output)) == 1
+    assert "secret" not in output
+    assert logging.getLogger("gpt_agent_fsm").handlers == []
+
+
+def test_a_script_answers(served, tmp_path):
+    script = tmp_path / "script.yaml"
+    script.write_text("otherwise:\n  say: 'By the book.'\n", encoding="utf-8")
+    assert served(["--model", str(script)], said_by)[0] == "By the book."
+
+
+def test_a_chat_completions_server_answers_and_its_key_comes_from_the_environment(served):
+    with ChatServer(say("From afar.")) as upstream:
+        args = ["--model", upstream.base_url, "--model-name", "llama3"]
+        answer, output = served(args, said_by, env={"GPT_AGENT_SERVE_MODEL_KEY": "sk-upstream"})
+        [asked] = upstream.requests
+    assert (answer, asked.body["model"]) == ("From afar.", "llama3")
+    assert asked.headers["Authorization"] == "Bearer sk-upstream"
+    assert "sk-upstream" not in output
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_with_a_key_only_who_has_it_comes_in(served, way):
+    def ask(server):
+        return [thread_on(server, key).status_code for key in ("sk-right", "sk-wrong")]
+
+    args, env = (["--api-key", "sk-right"], {}) if way == "option" else ([], {"GPT_AGENT_SERVE_API_KEY": "sk-right"})
+    answer, output = served(args, ask, env=env)
+    assert answer == [200, 401]
+    assert "sk-" not in output
+
+
+def test_everything_is_kept_in_the_file(served, tmp_path):
+    args = ["--db", str(tmp_path / "local.db")]
+    thread, output = served(args, lambda server: thread_on(server).json()["id"])
+    assert f"all is kept in {tmp_path / 'local.db'}" in output
+    found = served(args, lambda server: requests.get(f"{server.base_url}/threads/{thread}", headers=BETA, timeout=9))
+    assert found[0].status_code == 200
+
+
+def test_chaos_reigns_by_its_seed(served):
+    def ask(server):
+        seen = []
+        for _ in range(40):
+            with contextlib.suppress(requests.ConnectionError):
+                seen.append(thread_on(server).status_code)
+        return seen
+
+    answer, _ = served(["--chaos", "7"], ask)
+    assert 429 in answer or len(answer) < 40
+    assert answer.count(200) > 20
+
+
+def test_health_needs_no_key(served):
+    def ask(server):
+        return requests.get(f"{server.base_url.removesuffix('/v1')}/healthz", timeout=PATIENCE).json()
+
+    assert served(["--api-key", "sk-right"], ask)[0] == {"status": "ok"}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com", ""])  # noqa: S104
+def test_beyond_loopback_it_needs_a_key(host, monkeypatch):
+    monkeypatch.setattr(module, "_listening", lambda *_args: pytest.fail("it listens"))
+    output = refused("--host", host, env={"GPT_AGENT_SERVE_API_KEY": ""})
+    assert f"without a key anybody who reaches {host!r} could use this server: give --api-key" in output
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
+def test_loopback_needs_no_key(host):
+    assert module._is_loopback(host)
+
+
+def test_beyond_loopback_with_a_key_it_serves(served):
+    args = ["--host", "0.0.0.0", "--api-key", "sk-right"]  # noqa: S104
+    assert served(args, lambda server: thread_on(server, "sk-right").status_code)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--model", "gpt-5"], "--model is echo, a .yaml file or a URL, and not 'gpt-5'"),
+        (["--model", "nowhere.yaml"], "can not read the script nowhere.yaml: No such file or directory"),
+        (["--model", "http://"], "http://"),
+        (["--model-name", "llama3"], "--model-name is for a chat-completions server"),
+        (["--port", "65536"], "65536 is not in the range"),
+        (["--chaos", "much"], "'much' is not a valid integer"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(args, words):
+    output = refused(*args)
+    assert words in output
+    assert "Traceback" not in output
+
+
+def test_a_script_that_is_none_is_refused_with_the_place(tmp_path):
+    script = tmp_path / "script.yaml"
+    script.write_text("rules: 7", encoding="utf-8")
+    assert "In the script" in refused("--model", str(script))
+
+
+def test_a_port_that_is_taken_and_a_file_that_is_no_database_are_said_in_a_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        output = refused("--port", str(port))
+    assert f"can not listen on 127.0.0.1 port {port}: Address already in use" in output
+    notes = tmp_path / "notes.txt"
+    notes.write_text("These are no tables. " * 100)
+    assert f"can not use {notes} as a database: file is not a database" in refused("--port", "0", "--db", str(notes))
+
+
+@pytest.mark.parametrize("name", ["flask", "gpt_agent_fsm.local.server"])
+def test_what_is_not_installed_is_said_and_a_defect_is_not_hidden(monkeypatch, name):
+    for loaded in [each for each in sys.modules if each.startswith("gpt_agent_fsm.local")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, name, None)
+    done = CliRunner().invoke(serve, [])
+    if name == "flask":
+        assert "flask is not installed; install what the command line needs with: pip install" in done.output
+    else:
+        assert isinstance(done.exception, ImportError)
+
+
+def test_as_a_process_of_its_own_it_ends_well_on_a_signal():
+    with subprocess.Popen(
+        [*COMMAND, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            url = re.search(r"http://\S+/v1", process.stdout.readline())[0]
+            assert requests.post(f"{url}/threads", json={}, headers=BETA, timeout=PATIENCE).ok
+            process.send_signal(signal.SIGTERM)
+            output, log = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert (process.returncode, output) == (0, "Stopped.\n")
+    assert "POST /v1/threads 200" in log
