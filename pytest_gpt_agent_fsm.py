@@ -1,0 +1,94 @@
+"""Fixtures for tests of your own code: the embedded server, a runtime over it, and what the server saw.
+
+pytest finds this plugin by itself where the package is installed. It stands beside the package, so that tests
+which use none of it do not import the library. The fixtures need the extra `local`.
+
+=================  =========================================================================================
+fixture            what it is
+=================  =========================================================================================
+`local_model`      what the server answers with: from the mark `local_model`, or an echo; override it at will
+`local_server`     a `LocalServer` over it, closed after the test
+`local_requests`   what the server saw so far, a list of `SeenRequest`
+`agent_backend`    an `AssistantsBackend` over the server; override it to use another
+`agent_settings`   `Settings` that lose no time
+`agent_runtime`    a `Runtime` over all of these, closed after the test
+=================  =========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm import Runtime, Settings
+    from gpt_agent_fsm.local import LocalServer, SeenRequest
+    from gpt_agent_fsm.local.models import Model
+    from gpt_agent_fsm.ports import Backend
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line(
+        "markers", "local_model(model): what `local_server` answers with: a callable, or a script as YAML text or file"
+    )
+
+
+@pytest.fixture
+def local_model(request: pytest.FixtureRequest) -> Model | None:
+    """Return what the server answers with; None is an echo.
+
+    It is taken from the mark `local_model`, or from an indirect parameter.
+    """
+    mark = request.node.get_closest_marker("local_model")
+    model: Any = mark.args[0] if mark is not None else getattr(request, "param", None)
+    if isinstance(model, str | Path):
+        from gpt_agent_fsm.local import ScriptedModel
+
+        return ScriptedModel.from_yaml(model)
+    return model  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def local_requests() -> list[SeenRequest]:
+    """Return what the server saw so far, in the order of the answers."""
+    return []
+
+
+@pytest.fixture
+def local_server(local_model: Model | None, local_requests: list[SeenRequest]) -> Iterator[LocalServer]:
+    """Yield a server on loopback that is closed after the test."""
+    from gpt_agent_fsm.local import LocalServer
+
+    with LocalServer(local_model, on_request=local_requests.append) as server:
+        yield server
+
+
+@pytest.fixture
+def agent_backend(local_server: LocalServer) -> Backend:
+    """Return a backend over the server."""
+    from gpt_agent_fsm.backends import AssistantsBackend
+
+    return AssistantsBackend(local_server.base_url, "any-key")
+
+
+@pytest.fixture
+def agent_settings() -> Settings:
+    """Return settings that lose no time."""
+    from gpt_agent_fsm import Settings
+
+    return Settings(
+        heartbeat_interval=0.01, rate_limit_retry_delay=0.01, tool_output_retry_delay=0.01, request_retry_delay=0.01
+    )
+
+
+@pytest.fixture
+def agent_runtime(agent_backend: Backend, agent_settings: Settings) -> Iterator[Runtime]:
+    """Yield a runtime over the server that is closed after the test."""
+    from gpt_agent_fsm import Runtime
+
+    with Runtime(agent_backend, agent_settings) as runtime:
+        yield runtime
