@@ -218,7 +218,9 @@ class Guards(SnapshotFields):
     def _is_over(self, run: Run) -> bool:
         """Tell of a run that is said to be in progress whether it was seen to end."""
         calls = {call.id for call in run.tool_calls}
-        left_behind = run.inferred and bool(calls) and calls.issubset(self.ended_calls)
+        # Where a run may go by several names, its calls tell; elsewhere servers count them from 0 in each run.
+        goes_by_others = run.inferred or run.handle is not None
+        left_behind = goes_by_others and bool(calls) and calls.issubset(self.ended_calls)
         return left_behind or run.id in self.ended_run_ids
 
     def found_a_run_to_adopt(self) -> bool:

@@ -92,7 +92,7 @@ def until(look, *statuses):
     return seen
 
 
-@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_official_sdk_completes_a_conversation_over_runs(served):
     openai = pytest.importorskip("openai")
     base_url, upstream = served
@@ -105,7 +105,7 @@ def test_the_official_sdk_completes_a_conversation_over_runs(served):
         run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=sam.id, poll_interval_ms=20)
         (asked,) = run.required_action.submit_tool_outputs.tool_calls
         run = client.beta.threads.runs.submit_tool_outputs_and_poll(
-            run.id,
+            run_id=run.id,
             thread_id=thread.id,
             tool_outputs=[{"tool_call_id": asked.id, "output": "21"}],
             poll_interval_ms=20,

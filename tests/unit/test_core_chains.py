@@ -258,6 +258,7 @@ def test_calls_that_an_ended_run_has_left_open_are_no_run():
     assert ended(LOCATE).tell(connect, runs(left)).state == "failed"
     assert ended(MEASURE).tell(connect, runs(left)).state == "running"
     assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, inferred=False))).state == "running"
+    assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, inferred=False, handle="h0"))).state == "failed"
     assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, tool_calls=()))).state == "running"
 
 
