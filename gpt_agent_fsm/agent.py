@@ -40,6 +40,13 @@ def _as_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return text
 
 
+def _why(driver: Driver) -> str:
+    """Say which tool calls are waited for, if any."""
+    calls = [f"{call.name} ({call.id})" for call in driver.snapshot.tool_calls if call.output is None]
+    waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
+    return f"; it waits for the output of {', '.join(calls)}" if waits else ""
+
+
 class Agent:
     """Drives one thread. Made by `Runtime.connect`; safe to use from any thread, handlers included.
 
@@ -117,7 +124,9 @@ class Agent:
             driver.remove_waiter(changed)
         self._check_alive()
         if not in_time:
-            raise WaitTimeout(f"{self.thread_id} is still {driver.snapshot.state} after {timeout} seconds")
+            raise WaitTimeout(
+                f"{self.thread_id} is still {driver.snapshot.state} after {timeout} seconds{_why(driver)}"
+            )
         return driver.snapshot.state
 
     # --- questions --------------------------------------------------------------------------------------

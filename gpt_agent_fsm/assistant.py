@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -11,6 +12,9 @@ import attrs
 
 __all__ = ["Assistant", "FunctionTool", "Tool"]
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OF_FUNCTION = {"type", "name", "description", "parameters", "strict"}
+_OF_SCHEMA = {"type", "$ref", "anyOf", "oneOf", "allOf"}
 _FIELDS = {"model", "instructions", "tools", "name", "temperature", "top_p"}
 
 
@@ -35,7 +39,16 @@ def _json_object(value: object, what: str) -> dict[str, Any]:
 
 
 def _schema(value: object) -> Mapping[str, Any]:
-    return _json_object(value, "FunctionTool: parameters")
+    schema = _json_object(value, "FunctionTool: parameters")
+    if schema and not _OF_SCHEMA & set(schema):
+        wrapped = '{"type": "object", "properties": ...}'
+        raise ValueError(f"FunctionTool: parameters must be a JSON schema; wrap the properties in {wrapped}")
+    return schema
+
+
+def _is_name(_: object, __: object, value: str) -> None:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"FunctionTool: name must be letters, digits, _ and -, at most 64 of them, not {value!r}")
 
 
 def _is_bool(_: object, __: object, value: object) -> None:
@@ -71,7 +84,7 @@ class FunctionTool:
         strict: True makes the model keep to the schema exactly, where the server can do that.
     """
 
-    name: str = attrs.field(validator=_text("FunctionTool", blank=False))
+    name: str = attrs.field(validator=[_text("FunctionTool", blank=False), _is_name])
     description: str = attrs.field(default="", validator=_text("FunctionTool", blank=True))
     parameters: Mapping[str, Any] = attrs.field(factory=_no_arguments, converter=_schema)
     strict: bool = attrs.field(default=False, validator=_is_bool)
@@ -85,6 +98,8 @@ def _tool(value: object) -> Tool:
     """Return a tool; a function may be given in the shape of either wire."""
     if isinstance(value, FunctionTool):
         return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"Assistant: a tool must be a FunctionTool or a mapping, not {type(value).__name__}")
     definition = _json_object(value, "Assistant: a tool")
     if definition.get("type") != "function":
         if not isinstance(definition.get("type"), str):
@@ -93,6 +108,8 @@ def _tool(value: object) -> Tool:
     function = definition.get("function", definition)
     if not isinstance(function, Mapping):
         raise ValueError('Assistant: the "function" of a tool must be a mapping')
+    if unknown := sorted(set(function) - _OF_FUNCTION):
+        raise ValueError(f"Assistant: a function has name, description, parameters and strict, but no {unknown[0]!r}")
     given = {name: function[name] for name in ("description", "parameters", "strict") if function.get(name) is not None}
     return FunctionTool(function.get("name", ""), **given)
 

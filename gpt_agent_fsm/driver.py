@@ -404,7 +404,8 @@ class Driver:
             self._put_back(None)
         if not self.snapshot.settled or self._inbox:
             log.warning(
-                "%s: stopped (%s) before all was said and heard; it goes on when the thread is connected again",
+                "%s: stopped (%s) before all was said and heard; it goes on when the thread is connected again, from "
+                "what the store has kept. With MemoryStore that is nothing: call agent.wait() before you close.",
                 self.thread_id,
                 self.stop_reason,
             )

@@ -49,12 +49,17 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
     except Exception:  # noqa: BLE001 - whatever it is, the secret is wrong
         # Not chained: what the package says of it may repeat it.
         raise ValueError("The webhook secret must be the server's, whsec_ and base64 text") from None
+    if not isinstance(headers, Mapping) and not hasattr(headers, "items"):
+        raise TypeError(f"handle_webhook: headers must be those of the request, not {type(headers).__name__}")
+    if not isinstance(body, bytes | str):
+        raise TypeError(f"handle_webhook: body must be the raw bytes, as they came, not {type(body).__name__}")
     plain = {name.lower(): value for name, value in headers.items()}
     try:
         said = verifier.verify(body, plain)
     except (WebhookVerificationError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # Headers and body may be anything that somebody sends.
-        raise InvalidWebhook(f"The webhook was not accepted: {error}") from error
+        advice = "is the secret that of this webhook, and the body as it came?"
+        raise InvalidWebhook(f"The webhook was not accepted: {error}; {advice}") from error
     kind, data = (said.get("type"), said.get("data")) if isinstance(said, dict) else (None, None)
     ended = isinstance(kind, str) and kind in _ENDS and isinstance(data, dict)
     response_id = data.get("id") if ended and isinstance(data, dict) else None

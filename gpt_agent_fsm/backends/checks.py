@@ -14,6 +14,7 @@ from requests.utils import get_auth_from_url, get_environ_proxies, select_proxy
 __all__ = ["Proxy", "certificates", "checked_headers", "checked_key", "checked_url", "environment_proxy"]
 
 _SHAPE = "base_url (or OPENAI_BASE_URL) must look like https://api.example.com/v1"
+_RESOURCES = ("/threads", "/assistants", "/responses", "/conversations", "/chat/completions")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -33,7 +34,7 @@ def checked_url(base_url: str, resource: str) -> str:
     if not base_url.isprintable() or " " in base_url:
         raise ValueError(f"{_SHAPE}, without white space")
     base_url = base_url.rstrip("/")
-    if base_url.endswith(resource):
+    if base_url.endswith((resource, *_RESOURCES)):
         raise ValueError(f"{_SHAPE}, ending where {resource} begins, and not with it")
     return base_url
 

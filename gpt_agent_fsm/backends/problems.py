@@ -219,7 +219,8 @@ def problem(answer: Answer) -> ApiError:
     if status in (401, 403, 407):
         return AccessDenied(*facts)
     not_started = status == 429 or codes & _NOT_STARTED_CODES
-    if not not_started and status not in (408, 409, 425) and status < 500:
+    final = status not in (408, 409, 425) and (status < 500 or status == 501)
+    if not not_started and final:
         return RequestRefused(*facts, param=said.param)
     wait = retry_after(answer.headers)
     if not_started or answer.method != "POST":

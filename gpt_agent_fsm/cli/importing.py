@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -35,7 +36,7 @@ def _option(name: str, says: str, metavar: str | None = None) -> Callable[[F], F
 @_option("--from-url", "Where the thread is; ends where /threads begins.  [default: OPENAI_BASE_URL]")
 @_option("--from-key", "The API key for it.  [default: OPENAI_API_KEY]")
 @_option("--to-url", "Where the conversation is to be.  [default: as --from-url]")
-@_option("--to-key", "The API key for it.  [default: as --from-key]")
+@_option("--to-key", "The API key for it; needed where the servers differ.  [default: as --from-key]")
 @_option("--into", "Go on with an import that was interrupted.", "CONVERSATION_ID")
 def import_thread_command(
     thread_id: str,
@@ -50,6 +51,10 @@ def import_thread_command(
     From the Assistants API to the Conversations API, which may be on another server. The thread is not changed. When
     it is interrupted, or fails, it says how to go on; then only what is missing is added.
     """
+    source = from_url or os.environ.get("OPENAI_BASE_URL", "")
+    differ = to_url is not None and to_url.rstrip("/") != source.rstrip("/")
+    if differ and (to_key is None or (from_url is not None and from_key is None)):
+        raise click.UsageError("the servers differ: give --from-key and --to-key, so that neither sees the other's key")
     _copy(thread_id, Server(from_url, from_key), Server(to_url or from_url, to_key or from_key), into)
 
 

@@ -70,6 +70,7 @@ def post(backend, requests_mock):
         (425, TransientError, OutcomeUnknown, False),
         (429, TransientError, TransientError, None),
         (500, TransientError, OutcomeUnknown, False),
+        (501, RequestRefused, RequestRefused, None),
         (502, TransientError, OutcomeUnknown, True),
         (503, TransientError, OutcomeUnknown, False),
         (504, TransientError, OutcomeUnknown, True),

@@ -101,9 +101,10 @@ def test_options_that_the_backend_sets_itself_are_refused():
         ResponsesBackend(BASE, KEY, assistants={"asst_1": Assistant("m", options={"input": 1, "conversation": 2})})
 
 
-def test_an_address_that_ends_with_the_resource_says_where_it_should_end():
+@pytest.mark.parametrize("end", ["responses", "conversations", "threads"])
+def test_an_address_that_ends_with_a_resource_says_where_it_should_end(end):
     with pytest.raises(ValueError, match="ending where /responses begins"):
-        ResponsesBackend(f"{BASE}/responses", KEY, assistants={})
+        ResponsesBackend(f"{BASE}/{end}", KEY, assistants={})
 
 
 def test_the_environment_gives_address_and_key(monkeypatch, requests_mock):

@@ -174,6 +174,13 @@ def test_the_thread_may_be_where_the_environment_says(run, server, other):
     assert told(other, result.stdout.strip(), OTHER_KEY) == secrets(3)
 
 
+@pytest.mark.parametrize("keys", [[], ["--from-key", "sk-one"], ["--to-key", "sk-two"]])
+def test_no_server_is_given_the_key_of_another(run, server, other, keys):
+    result = run(thread(server), "--from-url", server.base_url, "--to-url", other.base_url, *keys)
+    assert result.exit_code == 2
+    assert "give --from-key and --to-key, so that neither sees the other's key" in " ".join(result.stderr.split())
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------------------
 
 
@@ -185,7 +192,10 @@ def test_the_thread_may_be_where_the_environment_says(run, server, other):
         (["thread_none", "--from-url", NOBODY], "No server could be reached at http://127.0.0.1:9/v1 .*"),
         (["thread_none", "--from-url", "nowhere"], "where to copy from: base_url .* beginning with http:// .*"),
         (["thread_none", "--from-key", "sk-\n"], r"where to copy from: api_key .* is there a line break at its end\?"),
-        (["thread_none", "--to-url", "ftp://x"], "where to copy to: base_url .* beginning with http:// .*"),
+        (
+            ["thread_none", "--to-url", "ftp://x", "--to-key", "k"],
+            "where to copy to: base_url .* beginning with http:// .*",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(run, arguments, sentence):

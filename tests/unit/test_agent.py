@@ -233,3 +233,13 @@ def test_an_agent_may_be_held_weakly_by_blinker(world):
 def test_a_timeout_is_a_number_of_seconds(world, timeout):
     with pytest.raises(ValueError, match="timeout must be a number of seconds or None"):
         world.connect().wait(timeout=timeout)
+
+
+def test_who_waits_in_vain_for_a_tool_is_told_for_which(world):
+    world.plans.append([Call((("measure", "{}"), ("locate", "{}")))])
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    with pytest.raises(WaitTimeout) as caught:
+        agent.wait(timeout=5)
+    call = next(event for event in world.heard if type(event).__name__ == "ToolCallRequested")
+    assert f"it waits for the output of measure ({call.id}), locate (" in str(caught.value)
