@@ -218,6 +218,8 @@ def tools(body: Mapping[str, Any]) -> list[Doc] | None:
         if function is None:
             raise missing(place)
         check_function(function, f"{place}.")
+        # What is null is as good as left out, and is answered so.
+        definition["function"] = {name: value for name, value in function.items() if value is not None}
     return definitions
 
 

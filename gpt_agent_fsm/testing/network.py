@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -169,6 +170,11 @@ class FaultyNetwork:
         self._scheduler.sleep(self._rng.uniform(0, 0.5) if seconds is None else seconds)
 
 
+def _virtual(timeout: float) -> float:
+    """Return the time-out without the real time that an operation has taken so far: a seed knows nothing of it."""
+    return float(math.ceil(timeout))
+
+
 class FaultyHttp:
     """What `ResponsesBackend` takes for its HTTP client: forwards to `server` what the network lets through."""
 
@@ -185,13 +191,13 @@ class FaultyHttp:
             return converter.structure(self._server.get(path, params or {}), shape)
 
         if path.startswith("/responses/"):
-            return self._network.look(f"GET {path}", timeout, request)
-        return self._network.read(f"GET {path}", timeout, request)
+            return self._network.look(f"GET {path}", _virtual(timeout), request)
+        return self._network.read(f"GET {path}", _virtual(timeout), request)
 
     def post(self, path: str, body: dict[str, Any], shape: type[T], *, timeout: float) -> T:
         """See `HttpClient.post`."""
         return self._network.change(
-            f"POST {path} {body}", timeout, lambda: converter.structure(self._server.post(path, body), shape)
+            f"POST {path} {body}", _virtual(timeout), lambda: converter.structure(self._server.post(path, body), shape)
         )
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ import string
 
 import pytest
 import requests
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt_agent_fsm.local import LocalServer, ToolCall
@@ -166,7 +166,11 @@ wishes = st.fixed_dictionaries(
 SCHEMAS = {"/threads/runs": "RunObject", "/responses": "Response", "/assistants": "AssistantObject"}
 
 
+NOTHING_SAID = {"type": "function", "function": {"name": "f", "parameters": None, "description": None, "strict": None}}
+
+
 @settings(max_examples=400, deadline=None)
+@example(wish={"stream": False, "tools": [NOTHING_SAID]}, path="/threads/runs")
 @given(wish=wishes, path=st.sampled_from([*SCHEMAS, "/responses/input_tokens"]))
 def test_no_option_makes_the_server_fail_and_what_is_taken_is_answered_as_the_document_says(world, wish, path):
     body = {"assistant_id": "asst_1", "model": "m", "input": "x"} | wish
