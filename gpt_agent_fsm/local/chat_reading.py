@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from attrs import define
 
-from gpt_agent_fsm.local.models import Reply, ToolCall, Usage
+from gpt_agent_fsm.local.models import Reply, ToolCall, Usage, is_count
 
 __all__ = ["Draft", "mapping", "status_of"]
 
@@ -98,7 +98,7 @@ def _text(content: object) -> str:
 
 def _usage(value: object) -> Usage | None:
     prompt, completion = (mapping(value).get(name) for name in ("prompt_tokens", "completion_tokens"))
-    return Usage(prompt, completion) if isinstance(prompt, int) and isinstance(completion, int) else None
+    return Usage(prompt, completion) if is_count(prompt) and is_count(completion) else None
 
 
 def status_of(error: object) -> int:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import msgspec
 from attrs import evolve, field, frozen
@@ -161,7 +161,9 @@ def ask(model: Model, request: ModelRequest, hear: Callable[[str], object] | Non
         else:
             answer = model(request)
     except ModelError as error:
-        return ModelError(_encodable(error.code), _encodable(error.message))
+        # A subclass may have left its fields out.
+        code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
+        return ModelError(_encodable(code), _encodable(message))
     except BaseException as error:
         # Also an exit() in a model: it must not end a thread of the server.
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
@@ -233,11 +235,20 @@ def _checked(answer: object) -> Reply:
     )
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Tell whether a value can be a number of tokens that every client can read."""
+    return type(value) is int and 0 <= value < 2**53
+
+
 def _checked_reply(reply: Reply) -> Reply:
     if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in reply.calls):
         raise TypeError("A Reply has to have a str as its text and ToolCalls as its calls.")
     if not isinstance(reply.usage, Usage | None) or reply.incomplete not in (None, *INCOMPLETE):
         raise TypeError(f"A Reply has to have a Usage or None as its usage, and be incomplete by one of {INCOMPLETE}.")
+    if reply.usage is not None and not (
+        is_count(reply.usage.prompt_tokens) and is_count(reply.usage.completion_tokens)
+    ):
+        raise TypeError("A Usage has to count its tokens in whole numbers of at least 0.")
     # The arguments of a call that was cut off may be anything.
     calls = () if reply.incomplete else tuple(_checked_call(call) for call in reply.calls)
     return evolve(reply, text=_encodable(reply.text), calls=calls)

@@ -71,5 +71,5 @@ def _body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value
         return None
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw

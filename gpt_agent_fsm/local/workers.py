@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
-from gpt_agent_fsm.local.models import Model, ModelRequest, Outcome, ask
+from gpt_agent_fsm.local.models import Model, ModelError, ModelRequest, Outcome, ask
 from gpt_agent_fsm.local.storage import Doc, Storage, StorageClosedError, Transaction
 from gpt_agent_fsm.local.turns import Turn
 
@@ -175,7 +175,15 @@ class Workers:
                 if self.closing:
                     cancelled.set()
                 outcome = ask(self._model, request, turn.say if turn.streamed else None)
-                self._settle(kind, work_id, turn, request, outcome)
+                try:
+                    self._settle(kind, work_id, turn, request, outcome)
+                except StorageClosedError:
+                    raise
+                except Exception:
+                    # Somebody waits for the end of it.
+                    logger.exception("The outcome of %s can not be kept", work_id)
+                    failure = ModelError("server_error", "What the model has answered can not be kept.")
+                    self._settle(kind, work_id, turn, request, failure)
         finally:
             del self._asking[cancelled]
 

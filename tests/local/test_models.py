@@ -208,3 +208,22 @@ def test_a_stream_may_be_any_iterable():
 
 def test_without_a_listener_a_streaming_model_is_called():
     assert ask(Speaker("Hel", "lo"), REQUEST) == Reply("Hello")
+
+
+@pytest.mark.parametrize("usage", [Usage(-3, 1), Usage(1, True), Usage(None, None), Usage(2**64, 1)])
+def test_a_usage_that_is_no_count_is_refused(usage):
+    outcome = ask(lambda request: Reply("Hi", usage=usage), ModelRequest("", [], [], "m"))
+    assert isinstance(outcome, ModelError)
+    assert "whole numbers of at least 0" in outcome.message
+
+
+def test_an_error_without_its_fields_is_an_error_all_the_same():
+    class Bare(ModelError):
+        def __init__(self):
+            Exception.__init__(self, "bare")
+
+    def fail(request):
+        raise Bare
+
+    outcome = ask(fail, ModelRequest("", [], [], "m"))
+    assert (outcome.code, outcome.message) == ("server_error", "Bare")

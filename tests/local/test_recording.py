@@ -49,3 +49,9 @@ def test_what_is_no_json_is_told_as_it_came(base_url, seen):
 def test_the_key_is_not_told(base_url, seen):
     ask("GET", f"{base_url}/assistants")
     assert "sk-secret" not in repr(seen[0]) + repr(seen[0].headers)
+
+
+def test_what_is_nested_too_deeply_is_told_as_it_came(base_url, seen):
+    deep = b'{"metadata":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+    assert ask("POST", f"{base_url}/threads", data=deep).status_code == 400
+    assert seen[0].body == deep

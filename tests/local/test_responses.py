@@ -782,23 +782,17 @@ def test_responses_and_items_of_one_server_are_on_the_next_one(serve, tmp_path):
 
 def test_a_response_that_cannot_be_stored_is_logged_and_leaves_nothing_of_itself(serve, monkeypatch, caplog):
     api = serve()
-    broken = threading.Event()
 
     def usage(*_args):
-        broken.set()
         raise OSError("the disk is full")
 
     conversation = api.conversation()
     with monkeypatch.context() as patch:
         patch.setattr(life.response_objects, "usage", usage)
-        lost = api.ask("Hello", conversation=conversation)
-        assert broken.wait(PATIENCE)
-        api.follow(lost, "in_progress")
-    assert api.post(f"/responses/{lost['id']}/cancel")["status"] == "cancelled"
+        lost = api.follow(api.ask("Hello", conversation=conversation), "failed")
+    assert lost["error"]["code"] == "server_error"
     assert api.items(conversation) == []
-    deadline = time.monotonic() + PATIENCE
-    while f"A turn of {lost['id']} was lost" not in caplog.text:
-        assert time.monotonic() < deadline
+    assert f"The outcome of {lost['id']} can not be kept" in caplog.text
 
 
 def test_one_response_at_a_time_is_made_on_a_conversation(serve):

@@ -5,8 +5,9 @@ import threading
 from functools import partial
 
 import pytest
+import requests
 
-from gpt_agent_fsm.local import runs
+from gpt_agent_fsm.local import LocalServer, responses, runs
 from gpt_agent_fsm.local.turns import Turn
 
 PATIENCE = 10.0
@@ -24,14 +25,16 @@ def test_more_runs_than_threads_are_queued_and_all_get_their_turn(serve):
 
 def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_go_on(serve, monkeypatch, caplog):
     api = serve()
-    broken = threading.Event()
+    tried, broken = [], threading.Event()
 
-    def complete(*_args):
-        broken.set()
+    def settle(*_args):
+        tried.append(_args)
+        if len(tried) == 2:  # neither the answer nor the failure
+            broken.set()
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "complete", complete)
+        patch.setattr(runs, "settle", settle)
         lost = api.run(api.thread("one"))
         assert broken.wait(PATIENCE)
         api.see(lost, "in_progress")
@@ -118,3 +121,20 @@ def test_what_expires_in_a_transaction_that_fails_goes_on_until_it_is_stored(ser
     with storage.transaction() as tx:
         workers.expire(tx)
     assert workers.turn_of("run_x") is None
+
+
+def test_an_answer_that_can_not_be_kept_is_a_failure_and_keeps_nobody_waiting(monkeypatch, caplog):
+    settle, broken = responses.settle, [True]
+
+    def once(*args):
+        if broken:
+            broken.clear()
+            raise RuntimeError("broken")
+        return settle(*args)
+
+    monkeypatch.setattr(responses, "settle", once)
+    with LocalServer() as server:
+        body = {"model": "m", "input": "Hello"}
+        seen = requests.post(f"{server.base_url}/responses", json=body, timeout=20).json()
+    assert (seen["status"], seen["error"]["code"]) == ("failed", "server_error")
+    assert "can not be kept" in caplog.text
