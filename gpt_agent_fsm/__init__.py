@@ -11,6 +11,8 @@
         agent.wait(timeout=60)
 """
 
+import logging
+
 from gpt_agent_fsm import errors, events, signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.assistant import Assistant, FunctionTool
@@ -19,3 +21,6 @@ from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.snapshot import State
 
 __all__ = ["Agent", "Assistant", "FunctionTool", "Runtime", "Settings", "State", "errors", "events", "signals"]
+
+# As libraries do: what we log is shown by whoever sets up logging, and by nobody else.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,6 +1,7 @@
 """The command line: what is printed, and with which code it ends."""
 
 import io
+import logging
 import os
 import re
 import signal
@@ -267,6 +268,13 @@ def test_the_environment_is_left_as_it_was(run, monkeypatch, fast):
 
 
 # --- how it ends before its end ------------------------------------------------------------------------------
+
+
+def test_demo_after_demo_leaves_the_log_as_it_was(run, fast):
+    handlers = list(logging.getLogger("gpt_agent_fsm").handlers)
+    run(*fast)
+    run(*fast)
+    assert logging.getLogger("gpt_agent_fsm").handlers == handlers
 
 
 def test_an_interrupt_ends_with_130(run, monkeypatch, fast):

@@ -58,9 +58,16 @@ def served(monkeypatch):
         assert servers[0]._closed
         return answers[0], done.output
 
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = _of_the_process()
     yield run
-    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert before == _of_the_process(), "the command left something behind in the process that called it"
+
+
+def _of_the_process():
+    """Return what a command may change while it runs and must put back: handlers of signals, and of the log."""
+    logger = logging.getLogger("gpt_agent_fsm")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return handlers, list(logger.handlers), logger.level
 
 
 def thread_on(server, key="any"):
@@ -88,7 +95,6 @@ def test_each_request_is_one_line_of_log_without_what_people_write(served):
     _, output = served([], said_by)
     assert len(re.findall(r"INFO POST /v1/responses 200 [0-9.]+ ms req_", output)) == 1
     assert "secret" not in output
-    assert logging.getLogger("gpt_agent_fsm").handlers == []
 
 
 def test_a_script_answers(served, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -87,8 +86,6 @@ def demo(speed: float, api: str) -> None:
     One is plain, one calls two tools, one is rate limited twice and recovers, one fails. All goes over real HTTP on
     the loopback interface; no key and no network are needed.
     """
-    # What the library would warn of is part of the show, and is told by the summary.
-    logging.getLogger("gpt_agent_fsm").addHandler(logging.NullHandler())
     try:
         conversations = _hold(speed, api)
     except KeyboardInterrupt:
