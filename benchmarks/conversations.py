@@ -16,7 +16,7 @@ import tracemalloc
 from collections.abc import Callable
 
 from gpt_agent_fsm import Runtime, Settings
-from gpt_agent_fsm.objects import RunStatus
+from gpt_agent_fsm.machine.objects import RunStatus
 from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer
 
 HEARTBEAT = 0.25

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import attrs
 
-from gpt_agent_fsm import effects, events
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects
+from gpt_agent_fsm.machine.snapshot import QueuedMessage, Snapshot, State, Turn
 from gpt_agent_fsm.ports import Store
-from gpt_agent_fsm.snapshot import QueuedMessage, Snapshot, State, Turn
 from gpt_agent_fsm.stores import MemoryStore, SQLStore, codec
 
 SNAPSHOT = Snapshot(

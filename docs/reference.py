@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 
 from gpt_agent_fsm import Settings, State, diagrams, errors, events, signals
-from gpt_agent_fsm.machine import IGNORED, ILLEGAL, TABLE, TRIGGERS
+from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS
 from gpt_agent_fsm.settings import PREFIX
 
 DOCS = Path(__file__).parent

@@ -7,12 +7,13 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from gpt_agent_fsm import inputs, signals
+from gpt_agent_fsm import signals
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import State
 
 if TYPE_CHECKING:
-    from gpt_agent_fsm.driver import Driver
+    from gpt_agent_fsm.engine.driver import Driver
     from gpt_agent_fsm.runtime import Runtime
 
 __all__ = ["Agent"]

@@ -1,216 +1,27 @@
-"""What the library needs from the outside: an API, a place for snapshots, a clock. Anything of these shapes will do."""
+"""What third parties implement or need: a backend, a store, a scheduler, a clock, and the objects they speak of.
 
-from __future__ import annotations
+Anything of these shapes will do; the suites in `gpt_agent_fsm.testing.contracts` hold what each has to do.
+"""
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from gpt_agent_fsm.engine.protocols import Backend, Clock, Record, Saved, Scheduler, Store, Task
+from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
+from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
 
-import attrs
-
-from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.inputs import Command
-from gpt_agent_fsm.objects import MessagePage, Run, RunPage
-from gpt_agent_fsm.snapshot import Snapshot
-
-__all__ = ["Backend", "Clock", "Record", "Saved", "Scheduler", "Store", "Task"]
-
-
-class Clock(Protocol):
-    """Two ways to tell the time."""
-
-    def monotonic(self) -> float:
-        """Return seconds since some fixed moment; never goes back."""
-        ...
-
-    def time(self) -> float:
-        """Return seconds since the epoch."""
-        ...
-
-
-@runtime_checkable
-class Backend(Protocol):
-    """One API. Each method makes one HTTP request, or as few as the wire allows.
-
-    It blocks at most `timeout` seconds, and may be called from any thread. `handle` is that of the run as it was last
-    seen.
-
-    Each raises an `ApiError` whose branch says what is known of the outcome: `TransientError` when nothing took
-    effect, `OutcomeUnknown` when a request that changes the server may have, `ThreadBusy`, `RequestRefused`,
-    `AccessDenied`, `QuotaExceeded`. No other exception leaves a backend.
-    """
-
-    def create_thread(self, *, timeout: float) -> str:
-        """Create a thread and return its id."""
-        ...
-
-    def get_thread(self, thread_id: str, *, timeout: float) -> None:
-        """Return if the server knows the thread; raise `InvalidThreadId` if it does not."""
-        ...
-
-    def list_runs(
-        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
-    ) -> RunPage:
-        """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most.
-
-        `key` and `repeats` are what a run that is looked for was to be created with, if one is. A wire on which runs
-        can not be listed returns what it can tell: the run in progress, and the one looked for by what it left on the
-        thread.
-        """
-        ...
-
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
-        """Add a user message; return its id and whether the server was seen to keep the key."""
-        ...
-
-    def create_run(
-        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
-    ) -> Run:
-        """Start a run; `repeats` is the handle of a run that failed for rate and is started again by it."""
-        ...
-
-    def get_run(
-        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
-    ) -> Run:
-        """Look at a run.
-
-        `in_doubt`: outputs that were submitted since it was last seen may have arrived, or an earlier attempt to start
-        this very run may have landed beside it.
-        """
-        ...
-
-    def submit_tool_outputs(
-        self,
-        thread_id: str,
-        run_id: str,
-        outputs: Sequence[tuple[str, str]],
-        *,
-        assistant_id: str = "",
-        handle: str | None = None,
-        timeout: float,
-    ) -> Run:
-        """Answer the tool calls a run waits for, pairs of tool call id and JSON text, and let it go on."""
-        ...
-
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
-        """Read one page of messages after the message `after`, in the direction of reading."""
-        ...
-
-    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
-        """Ask the server to end a run."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections. Idempotent."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class Record:
-    """One event in a thread's history.
-
-    Attributes:
-        seq: counts per thread from 1, without gaps.
-        at: when it was saved, seconds since the epoch.
-    """
-
-    seq: int
-    at: float
-    event: Event
-
-
-@attrs.frozen(kw_only=True)
-class Saved:
-    """What a store has of one thread.
-
-    Attributes:
-        due: when the timer that was set is over, in seconds since the epoch; None where none was set.
-        inbox: commands that were accepted and not yet taken into the snapshot, with their numbers, in order.
-        unannounced: records that no handler has been given yet, in order.
-        last_seq: number of the newest record; 0 without any.
-    """
-
-    snapshot: Snapshot
-    due: float | None = None
-    inbox: tuple[tuple[int, Command], ...] = ()
-    unannounced: tuple[Record, ...] = ()
-    last_seq: int = 0
-
-
-@runtime_checkable
-class Store(Protocol):
-    """Where threads live between two moments. Safe to call from any thread; what returned is kept.
-
-    A call that can not keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file.
-    """
-
-    def load(self, thread_id: str) -> Saved | None:
-        """Return what is kept of a thread, or None."""
-        ...
-
-    def accept(self, thread_id: str, command: Command) -> int:
-        """Take down a command for a thread that was committed before; return its number, which grows per thread."""
-        ...
-
-    def commit(
-        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
-    ) -> Sequence[Record]:
-        """Save the snapshot, drop the commands up to number `consumed`, number and append the events: all or nothing.
-
-        `at` becomes the time of the events; `due` is when the timer that was set is over; both in seconds since the
-        epoch. Returns the records of `events`.
-        """
-        ...
-
-    def announced(self, thread_id: str, seq: int) -> None:
-        """Note that every record up to `seq` was given to the handlers."""
-        ...
-
-    def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
-        """Return the records with a number above `after`, in order; none for an unknown thread."""
-        ...
-
-    def unfinished(self) -> Mapping[str, Saved]:
-        """Return the threads that have something left to do or to announce."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files and connections. Idempotent."""
-        ...
-
-
-class Task(Protocol):
-    """What a scheduler ticks: one thread of conversation."""
-
-    def tick(self) -> float | None:
-        """Do one step. Return when to come back, in the clock's monotonic seconds; None for never."""
-        ...
-
-    def describe(self) -> str:
-        """Say for a log what the task is busy with."""
-        ...
-
-
-class Scheduler(Protocol):
-    """Ticks tasks when they are due or woken, each at most once at a time."""
-
-    @property
-    def clock(self) -> Clock:
-        """The time that due times are told in."""
-        ...
-
-    def wake(self, task: Task) -> None:
-        """Tick the task soon; again, if it is being ticked right now."""
-        ...
-
-    def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
-        """Block until `done()`, which is asked anew whenever `changed` is set. False when `timeout` seconds passed."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Block the caller, who is no tick."""
-        ...
-
-    def close(self, timeout: float) -> None:
-        """Let the ticks that were asked for end, for at most `timeout` seconds, then tick no more. Idempotent."""
-        ...
+__all__ = [
+    "Backend",
+    "Clock",
+    "Message",
+    "MessagePage",
+    "Record",
+    "Run",
+    "RunPage",
+    "RunStatus",
+    "Saved",
+    "Scheduler",
+    "Store",
+    "SystemClock",
+    "Task",
+    "ThreadedScheduler",
+    "ToolCall",
+    "Usage",
+]

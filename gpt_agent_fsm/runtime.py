@@ -11,19 +11,19 @@ from typing import TypeVar
 
 import attrs
 
-from gpt_agent_fsm import effects, events, inputs, signals
+from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent, required_text
-from gpt_agent_fsm.driver import Driver, Ports
+from gpt_agent_fsm.engine.driver import Driver, Ports
+from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.retrying import announce_failure, insist
+from gpt_agent_fsm.engine.scheduler import ThreadedScheduler
+from gpt_agent_fsm.engine.webhooks import Webhooks, verified
 from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, StoreError, TransientError
-from gpt_agent_fsm.foreground import announce_failure, insist
-from gpt_agent_fsm.gate import Gate
-from gpt_agent_fsm.objects import RunPage
-from gpt_agent_fsm.ports import Backend, Record, Saved, Scheduler, Store
-from gpt_agent_fsm.scheduler import ThreadedScheduler
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.ports import Backend, Record, RunPage, Saved, Scheduler, Store
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot
 from gpt_agent_fsm.stores import MemoryStore
-from gpt_agent_fsm.webhooks import Webhooks, verified
 
 __all__ = ["Runtime"]
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.core import advance
-from gpt_agent_fsm.objects import Message, MessagePage, Run, RunStatus, ToolCall, Usage
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.advance import advance
+from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.machine.snapshot import Snapshot, State
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot, State
 
 SETTINGS = Settings(
     heartbeat_interval=1,

@@ -14,8 +14,8 @@ from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.diagrams import arrows as arrows_module
 from gpt_agent_fsm.diagrams import text as text_module
 from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, Arrow, Cause, arrows
-from gpt_agent_fsm.machine import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine.snapshot import State
+from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
 
 COMMITTED = Path(__file__).parents[1] / "diagrams"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -5,9 +5,10 @@ from typing import get_args
 
 import pytest
 
-from gpt_agent_fsm import effects, errors, inputs
-from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus
-from gpt_agent_fsm.runner import perform
+from gpt_agent_fsm import errors
+from gpt_agent_fsm.engine.runner import perform
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage, RunStatus
 
 RUN = Run(id="run_1", status=RunStatus.ACTIVE)
 PAGE = MessagePage(messages=(), next_after=None)

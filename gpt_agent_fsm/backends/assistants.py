@@ -12,7 +12,7 @@ from gpt_agent_fsm.backends import assistants_wire as wire
 from gpt_agent_fsm.backends.http import client_from_env, segment
 from gpt_agent_fsm.backends.problems import unknown_thread
 from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused, TransientError
-from gpt_agent_fsm.objects import MessagePage, Run, RunPage
+from gpt_agent_fsm.ports import MessagePage, Run, RunPage
 
 __all__ = ["AssistantsBackend"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_fsm import objects
+from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant as OurAssistant
 from gpt_agent_fsm.assistant import FunctionTool, Tool
 from gpt_agent_fsm.backends.shapes import (
@@ -32,7 +32,7 @@ from gpt_agent_fsm.backends.shapes import (
     sounds_as_if_it_went_on,
     text_of,
 )
-from gpt_agent_fsm.objects import RunStatus
+from gpt_agent_fsm.ports import RunStatus
 
 _STATUSES = {
     "queued": RunStatus.ACTIVE,

@@ -11,7 +11,7 @@ from gpt_agent_fsm.backends import responses_wire as wire
 from gpt_agent_fsm.backends.http import HttpClient, segment
 from gpt_agent_fsm.backends.tail import Tail
 from gpt_agent_fsm.errors import ApiError, RequestRefused
-from gpt_agent_fsm.objects import ToolCall
+from gpt_agent_fsm.ports import ToolCall
 
 __all__ = ["ENDED", "Conversation"]
 

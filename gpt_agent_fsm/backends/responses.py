@@ -22,7 +22,7 @@ from gpt_agent_fsm.backends.http import client_from_env
 from gpt_agent_fsm.backends.problems import unknown_thread
 from gpt_agent_fsm.backends.shapes import METADATA_KEY, lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, RequestRefused, TransientError
-from gpt_agent_fsm.objects import MessagePage, Run, RunPage, RunStatus, Usage
+from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunStatus, Usage
 
 __all__ = ["ResponsesBackend"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_fsm import objects
+from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant, FunctionTool, Tool
 from gpt_agent_fsm.backends.shapes import (
     METADATA_KEY,
@@ -31,7 +31,7 @@ from gpt_agent_fsm.backends.shapes import (
     sounds_as_if_it_went_on,
     text_of,
 )
-from gpt_agent_fsm.objects import RunStatus
+from gpt_agent_fsm.ports import RunStatus
 
 RUN = "gpt_agent_fsm_run"
 """On a response: the id of its run, where that is not its own. On a conversation: the response of ours made last."""

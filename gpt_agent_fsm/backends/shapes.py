@@ -15,7 +15,7 @@ from cattrs.gen import make_dict_structure_fn
 from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 
 from gpt_agent_fsm.assistant import Assistant, FunctionTool
-from gpt_agent_fsm.objects import RunStatus
+from gpt_agent_fsm.ports import RunStatus
 
 METADATA_KEY = "gpt_agent_fsm_key"
 """The name under which messages and runs carry our key."""

@@ -1,4 +1,4 @@
-"""Pictures of the machine, drawn from `gpt_agent_fsm.machine.TABLE` and never by hand.
+"""Pictures of the machine, drawn from `gpt_agent_fsm.machine.table.TABLE` and never by hand.
 
 All pictures show the same arrows: the rows between two states as one arrow, said as `input [guard]`. Left out are
 rows that stay in their state. What holds in every state of a run that is on the server is drawn once, from the frame

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from gpt_agent_fsm.machine import LIVE, TABLE, TRIGGERS, states_of
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine.snapshot import State
+from gpt_agent_fsm.machine.table import LIVE, TABLE, TRIGGERS, states_of
 
 __all__ = ["COLOURS", "FRAME", "FRAME_TITLE", "OTHERWISE", "Arrow", "Cause", "arrows", "rows"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, FRAME_TITLE, OTHERWISE, arrows, rows
-from gpt_agent_fsm.machine import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine.snapshot import State
+from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
 
 __all__ = ["dot", "mermaid", "table_markdown"]
 

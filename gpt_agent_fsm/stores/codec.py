@@ -18,11 +18,11 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 from cattrs.strategies import configure_tagged_union
 
-from gpt_agent_fsm.effects import Request
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event, ToolCallRequested
-from gpt_agent_fsm.inputs import Command
-from gpt_agent_fsm.snapshot import Snapshot
+from gpt_agent_fsm.machine.effects import Request
+from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.snapshot import Snapshot
 
 __all__ = [
     "SNAPSHOT_VERSION",

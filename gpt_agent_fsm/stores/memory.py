@@ -9,9 +9,9 @@ import attrs
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
-from gpt_agent_fsm.snapshot import Snapshot
 
 __all__ = ["MemoryStore"]
 

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
-from gpt_agent_fsm.snapshot import Snapshot
 from gpt_agent_fsm.stores import codec, schema
 from gpt_agent_fsm.stores.draft import Accept, Announce, Commit, Flush, Operation
 from gpt_agent_fsm.stores.engine import READERS, open_database

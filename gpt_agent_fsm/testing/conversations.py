@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from gpt_agent_fsm.errors import RequestRefused, ThreadBusy
-from gpt_agent_fsm.objects import Message
+from gpt_agent_fsm.ports import Message
 from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, Planner, Step, codes_of, echo
 
 __all__ = ["SimulatedConversations"]

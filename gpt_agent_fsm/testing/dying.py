@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.inputs import Command
+from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
-from gpt_agent_fsm.snapshot import Snapshot
 from gpt_agent_fsm.testing.network import Crash
 
 __all__ = ["DyingStore"]

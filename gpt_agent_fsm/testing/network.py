@@ -11,7 +11,7 @@ import attrs
 
 from gpt_agent_fsm.backends.responses_wire import converter
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
-from gpt_agent_fsm.objects import MessagePage, Run, RunPage
+from gpt_agent_fsm.ports import MessagePage, Run, RunPage
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.server import SimulatedServer

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from gpt_agent_fsm.errors import InvalidThreadId, RequestRefused, ThreadBusy
-from gpt_agent_fsm.objects import Message, MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.ports import Message, MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
 
 __all__ = ["Answer", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step"]
 

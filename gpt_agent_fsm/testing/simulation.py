@@ -23,8 +23,7 @@ from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.responses import ResponsesBackend
 from gpt_agent_fsm.errors import AgentNotAlive, TransientError
-from gpt_agent_fsm.objects import RunStatus
-from gpt_agent_fsm.ports import Backend, Store
+from gpt_agent_fsm.ports import Backend, RunStatus, Store
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore

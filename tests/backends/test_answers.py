@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
-from gpt_agent_fsm.objects import RunStatus, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import RunStatus, ToolCall, Usage
 
 BASE = "http://api.test/v1"
 THREAD = f"{BASE}/threads/t"

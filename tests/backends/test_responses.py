@@ -4,7 +4,7 @@ import pytest
 
 from gpt_agent_fsm import Assistant, FunctionTool, errors
 from gpt_agent_fsm.backends import ResponsesBackend
-from gpt_agent_fsm.objects import Message, Run, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import Message, Run, RunStatus, ToolCall, Usage
 from gpt_agent_fsm.ports import Backend
 
 from .conftest import KEY

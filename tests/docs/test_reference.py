@@ -8,7 +8,7 @@ import blinker
 import pytest
 
 from gpt_agent_fsm import Settings, State, errors, events, signals
-from gpt_agent_fsm.machine import TRIGGERS
+from gpt_agent_fsm.machine.table import TRIGGERS
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gpt_agent_fsm import core, machine
-from gpt_agent_fsm.machine import TABLE, build_machine, states_of
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine import advance as core
+from gpt_agent_fsm.machine import table as machine
+from gpt_agent_fsm.machine.snapshot import State
+from gpt_agent_fsm.machine.table import TABLE, build_machine, states_of
 from tests.unit import test_core_chains, test_core_doubt, test_core_everywhere, test_core_messages, test_core_runs
 
 

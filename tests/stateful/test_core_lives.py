@@ -12,12 +12,13 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gpt_agent_fsm import effects, errors, events, inputs
-from gpt_agent_fsm.core import advance
-from gpt_agent_fsm.objects import RunStatus
-from gpt_agent_fsm.runner import perform
+from gpt_agent_fsm import errors, events
+from gpt_agent_fsm.engine.runner import perform
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.advance import advance
+from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer
 
 SETTINGS = Settings(rate_limit_max_retries=2, request_max_attempts=4)

@@ -5,8 +5,8 @@ from pathlib import Path
 import attrs
 
 from gpt_agent_fsm.events import RunStarted
-from gpt_agent_fsm.inputs import AddUserMessage
-from gpt_agent_fsm.snapshot import Snapshot, State
+from gpt_agent_fsm.machine.inputs import AddUserMessage
+from gpt_agent_fsm.machine.snapshot import Snapshot, State
 from gpt_agent_fsm.stores.draft import Accept, Commit
 from gpt_agent_fsm.stores.group import Ticket
 

@@ -5,11 +5,11 @@ import json
 import attrs
 import pytest
 
-from gpt_agent_fsm.effects import GetRun
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import RunStarted, ToolCallRequested
-from gpt_agent_fsm.inputs import AddUserMessage, CancelRun
-from gpt_agent_fsm.snapshot import QueuedMessage, Snapshot, State
+from gpt_agent_fsm.machine.effects import GetRun
+from gpt_agent_fsm.machine.inputs import AddUserMessage, CancelRun
+from gpt_agent_fsm.machine.snapshot import QueuedMessage, Snapshot, State
 from gpt_agent_fsm.stores import codec
 from gpt_agent_fsm.testing.contracts.samples import every_command, every_event, every_snapshot
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.snapshot import QueuedMessage
+from gpt_agent_fsm.machine.snapshot import QueuedMessage
 from gpt_agent_fsm.stores import MemoryStore, SQLStore
 from gpt_agent_fsm.testing.contracts.samples import every_command, every_event, every_snapshot
 from tests.stores.helpers import idle

@@ -2,8 +2,9 @@
 
 import attrs
 
-from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.objects import RunStatus, ToolCall
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
 from tests.story import (
     LOCATE,
     MEASURE,

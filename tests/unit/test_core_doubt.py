@@ -2,8 +2,8 @@
 
 import pytest
 
-from gpt_agent_fsm import effects, inputs
-from gpt_agent_fsm.objects import RunStatus
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import RunStatus
 from tests.story import (
     LOCATE,
     MEASURE,
@@ -322,7 +322,7 @@ def test_a_grace_for_a_run_that_a_crash_cut_short_is_waited_for_again():
 
 
 def test_on_a_thread_that_was_empty_a_single_look_alike_is_ours():
-    from gpt_agent_fsm.snapshot import Snapshot
+    from gpt_agent_fsm.machine.snapshot import Snapshot
 
     story = Story(Snapshot(thread_id="thread_1", assistant_id="asst_1", last_posted_id=""))
     story.tell(connect, runs(), say(), unknown(), due)

@@ -3,8 +3,8 @@
 import attrs
 import pytest
 
-from gpt_agent_fsm import effects, inputs
-from gpt_agent_fsm.objects import RunStatus, ToolCall
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
 from tests.story import (
     LOCATE,
     MEASURE,

@@ -2,11 +2,12 @@
 
 import pytest
 
-from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.core import advance
+from gpt_agent_fsm import events
 from gpt_agent_fsm.errors import IllegalInput
-from gpt_agent_fsm.objects import RunStatus
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.advance import advance
+from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.snapshot import State
 from tests.story import (
     Story,
     answer,

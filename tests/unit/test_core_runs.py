@@ -2,9 +2,10 @@
 
 import pytest
 
-from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.actions.tools import BROKEN_ARGUMENTS_OUTPUT
-from gpt_agent_fsm.objects import RunStatus, ToolCall
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.tools import BROKEN_ARGUMENTS_OUTPUT
+from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
 from tests.story import (
     BROKEN,
     LOCATE,

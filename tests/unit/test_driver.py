@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
-from gpt_agent_fsm import Runtime, Settings, driver, events, inputs
+from gpt_agent_fsm import Runtime, Settings, events
+from gpt_agent_fsm.engine import driver
+from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.testing import Linger, SimulatedServer, VirtualScheduler
 
 

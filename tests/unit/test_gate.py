@@ -2,8 +2,9 @@
 
 import pytest
 
-from gpt_agent_fsm import Runtime, Settings, effects, errors, inputs, signals
-from gpt_agent_fsm.gate import Gate
+from gpt_agent_fsm import Runtime, Settings, errors, signals
+from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import SimulatedServer, VirtualClock, VirtualScheduler
 

@@ -16,36 +16,16 @@ ROOMS = [
     ["testing"],
     ["runtime"],
     ["agent"],
-    ["driver", "scheduler"],
-    ["announcer"],
-    ["deadlines", "foreground", "gate", "runner", "webhooks"],
-    ["signals"],
     ["local"],
     ["backends", "stores"],
     ["ports"],
-    ["core", "diagrams"],
-    ["actions"],
-    ["guards"],
-    ["machine", "reading"],
-    ["snapshot"],
-    ["inputs"],
-    ["effects", "events", "settings", "errors"],
-    ["assistant", "objects"],
+    ["engine"],
+    ["diagrams", "signals"],
+    ["machine"],
+    ["assistant", "errors", "events", "settings"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-PURE = [
-    "core",
-    "actions",
-    "guards",
-    "machine",
-    "reading",
-    "snapshot",
-    "inputs",
-    "effects",
-    "events",
-    "objects",
-    "errors",
-]
+PURE = ["machine", "events", "errors"]
 WORLDLY = {"time", "datetime", "threading", "random", "logging", "requests", "urllib3", "socket", "os", "uuid", "queue"}
 
 

@@ -6,11 +6,11 @@ import itertools
 
 import pytest
 
-from gpt_agent_fsm import core
-from gpt_agent_fsm.core import Life
 from gpt_agent_fsm.errors import IllegalInput
-from gpt_agent_fsm.machine import IGNORED, ILLEGAL, TABLE, TRIGGERS, build_machine, reason_to_ignore, states_of
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine import advance as core
+from gpt_agent_fsm.machine.advance import Life
+from gpt_agent_fsm.machine.snapshot import State
+from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS, build_machine, reason_to_ignore, states_of
 from tests.story import idle, say
 
 CELLS = [(trigger, state) for trigger in TRIGGERS for state in State]

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from gpt_agent_fsm import Runtime, Settings, events
-from gpt_agent_fsm.scheduler import ThreadedScheduler
+from gpt_agent_fsm.engine.scheduler import ThreadedScheduler
 from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer
 
 TIMEOUT = 20

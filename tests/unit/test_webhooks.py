@@ -9,10 +9,10 @@ import pytest
 
 from gpt_agent_fsm import Assistant, Runtime, Settings, errors
 from gpt_agent_fsm.backends import ResponsesBackend
+from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer, VirtualClock, VirtualScheduler
 from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.network import Faults, FaultyHttp, FaultyNetwork
-from gpt_agent_fsm.webhooks import Notice, Webhooks
 
 standardwebhooks = pytest.importorskip("standardwebhooks")
 
@@ -228,7 +228,7 @@ def test_a_webhook_that_came_a_little_too_early_is_followed_by_a_look_at_the_usu
 
 
 def test_only_so_much_is_remembered(monkeypatch):
-    monkeypatch.setattr("gpt_agent_fsm.webhooks._MOST_REMEMBERED", 2)
+    monkeypatch.setattr("gpt_agent_fsm.engine.webhooks._MOST_REMEMBERED", 2)
     webhooks = Webhooks(VirtualClock())
     for number in range(3):
         assert webhooks.take_in(Notice(f"wh_{number}", f"resp_{number}"))

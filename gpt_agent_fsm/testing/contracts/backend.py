@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 
 from gpt_agent_fsm.errors import ApiError, InvalidThreadId, RequestRefused, ThreadBusy
-from gpt_agent_fsm.objects import Message, Run, RunStatus
-from gpt_agent_fsm.ports import Backend
+from gpt_agent_fsm.ports import Backend, Message, Run, RunStatus
 
 __all__ = ["BackendContract"]
 

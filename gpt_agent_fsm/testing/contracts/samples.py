@@ -13,10 +13,10 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 
-from gpt_agent_fsm.effects import Request
 from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.inputs import Command
-from gpt_agent_fsm.snapshot import Snapshot
+from gpt_agent_fsm.machine.effects import Request
+from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.snapshot import Snapshot
 
 __all__ = ["LONG", "ODD_TEXTS", "every_command", "every_event", "every_snapshot"]
 

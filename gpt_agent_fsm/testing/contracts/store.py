@@ -9,9 +9,9 @@ import attrs
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import RunStarted
-from gpt_agent_fsm.inputs import AddUserMessage, CancelRun
+from gpt_agent_fsm.machine.inputs import AddUserMessage, CancelRun
+from gpt_agent_fsm.machine.snapshot import QueuedMessage, State
 from gpt_agent_fsm.ports import Record, Saved
-from gpt_agent_fsm.snapshot import QueuedMessage, State
 from gpt_agent_fsm.testing.contracts.samples import LONG, ODD_TEXTS, every_command, every_event, every_snapshot
 from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, numbers_of, some_events
 

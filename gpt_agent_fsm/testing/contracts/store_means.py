@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from gpt_agent_fsm.events import Event, RunStarted
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
-from gpt_agent_fsm.snapshot import Snapshot
 
 __all__ = ["StoreTests", "idle", "numbers_of", "some_events"]
 

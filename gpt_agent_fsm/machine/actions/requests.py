@@ -6,10 +6,11 @@ from typing import cast
 
 import attrs
 
-from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.guards import Guards
-from gpt_agent_fsm.machine import LIVE, reason_to_ignore
-from gpt_agent_fsm.snapshot import Doubt
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.guards import Guards
+from gpt_agent_fsm.machine.snapshot import Doubt
+from gpt_agent_fsm.machine.table import LIVE, reason_to_ignore
 
 __all__ = ["RequestActions"]
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from gpt_agent_fsm import events, signals
-from gpt_agent_fsm.ports import Record, Saved, Store
+from gpt_agent_fsm.engine.protocols import Record, Saved, Store
 
 __all__ = ["Announcer"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.engine.protocols import Scheduler
 from gpt_agent_fsm.errors import TransientError
-from gpt_agent_fsm.ports import Scheduler
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["announce_failure", "insist"]

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import attrs
 
-from gpt_agent_fsm.effects import GetRun, ListMessages, Request
-from gpt_agent_fsm.objects import Message, ToolCall
+from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
+from gpt_agent_fsm.machine.objects import Message, ToolCall
 
 __all__ = ["Doubt", "QueuedMessage", "Reading", "Snapshot", "SnapshotFields", "State", "Turn"]
 

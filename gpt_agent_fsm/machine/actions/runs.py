@@ -6,10 +6,11 @@ from typing import cast
 
 import attrs
 
-from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.actions.requests import RequestActions
-from gpt_agent_fsm.objects import Run
-from gpt_agent_fsm.snapshot import Reading, Turn
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.requests import RequestActions
+from gpt_agent_fsm.machine.objects import Run
+from gpt_agent_fsm.machine.snapshot import Reading, Turn
 
 __all__ = ["RunActions"]
 

@@ -3,8 +3,8 @@
 A row of `TABLE` reads: this input, in this state, leads to that state, if the guard says yes, and does the action.
 Rows are tried from the top; the first whose guard holds is taken, and a guarded group ends in a row without a guard.
 `IGNORED` are inputs that may come and change nothing; `ILLEGAL` are inputs that only a defect of ours could bring.
-Guards are questions and actions are verbs, all of them methods of `gpt_agent_fsm.core.Life`
-(see `gpt_agent_fsm.guards` and `gpt_agent_fsm.actions`).
+Guards are questions and actions are verbs, all of them methods of `gpt_agent_fsm.machine.advance.Life`
+(see `gpt_agent_fsm.machine.guards` and `gpt_agent_fsm.machine.actions`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from transitions import EventData, Machine
 from transitions import State as TransitionsState
 
-from gpt_agent_fsm.snapshot import State
+from gpt_agent_fsm.machine.snapshot import State
 
 __all__ = ["IGNORED", "ILLEGAL", "LIVE", "TABLE", "TRIGGERS", "build_machine", "reason_to_ignore", "states_of"]
 

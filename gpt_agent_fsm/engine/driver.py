@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from gpt_agent_fsm import effects, events, inputs, signals
-from gpt_agent_fsm.announcer import Announcer
-from gpt_agent_fsm.core import advance
-from gpt_agent_fsm.deadlines import Deadlines
+from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.engine.announcer import Announcer
+from gpt_agent_fsm.engine.deadlines import Deadlines
+from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.protocols import Backend, Clock, Saved, Store
+from gpt_agent_fsm.engine.runner import perform
+from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
-from gpt_agent_fsm.gate import Gate
-from gpt_agent_fsm.ports import Backend, Clock, Saved, Store
-from gpt_agent_fsm.runner import perform
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.advance import advance
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot
-from gpt_agent_fsm.webhooks import Webhooks
 
 __all__ = ["Driver", "Ports"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpt_agent_fsm import inputs
-from gpt_agent_fsm.machine import LIVE
-from gpt_agent_fsm.ports import Clock
+from gpt_agent_fsm.engine.protocols import Clock
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot, State
+from gpt_agent_fsm.machine.table import LIVE
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot, State
 
 __all__ = ["Deadlines"]
 

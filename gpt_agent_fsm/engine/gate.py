@@ -12,8 +12,8 @@ import itertools
 import threading
 from typing import Protocol
 
-from gpt_agent_fsm import effects, inputs
-from gpt_agent_fsm.ports import Clock
+from gpt_agent_fsm.engine.protocols import Clock
+from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Gate"]

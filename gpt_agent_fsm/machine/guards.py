@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import attrs
 
-from gpt_agent_fsm import effects, inputs
 from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.objects import Message, Run, RunStatus, ToolCall
-from gpt_agent_fsm.reading import is_newest_first, unread
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import Message, Run, RunStatus, ToolCall
+from gpt_agent_fsm.machine.snapshot import Doubt, Reading, SnapshotFields
+from gpt_agent_fsm.machine.unread import is_newest_first, unread
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Doubt, Reading, SnapshotFields
 
 __all__ = ["BROKEN", "Guards", "decode_arguments"]
 

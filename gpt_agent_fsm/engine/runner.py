@@ -8,9 +8,10 @@ from typing import assert_never
 
 import attrs
 
-from gpt_agent_fsm import effects, errors, inputs
-from gpt_agent_fsm.objects import Run
-from gpt_agent_fsm.ports import Backend
+from gpt_agent_fsm import errors
+from gpt_agent_fsm.engine.protocols import Backend
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import Run
 
 __all__ = ["perform"]
 

@@ -1,8 +1,8 @@
 """The pure core: `advance(snapshot, input)` gives the next snapshot, the effects and the events.
 
 It knows no clock, thread, random number, log or HTTP; what needs one of these is an effect. The rules stand in
-`gpt_agent_fsm.machine`; this module answers their questions (the guards) and carries out their verbs (the actions)
-on a working copy of the snapshot, so that an input that raises changes nothing.
+`gpt_agent_fsm.machine.table`; this module answers their questions (the guards) and carries out their verbs (the
+actions) on a working copy of the snapshot, so that an input that raises changes nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import attrs
 from transitions import MachineError
 
-from gpt_agent_fsm import effects, inputs
-from gpt_agent_fsm.actions import MessageActions, RunActions, ToolActions
 from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.events import Event, StateChanged
-from gpt_agent_fsm.machine import build_machine
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions import MessageActions, RunActions, ToolActions
+from gpt_agent_fsm.machine.snapshot import Snapshot, SnapshotFields, State
+from gpt_agent_fsm.machine.table import build_machine
 from gpt_agent_fsm.settings import Settings
-from gpt_agent_fsm.snapshot import Snapshot, SnapshotFields, State
 
 __all__ = ["Life", "advance"]
 

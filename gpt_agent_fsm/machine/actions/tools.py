@@ -6,10 +6,11 @@ from typing import cast
 
 import attrs
 
-from gpt_agent_fsm import effects, events, inputs
-from gpt_agent_fsm.actions.requests import RequestActions
-from gpt_agent_fsm.guards import BROKEN, decode_arguments
-from gpt_agent_fsm.objects import ToolCall
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.requests import RequestActions
+from gpt_agent_fsm.machine.guards import BROKEN, decode_arguments
+from gpt_agent_fsm.machine.objects import ToolCall
 
 __all__ = ["BROKEN_ARGUMENTS_OUTPUT", "ToolActions"]
 

@@ -9,7 +9,7 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
-from gpt_agent_fsm.objects import MessagePage, Run
+from gpt_agent_fsm.machine.objects import MessagePage, Run
 
 __all__ = [
     "AddUserMessage",

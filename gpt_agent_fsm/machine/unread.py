@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpt_agent_fsm.objects import Message
-from gpt_agent_fsm.snapshot import Reading
+from gpt_agent_fsm.machine.objects import Message
+from gpt_agent_fsm.machine.snapshot import Reading
 
 __all__ = ["is_newest_first", "unread"]
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
-from gpt_agent_fsm.ports import Clock, Task
+from gpt_agent_fsm.engine.protocols import Clock, Task
 
 __all__ = ["SystemClock", "ThreadedScheduler"]
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.errors import InvalidWebhook
-from gpt_agent_fsm.ports import Clock
 
 __all__ = ["Notice", "Webhooks", "verified"]
 
