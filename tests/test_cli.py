@@ -25,7 +25,11 @@ FAST = ["--speed", "20"]
 DEMOS = {"assistants": ["demo"], "responses": ["demo", "--api", "responses"]}
 THREADS = {"assistants": "thread_", "responses": "conv_"}
 HINT = 'pip install "gpt-agent-fsm[cli,local]"'
-CODE = "import sys; from gpt_agent_fsm.cli import main; sys.argv[1:] = {}; main()"
+# Whoever starts the tests in the background may have them ignore Ctrl-C, and children inherit that.
+CODE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from gpt_agent_fsm.cli import main; sys.argv[1:] = {}; main()"
+)
 PATIENCE = 30.0
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as POSIX has them")
