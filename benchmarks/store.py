@@ -16,7 +16,8 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects
-from gpt_agent_fsm.machine.snapshot import QueuedMessage, Snapshot, State, Turn
+from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
+from gpt_agent_fsm.machine.snapshot import LiveRun, Outbox, Pending, Snapshot, State, Turn
 from gpt_agent_fsm.ports import Store
 from gpt_agent_fsm.stores import MemoryStore, SQLStore, codec
 
@@ -24,10 +25,10 @@ SNAPSHOT = Snapshot(
     thread_id="thread_Dz4Tn0mV6bQx2aP9rK1wYc3E",
     assistant_id="asst_Dz4Tn0mV6bQx2aP9rK1wYc3E",
     state=State.RUNNING,
-    queue=(QueuedMessage(key="3f0c1f64a9d34f1fb9a5c1ad30f1b6a2", content="What is the weather like in Oslo? " * 3),),
-    turn=Turn(key="5f0c1f64a9d34f1fb9a5c1ad30f1b6a2", runs=1, retries_left=10),
-    run_id="run_Dz4Tn0mV6bQx2aP9rK1wYc3E",
-    request=effects.GetRun(run_id="run_Dz4Tn0mV6bQx2aP9rK1wYc3E"),
+    queue=Queue((QueuedMessage(key="3f0c1f64a9d34f1fb9a5c1ad30f1b6a2", content="What is the weather? " * 5),)),
+    outbox=Outbox(turn=Turn(key="5f0c1f64a9d34f1fb9a5c1ad30f1b6a2", runs=1, retries_left=10)),
+    run=LiveRun(id="run_Dz4Tn0mV6bQx2aP9rK1wYc3E"),
+    pending=Pending(request=effects.GetRun(run_id="run_Dz4Tn0mV6bQx2aP9rK1wYc3E")),
 )
 
 
@@ -39,7 +40,8 @@ def snapshot_of(number: int) -> Snapshot:
 def commit(store: Store, snapshot: Snapshot) -> None:
     """Commit once, with one event."""
     event = events.RunStarted(id="run_1", thread_id=snapshot.thread_id, assistant_id=snapshot.assistant_id)
-    store.commit(snapshot, consumed=0, events=[event], at=time.time(), due=None)
+    change = snapshot.queue.change_since(EMPTY)
+    store.commit(snapshot, consumed=0, events=[event], at=time.time(), due=None, queue=change)
 
 
 def commits_per_second(store: Store, threads: int, seconds: float) -> float:

@@ -16,7 +16,7 @@ import logging
 from gpt_agent_fsm import errors, events, signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.assistant import Assistant, FunctionTool
-from gpt_agent_fsm.machine.snapshot import State
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpt_agent_fsm import signals
+from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.snapshot import State
-
-if TYPE_CHECKING:
-    from gpt_agent_fsm.engine.driver import Driver
-    from gpt_agent_fsm.runtime import Runtime
+from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Agent"]
 
@@ -43,7 +41,7 @@ def _as_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 def _why(driver: Driver) -> str:
     """Say which tool calls are waited for, if any."""
-    calls = [f"{call.name} ({call.id})" for call in driver.snapshot.tool_calls if call.output is None]
+    calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
     waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
     return f"; it waits for the output of {', '.join(calls)}" if waits else ""
 
@@ -55,11 +53,11 @@ class Agent:
     was shut down. What they bring about is announced as events.
     """
 
-    __slots__ = ("__weakref__", "_driver", "_runtime")
+    __slots__ = ("__weakref__", "_driver", "_roster")
 
-    def __init__(self, runtime: Runtime, driver: Driver) -> None:
-        self._runtime = runtime
+    def __init__(self, driver: Driver, roster: Roster) -> None:
         self._driver = driver
+        self._roster = roster
 
     def __repr__(self) -> str:
         state = str(self._driver.snapshot.state) if self.alive else "not alive"
@@ -98,7 +96,7 @@ class Agent:
         What was accepted stays in the store: connecting to the thread again goes on with it.
         """
         self._check_alive()
-        self._runtime.remove(self._driver, "shutdown")
+        self._roster.remove(self._driver, "shutdown")
 
     # --- waiting --------------------------------------------------------------------------------------
 
@@ -120,7 +118,7 @@ class Agent:
 
         driver.add_waiter(changed)
         try:
-            in_time = self._runtime.scheduler.wait(is_over, changed, timeout)
+            in_time = self._roster.scheduler.wait(is_over, changed, timeout)
         finally:
             driver.remove_waiter(changed)
         self._check_alive()
@@ -159,7 +157,7 @@ class Agent:
         for command in reversed(self._driver.commands()):
             if isinstance(command, inputs.Connect) and command.last_message_id is not None:
                 return command.last_message_id
-        return self._driver.snapshot.last_message_id
+        return self._driver.snapshot.cursor.last_message_id
 
     @property
     def run_id(self) -> str | None:

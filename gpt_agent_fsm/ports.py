@@ -3,15 +3,29 @@
 Anything of these shapes will do; the suites in `gpt_agent_fsm.testing.contracts` hold what each has to do.
 """
 
-from gpt_agent_fsm.engine.protocols import Backend, Clock, Record, Saved, Scheduler, Store, Task
+from gpt_agent_fsm.engine.protocols import (
+    AgentHandle,
+    Backend,
+    Clock,
+    Lease,
+    Ownership,
+    Record,
+    Saved,
+    Scheduler,
+    Store,
+    Task,
+)
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
 from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
 
 __all__ = [
+    "AgentHandle",
     "Backend",
     "Clock",
+    "Lease",
     "Message",
     "MessagePage",
+    "Ownership",
     "Record",
     "Run",
     "RunPage",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import random
-import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TypeVar
@@ -13,21 +11,18 @@ import attrs
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent, required_text
-from gpt_agent_fsm.engine.driver import Driver, Ports
-from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.retrying import announce_failure, insist
-from gpt_agent_fsm.engine.scheduler import ThreadedScheduler
-from gpt_agent_fsm.engine.webhooks import Webhooks, verified
-from gpt_agent_fsm.errors import AgentNotAlive, RuntimeClosed, StoreError, TransientError
-from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Backend, Record, RunPage, Saved, Scheduler, Store
+from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.engine.webhooks import verified
+from gpt_agent_fsm.errors import AgentNotAlive, TransientError
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
+from gpt_agent_fsm.ports import Backend, Record, Scheduler, Store, ThreadedScheduler
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 
 __all__ = ["Runtime"]
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -55,14 +50,7 @@ class Runtime:
         rng: random.Random | None = None,
     ) -> None:
         store = MemoryStore() if store is None else store
-        for name, value, kind in (
-            ("backend", backend, Backend),
-            ("settings", settings, Settings),
-            ("store", store, Store),
-        ):
-            if isinstance(value, type) or not isinstance(value, kind):
-                what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-                raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
+        _check_parts(backend, settings, store)
         self.settings = settings
         self._backend = backend
         self._store: Store = store
@@ -70,30 +58,11 @@ class Runtime:
         self._created: set[str] = set()
         """Threads that this runtime made, and that nobody has connected to yet: they have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
-        self._webhooks = Webhooks(self.scheduler.clock)
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._ports = Ports(
-            backend=backend,
-            store=self._store,
-            clock=self.scheduler.clock,
-            gate=Gate(self.scheduler.clock, settings),
-            webhooks=self._webhooks,
-            random=self._random,
-            wake=self.scheduler.wake,
-            retire=self._retire,
-            remove=self.remove,
-            may_begin=self._may_begin,
-            left=self._left,
-        )
-        self._lock = threading.Lock()
-        self._closed = False
-        self._gone = False
-        self._drivers: dict[str, Driver] = {}
-        self._leaving: dict[str, Driver] = {}
-        """Stopped, but in a last tick; an agent connected meanwhile waits in `_drivers` for its end."""
+        self._roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent)
         try:
-            for saved in unfinished.values():
-                self._resume(saved)
+            for thread_id, saved in unfinished.items():
+                self._roster.own(thread_id, self._roster.claim(thread_id), saved)
         except BaseException:
             self.scheduler.close(0)
             raise
@@ -110,7 +79,6 @@ class Runtime:
 
     def create_thread(self) -> str:
         """Create a thread on the server and return its id. Blocks; raises an `ApiError` when tries are spent."""
-        self._check_open()
         timeout = self.settings.request_timeout
         thread_id = self._insist("create_thread", "", lambda: self._backend.create_thread(timeout=timeout))
         self._created.add(thread_id)
@@ -144,29 +112,26 @@ class Runtime:
         not know, and other `ApiError` when the server can not be asked; there is no agent then.
         """
         _check_connection(thread_id, assistant_id, last_message_id, subscribe)
-        self._check_open()
-        settings = self.settings if idle_timeout is None else attrs.evolve(self.settings, idle_timeout=idle_timeout)
+        self._roster.check_open()
         command = inputs.Connect(assistant_id=assistant_id, last_message_id=last_message_id)
-        agent = None
-        while agent is None:
-            known = self.get(thread_id)
+        driver = None
+        while driver is None:
+            known = self._roster.get(thread_id)
             if known is None:
-                agent = self._make_agent(thread_id, command, settings, subscribe, replay_after)
+                driver = self._introduce(thread_id, command, idle_timeout, subscribe, replay_after)
             else:
-                agent = self._reconnect(known, command, idle_timeout, subscribe, replay_after)
-        return agent
+                driver = _connect_again(known, command, idle_timeout, subscribe, replay_after)
+        return _agent_of(driver)
 
     def get(self, thread_id: str) -> Agent | None:
         """Return the agent of a thread, or None if there is none in this runtime."""
-        with self._lock:
-            driver = self._drivers.get(thread_id)
+        driver = self._roster.get(thread_id)
         return None if driver is None else _agent_of(driver)
 
     @property
     def agents(self) -> tuple[Agent, ...]:
         """The agents that are alive."""
-        with self._lock:
-            return tuple(_agent_of(driver) for driver in self._drivers.values())
+        return tuple(_agent_of(driver) for driver in self._roster.drivers)
 
     def history(self, thread_id: str, after: int = 0) -> list[Record]:
         """Return what happened to a thread since record number `after`, in order; empty for an unknown thread."""
@@ -186,123 +151,50 @@ class Runtime:
         Raises `InvalidWebhook` (answer 400), `ValueError` for a secret that can not be one, and `ImportError` without
         the extra `webhooks`.
         """
-        notice = verified(headers, body, secret)
-        self._check_open()
-        if not self._webhooks.take_in(notice):
-            return False
-        with self._lock:
-            told = [driver for driver in self._drivers.values() if driver.snapshot.run_handle == notice.response_id]
-        for driver in told:
-            self.scheduler.wake(driver)
-        return bool(told)
+        return self._roster.wake_by_webhook(verified(headers, body, secret))
 
     # --- making an agent --------------------------------------------------------------------------------------
 
-    def _make_agent(
+    def _make_agent(self, driver: Driver) -> Agent:
+        return Agent(driver, self._roster)
+
+    def _introduce(
         self,
         thread_id: str,
-        command: inputs.Connect,
-        settings: Settings,
-        subscribe: signals.Handler | None,
-        replay_after: int | None,
-    ) -> Agent | None:
-        """Return a new agent of a thread that the server knows; None if somebody else was faster."""
-        listed = self._introduce(thread_id, settings)
-        start = Snapshot(
-            thread_id=thread_id,
-            assistant_id=command.assistant_id,
-            last_message_id=command.last_message_id,
-            last_posted_id="" if thread_id in self._created else None,
-        )
-        self._created.discard(thread_id)
-        return self._register(start, settings, listed, subscribe, replay_after)
-
-    def _introduce(self, thread_id: str, settings: Settings) -> RunPage | None:
-        """Ask the server for the thread and its newest run; None where the run has to be asked for again."""
-        timeout = settings.request_timeout
-        self._insist("get_thread", thread_id, lambda: self._backend.get_thread(thread_id, timeout=timeout))
-        try:
-            return self._backend.list_runs(thread_id, limit=1, key=None, timeout=timeout)
-        except TransientError as error:
-            announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
-            return None
-
-    def _register(
-        self,
-        start: Snapshot,
-        settings: Settings,
-        listed: RunPage | None,
-        subscribe: signals.Handler | None,
-        replay_after: int | None,
-    ) -> Agent | None:
-        """Make the thread's agent and let it begin; None if somebody else was faster."""
-        driver = Driver(self._ports, start, settings)
-        agent = Agent(self, driver)
-        driver.announcer.sender = agent
-        with driver.lock:
-            with self._lock:
-                self._check_open()
-                if start.thread_id in self._drivers:
-                    return None
-                self._drivers[start.thread_id] = driver
-                predecessor = self._leaving.get(start.thread_id)
-            try:
-                if predecessor is not None:
-                    driver.snapshot = predecessor.snapshot
-                elif self._store.load(start.thread_id) is None:
-                    self._store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
-                driver.accept(
-                    inputs.Connect(assistant_id=start.assistant_id, last_message_id=start.last_message_id, look=True)
-                )
-                if predecessor is None:
-                    driver.begin()
-            except BaseException:
-                # Somebody else may hold it already: it must not look alive.
-                driver.stop("not_connected")
-                with self._lock:
-                    del self._drivers[start.thread_id]
-                raise
-            if subscribe is not None:
-                driver.subscribe(subscribe, replay_after)
-            if listed is not None and driver.wanted == effects.GetLatestRun():
-                driver.tell(inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id))
-        self.scheduler.wake(driver)
-        return agent
-
-    def _resume(self, saved: Saved) -> None:
-        """Let a thread go on that a process before this one left unfinished."""
-        driver = Driver(self._ports, saved.snapshot, self.settings)
-        driver.announcer.sender = Agent(self, driver)
-        with driver.lock:
-            self._drivers[driver.thread_id] = driver
-            driver.begin(saved)
-        self.scheduler.wake(driver)
-
-    @staticmethod
-    def _reconnect(
-        agent: Agent,
         command: inputs.Connect,
         idle_timeout: float | None,
         subscribe: signals.Handler | None,
         replay_after: int | None,
-    ) -> Agent | None:
-        """Tell an agent that it was connected again; None if it stopped at this very moment."""
-        driver = agent._driver
+    ) -> Driver | None:
+        """Return a new driver of a thread that the server knows; None if somebody else was faster."""
+        settings = self.settings if idle_timeout is None else attrs.evolve(self.settings, idle_timeout=idle_timeout)
+        known = self._ask_for(thread_id, settings)
+        nothing_posted = ServerView(last_posted=Newest.seen(None))
+        start = Snapshot(
+            thread_id=thread_id,
+            assistant_id=command.assistant_id,
+            cursor=Cursor(last_message_id=command.last_message_id),
+            server=nothing_posted if thread_id in self._created else ServerView(),
+        )
+        self._created.discard(thread_id)
+        return self._roster.connect(start, settings, known, subscribe, replay_after)
+
+    def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
+        """Ask the server for the thread and its newest run; None if the run has to be asked for again."""
+        timeout = settings.request_timeout
+        self._insist("get_thread", thread_id, lambda: self._backend.get_thread(thread_id, timeout=timeout))
         try:
-            if idle_timeout is not None:
-                driver.settings = attrs.evolve(driver.settings, idle_timeout=idle_timeout)
-            driver.send(command)
-        except AgentNotAlive:
+            listed = self._backend.list_runs(thread_id, limit=1, key=None, timeout=timeout)
+        except TransientError as error:
+            announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
             return None
-        if subscribe is not None:
-            driver.subscribe(subscribe, replay_after)
-        return agent
+        return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
 
     def _insist(self, operation: str, thread_id: str, request: Callable[[], T]) -> T:
         """Make a request for a caller who waits, trying again while that may help."""
 
         def open_request() -> T:
-            self._check_open()
+            self._roster.check_open()
             return request()
 
         return insist(
@@ -314,41 +206,7 @@ class Runtime:
             rng=self._random,
         )
 
-    # --- the end of an agent ------------------------------------------------------------------------------------
-
-    def remove(self, driver: Driver, reason: str) -> None:
-        """Take a driver out; effective before it returns. For `Agent.shutdown`, which is what users call."""
-        # Both locks, so that no command is accepted by one who is no longer the thread's driver.
-        with driver.lock, self._lock:
-            if self._drivers.get(driver.thread_id) is not driver:
-                return
-            del self._drivers[driver.thread_id]
-            self._leaving.setdefault(driver.thread_id, driver)
-            driver.stop(reason)
-        self.scheduler.wake(driver)
-
-    def _retire(self, driver: Driver, reason: str) -> None:
-        """Take an idle driver out from within its tick, unless a command came in at the last moment."""
-        with driver.lock:
-            if driver.is_quiet():
-                self.remove(driver, reason)
-
-    def _may_begin(self, driver: Driver) -> bool:
-        with self._lock:
-            return driver.thread_id not in self._leaving
-
-    def _left(self, driver: Driver) -> None:
-        """Let an agent that was connected meanwhile begin; let go of everything after the last."""
-        thread_id = driver.thread_id
-        with self._lock:
-            if self._leaving.get(thread_id) is driver:
-                del self._leaving[thread_id]
-            successor = self._drivers.get(thread_id)
-            last = self._closed and not self._leaving
-        if successor is not None:
-            self.scheduler.wake(successor)
-        if last:
-            self._let_go()
+    # --- the end ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Stop all agents, end all threads of ours, and close the backend and the store. Idempotent.
@@ -357,30 +215,21 @@ class Runtime:
         longer is left behind and named in the log. What was accepted stays in the store. Called from a handler, it
         lets go of backend and store when that handler has returned.
         """
-        with self._lock:
-            self._closed = True
-            drivers = list(self._drivers.values())
-        for driver in drivers:
-            self.remove(driver, "runtime_closed")
+        self._roster.close()
         self.scheduler.close(self.settings.receive_timeout)
         if not signals.in_handler():
-            self._let_go()
+            self._roster.release_all()
 
-    def _let_go(self) -> None:
-        with self._lock:
-            already, self._gone = self._gone, True
-        if already:
-            return
-        self._backend.close()
-        try:
-            self._store.close()
-        except StoreError:
-            # Raised from here it would hide the exception that ended the `with` statement.
-            log.exception("the store could not be closed properly; some events may be announced again")
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeClosed("This runtime was closed; make a new one.")
+def _check_parts(backend: object, settings: object, store: object) -> None:
+    for name, value, kind in (
+        ("backend", backend, Backend),
+        ("settings", settings, Settings),
+        ("store", store, Store),
+    ):
+        if isinstance(value, type) or not isinstance(value, kind):
+            what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+            raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
 
 
 def _check_connection(thread_id: object, assistant_id: object, last_message_id: object, subscribe: object) -> None:
@@ -392,7 +241,26 @@ def _check_connection(thread_id: object, assistant_id: object, last_message_id: 
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
 
 
+def _connect_again(
+    driver: Driver,
+    command: inputs.Connect,
+    idle_timeout: float | None,
+    subscribe: signals.Handler | None,
+    replay_after: int | None,
+) -> Driver | None:
+    """Tell a driver that its thread was connected again; None if it stopped at this very moment."""
+    try:
+        if idle_timeout is not None:
+            driver.settings = attrs.evolve(driver.settings, idle_timeout=idle_timeout)
+        driver.send(command)
+    except AgentNotAlive:
+        return None
+    if subscribe is not None:
+        driver.subscribe(subscribe, replay_after)
+    return driver
+
+
 def _agent_of(driver: Driver) -> Agent:
     agent = driver.announcer.sender
-    assert isinstance(agent, Agent)  # noqa: S101 - says to the type checker what `_register` did
+    assert isinstance(agent, Agent)  # noqa: S101 - says to the type checker what `_make_agent` did
     return agent

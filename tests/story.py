@@ -10,7 +10,8 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
 from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunStatus, ToolCall, Usage
-from gpt_agent_fsm.machine.snapshot import Snapshot, State
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import LIVE, State
 from gpt_agent_fsm.settings import Settings
 
 SETTINGS = Settings(
@@ -49,12 +50,13 @@ class Story:
         assert len(requests) <= 1
         if requests:
             assert self.snapshot.request == requests[0]
-            assert self.snapshot.sent
+            assert self.snapshot.pending.sent
         if self.snapshot.state.run_in_progress:
             assert self.snapshot.request is not None
             assert self.snapshot.run_id is not None
         else:
-            assert self.snapshot.run_id is None or self.snapshot.state is not State.IDLE
+            assert self.snapshot.run_id is None
+        assert (self.snapshot.run is not None) == (self.state in LIVE)
         for event in self.events:
             assert event.thread_id == self.snapshot.thread_id
 

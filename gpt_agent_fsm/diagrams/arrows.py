@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from gpt_agent_fsm.machine.snapshot import State
-from gpt_agent_fsm.machine.table import LIVE, TABLE, TRIGGERS, states_of
+from gpt_agent_fsm.machine.states import LIVE, State
+from gpt_agent_fsm.machine.table import TABLE, TRIGGERS
 
 __all__ = ["COLOURS", "FRAME", "FRAME_TITLE", "OTHERWISE", "Arrow", "Cause", "arrows", "rows"]
 
@@ -54,11 +54,7 @@ class Arrow:
 
 def rows(trigger: str, state: State) -> list[tuple[State, str | None]]:
     """Return where an input may lead from a state, and the guard that must hold, in the table's order."""
-    return [
-        (dest or state, guard)
-        for row_trigger, source, dest, guard, _ in TABLE
-        if row_trigger == trigger and state in states_of(source)
-    ]
+    return [(row.dest or state, row.condition) for row in TABLE if row.trigger == trigger and state in row.states]
 
 
 def arrows() -> list[Arrow]:

@@ -8,7 +8,7 @@ from html import escape
 import attrs
 
 from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, FRAME_TITLE, Cause, arrows
-from gpt_agent_fsm.machine.snapshot import State
+from gpt_agent_fsm.machine.states import State
 
 __all__ = ["svg"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, FRAME_TITLE, OTHERWISE, arrows, rows
-from gpt_agent_fsm.machine.snapshot import State
-from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
+from gpt_agent_fsm.machine.states import ANY, LIVE, State
+from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS
 
 __all__ = ["dot", "mermaid", "table_markdown"]
 
@@ -61,7 +63,7 @@ def _cell(trigger: str, state: State) -> str:
     """Say where an input leads in a state: the states it may lead to, in the table's order."""
     leads = dict.fromkeys("stays" if to is state else f"`{to}`" for to, _ in rows(trigger, state))
     for word, table in (("ignored", IGNORED), ("illegal", ILLEGAL)):
-        if any(name == trigger and state in states for name, states, _ in table):
+        if any(row.trigger == trigger and state in row.states for row in table):
             leads[word] = None
     return ", ".join(leads)
 
@@ -70,22 +72,23 @@ def _details(trigger: str) -> list[str]:
     """Return the rows of an input as they stand in the tables, the top ones tried first."""
     guarded: set[State] = set()
     details = []
-    for name, source, dest, guard, action in TABLE:
-        if name == trigger:
-            states = states_of(source)
-            condition = f"`{guard}`" if guard else _condition(states, guarded)
-            details.append(f"{_names(states)} | {f'`{dest}`' if dest else 'the same'} | {condition} | `{action}`")
-            guarded |= set(states) if guard else set()
+    for row in TABLE:
+        if row.trigger == trigger:
+            condition = f"`{row.condition}`" if row.condition else _condition(row.states, guarded)
+            dest = f"`{row.dest}`" if row.dest else "the same"
+            details.append(f"{_names(row.states)} | {dest} | {condition} | `{row.verb}`")
+            guarded |= set(row.states) if row.condition else set()
     for word, table in (("ignored", IGNORED), ("illegal", ILLEGAL)):
-        for name, states, reason in table:
-            if name == trigger:
-                details.append(f"{_names(states)} | {word} | {_condition(states, guarded)} | {reason}")
+        for silence in table:
+            if silence.trigger == trigger:
+                condition = _condition(silence.states, guarded)
+                details.append(f"{_names(silence.states)} | {word} | {condition} | {silence.reason}")
     return details
 
 
-def _condition(states: list[State], guarded: set[State]) -> str:
+def _condition(states: Sequence[State], guarded: set[State]) -> str:
     return OTHERWISE if guarded.intersection(states) else ""
 
 
-def _names(states: list[State]) -> str:
-    return "any" if states == list(State) else ", ".join(f"`{state}`" for state in states)
+def _names(states: Sequence[State]) -> str:
+    return "any" if tuple(states) == ANY else ", ".join(f"`{state}`" for state in states)

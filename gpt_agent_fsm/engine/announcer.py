@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from gpt_agent_fsm import events, signals
-from gpt_agent_fsm.engine.protocols import Record, Saved, Store
+from gpt_agent_fsm.engine.protocols import AgentHandle, Record, Saved, Store
 
 __all__ = ["Announcer"]
 
@@ -36,7 +36,7 @@ class Announcer:
     def __init__(self, thread_id: str, store: Store) -> None:
         self._thread_id = thread_id
         self._store = store
-        self.sender: object = None
+        self.sender: AgentHandle | None = None
         self.handler: signals.Handler | None = None
         self._lock = threading.Lock()
         self._outbox: deque[Record] = deque()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.snapshot import Snapshot, State
-from gpt_agent_fsm.machine.table import LIVE
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import LIVE, State
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Deadlines"]

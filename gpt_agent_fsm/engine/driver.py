@@ -6,43 +6,37 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import attrs
 
 from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.engine.agenda import Agenda
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.deadlines import Deadlines
 from gpt_agent_fsm.engine.gate import Gate
-from gpt_agent_fsm.engine.protocols import Backend, Clock, Saved, Store
+from gpt_agent_fsm.engine.protocols import Backend, Clock, Lease, Ownership, Saved, Store
 from gpt_agent_fsm.engine.runner import perform
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
-from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["Driver", "Ports"]
+__all__ = ["Driver", "DriverContext", "Outcome"]
 
 log = logging.getLogger(__name__)
 
-_RECOVERY = 1.0
-"""Seconds until a thread on which a defect of ours dropped an input goes on."""
-
 
 @attrs.frozen(kw_only=True)
-class Ports:
-    """What every driver of a runtime shares.
+class DriverContext:
+    """What the drivers of one runtime share.
 
     Attributes:
         gate: stands between all threads of the key and the API.
         webhooks: what the server has told of by itself.
-        wake: asks the scheduler for a tick.
-        remove: takes a driver out of the runtime, whatever it is at.
-        retire: takes a driver out of the runtime if its inbox is empty; called from a tick.
-        may_begin: True once the thread's former driver has ended its last tick.
-        left: told when a stopped driver has ended its last tick.
+        ownership: wakes a thread, wherever it is driven.
     """
 
     backend: Backend
@@ -50,12 +44,25 @@ class Ports:
     clock: Clock
     gate: Gate
     webhooks: Webhooks
+    ownership: Ownership
     random: random.Random
-    wake: Callable[[Driver], None]
-    retire: Callable[[Driver, str], None]
-    remove: Callable[[Driver, str], None]
-    may_begin: Callable[[Driver], bool]
-    left: Callable[[Driver], None]
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What one tick came to; whoever asked for the tick acts on it.
+
+    Attributes:
+        due: when to tick again, in monotonic seconds; None for not by itself.
+        idle: why the thread is to be taken out if nothing has come in since; None if it stays.
+        lost: why the thread must be taken out, whatever it is at; None if it stays.
+        left: True once a stopped driver has ended its last tick.
+    """
+
+    due: float | None = None
+    idle: str | None = None
+    lost: str | None = None
+    left: bool = False
 
 
 class Driver:
@@ -63,53 +70,50 @@ class Driver:
 
     __slots__ = (
         "__weakref__",
+        "_agenda",
+        "_context",
         "_deadlines",
-        "_due",
         "_facts",
-        "_held",
-        "_hurry",
+        "_gate_opened",
+        "_idle",
         "_inbox",
         "_key_works",
         "_left",
         "_lock",
-        "_ports",
-        "_request",
+        "_polls_for_webhook",
         "_ticking",
-        "_told",
         "_waiters",
-        "_when_due",
         "announcer",
         "begun",
         "last_word",
+        "lease",
         "settings",
         "snapshot",
         "stop_reason",
         "thread_id",
     )
 
-    def __init__(self, ports: Ports, snapshot: Snapshot, settings: Settings) -> None:
-        self._ports = ports
+    def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings, lease: Lease) -> None:
+        self._context = context
         self.thread_id = snapshot.thread_id
         self.snapshot = snapshot
         self.settings = settings
-        self.announcer = Announcer(self.thread_id, ports.store)
+        self.lease = lease
+        self.announcer = Announcer(self.thread_id, context.store)
         self.stop_reason: str | None = None
         self.begun = False
         self._lock = threading.RLock()
         self._inbox: deque[tuple[int, inputs.Command]] = deque()
         self._facts: deque[inputs.Input] = deque()
-        self._request: effects.Request | None = None
-        self._due: float | None = None
-        self._when_due: inputs.TimerDue | inputs.Resume = inputs.TimerDue()
-        self._deadlines = Deadlines(ports.clock)
-        self._held = False
-        """The request waits for its time at the gate, and not for one of its own."""
-        self._hurry = False
+        self._agenda = Agenda(context.clock, context.random)
+        self._deadlines = Deadlines(context.clock)
+        self._gate_opened = False
         self._key_works = False
         self.last_word = 0
         self._ticking = False
-        self._told = False
-        """The look that is under way was caused by a webhook."""
+        self._polls_for_webhook = False
+        """The poll that is under way was caused by a webhook."""
+        self._idle: str | None = None
         self._left = False
         self._waiters: list[threading.Event] = []
 
@@ -130,23 +134,23 @@ class Driver:
         """Take down a command. Returns when the store has it; raises `AgentNotAlive` once stopped."""
         with self._lock:
             self.check_alive()
-            self._inbox.append((self._ports.store.accept(self.thread_id, command), command))
-            self.last_word = self._ports.gate.stamp()
+            self._inbox.append((self._context.store.accept(self.thread_id, command), command))
+            self.last_word = self._context.gate.stamp()
 
     def send(self, command: inputs.Command) -> None:
-        """Take down a command and wake the scheduler."""
+        """Take down a command and have the thread ticked."""
         self.accept(command)
-        self._ports.wake(self)
+        self._context.ownership.wake(self.thread_id)
+
+    def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
+        """See `Announcer.subscribe`; the history is told by the next tick."""
+        self.announcer.subscribe(handler, replay_after)
+        self._context.ownership.wake(self.thread_id)
 
     def commands(self) -> list[inputs.Command]:
         """Return the commands that the snapshot does not know of yet, oldest first."""
         with self._lock:
             return [command for _, command in self._inbox]
-
-    def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
-        """See `Announcer.subscribe`; the history is told by the next tick."""
-        self.announcer.subscribe(handler, replay_after)
-        self._ports.wake(self)
 
     def stop(self, reason: str) -> None:
         """Accept nothing more and end with the tick in flight. Idempotent."""
@@ -155,12 +159,12 @@ class Driver:
             self._notify()
 
     def is_quiet(self) -> bool:
-        """True when no command waits."""
+        """Return whether no command waits."""
         with self._lock:
             return not self._inbox
 
     def is_settled(self) -> bool:
-        """True when nothing is queued, in flight, unread or unannounced, and no run is on."""
+        """Return whether nothing is queued, in flight, unread or unannounced, and no run is on."""
         with self._lock:
             busy = self._inbox or self._facts or self._ticking or not self.begun or not self.announcer.is_done
             return not busy and self.snapshot.settled
@@ -179,6 +183,12 @@ class Driver:
         for waiter in self._waiters:
             waiter.set()
 
+    def go_on(self, *, unpark: bool) -> None:
+        """See `gate.Waiting.go_on`."""
+        with self._lock:
+            self._key_works, self._gate_opened = self._key_works or unpark, True
+        self._context.ownership.wake(self.thread_id)
+
     def describe(self) -> str:
         """See `Task.describe`."""
         handler, request = self.announcer.handler, self.snapshot.request
@@ -196,140 +206,134 @@ class Driver:
         Call it once, before the first tick or as its beginning, holding `lock`. `saved`: what the store has, if it
         was read already.
         """
-        saved, clock = saved or self._ports.store.load(self.thread_id), self._ports.clock
+        saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
             self._deadlines.begin(saved.snapshot, self.settings)
             self.snapshot = saved.snapshot
+            self._let_webhooks_find(None, saved.snapshot.run)
             self._inbox = deque(saved.inbox)
             self.announcer.take_over(saved)
             remaining = None if saved.due is None else saved.due - clock.time()
             if remaining is not None and remaining > 0 and self.snapshot.has_waiting_request:
-                self._due = clock.monotonic() + remaining
+                self._agenda.due = clock.monotonic() + remaining
             else:
                 self._facts.append(inputs.Resume())
-        self._absorb()
+        self._advance()
         self.begun = True
 
     @property
     def wanted(self) -> effects.Request | None:
         """The request that the next tick will make, if it makes one."""
-        return self._request
+        return self._agenda.request
 
-    def tell(self, fact: inputs.Input) -> None:
+    def answer_wanted(self, fact: inputs.Input) -> None:
         """Answer the wanted request with what is known already. Only between `begin` and the first tick."""
-        self._request = None
+        self._agenda.request = None
         self._facts.append(fact)
-        self._absorb()
+        self._advance()
 
     # --- the tick ----------------------------------------------------------------------------------------
 
-    def tick(self) -> float | None:
-        """Announce, take in what has come, make at most one request. See `Task.tick`."""
+    def tick(self) -> Outcome:
+        """Announce, take in what has come, make at most one request; never raises."""
         with self._lock:
             self._ticking = True
         try:
             if not self.begun and self.stop_reason is None:
-                if not self._ports.may_begin(self):
-                    return None
                 with self._lock:
                     self.begin()
             self._announce()
-            return self._step()
+            return Outcome(due=self._step(), idle=self._idle, left=self._left)
         except StoreTaken as error:
             log.error("%s: %s", self.thread_id, error)  # noqa: TRY400 - the sentence says it all
-            self._request = None
-            self._ports.remove(self, "store_taken")
-            return None
+            self._agenda.request = None
+            return Outcome(lost="store_taken")
         except Exception:
             # The store failed, or a defect of ours: keep what is known, come back later, let others go on.
             log.exception("%s: the tick failed; trying again", self.thread_id)
-            return self._ports.clock.monotonic() + self.settings.request_retry_delay
+            return Outcome(due=self._context.clock.monotonic() + self.settings.request_retry_delay)
         finally:
             with self._lock:
                 self._ticking = False
                 self._notify()
 
     def _step(self) -> float | None:
-        clock = self._ports.clock
+        """Take one step; return when the next is due."""
+        clock = self._context.clock
         if self.stop_reason is not None:
-            self._leave()
+            self._finish()
             return None
-        self._tell_the_time()
-        self._absorb()
+        self._collect_due()
+        self._advance()
         self._make_request()
-        if self._end_was_told():
-            self._due = clock.monotonic()
+        if self._take_webhook():
+            self._agenda.come_back_now()
         self._announce()
         if self.stop_reason is not None:
-            self._leave()
+            self._finish()
             return None
         if not self.is_quiet():
             return clock.monotonic()
-        next_request = clock.monotonic() if self._request is not None else None
-        moments = (next_request, self._due, *self._deadlines.moments)
+        next_request = clock.monotonic() if self._agenda.request is not None else None
+        moments = (next_request, self._agenda.due, *self._deadlines.moments)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _make_request(self) -> None:
         """Make the request that is wanted and take in its answer, unless it is held back."""
-        if self._request is None:
+        if self._agenda.request is None:
             return
         # Handlers first: what they do may stop the agent, and how long they take is nobody else's time.
         self._announce()
         if self.stop_reason is not None:
             return
-        verdict = self._ports.gate.admit(self, self._request)
+        context, request = self._context, self._agenda.request
+        verdict = context.gate.admit(self, request)
         if isinstance(verdict, float):
             self._put_back(verdict)
             return
-        request, self._request = self._request, None
+        self._agenda.request = None
         fact: inputs.Input
         if verdict is None:
-            fact = perform(self._ports.backend, self.thread_id, request, self.settings.request_timeout)
-            self._ports.gate.learn(self, request, fact)
+            if not self.lease.holds():
+                raise StoreTaken(f"{self.thread_id} is driven by another process now.")
+            fact = perform(context.backend, self.thread_id, request, self.settings.request_timeout)
+            context.gate.learn(self, request, fact)
         else:
             fact = verdict
         self._facts.append(fact)
-        self._absorb()
+        self._advance()
 
     def _put_back(self, due: float | None) -> None:
         """Note that the request that was wanted was not sent; it waits for its time."""
-        self._commit(attrs.evolve(self.snapshot, sent=False), 0, [], due)
-        self._request, self._due, self._held = None, due, True
+        pending = self.snapshot.pending
+        unsent = None if pending is None else attrs.evolve(pending, sent=False)
+        self._commit(attrs.evolve(self.snapshot, pending=unsent), 0, [], due)
+        self._agenda.hold(due)
 
-    def go_on(self, *, unpark: bool) -> None:
-        """See `gate.Waiting.go_on`."""
-        with self._lock:
-            self._key_works, self._hurry = self._key_works or unpark, True
-        self._ports.wake(self)
-
-    def _tell_the_time(self) -> None:
+    def _collect_due(self) -> None:
         """Turn what is due into facts, once nothing else is to be taken in first."""
-        now = self._ports.clock.monotonic()
         with self._lock:
-            key_works, hurry = self._key_works, self._hurry
-            self._key_works = self._hurry = False
+            key_works, gate_opened = self._key_works, self._gate_opened
+            self._key_works = self._gate_opened = False
         if key_works:
             self._facts.append(inputs.KeyWorks())
-        if (hurry and self._held) or self._end_was_told():
-            self._due = now
+        if (gate_opened and self._agenda.held_by_gate) or self._take_webhook():
+            self._agenda.come_back_now()
         self._facts.extend(self._deadlines.passed(self.settings))
-        if self._is_due():
-            self._facts.append(self._when_due)
-            self._when_due = inputs.TimerDue()
+        if self._agenda.is_due and not self._facts and self.is_quiet():
+            self._facts.append(self._agenda.take_due())
 
-    def _end_was_told(self) -> bool:
-        """True, once, when the look that waits for its time is at a response which is said to have ended."""
-        snapshot = self.snapshot
-        waits = snapshot.has_waiting_request and isinstance(snapshot.request, effects.GetRun) and not self._held
-        self._told = waits and self._ports.webhooks.has_ended(snapshot.run_handle)
-        return self._told
+    def _take_webhook(self) -> bool:
+        """Consume the webhook for the response that the next poll is about; return whether there was one."""
+        snapshot, run = self.snapshot, self.snapshot.run
+        polls = snapshot.has_waiting_request and isinstance(snapshot.request, effects.GetRun)
+        waits = polls and not self._agenda.held_by_gate and run is not None
+        self._polls_for_webhook = waits and run is not None and self._context.webhooks.pop_ended(run.handle)
+        return self._polls_for_webhook
 
-    def _is_due(self) -> bool:
-        """True when the timer is over and nothing else is to be taken in first."""
-        free = self._request is None and not self._facts and self.is_quiet()
-        return free and self._due is not None and self._ports.clock.monotonic() >= self._due
+    # --- taking in ---------------------------------------------------------------------------------------
 
-    def _absorb(self) -> None:
+    def _advance(self) -> None:
         """Advance by the facts and commands that are waiting, and commit the result as one."""
         with self._lock:
             commands = list(self._inbox)
@@ -342,66 +346,67 @@ class Driver:
             except Exception:
                 # A defect of ours. Go on as after a crash: from what was saved, asking the server where in doubt.
                 log.exception("%s: %s was dropped", self.thread_id, input_.trigger)
-                self._due, self._when_due = self._ports.clock.monotonic() + _RECOVERY, inputs.Resume()
+                self._agenda.recover()
                 continue
             wanted.extend(new_effects)
             happened.extend(new_events)
             self._log_ignored(input_, new_effects)
-        request, due = self._plan(wanted, snapshot)
+        request, due = self._agenda.after(wanted, self._min_pause(snapshot))
         self._commit(snapshot, commands[-1][0] if commands else 0, happened, due)
         with self._lock:
             for _ in commands:
                 self._inbox.popleft()
         self._facts.clear()
-        self._held = self._held and (request, due) == (self._request, self._due)
-        self._request, self._due = request, due
-        for effect in wanted:
-            if isinstance(effect, effects.Stop):
-                self._ports.retire(self, effect.reason)
+        self._agenda.follow(request, due)
+        self._idle = next((effect.reason for effect in wanted if isinstance(effect, effects.Stop)), None)
 
-    def _plan(
-        self, wanted: Iterable[effects.Effect], snapshot: Snapshot
-    ) -> tuple[effects.Request | None, float | None]:
-        """Return the request to make next and the time to come back: the last that was wanted replaces the others."""
-        request, due = self._request, self._due
-        for effect in wanted:
-            if isinstance(effect, effects.Wait):
-                pause = effect.seconds + effect.spread * self._ports.random.random()
-                # A look that a webhook caused a little too early is not to be the last for long.
-                if snapshot.polls and not self._told and self._ports.webhooks.are_arriving:
-                    pause = max(pause, min(self.settings.webhook_heartbeat_interval, self.settings.idle_timeout))
-                request, due = None, self._ports.clock.monotonic() + pause
-            elif isinstance(effect, effects.Stop):
-                request, due = None, None
-            elif not isinstance(effect, effects.Ignore):
-                request, due = effect, None
-        return request, due
+    def _min_pause(self, snapshot: Snapshot) -> float:
+        """Return how long to wait at least: polls are rare while webhooks arrive."""
+        # A poll that a webhook caused a little too early is not to be the last for long.
+        if snapshot.polls and not self._polls_for_webhook and self._context.webhooks.are_arriving:
+            return min(self.settings.webhook_heartbeat_interval, self.settings.idle_timeout)
+        return 0.0
 
     def _log_ignored(self, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
-        """A command that comes to nothing is worth a warning; a fact that is old news is not."""
+        """Log what was ignored: a warning for a command that comes to nothing, not for a fact that is old news."""
         level = logging.WARNING if isinstance(input_, inputs.Command) else logging.DEBUG
         for effect in happened:
             if isinstance(effect, effects.Ignore):
                 log.log(level, "%s: %s was ignored: %s", self.thread_id, input_.trigger, effect.reason)
 
     def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
-        if consumed or happened or not snapshot.differs_only_by_a_look(self.snapshot):
+        if consumed or happened or not snapshot.differs_only_by_a_poll(self.snapshot):
             self._save(snapshot, consumed, happened, due)
         self._deadlines.follow(self.snapshot, snapshot, self.settings)
+        self._let_webhooks_find(self.snapshot.run, snapshot.run)
         self.snapshot = snapshot
 
     def _save(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
-        clock = self._ports.clock
+        clock = self._context.clock
         at = clock.time()
         due_at = None if due is None else at + due - clock.monotonic()
-        records = self._ports.store.commit(snapshot, consumed=consumed, events=happened, at=at, due=due_at)
+        queue = snapshot.queue.change_since(self.snapshot.queue)
+        records = self._context.store.commit(
+            snapshot, consumed=consumed, events=happened, at=at, due=due_at, queue=queue
+        )
         self.announcer.add(records)
 
-    def _leave(self) -> None:
+    def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:
+        """Let webhooks find the thread by the handle of its run."""
+        if after is not before:
+            handles = (None if run is None else run.handle for run in (before, after))
+            self._context.webhooks.follow(self.thread_id, *handles)
+
+    # --- telling, and the end ----------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        self.announcer.announce(lambda: self.stop_reason is None)
+
+    def _finish(self) -> None:
         """End: whatever was decided and not sent is put back, so that nobody has to ask the server about it."""
         if self._left:
             return
-        if self._request is not None:
+        if self._agenda.request is not None:
             self._put_back(None)
         if not self.snapshot.settled or self._inbox:
             log.warning(
@@ -413,8 +418,5 @@ class Driver:
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self._left = True
         self.announcer.tell_the_end(stopped)
-        self._ports.gate.forget(self)
-        self._ports.left(self)
-
-    def _announce(self) -> None:
-        self.announcer.announce(lambda: self.stop_reason is None)
+        self._let_webhooks_find(self.snapshot.run, None)
+        self._context.gate.forget(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import attrs
@@ -11,9 +11,10 @@ import attrs
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
+from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 
-__all__ = ["Backend", "Clock", "Record", "Saved", "Scheduler", "Store", "Task"]
+__all__ = ["AgentHandle", "Backend", "Clock", "Lease", "Ownership", "Record", "Saved", "Scheduler", "Store", "Task"]
 
 
 class Clock(Protocol):
@@ -124,6 +125,7 @@ class Saved:
     """What a store has of one thread.
 
     Attributes:
+        snapshot: the last one that was committed, its queue included.
         due: when the timer that was set is over, in seconds since the epoch; None where none was set.
         inbox: commands that were accepted and not yet taken into the snapshot, with their numbers, in order.
         unannounced: records that no handler has been given yet, in order.
@@ -153,12 +155,20 @@ class Store(Protocol):
         ...
 
     def commit(
-        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+        self,
+        snapshot: Snapshot,
+        *,
+        consumed: int,
+        events: Sequence[Event],
+        at: float,
+        due: float | None,
+        queue: QueueChange = NO_CHANGE,
     ) -> Sequence[Record]:
         """Save the snapshot, drop the commands up to number `consumed`, number and append the events: all or nothing.
 
         `at` becomes the time of the events; `due` is when the timer that was set is over; both in seconds since the
-        epoch. Returns the records of `events`.
+        epoch. `queue` says what was written to and removed from the snapshot's queue since the thread's last commit: a
+        store may keep the queue as rows by these numbers, or with the rest. Returns the records of `events`.
         """
         ...
 
@@ -213,4 +223,51 @@ class Scheduler(Protocol):
 
     def close(self, timeout: float) -> None:
         """Let the ticks that were asked for end, for at most `timeout` seconds, then tick no more. Idempotent."""
+        ...
+
+
+class AgentHandle(Protocol):
+    """What the engine knows of an agent: events are announced for it."""
+
+    @property
+    def thread_id(self) -> str:
+        """The thread."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False once the agent was stopped."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to drive one thread."""
+
+    @property
+    def thread_id(self) -> str:
+        """The thread."""
+        ...
+
+    def holds(self) -> bool:
+        """Return whether the right still holds. Asked right before a request is made."""
+        ...
+
+
+class Ownership(Protocol):
+    """Who drives which thread. Whoever implements this hands a thread over by `Roster.own`."""
+
+    def claim(self, thread_id: str) -> Lease | None:
+        """Take the right to drive a thread; None if somebody else has it."""
+        ...
+
+    def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
+        """Say that the owner of these leases lives; return those that are lost."""
+        ...
+
+    def release(self, lease: Lease, *, more: bool) -> None:
+        """Give the right back; `more`: there is something left to do for the thread."""
+        ...
+
+    def wake(self, thread_id: str) -> None:
+        """Have the thread ticked soon by whoever drives it."""
         ...

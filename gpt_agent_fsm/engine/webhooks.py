@@ -74,19 +74,32 @@ class Webhooks:
         self._lock = threading.Lock()
         self._known: dict[str, None] = {}
         self._ended: dict[str, None] = {}
+        self._threads: dict[str, str] = {}
+        """Which thread waits for which response."""
         self._last: float | None = None
 
-    def take_in(self, notice: Notice) -> bool:
-        """Remember what a notice says; False for one that was taken in before, or says nothing of a response."""
+    def follow(self, thread_id: str, before: str | None, after: str | None) -> None:
+        """Note that a thread waits for the response `after`, and no longer for `before`; None stands for none."""
+        with self._lock:
+            if before is not None and self._threads.get(before) == thread_id:
+                del self._threads[before]
+            if after is not None:
+                self._threads[after] = thread_id
+
+    def take_in(self, notice: Notice) -> str | None:
+        """Remember what a notice says; return the thread that waits for its response, if one is known.
+
+        None for a notice that was taken in before, and for one that is about something else.
+        """
         with self._lock:
             if notice.id in self._known:
-                return False
+                return None
             self._remember(self._known, notice.id)
             if notice.response_id is None:
-                return False
+                return None
             # The answer to the request that created it may still be on its way.
             self._remember(self._ended, notice.response_id)
-            return True
+            return self._threads.get(notice.response_id)
 
     @staticmethod
     def _remember(memory: dict[str, None], key: str) -> None:
@@ -94,8 +107,8 @@ class Webhooks:
         while len(memory) > _MOST_REMEMBERED:
             del memory[next(iter(memory))]
 
-    def has_ended(self, response_id: str | None) -> bool:
-        """Tell, once, that a response of ours is said to have ended."""
+    def pop_ended(self, response_id: str | None) -> bool:
+        """Consume what was said of the end of a response of ours; return whether it was said."""
         with self._lock:
             if response_id not in self._ended:
                 return False

@@ -1,39 +1,71 @@
-"""All there is to know about one thread: what a store keeps and the core reasons about."""
+"""All there is to know about one thread: what a store keeps and the machine reasons about.
+
+It is made of parts that live and die together. What is known of a run is gone with the run, and what was tried is gone
+with the request it was tried for.
+"""
 
 from __future__ import annotations
-
-from enum import StrEnum
 
 import attrs
 
 from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
 from gpt_agent_fsm.machine.objects import Message, ToolCall
+from gpt_agent_fsm.machine.queue import EMPTY, Doubt, Queue
+from gpt_agent_fsm.machine.states import State
 
-__all__ = ["Doubt", "QueuedMessage", "Reading", "Snapshot", "SnapshotFields", "State", "Turn"]
+__all__ = [
+    "Cursor",
+    "FailedAttempt",
+    "LeftRun",
+    "LiveRun",
+    "Newest",
+    "Outbox",
+    "OwedRun",
+    "Pending",
+    "Reading",
+    "ServerView",
+    "Snapshot",
+    "State",
+    "Turn",
+]
 
 
-class State(StrEnum):
-    """Where a thread is in its life. Members compare equal to, and print as, their names in lower case."""
-
-    IDLE = "idle"
-    RUNNING = "running"
-    AWAITING_TOOLS = "awaiting_tools"
-    SUBMITTING = "submitting"
-    RATE_LIMITED = "rate_limited"
-    FAILED = "failed"
-
-    @property
-    def run_in_progress(self) -> bool:
-        """True while a run is on, or will be started again without a new message."""
-        return self not in (State.IDLE, State.FAILED)
+# --- the run ----------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
-class QueuedMessage:
-    """A user message that was accepted and is not yet known to be on the thread."""
+class LiveRun:
+    """The run that is on the server.
 
-    key: str
-    content: str
+    Attributes:
+        handle: what the backend wants back to find the run; see `Run`.
+        calls: the tool calls of the present round, each with its output once that is in.
+        outputs_accepted: True once the server has taken the outputs of this round.
+        stale_polls: how often in a row the run was seen waiting for outputs that the server has taken.
+        must_cancel: True if the run is to be cancelled as soon as no request is under way.
+        timed_out: why the run is being cancelled, in a sentence, once it has taken longer than it may.
+    """
+
+    id: str
+    handle: str | None = None
+    assistant_id: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    outputs_accepted: bool = False
+    stale_polls: int = 0
+    must_cancel: bool = False
+    timed_out: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class LeftRun:
+    """A run that was left although it may still be on the server; its calls are not requested a second time."""
+
+    id: str
+    calls: tuple[ToolCall, ...] = ()
+    outputs_accepted: bool = False
+
+
+# --- what there is to say ---------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -57,17 +89,64 @@ class Turn:
 
 
 @attrs.frozen(kw_only=True)
-class Doubt:
-    """What to go by while it is unknown whether something of ours is on the server.
+class FailedAttempt:
+    """A rate limited run that another one repeats."""
+
+    run_id: str
+    assistant_id: str = ""
+    handle: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OwedRun:
+    """A run that has yet to be created: its message is on the thread.
 
     Attributes:
-        looks: how often to look for it, the grace between, before it is sent again.
-        known: the newest that were known when the doubt began, so that what is in doubt is newer; "" stands for the
-            knowledge that there were none.
+        retry_of: the rate limited run that it repeats; None if it is the first of its turn.
+        doubt: set while it is unknown whether it was created.
+        must_cancel: True if it is to be cancelled as soon as it is known.
     """
 
-    looks: int
-    known: tuple[str, ...]
+    retry_of: FailedAttempt | None = None
+    doubt: Doubt | None = None
+    must_cancel: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Outbox:
+    """What goes out next, beside the queue.
+
+    Attributes:
+        turn: the turn that is going on.
+        owed: its run, while that has yet to be created.
+        parked: True if nothing more is tried until the next command: a person must act, or all attempts are spent.
+    """
+
+    turn: Turn | None = None
+    owed: OwedRun | None = None
+    parked: bool = False
+
+
+# --- the one request --------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Pending:
+    """The request that is due, or under way.
+
+    Attributes:
+        sent: True from before the request is made until its result is known.
+        tries: failed attempts of the request that changes the server, which this one is or searches for.
+        failures: failed attempts of this request, if it only reads.
+    """
+
+    request: Request
+    sent: bool = False
+    tries: int = 0
+    failures: int = 0
+
+
+# --- what there is to hear, and what is known of the server -----------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -88,103 +167,151 @@ class Reading:
     messages: tuple[Message, ...] = ()
 
 
-@attrs.define(kw_only=True)
-class SnapshotFields:
-    """The fields of a snapshot, said once for the frozen `Snapshot` and for the core's working copy."""
+@attrs.frozen(kw_only=True)
+class Cursor:
+    """How far the thread was read.
+
+    Attributes:
+        last_message_id: the last assistant message that was published.
+        posted_since: the last message we posted after the cursor was set, so that it is known to be newer.
+        published: the newest messages that were published, so that no listing can bring them twice.
+        reading: messages that are being read.
+    """
+
+    last_message_id: str | None = None
+    posted_since: str | None = None
+    published: tuple[str, ...] = ()
+    reading: Reading | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Newest:
+    """The newest of something on the thread, as far as it is known.
+
+    Attributes:
+        id: its id; None if there is none, or nobody has asked.
+        asked: False while nobody has asked.
+    """
+
+    id: str | None = None
+    asked: bool = False
+
+    @classmethod
+    def seen(cls, id_: str | None) -> Newest:
+        """Return what is known once the server was asked; None: there is none."""
+        return cls(id=id_, asked=True)
+
+    @property
+    def is_none(self) -> bool:
+        """True if there is known to be none."""
+        return self.asked and self.id is None
+
+
+@attrs.frozen(kw_only=True)
+class ServerView:
+    """What is known of the server and of what is on the thread there.
+
+    Attributes:
+        must_check: True if the server is to be asked for a run in progress before anything else.
+        last_run: the newest run.
+        last_posted: the newest message of ours, or the newest that was there before the first of ours.
+        ended_run_ids: the last runs that were seen to end. The first end is final, whatever the server says later.
+        ended_calls: the last tool calls they were on. If a run failed, they may still be on the thread, unanswered.
+        lost_run_id: a run that the server denied knowing. It is not adopted again, even if it is in the way.
+        message_keys_kept, run_keys_kept: True if the server is known to keep the keys we send as metadata.
+    """
+
+    must_check: bool = False
+    last_run: Newest = Newest()
+    last_posted: Newest = Newest()
+    ended_run_ids: tuple[str, ...] = ()
+    ended_calls: tuple[str, ...] = ()
+    lost_run_id: str | None = None
+    message_keys_kept: bool = False
+    run_keys_kept: bool = False
+
+
+# --- the whole --------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """One thread, frozen. Equal snapshots behave alike forever.
+
+    Attributes:
+        run: the run on the server; there is one in `running`, `awaiting_tools` and `submitting`, and in no other state.
+        left: the run that was left last, if it has calls that are not to be requested again.
+        queue: the messages to be said; a store keeps it beside the rest.
+    """
 
     thread_id: str
     assistant_id: str
     state: State = State.IDLE
+    run: LiveRun | None = None
+    left: LeftRun | None = None
+    outbox: Outbox = Outbox()
+    pending: Pending | None = None
+    cursor: Cursor = Cursor()
+    server: ServerView = ServerView()
+    queue: Queue = EMPTY
 
-    # what there is to say
-    queue: tuple[QueuedMessage, ...] = ()
-    """Accepted messages in order; the first leaves when it is known to be on the thread."""
-    last_posted_id: str | None = None
-    """The newest message of ours, or that was there before the first; "" where the thread had none at all."""
-    turn: Turn | None = None
-    run_owed: bool = False
-    """A message is on the thread whose run has yet to be created."""
-    parked: bool = False
-    """Nothing more is tried until the next command: a person must act, or all attempts are spent."""
+    @property
+    def run_id(self) -> str | None:
+        """The run that is on, or the one to be started again after a rate limit; None without."""
+        if self.run is not None:
+            return self.run.id
+        owed = self.outbox.owed
+        waits = self.state is State.RATE_LIMITED and owed is not None and owed.retry_of is not None
+        return owed.retry_of.run_id if waits and owed is not None and owed.retry_of is not None else None
 
-    # the run
-    run_id: str | None = None
-    run_handle: str | None = None
-    """What the backend wants back to find the run; see `Run`."""
-    run_assistant_id: str = ""
-    last_run_id: str | None = None
-    """The newest run known; "" where the thread had none; None where nobody has looked."""
-    ended_run_ids: tuple[str, ...] = ()
-    """The last runs that were seen to end: the first end is final, whatever the server says of them later."""
-    ended_calls: tuple[str, ...] = ()
-    """The last tool calls they were on; where a run failed, they may still stand on the thread without an output."""
-    look: bool = False
-    """Ask the server for a run in progress before anything else."""
-    cancelling: bool = False
-    """The run is to be cancelled as soon as no request is under way."""
-    timed_out: str = ""
-    """Why the run is being cancelled, in a sentence, once it has taken longer than it may."""
-    tool_calls: tuple[ToolCall, ...] = ()
-    outputs_accepted: bool = False
-    repeats: int = 0
-    """How often in a row the run was seen waiting for outputs that the server has taken."""
-    lost_run_id: str | None = None
-    """A run that the server denied knowing: not adopted again, even if it is in the way."""
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that are known: those of the run, or of the run that was left."""
+        known = self.run or self.left
+        return () if known is None else known.calls
 
-    # what there is to hear
-    last_message_id: str | None = None
-    """The cursor: the last assistant message that was published."""
-    posted_since: str | None = None
-    """The last message we posted after the cursor was set, so that it is known to be newer."""
-    published: tuple[str, ...] = ()
-    """The newest messages that were published, so that no listing can bring them twice."""
-    reading: Reading | None = None
-
-    # the one request
-    request: Request | None = None
-    """Due, or under way; None when nothing is to be done."""
-    sent: bool = False
-    """True from before `request` is made until its result is known."""
-    tries: int = 0
-    """Failed attempts of the request that changes the server."""
-    failures: int = 0
-    """Failed attempts of the present request that only looks."""
-    message_doubt: Doubt | None = None
-    """Set while it is unknown whether the first message of the queue was posted."""
-    run_doubt: Doubt | None = None
-    """Set while it is unknown whether the run that is owed was created."""
-    message_keys_kept: bool = False
-    """The server is known to keep the keys that we send as metadata of messages."""
-    run_keys_kept: bool = False
-    """The same, of runs."""
+    @property
+    def request(self) -> Request | None:
+        """The request that is due, or under way; None when nothing is to be done."""
+        return None if self.pending is None else self.pending.request
 
     @property
     def has_waiting_request(self) -> bool:
-        """True while `request` waits for its time."""
-        return self.request is not None and not self.sent
+        """True while a request waits for its time."""
+        return self.pending is not None and not self.pending.sent
 
     @property
     def polls(self) -> bool:
-        """True between two looks at a run that goes well."""
-        looks = isinstance(self.request, GetRun) and not self.request.in_doubt and not self.failures
-        return looks and not self.sent and self.state is State.RUNNING
+        """True between two polls of a run that goes well."""
+        pending = self.pending
+        if pending is None or pending.sent or pending.failures or self.state is not State.RUNNING:
+            return False
+        return isinstance(pending.request, GetRun) and not pending.request.in_doubt
 
     @property
     def settled(self) -> bool:
         """True when nothing will happen without a new input."""
-        return self.request is None and not self.state.run_in_progress
+        return self.pending is None and not self.state.run_in_progress
 
-
-@attrs.frozen(kw_only=True)
-class Snapshot(SnapshotFields):
-    """One thread, frozen. Equal snapshots behave alike for ever."""
-
-    def differs_only_by_a_look(self, other: Snapshot) -> bool:
-        """True where the only news is how a look at the server is getting on: nothing a restart would miss."""
-        if self.request is not None and self.request.changes_server:
+    def differs_only_by_a_poll(self, other: Snapshot) -> bool:
+        """Return whether the only news is how a request that only reads is getting on: a restart would miss nothing."""
+        mine, theirs = self.pending, other.pending
+        if mine is None or theirs is None or mine.request.changes_server:
             return self == other
-        same = attrs.evolve(other, sent=self.sent, failures=self.failures)
-        if isinstance(self.request, ListMessages) and isinstance(other.request, ListMessages):
+        pages = isinstance(mine.request, ListMessages) and isinstance(theirs.request, ListMessages)
+        if mine.tries != theirs.tries or not (pages or mine.request == theirs.request):
+            return False
+        cursor = self.cursor
+        if pages:
             # After a restart the pages are read again.
-            same = attrs.evolve(same, request=self.request, reading=self.reading)
-        return self == same
+            cursor = attrs.evolve(cursor, reading=other.cursor.reading)
+        return (
+            self.state is other.state
+            and self.run == other.run
+            and cursor == other.cursor
+            and self.outbox == other.outbox
+            and self.server == other.server
+            and self.queue == other.queue
+            and self.left == other.left
+            and (self.thread_id, self.assistant_id) == (other.thread_id, other.assistant_id)
+        )

@@ -1,205 +1,183 @@
 """The rules of a thread's life. They stand in the tables of this file and nowhere else.
 
-A row of `TABLE` reads: this input, in this state, leads to that state, if the guard says yes, and does the action.
-Rows are tried from the top; the first whose guard holds is taken, and a guarded group ends in a row without a guard.
-`IGNORED` are inputs that may come and change nothing; `ILLEGAL` are inputs that only a defect of ours could bring.
-Guards are questions and actions are verbs, all of them methods of `gpt_agent_fsm.machine.advance.Life`
-(see `gpt_agent_fsm.machine.guards` and `gpt_agent_fsm.machine.actions`).
+A row of `TABLE` reads: this input, in this state, leads to that state, if the guard says yes, and does the action; the
+last column says in a few words what has to happen for it. Rows are tried from the top; the first whose guard holds is
+taken, and a guarded group ends in a row without a guard. `IGNORED` are inputs that may come and change nothing;
+`ILLEGAL` are inputs that only a defect of ours could bring. `AFTER_EACH` is what the machine asks itself after every
+input. Guards are questions (`guards`) and actions are verbs (`actions`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from transitions import EventData, Machine
-from transitions import State as TransitionsState
+from gpt_agent_fsm.machine import guards as g
+from gpt_agent_fsm.machine.actions import messages as m
+from gpt_agent_fsm.machine.actions import requests as q
+from gpt_agent_fsm.machine.actions import runs as r
+from gpt_agent_fsm.machine.actions import tools as t
+from gpt_agent_fsm.machine.inputs import (
+    AddUserMessage,
+    CancelRun,
+    Connect,
+    DeadlinePassed,
+    KeyWorks,
+    MessagePosted,
+    MessagesListed,
+    OutcomeUnknown,
+    RequestDelayed,
+    RequestDenied,
+    RequestRefused,
+    Resume,
+    RunCreated,
+    RunSeen,
+    RunsListed,
+    SetAssistant,
+    SubmitToolOutput,
+    TakeUp,
+    ThreadBusy,
+    TimerDue,
+)
+from gpt_agent_fsm.machine.rows import OTHERWISE, SAME, Row, Silence, on, silent
+from gpt_agent_fsm.machine.states import ANY, LIVE, MAY_BE_IN_DOUBT, NOT_LIVE, OUTPUTS_SENT, RESTING, STARTING, State
 
-from gpt_agent_fsm.machine.snapshot import State
+__all__ = ["AFTER_EACH", "IGNORED", "ILLEGAL", "TABLE", "TRIGGERS"]
 
-__all__ = ["IGNORED", "ILLEGAL", "LIVE", "TABLE", "TRIGGERS", "build_machine", "reason_to_ignore", "states_of"]
-
-IDLE, RUNNING, AWAITING_TOOLS, SUBMITTING, RATE_LIMITED, FAILED = State
-ANY = list(State)
-RESTING = [IDLE, FAILED]
-LIVE = [RUNNING, AWAITING_TOOLS, SUBMITTING]
-ANSWERED = [RUNNING, SUBMITTING]
-STARTING = [IDLE, RATE_LIMITED]
-SENDING = [IDLE, RATE_LIMITED, SUBMITTING]
-UNSTARTED = [IDLE, RATE_LIMITED, FAILED]
-SAME: Final = None
-OTHERWISE: Final = None
-
-Row = list[Any]
+IDLE, RUNNING, AWAITING_TOOLS = State.IDLE, State.RUNNING, State.AWAITING_TOOLS
+SUBMITTING, RATE_LIMITED, FAILED = State.SUBMITTING, State.RATE_LIMITED, State.FAILED
 
 # fmt: off
-TABLE: list[Row] = [
-    # input                 in state        to state        if                           do
+# ruff: noqa: E501 - a row is one line
+TABLE: Final[tuple[Row, ...]] = (
+    #  input             in state         to state        if                                     do                              story
 
     # Somebody holds the thread, or holds it again.
-    ["connect",             ANY,            SAME,           OTHERWISE,                   "attach"],
-    ["set_assistant",       ANY,            SAME,           OTHERWISE,                   "change_assistant"],
-    ["resume",              SENDING,        SAME,           "outcome_is_in_doubt",       "look_after_crash"],
-    ["resume",              ANY,            SAME,           "has_request",               "resume_request"],
+    on(Connect,          ANY,             SAME,           OTHERWISE,                             r.attach,                       "somebody connects"),
+    on(SetAssistant,     ANY,             SAME,           OTHERWISE,                             r.change_assistant,             "another assistant is set"),
+    on(Resume,           MAY_BE_IN_DOUBT, SAME,           g.outcome_is_in_doubt,                 q.look_after_crash,             "a crash while a message was being posted"),
+    on(Resume,           ANY,             SAME,           g.has_request,                         q.resume_request,               "a crash between two polls"),
 
     # Nothing is going on. What is next?
-    ["add_user_message",    ANY,            SAME,           OTHERWISE,                   "queue_message"],
-    ["take_up",             FAILED,         SAME,           "is_parked",                 "rest"],
-    ["take_up",             RESTING,        SAME,           "should_look",               "look_for_a_run"],
-    ["take_up",             RESTING,        IDLE,           "has_unread_messages",       "read_messages"],
-    ["take_up",             RESTING,        IDLE,           "owes_a_run",                "create_run"],
-    ["take_up",             RESTING,        IDLE,           "has_queued_message",        "post_message"],
-    ["take_up",             RESTING,        SAME,           OTHERWISE,                   "rest"],
-    ["key_works",           FAILED,         SAME,           "is_parked",                 "unpark"],
-    ["timer_due",           ANY,            SAME,           "request_waits",             "perform_request"],
-    ["timer_due",           RESTING,        SAME,           "has_nothing_to_do",         "stop"],
+    on(AddUserMessage,   ANY,             SAME,           OTHERWISE,                             m.queue_message,                "a message while a run is on"),
+    on(TakeUp,           FAILED,          SAME,           g.is_parked,                           q.rest,                         "a message is parked"),
+    on(TakeUp,           RESTING,         SAME,           g.should_look_for_owed_run,            r.look_for_owed_run,            "connected with a run in doubt"),
+    on(TakeUp,           RESTING,         SAME,           g.should_look,                         r.look_for_a_run,               "connected at rest"),
+    on(TakeUp,           RESTING,         IDLE,           g.has_unread_messages,                 m.read_messages,                "an answer waits to be read"),
+    on(TakeUp,           RESTING,         IDLE,           g.owed_run_is_in_doubt,                r.look_for_owed_run,            "a run in doubt is unparked"),
+    on(TakeUp,           RESTING,         IDLE,           g.owes_a_run,                          r.create_run,                   "a message has no run yet"),
+    on(TakeUp,           RESTING,         IDLE,           g.message_is_in_doubt,                 m.search_for_message,           "a message in doubt is unparked"),
+    on(TakeUp,           RESTING,         IDLE,           g.has_queued_message,                  m.post_message,                 "a message at rest"),
+    on(TakeUp,           RESTING,         SAME,           OTHERWISE,                             q.rest,                         "nothing is left to do"),
+    on(KeyWorks,         FAILED,          SAME,           g.is_parked,                           q.unpark,                       "the balance was filled up"),
+    on(TimerDue,         ANY,             SAME,           g.request_waits,                       q.perform_request,              "the poll interval is over"),
+    on(TimerDue,         RESTING,         SAME,           g.has_nothing_to_do,                   q.stop,                         "nothing happened for the idle time-out"),
 
     # A run that is already on is adopted; one of ours whose creation was in doubt is found again.
-    ["runs_listed",         UNSTARTED,      RUNNING,        "found_our_run",             "start_found_run"],
-    ["runs_listed",         UNSTARTED,      RUNNING,        "found_a_run_to_adopt",      "adopt_run"],
-    ["runs_listed",         UNSTARTED,      SAME,           "must_look_again",           "look_again"],
-    ["runs_listed",         RATE_LIMITED,   SAME,           OTHERWISE,                   "create_run_after_all"],
-    ["runs_listed",         RESTING,        SAME,           OTHERWISE,                   "note_latest_run"],
+    on(RunsListed,       NOT_LIVE,        RUNNING,        g.found_our_run,                       r.start_found_run,              "the run in doubt was created"),
+    on(RunsListed,       NOT_LIVE,        RUNNING,        g.found_a_run_to_adopt,                r.adopt_run,                    "somebody else's run is on"),
+    on(RunsListed,       NOT_LIVE,        SAME,           g.must_search_run_again,               r.search_run_again,             "the run in doubt is not there yet"),
+    on(RunsListed,       RATE_LIMITED,    SAME,           OTHERWISE,                             r.create_run_after_all,         "the repeated run in doubt was not created"),
+    on(RunsListed,       RESTING,         SAME,           OTHERWISE,                             r.note_latest_run,              "no run is on"),
 
-    # A message goes out, then its run. A message whose posting was in doubt is looked for.
-    ["message_posted",      IDLE,           SAME,           OTHERWISE,                   "confirm_message"],
-    ["messages_listed",     IDLE,           SAME,           "found_our_message",         "confirm_found_message"],
-    ["messages_listed",     IDLE,           SAME,           "search_goes_on",            "search_next_page"],
-    ["messages_listed",     IDLE,           FAILED,         "message_is_unknowable",     "give_up_search"],
-    ["messages_listed",     IDLE,           SAME,           "must_look_again",           "look_again"],
-    ["messages_listed",     IDLE,           SAME,           "is_searching",              "conclude_absence"],
-    ["run_created",         STARTING,       RUNNING,        OTHERWISE,                   "start_run"],
-    ["thread_busy",         STARTING,       SAME,           "may_try_again",             "look_for_the_run_in_the_way"],
-    ["thread_busy",         STARTING,       FAILED,         OTHERWISE,                   "give_up"],
+    # A message goes out, then its run. A message whose posting was in doubt is searched for.
+    on(MessagePosted,    IDLE,            SAME,           OTHERWISE,                             m.confirm_message,              "a message was posted"),
+    on(MessagesListed,   IDLE,            SAME,           g.found_our_message,                   m.confirm_found_message,        "the message in doubt was posted"),
+    on(MessagesListed,   IDLE,            SAME,           g.search_goes_on,                      m.search_next_page,             "the message in doubt may be on the next page"),
+    on(MessagesListed,   IDLE,            FAILED,         g.message_is_unknowable,               m.give_up_search,               "a message like the one in doubt is there"),
+    on(MessagesListed,   IDLE,            SAME,           g.must_search_message_again,           m.search_message_again,         "the message in doubt is not there yet"),
+    on(MessagesListed,   IDLE,            SAME,           g.is_searching,                        m.conclude_absence,             "the message in doubt was not posted"),
+    on(RunCreated,       STARTING,        RUNNING,        OTHERWISE,                             r.start_run,                    "a run was created"),
+    on(ThreadBusy,       STARTING,        SAME,           g.may_try_again,                       r.look_for_the_run_in_the_way,  "a run is in the way of a message"),
+    on(ThreadBusy,       STARTING,        FAILED,         OTHERWISE,                             q.give_up,                      "a run stays in the way of a message"),
 
     # The run is polled until it needs something or ends.
-    ["run_seen",            LIVE,           SAME,           "run_is_another",            "ignore_other_run"],
-    ["run_seen",            LIVE,           IDLE,           "run_is_completed",          "complete_run"],
-    ["run_seen",            LIVE,           RATE_LIMITED,   "run_may_be_retried",        "wait_for_rate"],
-    ["run_seen",            LIVE,           FAILED,         "run_is_rate_limited",       "exhaust_retries"],
-    ["run_seen",            LIVE,           FAILED,         "run_is_out_of_quota",       "report_empty_balance"],
-    ["run_seen",            LIVE,           FAILED,         "run_is_failed",             "fail_run"],
-    ["run_seen",            LIVE,           RUNNING,        "is_to_be_cancelled",        "send_cancel"],
+    on(RunSeen,          LIVE,            SAME,           g.run_is_another,                      r.ignore_other_run,             "news of another run"),
+    on(RunSeen,          LIVE,            IDLE,           g.run_is_completed,                    r.complete_run,                 "the run is completed"),
+    on(RunSeen,          LIVE,            RATE_LIMITED,   g.run_may_be_retried,                  r.wait_for_rate,                "the run is rate limited"),
+    on(RunSeen,          LIVE,            FAILED,         g.run_is_rate_limited,                 r.exhaust_retries,              "the run is rate limited once too often"),
+    on(RunSeen,          LIVE,            FAILED,         g.run_is_out_of_quota,                 r.report_empty_balance,         "the run is out of quota"),
+    on(RunSeen,          LIVE,            FAILED,         g.run_is_failed,                       r.fail_run,                     "the run has failed"),
+    on(RunSeen,          LIVE,            RUNNING,        g.is_to_be_cancelled,                  r.send_cancel,                  "cancelled while a poll was under way"),
 
     # It asks for tools; each call is passed on once, and all are answered together.
-    ["run_seen",            ANSWERED,       RUNNING,        "outputs_have_arrived",      "poll_later"],
-    ["run_seen",            LIVE,           SUBMITTING,     "all_calls_are_answered",    "submit_known_outputs"],
-    ["run_seen",            LIVE,           AWAITING_TOOLS, "run_needs_tools",           "request_tool_calls"],
-    ["run_seen",            LIVE,           RUNNING,        OTHERWISE,                   "poll_later"],
-    ["submit_tool_output",  AWAITING_TOOLS, SUBMITTING,     "is_the_last_output",        "record_last_output"],
-    ["submit_tool_output",  AWAITING_TOOLS, SAME,           "answers_an_open_call",      "record_output"],
-    ["submit_tool_output",  FAILED,         SAME,           "answers_an_open_call",      "record_output"],
+    on(RunSeen,          OUTPUTS_SENT,    RUNNING,        g.outputs_have_arrived,                r.poll_later,                   "a stale poll after the outputs were taken"),
+    on(RunSeen,          LIVE,            SUBMITTING,     g.all_calls_are_answered,              t.submit_known_outputs,         "the run asks for tools whose outputs are known"),
+    on(RunSeen,          LIVE,            AWAITING_TOOLS, g.run_needs_tools,                     t.request_tool_calls,           "the run asks for tools"),
+    on(RunSeen,          LIVE,            RUNNING,        OTHERWISE,                             r.poll_later,                   "the run continues"),
+    on(SubmitToolOutput, AWAITING_TOOLS,  SUBMITTING,     g.is_the_last_output_during_a_request, t.record_output,                "the last output comes while a poll is under way"),
+    on(SubmitToolOutput, AWAITING_TOOLS,  SUBMITTING,     g.is_the_last_output,                  t.record_last_output,           "the last output comes"),
+    on(SubmitToolOutput, AWAITING_TOOLS,  SAME,           g.answers_an_open_call,                t.record_output,                "an output comes, others are open"),
+    on(SubmitToolOutput, FAILED,          SAME,           g.answers_an_open_call,                t.record_output,                "an output comes for a run that was left"),
 
     # A person wants it to end, or it takes too long.
-    ["deadline_passed",     LIVE,           SAME,           OTHERWISE,                   "time_out"],
-    ["cancel_run",          LIVE,           SAME,           OTHERWISE,                   "cancel"],
-    ["cancel_run",          STARTING,       SAME,           "run_may_exist",             "remember_to_cancel"],
-    ["cancel_run",          RATE_LIMITED,   FAILED,         OTHERWISE,                   "abandon_retry"],
-    ["run_seen",            FAILED,         SAME,           "is_saying_farewell",        "close_request"],
+    on(DeadlinePassed,   LIVE,            SAME,           OTHERWISE,                             r.time_out,                     "the run takes too long"),
+    on(CancelRun,        LIVE,            SAME,           OTHERWISE,                             r.cancel,                       "the run is cancelled"),
+    on(CancelRun,        STARTING,        SAME,           g.run_may_exist,                       r.remember_to_cancel,           "cancelled while the run is being created"),
+    on(CancelRun,        RATE_LIMITED,    FAILED,         OTHERWISE,                             r.abandon_retry,                "cancelled while the rate limit is waited out"),
+    on(RunSeen,          FAILED,          SAME,           g.is_saying_farewell,                  q.close_request,                "the run that was left is cancelled"),
 
     # Everything was said.
-    ["messages_listed",     IDLE,           SAME,           "has_more_to_read",          "read_next_page"],
-    ["messages_listed",     IDLE,           SAME,           "cursor_is_not_honoured",    "read_from_the_start"],
-    ["messages_listed",     IDLE,           SAME,           OTHERWISE,                   "publish_messages"],
+    on(MessagesListed,   IDLE,            SAME,           g.has_more_to_read,                    m.read_next_page,               "the answers have another page"),
+    on(MessagesListed,   IDLE,            SAME,           g.cursor_is_not_honoured,              m.read_from_the_start,          "the server does not list after the cursor"),
+    on(MessagesListed,   IDLE,            SAME,           OTHERWISE,                             m.publish_messages,             "the answers are read"),
 
     # A request did not get through; nothing happened on the server.
-    ["request_delayed",     SUBMITTING,     FAILED,         "outputs_are_out_of_tries",  "give_up_outputs"],
-    ["request_delayed",     SUBMITTING,     SAME,           "was_a_submission",          "submit_again_later"],
-    ["request_delayed",     ANY,            SAME,           "may_try_again",             "try_again_later"],
-    ["request_delayed",     LIVE,           SAME,           OTHERWISE,                   "forget_cancel"],
-    ["request_delayed",     FAILED,         SAME,           "is_saying_farewell",        "let_go"],
-    ["request_delayed",     UNSTARTED,      FAILED,         OTHERWISE,                   "give_up"],
+    on(RequestDelayed,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are turned away once too often"),
+    on(RequestDelayed,   SUBMITTING,      SAME,           g.was_a_submission,                    t.submit_again_later,           "outputs are turned away"),
+    on(RequestDelayed,   ANY,             SAME,           g.may_try_again,                       q.try_again_later,              "a poll is turned away"),
+    on(RequestDelayed,   LIVE,            SAME,           OTHERWISE,                             r.forget_cancel,                "a cancel is turned away once too often"),
+    on(RequestDelayed,   FAILED,          SAME,           g.is_saying_farewell,                  q.let_go,                       "the cancel of a run that was left is turned away"),
+    on(RequestDelayed,   NOT_LIVE,        FAILED,         OTHERWISE,                             q.give_up,                      "a message is turned away once too often"),
 
-    # It is unknown whether it took effect: look before sending again.
-    ["outcome_unknown",     SUBMITTING,     FAILED,         "outputs_are_out_of_tries",  "give_up_outputs"],
-    ["outcome_unknown",     SUBMITTING,     SAME,           OTHERWISE,                   "look_at_run_later"],
-    ["outcome_unknown",     STARTING,       SAME,           "may_try_again",             "look_for_outcome"],
-    ["outcome_unknown",     STARTING,       FAILED,         OTHERWISE,                   "give_up_in_doubt"],
+    # It is unknown whether it took effect: search before sending again.
+    on(OutcomeUnknown,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are lost once too often"),
+    on(OutcomeUnknown,   SUBMITTING,      SAME,           OTHERWISE,                             t.look_at_run_later,            "the answer to outputs is lost"),
+    on(OutcomeUnknown,   STARTING,        SAME,           g.may_try_again,                       q.look_for_outcome,             "the answer to a message is lost"),
+    on(OutcomeUnknown,   STARTING,        FAILED,         OTHERWISE,                             q.give_up_in_doubt,             "the answer to a message is lost once too often"),
 
-    ["thread_busy",         SUBMITTING,     SAME,           OTHERWISE,                   "wait_for_the_lock"],
+    on(ThreadBusy,       SUBMITTING,      SAME,           OTHERWISE,                             t.wait_for_the_lock,            "outputs meet a locked thread"),
 
     # The server said no.
-    ["request_refused",     LIVE,           SAME,           "was_a_cancel",              "look_at_run"],
-    ["request_refused",     SUBMITTING,     FAILED,         "outputs_are_out_of_tries",  "give_up_outputs"],
-    ["request_refused",     SUBMITTING,     SAME,           "was_a_submission",          "look_at_run_later"],
-    ["request_refused",     LIVE,           FAILED,         OTHERWISE,                   "lose_run"],
-    ["request_refused",     IDLE,           SAME,           "cursor_is_refused",         "read_without_cursor"],
-    ["request_refused",     IDLE,           FAILED,         "content_is_refused",        "drop_message"],
-    ["request_refused",     FAILED,         SAME,           "is_saying_farewell",        "close_request"],
-    ["request_refused",     UNSTARTED,      FAILED,         OTHERWISE,                   "give_up"],
+    on(RequestRefused,   LIVE,            SAME,           g.was_a_cancel,                        r.look_at_run,                  "a cancel is refused"),
+    on(RequestRefused,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are refused once too often"),
+    on(RequestRefused,   SUBMITTING,      SAME,           g.was_a_submission,                    t.look_at_run_later,            "outputs are refused"),
+    on(RequestRefused,   LIVE,            FAILED,         OTHERWISE,                             r.lose_run,                     "the server denies knowing the run"),
+    on(RequestRefused,   IDLE,            SAME,           g.cursor_is_refused,                   m.read_without_cursor,          "the server denies knowing the cursor"),
+    on(RequestRefused,   IDLE,            FAILED,         g.content_is_refused,                  m.drop_message,                 "the text of a message is refused"),
+    on(RequestRefused,   FAILED,          SAME,           g.is_saying_farewell,                  q.close_request,                "the cancel of a run that was left is refused"),
+    on(RequestRefused,   NOT_LIVE,        FAILED,         OTHERWISE,                             q.give_up,                      "a message is refused"),
 
     # A person must act: the key, or the balance.
-    ["request_denied",      SUBMITTING,     FAILED,         "was_a_submission",          "keep_outputs"],
-    ["request_denied",      ANY,            FAILED,         OTHERWISE,                   "give_up"],
-]
+    on(RequestDenied,    SUBMITTING,      FAILED,         g.was_a_submission,                    t.keep_outputs,                 "outputs are denied"),
+    on(RequestDenied,    ANY,             FAILED,         OTHERWISE,                             q.give_up,                      "a message is denied"),
+)
 
-IGNORED: list[Row] = [
-    # input                 in state                                because
-    ["submit_tool_output",  UNSTARTED,                              "no run waits for it"],
-    ["submit_tool_output",  [RUNNING, SUBMITTING],                  "the run does not wait for it now"],
-    ["submit_tool_output",  [AWAITING_TOOLS],                       "the run did not ask for it, or has its output"],
-    ["cancel_run",          RESTING,                                "there is no run"],
-    ["resume",              ANY,                                    "nothing was under way"],
-    ["run_seen",            UNSTARTED,                              "that run is over"],
-    ["timer_due",           ANY,                                    "a request is under way"],
-    ["deadline_passed",     UNSTARTED,                              "that run is over"],
-    ["key_works",           ANY,                                    "nothing is parked"],
-]
+# After each input that leaves a thread in one of these states, this input is handled next, if the guard says yes.
+AFTER_EACH: Final = (RESTING, g.is_free, TakeUp())
 
-ILLEGAL: list[Row] = [
-    # input                 in state                                because
-    ["take_up",             [*LIVE, RATE_LIMITED],                  "the core asks this of itself only at rest"],
-    ["runs_listed",         LIVE,                                   "runs are listed only where none is known"],
-    ["message_posted",      [*LIVE, RATE_LIMITED, FAILED],          "messages are posted only in idle"],
-    ["messages_listed",     [*LIVE, RATE_LIMITED, FAILED],          "messages are listed only in idle"],
-    ["run_created",         [*LIVE, FAILED],                        "runs are created only in idle and rate_limited"],
-    ["thread_busy",         [RUNNING, AWAITING_TOOLS, FAILED],      "only what starts something meets a busy thread"],
-    ["outcome_unknown",     [RUNNING, AWAITING_TOOLS, FAILED],      "what is sent here may be repeated without harm"],
-]
+IGNORED: Final[tuple[Silence, ...]] = (
+    #      input             in state                because
+    silent(SubmitToolOutput, NOT_LIVE,               "no run waits for it"),
+    silent(SubmitToolOutput, [RUNNING, SUBMITTING],  "the run does not wait for it now"),
+    silent(SubmitToolOutput, AWAITING_TOOLS,         "the run did not ask for it, or has its output"),
+    silent(CancelRun,        RESTING,                "there is no run"),
+    silent(Resume,           ANY,                    "nothing was under way"),
+    silent(RunSeen,          NOT_LIVE,               "that run is over"),
+    silent(TimerDue,         ANY,                    "a request is under way"),
+    silent(DeadlinePassed,   NOT_LIVE,               "that run is over"),
+    silent(KeyWorks,         ANY,                    "nothing is parked"),
+)
+
+ILLEGAL: Final[tuple[Silence, ...]] = (
+    #      input             in state                             because
+    silent(TakeUp,           [*LIVE, RATE_LIMITED],               "the machine asks this of itself only at rest"),
+    silent(RunsListed,       LIVE,                                "runs are listed only where none is known"),
+    silent(MessagePosted,    [*LIVE, RATE_LIMITED, FAILED],       "messages are posted only in idle"),
+    silent(MessagesListed,   [*LIVE, RATE_LIMITED, FAILED],       "messages are listed only in idle"),
+    silent(RunCreated,       [*LIVE, FAILED],                     "runs are created only in idle and rate_limited"),
+    silent(ThreadBusy,       [RUNNING, AWAITING_TOOLS, FAILED],   "only what starts something meets a busy thread"),
+    silent(OutcomeUnknown,   [RUNNING, AWAITING_TOOLS, FAILED],   "what is sent here may be repeated without harm"),
+)
 # fmt: on
 
-TRIGGERS: tuple[str, ...] = tuple(dict.fromkeys(row[0] for row in TABLE))
-
-
-def states_of(source: State | list[State]) -> list[State]:
-    """Return the states that a row of the table names."""
-    return source if isinstance(source, list) else [source]
-
-
-_REASONS = {(row[0], state): row[2] for row in IGNORED for state in row[1]}
-
-
-def reason_to_ignore(trigger: str, state: State) -> str:
-    """Why `trigger` changes nothing in `state`, as `IGNORED` says."""
-    return str(_REASONS[trigger, state])
-
-
-class _QuietState(TransitionsState):
-    """A state without anything to do on the way in or out, and without a line in the log at info level for that."""
-
-    def enter(self, event_data: EventData) -> None:
-        """Do nothing."""
-
-    def exit(self, event_data: EventData) -> None:
-        """Do nothing."""
-
-
-class _QuietMachine(Machine):
-    """`Machine` without the line that it logs at info level for each callback."""
-
-    state_cls = _QuietState
-
-    def callbacks(self, funcs: Iterable[Any], event_data: EventData) -> None:
-        """Call each function."""
-        for func in funcs:
-            self.callback(func, event_data)
-
-
-def build_machine(table: list[Row] | None = None) -> Machine:
-    """Make the machine that all threads share. It holds no model: the core hands it one for each input."""
-    rows = [
-        {"trigger": trigger, "source": states_of(source), "dest": dest, "conditions": guard, "before": action}
-        for trigger, source, dest, guard, action in (TABLE if table is None else table)
-    ]
-    rows += [{"trigger": trigger, "source": source, "dest": SAME, "before": "ignore"} for trigger, source, _ in IGNORED]
-    return _QuietMachine(model=None, states=State, transitions=rows, initial=None, auto_transitions=False)
+TRIGGERS: Final[tuple[str, ...]] = tuple(dict.fromkeys(row.trigger for row in TABLE))

@@ -22,19 +22,22 @@ from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event, ToolCallRequested
 from gpt_agent_fsm.machine.effects import Request
 from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Snapshot
 
 __all__ = [
     "SNAPSHOT_VERSION",
     "decode_command",
     "decode_event",
+    "decode_message",
     "decode_snapshot",
     "encode_command",
     "encode_event",
+    "encode_message",
     "encode_snapshot",
 ]
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 """Raised by one whenever an older library could not read, or would misread, what this one writes."""
 
 T = TypeVar("T")
@@ -68,6 +71,11 @@ def _make_converter() -> MsgspecJsonConverter:
     converter.register_structure_hook(
         Request | None,
         lambda value, _: None if value is None else converter.structure(value, Request),  # type: ignore[arg-type]
+    )
+    # The queue is kept as rows of its own.
+    converter.register_unstructure_hook(
+        Snapshot,
+        make_dict_unstructure_fn(Snapshot, converter, _cattrs_omit_if_default=True, queue=override(omit=True)),
     )
     return converter
 
@@ -103,21 +111,33 @@ def _read(what: str, text: str, build: Callable[[_JSON], T]) -> T:
 
 
 def encode_snapshot(snapshot: Snapshot) -> str:
-    """Return JSON text that `decode_snapshot` gives an equal snapshot for."""
+    """Return JSON text of a snapshot but for its queue."""
     return _to_text({"version": SNAPSHOT_VERSION, **_converter.unstructure(snapshot, Snapshot)})
 
 
-def decode_snapshot(text: str) -> Snapshot:
-    """Return the snapshot. Raises `StoreError` for text of a newer version, and for text that is no snapshot."""
-    return _read("A snapshot", text, _build_snapshot)
+def decode_snapshot(text: str, queue: Queue = EMPTY) -> Snapshot:
+    """Return the snapshot with its queue. Raises `StoreError` for text of a newer version, or that is no snapshot."""
+    return _read("A snapshot", text, lambda value: _build_snapshot(value, queue))
 
 
-def _build_snapshot(value: _JSON) -> Snapshot:
+def _build_snapshot(value: _JSON, queue: Queue) -> Snapshot:
     version = value.pop("version")
     if version > SNAPSHOT_VERSION:
         raise StoreError(f"The snapshot of {value.get('thread_id', 'a thread')} {_NEWER}")
+    if version < SNAPSHOT_VERSION:
+        raise ValueError("this version is brought up to date when the store is opened")
     snapshot: Snapshot = _converter.structure(value, Snapshot)
-    return snapshot
+    return attrs.evolve(snapshot, queue=queue) if queue else snapshot
+
+
+def encode_message(message: QueuedMessage) -> str:
+    """Return JSON text that `decode_message` gives an equal message for."""
+    return _to_text(_converter.unstructure(message, QueuedMessage))
+
+
+def decode_message(text: str) -> QueuedMessage:
+    """Return the message of a queue. Raises `StoreError` for text that is none."""
+    return _read("A message", text, lambda value: _converter.structure(value, QueuedMessage))
 
 
 def encode_command(command: Command) -> str:

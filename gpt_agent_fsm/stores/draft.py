@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -25,7 +25,11 @@ class Accept:
 
 @attrs.define(kw_only=True)
 class Commit:
-    """Save a snapshot with what goes with it. `last_seq`, the number of the last record after it, is the answer."""
+    """Save a snapshot with what goes with it. `last_seq`, the number of the last record after it, is the answer.
+
+    Attributes:
+        removed, written: numbers of messages that left the queue, and messages with their numbers.
+    """
 
     thread_id: str
     snapshot: str
@@ -34,6 +38,8 @@ class Commit:
     events: list[tuple[str, str]]
     at: float
     due: float | None
+    removed: Sequence[int] = ()
+    written: Sequence[tuple[int, str]] = ()
     last_seq: int = 0
 
 
@@ -82,7 +88,7 @@ class Draft:
 
     Attributes:
         counters: of the threads that are touched, as they will be.
-        commands, dropped, threads, events, marks: rows, each for the statement of that name.
+        commands, dropped, threads, events, marks, unqueued, queued: rows, each for the statement of that name.
     """
 
     def __init__(self, known: Mapping[str, Counters]) -> None:
@@ -91,6 +97,8 @@ class Draft:
         self.commands: list[Row] = []
         self.dropped: list[Row] = []
         self.events: list[Row] = []
+        self._queue: dict[tuple[str, int], str | None] = {}
+        """Messages by thread and number, as they will be; None for one that is removed."""
         self._saved: dict[str, Commit] = {}
         self._marked: set[str] = set()
 
@@ -130,6 +138,10 @@ class Draft:
             self.events.append(
                 {"thread_id": thread_id, "seq": counters.last_seq, "at": operation.at, "kind": kind, "body": body}
             )
+        for number in operation.removed:
+            self._queue[thread_id, number] = None
+        for number, message in operation.written:
+            self._queue[thread_id, number] = message
         counters.settled = operation.settled
         operation.last_seq = counters.last_seq
         self._saved[thread_id] = operation
@@ -151,6 +163,20 @@ class Draft:
             flags = {"settled": counters.settled, "unfinished": counters.unfinished}
             rows.append({"thread_id": thread_id, "snapshot": commit.snapshot, "due": commit.due, **numbers, **flags})
         return rows
+
+    @property
+    def unqueued(self) -> list[Row]:
+        """Rows of the messages that leave their queue."""
+        return [{"of_thread": thread, "at": number} for (thread, number), text in self._queue.items() if text is None]
+
+    @property
+    def queued(self) -> list[Row]:
+        """Rows of the messages that are in their queue, new ones and changed ones."""
+        return [
+            {"thread_id": thread, "number": number, "message": text}
+            for (thread, number), text in self._queue.items()
+            if text is not None
+        ]
 
     @property
     def marks(self) -> list[Row]:

@@ -10,6 +10,7 @@ import attrs
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
 
@@ -58,9 +59,17 @@ class MemoryStore:
             return thread.accepted
 
     def commit(
-        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+        self,
+        snapshot: Snapshot,
+        *,
+        consumed: int,
+        events: Sequence[Event],
+        at: float,
+        due: float | None,
+        queue: QueueChange = NO_CHANGE,
     ) -> Sequence[Record]:
-        """See `Store.commit`."""
+        """See `Store.commit`. The queue is kept with the rest of the snapshot."""
+        del queue
         with self._lock:
             thread = self._threads.setdefault(snapshot.thread_id, _Thread(snapshot))
             thread.snapshot, thread.due = snapshot, due

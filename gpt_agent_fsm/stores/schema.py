@@ -19,7 +19,11 @@ __all__ = [
     "INBOX",
     "LAST_GROUP",
     "NEXT_GROUP",
+    "QUEUE",
+    "QUEUES",
+    "REMOVE_MESSAGES",
     "SAVE_MARKS",
+    "SAVE_MESSAGES",
     "SAVE_THREADS",
     "THREAD",
     "UNFINISHED_INBOX",
@@ -27,11 +31,13 @@ __all__ = [
     "UNFINISHED_THREADS",
     "check",
     "create",
+    "is_older",
+    "lock_tables",
     "prefer_log",
     "take_over",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised by one whenever an older library must not touch the tables any more."""
 
 metadata = sa.MetaData()
@@ -74,6 +80,15 @@ sa.Index(
     threads.c.thread_id,
     sqlite_where=_is_unfinished,
     postgresql_where=_is_unfinished,
+)
+# What a thread has yet to say, by number; kept apart so that a long queue is not written anew with each commit.
+queue = sa.Table(
+    "gpt_agent_queue",
+    metadata,
+    _key("thread_id", sa.Text),
+    _key("number", sa.BigInteger),
+    sa.Column("message", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 inbox = sa.Table(
     "gpt_agent_inbox",
@@ -137,6 +152,11 @@ SAVE_MARKS = (
     .where(threads.c.thread_id == _of_thread)
     .values(announced=sa.bindparam("mark"), unfinished=sa.bindparam("is_unfinished"))
 )
+SAVE_MESSAGES = sa.text(
+    "INSERT INTO gpt_agent_queue (thread_id, number, message) VALUES (:thread_id, :number, :message)"
+    " ON CONFLICT (thread_id, number) DO UPDATE SET message = excluded.message"
+)
+REMOVE_MESSAGES = queue.delete().where(queue.c.thread_id == _of_thread, queue.c.number == sa.bindparam("at"))
 ADD_COMMANDS = inbox.insert()
 DROP_COMMANDS = inbox.delete().where(inbox.c.thread_id == _of_thread, inbox.c.number <= sa.bindparam("consumed"))
 ADD_EVENTS = events.insert()
@@ -145,6 +165,9 @@ _SAVED = (threads.c.thread_id, threads.c.due, threads.c.last_seq, threads.c.anno
 _RECORD = (events.c.seq, events.c.at, events.c.kind, events.c.body)
 _COMMAND = (inbox.c.number, inbox.c.command)
 THREAD = sa.select(*_SAVED).where(threads.c.thread_id == _of_thread)
+_MESSAGE = (queue.c.number, queue.c.message)
+QUEUE = sa.select(*_MESSAGE).where(queue.c.thread_id == _of_thread).order_by(queue.c.number)
+QUEUES = sa.select(queue.c.thread_id, *_MESSAGE).order_by(queue.c.thread_id, queue.c.number)
 INBOX = sa.select(*_COMMAND).where(inbox.c.thread_id == _of_thread).order_by(inbox.c.number)
 HISTORY = (
     sa.select(*_RECORD)
@@ -182,6 +205,11 @@ def check(connection: sa.Connection) -> bool:
     return version is not None
 
 
+def is_older(connection: sa.Connection) -> bool:
+    """Return whether an older library made the tables, which are there."""
+    return bool(connection.execute(sa.select(meta.c.version)).scalar_one() < SCHEMA_VERSION)
+
+
 def prefer_log(engine: sa.Engine) -> None:
     """Let SQLite write ahead to a log, so that reading goes on while somebody writes. The file remembers it."""
     if engine.dialect.name == "sqlite":
@@ -192,11 +220,16 @@ def prefer_log(engine: sa.Engine) -> None:
             connection.close()
 
 
-def create(connection: sa.Connection) -> None:
-    """Make the tables, unless somebody was faster."""
+def lock_tables(connection: sa.Connection) -> None:
+    """Keep others from making or changing the tables until the transaction ends."""
     if connection.dialect.name == "postgresql":
         # Two that create the same table at the same time would get in each other's way; the number is made up.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x6770745F61676E74)))
+
+
+def create(connection: sa.Connection) -> None:
+    """Make the tables, unless somebody was faster."""
+    lock_tables(connection)
     if not check(connection):
         metadata.create_all(connection)
         connection.execute(meta.insert().values(id=1, version=SCHEMA_VERSION, epoch=0, groups=0))

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
-from gpt_agent_fsm.stores import codec, schema
+from gpt_agent_fsm.stores import codec, migrations, schema
 from gpt_agent_fsm.stores.draft import Accept, Announce, Commit, Flush, Operation
 from gpt_agent_fsm.stores.engine import READERS, open_database
 from gpt_agent_fsm.stores.group import GroupCommit
@@ -79,6 +80,12 @@ class SQLStore:
     def _look_on(self) -> int:
         if not self._database.is_there() or not self._exists():
             raise StoreError(f"There is no store yet in {self._database.name}; open it without read_only to make one.")
+        with self._database.reading.connect() as connection:
+            if schema.is_older(connection):
+                raise StoreError(
+                    f"{self._database.name} was written by an older version of gpt-agent-fsm; open it once without "
+                    "read_only, which brings it up to date."
+                )
         return 0
 
     def _take_over(self) -> int:
@@ -88,6 +95,7 @@ class SQLStore:
         with self._database.writing.begin() as connection:
             if not exists:
                 schema.create(connection)
+            migrations.bring_up_to_date(connection)
             return schema.take_over(connection)
 
     # --- writing -------------------------------------------------------------------------------------------
@@ -99,7 +107,14 @@ class SQLStore:
         return operation.number
 
     def commit(
-        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+        self,
+        snapshot: Snapshot,
+        *,
+        consumed: int,
+        events: Sequence[Event],
+        at: float,
+        due: float | None,
+        queue: QueueChange = NO_CHANGE,
     ) -> Sequence[Record]:
         """See `Store.commit`."""
         operation = Commit(
@@ -110,6 +125,8 @@ class SQLStore:
             events=[codec.encode_event(event) for event in events],
             at=at,
             due=due,
+            removed=queue.removed,
+            written=[(number, codec.encode_message(message)) for number, message in queue.written],
         )
         self._do(operation)
         first = operation.last_seq - len(events) + 1
@@ -135,12 +152,13 @@ class SQLStore:
             row = connection.execute(schema.THREAD, of_thread).mappings().one_or_none()
             if row is None:
                 return None
+            queue = connection.execute(schema.QUEUE, of_thread).mappings().all()
             commands = connection.execute(schema.INBOX, of_thread).mappings().all()
             announced = max(row["announced"], marks.get(thread_id, 0))
             records: Sequence[sa.RowMapping] = ()
             if announced < row["last_seq"]:
                 records = connection.execute(schema.HISTORY, {**of_thread, "after": announced}).mappings().all()
-        return _saved(row, commands, records)
+        return _saved(row, queue, commands, records)
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
         """See `Store.history`."""
@@ -152,13 +170,14 @@ class SQLStore:
         """See `Store.unfinished`. Costs as much as these threads, however many others there are."""
         with self._reading() as (connection, marks):
             threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
+            queues = _by_thread(connection, schema.QUEUES)
             commands = _by_thread(connection, schema.UNFINISHED_INBOX)
             records = _by_thread(connection, schema.UNFINISHED_RECORDS)
         found = {}
         for row in threads:
             thread_id = row["thread_id"]
             unannounced = [record for record in records[thread_id] if record["seq"] > marks.get(thread_id, 0)]
-            saved = _saved(row, commands[thread_id], unannounced)
+            saved = _saved(row, queues[thread_id], commands[thread_id], unannounced)
             if saved.inbox or saved.unannounced or not saved.snapshot.settled:
                 found[thread_id] = saved
         return found
@@ -200,9 +219,15 @@ class SQLStore:
             raise StoreError("This store was closed; make a new one.")
 
 
-def _saved(row: sa.RowMapping, commands: Sequence[sa.RowMapping], records: Sequence[sa.RowMapping]) -> Saved:
+def _saved(
+    row: sa.RowMapping,
+    queue: Sequence[sa.RowMapping],
+    commands: Sequence[sa.RowMapping],
+    records: Sequence[sa.RowMapping],
+) -> Saved:
+    messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)
     return Saved(
-        snapshot=codec.decode_snapshot(row["snapshot"]),
+        snapshot=codec.decode_snapshot(row["snapshot"], messages),
         due=row["due"],
         inbox=tuple((command["number"], codec.decode_command(command["command"])) for command in commands),
         unannounced=tuple(_record(record) for record in records),

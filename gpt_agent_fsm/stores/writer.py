@@ -180,6 +180,8 @@ def _insert(connection: sa.Connection, draft: Draft) -> None:
         (schema.ADD_COMMANDS, draft.commands),
         (schema.DROP_COMMANDS, draft.dropped),
         (schema.SAVE_THREADS, draft.threads),
+        (schema.REMOVE_MESSAGES, draft.unqueued),
+        (schema.SAVE_MESSAGES, draft.queued),
         (schema.SAVE_MARKS, draft.marks),
         (schema.ADD_EVENTS, draft.events),
     ):

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
 from gpt_agent_fsm.testing.network import Crash
@@ -49,10 +50,19 @@ class DyingStore:
         return self._change(lambda: self._store.accept(thread_id, command))
 
     def commit(
-        self, snapshot: Snapshot, *, consumed: int, events: Sequence[Event], at: float, due: float | None
+        self,
+        snapshot: Snapshot,
+        *,
+        consumed: int,
+        events: Sequence[Event],
+        at: float,
+        due: float | None,
+        queue: QueueChange = NO_CHANGE,
     ) -> Sequence[Record]:
         """See `Store.commit`."""
-        return self._change(lambda: self._store.commit(snapshot, consumed=consumed, events=events, at=at, due=due))
+        return self._change(
+            lambda: self._store.commit(snapshot, consumed=consumed, events=events, at=at, due=due, queue=queue)
+        )
 
     def announced(self, thread_id: str, seq: int) -> None:
         """See `Store.announced`."""

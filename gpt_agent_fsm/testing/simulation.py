@@ -245,10 +245,10 @@ class _World:
         if saved is None or not saved.snapshot.settled or saved.inbox or saved.unannounced:
             return False
         snapshot = saved.snapshot
-        if snapshot.message_doubt is not None and not self.honest:
+        if snapshot.queue.doubt is not None and not self.honest:
             # It can not be known whether the message was posted, and the user was told.
-            return snapshot.parked
-        return not snapshot.queue and not snapshot.run_owed and snapshot.reading is None
+            return snapshot.outbox.parked
+        return not snapshot.queue and snapshot.outbox.owed is None and snapshot.cursor.reading is None
 
 
 def live(

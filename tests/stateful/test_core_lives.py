@@ -84,10 +84,10 @@ class CoreLives(RuleBasedStateMachine):
         self.said.append(content)
         self.tell(inputs.AddUserMessage(key=content, content=content))
 
-    @precondition(lambda self: self.snapshot.tool_calls)
+    @precondition(lambda self: self.snapshot.calls)
     @rule(data=st.data())
     def answer_a_call(self, data: st.DataObject) -> None:
-        call = data.draw(st.sampled_from([call.id for call in self.snapshot.tool_calls]))
+        call = data.draw(st.sampled_from([call.id for call in self.snapshot.calls]))
         self.tell(inputs.SubmitToolOutput(tool_call_id=call, output="1"))
 
     @rule()
@@ -206,14 +206,14 @@ class CoreLives(RuleBasedStateMachine):
         """A life can always end: with a friendly world the thread settles, and nothing that was said is missing."""
         self.tell(inputs.Connect(assistant_id="asst_1", look=True))
         for _ in range(2000):
-            for call in self.snapshot.tool_calls:
+            for call in self.snapshot.calls:
                 if call.output is None and self.snapshot.state == "awaiting_tools":
                     self.tell(inputs.SubmitToolOutput(tool_call_id=call.id, output="1"))
             if self.wanted is not None:
                 self.answered(lost_before=False, lost_after=False)
             elif self.snapshot.request is not None:
                 self.tell(inputs.TimerDue())
-            elif self.snapshot.parked:
+            elif self.snapshot.outbox.parked:
                 self.tell(inputs.Connect(assistant_id="asst_1"))
             else:
                 break

@@ -8,6 +8,7 @@ import sys
 import threading
 
 from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.testing.contracts.store_means import tried
 from tests.stores.helpers import an_event, busy, commit, say
 
 THREADS = 4
@@ -22,7 +23,7 @@ def live(store, thread_id):
         acknowledge(f"accepted {thread_id} {number} {step}")
         event = an_event(thread_id, f"run_{step}")
         # Every other command stays in the inbox for a while.
-        [record] = commit(store, busy(thread_id, tries=step), event, consumed=number - step % 2)
+        [record] = commit(store, busy(thread_id, pending=tried(step).pending), event, consumed=number - step % 2)
         acknowledge(f"committed {thread_id} {record.seq} {step}")
         store.announced(thread_id, record.seq)
 

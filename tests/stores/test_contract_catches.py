@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.machine.queue import EMPTY, NO_CHANGE
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.contracts import StoreContract
 
@@ -26,24 +27,30 @@ class NumbersAnew(MemoryStore):
 
 
 class DropsAll(MemoryStore):
-    def commit(self, snapshot, *, consumed, events, at, due):
-        return super().commit(snapshot, consumed=10**9 if consumed else 0, events=events, at=at, due=due)
+    def commit(self, snapshot, *, consumed, events, at, due, queue=NO_CHANGE):
+        return super().commit(snapshot, consumed=10**9 if consumed else 0, events=events, at=at, due=due, queue=queue)
 
 
 class ForgetsDue(MemoryStore):
-    def commit(self, snapshot, *, consumed, events, at, due):
-        return super().commit(snapshot, consumed=consumed, events=events, at=at, due=None)
+    def commit(self, snapshot, *, consumed, events, at, due, queue=NO_CHANGE):
+        return super().commit(snapshot, consumed=consumed, events=events, at=at, due=None, queue=queue)
 
 
 class ForgetsDefaults(MemoryStore):
     def load(self, thread_id):
         saved = super().load(thread_id)
-        return saved and attrs.evolve(saved, snapshot=attrs.evolve(saved.snapshot, run_keys_kept=False))
+        return saved and attrs.evolve(saved, snapshot=attrs.evolve(saved.snapshot, run=None))
+
+
+class ForgetsTheQueue(MemoryStore):
+    def load(self, thread_id):
+        saved = super().load(thread_id)
+        return saved and attrs.evolve(saved, snapshot=attrs.evolve(saved.snapshot, queue=EMPTY))
 
 
 class NumbersFromZero(MemoryStore):
-    def commit(self, snapshot, *, consumed, events, at, due):
-        records = super().commit(snapshot, consumed=consumed, events=events, at=at, due=due)
+    def commit(self, snapshot, *, consumed, events, at, due, queue=NO_CHANGE):
+        records = super().commit(snapshot, consumed=consumed, events=events, at=at, due=due, queue=queue)
         return [attrs.evolve(record, seq=record.seq - 1) for record in records]
 
 
@@ -82,6 +89,7 @@ class Fails(MemoryStore):
         (NumbersAnew, "numbers_of_commands_are_never_used_again"),
         (DropsAll, "a_commit_drops_the_commands_up_to_a_number_and_no_others"),
         (ForgetsDue, "the_last_snapshot_and_its_due_time_count"),
+        (ForgetsTheQueue, "a_queue_is_kept_by_what_is_written_to_it_and_removed_from_it"),
         (ForgetsDefaults, "snapshots_with_every_field_set_come_back_equal"),
         (NumbersFromZero, "records_are_numbered_from_one_without_gaps"),
         (GoesBack, "records_are_unannounced_until_it_is_said_that_they_were"),

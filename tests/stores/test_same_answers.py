@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.machine.snapshot import QueuedMessage
+from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
 from gpt_agent_fsm.stores import MemoryStore, SQLStore
 from gpt_agent_fsm.testing.contracts.samples import every_command, every_event, every_snapshot
+from gpt_agent_fsm.testing.contracts.store_means import tried, whole_change
 from tests.stores.helpers import idle
 
 THREADS = ("thread_1", "thread 2/\N{SNOWMAN}", "")
@@ -21,7 +22,9 @@ numbers = small | st.sampled_from([-(10**30), 10**30, 2**63 - 1, 2**63])
 times = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(exclude_categories=()))
 snapshots = st.builds(
-    lambda base, text, tries: attrs.evolve(base, queue=(QueuedMessage(key=text, content=text),), tries=tries),
+    lambda base, text, tries: attrs.evolve(
+        base, queue=Queue((QueuedMessage(key=text, content=text),), tries + 2), pending=tried(tries).pending
+    ),
     st.sampled_from([idle(), *every_snapshot("")]),
     texts,
     small,
@@ -55,7 +58,11 @@ class SameAnswers(RuleBasedStateMachine):
     def commit(self, thread_id, snapshot, happened, consumed, at, due):
         snapshot = attrs.evolve(snapshot, thread_id=thread_id)
         happened = [attrs.evolve(event, thread_id=thread_id) for event in happened]
-        self.both(lambda store: list(store.commit(snapshot, consumed=consumed, events=happened, at=at, due=due)))
+        saved = self.memory.load(thread_id)
+        change = whole_change(EMPTY if saved is None else saved.snapshot.queue, snapshot.queue)
+        self.both(
+            lambda store: list(store.commit(snapshot, consumed=consumed, events=happened, at=at, due=due, queue=change))
+        )
 
     @rule(thread_id=threads, command=commands)
     def accept(self, thread_id, command):

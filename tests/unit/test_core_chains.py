@@ -5,6 +5,7 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
+from gpt_agent_fsm.machine.snapshot import Newest
 from tests.story import (
     LOCATE,
     MEASURE,
@@ -68,7 +69,7 @@ def test_an_adopted_run_is_looked_at_by_its_handle():
 
 def test_the_handle_ends_with_the_run():
     story = polling().tell(seen(RunStatus.FAILED, code="server_error", message="Sorry", handle="h1"))
-    assert story.snapshot.run_handle is None
+    assert story.snapshot.run is None
 
 
 def test_outputs_that_were_given_up_cancel_the_run_by_its_handle():
@@ -100,7 +101,7 @@ def test_a_run_that_is_started_again_names_the_one_that_failed():
     story.tell(LOCKED, runs())
     assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h2")
     story.tell(created(run_id="run_2", handle="h3"))
-    assert story.snapshot.run_handle == "h3"
+    assert story.snapshot.run.handle == "h3"
 
 
 def test_outputs_that_arrived_in_part_are_completed():
@@ -168,20 +169,20 @@ def test_the_newest_message_at_the_first_look_bounds_the_search_for_ours():
 
 def test_a_thread_in_which_a_run_is_adopted_is_bounded_as_well():
     listed = inputs.RunsListed(runs=(run(run_id="run_9"),), newest_message_id="msg_0")
-    assert Story().tell(connect, listed).snapshot.last_posted_id == "msg_0"
+    assert Story().tell(connect, listed).snapshot.server.last_posted.id == "msg_0"
 
 
 def test_a_later_look_moves_no_bound():
     story = idle().tell(say(), posted(), created(), due, seen(RunStatus.FAILED, code="x", message="x"))
     story.tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_7"))
-    assert story.snapshot.last_posted_id == "msg_1"
+    assert story.snapshot.server.last_posted.id == "msg_1"
 
 
 def test_a_look_while_a_message_is_in_doubt_takes_no_bound_since_it_may_be_that_message():
     story = Story(request_max_attempts=1).tell(connect, runs(), say(), unknown())
-    story.snapshot = attrs.evolve(story.snapshot, last_posted_id=None)
+    story.snapshot = attrs.evolve(story.snapshot, server=attrs.evolve(story.snapshot.server, last_posted=Newest()))
     story.tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_5"))
-    assert story.snapshot.last_posted_id is None
+    assert story.snapshot.server.last_posted.id is None
 
 
 def completed_with(*own):
@@ -195,7 +196,7 @@ def heard(story):
 def test_what_the_run_has_answered_is_published_although_the_list_lags_behind():
     story = completed_with(answer("msg_2")).tell(page(question("msg_1")))
     assert heard(story) == ["Hi"]
-    assert story.snapshot.last_message_id == "msg_2"
+    assert story.snapshot.cursor.last_message_id == "msg_2"
 
 
 def test_what_the_list_shows_is_not_published_twice():
@@ -206,7 +207,7 @@ def test_what_the_list_shows_is_not_published_twice():
 def test_an_answer_that_the_list_names_otherwise_is_not_published_twice():
     story = completed_with(answer("out_2")).tell(page(question("msg_1"), answer("item_2")))
     assert heard(story) == ["Hi"]
-    assert story.snapshot.last_message_id == "item_2"
+    assert story.snapshot.cursor.last_message_id == "item_2"
 
 
 def test_answers_on_the_list_come_before_those_that_lag_behind():
@@ -228,7 +229,7 @@ def test_an_own_answer_without_text_is_not_published():
 def test_calls_of_a_chain_are_asked_for_once_per_turn():
     story = awaiting(LOCATE).tell(output(LOCATE), seen(handle="h2"), due, needs(MEASURE, handle="h2"))
     assert story.said == ["ToolCallRequested"]
-    assert story.snapshot.run_handle == "h2"
+    assert story.snapshot.run.handle == "h2"
 
 
 # --- an end is an end ------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ def test_many_ends_are_remembered_but_not_all():
     for number in range(25):
         story.tell(say("x", f"k{number}"), posted(f"msg_{number}"), created(run_id=f"run_{number}"), due)
         story.tell(seen(RunStatus.FAILED, f"run_{number}", code="x", message="x"))
-    assert story.snapshot.ended_run_ids == tuple(f"run_{number}" for number in range(5, 25))
+    assert story.snapshot.server.ended_run_ids == tuple(f"run_{number}" for number in range(5, 25))
 
 
 def test_calls_that_an_ended_run_has_left_open_are_no_run():
@@ -300,8 +301,8 @@ def test_a_server_may_keep_the_keys_of_runs_and_not_those_of_messages():
     story = creating().tell(created(key="k1.1"), due, seen(RunStatus.FAILED, code="x", message="x"))
     story.tell(say("Two", "k2"), unknown(), due, page(question("msg_2", "Two"), question("msg_1")))
     assert story.said == ["UserMessageAdded"]
-    assert story.snapshot.run_keys_kept
-    assert not story.snapshot.message_keys_kept
+    assert story.snapshot.server.run_keys_kept
+    assert not story.snapshot.server.message_keys_kept
 
 
 # --- what is old is no news ------------------------------------------------------------------------------

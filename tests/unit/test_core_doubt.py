@@ -9,6 +9,7 @@ from tests.story import (
     MEASURE,
     Story,
     answer,
+    cancel,
     connect,
     created,
     creating,
@@ -62,7 +63,7 @@ def test_a_message_that_is_found_by_its_key_is_not_sent_again():
     story = searching().tell(page(answer("msg_5"), question("msg_4", key="k1")))
     assert story.only.id == "msg_4"
     assert story.request == CREATE
-    assert story.snapshot.message_keys_kept
+    assert story.snapshot.server.message_keys_kept
 
 
 def test_a_message_that_is_not_there_is_sent_again_only_after_the_grace():
@@ -141,7 +142,7 @@ def in_second_turn() -> Story:
 def test_a_single_new_message_of_the_same_text_is_ours_where_the_server_drops_metadata():
     story = in_second_turn().tell(page(question("msg_3", "Two"), answer("msg_2"), question("msg_1")))
     assert story.only.id == "msg_3"
-    assert not story.snapshot.run_keys_kept
+    assert not story.snapshot.server.run_keys_kept
 
 
 def test_an_older_message_of_the_same_text_is_not_ours():
@@ -220,7 +221,7 @@ def test_of_two_new_runs_without_a_key_the_one_in_progress_is_adopted_as_a_stran
     story = finding().tell(runs(run(run_id="run_6"), run(RunStatus.COMPLETED, "run_5")))
     assert story.said == []
     assert story.state == "running"
-    assert story.snapshot.run_owed
+    assert story.snapshot.outbox.owed
 
 
 def test_a_run_without_a_key_is_a_stranger_where_the_server_keeps_our_keys():
@@ -240,7 +241,7 @@ def test_a_run_in_doubt_out_of_attempts_is_looked_for_with_the_next_command(make
     story = make(request_max_attempts=1).tell(unknown())
     assert story.only.will_retry is False
     assert story.state == "failed"
-    key = story.snapshot.turn.run_key
+    key = story.snapshot.outbox.turn.run_key
     assert story.tell(say("Two", "k2")).request == effects.GetLatestRun(key=key)
 
 
@@ -296,7 +297,7 @@ def test_a_grace_that_a_crash_cut_short_is_waited_for_again():
 
 
 def test_a_poll_resumed_after_a_crash_is_no_search():
-    assert polling().tell(resume).snapshot.run_doubt is None
+    assert polling().tell(resume).snapshot.outbox.owed is None
 
 
 def test_a_strangers_run_that_is_read_meanwhile_does_not_hide_a_message_in_doubt():
@@ -322,9 +323,11 @@ def test_a_grace_for_a_run_that_a_crash_cut_short_is_waited_for_again():
 
 
 def test_on_a_thread_that_was_empty_a_single_look_alike_is_ours():
-    from gpt_agent_fsm.machine.snapshot import Snapshot
+    from gpt_agent_fsm.machine.snapshot import Newest, ServerView, Snapshot
 
-    story = Story(Snapshot(thread_id="thread_1", assistant_id="asst_1", last_posted_id=""))
+    story = Story(
+        Snapshot(thread_id="thread_1", assistant_id="asst_1", server=ServerView(last_posted=Newest.seen(None)))
+    )
     story.tell(connect, runs(), say(), unknown(), due)
     story.tell(page(question("msg_1")))
     assert story.only.id == "msg_1"
@@ -337,3 +340,45 @@ def test_a_listing_against_the_order_is_searched_to_its_end():
     assert story.request == effects.ListMessages(after="msg_2", newest_first=True)
     story.tell(page(question("msg_3", "Two", key="k2", created_at=3.0)))
     assert story.only.id == "msg_3"
+
+
+# --- a run in doubt, and others meanwhile ---------------------------------------------------------------------------
+
+
+def between_answers() -> Story:
+    """A run is in doubt, somebody else's was met and is completed, and its answers are being read."""
+    story = finding().tell(runs(run(run_id="run_9"), run(RunStatus.COMPLETED, "run_8")))
+    return story.tell(seen(RunStatus.COMPLETED, "run_9"))
+
+
+def test_a_run_in_doubt_is_searched_for_once_the_answers_of_another_are_read():
+    story = between_answers().tell(page())
+    assert (story.request, story.state) == (FIND, "idle")
+
+
+def test_whoever_connects_meanwhile_has_the_run_in_doubt_searched_for_and_not_just_any():
+    story = between_answers().tell(connect, page())
+    assert (story.request, story.state) == (FIND, "idle")
+
+
+def test_a_run_in_doubt_that_was_parked_is_searched_for_from_idle():
+    story = creating(request_max_attempts=1).tell(unknown())
+    assert story.state == "failed"
+    story.tell(say("Two", "k2"))
+    assert (story.request, story.state) == (FIND, "idle")
+
+
+@pytest.mark.parametrize("make", [finding, lambda: retrying().tell(unknown(), due)])
+def test_the_state_stays_while_a_run_in_doubt_is_not_there_yet(make):
+    story = make()
+    before = story.state
+    assert story.tell(runs()).wait == GRACE
+    assert story.state == before
+
+
+def test_a_retry_whose_answer_is_lost_stays_rate_limited():
+    assert retrying().tell(unknown()).state == "rate_limited"
+
+
+def test_a_retry_that_is_cancelled_while_it_is_being_created_stays_rate_limited_until_it_is_known():
+    assert retrying().tell(cancel).state == "rate_limited"

@@ -79,7 +79,7 @@ def test_an_agent_may_be_connected_again_in_every_state(make):
     story = make()
     state = story.state
     story.tell(inputs.Connect(assistant_id="asst_2", last_message_id="msg_9"))
-    assert (story.snapshot.assistant_id, story.snapshot.last_message_id) == ("asst_2", "msg_9")
+    assert (story.snapshot.assistant_id, story.snapshot.cursor.last_message_id) == ("asst_2", "msg_9")
     assert story.moves == []
     assert story.state == state
 
@@ -124,7 +124,8 @@ def test_a_fact_about_another_run_moves_nothing(make):
 @pytest.mark.parametrize("make", [polling, looking_again, resubmitting])
 def test_retries_may_be_exhausted_in_every_state_that_looks(make):
     snapshot = make().snapshot
-    story = Story(attrs.evolve(snapshot, turn=attrs.evolve(snapshot.turn, retries_left=0))).tell(rate_limit())
+    outbox = attrs.evolve(snapshot.outbox, turn=attrs.evolve(snapshot.outbox.turn, retries_left=0))
+    story = Story(attrs.evolve(snapshot, outbox=outbox)).tell(rate_limit())
     assert story.said == ["RateLimited", "RateLimitRetriesExhausted"]
     assert story.state == "failed"
 
@@ -164,9 +165,9 @@ def test_a_look_that_is_denied_or_fails_for_good_parks_a_failed_thread():
         story = looking_while_failed().tell(no)
         assert story.only.will_retry is False
         assert story.moves == []
-        assert story.snapshot.parked
+        assert story.snapshot.outbox.parked
         assert story.snapshot.settled
-        assert story.snapshot.look
+        assert story.snapshot.server.must_check
 
 
 def test_a_message_that_is_posted_or_found_moves_nothing():
@@ -248,13 +249,13 @@ def test_a_run_that_takes_too_long_is_cancelled_and_its_end_is_a_timeout(make):
     story.tell(seen(RunStatus.CANCELLING), due, seen(RunStatus.FAILED, code="cancelled", message="m"))
     assert story.only.code == "timeout"
     assert story.only.message == "The run was cancelled: it took longer than run_timeout (60 seconds)."
-    assert story.snapshot.timed_out == ""
+    assert story.snapshot.run is None
 
 
 def test_a_timeout_does_not_outlive_its_run():
     story = running().tell(LATE, completed())
-    assert story.snapshot.timed_out == ""
-    assert running().tell(LATE, rate_limit()).snapshot.timed_out == ""
+    assert story.snapshot.run is None
+    assert running().tell(LATE, rate_limit()).snapshot.run is None
 
 
 @pytest.mark.parametrize("make", [idle, rate_limited, failed])

@@ -94,14 +94,14 @@ def test_connecting_a_failed_thread_without_a_run_leaves_it_failed():
 def test_connecting_again_moves_the_cursor_and_the_assistant():
     story = idle().tell(inputs.Connect(assistant_id="asst_2", last_message_id="msg_9"))
     assert story.snapshot.assistant_id == "asst_2"
-    assert story.snapshot.last_message_id == "msg_9"
+    assert story.snapshot.cursor.last_message_id == "msg_9"
     assert story.request is None
 
 
 def test_connecting_without_a_cursor_leaves_the_one_that_is_known():
     story = idle().tell(inputs.Connect(assistant_id="asst_1", last_message_id="msg_9"))
     story.tell(inputs.Connect(assistant_id="asst_1", last_message_id=None))
-    assert story.snapshot.last_message_id == "msg_9"
+    assert story.snapshot.cursor.last_message_id == "msg_9"
 
 
 def test_a_look_that_fails_is_tried_again_and_given_up_when_the_attempts_are_spent():
@@ -143,7 +143,7 @@ def test_a_message_for_a_failed_thread_starts_afresh():
     story = failed().tell(say("Again", "k2"))
     assert story.state == "idle"
     assert story.request == effects.PostMessage(key="k2", content="Again")
-    assert story.snapshot.turn is None
+    assert story.snapshot.outbox.turn is None
 
 
 def test_messages_sent_while_a_run_is_active_wait_in_order_and_get_one_run_each():
@@ -312,7 +312,7 @@ def test_a_completed_run_is_announced_with_its_tokens_and_then_its_messages():
     assert story.only == events.AssistantMessageAdded(
         message_id="msg_2", thread_id="thread_1", run_id="run_1", assistant_id="asst_1", content="Hi"
     )
-    assert story.snapshot.last_message_id == "msg_2"
+    assert story.snapshot.cursor.last_message_id == "msg_2"
     assert story.wait == effects.Wait(seconds=120)
 
 
@@ -398,7 +398,7 @@ def test_a_whole_reading_that_can_not_tell_runs_publishes_what_there_is():
 def test_a_completed_run_without_a_new_message_publishes_nothing():
     story = second_turn().tell(page(question("msg_3")), page(question("msg_1"), answer("msg_2"), question("msg_3")))
     assert story.events == ()
-    assert story.snapshot.last_message_id == "msg_2"
+    assert story.snapshot.cursor.last_message_id == "msg_2"
 
 
 def test_a_reading_that_fails_is_tried_again_and_then_parked_until_the_next_command():
@@ -493,11 +493,11 @@ def test_a_cursor_that_the_server_does_not_know_leads_to_a_reading_from_the_star
     assert story.moves == []
     story.tell(page(answer("msg_0", run_id="run_0"), answer("msg_4", run_id="run_2")))
     assert [event.message_id for event in story.events] == ["msg_4"]
-    assert story.snapshot.last_message_id == "msg_4"
+    assert story.snapshot.cursor.last_message_id == "msg_4"
 
 
 def test_a_reading_without_a_cursor_that_is_refused_is_parked():
-    assert reading().tell(refused()).snapshot.parked
+    assert reading().tell(refused()).snapshot.outbox.parked
 
 
 def test_a_run_in_the_way_may_be_any_of_those_listed():
@@ -520,7 +520,7 @@ def test_a_run_that_the_server_denies_and_that_stays_in_the_way_is_given_up_in_t
             story.tell(due)
         failures += story.said.count("RunFailed")
     assert failures == 1
-    assert story.snapshot.parked
+    assert story.snapshot.outbox.parked
 
 
 def test_what_was_published_is_never_published_again():

@@ -165,7 +165,7 @@ def test_a_run_may_end_in_every_state_that_looks_at_it(make, ending):
     story = make().tell(facts[ending])
     assert story.said == said[ending]
     assert story.state == states[ending]
-    assert story.snapshot.tool_calls == () or ending == "rate"
+    assert story.snapshot.calls == () or ending == "rate"
 
 
 def test_a_failed_run_is_announced_with_its_code_and_message():
@@ -251,7 +251,7 @@ def test_a_retry_that_is_refused_is_parked(no):
     story = retrying().tell(no)
     assert story.state == "failed"
     assert story.only.will_retry is False
-    assert story.snapshot.run_owed
+    assert story.snapshot.outbox.owed
 
 
 def test_a_run_met_by_a_retry_is_adopted():
@@ -483,14 +483,14 @@ def test_a_farewell_that_fails_is_repeated_and_then_let_go():
     story.tell(delayed())
     assert story.only.will_retry is False
     assert story.snapshot.settled
-    assert not story.snapshot.parked
+    assert not story.snapshot.outbox.parked
 
 
 def test_a_farewell_to_a_run_that_has_ended_is_no_trouble():
     story = given_up().tell(refused())
     assert story.events == ()
     assert story.snapshot.settled
-    assert not story.snapshot.parked
+    assert not story.snapshot.outbox.parked
 
 
 def test_a_farewell_with_a_wrong_key_is_given_up():
@@ -671,7 +671,7 @@ def test_a_look_that_shows_the_run_going_on_ends_the_suspicion_of_a_new_round():
     for _ in range(3):
         story.tell(due, needs(LOCATE, MEASURE), due, needs(LOCATE, MEASURE), due, seen())
     assert story.said == []
-    assert story.snapshot.repeats == 0
+    assert story.snapshot.run.stale_polls == 0
 
 
 def test_a_new_round_of_broken_calls_that_look_alike_is_answered_again():
@@ -690,7 +690,7 @@ def test_each_round_has_all_its_tries():
 
 def test_the_calls_of_a_rate_limited_run_are_forgotten():
     story = awaiting().tell(due, rate_limit())
-    assert story.snapshot.tool_calls == ()
+    assert story.snapshot.calls == ()
     assert story.tell(output(LOCATE)).ignored == "no run waits for it"
 
 

@@ -90,7 +90,7 @@ def test_a_request_that_changes_the_server_is_saved_before_it_is_made():
     class Watched(SimulatedServer):
         def post_message(self, thread_id, content, *, key, timeout):
             snapshot = runtime._store.load(thread_id).snapshot
-            saved.append((snapshot.request.operation, snapshot.sent))
+            saved.append((snapshot.request.operation, snapshot.pending.sent))
             return super().post_message(thread_id, content, key=key, timeout=timeout)
 
     with Runtime(Watched(), scheduler=VirtualScheduler()) as runtime:

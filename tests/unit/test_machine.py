@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
+import attrs
 import pytest
 
 from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.machine import advance as core
-from gpt_agent_fsm.machine.advance import Life
-from gpt_agent_fsm.machine.snapshot import State
-from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS, build_machine, reason_to_ignore, states_of
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.driving import build_machine
+from gpt_agent_fsm.machine.guards import is_parked
+from gpt_agent_fsm.machine.marks import rows_taken
+from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.machine.table import AFTER_EACH, IGNORED, ILLEGAL, TABLE, TRIGGERS
 from tests.story import idle, say
+from tests.unit.stories import STORIES
 
 CELLS = [(trigger, state) for trigger in TRIGGERS for state in State]
-ROWS = {cell: [row for row in TABLE if row[0] == cell[0] and cell[1] in states_of(row[1])] for cell in CELLS}
-SILENT = {(row[0], state): row[2] for row in IGNORED for state in states_of(row[1])}
-IMPOSSIBLE = {(row[0], state): row[2] for row in ILLEGAL for state in states_of(row[1])}
+ROWS = {cell: [row for row in TABLE if row.trigger == cell[0] and cell[1] in row.states] for cell in CELLS}
+SILENT = {(row.trigger, state): row.reason for row in IGNORED for state in row.states}
+IMPOSSIBLE = {(row.trigger, state): row.reason for row in ILLEGAL for state in row.states}
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell[0]}-{cell[1]}")
 def test_every_input_in_every_state_is_a_row_or_ignored_or_illegal(cell):
-    ends = bool(ROWS[cell]) and ROWS[cell][-1][3] is None
+    ends = bool(ROWS[cell]) and ROWS[cell][-1].guard is None
     assert [ends, cell in SILENT, cell in IMPOSSIBLE].count(True) == 1, "say what this input does in this state"
     assert not (ROWS[cell] and cell in IMPOSSIBLE)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell[0]}-{cell[1]}")
 def test_no_row_stands_behind_one_without_a_guard_or_repeats_a_guard(cell):
-    guards = [row[3] for row in ROWS[cell]]
+    guards = [row.guard for row in ROWS[cell]]
     assert None not in guards[:-1], "a row behind one without a guard is never reached"
     assert len(set(guards)) == len(guards)
 
 
 def test_the_tables_speak_only_of_known_inputs():
-    assert {row[0] for row in (*IGNORED, *ILLEGAL)} <= set(TRIGGERS)
+    assert {row.trigger for row in (*IGNORED, *ILLEGAL)} <= set(TRIGGERS)
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[4]}")
-def test_guards_and_actions_are_named_methods(row):
-    for name in (row[3], row[4]):
-        assert name is None or callable(getattr(Life, name))
+def test_guards_and_actions_are_named_functions():
+    for function in itertools.chain.from_iterable((row.guard, row.action) for row in TABLE):
+        assert function is None or function.__name__.isidentifier()
 
 
 def test_what_is_ignored_or_illegal_has_its_reason():
     assert all(len(reason) > 10 for reason in (*SILENT.values(), *IMPOSSIBLE.values()))
-    assert reason_to_ignore("cancel_run", State.IDLE) == "there is no run"
+    assert idle().tell(inputs.CancelRun()).ignored == SILENT["cancel_run", State.IDLE] == "there is no run"
 
 
 def test_every_state_can_be_reached_and_left():
-    moves = {
-        (source, row[2]) for row in TABLE for source in states_of(row[1]) if row[2] is not None and source != row[2]
-    }
+    moves = {(source, row.dest) for row in TABLE for source in row.states if row.dest not in (None, source)}
     for one, other in itertools.permutations(State, 2):
         reached, todo = {one}, [one]
         while todo:
@@ -68,7 +71,29 @@ def test_the_shared_machine_holds_no_model_and_adds_no_transitions_of_its_own():
 
 
 def test_an_incomplete_table_is_noticed_when_it_is_used(monkeypatch):
-    rows = [[*row[:3], "is_parked", row[4]] if row[0] == "add_user_message" else row for row in TABLE]
+    rows = [attrs.evolve(row, guard=is_parked) if row.kind is inputs.AddUserMessage else row for row in TABLE]
     monkeypatch.setattr(core, "_MACHINE", build_machine(rows))
     with pytest.raises(IllegalInput, match="no row of the table takes add_user_message in state idle"):
         idle().tell(say())
+
+
+def test_the_machine_asks_itself_what_is_next_only_with_an_input_it_has_rows_for():
+    states, _, question = AFTER_EACH
+    assert all(ROWS[question.trigger, state] for state in states)
+
+
+# --- a story for each row -----------------------------------------------------------------------------
+
+
+def test_each_row_names_a_story_of_its_own_and_there_is_no_other_story():
+    assert Counter(row.story for row in TABLE) == Counter(list(STORIES))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.story)
+def test_the_story_of_a_row_takes_this_row_and_no_other_of_its_input(row):
+    story, last = STORIES[row.story]()
+    with rows_taken() as taken:
+        story.tell(last)
+    of_its_input = [other.story for other in TABLE if other.kind is row.kind and taken[other.story]]
+    assert of_its_input == [row.story]
+    assert taken[row.story] == 1

@@ -203,8 +203,8 @@ def test_a_shutdown_during_a_request_keeps_what_the_request_brought():
     agent = world.connect()
     agent.add_user_message("Hello")
     world.scheduler.advance(5)
-    assert world.store.load(world.thread_id).snapshot.last_posted_id is not None
-    assert not world.store.load(world.thread_id).snapshot.sent
+    assert world.store.load(world.thread_id).snapshot.server.last_posted.id is not None
+    assert not world.store.load(world.thread_id).snapshot.pending.sent
 
 
 @pytest.mark.parametrize("status", [401, 403])

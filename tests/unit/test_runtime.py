@@ -564,7 +564,7 @@ def test_closing_in_a_handler_lets_go_when_the_handler_has_returned(world):
     runtime.scheduler.advance(5)
     runtime.close()
     assert closed == ["handler", "store"]
-    assert not runtime._store.load(agent.thread_id).snapshot.sent
+    assert not runtime._store.load(agent.thread_id).snapshot.pending.sent
 
 
 def test_a_store_that_is_none_is_refused():

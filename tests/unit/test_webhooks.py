@@ -60,7 +60,7 @@ class World:
 
     @property
     def response_id(self):
-        return self.agent._driver.snapshot.run_handle
+        return self.agent._driver.snapshot.run.handle
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_a_webhook_that_comes_before_the_answer_that_names_its_response_counts(w
     world.server.post = hasty
     other.add_user_message("Hello")
     world.scheduler.advance(world.scheduler.clock.monotonic() + 5)
-    response_id = other._driver.snapshot.run_handle
+    response_id = other._driver.snapshot.run.handle
     mine = (f"POST /conversations/{other.thread_id} ", f"GET /responses/{response_id}")
     about = [line.split()[:3] for line in world.journal if any(path in line for path in mine)]
     noted = max(float(at) for at, _, path in about if "conversations" in path)
@@ -231,10 +231,28 @@ def test_only_so_much_is_remembered(monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.engine.webhooks._MOST_REMEMBERED", 2)
     webhooks = Webhooks(VirtualClock())
     for number in range(3):
-        assert webhooks.take_in(Notice(f"wh_{number}", f"resp_{number}"))
-    assert [webhooks.has_ended(f"resp_{number}") for number in range(3)] == [False, True, True]
-    assert webhooks.take_in(Notice("wh_0", "resp_0"))
-    assert not webhooks.take_in(Notice("wh_2", "resp_2"))
+        webhooks.follow("thread_1", None, f"resp_{number}")
+        assert webhooks.take_in(Notice(f"wh_{number}", f"resp_{number}")) == "thread_1"
+    assert [webhooks.pop_ended(f"resp_{number}") for number in range(3)] == [False, True, True]
+    assert webhooks.take_in(Notice("wh_0", "resp_0")) == "thread_1"
+    assert webhooks.take_in(Notice("wh_2", "resp_2")) is None
+
+
+def test_a_notice_finds_the_thread_that_waits_for_its_response_and_no_other():
+    webhooks = Webhooks(VirtualClock())
+    webhooks.follow("thread_1", None, "resp_1")
+    webhooks.follow("thread_2", None, "resp_2")
+    webhooks.follow("thread_1", "resp_1", "resp_3")
+    found = [webhooks.take_in(Notice(f"wh_{number}", f"resp_{number}")) for number in (1, 2, 3)]
+    assert found == [None, "thread_2", "thread_1"]
+
+
+def test_a_thread_that_lets_its_response_be_takes_nobody_elses_away():
+    webhooks = Webhooks(VirtualClock())
+    webhooks.follow("thread_1", None, "resp_1")
+    webhooks.follow("thread_2", None, "resp_1")
+    webhooks.follow("thread_1", "resp_1", None)
+    assert webhooks.take_in(Notice("wh_1", "resp_1")) == "thread_2"
 
 
 def test_the_end_of_a_response_is_told_once():
@@ -242,7 +260,7 @@ def test_the_end_of_a_response_is_told_once():
     assert not webhooks.are_arriving
     webhooks.take_in(Notice("wh_1", "resp_1"))
     assert not webhooks.are_arriving
-    assert webhooks.has_ended("resp_1")
+    assert webhooks.pop_ended("resp_1")
     assert webhooks.are_arriving
-    assert not webhooks.has_ended("resp_1")
-    assert not webhooks.has_ended(None)
+    assert not webhooks.pop_ended("resp_1")
+    assert not webhooks.pop_ended(None)

@@ -2,117 +2,153 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.actions.requests import RequestActions
-from gpt_agent_fsm.machine.objects import Message
-from gpt_agent_fsm.machine.snapshot import QueuedMessage, Reading, Turn
-
-__all__ = ["MessageActions"]
+from gpt_agent_fsm.machine.actions.requests import doubt_message, park, report, report_doubt
+from gpt_agent_fsm.machine.guards import next_page, read_so_far, search_result, unpublished
+from gpt_agent_fsm.machine.queue import QueuedMessage
+from gpt_agent_fsm.machine.search import Found
+from gpt_agent_fsm.machine.snapshot import Newest, Outbox, OwedRun, Reading, Turn
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _REMEMBERED = 50
 
 
-@attrs.define(kw_only=True)
-class MessageActions(RequestActions):
-    """The verbs of messages."""
+# --- a message goes out -------------------------------------------------------------------------------
 
-    # --- a message goes out -----------------------------------------------------------------------------
 
-    def queue_message(self) -> None:
-        command = cast("inputs.AddUserMessage", self.input)
-        self.queue = (*self.queue, QueuedMessage(key=command.key, content=command.content))
-        self.parked = False
+def queue_message(copy: WorkingCopy, command: inputs.AddUserMessage) -> None:
+    copy.queue = copy.queue.add(QueuedMessage(key=command.key, content=command.content))
+    copy.unpark()
 
-    def post_message(self) -> None:
-        if self.message_doubt is not None:
-            self.perform(effects.ListMessages(after=None, newest_first=True))
-        else:
-            head = self.queue[0]
-            self.perform(effects.PostMessage(key=head.key, content=head.content))
 
-    def confirm_message(self) -> None:
-        answer = cast("inputs.MessagePosted", self.input)
-        self.message_keys_kept = self.message_keys_kept or answer.key_kept
-        self._message_is_on_the_thread(answer.message_id)
+def post_message(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+    copy.perform(_post_head(copy))
 
-    def confirm_found_message(self) -> None:
-        found = cast("Message", self.our_message())
-        self.message_keys_kept = self.message_keys_kept or found.key is not None
-        self._message_is_on_the_thread(found.id)
 
-    def _message_is_on_the_thread(self, message_id: str) -> None:
-        head, *rest = self.queue
-        self.queue = tuple(rest)
-        self.last_posted_id = self.posted_since = message_id
-        self.message_doubt = None
-        self.turn = Turn(key=head.key, runs=1, retries_left=self.settings.rate_limit_max_retries)
-        self.run_owed = True
-        self.close_request()
-        self.events.append(events.UserMessageAdded(id=message_id, thread_id=self.thread_id, content=head.content))
+def _post_head(copy: WorkingCopy) -> effects.PostMessage:
+    head = copy.queue.head
+    return effects.PostMessage(key=head.key, content=head.content)
 
-    def drop_message(self) -> None:
-        """Let go of a message whose text can never be accepted, so that those behind it can go out."""
-        self.report(will_retry=False)
-        self.queue = self.queue[1:]
-        self.close_request()
 
-    # --- a message is looked for ------------------------------------------------------------------------
+def confirm_message(copy: WorkingCopy, fact: inputs.MessagePosted) -> None:
+    _message_is_on_the_thread(copy, fact.message_id, key_kept=fact.key_kept)
 
-    def search_next_page(self) -> None:
-        self.perform(effects.ListMessages(after=self._next_after(), newest_first=True))
 
-    def conclude_absence(self) -> None:
-        self.message_doubt = None
-        self.end_look()
+def confirm_found_message(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
+    found = search_result(copy, fact)
+    assert isinstance(found, Found)  # noqa: S101 - the guard has seen to it
+    _message_is_on_the_thread(copy, found.item.id, key_kept=found.item.key is not None)
 
-    def give_up_search(self) -> None:
-        head = self.queue[0]
-        self.report_doubt(
-            effects.PostMessage(key=head.key, content=head.content),
-            "It can not be told whether the message was posted: the server keeps no metadata, and a message of the "
-            "same text is on the thread. It stays at the head of the queue.",
-            will_retry=False,
-        )
-        self._park()
 
-    # --- answers are read -------------------------------------------------------------------------------
+def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: bool) -> None:
+    head, server = copy.queue.head, copy.server
+    copy.queue = copy.queue.take()
+    copy.server = attrs.evolve(
+        server, last_posted=Newest.seen(message_id), message_keys_kept=server.message_keys_kept or key_kept
+    )
+    copy.cursor = attrs.evolve(copy.cursor, posted_since=message_id)
+    turn = Turn(key=head.key, runs=1, retries_left=copy.settings.rate_limit_max_retries)
+    copy.outbox = Outbox(turn=turn, owed=OwedRun(), parked=copy.outbox.parked)
+    copy.close_request()
+    copy.events.append(events.UserMessageAdded(id=message_id, thread_id=copy.thread_id, content=head.content))
 
-    def read_messages(self) -> None:
-        self.reading = attrs.evolve(cast("Reading", self.reading), whole=False, messages=())
-        self.perform(effects.ListMessages(after=self.last_message_id))
 
-    def read_next_page(self) -> None:
-        self.reading = attrs.evolve(cast("Reading", self.reading), messages=self.read_so_far())
-        self.failures = 0
-        self.perform(effects.ListMessages(after=self._next_after()))
+def drop_message(copy: WorkingCopy, failure: inputs.RequestRefused) -> None:
+    """Drop a message whose text can never be accepted, so that those behind it can go out."""
+    report(copy, failure, will_retry=False)
+    copy.queue = copy.queue.take()
+    copy.close_request()
 
-    def read_from_the_start(self) -> None:
-        self.reading = attrs.evolve(cast("Reading", self.reading), whole=True, messages=())
-        self.failures = 0
-        self.perform(effects.ListMessages(after=None))
 
-    def read_without_cursor(self) -> None:
-        self.report(will_retry=True)
-        self.read_from_the_start()
+# --- a message is searched for ------------------------------------------------------------------------
 
-    def publish_messages(self) -> None:
-        reading = attrs.evolve(cast("Reading", self.reading), messages=self.read_so_far())
-        for message in self.unpublished(reading):
-            self.published = (*self.published, message.id)[-_REMEMBERED:]
-            self.last_message_id, self.posted_since = message.id, None
-            self.events.append(
-                events.AssistantMessageAdded(
-                    message_id=message.id,
-                    thread_id=self.thread_id,
-                    run_id=message.run_id or reading.run_id,
-                    assistant_id=message.assistant_id or reading.assistant_id,
-                    content=message.content,
-                )
+
+def search_for_message(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+    copy.perform(effects.ListMessages(after=None, newest_first=True))
+
+
+def search_next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
+    copy.perform(effects.ListMessages(after=next_page(copy, fact), newest_first=True))
+
+
+def search_message_again(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
+    doubt = copy.queue.doubt
+    assert doubt is not None  # noqa: S101 - the guard has seen to it
+    doubt_message(copy, doubt.searches_left - 1)
+    again = effects.ListMessages(after=None, newest_first=True)
+    copy.schedule(again, effects.Wait(seconds=copy.settings.outcome_grace))
+
+
+def conclude_absence(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
+    copy.queue = copy.queue.with_doubt(None)
+    copy.end_reading()
+
+
+def give_up_search(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
+    report_doubt(
+        copy,
+        _post_head(copy),
+        "It can not be told whether the message was posted: the server keeps no metadata, and a message of the "
+        "same text is on the thread. It stays at the head of the queue.",
+        will_retry=False,
+    )
+    park(copy)
+
+
+# --- answers are read ---------------------------------------------------------------------------------
+
+
+def _read(copy: WorkingCopy, after: str | None, **changes: Any) -> None:  # noqa: ANN401 - any fields
+    """Read the page after a message, with these changes of the reading."""
+    copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), **changes))
+    copy.perform(effects.ListMessages(after=after))
+
+
+def _reading(copy: WorkingCopy) -> Reading:
+    assert copy.cursor.reading is not None  # noqa: S101 - pages are asked for by a reading
+    return copy.cursor.reading
+
+
+def read_messages(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+    _read(copy, copy.cursor.last_message_id, whole=False, messages=())
+
+
+def read_next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
+    copy.failures = 0
+    _read(copy, next_page(copy, fact), messages=read_so_far(copy, fact))
+
+
+def read_from_the_start(copy: WorkingCopy, _: inputs.Input) -> None:
+    copy.failures = 0
+    _read(copy, None, whole=True, messages=())
+
+
+def read_without_cursor(copy: WorkingCopy, failure: inputs.RequestRefused) -> None:
+    report(copy, failure, will_retry=True)
+    read_from_the_start(copy, failure)
+
+
+def publish_messages(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
+    reading = attrs.evolve(_reading(copy), messages=read_so_far(copy, fact))
+    found = unpublished(copy, reading)
+    for message in found:
+        copy.events.append(
+            events.AssistantMessageAdded(
+                message_id=message.id,
+                thread_id=copy.thread_id,
+                run_id=message.run_id or reading.run_id,
+                assistant_id=message.assistant_id or reading.assistant_id,
+                content=message.content,
             )
-        self.reading = None
-        self.close_request()
+        )
+    cursor = attrs.evolve(copy.cursor, reading=None)
+    if found:
+        published = (*cursor.published, *(message.id for message in found))[-_REMEMBERED:]
+        cursor = attrs.evolve(cursor, published=published, last_message_id=found[-1].id, posted_since=None)
+    copy.cursor = cursor
+    copy.close_request()

@@ -1,217 +1,234 @@
-"""The one request a thread is on: made now or set for later, repeated, looked for, or given up."""
+"""The one request a thread is on: made now or set for later, repeated, searched for, or given up."""
 
 from __future__ import annotations
-
-from typing import cast
 
 import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.guards import Guards
-from gpt_agent_fsm.machine.snapshot import Doubt
-from gpt_agent_fsm.machine.table import LIVE, reason_to_ignore
-
-__all__ = ["RequestActions"]
+from gpt_agent_fsm.machine.guards import is_searching, looks_for_our_run
+from gpt_agent_fsm.machine.queue import Doubt
+from gpt_agent_fsm.machine.snapshot import LeftRun, Newest
+from gpt_agent_fsm.machine.states import LIVE
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _ENDS_REMEMBERED = 20
 _CALLS_REMEMBERED = 200
-_LOOKS_IN_FLIGHT = 2
-"""A request that may still land is looked for, and once more when it can land no longer."""
+_SEARCHES_IN_FLIGHT = 2
+"""A request that may still land is searched for, and once more when it can land no longer."""
 
 
-@attrs.define(kw_only=True)
-class RequestActions(Guards):
-    """The verbs of requests, whatever they are about."""
+# --- the one request ----------------------------------------------------------------------------------
 
-    # --- the one request --------------------------------------------------------------------------------
 
-    def perform(self, request: effects.Request) -> None:
-        """Make `request` now. From here on it counts as sent: a crash leaves its outcome in doubt."""
-        self.request, self.sent = request, True
-        self.effects.append(request)
+def request_of(copy: WorkingCopy) -> effects.Request:
+    """Return the request under way; there is one when this is asked."""
+    assert copy.request is not None  # noqa: S101 - the guards have seen to it
+    return copy.request
 
-    def later(self, request: effects.Request, wait: effects.Wait) -> None:
-        """Make `request` when `wait` is over."""
-        self.request, self.sent = request, False
-        self.effects.append(wait)
 
-    def close_request(self) -> None:
-        """Be on no request; what comes next is decided at rest."""
-        self.end_look()
-        self.tries = 0
+def close_request(copy: WorkingCopy, _: inputs.Input) -> None:
+    copy.close_request()
 
-    def end_look(self) -> None:
-        """Be on no request; what changes the server and was tried before may have to be tried again."""
-        self.request, self.sent, self.failures = None, False, 0
 
-    def look_at_the_run(self, *, in_doubt: bool = False) -> effects.GetRun:
-        """Return the look at the run in progress."""
-        return effects.GetRun(run_id=cast("str", self.run_id), handle=self.run_handle, in_doubt=in_doubt)
+def perform_request(copy: WorkingCopy, _: inputs.Input) -> None:
+    copy.perform(request_of(copy))
 
-    def _heartbeat(self) -> effects.Wait:
-        return effects.Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_timeout))
 
-    def perform_request(self) -> None:
-        self.perform(cast("effects.Request", self.request))
+def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
+    # How much of a grace had passed is not known: search twice again.
+    owed = copy.outbox.owed
+    if is_searching(copy, input_):
+        doubt_message(copy, _SEARCHES_IN_FLIGHT)
+    elif owed is not None and owed.doubt is not None and looks_for_our_run(copy):
+        doubt_run(copy, _SEARCHES_IN_FLIGHT)
+    copy.perform(request_of(copy))
 
-    def resume_request(self) -> None:
-        # How much of a grace had passed is not known: look twice again.
-        if self.is_searching():
-            self._doubt_message(_LOOKS_IN_FLIGHT)
-        elif self.run_doubt is not None and self.looks_for_our_run():
-            self._doubt_run(_LOOKS_IN_FLIGHT)
-        self.perform_request()
 
-    # --- at rest ----------------------------------------------------------------------------------------
+# --- at rest ------------------------------------------------------------------------------------------
 
-    def rest(self) -> None:
-        self.effects.append(effects.Wait(seconds=self.settings.idle_timeout))
 
-    def unpark(self) -> None:
-        self.parked = False
+def rest(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+    copy.effects.append(effects.Wait(seconds=copy.settings.idle_timeout))
 
-    def stop(self) -> None:
-        self.stopping = True
-        self.effects.append(effects.Stop(reason="idle_timeout"))
 
-    def ignore(self) -> None:
-        self.effects.append(effects.Ignore(reason=reason_to_ignore(self.input.trigger, self.state)))
+def unpark(copy: WorkingCopy, _: inputs.KeyWorks) -> None:
+    copy.unpark()
 
-    # --- requests that did not succeed ------------------------------------------------------------------
 
-    def report(self, *, will_retry: bool) -> None:
-        """Tell what came of the request under way."""
-        request = cast("effects.Request", self.request)
-        self._tell(request, cast("inputs.Failure", self.input), self.attempt, will_retry=will_retry)
+def stop(copy: WorkingCopy, _: inputs.TimerDue) -> None:
+    copy.stopping = True
+    copy.effects.append(effects.Stop(reason="idle_timeout"))
 
-    def report_doubt(self, request: effects.Request, message: str, *, will_retry: bool) -> None:
-        """Tell of a request whose outcome nobody saw."""
-        failure = inputs.OutcomeUnknown(code="outcome_unknown", message=message)
-        self._tell(request, failure, self.tries + 1, will_retry=will_retry)
 
-    def _tell(self, request: effects.Request, failure: inputs.Failure, attempt: int, *, will_retry: bool) -> None:
-        self.events.append(
-            events.RequestFailed(
-                thread_id=self.thread_id,
-                operation=request.operation,
-                status=failure.status,
-                code=failure.code,
-                message=failure.message,
-                attempt=attempt,
-                will_retry=will_retry,
-            )
+# --- requests that did not succeed --------------------------------------------------------------------
+
+
+def report(copy: WorkingCopy, failure: inputs.Failure, *, will_retry: bool) -> None:
+    """Announce the failure of the request under way."""
+    _announce_failure(copy, request_of(copy), failure, copy.attempt, will_retry=will_retry)
+
+
+def report_doubt(copy: WorkingCopy, request: effects.Request, message: str, *, will_retry: bool) -> None:
+    """Announce a request whose outcome nobody saw."""
+    failure = inputs.OutcomeUnknown(code="outcome_unknown", message=message)
+    _announce_failure(copy, request, failure, copy.tries + 1, will_retry=will_retry)
+
+
+def _announce_failure(
+    copy: WorkingCopy, request: effects.Request, failure: inputs.Failure, attempt: int, *, will_retry: bool
+) -> None:
+    copy.events.append(
+        events.RequestFailed(
+            thread_id=copy.thread_id,
+            operation=request.operation,
+            status=failure.status,
+            code=failure.code,
+            message=failure.message,
+            attempt=attempt,
+            will_retry=will_retry,
         )
+    )
 
-    def _backoff(self, failed: int) -> effects.Wait:
-        """Exponential, with up to half of it taken off at random; never shorter than the server asked for."""
-        full = self.settings.backoff(failed)
-        asked = cast("inputs.Failure", self.input).retry_after or 0.0
-        return effects.Wait(seconds=max(full / 2, asked), spread=full / 2)
 
-    def try_again_later(self) -> None:
-        self.report(will_retry=True)
-        if self.counts_as_try():
-            self.tries += 1
-        else:
-            self.failures += 1
-        self.later(cast("effects.Request", self.request), self._backoff(self.attempt - 1))
+def try_again_later(copy: WorkingCopy, failure: inputs.Failure) -> None:
+    report(copy, failure, will_retry=True)
+    if copy.counts_as_try():
+        copy.tries += 1
+    else:
+        copy.failures += 1
+    copy.schedule(request_of(copy), copy.backoff(copy.attempt - 1, failure))
 
-    def give_up(self) -> None:
-        """Keep what could not be delivered, and try nothing more until the next command."""
-        self.report(will_retry=False)
-        if isinstance(self.input, inputs.RequestDenied) and self.input.quota:
-            self._out_of_quota(self.run_id if self.state in LIVE else None, self.assistant_id)
-        self._park()
 
-    def _out_of_quota(self, run_id: str | None, assistant_id: str) -> None:
-        self.events.append(
-            events.OrganizationQuotaExceeded(run_id=run_id, thread_id=self.thread_id, assistant_id=assistant_id)
-        )
+def give_up(copy: WorkingCopy, failure: inputs.Failure) -> None:
+    """Keep what could not be delivered, and try nothing more until the next command."""
+    report(copy, failure, will_retry=False)
+    if isinstance(failure, inputs.RequestDenied) and failure.quota:
+        announce_empty_balance(copy, copy.run.id if copy.run is not None else None, copy.assistant_id)
+    park(copy)
 
-    def _park(self) -> None:
-        self.parked = True
-        # A run we leave behind may go on without us: the next command looks for it first.
-        self.look = self.look or self.state in LIVE
-        self._leave_run()
 
-    def _leave_run(self) -> None:
-        self.run_id = None
-        self.cancelling, self.timed_out = False, ""
-        if not self.run_owed:
-            # One that is owed may repeat the run that is left.
-            self.turn = self.run_handle = None
-        self.close_request()
+def announce_empty_balance(copy: WorkingCopy, run_id: str | None, assistant_id: str) -> None:
+    """Announce that a person must fill up the balance."""
+    copy.events.append(
+        events.OrganizationQuotaExceeded(run_id=run_id, thread_id=copy.thread_id, assistant_id=assistant_id)
+    )
 
-    def _end_run(self) -> None:
-        self.note_end()
-        self.tool_calls = ()
-        self._leave_run()
 
-    def note_end(self) -> None:
-        """Remember that the run has ended, so that it is not taken up again."""
-        self.ended_run_ids = (*self.ended_run_ids, cast("str", self.run_id))[-_ENDS_REMEMBERED:]
-        self.ended_calls = (*self.ended_calls, *(call.id for call in self.tool_calls))[-_CALLS_REMEMBERED:]
+def park(copy: WorkingCopy) -> None:
+    """Try nothing more until the next command."""
+    copy.outbox = attrs.evolve(copy.outbox, parked=True)
+    if copy.state in LIVE:
+        # A run we leave behind may go on without us: the next command checks for it first.
+        copy.server = attrs.evolve(copy.server, must_check=True)
+    leave_run(copy)
 
-    def let_go(self) -> None:
-        self.report(will_retry=False)
-        self.close_request()
 
-    # --- what is in doubt -------------------------------------------------------------------------------
+def leave_run(copy: WorkingCopy) -> None:
+    """Be on no run and on no request. The calls of the run are kept, should it turn up again."""
+    run = copy.run
+    if run is not None:
+        left = LeftRun(id=run.id, calls=run.calls, outputs_accepted=run.outputs_accepted)
+        copy.run, copy.left = None, left if run.calls else None
+    _end_turn(copy)
 
-    def look_for_outcome(self) -> None:
-        self.report(will_retry=True)
-        self.tries += 1
-        self._doubt(self._looks())
-        self.later(self._search(), self._backoff(self.tries))
 
-    def look_after_crash(self) -> None:
-        self.report_doubt(
-            cast("effects.Request", self.request),
-            "The process ended while the request was under way; the server is asked what came of it.",
-            will_retry=True,
-        )
-        self._doubt(_LOOKS_IN_FLIGHT)
-        self.perform(self._search())
+def end_run(copy: WorkingCopy) -> None:
+    """Be on no run and on no request: the run is over, and so are its calls."""
+    if copy.run is not None:
+        note_end(copy, copy.run.id)
+    copy.run = copy.left = None
+    _end_turn(copy)
 
-    def give_up_in_doubt(self) -> None:
-        self._doubt(self._looks())
-        self.give_up()
 
-    def _search(self) -> effects.Request:
-        """The look that tells whether the request in doubt took effect."""
-        if isinstance(self.request, effects.PostMessage):
+def _end_turn(copy: WorkingCopy) -> None:
+    owed = copy.outbox.owed
+    if owed is None:
+        copy.outbox = attrs.evolve(copy.outbox, turn=None)
+    elif owed.must_cancel:
+        copy.owe(attrs.evolve(owed, must_cancel=False))
+    copy.close_request()
+
+
+def note_end(copy: WorkingCopy, run_id: str) -> None:
+    """Remember that the run has ended, so that it is not adopted again."""
+    server = copy.server
+    copy.server = attrs.evolve(
+        server,
+        ended_run_ids=(*server.ended_run_ids, run_id)[-_ENDS_REMEMBERED:],
+        ended_calls=(*server.ended_calls, *(call.id for call in copy.calls))[-_CALLS_REMEMBERED:],
+    )
+
+
+def let_go(copy: WorkingCopy, failure: inputs.Failure) -> None:
+    report(copy, failure, will_retry=False)
+    copy.close_request()
+
+
+# --- what is in doubt ---------------------------------------------------------------------------------
+
+
+def look_for_outcome(copy: WorkingCopy, failure: inputs.OutcomeUnknown) -> None:
+    report(copy, failure, will_retry=True)
+    copy.tries += 1
+    _doubt(copy, _searches(failure))
+    copy.schedule(_search(copy), copy.backoff(copy.tries, failure))
+
+
+def look_after_crash(copy: WorkingCopy, _: inputs.Resume) -> None:
+    report_doubt(
+        copy,
+        request_of(copy),
+        "The process ended while the request was under way; the server is asked what came of it.",
+        will_retry=True,
+    )
+    _doubt(copy, _SEARCHES_IN_FLIGHT)
+    copy.perform(_search(copy))
+
+
+def give_up_in_doubt(copy: WorkingCopy, failure: inputs.OutcomeUnknown) -> None:
+    _doubt(copy, _searches(failure))
+    give_up(copy, failure)
+
+
+def _search(copy: WorkingCopy) -> effects.Request:
+    """Return the request that finds out whether the one in doubt took effect."""
+    match copy.request:
+        case effects.PostMessage():
             return effects.ListMessages(after=None, newest_first=True)
-        if isinstance(self.request, effects.SubmitToolOutputs):
-            return self.look_at_the_run(in_doubt=True)
-        run = cast("effects.CreateRun", self.request)
-        return effects.GetLatestRun(key=run.key, repeats=run.repeats)
+        case effects.CreateRun(key=key, repeats=repeats):
+            return effects.GetLatestRun(key=key, repeats=repeats)
+        case _:
+            return copy.poll(in_doubt=True)
 
-    def _looks(self) -> int:
-        """How often to look before sending again: twice, the grace between, where the request may still land."""
-        return _LOOKS_IN_FLIGHT if cast("inputs.OutcomeUnknown", self.input).in_flight else 1
 
-    def _doubt(self, looks: int) -> None:
-        """Note that the request under way may have taken effect. A submission is told by the run's status alone."""
-        if isinstance(self.request, effects.PostMessage):
-            self._doubt_message(looks)
-        elif isinstance(self.request, effects.CreateRun):
-            self._doubt_run(looks)
+def _searches(failure: inputs.OutcomeUnknown) -> int:
+    """Return how often to search before sending again: twice, the grace between, if the request may still land."""
+    return _SEARCHES_IN_FLIGHT if failure.in_flight else 1
 
-    def _doubt_message(self, looks: int) -> None:
-        known = (self.last_posted_id, self.last_message_id)
-        before = self.message_doubt or Doubt(looks=looks, known=tuple(id_ for id_ in known if id_ is not None))
-        self.message_doubt = attrs.evolve(before, looks=looks)
 
-    def _doubt_run(self, looks: int) -> None:
-        known = () if self.last_run_id is None else (self.last_run_id,)
-        self.run_doubt = attrs.evolve(self.run_doubt or Doubt(looks=looks, known=known), looks=looks)
+def _doubt(copy: WorkingCopy, searches: int) -> None:
+    """Note that the request under way may have taken effect. A submission is told by the run's status alone."""
+    if isinstance(copy.request, effects.PostMessage):
+        doubt_message(copy, searches)
+    elif isinstance(copy.request, effects.CreateRun):
+        doubt_run(copy, searches)
 
-    def look_again(self) -> None:
-        request = cast("effects.ListMessages | effects.GetLatestRun", self.request)
-        if isinstance(request, effects.ListMessages):
-            self._doubt_message(cast("Doubt", self.message_doubt).looks - 1)
-            request = attrs.evolve(request, after=None)
-        else:
-            self._doubt_run(cast("Doubt", self.run_doubt).looks - 1)
-        self.later(request, effects.Wait(seconds=self.settings.outcome_grace))
+
+def doubt_message(copy: WorkingCopy, searches: int) -> None:
+    """Be in doubt about the head of the queue, with so many searches left."""
+    before = copy.queue.doubt
+    if before is None:
+        before = _new_doubt(copy.server.last_posted, copy.cursor.last_message_id)
+    copy.queue = copy.queue.with_doubt(attrs.evolve(before, searches_left=searches))
+
+
+def doubt_run(copy: WorkingCopy, searches: int) -> None:
+    """Be in doubt about the run that is owed, with so many searches left."""
+    before = copy.owed_run.doubt or _new_doubt(copy.server.last_run)
+    copy.owe(attrs.evolve(copy.owed_run, doubt=attrs.evolve(before, searches_left=searches)))
+
+
+def _new_doubt(newest: Newest, other: str | None = None) -> Doubt:
+    known = tuple(id_ for id_ in (newest.id, other) if id_ is not None)
+    return Doubt(searches_left=0, known=known, nothing_before=newest.is_none)

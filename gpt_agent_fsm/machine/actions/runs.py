@@ -2,249 +2,328 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.actions.requests import RequestActions
+from gpt_agent_fsm.machine.actions.requests import (
+    announce_empty_balance,
+    doubt_run,
+    end_run,
+    leave_run,
+    note_end,
+    report,
+)
+from gpt_agent_fsm.machine.guards import (
+    is_locked,
+    looks_for_our_run,
+    our_run,
+    outputs_have_arrived,
+    run_needs_tools,
+    run_to_adopt,
+    was_a_cancel,
+    was_a_submission,
+)
 from gpt_agent_fsm.machine.objects import Run
-from gpt_agent_fsm.machine.snapshot import Reading, Turn
+from gpt_agent_fsm.machine.snapshot import FailedAttempt, LiveRun, Newest, Outbox, OwedRun, Reading, Turn
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
-__all__ = ["RunActions"]
+# --- somebody holds the thread ------------------------------------------------------------------------
 
 
-@attrs.define(kw_only=True)
-class RunActions(RequestActions):
-    """The verbs of runs."""
+def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
+    if command.last_message_id is not None:
+        copy.cursor = attrs.evolve(copy.cursor, last_message_id=command.last_message_id, posted_since=None)
+    if command.look and not copy.state.run_in_progress:
+        copy.server = attrs.evolve(copy.server, must_check=True)
+    change_assistant(copy, command)
 
-    # --- somebody holds the thread ----------------------------------------------------------------------
 
-    def attach(self) -> None:
-        command = cast("inputs.Connect", self.input)
-        if command.last_message_id is not None:
-            self.last_message_id, self.posted_since = command.last_message_id, None
-        self.look = self.look or (command.look and not self.state.run_in_progress)
-        self.change_assistant()
+def change_assistant(copy: WorkingCopy, command: inputs.Connect | inputs.SetAssistant) -> None:
+    copy.assistant_id = command.assistant_id
+    copy.unpark()
+    if copy.server.lost_run_id is not None:
+        copy.server = attrs.evolve(copy.server, lost_run_id=None)
+    if isinstance(copy.request, effects.CreateRun) and not copy.sent:
+        copy.request = attrs.evolve(copy.request, assistant_id=command.assistant_id)
 
-    def change_assistant(self) -> None:
-        command = cast("inputs.Connect | inputs.SetAssistant", self.input)
-        self.assistant_id = command.assistant_id
-        self.lost_run_id = None
-        self.parked = False
-        if isinstance(self.request, effects.CreateRun) and not self.sent:
-            self.request = attrs.evolve(self.request, assistant_id=command.assistant_id)
 
-    def look_for_a_run(self) -> None:
-        self.perform(self._search_for_owed_run() if self.run_doubt is not None else effects.GetLatestRun())
+def look_for_a_run(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+    copy.perform(effects.GetLatestRun())
 
-    def _search_for_owed_run(self, *, wide: bool = False) -> effects.GetLatestRun:
-        if not self.run_owed or self.turn is None:
-            return effects.GetLatestRun(wide=wide)
-        return effects.GetLatestRun(key=self.turn.run_key, repeats=self.run_handle, wide=wide)
 
-    def note_latest_run(self) -> None:
-        self.last_run_id = self.listed[0].id if self.listed else ""
-        self.look = False
-        self._note_newest_message()
-        if self.looks_for_our_run():
-            self.run_doubt = None
-        self.end_look()
+def look_for_owed_run(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+    copy.perform(_search_for_owed_run(copy))
 
-    def _note_newest_message(self) -> None:
-        """Know from here on which messages are newer than any of ours will be."""
-        newest = cast("inputs.RunsListed", self.input).newest_message_id
-        if self.last_posted_id is None and self.message_doubt is None:
-            self.last_posted_id = newest
 
-    def look_for_the_run_in_the_way(self) -> None:
-        first, locked = self.tries == 0, self.is_locked()
-        self.tries += 1 if first or not locked else 0
-        request = self._search_for_owed_run(wide=True)
-        if first:
-            self.perform(request)
-        else:
-            self.later(request, self._heartbeat() if locked else self._backoff(self.tries - 1))
+def _search_for_owed_run(copy: WorkingCopy, *, wide: bool = False) -> effects.GetLatestRun:
+    if copy.outbox.owed is None:
+        return effects.GetLatestRun(wide=wide)
+    return effects.GetLatestRun(key=copy.turn.run_key, repeats=_handle_to_repeat(copy), wide=wide)
 
-    # --- a run begins -----------------------------------------------------------------------------------
 
-    def create_run(self) -> None:
-        turn = cast("Turn", self.turn)
-        if self.run_doubt is not None:
-            self.perform(self._search_for_owed_run())
-        else:
-            self.perform(self._new_run(turn))
+def _handle_to_repeat(copy: WorkingCopy) -> str | None:
+    failed = copy.owed_run.retry_of
+    return None if failed is None else failed.handle
 
-    def _new_run(self, turn: Turn) -> effects.CreateRun:
-        # While a rate limit is waited out, the handle is that of the run that failed.
-        return effects.CreateRun(key=turn.run_key, assistant_id=self.assistant_id, repeats=self.run_handle)
 
-    def create_run_after_all(self) -> None:
-        self.note_latest_run()
-        self.create_run()
+def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
+    newest = Newest.seen(fact.runs[0].id if fact.runs else None)
+    copy.server = attrs.evolve(copy.server, last_run=newest, must_check=False)
+    _note_newest_message(copy, fact)
+    if looks_for_our_run(copy):
+        copy.owe(attrs.evolve(copy.owed_run, doubt=None))
+    copy.end_reading()
 
-    def start_run(self) -> None:
-        self.started_again = self.tries > 0
-        self._begin(cast("inputs.RunCreated", self.input).run)
 
-    def start_found_run(self) -> None:
-        self._begin(cast("Run", self.our_run()))
+def _note_newest_message(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
+    """Know from here on which messages are newer than any of ours will be."""
+    newest = fact.newest_message_id
+    if newest is not None and not copy.server.last_posted.asked and copy.queue.doubt is None:
+        copy.server = attrs.evolve(copy.server, last_posted=Newest.seen(newest or None))
 
-    def _begin(self, run: Run) -> None:
-        self.run_keys_kept = self.run_keys_kept or run.key is not None
-        self._take_run(run)
-        self.run_owed, self.run_doubt = False, None
-        self.events.append(events.RunStarted(id=run.id, thread_id=self.thread_id, assistant_id=self.run_assistant_id))
-        # The server may have answered with a run that needs something, or is over already.
-        self.followed_by = inputs.RunSeen(run=run)
 
-    def adopt_run(self) -> None:
-        run = cast("Run", self.run_to_adopt())
-        self._note_newest_message()
-        self._take_run(run)
-        if not self.run_owed:
-            self.turn = Turn(key=run.id, runs=0, retries_left=self.settings.rate_limit_max_retries)
-        self.perform(self.look_at_the_run())
+def search_run_again(copy: WorkingCopy, _: inputs.RunsListed) -> None:
+    doubt, request = copy.owed_run.doubt, copy.request
+    assert doubt is not None and request is not None  # noqa: S101, PT018 - the guard has seen to it
+    doubt_run(copy, doubt.searches_left - 1)
+    copy.schedule(request, effects.Wait(seconds=copy.settings.outcome_grace))
 
-    def _take_run(self, run: Run) -> None:
-        calls = {call.id for call in run.tool_calls}
-        goes_on = bool(calls) and calls.issubset(call.id for call in self.tool_calls)
-        if run.id != self.last_run_id and not goes_on:
-            self.tool_calls, self.outputs_accepted = (), False
-        self.run_id, self.run_handle = run.id, run.handle
-        self.last_run_id = run.id
-        self.run_assistant_id = run.assistant_id or self.assistant_id
-        self.look = False
-        self.tries = self.failures = 0
 
-    # --- a run goes on ----------------------------------------------------------------------------------
+def look_for_the_run_in_the_way(copy: WorkingCopy, failure: inputs.ThreadBusy) -> None:
+    first, locked = copy.tries == 0, is_locked(failure)
+    copy.tries += 1 if first or not locked else 0
+    request = _search_for_owed_run(copy, wide=True)
+    if first:
+        copy.perform(request)
+    else:
+        copy.schedule(request, copy.poll_interval() if locked else copy.backoff(copy.tries - 1, failure))
 
-    def poll_later(self) -> None:
-        if self.was_a_submission() or self.outputs_did_arrive():
-            self.outputs_accepted = True
-        self.repeats = self.repeats + 1 if self.outputs_have_arrived() else 0
-        self.tries = self.failures = 0
-        self.run_handle = self.seen.handle
-        self.later(self.look_at_the_run(in_doubt=self.started_again), self._heartbeat())
 
-    def outputs_did_arrive(self) -> bool:
-        """A run that moved on while our submission was in doubt has taken the outputs."""
-        return bool(self.tool_calls) and not self._open_calls() and not self.run_needs_tools()
+# --- a run begins -------------------------------------------------------------------------------------
 
-    def look_at_run(self) -> None:
-        self.tries = self.failures = 0
-        self.perform(self.look_at_the_run())
 
-    def ignore_other_run(self) -> None:
-        self.effects.append(effects.Ignore(reason=f"run {self.seen.id} is not the run in progress"))
+def create_run(copy: WorkingCopy, _: inputs.Input) -> None:
+    copy.perform(_new_run(copy))
 
-    # --- a run is cancelled -----------------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        if self.sent:
-            self.cancelling = not self.was_a_cancel()
-        elif not self.was_a_cancel():
-            self.send_cancel()
+def _new_run(copy: WorkingCopy) -> effects.CreateRun:
+    key, repeats = copy.turn.run_key, _handle_to_repeat(copy)
+    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, repeats=repeats)
 
-    def time_out(self) -> None:
-        passed = cast("inputs.DeadlinePassed", self.input)
-        self.timed_out = f"The run was cancelled: it took longer than {passed.setting} ({passed.seconds:g} seconds)."
-        self.cancel()
 
-    def send_cancel(self) -> None:
-        self.cancelling = False
-        self.tries = self.failures = 0
-        self.perform(effects.CancelRun(run_id=cast("str", self.run_id), handle=self.run_handle))
+def create_run_after_all(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
+    note_latest_run(copy, fact)
+    create_run(copy, fact)
 
-    def remember_to_cancel(self) -> None:
-        self.cancelling = True
 
-    def forget_cancel(self) -> None:
-        self.report(will_retry=False)
-        self.look_at_run()
+def start_run(copy: WorkingCopy, fact: inputs.RunCreated) -> inputs.RunSeen:
+    copy.started_again = copy.tries > 0
+    return _begin(copy, fact.run)
 
-    def abandon_retry(self) -> None:
-        self._fail(cast("str", self.run_id), "cancelled", "The run was cancelled while it waited to be started again.")
-        self.run_owed = False
-        self._end_run()
 
-    # --- a run ends -------------------------------------------------------------------------------------
+def start_found_run(copy: WorkingCopy, fact: inputs.RunsListed) -> inputs.RunSeen:
+    run = our_run(copy, fact)
+    assert run is not None  # noqa: S101 - the guard has seen to it
+    return _begin(copy, run)
 
-    def complete_run(self) -> None:
-        run = self.seen
-        self.events.append(
-            events.RunCompleted(
-                id=run.id,
-                thread_id=self.thread_id,
-                assistant_id=self.run_assistant_id,
-                prompt_tokens=run.usage.prompt_tokens,
-                completion_tokens=run.usage.completion_tokens,
-                total_tokens=run.usage.total_tokens,
-            )
+
+def _begin(copy: WorkingCopy, run: Run) -> inputs.RunSeen:
+    if run.key is not None:
+        copy.server = attrs.evolve(copy.server, run_keys_kept=True)
+    live = _take_run(copy, run)
+    copy.owe(None)
+    copy.events.append(events.RunStarted(id=run.id, thread_id=copy.thread_id, assistant_id=live.assistant_id))
+    # The server may have answered with a run that needs something, or is over already.
+    return inputs.RunSeen(run=run)
+
+
+def adopt_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
+    run = run_to_adopt(copy, fact)
+    assert run is not None  # noqa: S101 - the guard has seen to it
+    _note_newest_message(copy, fact)
+    _take_run(copy, run)
+    if copy.outbox.owed is None:
+        turn = Turn(key=run.id, runs=0, retries_left=copy.settings.rate_limit_max_retries)
+        copy.outbox = attrs.evolve(copy.outbox, turn=turn)
+    copy.perform(copy.poll())
+
+
+def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
+    """Be on this run; what is known of its calls from before is kept."""
+    left, owed, calls = copy.left, copy.outbox.owed, {call.id for call in run.tool_calls}
+    continued = bool(calls) and calls.issubset(call.id for call in copy.calls)
+    same = left is not None and (left.id == run.id or continued)
+    live = LiveRun(
+        id=run.id,
+        handle=run.handle,
+        assistant_id=run.assistant_id or copy.assistant_id,
+        calls=left.calls if left is not None and same else (),
+        outputs_accepted=left is not None and same and left.outputs_accepted,
+        must_cancel=owed is not None and owed.must_cancel,
+    )
+    if owed is not None and owed.must_cancel:
+        copy.owe(attrs.evolve(owed, must_cancel=False))
+    copy.run, copy.left = live, None
+    copy.server = attrs.evolve(copy.server, last_run=Newest.seen(run.id), must_check=False)
+    copy.tries = copy.failures = 0
+    return live
+
+
+# --- a run goes on ------------------------------------------------------------------------------------
+
+
+def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    if was_a_submission(copy, fact) or _outputs_did_arrive(copy, fact):
+        _change_run(copy, outputs_accepted=True)
+    stale_polls = copy.live_run.stale_polls + 1 if outputs_have_arrived(copy, fact) else 0
+    _change_run(copy, stale_polls=stale_polls, handle=fact.run.handle)
+    copy.tries = copy.failures = 0
+    copy.schedule(copy.poll(in_doubt=copy.started_again), copy.poll_interval())
+
+
+def _change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
+    """Change the run, but only where something is new: most polls bring nothing."""
+    run = copy.live_run
+    if any(getattr(run, name) != value for name, value in changes.items()):
+        copy.run = attrs.evolve(run, **changes)
+
+
+def _outputs_did_arrive(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
+    """Return whether the run moved on while our submission was in doubt: it has taken the outputs."""
+    return bool(copy.calls) and not copy.open_calls and not run_needs_tools(copy, fact)
+
+
+def look_at_run(copy: WorkingCopy, _: inputs.Input) -> None:
+    copy.tries = copy.failures = 0
+    copy.perform(copy.poll())
+
+
+def ignore_other_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    copy.effects.append(effects.Ignore(reason=f"run {fact.run.id} is not the run in progress"))
+
+
+# --- a run is cancelled -------------------------------------------------------------------------------
+
+
+def cancel(copy: WorkingCopy, input_: inputs.CancelRun | inputs.DeadlinePassed) -> None:
+    if copy.sent:
+        _change_run(copy, must_cancel=not was_a_cancel(copy, input_))
+    elif not was_a_cancel(copy, input_):
+        send_cancel(copy, input_)
+
+
+def time_out(copy: WorkingCopy, fact: inputs.DeadlinePassed) -> None:
+    sentence = f"The run was cancelled: it took longer than {fact.setting} ({fact.seconds:g} seconds)."
+    copy.run = attrs.evolve(copy.live_run, timed_out=sentence)
+    cancel(copy, fact)
+
+
+def send_cancel(copy: WorkingCopy, _: inputs.Input) -> None:
+    _change_run(copy, must_cancel=False)
+    copy.tries = copy.failures = 0
+    copy.perform(effects.CancelRun(run_id=copy.live_run.id, handle=copy.live_run.handle))
+
+
+def remember_to_cancel(copy: WorkingCopy, _: inputs.CancelRun) -> None:
+    copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
+
+
+def forget_cancel(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
+    report(copy, failure, will_retry=False)
+    look_at_run(copy, failure)
+
+
+def abandon_retry(copy: WorkingCopy, _: inputs.CancelRun) -> None:
+    failed = copy.owed_run.retry_of
+    assert failed is not None  # noqa: S101 - a run that waits for its retry has failed before
+    message = "The run was cancelled while it waited to be started again."
+    _fail(copy, failed.run_id, failed.assistant_id, "cancelled", message)
+    copy.owe(None)
+    end_run(copy)
+
+
+# --- a run ends ---------------------------------------------------------------------------------------
+
+
+def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    run, assistant_id = fact.run, copy.live_run.assistant_id
+    copy.events.append(
+        events.RunCompleted(
+            id=run.id,
+            thread_id=copy.thread_id,
+            assistant_id=assistant_id,
+            prompt_tokens=run.usage.prompt_tokens,
+            completion_tokens=run.usage.completion_tokens,
+            total_tokens=run.usage.total_tokens,
         )
-        self.reading = Reading(run_id=run.id, assistant_id=self.run_assistant_id, own=run.messages)
-        self._end_run()
+    )
+    reading = Reading(run_id=run.id, assistant_id=assistant_id, own=run.messages)
+    copy.cursor = attrs.evolve(copy.cursor, reading=reading)
+    end_run(copy)
 
-    def wait_for_rate(self) -> None:
-        """Set a new run for later; the message is on the thread already and is not posted again."""
-        turn = cast("Turn", self.turn)
-        self._rate_limited(turn.retries_left)
-        self.turn = attrs.evolve(turn, runs=turn.runs + 1, retries_left=turn.retries_left - 1)
-        self.run_owed = True
-        self.cancelling, self.timed_out = False, ""
-        self.note_end()
-        self.tool_calls, self.outputs_accepted = (), False
-        self.tries = self.failures = 0
-        self.run_handle = self.seen.handle
-        self.later(self._new_run(self.turn), effects.Wait(seconds=self.settings.rate_limit_retry_delay))
 
-    def _rate_limited(self, retries_remaining: int) -> None:
-        self.events.append(
-            events.RateLimited(
-                run_id=self.seen.id,
-                thread_id=self.thread_id,
-                assistant_id=self.run_assistant_id,
-                retries_remaining=retries_remaining,
-            )
+def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    """Set a new run for later; the message is on the thread already and is not posted again."""
+    run, turn = copy.live_run, copy.turn
+    _rate_limited(copy, run, turn.retries_left)
+    failed = FailedAttempt(run_id=run.id, assistant_id=run.assistant_id, handle=fact.run.handle)
+    copy.outbox = Outbox(
+        turn=attrs.evolve(turn, runs=turn.runs + 1, retries_left=turn.retries_left - 1),
+        owed=attrs.evolve(copy.outbox.owed or OwedRun(), retry_of=failed),
+        parked=copy.outbox.parked,
+    )
+    note_end(copy, run.id)
+    copy.run = None
+    copy.tries = copy.failures = 0
+    copy.schedule(_new_run(copy), effects.Wait(seconds=copy.settings.rate_limit_retry_delay))
+
+
+def _rate_limited(copy: WorkingCopy, run: LiveRun, retries_remaining: int) -> None:
+    copy.events.append(
+        events.RateLimited(
+            run_id=run.id,
+            thread_id=copy.thread_id,
+            assistant_id=run.assistant_id,
+            retries_remaining=retries_remaining,
         )
+    )
 
-    def exhaust_retries(self) -> None:
-        self._rate_limited(0)
-        self.events.append(
-            events.RateLimitRetriesExhausted(
-                run_id=self.seen.id, thread_id=self.thread_id, assistant_id=self.run_assistant_id
-            )
-        )
-        self._end_run()
 
-    def report_empty_balance(self) -> None:
-        self._out_of_quota(self.seen.id, self.run_assistant_id)
-        self.fail_run()
+def exhaust_retries(copy: WorkingCopy, _: inputs.RunSeen) -> None:
+    run = copy.live_run
+    _rate_limited(copy, run, 0)
+    copy.events.append(
+        events.RateLimitRetriesExhausted(run_id=run.id, thread_id=copy.thread_id, assistant_id=run.assistant_id)
+    )
+    end_run(copy)
 
-    def fail_run(self) -> None:
-        if self.timed_out:
-            self._fail(self.seen.id, "timeout", self.timed_out)
-        else:
-            self._fail(self.seen.id, self.seen.code, self.seen.message)
-        self._end_run()
 
-    def lose_run(self) -> None:
-        """The server denies the run we know: to us it has ended."""
-        failure = cast("inputs.Failure", self.input)
-        self.report(will_retry=False)
-        self._fail(cast("str", self.run_id), failure.code or "not_found", failure.message)
-        # Should it turn up again all the same, its calls were asked for already.
-        self.lost_run_id = self.run_id
-        self._leave_run()
+def report_empty_balance(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    announce_empty_balance(copy, copy.live_run.id, copy.live_run.assistant_id)
+    fail_run(copy, fact)
 
-    def _fail(self, run_id: str, code: str, message: str) -> None:
-        self.events.append(
-            events.RunFailed(
-                id=run_id,
-                thread_id=self.thread_id,
-                assistant_id=self.run_assistant_id,
-                code=code,
-                message=message,
-            )
-        )
+
+def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    run = copy.live_run
+    code, message = ("timeout", run.timed_out) if run.timed_out else (fact.run.code, fact.run.message)
+    _fail(copy, run.id, run.assistant_id, code, message)
+    end_run(copy)
+
+
+def lose_run(copy: WorkingCopy, failure: inputs.Failure) -> None:
+    """The server denies the run we know: to us it has ended."""
+    report(copy, failure, will_retry=False)
+    run = copy.live_run
+    _fail(copy, run.id, run.assistant_id, failure.code or "not_found", failure.message)
+    copy.server = attrs.evolve(copy.server, lost_run_id=run.id)
+    # Should it turn up again, its calls were asked for already.
+    leave_run(copy)
+
+
+def _fail(copy: WorkingCopy, run_id: str, assistant_id: str, code: str, message: str) -> None:
+    copy.events.append(
+        events.RunFailed(id=run_id, thread_id=copy.thread_id, assistant_id=assistant_id, code=code, message=message)
+    )

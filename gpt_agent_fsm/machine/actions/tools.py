@@ -2,130 +2,139 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.actions.requests import RequestActions
-from gpt_agent_fsm.machine.guards import BROKEN, decode_arguments
+from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, report, request_of
+from gpt_agent_fsm.machine.guards import BROKEN, decode_arguments, is_a_new_round, known_call
 from gpt_agent_fsm.machine.objects import ToolCall
-
-__all__ = ["BROKEN_ARGUMENTS_OUTPUT", "ToolActions"]
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 BROKEN_ARGUMENTS_OUTPUT = '{"error":"Failed to decode arguments, invalid JSON in tool call."}'
 
 
-@attrs.define(kw_only=True)
-class ToolActions(RequestActions):
-    """The verbs of tool calls and their outputs."""
+# --- calls are passed on ------------------------------------------------------------------------------
 
-    # --- calls are passed on ----------------------------------------------------------------------------
 
-    def request_tool_calls(self) -> None:
-        self._take_down_calls()
-        self.failures = 0
-        self.later(self.look_at_the_run(), effects.Wait(seconds=self.settings.idle_timeout))
+def request_tool_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    _take_down_calls(copy, fact)
+    copy.failures = 0
+    copy.schedule(copy.poll(), effects.Wait(seconds=copy.settings.idle_timeout))
 
-    def submit_known_outputs(self) -> None:
-        self._take_down_calls()
-        self.submit_outputs()
 
-    def _take_down_calls(self) -> None:
-        """Note the calls the run waits for; pass on each new one, answer each whose arguments are broken."""
-        self.run_handle = self.seen.handle
-        waiting: dict[str, ToolCall] = {}
-        new_round = self.is_a_new_round()
-        for call in self.seen.tool_calls:
-            known = None if new_round else self.known(call)
-            if known is None and call.id not in waiting:
-                # What failed before was about the calls of an earlier round.
-                self.tries = 0
-                known = self._new_call(call)
-            if known is not None:
-                waiting[call.id] = known
-        self.tool_calls, self.outputs_accepted, self.repeats = tuple(waiting.values()), False, 0
+def submit_known_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    _take_down_calls(copy, fact)
+    _submit(copy)
 
-    def _new_call(self, call: ToolCall) -> ToolCall:
-        arguments = decode_arguments(call.arguments)
-        if arguments is BROKEN:
-            return self._record(call, BROKEN_ARGUMENTS_OUTPUT)
-        self.events.append(
-            events.ToolCallRequested(
-                id=call.id, thread_id=self.thread_id, run_id=self.seen.id, name=call.name, arguments=arguments
-            )
+
+def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    """Note the calls the run waits for; pass on each new one, answer each whose arguments are broken."""
+    waiting: dict[str, ToolCall] = {}
+    new_round = is_a_new_round(copy, fact)
+    for call in fact.run.tool_calls:
+        known = None if new_round else known_call(copy, call)
+        if known is None and call.id not in waiting:
+            # What failed before was about the calls of an earlier round.
+            copy.tries = 0
+            known = _new_call(copy, fact.run.id, call)
+        if known is not None:
+            waiting[call.id] = known
+    copy.run = attrs.evolve(
+        copy.live_run,
+        handle=fact.run.handle,
+        calls=tuple(waiting.values()),
+        outputs_accepted=False,
+        stale_polls=0,
+    )
+
+
+def _new_call(copy: WorkingCopy, run_id: str, call: ToolCall) -> ToolCall:
+    arguments = decode_arguments(call.arguments)
+    if arguments is BROKEN:
+        return _record(copy, run_id, call, BROKEN_ARGUMENTS_OUTPUT)
+    copy.events.append(
+        events.ToolCallRequested(
+            id=call.id, thread_id=copy.thread_id, run_id=run_id, name=call.name, arguments=arguments
         )
-        return attrs.evolve(call, output=None)
+    )
+    return attrs.evolve(call, output=None)
 
-    def _record(self, call: ToolCall, output: str) -> ToolCall:
-        run_id = cast("str", self.run_id or self.last_run_id)
-        self.events.append(
-            events.ToolCallOutputRecorded(
-                id=call.id, thread_id=self.thread_id, run_id=run_id, name=call.name, output=output
-            )
+
+def _record(copy: WorkingCopy, run_id: str, call: ToolCall, output: str) -> ToolCall:
+    copy.events.append(
+        events.ToolCallOutputRecorded(
+            id=call.id, thread_id=copy.thread_id, run_id=run_id, name=call.name, output=output
         )
-        return attrs.evolve(call, output=output)
+    )
+    return attrs.evolve(call, output=output)
 
-    # --- outputs are recorded and sent ------------------------------------------------------------------
 
-    def record_output(self) -> None:
-        command = cast("inputs.SubmitToolOutput", self.input)
-        self.parked = False
-        self.tool_calls = tuple(
-            self._record(call, command.output) if call.id == command.tool_call_id else call for call in self.tool_calls
+# --- outputs are recorded and sent --------------------------------------------------------------------
+
+
+def record_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> None:
+    copy.unpark()
+    run = copy.run or copy.left
+    assert run is not None  # noqa: S101 - the guard has found the call
+    copy.with_calls(
+        tuple(
+            _record(copy, run.id, call, command.output) if call.id == command.tool_call_id else call
+            for call in run.calls
         )
+    )
 
-    def record_last_output(self) -> None:
-        self.record_output()
-        # A look that is under way, or a cancel, answers first; what it sees decides.
-        if not self.sent and not self.was_a_cancel():
-            self.submit_outputs()
 
-    def submit_outputs(self) -> None:
-        self.failures = 0
-        outputs = tuple((call.id, call.output) for call in self.tool_calls if call.output is not None)
-        self.perform(
-            effects.SubmitToolOutputs(
-                run_id=cast("str", self.run_id),
-                outputs=outputs,
-                assistant_id=self.run_assistant_id,
-                handle=self.run_handle,
-            )
-        )
+def record_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> None:
+    record_output(copy, command)
+    _submit(copy)
 
-    # --- outputs that do not get through ----------------------------------------------------------------
 
-    def look_at_run_later(self) -> None:
-        self.report(will_retry=True)
-        self.tries += 1
-        self.later(self.look_at_the_run(in_doubt=True), self._submission_delay())
+def _submit(copy: WorkingCopy) -> None:
+    copy.failures = 0
+    run = copy.live_run
+    outputs = tuple((call.id, call.output) for call in run.calls if call.output is not None)
+    copy.perform(
+        effects.SubmitToolOutputs(run_id=run.id, outputs=outputs, assistant_id=run.assistant_id, handle=run.handle)
+    )
 
-    def wait_for_the_lock(self) -> None:
-        """Somebody is at work on the thread: most likely it is this run, going on with the outputs."""
-        self.later(self.look_at_the_run(in_doubt=True), self._heartbeat())
 
-    def _submission_delay(self) -> effects.Wait:
-        asked = cast("inputs.Failure", self.input).retry_after or 0.0
-        return effects.Wait(seconds=max(self.settings.tool_output_retry_delay, asked))
+# --- outputs that do not get through ------------------------------------------------------------------
 
-    def submit_again_later(self) -> None:
-        self.report(will_retry=True)
-        self.tries += 1
-        self.later(cast("effects.Request", self.request), self._submission_delay())
 
-    def give_up_outputs(self) -> None:
-        """Tell that the outputs could not be sent, and end the run so that the thread stays usable."""
-        self.report(will_retry=False)
-        run_id = cast("str", self.run_id)
-        self.events.append(events.ToolCallOutputSubmissionFailed(thread_id=self.thread_id, run_id=run_id))
-        # Its calls are remembered: seen once more on its way out, it is not to ask for them again.
-        farewell = effects.CancelRun(run_id=run_id, handle=self.run_handle)
-        self._leave_run()
-        self.perform(farewell)
+def look_at_run_later(copy: WorkingCopy, failure: inputs.Failure) -> None:
+    report(copy, failure, will_retry=True)
+    copy.tries += 1
+    copy.schedule(copy.poll(in_doubt=True), _submission_delay(copy, failure))
 
-    def keep_outputs(self) -> None:
-        """Keep the outputs for the next time this run is seen: a person must act before they can be sent."""
-        run_id = cast("str", self.run_id)
-        self.give_up()
-        self.events.append(events.ToolCallOutputSubmissionFailed(thread_id=self.thread_id, run_id=run_id))
+
+def wait_for_the_lock(copy: WorkingCopy, _: inputs.ThreadBusy) -> None:
+    """Somebody is at work on the thread: most likely it is this run, going on with the outputs."""
+    copy.schedule(copy.poll(in_doubt=True), copy.poll_interval())
+
+
+def _submission_delay(copy: WorkingCopy, failure: inputs.Failure) -> effects.Wait:
+    return effects.Wait(seconds=max(copy.settings.tool_output_retry_delay, failure.retry_after or 0.0))
+
+
+def submit_again_later(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
+    report(copy, failure, will_retry=True)
+    copy.tries += 1
+    copy.schedule(request_of(copy), _submission_delay(copy, failure))
+
+
+def give_up_outputs(copy: WorkingCopy, failure: inputs.Failure) -> None:
+    """Announce that the outputs could not be sent, and end the run so that the thread stays usable."""
+    report(copy, failure, will_retry=False)
+    run = copy.live_run
+    copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run.id))
+    # Its calls are remembered: seen once more on its way out, it is not to ask for them again.
+    leave_run(copy)
+    copy.perform(effects.CancelRun(run_id=run.id, handle=run.handle))
+
+
+def keep_outputs(copy: WorkingCopy, failure: inputs.RequestDenied) -> None:
+    """Keep the outputs for the next time this run is seen: a person must act before they can be sent."""
+    run_id = copy.live_run.id
+    give_up(copy, failure)
+    copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run_id))

@@ -16,7 +16,7 @@ import attrs
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.effects import Request
 from gpt_agent_fsm.machine.inputs import Command
-from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.snapshot import Pending, Snapshot
 
 __all__ = ["LONG", "ODD_TEXTS", "every_command", "every_event", "every_snapshot"]
 
@@ -76,8 +76,13 @@ def every_event(thread_id: str) -> list[Event]:
     return [attrs.evolve(_filled(kind, itertools.count(1)), thread_id=thread_id) for kind in get_args(Event)]
 
 
+def _pending(snapshot: Snapshot, request: Request) -> Pending:
+    assert snapshot.pending is not None
+    return attrs.evolve(snapshot.pending, request=request)
+
+
 def every_snapshot(thread_id: str) -> list[Snapshot]:
     """Return snapshots with every field set, one with each class of request."""
     numbers = itertools.count(1)
     full = attrs.evolve(_filled(Snapshot, numbers), thread_id=thread_id)
-    return [attrs.evolve(full, request=_filled(kind, numbers)) for kind in get_args(Request)]
+    return [attrs.evolve(full, pending=_pending(full, _filled(kind, numbers))) for kind in get_args(Request)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 
@@ -10,10 +11,11 @@ import attrs
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import RunStarted
 from gpt_agent_fsm.machine.inputs import AddUserMessage, CancelRun
-from gpt_agent_fsm.machine.snapshot import QueuedMessage, State
+from gpt_agent_fsm.machine.queue import Doubt, Queue, QueuedMessage
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.ports import Record, Saved
 from gpt_agent_fsm.testing.contracts.samples import LONG, ODD_TEXTS, every_command, every_event, every_snapshot
-from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, numbers_of, some_events
+from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, numbers_of, some_events, tried
 
 __all__ = ["StoreContract"]
 
@@ -219,6 +221,37 @@ class StoreContract(StoreTests):
         assert set(unfinished) == {f"thread_{number}" for number in range(300)}
         assert all(numbers_of(saved.unannounced) == [1] for saved in unfinished.values())
 
+    # --- the queue -------------------------------------------------------------------------------------------
+
+    def commit_queue(self, before: Queue, after: Queue) -> None:
+        """Commit a thread whose queue has become another, saying no more than what has changed of it."""
+        change = after.change_since(before)
+        self.store.commit(attrs.evolve(idle(), queue=after), consumed=0, events=(), at=1.0, due=None, queue=change)
+
+    def test_a_queue_is_kept_by_what_is_written_to_it_and_removed_from_it(self) -> None:
+        one, two, three = (QueuedMessage(key=key, content=key) for key in ("one", "two", "three"))
+        doubt = Doubt(searches_left=1, known=("msg_1",))
+        queues = [Queue(), Queue().add(one), Queue().add(one).add(two).add(three)]
+        queues += [queues[-1].with_doubt(doubt), queues[-1].take(), queues[-1].take().take()]
+        queues += [queues[-1].take(), queues[-1].take().add(one).add(two)]
+        for before, after in itertools.pairwise(queues):
+            self.commit_queue(before, after)
+            assert self.saved().snapshot.queue == after
+            assert list(self.saved().snapshot.queue) == list(after)
+
+    def test_queues_of_different_threads_are_apart(self) -> None:
+        mine = Queue().add(QueuedMessage(key="mine", content="mine"))
+        self.commit_queue(Queue(), mine)
+        self.commit(idle("thread_2"))
+        assert not self.saved("thread_2").snapshot.queue
+        assert self.saved().snapshot.queue == mine
+
+    def test_a_queue_that_is_long_is_kept_in_order(self) -> None:
+        long = Queue(tuple(QueuedMessage(key=f"key {number}", content="") for number in range(1000)))
+        self.commit_queue(Queue(), long)
+        self.commit_queue(long, long.take())
+        assert [message.key for message in self.saved().snapshot.queue] == [f"key {n}" for n in range(1, 1000)]
+
     # --- what can be kept ------------------------------------------------------------------------------------
 
     def test_snapshots_with_every_field_set_come_back_equal(self) -> None:
@@ -246,7 +279,7 @@ class StoreContract(StoreTests):
         self._check_texts([LONG])
 
     def _check_texts(self, texts: Sequence[str]) -> None:
-        queue = tuple(QueuedMessage(key=f"key {number}", content=text) for number, text in enumerate(texts))
+        queue = Queue(tuple(QueuedMessage(key=f"key {number}", content=text) for number, text in enumerate(texts)))
         events = [RunStarted(id=text, thread_id="thread_1", assistant_id=text) for text in texts]
         self.commit(attrs.evolve(idle(), queue=queue), *events)
         commands = [AddUserMessage(key="", content=text) for text in texts]
@@ -322,7 +355,7 @@ class StoreContract(StoreTests):
             try:
                 for step in range(1, 40):
                     number = self.store.accept("thread_1", CancelRun())
-                    self.commit(attrs.evolve(idle(), tries=step), *some_events(step, step), consumed=number)
+                    self.commit(tried(step), *some_events(step, step), consumed=number)
             finally:
                 done.set()
 
@@ -331,7 +364,9 @@ class StoreContract(StoreTests):
                 if done.is_set():
                     return
                 saved = self.saved()
-                assert saved.last_seq == len(saved.unannounced) == 2 * saved.snapshot.tries, "half a commit was seen"
+                pending = saved.snapshot.pending
+                steps = 0 if pending is None else pending.tries
+                assert saved.last_seq == len(saved.unannounced) == 2 * steps, "half a commit was seen"
                 assert len(saved.inbox) <= 1
 
         self.at_once(write, read, read)

@@ -7,11 +7,15 @@ import unittest
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import attrs
+
 from gpt_agent_fsm.events import Event, RunStarted
-from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.effects import GetLatestRun
+from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueueChange
+from gpt_agent_fsm.machine.snapshot import Pending, Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
 
-__all__ = ["StoreTests", "idle", "numbers_of", "some_events"]
+__all__ = ["StoreTests", "idle", "numbers_of", "some_events", "tried", "whole_change"]
 
 T = TypeVar("T")
 _PATIENCE = 60.0
@@ -25,6 +29,18 @@ def idle(thread_id: str = "thread_1") -> Snapshot:
 def some_events(*numbers: int, thread_id: str = "thread_1") -> list[Event]:
     """Return events that can be told apart."""
     return [RunStarted(id=f"run_{number}", thread_id=thread_id, assistant_id="asst_1") for number in numbers]
+
+
+def tried(tries: int, thread_id: str = "thread_1") -> Snapshot:
+    """Return a snapshot that a number can be read from."""
+    return attrs.evolve(idle(thread_id), pending=Pending(request=GetLatestRun(), tries=tries))
+
+
+def whole_change(before: Queue, after: Queue) -> QueueChange:
+    """Return the change from any queue to any other."""
+    numbers, numbers_before = (range(queue.first, queue.first + len(queue)) for queue in (after, before))
+    removed = tuple(number for number in numbers_before if number not in numbers)
+    return QueueChange(removed=removed, written=tuple(zip(numbers, after, strict=True)))
 
 
 def numbers_of(records: Sequence[Record]) -> list[int]:
@@ -70,8 +86,11 @@ class StoreTests:
         return saved
 
     def commit(self, snapshot: Snapshot, *events: Event, consumed: int = 0, at: float = 1.0) -> Sequence[Record]:
-        """Commit with what does not matter left out."""
-        return self.store.commit(snapshot, consumed=consumed, events=events, at=at, due=None)
+        """Commit with what does not matter left out, and with what has changed of the queue."""
+        saved = self.store.load(snapshot.thread_id) if snapshot.queue else None
+        before = EMPTY if saved is None else saved.snapshot.queue
+        change = whole_change(before, snapshot.queue)
+        return self.store.commit(snapshot, consumed=consumed, events=events, at=at, due=None, queue=change)
 
     def open_again(self) -> None:
         """Reopen the store, or skip the test."""

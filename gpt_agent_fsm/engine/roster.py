@@ -1,0 +1,270 @@
+"""Who drives which thread in this process: who may begin, who is just leaving, and who comes next.
+
+Each method decides under the lock and acts outside it. A thread has at most one driver that lives; a former one may
+still be in its last tick, and the next begins only when that has ended. What a tick came to is its outcome, and the
+roster acts on it, so drivers know nothing of the roster.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+import attrs
+
+from gpt_agent_fsm import signals
+from gpt_agent_fsm.engine.driver import Driver, DriverContext
+from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.ownership import SoleOwner
+from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store
+from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
+from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Roster"]
+
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen(eq=False)
+class _Shift:
+    """What the scheduler ticks for one driver."""
+
+    roster: Roster
+    driver: Driver
+
+    def tick(self) -> float | None:
+        """See `Task.tick`."""
+        return self.roster._tick(self)
+
+    def describe(self) -> str:
+        """See `Task.describe`."""
+        return self.driver.describe()
+
+
+class Roster:
+    """The drivers of one runtime. Safe to use from any thread.
+
+    Args:
+        make_agent: gives the agent that a driver's events are announced for.
+
+    Attributes:
+        scheduler: ticks the drivers.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: Store,
+        scheduler: Scheduler,
+        settings: Settings,
+        rng: random.Random,
+        make_agent: Callable[[Driver], AgentHandle],
+    ) -> None:
+        self.scheduler = scheduler
+        self._settings = settings
+        self._make_agent = make_agent
+        self._ownership: Ownership = SoleOwner(self._tick_soon)
+        self._webhooks = Webhooks(scheduler.clock)
+        self._context = DriverContext(
+            backend=backend,
+            store=store,
+            clock=scheduler.clock,
+            gate=Gate(scheduler.clock, settings),
+            webhooks=self._webhooks,
+            ownership=self._ownership,
+            random=rng,
+        )
+        self._lock = threading.Lock()
+        self._closed = False
+        self._released = False
+        self._shifts: dict[str, _Shift] = {}
+        self._leaving: dict[str, _Shift] = {}
+        """Stopped, but in a last tick; a driver that was made meanwhile waits in `_shifts` for its end."""
+
+    # --- who drives -----------------------------------------------------------------------------------
+
+    def get(self, thread_id: str) -> Driver | None:
+        """Return the driver of a thread, or None if there is none."""
+        with self._lock:
+            shift = self._shifts.get(thread_id)
+        return None if shift is None else shift.driver
+
+    @property
+    def drivers(self) -> tuple[Driver, ...]:
+        """The drivers that live."""
+        with self._lock:
+            return tuple(shift.driver for shift in self._shifts.values())
+
+    def check_open(self) -> None:
+        """Raise `RuntimeClosed` once closed."""
+        if self._closed:
+            raise RuntimeClosed("This runtime was closed; make a new one.")
+
+    def _make_driver(self, snapshot: Snapshot, settings: Settings, lease: Lease) -> Driver:
+        driver = Driver(self._context, snapshot, settings, lease)
+        driver.announcer.sender = self._make_agent(driver)
+        return driver
+
+    def claim(self, thread_id: str) -> Lease:
+        """Take the right to drive a thread. Raises `StoreTaken` if it is driven elsewhere."""
+        lease = self._ownership.claim(thread_id)
+        if lease is None:
+            raise StoreTaken(f"{thread_id} is driven by another process.")
+        return lease
+
+    def connect(
+        self,
+        start: Snapshot,
+        settings: Settings,
+        known: inputs.RunsListed | None,
+        subscribe: signals.Handler | None,
+        replay_after: int | None,
+    ) -> Driver | None:
+        """Make a thread's driver and let it begin, now or when its predecessor has left; None if one was faster.
+
+        `start`: what the thread begins with, if the store has nothing of it. `known`: what the server has just said of
+        the thread's newest run, if it was asked.
+        """
+        driver = self._make_driver(start, settings, self.claim(start.thread_id))
+        shift = _Shift(self, driver)
+        with driver.lock:
+            with self._lock:
+                self.check_open()
+                if driver.thread_id in self._shifts:
+                    return None
+                self._shifts[driver.thread_id] = shift
+                predecessor = self._leaving.get(driver.thread_id)
+            self._begin(driver, predecessor, known)
+            if subscribe is not None:
+                driver.announcer.subscribe(subscribe, replay_after)
+        self.scheduler.wake(shift)
+        return driver
+
+    def _begin(self, driver: Driver, predecessor: _Shift | None, known: inputs.RunsListed | None) -> None:
+        thread_id, start, store = driver.thread_id, driver.snapshot, self._context.store
+        try:
+            if predecessor is not None:
+                driver.snapshot = predecessor.driver.snapshot
+            elif store.load(thread_id) is None:
+                store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
+            driver.accept(
+                inputs.Connect(assistant_id=start.assistant_id, last_message_id=start.cursor.last_message_id, look=True)
+            )
+            if predecessor is None:
+                driver.begin()
+                if known is not None and driver.wanted == effects.GetLatestRun():
+                    driver.answer_wanted(known)
+        except BaseException:
+            # Somebody else may hold it already: it must not look alive.
+            driver.stop("not_connected")
+            with self._lock:
+                del self._shifts[thread_id]
+            raise
+
+    def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
+        """Drive a thread that was handed over, from what the store has of it; `saved`, if that was read already.
+
+        Does nothing for a thread that the store does not know.
+        """
+        saved = saved or self._context.store.load(thread_id)
+        if saved is None:
+            return
+        driver = self._make_driver(saved.snapshot, self._settings, lease)
+        shift = _Shift(self, driver)
+        with driver.lock:
+            with self._lock:
+                self._shifts[thread_id] = shift
+            driver.begin(saved)
+        self.scheduler.wake(shift)
+
+    # --- ticks ----------------------------------------------------------------------------------------
+
+    def wake_by_webhook(self, notice: Notice) -> bool:
+        """Have the thread ticked that a webhook is about; return whether there is one."""
+        self.check_open()
+        thread_id = self._webhooks.take_in(notice)
+        if thread_id is not None:
+            self._ownership.wake(thread_id)
+        return thread_id is not None
+
+    def _tick_soon(self, thread_id: str) -> None:
+        with self._lock:
+            shift = self._shifts.get(thread_id)
+        if shift is not None:
+            self.scheduler.wake(shift)
+
+    def _tick(self, shift: _Shift) -> float | None:
+        """Tick a driver, act on the outcome, and return when to come back."""
+        driver = shift.driver
+        if not driver.begun and driver.stop_reason is None:
+            with self._lock:
+                if driver.thread_id in self._leaving:
+                    return None
+        outcome = driver.tick()
+        if outcome.lost is not None:
+            self.remove(driver, outcome.lost)
+        elif outcome.left:
+            self._forget(shift)
+        elif outcome.idle is not None:
+            self._retire(driver, outcome.idle)
+        return outcome.due
+
+    def _retire(self, driver: Driver, reason: str) -> None:
+        """Take an idle driver out, unless a command came in at the last moment."""
+        with driver.lock:
+            if driver.is_quiet():
+                self.remove(driver, reason)
+
+    # --- the end --------------------------------------------------------------------------------------
+
+    def remove(self, driver: Driver, reason: str) -> None:
+        """Take a driver out. Effective before it returns; a tick in flight is let go, and a last one follows."""
+        # Both locks, so that no command is accepted by one who is no longer the thread's driver.
+        with driver.lock, self._lock:
+            shift = self._shifts.get(driver.thread_id)
+            if shift is None or shift.driver is not driver:
+                return
+            del self._shifts[driver.thread_id]
+            self._leaving.setdefault(driver.thread_id, shift)
+            driver.stop(reason)
+        self.scheduler.wake(shift)
+
+    def _forget(self, shift: _Shift) -> None:
+        """Let a driver that was made meanwhile begin; release everything after the last."""
+        driver, thread_id = shift.driver, shift.driver.thread_id
+        with self._lock:
+            if self._leaving.get(thread_id) is shift:
+                del self._leaving[thread_id]
+            successor = self._shifts.get(thread_id)
+            last = self._closed and not self._leaving
+        self._ownership.release(driver.lease, more=not driver.snapshot.settled)
+        if successor is not None:
+            self.scheduler.wake(successor)
+        if last:
+            self.release_all()
+
+    def close(self) -> None:
+        """Take all drivers out and accept no new ones. Idempotent."""
+        with self._lock:
+            self._closed = True
+            shifts = list(self._shifts.values())
+        for shift in shifts:
+            self.remove(shift.driver, "runtime_closed")
+
+    def release_all(self) -> None:
+        """Close the backend and the store. Idempotent; called once more by the last driver that leaves."""
+        with self._lock:
+            already, self._released = self._released, True
+        if already:
+            return
+        self._context.backend.close()
+        try:
+            self._context.store.close()
+        except StoreError:
+            # Raised from here it would hide the exception that ended the `with` statement.
+            log.exception("the store could not be closed properly; some events may be announced again")

@@ -1,0 +1,74 @@
+"""The table as a machine of the library `transitions`, which checks it and drives a working copy through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from transitions import EventData, Machine
+from transitions import State as TransitionsState
+
+from gpt_agent_fsm.machine import inputs, marks
+from gpt_agent_fsm.machine.effects import Ignore
+from gpt_agent_fsm.machine.rows import SAME, Row, Silence
+from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.machine.table import IGNORED, TABLE
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
+
+__all__ = ["build_machine"]
+
+
+class _QuietState(TransitionsState):
+    """A state without anything to do on the way in or out, and without a line in the log at info level for that."""
+
+    def enter(self, event_data: EventData) -> None:
+        """Do nothing."""
+
+    def exit(self, event_data: EventData) -> None:
+        """Do nothing."""
+
+
+class _QuietMachine(Machine):
+    """`Machine` without the line that it logs at info level for each callback."""
+
+    state_cls = _QuietState
+
+    def callbacks(self, funcs: Iterable[Any], event_data: EventData) -> None:
+        """Call each function."""
+        for func in funcs:
+            func(*event_data.args)
+
+
+def build_machine(table: Sequence[Row] = TABLE) -> Machine:
+    """Make the machine that all threads share. It holds no model: `advance` hands it one for each input."""
+    rows = [
+        {
+            "trigger": row.trigger,
+            "source": list(row.states),
+            "dest": row.dest,
+            "conditions": row.guard,
+            "before": _taking(row),
+        }
+        for row in table
+    ]
+    rows += [
+        {"trigger": row.trigger, "source": list(row.states), "dest": SAME, "before": _ignoring(row)} for row in IGNORED
+    ]
+    return _QuietMachine(model=None, states=State, transitions=rows, initial=None, auto_transitions=False)
+
+
+def _taking(row: Row) -> Any:  # noqa: ANN401 - a callback of transitions
+    action, story = row.action, row.story
+
+    def take(copy: WorkingCopy, input_: inputs.Input) -> None:
+        marks.hit(story)
+        copy.followed_by = action(copy, input_)
+
+    return take
+
+
+def _ignoring(row: Silence) -> Any:  # noqa: ANN401 - a callback of transitions
+    def ignore(copy: WorkingCopy, _: inputs.Input) -> None:
+        copy.effects.append(Ignore(reason=row.reason))
+
+    return ignore

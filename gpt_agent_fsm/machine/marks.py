@@ -1,0 +1,28 @@
+"""Which rows of the table were taken, for tests and simulations that want to know."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+__all__ = ["hit", "rows_taken"]
+
+_counters: list[Counter[str]] = []
+
+
+def hit(story: str) -> None:
+    """Note that the row with this story was taken."""
+    for counter in _counters:
+        counter[story] += 1
+
+
+@contextlib.contextmanager
+def rows_taken() -> Iterator[Counter[str]]:
+    """Count how often each row is taken, by its story, on all threads of the process, until the block ends."""
+    counter: Counter[str] = Counter()
+    _counters.append(counter)
+    try:
+        yield counter
+    finally:
+        _counters.remove(counter)

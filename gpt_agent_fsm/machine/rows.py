@@ -1,0 +1,88 @@
+"""What a row of the machine's table is, and how one is written down.
+
+`on` makes a row from an input's class and from functions, so that the type checker holds guard and action against the
+input that the row brings, and an editor finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
+
+__all__ = ["OTHERWISE", "SAME", "Action", "Guard", "Row", "Silence", "on", "silent", "states_of"]
+
+I = TypeVar("I", bound=inputs.Input)  # noqa: E741 - stands for the input of a row
+Guard = Callable[[WorkingCopy, I], bool]
+Action = Callable[[WorkingCopy, I], inputs.Input | None]
+Where = State | Sequence[State]
+
+SAME: Final = None
+OTHERWISE: Final = None
+
+
+@attrs.frozen
+class Row:
+    """An input that, in these states, leads to that state, if the guard says yes, and does the action.
+
+    Attributes:
+        dest: None to stay.
+        guard: None for a row that is taken if none above it was.
+        story: what has to happen for the row to be taken, in a few words; unique, so that it names the row.
+    """
+
+    kind: type[Any]
+    states: tuple[State, ...]
+    dest: State | None
+    guard: Guard[Any] | None
+    action: Action[Any]
+    story: str
+
+    @property
+    def trigger(self) -> str:
+        """The input's name."""
+        return str(self.kind.trigger)
+
+    @property
+    def condition(self) -> str | None:
+        """The guard's name; None without a guard."""
+        return None if self.guard is None else self.guard.__name__
+
+    @property
+    def verb(self) -> str:
+        """The action's name."""
+        return self.action.__name__
+
+
+@attrs.frozen
+class Silence:
+    """An input that does nothing in these states, and why: it is ignored, or only a defect of ours could bring it."""
+
+    kind: type[inputs.Input]
+    states: tuple[State, ...]
+    reason: str
+
+    @property
+    def trigger(self) -> str:
+        """The input's name."""
+        return self.kind.trigger
+
+
+def states_of(where: Where) -> tuple[State, ...]:
+    """Return the states that a row names, one or several."""
+    return (where,) if isinstance(where, State) else tuple(where)
+
+
+def on(kind: type[I], where: Where, dest: State | None, guard: Guard[I] | None, action: Action[I], story: str) -> Row:
+    """Make a row of the table."""
+    return Row(kind, states_of(where), dest, guard, action, story)
+
+
+def silent(kind: type[inputs.Input], where: Where, because: str) -> Silence:
+    """Make a row of an input that changes nothing."""
+    return Silence(kind, states_of(where), because)

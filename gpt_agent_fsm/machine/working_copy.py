@@ -1,0 +1,187 @@
+"""A snapshot in the making: what guards ask and actions change while one input is being advanced by."""
+
+from __future__ import annotations
+
+import attrs
+
+from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.effects import Effect, GetRun, Request, Wait
+from gpt_agent_fsm.machine.objects import ToolCall
+from gpt_agent_fsm.machine.snapshot import LiveRun, OwedRun, Pending, Snapshot, Turn
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["WorkingCopy"]
+
+
+class WorkingCopy:
+    """The parts of one snapshot, to be replaced, and what came of the input so far.
+
+    Attributes:
+        request, sent, tries, failures: those of `Pending`, side by side. `tries` outlives its request until the end of
+            the advance, since what follows may be the same attempt.
+        effects, events: what is wanted and what happened, in order.
+        followed_by: an input that is handled next; returned by an action.
+        started_again: True if the run that has just begun was asked for before.
+        stopping: True once the agent is to be taken out of the runtime.
+    """
+
+    __slots__ = (
+        "_pending",
+        "assistant_id",
+        "cursor",
+        "effects",
+        "events",
+        "failures",
+        "followed_by",
+        "left",
+        "outbox",
+        "queue",
+        "request",
+        "run",
+        "sent",
+        "server",
+        "settings",
+        "started_again",
+        "state",
+        "stopping",
+        "thread_id",
+        "tries",
+    )
+
+    def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
+        self.settings = settings
+        self.thread_id = snapshot.thread_id
+        self.assistant_id = snapshot.assistant_id
+        self.state = snapshot.state
+        self.run = snapshot.run
+        self.left = snapshot.left
+        self.outbox = snapshot.outbox
+        self.cursor = snapshot.cursor
+        self.server = snapshot.server
+        self.queue = snapshot.queue
+        self._pending = pending = snapshot.pending
+        self.request: Request | None
+        if pending is None:
+            self.request, self.sent, self.tries, self.failures = None, False, 0, 0
+        else:
+            self.request, self.sent = pending.request, pending.sent
+            self.tries, self.failures = pending.tries, pending.failures
+        self.effects: list[Effect] = []
+        self.events: list[Event] = []
+        self.followed_by: inputs.Input | None = None
+        self.started_again = False
+        self.stopping = False
+
+    def freeze(self) -> Snapshot:
+        """Return the snapshot that came of it."""
+        return Snapshot(
+            thread_id=self.thread_id,
+            assistant_id=self.assistant_id,
+            state=self.state,
+            run=self.run,
+            left=self.left,
+            outbox=self.outbox,
+            pending=self._freeze_pending(),
+            cursor=self.cursor,
+            server=self.server,
+            queue=self.queue,
+        )
+
+    def _freeze_pending(self) -> Pending | None:
+        if self.request is None:
+            return None
+        return Pending(request=self.request, sent=self.sent, tries=self.tries, failures=self.failures)
+
+    # --- questions that many ask ------------------------------------------------------------------------
+
+    @property
+    def live_run(self) -> LiveRun:
+        """The run; there is one in the states in which this is asked."""
+        assert self.run is not None  # noqa: S101 - says to the type checker what the state says
+        return self.run
+
+    @property
+    def turn(self) -> Turn:
+        """The turn that is going on; there is one while a run is owed or live."""
+        assert self.outbox.turn is not None  # noqa: S101 - as above
+        return self.outbox.turn
+
+    @property
+    def owed_run(self) -> OwedRun:
+        """The run that is owed; there is one when this is asked."""
+        assert self.outbox.owed is not None  # noqa: S101 - as above
+        return self.outbox.owed
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that are known: those of the run, or of the run that was left."""
+        known = self.run or self.left
+        return () if known is None else known.calls
+
+    @property
+    def open_calls(self) -> list[str]:
+        """The ids of the calls that have no output yet."""
+        return [call.id for call in self.calls if call.output is None]
+
+    def counts_as_try(self) -> bool:
+        """Return whether the request changes the server; such failures are counted apart from those of reading."""
+        return self.request is not None and self.request.changes_server
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt of the request under way."""
+        return 1 + (self.tries if self.counts_as_try() else self.failures)
+
+    # --- the one request --------------------------------------------------------------------------------
+
+    def perform(self, request: Request) -> None:
+        """Make `request` now. From here on it counts as sent: a crash leaves its outcome in doubt."""
+        self.request, self.sent = request, True
+        self.effects.append(request)
+
+    def schedule(self, request: Request, wait: Wait) -> None:
+        """Make `request` when `wait` is over."""
+        self.request, self.sent = request, False
+        self.effects.append(wait)
+
+    def close_request(self) -> None:
+        """Be on no request; what comes next is decided at rest."""
+        self.end_reading()
+        self.tries = 0
+
+    def end_reading(self) -> None:
+        """Be on no request; what changes the server and was tried before may have to be tried again."""
+        self.request, self.sent, self.failures = None, False, 0
+
+    def poll(self, *, in_doubt: bool = False) -> GetRun:
+        """Return the request that polls the run in progress."""
+        run = self.live_run
+        return GetRun(run_id=run.id, handle=run.handle, in_doubt=in_doubt)
+
+    def poll_interval(self) -> Wait:
+        """Return the pause between two polls."""
+        return Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_timeout))
+
+    def backoff(self, failed: int, failure: inputs.Failure) -> Wait:
+        """Return an exponential pause, up to half of it taken off at random; never shorter than the server asked."""
+        full = self.settings.backoff(failed)
+        return Wait(seconds=max(full / 2, failure.retry_after or 0.0), spread=full / 2)
+
+    # --- changes of parts -------------------------------------------------------------------------------
+
+    def unpark(self) -> None:
+        """Try again what is parked."""
+        if self.outbox.parked:
+            self.outbox = attrs.evolve(self.outbox, parked=False)
+
+    def owe(self, owed: OwedRun | None) -> None:
+        """Owe this run, or none."""
+        self.outbox = attrs.evolve(self.outbox, owed=owed)
+
+    def with_calls(self, calls: tuple[ToolCall, ...]) -> None:
+        """Keep these calls instead of those of the run, or of the run that was left."""
+        if self.run is not None:
+            self.run = attrs.evolve(self.run, calls=calls)
+        elif self.left is not None:
+            self.left = attrs.evolve(self.left, calls=calls)

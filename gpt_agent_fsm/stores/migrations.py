@@ -1,0 +1,117 @@
+"""How the tables of an older version become those of today, one numbered step after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.stores import schema
+
+__all__ = ["bring_up_to_date"]
+
+_AT_ONCE = 500
+_LIVE = ("running", "awaiting_tools", "submitting")
+
+Doc: TypeAlias = dict[str, Any]
+
+
+def bring_up_to_date(connection: sa.Connection) -> None:
+    """Take every step that is missing, within the transaction that is open."""
+    schema.lock_tables(connection)
+    # Whoever writes takes this row first, so nothing is written while the steps are taken.
+    version = connection.execute(sa.select(schema.meta.c.version).with_for_update()).scalar_one()
+    for number in range(version + 1, schema.SCHEMA_VERSION + 1):
+        _STEPS[number](connection)
+        connection.execute(schema.meta.update().values(version=number))
+
+
+# --- version 2: a snapshot in parts, its queue as rows ------------------------------------------------
+
+
+def _take_snapshots_apart(connection: sa.Connection) -> None:
+    schema.queue.create(connection, checkfirst=True)
+    for thread_id, text in _snapshots(connection):
+        try:
+            snapshot, messages = _in_parts(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # It is damaged. It says so when its thread is loaded, and keeps nobody else from their threads.
+            continue
+        changed = schema.threads.update().where(schema.threads.c.thread_id == thread_id)
+        connection.execute(changed.values(snapshot=json.dumps(snapshot)))
+        rows = [
+            {"thread_id": thread_id, "number": number, "message": json.dumps(message)}
+            for number, message in enumerate(messages, 1)
+        ]
+        if rows:
+            connection.execute(schema.SAVE_MESSAGES, rows)
+
+
+def _snapshots(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+    """Yield each thread's id and snapshot, some at a time: a store may hold more than fits into memory."""
+    columns, last = schema.threads.c, ""
+    while True:
+        page = sa.select(columns.thread_id, columns.snapshot).where(columns.thread_id > last)
+        rows = connection.execute(page.order_by(columns.thread_id).limit(_AT_ONCE)).all()
+        yield from ((row.thread_id, row.snapshot) for row in rows)
+        if not rows:
+            return
+        last = rows[-1].thread_id
+
+
+def _in_parts(old: Doc) -> tuple[Doc, list[Doc]]:
+    """Return a snapshot of version 1 as one of version 2, and the messages of its queue."""
+    messages = list(old.get("queue", ()))
+    if messages and "message_doubt" in old:
+        messages[0] = {**messages[0], "doubt": _doubt(old["message_doubt"])}
+    live = old.get("state") in _LIVE
+    run = _some(old, id="run_id", handle="run_handle", assistant_id="run_assistant_id", calls="tool_calls")
+    run |= _some(old, outputs_accepted="outputs_accepted", stale_polls="repeats", must_cancel="cancelling")
+    run |= _some(old, timed_out="timed_out")
+    left = {"id": old.get("last_run_id") or "", **_some(old, calls="tool_calls", outputs_accepted="outputs_accepted")}
+    pending = _some(old, request="request", sent="sent", tries="tries", failures="failures")
+    parts: Doc = {
+        "run": run if live else None,
+        "left": left if not live and "tool_calls" in old else None,
+        "outbox": _some(old, turn="turn", parked="parked") | ({"owed": _owed(old)} if "run_owed" in old else {}),
+        "pending": pending if old.get("request") is not None else None,
+        "cursor": _some(old, last_message_id="last_message_id", posted_since="posted_since", published="published")
+        | _some(old, reading="reading"),
+        "server": _some(old, must_check="look", ended_run_ids="ended_run_ids", ended_calls="ended_calls")
+        | _some(old, lost_run_id="lost_run_id", message_keys_kept="message_keys_kept", run_keys_kept="run_keys_kept")
+        | _newest(old, last_run="last_run_id", last_posted="last_posted_id"),
+    }
+    kept: Doc = {name: old[name] for name in ("thread_id", "assistant_id", "state") if name in old}
+    kept |= {name: part for name, part in parts.items() if part}
+    return {"version": 2, **kept}, messages
+
+
+def _some(old: Doc, **names: str) -> Doc:
+    """Return fields under their new names, as far as they are there."""
+    return {new: old[name] for new, name in names.items() if name in old}
+
+
+def _newest(old: Doc, **names: str) -> Doc:
+    """Return what is known as newest: in version 1, an empty id stood for none."""
+    found = {new: old[name] for new, name in names.items() if old.get(name) is not None}
+    return {new: {"asked": True, **({"id": id_} if id_ else {})} for new, id_ in found.items()}
+
+
+def _owed(old: Doc) -> Doc:
+    owed: Doc = {}
+    if old.get("state") not in _LIVE:
+        if "run_id" in old or "run_handle" in old:
+            retry_of = _some(old, run_id="run_id", assistant_id="run_assistant_id", handle="run_handle")
+            owed["retry_of"] = {"run_id": "", **retry_of}
+        owed |= _some(old, must_cancel="cancelling")
+    return owed | ({"doubt": _doubt(old["run_doubt"])} if "run_doubt" in old else {})
+
+
+def _doubt(old: Doc) -> Doc:
+    known = [id_ for id_ in old["known"] if id_]
+    return {"searches_left": old["looks"], "known": known, "nothing_before": "" in old["known"]}
+
+
+_STEPS: dict[int, Callable[[sa.Connection], None]] = {2: _take_snapshots_apart}

@@ -1,0 +1,166 @@
+"""One minimal story for each row of the machine's table: how to come there, and the input that takes the row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.objects import RunStatus
+from tests.story import (
+    BROKEN,
+    LOCATE,
+    MEASURE,
+    Story,
+    answer,
+    awaiting,
+    busy,
+    cancel,
+    completed,
+    connect,
+    created,
+    creating,
+    delayed,
+    denied,
+    due,
+    idle,
+    needs,
+    output,
+    page,
+    polling,
+    posted,
+    posting,
+    question,
+    rate_limit,
+    rate_limited,
+    reading,
+    refused,
+    resume,
+    retrying,
+    run,
+    running,
+    runs,
+    say,
+    seen,
+    submitting,
+    unknown,
+)
+
+ONCE = {"request_max_attempts": 1}
+ONE_SUBMISSION = {"tool_output_max_attempts": 1}
+SURELY_UNSENT = unknown(in_flight=False)
+
+
+def searching(lost=None) -> Story:
+    """A message in doubt is being searched for."""
+    return posting().tell(lost or unknown(), due)
+
+
+def finding(lost=None) -> Story:
+    """A run in doubt is being searched for."""
+    return creating().tell(lost or unknown(), due)
+
+
+def parting(**settings) -> Story:
+    """Outputs were given up, and the run that was left is being cancelled."""
+    return submitting(**ONE_SUBMISSION, **settings).tell(refused())
+
+
+def reading_after_a_cursor() -> Story:
+    """Answers are being read on a thread that was connected with a cursor."""
+    start = inputs.Connect(assistant_id="asst_1", last_message_id="msg_0", look=True)
+    return Story().tell(start, runs(), say(), posted(), created(), due, completed())
+
+
+def ended(status: RunStatus) -> inputs.RunSeen:
+    """A poll that brings a bad end."""
+    return seen(status, code="server_error", message="Sorry")
+
+
+STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
+    # somebody holds the thread
+    "somebody connects": lambda: (idle(), connect),
+    "another assistant is set": lambda: (idle(), inputs.SetAssistant(assistant_id="asst_2")),
+    "a crash while a message was being posted": lambda: (posting(), resume),
+    "a crash between two polls": lambda: (running(), resume),
+    # nothing is going on
+    "a message while a run is on": lambda: (polling(), say("More", "k2")),
+    "a message is parked": lambda: (posting(), denied()),
+    "connected with a run in doubt": lambda: (creating(**ONCE).tell(unknown()), connect),
+    "connected at rest": lambda: (Story(), connect),
+    "an answer waits to be read": lambda: (polling(), completed()),
+    "a run in doubt is unparked": lambda: (creating(**ONCE).tell(unknown()), say("Two", "k2")),
+    "a message has no run yet": lambda: (posting(), posted()),
+    "a message in doubt is unparked": lambda: (posting(**ONCE).tell(unknown()), say("Two", "k2")),
+    "a message at rest": lambda: (idle(), say()),
+    "nothing is left to do": lambda: (Story().tell(connect), runs()),
+    "the balance was filled up": lambda: (posting().tell(denied(quota=True)), inputs.KeyWorks()),
+    "the poll interval is over": lambda: (running(), due),
+    "nothing happened for the idle time-out": lambda: (idle(), due),
+    # runs that are listed
+    "the run in doubt was created": lambda: (finding(), runs(run(key="k1.1"))),
+    "somebody else's run is on": lambda: (Story().tell(connect), runs(run(run_id="run_9"))),
+    "the run in doubt is not there yet": lambda: (finding(), runs()),
+    "the repeated run in doubt was not created": lambda: (retrying().tell(SURELY_UNSENT, due), runs()),
+    "no run is on": lambda: (Story().tell(connect), runs()),
+    # a message and its run
+    "a message was posted": lambda: (posting(), posted()),
+    "the message in doubt was posted": lambda: (searching(), page(question("msg_4", key="k1"))),
+    "the message in doubt may be on the next page": lambda: (searching(), page(answer("msg_9"), next_after="msg_9")),
+    "a message like the one in doubt is there": lambda: (searching(), page(question("msg_4"))),
+    "the message in doubt is not there yet": lambda: (searching(), page()),
+    "the message in doubt was not posted": lambda: (searching(SURELY_UNSENT), page()),
+    "a run was created": lambda: (creating(), created()),
+    "a run is in the way of a message": lambda: (posting(), busy()),
+    "a run stays in the way of a message": lambda: (posting(**ONCE), busy()),
+    # the run is polled
+    "news of another run": lambda: (polling(), completed("run_0")),
+    "the run is completed": lambda: (polling(), completed()),
+    "the run is rate limited": lambda: (polling(), rate_limit()),
+    "the run is rate limited once too often": lambda: (polling(rate_limit_max_retries=0), rate_limit()),
+    "the run is out of quota": lambda: (polling(), ended(RunStatus.OUT_OF_QUOTA)),
+    "the run has failed": lambda: (polling(), ended(RunStatus.FAILED)),
+    "cancelled while a poll was under way": lambda: (polling().tell(cancel), seen()),
+    # tools
+    "a stale poll after the outputs were taken": lambda: (submitting(), needs(LOCATE, MEASURE)),
+    "the run asks for tools whose outputs are known": lambda: (polling(), needs(BROKEN)),
+    "the run asks for tools": lambda: (polling(), needs(LOCATE)),
+    "the run continues": lambda: (polling(), seen()),
+    "the last output comes while a poll is under way": lambda: (awaiting(LOCATE).tell(due), output(LOCATE)),
+    "the last output comes": lambda: (awaiting(LOCATE), output(LOCATE)),
+    "an output comes, others are open": lambda: (awaiting(LOCATE, MEASURE), output(LOCATE)),
+    "an output comes for a run that was left": lambda: (awaiting().tell(due, denied()), output(LOCATE)),
+    # it is to end
+    "the run takes too long": lambda: (polling(), inputs.DeadlinePassed(setting="run_timeout", seconds=30)),
+    "the run is cancelled": lambda: (running(), cancel),
+    "cancelled while the run is being created": lambda: (creating(), cancel),
+    "cancelled while the rate limit is waited out": lambda: (rate_limited(), cancel),
+    "the run that was left is cancelled": lambda: (parting(), seen(RunStatus.CANCELLING)),
+    # everything was said
+    "the answers have another page": lambda: (reading(), page(answer("msg_2"), next_after="msg_2")),
+    "the server does not list after the cursor": lambda: (reading_after_a_cursor(), page()),
+    "the answers are read": lambda: (reading(), page(answer("msg_2"))),
+    # requests that do not get through
+    "outputs are turned away once too often": lambda: (submitting(**ONE_SUBMISSION), delayed()),
+    "outputs are turned away": lambda: (submitting(), delayed()),
+    "a poll is turned away": lambda: (polling(), delayed()),
+    "a cancel is turned away once too often": lambda: (running(**ONCE).tell(cancel), delayed()),
+    "the cancel of a run that was left is turned away": lambda: (parting(**ONCE), delayed()),
+    "a message is turned away once too often": lambda: (posting(**ONCE), delayed()),
+    # outcomes that are unknown
+    "outputs are lost once too often": lambda: (submitting(**ONE_SUBMISSION), unknown()),
+    "the answer to outputs is lost": lambda: (submitting(), unknown()),
+    "the answer to a message is lost": lambda: (posting(), unknown()),
+    "the answer to a message is lost once too often": lambda: (posting(**ONCE), unknown()),
+    "outputs meet a locked thread": lambda: (submitting(), busy()),
+    # refusals
+    "a cancel is refused": lambda: (running().tell(cancel), refused()),
+    "outputs are refused once too often": lambda: (submitting(**ONE_SUBMISSION), refused()),
+    "outputs are refused": lambda: (submitting(), refused()),
+    "the server denies knowing the run": lambda: (polling(), refused(404)),
+    "the server denies knowing the cursor": lambda: (reading_after_a_cursor(), refused(404)),
+    "the text of a message is refused": lambda: (posting(), refused(content=True)),
+    "the cancel of a run that was left is refused": lambda: (parting(), refused()),
+    "a message is refused": lambda: (posting(), refused()),
+    "outputs are denied": lambda: (submitting(), denied()),
+    "a message is denied": lambda: (posting(), denied()),
+}
