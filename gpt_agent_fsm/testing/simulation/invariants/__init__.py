@@ -1,0 +1,43 @@
+"""What must hold at the end of each life. One invariant a file; its docstring is the invariant in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gpt_agent_fsm.testing.simulation.facts import Facts
+from gpt_agent_fsm.testing.simulation.invariants import (
+    accepted_is_posted,
+    answers_published_once,
+    attempts_are_limited,
+    calls_answered_at_most_once,
+    calls_requested_at_most_once,
+    comes_to_rest,
+    heard_once_in_order,
+    history_has_no_gaps,
+    history_is_heard,
+    posted_at_most_once,
+    posted_in_order,
+)
+
+__all__ = ["INVARIANTS", "violations_of"]
+
+INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
+    comes_to_rest.check,
+    posted_at_most_once.check,
+    accepted_is_posted.check,
+    posted_in_order.check,
+    calls_answered_at_most_once.check,
+    answers_published_once.check,
+    calls_requested_at_most_once.check,
+    history_has_no_gaps.check,
+    history_is_heard.check,
+    heard_once_in_order.check,
+    attempts_are_limited.check,
+)
+"""All invariants, in the order in which violations are reported."""
+
+
+def violations_of(facts: Facts) -> Iterator[str]:
+    """Yield a sentence for each violation; nothing for a good life."""
+    for check in INVARIANTS:
+        yield from check(facts)

@@ -1,0 +1,20 @@
+"""An assistant message of a completed run is published exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield each message that was left out or published again."""
+    completed = {event.id for event in facts.happened if isinstance(event, events.RunCompleted)}
+    published = Counter(event.message_id for event in facts.happened if isinstance(event, events.AssistantMessageAdded))
+    for message in facts.messages:
+        if message.role == "assistant" and message.run_id in completed and published[message.id] != 1:
+            yield f"assistant message {message.id} was published {published[message.id]} times"

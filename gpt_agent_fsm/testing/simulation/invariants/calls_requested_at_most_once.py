@@ -1,0 +1,18 @@
+"""A tool call is requested at most once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield all calls and their counts if one was requested again."""
+    requested = Counter(event.id for event in facts.happened if isinstance(event, events.ToolCallRequested))
+    if any(count > 1 for count in requested.values()):
+        yield f"tool calls were requested more than once: {requested}"

@@ -1,0 +1,15 @@
+"""Every thread comes to rest once the faults are off and its user answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield what a stuck thread is saved as."""
+    if not facts.settled:
+        yield f"is stuck: {facts.saved}"

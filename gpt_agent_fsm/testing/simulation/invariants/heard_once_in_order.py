@@ -1,0 +1,17 @@
+"""One agent tells each event of the history once, in order, and nothing else but its own end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield a sentence if it did not; after a crash the history is told again, so only a single agent is checked."""
+    told = tuple(event for event in facts.heard if not isinstance(event, events.AgentStopped))
+    if facts.agents == 1 and told != facts.happened:
+        yield "was told something twice, or out of order, without a crash"

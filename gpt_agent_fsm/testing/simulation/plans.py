@@ -1,0 +1,25 @@
+"""What the runs of a life do: rounds of tool calls, pauses, and an end that is usually good."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from gpt_agent_fsm.ports import RunStatus
+from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, Step
+
+__all__ = ["random_plan"]
+
+_CALLS = (("f", "{}"), ("g", '{"x":1}'), ("h", "{broken"))
+
+
+def random_plan(rng: random.Random) -> Sequence[Step]:
+    """Return the steps of one run: up to three pauses or tool rounds, then an end; eight of eleven ends are answers."""
+    steps: list[Step] = []
+    for _ in range(rng.randint(0, 3)):
+        asked = _CALLS[: rng.randint(1, 3)]
+        choice: list[Step] = [Linger(rng.randint(1, 3)), Call(asked)]
+        steps.append(rng.choice(choice))
+    limit = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
+    ends: list[Step] = [Answer(f"answer {rng.random()}"), Answer(""), Fail(), limit]
+    return [*steps, rng.choices(ends, [8, 1, 1, 1])[0]]

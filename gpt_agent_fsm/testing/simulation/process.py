@@ -1,0 +1,84 @@
+"""The process between the users and the server. It dies now and then, and the next one begins."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from gpt_agent_fsm.ports import Backend, Store
+from gpt_agent_fsm.runtime import Runtime
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.testing.clock import VirtualScheduler
+from gpt_agent_fsm.testing.network import Crash
+from gpt_agent_fsm.testing.simulation.life import Life
+
+__all__ = ["Process"]
+
+_PAUSES = (0.0, 1.0, 40.0)
+"""Seconds for which nothing runs after a crash."""
+
+
+class Process:
+    """One runtime after the other over the same backend and store.
+
+    Attributes:
+        on_start: called after each start, in order; this is where users connect again.
+    """
+
+    def __init__(
+        self,
+        life: Life,
+        backend: Backend,
+        settings: Settings,
+        store: Store,
+        scheduler: VirtualScheduler,
+        rng: random.Random,
+    ) -> None:
+        self._life = life
+        self._backend = backend
+        self._settings = settings
+        self._store = store
+        self._scheduler = scheduler
+        self._rng = rng
+        self._runtime: Runtime | None = None
+        self.on_start: list[Callable[[], object]] = []
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of the present process."""
+        assert self._runtime is not None  # noqa: S101 - users act only after a start
+        return self._runtime
+
+    def start(self) -> None:
+        """Begin a process: the runtime resumes what the store has, and the users connect again."""
+        self._scheduler.restart()
+        self._runtime = Runtime(
+            self._backend,
+            self._settings,
+            self._store,
+            scheduler=self._scheduler,
+            rng=random.Random(self._life.seed),  # noqa: S311 - a life must be repeatable
+        )
+        for action in self.on_start:
+            action()
+
+    def survive(self, deed: Callable[[], object]) -> bool:
+        """Do something; if the process dies of it, note the crash and begin the next. True if it lived."""
+        try:
+            deed()
+        except Crash:
+            self._life.crashes += 1
+            self.note("CRASH")
+            self._scheduler.sleep(self._rng.choice(_PAUSES))
+            while not self.survive(self.start):
+                pass
+            return False
+        return True
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. The process may die during it."""
+        self.survive(lambda: self._scheduler.advance(seconds))
+
+    def note(self, line: str) -> None:
+        """Write a line into the journal, after the time."""
+        self._life.journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {line}")

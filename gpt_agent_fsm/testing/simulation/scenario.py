@@ -1,0 +1,43 @@
+"""One life from its start to its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpt_agent_fsm.ports import Backend, Store
+from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.testing.network import Faults
+from gpt_agent_fsm.testing.simulation.invariants import violations_of
+from gpt_agent_fsm.testing.simulation.life import Life
+from gpt_agent_fsm.testing.simulation.world import HONEST, Wire, World
+
+__all__ = ["live"]
+
+
+def live(
+    seed: int,
+    faults: Faults = HONEST,
+    *,
+    keeps_keys: bool = True,
+    wire: Wire = "assistants",
+    make_store: Callable[[], Store] = MemoryStore,
+    wrap: Callable[[Backend], Backend] = lambda backend: backend,
+) -> Life:
+    """Live the life of a seed and return it, with what was wrong in `violations`.
+
+    Args:
+        seed: decides about everything.
+        faults: of the network; with `HONEST` ones nothing may be lost or done twice.
+        keeps_keys: False for a server that drops metadata.
+        wire: what the server speaks.
+        make_store: gives the store, which outlives the processes.
+        wrap: puts something between the library and the network, to break it on purpose.
+    """
+    life = Life(seed)
+    world = World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire)
+    settled = world.live()
+    for user in world.users:
+        for sentence in violations_of(world.facts(user, settled=settled)):
+            life.violations.append(f"{user.thread_id}: {sentence}")
+    life.requests = sum(": " in line for line in life.journal)
+    return life

@@ -1,0 +1,20 @@
+"""When a thread has come to rest. No other module of the simulation reads the fields of a snapshot."""
+
+from __future__ import annotations
+
+from gpt_agent_fsm.ports import Saved
+
+__all__ = ["is_settled"]
+
+
+def is_settled(saved: Saved | None, *, honest: bool) -> bool:
+    """Return whether a stored thread has nothing left to do.
+
+    Where the network is not `honest`, a message whose fate cannot be known may stay parked: the user was told.
+    """
+    if saved is None or not saved.snapshot.settled or saved.inbox or saved.unannounced:
+        return False
+    snapshot = saved.snapshot
+    if snapshot.message_doubt is not None and not honest:
+        return snapshot.parked
+    return not snapshot.queue and not snapshot.run_owed and snapshot.reading is None
