@@ -1,0 +1,175 @@
+"""Each invariant catches the violation that is planted for it, alone, and is silent about a good life."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import attrs
+import pytest
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.ports import Message, Record
+from gpt_agent_fsm.testing.simulation import invariants
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+THREAD = "thread_1"
+FILES = sorted(module.name for module in pkgutil.iter_modules(invariants.__path__))
+
+
+def said(name, text):
+    return Message(id=name, role="user", content=text)
+
+
+def answered(name, run_id):
+    return Message(id=name, role="assistant", content="Hi", run_id=run_id)
+
+
+def published(name, run_id):
+    return events.AssistantMessageAdded(
+        message_id=name, thread_id=THREAD, run_id=run_id, assistant_id="asst_1", content="Hi"
+    )
+
+
+def completed(run_id):
+    return events.RunCompleted(
+        id=run_id, thread_id=THREAD, assistant_id="asst_1", prompt_tokens=1, completion_tokens=1, total_tokens=2
+    )
+
+
+def requested(call_id):
+    return events.ToolCallRequested(id=call_id, thread_id=THREAD, run_id="run_1", name="f", arguments="{}")
+
+
+def failed(operation, attempt):
+    return events.RequestFailed(
+        thread_id=THREAD, operation=operation, status=500, code=None, message="no", attempt=attempt, will_retry=True
+    )
+
+
+def recorded(happened):
+    return tuple(Record(seq=seq, at=0.0, event=event) for seq, event in enumerate(happened, start=1))
+
+
+HAPPENED = (failed("create_run", 2), requested("call_1"), completed("run_1"), published("msg_2", "run_1"))
+STOPPED = events.AgentStopped(thread_id=THREAD, reason="idle")
+GOOD = Facts(
+    accepted=("one", "two"),
+    messages=(said("msg_1", "one"), answered("msg_2", "run_1"), said("msg_3", "two")),
+    outputs={"call_1": ("1",)},
+    records=recorded(HAPPENED),
+    heard=(*HAPPENED, STOPPED),
+    max_attempts=2,
+)
+
+
+def living(*happened, **changes):
+    """Return the changes of a life in which this happened and was heard."""
+    return {"records": recorded(happened), "heard": happened, **changes}
+
+
+GAPS = "the history has gaps"
+TWICE = "was told something twice, or out of order, without a crash"
+OFTEN = "tried a request more often than it may"
+
+PLANTED = [
+    # the invariant, the change to a good life, the violation
+    ("comes_to_rest", {"settled": False}, "is stuck: None"),
+    (
+        "posted_at_most_once",
+        {"messages": (*GOOD.messages, said("msg_4", "two"))},
+        "message 'two' is on the server 2 times",
+    ),
+    (
+        "posted_at_most_once",  # even if nobody knows whether it was accepted
+        {"messages": (*GOOD.messages, said("msg_4", "doubtful"), said("msg_5", "doubtful"))},
+        "message 'doubtful' is on the server 2 times",
+    ),
+    (
+        "accepted_is_posted",
+        {"messages": GOOD.messages[:2]},
+        "messages ['two'] were accepted and are not on the server",
+    ),
+    (
+        "posted_in_order",
+        {"messages": GOOD.messages[::-1]},
+        "messages were accepted as ['one', 'two'] and posted as ['two', 'one']",
+    ),
+    ("calls_answered_at_most_once", {"outputs": {"call_1": ("1", "1")}}, "tool call call_1 was answered 2 times"),
+    ("answers_published_once", living(completed("run_1")), "assistant message msg_2 was published 0 times"),
+    (
+        "answers_published_once",
+        living(completed("run_1"), published("msg_2", "run_1"), published("msg_2", "run_1")),
+        "assistant message msg_2 was published 2 times",
+    ),
+    (
+        "calls_requested_at_most_once",
+        living(requested("call_1"), requested("call_1")),
+        "tool calls were requested more than once: Counter({'call_1': 2})",
+    ),
+    ("history_has_no_gaps", {"records": (*GOOD.records[:3], Record(seq=5, at=0.0, event=HAPPENED[3]))}, GAPS),
+    (
+        "history_has_no_gaps",
+        {"records": (Record(seq=2, at=0.0, event=STOPPED),), "heard": (STOPPED,), "agents": 2},
+        GAPS,
+    ),
+    ("history_is_heard", {"heard": HAPPENED[1:], "agents": 2}, f"was never told {HAPPENED[0]}"),
+    ("heard_once_in_order", {"heard": HAPPENED[::-1]}, TWICE),
+    ("heard_once_in_order", {"heard": (*HAPPENED, HAPPENED[0])}, TWICE),
+    ("attempts_are_limited", living(failed("create_run", 3)), OFTEN),
+    ("attempts_are_limited", living(failed("list_messages", 3)), OFTEN),
+]
+
+ALLOWED = [
+    # Where the network broke its promises and the user was told, a message may be lost, doubled or out of order.
+    {"strict": False, "messages": (*GOOD.messages, said("msg_4", "two"))},
+    {"strict": False, "messages": GOOD.messages[:2]},
+    {"strict": False, "messages": GOOD.messages[::-1]},
+    # A message may have been accepted when the process died.
+    {"messages": (*GOOD.messages, said("msg_4", "doubtful"))},
+    # An answer is published when its run is completed; other people's messages need not be.
+    {"messages": (*GOOD.messages, answered("msg_4", "run_2"), answered("msg_5", None))},
+    # Each agent tells the whole history, and its own end.
+    {"heard": HAPPENED * 2, "agents": 2},
+    {"heard": (*HAPPENED[:1], STOPPED, *HAPPENED[1:])},
+    # A run is polled until it ends.
+    living(failed("get_run", 99), *HAPPENED),
+]
+
+
+def check_of(name):
+    return importlib.import_module(f"{invariants.__name__}.{name}").check
+
+
+@pytest.mark.parametrize(("name", "changes", "sentence"), PLANTED)
+def test_an_invariant_catches_its_violation_and_no_other_does(name, changes, sentence):
+    facts = attrs.evolve(GOOD, **changes)
+    caught = list(check_of(name)(facts))
+    assert caught == [sentence]
+    assert list(invariants.violations_of(facts)) == caught
+
+
+def test_every_invariant_has_a_planted_violation():
+    assert sorted({name for name, _, _ in PLANTED}) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_invariant_is_silent_about_a_good_life(name):
+    assert list(check_of(name)(GOOD)) == []
+    assert list(check_of(name)(Facts())) == []
+
+
+@pytest.mark.parametrize("changes", ALLOWED)
+def test_no_invariant_forbids_more_than_it_says(changes):
+    assert list(invariants.violations_of(attrs.evolve(GOOD, **changes))) == []
+
+
+def test_all_invariants_are_in_the_list():
+    assert sorted(check.__module__.rpartition(".")[2] for check in invariants.INVARIANTS) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_docstring_of_a_file_is_its_invariant_in_one_sentence(name):
+    sentence = importlib.import_module(f"{invariants.__name__}.{name}").__doc__
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
