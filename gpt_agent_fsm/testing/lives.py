@@ -1,24 +1,28 @@
 """Live many lives on all cores: `python -m gpt_agent_fsm.testing.lives --lives 100000`.
 
-Prints the rate at the end. The first life in which something was lost, done twice or stuck is printed whole, with its
-seed, and ends the run with exit code 1.
+Prints the rate at the end, and the rows of the machine's table that no life took. The first life in which something
+was lost, done twice or stuck is printed whole, with its seed, and ends the run with exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import logging
 import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import get_args
 
 import attrs
 
 from gpt_agent_fsm.testing.simulation import BREAKING, HONEST, Life, Wire, live
+from gpt_agent_fsm.testing.simulation.rows import ROW_NAMES
 
 __all__ = ["main"]
 
@@ -35,16 +39,46 @@ class _Job:
     wire: Wire
 
 
-def _live_batch(job: _Job) -> tuple[int, int, int, str]:
-    """Live some lives; return how many, their crashes and requests, and the report of a bad one."""
-    crashes = requests = 0
+@attrs.define
+class _Tally:
+    """Totals of some lives, sent from process to process.
+
+    Attributes:
+        rows: how often each row of the machine's table was taken, by the row's name.
+        report: of the first bad life; empty if there was none.
+    """
+
+    lives: int = 0
+    crashes: int = 0
+    requests: int = 0
+    rows: Counter[str] = attrs.field(factory=Counter)
+    report: str = ""
+
+    def add_life(self, life: Life) -> None:
+        """Count one life."""
+        self.add(_Tally(1, life.crashes, life.requests, life.rows, life.report() if life.violations else ""))
+
+    def add(self, other: _Tally) -> None:
+        """Count the lives of another tally."""
+        self.lives += other.lives
+        self.crashes += other.crashes
+        self.requests += other.requests
+        self.rows.update(other.rows)
+        self.report = self.report or other.report
+
+    def rows_in_order(self) -> dict[str, int]:
+        """Return the count of every row, those that were never taken included, in the order of the table."""
+        return {name: self.rows[name] for name in ROW_NAMES}
+
+
+def _live_batch(job: _Job) -> _Tally:
+    """Live the lives of a job up to the first bad one."""
+    tally = _Tally()
     for seed in range(job.first, job.first + job.count):
-        life = _live(seed, job)
-        crashes += life.crashes
-        requests += life.requests
-        if life.violations:
-            return seed - job.first + 1, crashes, requests, life.report()
-    return job.count, crashes, requests, ""
+        tally.add_life(_live(seed, job))
+        if tally.report:
+            break
+    return tally
 
 
 def _be_silent() -> None:
@@ -66,8 +100,35 @@ def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
         yield _Job(seed, min(_BATCH, end - seed), options.breaking, options.wire)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int) -> Iterator[_Tally]:
+    """Keep every worker busy without taking more jobs than there is time for."""
+    waiting = [pool.apply_async(_live_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
+    while waiting:
+        yield waiting.pop(0).get()
+        waiting += [pool.apply_async(_live_batch, (job,)) for job in itertools.islice(jobs, 1)]
+
+
+def _live_all(options: argparse.Namespace) -> _Tally:
+    """Live as many lives as asked for and as there is time for, up to the first bad one."""
+    jobs = _jobs(options, time.monotonic() + options.seconds)
+    total = _Tally()
+    with multiprocessing.get_context("spawn").Pool(options.workers, _be_silent) as pool:
+        for tally in _in_step(pool, jobs, options.workers):
+            total.add(tally)
+            if total.report:
+                break
+    return total
+
+
+def _print_missing_rows(counts: dict[str, int]) -> None:
+    missing = [name for name, count in counts.items() if not count]
+    print(f"{len(counts) - len(missing)} of {len(counts)} rows of the table were taken", end="")
+    print("; never:" if missing else "")
+    for name in missing:
+        print(f"    {name}")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.lives")
     parser.add_argument("--lives", type=int, default=5000, help="how many at most (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further life after this time")
@@ -76,38 +137,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--breaking", action="store_true", help="a network that breaks its promises")
     parser.add_argument("--wire", choices=get_args(Wire), default="assistants", help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE", help="write how often each row of the table was taken, as JSON"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = _parser()
     options = parser.parse_args(arguments)
+    if options.rows is not None and not options.rows.absolute().parent.is_dir():
+        parser.error(f"--rows: there is no folder {options.rows.absolute().parent}")
     started = time.monotonic()
-    jobs = _jobs(options, started + options.seconds)
-    lived = crashes = requests = 0
-    report = ""
-    with multiprocessing.get_context("spawn").Pool(options.workers, _be_silent) as pool:
-        for batch in _in_step(pool, jobs, options.workers):
-            lived, crashes, requests = lived + batch[0], crashes + batch[1], requests + batch[2]
-            report = batch[3]
-            if report:
-                break
+    total = _live_all(options)
     seconds = time.monotonic() - started
-    rate = f"in {seconds:.0f} s: {lived / seconds:.0f} a second"
-    print(f"{lived} lives with {crashes} crashes and {requests} requests {rate}")
-    if report:
-        print(report)
+    rate = f"in {seconds:.0f} s: {total.lives / seconds:.0f} a second"
+    print(f"{total.lives} lives with {total.crashes} crashes and {total.requests} requests {rate}")
+    counts = total.rows_in_order()
+    _print_missing_rows(counts)
+    if options.rows is not None:
+        options.rows.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    if total.report:
+        print(total.report)
         return 1
-    if lived < options.at_least:
+    if total.lives < options.at_least:
         print(f"{options.at_least} were to be lived at least")
         return 1
     print("nothing lost, nothing twice, nothing stuck")
     return 0
-
-
-def _in_step(
-    pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int
-) -> Iterator[tuple[int, int, int, str]]:
-    """Keep every worker busy without taking more jobs than there is time for."""
-    waiting = [pool.apply_async(_live_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
-    while waiting:
-        yield waiting.pop(0).get()
-        waiting += [pool.apply_async(_live_batch, (job,)) for job in itertools.islice(jobs, 1)]
 
 
 if __name__ == "__main__":

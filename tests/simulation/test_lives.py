@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 
 import pytest
 
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing import lives
-from gpt_agent_fsm.testing.simulation import BREAKING, live
+from gpt_agent_fsm.testing.simulation import BREAKING, Life, live
+from gpt_agent_fsm.testing.simulation.rows import ROW_NAMES
 
 BLOCK = 50
 
@@ -46,8 +49,6 @@ def test_the_same_holds_over_a_database():
 
 
 def test_the_breaking_network_does_break_something():
-    from collections import Counter
-
     doubled = 0
     for seed in range(100):
         life = live(seed, BREAKING, keeps_keys=False)
@@ -110,14 +111,48 @@ def test_the_command_fails_when_there_was_no_time_for_enough_lives(capsys):
     assert "1000 were to be lived at least" in capsys.readouterr().out
 
 
-def test_the_command_prints_a_bad_life_and_fails(capsys, monkeypatch):
-    from gpt_agent_fsm.testing.simulation import Life
+def test_a_life_counts_the_rows_of_the_table_that_it_takes():
+    life = live(7)
+    assert set(life.rows) <= set(ROW_NAMES)
+    assert life.rows.total() > len(life.rows) > 10
+    assert live(7).rows == life.rows
+    assert live(8).rows != life.rows
 
-    bad = Life(3, ["the journal"], ["something is lost"])
-    monkeypatch.setattr(lives, "live", lambda *args, **kwargs: bad)
-    assert lives._live_batch(lives._Job(3, 5, True, "assistants")) == (
-        1,
-        0,
-        0,
-        "seed 3\nsomething is lost\n\nthe journal",
-    )
+
+def test_the_command_sums_the_rows_of_all_workers_and_names_those_never_taken(capsys, tmp_path):
+    file = tmp_path / "rows.json"
+    assert lives.main(["--lives", "30", "--workers", "2", "--rows", str(file)]) == 0
+    counts = json.loads(file.read_text())
+    assert list(counts) == list(ROW_NAMES)
+    rows = sum((live(seed).rows for seed in range(30)), Counter())
+    assert counts == {name: rows[name] for name in ROW_NAMES}
+    said = capsys.readouterr().out
+    assert f"{len(rows)} of {len(ROW_NAMES)} rows of the table were taken; never:" in said
+    assert [line.strip() for line in said.splitlines() if line.startswith("    ")] == [
+        name for name in ROW_NAMES if not rows[name]
+    ]
+
+
+def test_the_command_says_so_when_every_row_was_taken(capsys):
+    lives._print_missing_rows({"one": 1, "two": 2})
+    assert capsys.readouterr().out == "2 of 2 rows of the table were taken\n"
+
+
+def test_the_command_lives_nothing_if_the_rows_cannot_be_written(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        lives.main(["--rows", str(tmp_path / "missing" / "rows.json")])
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_bad_life_ends_a_batch_with_its_report(monkeypatch):
+    good, bad = Life(3, crashes=1, rows=Counter(a=1)), Life(4, ["the journal"], ["something is lost"], requests=2)
+    monkeypatch.setattr(lives, "live", lambda seed, *args, **kwargs: {3: good, 4: bad}[seed])
+    tally = lives._live_batch(lives._Job(3, 5, True, "assistants"))
+    assert tally == lives._Tally(2, 1, 2, Counter(a=1), "seed 4\nsomething is lost\n\nthe journal")
+
+
+def test_the_command_prints_a_bad_life_and_fails(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(lives, "_in_step", lambda pool, jobs, workers: iter([lives._Tally(1, report="seed 3")]))
+    assert lives.main(["--workers", "1", "--rows", str(tmp_path / "rows.json")]) == 1
+    assert capsys.readouterr().out.endswith("seed 3\n")
+    assert (tmp_path / "rows.json").exists()

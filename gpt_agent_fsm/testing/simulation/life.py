@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 
 __all__ = ["Life"]
@@ -16,6 +18,7 @@ class Life:
         violations: a sentence for each promise that was broken; empty for a good life.
         crashes: how often the process died.
         requests: how many requests were made.
+        rows: how often each row of the machine's table was taken, by the row's name.
     """
 
     seed: int
@@ -23,6 +26,7 @@ class Life:
     violations: list[str] = attrs.field(factory=list)
     crashes: int = 0
     requests: int = 0
+    rows: Counter[str] = attrs.field(factory=Counter)
 
     def report(self) -> str:
         """Return all of it as text: the seed, what was wrong, the journal."""

@@ -9,6 +9,7 @@ from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.network import Faults
 from gpt_agent_fsm.testing.simulation.invariants import violations_of
 from gpt_agent_fsm.testing.simulation.life import Life
+from gpt_agent_fsm.testing.simulation.rows import rows_taken
 from gpt_agent_fsm.testing.simulation.world import HONEST, Wire, World
 
 __all__ = ["live"]
@@ -23,7 +24,7 @@ def live(
     make_store: Callable[[], Store] = MemoryStore,
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
 ) -> Life:
-    """Live the life of a seed and return it, with what was wrong in `violations`.
+    """Live the life of a seed and return it, with what was wrong in `violations` and the rows it took in `rows`.
 
     Args:
         seed: decides about everything.
@@ -34,8 +35,9 @@ def live(
         wrap: puts something between the library and the network, to break it on purpose.
     """
     life = Life(seed)
-    world = World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire)
-    settled = world.live()
+    with rows_taken() as life.rows:
+        world = World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire)
+        settled = world.live()
     for user in world.users:
         for sentence in violations_of(world.facts(user, settled=settled)):
             life.violations.append(f"{user.thread_id}: {sentence}")
