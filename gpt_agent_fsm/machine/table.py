@@ -41,7 +41,7 @@ from gpt_agent_fsm.machine.inputs import (
 from gpt_agent_fsm.machine.rows import OTHERWISE, SAME, Row, Silence, on, silent
 from gpt_agent_fsm.machine.states import ANY, LIVE, MAY_BE_IN_DOUBT, NOT_LIVE, OUTPUTS_SENT, RESTING, STARTING, State
 
-__all__ = ["AFTER_EACH", "IGNORED", "ILLEGAL", "TABLE", "TRIGGERS"]
+__all__ = ["AFTER_EACH", "IGNORED", "ILLEGAL", "STORIES", "TABLE", "TRIGGERS"]
 
 IDLE, RUNNING, AWAITING_TOOLS = State.IDLE, State.RUNNING, State.AWAITING_TOOLS
 SUBMITTING, RATE_LIMITED, FAILED = State.SUBMITTING, State.RATE_LIMITED, State.FAILED
@@ -181,3 +181,4 @@ ILLEGAL: Final[tuple[Silence, ...]] = (
 # fmt: on
 
 TRIGGERS: Final[tuple[str, ...]] = tuple(dict.fromkeys(row.trigger for row in TABLE))
+STORIES: Final[tuple[str, ...]] = tuple(row.story for row in TABLE)

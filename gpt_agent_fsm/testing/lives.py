@@ -21,8 +21,8 @@ from typing import get_args
 
 import attrs
 
+from gpt_agent_fsm.machine.table import STORIES
 from gpt_agent_fsm.testing.simulation import BREAKING, HONEST, Life, Wire, live
-from gpt_agent_fsm.testing.simulation.rows import ROW_NAMES
 
 __all__ = ["main"]
 
@@ -68,7 +68,7 @@ class _Tally:
 
     def rows_in_order(self) -> dict[str, int]:
         """Return the count of every row, those that were never taken included, in the order of the table."""
-        return {name: self.rows[name] for name in ROW_NAMES}
+        return {name: self.rows[name] for name in STORIES}
 
 
 def _live_batch(job: _Job) -> _Tally:

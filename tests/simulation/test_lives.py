@@ -9,10 +9,10 @@ from collections import Counter
 import pytest
 
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
+from gpt_agent_fsm.machine.table import STORIES
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing import lives
 from gpt_agent_fsm.testing.simulation import BREAKING, Life, live
-from gpt_agent_fsm.testing.simulation.rows import ROW_NAMES
 
 BLOCK = 50
 
@@ -113,7 +113,7 @@ def test_the_command_fails_when_there_was_no_time_for_enough_lives(capsys):
 
 def test_a_life_counts_the_rows_of_the_table_that_it_takes():
     life = live(7)
-    assert set(life.rows) <= set(ROW_NAMES)
+    assert set(life.rows) <= set(STORIES)
     assert life.rows.total() > len(life.rows) > 10
     assert live(7).rows == life.rows
     assert live(8).rows != life.rows
@@ -123,13 +123,13 @@ def test_the_command_sums_the_rows_of_all_workers_and_names_those_never_taken(ca
     file = tmp_path / "rows.json"
     assert lives.main(["--lives", "30", "--workers", "2", "--rows", str(file)]) == 0
     counts = json.loads(file.read_text())
-    assert list(counts) == list(ROW_NAMES)
+    assert list(counts) == list(STORIES)
     rows = sum((live(seed).rows for seed in range(30)), Counter())
-    assert counts == {name: rows[name] for name in ROW_NAMES}
+    assert counts == {name: rows[name] for name in STORIES}
     said = capsys.readouterr().out
-    assert f"{len(rows)} of {len(ROW_NAMES)} rows of the table were taken; never:" in said
+    assert f"{len(rows)} of {len(STORIES)} rows of the table were taken; never:" in said
     assert [line.strip() for line in said.splitlines() if line.startswith("    ")] == [
-        name for name in ROW_NAMES if not rows[name]
+        name for name in STORIES if not rows[name]
     ]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gpt_agent_fsm.machine.marks import rows_taken
 from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.network import Faults
 from gpt_agent_fsm.testing.simulation.invariants import violations_of
 from gpt_agent_fsm.testing.simulation.life import Life
-from gpt_agent_fsm.testing.simulation.rows import rows_taken
 from gpt_agent_fsm.testing.simulation.world import HONEST, Wire, World
 
 __all__ = ["live"]

@@ -15,6 +15,6 @@ def is_settled(saved: Saved | None, *, honest: bool) -> bool:
     if saved is None or not saved.snapshot.settled or saved.inbox or saved.unannounced:
         return False
     snapshot = saved.snapshot
-    if snapshot.message_doubt is not None and not honest:
-        return snapshot.parked
-    return not snapshot.queue and not snapshot.run_owed and snapshot.reading is None
+    if snapshot.queue.doubt is not None and not honest:
+        return snapshot.outbox.parked
+    return not snapshot.queue and snapshot.outbox.owed is None and snapshot.cursor.reading is None
