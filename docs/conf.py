@@ -20,7 +20,7 @@ release = metadata.version(project)
 copyright = "the authors of gpt-agent-fsm"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "decisions/template.md"]
 # What stands in single backticks in a docstring is a name of ours or code.
 default_role = "py:obj"
 
