@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pygments.lexers.special import TextLexer
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 import reference
@@ -70,6 +72,7 @@ def _any_event(*event: str | None) -> tuple[str | None, str | None]:
 
 def setup(app: Sphinx) -> None:
     """Let generated parts say what the code says at the time of the build, and docstrings what they mean."""
+    app.add_lexer("mermaid", TextLexer)  # the text of a picture that is not drawn here
     app.connect("source-read", _renew)
     app.connect("autodoc-process-docstring", _sections)
     app.connect("autodoc-process-signature", _any_event)

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
+import architecture
 import attrs
 
 from gpt_agent_fsm import Settings, State, diagrams, errors, events, signals
@@ -190,6 +191,19 @@ def machine_size() -> str:
     )
 
 
+# --- the plan of the package -------------------------------------------------------------------------------
+
+
+def rooms() -> str:
+    """Return the size of the package's plan, the rooms as a flowchart, and a table of every arrow."""
+    plan = architecture.room_graph(architecture.module_graph())
+    lines = [architecture.figures(plan), "", "```mermaid", architecture.flowchart(plan), "```", ""]
+    lines += _table("room", "floor", "imports")
+    for room, floor, needed in architecture.directory(plan):
+        lines.append(_row(_code(room), str(floor), ", ".join(map(_code, needed)) or "no other room"))
+    return "\n".join(lines) + "\n"
+
+
 # --- pages ---------------------------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -199,6 +213,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "machine_overview": machine_overview,
     "machine_rows": machine_rows,
     "machine_size": machine_size,
+    "rooms": rooms,
 }
 
 
