@@ -113,3 +113,11 @@ def test_the_script_prints_the_plan(capsys):
     rooms = architecture.room_graph(architecture.module_graph())
     assert size == architecture.figures(rooms)
     assert {line.split(":")[0].split()[1] for line in lines[: len(rooms)]} == set(rooms)
+
+
+def test_no_modules_import_each_other_in_a_ring():
+    assert architecture.rings(architecture.module_graph()) == []
+
+
+def test_no_rooms_import_each_other_in_a_ring():
+    assert architecture.rings(architecture.room_graph(architecture.module_graph())) == []
