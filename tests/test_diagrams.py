@@ -14,8 +14,9 @@ from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.diagrams import arrows as arrows_module
 from gpt_agent_fsm.diagrams import text as text_module
 from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, Arrow, Cause, arrows
-from gpt_agent_fsm.machine.snapshot import State
-from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, LIVE, TABLE, TRIGGERS, states_of
+from gpt_agent_fsm.machine.rows import Row, states_of
+from gpt_agent_fsm.machine.states import LIVE, State
+from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS
 
 COMMITTED = Path(__file__).parents[1] / "diagrams"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,11 +25,27 @@ LETTER = 7.0
 
 
 MOVES = [
-    (trigger, state, dest, guard)
-    for trigger, source, dest, guard, _ in TABLE
-    for state in states_of(source)
-    if dest not in (None, state)
+    (row.trigger, state, row.dest, row.condition)
+    for row in TABLE
+    for state in row.states
+    if row.dest not in (None, state)
 ]
+
+
+def named(name):
+    """Return a function of this name; None for none."""
+
+    def function(copy, input_):
+        pass
+
+    function.__name__ = name or ""
+    return function if name else None
+
+
+def made_up(trigger, source, dest, guard, action):
+    """Return a row of an input that the real machine does not know."""
+    kind = type(trigger, (), {"trigger": trigger})
+    return Row(kind, states_of(source), dest, named(guard), named(action), "made up")
 
 
 # --- renewing -------------------------------------------------------------------------------------------
@@ -82,10 +99,10 @@ def test_every_arrow_is_made_of_rows(arrow):
 
 def test_an_input_that_always_leads_the_same_way_needs_no_guard(monkeypatch):
     table = [
-        ["bell", State.IDLE, State.FAILED, "is_loud", "ring"],
-        ["bell", State.IDLE, State.FAILED, None, "hum"],
-        ["knock", State.IDLE, State.FAILED, "is_loud", "open"],
-        ["knock", State.IDLE, None, None, "ignore"],
+        made_up("bell", State.IDLE, State.FAILED, "is_loud", "ring"),
+        made_up("bell", State.IDLE, State.FAILED, None, "hum"),
+        made_up("knock", State.IDLE, State.FAILED, "is_loud", "open"),
+        made_up("knock", State.IDLE, None, None, "ignore"),
     ]
     monkeypatch.setattr(arrows_module, "TABLE", table)
     monkeypatch.setattr(arrows_module, "TRIGGERS", ("bell", "knock"))
@@ -94,13 +111,13 @@ def test_an_input_that_always_leads_the_same_way_needs_no_guard(monkeypatch):
 
 def test_what_holds_in_all_states_of_a_run_is_drawn_once_from_the_frame(monkeypatch):
     table = [
-        ["seen", LIVE, State.IDLE, "is_over", "end"],
-        ["seen", State.SUBMITTING, State.IDLE, "is_odd", "end"],
-        ["told", LIVE, State.IDLE, None, "end"],
-        ["lost", State.SUBMITTING, State.IDLE, "is_odd", "end"],
-        ["lost", LIVE, State.IDLE, None, "end"],
-        ["cut", [State.RUNNING, State.AWAITING_TOOLS], State.IDLE, None, "end"],
-        ["cut", State.SUBMITTING, State.IDLE, "is_odd", "end"],
+        made_up("seen", LIVE, State.IDLE, "is_over", "end"),
+        made_up("seen", State.SUBMITTING, State.IDLE, "is_odd", "end"),
+        made_up("told", LIVE, State.IDLE, None, "end"),
+        made_up("lost", State.SUBMITTING, State.IDLE, "is_odd", "end"),
+        made_up("lost", LIVE, State.IDLE, None, "end"),
+        made_up("cut", [State.RUNNING, State.AWAITING_TOOLS], State.IDLE, None, "end"),
+        made_up("cut", State.SUBMITTING, State.IDLE, "is_odd", "end"),
     ]
     monkeypatch.setattr(arrows_module, "TABLE", table)
     monkeypatch.setattr(arrows_module, "TRIGGERS", ("seen", "told", "lost", "cut"))
@@ -249,7 +266,7 @@ def test_the_picture_can_be_read_on_light_and_on_dark_pages(picture, scheme):
 
 
 def test_an_arrow_that_has_no_way_yet_is_a_clear_error(monkeypatch):
-    monkeypatch.setattr(arrows_module, "TABLE", [*TABLE, ["leap", State.IDLE, State.SUBMITTING, None, "jump"]])
+    monkeypatch.setattr(arrows_module, "TABLE", [*TABLE, made_up("leap", State.IDLE, State.SUBMITTING, None, "jump")])
     monkeypatch.setattr(arrows_module, "TRIGGERS", (*TRIGGERS, "leap"))
     with pytest.raises(LookupError, match="no way for an arrow from idle to submitting"):
         diagrams.svg()
@@ -257,8 +274,9 @@ def test_an_arrow_that_has_no_way_yet_is_a_clear_error(monkeypatch):
 
 def test_the_picture_grows_with_its_labels(monkeypatch):
     small = ElementTree.fromstring(diagrams.svg())  # noqa: S314 - ours
-    row = ["run_seen", State.RUNNING, State.AWAITING_TOOLS, "has_a_guard_with_quite_a_long_name", "wait"]
-    monkeypatch.setattr(arrows_module, "TABLE", [*TABLE, *[[*row[:3], f"{row[3]}_{n}", row[4]] for n in range(9)]])
+    guards = [f"has_a_guard_with_quite_a_long_name_{n}" for n in range(9)]
+    rows = [made_up("run_seen", State.RUNNING, State.AWAITING_TOOLS, guard, "wait") for guard in guards]
+    monkeypatch.setattr(arrows_module, "TABLE", [*TABLE, *rows])
     large = ElementTree.fromstring(diagrams.svg())  # noqa: S314 - ours
     assert float(large.get("width")) > float(small.get("width"))
     assert float(large.get("height")) > float(small.get("height"))
@@ -290,12 +308,12 @@ def test_the_overview_says_where_each_input_leads_in_each_state(tables):
 def test_the_second_table_has_every_row_in_the_order_in_which_it_is_tried(tables):
     for trigger in TRIGGERS:
         rows = [line[1:] for line in tables[1] if line[0] == f"`{trigger}`"]
-        expected = [(guard, action) for name, _, _, guard, action in TABLE if name == trigger]
+        expected = [(row.condition, row.verb) for row in TABLE if row.trigger == trigger]
         assert [row[3] for row in rows[: len(expected)]] == [f"`{action}`" for _, action in expected]
         assert [row[2] for row in rows if row[2] not in ("", "otherwise")] == [f"`{g}`" for g, _ in expected if g]
         reasons = [(row[1], row[3]) for row in rows[len(expected) :]]
-        assert reasons == [("ignored", reason) for name, _, reason in IGNORED if name == trigger] + [
-            ("illegal", reason) for name, _, reason in ILLEGAL if name == trigger
+        assert reasons == [("ignored", row.reason) for row in IGNORED if row.trigger == trigger] + [
+            ("illegal", row.reason) for row in ILLEGAL if row.trigger == trigger
         ]
 
 
@@ -307,9 +325,9 @@ def test_a_row_after_guarded_ones_says_otherwise(tables):
 
 def test_a_row_says_otherwise_only_after_guarded_rows_of_its_own_states(monkeypatch):
     table = [
-        ["bell", State.IDLE, None, "is_loud", "ring"],
-        ["bell", State.FAILED, None, None, "hum"],
-        ["bell", State.IDLE, None, None, "hush"],
+        made_up("bell", State.IDLE, None, "is_loud", "ring"),
+        made_up("bell", State.FAILED, None, None, "hum"),
+        made_up("bell", State.IDLE, None, None, "hush"),
     ]
     monkeypatch.setattr(text_module, "TABLE", table)
     monkeypatch.setattr(text_module, "TRIGGERS", ("bell",))
