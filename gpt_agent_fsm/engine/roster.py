@@ -51,6 +51,8 @@ class Roster:
 
     Args:
         make_agent: gives the agent that a driver's events are announced for.
+        make_ownership: gives what decides who drives a thread; it hands threads over by `own`, and has those that are
+            driven here ticked by `tick_soon`. By default all threads are driven here.
 
     Attributes:
         scheduler: ticks the drivers.
@@ -64,11 +66,12 @@ class Roster:
         settings: Settings,
         rng: random.Random,
         make_agent: Callable[[Driver], AgentHandle],
+        make_ownership: Callable[[Roster], Ownership] | None = None,
     ) -> None:
         self.scheduler = scheduler
         self._settings = settings
         self._make_agent = make_agent
-        self._ownership: Ownership = SoleOwner(self._tick_soon)
+        self._ownership = SoleOwner(self.tick_soon) if make_ownership is None else make_ownership(self)
         self._webhooks = Webhooks(scheduler.clock)
         self._context = DriverContext(
             backend=backend,
@@ -192,7 +195,8 @@ class Roster:
             self._ownership.wake(thread_id)
         return thread_id is not None
 
-    def _tick_soon(self, thread_id: str) -> None:
+    def tick_soon(self, thread_id: str) -> None:
+        """Have a thread ticked that is driven here; nothing for another one."""
         with self._lock:
             shift = self._shifts.get(thread_id)
         if shift is not None:

@@ -1,0 +1,198 @@
+"""The roster: who drives which thread, who may begin, and what an outcome leads to."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from gpt_agent_fsm import Agent, Settings, errors
+from gpt_agent_fsm.engine.ownership import SoleOwner
+from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.testing import Linger, SimulatedServer, VirtualScheduler
+
+
+class Lease:
+    def __init__(self, thread_id):
+        self.thread_id = thread_id
+        self.held = True
+
+    def holds(self):
+        return self.held
+
+
+class Owner:
+    """Ownership that a test decides about."""
+
+    def __init__(self, roster):
+        self.roster = roster
+        self.elsewhere = set()
+        self.leases = {}
+        self.released = []
+        self.woken = []
+
+    def claim(self, thread_id):
+        if thread_id in self.elsewhere:
+            return None
+        return self.leases.setdefault(thread_id, Lease(thread_id))
+
+    def heartbeat(self, leases):
+        return [lease for lease in leases if not lease.held]
+
+    def release(self, lease, *, more):
+        self.released.append((lease.thread_id, more))
+
+    def wake(self, thread_id):
+        self.woken.append(thread_id)
+        self.roster.tick_soon(thread_id)
+
+
+@pytest.fixture
+def world():
+    server, store, scheduler = SimulatedServer(), MemoryStore(), VirtualScheduler()
+    owners = []
+
+    def make_ownership(roster):
+        owners.append(Owner(roster))
+        return owners[0]
+
+    roster = Roster(
+        server, store, scheduler, Settings(), random.Random(1), lambda driver: Agent(driver, roster), make_ownership
+    )
+
+    def connect(thread_id=None):
+        start = Snapshot(thread_id=thread_id or server.create_thread(timeout=1), assistant_id="asst_1")
+        return roster.connect(start, Settings(), None, None, None)
+
+    yield SimpleNamespace(
+        server=server, store=store, scheduler=scheduler, roster=roster, owner=owners[0], connect=connect
+    )
+    roster.close()
+    scheduler.close(0)
+
+
+def posted(world, thread_id):
+    return [message.content for message in world.server.messages(thread_id) if message.role == "user"]
+
+
+def say(driver, content="Hello"):
+    driver.send(inputs.AddUserMessage(key=content, content=content))
+
+
+def test_a_thread_that_is_driven_elsewhere_is_not_connected(world):
+    thread_id = world.server.create_thread(timeout=1)
+    world.owner.elsewhere.add(thread_id)
+    with pytest.raises(errors.StoreTaken, match="driven by another process"):
+        world.connect(thread_id)
+    assert world.roster.get(thread_id) is None
+    world.owner.elsewhere.clear()
+    assert world.connect(thread_id) is world.roster.get(thread_id)
+
+
+def test_no_request_is_made_once_the_lease_is_lost_and_the_driver_is_taken_out(world):
+    driver = world.connect()
+    world.scheduler.settle()
+    say(driver)
+    world.owner.leases[driver.thread_id].held = False
+    world.scheduler.settle()
+    assert posted(world, driver.thread_id) == []
+    assert driver.stop_reason == "store_taken"
+    assert world.roster.get(driver.thread_id) is None
+
+
+def test_a_command_has_the_thread_woken_wherever_it_is_driven(world):
+    driver = world.connect()
+    world.owner.woken.clear()
+    say(driver)
+    assert world.owner.woken == [driver.thread_id]
+
+
+@pytest.mark.parametrize(("plan", "more"), [([], False), ([Linger(50)], True)])
+def test_the_lease_is_given_back_when_a_driver_has_left_and_it_is_said_whether_work_is_left(world, plan, more):
+    world.server._plan = lambda text: plan
+    driver = world.connect()
+    say(driver)
+    world.scheduler.advance(20)
+    world.roster.remove(driver, "shutdown")
+    assert world.owner.released == []
+    world.scheduler.settle()
+    assert world.owner.released == [(driver.thread_id, more)]
+
+
+def test_a_thread_that_is_handed_over_continues_from_the_store(world):
+    driver = world.connect()
+    world.scheduler.settle()
+    world.roster.remove(driver, "shutdown")
+    world.scheduler.settle()
+    world.store.accept(driver.thread_id, inputs.AddUserMessage(key="k", content="Said meanwhile"))
+    world.roster.own(driver.thread_id, Lease(driver.thread_id))
+    world.scheduler.advance(5)
+    assert posted(world, driver.thread_id) == ["Said meanwhile"]
+    assert world.roster.get(driver.thread_id).announcer.sender.alive
+
+
+def test_a_thread_that_the_store_does_not_know_is_not_driven(world):
+    world.roster.own("thread_0", Lease("thread_0"))
+    assert world.roster.drivers == ()
+
+
+def test_two_who_connect_at_once_get_one_driver(world):
+    driver = world.connect()
+    assert world.connect(driver.thread_id) is None
+    assert world.roster.drivers == (driver,)
+
+
+def test_whoever_is_connected_while_a_former_driver_leaves_begins_after_it(world):
+    former = world.connect()
+    world.scheduler.settle()
+    world.roster.remove(former, "shutdown")
+    driver = world.connect(former.thread_id)
+    assert not driver.begun
+    say(driver)
+    world.scheduler.advance(5)
+    assert driver.begun
+    assert posted(world, driver.thread_id) == ["Hello"]
+
+
+def test_a_driver_that_cannot_begin_does_not_look_alive(world, monkeypatch):
+    def full(thread_id, command):
+        raise errors.StoreError("full")
+
+    monkeypatch.setattr(world.store, "accept", full)
+    thread_id = world.server.create_thread(timeout=1)
+    with pytest.raises(errors.StoreError, match="full"):
+        world.connect(thread_id)
+    assert world.roster.get(thread_id) is None
+
+
+def test_nothing_is_connected_after_the_end(world):
+    world.roster.close()
+    with pytest.raises(errors.RuntimeClosed):
+        world.connect()
+
+
+def test_the_last_driver_that_leaves_closes_backend_and_store(world):
+    closed = []
+    world.server.close = lambda: closed.append("backend")
+    world.store.close = lambda: closed.append("store")
+    driver = world.connect()
+    world.roster.close()
+    assert closed == []
+    world.scheduler.settle()
+    assert driver.stop_reason == "runtime_closed"
+    assert closed == ["backend", "store"]
+    world.roster.release_all()
+    assert closed == ["backend", "store"]
+
+
+def test_in_one_process_every_thread_may_be_driven_and_is_ticked_here():
+    ticked = []
+    owner = SoleOwner(ticked.append)
+    lease = owner.claim("thread_1")
+    assert (lease.thread_id, lease.holds(), owner.heartbeat([lease])) == ("thread_1", True, ())
+    owner.release(lease, more=True)
+    owner.wake("thread_1")
+    assert ticked == ["thread_1"]
+    assert lease.holds()
