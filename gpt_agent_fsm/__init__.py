@@ -13,14 +13,39 @@
 
 import logging
 
-from gpt_agent_fsm import errors, events, signals
+from gpt_agent_fsm import errors, events, ports, signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.assistant import Assistant, FunctionTool
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["Agent", "Assistant", "FunctionTool", "Runtime", "Settings", "State", "errors", "events", "signals"]
+__all__ = [
+    "Agent",
+    "Assistant",
+    "FunctionTool",
+    "Runtime",
+    "Settings",
+    "State",
+    "errors",
+    "events",
+    "ports",
+    "signals",
+]
 
 # As libraries do: what we log is shown by whoever sets up logging, and by nobody else.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, which is read only when somebody asks."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # noqa: PLC0415 - takes longer than most of this package
+
+    return version("gpt-agent-fsm")
+
+
+def __dir__() -> list[str]:
+    """Return what is public."""
+    return sorted([*__all__, "__version__"])

@@ -183,5 +183,6 @@ class WorkingCopy:
         """Keep these calls instead of those of the run, or of the run that was left."""
         if self.run is not None:
             self.run = attrs.evolve(self.run, calls=calls)
-        elif self.left is not None:
+        else:
+            assert self.left is not None  # noqa: S101 - somebody's calls are known when this is asked
             self.left = attrs.evolve(self.left, calls=calls)

@@ -382,3 +382,10 @@ def test_a_retry_whose_answer_is_lost_stays_rate_limited():
 
 def test_a_retry_that_is_cancelled_while_it_is_being_created_stays_rate_limited_until_it_is_known():
     assert retrying().tell(cancel).state == "rate_limited"
+
+
+def test_a_cancel_is_forgotten_with_the_creation_that_is_given_up():
+    story = creating(request_max_attempts=1).tell(cancel, delayed())
+    assert story.state == "failed"
+    story.tell(say("Two", "k2"), created())
+    assert (story.state, story.request) == ("running", None)
