@@ -1,4 +1,4 @@
-"""Drive one thread: its inbox, the tick that empties it, and the commit that is the only door to its state."""
+"""Drive one thread: its inbox, and the tick that empties it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import attrs
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.agenda import Agenda
 from gpt_agent_fsm.engine.announcer import Announcer
-from gpt_agent_fsm.engine.deadlines import Deadlines
 from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.protocols import Backend, Clock, Lease, Ownership, Saved, Store
 from gpt_agent_fsm.engine.runner import perform
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
-from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Driver", "DriverContext", "Outcome"]
@@ -72,12 +72,12 @@ class Driver:
         "__weakref__",
         "_agenda",
         "_context",
-        "_deadlines",
         "_facts",
         "_gate_opened",
         "_idle",
         "_inbox",
         "_key_works",
+        "_ledger",
         "_left",
         "_lock",
         "_polls_for_webhook",
@@ -88,7 +88,6 @@ class Driver:
         "last_word",
         "lease",
         "settings",
-        "snapshot",
         "stop_reason",
         "thread_id",
     )
@@ -96,7 +95,7 @@ class Driver:
     def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings, lease: Lease) -> None:
         self._context = context
         self.thread_id = snapshot.thread_id
-        self.snapshot = snapshot
+        self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks)
         self.settings = settings
         self.lease = lease
         self.announcer = Announcer(self.thread_id, context.store)
@@ -106,7 +105,6 @@ class Driver:
         self._inbox: deque[tuple[int, inputs.Command]] = deque()
         self._facts: deque[inputs.Input] = deque()
         self._agenda = Agenda(context.clock, context.random)
-        self._deadlines = Deadlines(context.clock)
         self._gate_opened = False
         self._key_works = False
         self.last_word = 0
@@ -118,6 +116,11 @@ class Driver:
         self._waiters: list[threading.Event] = []
 
     # --- from any thread ------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """All that is known of the thread."""
+        return self._ledger.snapshot
 
     @property
     def lock(self) -> threading.RLock:
@@ -200,6 +203,10 @@ class Driver:
 
     # --- beginning --------------------------------------------------------------------------------------
 
+    def follow(self, former: Driver) -> None:
+        """Answer questions from what the thread's former driver knows, until it has left and this one begins."""
+        self._ledger.snapshot = former.snapshot
+
     def begin(self, saved: Saved | None = None) -> None:
         """Take over what the store has of the thread, its inbox included; announce nothing yet.
 
@@ -208,9 +215,7 @@ class Driver:
         """
         saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
-            self._deadlines.begin(saved.snapshot, self.settings)
-            self.snapshot = saved.snapshot
-            self._let_webhooks_find(None, saved.snapshot.run)
+            self._ledger.take_over(saved, self.settings)
             self._inbox = deque(saved.inbox)
             self.announcer.take_over(saved)
             remaining = None if saved.due is None else saved.due - clock.time()
@@ -275,7 +280,7 @@ class Driver:
         if not self.is_quiet():
             return clock.monotonic()
         next_request = clock.monotonic() if self._agenda.request is not None else None
-        moments = (next_request, self._agenda.due, *self._deadlines.moments)
+        moments = (next_request, self._agenda.due, *self._ledger.deadlines.moments)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _make_request(self) -> None:
@@ -319,7 +324,7 @@ class Driver:
             self._facts.append(inputs.KeyWorks())
         if (gate_opened and self._agenda.held_by_gate) or self._take_webhook():
             self._agenda.come_back_now()
-        self._facts.extend(self._deadlines.passed(self.settings))
+        self._facts.extend(self._ledger.deadlines.passed(self.settings))
         if self._agenda.is_due and not self._facts and self.is_quiet():
             self._facts.append(self._agenda.take_due())
 
@@ -375,27 +380,7 @@ class Driver:
                 log.log(level, "%s: %s was ignored: %s", self.thread_id, input_.trigger, effect.reason)
 
     def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
-        if consumed or happened or not snapshot.differs_only_by_a_poll(self.snapshot):
-            self._save(snapshot, consumed, happened, due)
-        self._deadlines.follow(self.snapshot, snapshot, self.settings)
-        self._let_webhooks_find(self.snapshot.run, snapshot.run)
-        self.snapshot = snapshot
-
-    def _save(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
-        clock = self._context.clock
-        at = clock.time()
-        due_at = None if due is None else at + due - clock.monotonic()
-        queue = snapshot.queue.change_since(self.snapshot.queue)
-        records = self._context.store.commit(
-            snapshot, consumed=consumed, events=happened, at=at, due=due_at, queue=queue
-        )
-        self.announcer.add(records)
-
-    def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:
-        """Let webhooks find the thread by the handle of its run."""
-        if after is not before:
-            handles = (None if run is None else run.handle for run in (before, after))
-            self._context.webhooks.follow(self.thread_id, *handles)
+        self.announcer.add(self._ledger.commit(snapshot, consumed, happened, due, self.settings))
 
     # --- telling, and the end ----------------------------------------------------------------------------
 
@@ -418,5 +403,5 @@ class Driver:
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self._left = True
         self.announcer.tell_the_end(stopped)
-        self._let_webhooks_find(self.snapshot.run, None)
+        self._ledger.close()
         self._context.gate.forget(self)

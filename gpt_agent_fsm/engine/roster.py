@@ -152,7 +152,7 @@ class Roster:
         thread_id, start, store = driver.thread_id, driver.snapshot, self._context.store
         try:
             if predecessor is not None:
-                driver.snapshot = predecessor.driver.snapshot
+                driver.follow(predecessor.driver)
             elif store.load(thread_id) is None:
                 store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
             driver.accept(

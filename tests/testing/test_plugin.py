@@ -4,6 +4,11 @@ import subprocess
 import sys
 
 import pytest
+import sqlalchemy
+
+# `pytester` forgets what was first imported by the tests that it runs, and SQLAlchemy's compiled parts do not survive being
+# imported a second time. So it is imported here, whatever ran before.
+assert sqlalchemy
 
 pytest_plugins = ["pytester"]
 

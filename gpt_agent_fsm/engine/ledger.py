@@ -1,0 +1,77 @@
+"""One thread's snapshot, and the commit that is the only door to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.engine.deadlines import Deadlines
+from gpt_agent_fsm.engine.protocols import Clock, Record, Saved, Store
+from gpt_agent_fsm.engine.webhooks import Webhooks
+from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """Keeps a snapshot, saves what is news in it, and lets deadlines and webhooks follow. Only ticks touch it.
+
+    Attributes:
+        snapshot: the present one. It is replaced only by what is in the store, or differs from it by nothing that a
+            restart would miss.
+        deadlines: those of the run.
+    """
+
+    __slots__ = ("_clock", "_store", "_webhooks", "deadlines", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, store: Store, clock: Clock, webhooks: Webhooks) -> None:
+        self.snapshot = snapshot
+        self.deadlines = Deadlines(clock)
+        self._store = store
+        self._clock = clock
+        self._webhooks = webhooks
+
+    def take_over(self, saved: Saved, settings: Settings) -> None:
+        """Continue with what the store has."""
+        self.deadlines.begin(saved.snapshot, settings)
+        self.snapshot = saved.snapshot
+        self._let_webhooks_find(None, saved.snapshot.run)
+
+    def commit(
+        self,
+        snapshot: Snapshot,
+        consumed: int,
+        happened: Sequence[events.Event],
+        due: float | None,
+        settings: Settings,
+    ) -> Sequence[Record]:
+        """Let this be the snapshot, saved with what goes with it if there is any news; return the records.
+
+        `consumed` and `happened` are as in `Store.commit`; `due` is in monotonic seconds.
+        """
+        records: Sequence[Record] = ()
+        if consumed or happened or not snapshot.differs_only_by_a_poll(self.snapshot):
+            at = self._clock.time()
+            records = self._store.commit(
+                snapshot,
+                consumed=consumed,
+                events=happened,
+                at=at,
+                due=None if due is None else at + due - self._clock.monotonic(),
+                queue=snapshot.queue.change_since(self.snapshot.queue),
+            )
+        self.deadlines.follow(self.snapshot, snapshot, settings)
+        self._let_webhooks_find(self.snapshot.run, snapshot.run)
+        self.snapshot = snapshot
+        return records
+
+    def close(self) -> None:
+        """Let no webhook find the thread any more."""
+        self._let_webhooks_find(self.snapshot.run, None)
+
+    def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:
+        """Let webhooks find the thread by the handle of its run."""
+        if after is not before:
+            handles = (None if run is None else run.handle for run in (before, after))
+            self._webhooks.follow(self.snapshot.thread_id, *handles)
