@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -13,56 +12,19 @@ import attrs
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.agenda import Agenda
 from gpt_agent_fsm.engine.announcer import Announcer
-from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.context import DriverContext, Outcome
 from gpt_agent_fsm.engine.ledger import Ledger
-from gpt_agent_fsm.engine.protocols import Backend, Clock, Lease, Ownership, Saved, Store
+from gpt_agent_fsm.engine.protocols import Lease, Saved
 from gpt_agent_fsm.engine.runner import perform
-from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["Driver", "DriverContext", "Outcome"]
+__all__ = ["Driver"]
 
 log = logging.getLogger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class DriverContext:
-    """What the drivers of one runtime share.
-
-    Attributes:
-        gate: stands between all threads of the key and the API.
-        webhooks: what the server has told of by itself.
-        ownership: wakes a thread, wherever it is driven.
-    """
-
-    backend: Backend
-    store: Store
-    clock: Clock
-    gate: Gate
-    webhooks: Webhooks
-    ownership: Ownership
-    random: random.Random
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """What one tick came to; whoever asked for the tick acts on it.
-
-    Attributes:
-        due: when to tick again, in monotonic seconds; None for not by itself.
-        idle: why the thread is to be taken out if nothing has come in since; None if it stays.
-        lost: why the thread must be taken out, whatever it is at; None if it stays.
-        left: True once a stopped driver has ended its last tick.
-    """
-
-    due: float | None = None
-    idle: str | None = None
-    lost: str | None = None
-    left: bool = False
 
 
 class Driver:

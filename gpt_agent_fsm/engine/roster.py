@@ -15,7 +15,8 @@ from collections.abc import Callable
 import attrs
 
 from gpt_agent_fsm import signals
-from gpt_agent_fsm.engine.driver import Driver, DriverContext
+from gpt_agent_fsm.engine.context import DriverContext
+from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store

@@ -6,8 +6,8 @@ import sys
 import pytest
 import sqlalchemy
 
-# `pytester` forgets what was first imported by the tests that it runs, and SQLAlchemy's compiled parts do not survive being
-# imported a second time. So it is imported here, whatever ran before.
+# `pytester` forgets what the tests that it runs were the first to import, and SQLAlchemy's compiled parts do not
+# survive a second import. So it is imported here, whatever ran before.
 assert sqlalchemy
 
 pytest_plugins = ["pytester"]
