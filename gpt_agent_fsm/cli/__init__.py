@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["main"]
+from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it."""
-HINT = 'install what the command line needs with: pip install "gpt-agent-fsm[cli,local]"'
+__all__ = ["main"]
 
 
 def main() -> None:

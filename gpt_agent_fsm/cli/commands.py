@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt_agent_fsm import diagrams
-from gpt_agent_fsm.cli import HINT, INTERRUPTED
+from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.importing import import_thread_command
 from gpt_agent_fsm.cli.serve import serve
 from gpt_agent_fsm.errors import GptAgentError

@@ -13,7 +13,7 @@ import click
 
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.backends.importing import NotAnImport, ThreadImport, import_thread
-from gpt_agent_fsm.cli import INTERRUPTED
+from gpt_agent_fsm.cli.exits import INTERRUPTED
 from gpt_agent_fsm.errors import GptAgentError
 
 __all__ = ["import_thread_command"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpt_agent_fsm.cli import HINT
+from gpt_agent_fsm.cli.exits import HINT
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer, ScriptedModel
