@@ -12,7 +12,7 @@ import attrs
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent, required_text
 from gpt_agent_fsm.engine.driver import Driver
-from gpt_agent_fsm.engine.retrying import announce_failure, insist
+from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import AgentNotAlive, TransientError
@@ -197,7 +197,7 @@ class Runtime:
             self._roster.check_open()
             return request()
 
-        return insist(
+        return call_and_announce(
             operation,
             thread_id,
             open_request,

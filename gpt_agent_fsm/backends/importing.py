@@ -25,7 +25,8 @@ from gpt_agent_fsm.backends.assistants import AssistantsBackend
 from gpt_agent_fsm.backends.http import HttpClient, segment
 from gpt_agent_fsm.backends.responses import ResponsesBackend
 from gpt_agent_fsm.backends.shapes import Page, lenient_mapping, lenient_number, lenient_text, required_id, text_of
-from gpt_agent_fsm.errors import GptAgentError, OutcomeUnknown, RequestRefused, ThreadBusy, TransientError
+from gpt_agent_fsm.engine.retrying import call_with_retries
+from gpt_agent_fsm.errors import ApiError, GptAgentError, OutcomeUnknown, RequestRefused, ThreadBusy, TransientError
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["IMPORTED_FROM", "NotAnImport", "ThreadImport", "import_thread"]
@@ -33,13 +34,13 @@ __all__ = ["IMPORTED_FROM", "NotAnImport", "ThreadImport", "import_thread"]
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_random = random.Random()  # noqa: S311 - jitter, no secret
 
 IMPORTED_FROM = "gpt_agent_fsm_imported_from"
 """The name under which a conversation's metadata keeps the id of its thread."""
 
 _PAGE = 100
 _MOST_ITEMS = 20
-_HOPELESS_ATTEMPTS = 3
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
 """Seconds between two looks at a conversation, where items may be listed a little later than they were taken."""
 _LONGEST_WAIT = 300.0
@@ -374,20 +375,17 @@ class _Patience:
 
     def insist(self, request: Callable[[], T]) -> T:
         """Make a request, again and again while that may help."""
-        failures = 0
-        while True:
-            try:
-                return request()
-            except (TransientError, ThreadBusy) as error:
-                failures += 1
-                asked = getattr(error, "retry_after", None) or 0.0
-                if failures >= self._most_attempts(error) or asked > _LONGEST_WAIT:
-                    raise
-                jitter = random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-                pause = max(asked, self.settings.backoff(failures) * jitter)
-                log.warning("Trying again in %.1f seconds: %s", pause, error)
-                self.sleep(pause)
+        return call_with_retries(
+            request,
+            settings=self.settings,
+            longest_wait=_LONGEST_WAIT,
+            sleep=self.sleep,
+            rng=_random,
+            on_failure=_log_failure,
+            retry_on=(TransientError, ThreadBusy),
+        )
 
-    def _most_attempts(self, error: TransientError | ThreadBusy) -> int:
-        most = self.settings.request_max_attempts
-        return min(most, _HOPELESS_ATTEMPTS) if getattr(error, "hopeless", False) else most
+
+def _log_failure(error: ApiError, _attempt: int, pause: float | None) -> None:
+    if pause is not None:
+        log.warning("Trying again in %.1f seconds: %s", pause, error)

@@ -1,4 +1,8 @@
-"""Requests for a caller who waits, before there is an agent: tried again while that may help."""
+"""Requests for a caller who waits for the result: retried while that may help.
+
+This is the only loop that repeats a request and sleeps in between. Requests of a thread's tick are repeated by the
+state machine instead, which never blocks.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,65 @@ from typing import TypeVar
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.protocols import Scheduler
-from gpt_agent_fsm.errors import TransientError
+from gpt_agent_fsm.errors import ApiError, TransientError
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["announce_failure", "insist"]
+__all__ = ["announce_failure", "call_and_announce", "call_with_retries"]
 
 T = TypeVar("T")
-_HOPELESS_ATTEMPTS = 3
+LIKELY_PERMANENT_ATTEMPTS = 3
+"""Attempts for an error that another try in the next seconds rarely cures: the caller learns of it soon."""
 
 
-def insist(
+def call_with_retries(
+    request: Callable[[], T],
+    *,
+    settings: Settings,
+    longest_wait: float,
+    sleep: Callable[[float], object],
+    rng: random.Random,
+    on_failure: Callable[[ApiError, int, float | None], object],
+    retry_on: tuple[type[ApiError], ...] = (TransientError,),
+    min_attempts_if_answered: int = 1,
+) -> T:
+    """Return what `request` returns; raise its last error when no attempt is left.
+
+    Args:
+        request: called once per attempt.
+        settings: how many attempts, and how long the pauses between them.
+        longest_wait: seconds; a server that asks for a longer pause gets no further attempt.
+        sleep: called with the seconds of each pause.
+        rng: draws the jitter of the pauses.
+        on_failure: called as `on_failure(error, attempt, pause)` after each failed attempt, counted from 1; `pause` is
+            the seconds until the next one, None after the last.
+        retry_on: the errors that are worth another attempt; all others are raised at once.
+        min_attempts_if_answered: attempts for an answer that cannot be used, even if the settings allow fewer.
+
+    Blocks until then.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return request()
+        except retry_on as error:
+            asked = getattr(error, "retry_after", None) or 0.0
+            if attempt >= _max_attempts(error, settings, min_attempts_if_answered) or asked > longest_wait:
+                on_failure(error, attempt, None)
+                raise
+            pause = max(asked, settings.backoff(attempt) * rng.uniform(0.5, 1.0))
+            on_failure(error, attempt, pause)
+            sleep(pause)
+
+
+def _max_attempts(error: ApiError, settings: Settings, min_attempts_if_answered: int) -> int:
+    if not getattr(error, "hopeless", False):
+        return settings.request_max_attempts
+    few = min(settings.request_max_attempts, LIKELY_PERMANENT_ATTEMPTS)
+    return few if error.status is None else max(few, min_attempts_if_answered)
+
+
+def call_and_announce(
     operation: str,
     thread_id: str,
     request: Callable[[], T],
@@ -26,30 +79,23 @@ def insist(
     scheduler: Scheduler,
     rng: random.Random,
 ) -> T:
-    """Return what `request` returns, however many tries it takes; raise when they are spent."""
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            return request()
-        except TransientError as error:
-            asked = error.retry_after or 0.0
-            will_retry = attempt < _most_attempts(error, settings) and asked <= settings.request_timeout
-            announce_failure(operation, thread_id, error, attempt, will_retry=will_retry)
-            if not will_retry:
-                raise
-            scheduler.sleep(max(asked, settings.backoff(attempt) * rng.uniform(0.5, 1.0)))
+    """Call with retries before there is an agent, and announce each failed attempt."""
+
+    def on_failure(error: ApiError, attempt: int, pause: float | None) -> None:
+        announce_failure(operation, thread_id, error, attempt, will_retry=pause is not None)
+
+    return call_with_retries(
+        request,
+        settings=settings,
+        longest_wait=settings.request_timeout,
+        sleep=scheduler.sleep,
+        rng=rng,
+        on_failure=on_failure,
+        min_attempts_if_answered=LIKELY_PERMANENT_ATTEMPTS,
+    )
 
 
-def _most_attempts(error: TransientError, settings: Settings) -> int:
-    """Return how often to try for a caller who waits: few times where it seldom helps, so that he is told soon."""
-    most = settings.request_max_attempts
-    if not error.hopeless:
-        return most
-    return _HOPELESS_ATTEMPTS if error.status is not None else min(most, _HOPELESS_ATTEMPTS)
-
-
-def announce_failure(operation: str, thread_id: str, error: TransientError, attempt: int, *, will_retry: bool) -> None:
+def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: int, *, will_retry: bool) -> None:
     """Send `RequestFailed` for a request that was made before there was an agent; the sender is None."""
     event = events.RequestFailed(
         thread_id=thread_id,
