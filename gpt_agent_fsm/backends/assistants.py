@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import assistants_wire as wire
 from gpt_agent_fsm.backends.http import client_from_env, segment
-from gpt_agent_fsm.backends.problems import unknown_thread
+from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread
 from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage
 
@@ -66,7 +66,7 @@ class AssistantsBackend:
         try:
             self._http.get(_thread(thread_id), wire.Thread, timeout=timeout)
         except RequestRefused as error:
-            invalid = unknown_thread(error, thread_id, self._http.base_url)
+            invalid = as_unknown_thread(error, thread_id, self._http.base_url)
             if invalid is None:
                 raise
             raise invalid from error

@@ -19,7 +19,7 @@ from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import responses_wire as wire
 from gpt_agent_fsm.backends.conversation import ENDED, Conversation
 from gpt_agent_fsm.backends.http import client_from_env
-from gpt_agent_fsm.backends.problems import unknown_thread
+from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread
 from gpt_agent_fsm.backends.shapes import METADATA_KEY, lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunStatus, Usage
@@ -99,7 +99,7 @@ class ResponsesBackend:
         try:
             self._on(thread_id, timeout).metadata()
         except RequestRefused as error:
-            invalid = unknown_thread(error, thread_id, self._http.base_url)
+            invalid = as_unknown_thread(error, thread_id, self._http.base_url)
             if invalid is None:
                 raise
             raise invalid from error

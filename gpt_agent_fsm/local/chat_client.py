@@ -17,11 +17,12 @@ from cattrs.preconf.msgspec import make_converter
 from urllib3.exceptions import HTTPError
 from urllib3.util import wait_for_read
 
-from gpt_agent_fsm.backends.deadline import DeadlineAdapter, set_deadline
-from gpt_agent_fsm.backends.decoding import decode
 from gpt_agent_fsm.backends.http import HttpClient
-from gpt_agent_fsm.backends.problems import Answer, problem
-from gpt_agent_fsm.backends.unanswered import Unanswered, unanswered
+from gpt_agent_fsm.backends.http.answers import HttpAnswer
+from gpt_agent_fsm.backends.http.deadline import DeadlineAdapter, set_deadline
+from gpt_agent_fsm.backends.http.decoding import decode
+from gpt_agent_fsm.backends.http.outcomes import error_for_answer, error_for_failure
+from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
 from gpt_agent_fsm.local.chat_reading import Draft, mapping, status_of
 from gpt_agent_fsm.local.models import ModelError, Reply
@@ -78,7 +79,7 @@ class ChatClient(HttpClient):
         """Send a question and return the beginning of its answer. Raises `ApiError`, also for an error answered."""
         prepared = self._prepare("POST", _PATH, body, {})
         turn.go_on()
-        with self._explained(turn):
+        with self._explained_turn(turn):
             response = self._session().send(
                 prepared,
                 timeout=turn.timeout,
@@ -95,7 +96,7 @@ class ChatClient(HttpClient):
     def read(self, response: requests.Response, turn: Turn) -> Reply:
         """Read an answer that comes in one piece."""
         turn.go_on()
-        with self._explained(turn):
+        with self._explained_turn(turn):
             content = response.content
         draft = Draft()
         self._add(draft, response, content)
@@ -122,7 +123,7 @@ class ChatClient(HttpClient):
         rest = b""
         while True:
             turn.go_on()
-            with self._explained(turn):
+            with self._explained_turn(turn):
                 piece = response.raw.read1(_PIECE, decode_content=True)
             if not piece:
                 break
@@ -134,7 +135,7 @@ class ChatClient(HttpClient):
         try:
             value = decode(content)
         except ValueError as error:
-            self._raise_malformed(self._answer(response, response.status_code, content), error)
+            self._raise_malformed(self._answered(response, response.status_code, content), error)
         answer = mapping(value)
         # An error of a gateway, or one that came up after the server had begun to answer.
         if said := answer.get("error"):
@@ -143,12 +144,12 @@ class ChatClient(HttpClient):
 
     def _finished(self, draft: Draft, response: requests.Response, content: bytes) -> Reply:
         if not draft.begun:
-            answer = self._answer(response, response.status_code, content)
+            answer = self._answered(response, response.status_code, content)
             self._raise_malformed(answer, ValueError("it has no choices"))
         return draft.reply()
 
-    def _answer(self, response: requests.Response, status: int, content: bytes) -> Answer:
-        return Answer(
+    def _answered(self, response: requests.Response, status: int, content: bytes) -> HttpAnswer:
+        return HttpAnswer(
             method="POST",
             url=self.base_url + _PATH,
             proxy=self._proxy.name,
@@ -159,14 +160,14 @@ class ChatClient(HttpClient):
         )
 
     def _reported(self, response: requests.Response, status: int, content: bytes) -> ApiError:
-        return self._redactor.error(problem(self._answer(response, status, content)))
+        return self._redactor.error(error_for_answer(self._answered(response, status, content)))
 
     @contextlib.contextmanager
-    def _explained(self, turn: Turn) -> Iterator[None]:
+    def _explained_turn(self, turn: Turn) -> Iterator[None]:
         try:
             yield
         except (OSError, HTTPError) as error:
-            request = Unanswered(
+            request = TransportFailure(
                 method="POST",
                 url=self.base_url + _PATH,
                 base_url=self.base_url,
@@ -174,7 +175,7 @@ class ChatClient(HttpClient):
                 timeout=turn.timeout,
                 error=error,
             )
-            raise self._redactor.error(unanswered(request)) from self._redactor.cause(error)
+            raise self._redactor.error(error_for_failure(request)) from self._redactor.cause(error)
 
     def _session(self) -> requests.Session:
         session = super()._session()

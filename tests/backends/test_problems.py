@@ -9,7 +9,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_agent_fsm.backends.problems import retry_after
+from gpt_agent_fsm.backends.http.retry_after import retry_after
 from gpt_agent_fsm.errors import (
     AccessDenied,
     ApiError,

@@ -11,7 +11,7 @@ import zlib
 
 import pytest
 
-from gpt_agent_fsm.backends import deadline
+from gpt_agent_fsm.backends.http import deadline
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 
 from .conftest import PATIENCE

@@ -1,4 +1,7 @@
-"""From a request that got no answer to the error that says who must act, and what to do."""
+"""What is known of a request that got no answer: whether it was sent, why it failed, what to tell a person.
+
+Which error it becomes is decided in `outcomes`.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,16 @@ import attrs
 import requests
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from gpt_agent_fsm.backends.deadline import was_connecting
-from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
+from gpt_agent_fsm.backends.http.deadline import was_connecting
 
-__all__ = ["Unanswered", "unanswered"]
+__all__ = ["TransportFailure"]
 
 _PROXY_ADVICE = "check HTTP_PROXY and HTTPS_PROXY, or name the host in NO_PROXY"
 _FOR_OTHER_HOST = (62, 64)  # as OpenSSL counts: for another host name, for another IP address
 
 
 @attrs.frozen(kw_only=True)
-class Unanswered:
+class TransportFailure:
     """A request that got no answer.
 
     Attributes:
@@ -39,7 +41,7 @@ class Unanswered:
 
     @property
     def never_sent(self) -> bool:
-        """True where nothing of the request left this machine."""
+        """True if nothing of the request left this machine."""
         # What `requests` calls a ValueError is about addresses, of proxies for example.
         kinds = requests.ConnectTimeout | requests.exceptions.ProxyError | ValueError
         causes = self.causes(NewConnectionError | ConnectionRefusedError)
@@ -47,7 +49,7 @@ class Unanswered:
 
     @property
     def timed_out(self) -> bool:
-        """True where it was given up for want of time."""
+        """True if its time was over."""
         return isinstance(self.error, requests.Timeout) or "timed out" in str(self.error).lower()
 
     def causes(self, kind: Any) -> list[Any]:  # noqa: ANN401 - as isinstance has it
@@ -77,45 +79,40 @@ class Unanswered:
             return str(self.error).rstrip(".")
         return known[-1] if known else type(self.error).__name__
 
+    @property
+    def is_not_http(self) -> bool:
+        """True if something answered that does not speak HTTP."""
+        return any(not isinstance(each, RemoteDisconnected) for each in self.causes(BadStatusLine))
 
-def unanswered(request: Unanswered) -> TransientError:
-    """Return the error for a request that got no answer."""
-    if request.never_sent:
-        return TransientError(None, None, _why_not_sent(request), hopeless=True)
-    garbage = [each for each in request.causes(BadStatusLine) if not isinstance(each, RemoteDisconnected)]
-    if garbage:
-        sentence = (
-            f"What answers at {request.base_url} does not speak HTTP; does base_url need https:// or another port?"
-        )
-    elif request.timed_out:
-        sentence = f"{request.method} {request.url} was not answered within {request.timeout:g} seconds."
-    else:
-        sentence = f"The connection was lost during {request.method} {request.url} ({request.reason})."
-    if request.method == "POST":
-        failure: TransientError = OutcomeUnknown(None, None, sentence, in_flight=not garbage)
-    else:
-        failure = TransientError(None, None, sentence)
-    failure.hopeless = bool(garbage)
-    return failure
+    @property
+    def sentence(self) -> str:
+        """What to tell a person."""
+        if self.never_sent:
+            return _why_not_sent(self)
+        if self.is_not_http:
+            return f"What answers at {self.base_url} does not speak HTTP; does base_url need https:// or another port?"
+        if self.timed_out:
+            return f"{self.method} {self.url} was not answered within {self.timeout:g} seconds."
+        return f"The connection was lost during {self.method} {self.url} ({self.reason})."
 
 
-def _why_not_sent(request: Unanswered) -> str:
-    base_url, host = request.base_url, urlsplit(request.base_url).hostname
-    tls: list[ssl.SSLError] = request.causes(ssl.SSLError)
+def _why_not_sent(failure: TransportFailure) -> str:
+    base_url, host = failure.base_url, urlsplit(failure.base_url).hostname
+    tls: list[ssl.SSLError] = failure.causes(ssl.SSLError)
     if tls and isinstance(tls[-1], ssl.SSLCertVerificationError):
         for_other_host = tls[-1].verify_code in _FOR_OTHER_HOST
         advice = (
             "name the host it was made for" if for_other_host else "name its authority's file in REQUESTS_CA_BUNDLE"
         )
         return f"The certificate of {base_url} is not trusted ({tls[-1].verify_message.rstrip('.')}); {advice}."
-    if tls or (isinstance(request.error, requests.ReadTimeout) and not request.proxy):
+    if tls or (isinstance(failure.error, requests.ReadTimeout) and not failure.proxy):
         return (
-            f"What listens at {base_url} does not answer in TLS ({request.reason}); does base_url need http:// instead?"
+            f"What listens at {base_url} does not answer in TLS ({failure.reason}); does base_url need http:// instead?"
         )
-    if request.proxy:
-        return f"{base_url} could not be reached through the proxy {request.proxy} ({request.reason}); {_PROXY_ADVICE}."
-    if request.causes(NameResolutionError):
-        return f"The host {host} of {base_url} is not known ({request.reason}); is base_url spelled right?"
-    if request.timed_out:
-        return f"No server could be reached at {base_url} within {request.timeout:g} seconds; is it running there?"
-    return f"No server could be reached at {base_url} ({request.reason}); is it running there?"
+    if failure.proxy:
+        return f"{base_url} could not be reached through the proxy {failure.proxy} ({failure.reason}); {_PROXY_ADVICE}."
+    if failure.causes(NameResolutionError):
+        return f"The host {host} of {base_url} is not known ({failure.reason}); is base_url spelled right?"
+    if failure.timed_out:
+        return f"No server could be reached at {base_url} within {failure.timeout:g} seconds; is it running there?"
+    return f"No server could be reached at {base_url} ({failure.reason}); is it running there?"

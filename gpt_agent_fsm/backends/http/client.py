@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -16,13 +17,20 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from gpt_agent_fsm.backends.checks import certificates, checked_headers, checked_key, checked_url, environment_proxy
-from gpt_agent_fsm.backends.deadline import DeadlineAdapter, set_deadline
-from gpt_agent_fsm.backends.decoding import decode
-from gpt_agent_fsm.backends.problems import Answer, problem, read_problem
-from gpt_agent_fsm.backends.redaction import Redactor
-from gpt_agent_fsm.backends.unanswered import Unanswered, unanswered
-from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused, TransientError
+from gpt_agent_fsm.backends.http import outcomes
+from gpt_agent_fsm.backends.http.answers import HttpAnswer
+from gpt_agent_fsm.backends.http.checks import (
+    certificates,
+    checked_headers,
+    checked_key,
+    checked_url,
+    environment_proxy,
+)
+from gpt_agent_fsm.backends.http.deadline import DeadlineAdapter, set_deadline
+from gpt_agent_fsm.backends.http.decoding import decode
+from gpt_agent_fsm.backends.http.error_bodies import read_error_body
+from gpt_agent_fsm.backends.http.redaction import Redactor
+from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
 
 __all__ = ["HttpClient", "client_from_env", "segment"]
 
@@ -99,8 +107,7 @@ class HttpClient:
         try:
             data = self._converter.dumps(body)
         except UnicodeEncodeError as error:
-            sentence = "What was to be sent holds half of a surrogate pair, which can not be sent; leave it out."
-            raise RequestRefused(None, None, sentence) from error
+            raise outcomes.error_for_unencodable() from error
         return self._exchange("POST", path, data, shape, {}, timeout)
 
     def close(self) -> None:
@@ -126,7 +133,7 @@ class HttpClient:
     ) -> T:
         answer = self._send(method, path, body, params, timeout)
         if answer.status >= 300:
-            raise self._redactor.error(problem(answer))
+            raise self._redactor.error(outcomes.error_for_answer(answer))
         try:
             return self._converter.structure(decode(answer.body), shape)
         except ValueError as error:
@@ -145,11 +152,12 @@ class HttpClient:
             prepared.headers["Content-Length"] = str(len(body))
         return prepared
 
-    def _send(self, method: str, path: str, body: bytes | None, params: Mapping[str, str], timeout: float) -> Answer:
+    def _send(
+        self, method: str, path: str, body: bytes | None, params: Mapping[str, str], timeout: float
+    ) -> HttpAnswer:
         prepared = self._prepare(method, path, body, params)
-        url = self.base_url + path
         set_deadline(timeout)
-        try:
+        with self._explained(method, path, timeout):
             response = self._session().send(
                 prepared,
                 timeout=timeout,
@@ -158,15 +166,30 @@ class HttpClient:
                 verify=self._verify,
             )
             content = response.content
+        return self._answer(method, path, response, content)
+
+    @contextlib.contextmanager
+    def _explained(self, method: str, path: str, timeout: float) -> Iterator[None]:
+        """Raise an `ApiError` for whatever keeps a request from its answer."""
+        try:
+            yield
         except (OSError, HTTPError) as error:  # errors of requests are OSErrors; some of urllib3's come through it
-            request = Unanswered(
-                method=method, url=url, base_url=self.base_url, proxy=self._proxy.name, timeout=timeout, error=error
+            failure = TransportFailure(
+                method=method,
+                url=self.base_url + path,
+                base_url=self.base_url,
+                proxy=self._proxy.name,
+                timeout=timeout,
+                error=error,
             )
-            raise self._redactor.error(unanswered(request)) from self._redactor.cause(error)
+            explained = outcomes.error_for_failure(failure)
+            raise self._redactor.error(explained) from self._redactor.cause(error)
+
+    def _answer(self, method: str, path: str, response: requests.Response, content: bytes) -> HttpAnswer:
         status = response.status_code
-        return Answer(
+        return HttpAnswer(
             method=method,
-            url=url,
+            url=self.base_url + path,
             proxy=self._proxy.name,
             resource=self._resource,
             status=status,
@@ -174,20 +197,9 @@ class HttpClient:
             body=content if status < 300 else self._redactor.body(content),
         )
 
-    def _raise_malformed(self, answer: Answer, error: Exception) -> NoReturn:
-        said = read_problem(attrs.evolve(answer, body=self._redactor.body(answer.body)))
-        if answer.is_html:
-            what = "an HTML page"
-        elif not answer.body.strip():
-            what = "empty"
-        elif said.structured and b'"error"' in answer.body:
-            what = f"an error ({said.summary})"
-        else:
-            what = f"not what the API promises ({error})"
-        sentence = f"The answer to {answer.method} {answer.url} is {what}{answer.hint}"
-        kind = OutcomeUnknown if answer.method == "POST" else TransientError
-        failure = kind(answer.status, None, sentence, answer.request_id, hopeless=True)
-        raise self._redactor.error(failure) from error
+    def _raise_malformed(self, answer: HttpAnswer, error: Exception) -> NoReturn:
+        said = read_error_body(attrs.evolve(answer, body=self._redactor.body(answer.body)))
+        raise self._redactor.error(outcomes.error_for_unreadable(answer, said, error)) from error
 
 
 def client_from_env(

@@ -1,0 +1,148 @@
+"""What a request that failed means: the only place that chooses a branch of `ApiError` for it.
+
+An answer with a status of 300 or more; the first row that fits:
+
+==========================================================  =====================  ====================
+status, code, message                                       error of a GET         error of a POST
+==========================================================  =====================  ====================
+a code for a used-up balance, 402, or a 429 that says so    `QuotaExceeded`        `QuotaExceeded`
+a code or words for a thread with an active run             as the rows below say  `ThreadBusy`
+401, 403, 407                                               `AccessDenied`         `AccessDenied`
+429, or a code for a request that was not begun             `TransientError`       `TransientError`
+408, 409, 425, 5xx except 501                               `TransientError`       `OutcomeUnknown`
+all others                                                  `RequestRefused`       `RequestRefused`
+==========================================================  =====================  ====================
+
+Nothing was sent: `TransientError`. It was sent, but no answer came, or one that cannot be used: `TransientError` for a
+GET and `OutcomeUnknown` for a POST.
+
+What a request means on one wire alone (a refusal that is none, for example) is decided in the folder of that wire, by
+the functions at the end.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gpt_agent_fsm.backends.http.answers import HttpAnswer
+from gpt_agent_fsm.backends.http.error_bodies import ErrorBody, read_error_body
+from gpt_agent_fsm.backends.http.retry_after import retry_after
+from gpt_agent_fsm.backends.http.sentences import about_error, about_unusable
+from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
+from gpt_agent_fsm.backends.shared.reasons import BALANCE_CODES, says_out_of_quota
+from gpt_agent_fsm.errors import (
+    AccessDenied,
+    ApiError,
+    InvalidThreadId,
+    OutcomeUnknown,
+    QuotaExceeded,
+    RequestRefused,
+    ThreadBusy,
+    TransientError,
+)
+
+__all__ = [
+    "as_refusal",
+    "as_transient",
+    "as_unknown_thread",
+    "error_for_answer",
+    "error_for_failure",
+    "error_for_unencodable",
+    "error_for_unreadable",
+    "unusable",
+]
+
+_NOT_BEGUN_CODES = {"slow_down", "server_is_overloaded"}
+_LOCKED_CODE = "conversation_locked"
+_LOCKED = re.compile(r"conversation_locked|operating on this conversation", re.I)
+_BUSY = re.compile(
+    r"\bhas (an? )?(active|running|ongoing) run|\b(already|there is) an? (active|running) run"
+    r"|\brun (\S+ )?is (already |still )?(active|running|in[ _]progress|queued|requires_action|cancelling)"
+    r"|\bthread \S* ?is (busy|locked)",
+    re.I,
+)
+_ABOUT_THREAD = re.compile(r"\b(thread|conversation)(_id)?\b", re.I)
+
+
+# --- answers with a status of 300 or more ----------------------------------------------------------------------
+
+
+def error_for_answer(answer: HttpAnswer) -> ApiError:
+    """Return the error for an answer with a status of 300 or more."""
+    said, status = read_error_body(answer), answer.status
+    codes = {said.code, said.type}
+    facts = (status, said.code or said.type, about_error(answer, said), answer.request_id)
+    if codes & BALANCE_CODES or status == 402 or (status == 429 and says_out_of_quota(said.message)):
+        return QuotaExceeded(*facts)
+    locked = _LOCKED_CODE in codes or bool(_LOCKED.search(said.message))
+    if answer.method == "POST" and (locked or _BUSY.search(said.message)):
+        return ThreadBusy(*facts, locked=locked)
+    if status in (401, 403, 407):
+        return AccessDenied(*facts)
+    not_begun = status == 429 or bool(codes & _NOT_BEGUN_CODES)
+    if not not_begun and _is_final(status):
+        return RequestRefused(*facts, param=said.param)
+    wait = retry_after(answer.headers)
+    if not_begun or answer.method != "POST":
+        return TransientError(*facts, retry_after=wait)
+    # A gateway that gave up says nothing about the server behind it, which may still be at work.
+    return OutcomeUnknown(*facts, retry_after=wait, in_flight=status in (408, 502, 504))
+
+
+def _is_final(status: int) -> bool:
+    return status not in (408, 409, 425) and (status < 500 or status == 501)
+
+
+# --- answers with a good status, no answers, and what cannot be sent -------------------------------------------
+
+
+def unusable(
+    method: str, status: int, sentence: str, request_id: str | None = None, *, likely_permanent: bool = False
+) -> TransientError:
+    """Return the error for an answer with a good status that does not say what it must."""
+    kind = OutcomeUnknown if method == "POST" else TransientError
+    return kind(status, None, sentence, request_id, hopeless=likely_permanent)
+
+
+def error_for_unreadable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> TransientError:
+    """Return the error for an answer with a good status that cannot be read: probably it is not the API's."""
+    sentence = about_unusable(answer, said, reason)
+    return unusable(answer.method, answer.status, sentence, answer.request_id, likely_permanent=True)
+
+
+def error_for_failure(failure: TransportFailure) -> TransientError:
+    """Return the error for a request that got no answer."""
+    if failure.never_sent:
+        return TransientError(None, None, failure.sentence, hopeless=True)
+    foreign = failure.is_not_http
+    if failure.method == "POST":
+        return OutcomeUnknown(None, None, failure.sentence, hopeless=foreign, in_flight=not foreign)
+    return TransientError(None, None, failure.sentence, hopeless=foreign)
+
+
+def error_for_unencodable() -> RequestRefused:
+    """Return the error for a text that cannot be encoded."""
+    sentence = "What was to be sent holds half of a surrogate pair, which can not be sent; leave it out."
+    return RequestRefused(None, None, sentence)
+
+
+# --- a second reading of an error, for a wire that knows what it asked ------------------------------------------
+
+
+def as_unknown_thread(error: RequestRefused, thread_id: str, base_url: str) -> InvalidThreadId | None:
+    """Return the error to raise if a thread was refused because the server has none of that id; else None."""
+    says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {error.param}")
+    if error.status != 404 and not says_so:
+        return None
+    sentence = f"The server at {base_url} knows no thread {thread_id!r}: {error.message}"
+    return InvalidThreadId(error.status, error.code, sentence, error.request_id)
+
+
+def as_refusal(error: ApiError) -> RequestRefused:
+    """Return an error as a refusal: repeating the request would not help."""
+    return RequestRefused(error.status, error.code, error.message, error.request_id)
+
+
+def as_transient(error: ApiError) -> TransientError:
+    """Return an error as one that may pass."""
+    return TransientError(error.status, error.code, error.message, error.request_id)
