@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import requests
 from cattrs.preconf.msgspec import make_converter
-from urllib3.exceptions import HTTPError
-from urllib3.util import wait_for_read
 
 from gpt_agent_fsm.backends.http import HttpClient
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
-from gpt_agent_fsm.backends.http.deadline import DeadlineAdapter, set_deadline
+from gpt_agent_fsm.backends.http.deadline import set_deadline
 from gpt_agent_fsm.backends.http.decoding import decode
-from gpt_agent_fsm.backends.http.outcomes import error_for_answer, error_for_failure
-from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
+from gpt_agent_fsm.backends.http.outcomes import error_for_answer
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
 from gpt_agent_fsm.local.chat_reading import Draft, mapping, status_of
 from gpt_agent_fsm.local.models import ModelError, Reply
@@ -30,8 +21,6 @@ from gpt_agent_fsm.local.models import ModelError, Reply
 __all__ = ["ChatClient", "Turn"]
 
 _PATH = "/chat/completions"
-_GLANCE = 0.05
-"""Seconds between two looks, while nothing comes from the server, whether anybody still waits for the answer."""
 _PIECE = 65_536
 
 
@@ -56,15 +45,7 @@ class Turn:
     def go_on(self) -> None:
         """Let what this thread reads next be read for this turn."""
         self.check()
-        set_deadline(self.left)
-        _current.turn = self
-
-
-class _Current(threading.local):
-    turn: Turn
-
-
-_current = _Current()
+        set_deadline(self.left, self.check)
 
 
 class ChatClient(HttpClient):
@@ -79,7 +60,7 @@ class ChatClient(HttpClient):
         """Send a question and return the beginning of its answer. Raises `ApiError`, also for an error answered."""
         prepared = self._prepare("POST", _PATH, body, {})
         turn.go_on()
-        with self._explained_turn(turn):
+        with self._explained("POST", _PATH, turn.timeout):
             response = self._session().send(
                 prepared,
                 timeout=turn.timeout,
@@ -96,7 +77,7 @@ class ChatClient(HttpClient):
     def read(self, response: requests.Response, turn: Turn) -> Reply:
         """Read an answer that comes in one piece."""
         turn.go_on()
-        with self._explained_turn(turn):
+        with self._explained("POST", _PATH, turn.timeout):
             content = response.content
         draft = Draft()
         self._add(draft, response, content)
@@ -123,7 +104,7 @@ class ChatClient(HttpClient):
         rest = b""
         while True:
             turn.go_on()
-            with self._explained_turn(turn):
+            with self._explained("POST", _PATH, turn.timeout):
                 piece = response.raw.read1(_PIECE, decode_content=True)
             if not piece:
                 break
@@ -161,85 +142,3 @@ class ChatClient(HttpClient):
 
     def _reported(self, response: requests.Response, status: int, content: bytes) -> ApiError:
         return self._redactor.error(error_for_answer(self._answered(response, status, content)))
-
-    @contextlib.contextmanager
-    def _explained_turn(self, turn: Turn) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, HTTPError) as error:
-            request = TransportFailure(
-                method="POST",
-                url=self.base_url + _PATH,
-                base_url=self.base_url,
-                proxy=self._proxy.name,
-                timeout=turn.timeout,
-                error=error,
-            )
-            raise self._redactor.error(error_for_failure(request)) from self._redactor.cause(error)
-
-    def _session(self) -> requests.Session:
-        session = super()._session()
-        if not isinstance(session.get_adapter(self.base_url), _Adapter):
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _Adapter())
-        return session
-
-
-class _Adapter(DeadlineAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _attentive_pools(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as its base class
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _attentive_pools(manager)
-        return manager
-
-
-def _attentive_pools(manager: Any) -> dict[str, type]:  # noqa: ANN401 - of urllib3
-    return {scheme: _attentive(pool) for scheme, pool in manager.pool_classes_by_scheme.items()}
-
-
-@functools.cache
-def _attentive(pool: Any) -> type:  # noqa: ANN401 - a class of urllib3's pools
-    """Return the class of pools whose connections' answers are read through `_Reader`."""
-    connection = pool.ConnectionCls
-    base = connection.response_class
-
-    def init(response: Any, sock: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as http.client has it
-        base.__init__(response, sock, *args, **kwargs)
-        response.fp = io.BufferedReader(_Reader(response.fp.detach(), sock))
-
-    response_class = type("_Response", (base,), {"__init__": init})
-    connection_class = type("_Connection", (connection,), {"response_class": response_class})
-    return type("_Pool", (pool,), {"ConnectionCls": connection_class})
-
-
-class _Reader(io.RawIOBase):
-    """Looks up from waiting for the network, to see whether anybody still waits for the answer."""
-
-    def __init__(self, raw: Any, sock: Any) -> None:  # noqa: ANN401 - plain or TLS sockets
-        self._raw = raw
-        self._sock = sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - any writable buffer
-        turn = _current.turn
-        while turn.left:
-            turn.check()
-            if self._something_came():
-                break
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def _something_came(self) -> bool:
-        if not isinstance(self._sock, socket.socket):
-            return True  # TLS within TLS, through a proxy: it keeps bytes of its own, so that only reading tells
-        kept = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
-        return kept or wait_for_read(self._sock, _GLANCE)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()

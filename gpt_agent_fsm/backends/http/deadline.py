@@ -1,7 +1,8 @@
 """A deadline for a whole request.
 
-The time-out of `requests` starts anew with each byte, so that an answer that trickles keeps its reader for ever. Here
-everything that waits for the network gets only what is left of the request's time.
+The time-out of `requests` starts anew with each byte, so that an answer that trickles keeps its reader forever. Here
+everything that waits for the network gets only what is left of the request's time. A caller whose request may become
+pointless gives a function that is asked while nothing arrives.
 """
 
 from __future__ import annotations
@@ -9,35 +10,46 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import wait_for_read
 
 __all__ = ["DeadlineAdapter", "set_deadline", "was_connecting"]
+
+_CHECK_INTERVAL = 0.05
+"""Seconds between two calls of `check` while nothing arrives."""
 
 
 class _Current(threading.local):
     """The request that this thread is making."""
 
     until = 0.0
+    check: Callable[[], object] | None = None
     connecting = False
 
 
 _current = _Current()
 
 
-def set_deadline(seconds: float) -> None:
-    """Let the request that this thread makes next end within `seconds`."""
+def set_deadline(seconds: float, check: Callable[[], object] | None = None) -> None:
+    """Let the request that this thread makes or reads next end within `seconds`.
+
+    `check` is called before each read and every 50 ms while one waits; what it raises ends the request.
+    """
     _current.until = time.monotonic() + seconds
+    _current.check = check
     _current.connecting = False
 
 
 def was_connecting() -> bool:
-    """Tell whether this thread's last request failed before a byte of it was sent."""
+    """Return whether this thread's last request failed before a byte of it was sent."""
     return _current.connecting
 
 
@@ -57,9 +69,24 @@ class _DeadlineReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - any writable buffer
+        if _current.check is not None:
+            self._wait(_current.check)
         self._sock.settimeout(_remaining())
         count: int | None = self._raw.readinto(buffer)
         return count
+
+    def _wait(self, check: Callable[[], object]) -> None:
+        """Return when something has arrived, or the time is over."""
+        while time.monotonic() < _current.until:
+            check()
+            if self._has_arrived():
+                return
+
+    def _has_arrived(self) -> bool:
+        if not isinstance(self._sock, socket.socket):
+            return True  # TLS within TLS, through a proxy: it keeps bytes of its own, so that only reading tells
+        kept = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        return kept or wait_for_read(self._sock, _CHECK_INTERVAL)
 
     def close(self) -> None:
         self._raw.close()
