@@ -16,15 +16,19 @@ from functools import partial
 from typing import Any, TypeVar
 
 import attrs
-from cattrs.gen import make_dict_structure_fn
-from cattrs.preconf.msgspec import MsgspecJsonConverter
 
-from gpt_agent_fsm.backends import assistants_wire
-from gpt_agent_fsm.backends import responses_wire as wire
 from gpt_agent_fsm.backends.assistants import AssistantsBackend
+from gpt_agent_fsm.backends.assistants import wire as assistants_wire
 from gpt_agent_fsm.backends.http import HttpClient, segment
-from gpt_agent_fsm.backends.responses import ResponsesBackend
-from gpt_agent_fsm.backends.shapes import Page, lenient_mapping, lenient_number, lenient_text, required_id, text_of
+from gpt_agent_fsm.backends.responses import ResponsesBackend, wire
+from gpt_agent_fsm.backends.shared.converter import Page, learn_page
+from gpt_agent_fsm.backends.shared.values import (
+    lenient_mapping,
+    lenient_number,
+    lenient_text,
+    required_id,
+    text_of,
+)
 from gpt_agent_fsm.engine.retrying import call_with_retries
 from gpt_agent_fsm.errors import ApiError, GptAgentError, OutcomeUnknown, RequestRefused, ThreadBusy, TransientError
 from gpt_agent_fsm.settings import Settings
@@ -151,23 +155,9 @@ class _ItemPage(Page):
     pass
 
 
-def _learn(page: type[Page], kind: type, converter: MsgspecJsonConverter) -> None:
-    """Teach a converter to read a page of which nothing is left out: what has no id makes it malformed."""
-    one: Any = make_dict_structure_fn(kind, converter, _cattrs_prefer_attrib_converters=True)
-
-    def read(value: Any, _: object) -> Page:  # noqa: ANN401 - any JSON value
-        data = value if isinstance(value, list) else lenient_mapping(value).get("data")
-        if not isinstance(data, list):
-            raise ValueError("it has no list of data")
-        more = lenient_mapping(value).get("has_more")
-        entries = [one(lenient_mapping(entry), kind) for entry in data]
-        return page(data=entries, has_more=more if isinstance(more, bool) else None)
-
-    converter.register_structure_hook(page, read)
-
-
-_learn(_MessagePage, _Message, assistants_wire.converter)
-_learn(_ItemPage, _Item, wire.converter)
+# A list that cannot be read whole must not be copied in part.
+learn_page(assistants_wire.converter, _MessagePage, _Message, whole=True)
+learn_page(wire.converter, _ItemPage, _Item, whole=True)
 
 
 # --- the thread ------------------------------------------------------------------------------------------

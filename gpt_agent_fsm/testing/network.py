@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from gpt_agent_fsm.backends.responses_wire import converter
+from gpt_agent_fsm.backends.responses.wire import converter
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage
 from gpt_agent_fsm.testing.clock import VirtualScheduler

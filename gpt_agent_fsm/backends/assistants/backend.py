@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gpt_agent_fsm.assistant import Assistant
-from gpt_agent_fsm.backends import assistants_wire as wire
+from gpt_agent_fsm.backends.assistants import wire
 from gpt_agent_fsm.backends.http import client_from_env, segment
-from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread
-from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused, TransientError
+from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
+from gpt_agent_fsm.errors import RequestRefused
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage
 
 __all__ = ["AssistantsBackend"]
@@ -101,7 +101,7 @@ class AssistantsBackend:
         del handle, in_doubt  # the id tells it all on this wire
         run = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout).to_run()
         if wire.waits_for_nothing(run):
-            raise TransientError(200, None, f"Run {run_id} requires action, but the server names no tool call.")
+            raise unusable("GET", 200, f"Run {run_id} requires action, but the server names no tool call.")
         return run
 
     def submit_tool_outputs(
@@ -166,7 +166,7 @@ class AssistantsBackend:
     def _post_run(self, path: str, body: object, timeout: float) -> Run:
         run = self._http.post(path, body, wire.Run, timeout=timeout).to_run()
         if wire.waits_for_nothing(run):
-            raise OutcomeUnknown(200, None, f"Run {run.id} requires action, but the server names no tool call.")
+            raise unusable("POST", 200, f"Run {run.id} requires action, but the server names no tool call.")
         return run
 
 

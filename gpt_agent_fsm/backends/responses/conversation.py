@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpt_agent_fsm.backends import responses_wire as wire
 from gpt_agent_fsm.backends.http import HttpClient, segment
-from gpt_agent_fsm.backends.tail import Tail
+from gpt_agent_fsm.backends.responses import wire
+from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import ToolCall
 
@@ -21,7 +21,7 @@ ENDED = '{"error":"The run that asked for this was ended before its output was u
 """What stands for the output of a call that nobody will answer."""
 
 _PAGE = 100
-_MOST_ITEMS = 20
+_MAX_ITEMS = 20
 
 
 class Conversation:
@@ -62,8 +62,8 @@ class Conversation:
     def close_calls(self, calls: Sequence[ToolCall]) -> None:
         """Answer calls that were left open, so that the conversation can go on."""
         closing = [wire.call_output(call.id, ENDED) for call in calls]
-        for start in range(0, len(closing), _MOST_ITEMS):
-            self.add(closing[start : start + _MOST_ITEMS])
+        for start in range(0, len(closing), _MAX_ITEMS):
+            self.add(closing[start : start + _MAX_ITEMS])
 
     # --- responses --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from gpt_agent_fsm.backends.responses_wire import Item, answers_of, calls_of
+from gpt_agent_fsm.backends.responses.wire import Item, answers_of, calls_of
 from gpt_agent_fsm.ports import Run, RunStatus, ToolCall
 
 __all__ = ["Tail"]

@@ -16,11 +16,12 @@ from typing import Any, cast
 import attrs
 
 from gpt_agent_fsm.assistant import Assistant
-from gpt_agent_fsm.backends import responses_wire as wire
-from gpt_agent_fsm.backends.conversation import ENDED, Conversation
 from gpt_agent_fsm.backends.http import client_from_env
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread
-from gpt_agent_fsm.backends.shapes import METADATA_KEY, lenient_id
+from gpt_agent_fsm.backends.responses import wire
+from gpt_agent_fsm.backends.responses.conversation import ENDED, Conversation
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
+from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunStatus, Usage
 

@@ -13,23 +13,17 @@ import attrs
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant as OurAssistant
 from gpt_agent_fsm.assistant import FunctionTool, Tool
-from gpt_agent_fsm.backends.shapes import (
-    METADATA_KEY,
-    Page,
+from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
+from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
+from gpt_agent_fsm.backends.shared.values import (
     arguments_of,
-    end_of,
-    error_of,
-    farewell,
-    function_of,
     lenient_count,
     lenient_id,
     lenient_mapping,
     lenient_number,
     lenient_text,
-    make_wire_converter,
     required_id,
-    settings_of,
-    sounds_as_if_it_went_on,
     text_of,
 )
 from gpt_agent_fsm.ports import RunStatus
@@ -111,18 +105,19 @@ class Run:
 
     def to_run(self) -> objects.Run:
         """Translate into our words. A run without a status counts as queued."""
-        wire_status = (lenient_text(self.status) or "queued").strip().lower()
-        error_code, error_message = error_of(self.last_error)
-        status = self._status(wire_status, error_code, error_message)
-        reason = lenient_text(self.incomplete_details.get("reason"))
-        ended_badly = status in (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
+        outcome = run_outcome(
+            lenient_text(self.status) or "queued",
+            known=_STATUSES,
+            error=self.last_error,
+            incomplete_details=self.incomplete_details,
+        )
         return objects.Run(
             id=self.id,
-            status=status,
+            status=outcome.status,
             assistant_id=self.assistant_id,
-            tool_calls=tuple(self._tool_calls()) if status is RunStatus.NEEDS_TOOLS else (),
-            code=(error_code or reason or wire_status) if ended_badly else "",
-            message=(error_message or farewell(wire_status, reason)) if ended_badly else "",
+            tool_calls=tuple(self._tool_calls()) if outcome.status is RunStatus.NEEDS_TOOLS else (),
+            code=outcome.code,
+            message=outcome.message,
             usage=objects.Usage(
                 prompt_tokens=lenient_count(self.usage.get("prompt_tokens")),
                 completion_tokens=lenient_count(self.usage.get("completion_tokens")),
@@ -130,14 +125,6 @@ class Run:
             ),
             key=lenient_text(self.metadata.get(METADATA_KEY)),
         )
-
-    def _status(self, wire_status: str, error_code: str, error_message: str) -> RunStatus:
-        if wire_status in _STATUSES:
-            return _STATUSES[wire_status]
-        # A status of the server's own that sounds as if it went on does; anything else is an end.
-        if sounds_as_if_it_went_on(wire_status) and not (self.last_error or self.incomplete_details):
-            return RunStatus.ACTIVE
-        return end_of(wire_status, error_code, error_message)
 
     def _tool_calls(self) -> list[objects.ToolCall]:
         calls = lenient_mapping(self.required_action.get("submit_tool_outputs")).get("tool_calls")
@@ -152,7 +139,7 @@ class Run:
 
 
 def waits_for_nothing(run: objects.Run) -> bool:
-    """Tell of a run that it is said to need tools, without a call that could be answered."""
+    """Return whether a run is said to need tools, but names no call that could be answered."""
     return run.status is RunStatus.NEEDS_TOOLS and not run.tool_calls
 
 

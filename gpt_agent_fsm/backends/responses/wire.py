@@ -13,22 +13,16 @@ import attrs
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant, FunctionTool, Tool
-from gpt_agent_fsm.backends.shapes import (
-    METADATA_KEY,
-    Page,
+from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
+from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
+from gpt_agent_fsm.backends.shared.values import (
     arguments_of,
-    end_of,
-    error_of,
-    farewell,
-    function_of,
     lenient_count,
     lenient_id,
     lenient_mapping,
     lenient_text,
-    make_wire_converter,
     required_id,
-    settings_of,
-    sounds_as_if_it_went_on,
     text_of,
 )
 from gpt_agent_fsm.ports import RunStatus
@@ -39,8 +33,14 @@ ASSISTANT = "gpt_agent_fsm_assistant"
 USAGE = "gpt_agent_fsm_usage"
 """On a response: the tokens that its run took before it."""
 
-_MOST_METADATA = 512
+_MAX_METADATA = 512
 _COUNT = re.compile(r"[0-9]{1,15}")
+
+_STATUSES = {
+    "queued": RunStatus.ACTIVE,
+    "in_progress": RunStatus.ACTIVE,
+    "completed": RunStatus.COMPLETED,
+}
 
 # --- what we send -----------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ def tool_definition(tool: Tool) -> Mapping[str, Any]:
 
 def metadata(**pairs: str) -> dict[str, str]:
     """Return metadata without what is empty or too long to be kept."""
-    return {name: value for name, value in pairs.items() if value and len(value) <= _MOST_METADATA}
+    return {name: value for name, value in pairs.items() if value and len(value) <= _MAX_METADATA}
 
 
 def new_response(
@@ -157,19 +157,22 @@ class Response:
     def to_run(self, run_id: str | None = None) -> objects.Run:
         """Translate into our words; `run_id` is that of the run which the response is known to belong to."""
         run_id = run_id or lenient_id(self.metadata.get(RUN)) or self.id
-        wire_status = (lenient_text(self.status) or self._unsaid_status).strip().lower()
-        code, message = error_of(self.error)
-        status = self._status(wire_status, code, message)
-        reason = lenient_text(self.incomplete_details.get("reason"))
-        ended_badly = status in (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
+        outcome = run_outcome(
+            lenient_text(self.status) or self._unsaid_status,
+            known=_STATUSES,
+            error=self.error,
+            incomplete_details=self.incomplete_details,
+        )
+        calls = calls_of(self.output) if outcome.status is RunStatus.COMPLETED else ()
+        status = RunStatus.NEEDS_TOOLS if calls else outcome.status
         assistant_id = lenient_text(self.metadata.get(ASSISTANT))
         return objects.Run(
             id=run_id,
             status=status,
             assistant_id=assistant_id,
-            tool_calls=calls_of(self.output) if status is RunStatus.NEEDS_TOOLS else (),
-            code=(code or reason or wire_status) if ended_badly else "",
-            message=(message or farewell(wire_status, reason)) if ended_badly else "",
+            tool_calls=calls,
+            code=outcome.code,
+            message=outcome.message,
             usage=self.usage_so_far,
             key=lenient_text(self.metadata.get(METADATA_KEY)),
             handle=self.id,
@@ -181,15 +184,6 @@ class Response:
         if self.error or self.incomplete_details:
             return "failed"
         return "completed" if self.output else "queued"
-
-    def _status(self, wire_status: str, code: str, message: str) -> RunStatus:
-        if wire_status == "completed":
-            return RunStatus.NEEDS_TOOLS if calls_of(self.output) else RunStatus.COMPLETED
-        if wire_status in ("queued", "in_progress"):
-            return RunStatus.ACTIVE
-        if sounds_as_if_it_went_on(wire_status) and not (self.error or self.incomplete_details):
-            return RunStatus.ACTIVE
-        return end_of(wire_status, code, message)
 
     @property
     def usage_so_far(self) -> objects.Usage:

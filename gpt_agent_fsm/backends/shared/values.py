@@ -1,0 +1,72 @@
+"""Small readers of any value, whatever the wire.
+
+Compatible servers leave fields out or null, send floats for timestamps and strings for error objects: a field is read
+if it makes sense and otherwise taken as absent, except for ids, without which nothing can be done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "arguments_of",
+    "lenient_count",
+    "lenient_id",
+    "lenient_mapping",
+    "lenient_number",
+    "lenient_text",
+    "required_id",
+    "text_of",
+]
+
+_MAX_NUMBER = 1e15
+
+
+def lenient_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def lenient_number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < _MAX_NUMBER else None
+
+
+def lenient_count(value: Any) -> int:
+    return max(int(lenient_number(value) or 0), 0)
+
+
+def lenient_id(value: Any) -> str | None:
+    """Return an id as text, even if the server sends a number; None for anything that is not an id."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def lenient_mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def required_id(value: Any) -> str:
+    found = lenient_id(value)
+    if found is None:
+        raise ValueError("it has no id")
+    return found
+
+
+def arguments_of(value: Any) -> str:
+    """Return the arguments of a tool call as JSON text, even if the server sends them as an object."""
+    return value if isinstance(value, str) else json.dumps(value or {})
+
+
+def text_of(content: Any) -> str:
+    """Return the text parts of a message's content, joined by a newline; everything else is left out."""
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content if isinstance(content, list) else []:
+        text = lenient_mapping(part).get("text")
+        if lenient_mapping(part).get("type", "text") in ("text", "input_text", "output_text") and text is not None:
+            texts.append(text if isinstance(text, str) else lenient_text(lenient_mapping(text).get("value")))
+    return "\n".join(text for text in texts if text)
