@@ -614,7 +614,7 @@ def test_tokens_are_counted_on_a_server_that_blocks_and_keeps_no_metadata(backen
 
 
 def test_only_so_many_runs_are_remembered(backend, api, monkeypatch):
-    monkeypatch.setattr("gpt_agent_fsm.backends.responses.backend._MOST_REMEMBERED", 2)
+    monkeypatch.setattr("gpt_agent_fsm.backends.responses.backend._MAX_REMEMBERED", 2)
     for number in range(5):
         look(backend, api, response(f"resp_{number}", "completed", asked()), run_id=f"resp_{number}")
     assert list(backend._usages) == ["resp_3", "resp_4"]

@@ -8,7 +8,6 @@ stands in `docs/decisions/0004-runs-over-responses.md`.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -17,23 +16,22 @@ import attrs
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.http import client_from_env
-from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread
+from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread, unusable
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.conversation import ENDED, Conversation
+from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
-from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, RequestRefused, TransientError
+from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunStatus, Usage
 
 __all__ = ["ResponsesBackend"]
 
 log = logging.getLogger(__name__)
 
-_NO_OUTPUT = re.compile(r"no tool output found", re.I)
-_INPUT_MISSING = re.compile(r"\binput\b.*(required|missing|must be provided)|missing.*\binput\b", re.I | re.S)
 _OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "stream"}
-_MOST_REMEMBERED = 10_000
-_LEAST_QUOTE = 8
+_MAX_REMEMBERED = 10_000
+_MIN_QUOTE = 8
 
 
 class ResponsesBackend:
@@ -111,7 +109,7 @@ class ResponsesBackend:
         added = self._on(thread_id, timeout).add([wire.user_message(content)])
         message_id = next((item.id for item in reversed(added) if item.id), None)
         if message_id is None:
-            raise OutcomeUnknown(200, None, "The server has taken the message, but does not say what its id is.")
+            raise unusable("POST", 200, "The server has taken the message, but does not say what its id is.")
         return message_id, False
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
@@ -172,7 +170,7 @@ class ResponsesBackend:
     def _remember_usage(self, run: Run) -> None:
         with self._lock:
             self._usages[run.id] = run.usage
-            while len(self._usages) > _MOST_REMEMBERED:
+            while len(self._usages) > _MAX_REMEMBERED:
                 del self._usages[next(iter(self._usages))]
 
     def _usage_until(self, run_id: str, handle: str | None, conversation: Conversation) -> Usage:
@@ -276,11 +274,10 @@ class ResponsesBackend:
         try:
             return conversation.create(body)
         except ApiError as error:
-            if len(assistant.instructions) >= _LEAST_QUOTE:
+            if len(assistant.instructions) >= _MIN_QUOTE:
                 # Some servers repeat what they refuse.
                 error.message = error.message.replace(assistant.instructions, "...")
-            complaint = f"{getattr(error, 'param', None)} {error.message}"
-            if said or "input" in body or error.status not in (400, 422) or not _INPUT_MISSING.search(complaint):
+            if said or "input" in body or not asks_for_input(error):
                 raise
             self._sends_empty_input = True
         return conversation.create({**body, "input": []})
@@ -331,17 +328,17 @@ def _unless_answered(conversation: Conversation, response: wire.Response, run: R
 
 def _make_way(conversation: Conversation, error: RequestRefused, *, repeating: bool) -> None:
     """Answer the calls for whose sake a response was refused; raise if there is nothing to be done, or not yet."""
-    if not repeating and not _NO_OUTPUT.search(error.message):
+    if not repeating and not asks_for_outputs(error):
         raise error
     tail = conversation.tail()
     # A repetition brings the outputs of the last run's calls along, once these are listed.
     left_open = (*tail.left_open, *(() if repeating else tail.open_calls))
-    look_again = TransientError(error.status, error.code, error.message, error.request_id)
+    try_again = as_transient(error)
     if not left_open:
         # Somebody has answered them meanwhile, or they are not listed yet.
-        raise look_again from error
+        raise try_again from error
     try:
         # A run that ended while it waited for tools has left calls that nobody will ever answer.
         conversation.close_calls(left_open)
     except RequestRefused as refusal:
-        raise look_again from refusal
+        raise try_again from refusal

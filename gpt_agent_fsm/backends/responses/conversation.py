@@ -1,4 +1,4 @@
-"""The single requests on conversations and their responses, within the time that one operation has."""
+"""The single requests on a conversation and its responses, within the time that one operation has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_agent_fsm.backends.http import HttpClient, segment
+from gpt_agent_fsm.backends.http.outcomes import as_refusal
 from gpt_agent_fsm.backends.responses import wire
+from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import ToolCall
@@ -39,7 +41,7 @@ class Conversation:
         return max(self._until - time.monotonic(), 0.001)
 
     def metadata(self) -> Mapping[str, Any]:
-        """Return the metadata; raises `RequestRefused` where there is no such conversation."""
+        """Return the metadata; raises `RequestRefused` if there is no such conversation."""
         return self._http.get(self._path, wire.Conversation, timeout=self.left).metadata
 
     # --- items ------------------------------------------------------------------------------------------------
@@ -68,7 +70,7 @@ class Conversation:
     # --- responses --------------------------------------------------------------------------------------------
 
     def response(self, response_id: str) -> wire.Response:
-        """Look at a response."""
+        """Return a response as it stands."""
         return self._http.get(_response(response_id), wire.Response, timeout=self.left)
 
     def create(self, body: Mapping[str, Any]) -> wire.Response:
@@ -80,13 +82,12 @@ class Conversation:
         try:
             return self._http.post(f"{_response(response_id)}/cancel", {}, wire.Response, timeout=self.left)
         except ApiError as error:
-            if error.status != 409:
+            if not says_it_is_over(error):
                 raise
-            # How some servers say that it is over.
-            raise RequestRefused(409, error.code, error.message, error.request_id) from error
+            raise as_refusal(error) from error
 
     def outputs_given_to(self, response_id: str) -> dict[str, str] | None:
-        """Return the outputs that a response was given, by the ids of their calls; None where nobody remembers."""
+        """Return the outputs that a response was given, by the ids of their calls; None if it is forgotten."""
         path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "desc"}
         try:
             items = self._http.get(path, wire.ItemPage, params=params, timeout=self.left).data
@@ -98,12 +99,12 @@ class Conversation:
     # --- the note -----------------------------------------------------------------------------------------------
 
     def leave_note(self, response_id: str) -> None:
-        """Note which response was made last, by which a program without our store can find the run."""
+        """Note which response was made last, so that a program without our store can find the run."""
         try:
             metadata = {**self.metadata(), wire.RUN: response_id}
             self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self.left)
         except ApiError as error:
-            # The run goes on without it, and we know its id.
+            # The run continues without it, and we know its id.
             log.debug("%s: no note was left about %s: %s", self._thread_id, response_id, error)
 
 

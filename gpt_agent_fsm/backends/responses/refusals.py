@@ -1,0 +1,28 @@
+"""What the error messages of this wire mean, where a request must be made in another way instead of given up."""
+
+from __future__ import annotations
+
+import re
+
+from gpt_agent_fsm.errors import ApiError
+
+__all__ = ["asks_for_input", "asks_for_outputs", "says_it_is_over"]
+
+_NO_OUTPUT = re.compile(r"no tool output found", re.I)
+_INPUT_MISSING = re.compile(r"\binput\b.*(required|missing|must be provided)|missing.*\binput\b", re.I | re.S)
+
+
+def asks_for_outputs(error: ApiError) -> bool:
+    """Return whether a response was refused because tool calls on the conversation have no output."""
+    return bool(_NO_OUTPUT.search(error.message))
+
+
+def asks_for_input(error: ApiError) -> bool:
+    """Return whether a response was refused because the server wants an input, if only an empty one."""
+    complaint = f"{getattr(error, 'param', None)} {error.message}"
+    return error.status in (400, 422) and bool(_INPUT_MISSING.search(complaint))
+
+
+def says_it_is_over(error: ApiError) -> bool:
+    """Return whether a cancel failed because the response has ended, as some servers say it."""
+    return error.status == 409
