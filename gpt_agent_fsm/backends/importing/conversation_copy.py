@@ -1,0 +1,144 @@
+"""The conversation that a thread is copied into: begun or resumed, filled, and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+
+from gpt_agent_fsm.backends.http import HttpClient, segment
+from gpt_agent_fsm.backends.importing.items import essence_of
+from gpt_agent_fsm.backends.importing.lists import entries, get_page
+from gpt_agent_fsm.backends.importing.retries import Retries
+from gpt_agent_fsm.backends.responses import wire
+from gpt_agent_fsm.backends.shared.converter import Page, learn_page
+from gpt_agent_fsm.backends.shared.values import lenient_text, required_id
+from gpt_agent_fsm.errors import GptAgentError, OutcomeUnknown, TransientError
+
+__all__ = ["IMPORTED_FROM", "ConversationCopy", "NotAnImport"]
+
+IMPORTED_FROM = "gpt_agent_fsm_imported_from"
+"""The name under which a conversation's metadata keeps the id of its thread."""
+
+_MAX_ITEMS = 20
+_PAUSES = (0.1, 0.2, 0.5, 1.0)
+"""Seconds between two searches: items may be listed a little later than they were accepted."""
+
+
+class NotAnImport(GptAgentError):
+    """The conversation holds something else than the beginning of the thread. Nothing was added after this was seen."""
+
+
+@attrs.frozen(kw_only=True)
+class _Item:
+    id: str = attrs.field(default=None, converter=required_id)
+    role: str | None = attrs.field(default=None, converter=lenient_text)
+    content: Any = None
+
+
+class _ItemPage(Page):
+    pass
+
+
+# A list that cannot be read whole must not be compared in part.
+learn_page(wire.converter, _ItemPage, _Item, whole=True)
+
+
+class ConversationCopy:
+    """A conversation that is being filled. After an error, each method may be called again and continues.
+
+    Attributes:
+        taken: how many of the items the conversation holds, as far as is known.
+    """
+
+    def __init__(self, thread_id: str, items: Sequence[Mapping[str, Any]], http: HttpClient, retries: Retries) -> None:
+        self.conversation_id = ""
+        self.taken = 0
+        self._thread_id, self._items, self._http, self._retries = thread_id, items, http, retries
+        self._listed: dict[str, None] = {}
+        """The ids of the items that were seen there, in order."""
+        self._in_doubt: OutcomeUnknown | None = None
+        """The error of the request that was not answered, until its result is known."""
+
+    @property
+    def _path(self) -> str:
+        return f"/conversations/{segment(self.conversation_id)}"
+
+    def begin(self) -> None:
+        """Create the conversation, empty. This may be repeated: a conversation that nobody knows of holds nothing."""
+        body = {"metadata": wire.metadata(**{IMPORTED_FROM: self._thread_id})}
+        create = partial(self._http.post, "/conversations", body, wire.Conversation, timeout=self._retries.timeout)
+        self.conversation_id = self._retries.call(create).id
+
+    def resume(self, conversation_id: str) -> None:
+        """Continue with a conversation and count what is there; raises `NotAnImport`."""
+        self.conversation_id = conversation_id
+        read = partial(self._http.get, self._path, wire.Conversation, timeout=self._retries.timeout)
+        imported_from = lenient_text(self._retries.call(read).metadata.get(IMPORTED_FROM))
+        if imported_from not in (None, self._thread_id):
+            raise self._not_an_import(f"it is one of the thread {imported_from!r}")
+        # What was added a moment ago may be listed late.
+        self._retries.call(partial(self._search, len(self._items), _PAUSES))
+        self.taken = len(self._listed)
+
+    def add_next(self) -> None:
+        """Add some more items; raises an error that may be retried if none of them arrived."""
+        batch = self._items[self.taken : self.taken + _MAX_ITEMS]
+        if self._in_doubt is None:
+            try:
+                self._http.post(f"{self._path}/items", {"items": batch}, wire.Added, timeout=self._retries.timeout)
+            except OutcomeUnknown as error:
+                self._in_doubt = error
+            else:
+                self.taken += len(batch)
+                return
+        self._settle(self._in_doubt, self.taken + len(batch))
+
+    def verify(self) -> None:
+        """Return if all items are there and nothing else."""
+        self._search(len(self._items), _PAUSES)
+        self._check_listed(len(self._items))
+
+    def _settle(self, doubt: OutcomeUnknown, expected: int) -> None:
+        # A request still on its way arrives within the grace, or never.
+        grace = (self._retries.settings.outcome_grace,) if doubt.in_flight else ()
+        self._search(expected, (*_PAUSES, *grace))
+        self._check_listed(self.taken)
+        self._in_doubt = None
+        if len(self._listed) == self.taken:
+            raise doubt
+        self.taken = len(self._listed)
+
+    def _check_listed(self, count: int) -> None:
+        if len(self._listed) < count:
+            sentence = f"The conversation took {count} items, but lists only {len(self._listed)} of them."
+            raise TransientError(None, None, sentence)
+
+    def _search(self, count: int, pauses: Sequence[float]) -> None:
+        """Read until so many items are listed, or the pauses are over."""
+        self._read_on()
+        for pause in pauses:
+            if len(self._listed) >= count:
+                return
+            self._retries.sleep(pause)
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read on after the last item that was seen; raise `NotAnImport` for one that does not belong there."""
+        fetch = partial(get_page, self._http, f"{self._path}/items", _ItemPage, self._retries.timeout)
+        for item in entries(fetch, next(reversed(self._listed), None)):
+            if item.id in self._listed:
+                continue  # the server ignores `after`
+            number = len(self._listed)
+            if number == len(self._items):
+                raise self._not_an_import(f"it has more items than the {number} messages of the thread")
+            expected = self._items[number]
+            if essence_of(item.role, item.content) != essence_of(expected["role"], expected["content"]):
+                raise self._not_an_import(f"its item {number + 1} is something else than the thread's message there")
+            self._listed[item.id] = None
+
+    def _not_an_import(self, reason: str) -> NotAnImport:
+        what = f"The conversation {self.conversation_id!r} is not an import of the thread {self._thread_id!r}"
+        return NotAnImport(f"{what}: {reason}. It was left as it is.")

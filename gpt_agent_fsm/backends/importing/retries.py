@@ -1,0 +1,53 @@
+"""How requests of an import are retried: it waits longer than a caller of the runtime, and says so in the log."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+
+from gpt_agent_fsm.engine.retrying import call_with_retries
+from gpt_agent_fsm.errors import ApiError, ThreadBusy, TransientError
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Retries"]
+
+log = logging.getLogger(__package__)
+
+T = TypeVar("T")
+_LONGEST_WAIT = 300.0
+"""Seconds that a server may ask to wait. If it asks for more, the import ends, to be resumed later."""
+_random = random.Random()  # noqa: S311 - jitter, no secret
+
+
+@attrs.frozen
+class Retries:
+    """Makes requests as the settings say."""
+
+    settings: Settings
+    sleep: Callable[[float], object]
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a request may take."""
+        return self.settings.request_timeout
+
+    def call(self, request: Callable[[], T]) -> T:
+        """Return what `request` returns, retried while that may help."""
+        return call_with_retries(
+            request,
+            settings=self.settings,
+            longest_wait=_LONGEST_WAIT,
+            sleep=self.sleep,
+            rng=_random,
+            on_failure=_log_failure,
+            retry_on=(TransientError, ThreadBusy),
+        )
+
+
+def _log_failure(error: ApiError, _attempt: int, pause: float | None) -> None:
+    if pause is not None:
+        log.warning("Trying again in %.1f seconds: %s", pause, error)

@@ -1,0 +1,96 @@
+"""The import itself: read the thread, fill the conversation, verify it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import attrs
+
+from gpt_agent_fsm.backends.assistants import AssistantsBackend
+from gpt_agent_fsm.backends.importing.conversation_copy import ConversationCopy
+from gpt_agent_fsm.backends.importing.items import Plan, plan_for
+from gpt_agent_fsm.backends.importing.retries import Retries
+from gpt_agent_fsm.backends.importing.thread import read_messages
+from gpt_agent_fsm.backends.responses import ResponsesBackend
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["ThreadImport", "import_thread"]
+
+
+@attrs.frozen(kw_only=True)
+class ThreadImport:
+    """An import as it stands.
+
+    Attributes:
+        conversation_id: what to give as `into` to resume it.
+        copied: how many messages the conversation holds, as far as is known.
+        total: how many it will hold in the end.
+        left_out: how many parts of messages cannot be copied, by their kind: "image_file", "attachment", ...
+        messages_left_out: how many messages are not copied, because nothing is left of them or their role is unknown.
+    """
+
+    conversation_id: str
+    copied: int
+    total: int
+    left_out: Mapping[str, int]
+    messages_left_out: int
+
+
+def import_thread(
+    thread_id: str,
+    source: AssistantsBackend,
+    target: ResponsesBackend,
+    *,
+    into: str | None = None,
+    settings: Settings | None = None,
+    report: Callable[[ThreadImport], object] = lambda _: None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> ThreadImport:
+    """Copy the messages of a thread into a conversation, oldest first, and return how it stands when all are there.
+
+    Texts and refusals are copied, and the images by URL of users; the rest is left out and counted. The thread is not
+    changed, and should have no active run. The conversation is a new one whose metadata name the thread, or `into`,
+    that of an import which was interrupted: only what is missing is added to it, including what was said on the thread
+    since. At the end it is read again: all messages are there, once, in order.
+
+    Blocks until it is done. Transient errors are retried as `settings` say; `sleep` is called with seconds. `report` is
+    called with the import as it stands: when it is known what the conversation holds, and after each request that adds
+    to it. What it raises ends the import.
+
+    Raises `InvalidThreadId` for a thread or conversation that is not there, `NotAnImport` for a conversation that holds
+    something else, `ValueError` for a blank id, and any other `ApiError`. It can always be resumed with the
+    `conversation_id` that was reported. Without a report nothing was copied; if the request that creates the
+    conversation was not answered, there may be an empty one that nobody knows of.
+    """
+    if not thread_id.strip() or (into is not None and not into.strip()):
+        raise ValueError("import_thread: the ids of the thread and of the conversation must not be blank")
+    retries = Retries(settings or Settings(), sleep)
+    plan = plan_for(read_messages(thread_id, source, retries))
+    copy = ConversationCopy(thread_id, plan.items, target._http, retries)
+    if into is None:
+        copy.begin()
+    else:
+        retries.call(partial(target.get_thread, into, timeout=retries.timeout))
+        copy.resume(into)
+    return _fill(copy, plan, report, retries)
+
+
+def _fill(
+    copy: ConversationCopy, plan: Plan, report: Callable[[ThreadImport], object], retries: Retries
+) -> ThreadImport:
+    standing = ThreadImport(
+        conversation_id=copy.conversation_id,
+        copied=copy.taken,
+        total=len(plan.items),
+        left_out=plan.left_out,
+        messages_left_out=plan.messages_left_out,
+    )
+    report(standing)
+    while copy.taken < standing.total:
+        retries.call(copy.add_next)
+        standing = attrs.evolve(standing, copied=copy.taken)
+        report(standing)
+    retries.call(copy.verify)
+    return standing
