@@ -13,9 +13,8 @@ import pytest
 
 from gpt_agent_fsm.backends.http import deadline
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
-
-from .conftest import PATIENCE
-from .conftest import http as answer
+from tests.backends.conftest import PATIENCE
+from tests.backends.conftest import http as answer
 
 RUN = {"id": "run_1", "status": "queued"}
 SOON = 0.2

@@ -8,9 +8,8 @@ import pytest
 
 from gpt_agent_fsm.backends import AssistantsBackend
 from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, TransientError
-
-from .conftest import KEY
-from .conftest import http as answer
+from tests.backends.conftest import KEY
+from tests.backends.conftest import http as answer
 
 BASE = "http://api.test/v1"
 

@@ -1,0 +1,122 @@
+"""A thread becomes a conversation: what is copied, and what is refused."""
+
+import pytest
+
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.backends.importing import IMPORTED_FROM, import_thread
+from gpt_agent_fsm.errors import (
+    AccessDenied,
+    InvalidThreadId,
+)
+from tests.backends.importing.importer import KEY, Importer, talk
+
+# --- what is copied ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 21, 250])
+def test_all_messages_are_copied_in_order_with_their_roles(local, importer, count):
+    done = importer(local.thread(*talk(count)))
+    assert local.told(done.conversation_id) == talk(count)
+    assert (done.copied, done.total, done.left_out, done.messages_left_out) == (count, count, {}, 0)
+    assert importer.pauses == []
+
+
+def test_a_request_adds_at_most_20_messages(local, importer, wires):
+    importer(local.thread(*talk(45)))
+    assert [len(batch) for batch in wires.batches] == [20, 20, 5]
+
+
+def test_the_conversation_names_the_thread_it_was_imported_from(local, importer):
+    thread_id = local.thread("Hello")
+    conversation_id = importer(thread_id).conversation_id
+    assert IMPORTED_FROM == "gpt_agent_fsm_imported_from"
+    assert local.ask("GET", f"/conversations/{conversation_id}")["metadata"] == {IMPORTED_FROM: thread_id}
+
+
+def test_the_thread_is_not_changed(local, importer, wires):
+    importer(local.thread(*talk(3)))
+    assert {request.method for request in wires.sent if request.path.startswith("/threads")} == {"GET"}
+
+
+def test_each_role_is_sent_in_the_shape_that_the_api_takes(local, importer, wires):
+    importer(local.thread("How are you?", "> Well."))
+    (batch,) = wires.batches
+    assert batch == [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "How are you?"}]},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "Well.", "annotations": []}],
+        },
+    ]
+
+
+def test_texts_stay_as_they_are(local, importer):
+    text = "  two\n\n  lines \t é 🙂 \x00 <b>&amp;</b>\r\n"
+    assert local.told(importer(local.thread(text)).conversation_id) == [text]
+
+
+def test_the_parts_of_a_message_stay_one_message(local, importer):
+    parts = [{"type": "text", "text": text} for text in ("one", "two", "three")]
+    thread_id = local.thread({"role": "user", "content": parts}, "four")
+    assert local.told(importer(thread_id).conversation_id) == ["one|two|three", "four"]
+
+
+def test_images_by_url_go_along_with_what_the_user_said(local, importer):
+    plain, fine = ({"type": "image_url", "image_url": {"url": f"https://example.com/{n}.png"}} for n in (1, 2))
+    fine["image_url"]["detail"] = "high"
+    thread_id = local.thread({"role": "user", "content": [{"type": "text", "text": "Look:"}, plain, fine]})
+    done = importer(thread_id)
+    (item,) = local.items(done.conversation_id)
+    assert item["content"] == [
+        {"type": "input_text", "text": "Look:"},
+        {"type": "input_image", "image_url": "https://example.com/1.png", "detail": "auto"},
+        {"type": "input_image", "image_url": "https://example.com/2.png", "detail": "high"},
+    ]
+    assert done.left_out == {}
+    assert importer(thread_id, into=done.conversation_id).copied == 1
+
+
+def test_a_report_follows_everything_that_is_added(local, importer):
+    done = importer(local.thread(*talk(45)))
+    assert [(report.copied, report.total) for report in importer.reports] == [(0, 45), (20, 45), (40, 45), (45, 45)]
+    assert {report.conversation_id for report in importer.reports} == {done.conversation_id}
+    assert importer.reports[-1] == done
+
+
+def test_without_settings_a_report_or_a_sleep_it_goes_as_well(local, importer):
+    done = import_thread(local.thread("Hello"), importer.source, importer.target)
+    assert local.told(done.conversation_id) == ["Hello"]
+
+
+# --- what is wrong from the beginning ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("thread_id", "into"), [(" ", None), ("", None), ("thread_1", ""), ("thread_1", "\n")])
+def test_a_blank_id_is_refused_before_anything_is_asked(importer, wires, thread_id, into):
+    with pytest.raises(ValueError, match="the ids of the thread and of the conversation must not be blank"):
+        importer(thread_id, into)
+    assert wires.sent == []
+
+
+def test_a_thread_that_is_not_there_makes_no_conversation(importer, wires):
+    with pytest.raises(InvalidThreadId, match="knows no thread 'thread_none'"):
+        importer("thread_none")
+    assert [request.method for request in wires.sent] == ["GET"]
+    assert importer.reports == importer.pauses == []
+
+
+def test_a_conversation_that_is_not_there_is_named(local, importer):
+    with pytest.raises(InvalidThreadId, match="knows no thread 'conv_none'"):
+        importer(local.thread("Hello"), "conv_none")
+
+
+def test_a_wrong_key_is_not_tried_again(server, local, wires):
+    importer = Importer(
+        wires.tap(AssistantsBackend(server.base_url, KEY)),
+        wires.tap(ResponsesBackend(server.base_url, "sk-the-wrong-key", assistants={})),
+    )
+    with pytest.raises(AccessDenied) as caught:
+        importer(local.thread("Hello"))
+    assert "sk-" not in str(caught.value)
+    assert importer.pauses == []

@@ -1,0 +1,106 @@
+"""The last run of a conversation, which the API cannot list."""
+
+import pytest
+
+from gpt_agent_fsm.machine.objects import RunStatus
+from tests.backends.responses.samples import (
+    ANSWER,
+    CONVERSATION,
+    QUEUED,
+    RESPONSES,
+    asked,
+    given,
+    holds,
+    last,
+    response,
+    said,
+    told,
+)
+
+
+def noted(api, seen=None, response_id="resp_1"):
+    api.get(CONVERSATION, json={"id": "conv_1", "metadata": {"gpt_agent_fsm_run": response_id}})
+    if seen is None:
+        api.get(f"{RESPONSES}/{response_id}", status_code=404, json={"error": {"message": "Not found"}})
+    else:
+        api.get(f"{RESPONSES}/{response_id}", json=seen)
+
+
+def test_a_conversation_without_a_note_has_no_run_but_tells_its_newest_message(backend, api):
+    holds(api)
+    assert backend.list_runs("conv_1", limit=1, timeout=5).newest_message_id == ""
+    holds(api, said(), ANSWER)
+    page = backend.list_runs("conv_1", limit=1, timeout=5)
+    assert (page.runs, page.newest_message_id) == ((), "msg_2")
+
+
+def test_the_run_of_the_note_is_found(backend, api):
+    holds(api, said())
+    noted(api, QUEUED)
+    assert last(backend).handle == "resp_1"
+
+
+def test_calls_that_stand_open_are_a_run_also_where_the_note_is_out_of_date(backend, api):
+    holds(api, said(), ANSWER, said("More", "msg_3"), asked())
+    noted(api, response("resp_0", "completed", ANSWER), "resp_0")
+    assert (last(backend).id, last(backend).status) == ("fc_1", RunStatus.NEEDS_TOOLS)
+
+
+def test_a_note_about_a_response_that_is_gone_is_none(backend, api):
+    holds(api, said())
+    noted(api)
+    assert last(backend) is None
+
+
+def test_calls_that_stand_open_are_a_run_also_without_a_note(backend, api):
+    holds(api, said(), asked())
+    run = last(backend)
+    assert (run.id, run.status, run.inferred) == ("fc_1", RunStatus.NEEDS_TOOLS, True)
+
+
+@pytest.mark.parametrize(
+    ("items", "status"),
+    [
+        ([said(), asked()], RunStatus.NEEDS_TOOLS),
+        ([said()], RunStatus.NEEDS_TOOLS),
+        ([said(), asked(), told(), ANSWER], RunStatus.COMPLETED),
+        ([said(), asked(), told(), said("More", "msg_3")], None),
+    ],
+    ids=["waits", "not listed yet", "was gone on with", "is long over"],
+)
+def test_a_noted_run_that_asked_for_tools_stands_as_the_conversation_tells(backend, api, items, status):
+    holds(api, *items)
+    noted(api, response("resp_1", "completed", asked()))
+    run = last(backend)
+    assert (run and run.status) == status
+
+
+def test_a_run_in_doubt_is_found_by_its_key_or_by_what_it_left(backend, api):
+    holds(api, said(), ANSWER)
+    noted(api, response("resp_1", "completed", ANSWER, metadata={"gpt_agent_fsm_key": "k.1"}))
+    assert last(backend, key="k.1").id == "resp_1"
+    run = last(backend, key="k.2")
+    assert (run.id, run.key, run.status) == ("msg_2", "k.2", RunStatus.COMPLETED)
+
+
+def test_a_run_in_doubt_that_left_nothing_is_not_found(backend, api):
+    holds(api, ANSWER, said())
+    noted(api, response("resp_1", "completed", ANSWER))
+    assert last(backend, key="k.2").key is None
+
+
+def test_calls_of_the_run_that_is_repeated_are_no_sign_of_the_repetition(backend, api):
+    holds(api, said(), asked())
+    noted(api, response("resp_0", "failed"), "resp_0")
+    given(api, told())
+    assert last(backend, key="k.2", repeats="resp_0").key is None
+    holds(api, said(), asked(), told(), asked("call_2"))
+    run = last(backend, key="k.2", repeats="resp_0")
+    assert (run.key, [call.id for call in run.tool_calls]) == ("k.2", ["call_2"])
+
+
+def test_what_a_noted_run_left_since_is_known_to_be_inferred(backend, api):
+    holds(api, said(), asked(), told(), asked("call_2"))
+    noted(api, response("resp_1", "completed", asked()))
+    run = last(backend)
+    assert (run.id, [call.id for call in run.tool_calls], run.inferred) == ("resp_1", ["call_2"], True)

@@ -1,0 +1,222 @@
+"""What creates a run, and what stands in its way."""
+
+import pytest
+
+from gpt_agent_fsm import Assistant, errors
+from gpt_agent_fsm.backends import ResponsesBackend
+from gpt_agent_fsm.machine.objects import Run, RunStatus
+from tests.backends.conftest import KEY
+from tests.backends.responses.samples import (
+    ANSWER,
+    BASE,
+    CONVERSATION,
+    ITEMS,
+    LOCKED,
+    NO_OUTPUT,
+    QUEUED,
+    RESPONSES,
+    asked,
+    given,
+    holds,
+    last,
+    said,
+    sent,
+    told,
+)
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_a_background_stored_response_that_the_conversation_is_noted_with(backend, api):
+    api.post(RESPONSES, json=QUEUED | {"metadata": {"gpt_agent_fsm_key": "k.1", "gpt_agent_fsm_assistant": "asst_1"}})
+    run = backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    assert run == Run(id="resp_1", status=RunStatus.ACTIVE, assistant_id="asst_1", key="k.1", handle="resp_1")
+    function = {
+        "type": "function",
+        "name": "measure",
+        "description": "",
+        "parameters": {"type": "object", "properties": {}},
+        "strict": False,
+    }
+    assert sent(api) == [
+        (
+            "/responses",
+            {
+                "background": True,
+                "model": "gpt-4o",
+                "instructions": "Be brief.",
+                "tools": [function],
+                "conversation": "conv_1",
+                "store": True,
+                "metadata": {"gpt_agent_fsm_key": "k.1", "gpt_agent_fsm_assistant": "asst_1"},
+            },
+        ),
+        ("/conversations/conv_1", {"metadata": {"title": "Weather", "gpt_agent_fsm_run": "resp_1"}}),
+    ]
+
+
+def test_options_are_sent_as_they_are_and_what_is_empty_is_left_out(backend, api):
+    api.post(RESPONSES, json=QUEUED)
+    backend.create_run("conv_1", "asst_2", key="k.1", timeout=5)
+    body = sent(api)[0][1]
+    assert body["reasoning"] == {"effort": "low"}
+    assert not {"instructions", "tools", "input", "temperature", "top_p"} & set(body)
+
+
+def test_a_run_whose_note_can_not_be_left_goes_on(backend, api):
+    api.post(RESPONSES, json=QUEUED)
+    for trouble in ({"status_code": 400, "json": LOCKED}, {"status_code": 500}, {"text": "garbage"}):
+        api.post(CONVERSATION, **trouble)
+        assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
+
+
+def test_an_assistant_nobody_has_described_is_named_with_those_who_were(backend):
+    with pytest.raises(errors.AccessDenied, match="no assistant 'asst_9'; it knows 'asst_1', 'asst_2'") as denied:
+        backend.create_run("conv_1", "asst_9", key="k.1", timeout=5)
+    assert denied.value.code == "unknown_assistant"
+    with pytest.raises(errors.AccessDenied, match="it knows none at all"):
+        ResponsesBackend(BASE, KEY, assistants={}).create_run("conv_1", "a", key="k.1", timeout=5)
+
+
+def test_an_assistant_that_is_added_later_is_known(api):
+    assistants = {}
+    backend = ResponsesBackend(BASE, KEY, assistants=assistants)
+    assistants["asst_1"] = Assistant("gpt-4o")
+    api.post(RESPONSES, json=QUEUED)
+    assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"),
+    [
+        (400, {"error": {"message": "{'errors': [{'loc': ['body', 'input'], 'msg': 'Field required'}]}"}}),
+        (400, {"error": {"message": "json error: missing field `input` at line 1"}}),
+        (422, {"detail": [{"loc": ["body", "input"], "msg": "Field required"}]}),
+        (400, {"error": {"message": 'One of "input" or "previous_response_id" must be provided.'}}),
+    ],
+)
+def test_a_server_that_wants_an_input_gets_an_empty_one_from_then_on(backend, api, status, complaint):
+    api.post(RESPONSES, [{"status_code": status, "json": complaint}, {"json": QUEUED}, {"json": QUEUED}])
+    backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    backend.create_run("conv_1", "asst_1", key="k.2", timeout=5)
+    bodies = [body for path, body in sent(api) if path == "/responses"]
+    assert [body.get("input") for body in bodies] == [None, [], []]
+
+
+def test_another_complaint_is_no_call_for_an_empty_input(backend, api):
+    api.post(RESPONSES, status_code=400, json={"error": {"message": "Unknown model"}})
+    with pytest.raises(errors.RequestRefused, match="Unknown model"):
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    assert len(sent(api)) == 1
+
+
+# --- calls that an ended run has left open --------------------------------------------------------------------------
+
+
+def test_calls_that_nobody_will_answer_are_closed_so_that_a_run_can_begin(backend, api):
+    holds(api, said(), asked("call_1"), asked("call_2"), told("call_2"), said("More", "msg_3"))
+    api.post(RESPONSES, [{"status_code": 400, "json": NO_OUTPUT}, {"json": QUEUED}])
+    api.post(ITEMS, json={"data": []})
+    assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
+    (added,) = [body["items"] for path, body in sent(api) if path.endswith("/items")]
+    assert [item["call_id"] for item in added] == ["call_1"]
+    assert "was ended" in added[0]["output"]
+
+
+def test_more_calls_than_a_request_may_bring_are_closed_in_several(backend, api):
+    holds(api, said(), *[asked(f"call_{n}") for n in range(45)])
+    api.post(RESPONSES, [{"status_code": 400, "json": NO_OUTPUT}, {"json": QUEUED}])
+    api.post(ITEMS, json={"data": []})
+    backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    added = [body["items"] for path, body in sent(api) if path.endswith("/items")]
+    assert [len(items) for items in added] == [20, 20, 5]
+    assert [item["call_id"] for items in added for item in items] == [f"call_{n}" for n in range(45)]
+
+
+@pytest.mark.parametrize("items", [[said()], [said(), asked()]], ids=["not listed yet", "answered meanwhile"])
+def test_calls_that_can_not_be_closed_now_are_a_reason_to_try_again(backend, api, items):
+    holds(api, *items)
+    api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
+    api.post(ITEMS, status_code=400, json={"error": {"message": "No tool call found"}})
+    with pytest.raises(errors.TransientError) as transient:
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    assert not isinstance(transient.value, errors.OutcomeUnknown)
+
+
+# --- a run that failed for rate is started again --------------------------------------------------------------------
+
+
+def test_a_repetition_brings_the_outputs_along_that_the_failed_response_was_given(backend, api):
+    holds(api, said(), asked("call_1"), asked("call_2"))
+    given(api, told("call_1", "21"), told("call_2", "22"), said())
+    api.post(RESPONSES, json=QUEUED)
+    backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+    body = sent(api)[0][1]
+    assert [(item["call_id"], item["output"]) for item in body["input"]] == [("call_1", "21"), ("call_2", "22")]
+
+
+def test_a_repetition_of_a_first_turn_has_no_input(backend, api):
+    holds(api, said())
+    given(api)
+    api.post(RESPONSES, json=QUEUED)
+    backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+    assert "input" not in sent(api)[0][1]
+
+
+def test_a_repetition_whose_outcome_is_there_already_is_not_sent(backend, api):
+    holds(api, said(), asked(), told(), ANSWER)
+    given(api, told())
+    run = backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+    assert (run.id, run.status, run.key, run.inferred) == ("msg_2", RunStatus.COMPLETED, "k.2", True)
+    assert [message.content for message in run.messages] == ["Hi"]
+    assert sent(api) == []
+
+
+def test_a_repetition_that_is_refused_looks_again_and_closes_no_call_of_its_own(backend, api):
+    holds(api, said(), asked())
+    given(api, told())
+    api.post(RESPONSES, status_code=400, json={"error": {"message": "No tool call found for call_1"}})
+    with pytest.raises(errors.TransientError):
+        backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+    assert [path for path, _ in sent(api)] == ["/responses"]
+
+
+def forgotten(api):
+    api.get(f"{RESPONSES}/resp_0/input_items", status_code=404, json={"error": {"message": "Not found"}})
+
+
+def test_calls_of_a_failed_response_that_was_forgotten_are_closed_and_not_asked_for_again(backend, api):
+    holds(api, said(), asked())
+    forgotten(api)
+    assert last(backend, key="k.2", repeats="resp_0") is None
+    api.post(RESPONSES, json=QUEUED)
+    assert backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5).id == "resp_1"
+    (item,) = sent(api)[0][1]["input"]
+    assert (item["call_id"], "was ended" in item["output"]) == ("call_1", True)
+
+
+def test_a_failed_first_turn_that_was_forgotten_is_repeated_as_it_was(backend, api):
+    holds(api, said())
+    forgotten(api)
+    api.post(RESPONSES, json=QUEUED)
+    assert backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5).id == "resp_1"
+    assert "input" not in sent(api)[0][1]
+
+
+def test_an_assistant_that_is_put_wrong_later_is_told(api):
+    assistants = {}
+    backend = ResponsesBackend(BASE, KEY, assistants=assistants)
+    assistants["asst_1"] = "gpt-4o"
+    with pytest.raises(errors.AccessDenied, match="no assistant 'asst_1'"):
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    assistants["asst_1"] = Assistant("m", options={"stream": True})
+    with pytest.raises(errors.AccessDenied, match="must leave stream out of its options"):
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+
+
+def test_instructions_that_the_server_repeats_are_not_told(backend, api):
+    refusal = {"error": {"message": "Can not do this: Be brief. Sorry."}}
+    api.post(RESPONSES, status_code=400, json=refusal)
+    with pytest.raises(errors.RequestRefused) as refused:
+        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    assert "Be brief" not in str(refused.value)

@@ -1,0 +1,180 @@
+"""How a run stands, by its response and by its conversation."""
+
+import pytest
+
+from gpt_agent_fsm import errors
+from gpt_agent_fsm.machine.objects import Message, Run, RunStatus, ToolCall, Usage
+from tests.backends.responses.samples import (
+    ANSWER,
+    CALL,
+    QUEUED,
+    RESPONSES,
+    asked,
+    holds,
+    look,
+    response,
+    said,
+    sent,
+    told,
+)
+
+# --- a look at a run ------------------------------------------------------------------------------------------------
+
+
+def test_a_completed_response_with_calls_needs_tools(backend, api):
+    run = look(backend, api, response("resp_1", "completed", asked(), ANSWER))
+    assert (run.status, run.tool_calls, run.messages) == (RunStatus.NEEDS_TOOLS, (CALL,), ())
+
+
+def test_a_completed_response_brings_its_answer_along(backend, api):
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    seen = response("resp_1", "completed", {"type": "reasoning", "id": "rs_1"}, ANSWER, usage=usage)
+    run = look(backend, api, seen)
+    assert run == Run(
+        id="resp_1",
+        status=RunStatus.COMPLETED,
+        usage=Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7),
+        handle="resp_1",
+        messages=(Message(id="msg_2", role="assistant", content="Hi", run_id="resp_1"),),
+    )
+
+
+def test_a_later_link_of_the_chain_goes_by_the_run_and_counts_what_came_before(backend, api):
+    metadata = {"gpt_agent_fsm_run": "resp_1", "gpt_agent_fsm_usage": "3/4/7", "gpt_agent_fsm_assistant": "asst_1"}
+    usage = {"input_tokens": 10, "output_tokens": 20}
+    run = look(backend, api, response("resp_2", "completed", ANSWER, metadata=metadata, usage=usage))
+    assert (run.id, run.handle, run.assistant_id) == ("resp_1", "resp_2", "asst_1")
+    assert run.usage == Usage(prompt_tokens=13, completion_tokens=24, total_tokens=37)
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "expected"),
+    [
+        ("queued", {}, (RunStatus.ACTIVE, "", "")),
+        ("in_progress", {}, (RunStatus.ACTIVE, "", "")),
+        (None, {}, (RunStatus.ACTIVE, "", "")),
+        (None, {"output": [ANSWER]}, (RunStatus.COMPLETED, "", "")),
+        (None, {"error": {"code": "x", "message": "y"}}, (RunStatus.FAILED, "x", "y")),
+        ("cooling", {}, (RunStatus.ACTIVE, "", "")),
+        ("cooling", {"error": {"code": "x", "message": "y"}}, (RunStatus.FAILED, "x", "y")),
+        (
+            "failed",
+            {"error": {"code": "server_error", "message": "Sorry"}},
+            (RunStatus.FAILED, "server_error", "Sorry"),
+        ),
+        ("failed", {"error": "Sorry"}, (RunStatus.FAILED, "failed", "Sorry")),
+        (
+            "failed",
+            {"error": {"code": "rate_limit_exceeded", "message": "Rate limit reached for m"}},
+            (RunStatus.RATE_LIMITED, "rate_limit_exceeded", "Rate limit reached for m"),
+        ),
+        (
+            "failed",
+            {"error": {"code": "rate_limit_exceeded", "message": "You exceeded your current quota, ..."}},
+            (RunStatus.OUT_OF_QUOTA, "rate_limit_exceeded", "You exceeded your current quota, ..."),
+        ),
+        ("cancelled", {}, (RunStatus.FAILED, "cancelled", "The run ended as cancelled; the server gave no message.")),
+        (
+            "incomplete",
+            {"incomplete_details": {"reason": "max_output_tokens"}, "output": [asked()]},
+            (
+                RunStatus.FAILED,
+                "max_output_tokens",
+                "The run ended as incomplete (max_output_tokens); the server gave no message.",
+            ),
+        ),
+    ],
+)
+def test_what_a_status_means(backend, api, status, fields, expected):
+    run = look(backend, api, response("resp_1", status, **fields))
+    assert (run.status, run.code, run.message) == expected
+
+
+def test_what_makes_no_sense_is_left_out(backend, api):
+    call = {"type": "function_call", "id": 7, "name": None, "arguments": {"x": 1}}
+    odd = response("resp_1", "completed", "text", {"type": "function_call"}, call, usage=[], metadata="x", error=0)
+    run = look(backend, api, odd)
+    assert run.tool_calls == (ToolCall(id="7", name="", arguments='{"x": 1}'),)
+    assert run.usage == Usage()
+    for lie in ("1/x/2", "1/²/3", "1/2/" + "9" * 5000, 5):
+        run = look(backend, api, response("resp_1", "completed", metadata={"gpt_agent_fsm_usage": lie}, output="none"))
+        assert (run.status, run.usage) == (RunStatus.COMPLETED, Usage())
+    api.get(f"{RESPONSES}/resp_1", json=[])
+    with pytest.raises(errors.TransientError, match="not what the API promises"):
+        backend.get_run("conv_1", "resp_1", handle="resp_1", timeout=5)
+
+
+def test_a_run_without_a_handle_stands_as_the_conversation_tells(backend, api):
+    holds(api, said(), asked("call_1"), told("call_1"), asked("call_2"))
+    run = backend.get_run("conv_1", "run_1", timeout=5)
+    assert (run.id, run.status, [call.id for call in run.tool_calls]) == ("run_1", RunStatus.NEEDS_TOOLS, ["call_2"])
+    holds(api, said(), asked(), told(), ANSWER)
+    run = backend.get_run("conv_1", "run_1", timeout=5)
+    assert (run.status, run.messages[0].content, run.handle) == (RunStatus.COMPLETED, "Hi", None)
+
+
+def test_a_run_that_left_nothing_is_asked_for_by_its_id(backend, api):
+    holds(api, said())
+    api.get(f"{RESPONSES}/resp_1", json=QUEUED)
+    assert backend.get_run("conv_1", "resp_1", timeout=5).handle == "resp_1"
+    api.get(f"{RESPONSES}/resp_1", status_code=404, json={"error": {"message": "Not found"}})
+    with pytest.raises(errors.RequestRefused):
+        backend.get_run("conv_1", "resp_1", timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("items", "status", "calls", "handle"),
+    [
+        ([said(), asked()], RunStatus.NEEDS_TOOLS, ["call_1"], "resp_1"),
+        ([said()], RunStatus.NEEDS_TOOLS, ["call_1"], "resp_1"),
+        ([said(), asked(), told(), ANSWER], RunStatus.COMPLETED, [], None),
+        ([said(), asked(), told(), asked("call_2")], RunStatus.NEEDS_TOOLS, ["call_2"], None),
+        ([said(), asked(), told(), ANSWER, said("More", "msg_3")], RunStatus.COMPLETED, [], None),
+        ([said(), asked(), told()], RunStatus.NEEDS_TOOLS, ["call_1"], "resp_1"),
+        ([said(), asked(), told(), ANSWER | {"status": "in_progress"}], RunStatus.NEEDS_TOOLS, ["call_1"], "resp_1"),
+    ],
+    ids=[
+        "still waits",
+        "not listed yet",
+        "went on to its end",
+        "went on to other calls",
+        "is long over",
+        "listed and not gone on yet",
+        "in the middle of its answer",
+    ],
+)
+def test_outputs_in_doubt_are_told_by_the_conversation(backend, api, items, status, calls, handle):
+    holds(api, *items)
+    run = look(backend, api, response("resp_1", "completed", asked()), in_doubt=True)
+    assert (run.status, [call.id for call in run.tool_calls], run.handle) == (status, calls, handle)
+
+
+def test_a_run_that_was_started_twice_gives_way_to_the_answer_that_is_there(backend, api):
+    holds(api, said(), ANSWER)
+    api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
+    api.post(f"{RESPONSES}/resp_1/cancel", json=response("resp_1", "cancelled"))
+    run = look(backend, api, QUEUED, in_doubt=True)
+    assert (run.id, run.status, run.messages[0].content) == ("resp_1", RunStatus.COMPLETED, "Hi")
+    assert [path for path, _ in sent(api)] == ["/responses/resp_1/cancel"]
+
+
+def test_what_a_run_says_itself_is_no_sign_of_another(backend, api):
+    holds(api, said(), ANSWER)
+    api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
+    run = look(backend, api, response("resp_1", "in_progress", ANSWER), in_doubt=True)
+    assert (run.status, sent(api)) == (RunStatus.ACTIVE, [])
+
+
+def test_a_run_that_was_started_once_after_all_goes_on(backend, api):
+    holds(api, said())
+    api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
+    assert look(backend, api, QUEUED, in_doubt=True).status is RunStatus.ACTIVE
+    assert sent(api) == []
+
+
+def test_a_second_run_that_can_be_cancelled_no_more_is_followed(backend, api):
+    holds(api, said(), ANSWER)
+    api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
+    api.post(f"{RESPONSES}/resp_1/cancel", status_code=400, json={"error": {"message": "completed"}})
+    run = look(backend, api, QUEUED, in_doubt=True)
+    assert (run.status, run.handle) == (RunStatus.ACTIVE, "resp_1")
