@@ -1,0 +1,57 @@
+"""A caller may be asked, while nothing arrives, whether the answer is still wanted."""
+
+import time
+
+import pytest
+import requests
+
+from gpt_agent_fsm.backends.http.deadline import DeadlineAdapter, set_deadline
+from tests.backends.conftest import PATIENCE
+from tests.backends.conftest import http as answer
+
+
+class NotWanted(Exception):
+    pass
+
+
+@pytest.fixture
+def session():
+    with requests.Session() as made:
+        made.trust_env = False
+        made.mount("http://", DeadlineAdapter())
+        yield made
+
+
+def test_a_check_that_raises_ends_a_request_without_an_answer(serve, session):
+    server = serve(lambda *_: server.stopping.wait(PATIENCE))
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 3:
+            raise NotWanted
+
+    set_deadline(PATIENCE, check)
+    begun = time.monotonic()
+    with pytest.raises(NotWanted):
+        session.get(server.base_url, timeout=PATIENCE)
+    assert time.monotonic() - begun < PATIENCE / 2
+
+
+def test_the_deadline_holds_beside_a_check(serve, session):
+    server = serve(lambda *_: server.stopping.wait(PATIENCE))
+    calls = []
+    set_deadline(0.2, lambda: calls.append(None))
+    with pytest.raises(requests.RequestException, match="timed out"):
+        session.get(server.base_url, timeout=PATIENCE)
+    assert len(calls) > 1
+
+
+def test_the_next_request_has_no_check_unless_it_names_one(serve, session):
+    def refuse():
+        raise NotWanted
+
+    server = serve(answer({"ok": True}))
+    set_deadline(PATIENCE, refuse)
+    set_deadline(PATIENCE)
+    assert session.get(server.base_url, timeout=PATIENCE).json() == {"ok": True}
