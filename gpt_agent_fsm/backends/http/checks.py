@@ -1,4 +1,7 @@
-"""What a user gave us, looked at before the first request. No sentence here repeats a value: it may be a secret."""
+"""Addresses, keys, headers and proxies, checked before the first request.
+
+No sentence here repeats a value: it may be a secret.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def checked_url(base_url: str, resource: str) -> str:
-    """Return the base URL without a slash at its end; raise `ValueError` if it can not be right."""
+    """Return the base URL without a slash at its end; raise `ValueError` if it cannot be right."""
     base_url = base_url.strip()
     try:
         parts = urlsplit(base_url)
@@ -40,7 +43,7 @@ def checked_url(base_url: str, resource: str) -> str:
 
 
 def checked_key(api_key: str) -> str:
-    """Return the key; raise `ValueError` if it can not be sent."""
+    """Return the key; raise `ValueError` if it cannot be sent."""
     if not api_key.isascii() or not api_key.isprintable() or not api_key.strip() or " " in api_key:
         raise ValueError(
             "api_key (or OPENAI_API_KEY) must be printable ASCII without white space; is there a line break at its end?"
@@ -49,7 +52,7 @@ def checked_key(api_key: str) -> str:
 
 
 def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the headers; raise `ValueError` if one can not be sent."""
+    """Return the headers; raise `ValueError` if one cannot be sent."""
     for name, value in headers.items():
         sendable = isinstance(value, str) and value.isprintable() and value == value.strip() and value.isascii()
         if not sendable or not _HEADER_NAME.fullmatch(name):
@@ -69,7 +72,7 @@ def certificates() -> str | bool:
 
 @attrs.frozen(kw_only=True)
 class Proxy:
-    """What stands between us and the server, if anything does.
+    """The proxy between us and the server, if there is one.
 
     Attributes:
         choices: for `requests`.

@@ -1,4 +1,4 @@
-"""HTTP as every wire needs it: one session per thread, a deadline per request, errors that say who must act."""
+"""HTTP as every wire needs it: one session per OS thread, a deadline per request, errors that say who must act."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def segment(identifier: str) -> str:
 
 class _Session(requests.Session):
     def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[requests.Response]:  # noqa: ANN401 - as its base
-        """Not even look where a redirect leads, which fails for an address that is none."""
+        """Follow no redirect, nor read its address, which fails if that is not valid."""
         return iter(())
 
 
@@ -57,11 +57,11 @@ class HttpClient:
 
     Args:
         base_url: ends where `resource` begins.
-        api_key: None where the server wants none.
+        api_key: None if the server wants none.
         headers, params: added to each request.
-        converter: raises `ValueError` for what is not the shape it was asked for.
+        converter: raises `ValueError` for a value that does not have the requested shape.
 
-    Raises `ValueError` for a base URL, a key or a header that can not be right.
+    Raises `ValueError` for a base URL, a key or a header that cannot be right.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class HttpClient:
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
     def post(self, path: str, body: object, shape: type[T], *, timeout: float) -> T:
-        """Change something; raises `OutcomeUnknown` where that may have happened all the same."""
+        """Change something; raises `OutcomeUnknown` if that may have happened nevertheless."""
         try:
             data = self._converter.dumps(body)
         except UnicodeEncodeError as error:
@@ -111,7 +111,7 @@ class HttpClient:
         return self._exchange("POST", path, data, shape, {}, timeout)
 
     def close(self) -> None:
-        """Close the connections of all threads. Idempotent."""
+        """Close the connections of all OS threads. Idempotent."""
         with self._lock:
             for session in list(self._sessions):
                 session.close()
@@ -219,7 +219,7 @@ def client_from_env(
     """
     environ = os.environ
     if not api_key and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
-        # Who gives a key as a header means that one; the service behind it must not see the key of another.
+        # A key in a header is the one to use; the service behind it must not see the key of another.
         api_key = environ.get("OPENAI_API_KEY")
     optional = {
         "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),

@@ -1,4 +1,4 @@
-"""From the bytes of an answer to JSON values, as leniently as can be."""
+"""From the bytes of an answer to JSON values, as leniently as possible."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["decode"]
 
 
 def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value in `body`, every text in it fit to be stored and sent; raise `ValueError` if it is none."""
+    """Return the JSON value in `body`, its texts fit to be stored and sent; raise `ValueError` for invalid JSON."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # Ten times slower; it takes a byte order mark, UTF-16, NaN, huge numbers, and half of a surrogate pair.
+        # Ten times slower; it takes a byte order mark, UTF-16, NaN, huge numbers, and unpaired surrogates.
         return _whole(json.loads(body))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -26,7 +26,7 @@ def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Replace the halves of surrogate pairs that a model was cut off in the middle of."""
+    """Replace unpaired surrogates, which come from answers that were cut off inside a character."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

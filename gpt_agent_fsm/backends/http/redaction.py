@@ -1,4 +1,4 @@
-"""What must not be seen: some servers repeat the key they did not accept."""
+"""Takes secrets out of what people see: some servers repeat the key they did not accept."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gpt_agent_fsm.errors import ApiError
 __all__ = ["Redactor"]
 
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential|^code$", re.I)
-_LEAST = 6
+_MIN_SECRET = 6
 
 
 class Redactor:
-    """Puts `***` where a secret stood.
+    """Replaces secrets by `***`.
 
     Secrets are `words`, and the words in those headers and parameters whose names sound like one. Those of fewer than
-    6 characters are let through: they are no secrets, and texts without them could not be read.
+    6 characters are left in: they are not secrets, and texts without them could not be read.
     """
 
     def __init__(self, words: Iterable[str], named: Mapping[str, str]) -> None:
@@ -26,7 +26,7 @@ class Redactor:
         for name, value in named.items():
             if _SECRET_NAME.search(name):
                 words += [value, *re.split(r"[\s;,]+", value)]
-        secrets = {word for word in words if len(word) >= _LEAST and word.lower() != "bearer"}
+        secrets = {word for word in words if len(word) >= _MIN_SECRET and word.lower() != "bearer"}
         forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
         # The longest first: one secret may be a part of another.
         self._forms = sorted(forms, key=len, reverse=True)
@@ -52,7 +52,7 @@ class Redactor:
         return error
 
     def cause(self, error: BaseException) -> BaseException | None:
-        """Return `error` if it may be shown as the cause of another, and None if it would tell a secret."""
+        """Return `error` if it may be shown as the cause of another, and None if it would show a secret."""
         seen, current = f"{error} {error!r}", error.__context__
         while current is not None:
             seen, current = f"{seen} {current} {current!r}", current.__context__

@@ -1,4 +1,4 @@
-"""What the newest items of a conversation tell about its last run, where nobody has kept the id of a response."""
+"""What the newest items of a conversation say about its last run, if nobody has kept the id of a response."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tail:
 
     @property
     def newest_message_id(self) -> str:
-        """The newest message of the whole conversation, "" where it has none."""
+        """The newest message of the whole conversation, "" if it has none."""
         ids = (item.id for item in (*self.items[::-1], *self.before[::-1]) if item.is_message and item.id)
         return next(ids, "")
 
@@ -41,7 +41,7 @@ class Tail:
 
     @property
     def left_open(self) -> tuple[ToolCall, ...]:
-        """The tool calls without an output that the conversation has gone on from: nobody will answer them any more."""
+        """The tool calls without an output that the conversation has left behind: nobody will answer them any more."""
         return self._unanswered(self.before)
 
     def _unanswered(self, items: Sequence[Item]) -> tuple[ToolCall, ...]:
@@ -53,9 +53,9 @@ class Tail:
         return {item.call_id for item in (*self.before, *self.items) if item.type == _OUTPUT}
 
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
-        """Tell whether the assistant has said something to the last message, or to these outputs of its calls.
+        """Return whether the assistant has answered the last message, or these outputs of its calls.
 
-        None stands for outputs that nobody remembers: then calls without an output are no answer.
+        None stands for outputs that nobody remembers: then calls without an output are not an answer.
         """
         spoken = (item.type == "function_call" or item.role == "assistant" for item in self._last_turn)
         ready = all(item.status != "in_progress" for item in self.items)
@@ -75,7 +75,7 @@ class Tail:
         return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
-        """Return the run as it stands by what it left here; None where it left nothing.
+        """Return the run as it stands by what it left here; None if it left nothing.
 
         Without a `run_id` it is called by the first item of its last turn. It has no handle, and what it took is not
         known.
@@ -90,7 +90,7 @@ class Tail:
         return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=True)
 
     def standing_of(self, run: Run) -> Run | None:
-        """Return how a run stands whose response asks for tools; None where the conversation has gone on without it."""
+        """Return how a run stands whose response asks for tools; None if the conversation has continued without it."""
         asked = {call.id for call in run.tool_calls}
         if asked & {call.id for call in calls_of(self.before)}:
             return None
