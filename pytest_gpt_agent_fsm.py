@@ -26,7 +26,7 @@ import pytest
 if TYPE_CHECKING:
     from gpt_agent_fsm import Runtime, Settings
     from gpt_agent_fsm.local import LocalServer, SeenRequest
-    from gpt_agent_fsm.local.models import Model
+    from gpt_agent_fsm.local.models.protocol import Model
     from gpt_agent_fsm.ports import Backend
 
 

@@ -21,11 +21,11 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-from gpt_agent_fsm.local.chaos import Chaos
-from gpt_agent_fsm.local.chat import ChatCompletionsModel
-from gpt_agent_fsm.local.models import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
-from gpt_agent_fsm.local.recording import SeenRequest
-from gpt_agent_fsm.local.script import ScriptedModel
+from gpt_agent_fsm.local.http.chaos import Chaos
+from gpt_agent_fsm.local.http.recording import SeenRequest
+from gpt_agent_fsm.local.models.chat_completions.model import ChatCompletionsModel
+from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
+from gpt_agent_fsm.local.models.script import ScriptedModel
 from gpt_agent_fsm.local.server import LocalServer
 
 __all__ = [

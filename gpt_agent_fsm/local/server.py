@@ -8,16 +8,20 @@ from types import TracebackType
 from typing import Self
 from wsgiref.types import WSGIApplication
 
-from gpt_agent_fsm.local import elsewhere, responses, runs
-from gpt_agent_fsm.local.app import MAX_BODY, create_app
-from gpt_agent_fsm.local.assistants import AssistantsApi
-from gpt_agent_fsm.local.chaos import Chaos, ChaosApplication
-from gpt_agent_fsm.local.conversations import ConversationsApi
-from gpt_agent_fsm.local.listener import HttpServer
-from gpt_agent_fsm.local.models import Model, echo
-from gpt_agent_fsm.local.recording import Recorder, SeenRequest
-from gpt_agent_fsm.local.storage import Storage
-from gpt_agent_fsm.local.workers import Life, Workers
+from gpt_agent_fsm.local.assistants import lifecycle as run_lifecycle
+from gpt_agent_fsm.local.assistants.handlers import AssistantsApi
+from gpt_agent_fsm.local.http.application import MAX_BODY, create_app
+from gpt_agent_fsm.local.http.chaos import Chaos, ChaosApplication
+from gpt_agent_fsm.local.http.listener import HttpServer
+from gpt_agent_fsm.local.http.recording import Recorder, SeenRequest
+from gpt_agent_fsm.local.models.echo import echo
+from gpt_agent_fsm.local.models.protocol import Model
+from gpt_agent_fsm.local.responses import lifecycle as response_lifecycle
+from gpt_agent_fsm.local.responses.handlers import ResponsesApi
+from gpt_agent_fsm.local.shared import unsupported
+from gpt_agent_fsm.local.shared.storage import Storage
+from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
+from gpt_agent_fsm.local.shared.workers import Life, Workers
 
 _HTTP_THREADS = 8
 """Threads that answer requests; more would only wait for the interpreter. Those that wait for a model do not count."""
@@ -25,7 +29,7 @@ _HTTP_THREADS = 8
 _MODEL_THREADS = 16
 """Threads that call the model: so many runs and responses make progress at once, the others are queued."""
 
-_LIVES: dict[str, Life] = {"thread.run": runs, "response": responses}
+_LIVES: dict[str, Life] = {"thread.run": run_lifecycle, "response": response_lifecycle}
 """What the model works for, by the `object` of its stored form."""
 
 _PATIENCE = 0.4
@@ -95,9 +99,20 @@ class LocalServer:
         self, api_key: str | None, lifetime: float, item_lag: float, request_log_level: int
     ) -> WSGIApplication:
         assistants = AssistantsApi(self._storage, self._workers, lifetime)
-        conversations = ConversationsApi(self._storage, self._workers, lifetime, item_lag)
-        blueprints = (assistants.blueprint(), conversations.blueprint(), elsewhere.blueprint())
-        return create_app(self._storage, api_key, request_log_level, *blueprints)
+        conversations = ResponsesApi(self._storage, self._workers, lifetime, item_lag)
+        blueprints = (assistants.blueprint(), conversations.blueprint(), unsupported.blueprint())
+        return create_app(
+            *blueprints,
+            check_health=self._check_health,
+            errors=STORAGE_ERRORS,
+            api_key=api_key,
+            log_level=request_log_level,
+        )
+
+    def _check_health(self) -> None:
+        """Raise if the storage cannot be used."""
+        with self._storage.transaction():
+            pass
 
     @property
     def base_url(self) -> str:

@@ -6,7 +6,7 @@ import logging
 import pytest
 import requests
 
-from gpt_agent_fsm.local.app import MAX_BODY
+from gpt_agent_fsm.local.http.application import MAX_BODY
 
 
 def test_health_is_answered_outside_the_api_without_a_key(serve):
@@ -119,7 +119,7 @@ def test_a_failure_of_the_server_is_a_json_500_that_tells_nothing_but_the_log(ap
     def broken(*_args):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("gpt_agent_fsm.local.objects.thread", broken)
+    monkeypatch.setattr("gpt_agent_fsm.local.assistants.objects.thread", broken)
     error = api.error("POST", "/threads", 500)
     assert error["type"] == "server_error"
     assert "secret" not in error["message"]

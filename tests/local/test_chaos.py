@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from gpt_agent_fsm.local import Chaos
-from gpt_agent_fsm.local.chaos import FAULTS, HEADER, ChaosApplication
+from gpt_agent_fsm.local.http.chaos import FAULTS, HEADER, ChaosApplication
 from tests.local.stand_ins import PATIENCE, Gate, Speaker
 
 QUIET = Chaos(7, rate=0, delay=0.01)

@@ -19,7 +19,7 @@ from gpt_agent_fsm.local import (
     ToolCall,
     Usage,
 )
-from gpt_agent_fsm.local.models import listen
+from gpt_agent_fsm.local.models.asking import listen
 from tests.backends.conftest import certificate, tls  # noqa: F401 - fixtures
 from tests.local.chat_server import (
     DONE,

@@ -3,7 +3,9 @@ import threading
 import pytest
 
 from gpt_agent_fsm.local import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
-from gpt_agent_fsm.local.models import ask, cut, echo, usage
+from gpt_agent_fsm.local.models.asking import ask
+from gpt_agent_fsm.local.models.echo import echo
+from gpt_agent_fsm.local.models.tokens import cut, usage
 from tests.local.stand_ins import Speaker
 
 REQUEST = ModelRequest("Be kind.", [{"role": "user", "content": "Hello"}], [], "gpt")

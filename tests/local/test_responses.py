@@ -6,8 +6,9 @@ import time
 import pytest
 import requests
 
-from gpt_agent_fsm.local import ModelError, ModelRequest, ScriptedModel, ToolCall, workers
-from gpt_agent_fsm.local import responses as life
+from gpt_agent_fsm.local import ModelError, ModelRequest, ScriptedModel, ToolCall
+from gpt_agent_fsm.local.responses import lifecycle as life
+from gpt_agent_fsm.local.shared import workers
 from tests.local.stand_ins import PATIENCE, Recorder, Waiting
 
 HELLO = {"role": "user", "content": "Hello"}
@@ -788,7 +789,7 @@ def test_a_response_that_cannot_be_stored_is_logged_and_leaves_nothing_of_itself
 
     conversation = api.conversation()
     with monkeypatch.context() as patch:
-        patch.setattr(life.response_objects, "usage", usage)
+        patch.setattr(life.objects, "usage", usage)
         lost = api.follow(api.ask("Hello", conversation=conversation), "failed")
     assert lost["error"]["code"] == "server_error"
     assert api.items(conversation) == []

@@ -345,7 +345,7 @@ def test_an_answer_that_arrives_while_its_run_is_being_cancelled_is_thrown_away(
 
 def test_a_run_has_started_when_its_first_turn_did(serve, monkeypatch):
     clock = itertools.count(1000)
-    monkeypatch.setattr("gpt_agent_fsm.local.objects.now", lambda: next(clock))
+    monkeypatch.setattr("gpt_agent_fsm.local.ids.now", lambda: next(clock))
     api = serve(Recorder([ToolCall("a")], "Done."))
     run = api.play("go")
     api.submit(run, "1")

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from gpt_agent_fsm.local import ModelError, ModelRequest, ScriptedModel, ToolCall
-from gpt_agent_fsm.local import script as script_module
+from gpt_agent_fsm.local.models import script as script_module
 
 SCRIPT = """
 rules:

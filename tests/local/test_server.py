@@ -11,7 +11,7 @@ import requests
 import sqlalchemy.exc
 
 from gpt_agent_fsm.local import LocalServer, ScriptedModel, ToolCall
-from gpt_agent_fsm.local.storage import Storage
+from gpt_agent_fsm.local.shared.storage import Storage
 
 PATIENCE = 10.0
 

@@ -4,7 +4,7 @@ import threading
 import pytest
 import sqlalchemy.exc
 
-from gpt_agent_fsm.local.storage import PageQuery, Storage, StorageClosedError, UnknownCursorError
+from gpt_agent_fsm.local.shared.storage import PageQuery, Storage, StorageClosedError, UnknownCursorError
 
 PATIENCE = 10.0
 

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from gpt_agent_fsm.local import ChatCompletionsModel, ModelError, Reply, ToolCall, Usage, streams
-from gpt_agent_fsm.local.run_events import RunEvents
+from gpt_agent_fsm.local import ChatCompletionsModel, ModelError, Reply, ToolCall, Usage
+from gpt_agent_fsm.local.assistants.events import RunEvents
+from gpt_agent_fsm.local.http import streams
 from tests.local import chat_server as chat
 from tests.local.stand_ins import PATIENCE, Gate, Recorder, Speaker, Waiting
 
@@ -102,7 +103,7 @@ def test_what_is_told_at_the_end_is_what_is_stored(serve):
 
 def test_a_message_and_its_step_were_created_when_the_first_piece_came(serve, monkeypatch):
     clock = itertools.count(1000)
-    monkeypatch.setattr("gpt_agent_fsm.local.objects.now", lambda: next(clock))
+    monkeypatch.setattr("gpt_agent_fsm.local.ids.now", lambda: next(clock))
     told = dict(run_stream(serve(Speaker("Hel", "lo")), "Hi"))
     for begun, ended in (
         ("thread.message.created", "thread.message.completed"),

@@ -2,7 +2,7 @@
 
 import threading
 
-from gpt_agent_fsm.local.turns import Turn
+from gpt_agent_fsm.local.shared.live_turn import Turn
 from tests.local.stand_ins import PATIENCE
 
 
@@ -55,7 +55,7 @@ def test_all_who_follow_hear_the_same_from_other_threads():
 
 
 def test_the_first_piece_tells_when_it_was_said(monkeypatch):
-    monkeypatch.setattr("gpt_agent_fsm.local.objects.now", iter((7, 8)).__next__)
+    monkeypatch.setattr("gpt_agent_fsm.local.ids.now", iter((7, 8)).__next__)
     turn = Turn()
     assert turn.said_at is None
     turn.say("a")

@@ -7,8 +7,10 @@ from functools import partial
 import pytest
 import requests
 
-from gpt_agent_fsm.local import LocalServer, responses, runs
-from gpt_agent_fsm.local.turns import Turn
+from gpt_agent_fsm.local import LocalServer
+from gpt_agent_fsm.local.assistants import lifecycle as runs
+from gpt_agent_fsm.local.responses import lifecycle as responses
+from gpt_agent_fsm.local.shared.live_turn import Turn
 
 PATIENCE = 10.0
 

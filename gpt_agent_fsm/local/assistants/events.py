@@ -1,0 +1,152 @@
+"""What a stream of the Assistants wire tells of one turn of a run, in the order that the API documents.
+
+What has been said is told as it comes; all else is told from what was stored, once the turn has ended. So a client that
+looks at the run when it hears of something finds it there.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.assistants import lifecycle, objects
+from gpt_agent_fsm.local.http import streams
+from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing, not_found
+from gpt_agent_fsm.local.http.streams import Event
+from gpt_agent_fsm.local.shared.clip import Clip
+from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError, Transaction
+
+
+class RunEvents:
+    """The events of one turn; made in the transaction that has queued it, and told once that is committed."""
+
+    def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: Turn, opening: Sequence[Event]) -> None:
+        self._storage = storage
+        self._run = run
+        self._turn = turn
+        self._opening = opening
+        self._past = {step["id"] for step in tx.children("step", run["id"])}
+        self._clip = Clip(lifecycle.tokens_left(tx, run))
+
+    def __iter__(self) -> Iterator[Event | None]:
+        """Yield the events as they come, with `None` for a pause."""
+        try:
+            yield from self._opening
+            yield from self._live()
+            with self._storage.transaction() as tx:
+                conclusion = list(self._conclusion(tx))
+            yield from conclusion
+            yield "done", "[DONE]"
+        except StorageClosedError:
+            yield "error", closing().body()
+        except ApiProblem as problem:
+            yield "error", problem.body()
+
+    def _live(self) -> Iterator[Event | None]:
+        for heard in self._turn.follow(streams.KEEP_ALIVE):
+            if heard is None:
+                yield None
+            elif heard == "":
+                started = self._run["started_at"] or ids.now()
+                yield "thread.run.in_progress", self._run | {"status": "in_progress", "started_at": started}
+            else:
+                first = not self._clip.length
+                piece = self._clip(heard)
+                if first:
+                    yield from self._message_begins(*self._drafts())
+                if piece:
+                    yield self._delta(piece)
+
+    def _drafts(self) -> tuple[Doc, Doc]:
+        """Return the step and the message as they would be stored if nothing more was said."""
+        return objects.message_step(self._run, self._turn, {}), objects.answer(self._run, self._turn, "")
+
+    def _message_begins(self, step: Doc, message: Doc) -> Iterator[Event]:
+        yield from _step_begins(step)
+        begun = message | {"status": "in_progress", "content": [], "completed_at": None}
+        begun |= {"incomplete_at": None, "incomplete_details": None}
+        yield "thread.message.created", begun
+        yield "thread.message.in_progress", begun
+
+    def _delta(self, text: str) -> Event:
+        content = [{"index": 0} | objects.text_part(text)]
+        delta = {"id": self._turn.message_id, "object": "thread.message.delta", "delta": {"content": content}}
+        return "thread.message.delta", delta
+
+    def _conclusion(self, tx: Transaction) -> Iterator[Event]:
+        run = tx.get("run", self._run["id"])
+        if run is None:
+            raise not_found("run", self._run["id"])
+        steps = self._steps(tx)
+        for step in steps:
+            if step["type"] == "tool_calls":
+                yield from _calls(step)
+            else:
+                yield from self._message_ends(tx, step)
+        if steps and steps[-1]["type"] == "tool_calls":
+            # Somebody else may have sent the outputs already.
+            action = objects.required_action(_asked(steps[-1]))
+            yield "thread.run.requires_action", self._begun(run) | {"required_action": action}
+            return
+        if run["status"] in lifecycle.ACTIVE:
+            raise closing()
+        if self._clip.length and not steps:
+            yield from self._broken_off(run)
+        if run["status"] == "cancelled":
+            yield "thread.run.cancelling", run | {"status": "cancelling", "cancelled_at": None}
+        yield f"thread.run.{run['status']}", run
+
+    def _begun(self, run: Doc) -> Doc:
+        return self._run | {"status": "requires_action", "started_at": run["started_at"]}
+
+    def _steps(self, tx: Transaction) -> list[Doc]:
+        """Return the steps of this turn; tool calls are the last one."""
+        steps: list[Doc] = []
+        for step in tx.children("step", self._run["id"]):
+            if step["id"] not in self._past:
+                steps.append(step)
+                if step["type"] == "tool_calls":
+                    break
+        return steps
+
+    def _message_ends(self, tx: Transaction, step: Doc) -> Iterator[Event]:
+        message = tx.get("message", self._turn.message_id)
+        if message is None:
+            return  # the client has deleted it
+        if not self._clip.length:
+            yield from self._message_begins(step, message)
+        rest = objects.text_of(message)[self._clip.length :]
+        if rest:
+            yield self._delta(rest)
+        yield f"thread.message.{message['status']}", message
+        yield "thread.run.step.completed", step
+
+    def _broken_off(self, run: Doc) -> Iterator[Event]:
+        """Tell the end of a message that was begun, and is not kept."""
+        step, message = self._drafts()
+        message |= {"content": [objects.text_part("".join(self._turn.said)[: self._clip.length])]}
+        yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")
+        ended = {"status": run["status"], "completed_at": None, "usage": None, "last_error": run["last_error"]}
+        yield f"thread.run.step.{run['status']}", step | ended | {f"{run['status']}_at": ids.now()}
+
+
+def _step_begins(step: Doc) -> Iterator[Event]:
+    begun = step | {"status": "in_progress", "completed_at": None, "usage": None}
+    yield "thread.run.step.created", begun
+    yield "thread.run.step.in_progress", begun
+
+
+def _calls(step: Doc) -> Iterator[Event]:
+    """Tell of tool calls; each is told whole, as no model hands them out in pieces."""
+    begun = step | {"completed_at": None, "cancelled_at": None, "expired_at": None}
+    yield from _step_begins(begun | {"step_details": {"type": "tool_calls", "tool_calls": []}})
+    for index, call in enumerate(_asked(step)):
+        details = {"type": "tool_calls", "tool_calls": [{"index": index} | call]}
+        delta = {"id": step["id"], "object": "thread.run.step.delta", "delta": {"step_details": details}}
+        yield "thread.run.step.delta", delta
+
+
+def _asked(step: Doc) -> list[Doc]:
+    """Return the calls of a step as a run asks for them, without outputs."""
+    calls = step["step_details"]["tool_calls"]
+    names = ("name", "arguments")
+    return [call | {"function": {name: call["function"][name] for name in names}} for call in calls]

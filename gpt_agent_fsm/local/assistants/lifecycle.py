@@ -1,0 +1,248 @@
+"""The life of a run on the server: what each step of it does to the stored objects.
+
+    queued -> in_progress -> requires_action -> queued -> ... -> completed | failed
+    any of these -> cancelling -> cancelled, and any of these -> expired
+
+Every function works within one transaction, and none of them calls a model: that is what `workers` does in between.
+A function that finds the run in another state than it expects changes nothing: somebody else was faster.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.assistants import objects
+from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_found
+from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply, ToolCall
+from gpt_agent_fsm.local.models.tokens import cut, usage
+from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.storage import Doc, Transaction
+
+ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
+"""The states in which a run locks its thread."""
+
+_NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+"""The usage of a message that a model said ahead of its tool calls: all of the turn is counted there."""
+
+
+def active_run(tx: Transaction, thread_id: str) -> str | None:
+    """Return the id of the run that locks the thread, if any: only the latest one can be active."""
+    run = tx.latest("run", thread_id)
+    return run["id"] if run is not None and run["status"] in ACTIVE else None
+
+
+def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
+    """Create a queued run on an existing thread; `lifetime` is in seconds. Raises `ApiProblem`."""
+    assistant_id = validation.required_text(body, "assistant_id")
+    assistant = tx.find("assistant", assistant_id)
+    if assistant is None:
+        # A convenience: an id that was never created works as an assistant without instructions and tools.
+        if not assistant_id.startswith("asst_") or tx.was_there(assistant_id):
+            raise not_found("assistant", assistant_id)
+        assistant = objects.unknown_assistant(assistant_id)
+    run = objects.run(thread_id, assistant, body, lifetime)
+    active = active_run(tx, thread_id)
+    if active is not None:
+        raise bad_request(f"Thread {thread_id} already has an active run {active}.")
+    for index, message in enumerate(validation.objects(body, "additional_messages") or ()):
+        prefix = f"additional_messages[{index}]."
+        tx.add("message", objects.message(thread_id, message, prefix=prefix), parent=thread_id)
+    tx.add("run", run, parent=thread_id, due=time.time() + lifetime)
+    return run
+
+
+def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequest | None:
+    """Take a queued run up: return what to ask the model, or `None` when the run is not queued any more."""
+    run = tx.get("run", run_id)
+    if run is None or run["status"] != "queued":
+        return None
+    thread_id = run["thread_id"]
+    run["status"] = "in_progress"
+    run["started_at"] = run["started_at"] or ids.now()
+    tx.save(run)
+    messages = tx.children("message", thread_id)
+    said = [_spoken(message) for message in messages if message["run_id"] != run_id]
+    own = {message["id"]: message for message in messages if message["run_id"] == run_id}
+    asked = next((message["id"] for message in reversed(messages) if message["role"] == "user"), thread_id)
+    return ModelRequest(
+        run["instructions"],
+        said + _turns(tx.children("step", run_id), own),
+        run["tools"],
+        run["model"],
+        attempt=tx.count_after("run", thread_id, asked),
+        max_tokens=tokens_left(tx, run),
+        cancelled=cancelled,
+    )
+
+
+def _spoken(message: Doc) -> Doc:
+    return {"role": message["role"], "content": objects.text_of(message)}
+
+
+def _turns(steps: list[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
+    """Return the turns of a run as chat messages: what was said with the calls, then one message for each output."""
+    turns: list[Doc] = []
+    text = ""
+    for step in steps:
+        details = step["step_details"]
+        if details["type"] == "message_creation":
+            # The client may have deleted it meanwhile.
+            message = messages.get(details["message_creation"]["message_id"])
+            text = objects.text_of(message) if message else ""
+        else:
+            turns += _turn(details["tool_calls"], text)
+            text = ""
+    return turns
+
+
+def _turn(calls: list[Doc], text: str) -> list[Doc]:
+    asked = [
+        call | {"function": {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}}
+        for call in calls
+    ]
+    answered = [
+        {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""} for call in calls
+    ]
+    return [{"role": "assistant", "content": text, "tool_calls": asked}, *answered]
+
+
+def settle(tx: Transaction, run_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> bool:
+    """Go on with what came of asking the model; change nothing, and return False, when the run has ended."""
+    run = tx.get("run", run_id)
+    if run is None or run["status"] != "in_progress":
+        return False
+    if isinstance(outcome, ModelError):
+        fail(tx, run, outcome)
+        return True
+    reply = cut(outcome, request.max_tokens)
+    used = usage(request, reply)
+    if reply.text or not reply.calls:
+        say(tx, run, turn, reply, _NOTHING if reply.calls else used)
+    if reply.calls:
+        require_action(tx, run, reply.calls, used)
+    else:
+        complete(tx, run, reply.incomplete)
+    return True
+
+
+def tokens_left(tx: Transaction, run: Doc) -> int | None:
+    """Return how many tokens a run may still say; of the limit the least is left that can be said at all."""
+    most = run["max_completion_tokens"]
+    return None if most is None else max(1, most - _used(tx, run)["completion_tokens"])
+
+
+def _used(tx: Transaction, run: Doc) -> dict[str, int]:
+    steps = tx.children("step", run["id"])
+    return {name: sum(step["usage"][name] for step in steps) for name in _NOTHING}
+
+
+def say(tx: Transaction, run: Doc, turn: Turn, reply: Reply, used: dict[str, int]) -> None:
+    """Add what a model says in one turn as a message and a step, with the ids that the turn has for them."""
+    message = objects.answer(run, turn, reply.text, reply.incomplete)
+    tx.add("message", message, parent=run["thread_id"], run=run["id"])
+    tx.add("step", objects.message_step(run, turn, used), parent=run["id"])
+
+
+def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
+    """End a run whose answer was added in the same transaction, so that nobody sees one without the others."""
+    end = {"expires_at": None, "usage": _used(tx, run)}
+    if incomplete is None:
+        tx.settle(run | end | {"status": "completed", "completed_at": ids.now()})
+    else:
+        tx.settle(run | end | {"status": "incomplete", "incomplete_details": {"reason": incomplete}})
+
+
+def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], used: dict[str, int]) -> None:
+    """Let a run wait for the outputs of these tool calls, whose arguments are text already."""
+    asked = [
+        {
+            "id": ids.new_id("call"),
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for call in calls
+    ]
+    tx.add("step", objects.tool_step(run, asked, used), parent=run["id"])
+    tx.save(run | {"status": "requires_action", "required_action": objects.required_action(asked)})
+
+
+def fail(tx: Transaction, run: Doc, error: ModelError) -> None:
+    """End a run with an error."""
+    last_error = {"code": error.code, "message": error.message}
+    _end(tx, run, "failed", failed_at=ids.now(), last_error=last_error, expires_at=None)
+
+
+def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
+    """Take the outputs of all tool calls a run waits for, and queue it for its next turn. Raises `ApiProblem`."""
+    outputs = validation.objects(body, "tool_outputs")
+    if outputs is None:
+        raise missing("tool_outputs")
+    given = {}
+    for index, output in enumerate(outputs):
+        prefix = f"tool_outputs[{index}]."
+        call_id = validation.required_text(output, "tool_call_id", prefix=prefix)
+        given[call_id] = validation.text(output, "output", prefix=prefix, longest=1_048_576) or ""
+    if run["status"] != "requires_action":
+        raise bad_request(f'Runs in status "{run["status"]}" do not accept tool outputs.')
+    asked = [call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"]]
+    if len(outputs) != len(asked) or set(given) != set(asked):
+        got = [output["tool_call_id"] for output in outputs]
+        raise bad_request(f"Expected tool outputs for call_ids {asked}, got {got}", "tool_outputs")
+    # A run that waits has a step that says what for: the last one.
+    step = tx.children("step", run["id"])[-1]
+    for call in step["step_details"]["tool_calls"]:
+        call["function"]["output"] = given[call["id"]]
+    tx.save(step | {"status": "completed", "completed_at": ids.now()})
+    run |= {"status": "queued", "required_action": None}
+    tx.save(run)
+    return run
+
+
+def cancel(tx: Transaction, run: Doc) -> Doc:
+    """Begin to cancel a run; `cancelled` ends it. Raises `ApiProblem` when there is nothing to cancel."""
+    if run["status"] not in ACTIVE or run["status"] == "cancelling":
+        raise bad_request(f"Cannot cancel run with status '{run['status']}'.")
+    run |= {"status": "cancelling", "required_action": None}
+    tx.save(run)
+    return run
+
+
+def cancelled(tx: Transaction, run_id: str) -> None:
+    """End a run that is being cancelled."""
+    run = tx.get("run", run_id)
+    if run is not None and run["status"] == "cancelling":
+        _end(tx, run, "cancelled", cancelled_at=ids.now(), expires_at=None)
+
+
+def expire(tx: Transaction) -> list[str]:
+    """End all runs whose time is over, whatever they were doing, and return their ids."""
+    overdue = tx.overdue("run", time.time())
+    for run in overdue:
+        _end(tx, run, "expired")
+    return [run["id"] for run in overdue]
+
+
+def recover(tx: Transaction) -> list[Doc]:
+    """Make the runs that a stopped server left behind ready to go on, and return those that are queued.
+
+    A run that was with a model is queued again: the answer was lost, the question is still there.
+    """
+    expire(tx)
+    unsettled = tx.overdue("run", math.inf)
+    for run in unsettled:
+        cancelled(tx, run["id"])
+        if run["status"] == "in_progress":
+            run["status"] = "queued"
+            tx.save(run)
+    return [run for run in unsettled if run["status"] == "queued"]
+
+
+def _end(tx: Transaction, run: Doc, status: str, **changes: object) -> None:
+    """End a run in another way than with an answer; a step that waits for outputs ends with it."""
+    step = tx.latest("step", run["id"])
+    if step is not None and step["status"] == "in_progress":
+        tx.save(step | {"status": status, f"{status}_at": ids.now(), "last_error": changes.get("last_error")})
+    tx.settle(run | {"status": status, "required_action": None, **changes})

@@ -1,0 +1,187 @@
+"""The shapes of the Assistants wire: assistants, threads, messages, runs and steps, with every field clients expect."""
+
+from typing import Any
+
+from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.shared import options, validation
+from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.storage import Doc
+
+
+def assistant(body: Doc, existing: Doc | None = None) -> Doc:
+    """Return a new assistant, or the existing one changed by what the body says."""
+    if existing is None:
+        existing = {
+            "id": ids.new_id("asst"),
+            "object": "assistant",
+            "created_at": ids.now(),
+            "name": None,
+            "description": None,
+            "model": validation.required_text(body, "model"),
+            "instructions": None,
+            "tools": [],
+            "tool_resources": {},
+            "metadata": {},
+        } | options.chosen({}, options.SAMPLING, {})
+    changed: dict[str, Any] = {
+        "name": validation.text(body, "name", longest=256),
+        "description": validation.text(body, "description", longest=512),
+        "instructions": validation.text(body, "instructions"),
+        "tools": validation.tools(body),
+        "tool_resources": validation.tool_resources(body),
+        "metadata": validation.metadata(body),
+        **options.chosen(body, options.SAMPLING, {}),
+    }
+    if body.get("model") is not None:
+        changed["model"] = validation.required_text(body, "model")
+    # What the body does not mention stays; what it sets to null goes back to being empty.
+    empty: Doc = {"tools": [], "tool_resources": {}}
+    sent = {name: value for name, value in changed.items() if name in body}
+    return existing | {name: empty.get(name) if value is None else value for name, value in sent.items()}
+
+
+def unknown_assistant(assistant_id: str) -> Doc:
+    """Return the assistant that stands in for an id which was never created: no instructions, no tools."""
+    return assistant({"model": "local-model"}) | {"id": assistant_id}
+
+
+def thread(body: Doc) -> Doc:
+    """Return a new thread; its messages are objects of their own."""
+    return {
+        "id": ids.new_id("thread"),
+        "object": "thread",
+        "created_at": ids.now(),
+        "metadata": validation.metadata(body),
+        "tool_resources": validation.tool_resources(body) or {},
+    }
+
+
+def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
+    """Return the message a client posts; `prefix` is its place in the request, such as `messages[0].`."""
+    role = validation.role(body, prefix=prefix)
+    content = validation.content(body, prefix=prefix)
+    return _message(thread_id, role, content) | {
+        "attachments": validation.attachments(body, prefix=prefix),
+        "metadata": validation.metadata(body, prefix=prefix),
+    }
+
+
+def answer(run: Doc, turn: Turn, text: str, incomplete: str | None = None) -> Doc:
+    """Return the message with which an assistant ends a turn; `incomplete` says why it ends too soon."""
+    message = _message(run["thread_id"], "assistant", [text_part(text)]) | {
+        "id": turn.message_id,
+        "assistant_id": run["assistant_id"],
+        "run_id": run["id"],
+    }
+    message["created_at"] = turn.said_at or message["created_at"]
+    if incomplete is None:
+        return message
+    reason = "max_tokens" if incomplete == "max_completion_tokens" else incomplete
+    return cut_off(message, reason)
+
+
+def cut_off(message: Doc, reason: str) -> Doc:
+    """Return a message that ends too soon, as it is incomplete now."""
+    ended = {"status": "incomplete", "completed_at": None, "incomplete_at": ids.now()}
+    return message | ended | {"incomplete_details": {"reason": reason}}
+
+
+def text_part(text: str) -> Doc:
+    """Return a text as a part of a message's content."""
+    return {"type": "text", "text": {"value": text, "annotations": []}}
+
+
+def _message(thread_id: str, role: str, content: list[Doc]) -> Doc:
+    created_at = ids.now()
+    return {
+        "id": ids.new_id("msg"),
+        "object": "thread.message",
+        "created_at": created_at,
+        "thread_id": thread_id,
+        "status": "completed",
+        "completed_at": created_at,
+        "incomplete_at": None,
+        "incomplete_details": None,
+        "role": role,
+        "content": content,
+        "assistant_id": None,
+        "run_id": None,
+        "attachments": [],
+        "metadata": {},
+    }
+
+
+def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
+    """Return a queued run of the assistant, with the overrides of the body; `lifetime` is in seconds."""
+    instructions = validation.text(body, "instructions")
+    if instructions is None:
+        instructions = assistant["instructions"] or ""
+    additional = validation.text(body, "additional_instructions")
+    tools = validation.tools(body)
+    created_at = ids.now()
+    return {
+        "id": ids.new_id("run"),
+        "object": "thread.run",
+        "created_at": created_at,
+        "thread_id": thread_id,
+        "assistant_id": assistant["id"],
+        "status": "queued",
+        "started_at": None,
+        "expires_at": int(created_at + lifetime),
+        "cancelled_at": None,
+        "failed_at": None,
+        "completed_at": None,
+        "required_action": None,
+        "last_error": None,
+        "incomplete_details": None,
+        "usage": None,
+        "model": validation.text(body, "model") or assistant["model"],
+        "instructions": "\n".join(part for part in (instructions, additional) if part),
+        "tools": assistant["tools"] if tools is None else tools,
+        "metadata": validation.metadata(body),
+        **options.chosen(body, options.RUN, {name: assistant[name] for name in options.SAMPLING}),
+    }
+
+
+def required_action(calls: list[Doc]) -> Doc:
+    """Return what a run waits for: the outputs of these calls."""
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+
+
+def message_step(run: Doc, turn: Turn, usage: Doc) -> Doc:
+    """Return the step in which a run made the message of a turn."""
+    details = {"type": "message_creation", "message_creation": {"message_id": turn.message_id}}
+    step = _step(run, details) | {"status": "completed", "completed_at": ids.now(), "usage": usage, "id": turn.step_id}
+    return step | {"created_at": turn.said_at or step["created_at"]}
+
+
+def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
+    """Return the step in which a run waits for tool outputs; `calls` are in the form of `required_action`."""
+    waiting = [call | {"function": call["function"] | {"output": None}} for call in calls]
+    return _step(run, {"type": "tool_calls", "tool_calls": waiting}) | {"usage": usage}
+
+
+def _step(run: Doc, details: Doc) -> Doc:
+    return {
+        "id": ids.new_id("step"),
+        "object": "thread.run.step",
+        "created_at": ids.now(),
+        "run_id": run["id"],
+        "assistant_id": run["assistant_id"],
+        "thread_id": run["thread_id"],
+        "type": details["type"],
+        "status": "in_progress",
+        "cancelled_at": None,
+        "completed_at": None,
+        "expired_at": None,
+        "failed_at": None,
+        "last_error": None,
+        "step_details": details,
+        "metadata": {},
+        "usage": None,
+    }
+
+
+def text_of(message: Doc) -> str:
+    """Return the text parts of a message, joined by newlines; other parts are left out."""
+    return "\n".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")

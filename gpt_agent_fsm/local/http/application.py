@@ -1,0 +1,125 @@
+"""The Flask application: who may come in, what errors look like, and one transaction per request."""
+
+import hmac
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import flask
+import msgspec
+from flask.json.provider import JSONProvider
+from werkzeug.exceptions import HTTPException
+
+from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.http.error_responses import ApiProblem
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 8 * 1024 * 1024
+"""The largest body of a request, in bytes."""
+
+_SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
+
+
+class _Json(JSONProvider):
+    """Makes the dicts that handlers return into JSON, faster than Flask's own provider."""
+
+    def response(self, *args: object, **_kwargs: object) -> flask.Response:
+        return flask.Response(msgspec.json.encode(args[0]), mimetype="application/json")
+
+
+def create_app(
+    *blueprints: flask.Blueprint,
+    check_health: Callable[[], object],
+    errors: Mapping[type[Exception], Callable[[Any], ApiProblem]],
+    api_key: str | None = None,
+    log_level: int = logging.DEBUG,
+) -> flask.Flask:
+    """Return the application that answers under `/v1` with these blueprints, and `/healthz` to everybody.
+
+    `check_health` raises if the server cannot answer. `errors` turns exceptions of the handlers into error responses.
+    Each request is logged in one line, at `log_level`.
+    """
+    app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
+    app.json = _Json(app)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    # A path that is not right is a 404, and never a redirect.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+    app.before_request(_remember_start)
+    if api_key is not None:
+        app.before_request(_key_check(api_key))
+    app.after_request(partial(_finish, log_level=log_level))
+    for error, handler in ((ApiProblem, _problem), (HTTPException, _http_error), (Exception, _unexpected)):
+        app.register_error_handler(error, handler)
+    for known, translate in errors.items():
+        app.register_error_handler(known, partial(_translated, translate))
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint, url_prefix="/v1")
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        check_health()
+        return {"status": "ok"}
+
+    return app
+
+
+def _remember_start() -> None:
+    flask.g.started = time.perf_counter()
+
+
+def _key_check(api_key: str) -> Callable[[], None]:
+    expected = api_key.encode()
+
+    def check() -> None:
+        if not flask.request.path.startswith("/v1/"):
+            return
+        scheme, _, given = flask.request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given.strip():
+            raise ApiProblem(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+        if not hmac.compare_digest(given.strip().encode(), expected):
+            raise ApiProblem(401, "Incorrect API key provided.", code="invalid_api_key")
+
+    return check
+
+
+def _finish(response: flask.Response, *, log_level: int) -> flask.Response:
+    response.headers["x-request-id"] = request_id = ids.new_id("req")
+    # The path holds ids only; what people write is in bodies, which are never logged. Quoted, it is one line for sure.
+    if logger.isEnabledFor(log_level):
+        milliseconds = (time.perf_counter() - flask.g.started) * 1000
+        request = flask.request
+        said = (request.method, quote(request.path), response.status_code, milliseconds, request_id)
+        logger.log(log_level, "%s %s %d %.1f ms %s", *said)
+    return response
+
+
+def _problem(problem: ApiProblem) -> tuple[dict[str, Any], int]:
+    return problem.body(), problem.status
+
+
+def _translated(translate: Callable[[Any], ApiProblem], error: Exception) -> tuple[dict[str, Any], int]:
+    return _problem(translate(error))
+
+
+def _http_error(error: HTTPException) -> tuple[dict[str, Any], int]:
+    request = flask.request
+    status = error.code or 500
+    messages = {
+        404: f"Invalid URL ({request.method} {request.path})",
+        405: f"Not allowed to {request.method} on {request.path}.",
+        413: f"The request is too large: its body may have {MAX_BODY} bytes.",
+    }
+    return _problem(ApiProblem(status, messages.get(status, error.description or error.name)))
+
+
+def _unexpected(error: Exception) -> tuple[dict[str, Any], int]:
+    logger.error("A request failed", exc_info=error)
+    return _problem(ApiProblem(500, _SERVER_ERROR, kind="server_error"))

@@ -1,0 +1,190 @@
+"""Faults on demand, as clients meet them on real networks and real services: for tests of whoever talks to the server.
+
+The faults stand between the socket and the application: what happens "after" has taken effect, and its answer is lost.
+"""
+
+import itertools
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import msgspec
+from attrs import field, frozen, validators
+
+from gpt_agent_fsm.local.http.environ import ITEM_LAG, WAITING
+from gpt_agent_fsm.local.http.error_responses import ApiProblem, wrong_value
+from gpt_agent_fsm.local.http.listener import HangUp
+
+logger = logging.getLogger(__name__)
+
+HEADER = "x-gpt-agent-chaos"
+"""The header by which a request asks for a fault, if the server has chaos at all."""
+
+FAULTS = (
+    "latency",
+    "rate-limit",
+    "error-before",
+    "error-after",
+    "drop-before",
+    "drop-after",
+    "garbage",
+    "late-items",
+)
+
+_GARBAGE = (
+    b"<html><body><h1>502 Bad Gateway</h1></body></html>",
+    b'{"object": "thread", "id": "thr',
+    b"\x00\xff\xfe\x80",
+    b"null",
+    b"",
+)
+
+
+@frozen
+class Chaos:
+    """Which faults the requests of a server meet.
+
+    The seed and the number of a request, counted from 0, decide about it, and nothing else. `rate` is the share of
+    requests that meet one of the `faults`. A request with the header `x-gpt-agent-chaos` meets the fault it names.
+
+    fault          | what happens
+    -------------- | ------------------------------------------------------------------------------------
+    `latency`      | the request waits, at most `delay` seconds
+    `rate-limit`   | 429 with `Retry-After: retry_after`, and no effect
+    `error-before` | 500, 502 or 503, and no effect
+    `error-after`  | the same, after the effect
+    `drop-before`  | the server hangs up without an effect
+    `drop-after`   | the server hangs up after the effect; amid a stream, after its first event
+    `garbage`      | after the effect, 200 with a body that is not what was asked for
+    `late-items`   | a list of items leaves out those of responses that ended in the last `item_lag` seconds
+
+    Raises `ValueError` for a rate that is no share, and for a fault nobody knows.
+    """
+
+    seed: int
+    rate: float = field(default=0.2, kw_only=True, validator=[validators.ge(0), validators.le(1)])
+    faults: tuple[str, ...] = field(
+        default=FAULTS, kw_only=True, converter=tuple, validator=validators.deep_iterable(validators.in_(FAULTS))
+    )
+    delay: float = field(default=0.5, kw_only=True)
+    retry_after: int = field(default=1, kw_only=True)
+    item_lag: float = field(default=1.0, kw_only=True)
+
+    def fault(self, number: int) -> str | None:
+        """Return the fault that the request with this number meets, if any."""
+        dice = random.Random(f"{self.seed}/{number}")  # noqa: S311 - no secret
+        return dice.choice(self.faults) if self.faults and dice.random() < self.rate else None
+
+
+class ChaosApplication:
+    """Lets the requests of an application meet the faults of a `Chaos`."""
+
+    def __init__(self, application: WSGIApplication, chaos: Chaos) -> None:
+        self._application = application
+        self._chaos = chaos
+        self._numbers = itertools.count()
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._closing.set()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, or not."""
+        if not str(environ["PATH_INFO"]).startswith("/v1/"):
+            return self._application(environ, start_response)
+        number = next(self._numbers)
+        asked = environ.get(f"HTTP_{HEADER.upper().replace('-', '_')}")
+        fault = self._chaos.fault(number) if asked is None else str(asked)
+        if fault is None:
+            return self._application(environ, start_response)
+        if fault not in FAULTS:
+            return _refuse(start_response, wrong_value(HEADER, fault, ", ".join(f"'{each}'" for each in FAULTS)))
+        logger.debug("Request %d meets %s", number, fault)
+        # Dice of its own, so that a fault comes in all its forms.
+        dice = random.Random(f"{self._chaos.seed}/{number}/{fault}")  # noqa: S311 - no secret
+        return self._meet(fault, dice, environ, start_response)
+
+    def _meet(
+        self, fault: str, dice: random.Random, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        match fault:
+            case "latency":
+                with environ[WAITING]():
+                    self._closing.wait(dice.uniform(0, self._chaos.delay))
+            case "late-items":
+                environ[ITEM_LAG] = self._chaos.item_lag
+            case "rate-limit":
+                return _refuse(start_response, _busy(), ("Retry-After", str(self._chaos.retry_after)))
+            case "error-before":
+                return _refuse(start_response, _broken(dice))
+            case "drop-before":
+                raise HangUp
+            case _:
+                return self._lose(fault, dice, environ, start_response)
+        return self._application(environ, start_response)
+
+    def _lose(
+        self, fault: str, dice: random.Random, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Have a request answered, and do not let the client have that answer."""
+        answer = _Answer()
+        body = self._application(environ, answer.start)
+        if fault == "drop-after" and answer.is_stream:
+            return _drop_amid(body, answer, start_response)
+        if not answer.is_stream:
+            b"".join(body)
+        if close := getattr(body, "close", None):
+            close()
+        if fault == "drop-after":
+            raise HangUp
+        if fault == "error-after":
+            return _refuse(start_response, _broken(dice))
+        content = dice.choice(_GARBAGE)
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
+        return [content]
+
+
+class _Answer:
+    """The head of an answer, as an application begins it."""
+
+    def __init__(self) -> None:
+        self.head: tuple[str, list[tuple[str, str]]] = ("", [])
+
+    def start(self, status: str, headers: list[tuple[str, str]], _error: object = None, /) -> Callable[[bytes], object]:
+        self.head = (status, headers)
+        return self._write
+
+    def _write(self, _data: bytes) -> None:
+        """Do nothing: no application here writes in this way."""
+
+    @property
+    def is_stream(self) -> bool:
+        return any(name == "Content-Type" and value.startswith("text/event-stream") for name, value in self.head[1])
+
+
+def _drop_amid(body: Iterable[bytes], answer: _Answer, start_response: StartResponse) -> Iterator[bytes]:
+    start_response(*answer.head)
+    try:
+        yield next(iter(body))
+        raise HangUp
+    finally:
+        if close := getattr(body, "close", None):
+            close()
+
+
+def _busy() -> ApiProblem:
+    return ApiProblem(429, "Rate limit reached, by chaos.", code="rate_limit_exceeded", kind="requests")
+
+
+def _broken(dice: random.Random) -> ApiProblem:
+    return ApiProblem(dice.choice((500, 502, 503)), "The server broke, by chaos.", kind="server_error")
+
+
+def _refuse(start_response: StartResponse, problem: ApiProblem, *headers: tuple[str, str]) -> list[bytes]:
+    content = msgspec.json.encode(problem.body())
+    head = [("Content-Type", "application/json"), ("Content-Length", str(len(content))), *headers]
+    start_response(f"{problem.status} Chaos", head)
+    return [content]

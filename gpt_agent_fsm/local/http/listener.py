@@ -1,0 +1,181 @@
+"""Serving a WSGI application on a socket with waitress: starting it, ending it for certain, and its log.
+
+Waitress is made to be the one server of a process. Here there may be many, which come and go: each has its own threads
+and connections, logs under this package's name, and gives all of it back when it is closed.
+"""
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from wsgiref.types import WSGIApplication
+
+import msgspec
+from waitress import wasyncore  # type: ignore[import-untyped]
+from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
+from waitress.channel import ClientDisconnected, HTTPChannel  # type: ignore[import-untyped]
+from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]
+
+from gpt_agent_fsm.local.http.environ import WAITING
+from gpt_agent_fsm.local.http.error_responses import ApiProblem
+
+logger = logging.getLogger(__name__)
+# Waitress warns whenever a request waits for a thread. That is what a bounded pool of threads is for.
+_queue_logger = logging.getLogger(f"{__name__}.queue")
+_queue_logger.setLevel(logging.ERROR)
+
+
+HangUp: type[Exception] = ClientDisconnected
+"""Raised by an application to hang up on its client, with nothing more said."""
+
+
+class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
+    logger = logger
+    queue_logger = _queue_logger
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self._sizing = threading.Lock()
+        self._closed = False
+        self._wanted = 0
+        self._grow(threads)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Have one thread more, as long as the one that calls this waits for something."""
+        self._grow(1)
+        try:
+            yield
+        finally:
+            self._grow(-1)
+
+    def _grow(self, change: int) -> None:
+        with self._sizing:
+            # Who stops waiting because of the end must not bring the threads back.
+            if not self._closed:
+                self._wanted += change
+                self.set_thread_count(self._wanted)
+
+    def shutdown(self, *args: object, **kwargs: object) -> bool:
+        with self._sizing:
+            self._closed = True
+        return bool(super().shutdown(*args, **kwargs))
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    logger = logger
+
+    def get_environment(self) -> dict[str, object]:
+        environment: dict[str, object] = super().get_environment()
+        environment[WAITING] = self.channel.server.task_dispatcher.waiting
+        return environment
+
+
+class _ErrorTask(ErrorTask):  # type: ignore[misc]
+    """Answers what waitress itself refuses (no HTTP, headers or a body too large) with a JSON error object as well."""
+
+    logger = logger
+
+    def execute(self) -> None:
+        error = self.request.error
+        problem = ApiProblem(error.code, f"{error.reason}: {error.body}")
+        body = msgspec.json.encode(problem.body())
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    logger = logger
+    task_class = _Task
+    error_task_class = _ErrorTask
+
+    def writable(self) -> bool:
+        # While a thread sends its answer, waitress's loop would ask again and again whether it may help, and keep the
+        # interpreter lock from that very thread. The thread wakes the loop when something is left to send.
+        if self.requests and self.total_outbufs_len and not self.will_close:
+            if not self.outbuf_lock.acquire(blocking=False):
+                return False
+            self.outbuf_lock.release()
+        return bool(super().writable())
+
+
+class _Listener(TcpWSGIServer):  # type: ignore[misc]
+    logger = logger
+    channel_class = _Channel
+    closed = False
+
+    def pull_trigger(self) -> None:
+        # The number of a closed pipe may belong to somebody else's file by now.
+        if not self.closed:
+            super().pull_trigger()
+
+
+class HttpServer:
+    """A WSGI application on a socket, from `start` to `close`. Raises `OSError` when the address cannot be bound.
+
+    `max_body` is in bytes: of a request that says it is larger, nothing is read.
+    """
+
+    def __init__(self, application: WSGIApplication, host: str, port: int, *, threads: int, max_body: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=1024)
+        self.port: int = listening.getsockname()[1]
+        self._dispatcher = _Dispatcher(threads)
+        self._listener = _Listener(
+            application,
+            {},
+            _sock=listening,
+            dispatcher=self._dispatcher,
+            adj=Adjustments(
+                threads=threads,
+                max_request_body_size=max_body,
+                connection_limit=1000,
+                # Clients that hang up are none of the server's errors.
+                log_socket_errors=False,
+                clear_untrusted_proxy_headers=False,
+                ident="gpt-agent-fsm",
+            ),
+            sockinfo=(family, listening.type, listening.proto, listening.getsockname()),
+            bind_socket=False,
+        )
+        self._hung_up = threading.Event()
+        self._stopping = False
+        self._loop = threading.Thread(target=self._run, name="local-http", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._loop.start()
+
+    def close(self, timeout: float) -> None:
+        """Hang up on all clients and end all threads; a request that is being handled gets `timeout` seconds."""
+        # The connections belong to the loop's thread. Hanging up also frees threads that wait for a slow reader.
+        self._listener.trigger.pull_trigger(self._hang_up)
+        self._hung_up.wait()
+        self._dispatcher.shutdown(timeout=timeout)
+        # The pipe of the trigger is closed last, and by this thread: while the loop runs, somebody may write to it.
+        self._stopping = True
+        self._listener.pull_trigger()
+        self._loop.join()
+        self._listener.closed = True
+        self._listener.trigger.close()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            wasyncore.loop(timeout=1.0, use_poll=True, map=self._listener._map, count=1)
+
+    def _hang_up(self) -> None:
+        try:
+            self._listener.accepting = False
+            self._listener.del_channel()
+            self._listener.socket.close()
+            for channel in list(self._listener.active_channels.values()):
+                channel.handle_close()
+                if channel.request is not None:
+                    channel.request.close()  # the half of a large body is in a file
+        finally:
+            self._hung_up.set()

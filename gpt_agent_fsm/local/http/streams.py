@@ -1,0 +1,36 @@
+"""Answers that come as server-sent events while a turn is made; each wire has its own events."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import flask
+import msgspec
+
+Event = tuple[str, dict[str, Any] | str]
+"""The name of an event and its data."""
+
+KEEP_ALIVE = 10.0
+"""Seconds without an event after which a comment is sent: it keeps the connection, and finds out who has hung up."""
+
+_COMMENT = b": still there\n\n"
+
+
+def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContextManager[None]]) -> flask.Response:
+    """Return the answer that hands out events as they come, within `waiting`; `None` stands for a pause.
+
+    When the client hangs up, `events` is closed, and nothing else comes of it.
+    """
+
+    def body() -> Iterator[bytes]:
+        with waiting():
+            for event in events:
+                yield _COMMENT if event is None else encode(*event)
+
+    return flask.Response(body(), mimetype="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+def encode(name: str, data: dict[str, Any] | str) -> bytes:
+    """Return one event as it is sent."""
+    content = data.encode() if isinstance(data, str) else msgspec.json.encode(data)
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), content)

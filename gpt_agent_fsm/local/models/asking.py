@@ -1,0 +1,130 @@
+"""Asking a model, whatever it does: its answer is checked, and everything it raises becomes a `ModelError`."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+from attrs import evolve
+
+from gpt_agent_fsm.local.models.protocol import (
+    INCOMPLETE,
+    Model,
+    ModelError,
+    ModelRequest,
+    Outcome,
+    Reply,
+    StreamingModel,
+    ToolCall,
+    Usage,
+)
+from gpt_agent_fsm.local.models.tokens import is_count
+
+logger = logging.getLogger(__name__)
+
+
+def ask(model: Model, request: ModelRequest, hear: Callable[[str], object] | None = None) -> Outcome:
+    """Ask the model and return what came of it; never raises, whatever the model does.
+
+    With `hear`, a model that can is asked for pieces, and each is handed on as it comes. The reply begins with them.
+    """
+    said: list[str] = []
+    try:
+        if hear is not None and isinstance(model, StreamingModel):
+            answer: object = listen(_heard(model.stream(request), said), hear)
+        else:
+            answer = model(request)
+    except ModelError as error:
+        # A subclass may have left its fields out.
+        code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
+        return ModelError(_encodable(code), _encodable(message))
+    except BaseException as error:
+        # Also an exit() in a model: it must not end a thread of the server.
+        logger.warning("The model raised %s", type(error).__name__, exc_info=True)
+        return ModelError("server_error", f"The model raised {type(error).__name__}.")
+    try:
+        return _as_said(_checked(answer), "".join(said))
+    except (TypeError, ValueError, RecursionError) as error:
+        logger.warning("The model returned what it must not: %s", error)
+        return ModelError("server_error", _encodable(error))
+
+
+def _heard(pieces: Iterable[str | Reply], said: list[str]) -> Iterator[str | Reply]:
+    """Yield the pieces as they can be sent, and keep the texts."""
+    with contextlib.ExitStack() as stack:
+        if close := getattr(pieces, "close", None):
+            stack.callback(close)
+        for piece in pieces:
+            if isinstance(piece, Reply):
+                yield piece
+            elif isinstance(piece, str):
+                said.append(_encodable(piece))
+                yield said[-1]
+            else:
+                raise TypeError(f"A piece of an answer has to be a str or a Reply, but this one is a {type(piece)}.")
+
+
+def _as_said(reply: Reply, said: str) -> Reply:
+    """Return the reply; what was handed out already has precedence over a text that begins otherwise."""
+    return reply if reply.text.startswith(said) else evolve(reply, text=said)
+
+
+def listen(pieces: Iterable[str | Reply], hear: Callable[[str], object]) -> Reply:
+    """Hand each piece of text to `hear` as it comes, and return the reply; raises what the stream and `hear` raise."""
+    said: list[str] = []
+    with contextlib.ExitStack() as stack:
+        if close := getattr(pieces, "close", None):
+            stack.callback(close)
+        for piece in pieces:
+            if isinstance(piece, Reply):
+                return piece
+            if piece:
+                said.append(piece)
+                hear(piece)
+    return Reply("".join(said))
+
+
+def _checked(answer: object) -> Reply:
+    if isinstance(answer, str):
+        return Reply(_encodable(answer))
+    if isinstance(answer, Reply):
+        return _checked_reply(answer)
+    if isinstance(answer, list | tuple) and answer and all(isinstance(call, ToolCall) for call in answer):
+        return Reply(calls=tuple(_checked_call(call) for call in answer))
+    got = "an empty one" if answer in ([], ()) else f"a {type(answer).__name__}"
+    raise TypeError(
+        f"A model has to return a str, a Reply or a list of at least one ToolCall, but this one returned {got}."
+    )
+
+
+def _checked_reply(reply: Reply) -> Reply:
+    if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in reply.calls):
+        raise TypeError("A Reply has to have a str as its text and ToolCalls as its calls.")
+    if not isinstance(reply.usage, Usage | None) or reply.incomplete not in (None, *INCOMPLETE):
+        raise TypeError(f"A Reply has to have a Usage or None as its usage, and be incomplete by one of {INCOMPLETE}.")
+    if reply.usage is not None and not (
+        is_count(reply.usage.prompt_tokens) and is_count(reply.usage.completion_tokens)
+    ):
+        raise TypeError("A Usage has to count its tokens in whole numbers of at least 0.")
+    # The arguments of a call that was cut off may be anything.
+    calls = () if reply.incomplete else tuple(_checked_call(call) for call in reply.calls)
+    return evolve(reply, text=_encodable(reply.text), calls=calls)
+
+
+def _checked_call(call: ToolCall) -> ToolCall:
+    if not isinstance(call.name, str) or not call.name.strip():
+        raise TypeError("A ToolCall has to have a name.")
+    if isinstance(call.arguments, str):
+        return ToolCall(_encodable(call.name), _encodable(call.arguments))
+    if not isinstance(call.arguments, dict):
+        raise TypeError(f"The arguments of ToolCall {call.name} have to be a dict or a str.")
+    try:
+        arguments = msgspec.json.encode(call.arguments).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"The arguments of ToolCall {call.name} cannot be written as JSON: {error}") from error
+    return ToolCall(_encodable(call.name), arguments)
+
+
+def _encodable(value: object) -> str:
+    """Return the text with lone surrogates, which no UTF-8 can hold, replaced by question marks."""
+    return str(value).encode("utf-8", "replace").decode()

@@ -1,0 +1,144 @@
+"""The requests of `ChatCompletionsModel`: streams, and waits that end when nobody waits for the answer any more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import requests
+from cattrs.preconf.msgspec import make_converter
+
+from gpt_agent_fsm.backends.http import HttpClient
+from gpt_agent_fsm.backends.http.answers import HttpAnswer
+from gpt_agent_fsm.backends.http.deadline import set_deadline
+from gpt_agent_fsm.backends.http.decoding import decode
+from gpt_agent_fsm.backends.http.outcomes import error_for_answer
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
+from gpt_agent_fsm.local.models.chat_completions.reply_builder import Draft, mapping, status_of
+from gpt_agent_fsm.local.models.protocol import ModelError, Reply
+
+__all__ = ["ChatClient", "Turn"]
+
+_PATH = "/chat/completions"
+_PIECE = 65_536
+
+
+class Turn:
+    """One question under way: how long it may take, and whether anybody still waits for the answer."""
+
+    def __init__(self, cancelled: threading.Event, timeout: float) -> None:
+        self.cancelled = cancelled
+        self.timeout = timeout
+        self._until = time.monotonic() + timeout
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left."""
+        return max(0.0, self._until - time.monotonic())
+
+    def check(self) -> None:
+        """Raise `ModelError` if nobody waits any more."""
+        if self.cancelled.is_set():
+            raise ModelError("server_error", "The request was cancelled.")
+
+    def go_on(self) -> None:
+        """Let what this thread reads next be read for this turn."""
+        self.check()
+        set_deadline(self.left, self.check)
+
+
+class ChatClient(HttpClient):
+    """Adds streams to the client of the other wires, and waits that end when the turn is cancelled."""
+
+    def __init__(
+        self, base_url: str, api_key: str | None, *, headers: Mapping[str, str], params: Mapping[str, str]
+    ) -> None:
+        super().__init__(base_url, api_key, headers=headers, params=params, resource=_PATH, converter=make_converter())
+
+    def open(self, body: bytes, turn: Turn) -> requests.Response:
+        """Send a question and return the beginning of its answer. Raises `ApiError`, also for an error answered."""
+        prepared = self._prepare("POST", _PATH, body, {})
+        turn.go_on()
+        with self._explained("POST", _PATH, turn.timeout):
+            response = self._session().send(
+                prepared,
+                timeout=turn.timeout,
+                allow_redirects=False,
+                proxies=self._proxy.choices,
+                verify=self._verify,
+                stream=True,
+            )
+            if response.status_code < 300:
+                return response
+            content = response.content
+        raise self._reported(response, response.status_code, content)
+
+    def read(self, response: requests.Response, turn: Turn) -> Reply:
+        """Read an answer that comes in one piece."""
+        turn.go_on()
+        with self._explained("POST", _PATH, turn.timeout):
+            content = response.content
+        draft = Draft()
+        self._add(draft, response, content)
+        return self._finished(draft, response, content)
+
+    def read_events(self, response: requests.Response, turn: Turn) -> Iterator[str | Reply]:
+        """Read an answer that comes in server-sent events, each of one line here."""
+        draft, content = Draft(), b""
+        for line in self._lines(response, turn):
+            name, _, content = line.partition(b":")
+            if name != b"data":
+                continue  # an empty line, or a comment that keeps the connection busy
+            if content.strip() == b"[DONE]":
+                break
+            if text := self._add(draft, response, content):
+                yield text
+        else:
+            if draft.finish is None:
+                sentence = f"The answer to POST {self.base_url}{_PATH} broke off."
+                raise OutcomeUnknown(None, None, sentence)
+        yield self._finished(draft, response, content)
+
+    def _lines(self, response: requests.Response, turn: Turn) -> Iterator[bytes]:
+        rest = b""
+        while True:
+            turn.go_on()
+            with self._explained("POST", _PATH, turn.timeout):
+                piece = response.raw.read1(_PIECE, decode_content=True)
+            if not piece:
+                break
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+        yield rest
+
+    def _add(self, draft: Draft, response: requests.Response, content: bytes) -> str:
+        try:
+            value = decode(content)
+        except ValueError as error:
+            self._raise_malformed(self._answered(response, response.status_code, content), error)
+        answer = mapping(value)
+        # An error of a gateway, or one that came up after the server had begun to answer.
+        if said := answer.get("error"):
+            raise self._reported(response, status_of(said), content)
+        return draft.add(answer)
+
+    def _finished(self, draft: Draft, response: requests.Response, content: bytes) -> Reply:
+        if not draft.begun:
+            answer = self._answered(response, response.status_code, content)
+            self._raise_malformed(answer, ValueError("it has no choices"))
+        return draft.reply()
+
+    def _answered(self, response: requests.Response, status: int, content: bytes) -> HttpAnswer:
+        return HttpAnswer(
+            method="POST",
+            url=self.base_url + _PATH,
+            proxy=self._proxy.name,
+            resource=_PATH,
+            status=status,
+            headers=response.headers,
+            body=self._redactor.body(content),
+        )
+
+    def _reported(self, response: requests.Response, status: int, content: bytes) -> ApiError:
+        return self._redactor.error(error_for_answer(self._answered(response, status, content)))

@@ -1,0 +1,167 @@
+"""`ChatCompletionsModel`: a model behind any server that speaks chat completions, such as Ollama, llama.cpp or vLLM.
+
+Servers differ in the small print, so reading is lenient: `Draft` says in what, and refuses only what is no answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+
+from gpt_agent_fsm.errors import ApiError, QuotaExceeded, RequestRefused, TransientError
+from gpt_agent_fsm.local.models.chat_completions.client import ChatClient, Turn
+from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_TIMEOUT = 86_400.0
+_RETRIES = 3
+_LONGEST_WAIT = 20.0
+"""Seconds a server may ask to wait; what takes longer is left to the client of the run, who may want to know."""
+_PROMPT_CODES = {"context_length_exceeded", "string_above_max_length", "invalid_prompt", "content_filter"}
+_TOO_LONG = re.compile(r"context[ _](length|size|window|limit)|prompt is too long", re.I)
+
+
+class ChatCompletionsModel:
+    """A model that asks a server at `base_url`, which ends where `/chat/completions` begins; for use by any thread.
+
+    Args:
+        model: the name the server knows it by; the name that the run asks for if left out.
+        api_key: sent as bearer token. No environment variable stands in for it: that may hold the key of another
+            service. (Those for proxies and certificates are heeded.)
+        timeout: seconds for one turn, waits for a rate limit included; at most a day.
+        headers, params: added to each request.
+        options: added to the body of each request: `{"temperature": 0}`.
+
+    Tools other than functions are left out, as these servers know none. A server that is busy and asks to wait for at
+    most 20 seconds is asked again, three times at most.
+
+    Raises `ValueError` for an address, key, header or timeout that can not be right.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 600.0,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not 0 < timeout <= _LONGEST_TIMEOUT:
+            raise ValueError("timeout must be a number of seconds above 0, and at most a day")
+        accepted = {"Accept": "application/json, text/event-stream", **(headers or {})}
+        try:
+            self._client = ChatClient(base_url, api_key or None, headers=accepted, params=params or {})
+        except ValueError as error:
+            raise ValueError(_advised(str(error))) from None
+        self._model = model
+        self._timeout = timeout
+        self._options = dict(options or {})
+        self._counts_streams = True
+
+    def __repr__(self) -> str:
+        return f"ChatCompletionsModel(base_url={self._client.base_url!r}, model={self._model!r})"
+
+    def __call__(self, request: ModelRequest) -> Reply:
+        """Ask the server and wait for its whole answer.
+
+        Raises `ModelError`: `rate_limit_exceeded`, for an exhausted quota too, whose message says so; `invalid_prompt`
+        where the conversation is too long for the model or is refused for what it says, since nothing but another
+        prompt helps then; `server_error` for all else. A request that is cancelled raises it as well, within a moment
+        once it is connected.
+        """
+        turn = Turn(request.cancelled, self._timeout)
+        with _failing(), self._open(self._body(request) | {"stream": False}, turn) as response:
+            return self._client.read(response, turn)
+
+    def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
+        """Ask the server and yield its answer as it comes: see `StreamingModel.stream`; raises as a call does."""
+        turn = Turn(request.cancelled, self._timeout)
+        with _failing(), self._open_stream(self._body(request) | {"stream": True}, turn) as response:
+            if re.search("json|html", response.headers.get("content-type", "")):  # it does not stream
+                reply = self._client.read(response, turn)
+                if reply.text:
+                    yield reply.text
+                yield reply
+            else:
+                yield from self._client.read_events(response, turn)
+
+    def close(self) -> None:
+        """Close the connections that are idle. Idempotent; a request afterwards connects anew."""
+        self._client.close()
+
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
+        system = [{"role": "system", "content": request.instructions}] if request.instructions else []
+        body = {**self._options, "model": self._model or request.model, "messages": system + request.messages}
+        if request.max_tokens is not None:
+            body["max_tokens"] = request.max_tokens
+        tools = [tool for tool in request.tools if tool.get("type") == "function"]
+        return body | {"tools": tools} if tools else body
+
+    def _open_stream(self, body: dict[str, Any], turn: Turn) -> requests.Response:
+        """Ask for the usage as well, until the server refuses to be asked that."""
+        if self._counts_streams:
+            try:
+                return self._open(body | {"stream_options": {"include_usage": True}}, turn)
+            except RequestRefused as error:
+                if "stream_options" not in f"{error.param} {error.message}":
+                    raise
+                self._counts_streams = False
+        return self._open(body, turn)
+
+    def _open(self, body: dict[str, Any], turn: Turn) -> requests.Response:
+        """Ask again as long as a server asks for a short wait."""
+        # A half of a surrogate pair becomes a question mark, as in what a model answers.
+        data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        for _ in range(_RETRIES):
+            try:
+                return self._client.open(data, turn)
+            except TransientError as error:
+                seconds = error.retry_after
+                if seconds is None or seconds > min(_LONGEST_WAIT, turn.left):
+                    raise
+                logger.info("Waiting %g seconds, as %s asks", seconds, self._client.base_url)
+            turn.cancelled.wait(seconds)
+        return self._client.open(data, turn)
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        raise _failure(error) from error
+
+
+def _failure(error: ApiError) -> ModelError:
+    sentence = _advised(error.message)
+    if isinstance(error, QuotaExceeded):
+        return ModelError("rate_limit_exceeded", _opened("You exceeded your current quota", sentence))
+    if error.status == 429:
+        return ModelError("rate_limit_exceeded", _opened("Rate limit reached", sentence))
+    if error.code in _PROMPT_CODES or _TOO_LONG.search(sentence):
+        # Of the codes of the Assistants API, the one for what no other try can help.
+        return ModelError("invalid_prompt", sentence)
+    return ModelError("server_error", sentence)
+
+
+def _opened(words: str, sentence: str) -> str:
+    """Return the sentence beginning with the words by which clients tell the two meanings of one code apart."""
+    return sentence if sentence.startswith(words) else f"{words}: {sentence}"
+
+
+def _advised(sentence: str) -> str:
+    """Return a sentence of `HttpClient` without the variables that only its other users read."""
+    return re.sub(r" \(or OPENAI_\w+\)", "", sentence)

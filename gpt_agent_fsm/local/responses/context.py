@@ -1,0 +1,79 @@
+"""The context of a response: the rules its items must keep, and the chat messages that they are to a model."""
+
+from collections.abc import Iterable, Sequence
+
+from gpt_agent_fsm.local.http.error_responses import bad_request
+from gpt_agent_fsm.local.responses.items import text_of
+from gpt_agent_fsm.local.shared.storage import Doc
+
+
+def check_tool_calls(context: Iterable[Doc]) -> None:
+    """Raise the 400 for a tool call without an output, an output without its call ahead of it, or a second output."""
+    answered: dict[str, bool] = {}
+    for item in context:
+        if item["type"] == "function_call":
+            answered[item["call_id"]] = False
+        elif item["type"] == "function_call_output":
+            call_id = item["call_id"]
+            if call_id not in answered:
+                message = f"No tool call found for function call output with call_id {call_id}."
+                raise bad_request(message, "input")
+            if answered[call_id]:
+                raise _second_output(call_id, "input")
+            answered[call_id] = True
+    for call_id, has_output in answered.items():
+        if not has_output:
+            raise bad_request(f"No tool output found for function call {call_id}.", "input")
+
+
+def check_outputs_are_new(present: Iterable[Doc], added: Iterable[Doc]) -> None:
+    """Raise the 400 for an added tool output whose call has one already, in a conversation or among the added."""
+    answered = {item["call_id"] for item in present if item["type"] == "function_call_output"}
+    for item in added:
+        if item["type"] == "function_call_output":
+            if item["call_id"] in answered:
+                raise _second_output(item["call_id"], "items")
+            answered.add(item["call_id"])
+
+
+def _second_output(call_id: str, param: str) -> Exception:
+    return bad_request(f"Duplicate tool output found for function call {call_id}.", param)
+
+
+def last_said(context: Sequence[Doc]) -> Doc | None:
+    """Return the user's last message."""
+    return next((item for item in reversed(context) if _is_from(item, "user")), None)
+
+
+def instructions(given: str | None, context: Iterable[Doc]) -> str:
+    """Return the system prompt: the instructions of the request, then the system's and developer's messages."""
+    said = [text_of(item["content"]) for item in context if _is_from(item, "system", "developer")]
+    return "\n".join(text for text in (given, *said) if text)
+
+
+def chat(context: Sequence[Doc]) -> list[Doc]:
+    """Return what was said as chat messages, with the tool calls and outputs after the user's last message.
+
+    Calls that follow each other, and what was said ahead of them, are one message, as one model turn has made them.
+    """
+    said = last_said(context)
+    begun = said is None
+    messages: list[Doc] = []
+    for item in context:
+        begun = begun or item is said
+        if item["type"] == "message":
+            if item["role"] in ("user", "assistant"):
+                messages.append({"role": item["role"], "content": text_of(item["content"])})
+        elif begun and item["type"] == "function_call":
+            if not messages or messages[-1]["role"] != "assistant":
+                messages.append({"role": "assistant", "content": ""})
+            function = {"name": item["name"], "arguments": item["arguments"]}
+            calls = messages[-1].setdefault("tool_calls", [])
+            calls.append({"id": item["call_id"], "type": "function", "function": function})
+        elif begun:
+            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text_of(item["output"])})
+    return messages
+
+
+def _is_from(item: Doc, *roles: str) -> bool:
+    return item["type"] == "message" and item["role"] in roles

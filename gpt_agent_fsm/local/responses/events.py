@@ -1,0 +1,125 @@
+"""What a stream of the Responses wire tells of one response, in the order that the API documents.
+
+The events of a response and their numbers are always the same, whether it is followed while it is made or read
+afterwards: so a client that was cut off can go on where it was.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from gpt_agent_fsm.local.http import streams
+from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing, unknown
+from gpt_agent_fsm.local.http.streams import Event
+from gpt_agent_fsm.local.responses import items, lifecycle
+from gpt_agent_fsm.local.shared.clip import Clip
+from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError
+
+
+class ResponseEvents:
+    """The events of one response: of the turn that makes it, or as it is stored with the pieces it came in."""
+
+    def __init__(self, storage: Storage, response: Doc, turn: Turn | None, said: list[str], after: int = -1) -> None:
+        self._storage = storage
+        self._response = response
+        self._turn = turn
+        self._said = said
+        self._after = after
+        self._clip = Clip(response["max_output_tokens"])
+        self._item_id = "" if turn is None else turn.message_id
+        if turn is None and response["output"]:
+            self._item_id = response["output"][0]["id"]
+
+    def __iter__(self) -> Iterator[Event | None]:
+        """Yield the events numbered above `after` as they come, with `None` for a pause."""
+        number = 0
+        for event in self._failing():
+            if event is None:
+                yield None
+                continue
+            name, fields = event
+            if number > self._after:
+                yield name, {"type": name, "sequence_number": number} | fields
+            number += 1
+
+    def _failing(self) -> Iterator[tuple[str, Doc] | None]:
+        try:
+            yield from self._events()
+        except StorageClosedError:
+            yield _error(closing())
+        except ApiProblem as problem:
+            yield _error(problem)
+
+    def _events(self) -> Iterator[tuple[str, Doc] | None]:
+        yield "response.created", self._as("queued")
+        yield "response.queued", self._as("queued")
+        heard: Iterable[str | None] = ["", *self._said] if self._turn is None else self._turn.follow(streams.KEEP_ALIVE)
+        for piece in heard:
+            if piece is None:
+                yield None
+            elif piece == "":
+                yield "response.in_progress", self._as("in_progress")
+            else:
+                yield from self._heard(piece)
+        response = self._ended()
+        for index, item in enumerate(response["output"]):
+            yield from self._message_ends(index, item) if item["type"] == "message" else _call(index, item)
+        yield f"response.{response['status']}", {"response": response}
+
+    def _as(self, status: str) -> Doc:
+        """Return the response as it was before anything came of it."""
+        nothing: Doc = {"output": [], "usage": None, "error": None, "incomplete_details": None, "completed_at": None}
+        return {"response": self._response | nothing | {"status": status}}
+
+    def _ended(self) -> Doc:
+        with self._storage.transaction() as tx:
+            response = tx.get("response", self._response["id"])
+        if response is None:
+            raise unknown("Response", self._response["id"])
+        if response["status"] in lifecycle.ACTIVE:
+            raise closing()
+        return response
+
+    def _heard(self, text: str) -> Iterator[tuple[str, Doc]]:
+        first = not self._clip.length
+        piece = self._clip(text)
+        if first:
+            yield from self._message_begins(0)
+        if piece:
+            yield self._delta(0, piece)
+
+    def _message_begins(self, index: int) -> Iterator[tuple[str, Doc]]:
+        item = items.answer(self._item_id, "", "in_progress")
+        yield "response.output_item.added", {"output_index": index, "item": item}
+        yield "response.content_part.added", self._place(index) | {"part": items.text_part("")}
+
+    def _delta(self, index: int, text: str) -> tuple[str, Doc]:
+        return "response.output_text.delta", self._place(index) | {"delta": text, "logprobs": []}
+
+    def _message_ends(self, index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
+        [part] = item["content"]
+        if not self._clip.length:
+            yield from self._message_begins(index)
+        rest = part["text"][self._clip.length :]
+        if rest:
+            yield self._delta(index, rest)
+        place = self._place(index)
+        yield "response.output_text.done", place | {"text": part["text"], "logprobs": []}
+        yield "response.content_part.done", place | {"part": part}
+        yield "response.output_item.done", {"output_index": index, "item": item}
+
+    def _place(self, index: int) -> Doc:
+        return {"item_id": self._item_id, "output_index": index, "content_index": 0}
+
+
+def _call(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
+    """Tell of a tool call; it is told whole, as no model hands them out in pieces."""
+    begun = item | {"arguments": "", "status": "in_progress"}
+    place, arguments = {"item_id": item["id"], "output_index": index}, item["arguments"]
+    yield "response.output_item.added", {"output_index": index, "item": begun}
+    yield "response.function_call_arguments.delta", place | {"delta": arguments}
+    yield "response.function_call_arguments.done", place | {"name": item["name"], "arguments": arguments}
+    yield "response.output_item.done", {"output_index": index, "item": item}
+
+
+def _error(problem: ApiProblem) -> tuple[str, Doc]:
+    return "error", {"code": problem.code or problem.kind, "message": problem.message, "param": problem.param}

@@ -1,0 +1,148 @@
+"""The items of conversations and responses: what clients may send, and the shape in which it is stored and answered.
+
+Every item gets an id of its own, also one that is sent with an id: what was answered once may be sent again.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.http.error_responses import bad_request, missing, wrong_type, wrong_value
+from gpt_agent_fsm.local.models.protocol import ToolCall
+from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared.storage import Doc
+
+MAX_ITEMS = 20
+"""So many items may be added to a conversation at once."""
+
+_LONGEST = 10_485_760
+"""The longest text in an item, in characters."""
+
+_INPUT_PARTS = ("input_text", "input_image", "input_file")
+_PARTS = {
+    "user": _INPUT_PARTS,
+    "assistant": ("output_text", "refusal"),
+    "system": _INPUT_PARTS,
+    "developer": _INPUT_PARTS,
+}
+"""The parts a message may have, by the role of who speaks."""
+
+
+def given(body: Mapping[str, Any], name: str, most: int) -> list[Doc]:
+    """Return the items a client sent, ready to be stored; empty when they are absent or null. Raises `ApiProblem`."""
+    sent = validation.objects(body, name, most=most) or []
+    return [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
+
+
+def of_input(body: Mapping[str, Any]) -> list[Doc]:
+    """Return the items of a response's `input`, where a string is what the user says. Raises `ApiProblem`."""
+    sent = body.get("input")
+    if isinstance(sent, str):
+        body = {"input": [{"role": "user", "content": sent}] if sent else []}
+    elif sent is not None and not isinstance(sent, list):
+        raise wrong_type("input", "a string or an array of objects", sent)
+    return given(body, "input", 1000)
+
+
+def answer(item_id: str, text: str, status: str) -> Doc:
+    """Return the message with which a model answers."""
+    content = [] if status == "in_progress" else [text_part(text)]
+    return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
+
+
+def text_part(text: str) -> Doc:
+    """Return a text as a part of an answer."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def tool_call(call: ToolCall) -> Doc:
+    """Return the item with which a model calls a tool; the arguments are text already."""
+    called = {"call_id": ids.new_id("call"), "name": call.name, "arguments": call.arguments}
+    return _item("function_call", "fc") | called
+
+
+def text_of(content: str | list[Doc]) -> str:
+    """Return the text in a message's content or a tool's output: its parts joined by newlines, images left out."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part[name] for part in content for name in ("text", "refusal") if name in part)
+
+
+def _item(kind: str, prefix: str) -> Doc:
+    return {"id": ids.new_id(prefix), "type": kind, "status": "completed"}
+
+
+def _read(item: Doc, place: str) -> Doc:
+    kind = "message" if item.get("type") is None else validation.required_text(item, "type", prefix=f"{place}.")
+    readers = {"message": _message, "function_call": _call, "function_call_output": _output}
+    if kind not in readers:
+        raise wrong_value(f"{place}.type", kind, "'message', 'function_call', and 'function_call_output'")
+    return readers[kind](item, f"{place}.")
+
+
+def _message(item: Doc, prefix: str) -> Doc:
+    role = validation.required_text(item, "role", prefix=prefix)
+    if role not in _PARTS:
+        raise wrong_value(f"{prefix}role", role, "'assistant', 'system', 'developer', and 'user'")
+    content = item.get("content")
+    if isinstance(content, str):
+        content = [{"type": _PARTS[role][0], "text": content}]
+    parts = _parts(content, f"{prefix}content", _PARTS[role])
+    return _item("message", "msg") | {"role": role, "content": parts}
+
+
+def _call(item: Doc, prefix: str) -> Doc:
+    called = {name: validation.required_text(item, name, prefix=prefix) for name in ("call_id", "name")}
+    arguments = validation.text(item, "arguments", prefix=prefix, longest=_LONGEST)
+    if arguments is None:
+        raise missing(f"{prefix}arguments")
+    return _item("function_call", "fc") | called | {"arguments": arguments}
+
+
+def _output(item: Doc, prefix: str) -> Doc:
+    call_id = validation.required_text(item, "call_id", prefix=prefix)
+    output = item.get("output")
+    if not isinstance(output, str):
+        output = _parts(output, f"{prefix}output", _INPUT_PARTS)
+    return _item("function_call_output", "fco") | {"call_id": call_id, "output": output}
+
+
+def _parts(value: object, param: str, kinds: tuple[str, ...]) -> list[Doc]:
+    if value is None:
+        raise missing(param)
+    if not isinstance(value, list):
+        raise wrong_type(param, "a string or an array of objects", value)
+    return [_part(part, f"{param}[{index}]", kinds) for index, part in enumerate(value)]
+
+
+def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
+    if not isinstance(part, dict):
+        raise wrong_type(place, "an object", part)
+    kind = validation.required_text(part, "type", prefix=f"{place}.")
+    if kind not in kinds:
+        raise wrong_value(f"{place}.type", kind, ", ".join(f"'{each}'" for each in kinds))
+    if kind in ("input_image", "input_file"):
+        return _attachment(part, place, kind)
+    name = "refusal" if kind == "refusal" else "text"
+    text = validation.text(part, name, prefix=f"{place}.", longest=_LONGEST)
+    if text is None:
+        raise missing(f"{place}.{name}")
+    lists = ("annotations", "logprobs") if kind == "output_text" else ()
+    return {"type": kind, name: text} | {
+        each: validation.objects(part, each, prefix=f"{place}.") or [] for each in lists
+    }
+
+
+def _attachment(part: Doc, place: str, kind: str) -> Doc:
+    """Return a part that is an image or a file, which is in the request or somewhere else."""
+    sources = ("image_url", "file_id") if kind == "input_image" else ("file_id", "file_url", "file_data", "filename")
+    read = {name: validation.text(part, name, prefix=f"{place}.", longest=_LONGEST) for name in sources}
+    found = {name: text for name, text in read.items() if text is not None}
+    if not found:
+        raise bad_request(f"Missing one of {', '.join(sources)} in '{place}'.", place, "missing_required_parameter")
+    detail = {"detail": _detail(part, place)} if kind == "input_image" else {}
+    return {"type": kind} | found | detail
+
+
+def _detail(part: Doc, place: str) -> str:
+    return validation.word(part, "detail", words=("low", "high", "auto", "original"), prefix=f"{place}.") or "auto"

@@ -1,0 +1,257 @@
+"""The life of a response on the server: what each step of it does to the stored objects.
+
+    queued -> in_progress -> completed | incomplete | failed
+    both of these -> cancelled
+
+Every function works within one transaction, and none of them calls a model: that is what `workers` does in between.
+A function that finds the response in another state than it expects changes nothing: somebody else was faster.
+
+Beside each response its question is stored: the input, and which attempt this is at the user's last message; and, when
+it was streamed, the pieces it came in.
+"""
+
+import math
+import threading
+import time
+
+from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.http.error_responses import bad_request, unknown
+from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply
+from gpt_agent_fsm.local.models.tokens import cut, usage
+from gpt_agent_fsm.local.responses import context, items, objects
+from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.storage import Doc, Transaction
+
+ACTIVE = frozenset({"queued", "in_progress"})
+"""The states in which a response locks its conversation."""
+
+
+def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
+    """Create a queued response, which fails when it is not done after `lifetime` seconds. Raises `ApiProblem`."""
+    response = objects.response(body)
+    given = items.of_input(body)
+    _check_source(tx, response, given)
+    conversation_id = response["conversation"]["id"] if response["conversation"] else ""
+    latest = tx.latest("response", conversation_id) if conversation_id else None
+    tx.add("response", response, parent=conversation_id, due=time.time() + lifetime)
+    whole = _past(tx, response) + given
+    context.check_tool_calls(whole)
+    tx.add("question", _question(tx, latest, given, whole), parent=response["id"])
+    return response
+
+
+def count_tokens(tx: Transaction, body: Doc) -> int:
+    """Return how many tokens the model would read for a response, of which nothing is kept. Raises `ApiProblem`."""
+    response = create(tx, {"model": "any"} | {name: value for name, value in body.items() if value is not None}, 0.0)
+    request = start(tx, response["id"], threading.Event())
+    tx.delete_tree(response["id"])
+    return 0 if request is None else usage(request, Reply())["prompt_tokens"]
+
+
+def check_lock(tx: Transaction, conversation_id: str) -> None:
+    """Raise the 404 for a conversation that is not there, and the 400 for one that a response works on."""
+    if tx.find("conversation", conversation_id) is None:
+        raise unknown("Conversation", conversation_id)
+    if _active(tx, conversation_id) is not None:
+        raise bad_request(
+            "Another process is currently operating on this conversation. Please retry in a few seconds.",
+            code="conversation_locked",
+        )
+
+
+def found(tx: Transaction, response_id: str) -> Doc:
+    """Return a response that is stored for its client, or raise the 404."""
+    response = tx.get("response", response_id)
+    if response is None or not response["store"]:
+        raise unknown("Response", response_id)
+    return response
+
+
+def input_of(tx: Transaction, response_id: str) -> list[Doc]:
+    """Return the items of a response's input, oldest first."""
+    given: list[Doc] = _question_of(tx, response_id)["input"]
+    return given
+
+
+def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> ModelRequest | None:
+    """Take a queued response up: return what to ask the model, or `None` when it is not queued any more."""
+    response = tx.get("response", response_id)
+    if response is None or response["status"] != "queued":
+        return None
+    response["status"] = "in_progress"
+    tx.save(response)
+    whole = _past(tx, response) + input_of(tx, response_id)
+    return ModelRequest(
+        context.instructions(response["instructions"], whole),
+        context.chat(whole),
+        objects.nested(response["tools"]),
+        response["model"],
+        attempt=_question_of(tx, response_id)["attempt"],
+        max_tokens=response["max_output_tokens"],
+        cancelled=cancelled,
+    )
+
+
+def settle(tx: Transaction, response_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> bool:
+    """End a response with what came of asking the model; change nothing, and return False, when it has ended.
+
+    Its items are added to the conversation in one go with its end, due from that moment on; a failure adds none.
+    """
+    response = tx.get("response", response_id)
+    if response is None or response["status"] != "in_progress":
+        return False
+    if turn.said:
+        tx.save(_question_of(tx, response_id) | {"said": turn.said})
+    if isinstance(outcome, ModelError):
+        _fail(tx, response, outcome.code, outcome.message)
+        return True
+    reply = cut(outcome, request.max_tokens)
+    response["output"] = _output(turn, reply)
+    response["usage"] = objects.usage(usage(request, reply))
+    if reply.incomplete is None:
+        response |= {"status": "completed", "completed_at": ids.now()}
+    else:
+        reason = "max_output_tokens" if reply.incomplete == "max_completion_tokens" else reply.incomplete
+        response |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
+    if response["conversation"] is not None:
+        ended = time.time()
+        for item in input_of(tx, response_id) + response["output"]:
+            tx.add("item", item, parent=response["conversation"]["id"], run=response_id, due=ended)
+    tx.settle(response)
+    return True
+
+
+def _output(turn: Turn, reply: Reply) -> list[Doc]:
+    output = []
+    if reply.text or not reply.calls:
+        status = "completed" if reply.incomplete is None else "incomplete"
+        output.append(items.answer(turn.message_id, reply.text, status))
+    return output + [items.tool_call(call) for call in reply.calls]
+
+
+def said_in(tx: Transaction, response_id: str) -> list[str]:
+    """Return the pieces in which a response that has ended was streamed; empty when it was not."""
+    said: list[str] = _question_of(tx, response_id).get("said", [])
+    return said
+
+
+def cancel(tx: Transaction, response: Doc) -> Doc:
+    """End a background response at once; one that is cancelled stays as it is. Raises `ApiProblem`."""
+    if not response["background"]:
+        raise bad_request("Cannot cancel a synchronous response.")
+    if response["status"] in ACTIVE:
+        response["status"] = "cancelled"
+        tx.settle(response)
+    elif response["status"] != "cancelled":
+        raise bad_request("Cannot cancel a completed response.")
+    return response
+
+
+def abandon(tx: Transaction, conversation_id: str) -> Doc | None:
+    """Cancel the response that works on a conversation, and return it, if there is one."""
+    response = _active(tx, conversation_id)
+    if response is not None:
+        tx.settle(response | {"status": "cancelled"})
+    return response
+
+
+def expire(tx: Transaction) -> list[str]:
+    """Fail all responses whose time is over, and return their ids."""
+    overdue = tx.overdue("response", time.time())
+    for response in overdue:
+        _fail(tx, response, "server_error", "The response took too long.")
+    return [response["id"] for response in overdue]
+
+
+def recover(tx: Transaction) -> list[Doc]:
+    """Make the responses that a stopped server left behind ready to go on, and return those that are queued.
+
+    One in the background that was with a model is queued again: the answer was lost, the question is still there. For
+    any other nobody waits any more.
+    """
+    expire(tx)
+    unsettled = tx.overdue("response", math.inf)
+    for response in unsettled:
+        if response["background"]:
+            response["status"] = "queued"
+            tx.save(response)
+        else:
+            _fail(tx, response, "server_error", "The server was stopped while it worked on the response.")
+    return [response for response in unsettled if response["background"]]
+
+
+def _active(tx: Transaction, conversation_id: str) -> Doc | None:
+    """Return the response that locks the conversation, if any: only the latest one can be active."""
+    response = tx.latest("response", conversation_id)
+    return response if response is not None and response["status"] in ACTIVE else None
+
+
+def _check_source(tx: Transaction, response: Doc, given: list[Doc]) -> None:
+    """Raise the error for what a new response is about: nothing, too much, or what is not there or not free."""
+    conversation, previous_id = response["conversation"], response["previous_response_id"]
+    if conversation is not None and previous_id is not None:
+        raise bad_request(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Provide only one of them.",
+            "previous_response_id",
+            "mutually_exclusive_parameters",
+        )
+    if conversation is not None:
+        check_lock(tx, conversation["id"])
+    elif previous_id is not None:
+        _check_previous(tx, previous_id)
+    elif not given:
+        raise bad_request(
+            "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided.",
+            "input",
+            "missing_required_parameter",
+        )
+
+
+def _check_previous(tx: Transaction, previous_id: str) -> None:
+    previous = tx.get("response", previous_id)
+    param = "previous_response_id"
+    if previous is None or not previous["store"]:
+        raise bad_request(f"Previous response with id '{previous_id}' not found.", param, "previous_response_not_found")
+    if previous["status"] in ACTIVE:
+        raise bad_request(f"Previous response with id '{previous_id}' has not ended yet.", param)
+
+
+def _past(tx: Transaction, response: Doc) -> list[Doc]:
+    """Return the items ahead of a stored response's input: those of its conversation or of the responses before it."""
+    past: list[Doc] = []
+    while response["conversation"] is None:
+        previous_id = response["previous_response_id"]
+        previous = None if previous_id is None else tx.get("response", previous_id)
+        if previous is None:
+            # The beginning, or somebody has deleted what was before.
+            return past
+        past = input_of(tx, previous["id"]) + previous["output"] + past
+        response = previous
+    # A conversation may have gone on since.
+    return tx.children_before("item", response["conversation"]["id"], response["id"]) + past
+
+
+def _question(tx: Transaction, latest: Doc | None, given: list[Doc], whole: list[Doc]) -> Doc:
+    """Return what is asked by a new response, with the number of the attempt at the user's last message.
+
+    `latest` is the response before it on its conversation, `whole` is the context with the input. A failed response
+    leaves nothing in its conversation. So whoever tries again sends the same words as a new item: that is the next
+    attempt, and so is a response that finds the very same item in the conversation.
+    """
+    said = context.last_said(whole)
+    asked = {"id": said and said["id"], "text": said and items.text_of(said["content"])}
+    attempt = 1
+    if latest is not None:
+        before = _question_of(tx, latest["id"])
+        kept = latest["status"] in ("completed", "incomplete")
+        if before["asked"]["id"] == asked["id"] or (not kept and before["asked"]["text"] == asked["text"]):
+            attempt = before["attempt"] + (latest["status"] == "failed")
+    return {"id": ids.new_id("question"), "input": given, "asked": asked, "attempt": attempt}
+
+
+def _question_of(tx: Transaction, response_id: str) -> Doc:
+    return tx.children("question", response_id)[0]
+
+
+def _fail(tx: Transaction, response: Doc, code: str, message: str) -> None:
+    tx.settle(response | {"status": "failed", "error": {"code": code, "message": message}})

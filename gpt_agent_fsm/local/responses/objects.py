@@ -1,0 +1,93 @@
+"""The shapes of the Responses wire: conversations and responses, with every field that its clients expect.
+
+Those of items are in `items`.
+"""
+
+from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.http.error_responses import bad_request, not_offered
+from gpt_agent_fsm.local.shared import options, validation
+from gpt_agent_fsm.local.shared.storage import Doc
+
+_LEAST_OUTPUT = 16
+"""The least `max_output_tokens` that may be asked for."""
+
+
+def conversation(body: Doc) -> Doc:
+    """Return a new conversation; its items are objects of their own."""
+    return {
+        "id": ids.new_id("conv"),
+        "object": "conversation",
+        "created_at": ids.now(),
+        "metadata": validation.metadata(body),
+    }
+
+
+def response(body: Doc) -> Doc:
+    """Return a queued response as the body asks for it; its conversation may still be unknown. Raises `ApiProblem`."""
+    if body.get("prompt") is not None:
+        raise not_offered("A stored prompt is", "prompt")
+    store = validation.flag(body, "store", default=True)
+    background = validation.flag(body, "background", default=False)
+    if background and not store:
+        raise bad_request("Background mode requires 'store' to be true.", "background", "invalid_value")
+    return {
+        "id": ids.new_id("resp"),
+        "object": "response",
+        "created_at": ids.now(),
+        "status": "queued",
+        "background": background,
+        "completed_at": None,
+        "conversation": _conversation(body),
+        "error": None,
+        "incomplete_details": None,
+        "instructions": validation.text(body, "instructions"),
+        "max_output_tokens": validation.integer(body, "max_output_tokens", least=_LEAST_OUTPUT),
+        "model": validation.required_text(body, "model"),
+        "output": [],
+        "previous_response_id": validation.text(body, "previous_response_id"),
+        "store": store,
+        "tools": _tools(body),
+        "usage": None,
+        "metadata": validation.metadata(body),
+        **options.chosen(body, options.RESPONSE, {}),
+    }
+
+
+def nested(tools: list[Doc]) -> list[Doc]:
+    """Return functions as chat completions and the Assistants wire define them."""
+    return [{"type": "function", "function": _definition(tool)} for tool in tools]
+
+
+def _definition(tool: Doc) -> Doc:
+    return {name: value for name, value in tool.items() if name != "type" and value is not None}
+
+
+def usage(estimated: dict[str, int]) -> Doc:
+    """Return the tokens of a response; `estimated` is in the form of a run's."""
+    return {
+        "input_tokens": estimated["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": estimated["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": estimated["total_tokens"],
+    }
+
+
+def _conversation(body: Doc) -> Doc | None:
+    """Return the conversation a body names, by its id or as an object that has one."""
+    if isinstance(body.get("conversation"), str):
+        return {"id": validation.required_text(body, "conversation")}
+    named = validation.mapping(body, "conversation")
+    return None if named is None else {"id": validation.required_text(named, "id", prefix="conversation.")}
+
+
+def _tools(body: Doc) -> list[Doc]:
+    tools = validation.tool_objects(body) or []
+    return [_tool(tool, f"tools[{index}].") for index, tool in enumerate(tools)]
+
+
+def _tool(tool: Doc, prefix: str) -> Doc:
+    validation.check_function(tool, prefix)
+    strict = validation.flag(tool, "strict", default=True, prefix=prefix)
+    read = {name: tool.get(name) for name in ("name", "description", "parameters")}
+    return {"type": "function"} | read | {"strict": strict}

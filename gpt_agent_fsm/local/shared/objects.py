@@ -1,0 +1,19 @@
+"""Answers that both wires give in the same shape: a page of a list, and the answer to a DELETE."""
+
+from gpt_agent_fsm.local.shared.storage import Doc
+
+
+def deleted(object_id: str, kind: str) -> Doc:
+    """Return the answer to a DELETE; `kind` is such as `thread.deleted`."""
+    return {"id": object_id, "object": kind, "deleted": True}
+
+
+def page(docs: list[Doc], has_more: bool) -> Doc:
+    """Return a list as the API answers it."""
+    return {
+        "object": "list",
+        "data": docs,
+        "first_id": docs[0]["id"] if docs else None,
+        "last_id": docs[-1]["id"] if docs else None,
+        "has_more": has_more,
+    }

@@ -1,0 +1,23 @@
+"""What a client is answered when the storage refuses a request; for the application, which knows no storage."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpt_agent_fsm.local.http.error_responses import ApiProblem, bad_request, closing
+from gpt_agent_fsm.local.shared.storage import StorageClosedError, UnknownCursorError
+
+
+def _unknown_cursor(error: UnknownCursorError) -> ApiProblem:
+    message = f"Invalid '{error.param}': no object with id '{error.object_id}' is in this list."
+    return bad_request(message, error.param, "invalid_value")
+
+
+def _closed(_error: StorageClosedError) -> ApiProblem:
+    return closing()
+
+
+STORAGE_ERRORS: Mapping[type[Exception], Callable[[Any], ApiProblem]] = {
+    UnknownCursorError: _unknown_cursor,
+    StorageClosedError: _closed,
+}
+"""The error response for each error that a transaction raises because of the request or the server's state."""

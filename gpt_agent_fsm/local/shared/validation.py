@@ -1,0 +1,321 @@
+"""Reading what a client sent: every function returns a checked value, or raises the `ApiProblem` that says why not.
+
+Fields nobody asks for are ignored: clients send sampling parameters and new options, and none of them is an error here.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_offered, wrong_type, wrong_value
+from gpt_agent_fsm.local.shared.storage import Doc, PageQuery
+
+MAX_TEXT = 256_000
+"""The longest text of a message or of instructions, in characters."""
+
+MAX_DEPTH = 100
+"""How deeply objects and arrays may be nested in a body: what is taken in must also be possible to write."""
+
+_INTEGER = re.compile(r"-?[0-9]{1,12}")
+
+
+def json_object(raw: bytes) -> Doc:
+    """Return the JSON object of a request's body; an empty body is an empty object."""
+    if not raw.strip():
+        return {}
+    try:
+        body = msgspec.json.decode(raw)
+    except (ValueError, RecursionError) as error:
+        raise bad_request("We could not parse the JSON body of your request: it is not valid JSON.") from error
+    if not isinstance(body, dict):
+        raise bad_request("We could not parse the JSON body of your request: a JSON object is expected.")
+    # Few brackets cannot nest deeply, and most bodies have few.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise bad_request("The JSON body of your request is nested too deeply.")
+    return body
+
+
+def _depth(value: dict[str, object] | list[object]) -> int:
+    level: list[dict[str, object] | list[object]] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+    return depth
+
+
+def text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: int = MAX_TEXT) -> str | None:
+    """Return an optional string; `None` when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return None
+    param = prefix + name
+    if not isinstance(value, str):
+        raise wrong_type(param, "a string", value)
+    if len(value) > longest:
+        raise bad_request(
+            f"Invalid '{param}': string too long. Expected a string with maximum length {longest}, "
+            f"but got a string with length {len(value)} instead.",
+            param,
+            "string_above_max_length",
+        )
+    return value
+
+
+def required_text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: int = MAX_TEXT) -> str:
+    """Return a string that must be there and not be blank."""
+    value = text(body, name, prefix=prefix, longest=longest)
+    if value is None:
+        raise missing(prefix + name)
+    if not value.strip():
+        raise bad_request(f"Invalid '{prefix}{name}': the string must not be blank.", prefix + name, "invalid_value")
+    return value
+
+
+def word(body: Mapping[str, Any], name: str, *, words: tuple[str, ...], prefix: str = "") -> str | None:
+    """Return an optional string that is one of the words; `None` when it is absent or null."""
+    value = text(body, name, prefix=prefix)
+    if value is not None and value not in words:
+        raise wrong_value(prefix + name, value, ", ".join(f"'{each}'" for each in words))
+    return value
+
+
+def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", most: int = 1000) -> list[Doc] | None:
+    """Return an optional array of objects; `None` when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return None
+    param = prefix + name
+    if not isinstance(value, list):
+        raise wrong_type(param, "an array of objects", value)
+    if len(value) > most:
+        raise bad_request(
+            f"Invalid '{param}': array too long. Expected an array with maximum length {most}, "
+            f"but got an array with length {len(value)} instead.",
+            param,
+            "array_above_max_length",
+        )
+    for index, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise wrong_type(f"{param}[{index}]", "an object", item)
+    return value
+
+
+def mapping(body: Mapping[str, Any], name: str, *, prefix: str = "") -> Doc | None:
+    """Return an optional object; `None` when it is absent or null."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise wrong_type(prefix + name, "an object", value)
+    return value
+
+
+def flag(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = "") -> bool:
+    """Return an optional boolean; the default when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise wrong_type(prefix + name, "a boolean", value)
+    return value
+
+
+def integer(body: Mapping[str, Any], name: str, *, least: int, most: int | None = None, prefix: str = "") -> int | None:
+    """Return an optional integer; `None` when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_type(prefix + name, "an integer", value)
+    _check_range(prefix + name, value, least, most)
+    return value
+
+
+def number(body: Mapping[str, Any], name: str, *, least: float, most: float) -> float | None:
+    """Return an optional number; `None` when it is absent or null."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise wrong_type(name, "a decimal", value)
+    _check_range(name, value, least, most)
+    return value
+
+
+def _check_range(param: str, value: float, least: float, most: float | None) -> None:
+    kind = "integer" if isinstance(value, int) else "decimal"
+    if value < least:
+        raise bad_request(
+            f"Invalid '{param}': {kind} below minimum value. Expected a value >= {least}, but got {value} instead.",
+            param,
+            f"{kind}_below_min_value",
+        )
+    if most is not None and value > most:
+        raise bad_request(
+            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {most}, but got {value} instead.",
+            param,
+            f"{kind}_above_max_value",
+        )
+
+
+def tool_resources(body: Mapping[str, Any]) -> Doc | None:
+    """Return what tools work with; `None` when it is absent or null."""
+    resources = mapping(body, "tool_resources")
+    for name in ("code_interpreter", "file_search"):
+        # Clients send empty ones for tools they do not use.
+        if any((mapping(resources or {}, name, prefix="tool_resources.") or {}).values()):
+            raise not_offered(f"The tool '{name}' is", f"tool_resources.{name}")
+    return None if resources is None else {name: value for name, value in resources.items() if value is not None}
+
+
+def attachments(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
+    """Return the files of a message: none, as there are no files here."""
+    if objects(body, "attachments", prefix=prefix):
+        raise not_offered("Files are", f"{prefix}attachments")
+    return []
+
+
+def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
+    """Return the metadata, empty when it is absent or null: at most 16 pairs, keys up to 64 and values up to 512."""
+    value = body.get("metadata")
+    if value is None:
+        return {}
+    param = f"{prefix}metadata"
+    if not isinstance(value, dict):
+        raise wrong_type(param, "an object", value)
+    if len(value) > 16:
+        raise bad_request(
+            f"Invalid '{param}': too many properties. Expected an object with at most 16 properties, "
+            f"but got an object with {len(value)} properties instead.",
+            param,
+            "object_above_max_properties",
+        )
+    for key in value:
+        if len(key) > 64:
+            raise bad_request(
+                f"Invalid '{param}': property name too long. Expected property names with maximum length 64, "
+                f"but got one with length {len(key)} instead.",
+                param,
+                "object_property_name_too_long",
+            )
+        if text(value, key, prefix=f"{param}.", longest=512) is None:
+            raise wrong_type(f"{param}.{key}", "a string", None)
+    return value
+
+
+def tools(body: Mapping[str, Any]) -> list[Doc] | None:
+    """Return the definitions of functions; `None` when they are absent or null."""
+    definitions = tool_objects(body)
+    for index, definition in enumerate(definitions or ()):
+        place = f"tools[{index}].function"
+        function = mapping(definition, "function", prefix=f"tools[{index}].")
+        if function is None:
+            raise missing(place)
+        check_function(function, f"{place}.")
+        # What is null is as good as left out, and is answered so.
+        definition["function"] = {name: value for name, value in function.items() if value is not None}
+    return definitions
+
+
+def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
+    """Return the tool definitions, which all are functions; `None` when they are absent or null."""
+    definitions = objects(body, "tools", most=128)
+    for index, definition in enumerate(definitions or ()):
+        kind = required_text(definition, "type", prefix=f"tools[{index}].")
+        if kind != "function":
+            raise not_offered(f"A tool of type '{kind[:100]}' is", f"tools[{index}].type")
+    return definitions
+
+
+def check_function(function: Mapping[str, Any], prefix: str) -> None:
+    """Check what both wires say of a function."""
+    required_text(function, "name", prefix=prefix)
+    text(function, "description", prefix=prefix)
+    mapping(function, "parameters", prefix=prefix)
+    flag(function, "strict", default=False, prefix=prefix)
+
+
+def role(body: Mapping[str, Any], *, prefix: str = "") -> Literal["user", "assistant"]:
+    """Return who speaks in a message."""
+    value = text(body, "role", prefix=prefix)
+    if value is None:
+        raise missing(f"{prefix}role")
+    if value == "user":
+        return "user"
+    if value == "assistant":
+        return "assistant"
+    raise wrong_value(f"{prefix}role", value, "'user' and 'assistant'")
+
+
+def content(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
+    """Return the content of a message as the API stores it: a list of parts, made of a string or of parts."""
+    param = f"{prefix}content"
+    value = body.get("content")
+    if value is None:
+        raise missing(param)
+    if isinstance(value, str):
+        value = [{"type": "text", "text": value}]
+    if not isinstance(value, list):
+        raise wrong_type(param, "a string or an array of objects", value)
+    parts = [_part(part, f"{param}[{index}]") for index, part in enumerate(value)]
+    # An image alone is a message; texts that are all blank are none.
+    if all(part["type"] == "text" and not part["text"]["value"].strip() for part in parts):
+        raise bad_request("Message content must be non-empty.", param)
+    return parts
+
+
+def _part(part: object, param: str) -> Doc:
+    if not isinstance(part, dict):
+        raise wrong_type(param, "an object", part)
+    kind = text(part, "type", prefix=f"{param}.")
+    if kind is None:
+        raise missing(f"{param}.type")
+    if kind == "text":
+        value = text(part, "text", prefix=f"{param}.")
+        if value is None:
+            raise missing(f"{param}.text")
+        return {"type": "text", "text": {"value": value, "annotations": []}}
+    keys = {"image_file": "file_id", "image_url": "url"}
+    if kind not in keys:
+        raise wrong_value(f"{param}.type", kind, "'text', 'image_url', and 'image_file'")
+    image = part.get(kind)
+    if not isinstance(image, dict):
+        raise missing(f"{param}.{kind}")
+    source = required_text(image, keys[kind], prefix=f"{param}.{kind}.")
+    level = word(image, "detail", words=("auto", "low", "high"), prefix=f"{param}.{kind}.")
+    return {"type": kind, kind: {keys[kind]: source, "detail": level or "auto"}}
+
+
+def page_query(args: Mapping[str, str]) -> PageQuery:
+    """Return which page of a list the query string asks for."""
+    order = args.get("order") or "desc"
+    if order not in ("asc", "desc"):
+        raise wrong_value("order", order, "'asc' and 'desc'")
+    return PageQuery(
+        _limit(args.get("limit") or "20"),
+        "asc" if order == "asc" else "desc",
+        args.get("after") or None,
+        args.get("before") or None,
+    )
+
+
+def starting_after(args: Mapping[str, str]) -> int:
+    """Return the number of the last event a client has, from the query string; -1 when it has none."""
+    value = args.get("starting_after") or "-1"
+    if not _INTEGER.fullmatch(value):
+        raise wrong_type("starting_after", "an integer", value)
+    return int(value)
+
+
+def _limit(value: str) -> int:
+    if not _INTEGER.fullmatch(value):
+        raise wrong_type("limit", "an integer", value)
+    limit = int(value)
+    _check_range("limit", limit, 1, 100)
+    return limit

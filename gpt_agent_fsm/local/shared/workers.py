@@ -1,0 +1,197 @@
+"""The threads behind the API: they ask models, finish what was cancelled, and end what has expired."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from gpt_agent_fsm.local.models.asking import ask
+from gpt_agent_fsm.local.models.protocol import Model, ModelError, ModelRequest, Outcome
+from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError, Transaction
+
+logger = logging.getLogger(__name__)
+
+_EXPIRY_INTERVAL = 1.0
+"""Seconds between two looks for what has expired; requests also look, so that no client sees a run past its time."""
+
+_Chore = Callable[[Transaction], object]
+
+
+class Life(Protocol):
+    """What the workers do to one kind of work, such as runs; every call is within one transaction."""
+
+    def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
+        """Take queued work up: return what to ask the model, or `None` when the work is not queued any more."""
+
+    def settle(self, tx: Transaction, work_id: str, turn: Turn, request: ModelRequest, outcome: Outcome, /) -> bool:
+        """Go on with what came of asking the model; change nothing, and return False, when the work has ended."""
+
+    def expire(self, tx: Transaction, /) -> list[str]:
+        """End all work whose time is over, and return the ids."""
+
+    def recover(self, tx: Transaction, /) -> list[Doc]:
+        """Make the work that a stopped server left behind ready to go on, and return what is queued."""
+
+
+class Workers:
+    """A bounded pool of threads that calls the model, and one more that never does, so that it is always free.
+
+    Work is a stored object with an `id`, and an `object` that says which of the `lives` it has. All threads are
+    daemons: a model that hangs keeps neither the server nor the interpreter from ending.
+    """
+
+    def __init__(self, storage: Storage, model: Model, lives: Mapping[str, Life], threads: int = 16) -> None:
+        self._storage = storage
+        self._model = model
+        self._lives = lives
+        self._queued: queue.SimpleQueue[tuple[str, str, Turn] | None] = queue.SimpleQueue()
+        self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
+        # What the models at work are told by, and for which work. Keyed by event: one turn of a run may still be
+        # leaving when the next one is at work already.
+        self._asking: dict[threading.Event, str] = {}
+        # The turns that are queued or at work, by their work: it has one at a time.
+        self._turns: dict[str, Turn] = {}
+        self._registering = threading.Lock()
+        self._closing = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"local-model-{number}", daemon=True) for number in range(threads)
+        ]
+        self._threads.append(threading.Thread(target=self._keep, name="local-keeper", daemon=True))
+
+    @property
+    def closing(self) -> bool:
+        """True once `close` was called: nothing that is queued now will be done."""
+        return self._closing.is_set()
+
+    def recover(self) -> None:
+        """Take up the work that an earlier server left in the storage, once the threads are started."""
+        with self._storage.transaction() as tx:
+            for life in self._lives.values():
+                for work in life.recover(tx):
+                    self.enqueue(work)
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def enqueue(self, work: Doc, turn: Turn | None = None) -> None:
+        """Have the next turn of a queued run or response made, as soon as a thread is free."""
+        turn = turn or Turn()
+        with self._registering:
+            self._turns[work["id"]] = turn
+        self._queued.put((work["object"], work["id"], turn))
+        if self.closing:
+            turn.end()
+
+    def turn_of(self, work_id: str) -> Turn | None:
+        """Return the turn that is queued or at work; when there is none, all that came of the work is stored."""
+        return self._turns.get(work_id)
+
+    def later(self, chore: _Chore) -> None:
+        """Call `chore` soon, in a transaction of its own."""
+        self._chores.put(chore)
+
+    def interrupt(self, work_id: str) -> None:
+        """Tell the model that works for this, if one does, that nobody waits for it."""
+        for event, its_work in list(self._asking.items()):
+            if its_work == work_id:
+                event.set()
+
+    def end(self, work_id: str) -> None:
+        """Interrupt the work, and tell those who follow it that it is over; call it when that is stored."""
+        self.interrupt(work_id)
+        turn = self._turns.get(work_id)
+        if turn is not None:
+            self._end_turn(work_id, turn)
+
+    def _end_turn(self, work_id: str, turn: Turn) -> None:
+        with self._registering:
+            # The next turn may be queued already: of this one, everything is stored.
+            if self._turns.get(work_id) is turn:
+                del self._turns[work_id]
+        turn.end()
+
+    def close(self, timeout: float) -> None:
+        """Stop the threads; one whose model still hangs after `timeout` seconds is left behind, idle."""
+        self._closing.set()
+        for event in list(self._asking):
+            event.set()
+        with self._registering:
+            for turn in self._turns.values():
+                turn.end()
+        for _ in self._threads:
+            self._queued.put(None)
+        self._chores.put(None)
+        deadline = time.monotonic() + timeout
+        for thread in set(self._threads) - {threading.current_thread()}:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _work(self) -> None:
+        while (work := self._queued.get()) is not None and not self.closing:
+            try:
+                self._make_turn(*work)
+            except StorageClosedError:
+                return
+            except Exception:
+                # What was done to the work is rolled back; it expires when its time is over.
+                logger.exception("A turn of %s was lost", work[1])
+
+    def _keep(self) -> None:
+        while not self.closing:
+            try:
+                chore = self._chores.get(timeout=_EXPIRY_INTERVAL)
+            except queue.Empty:
+                chore = None
+            try:
+                with self._storage.transaction() as tx:
+                    if chore is not None:
+                        chore(tx)
+                    self.expire(tx)
+            except StorageClosedError:
+                return
+            except Exception:
+                logger.exception("Looking after runs and responses failed")
+
+    def expire(self, tx: Transaction) -> None:
+        """End all work whose time is over, and tell the models."""
+        for life in self._lives.values():
+            for work_id in life.expire(tx):
+                tx.afterwards(partial(self.end, work_id))
+
+    def _make_turn(self, kind: str, work_id: str, turn: Turn) -> None:
+        cancelled = threading.Event()
+        self._asking[cancelled] = work_id
+        try:
+            with self._storage.transaction() as tx:
+                self.expire(tx)
+                request = self._lives[kind].start(tx, work_id, cancelled)
+            if request is not None:
+                turn.begin()
+                # Set after `_asking` was filled: either close() saw the event, or this sees that it closes.
+                if self.closing:
+                    cancelled.set()
+                outcome = ask(self._model, request, turn.say if turn.streamed else None)
+                try:
+                    self._settle(kind, work_id, turn, request, outcome)
+                except StorageClosedError:
+                    raise
+                except Exception:
+                    # Somebody waits for the end of it.
+                    logger.exception("The outcome of %s can not be kept", work_id)
+                    failure = ModelError("server_error", "What the model has answered can not be kept.")
+                    self._settle(kind, work_id, turn, request, failure)
+        finally:
+            del self._asking[cancelled]
+
+    def _settle(self, kind: str, work_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> None:
+        with self._storage.transaction() as tx:
+            self.expire(tx)
+            # Cancelled, expired or deleted in the meantime, by somebody who ends the turn as well; or the server
+            # closes, and the next one asks again.
+            if not request.cancelled.is_set() and self._lives[kind].settle(tx, work_id, turn, request, outcome):
+                tx.afterwards(partial(self._end_turn, work_id, turn))
