@@ -9,7 +9,7 @@ from typing import Self
 from wsgiref.types import WSGIApplication
 
 from gpt_agent_fsm.local.assistants import lifecycle as run_lifecycle
-from gpt_agent_fsm.local.assistants.handlers import AssistantsApi
+from gpt_agent_fsm.local.assistants import routes as assistant_routes
 from gpt_agent_fsm.local.http.application import MAX_BODY, create_app
 from gpt_agent_fsm.local.http.chaos import Chaos, ChaosApplication
 from gpt_agent_fsm.local.http.listener import HttpServer
@@ -17,7 +17,7 @@ from gpt_agent_fsm.local.http.recording import Recorder, SeenRequest
 from gpt_agent_fsm.local.models.echo import echo
 from gpt_agent_fsm.local.models.protocol import Model
 from gpt_agent_fsm.local.responses import lifecycle as response_lifecycle
-from gpt_agent_fsm.local.responses.handlers import ResponsesApi
+from gpt_agent_fsm.local.responses import routes as response_routes
 from gpt_agent_fsm.local.shared import unsupported
 from gpt_agent_fsm.local.shared.storage import Storage
 from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
@@ -98,11 +98,10 @@ class LocalServer:
     def _application(
         self, api_key: str | None, lifetime: float, item_lag: float, request_log_level: int
     ) -> WSGIApplication:
-        assistants = AssistantsApi(self._storage, self._workers, lifetime)
-        conversations = ResponsesApi(self._storage, self._workers, lifetime, item_lag)
-        blueprints = (assistants.blueprint(), conversations.blueprint(), unsupported.blueprint())
         return create_app(
-            *blueprints,
+            assistant_routes.blueprint(self._storage, self._workers, lifetime),
+            response_routes.blueprint(self._storage, self._workers, lifetime, item_lag),
+            unsupported.blueprint(),
             check_health=self._check_health,
             errors=STORAGE_ERRORS,
             api_key=api_key,

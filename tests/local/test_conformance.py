@@ -36,21 +36,21 @@ SCHEMAS = {
     "assistants.submit_tool_outputs": "RunObject",
     "assistants.list_steps": "ListRunStepsResponse",
     "assistants.get_step": "RunStepObject",
-    "conversations.create_conversation": "ConversationResource",
-    "conversations.get_conversation": "ConversationResource",
-    "conversations.modify_conversation": "ConversationResource",
-    "conversations.delete_conversation": "DeletedConversationResource",
-    "conversations.create_items": "ConversationItemList",
-    "conversations.list_items": "ConversationItemList",
-    "conversations.get_item": "ConversationItem",
-    "conversations.delete_item": "ConversationResource",
-    "conversations.create_response": "Response",
-    "conversations.count_input_tokens": "TokenCountsResource",
-    "conversations.get_response": "Response",
-    "conversations.cancel_response": "Response",
-    "conversations.list_input_items": "ResponseItemList",
+    "responses.create_conversation": "ConversationResource",
+    "responses.get_conversation": "ConversationResource",
+    "responses.modify_conversation": "ConversationResource",
+    "responses.delete_conversation": "DeletedConversationResource",
+    "responses.create_items": "ConversationItemList",
+    "responses.list_items": "ConversationItemList",
+    "responses.get_item": "ConversationItem",
+    "responses.delete_item": "ConversationResource",
+    "responses.create_response": "Response",
+    "responses.count_input_tokens": "TokenCountsResource",
+    "responses.get_response": "Response",
+    "responses.cancel_response": "Response",
+    "responses.list_input_items": "ResponseItemList",
     # The document does not say what the answer to this one is; the SDK reads none.
-    "conversations.delete_response": None,
+    "responses.delete_response": None,
 }
 FUNCTION = {"name": "get", "description": "Gets.", "parameters": {"type": "object", "properties": {}}}
 NESTED = [{"type": "function", "function": FUNCTION}]
@@ -229,7 +229,7 @@ def test_every_route_is_driven_by_the_sdk_and_answers_what_the_document_says(wat
     response = slow.sdk.responses.create(model="gpt-5", input="Hello", background=True)
     assert complete(slow.sdk.responses.cancel(response.id)).status == "cancelled"
     routes = watched.api.server._http._listener.application.url_map.iter_rules()
-    offered = {rule.endpoint for rule in routes if rule.endpoint.startswith(("assistants.", "conversations."))}
+    offered = {rule.endpoint for rule in routes if rule.endpoint.startswith(("assistants.", "responses."))}
     assert offered == set(SCHEMAS) == watched.driven | slow.driven
 
 

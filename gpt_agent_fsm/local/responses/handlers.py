@@ -1,6 +1,7 @@
-"""The Conversations and Responses wire: which requests there are, and what each does to the stored objects.
+"""What each request of the Responses wire does to the stored objects; `routes` lists the requests.
 
-One row of `_ROUTES` per request, as in `assistants`. How a response lives is told in `responses`.
+A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the answer. The life of
+a response is in `lifecycle`.
 """
 
 import math
@@ -17,7 +18,7 @@ from gpt_agent_fsm.local.responses.events import ResponseEvents
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.objects import deleted, page
 from gpt_agent_fsm.local.shared.storage import Doc, PageQuery, Storage, Transaction, UnknownCursorError
-from gpt_agent_fsm.local.shared.wire import Handler, Wire, wants_stream
+from gpt_agent_fsm.local.shared.wire import Wire
 from gpt_agent_fsm.local.shared.workers import Workers
 
 
@@ -33,25 +34,22 @@ class ResponsesApi(Wire):
         self._lifetime = lifetime
         self._item_lag = item_lag
 
-    def blueprint(self) -> flask.Blueprint:
-        """Return the routes, to be mounted under `/v1`."""
-        return self._mount("conversations", _ROUTES)
+    # Streams of events, and waits
 
-    def _is_streamed(self, handler: Handler, body: Doc) -> bool:
-        if handler is ResponsesApi._get_response:
-            return flask.request.args.get("stream") == "true"
-        return wants_stream(body, offered=handler is ResponsesApi._create_response)
+    def created_response_events(self, _tx: Transaction, response: Doc) -> ResponseEvents:
+        """Return the events of a response that was just created."""
+        return ResponseEvents(self._storage, response, self._turn(), [])
 
-    def _events(self, tx: Transaction, handler: Handler, answer: Doc) -> ResponseEvents:
-        if handler is ResponsesApi._create_response:
-            return ResponseEvents(self._storage, answer, self._turn(), [])
+    def stored_response_events(self, tx: Transaction, response: Doc) -> ResponseEvents:
+        """Return the events of a response that was created before, from the number on that the client asks for."""
         # One that has no turn any more has ended, and so it is stored as it stays.
-        turn = self._workers.turn_of(answer["id"]) if answer["status"] in lifecycle.ACTIVE else None
-        said = lifecycle.said_in(tx, answer["id"])
-        return ResponseEvents(self._storage, answer, turn, said, validation.starting_after(flask.request.args))
+        turn = self._workers.turn_of(response["id"]) if response["status"] in lifecycle.ACTIVE else None
+        said = lifecycle.said_in(tx, response["id"])
+        return ResponseEvents(self._storage, response, turn, said, validation.starting_after(flask.request.args))
 
-    def _finished(self, handler: Handler, answer: Doc) -> Doc:
-        if handler is not ResponsesApi._create_response or answer["background"]:
+    def until_ended(self, answer: Doc) -> Doc:
+        """Wait for the end of a response that is not in the background, and return it. Raises `ApiProblem`."""
+        if answer["background"]:
             return answer
         with flask.request.environ[WAITING]():
             self._turn().wait()
@@ -65,16 +63,16 @@ class ResponsesApi(Wire):
 
     # Conversations
 
-    def _create_conversation(self, tx: Transaction, body: Doc) -> Doc:
+    def create_conversation(self, tx: Transaction, body: Doc) -> Doc:
         conversation = objects.conversation(body)
         tx.add("conversation", conversation)
         self._add_items(tx, conversation["id"], body)
         return conversation
 
-    def _get_conversation(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
+    def get_conversation(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
         return _conversation(tx, conversation_id)
 
-    def _modify_conversation(self, tx: Transaction, body: Doc, conversation_id: str) -> Doc:
+    def modify_conversation(self, tx: Transaction, body: Doc, conversation_id: str) -> Doc:
         conversation = _conversation(tx, conversation_id)
         if "metadata" not in body:
             raise missing("metadata")
@@ -82,7 +80,7 @@ class ResponsesApi(Wire):
         tx.save(conversation)
         return conversation
 
-    def _delete_conversation(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
+    def delete_conversation(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
         _conversation(tx, conversation_id)
         abandoned = lifecycle.abandon(tx, conversation_id)
         if abandoned is not None:
@@ -94,7 +92,7 @@ class ResponsesApi(Wire):
 
     # Items
 
-    def _create_items(self, tx: Transaction, body: Doc, conversation_id: str) -> Doc:
+    def create_items(self, tx: Transaction, body: Doc, conversation_id: str) -> Doc:
         self._workers.expire(tx)
         lifecycle.check_lock(tx, conversation_id)
         if not body.get("items"):
@@ -109,78 +107,54 @@ class ResponsesApi(Wire):
             tx.add("item", item, parent=conversation_id)
         return added
 
-    def _list_items(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
+    def list_items(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
         _conversation(tx, conversation_id)
         lag = max(self._item_lag, flask.request.environ.get(ITEM_LAG, 0.0))
         # Without a lag, what was answered is listed also when somebody sets the clock back.
         listed_by = time.time() - lag if lag else math.inf
         return page(*tx.page("item", conversation_id, _page_query(), due_by=listed_by))
 
-    def _get_item(self, tx: Transaction, _body: Doc, conversation_id: str, item_id: str) -> Doc:
+    def get_item(self, tx: Transaction, _body: Doc, conversation_id: str, item_id: str) -> Doc:
         _conversation(tx, conversation_id)
         item = tx.find("item", item_id, conversation_id)
         if item is None:
             raise unknown("Item", item_id, f" in conversation '{conversation_id}'")
         return item
 
-    def _delete_item(self, tx: Transaction, body: Doc, conversation_id: str, item_id: str) -> Doc:
-        tx.delete(self._get_item(tx, body, conversation_id, item_id)["id"])
+    def delete_item(self, tx: Transaction, body: Doc, conversation_id: str, item_id: str) -> Doc:
+        tx.delete(self.get_item(tx, body, conversation_id, item_id)["id"])
         return _conversation(tx, conversation_id)
 
     # Responses
 
-    def _create_response(self, tx: Transaction, body: Doc) -> Doc:
+    def create_response(self, tx: Transaction, body: Doc) -> Doc:
         self._workers.expire(tx)
         response = lifecycle.create(tx, body, self._lifetime)
         self._begin_turn(tx, response, body)
         return response
 
-    def _count_input_tokens(self, tx: Transaction, body: Doc) -> Doc:
+    def count_input_tokens(self, tx: Transaction, body: Doc) -> Doc:
         self._workers.expire(tx)
         return {"object": "response.input_tokens", "input_tokens": lifecycle.count_tokens(tx, body)}
 
-    def _get_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+    def get_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         self._workers.expire(tx)
         return lifecycle.found(tx, response_id)
 
-    def _delete_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+    def delete_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         lifecycle.found(tx, response_id)
         tx.afterwards(partial(self._workers.end, response_id))
         tx.delete_tree(response_id)
         return deleted(response_id, "response")
 
-    def _cancel_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+    def cancel_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         response = lifecycle.cancel(tx, lifecycle.found(tx, response_id))
         tx.afterwards(partial(self._workers.end, response_id))
         return response
 
-    def _list_input_items(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
+    def list_input_items(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         lifecycle.found(tx, response_id)
         return page(*_slice(lifecycle.input_of(tx, response_id), _page_query()))
-
-
-_CONVERSATION = "/conversations/<conversation_id>"
-_ITEM = "/conversations/<conversation_id>/items/<item_id>"
-_RESPONSE = "/responses/<response_id>"
-
-# fmt: off
-_ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("POST",   "/conversations",           ResponsesApi._create_conversation),
-    ("GET",    _CONVERSATION,              ResponsesApi._get_conversation),
-    ("POST",   _CONVERSATION,              ResponsesApi._modify_conversation),
-    ("DELETE", _CONVERSATION,              ResponsesApi._delete_conversation),
-    ("POST",   _CONVERSATION + "/items",   ResponsesApi._create_items),
-    ("GET",    _CONVERSATION + "/items",   ResponsesApi._list_items),
-    ("GET",    _ITEM,                      ResponsesApi._get_item),
-    ("DELETE", _ITEM,                      ResponsesApi._delete_item),
-    ("POST",   "/responses",               ResponsesApi._create_response),
-    ("POST",   "/responses/input_tokens",  ResponsesApi._count_input_tokens),
-    ("GET",    _RESPONSE,                  ResponsesApi._get_response),
-    ("DELETE", _RESPONSE,                  ResponsesApi._delete_response),
-    ("POST",   _RESPONSE + "/cancel",      ResponsesApi._cancel_response),
-    ("GET",    _RESPONSE + "/input_items", ResponsesApi._list_input_items),
-)
-# fmt: on
 
 
 def _conversation(tx: Transaction, conversation_id: str) -> Doc:

@@ -33,7 +33,7 @@ _NAMES = {
 
 def blueprint() -> flask.Blueprint:
     """Return the routes that answer 501, to be mounted under `/v1`."""
-    routes = flask.Blueprint("elsewhere", __name__)
+    routes = flask.Blueprint("unsupported", __name__)
     for name in _NAMES:
         for rule in (f"/<any({name}):name>", f"/<any({name}):name>/<path:_rest>"):
             routes.add_url_rule(rule, view_func=_refuse, methods=_METHODS)

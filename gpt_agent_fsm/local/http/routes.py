@@ -1,0 +1,45 @@
+"""Routes: all that the server knows about one request stands in its row, and nowhere else."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import flask
+from attrs import field, frozen
+
+from gpt_agent_fsm.local.http.streams import Event
+
+Answer = dict[str, Any]
+"""The JSON object that a request is answered with."""
+
+Events = Iterable[Event | None]
+"""The events of a stream; `None` stands for a pause."""
+
+
+@frozen
+class Route:
+    """One kind of request to a wire: the functions in it are methods of that wire's handlers.
+
+    Attributes:
+        path: below `/v1`; in angle brackets, the ids that the handler gets as keywords.
+        handler: is called within a transaction, with it, the body and the ids.
+        stream: returns the events that a client gets instead of the answer if it asks for a stream; is called with the
+            transaction and the answer, after the handler. None: there are no streams.
+        waits: is called with the answer after the transaction, and returns the answer that is sent once there is
+            nothing more to wait for. None: the handler's answer is sent at once.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., Answer]
+    stream: Callable[..., Events] | None = field(default=None, kw_only=True)
+    waits: Callable[..., Answer] | None = field(default=None, kw_only=True)
+
+
+def mount(name: str, routes: Iterable[Route], answer: Callable[..., Answer | flask.Response]) -> flask.Blueprint:
+    """Return the routes as a blueprint, to be mounted under `/v1`; `answer` is called with the route and the ids."""
+    blueprint = flask.Blueprint(name, __name__)
+    for route in routes:
+        view = partial(answer, route)
+        blueprint.add_url_rule(route.path, endpoint=route.handler.__name__, view_func=view, methods=[route.method])
+    return blueprint
