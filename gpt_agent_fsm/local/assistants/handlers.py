@@ -8,7 +8,7 @@ from functools import partial
 
 import flask
 
-from gpt_agent_fsm.local.assistants import lifecycle, objects
+from gpt_agent_fsm.local.assistants import inputs, lifecycle, objects
 from gpt_agent_fsm.local.assistants.events import RunEvents
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_found
 from gpt_agent_fsm.local.http.streams import Event
@@ -83,7 +83,7 @@ class AssistantsApi(Wire):
     def modify_thread(self, tx: Transaction, body: Doc, thread_id: str) -> Doc:
         thread = _found(tx, "thread", thread_id)
         if "tool_resources" in body:
-            thread["tool_resources"] = validation.tool_resources(body) or {}
+            thread["tool_resources"] = inputs.tool_resources(body) or {}
         return _with_metadata(tx, thread, body)
 
     def delete_thread(self, tx: Transaction, _body: Doc, thread_id: str) -> Doc:

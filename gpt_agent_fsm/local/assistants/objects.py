@@ -3,8 +3,11 @@
 from typing import Any
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.shared import options, validation
+from gpt_agent_fsm.local.assistants import inputs
+from gpt_agent_fsm.local.assistants.options import RUN, SAMPLING
+from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.options import chosen
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
@@ -22,15 +25,15 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
             "tools": [],
             "tool_resources": {},
             "metadata": {},
-        } | options.chosen({}, options.SAMPLING, {})
+        } | chosen({}, SAMPLING, {})
     changed: dict[str, Any] = {
         "name": validation.text(body, "name", longest=256),
         "description": validation.text(body, "description", longest=512),
         "instructions": validation.text(body, "instructions"),
-        "tools": validation.tools(body),
-        "tool_resources": validation.tool_resources(body),
+        "tools": inputs.tools(body),
+        "tool_resources": inputs.tool_resources(body),
         "metadata": validation.metadata(body),
-        **options.chosen(body, options.SAMPLING, {}),
+        **chosen(body, SAMPLING, {}),
     }
     if body.get("model") is not None:
         changed["model"] = validation.required_text(body, "model")
@@ -52,16 +55,16 @@ def thread(body: Doc) -> Doc:
         "object": "thread",
         "created_at": ids.now(),
         "metadata": validation.metadata(body),
-        "tool_resources": validation.tool_resources(body) or {},
+        "tool_resources": inputs.tool_resources(body) or {},
     }
 
 
 def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
     """Return the message a client posts; `prefix` is its place in the request, such as `messages[0].`."""
-    role = validation.role(body, prefix=prefix)
-    content = validation.content(body, prefix=prefix)
+    role = inputs.role(body, prefix=prefix)
+    content = inputs.content(body, prefix=prefix)
     return _message(thread_id, role, content) | {
-        "attachments": validation.attachments(body, prefix=prefix),
+        "attachments": inputs.attachments(body, prefix=prefix),
         "metadata": validation.metadata(body, prefix=prefix),
     }
 
@@ -117,7 +120,7 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
     if instructions is None:
         instructions = assistant["instructions"] or ""
     additional = validation.text(body, "additional_instructions")
-    tools = validation.tools(body)
+    tools = inputs.tools(body)
     created_at = ids.now()
     return {
         "id": ids.new_id("run"),
@@ -139,7 +142,7 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
         "instructions": "\n".join(part for part in (instructions, additional) if part),
         "tools": assistant["tools"] if tools is None else tools,
         "metadata": validation.metadata(body),
-        **options.chosen(body, options.RUN, {name: assistant[name] for name in options.SAMPLING}),
+        **chosen(body, RUN, {name: assistant[name] for name in SAMPLING}),
     }
 
 

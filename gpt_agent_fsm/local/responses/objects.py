@@ -5,7 +5,9 @@ Those of items are in `items`.
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_offered
-from gpt_agent_fsm.local.shared import options, validation
+from gpt_agent_fsm.local.responses.options import RESPONSE
+from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared.options import chosen
 from gpt_agent_fsm.local.shared.storage import Doc
 
 _LEAST_OUTPUT = 16
@@ -49,7 +51,7 @@ def response(body: Doc) -> Doc:
         "tools": _tools(body),
         "usage": None,
         "metadata": validation.metadata(body),
-        **options.chosen(body, options.RESPONSE, {}),
+        **chosen(body, RESPONSE, {}),
     }
 
 

@@ -5,7 +5,7 @@ Fields nobody asks for are ignored: clients send sampling parameters and new opt
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -164,23 +164,6 @@ def _check_range(param: str, value: float, least: float, most: float | None) -> 
         )
 
 
-def tool_resources(body: Mapping[str, Any]) -> Doc | None:
-    """Return what tools work with; `None` when it is absent or null."""
-    resources = mapping(body, "tool_resources")
-    for name in ("code_interpreter", "file_search"):
-        # Clients send empty ones for tools they do not use.
-        if any((mapping(resources or {}, name, prefix="tool_resources.") or {}).values()):
-            raise not_offered(f"The tool '{name}' is", f"tool_resources.{name}")
-    return None if resources is None else {name: value for name, value in resources.items() if value is not None}
-
-
-def attachments(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
-    """Return the files of a message: none, as there are no files here."""
-    if objects(body, "attachments", prefix=prefix):
-        raise not_offered("Files are", f"{prefix}attachments")
-    return []
-
-
 def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     """Return the metadata, empty when it is absent or null: at most 16 pairs, keys up to 64 and values up to 512."""
     value = body.get("metadata")
@@ -209,20 +192,6 @@ def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     return value
 
 
-def tools(body: Mapping[str, Any]) -> list[Doc] | None:
-    """Return the definitions of functions; `None` when they are absent or null."""
-    definitions = tool_objects(body)
-    for index, definition in enumerate(definitions or ()):
-        place = f"tools[{index}].function"
-        function = mapping(definition, "function", prefix=f"tools[{index}].")
-        if function is None:
-            raise missing(place)
-        check_function(function, f"{place}.")
-        # What is null is as good as left out, and is answered so.
-        definition["function"] = {name: value for name, value in function.items() if value is not None}
-    return definitions
-
-
 def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
     """Return the tool definitions, which all are functions; `None` when they are absent or null."""
     definitions = objects(body, "tools", most=128)
@@ -239,57 +208,6 @@ def check_function(function: Mapping[str, Any], prefix: str) -> None:
     text(function, "description", prefix=prefix)
     mapping(function, "parameters", prefix=prefix)
     flag(function, "strict", default=False, prefix=prefix)
-
-
-def role(body: Mapping[str, Any], *, prefix: str = "") -> Literal["user", "assistant"]:
-    """Return who speaks in a message."""
-    value = text(body, "role", prefix=prefix)
-    if value is None:
-        raise missing(f"{prefix}role")
-    if value == "user":
-        return "user"
-    if value == "assistant":
-        return "assistant"
-    raise wrong_value(f"{prefix}role", value, "'user' and 'assistant'")
-
-
-def content(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
-    """Return the content of a message as the API stores it: a list of parts, made of a string or of parts."""
-    param = f"{prefix}content"
-    value = body.get("content")
-    if value is None:
-        raise missing(param)
-    if isinstance(value, str):
-        value = [{"type": "text", "text": value}]
-    if not isinstance(value, list):
-        raise wrong_type(param, "a string or an array of objects", value)
-    parts = [_part(part, f"{param}[{index}]") for index, part in enumerate(value)]
-    # An image alone is a message; texts that are all blank are none.
-    if all(part["type"] == "text" and not part["text"]["value"].strip() for part in parts):
-        raise bad_request("Message content must be non-empty.", param)
-    return parts
-
-
-def _part(part: object, param: str) -> Doc:
-    if not isinstance(part, dict):
-        raise wrong_type(param, "an object", part)
-    kind = text(part, "type", prefix=f"{param}.")
-    if kind is None:
-        raise missing(f"{param}.type")
-    if kind == "text":
-        value = text(part, "text", prefix=f"{param}.")
-        if value is None:
-            raise missing(f"{param}.text")
-        return {"type": "text", "text": {"value": value, "annotations": []}}
-    keys = {"image_file": "file_id", "image_url": "url"}
-    if kind not in keys:
-        raise wrong_value(f"{param}.type", kind, "'text', 'image_url', and 'image_file'")
-    image = part.get(kind)
-    if not isinstance(image, dict):
-        raise missing(f"{param}.{kind}")
-    source = required_text(image, keys[kind], prefix=f"{param}.{kind}.")
-    level = word(image, "detail", words=("auto", "low", "high"), prefix=f"{param}.{kind}.")
-    return {"type": kind, kind: {keys[kind]: source, "detail": level or "auto"}}
 
 
 def page_query(args: Mapping[str, str]) -> PageQuery:

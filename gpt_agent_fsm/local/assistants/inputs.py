@@ -1,0 +1,93 @@
+"""What only clients of the Assistants wire send: messages, tools and what tools work with.
+
+Every function returns a checked value, or raises the `ApiProblem` that says why not.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_offered, wrong_type, wrong_value
+from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared.storage import Doc
+
+
+def role(body: Mapping[str, Any], *, prefix: str = "") -> Literal["user", "assistant"]:
+    """Return who speaks in a message."""
+    value = validation.text(body, "role", prefix=prefix)
+    if value is None:
+        raise missing(f"{prefix}role")
+    if value == "user":
+        return "user"
+    if value == "assistant":
+        return "assistant"
+    raise wrong_value(f"{prefix}role", value, "'user' and 'assistant'")
+
+
+def content(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
+    """Return the content of a message as the API stores it: a list of parts, made of a string or of parts."""
+    param = f"{prefix}content"
+    value = body.get("content")
+    if value is None:
+        raise missing(param)
+    if isinstance(value, str):
+        value = [{"type": "text", "text": value}]
+    if not isinstance(value, list):
+        raise wrong_type(param, "a string or an array of objects", value)
+    parts = [_part(part, f"{param}[{index}]") for index, part in enumerate(value)]
+    # An image alone is a message; texts that are all blank are none.
+    if all(part["type"] == "text" and not part["text"]["value"].strip() for part in parts):
+        raise bad_request("Message content must be non-empty.", param)
+    return parts
+
+
+def _part(part: object, param: str) -> Doc:
+    if not isinstance(part, dict):
+        raise wrong_type(param, "an object", part)
+    kind = validation.text(part, "type", prefix=f"{param}.")
+    if kind is None:
+        raise missing(f"{param}.type")
+    if kind == "text":
+        value = validation.text(part, "text", prefix=f"{param}.")
+        if value is None:
+            raise missing(f"{param}.text")
+        return {"type": "text", "text": {"value": value, "annotations": []}}
+    keys = {"image_file": "file_id", "image_url": "url"}
+    if kind not in keys:
+        raise wrong_value(f"{param}.type", kind, "'text', 'image_url', and 'image_file'")
+    image = part.get(kind)
+    if not isinstance(image, dict):
+        raise missing(f"{param}.{kind}")
+    source = validation.required_text(image, keys[kind], prefix=f"{param}.{kind}.")
+    level = validation.word(image, "detail", words=("auto", "low", "high"), prefix=f"{param}.{kind}.")
+    return {"type": kind, kind: {keys[kind]: source, "detail": level or "auto"}}
+
+
+def attachments(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
+    """Return the files of a message: none, as there are no files here."""
+    if validation.objects(body, "attachments", prefix=prefix):
+        raise not_offered("Files are", f"{prefix}attachments")
+    return []
+
+
+def tools(body: Mapping[str, Any]) -> list[Doc] | None:
+    """Return the definitions of functions; `None` when they are absent or null."""
+    definitions = validation.tool_objects(body)
+    for index, definition in enumerate(definitions or ()):
+        place = f"tools[{index}].function"
+        function = validation.mapping(definition, "function", prefix=f"tools[{index}].")
+        if function is None:
+            raise missing(place)
+        validation.check_function(function, f"{place}.")
+        # What is null is as good as left out, and is answered so.
+        definition["function"] = {name: value for name, value in function.items() if value is not None}
+    return definitions
+
+
+def tool_resources(body: Mapping[str, Any]) -> Doc | None:
+    """Return what tools work with; `None` when it is absent or null."""
+    resources = validation.mapping(body, "tool_resources")
+    for name in ("code_interpreter", "file_search"):
+        # Clients send empty ones for tools they do not use.
+        if any((validation.mapping(resources or {}, name, prefix="tool_resources.") or {}).values()):
+            raise not_offered(f"The tool '{name}' is", f"tool_resources.{name}")
+    return None if resources is None else {name: value for name, value in resources.items() if value is not None}
