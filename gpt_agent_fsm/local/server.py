@@ -21,7 +21,7 @@ from gpt_agent_fsm.local.responses import routes as response_routes
 from gpt_agent_fsm.local.shared import unsupported
 from gpt_agent_fsm.local.shared.storage import Storage
 from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
-from gpt_agent_fsm.local.shared.workers import Life, Workers
+from gpt_agent_fsm.local.shared.workers import JobKind, Workers
 
 _HTTP_THREADS = 8
 """Threads that answer requests; more would only wait for the interpreter. Those that wait for a model do not count."""
@@ -29,7 +29,7 @@ _HTTP_THREADS = 8
 _MODEL_THREADS = 16
 """Threads that call the model: so many runs and responses make progress at once, the others are queued."""
 
-_LIVES: dict[str, Life] = {"thread.run": run_lifecycle, "response": response_lifecycle}
+_JOB_KINDS: dict[str, JobKind] = {"thread.run": run_lifecycle, "response": response_lifecycle}
 """What the model works for, by the `object` of its stored form."""
 
 _PATIENCE = 0.4
@@ -79,7 +79,7 @@ class LocalServer:
         self._closed = False
         self._host = host
         self._storage = Storage(database)
-        self._workers = Workers(self._storage, model or echo, _LIVES, _MODEL_THREADS)
+        self._workers = Workers(self._storage, model or echo, _JOB_KINDS, _MODEL_THREADS)
         app = self._application(api_key, run_expires_after, item_lag, request_log_level)
         self._chaos = None if chaos is None else ChaosApplication(app, chaos)
         try:

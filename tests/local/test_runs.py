@@ -329,7 +329,7 @@ def test_a_run_is_cancelled_also_while_its_model_hangs(serve, waiting):
 
 def test_an_answer_that_arrives_while_its_run_is_being_cancelled_is_thrown_away(serve, waiting, monkeypatch):
     api = serve(waiting)
-    for name in ("interrupt", "later"):
+    for name in ("interrupt", "schedule"):
         monkeypatch.setattr(api.server._workers, name, lambda _what: None)
     run = api.run(api.thread("Hello"))
     assert waiting.called.wait(PATIENCE)

@@ -228,7 +228,7 @@ def test_a_run_that_was_being_cancelled_is_cancelled_after_the_restart(serve, tm
     path = tmp_path / "local.db"
     first = serve(lambda _request: [ToolCall("a")], database=path)
     run = first.play("Hello")
-    monkeypatch.setattr(first.server._workers, "later", lambda _chore: None)
+    monkeypatch.setattr(first.server._workers, "schedule", lambda _chore: None)
     first.post(f"/threads/{run['thread_id']}/runs/{run['id']}/cancel")
     first.server.close()
     seen = serve(database=path).see(run, "cancelled")

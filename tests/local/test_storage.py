@@ -22,14 +22,14 @@ def test_a_transaction_that_raises_changes_nothing_and_calls_nothing(storage):
     def fail():
         with storage.transaction() as tx:
             tx.add("thread", {"id": "thread_1"})
-            tx.afterwards(lambda: called.append("rolled back"))
+            tx.on_commit(lambda: called.append("rolled back"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     with storage.transaction() as tx:
         assert tx.find("thread", "thread_1") is None
-        tx.afterwards(lambda: called.append("committed"))
+        tx.on_commit(lambda: called.append("committed"))
         assert called == []
     assert called == ["committed"]
 
@@ -40,7 +40,7 @@ def test_what_is_called_after_a_commit_may_begin_a_transaction(storage):
             tx.add("thread", {"id": "thread_1"})
 
     with storage.transaction() as tx:
-        tx.afterwards(more)
+        tx.on_commit(more)
     with storage.transaction() as tx:
         assert tx.find("thread", "thread_1") == {"id": "thread_1"}
 

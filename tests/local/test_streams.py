@@ -226,7 +226,7 @@ def test_an_answer_that_comes_before_the_cancelling_is_done_does_not_end_the_str
     workers = api.server._workers
     chores = []
     with monkeypatch.context() as patch:
-        patch.setattr(workers, "later", chores.append)
+        patch.setattr(workers, "schedule", chores.append)
         patch.setattr(workers, "interrupt", lambda _work_id: None)
         stream = run_stream(api, "Hi")
         run = until(stream, "thread.run.in_progress")
@@ -234,7 +234,7 @@ def test_an_answer_that_comes_before_the_cancelling_is_done_does_not_end_the_str
         gate.open()
         wait_until(lambda: not workers._asking)
         assert workers.turn_of(run["id"]) is not None
-    workers.later(chores.pop())
+    workers.schedule(chores.pop())
     assert names(stream)[-2:] == ["thread.run.cancelled", "done"]
 
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from tests.local.stand_ins import PATIENCE
 
 
@@ -11,42 +11,42 @@ def heard(turn):
 
 
 def test_who_comes_late_hears_everything_from_the_beginning():
-    turn = Turn()
+    turn = LiveTurn()
     turn.begin()
-    turn.say("Hel")
-    turn.say("lo")
+    turn.add_chunk("Hel")
+    turn.add_chunk("lo")
     turn.end()
     assert heard(turn) == heard(turn) == ["", "Hel", "lo"]
 
 
 def test_a_turn_that_ended_before_it_began_is_heard_as_nothing():
-    turn = Turn()
+    turn = LiveTurn()
     turn.end()
     turn.end()
     assert heard(turn) == []
 
 
 def test_a_pause_is_heard_before_and_after_the_beginning():
-    turn = Turn()
+    turn = LiveTurn()
     following = turn.follow(0.0)
     assert [next(following), next(following)] == [None, None]
     turn.begin()
     assert [next(following), next(following)] == ["", None]
-    turn.say("Hel")
+    turn.add_chunk("Hel")
     assert [next(following), next(following)] == ["Hel", None]
     turn.end()
     assert list(following) == []
 
 
 def test_all_who_follow_hear_the_same_from_other_threads():
-    turn = Turn()
+    turn = LiveTurn()
     results = [[] for _ in range(4)]
     threads = [threading.Thread(target=lambda result=result: result.extend(heard(turn))) for result in results]
     for thread in threads:
         thread.start()
     turn.begin()
     for number in range(100):
-        turn.say(str(number))
+        turn.add_chunk(str(number))
     turn.end()
     turn.wait()
     for thread in threads:
@@ -56,8 +56,8 @@ def test_all_who_follow_hear_the_same_from_other_threads():
 
 def test_the_first_piece_tells_when_it_was_said(monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.local.ids.now", iter((7, 8)).__next__)
-    turn = Turn()
-    assert turn.said_at is None
-    turn.say("a")
-    turn.say("b")
-    assert turn.said_at == 7
+    turn = LiveTurn()
+    assert turn.first_chunk_at is None
+    turn.add_chunk("a")
+    turn.add_chunk("b")
+    assert turn.first_chunk_at == 7

@@ -10,7 +10,7 @@ import requests
 from gpt_agent_fsm.local import LocalServer
 from gpt_agent_fsm.local.assistants import lifecycle as runs
 from gpt_agent_fsm.local.responses import lifecycle as responses
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 
 PATIENCE = 10.0
 
@@ -71,7 +71,7 @@ def test_work_that_is_gone_when_its_turn_comes_is_passed_over(serve, kind, caplo
     api = serve()
     workers = api.server._workers
     workers.enqueue({"object": kind, "id": "work_x"})
-    workers.later(partial(runs.cancelled, run_id="work_x"))
+    workers.schedule(partial(runs.cancelled, run_id="work_x"))
     assert api.play("Hello")["status"] == "completed"
     assert caplog.records == []
 
@@ -82,14 +82,14 @@ def test_a_turn_that_begins_while_the_server_closes_is_told_at_once_and_changes_
     workers = api.server._workers
     workers.close(PATIENCE)
     run = api.run(api.thread("Hello"))
-    workers._make_turn(run["object"], run["id"], Turn())
+    workers._make_turn(run["object"], run["id"], LiveTurn())
     assert told == [True]
     assert api.get(f"/threads/{run['thread_id']}/runs/{run['id']}")["status"] == "in_progress"
 
 
 def test_a_turn_that_ends_late_leaves_the_next_one_of_its_work_alone(serve, waiting):
     workers = serve(waiting).server._workers
-    first, second = Turn(), Turn()
+    first, second = LiveTurn(), LiveTurn()
     work = {"object": "thread.run", "id": "run_x"}
     workers.enqueue(work, first)
     workers.enqueue(work, second)
@@ -105,7 +105,7 @@ def test_a_turn_that_ends_late_leaves_the_next_one_of_its_work_alone(serve, wait
 def test_a_turn_that_is_queued_after_the_end_has_ended(serve):
     workers = serve().server._workers
     workers.close(PATIENCE)
-    turn = Turn()
+    turn = LiveTurn()
     workers.enqueue({"object": "thread.run", "id": "run_x"}, turn)
     turn.wait()
 
@@ -114,7 +114,7 @@ def test_what_expires_in_a_transaction_that_fails_goes_on_until_it_is_stored(ser
     server = serve(waiting).server
     workers, storage, here = server._workers, server._storage, threading.current_thread()
     monkeypatch.setattr(runs, "expire", lambda _tx: ["run_x"] if threading.current_thread() is here else [])
-    turn = Turn()
+    turn = LiveTurn()
     workers.enqueue({"object": "thread.run", "id": "run_x"}, turn)
     with contextlib.suppress(ZeroDivisionError), storage.transaction() as tx:
         workers.expire(tx)

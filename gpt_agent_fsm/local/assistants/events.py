@@ -12,14 +12,14 @@ from gpt_agent_fsm.local.http import streams
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing, not_found
 from gpt_agent_fsm.local.http.streams import Event
 from gpt_agent_fsm.local.shared.clip import Clip
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError, Transaction
 
 
 class RunEvents:
     """The events of one turn; made in the transaction that has queued it, and told once that is committed."""
 
-    def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: Turn, opening: Sequence[Event]) -> None:
+    def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: LiveTurn, opening: Sequence[Event]) -> None:
         self._storage = storage
         self._run = run
         self._turn = turn
@@ -123,7 +123,7 @@ class RunEvents:
     def _broken_off(self, run: Doc) -> Iterator[Event]:
         """Tell the end of a message that was begun, and is not kept."""
         step, message = self._drafts()
-        message |= {"content": [objects.text_part("".join(self._turn.said)[: self._clip.length])]}
+        message |= {"content": [objects.text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")
         ended = {"status": run["status"], "completed_at": None, "usage": None, "last_error": run["last_error"]}
         yield f"thread.run.step.{run['status']}", step | ended | {f"{run['status']}_at": ids.now()}

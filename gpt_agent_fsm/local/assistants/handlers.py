@@ -64,7 +64,7 @@ class AssistantsApi(Wire):
 
     def delete_assistant(self, tx: Transaction, _body: Doc, assistant_id: str) -> Doc:
         _found(tx, "assistant", assistant_id)
-        tx.entomb(assistant_id)
+        tx.soft_delete(assistant_id)
         return deleted(assistant_id, "assistant.deleted")
 
     # Threads
@@ -90,7 +90,7 @@ class AssistantsApi(Wire):
         _found(tx, "thread", thread_id)
         active = lifecycle.active_run(tx, thread_id)
         if active is not None:
-            tx.afterwards(partial(self._workers.end, active))
+            tx.on_commit(partial(self._workers.end, active))
         tx.delete_tree(thread_id)
         return deleted(thread_id, "thread.deleted")
 
@@ -150,13 +150,13 @@ class AssistantsApi(Wire):
     def cancel_run(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str) -> Doc:
         self._workers.expire(tx)
         run = lifecycle.cancel(tx, _found(tx, "run", run_id, thread_id))
-        tx.afterwards(partial(self._workers.interrupt, run_id))
-        tx.afterwards(partial(self._workers.later, partial(self._end_cancelled, run_id=run_id)))
+        tx.on_commit(partial(self._workers.interrupt, run_id))
+        tx.on_commit(partial(self._workers.schedule, partial(self._end_cancelled, run_id=run_id)))
         return run
 
     def _end_cancelled(self, tx: Transaction, run_id: str) -> None:
         lifecycle.cancelled(tx, run_id)
-        tx.afterwards(partial(self._workers.end, run_id))
+        tx.on_commit(partial(self._workers.end, run_id))
 
     def submit_tool_outputs(self, tx: Transaction, body: Doc, thread_id: str, run_id: str) -> Doc:
         self._workers.expire(tx)

@@ -58,7 +58,7 @@ def _part(part: object, param: str) -> Doc:
     if not isinstance(image, dict):
         raise missing(f"{param}.{kind}")
     source = validation.required_text(image, keys[kind], prefix=f"{param}.{kind}.")
-    level = validation.word(image, "detail", words=("auto", "low", "high"), prefix=f"{param}.{kind}.")
+    level = validation.choice(image, "detail", choices=("auto", "low", "high"), prefix=f"{param}.{kind}.")
     return {"type": kind, kind: {keys[kind]: source, "detail": level or "auto"}}
 
 

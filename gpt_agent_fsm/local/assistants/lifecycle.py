@@ -18,7 +18,7 @@ from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_f
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply, ToolCall
 from gpt_agent_fsm.local.models.tokens import cut, usage
 from gpt_agent_fsm.local.shared import validation
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
@@ -109,7 +109,7 @@ def _turn(calls: list[Doc], text: str) -> list[Doc]:
     return [{"role": "assistant", "content": text, "tool_calls": asked}, *answered]
 
 
-def settle(tx: Transaction, run_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> bool:
+def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
     """Go on with what came of asking the model; change nothing, and return False, when the run has ended."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "in_progress":
@@ -139,7 +139,7 @@ def _used(tx: Transaction, run: Doc) -> dict[str, int]:
     return {name: sum(step["usage"][name] for step in steps) for name in _NOTHING}
 
 
-def say(tx: Transaction, run: Doc, turn: Turn, reply: Reply, used: dict[str, int]) -> None:
+def say(tx: Transaction, run: Doc, turn: LiveTurn, reply: Reply, used: dict[str, int]) -> None:
     """Add what a model says in one turn as a message and a step, with the ids that the turn has for them."""
     message = objects.answer(run, turn, reply.text, reply.incomplete)
     tx.add("message", message, parent=run["thread_id"], run=run["id"])

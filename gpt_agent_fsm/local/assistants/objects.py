@@ -6,7 +6,7 @@ from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.assistants import inputs
 from gpt_agent_fsm.local.assistants.options import RUN, SAMPLING
 from gpt_agent_fsm.local.shared import validation
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.options import chosen
 from gpt_agent_fsm.local.shared.storage import Doc
 
@@ -69,14 +69,14 @@ def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
     }
 
 
-def answer(run: Doc, turn: Turn, text: str, incomplete: str | None = None) -> Doc:
+def answer(run: Doc, turn: LiveTurn, text: str, incomplete: str | None = None) -> Doc:
     """Return the message with which an assistant ends a turn; `incomplete` says why it ends too soon."""
     message = _message(run["thread_id"], "assistant", [text_part(text)]) | {
         "id": turn.message_id,
         "assistant_id": run["assistant_id"],
         "run_id": run["id"],
     }
-    message["created_at"] = turn.said_at or message["created_at"]
+    message["created_at"] = turn.first_chunk_at or message["created_at"]
     if incomplete is None:
         return message
     reason = "max_tokens" if incomplete == "max_completion_tokens" else incomplete
@@ -151,11 +151,11 @@ def required_action(calls: list[Doc]) -> Doc:
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
-def message_step(run: Doc, turn: Turn, usage: Doc) -> Doc:
+def message_step(run: Doc, turn: LiveTurn, usage: Doc) -> Doc:
     """Return the step in which a run made the message of a turn."""
     details = {"type": "message_creation", "message_creation": {"message_id": turn.message_id}}
     step = _step(run, details) | {"status": "completed", "completed_at": ids.now(), "usage": usage, "id": turn.step_id}
-    return step | {"created_at": turn.said_at or step["created_at"]}
+    return step | {"created_at": turn.first_chunk_at or step["created_at"]}
 
 
 def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:

@@ -21,16 +21,16 @@ from gpt_agent_fsm.local.shared.storage import Doc
 def _json_schema(value: Mapping[str, Any], prefix: str) -> None:
     named(value, prefix, within="json_schema")
     validation.mapping(value["json_schema"], "schema", prefix=f"{prefix}json_schema.")
-    validation.flag(value["json_schema"], "strict", default=False, prefix=f"{prefix}json_schema.")
+    validation.boolean(value["json_schema"], "strict", default=False, prefix=f"{prefix}json_schema.")
 
 
 def _truncation(body: Mapping[str, Any], name: str) -> Doc | None:
     value = validation.mapping(body, name)
     if value is None:
         return None
-    if validation.word(value, "type", words=("auto", "last_messages"), prefix=f"{name}.") is None:
+    if validation.choice(value, "type", choices=("auto", "last_messages"), prefix=f"{name}.") is None:
         raise missing(f"{name}.type")
-    last = validation.integer(value, "last_messages", least=1, prefix=f"{name}.")
+    last = validation.integer(value, "last_messages", minimum=1, prefix=f"{name}.")
     return {"type": value["type"], "last_messages": last}
 
 
@@ -40,16 +40,16 @@ _function = partial(named, within="function")
 # The default of each option, and how it is checked.
 # fmt: off
 SAMPLING: Options = {
-    "temperature":     (1.0,    partial(validation.number, least=0, most=2)),
-    "top_p":           (1.0,    partial(validation.number, least=0, most=1)),
-    "response_format": ("auto", partial(choice_or_object, words=("auto",), kinds=_FORMATS)),
+    "temperature":     (1.0,    partial(validation.number, minimum=0, maximum=2)),
+    "top_p":           (1.0,    partial(validation.number, minimum=0, maximum=1)),
+    "response_format": ("auto", partial(choice_or_object, choices=("auto",), kinds=_FORMATS)),
 }
 
 RUN: Options = SAMPLING | {
-    "tool_choice":           ("auto", partial(choice_or_object, words=TOOL_CHOICES, kinds={"function": _function})),
+    "tool_choice":           ("auto", partial(choice_or_object, choices=TOOL_CHOICES, kinds={"function": _function})),
     "parallel_tool_calls":   (True,   optional_boolean),
     "truncation_strategy":   ({"type": "auto", "last_messages": None}, _truncation),
-    "max_completion_tokens": (None,   partial(validation.integer, least=256)),
-    "max_prompt_tokens":     (None,   partial(validation.integer, least=256)),
+    "max_completion_tokens": (None,   partial(validation.integer, minimum=256)),
+    "max_prompt_tokens":     (None,   partial(validation.integer, minimum=256)),
 }
 # fmt: on

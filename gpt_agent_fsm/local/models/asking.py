@@ -23,15 +23,15 @@ from gpt_agent_fsm.local.models.tokens import is_count
 logger = logging.getLogger(__name__)
 
 
-def ask(model: Model, request: ModelRequest, hear: Callable[[str], object] | None = None) -> Outcome:
-    """Ask the model and return what came of it; never raises, whatever the model does.
+def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] | None = None) -> Outcome:
+    """Ask the model and return the outcome; never raises, whatever the model does.
 
-    With `hear`, a model that can is asked for pieces, and each is handed on as it comes. The reply begins with them.
+    With `on_chunk`, a streaming model is asked for chunks, and each is handed on at once; the reply begins with them.
     """
-    said: list[str] = []
+    chunks: list[str] = []
     try:
-        if hear is not None and isinstance(model, StreamingModel):
-            answer: object = listen(_heard(model.stream(request), said), hear)
+        if on_chunk is not None and isinstance(model, StreamingModel):
+            answer: object = listen(_received(model.stream(request), chunks), on_chunk)
         else:
             answer = model(request)
     except ModelError as error:
@@ -43,13 +43,13 @@ def ask(model: Model, request: ModelRequest, hear: Callable[[str], object] | Non
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
         return ModelError("server_error", f"The model raised {type(error).__name__}.")
     try:
-        return _as_said(_checked(answer), "".join(said))
+        return _as_said(_checked(answer), "".join(chunks))
     except (TypeError, ValueError, RecursionError) as error:
         logger.warning("The model returned what it must not: %s", error)
         return ModelError("server_error", _encodable(error))
 
 
-def _heard(pieces: Iterable[str | Reply], said: list[str]) -> Iterator[str | Reply]:
+def _received(pieces: Iterable[str | Reply], chunks: list[str]) -> Iterator[str | Reply]:
     """Yield the pieces as they can be sent, and keep the texts."""
     with contextlib.ExitStack() as stack:
         if close := getattr(pieces, "close", None):
@@ -58,20 +58,23 @@ def _heard(pieces: Iterable[str | Reply], said: list[str]) -> Iterator[str | Rep
             if isinstance(piece, Reply):
                 yield piece
             elif isinstance(piece, str):
-                said.append(_encodable(piece))
-                yield said[-1]
+                chunks.append(_encodable(piece))
+                yield chunks[-1]
             else:
                 raise TypeError(f"A piece of an answer has to be a str or a Reply, but this one is a {type(piece)}.")
 
 
-def _as_said(reply: Reply, said: str) -> Reply:
+def _as_said(reply: Reply, received: str) -> Reply:
     """Return the reply; what was handed out already has precedence over a text that begins otherwise."""
-    return reply if reply.text.startswith(said) else evolve(reply, text=said)
+    return reply if reply.text.startswith(received) else evolve(reply, text=received)
 
 
-def listen(pieces: Iterable[str | Reply], hear: Callable[[str], object]) -> Reply:
-    """Hand each piece of text to `hear` as it comes, and return the reply; raises what the stream and `hear` raise."""
-    said: list[str] = []
+def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object]) -> Reply:
+    """Hand each chunk of text to `on_chunk` as it comes, and return the reply.
+
+    Raises what the stream and `on_chunk` raise.
+    """
+    chunks: list[str] = []
     with contextlib.ExitStack() as stack:
         if close := getattr(pieces, "close", None):
             stack.callback(close)
@@ -79,9 +82,9 @@ def listen(pieces: Iterable[str | Reply], hear: Callable[[str], object]) -> Repl
             if isinstance(piece, Reply):
                 return piece
             if piece:
-                said.append(piece)
-                hear(piece)
-    return Reply("".join(said))
+                chunks.append(piece)
+                on_chunk(piece)
+    return Reply("".join(chunks))
 
 
 def _checked(answer: object) -> Reply:

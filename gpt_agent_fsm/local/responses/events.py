@@ -11,18 +11,20 @@ from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing, unknow
 from gpt_agent_fsm.local.http.streams import Event
 from gpt_agent_fsm.local.responses import items, lifecycle
 from gpt_agent_fsm.local.shared.clip import Clip
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError
 
 
 class ResponseEvents:
     """The events of one response: of the turn that makes it, or as it is stored with the pieces it came in."""
 
-    def __init__(self, storage: Storage, response: Doc, turn: Turn | None, said: list[str], after: int = -1) -> None:
+    def __init__(
+        self, storage: Storage, response: Doc, turn: LiveTurn | None, chunks: list[str], after: int = -1
+    ) -> None:
         self._storage = storage
         self._response = response
         self._turn = turn
-        self._said = said
+        self._chunks = chunks
         self._after = after
         self._clip = Clip(response["max_output_tokens"])
         self._item_id = "" if turn is None else turn.message_id
@@ -52,7 +54,9 @@ class ResponseEvents:
     def _events(self) -> Iterator[tuple[str, Doc] | None]:
         yield "response.created", self._as("queued")
         yield "response.queued", self._as("queued")
-        heard: Iterable[str | None] = ["", *self._said] if self._turn is None else self._turn.follow(streams.KEEP_ALIVE)
+        heard: Iterable[str | None] = (
+            ["", *self._chunks] if self._turn is None else self._turn.follow(streams.KEEP_ALIVE)
+        )
         for piece in heard:
             if piece is None:
                 yield None

@@ -44,8 +44,8 @@ class ResponsesApi(Wire):
         """Return the events of a response that was created before, from the number on that the client asks for."""
         # One that has no turn any more has ended, and so it is stored as it stays.
         turn = self._workers.turn_of(response["id"]) if response["status"] in lifecycle.ACTIVE else None
-        said = lifecycle.said_in(tx, response["id"])
-        return ResponseEvents(self._storage, response, turn, said, validation.starting_after(flask.request.args))
+        chunks = lifecycle.chunks_of(tx, response["id"])
+        return ResponseEvents(self._storage, response, turn, chunks, validation.starting_after(flask.request.args))
 
     def until_ended(self, answer: Doc) -> Doc:
         """Wait for the end of a response that is not in the background, and return it. Raises `ApiProblem`."""
@@ -84,7 +84,7 @@ class ResponsesApi(Wire):
         _conversation(tx, conversation_id)
         abandoned = lifecycle.abandon(tx, conversation_id)
         if abandoned is not None:
-            tx.afterwards(partial(self._workers.end, abandoned["id"]))
+            tx.on_commit(partial(self._workers.end, abandoned["id"]))
         # What was answered on it can still be read.
         tx.delete_children("item", conversation_id)
         tx.delete(conversation_id)
@@ -143,13 +143,13 @@ class ResponsesApi(Wire):
 
     def delete_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         lifecycle.found(tx, response_id)
-        tx.afterwards(partial(self._workers.end, response_id))
+        tx.on_commit(partial(self._workers.end, response_id))
         tx.delete_tree(response_id)
         return deleted(response_id, "response")
 
     def cancel_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         response = lifecycle.cancel(tx, lifecycle.found(tx, response_id))
-        tx.afterwards(partial(self._workers.end, response_id))
+        tx.on_commit(partial(self._workers.end, response_id))
         return response
 
     def list_input_items(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:

@@ -15,7 +15,7 @@ from gpt_agent_fsm.local.shared.storage import Doc
 MAX_ITEMS = 20
 """So many items may be added to a conversation at once."""
 
-_LONGEST = 10_485_760
+_MAX_TEXT = 10_485_760
 """The longest text in an item, in characters."""
 
 _INPUT_PARTS = ("input_text", "input_image", "input_file")
@@ -28,9 +28,9 @@ _PARTS = {
 """The parts a message may have, by the role of who speaks."""
 
 
-def given(body: Mapping[str, Any], name: str, most: int) -> list[Doc]:
+def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
     """Return the items a client sent, ready to be stored; empty when they are absent or null. Raises `ApiProblem`."""
-    sent = validation.objects(body, name, most=most) or []
+    sent = validation.objects(body, name, maximum=maximum) or []
     return [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
 
 
@@ -93,7 +93,7 @@ def _message(item: Doc, prefix: str) -> Doc:
 
 def _call(item: Doc, prefix: str) -> Doc:
     called = {name: validation.required_text(item, name, prefix=prefix) for name in ("call_id", "name")}
-    arguments = validation.text(item, "arguments", prefix=prefix, longest=_LONGEST)
+    arguments = validation.text(item, "arguments", prefix=prefix, longest=_MAX_TEXT)
     if arguments is None:
         raise missing(f"{prefix}arguments")
     return _item("function_call", "fc") | called | {"arguments": arguments}
@@ -124,7 +124,7 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
     if kind in ("input_image", "input_file"):
         return _attachment(part, place, kind)
     name = "refusal" if kind == "refusal" else "text"
-    text = validation.text(part, name, prefix=f"{place}.", longest=_LONGEST)
+    text = validation.text(part, name, prefix=f"{place}.", longest=_MAX_TEXT)
     if text is None:
         raise missing(f"{place}.{name}")
     lists = ("annotations", "logprobs") if kind == "output_text" else ()
@@ -136,7 +136,7 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
 def _attachment(part: Doc, place: str, kind: str) -> Doc:
     """Return a part that is an image or a file, which is in the request or somewhere else."""
     sources = ("image_url", "file_id") if kind == "input_image" else ("file_id", "file_url", "file_data", "filename")
-    read = {name: validation.text(part, name, prefix=f"{place}.", longest=_LONGEST) for name in sources}
+    read = {name: validation.text(part, name, prefix=f"{place}.", longest=_MAX_TEXT) for name in sources}
     found = {name: text for name, text in read.items() if text is not None}
     if not found:
         raise bad_request(f"Missing one of {', '.join(sources)} in '{place}'.", place, "missing_required_parameter")
@@ -145,4 +145,4 @@ def _attachment(part: Doc, place: str, kind: str) -> Doc:
 
 
 def _detail(part: Doc, place: str) -> str:
-    return validation.word(part, "detail", words=("low", "high", "auto", "original"), prefix=f"{place}.") or "auto"
+    return validation.choice(part, "detail", choices=("low", "high", "auto", "original"), prefix=f"{place}.") or "auto"

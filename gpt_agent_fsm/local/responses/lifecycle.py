@@ -19,7 +19,7 @@ from gpt_agent_fsm.local.http.error_responses import bad_request, unknown
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply
 from gpt_agent_fsm.local.models.tokens import cut, usage
 from gpt_agent_fsm.local.responses import context, items, objects
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 ACTIVE = frozenset({"queued", "in_progress"})
@@ -92,7 +92,7 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
     )
 
 
-def settle(tx: Transaction, response_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> bool:
+def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
     """End a response with what came of asking the model; change nothing, and return False, when it has ended.
 
     Its items are added to the conversation in one go with its end, due from that moment on; a failure adds none.
@@ -100,8 +100,8 @@ def settle(tx: Transaction, response_id: str, turn: Turn, request: ModelRequest,
     response = tx.get("response", response_id)
     if response is None or response["status"] != "in_progress":
         return False
-    if turn.said:
-        tx.save(_question_of(tx, response_id) | {"said": turn.said})
+    if turn.chunks:
+        tx.save(_question_of(tx, response_id) | {"said": turn.chunks})
     if isinstance(outcome, ModelError):
         _fail(tx, response, outcome.code, outcome.message)
         return True
@@ -121,7 +121,7 @@ def settle(tx: Transaction, response_id: str, turn: Turn, request: ModelRequest,
     return True
 
 
-def _output(turn: Turn, reply: Reply) -> list[Doc]:
+def _output(turn: LiveTurn, reply: Reply) -> list[Doc]:
     output = []
     if reply.text or not reply.calls:
         status = "completed" if reply.incomplete is None else "incomplete"
@@ -129,10 +129,10 @@ def _output(turn: Turn, reply: Reply) -> list[Doc]:
     return output + [items.tool_call(call) for call in reply.calls]
 
 
-def said_in(tx: Transaction, response_id: str) -> list[str]:
+def chunks_of(tx: Transaction, response_id: str) -> list[str]:
     """Return the pieces in which a response that has ended was streamed; empty when it was not."""
-    said: list[str] = _question_of(tx, response_id).get("said", [])
-    return said
+    chunks: list[str] = _question_of(tx, response_id).get("said", [])
+    return chunks
 
 
 def cancel(tx: Transaction, response: Doc) -> Doc:

@@ -10,8 +10,8 @@ from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.options import chosen
 from gpt_agent_fsm.local.shared.storage import Doc
 
-_LEAST_OUTPUT = 16
-"""The least `max_output_tokens` that may be asked for."""
+MIN_OUTPUT_TOKENS = 16
+"""The smallest `max_output_tokens` that may be asked for."""
 
 
 def conversation(body: Doc) -> Doc:
@@ -28,8 +28,8 @@ def response(body: Doc) -> Doc:
     """Return a queued response as the body asks for it; its conversation may still be unknown. Raises `ApiProblem`."""
     if body.get("prompt") is not None:
         raise not_offered("A stored prompt is", "prompt")
-    store = validation.flag(body, "store", default=True)
-    background = validation.flag(body, "background", default=False)
+    store = validation.boolean(body, "store", default=True)
+    background = validation.boolean(body, "background", default=False)
     if background and not store:
         raise bad_request("Background mode requires 'store' to be true.", "background", "invalid_value")
     return {
@@ -43,7 +43,7 @@ def response(body: Doc) -> Doc:
         "error": None,
         "incomplete_details": None,
         "instructions": validation.text(body, "instructions"),
-        "max_output_tokens": validation.integer(body, "max_output_tokens", least=_LEAST_OUTPUT),
+        "max_output_tokens": validation.integer(body, "max_output_tokens", minimum=MIN_OUTPUT_TOKENS),
         "model": validation.required_text(body, "model"),
         "output": [],
         "previous_response_id": validation.text(body, "previous_response_id"),
@@ -90,6 +90,6 @@ def _tools(body: Doc) -> list[Doc]:
 
 def _tool(tool: Doc, prefix: str) -> Doc:
     validation.check_function(tool, prefix)
-    strict = validation.flag(tool, "strict", default=True, prefix=prefix)
+    strict = validation.boolean(tool, "strict", default=True, prefix=prefix)
     read = {name: tool.get(name) for name in ("name", "description", "parameters")}
     return {"type": "function"} | read | {"strict": strict}

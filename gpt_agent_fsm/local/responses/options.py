@@ -21,11 +21,11 @@ def _schema(value: Mapping[str, Any], prefix: str) -> None:
     named(value, prefix)
     if validation.mapping(value, "schema", prefix=prefix) is None:
         raise missing(f"{prefix}schema")
-    validation.flag(value, "strict", default=False, prefix=prefix)
+    validation.boolean(value, "strict", default=False, prefix=prefix)
 
 
 def _allowed_tools(value: Mapping[str, Any], prefix: str) -> None:
-    if validation.word(value, "mode", words=("auto", "required"), prefix=prefix) is None:
+    if validation.choice(value, "mode", choices=("auto", "required"), prefix=prefix) is None:
         raise missing(f"{prefix}mode")
     if validation.objects(value, "tools", prefix=prefix) is None:
         raise missing(f"{prefix}tools")
@@ -37,8 +37,8 @@ def _reasoning(body: Mapping[str, Any], name: str) -> Doc | None:
         return None
     efforts = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
     summaries = ("auto", "concise", "detailed")
-    effort = validation.word(value, "effort", words=efforts, prefix=f"{name}.")
-    return {"effort": effort, "summary": validation.word(value, "summary", words=summaries, prefix=f"{name}.")}
+    effort = validation.choice(value, "effort", choices=efforts, prefix=f"{name}.")
+    return {"effort": effort, "summary": validation.choice(value, "summary", choices=summaries, prefix=f"{name}.")}
 
 
 def _text(body: Mapping[str, Any], name: str) -> Doc | None:
@@ -52,7 +52,7 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
         if kind not in kinds:
             raise wrong_value(f"{name}.format.type", kind, ", ".join(f"'{each}'" for each in kinds))
         kinds[kind](form, f"{name}.format.")
-    verbosity = validation.word(value, "verbosity", words=("low", "medium", "high"), prefix=f"{name}.")
+    verbosity = validation.choice(value, "verbosity", choices=("low", "medium", "high"), prefix=f"{name}.")
     return {"format": form or {"type": "text"}, "verbosity": verbosity or "medium"}
 
 
@@ -61,19 +61,19 @@ _TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 # The default of each option, and how it is checked.
 # fmt: off
 RESPONSE: Options = {
-    "max_tool_calls":      (None,       partial(validation.integer, least=1)),
+    "max_tool_calls":      (None,       partial(validation.integer, minimum=1)),
     "parallel_tool_calls": (True,       optional_boolean),
     "prompt_cache_key":    (None,       validation.text),
     "reasoning":           ({"effort": None, "summary": None}, _reasoning),
     "safety_identifier":   (None,       partial(validation.text, longest=64)),
-    "service_tier":        ("auto",     partial(validation.word, words=_TIERS)),
-    "temperature":         (1.0,        partial(validation.number, least=0, most=2)),
+    "service_tier":        ("auto",     partial(validation.choice, choices=_TIERS)),
+    "temperature":         (1.0,        partial(validation.number, minimum=0, maximum=2)),
     "text":                ({"format": {"type": "text"}, "verbosity": "medium"}, _text),
-    "tool_choice":         ("auto",     partial(choice_or_object, words=TOOL_CHOICES, kinds={
+    "tool_choice":         ("auto",     partial(choice_or_object, choices=TOOL_CHOICES, kinds={
                                             "function": named, "allowed_tools": _allowed_tools})),
-    "top_logprobs":        (0,          partial(validation.integer, least=0, most=20)),
-    "top_p":               (1.0,        partial(validation.number, least=0, most=1)),
-    "truncation":          ("disabled", partial(validation.word, words=("auto", "disabled"))),
+    "top_logprobs":        (0,          partial(validation.integer, minimum=0, maximum=20)),
+    "top_p":               (1.0,        partial(validation.number, minimum=0, maximum=1)),
+    "truncation":          ("disabled", partial(validation.choice, choices=("auto", "disabled"))),
     "user":                (None,       validation.text),
 }
 # fmt: on

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from gpt_agent_fsm.local import ids
 
 
-class Turn:
+class LiveTurn:
     """What a model says in one turn, from the request that asks for it until it is stored; for use by any thread.
 
     `streamed` tells whether somebody wants it piece by piece. `message_id` and `step_id` are the ids its message and
@@ -17,9 +17,9 @@ class Turn:
         self.streamed = streamed
         self.message_id = ids.new_id("msg")
         self.step_id = ids.new_id("step")
-        self.said: list[str] = []
+        self.chunks: list[str] = []
         """The pieces of the answer so far; a turn that is not streamed has none."""
-        self.said_at: int | None = None
+        self.first_chunk_at: int | None = None
         """When the first piece came, in seconds since 1970."""
         self._changed = threading.Condition()
         self._begun = False
@@ -31,11 +31,11 @@ class Turn:
             self._begun = True
             self._changed.notify_all()
 
-    def say(self, piece: str) -> None:
+    def add_chunk(self, chunk: str) -> None:
         """Hand a piece of the answer to those who follow."""
         with self._changed:
-            self.said_at = self.said_at or ids.now()
-            self.said.append(piece)
+            self.first_chunk_at = self.first_chunk_at or ids.now()
+            self.chunks.append(chunk)
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -67,8 +67,8 @@ class Turn:
     def _news(self, heard: int, patience: float) -> tuple[list[str], bool]:
         """Return the pieces beyond those that were heard, and whether the turn has ended."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or len(self.said) > heard, patience)
-            return self.said[heard:], self._over
+            self._changed.wait_for(lambda: self._over or len(self.chunks) > heard, patience)
+            return self.chunks[heard:], self._over
 
     def _await_begin(self, patience: float) -> Generator[None, None, bool]:
         """Yield as `follow` does until the turn has begun or ended; return whether it has begun."""

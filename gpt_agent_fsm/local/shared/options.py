@@ -20,14 +20,14 @@ TOOL_CHOICES = ("none", "auto", "required")
 
 
 def choice_or_object(
-    body: Mapping[str, Any], name: str, *, words: tuple[str, ...], kinds: Mapping[str, Check]
+    body: Mapping[str, Any], name: str, *, choices: tuple[str, ...], kinds: Mapping[str, Check]
 ) -> object:
     """Return a word, or an object whose `type` is among the kinds; each of these is checked in its own way."""
     value = body.get(name)
     if not isinstance(value, dict):
         if value is not None and not isinstance(value, str):
             raise wrong_type(name, "a string or an object", value)
-        return validation.word(body, name, words=words)
+        return validation.choice(body, name, choices=choices)
     kind = validation.required_text(value, "type", prefix=f"{name}.")
     if kind not in kinds:
         if name == "tool_choice":
@@ -51,7 +51,7 @@ def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:
 
 def optional_boolean(body: Mapping[str, Any], name: str) -> bool | None:
     """Return an optional boolean; `None` when it is absent or null."""
-    return None if body.get(name) is None else validation.flag(body, name, default=False)
+    return None if body.get(name) is None else validation.boolean(body, name, default=False)
 
 
 def chosen(body: Mapping[str, Any], options: Options, defaults: Mapping[str, Any]) -> Doc:

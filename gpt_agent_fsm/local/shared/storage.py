@@ -80,7 +80,7 @@ _DUE = (
 )
 _SAVE = _objects.update().where(_columns.id == sa.bindparam("an_id")).values(doc=sa.bindparam("a_doc"))
 _SETTLE = _SAVE.values(due=None)
-_ENTOMB = _objects.update().where(_columns.id == sa.bindparam("an_id")).values(kind="tombstone")
+_SOFT_DELETE = _objects.update().where(_columns.id == sa.bindparam("an_id")).values(kind="tombstone")
 _DELETE = _objects.delete().where(_columns.id == sa.bindparam("an_id"))
 _DELETE_CHILDREN = _objects.delete().where(_columns.parent == sa.bindparam("an_id"))
 _DELETE_SOME_CHILDREN = _DELETE_CHILDREN.where(_columns.kind == sa.bindparam("a_kind"))
@@ -119,7 +119,7 @@ class Transaction:
         self._connection = connection
         self.after_commit: list[Callable[[], object]] = []
 
-    def afterwards(self, action: Callable[[], object]) -> None:
+    def on_commit(self, action: Callable[[], object]) -> None:
         """Call `action` once the transaction is committed; never when it is rolled back."""
         self.after_commit.append(action)
 
@@ -170,12 +170,12 @@ class Transaction:
         """Replace the object with the same id, and let it never be overdue."""
         self._connection.execute(_SETTLE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
-    def entomb(self, object_id: str) -> None:
+    def soft_delete(self, object_id: str) -> None:
         """Delete the object, but remember that it was there: see `was_there`."""
-        self._connection.execute(_ENTOMB, {"an_id": object_id})
+        self._connection.execute(_SOFT_DELETE, {"an_id": object_id})
 
     def was_there(self, object_id: str) -> bool:
-        """Return whether an object with this id was deleted by `entomb`."""
+        """Return whether an object with this id was deleted by `soft_delete`."""
         return self._connection.execute(_KIND, {"an_id": object_id}).scalar() == "tombstone"
 
     def delete(self, object_id: str) -> None:

@@ -79,15 +79,15 @@ def required_text(body: Mapping[str, Any], name: str, *, prefix: str = "", longe
     return value
 
 
-def word(body: Mapping[str, Any], name: str, *, words: tuple[str, ...], prefix: str = "") -> str | None:
-    """Return an optional string that is one of the words; `None` when it is absent or null."""
+def choice(body: Mapping[str, Any], name: str, *, choices: tuple[str, ...], prefix: str = "") -> str | None:
+    """Return an optional string that is one of the choices; `None` when it is absent or null."""
     value = text(body, name, prefix=prefix)
-    if value is not None and value not in words:
-        raise wrong_value(prefix + name, value, ", ".join(f"'{each}'" for each in words))
+    if value is not None and value not in choices:
+        raise wrong_value(prefix + name, value, ", ".join(f"'{each}'" for each in choices))
     return value
 
 
-def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", most: int = 1000) -> list[Doc] | None:
+def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", maximum: int = 1000) -> list[Doc] | None:
     """Return an optional array of objects; `None` when it is absent or null."""
     value = body.get(name)
     if value is None:
@@ -95,9 +95,9 @@ def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", most: int =
     param = prefix + name
     if not isinstance(value, list):
         raise wrong_type(param, "an array of objects", value)
-    if len(value) > most:
+    if len(value) > maximum:
         raise bad_request(
-            f"Invalid '{param}': array too long. Expected an array with maximum length {most}, "
+            f"Invalid '{param}': array too long. Expected an array with maximum length {maximum}, "
             f"but got an array with length {len(value)} instead.",
             param,
             "array_above_max_length",
@@ -116,7 +116,7 @@ def mapping(body: Mapping[str, Any], name: str, *, prefix: str = "") -> Doc | No
     return value
 
 
-def flag(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = "") -> bool:
+def boolean(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = "") -> bool:
     """Return an optional boolean; the default when it is absent or null."""
     value = body.get(name)
     if value is None:
@@ -126,39 +126,41 @@ def flag(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = "")
     return value
 
 
-def integer(body: Mapping[str, Any], name: str, *, least: int, most: int | None = None, prefix: str = "") -> int | None:
+def integer(
+    body: Mapping[str, Any], name: str, *, minimum: int, maximum: int | None = None, prefix: str = ""
+) -> int | None:
     """Return an optional integer; `None` when it is absent or null."""
     value = body.get(name)
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(prefix + name, "an integer", value)
-    _check_range(prefix + name, value, least, most)
+    _check_range(prefix + name, value, minimum, maximum)
     return value
 
 
-def number(body: Mapping[str, Any], name: str, *, least: float, most: float) -> float | None:
+def number(body: Mapping[str, Any], name: str, *, minimum: float, maximum: float) -> float | None:
     """Return an optional number; `None` when it is absent or null."""
     value = body.get(name)
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise wrong_type(name, "a decimal", value)
-    _check_range(name, value, least, most)
+    _check_range(name, value, minimum, maximum)
     return value
 
 
-def _check_range(param: str, value: float, least: float, most: float | None) -> None:
+def _check_range(param: str, value: float, minimum: float, maximum: float | None) -> None:
     kind = "integer" if isinstance(value, int) else "decimal"
-    if value < least:
+    if value < minimum:
         raise bad_request(
-            f"Invalid '{param}': {kind} below minimum value. Expected a value >= {least}, but got {value} instead.",
+            f"Invalid '{param}': {kind} below minimum value. Expected a value >= {minimum}, but got {value} instead.",
             param,
             f"{kind}_below_min_value",
         )
-    if most is not None and value > most:
+    if maximum is not None and value > maximum:
         raise bad_request(
-            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {most}, but got {value} instead.",
+            f"Invalid '{param}': {kind} above maximum value. Expected a value <= {maximum}, but got {value} instead.",
             param,
             f"{kind}_above_max_value",
         )
@@ -194,7 +196,7 @@ def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
     """Return the tool definitions, which all are functions; `None` when they are absent or null."""
-    definitions = objects(body, "tools", most=128)
+    definitions = objects(body, "tools", maximum=128)
     for index, definition in enumerate(definitions or ()):
         kind = required_text(definition, "type", prefix=f"tools[{index}].")
         if kind != "function":
@@ -207,7 +209,7 @@ def check_function(function: Mapping[str, Any], prefix: str) -> None:
     required_text(function, "name", prefix=prefix)
     text(function, "description", prefix=prefix)
     mapping(function, "parameters", prefix=prefix)
-    flag(function, "strict", default=False, prefix=prefix)
+    boolean(function, "strict", default=False, prefix=prefix)
 
 
 def page_query(args: Mapping[str, str]) -> PageQuery:

@@ -10,7 +10,7 @@ from gpt_agent_fsm.local.http.environ import WAITING
 from gpt_agent_fsm.local.http.error_responses import no_streams
 from gpt_agent_fsm.local.http.routes import Route, mount
 from gpt_agent_fsm.local.shared import validation
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 from gpt_agent_fsm.local.shared.workers import Workers
 
@@ -39,13 +39,13 @@ class Wire:
 
     def _begin_turn(self, tx: Transaction, work: Doc, body: Doc) -> None:
         """Queue the next turn of a run or response once the transaction is committed; see `_turn`."""
-        flask.g.turn = Turn(streamed=body.get("stream") is True)
-        tx.afterwards(partial(self._workers.enqueue, work, flask.g.turn))
+        flask.g.turn = LiveTurn(streamed=body.get("stream") is True)
+        tx.on_commit(partial(self._workers.enqueue, work, flask.g.turn))
 
     @staticmethod
-    def _turn() -> Turn:
+    def _turn() -> LiveTurn:
         """Return the turn that this request has begun."""
-        turn: Turn = flask.g.turn
+        turn: LiveTurn = flask.g.turn
         return turn
 
 
@@ -56,7 +56,7 @@ def _wants_stream(route: Route, body: Doc) -> bool:
     """
     if route.method == "GET":
         return route.stream is not None and flask.request.args.get("stream") == "true"
-    wanted = validation.flag(body, "stream", default=False)
+    wanted = validation.boolean(body, "stream", default=False)
     if wanted and route.stream is None:
         raise no_streams()
     return wanted

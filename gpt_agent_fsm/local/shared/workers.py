@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gpt_agent_fsm.local.models.asking import ask
 from gpt_agent_fsm.local.models.protocol import Model, ModelError, ModelRequest, Outcome
-from gpt_agent_fsm.local.shared.live_turn import Turn
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError, Transaction
 
 logger = logging.getLogger(__name__)
@@ -21,13 +21,13 @@ _EXPIRY_INTERVAL = 1.0
 _Chore = Callable[[Transaction], object]
 
 
-class Life(Protocol):
+class JobKind(Protocol):
     """What the workers do to one kind of work, such as runs; every call is within one transaction."""
 
     def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
         """Take queued work up: return what to ask the model, or `None` when the work is not queued any more."""
 
-    def settle(self, tx: Transaction, work_id: str, turn: Turn, request: ModelRequest, outcome: Outcome, /) -> bool:
+    def settle(self, tx: Transaction, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome, /) -> bool:
         """Go on with what came of asking the model; change nothing, and return False, when the work has ended."""
 
     def expire(self, tx: Transaction, /) -> list[str]:
@@ -40,21 +40,21 @@ class Life(Protocol):
 class Workers:
     """A bounded pool of threads that calls the model, and one more that never does, so that it is always free.
 
-    Work is a stored object with an `id`, and an `object` that says which of the `lives` it has. All threads are
+    Work is a stored object with an `id`, and an `object` that says which of the `kinds` it has. All threads are
     daemons: a model that hangs keeps neither the server nor the interpreter from ending.
     """
 
-    def __init__(self, storage: Storage, model: Model, lives: Mapping[str, Life], threads: int = 16) -> None:
+    def __init__(self, storage: Storage, model: Model, kinds: Mapping[str, JobKind], threads: int = 16) -> None:
         self._storage = storage
         self._model = model
-        self._lives = lives
-        self._queued: queue.SimpleQueue[tuple[str, str, Turn] | None] = queue.SimpleQueue()
+        self._kinds = kinds
+        self._queued: queue.SimpleQueue[tuple[str, str, LiveTurn] | None] = queue.SimpleQueue()
         self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
         # What the models at work are told by, and for which work. Keyed by event: one turn of a run may still be
         # leaving when the next one is at work already.
         self._asking: dict[threading.Event, str] = {}
         # The turns that are queued or at work, by their work: it has one at a time.
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[str, LiveTurn] = {}
         self._registering = threading.Lock()
         self._closing = threading.Event()
         self._threads = [
@@ -70,8 +70,8 @@ class Workers:
     def recover(self) -> None:
         """Take up the work that an earlier server left in the storage, once the threads are started."""
         with self._storage.transaction() as tx:
-            for life in self._lives.values():
-                for work in life.recover(tx):
+            for job_kind in self._kinds.values():
+                for work in job_kind.recover(tx):
                     self.enqueue(work)
 
     def start(self) -> None:
@@ -79,20 +79,20 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def enqueue(self, work: Doc, turn: Turn | None = None) -> None:
+    def enqueue(self, work: Doc, turn: LiveTurn | None = None) -> None:
         """Have the next turn of a queued run or response made, as soon as a thread is free."""
-        turn = turn or Turn()
+        turn = turn or LiveTurn()
         with self._registering:
             self._turns[work["id"]] = turn
         self._queued.put((work["object"], work["id"], turn))
         if self.closing:
             turn.end()
 
-    def turn_of(self, work_id: str) -> Turn | None:
+    def turn_of(self, work_id: str) -> LiveTurn | None:
         """Return the turn that is queued or at work; when there is none, all that came of the work is stored."""
         return self._turns.get(work_id)
 
-    def later(self, chore: _Chore) -> None:
+    def schedule(self, chore: _Chore) -> None:
         """Call `chore` soon, in a transaction of its own."""
         self._chores.put(chore)
 
@@ -109,7 +109,7 @@ class Workers:
         if turn is not None:
             self._end_turn(work_id, turn)
 
-    def _end_turn(self, work_id: str, turn: Turn) -> None:
+    def _end_turn(self, work_id: str, turn: LiveTurn) -> None:
         with self._registering:
             # The next turn may be queued already: of this one, everything is stored.
             if self._turns.get(work_id) is turn:
@@ -159,23 +159,23 @@ class Workers:
 
     def expire(self, tx: Transaction) -> None:
         """End all work whose time is over, and tell the models."""
-        for life in self._lives.values():
-            for work_id in life.expire(tx):
-                tx.afterwards(partial(self.end, work_id))
+        for job_kind in self._kinds.values():
+            for work_id in job_kind.expire(tx):
+                tx.on_commit(partial(self.end, work_id))
 
-    def _make_turn(self, kind: str, work_id: str, turn: Turn) -> None:
+    def _make_turn(self, kind: str, work_id: str, turn: LiveTurn) -> None:
         cancelled = threading.Event()
         self._asking[cancelled] = work_id
         try:
             with self._storage.transaction() as tx:
                 self.expire(tx)
-                request = self._lives[kind].start(tx, work_id, cancelled)
+                request = self._kinds[kind].start(tx, work_id, cancelled)
             if request is not None:
                 turn.begin()
                 # Set after `_asking` was filled: either close() saw the event, or this sees that it closes.
                 if self.closing:
                     cancelled.set()
-                outcome = ask(self._model, request, turn.say if turn.streamed else None)
+                outcome = ask(self._model, request, turn.add_chunk if turn.streamed else None)
                 try:
                     self._settle(kind, work_id, turn, request, outcome)
                 except StorageClosedError:
@@ -188,10 +188,10 @@ class Workers:
         finally:
             del self._asking[cancelled]
 
-    def _settle(self, kind: str, work_id: str, turn: Turn, request: ModelRequest, outcome: Outcome) -> None:
+    def _settle(self, kind: str, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> None:
         with self._storage.transaction() as tx:
             self.expire(tx)
             # Cancelled, expired or deleted in the meantime, by somebody who ends the turn as well; or the server
             # closes, and the next one asks again.
-            if not request.cancelled.is_set() and self._lives[kind].settle(tx, work_id, turn, request, outcome):
-                tx.afterwards(partial(self._end_turn, work_id, turn))
+            if not request.cancelled.is_set() and self._kinds[kind].settle(tx, work_id, turn, request, outcome):
+                tx.on_commit(partial(self._end_turn, work_id, turn))

@@ -15,16 +15,16 @@ from gpt_agent_fsm.backends.http.deadline import set_deadline
 from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.outcomes import error_for_answer
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
-from gpt_agent_fsm.local.models.chat_completions.reply_builder import Draft, mapping, status_of
+from gpt_agent_fsm.local.models.chat_completions.reply_builder import ReplyBuilder, mapping, status_of
 from gpt_agent_fsm.local.models.protocol import ModelError, Reply
 
-__all__ = ["ChatClient", "Turn"]
+__all__ = ["ChatClient", "ChatCall"]
 
 _PATH = "/chat/completions"
 _PIECE = 65_536
 
 
-class Turn:
+class ChatCall:
     """One question under way: how long it may take, and whether anybody still waits for the answer."""
 
     def __init__(self, cancelled: threading.Event, timeout: float) -> None:
@@ -42,28 +42,28 @@ class Turn:
         if self.cancelled.is_set():
             raise ModelError("server_error", "The request was cancelled.")
 
-    def go_on(self) -> None:
-        """Let what this thread reads next be read for this turn."""
+    def proceed(self) -> None:
+        """Let what this thread reads next be read for this call."""
         self.check()
         set_deadline(self.left, self.check)
 
 
 class ChatClient(HttpClient):
-    """Adds streams to the client of the other wires, and waits that end when the turn is cancelled."""
+    """Adds streams to the client of the other wires, and waits that end when the call is cancelled."""
 
     def __init__(
         self, base_url: str, api_key: str | None, *, headers: Mapping[str, str], params: Mapping[str, str]
     ) -> None:
         super().__init__(base_url, api_key, headers=headers, params=params, resource=_PATH, converter=make_converter())
 
-    def open(self, body: bytes, turn: Turn) -> requests.Response:
+    def open(self, body: bytes, call: ChatCall) -> requests.Response:
         """Send a question and return the beginning of its answer. Raises `ApiError`, also for an error answered."""
         prepared = self._prepare("POST", _PATH, body, {})
-        turn.go_on()
-        with self._explained("POST", _PATH, turn.timeout):
+        call.proceed()
+        with self._explained("POST", _PATH, call.timeout):
             response = self._session().send(
                 prepared,
-                timeout=turn.timeout,
+                timeout=call.timeout,
                 allow_redirects=False,
                 proxies=self._proxy.choices,
                 verify=self._verify,
@@ -74,37 +74,37 @@ class ChatClient(HttpClient):
             content = response.content
         raise self._reported(response, response.status_code, content)
 
-    def read(self, response: requests.Response, turn: Turn) -> Reply:
+    def read(self, response: requests.Response, call: ChatCall) -> Reply:
         """Read an answer that comes in one piece."""
-        turn.go_on()
-        with self._explained("POST", _PATH, turn.timeout):
+        call.proceed()
+        with self._explained("POST", _PATH, call.timeout):
             content = response.content
-        draft = Draft()
-        self._add(draft, response, content)
-        return self._finished(draft, response, content)
+        builder = ReplyBuilder()
+        self._add(builder, response, content)
+        return self._finished(builder, response, content)
 
-    def read_events(self, response: requests.Response, turn: Turn) -> Iterator[str | Reply]:
+    def read_events(self, response: requests.Response, call: ChatCall) -> Iterator[str | Reply]:
         """Read an answer that comes in server-sent events, each of one line here."""
-        draft, content = Draft(), b""
-        for line in self._lines(response, turn):
+        builder, content = ReplyBuilder(), b""
+        for line in self._lines(response, call):
             name, _, content = line.partition(b":")
             if name != b"data":
                 continue  # an empty line, or a comment that keeps the connection busy
             if content.strip() == b"[DONE]":
                 break
-            if text := self._add(draft, response, content):
+            if text := self._add(builder, response, content):
                 yield text
         else:
-            if draft.finish is None:
+            if builder.finish is None:
                 sentence = f"The answer to POST {self.base_url}{_PATH} broke off."
                 raise OutcomeUnknown(None, None, sentence)
-        yield self._finished(draft, response, content)
+        yield self._finished(builder, response, content)
 
-    def _lines(self, response: requests.Response, turn: Turn) -> Iterator[bytes]:
+    def _lines(self, response: requests.Response, call: ChatCall) -> Iterator[bytes]:
         rest = b""
         while True:
-            turn.go_on()
-            with self._explained("POST", _PATH, turn.timeout):
+            call.proceed()
+            with self._explained("POST", _PATH, call.timeout):
                 piece = response.raw.read1(_PIECE, decode_content=True)
             if not piece:
                 break
@@ -112,7 +112,7 @@ class ChatClient(HttpClient):
             yield from lines
         yield rest
 
-    def _add(self, draft: Draft, response: requests.Response, content: bytes) -> str:
+    def _add(self, builder: ReplyBuilder, response: requests.Response, content: bytes) -> str:
         try:
             value = decode(content)
         except ValueError as error:
@@ -121,13 +121,13 @@ class ChatClient(HttpClient):
         # An error of a gateway, or one that came up after the server had begun to answer.
         if said := answer.get("error"):
             raise self._reported(response, status_of(said), content)
-        return draft.add(answer)
+        return builder.add(answer)
 
-    def _finished(self, draft: Draft, response: requests.Response, content: bytes) -> Reply:
-        if not draft.begun:
+    def _finished(self, builder: ReplyBuilder, response: requests.Response, content: bytes) -> Reply:
+        if not builder.begun:
             answer = self._answered(response, response.status_code, content)
             self._raise_malformed(answer, ValueError("it has no choices"))
-        return draft.reply()
+        return builder.reply()
 
     def _answered(self, response: requests.Response, status: int, content: bytes) -> HttpAnswer:
         return HttpAnswer(

@@ -1,6 +1,7 @@
 """`ChatCompletionsModel`: a model behind any server that speaks chat completions, such as Ollama, llama.cpp or vLLM.
 
-Servers differ in the small print, so reading is lenient: `Draft` says in what, and refuses only what is no answer.
+Servers differ in the small print, so reading is lenient: `ReplyBuilder` says in what, and refuses only what is not an
+answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import requests
 
 from gpt_agent_fsm.errors import ApiError, QuotaExceeded, RequestRefused, TransientError
-from gpt_agent_fsm.local.models.chat_completions.client import ChatClient, Turn
+from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatClient
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
 
 logger = logging.getLogger(__name__)
@@ -79,21 +80,21 @@ class ChatCompletionsModel:
         prompt helps then; `server_error` for all else. A request that is cancelled raises it as well, within a moment
         once it is connected.
         """
-        turn = Turn(request.cancelled, self._timeout)
-        with _failing(), self._open(self._body(request) | {"stream": False}, turn) as response:
-            return self._client.read(response, turn)
+        call = ChatCall(request.cancelled, self._timeout)
+        with _failing(), self._open(self._body(request) | {"stream": False}, call) as response:
+            return self._client.read(response, call)
 
     def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
         """Ask the server and yield its answer as it comes: see `StreamingModel.stream`; raises as a call does."""
-        turn = Turn(request.cancelled, self._timeout)
-        with _failing(), self._open_stream(self._body(request) | {"stream": True}, turn) as response:
+        call = ChatCall(request.cancelled, self._timeout)
+        with _failing(), self._open_stream(self._body(request) | {"stream": True}, call) as response:
             if re.search("json|html", response.headers.get("content-type", "")):  # it does not stream
-                reply = self._client.read(response, turn)
+                reply = self._client.read(response, call)
                 if reply.text:
                     yield reply.text
                 yield reply
             else:
-                yield from self._client.read_events(response, turn)
+                yield from self._client.read_events(response, call)
 
     def close(self) -> None:
         """Close the connections that are idle. Idempotent; a request afterwards connects anew."""
@@ -107,31 +108,31 @@ class ChatCompletionsModel:
         tools = [tool for tool in request.tools if tool.get("type") == "function"]
         return body | {"tools": tools} if tools else body
 
-    def _open_stream(self, body: dict[str, Any], turn: Turn) -> requests.Response:
+    def _open_stream(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
         """Ask for the usage as well, until the server refuses to be asked that."""
         if self._counts_streams:
             try:
-                return self._open(body | {"stream_options": {"include_usage": True}}, turn)
+                return self._open(body | {"stream_options": {"include_usage": True}}, call)
             except RequestRefused as error:
                 if "stream_options" not in f"{error.param} {error.message}":
                     raise
                 self._counts_streams = False
-        return self._open(body, turn)
+        return self._open(body, call)
 
-    def _open(self, body: dict[str, Any], turn: Turn) -> requests.Response:
+    def _open(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
         """Ask again as long as a server asks for a short wait."""
         # A half of a surrogate pair becomes a question mark, as in what a model answers.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         for _ in range(_RETRIES):
             try:
-                return self._client.open(data, turn)
+                return self._client.open(data, call)
             except TransientError as error:
                 seconds = error.retry_after
-                if seconds is None or seconds > min(_LONGEST_WAIT, turn.left):
+                if seconds is None or seconds > min(_LONGEST_WAIT, call.left):
                     raise
                 logger.info("Waiting %g seconds, as %s asks", seconds, self._client.base_url)
-            turn.cancelled.wait(seconds)
-        return self._client.open(data, turn)
+            call.cancelled.wait(seconds)
+        return self._client.open(data, call)
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

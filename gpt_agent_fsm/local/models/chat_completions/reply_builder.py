@@ -10,7 +10,7 @@ from attrs import define
 from gpt_agent_fsm.local.models.protocol import Reply, ToolCall, Usage
 from gpt_agent_fsm.local.models.tokens import is_count
 
-__all__ = ["Draft", "mapping", "status_of"]
+__all__ = ["ReplyBuilder", "mapping", "status_of"]
 
 _INCOMPLETE = {
     "length": "max_completion_tokens",
@@ -29,7 +29,7 @@ class _Call:
     arguments: str = ""
 
 
-class Draft:
+class ReplyBuilder:
     """A reply in the making, out of one whole answer or the pieces of a stream.
 
     Takes content as text, as a list of parts or null; arguments as text or as an object; a refusal for the answer;
