@@ -25,7 +25,7 @@ from gpt_agent_fsm.local.http.chaos import Chaos
 from gpt_agent_fsm.local.http.recording import SeenRequest
 from gpt_agent_fsm.local.models.chat_completions.model import ChatCompletionsModel
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
-from gpt_agent_fsm.local.models.script import ScriptedModel
+from gpt_agent_fsm.local.models.script.model import ScriptedModel
 from gpt_agent_fsm.local.server import LocalServer
 
 __all__ = [

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from gpt_agent_fsm.local import ModelError, ModelRequest, ScriptedModel, ToolCall
-from gpt_agent_fsm.local.models import script as script_module
+from gpt_agent_fsm.local.models.script import model as script_module
 
 SCRIPT = """
 rules:
@@ -89,6 +89,12 @@ def test_arguments_given_as_text_are_sent_verbatim(model):
     assert model(asked("broken json")) == [ToolCall("odd", "{not json")]
 
 
+@pytest.mark.parametrize(("given", "arguments"), [("", {}), ("arguments:", {}), ("arguments: ''", "")])
+def test_arguments_that_are_left_out_are_no_arguments(given, arguments):
+    call = ScriptedModel.from_yaml(f"otherwise: [{{call: {{name: a, {given}}}}}, {{say: b}}]")(asked("x"))
+    assert call == [ToolCall("a", arguments)]
+
+
 def test_a_failure_without_times_never_ends(model):
     with pytest.raises(ModelError, match="I give up"):
         model(asked("broken json", "1", attempt=100))
@@ -168,6 +174,13 @@ def test_the_example_in_the_module_is_a_script_that_works():
         ("otherwise: {say: a, delay: -1}", "otherwise.delay has to be a number of seconds"),
         ("otherwise: {say: a, delay: .nan}", "otherwise.delay has to be a number of seconds"),
         ("otherwise: {say: a, delay: true}", "otherwise.delay has to be a number of seconds"),
+        ("otherwise: {1: a}", "otherwise has the unknown key '1'; known are delay, say, call, fail"),
+        (
+            "otherwise: {call: {name: a, args: {}}}",
+            "otherwise.call has the unknown key 'args'; known are name, arguments",
+        ),
+        ("otherwise: {fail: }", "otherwise.fail has to be a mapping, but it is empty or missing"),
+        ("otherwise: {say: ' '}", "otherwise.say has to be text, but it is ' '"),
         ("otherwise: {fail: {code: a}}", "otherwise.fail.message has to be text"),
         ("otherwise: {fail: {code: a, message: b, count: 1}}", "otherwise.fail has the unknown key 'count'"),
         ("otherwise: {fail: {code: a, message: b, times: 0}}", "otherwise.fail.times has to be a whole number above 0"),

@@ -1,0 +1,149 @@
+"""`ScriptedModel`: a model written down in YAML, for tests and demos.
+
+```yaml
+rules:                              # the first rule that fits the user's last message is played
+  - when: weather                   # these words are somewhere in it, in upper or lower case
+    steps:                          # one step per turn of the run
+      - call:                       # one tool call, or a list of them
+          - {name: get_weather, arguments: {city: Oslo}}
+      - say: "It is {outputs} now." # once the outputs are in
+  - matches: "book a table for (?P<people>[0-9]+)"   # or a regular expression, searched for
+    steps:
+      - call: {name: book, arguments: {people: "{people}"}}
+      - say: Done.
+  - when: busy
+    steps:
+      - fail: {code: rate_limit_exceeded, message: Rate limit reached for this model., times: 2}
+      - say: Thank you for waiting.
+  - when: slow                      # a rule of one step needs no list
+    say: Here I am.
+    delay: 2.5                      # seconds ahead of a step
+otherwise:                          # what to do when no rule fits: one step or a list of them
+  say: "You said: {message}"
+```
+
+A step is one of `say`, `call` and `fail`. The last one is `say`, or a `fail` without `times`. `fail` ends the run, and
+with `times: 2` only in the first two runs over the same user message: later runs skip it.
+
+Texts, also those within `arguments`, may hold `{message}` (the user's last message), `{outputs}` (the tool outputs of
+the run, joined by ", ") and `{name}` for every group `(?P<name>...)` of `matches`. Other braces are left alone.
+`arguments` given as text are sent as they are, JSON or not.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from attrs import frozen
+
+from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.local.models.script.schema import Failure, Step, read, turns
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_ECHO = Step(say="You said: {message}")
+
+
+class ScriptedModel:
+    """A model that follows rules: what the user says decides what it answers, calls, or fails with.
+
+    `rules` and `otherwise` are what stands under these keys in the YAML form, which this module's head describes; a
+    script without `otherwise` echoes the user. Keeps no state: how often a run over the same message failed is part of
+    the `ModelRequest`, so one script may serve any number of threads and conversations.
+
+    Raises `ValueError`, one sentence that names the place, for a script with anything it does not understand.
+    """
+
+    def __init__(self, rules: object = (), otherwise: object = None) -> None:
+        script = read({"rules": rules, "otherwise": otherwise})
+        self._rules = [
+            _Rule(rule.pattern(f"rules[{index}]"), rule.turns(f"rules[{index}]"))
+            for index, rule in enumerate(script.rules or ())
+        ]
+        self._otherwise = turns(_ECHO if script.otherwise is None else script.otherwise, "otherwise")
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Self:
+        """Read a script from a file: a `Path`, or a one-line `str` that ends in `.yaml` or `.yml`; or from YAML text.
+
+        Raises `OSError` when the file cannot be read, and `ValueError` for what is no script.
+        """
+        if isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml"))):
+            source = Path(source).read_text(encoding="utf-8")
+        try:
+            script = yaml.safe_load(source)
+        except yaml.YAMLError as error:
+            raise ValueError(f"The script is not valid YAML: {_yaml_problem(error)}.") from error
+        checked = read(script)
+        return cls(checked.rules or (), checked.otherwise)
+
+    def __call__(self, request: ModelRequest) -> str | list[ToolCall]:
+        """Play the step that is due. Raises `ModelError` where the script says `fail`."""
+        said = request.user_message
+        steps, words = self._otherwise, {}
+        for rule in self._rules:
+            found = rule.pattern.search(said)
+            if found is not None:
+                steps, words = rule.steps, {name: text or "" for name, text in found.groupdict().items()}
+                break
+        words = {"message": said, "outputs": ", ".join(request.outputs)} | words
+        step = _due(steps, request)
+        if step.delay:
+            request.cancelled.wait(step.delay)
+        return _played(step, words)
+
+
+@frozen
+class _Rule:
+    pattern: re.Pattern[str]
+    steps: list[Step]
+
+
+def _due(steps: list[Step], request: ModelRequest) -> Step:
+    """Return the step for this turn of the run, among those that this attempt does not skip."""
+    played = []
+    failures = 0
+    for step in steps:
+        # Two such steps in a row take turns: the second one counts from where the first one stops.
+        if step.times is None or failures < request.attempt <= failures + step.times:
+            played.append(step)
+        failures += step.times or 0
+    turn = 0
+    for message in request.messages:
+        turn = 0 if message["role"] == "user" else turn + bool(message.get("tool_calls"))
+    return played[min(turn, len(played) - 1)]
+
+
+def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall]:
+    """Return what a step says or calls. Raises `ModelError` for one that fails."""
+    if isinstance(step.fail, Failure):
+        raise ModelError(step.fail.code, _filled(step.fail.message, words))
+    if isinstance(step.say, str):
+        return _filled(step.say, words)
+    return [ToolCall(call.name, _filled_arguments(call.arguments, words)) for call in step.calls]
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), text)
+
+
+def _filled_arguments(arguments: dict[str, Any] | str | None, words: Mapping[str, str]) -> dict[str, Any] | str:
+    if arguments is None:
+        return {}
+    if isinstance(arguments, str):
+        return _filled(arguments, words)
+    return {name: _filled_value(value, words) for name, value in arguments.items()}
+
+
+def _filled_value(value: object, words: Mapping[str, str]) -> object:
+    if isinstance(value, dict | str):
+        return _filled_arguments(value, words)
+    return [_filled_value(item, words) for item in value] if isinstance(value, list) else value
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"{getattr(error, 'problem', error)}, in line {mark.line + 1}, column {mark.column + 1}"

@@ -1,0 +1,182 @@
+"""The shapes of a script, and reading it: every error is one sentence that names the place.
+
+msgspec checks keys and types by the structs below. What spans several keys is checked by their methods and by `turns`.
+"""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Text = Annotated[str, Meta(pattern=r"\S")]
+Delay = Annotated[float, Meta(ge=0, le=86_400)]
+Times = Annotated[int, Meta(ge=1)]
+
+
+class Call(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool call; `arguments` given as text are sent as they are, and None stands for none."""
+
+    name: Text
+    arguments: dict[Any, Any] | str | None = None
+
+
+class Failure(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a run fails; in its first `times` attempts, or always."""
+
+    code: Text
+    message: Text
+    times: Times | None = None
+
+
+class Step(Struct, frozen=True, forbid_unknown_fields=True):
+    """One turn: exactly one of `say`, `call` and `fail`, after `delay` seconds."""
+
+    delay: Delay | None = None
+    say: Text | UnsetType = UNSET
+    call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
+    fail: Failure | UnsetType = UNSET
+
+    @property
+    def calls(self) -> list[Call]:
+        """The tool calls of this turn; empty if it calls none."""
+        if isinstance(self.call, UnsetType):
+            return []
+        return [self.call] if isinstance(self.call, Call) else self.call
+
+    @property
+    def times(self) -> int | None:
+        """In how many attempts it is played; None: in all."""
+        return None if isinstance(self.fail, UnsetType) else self.fail.times
+
+    def check(self, place: str) -> None:
+        """Raise `ValueError` unless it is one turn."""
+        if len(_keys(self, "say", "call", "fail")) != 1:
+            raise _error(f"{place} needs exactly one of 'say', 'call' and 'fail'")
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is played if a condition holds: `steps`, or the one step that is written into the rule itself."""
+
+    when: Text | UnsetType = UNSET
+    matches: Text | UnsetType = UNSET
+    steps: Step | list[Step] | UnsetType = UNSET
+    delay: Delay | UnsetType | None = UNSET
+    say: Text | UnsetType = UNSET
+    call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
+    fail: Failure | UnsetType = UNSET
+
+    def pattern(self, place: str) -> re.Pattern[str]:
+        """Return what to search for in the user's message. Raises `ValueError` without exactly one condition."""
+        if len(_keys(self, "when", "matches")) != 1:
+            raise _error(f"{place} needs one of 'when' and 'matches'")
+        words = re.escape(self.when) if isinstance(self.when, str) else str(self.matches)
+        try:
+            return re.compile(words, re.IGNORECASE)
+        except re.error as error:
+            raise _error(f"{place}.matches is no regular expression: {error}") from error
+
+    def turns(self, place: str) -> list[Step]:
+        """Return the steps of the rule. Raises `ValueError` for a rule that has both or none."""
+        own = _keys(self, "delay", "say", "call", "fail")
+        if isinstance(self.steps, UnsetType):
+            delay = None if isinstance(self.delay, UnsetType) else self.delay
+            return turns(Step(delay=delay, say=self.say, call=self.call, fail=self.fail), place)
+        if own:
+            raise _error(f"{place} has 'steps', so '{own[0]}' belongs into one of them")
+        return turns(self.steps, f"{place}.steps")
+
+
+class Script(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole script."""
+
+    rules: list[Rule] | None = None
+    otherwise: Step | list[Step] | None = None
+
+
+def read(script: object) -> Script:
+    """Return a script out of what YAML or Python has for it. Raises `ValueError` for keys and values of other types."""
+    try:
+        return msgspec.convert(script, Script)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), script) from error
+
+
+def turns(steps: Step | list[Step], place: str) -> list[Step]:
+    """Return the steps as a list, which has an end. Raises `ValueError` if one is not one turn, or for no steps."""
+    if isinstance(steps, Step):
+        steps = [steps]
+        steps[0].check(place)
+    elif not steps:
+        raise _misfit(place, steps)
+    else:
+        for index, step in enumerate(steps):
+            step.check(f"{place}[{index}]")
+    if steps[-1].calls or steps[-1].times is not None:
+        raise _error(f"{place} has to end with 'say', or with a 'fail' without 'times'")
+    return steps
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+_EXPECTED = {
+    "rules": "a list of rules",
+    "steps": "a step or a list of steps",
+    "otherwise": "a step or a list of steps",
+    "call": "a tool call or a list of them",
+    "arguments": "a mapping or text",
+    "delay": "a number of seconds",
+    "times": "a whole number above 0",
+    **dict.fromkeys(("when", "matches", "say", "name", "code", "message"), "text"),
+}
+"""What has to stand under a key; everything else has to be a mapping."""
+
+_SHAPES: dict[str, type[Struct]] = {"": Script, "rules": Rule, "call": Call, "fail": Failure}
+"""What stands under a key, for the list of what it may hold; everything else is a step."""
+
+_MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_FIELD = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
+_STEP_OF_PATH = re.compile(r"(\w+)|\[(\d+)\]")
+
+
+def _explained(message: str, script: object) -> ValueError:
+    """Return the error in the words of a script for a message of msgspec, which ends with the path of the place."""
+    found = _MESSAGE.fullmatch(message)
+    path = (found and found["path"]) or ""
+    field = found and _FIELD.fullmatch(found["problem"])
+    if field and field["what"] == "contains unknown":
+        return _unknown_key(path, field["field"])
+    if field:
+        return _misfit(f"{path}.{field['field']}".removeprefix("."), None)
+    value: Any = script
+    for name, index in _STEP_OF_PATH.findall(path):
+        value = value[name or int(index)]
+    if found and found["key"]:
+        return _unknown_key(path, next(key for key in value if not isinstance(key, str)))
+    return _misfit(path, value)
+
+
+def _unknown_key(place: str, key: object) -> ValueError:
+    known = _SHAPES.get(_last_key(place), Step).__struct_fields__
+    return _error(f"{place or 'the script'} has the unknown key '{key}'; known are {', '.join(known)}")
+
+
+def _misfit(place: str, value: object) -> ValueError:
+    is_entry = place.endswith("]")
+    expected = "a mapping" if is_entry else _EXPECTED.get(_last_key(place), "a mapping")
+    got = "is empty or missing" if value is None else f"is {value!r:.60}"
+    return _error(f"{place or 'the script'} has to be {expected}, but it {got}")
+
+
+def _last_key(place: str) -> str:
+    """Return the key that a place ends with, without an index; empty for the whole script."""
+    return place.rpartition(".")[2].partition("[")[0]
+
+
+def _keys(struct: Struct, *names: str) -> list[str]:
+    """Return those of the keys that the script has."""
+    return [name for name in names if getattr(struct, name) is not UNSET]
+
+
+def _error(sentence: str) -> ValueError:
+    return ValueError(f"In the script, {sentence}.")
