@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from gpt_agent_fsm.local import LocalServer
-from tests.local.stand_ins import PATIENCE, Waiting
+from tests.local.stand_ins import PATIENCE, Gate, Waiting
 
 BETA = {"OpenAI-Beta": "assistants=v2"}
 
@@ -137,3 +137,11 @@ def waiting() -> Iterator[Waiting]:
     model = Waiting(heeds_cancel=False)
     yield model
     model.go.set()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Something a model waits for between its pieces, open at the end of the test at the latest."""
+    made = Gate()
+    yield made
+    made.open()
