@@ -5,8 +5,8 @@ import string
 import time
 
 _ALPHABET = string.ascii_letters + string.digits
-# Ids are told apart, not kept secret. Seeded by the operating system, so that a restart on the same file repeats none;
-# asking it for every letter would cost more than the rest of a request.
+# Ids have to differ, they are not secret. Seeded by the operating system, so that a restart on the same file repeats
+# none; asking it for every letter would cost more than the rest of a request.
 _random = random.Random()  # noqa: S311
 
 

@@ -54,7 +54,7 @@ class LocalServer:
     the id starts with `asst_`; it then has no instructions and no tools. An id that was deleted, or that does not start
     with `asst_`, is unknown.
 
-    Raises `OSError` when the address is taken, and `sqlalchemy.exc.DatabaseError` when `database` is no SQLite file.
+    Raises `OSError` when the address is taken, and `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file.
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class LocalServer:
     def close(self) -> None:
         """Stop listening, hang up, end all threads and close the database; within about a second.
 
-        What a model is still thinking about stays as it is in the database, and is taken up by the next server on the
-        same file. A model that hangs keeps its thread (a daemon), but nothing comes of it any more. May be called from
-        any thread, also by a model, and more than once.
+        What a model is still thinking about stays as it is in the database, and is resumed by the next server on the
+        same file. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called from any
+        OS thread, even by a model, and more than once.
         """
         with self._closing:
             if not self._closed:

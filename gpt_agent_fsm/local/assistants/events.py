@@ -1,7 +1,7 @@
-"""What a stream of the Assistants wire tells of one turn of a run, in the order that the API documents.
+"""The events that a stream of the Assistants wire sends for one turn of a run, in the order that the API documents.
 
-What has been said is told as it comes; all else is told from what was stored, once the turn has ended. So a client that
-looks at the run when it hears of something finds it there.
+Text is sent as it comes; everything else is sent from what was stored, once the turn has ended. So a client that gets
+an event and then asks for the run finds it there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError,
 
 
 class RunEvents:
-    """The events of one turn; made in the transaction that has queued it, and told once that is committed."""
+    """The events of one turn; made in the transaction that has queued it, and sent once that is committed."""
 
     def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: LiveTurn, opening: Sequence[Event]) -> None:
         self._storage = storage
@@ -42,15 +42,15 @@ class RunEvents:
             yield "error", problem.body()
 
     def _live(self) -> Iterator[Event | None]:
-        for heard in self._turn.follow(streams.KEEP_ALIVE):
-            if heard is None:
+        for chunk in self._turn.follow(streams.KEEP_ALIVE):
+            if chunk is None:
                 yield None
-            elif heard == "":
+            elif chunk == "":
                 started = self._run["started_at"] or ids.now()
                 yield "thread.run.in_progress", self._run | {"status": "in_progress", "started_at": started}
             else:
                 first = not self._clip.length
-                piece = self._clip(heard)
+                piece = self._clip(chunk)
                 if first:
                     yield from self._message_begins(*self._drafts())
                 if piece:
@@ -121,7 +121,7 @@ class RunEvents:
         yield "thread.run.step.completed", step
 
     def _broken_off(self, run: Doc) -> Iterator[Event]:
-        """Tell the end of a message that was begun, and is not kept."""
+        """Yield the end of a message that was begun, and is not kept."""
         step, message = self._drafts()
         message |= {"content": [objects.text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")
@@ -136,7 +136,7 @@ def _step_begins(step: Doc) -> Iterator[Event]:
 
 
 def _calls(step: Doc) -> Iterator[Event]:
-    """Tell of tool calls; each is told whole, as no model hands them out in pieces."""
+    """Yield the events of tool calls; each is sent whole, as no model hands them out in pieces."""
     begun = step | {"completed_at": None, "cancelled_at": None, "expired_at": None}
     yield from _step_begins(begun | {"step_details": {"type": "tool_calls", "tool_calls": []}})
     for index, call in enumerate(_asked(step)):

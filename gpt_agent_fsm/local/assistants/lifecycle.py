@@ -25,7 +25,7 @@ ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 """The states in which a run locks its thread."""
 
 _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""The usage of a message that a model said ahead of its tool calls: all of the turn is counted there."""
+"""The usage of a message that a model said before its tool calls: all of the turn is counted there."""
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:
@@ -55,7 +55,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
 
 
 def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Take a queued run up: return what to ask the model, or `None` when the run is not queued any more."""
+    """Start a queued run: return what to ask the model, or `None` if the run is not queued any more."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "queued":
         return None
@@ -110,7 +110,7 @@ def _turn(calls: list[Doc], text: str) -> list[Doc]:
 
 
 def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
-    """Go on with what came of asking the model; change nothing, and return False, when the run has ended."""
+    """Proceed with the outcome of asking the model; if the run has ended, change nothing and return False."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "in_progress":
         return False
@@ -226,7 +226,7 @@ def expire(tx: Transaction) -> list[str]:
 
 
 def recover(tx: Transaction) -> list[Doc]:
-    """Make the runs that a stopped server left behind ready to go on, and return those that are queued.
+    """Make the runs that a stopped server left behind ready to continue, and return those that are queued.
 
     A run that was with a model is queued again: the answer was lost, the question is still there.
     """

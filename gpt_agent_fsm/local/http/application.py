@@ -1,4 +1,4 @@
-"""The Flask application: who may come in, what errors look like, and one transaction per request."""
+"""The Flask application: the check of the key, error responses, and one log line per request."""
 
 import hmac
 import logging

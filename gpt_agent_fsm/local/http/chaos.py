@@ -56,11 +56,11 @@ class Chaos:
     `error-before` | 500, 502 or 503, and no effect
     `error-after`  | the same, after the effect
     `drop-before`  | the server hangs up without an effect
-    `drop-after`   | the server hangs up after the effect; amid a stream, after its first event
+    `drop-after`   | the server hangs up after the effect; within a stream, after its first event
     `garbage`      | after the effect, 200 with a body that is not what was asked for
     `late-items`   | a list of items leaves out those of responses that ended in the last `item_lag` seconds
 
-    Raises `ValueError` for a rate that is no share, and for a fault nobody knows.
+    Raises `ValueError` for a rate that is not between 0 and 1, and for an unknown fault.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""What a server was asked, for tests that want to look at it."""
+"""The requests that a server has got, for tests that want to inspect them."""
 
 import io
 import urllib.parse
@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import msgspec
 from attrs import field, frozen
 
-# WSGI tells headers in capitals.
+# WSGI gives headers in capitals.
 _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organization", "Project")}
 
 
@@ -21,7 +21,7 @@ class SeenRequest:
         path: below the base URL, such as `/threads`.
         query: its parameters; of one that is given twice, the last.
         headers: names as in `OpenAI-Beta`; the key is left out.
-        body: the JSON value it brought; None for none, and bytes for what is no JSON.
+        body: the JSON value it brought; None for none, and bytes for what is not valid JSON.
         status: of the answer.
     """
 
@@ -34,11 +34,11 @@ class SeenRequest:
 
 
 class Recorder:
-    """Stands in front of an application and tells of each request, on the thread that answers it."""
+    """Stands in front of an application and reports each request, on the OS thread that answers it."""
 
-    def __init__(self, application: WSGIApplication, tell: Callable[[SeenRequest], object]) -> None:
+    def __init__(self, application: WSGIApplication, report: Callable[[SeenRequest], object]) -> None:
         self._application = application
-        self._tell = tell
+        self._report = report
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; for a WSGI server to call."""
@@ -46,7 +46,7 @@ class Recorder:
         environ["wsgi.input"] = io.BytesIO(raw)
 
         def start(status: str, *rest: Any) -> Callable[[bytes], object]:  # noqa: ANN401 - as WSGI has it
-            self._tell(_seen(environ, raw, int(status.split(maxsplit=1)[0])))
+            self._report(_seen(environ, raw, int(status.split(maxsplit=1)[0])))
             return start_response(status, *rest)
 
         return self._application(environ, start)

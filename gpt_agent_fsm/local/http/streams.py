@@ -19,7 +19,7 @@ _COMMENT = b": still there\n\n"
 def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContextManager[None]]) -> flask.Response:
     """Return the answer that hands out events as they come, within `waiting`; `None` stands for a pause.
 
-    When the client hangs up, `events` is closed, and nothing else comes of it.
+    When the client hangs up, `events` is closed, and nothing else happens.
     """
 
     def body() -> Iterator[bytes]:

@@ -129,5 +129,5 @@ def _checked_call(call: ToolCall) -> ToolCall:
 
 
 def _encodable(value: object) -> str:
-    """Return the text with lone surrogates, which no UTF-8 can hold, replaced by question marks."""
+    """Return the text with unpaired surrogates, which UTF-8 cannot encode, replaced by question marks."""
     return str(value).encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
 """What a model is to the local server: a callable of one `ModelRequest`.
 
 A model is called on a worker thread, once per turn of a run and once per response, possibly by several threads at once
-for different conversations. It may take as long as it likes; `ModelRequest.cancelled` tells it when nobody waits any
+for different conversations. It may take as long as it likes; `ModelRequest.cancelled` is set when nobody waits any
 more.
 """
 
@@ -73,7 +73,7 @@ class Usage:
 
 @frozen
 class Reply:
-    """What a model returns that has more to tell than a text or its tool calls."""
+    """What a model returns if it has more to report than a text or its tool calls."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
@@ -110,7 +110,7 @@ class StreamingModel(Protocol):
         """Yield the text of the answer piece by piece, and at the end the whole of it as one `Reply`.
 
         The `Reply` may be left out where there is nothing to say but the text. Raises `ModelError` to fail the run,
-        also amid the pieces. Whoever does not read on has to close the iterator.
+        even between the pieces. A caller who stops reading has to close the iterator.
         """
 
 
@@ -118,4 +118,4 @@ INCOMPLETE = ("max_completion_tokens", "content_filter")
 """Why an answer may end too soon."""
 
 Outcome = Reply | ModelError
-"""What came of asking a model: a reply whose tool calls have text for arguments, or an error."""
+"""The result of asking a model: a reply whose tool calls have text for arguments, or an error."""

@@ -8,7 +8,7 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def check_tool_calls(context: Iterable[Doc]) -> None:
-    """Raise the 400 for a tool call without an output, an output without its call ahead of it, or a second output."""
+    """Raise the 400 for a tool call without an output, an output without its call before it, or a second output."""
     answered: dict[str, bool] = {}
     for item in context:
         if item["type"] == "function_call":
@@ -54,7 +54,7 @@ def instructions(given: str | None, context: Iterable[Doc]) -> str:
 def chat(context: Sequence[Doc]) -> list[Doc]:
     """Return what was said as chat messages, with the tool calls and outputs after the user's last message.
 
-    Calls that follow each other, and what was said ahead of them, are one message, as one model turn has made them.
+    Calls that follow each other, and what was said before them, are one message, as one model turn has made them.
     """
     said = last_said(context)
     begun = said is None

@@ -1,7 +1,7 @@
-"""What a stream of the Responses wire tells of one response, in the order that the API documents.
+"""The events that a stream of the Responses wire sends for one response, in the order that the API documents.
 
 The events of a response and their numbers are always the same, whether it is followed while it is made or read
-afterwards: so a client that was cut off can go on where it was.
+afterwards: so a client that was cut off can continue where it was.
 """
 
 from collections.abc import Iterable, Iterator
@@ -54,23 +54,23 @@ class ResponseEvents:
     def _events(self) -> Iterator[tuple[str, Doc] | None]:
         yield "response.created", self._as("queued")
         yield "response.queued", self._as("queued")
-        heard: Iterable[str | None] = (
+        chunks: Iterable[str | None] = (
             ["", *self._chunks] if self._turn is None else self._turn.follow(streams.KEEP_ALIVE)
         )
-        for piece in heard:
-            if piece is None:
+        for chunk in chunks:
+            if chunk is None:
                 yield None
-            elif piece == "":
+            elif chunk == "":
                 yield "response.in_progress", self._as("in_progress")
             else:
-                yield from self._heard(piece)
+                yield from self._streamed(chunk)
         response = self._ended()
         for index, item in enumerate(response["output"]):
             yield from self._message_ends(index, item) if item["type"] == "message" else _call(index, item)
         yield f"response.{response['status']}", {"response": response}
 
     def _as(self, status: str) -> Doc:
-        """Return the response as it was before anything came of it."""
+        """Return the response as it was before it had any output."""
         nothing: Doc = {"output": [], "usage": None, "error": None, "incomplete_details": None, "completed_at": None}
         return {"response": self._response | nothing | {"status": status}}
 
@@ -83,7 +83,7 @@ class ResponseEvents:
             raise closing()
         return response
 
-    def _heard(self, text: str) -> Iterator[tuple[str, Doc]]:
+    def _streamed(self, text: str) -> Iterator[tuple[str, Doc]]:
         first = not self._clip.length
         piece = self._clip(text)
         if first:
@@ -116,7 +116,7 @@ class ResponseEvents:
 
 
 def _call(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
-    """Tell of a tool call; it is told whole, as no model hands them out in pieces."""
+    """Yield the events of a tool call; it is sent whole, as no model hands them out in pieces."""
     begun = item | {"arguments": "", "status": "in_progress"}
     place, arguments = {"item_id": item["id"], "output_index": index}, item["arguments"]
     yield "response.output_item.added", {"output_index": index, "item": begun}

@@ -110,7 +110,7 @@ class ResponsesApi(Wire):
     def list_items(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
         _conversation(tx, conversation_id)
         lag = max(self._item_lag, flask.request.environ.get(ITEM_LAG, 0.0))
-        # Without a lag, what was answered is listed also when somebody sets the clock back.
+        # Without a lag, what was answered is listed even if somebody sets the clock back.
         listed_by = time.time() - lag if lag else math.inf
         return page(*tx.page("item", conversation_id, _page_query(), due_by=listed_by))
 

@@ -1,6 +1,6 @@
 """The items of conversations and responses: what clients may send, and the shape in which it is stored and answered.
 
-Every item gets an id of its own, also one that is sent with an id: what was answered once may be sent again.
+Every item gets an id of its own, even if it is sent with one: an item that was answered may be sent again.
 """
 
 from collections.abc import Mapping

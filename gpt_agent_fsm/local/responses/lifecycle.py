@@ -74,7 +74,7 @@ def input_of(tx: Transaction, response_id: str) -> list[Doc]:
 
 
 def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Take a queued response up: return what to ask the model, or `None` when it is not queued any more."""
+    """Start a queued response: return what to ask the model, or `None` if it is not queued any more."""
     response = tx.get("response", response_id)
     if response is None or response["status"] != "queued":
         return None
@@ -93,7 +93,7 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
 
 
 def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
-    """End a response with what came of asking the model; change nothing, and return False, when it has ended.
+    """End a response with the outcome of asking the model; if it has ended, change nothing and return False.
 
     Its items are added to the conversation in one go with its end, due from that moment on; a failure adds none.
     """
@@ -164,7 +164,7 @@ def expire(tx: Transaction) -> list[str]:
 
 
 def recover(tx: Transaction) -> list[Doc]:
-    """Make the responses that a stopped server left behind ready to go on, and return those that are queued.
+    """Make the responses that a stopped server left behind ready to continue, and return those that are queued.
 
     One in the background that was with a model is queued again: the answer was lost, the question is still there. For
     any other nobody waits any more.
@@ -217,7 +217,7 @@ def _check_previous(tx: Transaction, previous_id: str) -> None:
 
 
 def _past(tx: Transaction, response: Doc) -> list[Doc]:
-    """Return the items ahead of a stored response's input: those of its conversation or of the responses before it."""
+    """Return the items before a stored response's input: those of its conversation or of the responses before it."""
     past: list[Doc] = []
     while response["conversation"] is None:
         previous_id = response["previous_response_id"]
@@ -227,7 +227,7 @@ def _past(tx: Transaction, response: Doc) -> list[Doc]:
             return past
         past = input_of(tx, previous["id"]) + previous["output"] + past
         response = previous
-    # A conversation may have gone on since.
+    # The conversation may have continued since.
     return tx.children_before("item", response["conversation"]["id"], response["id"]) + past
 
 

@@ -197,7 +197,7 @@ class Transaction:
         """Return the objects of one page, and whether there are more beyond it in the direction of reading.
 
         Only those that a certain run made, if `run` is given. What is due after `due_by` is left out. Without `after`,
-        `before` reads backwards: the page is the one that ends just ahead of that object. Raises `UnknownCursorError`.
+        `before` reads backwards: the page is the one that ends just before that object. Raises `UnknownCursorError`.
         """
         backwards = query.before is not None and query.after is None
         descending = (query.order == "desc") != backwards

@@ -1,4 +1,4 @@
-"""What the real service has and this server has not: it says so, so that nobody looks for a mistake in the address."""
+"""What the real service offers and this server does not: it answers 501, so that nobody suspects the address."""
 
 import flask
 

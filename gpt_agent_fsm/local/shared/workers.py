@@ -16,7 +16,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError,
 logger = logging.getLogger(__name__)
 
 _EXPIRY_INTERVAL = 1.0
-"""Seconds between two looks for what has expired; requests also look, so that no client sees a run past its time."""
+"""Seconds between two searches for expired work; requests search too, so that no client sees a run past its time."""
 
 _Chore = Callable[[Transaction], object]
 
@@ -25,16 +25,16 @@ class JobKind(Protocol):
     """What the workers do to one kind of work, such as runs; every call is within one transaction."""
 
     def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
-        """Take queued work up: return what to ask the model, or `None` when the work is not queued any more."""
+        """Start queued work: return what to ask the model, or `None` if the work is not queued any more."""
 
     def settle(self, tx: Transaction, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome, /) -> bool:
-        """Go on with what came of asking the model; change nothing, and return False, when the work has ended."""
+        """Proceed with the outcome of asking the model; if the work has ended, change nothing and return False."""
 
     def expire(self, tx: Transaction, /) -> list[str]:
         """End all work whose time is over, and return the ids."""
 
     def recover(self, tx: Transaction, /) -> list[Doc]:
-        """Make the work that a stopped server left behind ready to go on, and return what is queued."""
+        """Make the work that a stopped server left behind ready to continue, and return what is queued."""
 
 
 class Workers:
@@ -50,8 +50,8 @@ class Workers:
         self._kinds = kinds
         self._queued: queue.SimpleQueue[tuple[str, str, LiveTurn] | None] = queue.SimpleQueue()
         self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
-        # What the models at work are told by, and for which work. Keyed by event: one turn of a run may still be
-        # leaving when the next one is at work already.
+        # The events that tell the models at work to stop, and for which work. Keyed by event: one turn of a run may
+        # still be leaving when the next one is at work already.
         self._asking: dict[threading.Event, str] = {}
         # The turns that are queued or at work, by their work: it has one at a time.
         self._turns: dict[str, LiveTurn] = {}
@@ -68,7 +68,7 @@ class Workers:
         return self._closing.is_set()
 
     def recover(self) -> None:
-        """Take up the work that an earlier server left in the storage, once the threads are started."""
+        """Queue the work that an earlier server left in the storage; the threads do it once they are started."""
         with self._storage.transaction() as tx:
             for job_kind in self._kinds.values():
                 for work in job_kind.recover(tx):
@@ -89,7 +89,7 @@ class Workers:
             turn.end()
 
     def turn_of(self, work_id: str) -> LiveTurn | None:
-        """Return the turn that is queued or at work; when there is none, all that came of the work is stored."""
+        """Return the turn that is queued or at work; if there is none, the result of the work is stored."""
         return self._turns.get(work_id)
 
     def schedule(self, chore: _Chore) -> None:
@@ -97,13 +97,13 @@ class Workers:
         self._chores.put(chore)
 
     def interrupt(self, work_id: str) -> None:
-        """Tell the model that works for this, if one does, that nobody waits for it."""
+        """Cancel the request to the model that does this work, if one does."""
         for event, its_work in list(self._asking.items()):
             if its_work == work_id:
                 event.set()
 
     def end(self, work_id: str) -> None:
-        """Interrupt the work, and tell those who follow it that it is over; call it when that is stored."""
+        """Interrupt the work, and end its turn for the followers; call it when the end is stored."""
         self.interrupt(work_id)
         turn = self._turns.get(work_id)
         if turn is not None:
@@ -158,7 +158,7 @@ class Workers:
                 logger.exception("Looking after runs and responses failed")
 
     def expire(self, tx: Transaction) -> None:
-        """End all work whose time is over, and tell the models."""
+        """End all work whose time is over, and interrupt its models."""
         for job_kind in self._kinds.values():
             for work_id in job_kind.expire(tx):
                 tx.on_commit(partial(self.end, work_id))

@@ -43,7 +43,7 @@ class ChatCompletionsModel:
     Tools other than functions are left out, as these servers know none. A server that is busy and asks to wait for at
     most 20 seconds is asked again, three times at most.
 
-    Raises `ValueError` for an address, key, header or timeout that can not be right.
+    Raises `ValueError` for an address, key, header or timeout that cannot be right.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ChatCompletionsModel:
 
     def _open(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
         """Ask again as long as a server asks for a short wait."""
-        # A half of a surrogate pair becomes a question mark, as in what a model answers.
+        # An unpaired surrogate becomes a question mark, as in what a model answers.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         for _ in range(_RETRIES):
             try:
@@ -159,7 +159,7 @@ def _failure(error: ApiError) -> ModelError:
 
 
 def _opened(words: str, sentence: str) -> str:
-    """Return the sentence beginning with the words by which clients tell the two meanings of one code apart."""
+    """Return the sentence beginning with the words by which clients distinguish the two meanings of one code."""
     return sentence if sentence.startswith(words) else f"{words}: {sentence}"
 
 

@@ -44,7 +44,7 @@ class ReplyBuilder:
         self._usage: Usage | None = None
 
     def add(self, answer: dict[str, Any]) -> str:
-        """Take up an answer or a piece of one, and return the text in it."""
+        """Add an answer or a piece of one, and return the text in it."""
         self._usage = _usage(answer.get("usage")) or self._usage
         choice = next(iter(_list(answer.get("choices"))), None)
         if not isinstance(choice, dict):

@@ -17,7 +17,7 @@ rules:                              # the first rule that fits the user's last m
       - say: Thank you for waiting.
   - when: slow                      # a rule of one step needs no list
     say: Here I am.
-    delay: 2.5                      # seconds ahead of a step
+    delay: 2.5                      # seconds before a step
 otherwise:                          # what to do when no rule fits: one step or a list of them
   say: "You said: {message}"
 ```
@@ -67,7 +67,7 @@ class ScriptedModel:
     def from_yaml(cls, source: str | Path) -> Self:
         """Read a script from a file: a `Path`, or a one-line `str` that ends in `.yaml` or `.yml`; or from YAML text.
 
-        Raises `OSError` when the file cannot be read, and `ValueError` for what is no script.
+        Raises `OSError` when the file cannot be read, and `ValueError` for what is not a script.
         """
         if isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml"))):
             source = Path(source).read_text(encoding="utf-8")
