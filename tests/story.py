@@ -164,20 +164,20 @@ def delayed(retry_after: float | None = None) -> inputs.RequestDelayed:
     return inputs.RequestDelayed(status=503, code="overloaded", message="Too much to do", retry_after=retry_after)
 
 
-def unknown(*, in_flight: bool = True) -> inputs.OutcomeUnknown:
-    return inputs.OutcomeUnknown(message="No answer", in_flight=in_flight)
+def unknown(*, in_flight: bool = True) -> inputs.RequestUnresolved:
+    return inputs.RequestUnresolved(message="No answer", in_flight=in_flight)
 
 
-def busy() -> inputs.ThreadBusy:
-    return inputs.ThreadBusy(status=400, message="Thread has an active run")
+def busy() -> inputs.RequestBlocked:
+    return inputs.RequestBlocked(status=400, message="Thread has an active run")
 
 
-def refused(status: int = 400, *, content: bool = False) -> inputs.RequestRefused:
-    return inputs.RequestRefused(status=status, code=None, message="No", content_refused=content)
+def refused(status: int = 400, *, content: bool = False) -> inputs.RequestRejected:
+    return inputs.RequestRejected(status=status, code=None, message="No", content_refused=content)
 
 
-def denied(*, quota: bool = False) -> inputs.RequestDenied:
-    return inputs.RequestDenied(status=429 if quota else 401, code="x", message="No", quota=quota)
+def denied(*, quota: bool = False) -> inputs.RequestNeedsOperator:
+    return inputs.RequestNeedsOperator(status=429 if quota else 401, code="x", message="No", quota=quota)
 
 
 # --- threads at a certain point of their life ------------------------------------------------------------

@@ -81,7 +81,7 @@ class Announcer:
             self._store.announced(self._thread_id, self._seen_seq)
             self._noted_seq = self._seen_seq
 
-    def tell_the_end(self, stopped: events.AgentStopped) -> None:
+    def announce_end(self, stopped: events.AgentStopped) -> None:
         """Tell everybody that the agent was stopped; that is no part of the thread's history."""
         self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
 

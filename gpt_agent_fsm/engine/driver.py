@@ -47,7 +47,7 @@ class Driver:
         "_waiters",
         "announcer",
         "begun",
-        "last_word",
+        "last_command",
         "lease",
         "settings",
         "stop_reason",
@@ -69,7 +69,7 @@ class Driver:
         self._agenda = Agenda(context.clock, context.random)
         self._gate_opened = False
         self._key_works = False
-        self.last_word = 0
+        self.last_command = 0
         self._ticking = False
         self._polls_for_webhook = False
         """The poll that is under way was caused by a webhook."""
@@ -100,7 +100,7 @@ class Driver:
         with self._lock:
             self.check_alive()
             self._inbox.append((self._context.store.accept(self.thread_id, command), command))
-            self.last_word = self._context.gate.stamp()
+            self.last_command = self._context.gate.stamp()
 
     def send(self, command: inputs.Command) -> None:
         """Take down a command and have the thread ticked."""
@@ -148,8 +148,8 @@ class Driver:
         for waiter in self._waiters:
             waiter.set()
 
-    def go_on(self, *, unpark: bool) -> None:
-        """See `gate.Waiting.go_on`."""
+    def try_again(self, *, unpark: bool) -> None:
+        """See `gate.Waiting.try_again`."""
         with self._lock:
             self._key_works, self._gate_opened = self._key_works or unpark, True
         self._context.ownership.wake(self.thread_id)
@@ -283,7 +283,7 @@ class Driver:
             key_works, gate_opened = self._key_works, self._gate_opened
             self._key_works = self._gate_opened = False
         if key_works:
-            self._facts.append(inputs.KeyWorks())
+            self._facts.append(inputs.QuotaRestored())
         if (gate_opened and self._agenda.held_by_gate) or self._take_webhook():
             self._agenda.come_back_now()
         self._facts.extend(self._ledger.deadlines.passed(self.settings))
@@ -364,6 +364,6 @@ class Driver:
             )
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self._left = True
-        self.announcer.tell_the_end(stopped)
+        self.announcer.announce_end(stopped)
         self._ledger.close()
         self._context.gate.forget(self)

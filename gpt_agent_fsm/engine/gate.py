@@ -23,11 +23,11 @@ class Waiting(Protocol):
     """A thread that wants to make a request."""
 
     @property
-    def last_word(self) -> int:
+    def last_command(self) -> int:
         """What `Gate.stamp` gave when the thread was last told something."""
         ...
 
-    def go_on(self, *, unpark: bool) -> None:
+    def try_again(self, *, unpark: bool) -> None:
         """Try again; `unpark`: what kept the thread parked is over."""
         ...
 
@@ -47,7 +47,7 @@ class Gate:
         """When the probe went ahead; one that takes longer than a request may is counted on no longer."""
         self._held: dict[Waiting, None] = {}
         self._stamps = itertools.count(1)
-        self._denial: inputs.RequestDenied | None = None
+        self._denial: inputs.RequestNeedsOperator | None = None
         """What the server said of the empty balance, while it is thought empty."""
         self._denied = 0
         """The stamp of that moment."""
@@ -57,14 +57,14 @@ class Gate:
         """Return a number higher than any before."""
         return next(self._stamps)
 
-    def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestDenied | None:
+    def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestNeedsOperator | None:
         """Return None if `who` may make the request now; else what it would be told, or when to ask again.
 
         That is in monotonic seconds; `who` is told to go on if it may be sooner.
         """
         with self._lock:
             starts_something = isinstance(request, effects.PostMessage | effects.CreateRun)
-            if self._denial is not None and starts_something and who.last_word < self._denied:
+            if self._denial is not None and starts_something and who.last_command < self._denied:
                 self._broke[who] = None
                 return self._denial
             now = self._clock.monotonic()
@@ -84,9 +84,9 @@ class Gate:
             woken = self._learn_of_limit(who, fact)
             rich = self._learn_of_balance(who, request, fact)
         for other in woken:
-            other.go_on(unpark=False)
+            other.try_again(unpark=False)
         for other in rich:
-            other.go_on(unpark=True)
+            other.try_again(unpark=True)
 
     def _learn_of_limit(self, who: Waiting, fact: inputs.Input) -> list[Waiting]:
         if isinstance(fact, inputs.RequestDelayed) and fact.status == 429:
@@ -106,7 +106,7 @@ class Gate:
         return []
 
     def _learn_of_balance(self, who: Waiting, request: effects.Request, fact: inputs.Input) -> list[Waiting]:
-        if isinstance(fact, inputs.RequestDenied):
+        if isinstance(fact, inputs.RequestNeedsOperator):
             if fact.quota:
                 self._broke[who] = None
                 self._denial, self._denied = fact, self.stamp()

@@ -82,7 +82,7 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
         case errors.OutcomeUnknown() if not request.repeatable:
-            return inputs.OutcomeUnknown(
+            return inputs.RequestUnresolved(
                 status=status, code=code, message=message, retry_after=retry_after, in_flight=error.in_flight
             )
         case errors.TransientError():
@@ -90,12 +90,12 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
         case errors.ThreadBusy() if error.locked and isinstance(request, effects.CancelRun):
             return inputs.RequestDelayed(status=status, code=code, message=message)
         case errors.ThreadBusy() if _meets_a_lock(request, error):
-            return inputs.ThreadBusy(status=status, code=code, message=message, locked=error.locked)
+            return inputs.RequestBlocked(status=status, code=code, message=message, locked=error.locked)
         case errors.AccessDenied() | errors.QuotaExceeded():
             quota = isinstance(error, errors.QuotaExceeded)
-            return inputs.RequestDenied(status=status, code=code, message=message, quota=quota)
+            return inputs.RequestNeedsOperator(status=status, code=code, message=message, quota=quota)
         case _:
-            return inputs.RequestRefused(
+            return inputs.RequestRejected(
                 status=status, code=code, message=message, content_refused=_is_about_content(error)
             )
 

@@ -48,12 +48,12 @@ def is_parked(copy: WorkingCopy, _: inputs.Input) -> bool:
     return copy.outbox.parked
 
 
-def should_look(copy: WorkingCopy, _: inputs.Input) -> bool:
+def must_check_for_run(copy: WorkingCopy, _: inputs.Input) -> bool:
     return copy.server.must_check
 
 
-def should_look_for_owed_run(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    return should_look(copy, input_) and owed_run_is_in_doubt(copy, input_)
+def must_search_for_owed_run(copy: WorkingCopy, input_: inputs.Input) -> bool:
+    return must_check_for_run(copy, input_) and owed_run_is_in_doubt(copy, input_)
 
 
 def has_unread_messages(copy: WorkingCopy, _: inputs.Input) -> bool:
@@ -120,14 +120,14 @@ def is_to_be_cancelled(copy: WorkingCopy, _: inputs.RunSeen) -> bool:
     return copy.live_run.must_cancel
 
 
-def is_saying_farewell(copy: WorkingCopy, _: inputs.Input) -> bool:
+def is_cancelling_abandoned_run(copy: WorkingCopy, _: inputs.Input) -> bool:
     return isinstance(copy.request, effects.CancelRun)
 
 
 def run_may_exist(copy: WorkingCopy, _: inputs.Input) -> bool:
     """Return whether a run of ours was asked for and it is not known whether the server has it."""
     asked = copy.sent and isinstance(copy.request, effects.CreateRun)
-    return asked or (_run_doubt(copy) is not None and looks_for_our_run(copy))
+    return asked or (_run_doubt(copy) is not None and searches_for_our_run(copy))
 
 
 def _run_doubt(copy: WorkingCopy) -> Doubt | None:
@@ -245,14 +245,14 @@ def found_a_run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> bool:
     return run_to_adopt(copy, fact) is not None
 
 
-def looks_for_our_run(copy: WorkingCopy) -> bool:
+def searches_for_our_run(copy: WorkingCopy) -> bool:
     """Return whether the request searches for a run of ours."""
     return isinstance(copy.request, effects.GetLatestRun) and copy.request.key is not None
 
 
 def must_search_run_again(copy: WorkingCopy, _: inputs.RunsListed) -> bool:
     doubt = _run_doubt(copy)
-    return looks_for_our_run(copy) and doubt is not None and doubt.searches_left > 1
+    return searches_for_our_run(copy) and doubt is not None and doubt.searches_left > 1
 
 
 # --- messages that are searched for -------------------------------------------------------------------
@@ -281,7 +281,7 @@ def found_our_message(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     return is_searching(copy, fact) and isinstance(search_result(copy, fact), Found)
 
 
-def search_goes_on(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+def search_has_more_pages(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     return is_searching(copy, fact) and isinstance(search_result(copy, fact), MorePages)
 
 
@@ -326,7 +326,7 @@ def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:
     return [message for message in found if message.id not in copy.cursor.published]
 
 
-def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRefused) -> bool:
+def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
     """Return whether the server does not know the message after which it was to list."""
     after = copy.cursor.last_message_id
     return after is not None and copy.request == effects.ListMessages(after=after)
@@ -335,7 +335,7 @@ def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRefused) -> bool:
 # --- requests that did not succeed --------------------------------------------------------------------
 
 
-def may_try_again(copy: WorkingCopy, failure: inputs.Failure) -> bool:
+def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
     """Return whether to try again: polls of an active run always, and a door that a run at work keeps locked."""
     if isinstance(copy.request, effects.GetRun) or is_locked(failure):
         return True
@@ -346,9 +346,9 @@ def may_try_again(copy: WorkingCopy, failure: inputs.Failure) -> bool:
     return copy.attempt < limit
 
 
-def is_locked(failure: inputs.Failure) -> bool:
+def is_locked(failure: inputs.RequestFailure) -> bool:
     """Return whether the thread is locked by something at work on it that nobody can list."""
-    return isinstance(failure, inputs.ThreadBusy) and failure.locked
+    return isinstance(failure, inputs.RequestBlocked) and failure.locked
 
 
 def was_a_submission(copy: WorkingCopy, _: inputs.Input) -> bool:
@@ -363,7 +363,7 @@ def outputs_are_out_of_tries(copy: WorkingCopy, input_: inputs.Input) -> bool:
     return was_a_submission(copy, input_) and copy.attempt >= copy.settings.tool_output_max_attempts
 
 
-def content_is_refused(copy: WorkingCopy, failure: inputs.RequestRefused) -> bool:
+def content_is_refused(copy: WorkingCopy, failure: inputs.RequestRejected) -> bool:
     return isinstance(copy.request, effects.PostMessage) and failure.content_refused
 
 

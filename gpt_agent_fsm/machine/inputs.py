@@ -17,23 +17,23 @@ __all__ = [
     "Command",
     "Connect",
     "DeadlinePassed",
-    "Failure",
+    "RequestFailure",
     "Input",
-    "KeyWorks",
+    "QuotaRestored",
     "MessagePosted",
     "MessagesListed",
-    "OutcomeUnknown",
+    "RequestUnresolved",
     "RequestDelayed",
-    "RequestDenied",
-    "RequestRefused",
+    "RequestNeedsOperator",
+    "RequestRejected",
     "Resume",
     "RunCreated",
     "RunSeen",
     "RunsListed",
     "SetAssistant",
     "SubmitToolOutput",
-    "TakeUp",
-    "ThreadBusy",
+    "Proceed",
+    "RequestBlocked",
     "TimerDue",
 ]
 
@@ -128,17 +128,17 @@ class DeadlinePassed:
 
 
 @attrs.frozen(kw_only=True)
-class KeyWorks:
+class QuotaRestored:
     """Another thread has got something through: an empty balance is no longer what keeps this one parked."""
 
-    trigger: ClassVar[str] = "key_works"
+    trigger: ClassVar[str] = "quota_restored"
 
 
 @attrs.frozen(kw_only=True)
-class TakeUp:
+class Proceed:
     """Nothing is going on: what is next? The core tells itself so."""
 
-    trigger: ClassVar[str] = "take_up"
+    trigger: ClassVar[str] = "proceed"
 
 
 @attrs.frozen(kw_only=True)
@@ -192,7 +192,7 @@ class MessagesListed:
 
 
 @attrs.frozen(kw_only=True)
-class Failure:
+class RequestFailure:
     """The request that is under way did not succeed; the subclass says what that means.
 
     Attributes:
@@ -208,57 +208,57 @@ class Failure:
 
 
 @attrs.frozen(kw_only=True)
-class RequestDelayed(Failure):
+class RequestDelayed(RequestFailure):
     """Nothing took effect, or repeating is harmless: try again later."""
 
     trigger: ClassVar[str] = "request_delayed"
 
 
 @attrs.frozen(kw_only=True)
-class OutcomeUnknown(Failure):
+class RequestUnresolved(RequestFailure):
     """The request may or may not have taken effect.
 
     Attributes:
         in_flight: True where no answer arrived, so that it may still land.
     """
 
-    trigger: ClassVar[str] = "outcome_unknown"
+    trigger: ClassVar[str] = "request_unresolved"
     in_flight: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class ThreadBusy(Failure):
+class RequestBlocked(RequestFailure):
     """A run is in the way.
 
     Attributes:
         locked: True where it may be one that nobody can list, and that will be done sooner or later.
     """
 
-    trigger: ClassVar[str] = "thread_busy"
+    trigger: ClassVar[str] = "request_blocked"
     locked: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class RequestRefused(Failure):
+class RequestRejected(RequestFailure):
     """The server said no, and would say so again.
 
     Attributes:
         content_refused: True where it is the message's own text that can never be accepted.
     """
 
-    trigger: ClassVar[str] = "request_refused"
+    trigger: ClassVar[str] = "request_rejected"
     content_refused: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class RequestDenied(Failure):
+class RequestNeedsOperator(RequestFailure):
     """A person must act: the key, or the balance.
 
     Attributes:
         quota: True for the balance, False for the key.
     """
 
-    trigger: ClassVar[str] = "request_denied"
+    trigger: ClassVar[str] = "request_needs_operator"
     quota: bool = False
 
 
@@ -268,16 +268,16 @@ Input: TypeAlias = (
     | Resume
     | TimerDue
     | DeadlinePassed
-    | KeyWorks
-    | TakeUp
+    | QuotaRestored
+    | Proceed
     | RunsListed
     | MessagePosted
     | RunCreated
     | RunSeen
     | MessagesListed
     | RequestDelayed
-    | OutcomeUnknown
-    | ThreadBusy
-    | RequestRefused
-    | RequestDenied
+    | RequestUnresolved
+    | RequestBlocked
+    | RequestRejected
+    | RequestNeedsOperator
 )

@@ -21,21 +21,21 @@ from gpt_agent_fsm.machine.inputs import (
     CancelRun,
     Connect,
     DeadlinePassed,
-    KeyWorks,
     MessagePosted,
     MessagesListed,
-    OutcomeUnknown,
+    Proceed,
+    QuotaRestored,
+    RequestBlocked,
     RequestDelayed,
-    RequestDenied,
-    RequestRefused,
+    RequestNeedsOperator,
+    RequestRejected,
+    RequestUnresolved,
     Resume,
     RunCreated,
     RunSeen,
     RunsListed,
     SetAssistant,
     SubmitToolOutput,
-    TakeUp,
-    ThreadBusy,
     TimerDue,
 )
 from gpt_agent_fsm.machine.rows import OTHERWISE, SAME, Row, Silence, on, silent
@@ -54,21 +54,21 @@ TABLE: Final[tuple[Row, ...]] = (
     # Somebody holds the thread, or holds it again.
     on(Connect,          ANY,             SAME,           OTHERWISE,                             r.attach,                       "somebody connects"),
     on(SetAssistant,     ANY,             SAME,           OTHERWISE,                             r.change_assistant,             "another assistant is set"),
-    on(Resume,           MAY_BE_IN_DOUBT, SAME,           g.outcome_is_in_doubt,                 q.look_after_crash,             "a crash while a message was being posted"),
+    on(Resume,           MAY_BE_IN_DOUBT, SAME,           g.outcome_is_in_doubt,                 q.search_after_crash,             "a crash while a message was being posted"),
     on(Resume,           ANY,             SAME,           g.has_request,                         q.resume_request,               "a crash between two polls"),
 
     # Nothing is going on. What is next?
     on(AddUserMessage,   ANY,             SAME,           OTHERWISE,                             m.queue_message,                "a message while a run is on"),
-    on(TakeUp,           FAILED,          SAME,           g.is_parked,                           q.rest,                         "a message is parked"),
-    on(TakeUp,           RESTING,         SAME,           g.should_look_for_owed_run,            r.look_for_owed_run,            "connected with a run in doubt"),
-    on(TakeUp,           RESTING,         SAME,           g.should_look,                         r.look_for_a_run,               "connected at rest"),
-    on(TakeUp,           RESTING,         IDLE,           g.has_unread_messages,                 m.read_messages,                "an answer waits to be read"),
-    on(TakeUp,           RESTING,         IDLE,           g.owed_run_is_in_doubt,                r.look_for_owed_run,            "a run in doubt is unparked"),
-    on(TakeUp,           RESTING,         IDLE,           g.owes_a_run,                          r.create_run,                   "a message has no run yet"),
-    on(TakeUp,           RESTING,         IDLE,           g.message_is_in_doubt,                 m.search_for_message,           "a message in doubt is unparked"),
-    on(TakeUp,           RESTING,         IDLE,           g.has_queued_message,                  m.post_message,                 "a message at rest"),
-    on(TakeUp,           RESTING,         SAME,           OTHERWISE,                             q.rest,                         "nothing is left to do"),
-    on(KeyWorks,         FAILED,          SAME,           g.is_parked,                           q.unpark,                       "the balance was filled up"),
+    on(Proceed,           FAILED,          SAME,           g.is_parked,                           q.start_idle_timer,                         "a message is parked"),
+    on(Proceed,           RESTING,         SAME,           g.must_search_for_owed_run,            r.search_for_owed_run,            "connected with a run in doubt"),
+    on(Proceed,           RESTING,         SAME,           g.must_check_for_run,                         r.check_for_run,               "connected at rest"),
+    on(Proceed,           RESTING,         IDLE,           g.has_unread_messages,                 m.read_messages,                "an answer waits to be read"),
+    on(Proceed,           RESTING,         IDLE,           g.owed_run_is_in_doubt,                r.search_for_owed_run,            "a run in doubt is unparked"),
+    on(Proceed,           RESTING,         IDLE,           g.owes_a_run,                          r.create_run,                   "a message has no run yet"),
+    on(Proceed,           RESTING,         IDLE,           g.message_is_in_doubt,                 m.search_for_message,           "a message in doubt is unparked"),
+    on(Proceed,           RESTING,         IDLE,           g.has_queued_message,                  m.post_message,                 "a message at rest"),
+    on(Proceed,           RESTING,         SAME,           OTHERWISE,                             q.start_idle_timer,                         "nothing is left to do"),
+    on(QuotaRestored,         FAILED,          SAME,           g.is_parked,                           q.unpark,                       "the balance was filled up"),
     on(TimerDue,         ANY,             SAME,           g.request_waits,                       q.perform_request,              "the poll interval is over"),
     on(TimerDue,         RESTING,         SAME,           g.has_nothing_to_do,                   q.stop,                         "nothing happened for the idle time-out"),
 
@@ -82,13 +82,13 @@ TABLE: Final[tuple[Row, ...]] = (
     # A message goes out, then its run. A message whose posting was in doubt is searched for.
     on(MessagePosted,    IDLE,            SAME,           OTHERWISE,                             m.confirm_message,              "a message was posted"),
     on(MessagesListed,   IDLE,            SAME,           g.found_our_message,                   m.confirm_found_message,        "the message in doubt was posted"),
-    on(MessagesListed,   IDLE,            SAME,           g.search_goes_on,                      m.search_next_page,             "the message in doubt may be on the next page"),
+    on(MessagesListed,   IDLE,            SAME,           g.search_has_more_pages,                      m.search_next_page,             "the message in doubt may be on the next page"),
     on(MessagesListed,   IDLE,            FAILED,         g.message_is_unknowable,               m.give_up_search,               "a message like the one in doubt is there"),
     on(MessagesListed,   IDLE,            SAME,           g.must_search_message_again,           m.search_message_again,         "the message in doubt is not there yet"),
     on(MessagesListed,   IDLE,            SAME,           g.is_searching,                        m.conclude_absence,             "the message in doubt was not posted"),
     on(RunCreated,       STARTING,        RUNNING,        OTHERWISE,                             r.start_run,                    "a run was created"),
-    on(ThreadBusy,       STARTING,        SAME,           g.may_try_again,                       r.look_for_the_run_in_the_way,  "a run is in the way of a message"),
-    on(ThreadBusy,       STARTING,        FAILED,         OTHERWISE,                             q.give_up,                      "a run stays in the way of a message"),
+    on(RequestBlocked,       STARTING,        SAME,           g.may_try_again,                       r.search_for_blocking_run,  "a run is in the way of a message"),
+    on(RequestBlocked,       STARTING,        FAILED,         OTHERWISE,                             q.give_up,                      "a run stays in the way of a message"),
 
     # The run is polled until it needs something or ends.
     on(RunSeen,          LIVE,            SAME,           g.run_is_another,                      r.ignore_other_run,             "news of another run"),
@@ -114,7 +114,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(CancelRun,        LIVE,            SAME,           OTHERWISE,                             r.cancel,                       "the run is cancelled"),
     on(CancelRun,        STARTING,        SAME,           g.run_may_exist,                       r.remember_to_cancel,           "cancelled while the run is being created"),
     on(CancelRun,        RATE_LIMITED,    FAILED,         OTHERWISE,                             r.abandon_retry,                "cancelled while the rate limit is waited out"),
-    on(RunSeen,          FAILED,          SAME,           g.is_saying_farewell,                  q.close_request,                "the run that was left is cancelled"),
+    on(RunSeen,          FAILED,          SAME,           g.is_cancelling_abandoned_run,                  q.close_request,                "the run that was left is cancelled"),
 
     # Everything was said.
     on(MessagesListed,   IDLE,            SAME,           g.has_more_to_read,                    m.read_next_page,               "the answers have another page"),
@@ -126,34 +126,34 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestDelayed,   SUBMITTING,      SAME,           g.was_a_submission,                    t.submit_again_later,           "outputs are turned away"),
     on(RequestDelayed,   ANY,             SAME,           g.may_try_again,                       q.try_again_later,              "a poll is turned away"),
     on(RequestDelayed,   LIVE,            SAME,           OTHERWISE,                             r.forget_cancel,                "a cancel is turned away once too often"),
-    on(RequestDelayed,   FAILED,          SAME,           g.is_saying_farewell,                  q.let_go,                       "the cancel of a run that was left is turned away"),
+    on(RequestDelayed,   FAILED,          SAME,           g.is_cancelling_abandoned_run,                  q.drop_cancel,                       "the cancel of a run that was left is turned away"),
     on(RequestDelayed,   NOT_LIVE,        FAILED,         OTHERWISE,                             q.give_up,                      "a message is turned away once too often"),
 
     # It is unknown whether it took effect: search before sending again.
-    on(OutcomeUnknown,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are lost once too often"),
-    on(OutcomeUnknown,   SUBMITTING,      SAME,           OTHERWISE,                             t.look_at_run_later,            "the answer to outputs is lost"),
-    on(OutcomeUnknown,   STARTING,        SAME,           g.may_try_again,                       q.look_for_outcome,             "the answer to a message is lost"),
-    on(OutcomeUnknown,   STARTING,        FAILED,         OTHERWISE,                             q.give_up_in_doubt,             "the answer to a message is lost once too often"),
+    on(RequestUnresolved,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are lost once too often"),
+    on(RequestUnresolved,   SUBMITTING,      SAME,           OTHERWISE,                             t.poll_run_later,            "the answer to outputs is lost"),
+    on(RequestUnresolved,   STARTING,        SAME,           g.may_try_again,                       q.search_for_outcome,             "the answer to a message is lost"),
+    on(RequestUnresolved,   STARTING,        FAILED,         OTHERWISE,                             q.give_up_in_doubt,             "the answer to a message is lost once too often"),
 
-    on(ThreadBusy,       SUBMITTING,      SAME,           OTHERWISE,                             t.wait_for_the_lock,            "outputs meet a locked thread"),
+    on(RequestBlocked,       SUBMITTING,      SAME,           OTHERWISE,                             t.wait_for_the_lock,            "outputs meet a locked thread"),
 
     # The server said no.
-    on(RequestRefused,   LIVE,            SAME,           g.was_a_cancel,                        r.look_at_run,                  "a cancel is refused"),
-    on(RequestRefused,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are refused once too often"),
-    on(RequestRefused,   SUBMITTING,      SAME,           g.was_a_submission,                    t.look_at_run_later,            "outputs are refused"),
-    on(RequestRefused,   LIVE,            FAILED,         OTHERWISE,                             r.lose_run,                     "the server denies knowing the run"),
-    on(RequestRefused,   IDLE,            SAME,           g.cursor_is_refused,                   m.read_without_cursor,          "the server denies knowing the cursor"),
-    on(RequestRefused,   IDLE,            FAILED,         g.content_is_refused,                  m.drop_message,                 "the text of a message is refused"),
-    on(RequestRefused,   FAILED,          SAME,           g.is_saying_farewell,                  q.close_request,                "the cancel of a run that was left is refused"),
-    on(RequestRefused,   NOT_LIVE,        FAILED,         OTHERWISE,                             q.give_up,                      "a message is refused"),
+    on(RequestRejected,   LIVE,            SAME,           g.was_a_cancel,                        r.poll_run,                  "a cancel is refused"),
+    on(RequestRejected,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are refused once too often"),
+    on(RequestRejected,   SUBMITTING,      SAME,           g.was_a_submission,                    t.poll_run_later,            "outputs are refused"),
+    on(RequestRejected,   LIVE,            FAILED,         OTHERWISE,                             r.lose_run,                     "the server denies knowing the run"),
+    on(RequestRejected,   IDLE,            SAME,           g.cursor_is_refused,                   m.read_without_cursor,          "the server denies knowing the cursor"),
+    on(RequestRejected,   IDLE,            FAILED,         g.content_is_refused,                  m.drop_message,                 "the text of a message is refused"),
+    on(RequestRejected,   FAILED,          SAME,           g.is_cancelling_abandoned_run,                  q.close_request,                "the cancel of a run that was left is refused"),
+    on(RequestRejected,   NOT_LIVE,        FAILED,         OTHERWISE,                             q.give_up,                      "a message is refused"),
 
     # A person must act: the key, or the balance.
-    on(RequestDenied,    SUBMITTING,      FAILED,         g.was_a_submission,                    t.keep_outputs,                 "outputs are denied"),
-    on(RequestDenied,    ANY,             FAILED,         OTHERWISE,                             q.give_up,                      "a message is denied"),
+    on(RequestNeedsOperator,    SUBMITTING,      FAILED,         g.was_a_submission,                    t.keep_outputs,                 "outputs are denied"),
+    on(RequestNeedsOperator,    ANY,             FAILED,         OTHERWISE,                             q.give_up,                      "a message is denied"),
 )
 
 # After each input that leaves a thread in one of these states, this input is handled next, if the guard says yes.
-AFTER_EACH: Final = (RESTING, g.is_free, TakeUp())
+AFTER_EACH: Final = (RESTING, g.is_free, Proceed())
 
 IGNORED: Final[tuple[Silence, ...]] = (
     #      input             in state                because
@@ -165,18 +165,18 @@ IGNORED: Final[tuple[Silence, ...]] = (
     silent(RunSeen,          NOT_LIVE,               "that run is over"),
     silent(TimerDue,         ANY,                    "a request is under way"),
     silent(DeadlinePassed,   NOT_LIVE,               "that run is over"),
-    silent(KeyWorks,         ANY,                    "nothing is parked"),
+    silent(QuotaRestored,         ANY,                    "nothing is parked"),
 )
 
 ILLEGAL: Final[tuple[Silence, ...]] = (
     #      input             in state                             because
-    silent(TakeUp,           [*LIVE, RATE_LIMITED],               "the machine asks this of itself only at rest"),
+    silent(Proceed,           [*LIVE, RATE_LIMITED],               "the machine asks this of itself only at rest"),
     silent(RunsListed,       LIVE,                                "runs are listed only where none is known"),
     silent(MessagePosted,    [*LIVE, RATE_LIMITED, FAILED],       "messages are posted only in idle"),
     silent(MessagesListed,   [*LIVE, RATE_LIMITED, FAILED],       "messages are listed only in idle"),
     silent(RunCreated,       [*LIVE, FAILED],                     "runs are created only in idle and rate_limited"),
-    silent(ThreadBusy,       [RUNNING, AWAITING_TOOLS, FAILED],   "only what starts something meets a busy thread"),
-    silent(OutcomeUnknown,   [RUNNING, AWAITING_TOOLS, FAILED],   "what is sent here may be repeated without harm"),
+    silent(RequestBlocked,       [RUNNING, AWAITING_TOOLS, FAILED],   "only what starts something meets a busy thread"),
+    silent(RequestUnresolved,   [RUNNING, AWAITING_TOOLS, FAILED],   "what is sent here may be repeated without harm"),
 )
 # fmt: on
 

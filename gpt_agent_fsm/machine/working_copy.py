@@ -163,7 +163,7 @@ class WorkingCopy:
         """Return the pause between two polls."""
         return Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_timeout))
 
-    def backoff(self, failed: int, failure: inputs.Failure) -> Wait:
+    def backoff(self, failed: int, failure: inputs.RequestFailure) -> Wait:
         """Return an exponential pause, up to half of it taken off at random; never shorter than the server asked."""
         full = self.settings.backoff(failed)
         return Wait(seconds=max(full / 2, failure.retry_after or 0.0), spread=full / 2)

@@ -62,7 +62,7 @@ class CoreLives(RuleBasedStateMachine):
         queue = [message.content for message in self.snapshot.queue]
         self.snapshot, new_effects, new_events = advance(self.snapshot, input_, SETTINGS)
         self.happened.extend(new_events)
-        if isinstance(input_, inputs.RequestRefused) and input_.content_refused:
+        if isinstance(input_, inputs.RequestRejected) and input_.content_refused:
             left = [message.content for message in self.snapshot.queue]
             self.dropped.extend(content for content in queue if content not in left)
         for effect in new_effects:

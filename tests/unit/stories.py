@@ -93,7 +93,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "a message in doubt is unparked": lambda: (posting(**ONCE).tell(unknown()), say("Two", "k2")),
     "a message at rest": lambda: (idle(), say()),
     "nothing is left to do": lambda: (Story().tell(connect), runs()),
-    "the balance was filled up": lambda: (posting().tell(denied(quota=True)), inputs.KeyWorks()),
+    "the balance was filled up": lambda: (posting().tell(denied(quota=True)), inputs.QuotaRestored()),
     "the poll interval is over": lambda: (running(), due),
     "nothing happened for the idle time-out": lambda: (idle(), due),
     # runs that are listed

@@ -34,7 +34,7 @@ from tests.story import (
 )
 
 DOUBTFUL_LOOK = effects.GetRun(run_id="run_1", handle="h1", in_doubt=True)
-LOCKED = inputs.ThreadBusy(status=400, code="conversation_locked", message="Try again", locked=True)
+LOCKED = inputs.RequestBlocked(status=400, code="conversation_locked", message="Try again", locked=True)
 
 
 def needs(*calls, handle):
@@ -274,7 +274,7 @@ def test_a_run_that_failed_for_rate_is_not_taken_up_while_its_repetition_is_in_d
 
 def test_a_run_that_is_parked_before_it_is_repeated_still_names_the_one_that_failed():
     limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
-    story = polling().tell(limit, due, inputs.RequestDenied(status=401, message="key"))
+    story = polling().tell(limit, due, inputs.RequestNeedsOperator(status=401, message="key"))
     assert story.state == "failed"
     story.tell(inputs.SetAssistant(assistant_id="asst_1"))
     assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h1")
@@ -319,7 +319,7 @@ def test_an_answer_that_was_published_is_not_that_of_a_run_in_doubt():
 
 def test_calls_of_a_run_that_comes_back_under_another_name_are_not_asked_for_again():
     story = polling().tell(needs(LOCATE, MEASURE, handle="h1"), output(LOCATE), due)
-    story.tell(inputs.RequestDenied(status=401, message="key"), connect)
+    story.tell(inputs.RequestNeedsOperator(status=401, message="key"), connect)
     story.tell(runs(run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE), inferred=True)))
     story.tell(seen(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE)))
     assert story.said == []

@@ -264,17 +264,17 @@ def test_a_deadline_of_a_run_that_is_over_is_ignored(make):
 
 
 def test_a_thread_that_was_parked_tries_again_when_the_key_works():
-    story = posting().tell(denied(quota=True), inputs.KeyWorks())
+    story = posting().tell(denied(quota=True), inputs.QuotaRestored())
     assert story.request == effects.PostMessage(key="k1", content="Hello")
     assert story.state == "idle"
 
 
 @everywhere
 def test_a_key_that_works_is_no_news_where_nothing_is_parked(make):
-    assert make().tell(inputs.KeyWorks()).ignored == "nothing is parked"
+    assert make().tell(inputs.QuotaRestored()).ignored == "nothing is parked"
 
 
 def test_a_failed_thread_that_looks_again_because_the_key_works_stays_failed_until_it_finds_something():
-    story = looking_while_failed().tell(denied(quota=True), inputs.KeyWorks())
+    story = looking_while_failed().tell(denied(quota=True), inputs.QuotaRestored())
     assert story.request == effects.GetLatestRun()
     assert story.moves == []

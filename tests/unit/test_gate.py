@@ -13,18 +13,18 @@ CREATE = effects.CreateRun(key="k", assistant_id="a")
 LOOK = effects.GetRun(run_id="run_1")
 LIMITED = inputs.RequestDelayed(status=429, message="slow down", retry_after=10)
 FINE = inputs.MessagePosted(message_id="msg_1")
-BROKE = inputs.RequestDenied(status=429, message="balance", quota=True)
+BROKE = inputs.RequestNeedsOperator(status=429, message="balance", quota=True)
 
 
 class Thread:
     """Who stands at the gate."""
 
-    last_word = 0
+    last_command = 0
 
     def __init__(self):
         self.told = []
 
-    def go_on(self, *, unpark):
+    def try_again(self, *, unpark):
         self.told.append(unpark)
 
 
@@ -119,7 +119,7 @@ def test_a_run_that_was_created_wakes_those_whom_an_empty_balance_parked(gate, o
 
 
 def test_a_wrong_key_is_no_empty_balance(gate, one, two):
-    gate.learn(one, CREATE, inputs.RequestDenied(status=401, message="key"))
+    gate.learn(one, CREATE, inputs.RequestNeedsOperator(status=401, message="key"))
     gate.learn(two, CREATE, inputs.RunCreated(run=None))
     assert one.told == []
 

@@ -26,7 +26,7 @@ def queue_message(copy: WorkingCopy, command: inputs.AddUserMessage) -> None:
     copy.unpark()
 
 
-def post_message(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+def post_message(copy: WorkingCopy, _: inputs.Proceed) -> None:
     copy.perform(_post_head(copy))
 
 
@@ -58,7 +58,7 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
     copy.events.append(events.UserMessageAdded(id=message_id, thread_id=copy.thread_id, content=head.content))
 
 
-def drop_message(copy: WorkingCopy, failure: inputs.RequestRefused) -> None:
+def drop_message(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
     """Drop a message whose text can never be accepted, so that those behind it can go out."""
     report(copy, failure, will_retry=False)
     copy.queue = copy.queue.take()
@@ -68,7 +68,7 @@ def drop_message(copy: WorkingCopy, failure: inputs.RequestRefused) -> None:
 # --- a message is searched for ------------------------------------------------------------------------
 
 
-def search_for_message(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+def search_for_message(copy: WorkingCopy, _: inputs.Proceed) -> None:
     copy.perform(effects.ListMessages(after=None, newest_first=True))
 
 
@@ -114,7 +114,7 @@ def _reading(copy: WorkingCopy) -> Reading:
     return copy.cursor.reading
 
 
-def read_messages(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+def read_messages(copy: WorkingCopy, _: inputs.Proceed) -> None:
     _read(copy, copy.cursor.last_message_id, whole=False, messages=())
 
 
@@ -128,7 +128,7 @@ def read_from_the_start(copy: WorkingCopy, _: inputs.Input) -> None:
     _read(copy, None, whole=True, messages=())
 
 
-def read_without_cursor(copy: WorkingCopy, failure: inputs.RequestRefused) -> None:
+def read_without_cursor(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
     report(copy, failure, will_retry=True)
     read_from_the_start(copy, failure)
 

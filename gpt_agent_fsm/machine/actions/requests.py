@@ -6,7 +6,7 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.guards import is_searching, looks_for_our_run
+from gpt_agent_fsm.machine.guards import is_searching, searches_for_our_run
 from gpt_agent_fsm.machine.queue import Doubt
 from gpt_agent_fsm.machine.snapshot import LeftRun, Newest
 from gpt_agent_fsm.machine.states import LIVE
@@ -40,7 +40,7 @@ def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
     owed = copy.outbox.owed
     if is_searching(copy, input_):
         doubt_message(copy, _SEARCHES_IN_FLIGHT)
-    elif owed is not None and owed.doubt is not None and looks_for_our_run(copy):
+    elif owed is not None and owed.doubt is not None and searches_for_our_run(copy):
         doubt_run(copy, _SEARCHES_IN_FLIGHT)
     copy.perform(request_of(copy))
 
@@ -48,11 +48,11 @@ def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
 # --- at rest ------------------------------------------------------------------------------------------
 
 
-def rest(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+def start_idle_timer(copy: WorkingCopy, _: inputs.Proceed) -> None:
     copy.effects.append(effects.Wait(seconds=copy.settings.idle_timeout))
 
 
-def unpark(copy: WorkingCopy, _: inputs.KeyWorks) -> None:
+def unpark(copy: WorkingCopy, _: inputs.QuotaRestored) -> None:
     copy.unpark()
 
 
@@ -64,19 +64,19 @@ def stop(copy: WorkingCopy, _: inputs.TimerDue) -> None:
 # --- requests that did not succeed --------------------------------------------------------------------
 
 
-def report(copy: WorkingCopy, failure: inputs.Failure, *, will_retry: bool) -> None:
+def report(copy: WorkingCopy, failure: inputs.RequestFailure, *, will_retry: bool) -> None:
     """Announce the failure of the request under way."""
     _announce_failure(copy, request_of(copy), failure, copy.attempt, will_retry=will_retry)
 
 
 def report_doubt(copy: WorkingCopy, request: effects.Request, message: str, *, will_retry: bool) -> None:
     """Announce a request whose outcome nobody saw."""
-    failure = inputs.OutcomeUnknown(code="outcome_unknown", message=message)
+    failure = inputs.RequestUnresolved(code="outcome_unknown", message=message)
     _announce_failure(copy, request, failure, copy.tries + 1, will_retry=will_retry)
 
 
 def _announce_failure(
-    copy: WorkingCopy, request: effects.Request, failure: inputs.Failure, attempt: int, *, will_retry: bool
+    copy: WorkingCopy, request: effects.Request, failure: inputs.RequestFailure, attempt: int, *, will_retry: bool
 ) -> None:
     copy.events.append(
         events.RequestFailed(
@@ -91,7 +91,7 @@ def _announce_failure(
     )
 
 
-def try_again_later(copy: WorkingCopy, failure: inputs.Failure) -> None:
+def try_again_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     report(copy, failure, will_retry=True)
     if copy.counts_as_try():
         copy.tries += 1
@@ -100,10 +100,10 @@ def try_again_later(copy: WorkingCopy, failure: inputs.Failure) -> None:
     copy.schedule(request_of(copy), copy.backoff(copy.attempt - 1, failure))
 
 
-def give_up(copy: WorkingCopy, failure: inputs.Failure) -> None:
+def give_up(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     """Keep what could not be delivered, and try nothing more until the next command."""
     report(copy, failure, will_retry=False)
-    if isinstance(failure, inputs.RequestDenied) and failure.quota:
+    if isinstance(failure, inputs.RequestNeedsOperator) and failure.quota:
         announce_empty_balance(copy, copy.run.id if copy.run is not None else None, copy.assistant_id)
     park(copy)
 
@@ -160,7 +160,7 @@ def note_end(copy: WorkingCopy, run_id: str) -> None:
     )
 
 
-def let_go(copy: WorkingCopy, failure: inputs.Failure) -> None:
+def drop_cancel(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     report(copy, failure, will_retry=False)
     copy.close_request()
 
@@ -168,14 +168,14 @@ def let_go(copy: WorkingCopy, failure: inputs.Failure) -> None:
 # --- what is in doubt ---------------------------------------------------------------------------------
 
 
-def look_for_outcome(copy: WorkingCopy, failure: inputs.OutcomeUnknown) -> None:
+def search_for_outcome(copy: WorkingCopy, failure: inputs.RequestUnresolved) -> None:
     report(copy, failure, will_retry=True)
     copy.tries += 1
     _doubt(copy, _searches(failure))
     copy.schedule(_search(copy), copy.backoff(copy.tries, failure))
 
 
-def look_after_crash(copy: WorkingCopy, _: inputs.Resume) -> None:
+def search_after_crash(copy: WorkingCopy, _: inputs.Resume) -> None:
     report_doubt(
         copy,
         request_of(copy),
@@ -186,7 +186,7 @@ def look_after_crash(copy: WorkingCopy, _: inputs.Resume) -> None:
     copy.perform(_search(copy))
 
 
-def give_up_in_doubt(copy: WorkingCopy, failure: inputs.OutcomeUnknown) -> None:
+def give_up_in_doubt(copy: WorkingCopy, failure: inputs.RequestUnresolved) -> None:
     _doubt(copy, _searches(failure))
     give_up(copy, failure)
 
@@ -202,7 +202,7 @@ def _search(copy: WorkingCopy) -> effects.Request:
             return copy.poll(in_doubt=True)
 
 
-def _searches(failure: inputs.OutcomeUnknown) -> int:
+def _searches(failure: inputs.RequestUnresolved) -> int:
     """Return how often to search before sending again: twice, the grace between, if the request may still land."""
     return _SEARCHES_IN_FLIGHT if failure.in_flight else 1
 

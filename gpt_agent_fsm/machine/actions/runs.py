@@ -18,11 +18,11 @@ from gpt_agent_fsm.machine.actions.requests import (
 )
 from gpt_agent_fsm.machine.guards import (
     is_locked,
-    looks_for_our_run,
     our_run,
     outputs_have_arrived,
     run_needs_tools,
     run_to_adopt,
+    searches_for_our_run,
     was_a_cancel,
     was_a_submission,
 )
@@ -50,15 +50,15 @@ def change_assistant(copy: WorkingCopy, command: inputs.Connect | inputs.SetAssi
         copy.request = attrs.evolve(copy.request, assistant_id=command.assistant_id)
 
 
-def look_for_a_run(copy: WorkingCopy, _: inputs.TakeUp) -> None:
+def check_for_run(copy: WorkingCopy, _: inputs.Proceed) -> None:
     copy.perform(effects.GetLatestRun())
 
 
-def look_for_owed_run(copy: WorkingCopy, _: inputs.TakeUp) -> None:
-    copy.perform(_search_for_owed_run(copy))
+def search_for_owed_run(copy: WorkingCopy, _: inputs.Proceed) -> None:
+    copy.perform(_owed_run_search(copy))
 
 
-def _search_for_owed_run(copy: WorkingCopy, *, wide: bool = False) -> effects.GetLatestRun:
+def _owed_run_search(copy: WorkingCopy, *, wide: bool = False) -> effects.GetLatestRun:
     if copy.outbox.owed is None:
         return effects.GetLatestRun(wide=wide)
     return effects.GetLatestRun(key=copy.turn.run_key, repeats=_handle_to_repeat(copy), wide=wide)
@@ -73,7 +73,7 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
     newest = Newest.seen(fact.runs[0].id if fact.runs else None)
     copy.server = attrs.evolve(copy.server, last_run=newest, must_check=False)
     _note_newest_message(copy, fact)
-    if looks_for_our_run(copy):
+    if searches_for_our_run(copy):
         copy.owe(attrs.evolve(copy.owed_run, doubt=None))
     copy.end_reading()
 
@@ -92,10 +92,10 @@ def search_run_again(copy: WorkingCopy, _: inputs.RunsListed) -> None:
     copy.schedule(request, effects.Wait(seconds=copy.settings.outcome_grace))
 
 
-def look_for_the_run_in_the_way(copy: WorkingCopy, failure: inputs.ThreadBusy) -> None:
+def search_for_blocking_run(copy: WorkingCopy, failure: inputs.RequestBlocked) -> None:
     first, locked = copy.tries == 0, is_locked(failure)
     copy.tries += 1 if first or not locked else 0
-    request = _search_for_owed_run(copy, wide=True)
+    request = _owed_run_search(copy, wide=True)
     if first:
         copy.perform(request)
     else:
@@ -196,7 +196,7 @@ def _outputs_did_arrive(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     return bool(copy.calls) and not copy.open_calls and not run_needs_tools(copy, fact)
 
 
-def look_at_run(copy: WorkingCopy, _: inputs.Input) -> None:
+def poll_run(copy: WorkingCopy, _: inputs.Input) -> None:
     copy.tries = copy.failures = 0
     copy.perform(copy.poll())
 
@@ -233,7 +233,7 @@ def remember_to_cancel(copy: WorkingCopy, _: inputs.CancelRun) -> None:
 
 def forget_cancel(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
     report(copy, failure, will_retry=False)
-    look_at_run(copy, failure)
+    poll_run(copy, failure)
 
 
 def abandon_retry(copy: WorkingCopy, _: inputs.CancelRun) -> None:
@@ -313,7 +313,7 @@ def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     end_run(copy)
 
 
-def lose_run(copy: WorkingCopy, failure: inputs.Failure) -> None:
+def lose_run(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     """The server denies the run we know: to us it has ended."""
     report(copy, failure, will_retry=False)
     run = copy.live_run

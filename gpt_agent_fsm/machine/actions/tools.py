@@ -102,18 +102,18 @@ def _submit(copy: WorkingCopy) -> None:
 # --- outputs that do not get through ------------------------------------------------------------------
 
 
-def look_at_run_later(copy: WorkingCopy, failure: inputs.Failure) -> None:
+def poll_run_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     report(copy, failure, will_retry=True)
     copy.tries += 1
     copy.schedule(copy.poll(in_doubt=True), _submission_delay(copy, failure))
 
 
-def wait_for_the_lock(copy: WorkingCopy, _: inputs.ThreadBusy) -> None:
+def wait_for_the_lock(copy: WorkingCopy, _: inputs.RequestBlocked) -> None:
     """Somebody is at work on the thread: most likely it is this run, going on with the outputs."""
     copy.schedule(copy.poll(in_doubt=True), copy.poll_interval())
 
 
-def _submission_delay(copy: WorkingCopy, failure: inputs.Failure) -> effects.Wait:
+def _submission_delay(copy: WorkingCopy, failure: inputs.RequestFailure) -> effects.Wait:
     return effects.Wait(seconds=max(copy.settings.tool_output_retry_delay, failure.retry_after or 0.0))
 
 
@@ -123,7 +123,7 @@ def submit_again_later(copy: WorkingCopy, failure: inputs.RequestDelayed) -> Non
     copy.schedule(request_of(copy), _submission_delay(copy, failure))
 
 
-def give_up_outputs(copy: WorkingCopy, failure: inputs.Failure) -> None:
+def give_up_outputs(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     """Announce that the outputs could not be sent, and end the run so that the thread stays usable."""
     report(copy, failure, will_retry=False)
     run = copy.live_run
@@ -133,7 +133,7 @@ def give_up_outputs(copy: WorkingCopy, failure: inputs.Failure) -> None:
     copy.perform(effects.CancelRun(run_id=run.id, handle=run.handle))
 
 
-def keep_outputs(copy: WorkingCopy, failure: inputs.RequestDenied) -> None:
+def keep_outputs(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> None:
     """Keep the outputs for the next time this run is seen: a person must act before they can be sent."""
     run_id = copy.live_run.id
     give_up(copy, failure)
