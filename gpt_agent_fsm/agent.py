@@ -26,7 +26,7 @@ def required_text(value: object, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} holds half of a surrogate pair, which can not be sent") from None
+        raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
     return value
 
 
@@ -66,7 +66,7 @@ class Agent:
     # --- commands -----------------------------------------------------------------------------------
 
     def add_user_message(self, content: str) -> None:
-        """Say something. Messages go out in order, one run each; while a run is active they wait.
+        """Queue a user message. Messages go out in order, one run each; while a run is active they wait.
 
         Raises `ValueError` for a blank message.
         """
@@ -77,7 +77,7 @@ class Agent:
         """Answer a tool call with any JSON value. When the last output of a run is in, all are sent together.
 
         An output for a call that is not open is ignored, and the log says so. Raises `ValueError` for an output
-        that is no JSON value.
+        that is not a JSON value.
         """
         required_text(tool_call_id, "the tool call id")
         self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=_as_json(output)))
@@ -91,9 +91,9 @@ class Agent:
         self._driver.send(inputs.CancelRun())
 
     def shutdown(self) -> None:
-        """Take the agent out of the runtime. Effective before it returns; a request in flight is let go.
+        """Take the agent out of the runtime. Effective before it returns; a request in flight may end.
 
-        What was accepted stays in the store: connecting to the thread again goes on with it.
+        What was accepted stays in the store: connecting to the thread again continues with it.
         """
         self._check_alive()
         self._roster.remove(self._driver, "shutdown")

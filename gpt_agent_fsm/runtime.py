@@ -101,7 +101,7 @@ class Runtime:
         Args:
             thread_id: the thread's id on the server.
             assistant_id: who answers from the next run on.
-            last_message_id: the last assistant message known; what came after it is published with the next
+            last_message_id: the last assistant message known; later ones are published with the next
                 completed run. None: no cursor, or the one that is in the store.
             subscribe: called as `subscribe(agent, event)` for each event of this agent, on worker threads.
             idle_timeout: seconds, for this agent, instead of the runtime's. A short one also shortens the time
@@ -109,7 +109,7 @@ class Runtime:
             replay_after: give `subscribe` the thread's history after this number first; 0 for all of it.
 
         Blocks for two requests when the agent is new. Raises `InvalidThreadId` for a thread that the server does
-        not know, and other `ApiError` when the server can not be asked; there is no agent then.
+        not know, and other `ApiError` when the server cannot be asked; then there is no agent.
         """
         _check_connection(thread_id, assistant_id, last_message_id, subscribe)
         self._roster.check_open()
@@ -138,7 +138,7 @@ class Runtime:
         return list(self._store.history(thread_id, after))
 
     def handle_webhook(self, headers: Mapping[str, str], body: bytes | str, secret: str) -> bool:
-        """Take in a webhook that tells of the end of a response, and look at its run at once.
+        """Take in a webhook about a response that has ended, and poll its run at once.
 
         Args:
             headers: those of the HTTP request, `webhook-id`, `webhook-timestamp` and `webhook-signature` among them.
@@ -148,7 +148,7 @@ class Runtime:
         Returns True if an agent of this runtime was woken by it; False for one that came before, for one about
         something else, and for a response that is not known, or not yet. Does not block: call it from a request handler
         and answer 200 either way. While such webhooks arrive, runs are polled each `webhook_heartbeat_interval` only.
-        Raises `InvalidWebhook` (answer 400), `ValueError` for a secret that can not be one, and `ImportError` without
+        Raises `InvalidWebhook` (answer 400), `ValueError` for an impossible secret, and `ImportError` without
         the extra `webhooks`.
         """
         return self._roster.wake_by_webhook(verified(headers, body, secret))
@@ -213,7 +213,7 @@ class Runtime:
 
         Blocks while requests and handlers end, for at most the time a request may take; a handler that blocks for
         longer is left behind and named in the log. What was accepted stays in the store. Called from a handler, it
-        lets go of backend and store when that handler has returned.
+        releases backend and store when that handler has returned.
         """
         self._roster.close()
         self.scheduler.close(self.settings.receive_timeout)
@@ -248,7 +248,7 @@ def _connect_again(
     subscribe: signals.Handler | None,
     replay_after: int | None,
 ) -> Driver | None:
-    """Tell a driver that its thread was connected again; None if it stopped at this very moment."""
+    """Have a driver accept that its thread was connected again; None if it stopped at this very moment."""
     try:
         if idle_timeout is not None:
             driver.settings = attrs.evolve(driver.settings, idle_timeout=idle_timeout)

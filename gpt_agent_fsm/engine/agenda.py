@@ -18,7 +18,7 @@ class Agenda:
     """The request that is due, or the timer that is set. Only ticks touch it.
 
     Attributes:
-        request: the request to make now; None while the timer runs, and when nothing is to be done.
+        request: the request to make now; None while the timer runs, and if there is nothing to do.
         due: when the timer is over, in monotonic seconds; None without one.
         when_due: what the machine is told then.
         held_by_gate: True while the request waits for its time at the gate, and not for one of its own.

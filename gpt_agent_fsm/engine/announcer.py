@@ -1,4 +1,4 @@
-"""Tell whoever listens to one thread what was saved, in order, once each, and let late comers catch up first."""
+"""Announce the saved events of one thread to its subscribers, in order and once each; newcomers catch up first."""
 
 from __future__ import annotations
 
@@ -54,40 +54,40 @@ class Announcer:
                 self._newcomers.append((handler, replay_after))
 
     def take_over(self, saved: Saved) -> None:
-        """Go on where an announcer before this one stopped."""
+        """Continue where an announcer before this one stopped."""
         self._outbox.extend(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Have more to tell."""
+        """Put records into the outbox."""
         self._outbox.extend(records)
 
     @property
     def is_done(self) -> bool:
-        """True when everybody was told everything."""
+        """True when everything was announced to everybody."""
         return not self._outbox and not self._newcomers
 
-    def announce(self, may_go_on: Callable[[], bool]) -> None:
-        """Tell what there is to tell while `may_go_on()`; what is left stays for the next time."""
-        self._welcome(may_go_on)
-        while self._outbox and may_go_on():
+    def announce(self, may_continue: Callable[[], bool]) -> None:
+        """Announce what is in the outbox while `may_continue()`; the rest stays for the next time."""
+        self._welcome(may_continue)
+        while self._outbox and may_continue():
             record = self._outbox[0]
             signals.report(record.event)
             self._deliver(record.event, [handler for handler, after in self._subscribers if record.seq > after])
             self._seen_seq = record.seq
             self._outbox.popleft()
-            self._welcome(may_go_on)
+            self._welcome(may_continue)
         if self._seen_seq > self._noted_seq:
             self._store.announced(self._thread_id, self._seen_seq)
             self._noted_seq = self._seen_seq
 
     def announce_end(self, stopped: events.AgentStopped) -> None:
-        """Tell everybody that the agent was stopped; that is no part of the thread's history."""
+        """Announce that the agent was stopped; that is not part of the thread's history."""
         self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
 
-    def _welcome(self, may_go_on: Callable[[], bool]) -> None:
-        """Tell newcomers the past, up to where the others are."""
-        while self._newcomers and may_go_on():
+    def _welcome(self, may_continue: Callable[[], bool]) -> None:
+        """Replay the past to newcomers, up to where the others are."""
+        while self._newcomers and may_continue():
             handler, after = self._newcomers[0]
             for record in self._store.history(self._thread_id, after):
                 if record.seq <= self._seen_seq:

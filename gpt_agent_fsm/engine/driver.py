@@ -216,7 +216,7 @@ class Driver:
             self._agenda.request = None
             return Outcome(lost="store_taken")
         except Exception:
-            # The store failed, or a defect of ours: keep what is known, come back later, let others go on.
+            # The store failed, or a defect of ours: keep what is known, come back later, let others continue.
             log.exception("%s: the tick failed; trying again", self.thread_id)
             return Outcome(due=self._context.clock.monotonic() + self.settings.request_retry_delay)
         finally:
@@ -278,7 +278,7 @@ class Driver:
         self._agenda.hold(due)
 
     def _collect_due(self) -> None:
-        """Turn what is due into facts, once nothing else is to be taken in first."""
+        """Turn what is due into facts, once nothing else must be taken in first."""
         with self._lock:
             key_works, gate_opened = self._key_works, self._gate_opened
             self._key_works = self._gate_opened = False
@@ -311,7 +311,7 @@ class Driver:
             try:
                 snapshot, new_effects, new_events = advance(snapshot, input_, self.settings)
             except Exception:
-                # A defect of ours. Go on as after a crash: from what was saved, asking the server where in doubt.
+                # A defect of ours. Continue as after a crash: from what was saved, asking the server if in doubt.
                 log.exception("%s: %s was dropped", self.thread_id, input_.trigger)
                 self._agenda.recover()
                 continue
@@ -335,7 +335,7 @@ class Driver:
         return 0.0
 
     def _log_ignored(self, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
-        """Log what was ignored: a warning for a command that comes to nothing, not for a fact that is old news."""
+        """Log ignored inputs: a warning for a command without effect, not for a fact that is old news."""
         level = logging.WARNING if isinstance(input_, inputs.Command) else logging.DEBUG
         for effect in happened:
             if isinstance(effect, effects.Ignore):
@@ -357,8 +357,8 @@ class Driver:
             self._put_back(None)
         if not self.snapshot.settled or self._inbox:
             log.warning(
-                "%s: stopped (%s) before all was said and heard; it goes on when the thread is connected again, from "
-                "what the store has kept. With MemoryStore that is nothing: call agent.wait() before you close.",
+                "%s: stopped (%s) with work left; it continues when the thread is connected again, from the data in "
+                "the store. A MemoryStore ends with the process: call agent.wait() before you close.",
                 self.thread_id,
                 self.stop_reason,
             )

@@ -1,9 +1,9 @@
-"""What one thread learns about the key, all threads of that key go by.
+"""Rate limits and exhausted quota are shared by all threads that use one key: a circuit breaker with a probe.
 
 A rate limit that one request meets (HTTP 429) holds back the requests of every thread: nothing is sent until the time
-the server asked for is over, then one request goes ahead as a probe, and the others follow when it has got through. A
-request that is turned away for an empty balance parks every thread that wants to start something: what was said before
-is denied without asking the server, what is said later goes ahead as a probe. A run that is created wakes them all.
+the server asked for is over; then one request is sent as a probe, and the others follow when it succeeds. A request
+that is denied for an empty balance parks every thread that wants to start something: messages accepted before are
+denied without asking the server, and a later one is sent as a probe. A run that is created wakes them all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Waiting(Protocol):
 
     @property
     def last_command(self) -> int:
-        """What `Gate.stamp` gave when the thread was last told something."""
+        """What `Gate.stamp` gave when the thread accepted its last command."""
         ...
 
     def try_again(self, *, unpark: bool) -> None:
@@ -44,7 +44,7 @@ class Gate:
         """How often in a row the limit was met; 0 while the gate is open."""
         self._probe: Waiting | None = None
         self._probed = 0.0
-        """When the probe went ahead; one that takes longer than a request may is counted on no longer."""
+        """When the probe was sent; one that takes longer than a request may no longer counts."""
         self._held: dict[Waiting, None] = {}
         self._stamps = itertools.count(1)
         self._denial: inputs.RequestNeedsOperator | None = None
@@ -58,9 +58,9 @@ class Gate:
         return next(self._stamps)
 
     def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestNeedsOperator | None:
-        """Return None if `who` may make the request now; else what it would be told, or when to ask again.
+        """Return None to admit the request, a time to retry at, or the denial to report.
 
-        That is in monotonic seconds; `who` is told to go on if it may be sooner.
+        The time is in monotonic seconds; `who` is told to try again if it may be sooner.
         """
         with self._lock:
             starts_something = isinstance(request, effects.PostMessage | effects.CreateRun)
@@ -119,7 +119,7 @@ class Gate:
         return woken
 
     def forget(self, who: Waiting) -> None:
-        """Count no longer on a thread that has left."""
+        """Forget a thread that has left."""
         with self._lock:
             self._held.pop(who, None)
             self._broke.pop(who, None)

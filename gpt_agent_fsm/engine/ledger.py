@@ -15,7 +15,7 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Keeps a snapshot, saves what is news in it, and lets deadlines and webhooks follow. Only ticks touch it.
+    """Keeps a snapshot, saves its news, and lets deadlines and webhooks follow. Only ticks touch it.
 
     Attributes:
         snapshot: the present one. It is replaced only by what is in the store, or differs from it by nothing that a

@@ -23,7 +23,7 @@ class _SoleLease:
 
 
 class SoleOwner:
-    """Drives all threads of its store. `tick_soon` is called with the id of a thread that is to be ticked."""
+    """Drives all threads of its store. `tick_soon` is called with the id of a thread that must be ticked."""
 
     def __init__(self, tick_soon: Callable[[str], None]) -> None:
         self._tick_soon = tick_soon

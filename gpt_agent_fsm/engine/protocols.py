@@ -18,7 +18,7 @@ __all__ = ["AgentHandle", "Backend", "Clock", "Lease", "Ownership", "Record", "S
 
 
 class Clock(Protocol):
-    """Two ways to tell the time."""
+    """Monotonic time, and the time of day."""
 
     def monotonic(self) -> float:
         """Return seconds since some fixed moment; never goes back."""
@@ -54,9 +54,8 @@ class Backend(Protocol):
     ) -> RunPage:
         """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most.
 
-        `key` and `repeats` are what a run that is looked for was to be created with, if one is. A wire on which runs
-        can not be listed returns what it can tell: the run in progress, and the one looked for by what it left on the
-        thread.
+        `key` and `repeats` describe the run that is searched for, if one is. A wire that cannot list runs returns the
+        run in progress, and the one searched for, inferred from what it left on the thread.
         """
         ...
 
@@ -67,13 +66,13 @@ class Backend(Protocol):
     def create_run(
         self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
     ) -> Run:
-        """Start a run; `repeats` is the handle of a run that failed for rate and is started again by it."""
+        """Start a run; `repeats` is the handle of the rate limited run that it starts again."""
         ...
 
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
     ) -> Run:
-        """Look at a run.
+        """Return a run as it is now.
 
         `in_doubt`: outputs that were submitted since it was last seen may have arrived, or an earlier attempt to start
         this very run may have landed beside it.
@@ -90,7 +89,7 @@ class Backend(Protocol):
         handle: str | None = None,
         timeout: float,
     ) -> Run:
-        """Answer the tool calls a run waits for, pairs of tool call id and JSON text, and let it go on."""
+        """Answer the tool calls a run waits for, pairs of tool call id and JSON text, and let it continue."""
         ...
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
@@ -102,7 +101,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections. Idempotent."""
+        """Release connections. Idempotent."""
         ...
 
 
@@ -143,7 +142,7 @@ class Saved:
 class Store(Protocol):
     """Where threads live between two moments. Safe to call from any thread; what returned is kept.
 
-    A call that can not keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file.
+    A call that cannot keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file.
     """
 
     def load(self, thread_id: str) -> Saved | None:
@@ -185,7 +184,7 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections. Idempotent."""
+        """Release files and connections. Idempotent."""
         ...
 
 
@@ -218,7 +217,7 @@ class Scheduler(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Block the caller, who is no tick."""
+        """Block the caller. Never called from a tick."""
         ...
 
     def close(self, timeout: float) -> None:

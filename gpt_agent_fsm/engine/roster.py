@@ -228,7 +228,7 @@ class Roster:
     # --- the end --------------------------------------------------------------------------------------
 
     def remove(self, driver: Driver, reason: str) -> None:
-        """Take a driver out. Effective before it returns; a tick in flight is let go, and a last one follows."""
+        """Take a driver out. Effective before it returns; a tick in flight may end, and a last one follows."""
         # Both locks, so that no command is accepted by one who is no longer the thread's driver.
         with driver.lock, self._lock:
             shift = self._shifts.get(driver.thread_id)

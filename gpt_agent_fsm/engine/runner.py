@@ -1,4 +1,4 @@
-"""Perform one request and tell the core, in its words, what came of it."""
+"""Perform one request and return its result as an input of the machine."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _seen(run_id: str, run: Run) -> inputs.RunSeen:
 def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     status, code, message = error.status, error.code, str(error)
     for said in _words_of(request):
-        # Some servers repeat what they refuse; what was said belongs in no log.
+        # Some servers repeat what they refuse; message text must not reach a log.
         message = message.replace(said, "...")
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
@@ -101,7 +101,7 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
 
 
 def _words_of(request: effects.Request) -> list[str]:
-    """Return the texts that a request brings, as they are and as they look within JSON, if they are not too short."""
+    """Return the texts that a request carries, plain and as JSON escapes them, unless they are too short."""
     match request:
         case effects.PostMessage(content=content):
             said = [content]
@@ -114,7 +114,7 @@ def _words_of(request: effects.Request) -> list[str]:
 
 
 def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
-    """Tell whether it is another run that is in the way of the request."""
+    """Return whether another run is in the way of the request."""
     if isinstance(request, effects.SubmitToolOutputs):
         return error.locked
     return isinstance(request, effects.PostMessage | effects.CreateRun)

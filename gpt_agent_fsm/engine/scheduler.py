@@ -39,8 +39,8 @@ class _Phase(Enum):
 class ThreadedScheduler:
     """A timer thread and `workers` worker threads, all daemons: a script that forgets to close still ends.
 
-    A task is in at most one tick at a time. Ready tasks are ticked first come, first served, so a thread of
-    conversation that hangs holds one worker and delays nobody beyond that.
+    A task is in at most one tick at a time. Ready tasks are ticked first come, first served, so a thread
+    that hangs holds one worker and delays nobody beyond that.
     """
 
     def __init__(self, workers: int, clock: Clock | None = None) -> None:

@@ -27,7 +27,7 @@ class Notice:
 
     Attributes:
         id: the webhook's own, the same when it is sent again.
-        response_id: the response that has ended; None where it is about something else.
+        response_id: the response that has ended; None if it is about something else.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Notice:
 def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Notice:
     """Return what a webhook says whose signature fits and is at most five minutes old; raise `InvalidWebhook` else.
 
-    Raises `ImportError` where the extra is not installed, and `ValueError` for a secret that can not be one.
+    Raises `ImportError` if the extra is not installed, and `ValueError` for an impossible secret.
     """
     try:
         from standardwebhooks import Webhook, WebhookVerificationError  # noqa: PLC0415 - an extra
@@ -108,7 +108,7 @@ class Webhooks:
             del memory[next(iter(memory))]
 
     def pop_ended(self, response_id: str | None) -> bool:
-        """Consume what was said of the end of a response of ours; return whether it was said."""
+        """Consume the webhook for a response that has ended; return whether there was one."""
         with self._lock:
             if response_id not in self._ended:
                 return False

@@ -48,7 +48,7 @@ def _trigger(copy: WorkingCopy, input_: inputs.Input) -> None:
     try:
         taken = _MACHINE.events[input_.trigger].trigger(copy, copy, input_)
     except MachineError as error:
-        raise IllegalInput(f"{input_.trigger} can not happen in state {source}") from error
+        raise IllegalInput(f"{input_.trigger} cannot happen in state {source}") from error
     if not taken:
         raise IllegalInput(f"no row of the table takes {input_.trigger} in state {source}")
     if copy.state is not source:

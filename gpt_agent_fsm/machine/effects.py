@@ -1,7 +1,7 @@
 """What the core wants done: requests to the API, and words to the runner. Imperative, plain data.
 
 A thread is on at most one request at a time, so the order of its effects is the order of the wire. One that is
-not `repeatable` is in doubt when its answer is lost: it is looked for before it is sent again.
+not `repeatable` is in doubt when its answer is lost: the server is searched for it before it is sent again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class GetLatestRun:
     """List the newest runs of the thread, newest first.
 
     Attributes:
-        key: a run of ours whose outcome is in doubt, to be looked for; None for the newest run alone.
-        repeats: as in `CreateRun`, of the run that is looked for.
+        key: the key of a run in doubt, to search for; None for the newest run alone.
+        repeats: as in `CreateRun`, for the run that is searched.
         wide: True where the run that is in the way may be any of them.
     """
 
@@ -60,7 +60,7 @@ class CreateRun:
     """Start a run.
 
     Attributes:
-        repeats: the handle of the run that it starts again; None where it is the first, or that run had none.
+        repeats: the handle of the run that it starts again; None if it is the first, or if that run had none.
     """
 
     operation: ClassVar[str] = "create_run"
@@ -95,7 +95,7 @@ class SubmitToolOutputs:
 
     Attributes:
         outputs: pairs of tool call id and JSON text.
-        assistant_id: who goes on with the run.
+        assistant_id: who continues the run.
         handle: as in `Run`.
     """
 
@@ -114,7 +114,7 @@ class ListMessages:
 
     Attributes:
         after: the id after which to read, in the direction of reading; None from the start.
-        newest_first: True when looking for a message of ours that was just sent.
+        newest_first: True when searching for a message of ours that was just sent.
     """
 
     operation: ClassVar[str] = "list_messages"

@@ -40,7 +40,7 @@ def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def is_free(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether nothing keeps the thread from what is next."""
+    """Return whether the thread can proceed: no request is due or under way, and the agent stays."""
     return copy.request is None and not copy.stopping
 
 

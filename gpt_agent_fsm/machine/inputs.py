@@ -46,7 +46,7 @@ class Connect:
 
     Attributes:
         last_message_id: moves the cursor; None leaves it.
-        look: True where the server must be asked for a run in progress.
+        look: True if the server must be asked for a run in progress.
     """
 
     trigger: ClassVar[str] = "connect"
@@ -101,7 +101,7 @@ class CancelRun:
 
 @attrs.frozen(kw_only=True)
 class Resume:
-    """The process that drove this thread is gone; this one goes on from what it saved."""
+    """The process that drove this thread is gone; this one continues from what it saved."""
 
     trigger: ClassVar[str] = "resume"
 
@@ -136,7 +136,7 @@ class QuotaRestored:
 
 @attrs.frozen(kw_only=True)
 class Proceed:
-    """Nothing is going on: what is next? The core tells itself so."""
+    """The thread is at rest: decide what comes next. Only the machine itself sends this."""
 
     trigger: ClassVar[str] = "proceed"
 
@@ -231,7 +231,7 @@ class RequestBlocked(RequestFailure):
     """A run is in the way.
 
     Attributes:
-        locked: True where it may be one that nobody can list, and that will be done sooner or later.
+        locked: True if it may be a run that nobody can list, and that will end sooner or later.
     """
 
     trigger: ClassVar[str] = "request_blocked"
@@ -243,7 +243,7 @@ class RequestRejected(RequestFailure):
     """The server said no, and would say so again.
 
     Attributes:
-        content_refused: True where it is the message's own text that can never be accepted.
+        content_refused: True if the message's own text can never be accepted.
     """
 
     trigger: ClassVar[str] = "request_rejected"

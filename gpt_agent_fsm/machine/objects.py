@@ -22,7 +22,7 @@ class RunStatus(StrEnum):
     NEEDS_TOOLS = "needs_tools"
     COMPLETED = "completed"
     RATE_LIMITED = "rate_limited"
-    """Failed for rate: worth starting again later."""
+    """Rate limited: worth starting again later."""
     OUT_OF_QUOTA = "out_of_quota"
     """Failed for an empty balance: a person must act."""
     FAILED = "failed"
@@ -30,7 +30,7 @@ class RunStatus(StrEnum):
 
     @property
     def in_progress(self) -> bool:
-        """True while the run may go on: queued, in progress, or waiting for tools."""
+        """True while the run may continue: queued, in progress, or waiting for tools."""
         return self in (RunStatus.ACTIVE, RunStatus.NEEDS_TOOLS)
 
     @property
@@ -68,7 +68,7 @@ class Message:
     """One message of a thread.
 
     Attributes:
-        content: its text parts, joined by a newline; empty where it has none.
+        content: its text parts, joined by a newline; empty if it has none.
         key: the key of ours that the message was posted with, or None.
         created_at: seconds since the epoch, or None where the server does not say.
     """
@@ -90,9 +90,9 @@ class Run:
         assistant_id: None where the server does not say.
         code, message: why the run ended; set where `status` is one of the failures.
         key: the key of ours that the run was created with, or None.
-        handle: what a backend wants back to find the run where its id alone does not tell; None where that is all there
+        handle: what a backend needs to find the run if its id alone does not suffice; None if the id is all there
             is to know.
-        inferred: True where the server does not tell how the run stands: it is made up from what it left on the thread.
+        inferred: True if the server does not report the run: its state is inferred from what it left on the thread.
         messages: what the run itself says it has answered, since a thread's list of messages may lag behind.
     """
 
@@ -114,7 +114,7 @@ class RunPage:
     """The newest runs of a thread, newest first.
 
     Attributes:
-        newest_message_id: the newest message of the thread, "" where it has none; None where the backend did not look.
+        newest_message_id: the newest message of the thread, "" if it has none; None if the backend did not ask.
     """
 
     runs: tuple[Run, ...] = ()

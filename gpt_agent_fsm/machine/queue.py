@@ -53,7 +53,7 @@ class QueueChange:
 
     Attributes:
         removed: the numbers of messages that are gone.
-        written: messages that are new, or that are to be kept instead of what had their number.
+        written: messages that are new, or that replace what had their number.
     """
 
     removed: tuple[int, ...] = ()

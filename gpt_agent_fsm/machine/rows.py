@@ -33,7 +33,7 @@ class Row:
     Attributes:
         dest: None to stay.
         guard: None for a row that is taken if none above it was.
-        story: what has to happen for the row to be taken, in a few words; unique, so that it names the row.
+        story: the situation in which the row is taken, in a few words; unique, so that it names the row.
     """
 
     kind: type[Any]

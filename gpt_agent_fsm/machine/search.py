@@ -105,6 +105,6 @@ def _newer_messages(page: Sequence[Message], doubt: Doubt) -> Sequence[Message]:
     """Return the messages of the page that are newer than all we knew."""
     times = [message.created_at for message in page if message.created_at is not None]
     if times and times[0] < times[-1]:
-        # The oldest first, against what was asked: only the end of the pages is the end.
+        # The oldest first, although the newest were asked for: only the last page is the end.
         return page
     return page[: _newer_than(doubt.known, [message.id for message in page])]

@@ -1,7 +1,7 @@
 """All there is to know about one thread: what a store keeps and the machine reasons about.
 
-It is made of parts that live and die together. What is known of a run is gone with the run, and what was tried is gone
-with the request it was tried for.
+It is made of parts that live and die together. The data of a run go with the run, and failed attempts go
+with the request they were made for.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LiveRun:
         calls: the tool calls of the present round, each with its output once that is in.
         outputs_accepted: True once the server has taken the outputs of this round.
         stale_polls: how often in a row the run was seen waiting for outputs that the server has taken.
-        must_cancel: True if the run is to be cancelled as soon as no request is under way.
+        must_cancel: True if the run must be cancelled as soon as no request is under way.
         timed_out: why the run is being cancelled, in a sentence, once it has taken longer than it may.
     """
 
@@ -65,7 +65,7 @@ class LeftRun:
     outputs_accepted: bool = False
 
 
-# --- what there is to say ---------------------------------------------------------------------------
+# --- outgoing ---------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +104,7 @@ class OwedRun:
     Attributes:
         retry_of: the rate limited run that it repeats; None if it is the first of its turn.
         doubt: set while it is unknown whether it was created.
-        must_cancel: True if it is to be cancelled as soon as it is known.
+        must_cancel: True if it must be cancelled as soon as it is known.
     """
 
     retry_of: FailedAttempt | None = None
@@ -117,7 +117,7 @@ class Outbox:
     """What goes out next, beside the queue.
 
     Attributes:
-        turn: the turn that is going on.
+        turn: the present turn.
         owed: its run, while that has yet to be created.
         parked: True if nothing more is tried until the next command: a person must act, or all attempts are spent.
     """
@@ -146,7 +146,7 @@ class Pending:
     failures: int = 0
 
 
-# --- what there is to hear, and what is known of the server -----------------------------------------
+# --- incoming, and the server -----------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -212,7 +212,7 @@ class ServerView:
     """What is known of the server and of what is on the thread there.
 
     Attributes:
-        must_check: True if the server is to be asked for a run in progress before anything else.
+        must_check: True if the server must be asked for a run in progress before anything else.
         last_run: the newest run.
         last_posted: the newest message of ours, or the newest that was there before the first of ours.
         ended_run_ids: the last runs that were seen to end. The first end is final, whatever the server says later.
@@ -272,7 +272,7 @@ class Snapshot:
 
     @property
     def request(self) -> Request | None:
-        """The request that is due, or under way; None when nothing is to be done."""
+        """The request that is due, or under way; None if there is nothing to do."""
         return None if self.pending is None else self.pending.request
 
     @property

@@ -1,7 +1,7 @@
 """The rules of a thread's life. They stand in the tables of this file and nowhere else.
 
 A row of `TABLE` reads: this input, in this state, leads to that state, if the guard says yes, and does the action; the
-last column says in a few words what has to happen for it. Rows are tried from the top; the first whose guard holds is
+last column names the situation in a few words. Rows are tried from the top; the first whose guard holds is
 taken, and a guarded group ends in a row without a guard. `IGNORED` are inputs that may come and change nothing;
 `ILLEGAL` are inputs that only a defect of ours could bring. `AFTER_EACH` is what the machine asks itself after every
 input. Guards are questions (`guards`) and actions are verbs (`actions`).
@@ -57,7 +57,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(Resume,           MAY_BE_IN_DOUBT, SAME,           g.outcome_is_in_doubt,                 q.search_after_crash,             "a crash while a message was being posted"),
     on(Resume,           ANY,             SAME,           g.has_request,                         q.resume_request,               "a crash between two polls"),
 
-    # Nothing is going on. What is next?
+    # At rest: what comes next?
     on(AddUserMessage,   ANY,             SAME,           OTHERWISE,                             m.queue_message,                "a message while a run is on"),
     on(Proceed,           FAILED,          SAME,           g.is_parked,                           q.start_idle_timer,                         "a message is parked"),
     on(Proceed,           RESTING,         SAME,           g.must_search_for_owed_run,            r.search_for_owed_run,            "connected with a run in doubt"),
@@ -176,7 +176,7 @@ ILLEGAL: Final[tuple[Silence, ...]] = (
     silent(MessagesListed,   [*LIVE, RATE_LIMITED, FAILED],       "messages are listed only in idle"),
     silent(RunCreated,       [*LIVE, FAILED],                     "runs are created only in idle and rate_limited"),
     silent(RequestBlocked,       [RUNNING, AWAITING_TOOLS, FAILED],   "only what starts something meets a busy thread"),
-    silent(RequestUnresolved,   [RUNNING, AWAITING_TOOLS, FAILED],   "what is sent here may be repeated without harm"),
+    silent(RequestUnresolved,   [RUNNING, AWAITING_TOOLS, FAILED],   "requests made here may be repeated without harm"),
 )
 # fmt: on
 

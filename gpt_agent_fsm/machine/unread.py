@@ -1,4 +1,4 @@
-"""Which messages of a reading are new, also where the server ignores `order` or `after`."""
+"""Which messages of a reading are new, even if the server ignores `order` or `after`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _position(messages: Sequence[Message], message_id: str | None) -> int | None
 
 
 def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_since: str | None) -> bool:
-    """Tell whether the server listed backwards although it was asked for the oldest first.
+    """Return whether the server listed backwards although it was asked for the oldest first.
 
     `posted_since` is a message that is known to be newer than the cursor, if there is one.
     """
@@ -27,7 +27,7 @@ def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_sinc
 
 
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    """Return the assistant's messages with text after `cursor`, oldest first; the run's own also where not listed yet.
+    """Return the assistant's messages with text after `cursor`, oldest first; the run's own even if not listed yet.
 
     A whole reading that does not hold the cursor yields the messages of the run alone, if they can be told, so that
     nothing old is published twice.

@@ -15,7 +15,7 @@ __all__ = ["WorkingCopy"]
 
 
 class WorkingCopy:
-    """The parts of one snapshot, to be replaced, and what came of the input so far.
+    """The parts of one snapshot, replaced as rows are taken, and the result of the input so far.
 
     Attributes:
         request, sent, tries, failures: those of `Pending`, side by side. `tries` outlives its request until the end of
@@ -23,7 +23,7 @@ class WorkingCopy:
         effects, events: what is wanted and what happened, in order.
         followed_by: an input that is handled next; returned by an action.
         started_again: True if the run that has just begun was asked for before.
-        stopping: True once the agent is to be taken out of the runtime.
+        stopping: True once the agent must be taken out of the runtime.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class WorkingCopy:
         self.stopping = False
 
     def freeze(self) -> Snapshot:
-        """Return the snapshot that came of it."""
+        """Return the resulting snapshot."""
         return Snapshot(
             thread_id=self.thread_id,
             assistant_id=self.assistant_id,
@@ -103,7 +103,7 @@ class WorkingCopy:
 
     @property
     def turn(self) -> Turn:
-        """The turn that is going on; there is one while a run is owed or live."""
+        """The present turn; there is one while a run is owed or live."""
         assert self.outbox.turn is not None  # noqa: S101 - as above
         return self.outbox.turn
 
@@ -171,7 +171,7 @@ class WorkingCopy:
     # --- changes of parts -------------------------------------------------------------------------------
 
     def unpark(self) -> None:
-        """Try again what is parked."""
+        """Let the queue proceed again."""
         if self.outbox.parked:
             self.outbox = attrs.evolve(self.outbox, parked=False)
 

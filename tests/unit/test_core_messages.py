@@ -457,17 +457,17 @@ def test_with_nothing_under_way_there_is_nothing_to_resume():
     assert story.state is State.IDLE
 
 
-# --- what can not happen ----------------------------------------------------------------------------------------------
+# --- what cannot happen ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("make", "impossible"),
     [(running, posted()), (running, created()), (polling, page()), (failed, busy()), (running, runs())],
 )
-def test_an_input_that_can_not_happen_raises_and_changes_nothing(make, impossible):
+def test_an_input_that_cannot_happen_raises_and_changes_nothing(make, impossible):
     story = make()
     before = story.snapshot
-    with pytest.raises(IllegalInput, match=f"{impossible.trigger} can not happen in state {story.state}"):
+    with pytest.raises(IllegalInput, match=f"{impossible.trigger} cannot happen in state {story.state}"):
         advance(before, impossible, story.settings)
     assert story.snapshot is before
 

@@ -27,7 +27,7 @@ def test_a_driver_says_what_it_is_busy_with(world):
     assert agent._driver.describe() == f"thread {agent.thread_id} in request create_run"
 
 
-def test_an_input_that_can_not_happen_is_dropped_and_the_thread_goes_on(world, caplog):
+def test_an_input_that_cannot_happen_is_dropped_and_the_thread_goes_on(world, caplog):
     agent = world.connect()
     agent.add_user_message("Hello")
     world.scheduler.step()

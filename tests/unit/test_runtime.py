@@ -451,7 +451,7 @@ def test_what_is_left_unsaid_at_the_end_is_told_in_the_log(world, caplog):
     agent = world.connect()
     agent.add_user_message("Hello")
     world.runtime.close()
-    assert "stopped (runtime_closed) before all was said and heard" in caplog.text
+    assert "stopped (runtime_closed) with work left" in caplog.text
     with pytest.raises(errors.AgentNotAlive, match="make a new runtime and connect"):
         agent.add_user_message("x")
 

@@ -93,7 +93,7 @@ def give_up_search(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
     report_doubt(
         copy,
         _post_head(copy),
-        "It can not be told whether the message was posted: the server keeps no metadata, and a message of the "
+        "It is unknown whether the message was posted: the server keeps no metadata, and a message of the "
         "same text is on the thread. It stays at the head of the queue.",
         will_retry=False,
     )

@@ -119,7 +119,7 @@ def park(copy: WorkingCopy) -> None:
     """Try nothing more until the next command."""
     copy.outbox = attrs.evolve(copy.outbox, parked=True)
     if copy.state in LIVE:
-        # A run we leave behind may go on without us: the next command checks for it first.
+        # A run we leave behind may continue without us: the next command checks for it first.
         copy.server = attrs.evolve(copy.server, must_check=True)
     leave_run(copy)
 
@@ -179,7 +179,7 @@ def search_after_crash(copy: WorkingCopy, _: inputs.Resume) -> None:
     report_doubt(
         copy,
         request_of(copy),
-        "The process ended while the request was under way; the server is asked what came of it.",
+        "The process ended while the request was under way; the server is asked for the result.",
         will_retry=True,
     )
     _doubt(copy, _SEARCHES_IN_FLIGHT)

@@ -152,7 +152,7 @@ def adopt_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
-    """Be on this run; what is known of its calls from before is kept."""
+    """Be on this run; keep its calls if they are known from before."""
     left, owed, calls = copy.left, copy.outbox.owed, {call.id for call in run.tool_calls}
     continued = bool(calls) and calls.issubset(call.id for call in copy.calls)
     same = left is not None and (left.id == run.id or continued)
@@ -172,7 +172,7 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
     return live
 
 
-# --- a run goes on ------------------------------------------------------------------------------------
+# --- a run continues ----------------------------------------------------------------------------------
 
 
 def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:

@@ -109,7 +109,7 @@ def poll_run_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def wait_for_the_lock(copy: WorkingCopy, _: inputs.RequestBlocked) -> None:
-    """Somebody is at work on the thread: most likely it is this run, going on with the outputs."""
+    """Somebody is at work on the thread: most likely it is this run, which continues with the outputs."""
     copy.schedule(copy.poll(in_doubt=True), copy.poll_interval())
 
 
