@@ -61,8 +61,8 @@ class Runtime:
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent)
         try:
-            for thread_id, saved in unfinished.items():
-                self._roster.own(thread_id, self._roster.claim(thread_id), saved)
+            for saved in unfinished.values():
+                self._roster.resume(saved)
         except BaseException:
             self.scheduler.close(0)
             raise

@@ -15,7 +15,7 @@ _RECOVERY = 1.0
 
 
 class Agenda:
-    """The request that is due, or the timer that is set. Only ticks touch it.
+    """The request that is due, or the timer that is set. Only the beginning of a driver and its ticks touch it.
 
     Attributes:
         request: the request to make now; None while the timer runs, and if there is nothing to do.

@@ -54,12 +54,13 @@ class Driver:
         "thread_id",
     )
 
-    def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings, lease: Lease) -> None:
+    def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings) -> None:
         self._context = context
         self.thread_id = snapshot.thread_id
         self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks)
         self.settings = settings
-        self.lease = lease
+        self.lease: Lease | None = None
+        """The right to drive the thread; there is one from before the driver begins until it has left."""
         self.announcer = Announcer(self.thread_id, context.store)
         self.stop_reason: str | None = None
         self.begun = False
@@ -163,6 +164,17 @@ class Driver:
             doing = f"in request {request.operation}" if request is not None else "at rest"
         return f"thread {self.thread_id} {doing}"
 
+    @property
+    def has_work(self) -> bool:
+        """True while there is something left to do or to announce."""
+        with self._lock:
+            return bool(self._inbox) or not self.snapshot.settled or not self.announcer.is_done
+
+    def withdraw(self) -> None:
+        """Stop before having begun, and leave no trace in what drivers share."""
+        self.stop("not_connected")
+        self._ledger.close()
+
     # --- beginning --------------------------------------------------------------------------------------
 
     def follow(self, former: Driver) -> None:
@@ -214,7 +226,9 @@ class Driver:
         except StoreTaken as error:
             log.error("%s: %s", self.thread_id, error)  # noqa: TRY400 - the sentence says it all
             self._agenda.request = None
-            return Outcome(lost="store_taken")
+            if self.stop_reason is not None:
+                self._finish()
+            return Outcome(lost="store_taken", left=self._left)
         except Exception:
             # The store failed, or a defect of ours: keep what is known, come back later, let others continue.
             log.exception("%s: the tick failed; trying again", self.thread_id)
@@ -261,7 +275,7 @@ class Driver:
         self._agenda.request = None
         fact: inputs.Input
         if verdict is None:
-            if not self.lease.holds():
+            if self.lease is None or not self.lease.holds():
                 raise StoreTaken(f"{self.thread_id} is driven by another process now.")
             fact = perform(context.backend, self.thread_id, request, self.settings.request_timeout)
             context.gate.learn(self, request, fact)
@@ -353,7 +367,7 @@ class Driver:
         """End: whatever was decided and not sent is put back, so that nobody has to ask the server about it."""
         if self._left:
             return
-        if self._agenda.request is not None:
+        if self._agenda.request is not None and self.lease is not None and self.lease.holds():
             self._put_back(None)
         if not self.snapshot.settled or self._inbox:
             log.warning(

@@ -15,7 +15,9 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Keeps a snapshot, saves its news, and lets deadlines and webhooks follow. Only ticks touch it.
+    """Keeps a snapshot, saves its news, and lets deadlines and webhooks follow.
+
+    Only the beginning of a driver and its ticks touch it.
 
     Attributes:
         snapshot: the present one. It is replaced only by what is in the store, or differs from it by nothing that a
@@ -74,4 +76,4 @@ class Ledger:
         """Let webhooks find the thread by the handle of its run."""
         if after is not before:
             handles = (None if run is None else run.handle for run in (before, after))
-            self._webhooks.follow(self.snapshot.thread_id, *handles)
+            self._webhooks.follow(self, self.snapshot.thread_id, *handles)

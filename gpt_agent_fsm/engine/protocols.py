@@ -260,7 +260,7 @@ class Ownership(Protocol):
         ...
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Say that the owner of these leases lives; return those that are lost."""
+        """Say that the owner of these leases lives; return those that are lost. For an engine of many machines."""
         ...
 
     def release(self, lease: Lease, *, more: bool) -> None:

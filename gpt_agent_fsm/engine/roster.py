@@ -1,16 +1,17 @@
 """Who drives which thread in this process: who may begin, who is just leaving, and who comes next.
 
-Each method decides under the lock and acts outside it. A thread has at most one driver that lives; a former one may
-still be in its last tick, and the next begins only when that has ended. What a tick came to is its outcome, and the
-roster acts on it, so drivers know nothing of the roster.
+Decisions are made under the roster's lock and carried out outside it. A thread has at most one driver that lives. A
+former one may still be in its last tick; the next begins only when that has ended. The outcome of a tick is a value on
+which the roster acts, so drivers know nothing of the roster.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -109,18 +110,6 @@ class Roster:
         if self._closed:
             raise RuntimeClosed("This runtime was closed; make a new one.")
 
-    def _make_driver(self, snapshot: Snapshot, settings: Settings, lease: Lease) -> Driver:
-        driver = Driver(self._context, snapshot, settings, lease)
-        driver.announcer.sender = self._make_agent(driver)
-        return driver
-
-    def claim(self, thread_id: str) -> Lease:
-        """Take the right to drive a thread. Raises `StoreTaken` if it is driven elsewhere."""
-        lease = self._ownership.claim(thread_id)
-        if lease is None:
-            raise StoreTaken(f"{thread_id} is driven by another process.")
-        return lease
-
     def connect(
         self,
         start: Snapshot,
@@ -132,10 +121,10 @@ class Roster:
         """Make a thread's driver and let it begin, now or when its predecessor has left; None if one was faster.
 
         `start`: what the thread begins with, if the store has nothing of it. `known`: what the server has just said of
-        the thread's newest run, if it was asked.
+        the thread's newest run, if it was asked. Raises `StoreTaken` for a thread that is driven elsewhere.
         """
-        driver = self._make_driver(start, settings, self.claim(start.thread_id))
-        shift = _Shift(self, driver)
+        shift = self._make_shift(start, settings)
+        driver = shift.driver
         with driver.lock:
             with self._lock:
                 self.check_open()
@@ -143,48 +132,92 @@ class Roster:
                     return None
                 self._shifts[driver.thread_id] = shift
                 predecessor = self._leaving.get(driver.thread_id)
-            self._begin(driver, predecessor, known)
+            with self._withdrawn_if_it_fails(driver):
+                if predecessor is None:
+                    self._claim(driver)
+                self._begin_connected(driver, predecessor, known)
             if subscribe is not None:
                 driver.announcer.subscribe(subscribe, replay_after)
         self.scheduler.wake(shift)
         return driver
 
-    def _begin(self, driver: Driver, predecessor: _Shift | None, known: inputs.RunsListed | None) -> None:
-        thread_id, start, store = driver.thread_id, driver.snapshot, self._context.store
-        try:
-            if predecessor is not None:
-                driver.follow(predecessor.driver)
-            elif store.load(thread_id) is None:
-                store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
-            driver.accept(
-                inputs.Connect(assistant_id=start.assistant_id, last_message_id=start.cursor.last_message_id, look=True)
-            )
-            if predecessor is None:
-                driver.begin()
-                if known is not None and driver.wanted == effects.GetLatestRun():
-                    driver.answer_wanted(known)
-        except BaseException:
-            # Somebody else may hold it already: it must not look alive.
-            driver.stop("not_connected")
-            with self._lock:
-                del self._shifts[thread_id]
-            raise
+    def _begin_connected(self, driver: Driver, predecessor: _Shift | None, known: inputs.RunsListed | None) -> None:
+        start, store = driver.snapshot, self._context.store
+        if predecessor is not None:
+            driver.follow(predecessor.driver)
+        elif store.load(driver.thread_id) is None:
+            store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
+        driver.accept(
+            inputs.Connect(assistant_id=start.assistant_id, last_message_id=start.cursor.last_message_id, look=True)
+        )
+        if predecessor is None:
+            driver.begin()
+            if known is not None and driver.wanted == effects.GetLatestRun():
+                driver.answer_wanted(known)
+
+    def resume(self, saved: Saved) -> None:
+        """Drive a thread that the store has something left to do for. Raises `StoreTaken` if it is driven elsewhere."""
+        thread_id = saved.snapshot.thread_id
+        lease = self._ownership.claim(thread_id)
+        if lease is None:
+            raise StoreTaken(f"{thread_id} is driven by another process.")
+        self.own(thread_id, lease, saved)
 
     def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
         """Drive a thread that was handed over, from what the store has of it; `saved`, if that was read already.
 
-        Does nothing for a thread that the store does not know.
+        Gives the lease back for a thread that the store does not know, for one that has a driver here, and after
+        `close`. A former driver that is still leaving ends first.
         """
         saved = saved or self._context.store.load(thread_id)
         if saved is None:
+            self._ownership.release(lease, more=False)
             return
-        driver = self._make_driver(saved.snapshot, self._settings, lease)
-        shift = _Shift(self, driver)
+        shift = self._make_shift(saved.snapshot, self._settings)
+        driver = shift.driver
         with driver.lock:
             with self._lock:
-                self._shifts[thread_id] = shift
-            driver.begin(saved)
+                refused = self._closed or thread_id in self._shifts
+                if not refused:
+                    self._shifts[thread_id] = shift
+                    driver.lease = lease
+                predecessor = self._leaving.get(thread_id)
+            if refused:
+                self._ownership.release(lease, more=True)
+                return
+            if predecessor is None:
+                with self._withdrawn_if_it_fails(driver):
+                    driver.begin(saved)
         self.scheduler.wake(shift)
+
+    def _make_shift(self, snapshot: Snapshot, settings: Settings) -> _Shift:
+        driver = Driver(self._context, snapshot, settings)
+        driver.announcer.sender = self._make_agent(driver)
+        return _Shift(self, driver)
+
+    def _claim(self, driver: Driver) -> None:
+        """Take the right to drive the driver's thread. Raises `StoreTaken` if somebody else has it."""
+        driver.lease = self._ownership.claim(driver.thread_id)
+        if driver.lease is None:
+            raise StoreTaken(f"{driver.thread_id} is driven by another process.")
+
+    def _release(self, driver: Driver) -> None:
+        """Give the right to drive the driver's thread back, once."""
+        lease, driver.lease = driver.lease, None
+        if lease is not None:
+            self._ownership.release(lease, more=driver.has_work)
+
+    @contextlib.contextmanager
+    def _withdrawn_if_it_fails(self, driver: Driver) -> Iterator[None]:
+        """Take a driver that could not begin out again: somebody may hold it already, and it must not look alive."""
+        try:
+            yield
+        except BaseException:
+            driver.withdraw()
+            with self._lock:
+                del self._shifts[driver.thread_id]
+            self._release(driver)
+            raise
 
     # --- ticks ----------------------------------------------------------------------------------------
 
@@ -192,9 +225,10 @@ class Roster:
         """Have the thread ticked that a webhook is about; return whether there is one."""
         self.check_open()
         thread_id = self._webhooks.take_in(notice)
-        if thread_id is not None:
-            self._ownership.wake(thread_id)
-        return thread_id is not None
+        if thread_id is None or self.get(thread_id) is None:
+            return False
+        self._ownership.wake(thread_id)
+        return True
 
     def tick_soon(self, thread_id: str) -> None:
         """Have a thread ticked that is driven here; nothing for another one."""
@@ -206,18 +240,30 @@ class Roster:
     def _tick(self, shift: _Shift) -> float | None:
         """Tick a driver, act on the outcome, and return when to come back."""
         driver = shift.driver
-        if not driver.begun and driver.stop_reason is None:
-            with self._lock:
-                if driver.thread_id in self._leaving:
-                    return None
+        if not driver.begun and driver.stop_reason is None and not self._may_begin(driver):
+            return None
         outcome = driver.tick()
-        if outcome.lost is not None:
-            self.remove(driver, outcome.lost)
-        elif outcome.left:
+        if outcome.left:
             self._forget(shift)
+        elif outcome.lost is not None:
+            self.remove(driver, outcome.lost)
         elif outcome.idle is not None:
             self._retire(driver, outcome.idle)
         return outcome.due
+
+    def _may_begin(self, driver: Driver) -> bool:
+        """Return whether a driver that waited for its predecessor may begin; it has its lease then."""
+        with self._lock:
+            if driver.thread_id in self._leaving:
+                return False
+        if driver.lease is None:
+            try:
+                self._claim(driver)
+            except StoreTaken as error:
+                log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+                self.remove(driver, "store_taken")
+                return False
+        return True
 
     def _retire(self, driver: Driver, reason: str) -> None:
         """Take an idle driver out, unless a command came in at the last moment."""
@@ -241,13 +287,14 @@ class Roster:
 
     def _forget(self, shift: _Shift) -> None:
         """Let a driver that was made meanwhile begin; release everything after the last."""
-        driver, thread_id = shift.driver, shift.driver.thread_id
+        thread_id = shift.driver.thread_id
+        # Before the successor asks for it.
+        self._release(shift.driver)
         with self._lock:
             if self._leaving.get(thread_id) is shift:
                 del self._leaving[thread_id]
             successor = self._shifts.get(thread_id)
             last = self._closed and not self._leaving
-        self._ownership.release(driver.lease, more=not driver.snapshot.settled)
         if successor is not None:
             self.scheduler.wake(successor)
         if last:

@@ -74,17 +74,17 @@ class Webhooks:
         self._lock = threading.Lock()
         self._known: dict[str, None] = {}
         self._ended: dict[str, None] = {}
-        self._threads: dict[str, str] = {}
-        """Which thread waits for which response."""
+        self._waiting: dict[str, tuple[object, str]] = {}
+        """Who waits for a response, and on which thread."""
         self._last: float | None = None
 
-    def follow(self, thread_id: str, before: str | None, after: str | None) -> None:
-        """Note that a thread waits for the response `after`, and no longer for `before`; None stands for none."""
+    def follow(self, who: object, thread_id: str, before: str | None, after: str | None) -> None:
+        """Note that `who` waits for the response `after`, and no longer for `before`; None stands for none."""
         with self._lock:
-            if before is not None and self._threads.get(before) == thread_id:
-                del self._threads[before]
+            if before is not None and before in self._waiting and self._waiting[before][0] is who:
+                del self._waiting[before]
             if after is not None:
-                self._threads[after] = thread_id
+                self._waiting[after] = (who, thread_id)
 
     def take_in(self, notice: Notice) -> str | None:
         """Remember what a notice says; return the thread that waits for its response, if one is known.
@@ -99,7 +99,8 @@ class Webhooks:
                 return None
             # The answer to the request that created it may still be on its way.
             self._remember(self._ended, notice.response_id)
-            return self._threads.get(notice.response_id)
+            _, thread_id = self._waiting.get(notice.response_id, (None, None))
+            return thread_id
 
     @staticmethod
     def _remember(memory: dict[str, None], key: str) -> None:

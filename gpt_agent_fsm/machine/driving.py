@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from transitions import EventData, Machine
+from transitions import Event, EventData, Machine, Transition
 from transitions import State as TransitionsState
 
 from gpt_agent_fsm.machine import inputs, marks
@@ -28,10 +28,36 @@ class _QuietState(TransitionsState):
         """Do nothing."""
 
 
+class _QuietTransition(Transition):
+    """A transition without the lines that are logged at debug level for each step."""
+
+    def execute(self, event_data: EventData) -> bool:
+        """Take this transition if its conditions hold; return whether it was taken."""
+        for condition in self.conditions:
+            if not condition.check(event_data):
+                return False
+        event_data.machine.callbacks(self.before, event_data)
+        if self.dest:
+            self._change_state(event_data)
+        return True
+
+
+class _QuietEvent(Event):
+    """An event without the lines that are logged at debug level for each trigger."""
+
+    def _trigger(self, event_data: EventData) -> bool:
+        event_data.state = self.machine.get_model_state(event_data.model)
+        if not self._is_valid_source(event_data.state):
+            return False
+        return any(transition.execute(event_data) for transition in self.transitions[event_data.state.name])
+
+
 class _QuietMachine(Machine):
-    """`Machine` without the line that it logs at info level for each callback."""
+    """`Machine` without the lines that it logs for each step, each callback and each change of state."""
 
     state_cls = _QuietState
+    transition_cls = _QuietTransition
+    event_cls = _QuietEvent
 
     def callbacks(self, funcs: Iterable[Any], event_data: EventData) -> None:
         """Call each function."""

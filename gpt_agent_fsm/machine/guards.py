@@ -120,10 +120,6 @@ def is_to_be_cancelled(copy: WorkingCopy, _: inputs.RunSeen) -> bool:
     return copy.live_run.must_cancel
 
 
-def is_cancelling_abandoned_run(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return isinstance(copy.request, effects.CancelRun)
-
-
 def run_may_exist(copy: WorkingCopy, _: inputs.Input) -> bool:
     """Return whether a run of ours was asked for and it is not known whether the server has it."""
     asked = copy.sent and isinstance(copy.request, effects.CreateRun)

@@ -49,134 +49,134 @@ SUBMITTING, RATE_LIMITED, FAILED = State.SUBMITTING, State.RATE_LIMITED, State.F
 # fmt: off
 # ruff: noqa: E501 - a row is one line
 TABLE: Final[tuple[Row, ...]] = (
-    #  input             in state         to state        if                                     do                              story
+    #  input                  in state          to state         if                                      do                          story
 
     # Somebody holds the thread, or holds it again.
-    on(Connect,          ANY,             SAME,           OTHERWISE,                             r.attach,                       "somebody connects"),
-    on(SetAssistant,     ANY,             SAME,           OTHERWISE,                             r.change_assistant,             "another assistant is set"),
-    on(Resume,           MAY_BE_IN_DOUBT, SAME,           g.outcome_is_in_doubt,                 q.search_after_crash,             "a crash while a message was being posted"),
-    on(Resume,           ANY,             SAME,           g.has_request,                         q.resume_request,               "a crash between two polls"),
+    on(Connect,               ANY,              SAME,            OTHERWISE,                              r.attach,                   "somebody connects"),
+    on(SetAssistant,          ANY,              SAME,            OTHERWISE,                              r.change_assistant,         "another assistant is set"),
+    on(Resume,                MAY_BE_IN_DOUBT,  SAME,            g.outcome_is_in_doubt,                  q.search_after_crash,       "a crash while a message was being posted"),
+    on(Resume,                ANY,              SAME,            g.has_request,                          q.resume_request,           "a crash between two polls"),
 
     # At rest: what comes next?
-    on(AddUserMessage,   ANY,             SAME,           OTHERWISE,                             m.queue_message,                "a message while a run is on"),
-    on(Proceed,           FAILED,          SAME,           g.is_parked,                           q.start_idle_timer,                         "a message is parked"),
-    on(Proceed,           RESTING,         SAME,           g.must_search_for_owed_run,            r.search_for_owed_run,            "connected with a run in doubt"),
-    on(Proceed,           RESTING,         SAME,           g.must_check_for_run,                         r.check_for_run,               "connected at rest"),
-    on(Proceed,           RESTING,         IDLE,           g.has_unread_messages,                 m.read_messages,                "an answer waits to be read"),
-    on(Proceed,           RESTING,         IDLE,           g.owed_run_is_in_doubt,                r.search_for_owed_run,            "a run in doubt is unparked"),
-    on(Proceed,           RESTING,         IDLE,           g.owes_a_run,                          r.create_run,                   "a message has no run yet"),
-    on(Proceed,           RESTING,         IDLE,           g.message_is_in_doubt,                 m.search_for_message,           "a message in doubt is unparked"),
-    on(Proceed,           RESTING,         IDLE,           g.has_queued_message,                  m.post_message,                 "a message at rest"),
-    on(Proceed,           RESTING,         SAME,           OTHERWISE,                             q.start_idle_timer,                         "nothing is left to do"),
-    on(QuotaRestored,         FAILED,          SAME,           g.is_parked,                           q.unpark,                       "the balance was filled up"),
-    on(TimerDue,         ANY,             SAME,           g.request_waits,                       q.perform_request,              "the poll interval is over"),
-    on(TimerDue,         RESTING,         SAME,           g.has_nothing_to_do,                   q.stop,                         "nothing happened for the idle time-out"),
+    on(AddUserMessage,        ANY,              SAME,            OTHERWISE,                              m.queue_message,            "a message while a run is on"),
+    on(Proceed,               FAILED,           SAME,            g.is_parked,                            q.start_idle_timer,         "a message is parked"),
+    on(Proceed,               RESTING,          SAME,            g.must_search_for_owed_run,             r.search_for_owed_run,      "connected with a run in doubt"),
+    on(Proceed,               RESTING,          SAME,            g.must_check_for_run,                   r.check_for_run,            "connected at rest"),
+    on(Proceed,               RESTING,          IDLE,            g.has_unread_messages,                  m.read_messages,            "an answer waits to be read"),
+    on(Proceed,               RESTING,          IDLE,            g.owed_run_is_in_doubt,                 r.search_for_owed_run,      "a run in doubt is unparked"),
+    on(Proceed,               RESTING,          IDLE,            g.owes_a_run,                           r.create_run,               "a message has no run yet"),
+    on(Proceed,               RESTING,          IDLE,            g.message_is_in_doubt,                  m.search_for_message,       "a message in doubt is unparked"),
+    on(Proceed,               RESTING,          IDLE,            g.has_queued_message,                   m.post_message,             "a message at rest"),
+    on(Proceed,               RESTING,          SAME,            OTHERWISE,                              q.start_idle_timer,         "nothing is left to do"),
+    on(QuotaRestored,         FAILED,           SAME,            g.is_parked,                            q.unpark,                   "the balance was filled up"),
+    on(TimerDue,              ANY,              SAME,            g.request_waits,                        q.perform_request,          "the poll interval is over"),
+    on(TimerDue,              RESTING,          SAME,            g.has_nothing_to_do,                    q.stop,                     "nothing happened for the idle time-out"),
 
     # A run that is already on is adopted; one of ours whose creation was in doubt is found again.
-    on(RunsListed,       NOT_LIVE,        RUNNING,        g.found_our_run,                       r.start_found_run,              "the run in doubt was created"),
-    on(RunsListed,       NOT_LIVE,        RUNNING,        g.found_a_run_to_adopt,                r.adopt_run,                    "somebody else's run is on"),
-    on(RunsListed,       NOT_LIVE,        SAME,           g.must_search_run_again,               r.search_run_again,             "the run in doubt is not there yet"),
-    on(RunsListed,       RATE_LIMITED,    SAME,           OTHERWISE,                             r.create_run_after_all,         "the repeated run in doubt was not created"),
-    on(RunsListed,       RESTING,         SAME,           OTHERWISE,                             r.note_latest_run,              "no run is on"),
+    on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_our_run,                        r.start_found_run,          "the run in doubt was created"),
+    on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_a_run_to_adopt,                 r.adopt_run,                "somebody else's run is on"),
+    on(RunsListed,            NOT_LIVE,         SAME,            g.must_search_run_again,                r.search_run_again,         "the run in doubt is not there yet"),
+    on(RunsListed,            RATE_LIMITED,     SAME,            OTHERWISE,                              r.create_run_after_all,     "the repeated run in doubt was not created"),
+    on(RunsListed,            RESTING,          SAME,            OTHERWISE,                              r.note_latest_run,          "no run is on"),
 
     # A message goes out, then its run. A message whose posting was in doubt is searched for.
-    on(MessagePosted,    IDLE,            SAME,           OTHERWISE,                             m.confirm_message,              "a message was posted"),
-    on(MessagesListed,   IDLE,            SAME,           g.found_our_message,                   m.confirm_found_message,        "the message in doubt was posted"),
-    on(MessagesListed,   IDLE,            SAME,           g.search_has_more_pages,                      m.search_next_page,             "the message in doubt may be on the next page"),
-    on(MessagesListed,   IDLE,            FAILED,         g.message_is_unknowable,               m.give_up_search,               "a message like the one in doubt is there"),
-    on(MessagesListed,   IDLE,            SAME,           g.must_search_message_again,           m.search_message_again,         "the message in doubt is not there yet"),
-    on(MessagesListed,   IDLE,            SAME,           g.is_searching,                        m.conclude_absence,             "the message in doubt was not posted"),
-    on(RunCreated,       STARTING,        RUNNING,        OTHERWISE,                             r.start_run,                    "a run was created"),
-    on(RequestBlocked,       STARTING,        SAME,           g.may_try_again,                       r.search_for_blocking_run,  "a run is in the way of a message"),
-    on(RequestBlocked,       STARTING,        FAILED,         OTHERWISE,                             q.give_up,                      "a run stays in the way of a message"),
+    on(MessagePosted,         IDLE,             SAME,            OTHERWISE,                              m.confirm_message,          "a message was posted"),
+    on(MessagesListed,        IDLE,             SAME,            g.found_our_message,                    m.confirm_found_message,    "the message in doubt was posted"),
+    on(MessagesListed,        IDLE,             SAME,            g.search_has_more_pages,                m.search_next_page,         "the message in doubt may be on the next page"),
+    on(MessagesListed,        IDLE,             FAILED,          g.message_is_unknowable,                m.give_up_search,           "a message like the one in doubt is there"),
+    on(MessagesListed,        IDLE,             SAME,            g.must_search_message_again,            m.search_message_again,     "the message in doubt is not there yet"),
+    on(MessagesListed,        IDLE,             SAME,            g.is_searching,                         m.conclude_absence,         "the message in doubt was not posted"),
+    on(RunCreated,            STARTING,         RUNNING,         OTHERWISE,                              r.start_run,                "a run was created"),
+    on(RequestBlocked,        STARTING,         SAME,            g.may_try_again,                        r.search_for_blocking_run,  "a run is in the way of a message"),
+    on(RequestBlocked,        STARTING,         FAILED,          OTHERWISE,                              q.give_up,                  "a run stays in the way of a message"),
 
     # The run is polled until it needs something or ends.
-    on(RunSeen,          LIVE,            SAME,           g.run_is_another,                      r.ignore_other_run,             "news of another run"),
-    on(RunSeen,          LIVE,            IDLE,           g.run_is_completed,                    r.complete_run,                 "the run is completed"),
-    on(RunSeen,          LIVE,            RATE_LIMITED,   g.run_may_be_retried,                  r.wait_for_rate,                "the run is rate limited"),
-    on(RunSeen,          LIVE,            FAILED,         g.run_is_rate_limited,                 r.exhaust_retries,              "the run is rate limited once too often"),
-    on(RunSeen,          LIVE,            FAILED,         g.run_is_out_of_quota,                 r.report_empty_balance,         "the run is out of quota"),
-    on(RunSeen,          LIVE,            FAILED,         g.run_is_failed,                       r.fail_run,                     "the run has failed"),
-    on(RunSeen,          LIVE,            RUNNING,        g.is_to_be_cancelled,                  r.send_cancel,                  "cancelled while a poll was under way"),
+    on(RunSeen,               LIVE,             SAME,            g.run_is_another,                       r.ignore_other_run,         "news of another run"),
+    on(RunSeen,               LIVE,             IDLE,            g.run_is_completed,                     r.complete_run,             "the run is completed"),
+    on(RunSeen,               LIVE,             RATE_LIMITED,    g.run_may_be_retried,                   r.wait_for_rate,            "the run is rate limited"),
+    on(RunSeen,               LIVE,             FAILED,          g.run_is_rate_limited,                  r.exhaust_retries,          "the run is rate limited once too often"),
+    on(RunSeen,               LIVE,             FAILED,          g.run_is_out_of_quota,                  r.report_empty_balance,     "the run is out of quota"),
+    on(RunSeen,               LIVE,             FAILED,          g.run_is_failed,                        r.fail_run,                 "the run has failed"),
+    on(RunSeen,               LIVE,             RUNNING,         g.is_to_be_cancelled,                   r.send_cancel,              "cancelled while a poll was under way"),
 
     # It asks for tools; each call is passed on once, and all are answered together.
-    on(RunSeen,          OUTPUTS_SENT,    RUNNING,        g.outputs_have_arrived,                r.poll_later,                   "a stale poll after the outputs were taken"),
-    on(RunSeen,          LIVE,            SUBMITTING,     g.all_calls_are_answered,              t.submit_known_outputs,         "the run asks for tools whose outputs are known"),
-    on(RunSeen,          LIVE,            AWAITING_TOOLS, g.run_needs_tools,                     t.request_tool_calls,           "the run asks for tools"),
-    on(RunSeen,          LIVE,            RUNNING,        OTHERWISE,                             r.poll_later,                   "the run continues"),
-    on(SubmitToolOutput, AWAITING_TOOLS,  SUBMITTING,     g.is_the_last_output_during_a_request, t.record_output,                "the last output comes while a poll is under way"),
-    on(SubmitToolOutput, AWAITING_TOOLS,  SUBMITTING,     g.is_the_last_output,                  t.record_last_output,           "the last output comes"),
-    on(SubmitToolOutput, AWAITING_TOOLS,  SAME,           g.answers_an_open_call,                t.record_output,                "an output comes, others are open"),
-    on(SubmitToolOutput, FAILED,          SAME,           g.answers_an_open_call,                t.record_output,                "an output comes for a run that was left"),
+    on(RunSeen,               OUTPUTS_SENT,     RUNNING,         g.outputs_have_arrived,                 r.poll_later,               "a stale poll after the outputs were taken"),
+    on(RunSeen,               LIVE,             SUBMITTING,      g.all_calls_are_answered,               t.submit_known_outputs,     "the run asks for tools whose outputs are known"),
+    on(RunSeen,               LIVE,             AWAITING_TOOLS,  g.run_needs_tools,                      t.request_tool_calls,       "the run asks for tools"),
+    on(RunSeen,               LIVE,             RUNNING,         OTHERWISE,                              r.poll_later,               "the run continues"),
+    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output_during_a_request,  t.record_output,            "the last output comes while a poll is under way"),
+    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output,                   t.record_last_output,       "the last output comes"),
+    on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
+    on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for a run that was left"),
 
     # A person wants it to end, or it takes too long.
-    on(DeadlinePassed,   LIVE,            SAME,           OTHERWISE,                             r.time_out,                     "the run takes too long"),
-    on(CancelRun,        LIVE,            SAME,           OTHERWISE,                             r.cancel,                       "the run is cancelled"),
-    on(CancelRun,        STARTING,        SAME,           g.run_may_exist,                       r.remember_to_cancel,           "cancelled while the run is being created"),
-    on(CancelRun,        RATE_LIMITED,    FAILED,         OTHERWISE,                             r.abandon_retry,                "cancelled while the rate limit is waited out"),
-    on(RunSeen,          FAILED,          SAME,           g.is_cancelling_abandoned_run,                  q.close_request,                "the run that was left is cancelled"),
+    on(DeadlinePassed,        LIVE,             SAME,            OTHERWISE,                              r.time_out,                 "the run takes too long"),
+    on(CancelRun,             LIVE,             SAME,            OTHERWISE,                              r.cancel,                   "the run is cancelled"),
+    on(CancelRun,             STARTING,         SAME,            g.run_may_exist,                        r.remember_to_cancel,       "cancelled while the run is being created"),
+    on(CancelRun,             RATE_LIMITED,     FAILED,          OTHERWISE,                              r.abandon_retry,            "cancelled while the rate limit is waited out"),
+    on(RunSeen,               FAILED,           SAME,            g.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
 
     # Everything was said.
-    on(MessagesListed,   IDLE,            SAME,           g.has_more_to_read,                    m.read_next_page,               "the answers have another page"),
-    on(MessagesListed,   IDLE,            SAME,           g.cursor_is_not_honoured,              m.read_from_the_start,          "the server does not list after the cursor"),
-    on(MessagesListed,   IDLE,            SAME,           OTHERWISE,                             m.publish_messages,             "the answers are read"),
+    on(MessagesListed,        IDLE,             SAME,            g.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
+    on(MessagesListed,        IDLE,             SAME,            g.cursor_is_not_honoured,               m.read_from_the_start,      "the server does not list after the cursor"),
+    on(MessagesListed,        IDLE,             SAME,            OTHERWISE,                              m.publish_messages,         "the answers are read"),
 
     # A request did not get through; nothing happened on the server.
-    on(RequestDelayed,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are turned away once too often"),
-    on(RequestDelayed,   SUBMITTING,      SAME,           g.was_a_submission,                    t.submit_again_later,           "outputs are turned away"),
-    on(RequestDelayed,   ANY,             SAME,           g.may_try_again,                       q.try_again_later,              "a poll is turned away"),
-    on(RequestDelayed,   LIVE,            SAME,           OTHERWISE,                             r.forget_cancel,                "a cancel is turned away once too often"),
-    on(RequestDelayed,   FAILED,          SAME,           g.is_cancelling_abandoned_run,                  q.drop_cancel,                       "the cancel of a run that was left is turned away"),
-    on(RequestDelayed,   NOT_LIVE,        FAILED,         OTHERWISE,                             q.give_up,                      "a message is turned away once too often"),
+    on(RequestDelayed,        SUBMITTING,       FAILED,          g.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are turned away once too often"),
+    on(RequestDelayed,        SUBMITTING,       SAME,            g.was_a_submission,                     t.submit_again_later,       "outputs are turned away"),
+    on(RequestDelayed,        ANY,              SAME,            g.may_try_again,                        q.try_again_later,          "a poll is turned away"),
+    on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              r.forget_cancel,            "a cancel is turned away once too often"),
+    on(RequestDelayed,        FAILED,           SAME,            g.was_a_cancel,                         q.drop_cancel,              "the cancel of a run that was left is turned away"),
+    on(RequestDelayed,        NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is turned away once too often"),
 
     # It is unknown whether it took effect: search before sending again.
-    on(RequestUnresolved,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are lost once too often"),
-    on(RequestUnresolved,   SUBMITTING,      SAME,           OTHERWISE,                             t.poll_run_later,            "the answer to outputs is lost"),
-    on(RequestUnresolved,   STARTING,        SAME,           g.may_try_again,                       q.search_for_outcome,             "the answer to a message is lost"),
-    on(RequestUnresolved,   STARTING,        FAILED,         OTHERWISE,                             q.give_up_in_doubt,             "the answer to a message is lost once too often"),
+    on(RequestUnresolved,     SUBMITTING,       FAILED,          g.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are lost once too often"),
+    on(RequestUnresolved,     SUBMITTING,       SAME,            OTHERWISE,                              t.poll_run_later,           "the answer to outputs is lost"),
+    on(RequestUnresolved,     STARTING,         SAME,            g.may_try_again,                        q.search_for_outcome,       "the answer to a message is lost"),
+    on(RequestUnresolved,     STARTING,         FAILED,          OTHERWISE,                              q.give_up_in_doubt,         "the answer to a message is lost once too often"),
 
-    on(RequestBlocked,       SUBMITTING,      SAME,           OTHERWISE,                             t.wait_for_the_lock,            "outputs meet a locked thread"),
+    on(RequestBlocked,        SUBMITTING,       SAME,            OTHERWISE,                              t.wait_for_the_lock,        "outputs meet a locked thread"),
 
     # The server said no.
-    on(RequestRejected,   LIVE,            SAME,           g.was_a_cancel,                        r.poll_run,                  "a cancel is refused"),
-    on(RequestRejected,   SUBMITTING,      FAILED,         g.outputs_are_out_of_tries,            t.give_up_outputs,              "outputs are refused once too often"),
-    on(RequestRejected,   SUBMITTING,      SAME,           g.was_a_submission,                    t.poll_run_later,            "outputs are refused"),
-    on(RequestRejected,   LIVE,            FAILED,         OTHERWISE,                             r.lose_run,                     "the server denies knowing the run"),
-    on(RequestRejected,   IDLE,            SAME,           g.cursor_is_refused,                   m.read_without_cursor,          "the server denies knowing the cursor"),
-    on(RequestRejected,   IDLE,            FAILED,         g.content_is_refused,                  m.drop_message,                 "the text of a message is refused"),
-    on(RequestRejected,   FAILED,          SAME,           g.is_cancelling_abandoned_run,                  q.close_request,                "the cancel of a run that was left is refused"),
-    on(RequestRejected,   NOT_LIVE,        FAILED,         OTHERWISE,                             q.give_up,                      "a message is refused"),
+    on(RequestRejected,       LIVE,             SAME,            g.was_a_cancel,                         r.poll_run,                 "a cancel is refused"),
+    on(RequestRejected,       SUBMITTING,       FAILED,          g.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are refused once too often"),
+    on(RequestRejected,       SUBMITTING,       SAME,            g.was_a_submission,                     t.poll_run_later,           "outputs are refused"),
+    on(RequestRejected,       LIVE,             FAILED,          OTHERWISE,                              r.lose_run,                 "the server denies knowing the run"),
+    on(RequestRejected,       IDLE,             SAME,            g.cursor_is_refused,                    m.read_without_cursor,      "the server denies knowing the cursor"),
+    on(RequestRejected,       IDLE,             FAILED,          g.content_is_refused,                   m.drop_message,             "the text of a message is refused"),
+    on(RequestRejected,       FAILED,           SAME,            g.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),
+    on(RequestRejected,       NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is refused"),
 
     # A person must act: the key, or the balance.
-    on(RequestNeedsOperator,    SUBMITTING,      FAILED,         g.was_a_submission,                    t.keep_outputs,                 "outputs are denied"),
-    on(RequestNeedsOperator,    ANY,             FAILED,         OTHERWISE,                             q.give_up,                      "a message is denied"),
+    on(RequestNeedsOperator,  SUBMITTING,       FAILED,          g.was_a_submission,                     t.keep_outputs,             "outputs are denied"),
+    on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message is denied"),
 )
 
 # After each input that leaves a thread in one of these states, this input is handled next, if the guard says yes.
 AFTER_EACH: Final = (RESTING, g.is_free, Proceed())
 
 IGNORED: Final[tuple[Silence, ...]] = (
-    #      input             in state                because
-    silent(SubmitToolOutput, NOT_LIVE,               "no run waits for it"),
-    silent(SubmitToolOutput, [RUNNING, SUBMITTING],  "the run does not wait for it now"),
-    silent(SubmitToolOutput, AWAITING_TOOLS,         "the run did not ask for it, or has its output"),
-    silent(CancelRun,        RESTING,                "there is no run"),
-    silent(Resume,           ANY,                    "nothing was under way"),
-    silent(RunSeen,          NOT_LIVE,               "that run is over"),
-    silent(TimerDue,         ANY,                    "a request is under way"),
-    silent(DeadlinePassed,   NOT_LIVE,               "that run is over"),
-    silent(QuotaRestored,         ANY,                    "nothing is parked"),
+    #      input              in state                because
+    silent(SubmitToolOutput,  NOT_LIVE,               "no run waits for it"),
+    silent(SubmitToolOutput,  [RUNNING, SUBMITTING],  "the run does not wait for it now"),
+    silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not ask for it, or has its output"),
+    silent(CancelRun,         RESTING,                "there is no run"),
+    silent(Resume,            ANY,                    "nothing was under way"),
+    silent(RunSeen,           NOT_LIVE,               "that run is over"),
+    silent(TimerDue,          ANY,                    "a request is under way"),
+    silent(DeadlinePassed,    NOT_LIVE,               "that run is over"),
+    silent(QuotaRestored,     ANY,                    "nothing is parked"),
 )
 
 ILLEGAL: Final[tuple[Silence, ...]] = (
-    #      input             in state                             because
-    silent(Proceed,           [*LIVE, RATE_LIMITED],               "the machine asks this of itself only at rest"),
-    silent(RunsListed,       LIVE,                                "runs are listed only where none is known"),
-    silent(MessagePosted,    [*LIVE, RATE_LIMITED, FAILED],       "messages are posted only in idle"),
-    silent(MessagesListed,   [*LIVE, RATE_LIMITED, FAILED],       "messages are listed only in idle"),
-    silent(RunCreated,       [*LIVE, FAILED],                     "runs are created only in idle and rate_limited"),
-    silent(RequestBlocked,       [RUNNING, AWAITING_TOOLS, FAILED],   "only what starts something meets a busy thread"),
-    silent(RequestUnresolved,   [RUNNING, AWAITING_TOOLS, FAILED],   "requests made here may be repeated without harm"),
+    #      input               in state                            because
+    silent(Proceed,            [*LIVE, RATE_LIMITED],              "the machine asks this of itself only at rest"),
+    silent(RunsListed,         LIVE,                               "runs are listed only where none is known"),
+    silent(MessagePosted,      [*LIVE, RATE_LIMITED, FAILED],      "messages are posted only in idle"),
+    silent(MessagesListed,     [*LIVE, RATE_LIMITED, FAILED],      "messages are listed only in idle"),
+    silent(RunCreated,         [*LIVE, FAILED],                    "runs are created only in idle and rate_limited"),
+    silent(RequestBlocked,     [RUNNING, AWAITING_TOOLS, FAILED],  "only what starts something meets a busy thread"),
+    silent(RequestUnresolved,  [RUNNING, AWAITING_TOOLS, FAILED],  "requests made here may be repeated without harm"),
 )
 # fmt: on
 

@@ -27,7 +27,6 @@ class WorkingCopy:
     """
 
     __slots__ = (
-        "_pending",
         "assistant_id",
         "cursor",
         "effects",
@@ -60,7 +59,7 @@ class WorkingCopy:
         self.cursor = snapshot.cursor
         self.server = snapshot.server
         self.queue = snapshot.queue
-        self._pending = pending = snapshot.pending
+        pending = snapshot.pending
         self.request: Request | None
         if pending is None:
             self.request, self.sent, self.tries, self.failures = None, False, 0, 0
@@ -147,10 +146,10 @@ class WorkingCopy:
 
     def close_request(self) -> None:
         """Be on no request; what comes next is decided at rest."""
-        self.end_reading()
+        self.drop_request()
         self.tries = 0
 
-    def end_reading(self) -> None:
+    def drop_request(self) -> None:
         """Be on no request; what changes the server and was tried before may have to be tried again."""
         self.request, self.sent, self.failures = None, False, 0
 

@@ -13,6 +13,13 @@ from gpt_agent_fsm.stores import schema
 __all__ = ["bring_up_to_date"]
 
 _AT_ONCE = 500
+_FIELDS_OF_VERSION_1 = {
+    *("version", "thread_id", "assistant_id", "state", "queue", "last_posted_id", "turn", "run_owed", "parked"),
+    *("run_id", "run_handle", "run_assistant_id", "last_run_id", "ended_run_ids", "ended_calls", "look", "cancelling"),
+    *("timed_out", "tool_calls", "outputs_accepted", "repeats", "lost_run_id"),
+    *("last_message_id", "posted_since", "published", "reading"),
+    *("request", "sent", "tries", "failures", "message_doubt", "run_doubt", "message_keys_kept", "run_keys_kept"),
+}
 _LIVE = ("running", "awaiting_tools", "submitting")
 
 Doc: TypeAlias = dict[str, Any]
@@ -35,9 +42,10 @@ def _take_snapshots_apart(connection: sa.Connection) -> None:
     schema.queue.create(connection, checkfirst=True)
     for thread_id, text in _snapshots(connection):
         try:
-            snapshot, messages = _in_parts(json.loads(text))
+            snapshot, messages = _in_parts(_known(json.loads(text)))
         except (ValueError, KeyError, TypeError, AttributeError):
-            # It is damaged. It says so when its thread is loaded, and keeps nobody else from their threads.
+            # Damaged, or unknown. It is left as it is and refused when its thread is loaded; other threads are not
+            # affected.
             continue
         changed = schema.threads.update().where(schema.threads.c.thread_id == thread_id)
         connection.execute(changed.values(snapshot=json.dumps(snapshot)))
@@ -59,6 +67,13 @@ def _snapshots(connection: sa.Connection) -> Iterator[tuple[str, str]]:
         if not rows:
             return
         last = rows[-1].thread_id
+
+
+def _known(old: Doc) -> Doc:
+    """Return a snapshot of version 1. Raises `ValueError` for anything that would be lost on the way."""
+    if old["version"] != 1 or not old.keys() <= _FIELDS_OF_VERSION_1:
+        raise ValueError("not a snapshot of version 1")
+    return old
 
 
 def _in_parts(old: Doc) -> tuple[Doc, list[Doc]]:

@@ -20,13 +20,13 @@ __all__ = [
     "LAST_GROUP",
     "NEXT_GROUP",
     "QUEUE",
-    "QUEUES",
     "REMOVE_MESSAGES",
     "SAVE_MARKS",
     "SAVE_MESSAGES",
     "SAVE_THREADS",
     "THREAD",
     "UNFINISHED_INBOX",
+    "UNFINISHED_QUEUES",
     "UNFINISHED_RECORDS",
     "UNFINISHED_THREADS",
     "check",
@@ -167,7 +167,6 @@ _COMMAND = (inbox.c.number, inbox.c.command)
 THREAD = sa.select(*_SAVED).where(threads.c.thread_id == _of_thread)
 _MESSAGE = (queue.c.number, queue.c.message)
 QUEUE = sa.select(*_MESSAGE).where(queue.c.thread_id == _of_thread).order_by(queue.c.number)
-QUEUES = sa.select(queue.c.thread_id, *_MESSAGE).order_by(queue.c.thread_id, queue.c.number)
 INBOX = sa.select(*_COMMAND).where(inbox.c.thread_id == _of_thread).order_by(inbox.c.number)
 HISTORY = (
     sa.select(*_RECORD)
@@ -180,6 +179,15 @@ UNFINISHED_THREADS = sa.union_all(
     sa.select(*_SAVED).where(
         threads.c.unfinished.is_(sa.false()), threads.c.thread_id.in_(sa.select(inbox.c.thread_id))
     ),
+)
+# CROSS JOIN keeps SQLite from going through all messages in search of the few.
+UNFINISHED_QUEUES = sa.text(
+    "SELECT q.thread_id, q.number, q.message FROM gpt_agent_threads AS t CROSS JOIN gpt_agent_queue AS q"
+    " WHERE t.unfinished AND q.thread_id = t.thread_id"
+    " UNION ALL SELECT q.thread_id, q.number, q.message FROM (SELECT DISTINCT thread_id FROM gpt_agent_inbox) AS w"
+    " CROSS JOIN gpt_agent_threads AS t CROSS JOIN gpt_agent_queue AS q"
+    " WHERE t.thread_id = w.thread_id AND NOT t.unfinished AND q.thread_id = w.thread_id"
+    " ORDER BY 1, 2"
 )
 UNFINISHED_INBOX = sa.select(inbox.c.thread_id, *_COMMAND).order_by(inbox.c.thread_id, inbox.c.number)
 # CROSS JOIN keeps SQLite from going through all events in search of the few.

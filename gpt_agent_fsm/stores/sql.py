@@ -170,7 +170,7 @@ class SQLStore:
         """See `Store.unfinished`. Costs as much as these threads, however many others there are."""
         with self._reading() as (connection, marks):
             threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
-            queues = _by_thread(connection, schema.QUEUES)
+            queues = _by_thread(connection, schema.UNFINISHED_QUEUES)
             commands = _by_thread(connection, schema.UNFINISHED_INBOX)
             records = _by_thread(connection, schema.UNFINISHED_RECORDS)
         found = {}

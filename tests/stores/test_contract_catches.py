@@ -36,7 +36,7 @@ class ForgetsDue(MemoryStore):
         return super().commit(snapshot, consumed=consumed, events=events, at=at, due=None, queue=queue)
 
 
-class ForgetsDefaults(MemoryStore):
+class ForgetsTheRun(MemoryStore):
     def load(self, thread_id):
         saved = super().load(thread_id)
         return saved and attrs.evolve(saved, snapshot=attrs.evolve(saved.snapshot, run=None))
@@ -90,7 +90,7 @@ class Fails(MemoryStore):
         (DropsAll, "a_commit_drops_the_commands_up_to_a_number_and_no_others"),
         (ForgetsDue, "the_last_snapshot_and_its_due_time_count"),
         (ForgetsTheQueue, "a_queue_is_kept_by_what_is_written_to_it_and_removed_from_it"),
-        (ForgetsDefaults, "snapshots_with_every_field_set_come_back_equal"),
+        (ForgetsTheRun, "snapshots_with_every_field_set_come_back_equal"),
         (NumbersFromZero, "records_are_numbered_from_one_without_gaps"),
         (GoesBack, "records_are_unannounced_until_it_is_said_that_they_were"),
         (GoesBack, "records_that_are_still_to_come_can_not_be_announced"),

@@ -18,7 +18,7 @@ from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import RunStatus
 from gpt_agent_fsm.machine.queue import Queue
-from gpt_agent_fsm.stores import SQLStore, codec, schema
+from gpt_agent_fsm.stores import SQLStore, codec, migrations, schema
 from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
 from tests.story import (
     LOCATE,
@@ -144,6 +144,36 @@ def test_a_damaged_snapshot_keeps_nobody_else_from_their_threads(old_file):
         assert store.load("queue").snapshot == lived_today("queue")
         with pytest.raises(StoreError, match="can not be read"):
             store.load("polling")
+
+
+@pytest.mark.parametrize("change", [{"version": 3}, {"colour": "red"}])
+def test_a_snapshot_that_version_1_did_not_write_is_left_as_it_is_and_refused(old_file, change):
+    with contextlib.closing(sqlite3.connect(old_file)) as connection:
+        where = "FROM gpt_agent_threads WHERE thread_id = 'polling'"
+        text = json.dumps(json.loads(connection.execute(f"SELECT snapshot {where}").fetchone()[0]) | change)
+        connection.execute("UPDATE gpt_agent_threads SET snapshot = ? WHERE thread_id = 'polling'", (text,))
+        connection.commit()
+        with contextlib.closing(SQLStore(f"sqlite:///{old_file}")) as store, pytest.raises(StoreError):
+            store.load("polling")
+        assert connection.execute(f"SELECT snapshot {where}").fetchone() == (text,)
+
+
+def test_a_step_that_fails_half_way_changes_nothing(old_file, monkeypatch):
+    def fail(connection):
+        work(connection)
+        raise RuntimeError
+
+    work = migrations._STEPS[2]
+    with monkeypatch.context() as patch:
+        patch.setitem(migrations._STEPS, 2, fail)
+        with pytest.raises(StoreError, match="RuntimeError"):
+            SQLStore(f"sqlite:///{old_file}")
+    with contextlib.closing(sqlite3.connect(old_file)) as connection:
+        assert connection.execute("SELECT version FROM gpt_agent_meta").fetchone() == (1,)
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'gpt_agent_queue'").fetchall()
+    assert tables == []
+    with contextlib.closing(SQLStore(f"sqlite:///{old_file}")) as store:
+        assert store.load("queue").snapshot == lived_today("queue")
 
 
 def test_looking_on_at_an_older_store_says_what_to_do(old_file):

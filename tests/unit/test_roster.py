@@ -24,7 +24,7 @@ class Lease:
 
 
 class Owner:
-    """Ownership that a test decides about."""
+    """Ownership that a test decides about: one lease a thread, as an engine of many machines has it."""
 
     def __init__(self, roster):
         self.roster = roster
@@ -34,15 +34,21 @@ class Owner:
         self.woken = []
 
     def claim(self, thread_id):
-        if thread_id in self.elsewhere:
+        if thread_id in self.elsewhere or thread_id in self.leases:
             return None
-        return self.leases.setdefault(thread_id, Lease(thread_id))
+        self.leases[thread_id] = Lease(thread_id)
+        return self.leases[thread_id]
 
     def heartbeat(self, leases):
         return [lease for lease in leases if not lease.held]
 
     def release(self, lease, *, more):
+        assert self.leases.pop(lease.thread_id) is lease, "given back twice"
         self.released.append((lease.thread_id, more))
+
+    def hand_over(self, thread_id):
+        """Claim a thread for the roster and hand it over."""
+        self.roster.own(thread_id, self.claim(thread_id))
 
     def wake(self, thread_id):
         self.woken.append(thread_id)
@@ -70,6 +76,8 @@ def world():
         server=server, store=store, scheduler=scheduler, roster=roster, owner=owners[0], connect=connect
     )
     roster.close()
+    scheduler.settle()
+    assert owners[0].leases == {}, "a lease was not given back"
     scheduler.close(0)
 
 
@@ -95,7 +103,7 @@ def test_no_request_is_made_once_the_lease_is_lost_and_the_driver_is_taken_out(w
     driver = world.connect()
     world.scheduler.settle()
     say(driver)
-    world.owner.leases[driver.thread_id].held = False
+    driver.lease.held = False
     world.scheduler.settle()
     assert posted(world, driver.thread_id) == []
     assert driver.stop_reason == "store_taken"
@@ -121,21 +129,131 @@ def test_the_lease_is_given_back_when_a_driver_has_left_and_it_is_said_whether_w
     assert world.owner.released == [(driver.thread_id, more)]
 
 
-def test_a_thread_that_is_handed_over_continues_from_the_store(world):
+def test_a_command_that_waits_in_the_inbox_is_work_that_is_left(world):
+    driver = world.connect()
+    world.scheduler.settle()
+    say(driver)
+    world.roster.remove(driver, "shutdown")
+    world.scheduler.settle()
+    assert world.owner.released == [(driver.thread_id, True)]
+
+
+def test_the_lease_is_given_back_once_by_a_driver_that_is_stopped_during_its_own_tick(world):
+    driver = world.connect()
+
+    def shut_down(agent, event):
+        if agent.alive:
+            agent.shutdown()
+
+    driver.subscribe(shut_down, None)
+    say(driver)
+    world.scheduler.advance(5)
+    assert [thread_id for thread_id, _ in world.owner.released] == [driver.thread_id]
+
+
+def test_a_driver_that_loses_its_store_while_it_leaves_ends_and_its_successor_begins(world, monkeypatch):
+    driver = world.connect()
+    say(driver)
+    world.scheduler.step()
+    monkeypatch.setattr(world.store, "commit", taken)
+    world.roster.remove(driver, "shutdown")
+    world.scheduler.settle()
+    monkeypatch.undo()
+    successor = world.connect(driver.thread_id)
+    world.scheduler.advance(100)
+    assert successor.begun
+    assert posted(world, driver.thread_id) == ["Hello"]
+
+
+def taken(*args, **kwargs):
+    raise errors.StoreTaken("taken")
+
+
+# --- threads that are handed over -----------------------------------------------------------------------
+
+
+def left(world):
+    """Return a thread that was driven and let go."""
     driver = world.connect()
     world.scheduler.settle()
     world.roster.remove(driver, "shutdown")
     world.scheduler.settle()
-    world.store.accept(driver.thread_id, inputs.AddUserMessage(key="k", content="Said meanwhile"))
-    world.roster.own(driver.thread_id, Lease(driver.thread_id))
+    return driver.thread_id
+
+
+def test_a_thread_that_is_handed_over_continues_from_the_store(world):
+    thread_id = left(world)
+    world.store.accept(thread_id, inputs.AddUserMessage(key="k", content="Said meanwhile"))
+    world.owner.hand_over(thread_id)
     world.scheduler.advance(5)
-    assert posted(world, driver.thread_id) == ["Said meanwhile"]
-    assert world.roster.get(driver.thread_id).announcer.sender.alive
+    assert posted(world, thread_id) == ["Said meanwhile"]
+    assert world.roster.get(thread_id).announcer.sender.alive
 
 
-def test_a_thread_that_the_store_does_not_know_is_not_driven(world):
-    world.roster.own("thread_0", Lease("thread_0"))
+def test_a_thread_that_the_store_does_not_know_is_not_driven_and_its_lease_is_given_back(world):
+    world.owner.hand_over("thread_0")
     assert world.roster.drivers == ()
+    assert world.owner.released == [("thread_0", False)]
+
+
+def test_a_thread_that_has_a_driver_keeps_it_when_it_is_handed_over(world):
+    driver = world.connect()
+    world.scheduler.settle()
+    world.owner.leases[driver.thread_id], first = Lease(driver.thread_id), driver.lease
+    world.roster.own(driver.thread_id, world.owner.leases[driver.thread_id])
+    world.owner.leases[driver.thread_id] = first
+    say(driver)
+    world.scheduler.advance(30)
+    assert world.roster.drivers == (driver,)
+    assert posted(world, driver.thread_id) == ["Hello"]
+
+
+def test_a_thread_is_driven_only_when_its_former_driver_has_left(world):
+    driver = world.connect()
+    world.scheduler.settle()
+    world.roster.remove(driver, "shutdown")
+    second = Lease(driver.thread_id)
+    world.roster.own(driver.thread_id, second)
+    successor = world.roster.get(driver.thread_id)
+    assert not successor.begun
+    world.owner.release = lambda lease, more: world.owner.leases.pop(lease.thread_id, None)
+    world.scheduler.settle()
+    assert successor.begun
+    assert successor.lease is second
+
+
+def test_nothing_is_driven_after_the_end_and_the_lease_is_given_back(world):
+    thread_id = left(world)
+    world.roster.close()
+    world.owner.hand_over(thread_id)
+    assert world.roster.drivers == ()
+    assert world.owner.released[-1] == (thread_id, True)
+
+
+def test_a_thread_that_cannot_begin_when_it_is_handed_over_is_not_driven(world, monkeypatch):
+    thread_id = left(world)
+    world.store.accept(thread_id, inputs.CancelRun())
+    monkeypatch.setattr(world.store, "commit", taken)
+    with pytest.raises(errors.StoreTaken):
+        world.owner.hand_over(thread_id)
+    monkeypatch.undo()
+    assert world.roster.drivers == ()
+    world.owner.hand_over(thread_id)
+    assert world.roster.get(thread_id) is not None
+
+
+# --- who begins -----------------------------------------------------------------------------------------
+
+
+def test_a_successor_whose_thread_was_claimed_elsewhere_meanwhile_stops(world):
+    former = world.connect()
+    world.scheduler.settle()
+    world.roster.remove(former, "shutdown")
+    driver = world.connect(former.thread_id)
+    world.owner.elsewhere.add(former.thread_id)
+    world.scheduler.settle()
+    assert (driver.stop_reason, driver.begun) == ("store_taken", False)
+    assert world.roster.get(former.thread_id) is None
 
 
 def test_two_who_connect_at_once_get_one_driver(world):

@@ -231,7 +231,7 @@ def test_only_so_much_is_remembered(monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.engine.webhooks._MOST_REMEMBERED", 2)
     webhooks = Webhooks(VirtualClock())
     for number in range(3):
-        webhooks.follow("thread_1", None, f"resp_{number}")
+        webhooks.follow("me", "thread_1", None, f"resp_{number}")
         assert webhooks.take_in(Notice(f"wh_{number}", f"resp_{number}")) == "thread_1"
     assert [webhooks.pop_ended(f"resp_{number}") for number in range(3)] == [False, True, True]
     assert webhooks.take_in(Notice("wh_0", "resp_0")) == "thread_1"
@@ -240,19 +240,28 @@ def test_only_so_much_is_remembered(monkeypatch):
 
 def test_a_notice_finds_the_thread_that_waits_for_its_response_and_no_other():
     webhooks = Webhooks(VirtualClock())
-    webhooks.follow("thread_1", None, "resp_1")
-    webhooks.follow("thread_2", None, "resp_2")
-    webhooks.follow("thread_1", "resp_1", "resp_3")
+    webhooks.follow("me", "thread_1", None, "resp_1")
+    webhooks.follow("you", "thread_2", None, "resp_2")
+    webhooks.follow("me", "thread_1", "resp_1", "resp_3")
     found = [webhooks.take_in(Notice(f"wh_{number}", f"resp_{number}")) for number in (1, 2, 3)]
     assert found == [None, "thread_2", "thread_1"]
 
 
-def test_a_thread_that_lets_its_response_be_takes_nobody_elses_away():
+def test_whoever_ends_takes_away_no_entry_of_its_successor():
     webhooks = Webhooks(VirtualClock())
-    webhooks.follow("thread_1", None, "resp_1")
-    webhooks.follow("thread_2", None, "resp_1")
-    webhooks.follow("thread_1", "resp_1", None)
-    assert webhooks.take_in(Notice("wh_1", "resp_1")) == "thread_2"
+    webhooks.follow("former driver", "thread_1", None, "resp_1")
+    webhooks.follow("its successor", "thread_1", None, "resp_1")
+    webhooks.follow("former driver", "thread_1", "resp_1", None)
+    assert webhooks.take_in(Notice("wh_1", "resp_1")) == "thread_1"
+    webhooks.follow("its successor", "thread_1", "resp_1", None)
+    assert webhooks.take_in(Notice("wh_2", "resp_1")) is None
+
+
+def test_a_webhook_for_an_agent_that_was_shut_down_wakes_nobody(world):
+    response_id = world.response_id
+    assert world.tell(ended(response_id), webhook_id="wh_1")
+    world.agent.shutdown()
+    assert not world.tell(ended(response_id), webhook_id="wh_2")
 
 
 def test_the_end_of_a_response_is_told_once():

@@ -86,7 +86,7 @@ def search_message_again(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
 
 def conclude_absence(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
     copy.queue = copy.queue.with_doubt(None)
-    copy.end_reading()
+    copy.drop_request()
 
 
 def give_up_search(copy: WorkingCopy, _: inputs.MessagesListed) -> None:

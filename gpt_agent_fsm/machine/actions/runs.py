@@ -75,7 +75,7 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
     _note_newest_message(copy, fact)
     if searches_for_our_run(copy):
         copy.owe(attrs.evolve(copy.owed_run, doubt=None))
-    copy.end_reading()
+    copy.drop_request()
 
 
 def _note_newest_message(copy: WorkingCopy, fact: inputs.RunsListed) -> None:

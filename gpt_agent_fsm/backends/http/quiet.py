@@ -1,0 +1,48 @@
+"""urllib3 logs nothing below a warning about our requests, unless somebody asks for it.
+
+Its lines hold whole addresses, parameters included. Who wants them sets the level of the logger `urllib3`, or of one of
+its children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+__all__ = ["quiet"]
+
+_LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response", "urllib3.util.retry")
+_requests = threading.local()
+
+
+class _NotOurs(logging.Filter):
+    """Passes what is not about a request of ours, is a warning, or was asked for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record passes."""
+        ours = getattr(_requests, "under_way", False)
+        return not ours or record.levelno >= logging.WARNING or _is_asked_for(record.name)
+
+
+def _is_asked_for(name: str) -> bool:
+    """Return whether a level was set for the logger, or for one above it but the root."""
+    parts = name.split(".")
+    names = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+    return any(logging.getLogger(each).level != logging.NOTSET for each in names)
+
+
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(_NotOurs())
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Take what urllib3 logs on this OS thread, until the block ends, for ours."""
+    before = getattr(_requests, "under_way", False)
+    _requests.under_way = True
+    try:
+        yield
+    finally:
+        _requests.under_way = before
