@@ -1,10 +1,13 @@
 """Who hears what, in which order, and what a failing handler does to others."""
 
+import logging
 import typing
 
 import pytest
 
 from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.ports import RunStatus
+from gpt_agent_fsm.testing import Answer, Fail
 
 
 def test_there_is_one_signal_for_each_event_in_snake_case():
@@ -124,3 +127,28 @@ def test_ctrl_c_in_a_handler_is_passed_on():
     with pytest.raises(KeyboardInterrupt):
         signals.call(broken, None, event, by_keyword=False, thread="t")
     assert not signals.in_handler()
+
+
+# --- the log ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        (Answer("secret"), "run run_3 completed, "),
+        (Fail(message="secret"), "run run_3 failed: server_error"),
+        (
+            Fail(RunStatus.RATE_LIMITED, message="Rate limit reached: secret"),
+            "run run_3 was rate limited, 10 retries",
+        ),
+    ],
+)
+def test_each_run_that_ends_is_one_line_at_info_without_message_text(world, caplog, step, line):
+    caplog.set_level(logging.INFO, logger="gpt_agent_fsm")
+    world.plans.append([step])
+    agent = world.connect()
+    agent.add_user_message("secret")
+    world.scheduler.advance(10)
+    [record] = [record for record in caplog.records if record.levelno == logging.INFO]
+    assert line in record.getMessage()
+    assert "secret" not in caplog.text

@@ -29,6 +29,7 @@ from gpt_agent_fsm.backends.http.checks import (
 from gpt_agent_fsm.backends.http.deadline import DeadlineAdapter, set_deadline
 from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.error_bodies import read_error_body
+from gpt_agent_fsm.backends.http.quiet import quiet
 from gpt_agent_fsm.backends.http.redaction import Redactor
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
 
@@ -172,7 +173,8 @@ class HttpClient:
     def _explained(self, method: str, path: str, timeout: float) -> Iterator[None]:
         """Raise an `ApiError` for whatever keeps a request from its answer."""
         try:
-            yield
+            with quiet():
+                yield
         except (OSError, HTTPError) as error:  # errors of requests are OSErrors; some of urllib3's come through it
             failure = TransportFailure(
                 method=method,
