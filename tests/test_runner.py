@@ -115,7 +115,9 @@ def test_a_transient_error_delays_any_request(request_):
 @pytest.mark.parametrize("request_", IN_DOUBT, ids=lambda request: request.operation)
 def test_an_unknown_outcome_stays_unknown_where_repeating_would_do_harm(request_, in_flight):
     error = errors.OutcomeUnknown(None, None, "Lost.", retry_after=1.0, in_flight=in_flight)
-    assert outcome_of(error, request_) == inputs.OutcomeUnknown(message="Lost.", retry_after=1.0, in_flight=in_flight)
+    assert outcome_of(error, request_) == inputs.RequestUnresolved(
+        message="Lost.", retry_after=1.0, in_flight=in_flight
+    )
 
 
 @pytest.mark.parametrize("request_", [*READING, CANCEL_RUN], ids=lambda request: request.operation)
@@ -128,19 +130,19 @@ def test_an_unknown_outcome_delays_where_repeating_is_harmless(request_):
 def test_a_busy_thread_matters_to_messages_and_runs_alone(request_):
     fact = outcome_of(errors.ThreadBusy(400, None, "A run is active."), request_)
     if request_ in (POST_MESSAGE, CREATE_RUN):
-        assert fact == inputs.ThreadBusy(status=400, message="A run is active. (HTTP 400)")
+        assert fact == inputs.RequestBlocked(status=400, message="A run is active. (HTTP 400)")
     else:
-        assert fact == inputs.RequestRefused(status=400, message="A run is active. (HTTP 400)")
+        assert fact == inputs.RequestRejected(status=400, message="A run is active. (HTTP 400)")
 
 
 @by_operation
 def test_what_a_person_must_see_to_denies_any_request(request_):
     denied = outcome_of(errors.AccessDenied(401, "invalid_api_key", "No."), request_)
-    assert denied == inputs.RequestDenied(
+    assert denied == inputs.RequestNeedsOperator(
         status=401, code="invalid_api_key", message="No. (HTTP 401, code invalid_api_key)", quota=False
     )
     denied = outcome_of(errors.QuotaExceeded(429, "insufficient_quota", "Empty."), request_)
-    assert denied == inputs.RequestDenied(
+    assert denied == inputs.RequestNeedsOperator(
         status=429, code="insufficient_quota", message="Empty. (HTTP 429, code insufficient_quota)", quota=True
     )
 
@@ -163,7 +165,7 @@ def test_what_a_person_must_see_to_denies_any_request(request_):
 )
 def test_a_refusal_tells_whether_it_is_about_the_text(error, content_refused):
     fact = outcome_of(error, POST_MESSAGE)
-    expected = inputs.RequestRefused(status=error.status, message=str(error), content_refused=content_refused)
+    expected = inputs.RequestRejected(status=error.status, message=str(error), content_refused=content_refused)
     assert fact == expected
 
 
@@ -172,7 +174,7 @@ def test_a_defect_of_a_backend_is_logged_and_not_taken_for_nothing_happened(requ
     fact = outcome_of(ZeroDivisionError("oh"), request_)
     message = "FakeBackend failed with ZeroDivisionError; the log has the details."
     if request_ in IN_DOUBT:
-        assert fact == inputs.OutcomeUnknown(message=message, in_flight=True)
+        assert fact == inputs.RequestUnresolved(message=message, in_flight=True)
     else:
         assert fact == inputs.RequestDelayed(message=message)
     (record,) = caplog.records
@@ -182,7 +184,7 @@ def test_a_defect_of_a_backend_is_logged_and_not_taken_for_nothing_happened(requ
 
 
 def test_an_answer_of_another_shape_is_a_defect_too(caplog):
-    assert isinstance(perform(FakeBackend("msg_1"), "t", POST_MESSAGE, 5.0), inputs.OutcomeUnknown)
+    assert isinstance(perform(FakeBackend("msg_1"), "t", POST_MESSAGE, 5.0), inputs.RequestUnresolved)
     assert caplog.records[0].exc_info[0] is ValueError
 
 
@@ -209,8 +211,8 @@ def test_a_run_is_called_by_the_id_that_was_asked_for():
 def test_a_cancel_that_meets_a_lock_is_tried_again():
     error = errors.ThreadBusy(400, "conversation_locked", "Locked.", locked=True)
     assert isinstance(outcome_of(error, CANCEL_RUN), inputs.RequestDelayed)
-    assert isinstance(outcome_of(error, SUBMIT), inputs.ThreadBusy)
-    assert isinstance(outcome_of(error, GET_RUN), inputs.RequestRefused)
+    assert isinstance(outcome_of(error, SUBMIT), inputs.RequestBlocked)
+    assert isinstance(outcome_of(error, GET_RUN), inputs.RequestRejected)
 
 
 @pytest.mark.parametrize("quoted", ['{"name":"Ada"}', r"{\"name\":\"Ada\"}"])
