@@ -6,6 +6,7 @@ import pytest
 
 from gpt_agent_fsm import State, events, signals
 from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, WaitInHandler, WaitTimeout
+from gpt_agent_fsm.machine.objects import RunStatus
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger
 
 ASK = Call((("locate", '{"city":"Oslo"}'),))
@@ -25,6 +26,8 @@ def test_commands_return_before_any_request_is_made(world):
     world.scheduler.settle()
     agent.add_user_message("Hello")
     assert world.server.messages(agent.thread_id) == []
+    world.scheduler.settle()
+    assert [message.content for message in world.server.messages(agent.thread_id)] == ["Hello"]
 
 
 def test_a_tool_call_is_answered_with_compact_json(world):
@@ -103,6 +106,22 @@ def test_the_assistant_of_the_next_run_is_the_new_one(world):
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
     assert world.server.runs(agent.thread_id)[0].assistant_id == "asst_2"
+
+
+@pytest.mark.parametrize("how", ["set_assistant_id", "connect"])
+def test_a_run_that_waits_to_be_started_again_has_the_new_assistant(world, how):
+    world.plans.extend([[Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")], [Answer()]])
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    assert agent.state == "rate_limited"
+    if how == "connect":
+        assert world.connect(agent.thread_id, assistant_id="asst_2") is agent
+    else:
+        agent.set_assistant_id("asst_2")
+    assert agent.wait(timeout=60) == "idle"
+    started = [event.assistant_id for event in world.heard if isinstance(event, events.RunStarted)]
+    assert started == ["asst_1", "asst_2"]
 
 
 def test_the_state_is_a_word(world):

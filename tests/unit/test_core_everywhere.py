@@ -63,6 +63,12 @@ def looking_while_failed() -> Story:
     return failed(request_max_attempts=1).tell(connect)
 
 
+def assistants_of_runs_to_come(story: Story) -> set[str]:
+    """Return who answers in the run whose request waits, if one does."""
+    waits = isinstance(story.snapshot.request, effects.CreateRun) and not story.snapshot.pending.sent
+    return {story.snapshot.request.assistant_id} if waits else set()
+
+
 @everywhere
 def test_the_assistant_may_be_changed_in_every_state(make):
     story = make()
@@ -72,6 +78,12 @@ def test_the_assistant_may_be_changed_in_every_state(make):
     assert story.moves == []
     assert story.state == state
     assert type(story.snapshot.request) is type(request)
+    assert assistants_of_runs_to_come(story) <= {"asst_2"}
+
+
+def test_a_run_to_come_is_told_from_one_under_way():
+    assert assistants_of_runs_to_come(rate_limited()) == {"asst_1"}
+    assert assistants_of_runs_to_come(creating()) == set()
 
 
 @everywhere
@@ -80,6 +92,7 @@ def test_an_agent_may_be_connected_again_in_every_state(make):
     state = story.state
     story.tell(inputs.Connect(assistant_id="asst_2", last_message_id="msg_9"))
     assert (story.snapshot.assistant_id, story.snapshot.cursor.last_message_id) == ("asst_2", "msg_9")
+    assert assistants_of_runs_to_come(story) <= {"asst_2"}
     assert story.moves == []
     assert story.state == state
 
@@ -255,7 +268,12 @@ def test_a_run_that_takes_too_long_is_cancelled_and_its_end_is_a_timeout(make):
 def test_a_timeout_does_not_outlive_its_run():
     story = running().tell(LATE, completed())
     assert story.snapshot.run is None
-    assert running().tell(LATE, rate_limit()).snapshot.run is None
+    story = running().tell(LATE, rate_limit())
+    assert story.snapshot.run is None
+    sorry = seen(RunStatus.FAILED, "run_2", code="server_error", message="Sorry")
+    assert story.tell(due, created(run_id="run_2"), due, sorry).only.code == "server_error"
+    story = rate_limited().tell(due, created(run_id="run_2"), due, LATE, sorry)
+    assert story.only.code == "timeout"
 
 
 @pytest.mark.parametrize("make", [idle, rate_limited, failed])

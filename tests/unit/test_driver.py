@@ -154,6 +154,7 @@ def test_no_request_goes_out_after_a_handler_has_shut_the_agent_down(world):
     agent = world.connect(subscribe=stop)
     agent.add_user_message("Hello")
     world.scheduler.advance(10)
+    assert world.names() == ["UserMessageAdded", "AgentStopped"]
     assert world.server.runs(agent.thread_id) == []
 
 
@@ -172,6 +173,7 @@ def test_a_number_that_could_not_be_noted_is_noted_later(world, caplog):
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
     world.scheduler.advance(5)
+    assert len(noted) > 1
     assert store.load(agent.thread_id).unannounced == ()
 
 
@@ -187,7 +189,12 @@ def test_a_subscriber_who_knows_everything_up_to_a_number_is_told_nothing_of_it(
         agent.thread_id, subscribe=lambda agent, event: told.append(event), replay_after=records[-1].seq
     )
     again.wait(timeout=60)
+    assert again is not agent
     assert told == []
+    again.add_user_message("Again")
+    again.wait(timeout=60)
+    assert told == [record.event for record in world.runtime.history(agent.thread_id, after=records[-1].seq)]
+    assert isinstance(told[-1], events.AssistantMessageAdded)
 
 
 def test_a_subscriber_who_waits_for_his_history_hears_of_the_end(world):
@@ -214,4 +221,4 @@ def test_a_dead_line_passes_also_while_the_key_is_limited(world):
 
     world.server.get_run = limited
     assert agent.wait(timeout=80) == "failed"
-    assert "RunFailed" in world.names()
+    assert [event.code for event in world.heard if isinstance(event, events.RunFailed)] == ["timeout"]

@@ -234,8 +234,10 @@ def test_a_thread_that_waits_at_the_gate_may_be_shut_down(moody):
         agent.add_user_message("Hello")
     moody.scheduler.advance(5)
     moody.agents[1].shutdown()
+    assert not moody.agents[1].alive
     moody.mood = None
     moody.scheduler.advance(100)
+    assert moody.agents[1].thread_id not in {thread_id for _, thread_id in moody.requests}
     assert moody.agents[2].alive
     assert moody.agents[2].wait(timeout=60) == "idle"
 

@@ -84,6 +84,7 @@ def test_a_thread_with_nothing_left_to_do_is_not_resumed():
     agent = world.connect()
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
+    assert world.said() == ["Hello", "You said: Hello"]
     world.start()
     assert world.runtime.agents == ()
 
@@ -92,8 +93,12 @@ def test_a_resumed_agent_that_has_nothing_more_to_do_stops_after_its_idle_time()
     world = World()
     world.connect().add_user_message("Hello")
     world.start()
-    world.runtime.agents[0].wait(timeout=60)
-    world.scheduler.advance(121)
+    (agent,) = world.runtime.agents
+    agent.wait(timeout=60)
+    world.scheduler.advance(115)
+    assert agent.alive
+    world.scheduler.advance(6)
+    assert not agent.alive
     assert world.runtime.agents == ()
 
 
@@ -159,6 +164,7 @@ def test_a_run_that_ends_in_time_is_not_disturbed():
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
     world.scheduler.advance(60)
+    assert "RunCompleted" in world.names()
     assert "RunFailed" not in world.names()
 
 
@@ -180,6 +186,8 @@ def test_a_resumed_run_has_its_time_counted_anew():
     world.scheduler.advance(20)
     assert agent.state == "running"
     assert agent.wait(timeout=20) == "failed"
+    (failed,) = [r.event for r in world.runtime.history(world.thread_id) if isinstance(r.event, events.RunFailed)]
+    assert failed.code == "timeout"
 
 
 def test_a_dead_line_that_passes_while_waiting_for_the_rate_is_forgotten():

@@ -83,13 +83,25 @@ def test_connecting_again_adds_a_subscriber(world):
     world.connect(agent.thread_id, subscribe=lambda agent, event: two.append(event))
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
+    assert [type(event) for event in one][-1] is events.AssistantMessageAdded
     assert one == two == world.heard
 
 
 def test_connecting_again_may_change_the_idle_timeout(world):
     agent = world.connect()
     world.connect(agent.thread_id, idle_timeout=5)
-    world.scheduler.advance(6)
+    world.scheduler.advance(4)
+    assert agent.alive
+    world.scheduler.advance(2)
+    assert not agent.alive
+
+
+def test_connecting_again_without_an_idle_timeout_keeps_the_one_there_is(world):
+    agent = world.connect(idle_timeout=5)
+    assert world.connect(agent.thread_id) is agent
+    world.scheduler.advance(4)
+    assert agent.alive
+    world.scheduler.advance(2)
     assert not agent.alive
 
 
@@ -237,8 +249,11 @@ def test_the_cursor_of_an_earlier_agent_is_kept(world):
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
     cursor = agent.last_message_id
+    assert cursor is not None
     agent.shutdown()
-    assert world.connect(agent.thread_id).last_message_id == cursor
+    again = world.connect(agent.thread_id)
+    assert again is not agent
+    assert again.last_message_id == cursor
 
 
 def test_shutting_down_inside_a_handler_ends_the_announcements(world):
@@ -330,6 +345,7 @@ def test_the_history_of_a_thread_is_numbered_from_one_without_gaps(world):
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
     records = world.runtime.history(agent.thread_id)
+    assert isinstance(records[-1].event, events.AssistantMessageAdded)
     assert [record.seq for record in records] == list(range(1, len(records) + 1))
     assert [record.event for record in records] == world.heard
     assert world.runtime.history(agent.thread_id, after=2) == records[2:]
@@ -344,6 +360,7 @@ def test_a_late_subscriber_is_given_the_history_first_and_misses_nothing(world):
     world.connect(agent.thread_id, subscribe=lambda agent, event: late.append(event), replay_after=0)
     agent.add_user_message("Again")
     agent.wait(timeout=60)
+    assert world.names().count("AssistantMessageAdded") == 2
     assert late == world.heard
     later = []
     world.connect(agent.thread_id, subscribe=lambda agent, event: later.append(event), replay_after=3)
@@ -362,6 +379,7 @@ def test_a_subscriber_that_joins_inside_a_handler_gets_each_event_once(world):
     agent = world.connect(subscribe=join)
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
+    assert joined
     assert late == world.heard
 
 
@@ -463,6 +481,7 @@ def test_at_debug_level_the_machine_is_silent_and_the_library_says_little(world,
     agent.wait(timeout=60)
     assert {record.name.split(".")[0] for record in caplog.records} == {"gpt_agent_fsm"}
     assert len(caplog.records) < 20
+    assert world.names()[-1] == "AssistantMessageAdded"
 
 
 # --- between one agent and the next --------------------------------------------------------------------------
@@ -480,7 +499,7 @@ class Moment(MemoryStore):
         return super().load(thread_id)
 
 
-def test_a_successor_that_can_not_begin_at_once_begins_later(world):
+def test_a_successor_that_cannot_begin_at_once_begins_later(world):
     store, made = Moment(), []
     with Runtime(world.server, store=store, scheduler=world.scheduler) as runtime:
 
@@ -519,7 +538,7 @@ def test_an_agent_that_could_not_be_made_is_not_alive_for_whoever_has_found_it(f
     assert runtime.get(thread_id) is None
 
 
-def test_a_runtime_that_can_not_start_leaves_no_threads_behind():
+def test_a_runtime_that_cannot_start_leaves_no_threads_behind():
     import threading
 
     class Broken(MemoryStore):
@@ -532,7 +551,7 @@ def test_a_runtime_that_can_not_start_leaves_no_threads_behind():
     assert threading.active_count() == before
 
 
-def test_a_thread_that_can_not_be_resumed_ends_the_start_and_its_threads():
+def test_a_thread_that_cannot_be_resumed_ends_the_start_and_its_threads():
     import threading
 
     store = Moment()

@@ -264,6 +264,8 @@ def test_an_agent_connected_while_the_last_request_of_its_predecessor_is_under_w
         assert server.hung.acquire(timeout=TIMEOUT)
         first.shutdown()
         second = runtime.connect(thread_id=first.thread_id, assistant_id="a", last_message_id=None)
+        assert second is not first
+        assert not first.alive
         second.add_user_message("Again")
         assert second.state == "idle"
         server.release.set()

@@ -73,7 +73,12 @@ def test_a_muted_signal_is_not_sent(world):
     with signals.run_completed.connected_to(hear), signals.run_completed.muted():
         agent.add_user_message("Hello")
         agent.wait(timeout=60)
+    assert "RunCompleted" in world.names()
     assert heard == []
+    with signals.run_completed.connected_to(hear):
+        agent.add_user_message("Again")
+        agent.wait(timeout=60)
+    assert [type(event) for event in heard] == [events.RunCompleted]
 
 
 def test_a_handler_may_command_its_agent(world):
@@ -88,16 +93,16 @@ def test_a_handler_may_command_its_agent(world):
 
 
 def test_events_are_announced_after_they_were_saved(world):
-    missing = []
+    announced = []
 
     def check(agent, event):
-        if not any(record.event == event for record in world.runtime.history(agent.thread_id)):
-            missing.append(event)
+        announced.append((event, event in [record.event for record in world.runtime.history(agent.thread_id)]))
 
     agent = world.connect(subscribe=check)
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
-    assert missing == []
+    assert announced == [(record.event, True) for record in world.runtime.history(agent.thread_id)]
+    assert isinstance(announced[-1][0], events.AssistantMessageAdded)
 
 
 def test_the_name_of_a_handler_is_what_a_person_would_call_it():

@@ -10,7 +10,7 @@ import pytest
 from gpt_agent_fsm import Assistant, Runtime, Settings, errors
 from gpt_agent_fsm.backends import ResponsesBackend
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
-from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer, VirtualClock, VirtualScheduler
+from gpt_agent_fsm.testing import Answer, Call, Linger, SimulatedServer, VirtualClock, VirtualScheduler
 from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.network import Faults, FaultyHttp, FaultyNetwork
 
@@ -97,6 +97,9 @@ def test_what_was_not_signed_with_the_secret_just_now_is_refused(world, spoil, s
         world.runtime.handle_webhook(headers, body, SECRET)
     world.scheduler.settle()
     assert len(world.polls()) == before
+    assert world.tell(ended(world.response_id), webhook_id="wh_of_the_server")
+    world.scheduler.settle()
+    assert len(world.polls()) == before + 1
 
 
 @pytest.mark.parametrize(("swap", "sentence"), [(True, "headers must be"), (False, "body must be the raw bytes")])
@@ -164,6 +167,9 @@ def test_what_is_about_something_else_wakes_nobody(world, body):
     assert not world.tell(body)
     world.scheduler.settle()
     assert len(world.polls()) == looks
+    assert world.tell(ended(world.response_id), webhook_id="wh_about_us")
+    world.scheduler.settle()
+    assert len(world.polls()) == looks + 1
 
 
 def test_a_webhook_that_comes_before_the_answer_that_names_its_response_counts(world):
@@ -187,7 +193,21 @@ def test_a_webhook_that_comes_before_the_answer_that_names_its_response_counts(w
     assert 0 <= looked - noted < 0.9
 
 
-def test_a_webhook_about_a_run_that_waits_for_tools_changes_nothing_but_a_look(world):
+def test_a_webhook_about_a_run_that_waits_for_tools_causes_a_poll_and_nothing_else():
+    world = World(Call((("f", "{}"),)))
+    world.agent.add_user_message("Hello")
+    world.scheduler.advance(10)
+    assert world.agent.state == "awaiting_tools"
+    known, before = world.runtime.history(world.agent.thread_id), len(world.polls())
+    assert world.tell(ended(world.response_id))
+    world.scheduler.settle()
+    assert len(world.polls()) == before + 1
+    assert world.agent.state == "awaiting_tools"
+    assert world.runtime.history(world.agent.thread_id) == known
+    world.runtime.close()
+
+
+def test_a_webhook_about_a_run_that_nobody_follows_wakes_nobody():
     with Runtime(SimulatedServer(), scheduler=VirtualScheduler()) as runtime:
         runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
         assert not runtime.handle_webhook(*signed(ended("run_1")), SECRET)
@@ -206,24 +226,35 @@ def test_while_webhooks_arrive_runs_are_polled_as_a_safety_net_only(world):
 
 
 def test_when_no_webhook_comes_any_more_runs_are_polled_as_before(world):
-    world.tell(ended(world.response_id))
-    world.scheduler.advance(world.scheduler.clock.monotonic() + 400)
+    assert world.tell(ended(world.response_id))
+    world.scheduler.advance(100)
+    rarely = len(world.polls())
+    world.scheduler.advance(100)
+    assert len(world.polls()) - rarely <= 5
+    world.scheduler.advance(220)
     before = len(world.polls())
     world.scheduler.advance(world.scheduler.clock.monotonic() + 20)
     assert len(world.polls()) - before > 10
 
 
 def test_webhooks_of_others_slow_nobody_down(world):
-    world.tell(ended("resp_of_somebody_else"))
+    assert not world.tell(ended("resp_of_somebody_else"))
     before = len(world.polls())
-    world.scheduler.advance(world.scheduler.clock.monotonic() + 20)
+    world.scheduler.advance(20)
     assert len(world.polls()) - before > 10
+    assert world.tell(ended(world.response_id), webhook_id="wh_about_us")
+    world.scheduler.advance(3)
+    before = len(world.polls())
+    world.scheduler.advance(20)
+    assert len(world.polls()) - before <= 1
 
 
 def test_a_webhook_that_came_a_little_too_early_is_followed_by_a_look_at_the_usual_time(world):
     now = world.scheduler.clock.monotonic()
-    world.tell(ended(world.response_id))
-    world.scheduler.advance(now + 4)
+    assert world.tell(ended(world.response_id))
+    world.scheduler.settle()
+    assert world.polls()[-1] == pytest.approx(now, abs=0.01)
+    world.scheduler.advance(4)
     assert len([at for at in world.polls() if at > now - 0.01]) >= 2
 
 

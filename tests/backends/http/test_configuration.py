@@ -3,6 +3,7 @@
 import logging
 import re
 import traceback
+from urllib.parse import unquote
 
 import pytest
 
@@ -84,6 +85,7 @@ def test_each_header_is_sent_once(make, serve):
     make(server.base_url, headers={"openai-beta": "assistants=v3"}).create_thread(timeout=5)
     names = [line.split(b":")[0].lower() for line in server.requests[0].split(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
     assert len(names) == len(set(names))
+    assert b"openai-beta: assistants=v3" in server.requests[0].lower()
 
 
 def test_slashes_and_white_space_around_the_base_url_do_not_matter(make, requests_mock):
@@ -370,6 +372,8 @@ def test_secrets_in_headers_and_parameters_are_never_seen(make, requests_mock, c
     requests_mock.post(f"{BASE}/threads", status_code=401, json={"error": {"message": f"{secret} is wrong"}})
     with pytest.raises(AccessDenied, match=r"says: \*\*\* is wrong") as caught:
         make(api_key=None, **where).create_thread(timeout=5)
+    sent = requests_mock.last_request
+    assert secret in unquote(f"{sent.url} {sent.headers}")
     assert secret not in everything_seen(caught.value, caplog)
 
 

@@ -28,6 +28,18 @@ def test_the_backend_is_one(backend):
 # --- how it is made -------------------------------------------------------------------------------------------------
 
 
+def test_given_headers_and_parameters_are_sent_with_each_request(requests_mock):
+    requests_mock.post(f"{BASE}/conversations", json={"id": "conv_1", "metadata": {}})
+    more = {"headers": {"X-Trace": "t1", "User-Agent": "mine"}, "params": {"api-version": "preview"}}
+    backend = ResponsesBackend(BASE, KEY, assistants=ASSISTANTS, **more)
+    backend.create_thread(timeout=5)
+    backend.close()
+    request = requests_mock.last_request
+    assert (request.headers["X-Trace"], request.headers["User-Agent"]) == ("t1", "mine")
+    assert request.headers["Authorization"] == f"Bearer {KEY}"
+    assert request.query == "api-version=preview"
+
+
 @pytest.mark.parametrize("assistants", [None, [], {"a": "gpt-4o"}, {1: ASSISTANTS["asst_1"]}, ASSISTANTS["asst_1"]])
 def test_assistants_that_are_no_mapping_to_assistants_are_refused(assistants):
     with pytest.raises(ValueError, match="must map assistant ids to"):
