@@ -73,7 +73,9 @@ class ThreadedScheduler:
     def wake(self, task: Task) -> None:
         """See `Scheduler.wake`."""
         with self._lock:
-            self._wake(task)
+            # Once closed, nobody would tick it, and a second `close` would wait for that.
+            if not self._closed or task in self._phases:
+                self._wake(task)
 
     def _wake(self, task: Task) -> None:
         phase = self._phases.get(task)

@@ -10,9 +10,21 @@
     class TestMyStore(StoreContract):
         def make_store(self) -> Store:
             return MyStore()
+
+
+    class TestMyScheduler(SchedulerContract):
+        def make_scheduler(self) -> Scheduler:
+            return MyScheduler()
+
+
+    class TestMyClock(ClockContract):
+        def make_clock(self) -> Clock:
+            return MyClock()
 """
 
 from gpt_agent_fsm.testing.contracts.backend import BackendContract
+from gpt_agent_fsm.testing.contracts.clock import ClockContract
+from gpt_agent_fsm.testing.contracts.scheduler import SchedulerContract
 from gpt_agent_fsm.testing.contracts.store import StoreContract
 
-__all__ = ["BackendContract", "StoreContract"]
+__all__ = ["BackendContract", "ClockContract", "SchedulerContract", "StoreContract"]
