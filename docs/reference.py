@@ -187,7 +187,7 @@ def machine_size() -> str:
     rows, ignored, illegal = len(TABLE), len(IGNORED), len(ILLEGAL)
     return (
         f"{len(State)} states, {len(TRIGGERS)} inputs, {rows} rows; "
-        f"{ignored} more say what is ignored and why, and {illegal} what can not happen.\n"
+        f"{ignored} more say what is ignored and why, and {illegal} what cannot happen.\n"
     )
 
 

@@ -34,7 +34,7 @@ def _json_object(value: object, what: str) -> dict[str, Any]:
     try:
         copy: dict[str, Any] = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{what} can not be written as JSON: {error}") from None
+        raise ValueError(f"{what} cannot be written as JSON: {error}") from None
     return copy
 
 
@@ -130,7 +130,7 @@ class Assistant:
     """Who answers: a model, what it is told, and what it may call.
 
     `ResponsesBackend` sends it with each request; `AssistantsBackend.publish` puts it on a server that keeps
-    assistants. Raises `ValueError` for what can not be right.
+    assistants. Raises `ValueError` for what cannot be right.
 
     Attributes:
         model: the name of the model on the server.

@@ -56,11 +56,11 @@ class WaitTimeout(GptAgentError, TimeoutError):
 
 
 class WaitInHandler(GptAgentError, RuntimeError):
-    """`Agent.wait` was called from a signal handler or subscriber, where it could block for ever."""
+    """`Agent.wait` was called from a signal handler or subscriber, where it could block forever."""
 
 
 class InvalidWebhook(GptAgentError, ValueError):
-    """A webhook whose signature does not fit, that is too old, or that can not be read. Answer it with HTTP 400."""
+    """A webhook whose signature does not fit, that is too old, or that cannot be read. Answer it with HTTP 400."""
 
 
 class IllegalInput(GptAgentError):
@@ -142,7 +142,7 @@ class TransientError(ApiError):
 
     Attributes:
         retry_after: seconds the server asked to wait, or None.
-        hopeless: True where another try in the next seconds seldom helps (nobody listens, or what
+        hopeless: True where another try in the next seconds rarely helps (nobody listens, or what
             answers is no API), so that a caller who waits is told soon.
     """
 
@@ -188,7 +188,7 @@ class ThreadBusy(ApiError):
 
     Attributes:
         locked: True where the server only says that somebody is at work (`conversation_locked`): it may be a run that
-            can not be listed.
+            cannot be listed.
     """
 
     def __init__(

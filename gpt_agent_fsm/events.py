@@ -59,7 +59,7 @@ class ToolCallRequested:
     Attributes:
         id: the tool call's id.
         name: the function's name.
-        arguments: the decoded JSON arguments, as a rule a dict.
+        arguments: the decoded JSON arguments, usually a dict.
     """
 
     id: str
@@ -152,7 +152,7 @@ class RunFailed:
 
 @attrs.frozen(kw_only=True)
 class RateLimited:
-    """The run failed for rate; a new one is started after `rate_limit_retry_delay` while retries remain.
+    """The run was rate limited; a new one is started after `rate_limit_retry_delay` while retries remain.
 
     Attributes:
         run_id: the run that failed.

@@ -50,14 +50,14 @@ class Settings:
     heartbeat_interval: float = attrs.field(default=1.0, validator=_seconds)
     """Between two looks at a run that is in progress."""
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
-    """The same while webhooks arrive that tell of the end of runs: a safety net for one that gets lost."""
+    """The same while webhooks arrive about the end of runs: a safety net for one that gets lost."""
     idle_timeout: float = attrs.field(default=120.0, validator=_seconds)
     """Without activity for this long an idle agent shuts down; one that waits for tools looks at its run.
     It also bounds `receive_timeout`: a short one cuts off answers that were on their way."""
     receive_timeout: float = attrs.field(default=30.0, validator=_seconds)
     """Total time a request may take, from connecting to the last byte of its answer."""
     rate_limit_max_retries: int = attrs.field(default=10, validator=_retries)
-    """How many times a run that failed for rate is started again, counted anew for each user message."""
+    """How many times a run that was rate limited is started again, counted anew for each user message."""
     rate_limit_retry_delay: float = attrs.field(default=30.0, validator=_delay)
     """Before a rate limited run is started again."""
     tool_output_max_attempts: int = attrs.field(default=3, validator=_count)

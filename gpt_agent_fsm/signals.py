@@ -76,7 +76,7 @@ def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
     """Call one handler; one that raises is logged and stops nobody else.
 
-    `SystemExit`, a cancelled task and the like are caught as well: a handler can not end a worker.
+    `SystemExit`, a cancelled task and the like are caught as well: a handler cannot end a worker.
     """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = handler

@@ -154,11 +154,11 @@ def test_diagram_writes_all_formats_into_a_directory(run, tmp_path):
     ]
 
 
-def test_a_directory_that_can_not_be_written_is_explained(run, tmp_path):
+def test_a_directory_that_cannot_be_written_is_explained(run, tmp_path):
     (tmp_path / "file").touch()
     result = run("diagram", "--write", str(tmp_path / "file" / "pictures"))
     assert result.exit_code == 1
-    assert re.fullmatch(r"Error: can not write to .*pictures: .+\n", result.stderr)
+    assert re.fullmatch(r"Error: cannot write to .*pictures: .+\n", result.stderr)
 
 
 # --- demo -------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_a_conversation_that_does_not_end_is_noticed(run, monkeypatch, fast):
     assert result.stderr == "Error: crowded: did not end, and is running\n"
 
 
-def test_a_demo_that_can_not_go_on_says_why(run, monkeypatch, fast):
+def test_a_demo_that_cannot_go_on_says_why(run, monkeypatch, fast):
     def play(*_):
         raise errors.RuntimeClosed("It was closed.")
 
@@ -443,7 +443,7 @@ def test_a_terminal_gets_the_live_picture(terminal):
 
 
 @pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("CI", "1")])
-def test_a_terminal_that_can_not_show_it_gets_lines(terminal, monkeypatch, name, value):
+def test_a_terminal_that_cannot_show_it_gets_lines(terminal, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     assert isinstance(terminal(), report.Plain)
 

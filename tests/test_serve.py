@@ -173,7 +173,7 @@ def test_beyond_loopback_with_a_key_it_serves(served):
     ("args", "words"),
     [
         (["--model", "gpt-5"], "--model is echo, a .yaml file or a URL, and not 'gpt-5'"),
-        (["--model", "nowhere.yaml"], "can not read the script nowhere.yaml: No such file or directory"),
+        (["--model", "nowhere.yaml"], "cannot read the script nowhere.yaml: No such file or directory"),
         (["--model", "http://"], "http://"),
         (["--model-name", "llama3"], "--model-name is for a chat-completions server"),
         (["--port", "65536"], "65536 is not in the range"),
@@ -196,10 +196,10 @@ def test_a_port_that_is_taken_and_a_file_that_is_no_database_are_said_in_a_sente
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         output = refused("--port", str(port))
-    assert f"can not listen on 127.0.0.1 port {port}: Address already in use" in output
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in output
     notes = tmp_path / "notes.txt"
     notes.write_text("These are no tables. " * 100)
-    assert f"can not use {notes} as a database: file is not a database" in refused("--port", "0", "--db", str(notes))
+    assert f"cannot use {notes} as a database: file is not a database" in refused("--port", "0", "--db", str(notes))
 
 
 @pytest.mark.parametrize("name", ["flask", "gpt_agent_fsm.local.server"])

@@ -62,7 +62,7 @@ def diagram(format_: str, directory: Path | None) -> None:
             path.write_text(draw(), encoding="utf-8", newline="\n")
             click.echo(f"wrote {path}")
     except OSError as error:
-        raise click.ClickException(f"can not write to {directory}: {error.strerror}") from error
+        raise click.ClickException(f"cannot write to {directory}: {error.strerror}") from error
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""`gpt-agent-fsm import-thread`: what it says while it copies, and when it can not go on."""
+"""`gpt-agent-fsm import-thread`: what it says while it copies, and when it cannot go on."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _begin(thread_id: str, standing: ThreadImport) -> None:
     )
     if standing.left_out:
         counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(standing.left_out.items()))
-        click.echo(f"Warning: parts of messages that can not be copied are left out: {counts}.", err=True)
+        click.echo(f"Warning: parts of messages that cannot be copied are left out: {counts}.", err=True)
     if standing.messages_left_out:
         click.echo(
             f"Warning: messages of which nothing can be copied are left out: {standing.messages_left_out}.", err=True

@@ -118,9 +118,9 @@ def _listening(
             request_log_level=logging.INFO,
         )
     except OSError as error:
-        raise click.ClickException(f"can not listen on {host} port {port}: {error.strerror}") from error
+        raise click.ClickException(f"cannot listen on {host} port {port}: {error.strerror}") from error
     except DatabaseError as error:
-        raise click.ClickException(f"can not use {db} as a database: {error.orig}") from error
+        raise click.ClickException(f"cannot use {db} as a database: {error.orig}") from error
 
 
 def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | ChatCompletionsModel | None:
@@ -139,7 +139,7 @@ def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | 
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise click.UsageError(f"can not read the script {model}: {error.strerror}") from error
+        raise click.UsageError(f"cannot read the script {model}: {error.strerror}") from error
     raise click.UsageError(f"--model is echo, a .yaml file or a URL, and not {model!r}")
 
 

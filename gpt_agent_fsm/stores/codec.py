@@ -106,7 +106,7 @@ def _read(what: str, text: str, build: Callable[[_JSON], T]) -> T:
         raise
     except (ForbiddenExtraKeysError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # The originals quote what was said in the conversation, so they are not chained.
-        problem = f"{what} in the store can not be read ({type(error).__name__}): it is damaged, or it {_NEWER}"
+        problem = f"{what} in the store cannot be read ({type(error).__name__}): it is damaged, or it {_NEWER}"
     raise StoreError(problem)
 
 

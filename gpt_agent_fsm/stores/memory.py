@@ -103,4 +103,4 @@ class MemoryStore:
             }
 
     def close(self) -> None:
-        """Forget nothing: there is nothing to let go of."""
+        """Forget nothing: there is nothing to release."""

@@ -16,8 +16,8 @@ _SQLITE = {
     "SQLITE_BUSY": "it is locked by another program; close that, or let it finish",
     "SQLITE_LOCKED": "it is locked by another program; close that, or let it finish",
     "SQLITE_READONLY": "it is read-only; make the file and its directory writable",
-    "SQLITE_CANTOPEN": "it can not be opened; check that its directory exists and may be written to",
-    "SQLITE_PERM": "it can not be opened; check who may read and write it",
+    "SQLITE_CANTOPEN": "it cannot be opened; check that its directory exists and may be written to",
+    "SQLITE_PERM": "it cannot be opened; check who may read and write it",
     "SQLITE_NOTADB": "the file is no SQLite database; give the store a file of its own",
     "SQLITE_CORRUPT": "the file is damaged; restore it from a backup",
     "SQLITE_IOERR": "the disk reported an error; check the disk and its free space",
@@ -33,9 +33,9 @@ _POSTGRESQL = {
     "55P03": "it is locked by another program; close that, or let it finish",
     "57": "the server is shutting down or starting; wait, or start it",
     "25006": "it is read-only; connect to the primary server",
-    "22": "it can not hold one of the values; keep zero characters out of thread ids",
+    "22": "it cannot hold one of the values; keep zero characters out of thread ids",
 }
-_UNREACHABLE = "the server can not be reached or hung up; check that it runs and that host, port and login are right"
+_UNREACHABLE = "the server cannot be reached or hung up; check that it runs and that host, port and login are right"
 _ONE_OPERATION_SQLITE = ("SQLITE_FULL", "SQLITE_TOOBIG")
 _ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
 
@@ -56,7 +56,7 @@ def _advice(error: BaseException) -> str:
     if isinstance(error, sa.exc.OperationalError) and not code:
         return _UNREACHABLE
     if isinstance(error, UnicodeError | sa.exc.DataError):
-        return "it can not hold one of the values; keep zero characters and halves of pairs out of thread ids"
+        return "it cannot hold one of the values; keep zero characters and halves of pairs out of thread ids"
     if isinstance(error, sa.exc.TimeoutError):
         return "no connection became free; try again"
     return f"it reported {type(error).__name__} {code}".rstrip() + "; check that nothing else changes its tables"

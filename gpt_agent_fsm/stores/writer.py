@@ -145,7 +145,7 @@ class Writer:
         return found
 
     def _took_effect(self, connection: sa.Connection, group: int, error: BaseException) -> bool:
-        """Find out whether a commit that failed was kept all the same; raises where that can not be found out."""
+        """Find out whether a commit that failed was nevertheless kept; raises where that cannot be found out."""
         try:
             connection.rollback()
             last = connection.execute(schema.LAST_GROUP).one()

@@ -60,7 +60,7 @@ class _Wire:
     Attributes:
         root: where they are made and found.
         list: what a thread's messages are listed under.
-        runs: what its runs are listed under, or None where they can not be listed.
+        runs: what its runs are listed under, or None where they cannot be listed.
     """
 
     root: str

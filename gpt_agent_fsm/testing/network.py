@@ -39,7 +39,7 @@ class Faults:
         grace: seconds within which a late request lands; the network promises to drop it after that.
         limited: HTTP 429, nothing took effect.
         error_before, error_after: HTTP 500, without and with effect.
-        garbage: an answer that can not be read; the request took effect.
+        garbage: an answer that cannot be read; the request took effect.
         stale: a look at a run brings the answer of the look before, twice in a row at most.
         crash: the process dies, before or after the request.
     """

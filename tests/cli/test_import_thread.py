@@ -143,7 +143,7 @@ def test_what_is_left_out_is_counted_in_warnings(run, server, requests_mock):
     result = run(thread_id)
     assert result.exit_code == 0
     assert result.stderr.splitlines()[1:] == [
-        "Warning: parts of messages that can not be copied are left out: 4 x attachment, 2 x image_file.",
+        "Warning: parts of messages that cannot be copied are left out: 4 x attachment, 2 x image_file.",
         "Warning: messages of which nothing can be copied are left out: 2.",
     ]
 

@@ -39,7 +39,7 @@ class Block:
 
     @property
     def is_executed(self) -> bool:
-        """False where a remark says why it can not be."""
+        """False where a remark says why it cannot be."""
         return self.kind == "python" and not re.fullmatch("not executed: .+", self.remark)
 
 

@@ -24,7 +24,7 @@ PATIENCE = 10.0
 
 
 class Pause:
-    """What a server does amid its answer but send bytes."""
+    """What a server does during its answer, other than sending bytes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -128,7 +128,7 @@ class ChatServer:
     Attributes:
         requests: the requests, in the order they came.
         arrived: one permit for each request that came.
-        hung_up: one permit for each client that hung up amid an answer.
+        hung_up: one permit for each client that hung up during an answer.
         connections: how many connections were made.
     """
 

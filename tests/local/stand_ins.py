@@ -59,7 +59,7 @@ class Speaker:
 
 
 class Gate:
-    """Something a model waits for amid its pieces."""
+    """Something a model waits for during its pieces."""
 
     def __init__(self):
         self.reached = threading.Event()

@@ -29,7 +29,7 @@ def test_nothing_is_lost_or_done_twice_or_stuck(first, wire):
 @pytest.mark.parametrize(
     "how", [{"keeps_keys": True}, {"keeps_keys": False}, {"wire": "responses"}], ids=["keys", "no keys", "responses"]
 )
-def test_what_can_not_be_known_is_seen_as_a_failed_request(first, how):
+def test_what_cannot_be_known_is_seen_as_a_failed_request(first, how):
     for seed in range(first, first + BLOCK):
         life = live(seed, BREAKING, **how)
         assert not life.violations, life.report()

@@ -105,7 +105,7 @@ def test_a_snapshot_of_a_newer_version_says_to_upgrade():
     ids=lambda text: text[:60],
 )
 def test_what_is_no_snapshot_is_refused_without_quoting_it(text):
-    with pytest.raises(StoreError, match="can not be read") as caught:
+    with pytest.raises(StoreError, match="cannot be read") as caught:
         codec.decode_snapshot(text)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -114,13 +114,13 @@ def test_what_is_no_snapshot_is_refused_without_quoting_it(text):
 
 @pytest.mark.parametrize("text", ["", "{}", '{"type": "Explode"}', '{"type": "CancelRun", "force": true}'])
 def test_what_is_no_command_is_refused(text):
-    with pytest.raises(StoreError, match="command in the store can not be read"):
+    with pytest.raises(StoreError, match="command in the store cannot be read"):
         codec.decode_command(text)
 
 
 @pytest.mark.parametrize(("kind", "text"), [("Explosion", "{}"), ("RunStarted", "{}"), ("RunStarted", "[")])
 def test_what_is_no_event_is_refused(kind, text):
-    with pytest.raises(StoreError, match="event in the store can not be read"):
+    with pytest.raises(StoreError, match="event in the store cannot be read"):
         codec.decode_event(kind, text)
 
 

@@ -93,7 +93,7 @@ class Fails(MemoryStore):
         (ForgetsTheRun, "snapshots_with_every_field_set_come_back_equal"),
         (NumbersFromZero, "records_are_numbered_from_one_without_gaps"),
         (GoesBack, "records_are_unannounced_until_it_is_said_that_they_were"),
-        (GoesBack, "records_that_are_still_to_come_can_not_be_announced"),
+        (GoesBack, "records_that_are_still_to_come_cannot_be_announced"),
         (SharesItsList, "a_history_that_was_returned_stays_as_it_is"),
         (SharesItsList, "history_starts_after_a_number"),
         (FinishesEarly, "unfinished_are_threads_with_commands_records_or_requests"),

@@ -142,7 +142,7 @@ def test_a_damaged_snapshot_keeps_nobody_else_from_their_threads(old_file):
         connection.commit()
     with contextlib.closing(SQLStore(f"sqlite:///{old_file}")) as store:
         assert store.load("queue").snapshot == lived_today("queue")
-        with pytest.raises(StoreError, match="can not be read"):
+        with pytest.raises(StoreError, match="cannot be read"):
             store.load("polling")
 
 

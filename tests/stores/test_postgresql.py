@@ -85,7 +85,7 @@ def test_tables_of_a_newer_version_are_refused_and_left_alone(url):
         assert other.execute(tables).fetchone() == (1,)
 
 
-def test_a_value_that_can_not_be_kept_fails_alone_and_is_not_quoted(store):
+def test_a_value_that_cannot_be_kept_fails_alone_and_is_not_quoted(store):
     good, bad, late = commit_ticket("thread_1"), commit_ticket(f"{SECRET}\0"), accept_ticket("thread_1")
     endless = commit_ticket("".join(chr(0x4E00 + number % 20_000) for number in range(20_000)))
     store._writer.write([good, bad, endless, late])
@@ -112,7 +112,7 @@ def test_a_server_that_does_not_run_says_so():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        with pytest.raises(StoreError, match="the server can not be reached or hung up; check that it runs") as caught:
+        with pytest.raises(StoreError, match="the server cannot be reached or hung up; check that it runs") as caught:
             SQLStore(f"postgresql://tests:{PASSWORD}@127.0.0.1:{port}/postgres")
     assert PASSWORD not in texts_of(caught.value)
 
@@ -167,7 +167,7 @@ def test_a_server_that_crashes_and_comes_back_has_all_that_was_acknowledged(own_
         for error in itertools.chain(*problems.values()):
             assert "Using the PostgreSQL database postgres at 127.0.0.1 failed" in str(error)
             assert PASSWORD not in texts_of(error)
-        with pytest.raises(StoreError, match="can not be reached"):
+        with pytest.raises(StoreError, match="cannot be reached"):
             store.load("thread_0")
         own_postgresql.start()
         for number, last in acknowledged.items():
@@ -184,6 +184,6 @@ def test_what_was_announced_is_written_by_close_or_close_says_so(own_postgresql)
     commit(store, busy(), an_event(), an_event())
     store.announced("thread_1", 1)
     own_postgresql.stop()
-    with pytest.raises(StoreError, match="can not be reached"):
+    with pytest.raises(StoreError, match="cannot be reached"):
         store.close()
     store.close()

@@ -92,7 +92,7 @@ def test_a_missing_directory_is_named(tmp_path):
 
 
 def test_a_directory_is_no_database(tmp_path):
-    with pytest.raises(StoreError, match="can not be opened"):
+    with pytest.raises(StoreError, match="cannot be opened"):
         SQLStore(f"sqlite:///{tmp_path}")
 
 
@@ -316,7 +316,7 @@ def test_what_is_too_large_for_the_space_that_is_left_fails_alone(store):
     assert "the disk is full" in str(large.error)
 
 
-def test_a_value_that_can_not_be_kept_fails_alone(store):
+def test_a_value_that_cannot_be_kept_fails_alone(store):
     good, bad, late = commit_ticket("thread_1"), commit_ticket("half a pair: \ud83d"), accept_ticket("thread_1")
     store._writer.write([good, bad, late])
     assert [good.answered, bad.answered, late.answered] == [True, False, True]

@@ -78,7 +78,7 @@ def test_a_message_that_is_no_text_is_refused_at_the_call(world, content):
         world.connect().add_user_message(content)
 
 
-def test_a_message_that_can_not_be_sent_is_refused_at_the_call(world):
+def test_a_message_that_cannot_be_sent_is_refused_at_the_call(world):
     with pytest.raises(ValueError, match="surrogate"):
         world.connect().add_user_message("half \ud83d")
 

@@ -56,11 +56,11 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
         ({"options": {"tools": [], "model": "n"}}, "Assistant: model, tools is a field of its own"),
         ({"tools": [{"type": "function", "name": "f", "strict": "no"}]}, "strict must be True or False, not 'no'"),
         ({"options": [1]}, "Assistant: options must be a mapping, not list"),
-        ({"options": {"x": {1, 2}}}, "Assistant: options can not be written as JSON"),
-        ({"options": {"x": float("nan")}}, "Assistant: options can not be written as JSON"),
+        ({"options": {"x": {1, 2}}}, "Assistant: options cannot be written as JSON"),
+        ({"options": {"x": float("nan")}}, "Assistant: options cannot be written as JSON"),
     ],
 )
-def test_what_can_not_be_right_is_refused_in_a_sentence(arguments, sentence):
+def test_what_cannot_be_right_is_refused_in_a_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         Assistant(**({"model": "m"} | arguments))
 

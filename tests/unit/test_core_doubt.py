@@ -150,7 +150,7 @@ def test_an_older_message_of_the_same_text_is_not_ours():
     assert story.wait == GRACE
 
 
-def test_two_new_messages_of_the_same_text_can_not_be_told_apart():
+def test_two_new_messages_of_the_same_text_cannot_be_told_apart():
     story = in_second_turn().tell(page(question("msg_4", "Two"), question("msg_3", "Two"), answer("msg_2")))
     assert (story.only.operation, story.only.code, story.only.will_retry) == ("post_message", "outcome_unknown", False)
     assert story.state == "failed"
@@ -159,7 +159,7 @@ def test_two_new_messages_of_the_same_text_can_not_be_told_apart():
     assert story.tell(say("Three", "k3")).request == SEARCH
 
 
-def test_a_look_alike_of_unknown_age_can_not_be_told_from_ours():
+def test_a_look_alike_of_unknown_age_cannot_be_told_from_ours():
     story = searching().tell(page(question("msg_4"), next_after="msg_4"))
     assert story.only.code == "outcome_unknown"
 

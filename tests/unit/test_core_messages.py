@@ -390,7 +390,7 @@ def test_a_whole_reading_without_the_cursor_publishes_the_messages_of_the_run_al
     assert [event.message_id for event in story.events] == ["msg_4"]
 
 
-def test_a_whole_reading_that_can_not_tell_runs_publishes_what_there_is():
+def test_a_whole_reading_that_cannot_tell_runs_publishes_what_there_is():
     story = second_turn().tell(page(), page(answer("msg_4")))
     assert [event.message_id for event in story.events] == ["msg_4"]
 
@@ -537,7 +537,7 @@ def test_a_whole_reading_that_can_tell_runs_publishes_nothing_of_others():
 
 
 @pytest.mark.parametrize(("most", "tries"), [(1, 3), (2, 3), (5, 5)])
-def test_an_answer_that_can_not_be_read_is_asked_for_three_times_at_least(most, tries):
+def test_an_answer_that_cannot_be_read_is_asked_for_three_times_at_least(most, tries):
     story = reading(request_max_attempts=most)
     malformed = inputs.RequestDelayed(status=200, message="HTML")
     for attempt in range(1, tries + 1):

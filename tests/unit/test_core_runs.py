@@ -238,7 +238,7 @@ def test_a_retry_that_meets_trouble_is_repeated_and_keeps_the_state():
     assert story.tell(due).request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
 
 
-def test_a_retry_that_can_not_be_started_is_parked_and_tried_again_with_the_next_command():
+def test_a_retry_that_cannot_be_started_is_parked_and_tried_again_with_the_next_command():
     story = retrying(request_max_attempts=1).tell(delayed())
     assert story.state == "failed"
     assert story.snapshot.settled

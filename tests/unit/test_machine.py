@@ -61,7 +61,7 @@ def test_every_state_can_be_reached_and_left():
             current = todo.pop()
             todo += [dest for source, dest in moves if source is current and dest not in reached]
             reached.update(todo)
-        assert other in reached, f"{other} can not be reached from {one}"
+        assert other in reached, f"{other} cannot be reached from {one}"
 
 
 def test_the_shared_machine_holds_no_model_and_adds_no_transitions_of_its_own():

@@ -110,7 +110,7 @@ def test_what_is_no_request_is_the_callers_mistake(world, swap, sentence):
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é", None])
-def test_a_secret_that_can_not_be_one_is_told_without_repeating_it(world, secret):
+def test_a_secret_that_cannot_be_one_is_told_without_repeating_it(world, secret):
     with pytest.raises(ValueError, match="The webhook secret must be the server's") as caught:
         world.runtime.handle_webhook(*signed(ended("r")), secret)
     assert caught.value.__cause__ is None

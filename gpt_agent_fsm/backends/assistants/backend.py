@@ -29,7 +29,7 @@ class AssistantsBackend:
         headers, params: added to each request; Azure takes its key in the header `api-key` and wants the
             parameter `api-version`.
 
-    Raises `ValueError` for an address or key that can not be right. OpenAI removed this API from its own service
+    Raises `ValueError` for an address or key that cannot be right. OpenAI removed this API from its own service
     on 2026-08-26.
     """
 

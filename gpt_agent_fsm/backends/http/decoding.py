@@ -22,7 +22,7 @@ def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError:
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not valid JSON") from None
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON value

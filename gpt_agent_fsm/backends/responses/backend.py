@@ -45,7 +45,7 @@ class ResponsesBackend:
         organization, project: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
         headers, params: added to each request.
 
-    Raises `ValueError` for an address, a key or assistants that can not be right.
+    Raises `ValueError` for an address, a key or assistants that cannot be right.
     """
 
     def __init__(

@@ -108,7 +108,7 @@ class Item:
         return self.type == "message" or (self.type is None and self.role is not None)
 
     def to_call(self) -> objects.ToolCall | None:
-        """Translate into a tool call; None for what is none, or can not be answered."""
+        """Translate into a tool call; None for what is none, or cannot be answered."""
         call_id = self.call_id or self.id
         if self.type != "function_call" or call_id is None:
             return None

@@ -133,7 +133,7 @@ class ChaosApplication:
         answer = _Answer()
         body = self._application(environ, answer.start)
         if fault == "drop-after" and answer.is_stream:
-            return _drop_amid(body, answer, start_response)
+            return _drop_during(body, answer, start_response)
         if not answer.is_stream:
             b"".join(body)
         if close := getattr(body, "close", None):
@@ -165,7 +165,7 @@ class _Answer:
         return any(name == "Content-Type" and value.startswith("text/event-stream") for name, value in self.head[1])
 
 
-def _drop_amid(body: Iterable[bytes], answer: _Answer, start_response: StartResponse) -> Iterator[bytes]:
+def _drop_during(body: Iterable[bytes], answer: _Answer, start_response: StartResponse) -> Iterator[bytes]:
     start_response(*answer.head)
     try:
         yield next(iter(body))

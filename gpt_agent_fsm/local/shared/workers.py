@@ -182,8 +182,8 @@ class Workers:
                     raise
                 except Exception:
                     # Somebody waits for the end of it.
-                    logger.exception("The outcome of %s can not be kept", work_id)
-                    failure = ModelError("server_error", "What the model has answered can not be kept.")
+                    logger.exception("The outcome of %s cannot be kept", work_id)
+                    failure = ModelError("server_error", "What the model has answered cannot be kept.")
                     self._settle(kind, work_id, turn, request, failure)
         finally:
             del self._asking[cancelled]

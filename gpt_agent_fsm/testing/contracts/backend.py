@@ -20,7 +20,7 @@ class BackendContract:
 
     The server behind the backend has to do as it is told by the last user message: `hello` is answered with some text;
     `tools` asks for `f` with `{}` and `g` with `{"x": 1}`, and then answers; `fail` fails with the code
-    `server_error`; `rate` fails for rate; `slow` is in progress until it is cancelled. It must know the assistant
+    `server_error`; `rate` is rate limited; `slow` is in progress until it is cancelled. It must know the assistant
     `asst_contract`.
     """
 
@@ -141,7 +141,7 @@ class BackendContract:
             run = self._run(backend, thread_id, "hello", f"run_key_{number}")
             ids.append(self._until(backend, thread_id, run, RunStatus.COMPLETED).id)
         listed = backend.list_runs(thread_id, limit=10, timeout=_TIMEOUT).runs
-        # Some wires can tell of the newest alone.
+        # Some wires can only tell the newest.
         assert [run.id for run in listed] == ids[::-1][: len(listed)]
         assert {run.key for run in listed} <= {"run_key_0", "run_key_1", "run_key_2", None}
         assert [run.id for run in backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT).runs] == ids[-1:]
@@ -170,7 +170,7 @@ class BackendContract:
         assert run.message
         self._post(backend, thread_id, "hello")
 
-    def test_a_run_that_is_over_can_not_be_cancelled(self) -> None:
+    def test_a_run_that_is_over_cannot_be_cancelled(self) -> None:
         backend = self.make_backend()
         thread_id = self._thread(backend)
         run = self._until(backend, thread_id, self._run(backend, thread_id, "hello"), RunStatus.COMPLETED)

@@ -174,7 +174,7 @@ class StoreContract(StoreAtOnce):
         assert self.saved().unannounced == ()
         assert self.saved().last_seq == 3
 
-    def test_records_that_are_still_to_come_can_not_be_announced(self) -> None:
+    def test_records_that_are_still_to_come_cannot_be_announced(self) -> None:
         self.commit(idle(), *some_events(1))
         self.store.announced("thread_1", 2)
         self.commit(idle(), *some_events(2))

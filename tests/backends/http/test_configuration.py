@@ -97,7 +97,7 @@ def test_the_representation_tells_the_address_alone(make):
     assert repr(make()) == f"AssistantsBackend(base_url={BASE!r})"
 
 
-# --- what can not be right ------------------------------------------------------------------------------------------
+# --- what cannot be right ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_address_with_too_much_in_it_says_where_that_belongs(base_url, advice
 @pytest.mark.parametrize(
     "key", ["sk-secret\n", " sk-secret", "sk secret", "sk-secrét", "sk-\x00secret", "  ", "sk-\ttab"]
 )
-def test_a_key_that_can_not_be_sent_is_refused_unseen(key):
+def test_a_key_that_cannot_be_sent_is_refused_unseen(key):
     with pytest.raises(
         ValueError, match=r"api_key \(or OPENAI_API_KEY\) .* is there a line break at its end"
     ) as caught:
@@ -176,14 +176,14 @@ def test_a_key_of_the_environment_with_a_line_break_is_refused_unseen(monkeypatc
         ("", "secret"),
     ],
 )
-def test_a_header_that_can_not_be_sent_is_refused_unseen(name, value):
+def test_a_header_that_cannot_be_sent_is_refused_unseen(name, value):
     with pytest.raises(ValueError, match=f"The header '{name}' must be printable ASCII") as caught:
         AssistantsBackend(BASE, headers={name: value})
     assert "secr" not in str(caught.value)
 
 
 @pytest.mark.parametrize("option", ["organization", "project"])
-def test_an_organization_that_can_not_be_sent_is_refused(option):
+def test_an_organization_that_cannot_be_sent_is_refused(option):
     with pytest.raises(ValueError, match="must be printable ASCII"):
         AssistantsBackend(BASE, **{option: "org\n"})
 
@@ -238,7 +238,7 @@ def test_no_proxy_goes_past_it(make, serve, monkeypatch, free_port):
         ("http://", "could be missing the host"),
     ],
 )
-def test_a_proxy_that_can_not_be_used_is_named(make, monkeypatch, free_port, failure, scheme, address, reason):
+def test_a_proxy_that_cannot_be_used_is_named(make, monkeypatch, free_port, failure, scheme, address, reason):
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", address.format(port=free_port))
     seen = failure(make(f"{scheme}://api.test/v1"))
     assert type(seen) is TransientError

@@ -36,9 +36,9 @@ MALFORMED = [
     (b'{"id": ""}', "not what the API promises (it has no id)"),
     (b'{"id": true}', "not what the API promises (it has no id)"),
     (b'{"id": {}}', "not what the API promises (it has no id)"),
-    (b'{"id": "r', "not what the API promises (it is no JSON)"),
-    (b"OK", "not what the API promises (it is no JSON)"),
-    ('{"id": "é"}'.encode("latin-1"), "not what the API promises (it is no JSON)"),
+    (b'{"id": "r', "not what the API promises (it is not valid JSON)"),
+    (b"OK", "not what the API promises (it is not valid JSON)"),
+    ('{"id": "é"}'.encode("latin-1"), "not what the API promises (it is not valid JSON)"),
     (b"[" * 100_000, "not what the API promises (it is nested too deeply)"),
     (b'{"error": "Unexpected endpoint"}', "an error (Unexpected endpoint)"),
     (b'{"error": {"message": "Not\\nhere"}}', "an error (Not here)"),
@@ -104,6 +104,6 @@ def test_half_of_a_surrogate_pair_is_replaced_so_that_it_can_be_stored(page):
 def test_text_with_half_of_a_surrogate_pair_is_refused_before_it_is_sent(backend, requests_mock):
     from gpt_agent_fsm.errors import RequestRefused
 
-    with pytest.raises(RequestRefused, match="half of a surrogate pair"):
+    with pytest.raises(RequestRefused, match="an unpaired surrogate"):
         backend.post_message("t", "\ud83d", key="k", timeout=5)
     assert not requests_mock.called

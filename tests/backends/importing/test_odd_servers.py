@@ -120,7 +120,7 @@ def test_a_server_that_lists_a_conversation_from_its_beginning_each_time_is_unde
         ({"data": ["Hello"]}, "it has no id"),
     ],
 )
-def test_a_list_that_can_not_be_read_whole_is_not_read_in_part(odd, odd_importer, page, what):
+def test_a_list_that_cannot_be_read_whole_is_not_read_in_part(odd, odd_importer, page, what):
     odd.thread(page)
     with pytest.raises(TransientError, match=what):
         odd_importer("t")
@@ -158,7 +158,7 @@ IMAGE_FILE = {"type": "image_file", "image_file": {"file_id": "file-1"}}
 IMAGE_URL = {"type": "image_url", "image_url": {"url": "https://example.com/1.png"}}
 
 
-def test_what_can_not_be_copied_is_left_out_and_counted(odd, odd_importer):
+def test_what_cannot_be_copied_is_left_out_and_counted(odd, odd_importer):
     files = [{"file_id": "file-2"}, {"file_id": "file-3"}]
     odd.thread(
         [
@@ -184,9 +184,9 @@ def test_a_message_that_is_empty_after_that_is_left_out(odd, odd_importer):
 
 
 def test_a_refusal_is_copied_as_one(odd, odd_importer):
-    odd.message(role="assistant", content=[{"type": "refusal", "refusal": "I can not."}])
+    odd.message(role="assistant", content=[{"type": "refusal", "refusal": "I cannot."}])
     odd_importer("t")
-    assert [item["content"] for item in odd.kept] == [[{"type": "refusal", "refusal": "I can not."}]]
+    assert [item["content"] for item in odd.kept] == [[{"type": "refusal", "refusal": "I cannot."}]]
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])

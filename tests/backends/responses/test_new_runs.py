@@ -63,7 +63,7 @@ def test_options_are_sent_as_they_are_and_what_is_empty_is_left_out(backend, api
     assert not {"instructions", "tools", "input", "temperature", "top_p"} & set(body)
 
 
-def test_a_run_whose_note_can_not_be_left_goes_on(backend, api):
+def test_a_run_whose_note_cannot_be_left_goes_on(backend, api):
     api.post(RESPONSES, json=QUEUED)
     for trouble in ({"status_code": 400, "json": LOCKED}, {"status_code": 500}, {"text": "garbage"}):
         api.post(CONVERSATION, **trouble)
@@ -134,7 +134,7 @@ def test_more_calls_than_a_request_may_bring_are_closed_in_several(backend, api)
 
 
 @pytest.mark.parametrize("items", [[said()], [said(), asked()]], ids=["not listed yet", "answered meanwhile"])
-def test_calls_that_can_not_be_closed_now_are_a_reason_to_try_again(backend, api, items):
+def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api, items):
     holds(api, *items)
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
     api.post(ITEMS, status_code=400, json={"error": {"message": "No tool call found"}})
@@ -143,7 +143,7 @@ def test_calls_that_can_not_be_closed_now_are_a_reason_to_try_again(backend, api
     assert not isinstance(transient.value, errors.OutcomeUnknown)
 
 
-# --- a run that failed for rate is started again --------------------------------------------------------------------
+# --- a run that was rate limited is started again --------------------------------------------------------------------
 
 
 def test_a_repetition_brings_the_outputs_along_that_the_failed_response_was_given(backend, api):
@@ -215,7 +215,7 @@ def test_an_assistant_that_is_put_wrong_later_is_told(api):
 
 
 def test_instructions_that_the_server_repeats_are_not_told(backend, api):
-    refusal = {"error": {"message": "Can not do this: Be brief. Sorry."}}
+    refusal = {"error": {"message": "Cannot do this: Be brief. Sorry."}}
     api.post(RESPONSES, status_code=400, json=refusal)
     with pytest.raises(errors.RequestRefused) as refused:
         backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)

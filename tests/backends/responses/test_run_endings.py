@@ -114,7 +114,7 @@ def test_a_run_that_waits_for_tools_is_cancelled_by_answering_them(backend, api,
     assert [item["call_id"] for item in added] == ["call_2"]
 
 
-def test_a_run_that_is_over_can_not_be_cancelled(backend, api):
+def test_a_run_that_is_over_cannot_be_cancelled(backend, api):
     api.post(f"{RESPONSES}/resp_2/cancel", status_code=400, json={"error": {"message": "completed"}})
     api.get(f"{RESPONSES}/resp_2", json=response("resp_2", "completed", ANSWER))
     with pytest.raises(errors.RequestRefused, match="completed"):

@@ -221,7 +221,7 @@ def test_a_response_that_cannot_be_stored_is_logged_and_leaves_nothing_of_itself
         lost = api.follow(api.ask("Hello", conversation=conversation), "failed")
     assert lost["error"]["code"] == "server_error"
     assert api.items(conversation) == []
-    assert f"The outcome of {lost['id']} can not be kept" in caplog.text
+    assert f"The outcome of {lost['id']} cannot be kept" in caplog.text
 
 
 def test_one_response_at_a_time_is_made_on_a_conversation(serve):

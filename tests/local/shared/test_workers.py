@@ -125,7 +125,7 @@ def test_what_expires_in_a_transaction_that_fails_goes_on_until_it_is_stored(ser
     assert workers.turn_of("run_x") is None
 
 
-def test_an_answer_that_can_not_be_kept_is_a_failure_and_keeps_nobody_waiting(monkeypatch, caplog):
+def test_an_answer_that_cannot_be_kept_is_a_failure_and_keeps_nobody_waiting(monkeypatch, caplog):
     settle, broken = responses.settle, [True]
 
     def once(*args):
@@ -139,4 +139,4 @@ def test_an_answer_that_can_not_be_kept_is_a_failure_and_keeps_nobody_waiting(mo
         body = {"model": "m", "input": "Hello"}
         seen = requests.post(f"{server.base_url}/responses", json=body, timeout=20).json()
     assert (seen["status"], seen["error"]["code"]) == ("failed", "server_error")
-    assert "can not be kept" in caplog.text
+    assert "cannot be kept" in caplog.text

@@ -28,7 +28,7 @@ from tests.local.models.chat_completions.questions import USAGE, request, stream
             "Hi.",
         ),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, "No."),
-        ({"content": None, "refusal": "I can not help with that."}, "I can not help with that."),
+        ({"content": None, "refusal": "I cannot help with that."}, "I cannot help with that."),
         ({"content": "Hi.", "reasoning_content": "Hm.", "tool_calls": None, "refusal": None}, "Hi."),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_secret_in_the_address_is_told_by_no_cause(ask):
         (answer(b"<html>Log in</html>"), "is an HTML page"),
         (answer(b"<html>Log in</html>", Content_Type="text/html"), "is an HTML page"),
         (answer(b""), "is empty"),
-        (answer(b"Hello"), "is not what the API promises (it is no JSON)"),
+        (answer(b"Hello"), "is not what the API promises (it is not valid JSON)"),
         (answer({}), "is not what the API promises (it has no choices)"),
         (answer([]), "is not what the API promises (it has no choices)"),
         (answer({"choices": []}), "is not what the API promises (it has no choices)"),

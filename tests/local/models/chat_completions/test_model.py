@@ -60,7 +60,7 @@ def test_a_run_of_the_embedded_server_calls_its_tools_through_it(serve):
         ({"headers": {"X": "\n"}}, "The header 'X' must be printable"),
     ],
 )
-def test_what_can_not_be_right_is_refused_in_a_sentence(kwargs, words):
+def test_what_cannot_be_right_is_refused_in_a_sentence(kwargs, words):
     with pytest.raises(ValueError, match=words) as caught:
         ChatCompletionsModel(**({"base_url": "http://localhost/v1"} | kwargs))
     assert "OPENAI" not in str(caught.value)

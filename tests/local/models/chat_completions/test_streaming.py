@@ -175,7 +175,7 @@ def test_a_stream_without_an_end_is_no_answer(serve, last, words):
 
 @pytest.mark.parametrize(
     ("said", "words"),
-    [(b"data: {broken\n\n", "it is no JSON"), (DONE, "it has no choices")],
+    [(b"data: {broken\n\n", "it is not valid JSON"), (DONE, "it has no choices")],
     ids=["garbage", "nothing"],
 )
 def test_a_stream_that_holds_no_answer_is_described(serve, said, words):
