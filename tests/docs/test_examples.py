@@ -31,10 +31,15 @@ def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(pag
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_script_of_the_readme_talks_to_a_server_that_the_environment_names():
-    script = next(block.body for block in blocks(README) if block.kind == "python")
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "You said: Hello\nidle\n"), (1, '{"city":"Oslo","celsius":21}\nidle\n')],
+    ids=["without a key", "with a tool, at a server that the environment names"],
+)
+def test_the_scripts_of_the_readme_work_as_programs_of_their_own(number, said):
+    script = [block.body for block in blocks(README) if block.kind == "python"][number]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
-    assert (done.stdout, done.stderr) == ('{"city":"Oslo","celsius":21}\nidle\n', "")
+    assert (done.stdout, done.stderr) == (said, "")
 
 
 def test_every_block_that_is_not_executed_says_why():
