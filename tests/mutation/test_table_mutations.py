@@ -13,7 +13,15 @@ from gpt_agent_fsm.machine import advance as core
 from gpt_agent_fsm.machine.driving import build_machine
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.table import TABLE
-from tests.unit import test_core_chains, test_core_doubt, test_core_everywhere, test_core_messages, test_core_runs
+from tests.unit import (
+    test_core_cancelling,
+    test_core_chains,
+    test_core_doubt,
+    test_core_everywhere,
+    test_core_messages,
+    test_core_runs,
+    test_core_tools,
+)
 
 
 def _cases(module) -> Iterator[Callable[[], None]]:
@@ -33,7 +41,15 @@ def _cases(module) -> Iterator[Callable[[], None]]:
 
 CASES = [
     case
-    for module in (test_core_messages, test_core_runs, test_core_doubt, test_core_chains, test_core_everywhere)
+    for module in (
+        test_core_messages,
+        test_core_runs,
+        test_core_tools,
+        test_core_cancelling,
+        test_core_doubt,
+        test_core_chains,
+        test_core_everywhere,
+    )
     for case in _cases(module)
 ]
 

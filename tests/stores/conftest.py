@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own."""
+"""A store in a SQLite file, and a PostgreSQL server of the tests' own."""
 
 import os
 import pwd
@@ -9,12 +9,33 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from gpt_agent_fsm.stores import SQLStore
+
 PLACES = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """The SQLite file of this test."""
+    return tmp_path / "agents.db"
+
+
+@pytest.fixture
+def url(path):
+    """The URL of the database of this test."""
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def store(url):
+    """A store in the database of this test, which waits hardly at all for locks."""
+    with closing(SQLStore(url, lock_timeout=0.05)) as store:
+        yield store
 
 
 def _program(name: str) -> str | None:

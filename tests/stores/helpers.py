@@ -1,5 +1,7 @@
 """Shared by the tests of SQL stores."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import attrs
@@ -49,3 +51,8 @@ def texts_of(error):
         texts.append(f"{error} {error!r} {getattr(error, 'orig', '')}")
         error = error.__cause__ or error.__context__
     return "\n".join(texts)
+
+
+def sqlite_file(path):
+    """Open a SQLite file past the store, in a `with` statement."""
+    return contextlib.closing(sqlite3.connect(path, isolation_level=None))

@@ -124,7 +124,7 @@ def test_tool_calls_are_put_together_from_their_pieces(serve, deltas):
 
 def test_a_refusal_is_streamed_as_the_answer(serve):
     _, model = serve(stream({"role": "assistant", "content": ""}, {"refusal": "I can "}, {"refusal": "not."}))
-    assert list(model.stream(request())) == ["I can ", "not.", Reply("I can not.")]
+    assert list(model.stream(request())) == ["I can ", "not.", Reply("I cannot.")]
 
 
 NOISE = (

@@ -1,0 +1,371 @@
+"""Tool calls: requested once, answered together, and outputs that do not get through."""
+
+import pytest
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.tools import BROKEN_ARGUMENTS_OUTPUT
+from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
+from tests.story import (
+    BROKEN,
+    LOCATE,
+    MEASURE,
+    awaiting,
+    busy,
+    connect,
+    created,
+    creating,
+    delayed,
+    denied,
+    due,
+    failed,
+    idle,
+    needs,
+    output,
+    polling,
+    rate_limit,
+    rate_limited,
+    refused,
+    run,
+    running,
+    runs,
+    say,
+    seen,
+    submitting,
+    unknown,
+)
+
+POLL = effects.GetRun(run_id="run_1")
+DOUBTFUL_POLL = effects.GetRun(run_id="run_1", in_doubt=True)
+CANCEL = effects.CancelRun(run_id="run_1")
+SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"), ("call_2", "2")), assistant_id="asst_1")
+
+
+# --- tools -------------------------------------------------------------------------------------------------
+
+
+def test_each_tool_call_is_requested_with_its_decoded_arguments():
+    story = polling().tell(needs(LOCATE, MEASURE))
+    assert story.events[:2] == (
+        events.ToolCallRequested(
+            id="call_1", thread_id="thread_1", run_id="run_1", name="locate", arguments={"city": "Oslo"}
+        ),
+        events.ToolCallRequested(id="call_2", thread_id="thread_1", run_id="run_1", name="measure", arguments={}),
+    )
+    assert story.state == "awaiting_tools"
+    assert story.wait == effects.Wait(seconds=120)
+
+
+def test_a_run_seen_waiting_again_requests_nothing_again():
+    story = awaiting().tell(due)
+    assert story.request == POLL
+    story.tell(needs(LOCATE, MEASURE))
+    assert story.events == ()
+    assert story.state == "awaiting_tools"
+    assert story.wait == effects.Wait(seconds=120)
+
+
+def test_a_call_listed_twice_is_requested_once():
+    assert polling().tell(needs(LOCATE, LOCATE)).said == ["ToolCallRequested"]
+
+
+def test_a_call_that_joins_later_is_requested_and_the_recorded_output_kept():
+    story = awaiting(LOCATE, MEASURE).tell(output(LOCATE), due)
+    third = ToolCall(id="call_9", name="third", arguments="{}")
+    story.tell(needs(LOCATE, MEASURE, third))
+    assert [event.id for event in story.events] == ["call_9"]
+    story.tell(output(MEASURE), output(third))
+    assert story.request.outputs == (("call_1", "1"), ("call_2", "1"), ("call_9", "1"))
+
+
+def test_outputs_are_recorded_and_sent_together_when_the_last_is_in():
+    story = awaiting().tell(output(LOCATE))
+    assert story.only == events.ToolCallOutputRecorded(
+        id="call_1", thread_id="thread_1", run_id="run_1", name="locate", output="1"
+    )
+    assert story.state == "awaiting_tools"
+    assert story.effects == ()
+    story.tell(output(MEASURE, "2"))
+    assert story.said == ["ToolCallOutputRecorded"]
+    assert story.state == "submitting"
+    assert story.request == SUBMIT
+
+
+def test_a_call_whose_arguments_are_no_json_is_answered_at_once():
+    story = polling().tell(needs(LOCATE, BROKEN))
+    assert story.said == ["ToolCallRequested", "ToolCallOutputRecorded"]
+    assert story.events[1].output == BROKEN_ARGUMENTS_OUTPUT
+    assert story.state == "awaiting_tools"
+    story.tell(output(LOCATE))
+    assert story.request.outputs == (("call_1", "1"), ("call_3", BROKEN_ARGUMENTS_OUTPUT))
+
+
+def test_when_no_call_has_readable_arguments_nobody_is_asked():
+    story = polling().tell(needs(BROKEN))
+    assert story.said == ["ToolCallOutputRecorded"]
+    assert story.state == "submitting"
+    assert story.request.outputs == (("call_3", BROKEN_ARGUMENTS_OUTPUT),)
+
+
+@pytest.mark.parametrize("text", ["", "{", "NaN", '{"a": Infinity}', "[" * 100_000])
+def test_what_is_no_json_is_told_apart(text):
+    story = polling().tell(needs(ToolCall(id="call_1", name="f", arguments=text)))
+    assert story.said == ["ToolCallOutputRecorded"]
+
+
+def test_a_tool_answer_for_an_unknown_call_is_ignored():
+    story = awaiting()
+    before = story.snapshot
+    story.tell(inputs.SubmitToolOutput(tool_call_id="call_0", output="1"))
+    assert "did not ask" in story.ignored
+    assert story.snapshot == before
+
+
+def test_a_second_output_for_the_same_call_is_ignored():
+    story = awaiting().tell(output(LOCATE, "1"), output(LOCATE, "2"))
+    assert "did not ask" in story.ignored
+    assert story.tell(output(MEASURE, "2")).request == SUBMIT
+
+
+@pytest.mark.parametrize("make", [idle, failed, rate_limited])
+def test_a_tool_answer_without_a_run_is_ignored(make):
+    assert make().tell(output(LOCATE)).ignored == "no run waits for it"
+
+
+@pytest.mark.parametrize("make", [running, submitting])
+def test_a_tool_answer_that_nobody_waits_for_now_is_ignored(make):
+    assert make().tell(output(LOCATE)).ignored == "the run does not wait for it now"
+
+
+@pytest.mark.parametrize("status", [RunStatus.ACTIVE, RunStatus.CANCELLING])
+def test_accepted_outputs_let_the_run_go_on(status):
+    story = submitting().tell(seen(status))
+    assert story.state == "running"
+    assert story.wait == effects.Wait(seconds=1)
+
+
+def test_outputs_are_not_sent_twice_when_the_server_shows_the_run_waiting_after_it_took_them():
+    story = submitting().tell(needs(LOCATE, MEASURE))
+    assert story.state == "running"
+    story.tell(due, needs(LOCATE, MEASURE))
+    assert story.state == "running"
+    assert story.wait == effects.Wait(seconds=1)
+    assert story.events == ()
+
+
+def test_a_second_round_of_calls_is_requested():
+    again = ToolCall(id="call_8", name="locate", arguments="{}")
+    story = submitting().tell(seen(), due, needs(again))
+    assert [event.id for event in story.events if isinstance(event, events.ToolCallRequested)] == ["call_8"]
+    assert story.tell(output(again, "3")).request.outputs == (("call_8", "3"),)
+
+
+def test_a_server_that_answers_the_outputs_with_the_next_round_is_understood():
+    again = ToolCall(id="call_8", name="locate", arguments="{}")
+    story = submitting().tell(needs(again))
+    assert story.state == "awaiting_tools"
+    assert story.said == ["ToolCallRequested"]
+
+
+def test_an_id_that_is_used_again_for_another_call_is_another_call():
+    again = ToolCall(id="call_1", name="locate", arguments='{"city":"Bergen"}')
+    story = submitting().tell(seen(), due, needs(again))
+    assert story.said == ["ToolCallRequested"]
+
+
+def test_a_run_that_goes_on_without_our_outputs_is_followed():
+    story = awaiting().tell(due, seen())
+    assert story.state == "running"
+    assert story.tell(due, needs(LOCATE, MEASURE)).said == []
+    assert story.state == "awaiting_tools"
+
+
+def test_the_last_output_waits_for_a_look_that_is_under_way():
+    story = awaiting().tell(due, output(LOCATE), output(MEASURE, "2"))
+    assert story.state == "submitting"
+    assert story.request is None
+    assert story.tell(needs(LOCATE, MEASURE)).request == SUBMIT
+    assert story.state == "submitting"
+
+
+def test_the_first_poll_of_a_started_run_may_find_calls_at_once():
+    story = creating().tell(created(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,)))
+    assert story.said == ["RunStarted", "ToolCallRequested"]
+    assert story.state == "awaiting_tools"
+
+
+# --- outputs that do not get through ---------------------------------------------------------------------------
+
+
+def test_a_submission_that_did_not_happen_is_repeated_after_its_delay():
+    story = submitting().tell(delayed())
+    assert (story.only.operation, story.only.attempt, story.only.will_retry) == ("submit_tool_outputs", 1, True)
+    assert story.wait == effects.Wait(seconds=5)
+    assert story.state == "submitting"
+    assert story.tell(due).request == SUBMIT
+
+
+def test_a_submission_waits_as_long_as_the_server_asks():
+    assert submitting().tell(delayed(retry_after=60)).wait == effects.Wait(seconds=60)
+
+
+@pytest.mark.parametrize("trouble", [unknown(), refused()], ids=["unknown", "refused"])
+def test_after_a_submission_in_doubt_the_run_is_looked_at_before_sending_again(trouble):
+    story = submitting().tell(trouble)
+    assert story.wait == effects.Wait(seconds=5)
+    assert story.only.will_retry
+    story.tell(due)
+    assert story.request == DOUBTFUL_POLL
+    story.tell(needs(LOCATE, MEASURE))
+    assert story.request == SUBMIT
+    assert story.state == "submitting"
+
+
+def test_outputs_that_had_arrived_are_not_sent_again():
+    story = submitting().tell(unknown(), due, seen())
+    assert story.state == "running"
+    assert story.tell(due, needs(LOCATE, MEASURE)).state == "running"
+
+
+@pytest.mark.parametrize("trouble", [delayed(), unknown(), refused()], ids=["delayed", "unknown", "refused"])
+def test_outputs_out_of_tries_fail_the_thread_and_cancel_the_run(trouble):
+    story = submitting(tool_output_max_attempts=2).tell(trouble, due)
+    if story.request == DOUBTFUL_POLL:
+        story.tell(needs(LOCATE, MEASURE))
+    assert story.request == SUBMIT
+    story.tell(trouble)
+    assert story.said == ["RequestFailed", "ToolCallOutputSubmissionFailed"]
+    assert (story.events[0].attempt, story.events[0].will_retry) == (2, False)
+    assert story.state == "failed"
+    assert story.request == CANCEL
+    assert story.tell(seen(RunStatus.CANCELLING)).wait == effects.Wait(seconds=120)
+    assert story.snapshot.settled
+
+
+def given_up(**settings):
+    return submitting(tool_output_max_attempts=1, **settings).tell(delayed())
+
+
+def test_messages_go_on_after_the_farewell_to_a_run():
+    story = given_up().tell(say("Two", "k2"))
+    assert story.effects == ()
+    assert story.tell(seen(RunStatus.CANCELLING)).request == effects.PostMessage(key="k2", content="Two")
+
+
+def test_a_farewell_that_fails_is_repeated_and_then_let_go():
+    story = given_up(request_max_attempts=2).tell(delayed())
+    assert story.only.will_retry
+    assert story.tell(due).request == CANCEL
+    story.tell(delayed())
+    assert story.only.will_retry is False
+    assert story.snapshot.settled
+    assert not story.snapshot.outbox.parked
+
+
+def test_a_farewell_to_a_run_that_has_ended_is_no_trouble():
+    story = given_up().tell(refused())
+    assert story.events == ()
+    assert story.snapshot.settled
+    assert not story.snapshot.outbox.parked
+
+
+def test_a_farewell_with_a_wrong_key_is_given_up():
+    story = given_up().tell(denied())
+    assert story.only.will_retry is False
+    assert story.state == "failed"
+    assert story.snapshot.settled
+
+
+def test_looks_during_a_submission_have_no_limit():
+    story = submitting().tell(unknown(), due)
+    for _ in range(10):
+        story.tell(delayed(), due)
+    assert story.request == DOUBTFUL_POLL
+    assert story.state == "submitting"
+
+
+def test_a_run_denied_during_a_submission_is_lost():
+    story = submitting().tell(unknown(), due, refused(404))
+    assert story.said == ["RequestFailed", "RunFailed"]
+    assert story.state == "failed"
+
+
+def test_outputs_that_a_wrong_key_kept_back_are_sent_when_the_run_is_seen_again():
+    story = submitting().tell(denied())
+    assert story.said == ["RequestFailed", "ToolCallOutputSubmissionFailed"]
+    assert story.state == "failed"
+    story.tell(connect, runs(run(RunStatus.NEEDS_TOOLS)), needs(LOCATE, MEASURE))
+    assert story.request == SUBMIT
+    assert story.said == []
+
+
+def test_an_output_for_a_run_that_a_wrong_key_left_behind_is_kept_and_sent_later():
+    story = awaiting().tell(output(LOCATE), due, denied(), output(MEASURE, "2"))
+    assert story.said == ["ToolCallOutputRecorded"]
+    assert story.request == effects.GetLatestRun()
+    story.tell(runs(run(RunStatus.NEEDS_TOOLS)), needs(LOCATE, MEASURE))
+    assert story.request == SUBMIT
+
+
+def test_a_look_denied_during_a_submission_parks_the_thread():
+    story = submitting().tell(unknown(), due, denied())
+    assert story.said == ["RequestFailed"]
+    assert story.state == "failed"
+
+
+# --- rounds that look alike, and runs that turn up again ----------------------------------------------------------
+
+
+def test_a_run_that_was_thought_lost_and_turns_up_again_requests_nothing_again():
+    story = awaiting().tell(output(LOCATE), due, refused(404))
+    assert story.said == ["RequestFailed", "RunFailed"]
+    story.tell(output(MEASURE, "2"), connect, runs(run(RunStatus.NEEDS_TOOLS)), needs(LOCATE, MEASURE))
+    assert story.said == []
+    assert story.request == SUBMIT
+
+
+def test_calls_that_look_like_the_last_ones_again_and_again_are_a_new_round():
+    story = submitting().tell(seen())
+    for _ in range(5):
+        story.tell(due, needs(LOCATE, MEASURE))
+        assert story.said == []
+        assert story.state == "running"
+    story.tell(due, needs(LOCATE, MEASURE))
+    assert story.said == ["ToolCallRequested", "ToolCallRequested"]
+    assert story.state == "awaiting_tools"
+    assert story.tell(output(LOCATE), output(MEASURE, "2")).request == SUBMIT
+
+
+def test_a_look_that_shows_the_run_going_on_ends_the_suspicion_of_a_new_round():
+    story = submitting().tell(seen())
+    for _ in range(3):
+        story.tell(due, needs(LOCATE, MEASURE), due, needs(LOCATE, MEASURE), due, seen())
+    assert story.said == []
+    assert story.snapshot.run.stale_polls == 0
+
+
+def test_a_new_round_of_broken_calls_that_look_alike_is_answered_again():
+    story = polling().tell(needs(BROKEN), seen())
+    for _ in range(6):
+        story.tell(due, needs(BROKEN))
+    assert story.said == ["ToolCallOutputRecorded"]
+    assert story.state == "submitting"
+
+
+def test_each_round_has_all_its_tries():
+    again = ToolCall(id="call_8", name="locate", arguments="{}")
+    story = submitting().tell(unknown(), due, needs(again), output(again), delayed())
+    assert (story.only.attempt, story.only.will_retry) == (1, True)
+
+
+def test_the_calls_of_a_rate_limited_run_are_forgotten():
+    story = awaiting().tell(due, rate_limit())
+    assert story.snapshot.calls == ()
+    assert story.tell(output(LOCATE)).ignored == "no run waits for it"
+
+
+def test_a_run_that_was_given_up_and_is_met_on_its_way_out_requests_nothing_again():
+    story = given_up().tell(say("Two", "k2"), seen(RunStatus.CANCELLING), busy())
+    story.tell(runs(run(RunStatus.CANCELLING)), needs(LOCATE, MEASURE))
+    assert story.said == []
+    assert story.request == SUBMIT
