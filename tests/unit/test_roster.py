@@ -314,3 +314,56 @@ def test_in_one_process_every_thread_may_be_driven_and_is_ticked_here():
     owner.wake("thread_1")
     assert ticked == ["thread_1"]
     assert lease.holds()
+
+
+def test_a_driver_does_not_begin_before_the_former_one_has_left(world):
+    former = world.connect()
+    world.scheduler.settle()
+    world.roster.remove(former, "shutdown")
+    driver = world.connect(former.thread_id)
+    shift = world.roster._shifts[driver.thread_id]
+    # As another worker would do at this moment.
+    assert shift.tick() is None
+    assert not driver.begun
+    world.scheduler.settle()
+    assert driver.begun
+
+
+def test_a_driver_that_is_taken_out_before_it_began_leaves_without_waiting(world):
+    former = world.connect()
+    world.scheduler.settle()
+    world.roster.remove(former, "shutdown")
+    driver = world.connect(former.thread_id)
+    shift = world.roster._shifts[driver.thread_id]
+    world.roster.remove(driver, "shutdown")
+    assert world.owner.released == []
+    shift.tick()
+    assert len(world.owner.released) == 1
+
+
+def test_a_driver_is_taken_out_once_and_never_in_place_of_its_successor(world):
+    former = world.connect()
+    world.scheduler.settle()
+    world.roster.remove(former, "shutdown")
+    world.roster.remove(former, "again")
+    driver = world.connect(former.thread_id)
+    world.roster.remove(former, "and again")
+    world.scheduler.settle()
+    assert former.stop_reason == "shutdown"
+    assert driver.stop_reason is None
+    assert world.roster.get(former.thread_id) is driver
+
+
+def test_backend_and_store_stay_open_until_the_last_driver_has_left(world):
+    closed = []
+    world.server.close = lambda: closed.append("backend")
+    one, _, _ = world.connect(), world.connect(), world.connect()
+    world.scheduler.settle()
+    world.roster.remove(one, "shutdown")
+    world.scheduler.settle()
+    assert closed == []
+    world.roster.close()
+    world.scheduler.step()
+    assert closed == []
+    world.scheduler.step()
+    assert closed == ["backend"]
