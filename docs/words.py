@@ -20,7 +20,7 @@ INSTEAD = {
     r"\bas a rule\b": "usually",
     r"\bseldom\b": "rarely",
     r"\btell whether\b": "return whether",
-    r"\bis not valid JSON\b": "is not valid JSON",
+    r"\bis no JSON\b": "is not valid JSON",
     r"\bhalf of a surrogate\b": "unpaired surrogate",
     r"\b(failed|fails) for rate\b": "rate limited",
 }

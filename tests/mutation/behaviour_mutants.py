@@ -76,7 +76,7 @@ def timeout() -> None:
 
 def idle() -> None:
     """An idle agent stops after a second."""
-    _rewrite(requests.rest, ("copy.settings.idle_timeout", "1.0"))
+    _rewrite(requests.start_idle_timer, ("copy.settings.idle_timeout", "1.0"))
 
 
 def message() -> None:

@@ -74,7 +74,7 @@ NOTICED_BY = {
         "a_number_that_could_not_be_noted_is_noted_later",
         RESUME: "a_run_that_ends_in_time_is_not_disturbed a_thread_with_nothing_left_to_do_is_not_resumed",
         RUNTIME: "the_cursor_of_an_earlier_agent_is_kept the_history_of_a_thread_is_numbered_from_one_without_gaps "
-        "at_info_level_the_library_and_its_machine_are_silent connecting_again_adds_a_subscriber",
+        "at_debug_level_the_machine_is_silent_and_the_library_says_little connecting_again_adds_a_subscriber",
         SIGNALS: "a_muted_signal_is_not_sent events_are_announced_after_they_were_saved",
     },
 }
