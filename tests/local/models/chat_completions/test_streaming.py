@@ -123,8 +123,8 @@ def test_tool_calls_are_put_together_from_their_pieces(serve, deltas):
 
 
 def test_a_refusal_is_streamed_as_the_answer(serve):
-    _, model = serve(stream({"role": "assistant", "content": ""}, {"refusal": "I can "}, {"refusal": "not."}))
-    assert list(model.stream(request())) == ["I can ", "not.", Reply("I cannot.")]
+    _, model = serve(stream({"role": "assistant", "content": ""}, {"refusal": "I may "}, {"refusal": "not."}))
+    assert list(model.stream(request())) == ["I may ", "not.", Reply("I may not.")]
 
 
 NOISE = (
