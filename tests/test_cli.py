@@ -254,7 +254,7 @@ def test_a_demo_that_cannot_go_on_says_why(run, monkeypatch, fast):
 
     monkeypatch.setattr(scenes, "play", play)
     result = run(*fast)
-    assert (result.exit_code, result.stderr) == (1, "Error: the demo could not go on: It was closed.\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: the demo could not continue: It was closed.\n")
 
 
 def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(run, monkeypatch, fast):

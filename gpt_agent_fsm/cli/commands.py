@@ -92,7 +92,7 @@ def demo(speed: float, api: str) -> None:
         click.echo("\nStopped.", err=True)
         sys.exit(INTERRUPTED)
     except GptAgentError as error:
-        raise click.ClickException(f"the demo could not go on: {error}") from error
+        raise click.ClickException(f"the demo could not continue: {error}") from error
     problems = [problem for conversation in conversations for problem in conversation.problems()]
     for problem in problems:
         click.echo(f"Error: {problem}", err=True)

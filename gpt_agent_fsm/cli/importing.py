@@ -1,4 +1,4 @@
-"""`gpt-agent-fsm import-thread`: what it says while it copies, and when it cannot go on."""
+"""`gpt-agent-fsm import-thread`: what it says while it copies, and when it cannot continue."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _option(name: str, says: str, metavar: str | None = None) -> Callable[[F], F
 @click.argument("thread_id", callback=_not_blank)
 @_option("--from-url", "Where the thread is; ends where /threads begins.  [default: OPENAI_BASE_URL]")
 @_option("--from-key", "The API key for it.  [default: OPENAI_API_KEY]")
-@_option("--to-url", "Where the conversation is to be.  [default: as --from-url]")
+@_option("--to-url", "Where the conversation will be.  [default: as --from-url]")
 @_option("--to-key", "The API key for it; needed where the servers differ.  [default: as --from-key]")
 @_option("--into", "Go on with an import that was interrupted.", "CONVERSATION_ID")
 def import_thread_command(
@@ -49,7 +49,7 @@ def import_thread_command(
     """Copy the messages of a thread into a new conversation, and print its id.
 
     From the Assistants API to the Conversations API, which may be on another server. The thread is not changed. When
-    it is interrupted, or fails, it says how to go on; then only what is missing is added.
+    it is interrupted, or fails, it says how to continue; then only what is missing is added.
     """
     source = from_url or os.environ.get("OPENAI_BASE_URL", "")
     differ = to_url is not None and to_url.rstrip("/") != source.rstrip("/")
@@ -105,10 +105,10 @@ class _Progress:
 
     @property
     def way_on(self) -> str:
-        """How to go on with what was begun."""
+        """How to continue what was begun."""
         if self._last is None:
             return ""
-        return f"\nTo go on, give the same command again with --into {self._last.conversation_id}"
+        return f"\nTo continue, give the same command again with --into {self._last.conversation_id}"
 
     def report(self, standing: ThreadImport) -> None:
         """Say what is new, at most once for each tenth of the messages."""

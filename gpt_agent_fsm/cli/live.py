@@ -99,7 +99,7 @@ class Live(Screen):  # pragma: no cover - see the module's head
         return "x✗+✓"[2 * well + (not self._plain_marks)]
 
     def summary(self) -> None:
-        """Print what came of each conversation, then the counts."""
+        """Print the result of each conversation, then the counts."""
         for conversation in self.conversations:
             well = not conversation.problems()
             heading = Text(f"{self._mark(well)} {conversation.scene.name}", style="bold green" if well else "bold red")

@@ -44,7 +44,7 @@ def _call(event: events.ToolCallRequested) -> str:
 
 
 def account(conversation: Conversation) -> Iterator[tuple[str, str]]:
-    """Yield what came of a conversation, as a heading and a text each."""
+    """Yield the result of a conversation, as headings with their texts."""
     for _, event in conversation.heard:
         match event:
             case events.UserMessageAdded():
@@ -103,7 +103,7 @@ class Screen(ABC):
 
     @abstractmethod
     def summary(self) -> None:
-        """Say what came of it all."""
+        """Print the summary."""
 
 
 class Plain(Screen):

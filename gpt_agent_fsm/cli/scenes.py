@@ -81,7 +81,7 @@ class Scene:
         answer: what the model makes of it.
         thinks: seconds the model takes for each turn.
         ends: the state it ends in.
-        brings: how many events of a class there are to be.
+        brings: how many events of a class are expected.
     """
 
     name: str

@@ -58,8 +58,8 @@ def serve(
 ) -> None:
     """Serve assistants, threads, runs, conversations and responses to any client of OpenAI's API.
 
-    Logs one line per request, without a word of what people write. Ctrl-C stops it; what is under way then is gone on
-    with by the next server on the same file.
+    Logs one line per request, without message text. Ctrl-C stops it; work in progress is resumed by the next
+    server on the same file.
     """
     if not api_key and not _is_loopback(host):
         raise click.UsageError(

@@ -242,7 +242,7 @@ def test_a_conversation_that_is_no_import_of_the_thread_is_named(run, server):
 
 # --- going on ------------------------------------------------------------------------------------------------------
 
-WAY_ON = r"\nTo go on, give the same command again with --into (\S+)\n"
+WAY_ON = r"\nTo continue, give the same command again with --into (\S+)\n"
 
 
 def go_on(run, monkeypatch, thread_id, stderr):

@@ -139,7 +139,7 @@ class AssistantsBackend:
 
         The one called `assistant_id` is changed to be like it, else one of the same name if the server has one;
         otherwise it is created, and so is one without a name. Blocks for one request, and one for each hundred of the
-        server's assistants where a name has to be looked for, `timeout` seconds each at most. Raises an `ApiError`;
+        server's assistants if a name must be searched for, `timeout` seconds each at most. Raises an `ApiError`;
         after an `OutcomeUnknown` it is safe to call again for an assistant with a name.
         """
         if assistant_id is None and assistant.name is not None:

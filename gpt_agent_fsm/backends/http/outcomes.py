@@ -122,7 +122,7 @@ def error_for_failure(failure: TransportFailure) -> TransientError:
 
 def error_for_unencodable() -> RequestRefused:
     """Return the error for a text that cannot be encoded."""
-    sentence = "What was to be sent holds an unpaired surrogate, which cannot be sent; leave it out."
+    sentence = "The text contains an unpaired surrogate and cannot be encoded; leave it out."
     return RequestRefused(None, None, sentence)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a thread's messages: the items of a conversation, and a count of what is left out."""
+"""A thread's messages as items of a conversation, and a count of the parts left out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Plan:
 
 
 def plan_for(messages: Sequence[ThreadMessage]) -> Plan:
-    """Return what becomes of messages, in their order."""
+    """Return the items for messages, in their order."""
     left_out: Counter[str] = Counter()
     items = [item for message in messages if (item := _item_of(message, left_out)) is not None]
     return Plan(items=items, left_out=dict(left_out), messages_left_out=len(messages) - len(items))

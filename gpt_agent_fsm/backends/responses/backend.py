@@ -69,7 +69,7 @@ class ResponsesBackend:
         """The server has said that it wants an input, if only an empty one."""
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
-        """What runs that were lately seen waiting for tools have taken up to then."""
+        """Tokens used so far by runs that were lately seen waiting for tools."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -124,7 +124,7 @@ class ResponsesBackend:
             messages=tuple(item.to_message() for item in page.data if item.is_message), next_after=page.next_after
         )
 
-    # --- runs that are looked for or looked at ----------------------------------------------------------------
+    # --- runs that are searched for or polled ----------------------------------------------------------------
 
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
@@ -132,7 +132,7 @@ class ResponsesBackend:
         """See `Backend.list_runs`. The API lists no responses, so at most the last run is found.
 
         It is found by the note that `create_run` leaves in the conversation's metadata, or else by what it left on
-        the conversation: tool calls without an output, and, where `key` is looked for, an answer.
+        the conversation: tool calls without an output, and, if `key` is searched for, an answer.
         """
         del limit
         conversation = self._on(thread_id, timeout)
@@ -181,9 +181,9 @@ class ResponsesBackend:
         try:
             return conversation.response(handle).usage_so_far
         except RequestRefused:
-            return Usage()  # the run can go on without a count
+            return Usage()  # the run can continue without a count
 
-    # --- runs that begin and go on ------------------------------------------------------------------------------
+    # --- runs that begin and continue ---------------------------------------------------------------------------
 
     def create_run(
         self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
@@ -218,7 +218,7 @@ class ResponsesBackend:
         handle: str | None = None,
         timeout: float,
     ) -> Run:
-        """See `Backend.submit_tool_outputs`. The outputs are the input of the response that goes on with the run."""
+        """See `Backend.submit_tool_outputs`. The outputs are the input of the response that continues the run."""
         conversation = self._on(thread_id, timeout)
         said = [wire.call_output(call_id, output) for call_id, output in outputs]
         usage = wire.usage_text(self._usage_until(run_id, handle, conversation))

@@ -62,7 +62,7 @@ class Conversation:
         return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self.left).data
 
     def close_calls(self, calls: Sequence[ToolCall]) -> None:
-        """Answer calls that were left open, so that the conversation can go on."""
+        """Answer calls that were left open, so that the conversation can continue."""
         closing = [wire.call_output(call.id, ENDED) for call in calls]
         for start in range(0, len(closing), _MAX_ITEMS):
             self.add(closing[start : start + _MAX_ITEMS])

@@ -77,7 +77,7 @@ class Reply:
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
-    """What the run waits for before it goes on; `text` was then said on the way."""
+    """What the run waits for before it continues; `text` was then said on the way."""
     usage: Usage | None = field(default=None, kw_only=True)
     """None where it was not counted, so that it has to be estimated."""
     incomplete: str | None = field(default=None, kw_only=True)

@@ -78,7 +78,7 @@ class ReplyBuilder:
             call.arguments += arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
 
     def _continued(self, index: object, call_id: object, name: str) -> _Call | None:
-        """Return the call that a piece goes on with, or None when it begins a new one.
+        """Return the call that a piece continues, or None when it begins a new one.
 
         By the book, the index tells. Some servers leave it out, and some number every call 0: then a name does, along
         with another id if there are ids.
