@@ -29,7 +29,9 @@ def _refuse_constant(name: str) -> None:
 
 
 def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a tool call's arguments, or `BROKEN`."""
+    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text is an empty object: no arguments."""
+    if not text.strip():
+        return {}
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

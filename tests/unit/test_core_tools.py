@@ -107,7 +107,16 @@ def test_when_no_call_has_readable_arguments_nobody_is_asked():
     assert story.request.outputs == (("call_3", BROKEN_ARGUMENTS_OUTPUT),)
 
 
-@pytest.mark.parametrize("text", ["", "{", "NaN", '{"a": Infinity}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+def test_a_call_with_blank_arguments_is_requested_without_arguments(text):
+    story = polling().tell(needs(ToolCall(id="call_1", name="f", arguments=text)))
+    assert story.said == ["ToolCallRequested"]
+    assert story.events[0].arguments == {}
+    story.tell(output(ToolCall(id="call_1", name="f", arguments=text)))
+    assert story.request.outputs == (("call_1", "1"),)
+
+
+@pytest.mark.parametrize("text", ["{", "NaN", '{"a": Infinity}', "[" * 100_000])
 def test_what_is_no_json_is_told_apart(text):
     story = polling().tell(needs(ToolCall(id="call_1", name="f", arguments=text)))
     assert story.said == ["ToolCallOutputRecorded"]
