@@ -1,5 +1,6 @@
 """What the code of the pages finds when it is executed: a server, its address, and an empty folder."""
 
+import logging
 import os
 
 import blinker
@@ -38,3 +39,17 @@ def clean_signals():
     for signal in (*signals.by_class.values(), signals.event):
         for receiver in list(signal.receivers_for(blinker.ANY)):
             signal.disconnect(receiver)
+
+
+@pytest.fixture(autouse=True)
+def clean_logging():
+    """Loggers as they were, also after a page that sets them up."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in loggers]
+    known = set(logging.root.manager.loggerDict)
+    yield
+    for name in set(logging.root.manager.loggerDict) - known:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
