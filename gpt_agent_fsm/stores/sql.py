@@ -18,15 +18,15 @@ from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
 from gpt_agent_fsm.stores import codec, migrations, schema
-from gpt_agent_fsm.stores.draft import Accept, Announce, Commit, Flush, Operation
 from gpt_agent_fsm.stores.engine import READERS, open_database
 from gpt_agent_fsm.stores.group import GroupCommit
-from gpt_agent_fsm.stores.problems import explained
+from gpt_agent_fsm.stores.store_errors import as_store_error
+from gpt_agent_fsm.stores.write_batch import Accept, Announce, Commit, Flush, Operation
 from gpt_agent_fsm.stores.writer import Writer
 
 __all__ = ["SQLStore"]
 
-_MOST_AT_ONCE = 1000
+_MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1
 
 
@@ -65,13 +65,13 @@ class SQLStore:
         self._readers = threading.BoundedSemaphore(self._most_readers)
         turn: AbstractContextManager[Any] = self._readers if self._database.in_memory else contextlib.nullcontext()
         try:
-            with explained(self._database.name):
+            with as_store_error(self._database.name):
                 epoch = self._look_on() if read_only else self._take_over()
         except BaseException:
             self._database.writing.dispose()
             raise
         self._writer = Writer(self._database, epoch, turn)
-        self._group = GroupCommit(self._writer.write, _MOST_AT_ONCE)
+        self._group = GroupCommit(self._writer.write, _MAX_GROUP)
 
     def _exists(self) -> bool:
         with self._database.reading.connect() as connection:
@@ -185,7 +185,7 @@ class SQLStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
         """Give a connection that sees one state of the database, and what was announced and is not in there yet."""
-        with self._readers, explained(self._database.name):
+        with self._readers, as_store_error(self._database.name):
             self._check_open()
             # Taken first: a mark that is written down meanwhile is seen twice rather than not at all.
             marks = self._writer.marks()

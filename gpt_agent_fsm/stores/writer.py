@@ -12,16 +12,16 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.stores import schema
-from gpt_agent_fsm.stores.draft import Counters, Draft, Flush, Operation
 from gpt_agent_fsm.stores.engine import Database
 from gpt_agent_fsm.stores.group import Ticket
-from gpt_agent_fsm.stores.problems import concerns_one_operation, explain
+from gpt_agent_fsm.stores.store_errors import concerns_one_operation, to_store_error
+from gpt_agent_fsm.stores.write_batch import Counters, Flush, Operation, WriteBatch
 
 __all__ = ["Writer"]
 
-_MOST_KNOWN = 100_000
+_MAX_KNOWN = 100_000
 """Of how many threads the counters are kept in memory: some 30 megabytes."""
-_LOOKED_UP_AT_ONCE = 500
+_MAX_LOOKUP = 500
 
 
 class Writer:
@@ -70,14 +70,14 @@ class Writer:
             if len(tickets) > 1 and concerns_one_operation(error):
                 self._write_singly(tickets)
             else:
-                _fail(tickets, explain(error, self._database.name))
+                _fail(tickets, to_store_error(error, self._database.name))
         self._closed = self._closed or any(isinstance(ticket.operation, Flush) for ticket in tickets)
 
     def _write_singly(self, tickets: Sequence[Ticket[Operation]]) -> None:
         for done, ticket in enumerate(tickets):
             if (error := self._attempt([ticket])) is not None:
                 alone = concerns_one_operation(error)
-                _fail([ticket] if alone else tickets[done:], explain(error, self._database.name))
+                _fail([ticket] if alone else tickets[done:], to_store_error(error, self._database.name))
                 if not alone:
                     return
 
@@ -91,7 +91,7 @@ class Writer:
     def _transact(self, tickets: Sequence[Ticket[Operation]]) -> None:
         marks = self.marks()
         if not marks and all(isinstance(ticket.operation, Flush) for ticket in tickets):
-            self._settle(Draft({}), marks, tickets)
+            self._settle(WriteBatch({}), marks, tickets)
             return
         with self._turn, self._database.writing.connect() as connection:
             group = connection.execute(schema.NEXT_GROUP, {"our_epoch": self._epoch}).scalar_one_or_none()
@@ -100,41 +100,41 @@ class Writer:
                     f"Another process has taken over {self._database.name}; this one writes no more. "
                     "Let only one be open for writing."
                 )
-            draft = self._draft(connection, tickets, marks)
-            _insert(connection, draft)
+            batch = self._batch(connection, tickets, marks)
+            _insert(connection, batch)
             try:
                 connection.commit()
             except BaseException as error:
                 if not self._took_effect(connection, group, error):
                     raise
-                self._settle(draft, marks, tickets)
+                self._settle(batch, marks, tickets)
                 if not isinstance(error, Exception):
                     raise
             else:
-                self._settle(draft, marks, tickets)
+                self._settle(batch, marks, tickets)
 
-    def _draft(
+    def _batch(
         self, connection: sa.Connection, tickets: Sequence[Ticket[Operation]], marks: Mapping[str, int]
-    ) -> Draft:
+    ) -> WriteBatch:
         touched = {ticket.operation.thread_id for ticket in tickets if not isinstance(ticket.operation, Flush)}
-        draft = Draft(self._counters(connection, touched | marks.keys()))
+        batch = WriteBatch(self._counters(connection, touched | marks.keys()))
         for thread_id, mark in marks.items():
-            draft.mark(thread_id, mark)
+            batch.mark(thread_id, mark)
         for ticket in tickets:
             ticket.error = None
             try:
-                draft.add(ticket.operation)
+                batch.add(ticket.operation)
             except StoreError as error:
                 ticket.error = error
-        return draft
+        return batch
 
     def _counters(self, connection: sa.Connection, thread_ids: Iterable[str]) -> Mapping[str, Counters]:
         """Return what is known of the threads, having looked up the ones not seen before."""
         known = {thread_id: self._known.get(thread_id) for thread_id in thread_ids}
         unknown = [thread_id for thread_id, counters in known.items() if counters is None]
         found = {thread_id: counters for thread_id, counters in known.items() if counters is not None}
-        for start in range(0, len(unknown), _LOOKED_UP_AT_ONCE):
-            query = {"thread_ids": unknown[start : start + _LOOKED_UP_AT_ONCE]}
+        for start in range(0, len(unknown), _MAX_LOOKUP):
+            query = {"thread_ids": unknown[start : start + _MAX_LOOKUP]}
             for row in connection.execute(schema.COUNTERS, query):
                 found[row.thread_id] = Counters(
                     settled=row.settled,
@@ -154,18 +154,18 @@ class Writer:
                 # What is in the database now may differ from what we remember.
                 self._known.clear()
             if isinstance(error, Exception):
-                raise explain(error, self._database.name, known=False) from error
+                raise to_store_error(error, self._database.name, known=False) from error
             raise error from None
         # The groups of a successor go on from ours: once it is the owner, a higher number proves nothing.
         return bool(last.groups >= group and last.epoch == self._epoch)
 
-    def _settle(self, draft: Draft, marks: Mapping[str, int], tickets: Sequence[Ticket[Operation]]) -> None:
+    def _settle(self, batch: WriteBatch, marks: Mapping[str, int], tickets: Sequence[Ticket[Operation]]) -> None:
         """Remember what is in the database now, and answer."""
         with self._mutex:
-            for thread_id, counters in draft.counters.items():
+            for thread_id, counters in batch.counters.items():
                 self._known.pop(thread_id, None)
                 self._known[thread_id] = counters
-            for thread_id in list(itertools.islice(self._known, max(0, len(self._known) - _MOST_KNOWN))):
+            for thread_id in list(itertools.islice(self._known, max(0, len(self._known) - _MAX_KNOWN))):
                 del self._known[thread_id]
             for thread_id, mark in marks.items():
                 if self._marks[thread_id] == mark:
@@ -174,16 +174,16 @@ class Writer:
             ticket.answered = ticket.error is None
 
 
-def _insert(connection: sa.Connection, draft: Draft) -> None:
+def _insert(connection: sa.Connection, batch: WriteBatch) -> None:
     # Commands before those that are dropped: one that came and was taken up within this group leaves nothing.
     for statement, rows in (
-        (schema.ADD_COMMANDS, draft.commands),
-        (schema.DROP_COMMANDS, draft.dropped),
-        (schema.SAVE_THREADS, draft.threads),
-        (schema.REMOVE_MESSAGES, draft.unqueued),
-        (schema.SAVE_MESSAGES, draft.queued),
-        (schema.SAVE_MARKS, draft.marks),
-        (schema.ADD_EVENTS, draft.events),
+        (schema.ADD_COMMANDS, batch.commands),
+        (schema.DROP_COMMANDS, batch.dropped),
+        (schema.SAVE_THREADS, batch.threads),
+        (schema.REMOVE_MESSAGES, batch.unqueued),
+        (schema.SAVE_MESSAGES, batch.queued),
+        (schema.SAVE_MARKS, batch.marks),
+        (schema.ADD_EVENTS, batch.events),
     ):
         if rows:
             connection.execute(statement, rows)

@@ -19,7 +19,7 @@ from gpt_agent_fsm.testing.server import SimulatedServer
 __all__ = ["Crash", "Faults", "FaultyBackend", "FaultyHttp", "FaultyNetwork"]
 
 T = TypeVar("T")
-_MOST_STALE = 2
+_MAX_STALE = 2
 
 
 class Crash(BaseException):
@@ -71,12 +71,12 @@ class FaultyNetwork:
         self._journal = journal
         self._last_look: dict[str, Any] = {}
         self._stale_in_a_row = 0
-        self.calm = False
+        self.faults_off = False
         """True from where the world is to be friendly: no faults any more."""
 
     def look(self, what: str, timeout: float, request: Callable[[], T]) -> T:
         """Make a request that only reads, and that may bring what the same one brought before."""
-        may_be_stale = what in self._last_look and not self.calm and self._stale_in_a_row < _MOST_STALE
+        may_be_stale = what in self._last_look and not self.faults_off and self._stale_in_a_row < _MAX_STALE
         if may_be_stale and self._rng.random() < self._faults.stale:
             self._stale_in_a_row += 1
             self._note(f"{what}: stale")
@@ -136,7 +136,7 @@ class FaultyNetwork:
 
     def _fate(self, names: Sequence[str]) -> str:
         """Choose what happens to a request."""
-        if self.calm:
+        if self.faults_off:
             return "fine"
         draw = self._rng.random()
         for name in names:

@@ -1,4 +1,4 @@
-"""Each invariant catches the violation that is planted for it, alone, and is silent about a good life."""
+"""Each invariant, and no other, catches the violation planted for it; none reports a good life."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ GOOD = Facts(
 
 
 def living(*happened, **changes):
-    """Return the changes of a life in which this happened and was heard."""
+    """Return the changes for a life in which these events happened and were received."""
     return {"records": recorded(happened), "heard": happened, **changes}
 
 
 GAPS = "the history has gaps"
-TWICE = "was told something twice, or out of order, without a crash"
-OFTEN = "tried a request more often than it may"
+TWICE = "received an event twice, or out of order, without a crash"
+OFTEN = "tried a request more often than allowed"
 
 PLANTED = [
     # the invariant, the change to a good life, the violation
@@ -81,7 +81,7 @@ PLANTED = [
         "message 'two' is on the server 2 times",
     ),
     (
-        "posted_at_most_once",  # even if nobody knows whether it was accepted
+        "posted_at_most_once",  # even if it is unknown whether it was accepted
         {"messages": (*GOOD.messages, said("msg_4", "doubtful"), said("msg_5", "doubtful"))},
         "message 'doubtful' is on the server 2 times",
     ),
@@ -113,7 +113,7 @@ PLANTED = [
         {"records": (Record(seq=2, at=0.0, event=STOPPED),), "heard": (STOPPED,), "agents": 2},
         GAPS,
     ),
-    ("history_is_heard", {"heard": HAPPENED[1:], "agents": 2}, f"was never told {HAPPENED[0]}"),
+    ("history_is_heard", {"heard": HAPPENED[1:], "agents": 2}, f"never received {HAPPENED[0]}"),
     ("heard_once_in_order", {"heard": HAPPENED[::-1]}, TWICE),
     ("heard_once_in_order", {"heard": (*HAPPENED, HAPPENED[0])}, TWICE),
     ("attempts_are_limited", living(failed("create_run", 3)), OFTEN),
@@ -121,15 +121,15 @@ PLANTED = [
 ]
 
 ALLOWED = [
-    # Where the network broke its promises and the user was told, a message may be lost, doubled or out of order.
+    # If the network violated the model and the user was told, a message may be lost, duplicated or out of order.
     {"strict": False, "messages": (*GOOD.messages, said("msg_4", "two"))},
     {"strict": False, "messages": GOOD.messages[:2]},
     {"strict": False, "messages": GOOD.messages[::-1]},
-    # A message may have been accepted when the process died.
+    # A message may have been accepted when the process crashed.
     {"messages": (*GOOD.messages, said("msg_4", "doubtful"))},
-    # An answer is published when its run is completed; other people's messages need not be.
+    # An answer is published when its run is completed; messages of others need not be.
     {"messages": (*GOOD.messages, answered("msg_4", "run_2"), answered("msg_5", None))},
-    # Each agent tells the whole history, and its own end.
+    # Each agent announces the whole history, and its own end.
     {"heard": HAPPENED * 2, "agents": 2},
     {"heard": (*HAPPENED[:1], STOPPED, *HAPPENED[1:])},
     # A run is polled until it ends.
@@ -154,13 +154,13 @@ def test_every_invariant_has_a_planted_violation():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_invariant_is_silent_about_a_good_life(name):
+def test_an_invariant_reports_no_violation_of_a_good_life(name):
     assert list(check_of(name)(GOOD)) == []
     assert list(check_of(name)(Facts())) == []
 
 
 @pytest.mark.parametrize("changes", ALLOWED)
-def test_no_invariant_forbids_more_than_it_says(changes):
+def test_no_invariant_forbids_more_than_its_sentence(changes):
     assert list(invariants.violations_of(attrs.evolve(GOOD, **changes))) == []
 
 

@@ -9,8 +9,8 @@ import attrs
 from gpt_agent_fsm.events import RunStarted
 from gpt_agent_fsm.machine.inputs import AddUserMessage
 from gpt_agent_fsm.machine.snapshot import Snapshot, State
-from gpt_agent_fsm.stores.draft import Accept, Commit
 from gpt_agent_fsm.stores.group import Ticket
+from gpt_agent_fsm.stores.write_batch import Accept, Commit
 
 ROOT = Path(__file__).parents[2]
 SECRET = "do not tell anybody"

@@ -11,7 +11,7 @@ from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, number
 __all__ = ["StoreAtOnce"]
 
 _THREADS = 8
-_MOST_READS = 200
+_MAX_READS = 200
 
 
 class StoreAtOnce(StoreTests):
@@ -76,7 +76,7 @@ class StoreAtOnce(StoreTests):
                 done.set()
 
         def read() -> None:
-            for _ in range(_MOST_READS):
+            for _ in range(_MAX_READS):
                 if done.is_set():
                     return
                 saved = self.saved()

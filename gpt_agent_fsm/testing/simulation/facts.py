@@ -1,4 +1,4 @@
-"""What was lived on one thread: all that the invariants go by."""
+"""The facts about one thread at the end of a life: the input of the invariants."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Facts"]
 
 @attrs.frozen(kw_only=True)
 class Facts:
-    """One thread at the end of a life: what the user was promised, and what the server and the store have.
+    """One thread at the end of a life: the promises to the user, and the data of the server and the store.
 
     Attributes:
         settled: whether all threads of the life came to rest.
-        strict: whether nothing may be lost or doubled. False where the network broke its promises and the user was
+        strict: whether nothing may be lost or duplicated. False if the network violated the model and the user was
             told so by `RequestFailed`.
-        saved: what the store has of the thread.
+        saved: the thread's data in the store.
         accepted: the messages that the library accepted, in order.
         messages: the messages on the server, oldest first.
-        outputs: the outputs that the server took for each tool call, in order.
+        outputs: the outputs that the server accepted for each tool call, in order.
         records: the thread's history.
-        heard: the events that the user was told, in order, over all processes.
-        agents: how many agents the user subscribed to; each tells the whole history.
-        max_attempts: how often the library may try a request.
+        heard: the events that the user received, in order, over all processes.
+        agents: how many agents the user subscribed to; each announces the whole history.
+        max_attempts: how many times the library may try a request.
     """
 
     settled: bool = True

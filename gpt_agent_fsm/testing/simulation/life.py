@@ -11,14 +11,14 @@ __all__ = ["Life"]
 
 @attrs.define
 class Life:
-    """What happened in one life, and what was wrong with it.
+    """The events and the violations of one life.
 
     Attributes:
         journal: every request and its fate, crashes and restarts, in order.
-        violations: a sentence for each promise that was broken; empty for a good life.
-        crashes: how often the process died.
+        violations: a sentence for each broken promise; empty for a good life.
+        crashes: how many times the process died.
         requests: how many requests were made.
-        rows: how often each row of the machine's table was taken, by the row's name.
+        rows: how many times each row of the machine's table was taken, by the row's name.
     """
 
     seed: int
@@ -29,5 +29,5 @@ class Life:
     rows: Counter[str] = attrs.field(factory=Counter)
 
     def report(self) -> str:
-        """Return all of it as text: the seed, what was wrong, the journal."""
+        """Return the whole life as text: the seed, the violations, the journal."""
         return "\n".join([f"seed {self.seed}", *self.violations, "", *self.journal])

@@ -1,4 +1,4 @@
-"""What the runs of a life do: rounds of tool calls, pauses, and an end that is usually good."""
+"""The plans of the runs in a life: rounds of tool calls, pauses, and an end that is usually good."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process between the users and the server. It dies now and then, and the next one begins."""
+"""The process between the users and the server. It crashes now and then, and the next one starts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PAUSES = (0.0, 1.0, 40.0)
 
 
 class Process:
-    """One runtime after the other over the same backend and store.
+    """A sequence of runtimes over the same backend and store.
 
     Attributes:
-        on_start: called after each start, in order; this is where users connect again.
+        on_start: callables for each start, called in order; users reconnect here.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Process:
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime of the present process."""
+        """The runtime of the current process."""
         assert self._runtime is not None  # noqa: S101 - users act only after a start
         return self._runtime
 
     def start(self) -> None:
-        """Begin a process: the runtime resumes what the store has, and the users connect again."""
+        """Start a process: the runtime resumes the threads of the store, and the users reconnect."""
         self._scheduler.restart()
         self._runtime = Runtime(
             self._backend,
@@ -62,10 +62,10 @@ class Process:
         for action in self.on_start:
             action()
 
-    def survive(self, deed: Callable[[], object]) -> bool:
-        """Do something; if the process dies of it, note the crash and begin the next. True if it lived."""
+    def survive(self, action: Callable[[], object]) -> bool:
+        """Run an action. After a crash, record it and start the next process. Return whether the process survived."""
         try:
-            deed()
+            action()
         except Crash:
             self._life.crashes += 1
             self.note("CRASH")
@@ -76,9 +76,9 @@ class Process:
         return True
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. The process may die during it."""
+        """Let time pass. The process may crash during it."""
         self.survive(lambda: self._scheduler.advance(seconds))
 
     def note(self, line: str) -> None:
-        """Write a line into the journal, after the time."""
+        """Write a line with the time into the journal."""
         self._life.journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {line}")

@@ -1,4 +1,4 @@
-"""One life from its start to its verdict."""
+"""One life, from its start to its verdict."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gpt_agent_fsm.testing.simulation.invariants import violations_of
 from gpt_agent_fsm.testing.simulation.life import Life
 from gpt_agent_fsm.testing.simulation.world import HONEST, Wire, World
 
-__all__ = ["live"]
+__all__ = ["simulate"]
 
 
-def live(
+def simulate(
     seed: int,
     faults: Faults = HONEST,
     *,
@@ -24,20 +24,20 @@ def live(
     make_store: Callable[[], Store] = MemoryStore,
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
 ) -> Life:
-    """Live the life of a seed and return it, with what was wrong in `violations` and the rows it took in `rows`.
+    """Simulate the life of a seed. Return it with its violations and with the rows of the table that it took.
 
     Args:
-        seed: decides about everything.
+        seed: decides everything.
         faults: of the network; with `HONEST` ones nothing may be lost or done twice.
         keeps_keys: False for a server that drops metadata.
-        wire: what the server speaks.
-        make_store: gives the store, which outlives the processes.
-        wrap: puts something between the library and the network, to break it on purpose.
+        wire: the API of the server.
+        make_store: returns the store, which survives the processes.
+        wrap: wraps the backend, to break it on purpose.
     """
     life = Life(seed)
     with rows_taken() as life.rows:
         world = World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire)
-        settled = world.live()
+        settled = world.run()
     for user in world.users:
         for sentence in violations_of(world.facts(user, settled=settled)):
             life.violations.append(f"{user.thread_id}: {sentence}")

@@ -1,4 +1,4 @@
-"""When a thread has come to rest. No other module of the simulation reads the fields of a snapshot."""
+"""Whether a thread is settled. No other module of the simulation reads the fields of a snapshot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["is_settled"]
 def is_settled(saved: Saved | None, *, honest: bool) -> bool:
     """Return whether a stored thread has nothing left to do.
 
-    Where the network is not `honest`, a message whose fate cannot be known may stay parked: the user was told.
+    If the network is not `honest`, a message with an unknown outcome may stay parked: the user was told.
     """
     if saved is None or not saved.snapshot.settled or saved.inbox or saved.unannounced:
         return False

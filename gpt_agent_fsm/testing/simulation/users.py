@@ -1,4 +1,4 @@
-"""The users: each talks on one thread, answers tool calls, and remembers what was accepted and heard."""
+"""The users: each talks on one thread, answers tool calls, and records the accepted messages and received events."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["User"]
 
 
 class User:
-    """Somebody who talks on one thread, over all processes of a life.
+    """A user who talks on one thread, over all processes of a life.
 
     Attributes:
         thread_id: the user's thread.
-        words: the messages still to be said, in order.
+        words: the messages that are not posted yet, in order.
         accepted: messages that `add_user_message` returned from, in order.
-        doubtful: messages that were being added when the process died: nobody can know whether they were accepted.
-        heard: every event that the user was told, in order, over all processes.
-        agents: how many agents the user has subscribed to: one, and one more after each shutdown or crash.
+        doubtful: messages that were being added when the process crashed: it is unknown whether they were accepted.
+        heard: every event that the user received, in order, over all processes.
+        agents: how many agents the user subscribed to: one, and one more after each shutdown or crash.
     """
 
     def __init__(self, thread_id: str, words: list[str], process: Process, rng: random.Random) -> None:
@@ -37,7 +37,7 @@ class User:
         self._rng = rng
 
     def connect(self) -> Agent:
-        """Return the thread's agent; subscribe from the beginning of the history if it is a new one."""
+        """Return the thread's agent. If it is new, subscribe from the start of the history."""
         runtime = self._process.runtime
         agent = runtime.get(self.thread_id)
         while agent is None or agent is not self._agent:
@@ -53,14 +53,14 @@ class User:
         return agent
 
     def _hear(self, agent: Agent, event: events.Event) -> None:
-        """Remember an event; answer most tool calls at once, and leave some open."""
+        """Record an event; answer most tool calls at once, and leave some open."""
         self.heard.append(event)
         if isinstance(event, events.ToolCallRequested) and self._rng.random() < 0.9:
             with contextlib.suppress(AgentNotAlive):
                 agent.submit_tool_output(event.id, {"n": len(self.heard)})
 
     def say_next(self) -> None:
-        """Say the next message."""
+        """Add the next message."""
         word = self.words.pop(0)
         accepted = self._process.survive(lambda: self.connect().add_user_message(word))
         (self.accepted if accepted else self.doubtful).append(word)
@@ -71,11 +71,11 @@ class User:
         self._process.survive(lambda: self.connect().cancel_run())
 
     def shut_down(self) -> None:
-        """Stop the agent; the next deed connects again."""
+        """Stop the agent; the next action reconnects."""
         self._process.survive(lambda: self.connect().shutdown())
 
     def answer_open_calls(self) -> None:
-        """Answer every call that was heard, as a user does who comes back; a second answer does no harm."""
+        """Answer every received call, like a user who returns; a second answer is harmless."""
 
         def answer() -> None:
             agent = self.connect()

@@ -15,7 +15,7 @@ from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.conversations import SimulatedConversations
-from gpt_agent_fsm.testing.dying import DyingStore
+from gpt_agent_fsm.testing.crashing import CrashingStore
 from gpt_agent_fsm.testing.network import Faults, FaultyBackend, FaultyHttp, FaultyNetwork
 from gpt_agent_fsm.testing.server import SimulatedServer
 from gpt_agent_fsm.testing.simulation.facts import Facts
@@ -44,10 +44,10 @@ _PATIENCE = 20_000.0
 
 
 class World:
-    """Everything that one life needs. The seed of the life decides what happens in it.
+    """Everything that one life needs. The seed of the life decides its events.
 
     Args:
-        wrap: puts something between the library and the network.
+        wrap: wraps the backend.
         keeps_keys: False for a server that drops metadata.
     """
 
@@ -61,19 +61,19 @@ class World:
         keeps_keys: bool,
         wire: Wire,
     ) -> None:
-        # A search takes up to four requests on that wire, each of which may be lost.
+        # On the Responses wire a search takes up to four requests, and each may be lost.
         self._settings = SETTINGS if wire == "assistants" else attrs.evolve(SETTINGS, request_max_attempts=15)
         self._honest = keeps_keys and faults.grace <= SETTINGS.outcome_grace
         self._rng = rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
         self._scheduler = VirtualScheduler()
         self._network = FaultyNetwork(self._scheduler, rng, faults, life.journal)
-        self._store = DyingStore(make_store(), rng, faults.crash / 10)
+        self._store = CrashingStore(make_store(), rng, faults.crash / 10)
         self._server, backend = self._make_server(wire, keeps_keys=keeps_keys)
         self._process = Process(life, wrap(backend), self._settings, self._store, self._scheduler, rng)
         self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_server(self, wire: Wire, *, keeps_keys: bool) -> tuple[SimulatedServer | SimulatedConversations, Backend]:
-        """Return a server of the wire, and a backend that reaches it over the network."""
+        """Return a server of the wire, and a backend that reaches it through the faulty network."""
         page_size = self._rng.choice([2, 3, 100])
         if wire == "assistants":
             runs = SimulatedServer(lambda _: random_plan(self._rng), keeps_keys=keeps_keys, page_size=page_size)
@@ -86,15 +86,15 @@ class World:
         return conversations, backend
 
     def _make_user(self, number: int) -> User:
-        """Return a user with one to four messages to say, who connects whenever a process starts."""
+        """Return a user with one to four messages, who connects whenever a process starts."""
         thread_id = self._server.create_thread(timeout=1)
         words = [f"{number}.{i}" for i in range(self._rng.randint(1, 4))]
         user = User(thread_id, words, self._process, self._rng)
         self._process.on_start.append(user.connect)
         return user
 
-    def live(self) -> bool:
-        """Live from the first process until every thread is at rest; return whether all of them got there."""
+    def run(self) -> bool:
+        """Run from the first process until every thread is settled; return whether all of them settled."""
         self._process.survive(self._process.start)
         for _ in range(self._rng.randint(5, 25)):
             self._act()
@@ -104,24 +104,24 @@ class World:
         return self._settle()
 
     def _act(self) -> None:
-        """Let a user do something, and some time pass."""
+        """Let a user act and some time pass."""
         user = self._rng.choice(self.users)
-        deed = self._rng.random()
-        if deed < 0.5 and user.words:
+        action = self._rng.random()
+        if action < 0.5 and user.words:
             user.say_next()
-        elif deed < 0.55:
+        elif action < 0.55:
             user.cancel_run()
-        elif deed < 0.65:
+        elif action < 0.65:
             user.answer_open_calls()
-        elif deed < 0.7:
+        elif action < 0.7:
             user.shut_down()
-        elif deed < 0.75:
+        elif action < 0.75:
             self._server.start_run_elsewhere(user.thread_id, *random_plan(self._rng))
         self._process.advance(self._rng.choice([0.1, 1.0, 5.0, 60.0]))
 
     def _settle(self) -> bool:
-        """Switch the faults off and let users answer until every thread has settled; False if time runs out."""
-        self._network.calm = self._store.calm = True
+        """Switch the faults off and let users answer until every thread is settled. Return False if time runs out."""
+        self._network.faults_off = self._store.faults_off = True
         until = self._scheduler.clock.monotonic() + _PATIENCE
         while self._scheduler.clock.monotonic() < until:
             for user in self.users:
@@ -132,7 +132,7 @@ class World:
         return False
 
     def facts(self, user: User, *, settled: bool) -> Facts:
-        """Return what was lived on a user's thread."""
+        """Return the facts about a user's thread."""
         was_told = any(isinstance(event, events.RequestFailed) for event in user.heard)
         return Facts(
             settled=settled,

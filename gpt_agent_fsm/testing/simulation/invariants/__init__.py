@@ -1,4 +1,4 @@
-"""What must hold at the end of each life. One invariant a file; its docstring is the invariant in a sentence."""
+"""The invariants at the end of each life, one per file. The docstring of a file is its invariant in one sentence."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
 
 
 def violations_of(facts: Facts) -> Iterator[str]:
-    """Yield a sentence for each violation; nothing for a good life."""
+    """Yield a sentence for each violation."""
     for check in INVARIANTS:
         yield from check(facts)

@@ -12,7 +12,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each message that was left out or published again."""
+    """Yield each message that was skipped or published again."""
     completed = {event.id for event in facts.happened if isinstance(event, events.RunCompleted)}
     published = Counter(event.message_id for event in facts.happened if isinstance(event, events.AssistantMessageAdded))
     for message in facts.messages:

@@ -1,4 +1,4 @@
-"""A request is tried at most as often as the settings allow; polls of a run have no limit."""
+"""A request has at most as many attempts as the settings allow; polls of a run have no limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence if one was tried more often."""
+    """Yield a sentence if a request had more attempts."""
     failed = [event for event in facts.happened if isinstance(event, events.RequestFailed)]
     if any(event.attempt > facts.max_attempts for event in failed if event.operation != "get_run"):
-        yield "tried a request more often than it may"
+        yield "tried a request more often than allowed"

@@ -1,4 +1,4 @@
-"""The server takes at most one output for each tool call."""
+"""The server accepts at most one output for each tool call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each call that has more."""
+    """Yield each call with several outputs."""
     for call_id, outputs in facts.outputs.items():
         if len(outputs) > 1:
             yield f"tool call {call_id} was answered {len(outputs)} times"

@@ -1,4 +1,4 @@
-"""Every thread comes to rest once the faults are off and its user answers."""
+"""Every thread settles once the faults are off and its user answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield what a stuck thread is saved as."""
+    """Yield the saved data of a stuck thread."""
     if not facts.settled:
         yield f"is stuck: {facts.saved}"

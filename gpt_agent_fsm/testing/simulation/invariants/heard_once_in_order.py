@@ -1,4 +1,4 @@
-"""One agent tells each event of the history once, in order, and nothing else but its own end."""
+"""One agent announces each event of the history once, in order, and nothing else except its own end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence if it did not; after a crash the history is told again, so only a single agent is checked."""
+    """Yield a sentence if it did not. After a crash the history is announced again, so only one agent is checked."""
     told = tuple(event for event in facts.heard if not isinstance(event, events.AgentStopped))
     if facts.agents == 1 and told != facts.happened:
-        yield "was told something twice, or out of order, without a crash"
+        yield "received an event twice, or out of order, without a crash"

@@ -10,6 +10,6 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence if a number is missing, doubled or out of order."""
+    """Yield a sentence if a number is missing, duplicated or out of order."""
     if [record.seq for record in facts.records] != list(range(1, len(facts.records) + 1)):
         yield "the history has gaps"

@@ -1,4 +1,4 @@
-"""The user is told every event of the history, over all processes."""
+"""The user receives every event of the history, over all processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield the first event that the user was never told."""
+    """Yield the first event that the user never received."""
     missing = [event for event in facts.happened if event not in facts.heard]
     if missing:
-        yield f"was never told {missing[0]}"
+        yield f"never received {missing[0]}"

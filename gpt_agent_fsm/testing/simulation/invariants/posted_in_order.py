@@ -10,7 +10,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield both orders if they differ; lost and doubled messages are the business of other invariants."""
+    """Yield both orders if they differ; other invariants check for lost and duplicated messages."""
     accepted, posted = list(facts.accepted), list(facts.posted)
     order = [word for word in dict.fromkeys(posted) if word in accepted]
     if facts.strict and order != [word for word in accepted if word in posted]:

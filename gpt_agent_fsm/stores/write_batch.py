@@ -9,7 +9,7 @@ import attrs
 
 from gpt_agent_fsm.errors import StoreError
 
-__all__ = ["Accept", "Announce", "Commit", "Counters", "Draft", "Flush", "Operation", "no_such_thread"]
+__all__ = ["Accept", "Announce", "Commit", "Counters", "WriteBatch", "Flush", "Operation", "no_such_thread"]
 
 Row: TypeAlias = dict[str, Any]
 
@@ -83,7 +83,7 @@ def no_such_thread(thread_id: str) -> StoreError:
     return StoreError(f"There is no thread {thread_id!r} in this store: commit a snapshot of it first.")
 
 
-class Draft:
+class WriteBatch:
     """Takes operations in order and ends up with rows. `known` is read; what changes is in `counters`.
 
     Attributes:
@@ -108,7 +108,7 @@ class Draft:
         return self.counters.get(thread_id)
 
     def add(self, operation: Operation) -> None:
-        """Take in one operation. Raises `StoreError`, and leaves the draft as it was, where it makes no sense."""
+        """Take in one operation. Raises `StoreError`, and leaves the batch as it was, where it makes no sense."""
         if isinstance(operation, Accept):
             self._accept(operation)
         elif isinstance(operation, Commit):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
 
-__all__ = ["concerns_one_operation", "explain", "explained"]
+__all__ = ["concerns_one_operation", "to_store_error", "as_store_error"]
 
 _SQLITE = {
     "SQLITE_FULL": "the disk is full; free some space",
@@ -62,7 +62,7 @@ def _advice(error: BaseException) -> str:
     return f"it reported {type(error).__name__} {code}".rstrip() + "; check that nothing else changes its tables"
 
 
-def explain(error: BaseException, name: str, *, known: bool = True) -> StoreError:
+def to_store_error(error: BaseException, name: str, *, known: bool = True) -> StoreError:
     """Return the error to raise from `error`. Quotes neither values nor passwords.
 
     `known` is False where a commit was sent and nothing could be heard of it any more.
@@ -76,14 +76,14 @@ def explain(error: BaseException, name: str, *, known: bool = True) -> StoreErro
 
 
 @contextlib.contextmanager
-def explained(name: str) -> Iterator[None]:
+def as_store_error(name: str) -> Iterator[None]:
     """Let nothing but `StoreError` out of a block."""
     try:
         yield
     except StoreError:
         raise
     except Exception as error:
-        raise explain(error, name) from error
+        raise to_store_error(error, name) from error
 
 
 def concerns_one_operation(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Some hundred lives over a faulty network; thousands more are lived by CI, and 100,000 by night."""
+"""Some hundred lives over a faulty network; CI simulates thousands more, and 100,000 at night."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.machine.table import STORIES
 from gpt_agent_fsm.stores import SQLStore
-from gpt_agent_fsm.testing import lives
-from gpt_agent_fsm.testing.simulation import BREAKING, Life, live
+from gpt_agent_fsm.testing import kill_test, killing, lives
+from gpt_agent_fsm.testing import simulate as command
+from gpt_agent_fsm.testing.simulation import BREAKING, Life, live, simulate
 
 BLOCK = 50
 
@@ -21,7 +22,7 @@ BLOCK = 50
 @pytest.mark.parametrize("wire", ["assistants", "responses"])
 def test_nothing_is_lost_or_done_twice_or_stuck(first, wire):
     for seed in range(first, first + BLOCK):
-        life = live(seed, wire=wire)
+        life = simulate(seed, wire=wire)
         assert not life.violations, life.report()
 
 
@@ -29,9 +30,9 @@ def test_nothing_is_lost_or_done_twice_or_stuck(first, wire):
 @pytest.mark.parametrize(
     "how", [{"keeps_keys": True}, {"keeps_keys": False}, {"wire": "responses"}], ids=["keys", "no keys", "responses"]
 )
-def test_what_cannot_be_known_is_seen_as_a_failed_request(first, how):
+def test_an_unknown_outcome_is_reported_as_a_failed_request(first, how):
     for seed in range(first, first + BLOCK):
-        life = live(seed, BREAKING, **how)
+        life = simulate(seed, BREAKING, **how)
         assert not life.violations, life.report()
 
 
@@ -43,15 +44,15 @@ def test_the_same_holds_over_a_database():
         return stores[-1]
 
     for seed in range(40):
-        life = live(seed, make_store=make_store, wire=["assistants", "responses"][seed % 2])
+        life = simulate(seed, make_store=make_store, wire=["assistants", "responses"][seed % 2])
         stores.pop().close()
         assert not life.violations, life.report()
 
 
-def test_the_breaking_network_does_break_something():
+def test_the_breaking_network_breaks_something():
     doubled = 0
     for seed in range(100):
-        life = live(seed, BREAKING, keeps_keys=False)
+        life = simulate(seed, BREAKING, keeps_keys=False)
         posts = Counter(
             line.split("post_message ")[1] for line in life.journal if "post_message" in line and "fine" in line
         )
@@ -60,7 +61,7 @@ def test_the_breaking_network_does_break_something():
 
 
 class Blind:
-    """A backend without reconciliation: an unknown outcome is taken for none."""
+    """A backend without reconciliation: it treats an unknown outcome as no effect."""
 
     def __init__(self, backend):
         self.backend = backend
@@ -78,8 +79,8 @@ class Blind:
 
 
 @pytest.mark.parametrize("wire", ["assistants", "responses"])
-def test_without_reconciliation_a_hundred_lives_show_it(wire):
-    assert any(live(seed, wrap=Blind, wire=wire).violations for seed in range(100))
+def test_a_hundred_lives_without_reconciliation_have_violations(wire):
+    assert any(simulate(seed, wrap=Blind, wire=wire).violations for seed in range(100))
 
 
 @pytest.mark.parametrize("wire", ["assistants", "responses"])
@@ -87,44 +88,44 @@ def test_a_seed_gives_the_same_life_each_time(wire):
     def without_keys(life):
         return [re.sub(r"[0-9a-f]{32}", "key", line) for line in life.journal]
 
-    one, two = live(7, wire=wire), live(7, wire=wire)
+    one, two = simulate(7, wire=wire), simulate(7, wire=wire)
     assert without_keys(one) == without_keys(two)
     assert one.crashes == two.crashes
 
 
 def test_a_bad_life_is_reported_with_its_seed_and_journal():
-    seed = next(seed for seed in range(100) if live(seed, wrap=Blind).violations)
-    report = live(seed, wrap=Blind).report()
+    seed = next(seed for seed in range(100) if simulate(seed, wrap=Blind).violations)
+    report = simulate(seed, wrap=Blind).report()
     assert report.startswith(f"seed {seed}\n")
     assert "post_message" in report
 
 
-def test_the_command_lives_many_and_says_how_fast(capsys):
-    assert lives.main(["--lives", "160", "--workers", "1"]) == 0
+def test_the_command_simulates_many_lives_and_prints_the_rate(capsys):
+    assert command.main(["--lives", "160", "--workers", "1"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("160 lives with ")
     assert "nothing lost, nothing twice, nothing stuck" in said
 
 
 def test_the_command_fails_when_there_was_no_time_for_enough_lives(capsys):
-    assert lives.main(["--lives", "1000", "--seconds", "0", "--at-least", "1000", "--workers", "1"]) == 1
-    assert "1000 were to be lived at least" in capsys.readouterr().out
+    assert command.main(["--lives", "1000", "--seconds", "0", "--at-least", "1000", "--workers", "1"]) == 1
+    assert "fewer lives than required: at least 1000" in capsys.readouterr().out
 
 
 def test_a_life_counts_the_rows_of_the_table_that_it_takes():
-    life = live(7)
+    life = simulate(7)
     assert set(life.rows) <= set(STORIES)
     assert life.rows.total() > len(life.rows) > 10
-    assert live(7).rows == life.rows
-    assert live(8).rows != life.rows
+    assert simulate(7).rows == life.rows
+    assert simulate(8).rows != life.rows
 
 
 def test_the_command_sums_the_rows_of_all_workers_and_names_those_never_taken(capsys, tmp_path):
     file = tmp_path / "rows.json"
-    assert lives.main(["--lives", "30", "--workers", "2", "--rows", str(file)]) == 0
+    assert command.main(["--lives", "30", "--workers", "2", "--rows", str(file)]) == 0
     counts = json.loads(file.read_text())
     assert list(counts) == list(STORIES)
-    rows = sum((live(seed).rows for seed in range(30)), Counter())
+    rows = sum((simulate(seed).rows for seed in range(30)), Counter())
     assert counts == {name: rows[name] for name in STORIES}
     said = capsys.readouterr().out
     assert f"{len(rows)} of {len(STORIES)} rows of the table were taken; never:" in said
@@ -133,26 +134,33 @@ def test_the_command_sums_the_rows_of_all_workers_and_names_those_never_taken(ca
     ]
 
 
-def test_the_command_says_so_when_every_row_was_taken(capsys):
-    lives._print_missing_rows({"one": 1, "two": 2})
+def test_the_command_reports_that_every_row_was_taken(capsys):
+    command._print_missing_rows({"one": 1, "two": 2})
     assert capsys.readouterr().out == "2 of 2 rows of the table were taken\n"
 
 
-def test_the_command_lives_nothing_if_the_rows_cannot_be_written(capsys, tmp_path):
+def test_the_command_simulates_nothing_if_the_rows_cannot_be_written(capsys, tmp_path):
     with pytest.raises(SystemExit):
-        lives.main(["--rows", str(tmp_path / "missing" / "rows.json")])
+        command.main(["--rows", str(tmp_path / "missing" / "rows.json")])
     assert "there is no folder" in capsys.readouterr().err
 
 
 def test_a_bad_life_ends_a_batch_with_its_report(monkeypatch):
     good, bad = Life(3, crashes=1, rows=Counter(a=1)), Life(4, ["the journal"], ["something is lost"], requests=2)
-    monkeypatch.setattr(lives, "live", lambda seed, *args, **kwargs: {3: good, 4: bad}[seed])
-    tally = lives._live_batch(lives._Job(3, 5, True, "assistants"))
-    assert tally == lives._Tally(2, 1, 2, Counter(a=1), "seed 4\nsomething is lost\n\nthe journal")
+    monkeypatch.setattr(command, "simulate", lambda seed, *args, **kwargs: {3: good, 4: bad}[seed])
+    tally = command._simulate_batch(command._Job(3, 5, True, "assistants"))
+    assert tally == command._Tally(2, 1, 2, Counter(a=1), "seed 4\nsomething is lost\n\nthe journal")
 
 
 def test_the_command_prints_a_bad_life_and_fails(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(lives, "_in_step", lambda pool, jobs, workers: iter([lives._Tally(1, report="seed 3")]))
-    assert lives.main(["--workers", "1", "--rows", str(tmp_path / "rows.json")]) == 1
+    monkeypatch.setattr(command, "_in_step", lambda pool, jobs, workers: iter([command._Tally(1, report="seed 3")]))
+    assert command.main(["--workers", "1", "--rows", str(tmp_path / "rows.json")]) == 1
     assert capsys.readouterr().out.endswith("seed 3\n")
     assert (tmp_path / "rows.json").exists()
+
+
+def test_the_former_names_still_work(capsys):
+    assert live is simulate
+    assert killing.main is kill_test.main
+    assert lives.main(["--lives", "1", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("1 lives with ")

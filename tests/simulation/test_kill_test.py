@@ -1,26 +1,26 @@
-"""A real process, real HTTP, a real file, and SIGKILL. The command kills 200 times; this is its shorter sister."""
+"""A real process, real HTTP, a real file, and SIGKILL. The command kills 200 times; these tests kill six times."""
 
 import pytest
 
-from gpt_agent_fsm.testing import killing
+from gpt_agent_fsm.testing import kill_test
 
 
 @pytest.mark.parametrize("wire", ["assistants", "responses"])
-def test_a_process_that_is_killed_over_and_over_loses_and_doubles_nothing(capfd, wire):
-    code = killing.main(["--kills", "6", "--threads", "12", "--longest", "0.6", "--wire", wire])
+def test_a_process_that_is_killed_repeatedly_loses_and_duplicates_nothing(capfd, wire):
+    code = kill_test.main(["--kills", "6", "--threads", "12", "--longest", "0.6", "--wire", wire])
     said = capfd.readouterr().out
     assert code == 0, said
     assert said.startswith("6 kills of 12 conversations")
     assert "nothing lost, nothing twice, nothing stuck" in said
 
 
-def test_the_experiment_notices_what_was_lost_or_doubled(tmp_path, monkeypatch):
-    with killing.LocalServer() as server:
-        experiment = killing._Experiment(server.base_url, "assistants", tmp_path, threads=1)
+def test_the_experiment_detects_lost_and_duplicated_messages(tmp_path, monkeypatch):
+    with kill_test.LocalServer() as server:
+        experiment = kill_test._Experiment(server.base_url, "assistants", tmp_path, threads=1)
         (thread_id,) = experiment.thread_ids
         (tmp_path / "accepted").write_text("0.1.0\n0.1.1\n")
         for _ in range(2):
-            killing.requests.post(
+            kill_test.requests.post(
                 f"{server.base_url}/threads/{thread_id}/messages",
                 json={"role": "user", "content": "0.1.1"},
                 headers={"OpenAI-Beta": "assistants=v2"},

@@ -13,12 +13,12 @@ from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
 from gpt_agent_fsm.testing.network import Crash
 
-__all__ = ["DyingStore"]
+__all__ = ["CrashingStore"]
 
 T = TypeVar("T")
 
 
-class DyingStore:
+class CrashingStore:
     """Forwards to `store`; now and then the process dies before a call has taken effect, or right after it.
 
     Args:
@@ -29,11 +29,11 @@ class DyingStore:
         self._store = store
         self._rng = rng
         self._likely = likely
-        self.calm = False
+        self.faults_off = False
         """True from where the process is to live on."""
 
     def _change(self, call: Callable[[], T]) -> T:
-        dies = not self.calm and self._rng.random() < self._likely
+        dies = not self.faults_off and self._rng.random() < self._likely
         if dies and self._rng.random() < 0.5:
             raise Crash
         answer = call()

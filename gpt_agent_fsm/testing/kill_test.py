@@ -1,0 +1,267 @@
+"""Kill a real process over and over while it converses: `python -m gpt_agent_fsm.testing.kill_test --kills 200`.
+
+This process runs the embedded server and outlives everything. A child drives many conversations over real HTTP, with
+its state in an SQLite file, and is killed with SIGKILL at random moments. What the child was promised it writes to a
+file of its own, a line at a time. In the end a last child drains what is left, and the server's threads are held
+against the promises: each accepted message once and in order, each tool call answered, each answer announced.
+
+Needs the extras `local` and `sql`, and a system that knows SIGKILL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import attrs
+import requests
+
+from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.agent import Agent
+from gpt_agent_fsm.assistant import Assistant
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.errors import AgentNotAlive
+from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
+from gpt_agent_fsm.ports import Backend
+from gpt_agent_fsm.runtime import Runtime
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.stores import SQLStore
+
+__all__ = ["main"]
+
+SETTINGS = Settings(
+    heartbeat_interval=0.02,
+    idle_timeout=60.0,
+    receive_timeout=1.0,
+    request_retry_delay=0.02,
+    request_retry_max_delay=0.5,
+    tool_output_retry_delay=0.05,
+    workers=8,
+)
+_DRAIN = 120.0
+
+
+@attrs.frozen
+class _Wire:
+    """How the threads of a wire are reached by one who knows nothing of the library.
+
+    Attributes:
+        root: where they are made and found.
+        list: what a thread's messages are listed under.
+        runs: what its runs are listed under, or None where they can not be listed.
+    """
+
+    root: str
+    list: str
+    runs: str | None
+
+    def backend(self, base_url: str) -> Backend:
+        if self.runs is not None:
+            return AssistantsBackend(base_url)
+        return ResponsesBackend(base_url, assistants={"asst_kill": Assistant("m")})
+
+
+_WIRES = {
+    "assistants": _Wire("/threads", "messages", "runs"),
+    "responses": _Wire("/conversations", "items", None),
+}
+
+
+def _text(message: dict[str, Any]) -> str:
+    text = message["content"][0]["text"]
+    return str(text if isinstance(text, str) else text["value"])
+
+
+# --- the child: what is killed ---------------------------------------------------------------------------------
+
+
+class _Child:
+    """Converses until it is killed; with `drain` it says nothing new and ends when all is said."""
+
+    def __init__(self, base_url: str, wire: _Wire, folder: Path, thread_ids: Sequence[str]) -> None:
+        self._base_url = base_url
+        self._wire = wire
+        self._folder = folder
+        self._thread_ids = thread_ids
+
+    def run(self, *, drain: bool) -> None:
+        with (self._folder / "accepted").open("a") as accepted, (self._folder / "heard").open("a") as heard:
+
+            def hear(agent: Agent, event: events.Event) -> None:
+                if isinstance(event, events.AssistantMessageAdded):
+                    _note(heard, event.message_id)
+                if isinstance(event, events.ToolCallRequested):
+                    with contextlib.suppress(AgentNotAlive):
+                        agent.submit_tool_output(event.id, {"n": 1})
+
+            signals.event.connect(hear, weak=False)
+            store = SQLStore(f"sqlite:///{self._folder / 'agents.db'}")
+            with Runtime(self._wire.backend(self._base_url), SETTINGS, store) as runtime:
+                agents = [
+                    runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None)
+                    for thread_id in self._thread_ids
+                ]
+                print("ready", flush=True)
+                if drain:
+                    for agent in agents:
+                        agent.wait(timeout=_DRAIN)
+                else:
+                    self._talk(agents, accepted)
+
+    def _talk(self, agents: list[Agent], accepted: TextIO) -> None:
+        """Say something new in each thread that has nothing to do."""
+        life = time.time_ns()
+        for number in itertools.count():
+            for place, agent in enumerate(agents):
+                # One message at a time: the experiment is about what is under way, not about long queues.
+                if agent._driver.is_settled():
+                    content = f"{place}.{life}.{number}"
+                    agent.add_user_message(content)
+                    _note(accepted, content)
+            threading.Event().wait(0.01)
+
+
+def _note(file: TextIO, line: str) -> None:
+    """Write a line that is kept also when the process is killed right after."""
+    file.write(f"{line}\n")
+    file.flush()
+
+
+# --- the parent: what lives on ------------------------------------------------------------------------------------
+
+
+class _Experiment:
+    def __init__(self, base_url: str, wire: str, folder: Path, threads: int) -> None:
+        self._api = base_url
+        self._wire_name, self._wire = wire, _WIRES[wire]
+        self._folder = folder
+        self._headers = {"OpenAI-Beta": "assistants=v2"}
+        self.thread_ids = [
+            requests.post(f"{base_url}{self._wire.root}", json={}, headers=self._headers, timeout=10).json()["id"]
+            for _ in range(threads)
+        ]
+        (folder / "threads").write_text("\n".join(self.thread_ids))
+
+    def start(self, *, drain: bool) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", __spec__.name, "--child", str(self._folder), "--base-url", self._api]
+        command += ["--wire", self._wire_name]
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [*command, *(["--drain"] if drain else [])], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        process.stdout.readline()
+        return process
+
+    def kill_one(self, seconds: float) -> None:
+        """Let a child live for some time after it is ready, and kill it."""
+        process = self.start(drain=False)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    def drain(self) -> int:
+        process = self.start(drain=True)
+        process.communicate(timeout=2 * _DRAIN)
+        return process.returncode
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after: dict[str, str] = {}
+        while True:
+            params = {"limit": "100", "order": "asc", **after}
+            page = requests.get(f"{self._api}{path}", params=params, headers=self._headers, timeout=30).json()
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            after = {"after": page["last_id"]}
+
+    def _lines(self, name: str) -> list[str]:
+        path = self._folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def violations(self) -> tuple[list[str], Counter[str]]:
+        """Hold the server's threads against what the children were promised."""
+        wrong: list[str] = []
+        counts: Counter[str] = Counter()
+        heard = set(self._lines("heard"))
+        accepted: defaultdict[int, list[str]] = defaultdict(list)
+        for line in self._lines("accepted"):
+            accepted[int(line.split(".")[0])].append(line)
+        for place, thread_id in enumerate(self.thread_ids):
+            listed = self._listed(f"{self._wire.root}/{thread_id}/{self._wire.list}")
+            messages = [item for item in listed if "content" in item]
+            posted = [_text(message) for message in messages if message["role"] == "user"]
+            answers = [message["id"] for message in messages if message["role"] == "assistant"]
+            counts.update(messages=len(posted), answers=len(answers), accepted=len(accepted[place]))
+            wrong += [f"{word} is on the server {n} times" for word, n in Counter(posted).items() if n > 1]
+            wrong += [f"{word} was accepted and lost" for word in accepted[place] if word not in set(posted)]
+            if [word for word in posted if word in set(accepted[place])] != accepted[place]:
+                wrong.append(f"thread {place}: the order of messages is not the order of their acceptance")
+            wrong += [f"answer {answer} was never announced" for answer in answers if answer not in heard]
+            if len(answers) != len(posted):
+                wrong.append(f"thread {place}: {len(posted)} messages had {len(answers)} answers")
+            if self._wire.runs is not None:
+                runs = self._listed(f"{self._wire.root}/{thread_id}/{self._wire.runs}")
+                counts.update(runs=len(runs))
+                wrong += [f"run {run['id']} ended as {run['status']}" for run in runs if run["status"] != "completed"]
+                if len(runs) != len(posted):
+                    wrong.append(f"thread {place}: {len(posted)} messages had {len(runs)} runs")
+        return wrong, counts
+
+
+def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float) -> int:
+    def model(request: ModelRequest) -> str | list[ToolCall]:
+        wants_tool = request.user_message[-1] in "048" and request.messages[-1]["role"] == "user"
+        return [ToolCall("tool", {})] if wants_tool else "Understood"
+
+    rng = random.Random(seed)  # noqa: S311 - moments to kill at
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name, LocalServer(model) as server:
+        experiment = _Experiment(server.base_url, wire, Path(name), threads)
+        for _ in range(kills):
+            experiment.kill_one(rng.uniform(0.0, longest))
+        drained = experiment.drain()
+        wrong, counts = experiment.violations()
+    facts = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+    print(f"{kills} kills of {threads} conversations in {time.monotonic() - started:.0f} s: {facts}")
+    if drained != 0:
+        wrong.append(f"the last process ended with {drained}: something is stuck")
+    for sentence in wrong:
+        print(sentence)
+    print("nothing lost, nothing twice, nothing stuck" if not wrong else f"{len(wrong)} violations")
+    return 1 if wrong else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.kill_test")
+    parser.add_argument("--kills", type=int, default=200, help="how often (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=50, help="conversations at once (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--longest", type=float, default=1.0, help="seconds a process may live (default: %(default)s)")
+    parser.add_argument("--wire", choices=list(_WIRES), default="assistants", help="default: %(default)s")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--base-url", help=argparse.SUPPRESS)
+    parser.add_argument("--drain", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child is not None:
+        thread_ids = (options.child / "threads").read_text().split()
+        _Child(options.base_url, _WIRES[options.wire], options.child, thread_ids).run(drain=options.drain)
+        return 0
+    return _experiment(options.wire, options.kills, options.threads, options.seed, options.longest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

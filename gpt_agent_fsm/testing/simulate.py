@@ -1,0 +1,172 @@
+"""Simulate many lives on all cores: `python -m gpt_agent_fsm.testing.simulate --lives 100000`.
+
+Prints the rate at the end, and the rows of the machine's table that no life took. If something was lost, done twice or
+stuck in a life, that life is printed completely, with its seed, and the run ends with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import get_args
+
+import attrs
+
+from gpt_agent_fsm.machine.table import STORIES
+from gpt_agent_fsm.testing.simulation import BREAKING, HONEST, Life, Wire, simulate
+
+__all__ = ["main"]
+
+_BATCH = 25
+
+
+@attrs.frozen
+class _Job:
+    """A batch of lives for one process."""
+
+    first: int
+    count: int
+    breaking: bool
+    wire: Wire
+
+
+@attrs.define
+class _Tally:
+    """Totals of some lives, sent from process to process.
+
+    Attributes:
+        rows: how often each row of the machine's table was taken, by the row's name.
+        report: of the first life with a violation; empty if there was none.
+    """
+
+    lives: int = 0
+    crashes: int = 0
+    requests: int = 0
+    rows: Counter[str] = attrs.field(factory=Counter)
+    report: str = ""
+
+    def add_life(self, life: Life) -> None:
+        """Count one life."""
+        self.add(_Tally(1, life.crashes, life.requests, life.rows, life.report() if life.violations else ""))
+
+    def add(self, other: _Tally) -> None:
+        """Count the lives of another tally."""
+        self.lives += other.lives
+        self.crashes += other.crashes
+        self.requests += other.requests
+        self.rows.update(other.rows)
+        self.report = self.report or other.report
+
+    def rows_in_order(self) -> dict[str, int]:
+        """Return the count of every row in the order of the table, including rows that were never taken."""
+        return {name: self.rows[name] for name in STORIES}
+
+
+def _simulate_batch(job: _Job) -> _Tally:
+    """Simulate the lives of a job, up to the first with a violation."""
+    tally = _Tally()
+    for seed in range(job.first, job.first + job.count):
+        tally.add_life(_simulate_one(seed, job))
+        if tally.report:
+            break
+    return tally
+
+
+def _be_silent() -> None:
+    """Log nothing in a worker: failures are the purpose of its lives."""
+    logging.disable(logging.CRITICAL)
+
+
+def _simulate_one(seed: int, job: _Job) -> Life:
+    if job.breaking:
+        return simulate(seed, BREAKING, keeps_keys=seed % 2 == 0, wire=job.wire)
+    return simulate(seed, HONEST, wire=job.wire)
+
+
+def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
+    end = options.first_seed + options.lives
+    for seed in range(options.first_seed, end, _BATCH):
+        if time.monotonic() > deadline:
+            return
+        yield _Job(seed, min(_BATCH, end - seed), options.breaking, options.wire)
+
+
+def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int) -> Iterator[_Tally]:
+    """Keep every worker busy, but start no more jobs than there is time for."""
+    waiting = [pool.apply_async(_simulate_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
+    while waiting:
+        yield waiting.pop(0).get()
+        waiting += [pool.apply_async(_simulate_batch, (job,)) for job in itertools.islice(jobs, 1)]
+
+
+def _simulate_all(options: argparse.Namespace) -> _Tally:
+    """Simulate the requested number of lives, as time allows, up to the first with a violation."""
+    jobs = _jobs(options, time.monotonic() + options.seconds)
+    total = _Tally()
+    with multiprocessing.get_context("spawn").Pool(options.workers, _be_silent) as pool:
+        for tally in _in_step(pool, jobs, options.workers):
+            total.add(tally)
+            if total.report:
+                break
+    return total
+
+
+def _print_missing_rows(counts: dict[str, int]) -> None:
+    missing = [name for name, count in counts.items() if not count]
+    print(f"{len(counts) - len(missing)} of {len(counts)} rows of the table were taken", end="")
+    print("; never:" if missing else "")
+    for name in missing:
+        print(f"    {name}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.simulate")
+    parser.add_argument("--lives", type=int, default=5000, help="maximum number of lives (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further life after this time")
+    parser.add_argument("--at-least", type=int, default=0, help="fail if fewer lives were completed in time")
+    parser.add_argument("--first-seed", type=int, default=0, help="the seeds count up from here (default: 0)")
+    parser.add_argument("--breaking", action="store_true", help="use a network that violates the model")
+    parser.add_argument("--wire", choices=get_args(Wire), default="assistants", help="default: %(default)s")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE", help="write how often each row of the table was taken, as JSON"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.rows is not None and not options.rows.absolute().parent.is_dir():
+        parser.error(f"--rows: there is no folder {options.rows.absolute().parent}")
+    started = time.monotonic()
+    total = _simulate_all(options)
+    seconds = time.monotonic() - started
+    rate = f"in {seconds:.0f} s: {total.lives / seconds:.0f} a second"
+    print(f"{total.lives} lives with {total.crashes} crashes and {total.requests} requests {rate}")
+    counts = total.rows_in_order()
+    _print_missing_rows(counts)
+    if options.rows is not None:
+        options.rows.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    if total.report:
+        print(total.report)
+        return 1
+    if total.lives < options.at_least:
+        print(f"fewer lives than required: at least {options.at_least}")
+        return 1
+    print("nothing lost, nothing twice, nothing stuck")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
