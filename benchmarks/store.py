@@ -1,7 +1,7 @@
-"""How fast stores take commits, and what group commit brings: python benchmarks/store.py [url ...].
+"""How fast stores commit, and how much group commit helps: python benchmarks/store.py [url ...].
 
-Threads commit as fast as they can, each for a conversation of its own: once with the group commit of `SQLStore`, once
-with one transaction per call. Without a URL, a SQLite file is made in the current directory, on a real disk.
+OS threads commit as fast as they can, each for its own conversation: once with the group commit of `SQLStore`, once
+with one transaction per call. Without a URL, a SQLite file is created in the current directory, on a real disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SNAPSHOT = Snapshot(
 
 
 def snapshot_of(number: int) -> Snapshot:
-    """Return a snapshot of a thread of this number."""
+    """Return a snapshot of the thread with this number."""
     return attrs.evolve(SNAPSHOT, thread_id=f"{SNAPSHOT.thread_id}{number}")
 
 
@@ -45,7 +45,7 @@ def commit(store: Store, snapshot: Snapshot) -> None:
 
 
 def commits_per_second(store: Store, threads: int, seconds: float) -> float:
-    """Let this many threads commit for some seconds."""
+    """Return the rate at which this many OS threads commit for some seconds."""
     ready, stop, done = threading.Barrier(threads + 1), threading.Event(), [0] * threads
 
     def work(number: int) -> None:
@@ -69,10 +69,10 @@ def commits_per_second(store: Store, threads: int, seconds: float) -> float:
 
 
 def compare(url: str, threads: int, seconds: float) -> None:
-    """Print one line: grouped, one by one, and how many times faster."""
+    """Print one line: the rate in groups, the rate one by one, and their ratio."""
     store = SQLStore(url)
     grouped = commits_per_second(store, threads, seconds)
-    store._group._most = 1
+    store._group._maximum = 1
     single = commits_per_second(store, threads, seconds)
     store.close()
     print(
@@ -82,7 +82,7 @@ def compare(url: str, threads: int, seconds: float) -> None:
 
 
 def codec_times(rounds: int = 20_000) -> None:
-    """Print what encoding and decoding costs."""
+    """Print the time for encoding and decoding."""
     text = codec.encode_snapshot(SNAPSHOT)
     start = time.perf_counter()
     for _ in range(rounds):
@@ -96,7 +96,7 @@ def codec_times(rounds: int = 20_000) -> None:
 
 
 def main() -> None:
-    """Print it all."""
+    """Print all results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("urls", nargs="*", metavar="url")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 8, 32, 128, 1000])

@@ -1,4 +1,4 @@
-"""Where threads live: in memory, or in a database."""
+"""Stores for threads: in memory, or in a database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MemoryStore", "SQLStore"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `SQLStore` when it is asked for: SQLAlchemy is an extra."""
+    """Import `SQLStore` on first use: SQLAlchemy is an extra."""
     if name != "SQLStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

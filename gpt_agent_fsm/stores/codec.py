@@ -1,8 +1,8 @@
 """Snapshots, commands and events as JSON text, and back.
 
-Classes go by their names, the way the rest of the library calls them; fields that equal their defaults are left out.
-What is read must be of this version exactly: an unknown class or field is something that a newer version of the
-library knew and that would be lost with the next save, so it is refused and never dropped.
+Classes are identified by their names. Fields that equal their defaults are omitted. The text must be of exactly this
+version. An unknown class or field was written by a newer version of the library, and the next save would lose it; so it
+is rejected and never dropped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SNAPSHOT_VERSION = 2
-"""Raised by one whenever an older library could not read, or would misread, what this one writes."""
+"""Incremented when an older library could not read, or would misread, the snapshots of this one."""
 
 T = TypeVar("T")
 _JSON: TypeAlias = Any
@@ -47,8 +47,8 @@ _NEWER = "was written by a newer version of gpt-agent-fsm; upgrade it."
 
 def _make_converter() -> MsgspecJsonConverter:
     converter = make_converter(omit_if_default=True, forbid_extra_keys=True, detailed_validation=False)
-    # A tool's arguments are any JSON value, also one that only Python's own decoder reads (an infinite number, half an
-    # emoji), and an event is not to be lost over that: they are kept as a text of their own.
+    # A tool's arguments are any JSON value, even one that only Python's own decoder reads (an infinite number, an
+    # unpaired surrogate). An event must not be lost because of that, so the arguments are stored as separate JSON text.
     own = override(unstruct_hook=json.dumps, struct_hook=lambda text, _: json.loads(text))
     converter.register_unstructure_hook(
         ToolCallRequested, make_dict_unstructure_fn(ToolCallRequested, converter, arguments=own)
@@ -72,7 +72,7 @@ def _make_converter() -> MsgspecJsonConverter:
         Request | None,
         lambda value, _: None if value is None else converter.structure(value, Request),  # type: ignore[arg-type]
     )
-    # The queue is kept as rows of its own.
+    # The queue is stored as separate rows.
     converter.register_unstructure_hook(
         Snapshot,
         make_dict_unstructure_fn(Snapshot, converter, _cattrs_omit_if_default=True, queue=override(omit=True)),
@@ -87,7 +87,7 @@ def _to_text(value: _JSON) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
-        # Half an emoji, cut off by somebody who counts in UTF-16: no UTF-8 can hold it, but an escape can.
+        # An unpaired surrogate, left by code that counts in UTF-16: UTF-8 cannot encode it, but an escape can.
         return json.dumps(value, separators=(",", ":"))
 
 
@@ -99,24 +99,24 @@ def _from_text(text: str) -> _JSON:
 
 
 def _read(what: str, text: str, build: Callable[[_JSON], T]) -> T:
-    """Build an object from text; whatever is wrong with it becomes a `StoreError` that does not quote it."""
+    """Build an object from text. Any defect raises a `StoreError` that does not quote the text."""
     try:
         return build(_from_text(text))
     except StoreError:
         raise
     except (ForbiddenExtraKeysError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # The originals quote what was said in the conversation, so they are not chained.
+        # The original errors quote the conversation, so they are not chained.
         problem = f"{what} in the store cannot be read ({type(error).__name__}): it is damaged, or it {_NEWER}"
     raise StoreError(problem)
 
 
 def encode_snapshot(snapshot: Snapshot) -> str:
-    """Return JSON text of a snapshot but for its queue."""
+    """Return the JSON text of a snapshot, without its queue."""
     return _to_text({"version": SNAPSHOT_VERSION, **_converter.unstructure(snapshot, Snapshot)})
 
 
 def decode_snapshot(text: str, queue: Queue = EMPTY) -> Snapshot:
-    """Return the snapshot with its queue. Raises `StoreError` for text of a newer version, or that is no snapshot."""
+    """Return the snapshot with its queue. Raises `StoreError` for text of a newer version and for invalid text."""
     return _read("A snapshot", text, lambda value: _build_snapshot(value, queue))
 
 
@@ -125,33 +125,33 @@ def _build_snapshot(value: _JSON, queue: Queue) -> Snapshot:
     if version > SNAPSHOT_VERSION:
         raise StoreError(f"The snapshot of {value.get('thread_id', 'a thread')} {_NEWER}")
     if version < SNAPSHOT_VERSION:
-        raise ValueError("this version is brought up to date when the store is opened")
+        raise ValueError("this version is migrated when the store is opened")
     snapshot: Snapshot = _converter.structure(value, Snapshot)
     return attrs.evolve(snapshot, queue=queue) if queue else snapshot
 
 
 def encode_message(message: QueuedMessage) -> str:
-    """Return JSON text that `decode_message` gives an equal message for."""
+    """Return JSON text that `decode_message` turns into an equal message."""
     return _to_text(_converter.unstructure(message, QueuedMessage))
 
 
 def decode_message(text: str) -> QueuedMessage:
-    """Return the message of a queue. Raises `StoreError` for text that is none."""
+    """Return the message of a queue. Raises `StoreError` for invalid text."""
     return _read("A message", text, lambda value: _converter.structure(value, QueuedMessage))
 
 
 def encode_command(command: Command) -> str:
-    """Return JSON text that `decode_command` gives an equal command for."""
+    """Return JSON text that `decode_command` turns into an equal command."""
     return _to_text(_converter.unstructure(command, Command))
 
 
 def decode_command(text: str) -> Command:
-    """Return the command. Raises `StoreError` for text that is none."""
+    """Return the command. Raises `StoreError` for invalid text."""
     return _read("A command", text, lambda value: _converter.structure(value, Command))  # type: ignore[arg-type]
 
 
 def encode_event(event: Event) -> tuple[str, str]:
-    """Return the name of the event's class, and JSON text of its fields."""
+    """Return the name of the event's class, and the JSON text of its fields."""
     return type(event).__name__, _to_text(_converter.unstructure(event, type(event)))
 
 
@@ -159,5 +159,5 @@ _EVENTS: dict[str, type[attrs.AttrsInstance]] = {kind.__name__: kind for kind in
 
 
 def decode_event(kind: str, text: str) -> Event:
-    """Return the event of the class `kind`. Raises `StoreError` for an unknown class, and for text that is none."""
+    """Return the event of the class `kind`. Raises `StoreError` for an unknown class and for invalid text."""
     return _read("An event", text, lambda value: _converter.structure(value, _EVENTS[kind]))  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""From a URL to a SQLAlchemy engine that keeps our promises, on SQLite and on PostgreSQL."""
+"""Makes a SQLAlchemy engine from a URL, configured for durability on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gpt_agent_fsm.errors import StoreError
 __all__ = ["READERS", "Database", "open_database"]
 
 READERS = 4
-"""How many threads read at the same time; one connection more is kept for the one that writes."""
+"""How many OS threads read at the same time; one more connection is reserved for the writer."""
 
 _POSTGRESQL_DEFAULTS = {
     "connect_timeout": "10",
-    # A network that swallows packets ends a wait after this many milliseconds, not after a quarter of an hour.
+    # On a network that drops packets, a wait ends after this many milliseconds, not after a quarter of an hour.
     "tcp_user_timeout": "30000",
     "application_name": "gpt-agent-fsm",
 }
@@ -30,7 +30,7 @@ class Database:
     """An engine for writing, the same engine for reading one consistent state, and a name without secrets.
 
     Attributes:
-        in_memory: True where all share one connection, so that there must be one user at a time.
+        in_memory: True if all callers share one connection, so that they must take turns.
     """
 
     writing: sa.Engine
@@ -39,16 +39,16 @@ class Database:
     in_memory: bool
 
     def is_there(self) -> bool:
-        """False for a SQLite file that does not exist, which connecting would make."""
+        """False for a SQLite file that does not exist; connecting would create it."""
         url = self.writing.url
         on_disk = url.get_backend_name() == "sqlite" and not self.in_memory and "uri" not in url.query
         return not on_disk or Path(str(url.database)).exists()
 
 
 def open_database(url: str, lock_timeout: float) -> Database:
-    """Return the database at a URL; connects to nothing yet.
+    """Return the database at a URL, without connecting to it.
 
-    Raises `StoreError` for a URL that names no database of ours, `ImportError` where the driver is not installed.
+    Raises `StoreError` for the URL of an unsupported database, and `ImportError` if the driver is not installed.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
@@ -66,7 +66,7 @@ def _parse(url: str) -> sa.URL:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed is None or parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise StoreError(
-            "This is no URL of a database that SQLStore knows; write it like sqlite:///agents.db or "
+            "This is not a URL of a database that SQLStore supports; write it like sqlite:///agents.db or "
             "postgresql://user:password@host/database."
         )
     return parsed
@@ -74,7 +74,7 @@ def _parse(url: str) -> sa.URL:
 
 def _open_sqlite(url: sa.URL, lock_timeout: float) -> Database:
     in_memory = url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
-    # `timeout` is SQLite's busy_timeout. Connections go from thread to thread, one at a time.
+    # `timeout` is SQLite's busy_timeout. One OS thread at a time uses a connection.
     pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": READERS + 1, "max_overflow": 0}
     engine = sa.create_engine(
         url, connect_args={"check_same_thread": False, "timeout": lock_timeout}, hide_parameters=True, **pool
@@ -86,14 +86,14 @@ def _open_sqlite(url: sa.URL, lock_timeout: float) -> Database:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    # Python's driver begins transactions late and in places of its own; off, so that BEGIN below is in charge.
+    # Python's driver begins transactions late and at points of its own choice. Off: the BEGIN below decides.
     connection.isolation_level = None
-    # A commit returns when it is on the disk, so that it also survives a loss of power.
+    # A commit returns only when it is on the disk, so that it survives even a power failure.
     connection.execute("PRAGMA synchronous = FULL")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that begins as a reader and then writes may be refused at once; so a writer says so first.
+    # A transaction that begins as a reader and then writes may be refused at once; so a writer locks first.
     reads = connection.get_execution_options().get("reads")
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 

@@ -1,8 +1,8 @@
-"""Group commit: what many threads want written waits together and is written together.
+"""Group commit: the operations of many OS threads wait in one queue and are written together.
 
-A durable commit costs a flush to disk, and a disk does some hundred of these a second. So there is one queue. Whoever
-finds nobody at work becomes the leader: it takes all that waits, writes it as one, gives each its answer, and hands
-the lead to the first who came meanwhile. No thread of its own is needed, and a caller who is alone pays nothing extra.
+A durable commit costs a flush to disk, and a disk does some hundred flushes a second. A caller that finds no leader
+becomes the leader. It takes all waiting operations, writes them as one transaction, answers each, and hands the lead to
+the first caller that arrived in the meantime. No extra OS thread is needed, and a single caller has no overhead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gpt_agent_fsm.errors import StoreError
 __all__ = ["GroupCommit", "Ticket"]
 
 T = TypeVar("T")
-_INTERRUPTED = "What was written together with this was interrupted, and nothing of it was kept; try again."
+_INTERRUPTED = "The group of this operation was interrupted, and none of it was saved; try again."
 
 
 class Ticket(Generic[T]):
@@ -25,8 +25,8 @@ class Ticket(Generic[T]):
 
     Attributes:
         answered: True once it is durable.
-        error: why it never will be; counts only where `answered` is False.
-        leads: True where its caller is to write the next group.
+        error: why it is not durable; only valid if `answered` is False.
+        leads: True if its caller must write the next group.
     """
 
     __slots__ = ("_turn", "answered", "error", "leads", "operation")
@@ -40,7 +40,7 @@ class Ticket(Generic[T]):
         self._turn.acquire()
 
     def wait(self) -> None:
-        """Block until it is this ticket's turn: to lead, or to be gone."""
+        """Block until this ticket is called: its caller leads, or it is finished."""
         self._turn.acquire()
 
     def call(self) -> None:
@@ -48,29 +48,29 @@ class Ticket(Generic[T]):
         self._turn.release()
 
     def fail(self, error: StoreError) -> None:
-        """Give it an error of its own: one object raised in two threads mixes up their tracebacks."""
+        """Set a separate copy of the error: one object raised in two OS threads mixes up their tracebacks."""
         self.error = StoreError(*error.args)
         self.error.__cause__ = error.__cause__
 
 
 class GroupCommit(Generic[T]):
-    """Lets threads write in groups.
+    """Lets OS threads write in groups.
 
     Args:
-        write: given tickets in the order in which they came, makes them `answered` or gives them an `error`. Called by
-            one thread at a time.
-        most: how many tickets a group has at most.
+        write: called with tickets in order of arrival; marks each as `answered` or sets its `error`. Called by one
+            OS thread at a time.
+        maximum: how many tickets a group has at most.
     """
 
-    def __init__(self, write: Callable[[Sequence[Ticket[T]]], None], most: int) -> None:
+    def __init__(self, write: Callable[[Sequence[Ticket[T]]], None], maximum: int) -> None:
         self._write = write
-        self._most = most
+        self._maximum = maximum
         self._mutex = threading.Lock()
         self._waiting: deque[Ticket[T]] = deque()
         self._has_leader = False
 
     def do(self, operation: T) -> None:
-        """Return when the operation is durable; raise its error when it is not. Blocks while others write."""
+        """Return when the operation is durable, or raise its error. Blocks while others write."""
         ticket = Ticket(operation)
         try:
             with self._mutex:
@@ -91,7 +91,7 @@ class GroupCommit(Generic[T]):
         group: list[Ticket[T]] = []
         try:
             with self._mutex:
-                while self._waiting and len(group) < self._most:
+                while self._waiting and len(group) < self._maximum:
                     group.append(self._waiting.popleft())
             self._write(group)
         finally:
@@ -107,7 +107,7 @@ class GroupCommit(Generic[T]):
                 self._waiting[0].call()
 
     def _withdraw(self, ticket: Ticket[T]) -> None:
-        """Leave the queue on an interrupt, so that nothing is written for, and nobody waits for, one who has gone."""
+        """Leave the queue after an interrupt: the operation is not written, and no caller waits for this one."""
         with self._mutex:
             if ticket not in self._waiting:
                 return

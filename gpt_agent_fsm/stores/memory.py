@@ -1,4 +1,4 @@
-"""A store for as long as the process lives."""
+"""A store that lasts as long as the process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Thread:
 
 
 class MemoryStore:
-    """Keeps everything in memory: an agent that stopped is picked up where it was, a process that died is not."""
+    """Keeps everything in memory. It can resume a stopped agent, but not after the process died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -103,4 +103,4 @@ class MemoryStore:
             }
 
     def close(self) -> None:
-        """Forget nothing: there is nothing to release."""
+        """Do nothing: there are no resources to release."""

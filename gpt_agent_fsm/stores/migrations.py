@@ -1,4 +1,4 @@
-"""How the tables of an older version become those of today, one numbered step after the other."""
+"""Migrations from the tables of older versions to the current ones, one numbered step after the other."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Doc: TypeAlias = dict[str, Any]
 
 
 def bring_up_to_date(connection: sa.Connection) -> None:
-    """Take every step that is missing, within the transaction that is open."""
+    """Run every missing step within the open transaction."""
     schema.lock_tables(connection)
-    # Whoever writes takes this row first, so nothing is written while the steps are taken.
+    # Every writer locks this row first, so nothing is written while the steps run.
     version = connection.execute(sa.select(schema.meta.c.version).with_for_update()).scalar_one()
     for number in range(version + 1, schema.SCHEMA_VERSION + 1):
         _STEPS[number](connection)
@@ -44,8 +44,7 @@ def _take_snapshots_apart(connection: sa.Connection) -> None:
         try:
             snapshot, messages = _in_parts(_known(json.loads(text)))
         except (ValueError, KeyError, TypeError, AttributeError):
-            # Damaged, or unknown. It is left as it is and refused when its thread is loaded; other threads are not
-            # affected.
+            # It is damaged. Loading its thread raises an error, and the other threads still work.
             continue
         changed = schema.threads.update().where(schema.threads.c.thread_id == thread_id)
         connection.execute(changed.values(snapshot=json.dumps(snapshot)))
@@ -58,7 +57,7 @@ def _take_snapshots_apart(connection: sa.Connection) -> None:
 
 
 def _snapshots(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Yield each thread's id and snapshot, some at a time: a store may hold more than fits into memory."""
+    """Yield each thread's id and snapshot, in pages: a store may be larger than memory."""
     columns, last = schema.threads.c, ""
     while True:
         page = sa.select(columns.thread_id, columns.snapshot).where(columns.thread_id > last)
@@ -104,12 +103,12 @@ def _in_parts(old: Doc) -> tuple[Doc, list[Doc]]:
 
 
 def _some(old: Doc, **names: str) -> Doc:
-    """Return fields under their new names, as far as they are there."""
+    """Return the present fields under their new names."""
     return {new: old[name] for new, name in names.items() if name in old}
 
 
 def _newest(old: Doc, **names: str) -> Doc:
-    """Return what is known as newest: in version 1, an empty id stood for none."""
+    """Return the newest known ids: in version 1, an empty id meant that there was none."""
     found = {new: old[name] for new, name in names.items() if old.get(name) is not None}
     return {new: {"asked": True, **({"id": id_} if id_ else {})} for new, id_ in found.items()}
 

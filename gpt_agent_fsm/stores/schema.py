@@ -1,6 +1,6 @@
-"""The tables of a store, the statements on them, and how a database is made ready.
+"""The tables of a store, their statements, and the preparation of a database.
 
-The tables carry a prefix, so that they may share a database with others.
+The table names have a prefix, so that they can share a database with other tables.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
-"""Raised by one whenever an older library must not touch the tables any more."""
+"""Incremented when an older library must no longer use the tables."""
 
 metadata = sa.MetaData()
 
@@ -50,21 +50,21 @@ def _key(name: str, kind: type[sa.Text | sa.BigInteger]) -> sa.Column[object]:
 meta = sa.Table(
     "gpt_agent_meta",
     metadata,
-    # There is one row.
+    # There is only one row.
     _key("id", sa.BigInteger),
     sa.Column("version", sa.BigInteger, nullable=False),
     # Counts the stores that were opened for writing: the last one owns the database.
     sa.Column("epoch", sa.BigInteger, nullable=False),
-    # Counts transactions, so that it can be found out whether one took effect.
+    # Counts transactions, to determine whether one took effect.
     sa.Column("groups", sa.BigInteger, nullable=False),
 )
-# In SQLite, rows live in the index of their key: one page is written per row, not two.
+# In SQLite, rows are stored in the index of their key: one page is written per row, not two.
 threads = sa.Table(
     "gpt_agent_threads",
     metadata,
     _key("thread_id", sa.Text),
     sa.Column("settled", sa.Boolean, nullable=False),
-    # Not settled, or with records that were not announced. Commands that wait are seen in the inbox.
+    # Not settled, or with records that were not announced. Waiting commands are found in the inbox.
     sa.Column("unfinished", sa.Boolean, nullable=False),
     sa.Column("due", sa.Double),
     sa.Column("accepted", sa.BigInteger, nullable=False),
@@ -73,7 +73,7 @@ threads = sa.Table(
     sa.Column("snapshot", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
-# The bare name means the same to both databases, and to SQLite's planner it is the very expression of the index.
+# The bare name is valid in both databases, and SQLite's planner recognizes it as the expression of the index.
 _is_unfinished = sa.text("unfinished")
 sa.Index(
     "gpt_agent_threads_unfinished",
@@ -81,7 +81,7 @@ sa.Index(
     sqlite_where=_is_unfinished,
     postgresql_where=_is_unfinished,
 )
-# What a thread has yet to say, by number; kept apart so that a long queue is not written anew with each commit.
+# Messages that are not posted yet, by number; a separate table, so that a commit does not rewrite a long queue.
 queue = sa.Table(
     "gpt_agent_queue",
     metadata,
@@ -120,7 +120,7 @@ NEXT_GROUP = (
     .values(groups=meta.c.groups + 1)
     .returning(meta.c.groups)
 )
-# Waits for whoever is in the middle of a transaction, on PostgreSQL. SQLite has one writer at a time anyway.
+# On PostgreSQL this waits for an open transaction. SQLite allows only one writer at a time anyway.
 LAST_GROUP = sa.select(meta.c.epoch, meta.c.groups).where(meta.c.id == 1).with_for_update()
 
 _waiting = sa.select(inbox.c.thread_id, sa.func.max(inbox.c.number).label("number")).group_by(inbox.c.thread_id)
@@ -138,7 +138,7 @@ COUNTERS = (
     .where(threads.c.thread_id.in_(_thread_ids))
 )
 
-# SQLite and PostgreSQL share this syntax, SQLAlchemy's constructs for it they do not.
+# SQLite and PostgreSQL share this syntax, but not SQLAlchemy's constructs for it.
 SAVE_THREADS = sa.text(
     "INSERT INTO gpt_agent_threads"
     " (thread_id, settled, unfinished, due, accepted, last_seq, announced, snapshot)"
@@ -190,36 +190,36 @@ UNFINISHED_QUEUES = sa.text(
     " ORDER BY 1, 2"
 )
 UNFINISHED_INBOX = sa.select(inbox.c.thread_id, *_COMMAND).order_by(inbox.c.thread_id, inbox.c.number)
-# CROSS JOIN keeps SQLite from going through all events in search of the few.
+# CROSS JOIN prevents SQLite from scanning all events.
 UNFINISHED_RECORDS = sa.text(
     "SELECT e.thread_id, e.seq, e.at, e.kind, e.body FROM gpt_agent_threads AS t CROSS JOIN gpt_agent_events AS e"
     " WHERE t.unfinished AND e.thread_id = t.thread_id AND e.seq > t.announced ORDER BY e.thread_id, e.seq"
 )
 
 
-# --- making a database ready ---------------------------------------------------------------------------
+# --- preparing a database ---------------------------------------------------------------------------
 
 
 def check(connection: sa.Connection) -> bool:
-    """Return whether the tables are there. Raises `StoreError` where a newer library made them; changes nothing."""
+    """Return whether the tables exist, without changes. Raises `StoreError` if a newer library created them."""
     if not sa.inspect(connection).has_table(meta.name):
         return False
     version = connection.execute(sa.select(meta.c.version)).scalar()
     if version is not None and version > SCHEMA_VERSION:
         raise StoreError(
-            f"The tables in this database are of version {version}, and were made by a newer version of "
+            f"The tables in this database have version {version} and were created by a newer version of "
             "gpt-agent-fsm; upgrade it."
         )
     return version is not None
 
 
 def is_older(connection: sa.Connection) -> bool:
-    """Return whether an older library made the tables, which are there."""
+    """Return whether an older library created the existing tables."""
     return bool(connection.execute(sa.select(meta.c.version)).scalar_one() < SCHEMA_VERSION)
 
 
 def prefer_log(engine: sa.Engine) -> None:
-    """Let SQLite write ahead to a log, so that reading goes on while somebody writes. The file remembers it."""
+    """Switch a SQLite file to write-ahead logging, so that readers do not wait for a writer. The mode is persistent."""
     if engine.dialect.name == "sqlite":
         connection = engine.raw_connection()
         try:
@@ -229,14 +229,14 @@ def prefer_log(engine: sa.Engine) -> None:
 
 
 def lock_tables(connection: sa.Connection) -> None:
-    """Keep others from making or changing the tables until the transaction ends."""
+    """Prevent others from creating or changing the tables until the transaction ends."""
     if connection.dialect.name == "postgresql":
-        # Two that create the same table at the same time would get in each other's way; the number is made up.
+        # Two clients that create the same table at once would conflict. The lock's number is arbitrary.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x6770745F61676E74)))
 
 
 def create(connection: sa.Connection) -> None:
-    """Make the tables, unless somebody was faster."""
+    """Create the tables, unless another client was faster."""
     lock_tables(connection)
     if not check(connection):
         metadata.create_all(connection)
@@ -244,6 +244,6 @@ def create(connection: sa.Connection) -> None:
 
 
 def take_over(connection: sa.Connection) -> int:
-    """Become the owner of the database: return the new epoch, with which everybody else's are over."""
+    """Become the owner of the database. Return the new epoch, which invalidates all others."""
     raised = meta.update().where(meta.c.id == 1).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
     return int(connection.execute(raised).scalar_one())

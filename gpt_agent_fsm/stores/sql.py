@@ -31,28 +31,28 @@ _HIGHEST = 2**63 - 1
 
 
 class SQLStore:
-    """Keeps threads in a database. What returned from `accept` and `commit` survives a crash and a loss of power.
+    """Keeps threads in a database. After `accept` or `commit` returns, its data survives a crash and a power failure.
 
-    Opening a store makes its tables where there are none, and takes the database over: a store that was opened for it
-    before, in this process or another, writes no more and raises `StoreError`. So there is one owner at a time, and
-    who was taken for dead and is not can do no harm. `read_only` takes nothing over and makes nothing.
+    Opening a store creates missing tables and takes the database over: a store that was opened for it earlier, in this
+    process or another, can no longer write and raises `StoreError`. So there is one owner at a time, and a process that
+    was wrongly presumed dead can do no harm. A `read_only` store takes nothing over and creates nothing.
 
-    Calls from many threads are written in groups, one transaction for all that wait, so that a thousand conversations
-    do not pay a thousand flushes of a disk. An operation that fails fails alone.
+    Calls from many OS threads are written in groups, one transaction for all waiting calls, so that a thousand
+    conversations do not need a thousand disk flushes. If one operation fails, the others still succeed.
 
-    What was announced is written down with the next group, at once where it leaves a thread at rest, and at the
-    latest by `close`. A process that dies may therefore announce again, after its restart, the records since the
-    last of these: handlers see each record at least once.
+    Announcements are saved with the next group, immediately if they leave a thread at rest, and at the latest by
+    `close`. After a crash and a restart, a process may therefore announce the records since the last save again:
+    handlers see each record at least once.
 
-    Every method may be called from any thread, and blocks for a transaction at most. Each raises `StoreError` where
-    the database does not do its part, saying what to do; nothing was changed then, and the store works again when
-    the cause is gone. Only a PostgreSQL server that is lost in the middle of a commit, and does not come back at
-    once, leaves open whether the commit took effect; the error says so.
+    Every method may be called from any OS thread, and blocks for at most one transaction. Each raises `StoreError` if
+    the database fails, with advice; then nothing was changed, and the store works again when the cause is fixed. There
+    is one exception: if a PostgreSQL server is lost during a commit and does not return at once, it is unknown whether
+    the commit took effect, and the error says so.
 
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
-        lock_timeout: for how many seconds to wait for another program that holds a lock.
-        read_only: True for looking on while somebody else owns the database.
+        lock_timeout: how many seconds to wait for another program that holds a lock.
+        read_only: True to read while another process owns the database.
     """
 
     def __init__(self, url: str, *, lock_timeout: float = 5.0, read_only: bool = False) -> None:
@@ -60,13 +60,13 @@ class SQLStore:
         self._read_only = read_only
         self._closed = False
         self._closing = threading.Lock()
-        # In memory there is but one connection, so reading and writing take turns there.
-        self._most_readers = 1 if self._database.in_memory else READERS
-        self._readers = threading.BoundedSemaphore(self._most_readers)
+        # In memory there is only one connection, so reading and writing take turns.
+        self._max_readers = 1 if self._database.in_memory else READERS
+        self._readers = threading.BoundedSemaphore(self._max_readers)
         turn: AbstractContextManager[Any] = self._readers if self._database.in_memory else contextlib.nullcontext()
         try:
             with as_store_error(self._database.name):
-                epoch = self._look_on() if read_only else self._take_over()
+                epoch = self._open_read_only() if read_only else self._take_over()
         except BaseException:
             self._database.writing.dispose()
             raise
@@ -77,19 +77,21 @@ class SQLStore:
         with self._database.reading.connect() as connection:
             return schema.check(connection)
 
-    def _look_on(self) -> int:
+    def _open_read_only(self) -> int:
         if not self._database.is_there() or not self._exists():
-            raise StoreError(f"There is no store yet in {self._database.name}; open it without read_only to make one.")
+            raise StoreError(
+                f"There is no store yet in {self._database.name}; open it without read_only to create one."
+            )
         with self._database.reading.connect() as connection:
             if schema.is_older(connection):
                 raise StoreError(
                     f"{self._database.name} was written by an older version of gpt-agent-fsm; open it once without "
-                    "read_only, which brings it up to date."
+                    "read_only to migrate it."
                 )
         return 0
 
     def _take_over(self) -> int:
-        """Return our epoch."""
+        """Create or migrate the tables, and return our epoch."""
         exists = self._exists()
         schema.prefer_log(self._database.writing)
         with self._database.writing.begin() as connection:
@@ -133,14 +135,14 @@ class SQLStore:
         return [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
 
     def announced(self, thread_id: str, seq: int) -> None:
-        """See `Store.announced`; when it is written down, the class says. Does nothing for an unknown thread."""
+        """See `Store.announced`; the class says when it is saved. Does nothing for an unknown thread."""
         if self._writer.note(thread_id, seq):
             self._do(Announce(thread_id=thread_id, seq=seq))
 
     def _do(self, operation: Operation) -> None:
         self._check_open()
         if self._read_only:
-            raise StoreError("This store was opened with read_only=True; open it without, to write.")
+            raise StoreError("This store was opened with read_only=True; open it without to write.")
         self._group.do(operation)
 
     # --- reading ---------------------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class SQLStore:
             return [_record(row) for row in connection.execute(schema.HISTORY, query).mappings()]
 
     def unfinished(self) -> Mapping[str, Saved]:
-        """See `Store.unfinished`. Costs as much as these threads, however many others there are."""
+        """See `Store.unfinished`. The cost depends on these threads only, not on all threads of the store."""
         with self._reading() as (connection, marks):
             threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
             queues = _by_thread(connection, schema.UNFINISHED_QUEUES)
@@ -184,10 +186,10 @@ class SQLStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
-        """Give a connection that sees one state of the database, and what was announced and is not in there yet."""
+        """Yield a connection that sees one state of the database, and the marks that are not saved yet."""
         with self._readers, as_store_error(self._database.name):
             self._check_open()
-            # Taken first: a mark that is written down meanwhile is seen twice rather than not at all.
+            # Read the marks first: a mark that is saved in the meantime is then seen twice rather than not at all.
             marks = self._writer.marks()
             with self._database.reading.connect() as connection:
                 yield connection, marks
@@ -195,7 +197,7 @@ class SQLStore:
     # --- the end ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """See `Store.close`. Raises `StoreError` where it could not be written down what was announced last."""
+        """See `Store.close`. Raises `StoreError` if the last announcements could not be saved."""
         with self._closing:
             if self._closed:
                 return
@@ -204,14 +206,14 @@ class SQLStore:
                     self._group.do(Flush())
             finally:
                 self._closed = True
-                self._let_go()
+                self._release()
 
-    def _let_go(self) -> None:
-        """Close the connections when those who read have done so."""
-        for _ in range(self._most_readers):
+    def _release(self) -> None:
+        """Close the connections when all readers have finished."""
+        for _ in range(self._max_readers):
             self._readers.acquire()
         self._database.writing.dispose()
-        for _ in range(self._most_readers):
+        for _ in range(self._max_readers):
             self._readers.release()
 
     def _check_open(self) -> None:

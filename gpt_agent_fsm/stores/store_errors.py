@@ -1,4 +1,4 @@
-"""What went wrong in a database, in a sentence that says what to do about it."""
+"""Database errors as `StoreError`, each with a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SQLITE = {
     "SQLITE_BUSY": "it is locked by another program; close that, or let it finish",
     "SQLITE_LOCKED": "it is locked by another program; close that, or let it finish",
     "SQLITE_READONLY": "it is read-only; make the file and its directory writable",
-    "SQLITE_CANTOPEN": "it cannot be opened; check that its directory exists and may be written to",
-    "SQLITE_PERM": "it cannot be opened; check who may read and write it",
-    "SQLITE_NOTADB": "the file is no SQLite database; give the store a file of its own",
+    "SQLITE_CANTOPEN": "it cannot be opened; check that its directory exists and is writable",
+    "SQLITE_PERM": "it cannot be opened; check its permissions",
+    "SQLITE_NOTADB": "the file is not a SQLite database; use a separate file for the store",
     "SQLITE_CORRUPT": "the file is damaged; restore it from a backup",
     "SQLITE_IOERR": "the disk reported an error; check the disk and its free space",
     "SQLITE_TOOBIG": "something is too long for it; keep texts below one gigabyte",
@@ -33,15 +33,17 @@ _POSTGRESQL = {
     "55P03": "it is locked by another program; close that, or let it finish",
     "57": "the server is shutting down or starting; wait, or start it",
     "25006": "it is read-only; connect to the primary server",
-    "22": "it cannot hold one of the values; keep zero characters out of thread ids",
+    "22": "it cannot store one of the values; keep zero characters out of thread ids",
 }
-_UNREACHABLE = "the server cannot be reached or hung up; check that it runs and that host, port and login are right"
+_UNREACHABLE = (
+    "the server cannot be reached or closed the connection; check that it runs and that host, port and login are right"
+)
 _ONE_OPERATION_SQLITE = ("SQLITE_FULL", "SQLITE_TOOBIG")
 _ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
 
 
 def _code_of(error: BaseException) -> str:
-    """Return SQLite's name of an error, or its SQLSTATE; "" for others."""
+    """Return SQLite's name of an error, or its SQLSTATE, or ""."""
     original = getattr(error, "orig", error)
     code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
     return str(code or "")
@@ -56,20 +58,20 @@ def _advice(error: BaseException) -> str:
     if isinstance(error, sa.exc.OperationalError) and not code:
         return _UNREACHABLE
     if isinstance(error, UnicodeError | sa.exc.DataError):
-        return "it cannot hold one of the values; keep zero characters and halves of pairs out of thread ids"
+        return "it cannot store one of the values; keep zero characters and unpaired surrogates out of thread ids"
     if isinstance(error, sa.exc.TimeoutError):
         return "no connection became free; try again"
     return f"it reported {type(error).__name__} {code}".rstrip() + "; check that nothing else changes its tables"
 
 
 def to_store_error(error: BaseException, name: str, *, known: bool = True) -> StoreError:
-    """Return the error to raise from `error`. Quotes neither values nor passwords.
+    """Return the `StoreError` for an error. It quotes neither values nor passwords.
 
-    `known` is False where a commit was sent and nothing could be heard of it any more.
+    `known` is False if a commit was sent and its outcome cannot be determined.
     """
     if isinstance(error, StoreError):
         return error
-    doubt = "" if known else " Whether the last commit took effect is not known."
+    doubt = "" if known else " It is unknown whether the last commit took effect."
     problem = StoreError(f"Using {name} failed: {_advice(error)}.{doubt}")
     problem.__cause__ = error
     return problem
@@ -77,7 +79,7 @@ def to_store_error(error: BaseException, name: str, *, known: bool = True) -> St
 
 @contextlib.contextmanager
 def as_store_error(name: str) -> Iterator[None]:
-    """Let nothing but `StoreError` out of a block."""
+    """Turn every exception of a block into a `StoreError`."""
     try:
         yield
     except StoreError:
@@ -87,7 +89,7 @@ def as_store_error(name: str) -> Iterator[None]:
 
 
 def concerns_one_operation(error: BaseException) -> bool:
-    """True where other operations may well succeed: the value was refused, or too large for what space is left."""
+    """Return whether other operations may still succeed: a value was refused, or too large for the free space."""
     code = _code_of(error)
     if code.startswith(_ONE_OPERATION_SQLITE) or code.startswith(_ONE_OPERATION_POSTGRESQL):
         return True

@@ -1,4 +1,4 @@
-"""What one transaction will write: operations of many threads, numbered and gathered into few statements."""
+"""The writes of one transaction: operations of many threads, numbered and merged into few statements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row: TypeAlias = dict[str, Any]
 
 @attrs.define(kw_only=True)
 class Accept:
-    """Add a command to an inbox. `number` is the answer."""
+    """Add a command to an inbox. `number` is the result."""
 
     thread_id: str
     command: str
@@ -25,10 +25,10 @@ class Accept:
 
 @attrs.define(kw_only=True)
 class Commit:
-    """Save a snapshot with what goes with it. `last_seq`, the number of the last record after it, is the answer.
+    """Save a snapshot with its events and its queue. `last_seq`, the number of the last record, is the result.
 
     Attributes:
-        removed, written: numbers of messages that left the queue, and messages with their numbers.
+        removed, written: the numbers of messages that left the queue, and written messages with their numbers.
     """
 
     thread_id: str
@@ -45,7 +45,7 @@ class Commit:
 
 @attrs.define(kw_only=True)
 class Announce:
-    """Note what was announced."""
+    """Record how far a thread was announced."""
 
     thread_id: str
     seq: int
@@ -53,7 +53,7 @@ class Announce:
 
 @attrs.define
 class Flush:
-    """Write what was noted to be announced."""
+    """Write the recorded marks."""
 
 
 Operation: TypeAlias = Accept | Commit | Announce | Flush
@@ -61,7 +61,7 @@ Operation: TypeAlias = Accept | Commit | Announce | Flush
 
 @attrs.define(kw_only=True)
 class Counters:
-    """What has to be known of a thread to number what comes."""
+    """The counters of a thread, which number its next commands and records."""
 
     settled: bool = True
     accepted: int = 0
@@ -74,7 +74,7 @@ class Counters:
 
     @property
     def unfinished(self) -> bool:
-        """True while there is something to do or to announce, beyond commands that wait."""
+        """True while there is something to do or to announce, apart from waiting commands."""
         return not self.settled or self.announced < self.last_seq
 
 
@@ -84,10 +84,10 @@ def no_such_thread(thread_id: str) -> StoreError:
 
 
 class WriteBatch:
-    """Takes operations in order and ends up with rows. `known` is read; what changes is in `counters`.
+    """Takes operations in order and returns rows. It reads `known` and writes changes to `counters`.
 
     Attributes:
-        counters: of the threads that are touched, as they will be.
+        counters: the new counters of the threads in this batch.
         commands, dropped, threads, events, marks, unqueued, queued: rows, each for the statement of that name.
     """
 
@@ -98,7 +98,7 @@ class WriteBatch:
         self.dropped: list[Row] = []
         self.events: list[Row] = []
         self._queue: dict[tuple[str, int], str | None] = {}
-        """Messages by thread and number, as they will be; None for one that is removed."""
+        """The new messages by thread and number; None for a removed message."""
         self._saved: dict[str, Commit] = {}
         self._marked: set[str] = set()
 
@@ -108,7 +108,7 @@ class WriteBatch:
         return self.counters.get(thread_id)
 
     def add(self, operation: Operation) -> None:
-        """Take in one operation. Raises `StoreError`, and leaves the batch as it was, where it makes no sense."""
+        """Add one operation. For an invalid one, raises `StoreError` and leaves the batch unchanged."""
         if isinstance(operation, Accept):
             self._accept(operation)
         elif isinstance(operation, Commit):
@@ -147,7 +147,7 @@ class WriteBatch:
         self._saved[thread_id] = operation
 
     def mark(self, thread_id: str, seq: int) -> None:
-        """Note what was announced; nothing for an unknown thread, nor for records that are still to come."""
+        """Record how far a thread was announced. Ignores an unknown thread, and records that do not exist yet."""
         counters = self._counters_of(thread_id)
         if counters is not None and counters.announced < min(seq, counters.last_seq):
             counters.announced = min(seq, counters.last_seq)
@@ -155,7 +155,7 @@ class WriteBatch:
 
     @property
     def threads(self) -> list[Row]:
-        """Rows of the threads that were committed; of several commits of one thread, the last counts."""
+        """Rows of the committed threads; of several commits of one thread, the last counts."""
         rows = []
         for thread_id, commit in self._saved.items():
             counters = self.counters[thread_id]
@@ -171,7 +171,7 @@ class WriteBatch:
 
     @property
     def queued(self) -> list[Row]:
-        """Rows of the messages that are in their queue, new ones and changed ones."""
+        """Rows of the new and changed messages in their queue."""
         return [
             {"thread_id": thread, "number": number, "message": text}
             for (thread, number), text in self._queue.items()
@@ -180,7 +180,7 @@ class WriteBatch:
 
     @property
     def marks(self) -> list[Row]:
-        """Rows of the threads of which only something was announced."""
+        """Rows of the threads that were announced but not committed."""
         return [
             {"of_thread": thread_id, "mark": counters.announced, "is_unfinished": counters.unfinished}
             for thread_id, counters in self._each(self._marked - self._saved.keys())

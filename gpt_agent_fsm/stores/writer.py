@@ -1,4 +1,4 @@
-"""Writes a group of operations in one transaction, or each in its own where together they fail."""
+"""Writes a group of operations in one transaction, or each in its own if the group fails."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from gpt_agent_fsm.stores.write_batch import Counters, Flush, Operation, WriteBa
 __all__ = ["Writer"]
 
 _MAX_KNOWN = 100_000
-"""Of how many threads the counters are kept in memory: some 30 megabytes."""
+"""How many threads have their counters in memory: about 30 megabytes."""
 _MAX_LOOKUP = 500
 
 
 class Writer:
-    """The one that writes. It alone changes the database, so it knows every counter that it has seen once.
+    """The only writer of the database, so that counters remain valid in memory once they were read.
 
     Args:
-        epoch: ours; with another one in the database, somebody else writes now.
+        epoch: our epoch; if the database has another one, another process has taken over.
         turn: held during a transaction.
     """
 
@@ -41,15 +41,15 @@ class Writer:
         self._marks: dict[str, int] = {}
         self._closed = False
 
-    # --- from any thread -------------------------------------------------------------------------------------
+    # --- from any OS thread -------------------------------------------------------------------------------------
 
     def marks(self) -> Mapping[str, int]:
-        """Return what was announced and is not written down yet: the last record's number per thread."""
+        """Return the marks that are not saved yet: the number of the last announced record of each thread."""
         with self._mutex:
             return dict(self._marks)
 
     def note(self, thread_id: str, seq: int) -> bool:
-        """Note what was announced, to be written with the next group; True where it should be written now."""
+        """Record a mark, to be saved with the next group. Return whether it should be saved now."""
         with self._mutex:
             counters = self._known.get(thread_id)
             if counters is None:
@@ -60,10 +60,10 @@ class Writer:
             self._marks[thread_id] = mark
             return counters.settled and mark == counters.last_seq
 
-    # --- from one thread at a time ---------------------------------------------------------------------------
+    # --- from one OS thread at a time ---------------------------------------------------------------------------
 
     def write(self, tickets: Sequence[Ticket[Operation]]) -> None:
-        """Answer all tickets: durable, or with an error of its own."""
+        """Answer all tickets: each is durable, or has its own error."""
         if self._closed:
             _fail(tickets, StoreError("This store was closed; make a new one."))
         elif (error := self._attempt(tickets)) is not None:
@@ -84,7 +84,7 @@ class Writer:
     def _attempt(self, tickets: Sequence[Ticket[Operation]]) -> Exception | None:
         try:
             self._transact(tickets)
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+        except Exception as error:  # noqa: BLE001 - handed to the waiting callers
             return error
         return None
 
@@ -97,8 +97,8 @@ class Writer:
             group = connection.execute(schema.NEXT_GROUP, {"our_epoch": self._epoch}).scalar_one_or_none()
             if group is None:
                 raise StoreTaken(
-                    f"Another process has taken over {self._database.name}; this one writes no more. "
-                    "Let only one be open for writing."
+                    f"Another process has taken over {self._database.name}; this one can no longer write. "
+                    "Open only one store for writing."
                 )
             batch = self._batch(connection, tickets, marks)
             _insert(connection, batch)
@@ -129,7 +129,7 @@ class Writer:
         return batch
 
     def _counters(self, connection: sa.Connection, thread_ids: Iterable[str]) -> Mapping[str, Counters]:
-        """Return what is known of the threads, having looked up the ones not seen before."""
+        """Return the counters of the threads; read those from the database that are not in memory."""
         known = {thread_id: self._known.get(thread_id) for thread_id in thread_ids}
         unknown = [thread_id for thread_id, counters in known.items() if counters is None]
         found = {thread_id: counters for thread_id, counters in known.items() if counters is not None}
@@ -145,22 +145,22 @@ class Writer:
         return found
 
     def _took_effect(self, connection: sa.Connection, group: int, error: BaseException) -> bool:
-        """Find out whether a commit that failed was nevertheless kept; raises where that cannot be found out."""
+        """Return whether a commit that raised an error still took effect; raise if that cannot be determined."""
         try:
             connection.rollback()
             last = connection.execute(schema.LAST_GROUP).one()
-        except Exception:  # noqa: BLE001 - the first error is the one to tell
+        except Exception:  # noqa: BLE001 - the first error is the one to report
             with self._mutex:
-                # What is in the database now may differ from what we remember.
+                # The database may now differ from the counters in memory.
                 self._known.clear()
             if isinstance(error, Exception):
                 raise to_store_error(error, self._database.name, known=False) from error
             raise error from None
-        # The groups of a successor go on from ours: once it is the owner, a higher number proves nothing.
+        # A successor continues our group numbers: once it is the owner, a higher number proves nothing.
         return bool(last.groups >= group and last.epoch == self._epoch)
 
     def _settle(self, batch: WriteBatch, marks: Mapping[str, int], tickets: Sequence[Ticket[Operation]]) -> None:
-        """Remember what is in the database now, and answer."""
+        """Store the new counters in memory, and answer the tickets."""
         with self._mutex:
             for thread_id, counters in batch.counters.items():
                 self._known.pop(thread_id, None)
@@ -175,7 +175,7 @@ class Writer:
 
 
 def _insert(connection: sa.Connection, batch: WriteBatch) -> None:
-    # Commands before those that are dropped: one that came and was taken up within this group leaves nothing.
+    # Insert commands before dropping them: a command that was added and consumed in this group leaves nothing.
     for statement, rows in (
         (schema.ADD_COMMANDS, batch.commands),
         (schema.DROP_COMMANDS, batch.dropped),

@@ -1,6 +1,6 @@
-"""A process that commits until it is killed, and says what was acknowledged: python -m tests.stores.committing URL.
+"""A process that commits until it is killed, and prints its acknowledgements: python -m tests.stores.committing URL.
 
-Each of its threads drives one conversation and numbers what it does; a line is written when a call has returned.
+Each of its OS threads drives one conversation and numbers its steps. It prints a line after each call has returned.
 """
 
 import os
@@ -14,7 +14,7 @@ from tests.stores.helpers import an_event, busy, commit, say
 THREADS = 4
 
 
-def live(store, thread_id):
+def work(store, thread_id):
     step = 0
     commit(store, busy(thread_id))
     while True:
@@ -35,7 +35,7 @@ def acknowledge(line):
 def main(url):
     store = SQLStore(url)
     for number in range(THREADS):
-        threading.Thread(target=live, args=(store, f"thread_{number}")).start()
+        threading.Thread(target=work, args=(store, f"thread_{number}")).start()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A store in a SQLite file, and a PostgreSQL server of the tests' own."""
+"""A PostgreSQL server for the tests."""
 
 import os
 import pwd
@@ -56,7 +56,7 @@ def _other_user() -> pwd.struct_passwd | None:
 
 
 def _free_port() -> int:
-    """Return a port below those of outgoing connections, which could take it while a server restarts."""
+    """Return a port below the range of outgoing connections, which could take it while a server restarts."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
@@ -65,7 +65,7 @@ def _free_port() -> int:
 
 
 class PostgreSQL:
-    """A server on a free port of 127.0.0.1; `stop` and `start` as often as a test likes."""
+    """A server on a free port of 127.0.0.1. A test can stop and start it any number of times."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -111,9 +111,9 @@ class PostgreSQL:
                 return
 
     def stop(self) -> None:
-        """End the server at once, with all its connections, as a crash would."""
+        """End the server at once with all its connections, like a crash."""
         if self.process is not None:
-            self.process.send_signal(3)  # SIGQUIT: immediate shutdown, which also ends the server's children
+            self.process.send_signal(3)  # SIGQUIT: immediate shutdown, including the server's children
             self.process.wait(60)
             self.process = None
 
@@ -122,7 +122,7 @@ class PostgreSQL:
         return f"postgresql://tests:{PASSWORD}@127.0.0.1:{self.port}/postgres"
 
     def new_schema(self) -> str:
-        """Return the URL of a place of its own."""
+        """Return the URL of a new schema."""
         import psycopg
 
         self.schemas += 1
@@ -153,13 +153,13 @@ def a_server() -> Iterator[PostgreSQL]:
 
 @pytest.fixture(scope="session")
 def postgresql():
-    """A server for all tests of this process."""
+    """A server shared by all tests of this process."""
     with a_server() as server:
         yield server
 
 
 @pytest.fixture
 def own_postgresql():
-    """A server for a test that stops it."""
+    """A separate server, for a test that stops it."""
     with a_server() as server:
         yield server

@@ -1,4 +1,4 @@
-"""Shared by the tests of SQL stores."""
+"""Helpers shared by the tests of SQL stores."""
 
 import contextlib
 import sqlite3
@@ -44,8 +44,13 @@ def commit_ticket(thread_id, snapshot="{}"):
     return Ticket(Commit(thread_id=thread_id, snapshot=snapshot, settled=True, consumed=0, events=[], at=1.0, due=None))
 
 
+def sqlite(path):
+    """Return a connection of another program to a SQLite file, to be used in a `with` block."""
+    return contextlib.closing(sqlite3.connect(path, isolation_level=None))
+
+
 def texts_of(error):
-    """Return all that anybody may get to see of an error: its own text, and that of its causes."""
+    """Return all visible text of an error: its own, and that of its causes."""
     texts = []
     while error is not None:
         texts.append(f"{error} {error!r} {getattr(error, 'orig', '')}")

@@ -1,4 +1,4 @@
-"""Snapshots, commands and events survive the way to text and back; what is not of this version is refused."""
+"""Snapshots, commands and events survive encoding and decoding; text of another version is refused."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_an_event_comes_back_equal(event):
     assert codec.decode_event(*codec.encode_event(event)) == event
 
 
-def test_fields_that_equal_their_defaults_are_left_out():
+def test_fields_that_equal_their_defaults_are_omitted():
     assert json.loads(codec.encode_snapshot(PLAIN)) == {
         "version": codec.SNAPSHOT_VERSION,
         "thread_id": "thread_1",
@@ -51,7 +51,7 @@ def test_fields_that_equal_their_defaults_are_left_out():
     }
 
 
-def test_classes_go_by_their_names():
+def test_classes_are_identified_by_their_names():
     running = attrs.evolve(PLAIN, pending=Pending(request=GetRun(run_id="run_1")))
     assert json.loads(codec.encode_snapshot(running))["pending"]["request"] == {"type": "GetRun", "run_id": "run_1"}
     assert json.loads(codec.encode_command(CancelRun())) == {"type": "CancelRun"}
@@ -63,19 +63,19 @@ def test_classes_go_by_their_names():
     [None, "text", [], {"a": {"b": [1, 2.5, None, True]}}, 10**40, {"x": float("inf")}, {"half": "\ud83d"}, "\x00"],
     ids=repr,
 )
-def test_arguments_of_a_tool_may_be_any_json(arguments):
+def test_arguments_of_a_tool_can_be_any_json_value(arguments):
     event = ToolCallRequested(id="call_1", thread_id="t", run_id="r", name="f", arguments=arguments)
     assert codec.decode_event(*codec.encode_event(event)) == event
 
 
-def test_half_an_emoji_comes_back_as_it_was():
+def test_an_unpaired_surrogate_is_unchanged_after_decoding():
     torn = QueuedMessage(key="k", content="torn \ud83d")
     text = codec.encode_message(torn)
     text.encode()
     assert codec.decode_message(text) == torn
 
 
-def test_a_snapshot_of_a_newer_version_says_to_upgrade():
+def test_a_snapshot_of_a_newer_version_is_refused_with_advice():
     value = json.loads(codec.encode_snapshot(PLAIN)) | {"version": codec.SNAPSHOT_VERSION + 1, "news": 1}
     with pytest.raises(
         StoreError, match=r"snapshot of thread_1 was written by a newer version of gpt-agent-fsm; upgrade it\."
@@ -104,7 +104,7 @@ def test_a_snapshot_of_a_newer_version_says_to_upgrade():
     ],
     ids=lambda text: text[:60],
 )
-def test_what_is_no_snapshot_is_refused_without_quoting_it(text):
+def test_an_invalid_snapshot_is_refused_without_quoting_it(text):
     with pytest.raises(StoreError, match="cannot be read") as caught:
         codec.decode_snapshot(text)
     assert "secret" not in str(caught.value)
@@ -113,17 +113,17 @@ def test_what_is_no_snapshot_is_refused_without_quoting_it(text):
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"type": "Explode"}', '{"type": "CancelRun", "force": true}'])
-def test_what_is_no_command_is_refused(text):
+def test_an_invalid_command_is_refused(text):
     with pytest.raises(StoreError, match="command in the store cannot be read"):
         codec.decode_command(text)
 
 
 @pytest.mark.parametrize(("kind", "text"), [("Explosion", "{}"), ("RunStarted", "{}"), ("RunStarted", "[")])
-def test_what_is_no_event_is_refused(kind, text):
+def test_an_invalid_event_is_refused(kind, text):
     with pytest.raises(StoreError, match="event in the store cannot be read"):
         codec.decode_event(kind, text)
 
 
-def test_a_message_is_stored_once_and_in_clear():
+def test_a_message_is_stored_once_and_unescaped():
     text = codec.encode_command(AddUserMessage(key="k", content="Grüße"))
     assert text.count("Grüße") == 1

@@ -1,4 +1,4 @@
-"""Every store keeps the promises of the port."""
+"""Every store passes the contract of the port."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The contract finds stores that break it."""
+"""The contract detects stores that violate it."""
 
 import threading
 
@@ -11,7 +11,7 @@ from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.contracts import StoreContract
 
 
-class AcceptsForNobody(MemoryStore):
+class AcceptsForUnknownThreads(MemoryStore):
     def accept(self, thread_id, command):
         try:
             return super().accept(thread_id, command)
@@ -19,7 +19,7 @@ class AcceptsForNobody(MemoryStore):
             return 1
 
 
-class NumbersAnew(MemoryStore):
+class ReusesNumbers(MemoryStore):
     def accept(self, thread_id, command):
         thread = self._threads[thread_id]
         thread.accepted = thread.inbox[-1][0] if thread.inbox else 0
@@ -85,15 +85,15 @@ class Fails(MemoryStore):
 @pytest.mark.parametrize(
     ("store", "test"),
     [
-        (AcceptsForNobody, "a_command_for_a_thread_that_was_never_committed_is_refused_and_leaves_nothing"),
-        (NumbersAnew, "numbers_of_commands_are_never_used_again"),
+        (AcceptsForUnknownThreads, "a_command_for_a_thread_that_was_never_committed_is_refused_and_leaves_nothing"),
+        (ReusesNumbers, "numbers_of_commands_are_never_used_again"),
         (DropsAll, "a_commit_drops_the_commands_up_to_a_number_and_no_others"),
         (ForgetsDue, "the_last_snapshot_and_its_due_time_count"),
         (ForgetsTheQueue, "a_queue_is_kept_by_what_is_written_to_it_and_removed_from_it"),
         (ForgetsTheRun, "snapshots_with_every_field_set_come_back_equal"),
         (NumbersFromZero, "records_are_numbered_from_one_without_gaps"),
-        (GoesBack, "records_are_unannounced_until_it_is_said_that_they_were"),
-        (GoesBack, "records_that_are_still_to_come_cannot_be_announced"),
+        (GoesBack, "records_are_unannounced_until_they_are_marked"),
+        (GoesBack, "records_that_do_not_exist_yet_cannot_be_announced"),
         (SharesItsList, "a_history_that_was_returned_stays_as_it_is"),
         (SharesItsList, "history_starts_after_a_number"),
         (FinishesEarly, "unfinished_are_threads_with_commands_records_or_requests"),
@@ -101,7 +101,7 @@ class Fails(MemoryStore):
         (Fails, "commands_accepted_at_once_get_numbers_of_their_own"),
     ],
 )
-def test_a_store_that_breaks_a_promise_fails_the_test_of_it(store, test):
+def test_a_store_that_breaks_a_promise_fails_its_test(store, test):
     class Contract(StoreContract):
         def make_store(self):
             return store()
@@ -112,12 +112,12 @@ def test_a_store_that_breaks_a_promise_fails_the_test_of_it(store, test):
     contract.teardown_method()
 
 
-def test_a_contract_without_a_store_says_so():
+def test_a_contract_without_a_store_raises_not_implemented():
     with pytest.raises(NotImplementedError):
         StoreContract().make_ready()
 
 
-def test_what_hangs_is_found_out(monkeypatch):
+def test_a_call_that_hangs_is_detected(monkeypatch):
     class Contract(StoreContract):
         def make_store(self):
             return MemoryStore()

@@ -1,4 +1,4 @@
-"""Many threads write as one, and each gets its own answer."""
+"""Many OS threads write in one group, and each gets its own answer."""
 
 import threading
 
@@ -11,14 +11,14 @@ PATIENCE = 30
 
 
 class Writing:
-    """Writes when it is allowed to; remembers the groups."""
+    """Writes when the test permits it; records the groups."""
 
-    def __init__(self, most=1000):
+    def __init__(self, maximum=1000):
         self.groups = []
         self.begun = threading.Semaphore(0)
-        self.may_go_on = threading.Semaphore(0)
+        self.may_continue = threading.Semaphore(0)
         self.refused = {}
-        self.queue = GroupCommit(self.write, most)
+        self.queue = GroupCommit(self.write, maximum)
         self.queued = threading.Semaphore(0)
         self.outcomes = {}
         self.callers = []
@@ -26,7 +26,7 @@ class Writing:
     def write(self, tickets):
         self.groups.append([ticket.operation for ticket in tickets])
         self.begun.release()
-        assert self.may_go_on.acquire(timeout=PATIENCE)
+        assert self.may_continue.acquire(timeout=PATIENCE)
         for ticket in tickets:
             if ticket.operation in self.refused:
                 error = self.refused[ticket.operation]
@@ -58,7 +58,7 @@ class Writing:
 
 @pytest.fixture
 def waiting(monkeypatch):
-    """Released whenever a caller has queued up and begins to wait."""
+    """A semaphore, released whenever a caller is in the queue and begins to wait."""
     waits, plain = threading.Semaphore(0), Ticket.wait
 
     def wait(ticket):
@@ -70,7 +70,7 @@ def waiting(monkeypatch):
 
 
 def lead_and_queue_up(writing, waiting, *operations):
-    """Let `first` lead, and these queue up behind it one after the other."""
+    """Let `first` lead, and let these operations queue behind it, one after the other."""
     writing.call("first")
     assert writing.begun.acquire(timeout=PATIENCE)
     for operation in operations:
@@ -78,49 +78,49 @@ def lead_and_queue_up(writing, waiting, *operations):
         assert waiting.acquire(timeout=PATIENCE)
 
 
-def test_a_caller_who_is_alone_writes_by_himself():
+def test_a_single_caller_writes_at_once():
     writing = Writing()
-    writing.may_go_on.release()
+    writing.may_continue.release()
     writing.queue.do("only")
     assert writing.groups == [["only"]]
 
 
-def test_all_that_waits_is_written_together_in_order(waiting):
+def test_waiting_operations_are_written_together_in_order(waiting):
     writing = Writing()
     lead_and_queue_up(writing, waiting, "a", "b", "c")
-    writing.may_go_on.release(2)
+    writing.may_continue.release(2)
     writing.end()
     assert writing.groups == [["first"], ["a", "b", "c"]]
     assert set(writing.outcomes.values()) == {"durable"}
 
 
 def test_a_group_has_a_limit(waiting):
-    writing = Writing(most=2)
+    writing = Writing(maximum=2)
     lead_and_queue_up(writing, waiting, "a", "b", "c")
-    writing.may_go_on.release(3)
+    writing.may_continue.release(3)
     writing.end()
     assert writing.groups == [["first"], ["a", "b"], ["c"]]
 
 
-def test_nobody_is_answered_before_the_group_is_written(waiting):
+def test_no_caller_is_answered_before_the_group_is_written(waiting):
     writing = Writing()
     lead_and_queue_up(writing, waiting, "a", "b")
-    writing.may_go_on.release()
+    writing.may_continue.release()
     assert writing.begun.acquire(timeout=PATIENCE)
     assert "a" not in writing.outcomes
     assert "b" not in writing.outcomes
-    writing.may_go_on.release()
+    writing.may_continue.release()
     writing.end()
     assert writing.outcomes["b"] == "durable"
 
 
-def test_each_gets_an_error_of_its_own(waiting):
+def test_each_caller_gets_its_own_error(waiting):
     writing = Writing()
     problem = StoreError("full")
     problem.__cause__ = OSError("disk")
     writing.refused = {"a": problem, "c": problem}
     lead_and_queue_up(writing, waiting, "a", "b", "c")
-    writing.may_go_on.release(2)
+    writing.may_continue.release(2)
     writing.end()
     assert writing.outcomes["b"] == "durable"
     assert str(writing.outcomes["a"]) == str(writing.outcomes["c"]) == "full"
@@ -128,15 +128,15 @@ def test_each_gets_an_error_of_its_own(waiting):
     assert writing.outcomes["a"].__cause__ is problem.__cause__
 
 
-def test_an_interrupt_of_the_leader_is_an_error_for_the_others_and_the_queue_goes_on(waiting):
+def test_an_interrupt_of_the_leader_is_an_error_for_the_others_and_the_queue_continues(waiting):
     writing = Writing()
     writing.refused = {"a": KeyboardInterrupt()}
     lead_and_queue_up(writing, waiting, "a", "b")
-    writing.may_go_on.release()
+    writing.may_continue.release()
     assert writing.begun.acquire(timeout=PATIENCE)
     writing.call("late")
     assert waiting.acquire(timeout=PATIENCE)
-    writing.may_go_on.release(2)
+    writing.may_continue.release(2)
     writing.end()
     assert isinstance(writing.outcomes["a"], KeyboardInterrupt)
     assert isinstance(writing.outcomes["b"], StoreError)
@@ -144,7 +144,7 @@ def test_an_interrupt_of_the_leader_is_an_error_for_the_others_and_the_queue_goe
 
 
 def interrupt(monkeypatch, operation):
-    """Let the caller of an operation be interrupted when it is called up, or gives up waiting at once."""
+    """Interrupt the caller of an operation as soon as it waits."""
     plain = Ticket.wait
 
     def wait(ticket):
@@ -155,18 +155,18 @@ def interrupt(monkeypatch, operation):
     monkeypatch.setattr(Ticket, "wait", wait)
 
 
-def test_one_who_is_interrupted_while_waiting_leaves_the_queue(waiting, monkeypatch):
+def test_a_caller_that_is_interrupted_while_waiting_leaves_the_queue(waiting, monkeypatch):
     writing = Writing()
     lead_and_queue_up(writing, waiting, "a")
     interrupt(monkeypatch, "gone")
     with pytest.raises(KeyboardInterrupt):
         writing.queue.do("gone")
-    writing.may_go_on.release(2)
+    writing.may_continue.release(2)
     writing.end()
     assert writing.groups == [["first"], ["a"]]
 
 
-def test_one_who_is_interrupted_when_the_lead_is_handed_over_hands_it_on(monkeypatch):
+def test_a_caller_that_is_interrupted_when_it_gets_the_lead_hands_it_on(monkeypatch):
     writing = Writing()
     called, plain, waits = threading.Semaphore(0), Ticket.wait, threading.Semaphore(0)
 
@@ -179,7 +179,7 @@ def test_one_who_is_interrupted_when_the_lead_is_handed_over_hands_it_on(monkeyp
 
     monkeypatch.setattr(Ticket, "wait", wait)
     lead_and_queue_up(writing, waits, "gone", "next")
-    writing.may_go_on.release(2)
+    writing.may_continue.release(2)
     assert called.acquire(timeout=PATIENCE)
     writing.end()
     assert writing.groups == [["first"], ["next"]]
@@ -187,7 +187,7 @@ def test_one_who_is_interrupted_when_the_lead_is_handed_over_hands_it_on(monkeyp
     assert writing.outcomes["next"] == "durable"
 
 
-def test_one_who_is_interrupted_while_his_group_is_written_raises_at_once(monkeypatch):
+def test_a_caller_that_is_interrupted_while_its_group_is_written_raises_at_once(monkeypatch):
     writing = Writing()
     waits, gone, plain = threading.Semaphore(0), threading.Event(), Ticket.wait
 
@@ -200,12 +200,12 @@ def test_one_who_is_interrupted_while_his_group_is_written_raises_at_once(monkey
 
     monkeypatch.setattr(Ticket, "wait", wait)
     lead_and_queue_up(writing, waits, "a", "gone")
-    writing.may_go_on.release()
+    writing.may_continue.release()
     assert writing.begun.acquire(timeout=PATIENCE)
     gone.set()
     writing.callers[2].join(PATIENCE)
     assert isinstance(writing.outcomes["gone"], KeyboardInterrupt)
-    writing.may_go_on.release()
+    writing.may_continue.release()
     writing.end()
     assert writing.groups == [["first"], ["a", "gone"]]
     assert writing.outcomes["a"] == "durable"

@@ -1,4 +1,4 @@
-"""A process that is killed in the middle of its commits loses nothing that was acknowledged."""
+"""A process that is killed during its commits loses nothing that was acknowledged."""
 
 import contextlib
 import subprocess
@@ -13,14 +13,14 @@ from tests.stores.helpers import ROOT, say
 
 
 def killed_after(url, lines):
-    """Let a process commit, kill it after so many acknowledgements, and return all that it had time to write."""
+    """Let a process commit, kill it after a number of acknowledgements, and return all of its complete lines."""
     command = [sys.executable, "-m", "tests.stores.committing", url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     with process:
         seen = [process.stdout.readline() for _ in range(lines)]
         process.kill()
         seen.extend(process.stdout)
-    # The last line may have been cut off; that call was not acknowledged.
+    # The last line may be incomplete; then that call was not acknowledged.
     return [line.split() for line in seen if line.endswith("\n")]
 
 
@@ -35,10 +35,10 @@ def check(url, acknowledged):
         for thread_id, last in committed.items():
             saved, history = store.load(thread_id), store.history(thread_id)
             steps = len(history)
-            assert last <= steps <= last + 1, "one more may have been committed and not been acknowledged any more"
+            assert last <= steps <= last + 1, "at most one commit may be unacknowledged"
             assert [record.seq for record in history] == list(range(1, steps + 1))
             assert [record.event.id for record in history] == [f"run_{step}" for step in range(1, steps + 1)]
-            assert saved.snapshot.pending.tries == saved.last_seq == steps, "snapshot and events are of one piece"
+            assert saved.snapshot.pending.tries == saved.last_seq == steps, "snapshot and events are of one commit"
             consumed = steps - steps % 2
             numbers = [number for number, _ in saved.inbox]
             assert numbers == list(range(consumed + 1, consumed + 1 + len(numbers)))
@@ -49,11 +49,11 @@ def check(url, acknowledged):
 
 
 @pytest.mark.parametrize("lines", [20, 137, 400])
-def test_a_file_has_all_that_was_acknowledged(tmp_path, lines):
+def test_a_file_has_all_acknowledged_data(tmp_path, lines):
     url = f"sqlite:///{tmp_path}/agents.db"
     check(url, killed_after(url, lines))
 
 
-def test_postgresql_has_all_that_was_acknowledged(postgresql):
+def test_postgresql_has_all_acknowledged_data(postgresql):
     url = postgresql.new_schema()
     check(url, killed_after(url, 300))

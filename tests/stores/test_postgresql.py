@@ -1,4 +1,4 @@
-"""What goes wrong with a PostgreSQL server, and what is left of it."""
+"""Faults of a PostgreSQL server, and the state of the store afterwards."""
 
 import contextlib
 import itertools
@@ -26,14 +26,14 @@ def store(url):
         yield store
 
 
-def test_a_plain_url_goes_to_psycopg(store, url):
+def test_a_plain_url_uses_psycopg(store, url):
     assert store._database.writing.url.drivername == "postgresql+psycopg"
     commit(store, idle())
     with contextlib.closing(SQLStore(url.replace("postgresql://", "postgres://"), read_only=True)) as reader:
         assert reader.load("thread_1") is not None
 
 
-def test_a_store_that_was_opened_earlier_writes_no_more(store, url):
+def test_a_store_that_was_opened_earlier_can_no_longer_write(store, url):
     commit(store, idle())
     with contextlib.closing(SQLStore(url)) as successor:
         with pytest.raises(StoreError, match=r"taken over the PostgreSQL database postgres at 127\.0\.0\.1"):
@@ -41,7 +41,7 @@ def test_a_store_that_was_opened_earlier_writes_no_more(store, url):
         assert [record.seq for record in commit(successor, idle(), an_event())] == [1]
 
 
-def test_a_takeover_waits_for_a_transaction_that_is_under_way(store, url):
+def test_a_takeover_waits_for_an_open_transaction(store, url):
     commit(store, idle())
     with psycopg.connect(url) as other:
         other.execute("UPDATE gpt_agent_meta SET groups = groups + 1")
@@ -52,7 +52,7 @@ def test_a_takeover_waits_for_a_transaction_that_is_under_way(store, url):
     commit(store, idle())
 
 
-def test_many_may_open_an_empty_database_at_once(url):
+def test_many_stores_can_open_an_empty_database_at_once(url):
     barrier, stores, errors = threading.Barrier(6), [], []
 
     def work():
@@ -73,11 +73,11 @@ def test_many_may_open_an_empty_database_at_once(url):
         store.close()
 
 
-def test_tables_of_a_newer_version_are_refused_and_left_alone(url):
+def test_tables_of_a_newer_version_are_refused_and_left_unchanged(url):
     with psycopg.connect(url) as other:
         other.execute("CREATE TABLE gpt_agent_meta (id bigint, version bigint, news text)")
         other.execute("INSERT INTO gpt_agent_meta VALUES (1, %s, 'anything')", [schema.SCHEMA_VERSION + 1])
-    with pytest.raises(StoreError, match="made by a newer version of gpt-agent-fsm; upgrade it"):
+    with pytest.raises(StoreError, match="created by a newer version of gpt-agent-fsm; upgrade it"):
         SQLStore(url)
     with psycopg.connect(url) as other:
         assert other.execute("SELECT id, news FROM gpt_agent_meta").fetchall() == [(1, "anything")]
@@ -85,7 +85,7 @@ def test_tables_of_a_newer_version_are_refused_and_left_alone(url):
         assert other.execute(tables).fetchone() == (1,)
 
 
-def test_a_value_that_cannot_be_kept_fails_alone_and_is_not_quoted(store):
+def test_a_value_that_cannot_be_stored_fails_alone_and_is_not_quoted(store):
     good, bad, late = commit_ticket("thread_1"), commit_ticket(f"{SECRET}\0"), accept_ticket("thread_1")
     endless = commit_ticket("".join(chr(0x4E00 + number % 20_000) for number in range(20_000)))
     store._writer.write([good, bad, endless, late])
@@ -95,29 +95,31 @@ def test_a_value_that_cannot_be_kept_fails_alone_and_is_not_quoted(store):
     assert SECRET not in texts_of(bad.error)
 
 
-def test_a_login_that_is_refused_says_so_without_the_password(postgresql):
+def test_a_refused_login_is_reported_without_the_password(postgresql):
     wrong = postgresql.url.replace(PASSWORD, "wr0ng-pa55")
     with pytest.raises(StoreError, match=r"PostgreSQL database postgres at 127\.0\.0\.1 failed: .*login") as caught:
         SQLStore(wrong)
     assert "wr0ng-pa55" not in texts_of(caught.value)
 
 
-def test_a_database_that_is_not_there_says_so(postgresql):
+def test_a_missing_database_is_reported(postgresql):
     with pytest.raises(StoreError, match="PostgreSQL database nowhere at") as caught:
         SQLStore(f"{postgresql.url.removesuffix('/postgres')}/nowhere")
     assert PASSWORD not in texts_of(caught.value)
 
 
-def test_a_server_that_does_not_run_says_so():
+def test_a_stopped_server_is_reported():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        with pytest.raises(StoreError, match="the server cannot be reached or hung up; check that it runs") as caught:
+        with pytest.raises(
+            StoreError, match="the server cannot be reached or closed the connection; check that it runs"
+        ) as caught:
             SQLStore(f"postgresql://tests:{PASSWORD}@127.0.0.1:{port}/postgres")
     assert PASSWORD not in texts_of(caught.value)
 
 
-def test_a_user_who_may_not_write_is_told(postgresql, url):
+def test_a_user_without_write_permission_is_reported(postgresql, url):
     with psycopg.connect(url) as admin:
         admin.execute("CREATE ROLE guest LOGIN PASSWORD 'guest'")
     guest = url.replace(f"tests:{PASSWORD}", "guest:guest")
@@ -125,7 +127,7 @@ def test_a_user_who_may_not_write_is_told(postgresql, url):
         SQLStore(guest)
 
 
-def test_a_connection_that_was_cut_is_replaced(store, url):
+def test_a_lost_connection_is_replaced(store, url):
     commit(store, idle())
     with psycopg.connect(url, autocommit=True) as admin:
         cut = (
@@ -138,13 +140,13 @@ def test_a_connection_that_was_cut_is_replaced(store, url):
         assert [record.seq for record in store.history("thread_1")] == [1]
 
 
-def test_a_server_that_crashes_and_comes_back_has_all_that_was_acknowledged(own_postgresql):
+def test_a_server_that_crashes_and_restarts_has_all_acknowledged_data(own_postgresql):
     url = own_postgresql.new_schema()
     with contextlib.closing(SQLStore(url)) as store:
         acknowledged, problems = dict.fromkeys(range(4), 0), {number: [] for number in range(4)}
         enough, stop = threading.Semaphore(0), threading.Event()
 
-        def live(number):
+        def work(number):
             thread_id = f"thread_{number}"
             while not stop.is_set():
                 try:
@@ -155,7 +157,7 @@ def test_a_server_that_crashes_and_comes_back_has_all_that_was_acknowledged(own_
                 acknowledged[number] = record.seq
                 enough.release()
 
-        workers = [threading.Thread(target=live, args=(number,), daemon=True) for number in range(4)]
+        workers = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(4)]
         for worker in workers:
             worker.start()
         for _ in range(200):
@@ -178,7 +180,7 @@ def test_a_server_that_crashes_and_comes_back_has_all_that_was_acknowledged(own_
             assert store.accept(thread_id, say()) == 1
 
 
-def test_what_was_announced_is_written_by_close_or_close_says_so(own_postgresql):
+def test_close_saves_announcements_or_raises(own_postgresql):
     url = own_postgresql.new_schema()
     store = SQLStore(url)
     commit(store, busy(), an_event(), an_event())

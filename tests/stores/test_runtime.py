@@ -7,7 +7,7 @@ from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
 
 
-def test_a_conversation_is_kept_and_goes_on_with_the_next_runtime(tmp_path):
+def test_a_conversation_is_kept_and_continues_with_the_next_runtime(tmp_path):
     url, server, heard = f"sqlite:///{tmp_path}/agents.db", SimulatedServer(), []
     with Runtime(server, store=SQLStore(url), scheduler=VirtualScheduler()) as runtime:
         thread_id = runtime.create_thread()

@@ -1,4 +1,4 @@
-"""Whatever is done to a store, a SQLite file answers as memory does, also after it was closed and opened again."""
+"""For any sequence of calls, a store in a SQLite file answers like one in memory, even after it was reopened."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What every implementation of a port has to do, as tests to be inherited by the tests of one.
+"""The contracts of the ports, as test classes that the tests of an implementation inherit.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What every backend has to do, as tests to be inherited."""
+"""The contract of a `Backend`, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _ASSISTANT = "asst_contract"
 
 
 class BackendContract:
-    """Inherit it in a test class and say how a backend is made.
+    """Inherit it in a test class and implement `make_backend`.
 
-    The server behind the backend has to do as it is told by the last user message: `hello` is answered with some text;
-    `tools` asks for `f` with `{}` and `g` with `{"x": 1}`, and then answers; `fail` fails with the code
-    `server_error`; `rate` is rate limited; `slow` is in progress until it is cancelled. It must know the assistant
+    The last user message decides how the server behind the backend must act: `hello` is answered with some text;
+    `tools` calls `f` with `{}` and `g` with `{"x": 1}`, and then answers; `fail` fails with the code `server_error`;
+    `rate` is rate limited; `slow` is in progress until it is cancelled. The server must know the assistant
     `asst_contract`.
     """
 
     def make_backend(self) -> Backend:
-        """Return a backend over a server that does as described."""
+        """Return a backend over a server that acts as described."""
         raise NotImplementedError
 
-    # --- in few words ---------------------------------------------------------------------------------------
+    # --- helpers ---------------------------------------------------------------------------------------
 
     def _thread(self, backend: Backend) -> str:
         return backend.create_thread(timeout=_TIMEOUT)
@@ -63,7 +63,7 @@ class BackendContract:
         try:
             call()
         except kind as error:
-            assert str(error), "an error says what is wrong"
+            assert str(error), "an error must have a message"
             return error
         raise AssertionError(f"{kind.__name__} was not raised")
 
@@ -83,7 +83,7 @@ class BackendContract:
         backend = self.make_backend()
         self._raises(InvalidThreadId, lambda: backend.get_thread("thread_unknown", timeout=_TIMEOUT))
 
-    def test_what_speaks_of_an_unknown_thread_is_refused(self) -> None:
+    def test_requests_to_an_unknown_thread_are_refused(self) -> None:
         backend = self.make_backend()
         for call in (
             lambda: backend.post_message("thread_unknown", "hello", key="k", timeout=_TIMEOUT),
@@ -120,14 +120,14 @@ class BackendContract:
 
     # --- runs -------------------------------------------------------------------------------------------------------
 
-    def test_a_run_comes_to_its_end_and_its_answer_names_it(self) -> None:
+    def test_a_run_completes_and_its_answer_names_it(self) -> None:
         backend = self.make_backend()
         thread_id = self._thread(backend)
         run = self._run(backend, thread_id, "hello")
         run = self._until(backend, thread_id, run, RunStatus.COMPLETED)
         assert run.usage.total_tokens > 0
         answer = self._messages(backend, thread_id)[-1]
-        # Where the list does not say whose answer it is, the run does.
+        # If the list does not name the run of the answer, the run lists the answer.
         named = {message.id: message.run_id for message in (answer, *run.messages)}
         assert (answer.role, named[answer.id]) == ("assistant", run.id)
         assert answer.content
@@ -141,7 +141,7 @@ class BackendContract:
             run = self._run(backend, thread_id, "hello", f"run_key_{number}")
             ids.append(self._until(backend, thread_id, run, RunStatus.COMPLETED).id)
         listed = backend.list_runs(thread_id, limit=10, timeout=_TIMEOUT).runs
-        # Some wires can only tell the newest.
+        # Some wires can list only the newest run.
         assert [run.id for run in listed] == ids[::-1][: len(listed)]
         assert {run.key for run in listed} <= {"run_key_0", "run_key_1", "run_key_2", None}
         assert [run.id for run in backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT).runs] == ids[-1:]
@@ -170,7 +170,7 @@ class BackendContract:
         assert run.message
         self._post(backend, thread_id, "hello")
 
-    def test_a_run_that_is_over_cannot_be_cancelled(self) -> None:
+    def test_a_run_that_has_ended_cannot_be_cancelled(self) -> None:
         backend = self.make_backend()
         thread_id = self._thread(backend)
         run = self._until(backend, thread_id, self._run(backend, thread_id, "hello"), RunStatus.COMPLETED)
@@ -214,7 +214,7 @@ class BackendContract:
             again = self._submit(backend, thread_id, run, outputs)
         except RequestRefused:
             return
-        assert again.status is RunStatus.COMPLETED, "outputs that are there already are not taken a second time"
+        assert again.status is RunStatus.COMPLETED, "outputs that the server already has must not be accepted again"
 
     def test_a_run_is_found_again_without_the_handle_it_was_last_seen_with(self) -> None:
         backend = self.make_backend()

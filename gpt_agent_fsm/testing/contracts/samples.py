@@ -1,6 +1,6 @@
-"""One of everything that a store has to keep, with every field set, made from the classes' own annotations.
+"""A sample of everything that a store must keep, with every field set, made from the classes' annotations.
 
-A field or class that is added tomorrow is in here tomorrow.
+New fields and classes are included automatically.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ODD_TEXTS = (
     "👩‍👩‍👧‍👦 \U0010ffff",
     "\"'`;--\\%_{}[]:name?$1",
     "\x00\x01\x7f\u2028\ufeff",
-    "half a pair: \ud83d",
+    "unpaired: \ud83d",
 )
-"""Texts that get lost where somebody quotes, trims, normalizes or counts for himself."""
+"""Texts that are damaged by code that quotes, trims, normalizes or counts bytes."""
 
 LONG = "Long texts are kept whole. \N{SNOWMAN}" * 36_000
 """One megabyte."""
@@ -40,7 +40,7 @@ _JSON = {"a": [1, -2.5, True, None, "\N{SNOWMAN}"], "": {}, "big": 10**30}
 
 
 def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 - any value of any type
-    """Return a value of a type that differs from what the type's fields have by default."""
+    """Return a value of a type that differs from the default of such fields."""
     if kind is Any:
         return _JSON
     if kind is str:

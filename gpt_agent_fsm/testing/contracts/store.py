@@ -1,4 +1,4 @@
-"""What a `Store` promises."""
+"""The contract of a `Store`, as tests."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ ODD_THREAD_IDS = (
 
 
 class StoreContract(StoreAtOnce):
-    """Subclass it in a file of tests, name the subclass `Test...`, and implement `make_store`.
+    """Subclass it in a test file, name the subclass `Test...`, and implement `make_store`.
 
-    A store of yours that is durable is put to more tests where `reopen` is implemented as well. pytest runs it; no
-    plugin is needed, and nothing sleeps.
+    For a durable store, implement `reopen` as well: it enables more tests. pytest runs them without a plugin, and no
+    test sleeps.
     """
 
     # --- one thread ------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ class StoreContract(StoreAtOnce):
         assert list(self.store.history("thread_1")) == []
         assert dict(self.store.unfinished()) == {}
 
-    def test_what_was_committed_is_loaded(self) -> None:
+    def test_a_committed_snapshot_is_loaded(self) -> None:
         self.store.commit(idle(), consumed=0, events=[], at=1.0, due=None)
         assert self.store.load("thread_1") == Saved(snapshot=idle())
 
@@ -83,7 +83,7 @@ class StoreContract(StoreAtOnce):
             assert self.store.load("thread_1") is None
             assert dict(self.store.unfinished()) == {}
         else:
-            raise AssertionError("accepted a command that nobody will ever find")
+            raise AssertionError("accepted a command that can never be found")
 
     def test_commands_are_numbered_upwards_and_kept_in_order(self) -> None:
         self.commit(idle())
@@ -163,7 +163,7 @@ class StoreContract(StoreAtOnce):
 
     # --- announcing ------------------------------------------------------------------------------------------
 
-    def test_records_are_unannounced_until_it_is_said_that_they_were(self) -> None:
+    def test_records_are_unannounced_until_they_are_marked(self) -> None:
         records = self.commit(idle(), *some_events(1, 2, 3))
         assert self.saved().unannounced == tuple(records)
         self.store.announced("thread_1", 2)
@@ -174,7 +174,7 @@ class StoreContract(StoreAtOnce):
         assert self.saved().unannounced == ()
         assert self.saved().last_seq == 3
 
-    def test_records_that_are_still_to_come_cannot_be_announced(self) -> None:
+    def test_records_that_do_not_exist_yet_cannot_be_announced(self) -> None:
         self.commit(idle(), *some_events(1))
         self.store.announced("thread_1", 2)
         self.commit(idle(), *some_events(2))
@@ -186,7 +186,7 @@ class StoreContract(StoreAtOnce):
         assert numbers_of(self.commit(idle(), *some_events(1))) == [1]
         assert numbers_of(self.saved().unannounced) == [1]
 
-    # --- what is left to do ----------------------------------------------------------------------------------
+    # --- unfinished threads ----------------------------------------------------------------------------------
 
     def test_unfinished_are_threads_with_commands_records_or_requests(self) -> None:
         busy = attrs.evolve(idle("busy"), state=State.RUNNING)
@@ -221,7 +221,7 @@ class StoreContract(StoreAtOnce):
     # --- the queue -------------------------------------------------------------------------------------------
 
     def commit_queue(self, before: Queue, after: Queue) -> None:
-        """Commit a thread whose queue has become another, saying no more than what has changed of it."""
+        """Commit a thread with a changed queue, and pass only the change."""
         change = after.change_since(before)
         self.store.commit(attrs.evolve(idle(), queue=after), consumed=0, events=(), at=1.0, due=None, queue=change)
 
@@ -249,7 +249,7 @@ class StoreContract(StoreAtOnce):
         self.commit_queue(long, long.take())
         assert [message.key for message in self.saved().snapshot.queue] == [f"key {n}" for n in range(1, 1000)]
 
-    # --- what can be kept ------------------------------------------------------------------------------------
+    # --- values ------------------------------------------------------------------------------------
 
     def test_snapshots_with_every_field_set_come_back_equal(self) -> None:
         for snapshot in every_snapshot("thread_1"):
@@ -312,7 +312,7 @@ class StoreContract(StoreAtOnce):
         assert list(self.store.history("busy")) == history
         assert dict(self.store.unfinished()) == {"busy": before["busy"]}
 
-    def test_numbers_go_on_after_reopening(self) -> None:
+    def test_numbers_continue_after_reopening(self) -> None:
         self.commit(idle(), *some_events(1, 2))
         first = self.store.accept("thread_1", CancelRun())
         self.open_again()
@@ -323,7 +323,7 @@ class StoreContract(StoreAtOnce):
         assert self.store.accept("thread_1", CancelRun()) > second
         assert numbers_of(self.store.history("thread_1")) == [1, 2, 3]
 
-    def test_what_was_announced_is_remembered_by_a_store_that_was_closed(self) -> None:
+    def test_announcements_are_saved_by_close(self) -> None:
         self.commit(attrs.evolve(idle(), state=State.RUNNING), *some_events(1, 2, 3))
         self.store.announced("thread_1", 2)
         self.open_again()

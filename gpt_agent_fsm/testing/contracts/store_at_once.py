@@ -1,4 +1,4 @@
-"""What a `Store` promises to several OS threads that use it at once."""
+"""The contract of a `Store` for several OS threads that use it at once."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class StoreAtOnce(StoreTests):
         assert len(inbox) == _THREADS * 10
         assert {number: command for part in taken for number, command in part} == dict(inbox)
         for part in taken:
-            assert part == sorted(part, key=lambda entry: entry[0]), "a caller's commands were turned around"
+            assert part == sorted(part, key=lambda entry: entry[0]), "a caller's commands were reordered"
 
     def test_commits_at_once_to_many_threads_are_all_kept(self) -> None:
-        def live(thread_id: str) -> list[Record]:
+        def work(thread_id: str) -> list[Record]:
             records: list[Record] = []
             for step in range(10):
                 number = self.store.accept(thread_id, CancelRun()) if step else 0
@@ -46,7 +46,7 @@ class StoreAtOnce(StoreTests):
         threads = [f"thread_{number}" for number in range(_THREADS)]
         for thread_id, records in zip(
             threads,
-            self.at_once(*(lambda thread_id=thread_id: live(thread_id) for thread_id in threads)),
+            self.at_once(*(lambda thread_id=thread_id: work(thread_id) for thread_id in threads)),
             strict=True,
         ):
             assert numbers_of(records) == list(range(1, 21))

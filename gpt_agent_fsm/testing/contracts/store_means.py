@@ -1,4 +1,4 @@
-"""The means of the contract for stores: how its tests make a store, and use it in few words."""
+"""Helpers of the contract for stores: creating a store, and short calls."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _PATIENCE = 60.0
 
 
 def idle(thread_id: str = "thread_1") -> Snapshot:
-    """Return the snapshot of a thread where nothing goes on."""
+    """Return the snapshot of an idle thread."""
     return Snapshot(thread_id=thread_id, assistant_id="asst_1")
 
 
 def some_events(*numbers: int, thread_id: str = "thread_1") -> list[Event]:
-    """Return events that can be told apart."""
+    """Return events that differ by their numbers."""
     return [RunStarted(id=f"run_{number}", thread_id=thread_id, assistant_id="asst_1") for number in numbers]
 
 
 def tried(tries: int, thread_id: str = "thread_1") -> Snapshot:
-    """Return a snapshot that a number can be read from."""
+    """Return a snapshot that contains the number."""
     return attrs.evolve(idle(thread_id), pending=Pending(request=GetLatestRun(), tries=tries))
 
 
@@ -49,44 +49,44 @@ def numbers_of(records: Sequence[Record]) -> list[int]:
 
 
 class StoreTests:
-    """Tests of one store each."""
+    """The base class of tests that each use one store."""
 
     def make_store(self) -> Store:
-        """Return a new store that is empty. The contract closes it."""
+        """Return a new, empty store. The contract closes it."""
         raise NotImplementedError
 
     def reopen(self, store: Store) -> Store | None:
-        """Close the store and return one that was opened anew on the same data; None where it forgets all."""
+        """Close the store and return a new one on the same data; None if it is not durable."""
         del store
         return None
 
-    # --- means -----------------------------------------------------------------------------------------------
+    # --- helpers -----------------------------------------------------------------------------------------------
 
     _store: Store | None = None
 
     @property
     def store(self) -> Store:
-        """The store of this test, made when it is first used: fixtures of the subclass come before."""
+        """The store of this test, created on first use, after the fixtures of the subclass."""
         if self._store is None:
             self._store = self.make_store()
         return self._store
 
     def make_ready(self) -> None:
-        """Make the store now, before several threads want it."""
-        assert isinstance(self.store, Store), "that is no store"
+        """Create the store now, before several OS threads use it."""
+        assert isinstance(self.store, Store), "make_store did not return a Store"
 
     def teardown_method(self) -> None:
         if self._store is not None:
             self._store.close()
 
     def saved(self, thread_id: str = "thread_1") -> Saved:
-        """Return what is kept of a thread that must be there."""
+        """Return the saved data of a thread that must exist."""
         saved = self.store.load(thread_id)
         assert saved is not None, f"{thread_id!r} is lost"
         return saved
 
     def commit(self, snapshot: Snapshot, *events: Event, consumed: int = 0, at: float = 1.0) -> Sequence[Record]:
-        """Commit with what does not matter left out, and with what has changed of the queue."""
+        """Commit with default arguments, and with the change of the queue."""
         saved = self.store.load(snapshot.thread_id) if snapshot.queue else None
         before = EMPTY if saved is None else saved.snapshot.queue
         change = whole_change(before, snapshot.queue)
@@ -96,11 +96,11 @@ class StoreTests:
         """Reopen the store, or skip the test."""
         reopened = self.reopen(self.store)
         if reopened is None:
-            raise unittest.SkipTest("this store forgets everything when it is closed")
+            raise unittest.SkipTest("this store is not durable")
         self._store = reopened
 
     def at_once(self, *actions: Callable[[], T]) -> list[T]:
-        """Call all actions at the same moment, each in a thread of its own; return their results in order."""
+        """Call all actions at the same time, each in its own OS thread; return their results in order."""
         self.make_ready()
         barrier = threading.Barrier(len(actions))
         results: dict[int, T] = {}

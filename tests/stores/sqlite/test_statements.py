@@ -1,0 +1,88 @@
+"""Counters, statements, indexes and concurrent readers on a SQLite file."""
+
+import threading
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores import schema
+from tests.stores.helpers import (
+    SECRET,
+    accept_ticket,
+    an_event,
+    busy,
+    commit,
+    commit_ticket,
+    idle,
+    say,
+    sqlite,
+)
+
+
+def test_counters_of_inactive_threads_are_dropped_from_memory_and_read_again(store, monkeypatch):
+    monkeypatch.setattr("gpt_agent_fsm.stores.writer._MAX_KNOWN", 3)
+    monkeypatch.setattr("gpt_agent_fsm.stores.writer._MAX_LOOKUP", 2)
+    threads = [f"thread_{number}" for number in range(7)]
+    for thread_id in threads:
+        commit(store, busy(thread_id), an_event(thread_id))
+        store.accept(thread_id, say())
+    assert len(store._writer._known) == 3
+    tickets = [accept_ticket(thread_id, '{"type": "CancelRun"}') for thread_id in threads]
+    store._writer.write(tickets)
+    assert [ticket.operation.number for ticket in tickets] == [2] * 7
+    for thread_id in threads:
+        assert commit(store, idle(thread_id), an_event(thread_id), consumed=1)[0].seq == 2
+
+
+def test_a_group_takes_few_statements_and_reads_no_counters(store):
+    threads = [f"thread_{number}" for number in range(50)]
+    store._writer.write([commit_ticket(thread_id) for thread_id in threads])
+    statements = []
+    sa.event.listen(
+        store._database.writing, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
+    )
+    store._writer.write(
+        [*(accept_ticket(thread_id) for thread_id in threads), *(commit_ticket(thread_id) for thread_id in threads)]
+    )
+    assert [statement.split()[0] for statement in statements] == ["BEGIN", "UPDATE", "INSERT", "INSERT"]
+
+
+def test_unfinished_threads_and_their_records_are_found_by_index(store):
+    with store._database.reading.connect() as connection:
+        for statement in (schema.UNFINISHED_THREADS, schema.UNFINISHED_RECORDS):
+            sql = str(statement.compile(dialect=connection.dialect))
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")]
+            assert not [
+                step for step in plan if step.startswith("SCAN") and "INDEX" not in step and "inbox" not in step
+            ]
+
+
+def test_many_readers_and_a_writer_work_at_the_same_time(store):
+    commit(store, busy(), an_event())
+    stop, errors = threading.Event(), []
+
+    def read():
+        try:
+            while not stop.is_set():
+                store.load("thread_1")
+        except StoreError as error:
+            errors.append(error)
+
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    for _ in range(20):
+        commit(store, busy(), an_event())
+    stop.set()
+    for reader in readers:
+        reader.join(30)
+    assert errors == []
+
+
+def test_a_message_is_stored_only_once(store, path):
+    commit(store, idle(), an_event())
+    store.accept("thread_1", say())
+    with sqlite(path) as other:
+        dump = "\n".join(other.iterdump())
+    assert dump.count(SECRET) == 1
+    assert "\nINSERT" in dump
