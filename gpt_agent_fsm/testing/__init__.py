@@ -1,4 +1,4 @@
-"""For tests of code that uses the library: time that is told to pass, and a server that lives in memory.
+"""Tools for testing code that uses the library: virtual time, and a server in memory.
 
 ::
 
@@ -6,7 +6,8 @@
     server = SimulatedServer()
     runtime = Runtime(server, scheduler=scheduler)
 
-Everything then happens on the thread of the test, inside `agent.wait()` and `scheduler.advance(seconds)`, in no time.
+All work then happens on the OS thread of the test, inside `agent.wait()` and `scheduler.advance(seconds)`, without
+real waiting.
 """
 
 from gpt_agent_fsm.testing.clock import VirtualClock, VirtualScheduler

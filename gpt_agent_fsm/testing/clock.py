@@ -1,4 +1,4 @@
-"""Time that passes only when it is told to, and a scheduler without threads that goes by it."""
+"""Virtual time that passes only on command, and a scheduler without OS threads that uses it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _EPOCH = 1_750_000_000.0
 
 @attrs.define
 class VirtualClock:
-    """A clock whose hand is moved by `VirtualScheduler`.
+    """A clock that `VirtualScheduler` advances.
 
     Attributes:
-        now: seconds since the clock was made.
+        now: seconds since the clock was created.
     """
 
     now: float = 0.0
@@ -36,9 +36,9 @@ class VirtualClock:
 
 
 class VirtualScheduler:
-    """Ticks on the thread of the caller, in the order in which tasks become due; the same run is the same every time.
+    """Ticks on the OS thread of the caller, in the order in which tasks become due. Every run is deterministic.
 
-    `Agent.wait` moves the time as far as it has to; `advance` moves it by hand.
+    `Agent.wait` advances the time as far as necessary; `advance` advances it explicitly.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class VirtualScheduler:
         heapq.heappush(self._heap, (due, next(self._counter), wake_if_due))
 
     def step(self) -> bool:
-        """Make one tick that is due now; False if there is none, and within a tick."""
+        """Run one tick that is due now. Return False if there is none, or during a tick."""
         while self._heap and self._heap[0][0] <= self._clock.now:
             heapq.heappop(self._heap)[2]()
         if not self._ready:
@@ -98,12 +98,12 @@ class VirtualScheduler:
         return True
 
     def settle(self) -> None:
-        """Make every tick that is due now."""
+        """Run every tick that is due now."""
         while self.step():
             pass
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, with everything that becomes due on the way."""
+        """Let time pass, and run everything that becomes due in it."""
         until = self._clock.now + seconds
         self.settle()
         while self._move(until):
@@ -111,7 +111,7 @@ class VirtualScheduler:
         self._clock.now = until
 
     def _move(self, until: float) -> bool:
-        """Move to the next moment at which something is due; False if there is none before `until`."""
+        """Advance to the next time at which something is due. Return False if there is none before `until`."""
         if not self._heap or self._heap[0][0] > until:
             return False
         self._clock.now = max(self._clock.now, self._heap[0][0])
@@ -128,11 +128,11 @@ class VirtualScheduler:
         return True
 
     def sleep(self, seconds: float) -> None:
-        """See `Scheduler.sleep`. Nobody else is ticked meanwhile."""
+        """See `Scheduler.sleep`. No other task is ticked in the meantime."""
         self._clock.now += seconds
 
     def restart(self) -> None:
-        """Forget every task, as when the process dies; the time, and what was set by `call_later`, go on."""
+        """Forget every task, as after a crash. The time continues, and calls set by `call_later` remain."""
         self._ready.clear()
         self._due.clear()
         self._closed = self._ticking = False
@@ -141,5 +141,5 @@ class VirtualScheduler:
         """See `Scheduler.close`."""
         del timeout
         self.settle()
-        # Called from within a tick, it lets those that were asked for come after it.
+        # When called during a tick, let requested ticks run after it.
         self._closed = not self._ticking

@@ -1,6 +1,6 @@
-"""A server in memory that speaks Conversations and Responses: the lock, the lag of the items, chains of responses.
+"""A Conversations and Responses server in memory, with the lock, the lag of the items, and chains of responses.
 
-Stricter than it has to be: it refuses an output for a call that has one, and a response while a call has none.
+It is stricter than necessary: it refuses a second output for a call, and a response while a call has no output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, Planner, St
 __all__ = ["SimulatedConversations"]
 
 _ACTIVE = ("queued", "in_progress")
-_LONGEST_LAG = 1.0
+_MAX_LAG = 1.0
 _RUN = "gpt_agent_fsm_run"
 
 Doc = dict[str, Any]
@@ -30,7 +30,7 @@ class _Item:
     doc: Doc
     run_id: str | None = None
     hidden_for: int = 0
-    """How many times the items are listed without it, within `_LONGEST_LAG`."""
+    """How many more times the items are listed without it, within `_MAX_LAG`."""
     since: float = 0.0
 
 
@@ -39,19 +39,19 @@ class _Conversation:
     doc: Doc
     items: list[_Item] = attrs.field(factory=list)
     steps: list[Step] = attrs.field(factory=list)
-    """What is left of the plan of the last run."""
+    """The remaining steps of the last run's plan."""
     active: str | None = None
     answered: dict[str, list[str]] = attrs.field(factory=dict)
 
 
 class SimulatedConversations:
-    """What `GET` and `POST` do on such a server. Every request that touches a conversation lets its response go on.
+    """Handles `GET` and `POST` like such a server. Every request to a conversation lets its response continue.
 
     Args:
-        plan: says what each run will do; by default it answers with an echo.
-        now: tells the time in seconds.
-        rng: decides how long the items of a response are not listed; None for a server without a lag.
-        page_size: items a page.
+        plan: returns the steps of each run; the default is an echo.
+        now: returns the time in seconds.
+        rng: decides how long the items of a response are not listed; None for a server without lag.
+        page_size: items per page.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class SimulatedConversations:
         self._responses: dict[str, Doc] = {}
         self._count = 0
 
-    # --- what a test looks at ------------------------------------------------------------------------------
+    # --- inspection by tests ------------------------------------------------------------------------------
 
     def create_thread(self, *, timeout: float) -> str:
-        """Make a conversation and return its id."""
+        """Create a conversation and return its id."""
         del timeout
         return str(self.post("/conversations", {})["id"])
 
@@ -88,11 +88,11 @@ class SimulatedConversations:
         ]
 
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
-        """Return the outputs that are on a conversation for each call, in order; one each, if all is well."""
+        """Return the outputs on a conversation for each call, in order. Without a defect each call has at most one."""
         return dict(self._conversations[thread_id].answered)
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
-        """Create a response as somebody else would, and return its id; None where that is not possible now."""
+        """Create a response like another client, and return its id; None if that is not possible now."""
         conversation = self._conversations[thread_id]
         if conversation.active is not None or self._open_calls(conversation):
             return None
@@ -103,7 +103,7 @@ class SimulatedConversations:
     # --- requests ---------------------------------------------------------------------------------------------
 
     def get(self, path: str, params: Mapping[str, str]) -> Doc:
-        """Answer a `GET`. Raises what the HTTP client would make of an error."""
+        """Answer a `GET`. Raises the same errors as the HTTP client."""
         match path.strip("/").split("/"):
             case ["conversations", thread_id]:
                 return dict(self._conversation(thread_id).doc)
@@ -118,7 +118,7 @@ class SimulatedConversations:
         raise RequestRefused(404, None, f"Invalid URL (GET {path})")
 
     def post(self, path: str, body: Doc) -> Doc:
-        """Answer a `POST`. Raises what the HTTP client would make of an error."""
+        """Answer a `POST`. Raises the same errors as the HTTP client."""
         match path.strip("/").split("/"):
             case ["conversations"]:
                 thread_id = self._new_id("conv")
@@ -160,7 +160,7 @@ class SimulatedConversations:
 
     def _list(self, conversation: _Conversation, params: Mapping[str, str]) -> Doc:
         for item in conversation.items:
-            late = abs(self._now() - item.since) > _LONGEST_LAG
+            late = abs(self._now() - item.since) > _MAX_LAG
             item.hidden_for = 0 if late else max(item.hidden_for - 1, 0)
         docs = [item.doc for item in conversation.items if not item.hidden_for]
         if params.get("order") != "asc":
@@ -241,16 +241,16 @@ class SimulatedConversations:
         return response
 
     def _progress(self, response: Doc) -> None:
-        """Let a response take the next step of its run's plan."""
+        """Perform the next step of the run's plan in a response."""
         if response["status"] not in _ACTIVE:
             return
         conversation = self._conversations[str(response["conversation"])]
         response["status"] = "in_progress"
         step = conversation.steps.pop(0) if conversation.steps else Answer("")
         match step:
-            case Linger(looks=looks):
-                if looks > 1:
-                    conversation.steps.insert(0, Linger(looks - 1))
+            case Linger(looks=polls):
+                if polls > 1:
+                    conversation.steps.insert(0, Linger(polls - 1))
             case Call(calls=calls):
                 self._complete(conversation, response, [self._call(*call) for call in calls])
             case Fail(status=status, code=code, message=message):

@@ -1,4 +1,4 @@
-"""A store whose process may die in the middle of a call."""
+"""A store whose process may crash during a call."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class CrashingStore:
-    """Forwards to `store`; now and then the process dies before a call has taken effect, or right after it.
+    """Forwards to `store`. Sometimes the process crashes before a call takes effect, or right after it.
 
     Args:
-        likely: how often, for each call that changes something.
+        likely: the probability of a crash for each call that changes something.
     """
 
     def __init__(self, store: Store, rng: random.Random, likely: float) -> None:
@@ -30,14 +30,14 @@ class CrashingStore:
         self._rng = rng
         self._likely = likely
         self.faults_off = False
-        """True from where the process is to live on."""
+        """True once the process must not crash any more."""
 
     def _change(self, call: Callable[[], T]) -> T:
-        dies = not self.faults_off and self._rng.random() < self._likely
-        if dies and self._rng.random() < 0.5:
+        crashes = not self.faults_off and self._rng.random() < self._likely
+        if crashes and self._rng.random() < 0.5:
             raise Crash
         answer = call()
-        if dies:
+        if crashes:
             raise Crash
         return answer
 

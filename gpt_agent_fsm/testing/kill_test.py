@@ -1,11 +1,11 @@
 """Kill a real process over and over while it converses: `python -m gpt_agent_fsm.testing.kill_test --kills 200`.
 
-This process runs the embedded server and outlives everything. A child drives many conversations over real HTTP, with
-its state in an SQLite file, and is killed with SIGKILL at random moments. What the child was promised it writes to a
-file of its own, a line at a time. In the end a last child drains what is left, and the server's threads are held
-against the promises: each accepted message once and in order, each tool call answered, each answer announced.
+The parent process runs the embedded server for the whole experiment. A child drives many conversations over real HTTP,
+with its state in a SQLite file, and is killed with SIGKILL at random times. The child records each promise of the
+library as a line in a file. A last child completes the remaining work. Then the server's threads are compared with the
+promises: each accepted message once and in order, each tool call answered, each answer announced.
 
-Needs the extras `local` and `sql`, and a system that knows SIGKILL.
+Needs the extras `local` and `sql`, and a system with SIGKILL.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _DRAIN = 120.0
 
 @attrs.frozen
 class _Wire:
-    """How the threads of a wire are reached by one who knows nothing of the library.
+    """The URL paths of a wire, for requests without the library.
 
     Attributes:
-        root: where they are made and found.
-        list: what a thread's messages are listed under.
-        runs: what its runs are listed under, or None where they can not be listed.
+        root: the path of the threads.
+        list: the path of a thread's messages.
+        runs: the path of a thread's runs, or None if they cannot be listed.
     """
 
     root: str
@@ -84,11 +84,11 @@ def _text(message: dict[str, Any]) -> str:
     return str(text if isinstance(text, str) else text["value"])
 
 
-# --- the child: what is killed ---------------------------------------------------------------------------------
+# --- the child, which is killed ---------------------------------------------------------------------------------
 
 
 class _Child:
-    """Converses until it is killed; with `drain` it says nothing new and ends when all is said."""
+    """Converses until it is killed; with `drain` it adds no messages and exits when all threads are settled."""
 
     def __init__(self, base_url: str, wire: _Wire, folder: Path, thread_ids: Sequence[str]) -> None:
         self._base_url = base_url
@@ -121,11 +121,11 @@ class _Child:
                     self._talk(agents, accepted)
 
     def _talk(self, agents: list[Agent], accepted: TextIO) -> None:
-        """Say something new in each thread that has nothing to do."""
+        """Add a new message to each settled thread."""
         life = time.time_ns()
         for number in itertools.count():
             for place, agent in enumerate(agents):
-                # One message at a time: the experiment is about what is under way, not about long queues.
+                # One message at a time: the experiment tests requests in flight, not long queues.
                 if agent._driver.is_settled():
                     content = f"{place}.{life}.{number}"
                     agent.add_user_message(content)
@@ -134,12 +134,12 @@ class _Child:
 
 
 def _note(file: TextIO, line: str) -> None:
-    """Write a line that is kept also when the process is killed right after."""
+    """Write a line that is kept even if the process is killed right after."""
     file.write(f"{line}\n")
     file.flush()
 
 
-# --- the parent: what lives on ------------------------------------------------------------------------------------
+# --- the parent, which stays alive ------------------------------------------------------------------------------------
 
 
 class _Experiment:
@@ -165,7 +165,7 @@ class _Experiment:
         return process
 
     def kill_one(self, seconds: float) -> None:
-        """Let a child live for some time after it is ready, and kill it."""
+        """Start a child, wait some time after it is ready, and kill it."""
         process = self.start(drain=False)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
@@ -192,7 +192,7 @@ class _Experiment:
         return path.read_text().splitlines() if path.exists() else []
 
     def violations(self) -> tuple[list[str], Counter[str]]:
-        """Hold the server's threads against what the children were promised."""
+        """Compare the server's threads with the promises to the children."""
         wrong: list[str] = []
         counts: Counter[str] = Counter()
         heard = set(self._lines("heard"))
@@ -226,7 +226,7 @@ def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float) 
         wants_tool = request.user_message[-1] in "048" and request.messages[-1]["role"] == "user"
         return [ToolCall("tool", {})] if wants_tool else "Understood"
 
-    rng = random.Random(seed)  # noqa: S311 - moments to kill at
+    rng = random.Random(seed)  # noqa: S311 - the times of the kills
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name, LocalServer(model) as server:
         experiment = _Experiment(server.base_url, wire, Path(name), threads)
@@ -237,7 +237,7 @@ def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float) 
     facts = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
     print(f"{kills} kills of {threads} conversations in {time.monotonic() - started:.0f} s: {facts}")
     if drained != 0:
-        wrong.append(f"the last process ended with {drained}: something is stuck")
+        wrong.append(f"the last process exited with {drained}: a thread is stuck")
     for sentence in wrong:
         print(sentence)
     print("nothing lost, nothing twice, nothing stuck" if not wrong else f"{len(wrong)} violations")
@@ -247,10 +247,12 @@ def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float) 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.kill_test")
-    parser.add_argument("--kills", type=int, default=200, help="how often (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=50, help="conversations at once (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
-    parser.add_argument("--longest", type=float, default=1.0, help="seconds a process may live (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=200, help="number of kills (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=50, help="number of conversations (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the kill times (default: %(default)s)")
+    parser.add_argument(
+        "--longest", type=float, default=1.0, help="longest life of a process in seconds (default: %(default)s)"
+    )
     parser.add_argument("--wire", choices=list(_WIRES), default="assistants", help="default: %(default)s")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--base-url", help=argparse.SUPPRESS)

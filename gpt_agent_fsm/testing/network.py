@@ -1,4 +1,4 @@
-"""A network that loses, delays and garbles, by a seed, between the library and a server in memory."""
+"""A network that loses, delays and garbles requests between the library and a server in memory, by a seed."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _MAX_STALE = 2
 
 
 class Crash(BaseException):
-    """The process is killed at this very point. Nothing in the library may catch it."""
+    """The process is killed at this point. No code in the library may catch it."""
 
     ends_the_process = True
 
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """How likely each fault is, for each request; what is left is a request that goes well.
+    """The probability of each fault for each request; otherwise the request succeeds.
 
     Attributes:
         lost: the request never arrives.
-        answer_lost: it takes effect and its answer never arrives.
-        late: it takes effect only after the client has given up on it.
-        grace: seconds within which a late request lands; the network promises to drop it after that.
-        limited: HTTP 429, nothing took effect.
+        answer_lost: it takes effect, and its answer never arrives.
+        late: it takes effect only after the client has timed out.
+        grace: seconds within which a late request lands; after that the network must drop it.
+        limited: HTTP 429, without effect.
         error_before, error_after: HTTP 500, without and with effect.
-        garbage: an answer that cannot be read; the request took effect.
-        stale: a look at a run brings the answer of the look before, twice in a row at most.
-        crash: the process dies, before or after the request.
+        garbage: the answer is not valid; the request took effect.
+        stale: a poll of a run returns the answer of the previous poll, at most twice in a row.
+        crash: the process crashes, before or after the request.
     """
 
     lost: float = 0.03
@@ -57,11 +57,11 @@ class Faults:
 
 
 class FaultyNetwork:
-    """Decides by `faults` what becomes of each request that goes through it, and writes it down in `journal`.
+    """Decides the fate of each request by `faults`, and records it in `journal`.
 
     Args:
-        scheduler: whose time requests take, and in which late ones land.
-        rng: decides about everything.
+        scheduler: its virtual time passes during requests; it also delivers late requests.
+        rng: decides every fault and delay.
     """
 
     def __init__(self, scheduler: VirtualScheduler, rng: random.Random, faults: Faults, journal: list[str]) -> None:
@@ -69,22 +69,22 @@ class FaultyNetwork:
         self._rng = rng
         self._faults = faults
         self._journal = journal
-        self._last_look: dict[str, Any] = {}
+        self._last_poll: dict[str, Any] = {}
         self._stale_in_a_row = 0
         self.faults_off = False
-        """True from where the world is to be friendly: no faults any more."""
+        """True once there must be no more faults."""
 
-    def look(self, what: str, timeout: float, request: Callable[[], T]) -> T:
-        """Make a request that only reads, and that may bring what the same one brought before."""
-        may_be_stale = what in self._last_look and not self.faults_off and self._stale_in_a_row < _MAX_STALE
+    def poll(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+        """Make a poll: a request that only reads, and whose answer may be stale."""
+        may_be_stale = what in self._last_poll and not self.faults_off and self._stale_in_a_row < _MAX_STALE
         if may_be_stale and self._rng.random() < self._faults.stale:
             self._stale_in_a_row += 1
             self._note(f"{what}: stale")
-            stale: T = self._last_look[what]
+            stale: T = self._last_poll[what]
             return stale
         self._stale_in_a_row = 0
         seen = self.read(what, timeout, request)
-        self._last_look[what] = seen
+        self._last_poll[what] = seen
         return seen
 
     def read(self, what: str, timeout: float, request: Callable[[], T]) -> T:
@@ -135,7 +135,7 @@ class FaultyNetwork:
         self._journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {what}")
 
     def _fate(self, names: Sequence[str]) -> str:
-        """Choose what happens to a request."""
+        """Choose the fate of a request."""
         if self.faults_off:
             return "fine"
         draw = self._rng.random()
@@ -146,7 +146,7 @@ class FaultyNetwork:
         return "fine"
 
     def _crash(self, what: str, request: Callable[[], Any]) -> None:
-        """Die while the request is on its way: it lands now, later, or never."""
+        """Crash while the request is in flight: it lands now, later, or never."""
         lands = self._rng.choice(["never", "now", "later"])
         if lands == "now":
             self._land(what, request)
@@ -156,7 +156,7 @@ class FaultyNetwork:
         raise Crash
 
     def _land(self, what: str, request: Callable[[], Any]) -> None:
-        """Let a request take effect that nobody waits for any more."""
+        """Deliver a request that the client no longer waits for."""
         try:
             request()
             self._note(f"{what}: lands")
@@ -171,12 +171,12 @@ class FaultyNetwork:
 
 
 def _virtual(timeout: float) -> float:
-    """Return the time-out without the real time that an operation has taken so far: a seed knows nothing of it."""
+    """Return the timeout without the elapsed real time, which a seed cannot reproduce."""
     return float(math.ceil(timeout))
 
 
 class FaultyHttp:
-    """What `ResponsesBackend` takes for its HTTP client: forwards to `server` what the network lets through."""
+    """Replaces the HTTP client of `ResponsesBackend`; forwards requests to `server` through the network."""
 
     base_url = "http://simulated/v1"
 
@@ -191,7 +191,7 @@ class FaultyHttp:
             return converter.structure(self._server.get(path, params or {}), shape)
 
         if path.startswith("/responses/"):
-            return self._network.look(f"GET {path}", _virtual(timeout), request)
+            return self._network.poll(f"GET {path}", _virtual(timeout), request)
         return self._network.read(f"GET {path}", _virtual(timeout), request)
 
     def post(self, path: str, body: dict[str, Any], shape: type[T], *, timeout: float) -> T:
@@ -205,7 +205,7 @@ class FaultyHttp:
 
 
 class FaultyBackend:
-    """A `Backend` that forwards to `server` what the network lets through."""
+    """A `Backend` that forwards requests to `server` through the network."""
 
     def __init__(self, server: SimulatedServer, network: FaultyNetwork) -> None:
         self._server = server
@@ -251,7 +251,7 @@ class FaultyBackend:
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
     ) -> Run:
         """See `Backend.get_run`."""
-        return self._network.look(
+        return self._network.poll(
             f"get_run {run_id}",
             timeout,
             lambda: self._server.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout),

@@ -1,4 +1,4 @@
-"""A server in memory that keeps the rules of the real one: the lock on a thread, pages, run life, tool rounds."""
+"""A server in memory with the rules of the real one: the lock on a thread, pages, run states, tool rounds."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA:
 
 @attrs.frozen
 class Answer:
-    """The run says this and is completed; the empty text says nothing."""
+    """The run answers with this text and is completed; an empty text adds no message."""
 
     text: str = "Hi"
 
 
 @attrs.frozen
 class Call:
-    """The run asks for these tools: pairs of name and arguments as JSON text."""
+    """The run calls these tools: pairs of name and arguments as JSON text."""
 
     calls: tuple[tuple[str, str], ...]
 
 
 @attrs.frozen
 class Fail:
-    """The run ends badly."""
+    """The run fails."""
 
     status: RunStatus = RunStatus.FAILED
     code: str = "server_error"
@@ -40,14 +40,14 @@ class Fail:
 
 @attrs.frozen
 class Linger:
-    """The run goes on for this many more looks."""
+    """The run stays in progress for this many more polls."""
 
     looks: int = 1
 
 
 Step: TypeAlias = Answer | Call | Fail | Linger
 Planner: TypeAlias = Callable[[str], Sequence[Step]]
-"""Says what a run will do, given the text of the last user message."""
+"""Returns the steps of a run, given the text of the last user message."""
 
 
 @attrs.define
@@ -64,22 +64,22 @@ class _Thread:
 
 
 def codes_of(status: RunStatus, code: str) -> str:
-    """Return the code that a server gives a run which ends so."""
+    """Return the code that a server gives to a run that ended with this status."""
     return _CODES.get(status, code)
 
 
 def echo(text: str) -> Sequence[Step]:
-    """Answer with what was said."""
+    """Answer with the text of the user message."""
     return [Answer(f"You said: {text}")]
 
 
 class SimulatedServer:
-    """A `Backend` without a network. Every look at a run lets it take one step of its plan.
+    """A `Backend` without a network. Every poll of a run performs one step of its plan.
 
     Args:
-        plan: says what each run will do; by default it answers with an echo.
+        plan: returns the steps of each run; the default is an echo.
         keeps_keys: False for a server that drops metadata.
-        page_size: messages a page.
+        page_size: messages per page.
     """
 
     def __init__(self, plan: Planner = echo, *, keeps_keys: bool = True, page_size: int = 100) -> None:
@@ -89,7 +89,7 @@ class SimulatedServer:
         self._threads: dict[str, _Thread] = {}
         self._count = 0
 
-    # --- what a test looks at ------------------------------------------------------------------------------
+    # --- inspection by tests ------------------------------------------------------------------------------
 
     def messages(self, thread_id: str) -> list[Message]:
         """Return the messages of a thread, oldest first."""
@@ -100,11 +100,11 @@ class SimulatedServer:
         return [run.view for run in self._threads[thread_id].runs]
 
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
-        """Return the outputs that were accepted for each tool call, in order; one each, if all is well."""
+        """Return the accepted outputs of each tool call, in order. Without a defect each call has at most one."""
         return dict(self._threads[thread_id].answered)
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
-        """Start a run as somebody else would, and return its id; None where the thread is busy."""
+        """Start a run like another client, and return its id; None if the thread is busy."""
         if any(run.view.status.locks_thread for run in self._thread(thread_id).runs):
             return None
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
@@ -236,16 +236,16 @@ class SimulatedServer:
         return view
 
     def _progress(self, thread_id: str, run: _Run) -> None:
-        """Let a run take the next step of its plan."""
+        """Perform the next step of a run's plan."""
         if run.view.status is RunStatus.CANCELLING:
             run.view = attrs.evolve(run.view, status=RunStatus.FAILED, code="cancelled", message="Cancelled.")
         if run.view.status is not RunStatus.ACTIVE:
             return
         step = run.steps.pop(0) if run.steps else Answer("")
         match step:
-            case Linger(looks=looks):
-                if looks > 1:
-                    run.steps.insert(0, Linger(looks - 1))
+            case Linger(looks=polls):
+                if polls > 1:
+                    run.steps.insert(0, Linger(polls - 1))
             case Call(calls=calls):
                 asked = tuple(ToolCall(id=self._new_id("call"), name=name, arguments=args) for name, args in calls)
                 run.view = attrs.evolve(run.view, status=RunStatus.NEEDS_TOOLS, tool_calls=asked)

@@ -1,4 +1,4 @@
-"""Every backend passes the contract, the one in memory included."""
+"""Every backend passes the contract, including the one in memory."""
 
 from __future__ import annotations
 

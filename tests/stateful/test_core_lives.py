@@ -1,7 +1,7 @@
-"""Random lives over the core, with a server that keeps the real one's rules.
+"""Random lives of the core, with a server that follows the rules of the real one.
 
-Anything may happen in any order: messages, outputs, cancels, other people's runs, requests and answers that get lost,
-refusals, time-outs, crashes. What must hold is checked at every step and at the end.
+Events happen in any order: messages, outputs, cancels, runs of other clients, lost requests and answers, refusals,
+timeouts, crashes. The invariants are checked at every step and at the end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ steps = st.lists(
 
 
 class CoreLives(RuleBasedStateMachine):
-    """One thread's life."""
+    """The life of one thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class CoreLives(RuleBasedStateMachine):
                 case _:
                     self.wanted, self.timer = effect, False
 
-    # --- what a user does -----------------------------------------------------------------------------------
+    # --- actions of the user -----------------------------------------------------------------------------------
 
     @rule()
     def say(self) -> None:
@@ -108,14 +108,14 @@ class CoreLives(RuleBasedStateMachine):
     def reconnect(self) -> None:
         self.tell(inputs.Connect(assistant_id="asst_1", look=True))
 
-    # --- what the world does ------------------------------------------------------------------------------------
+    # --- events of the world ------------------------------------------------------------------------------------
 
     @rule(plan=steps)
     def plan_a_run(self, plan: list) -> None:
         self.plans.append(plan)
 
     @rule(plan=steps)
-    def somebody_else_starts_a_run(self, plan: list) -> None:
+    def another_client_starts_a_run(self, plan: list) -> None:
         self.server.start_run_elsewhere(self.thread_id, *plan)
 
     @precondition(lambda self: self.wanted is not None)
@@ -167,13 +167,13 @@ class CoreLives(RuleBasedStateMachine):
 
     @rule(landed=st.booleans())
     def the_process_dies(self, landed: bool) -> None:
-        """Nothing but the snapshot survives; what was under way has landed on the server, or has not."""
+        """Only the snapshot survives; a request in flight has landed on the server or not."""
         request, self.wanted = self.wanted, None
         if request is not None and landed:
             perform(self.server, self.thread_id, request, 1)
         self.tell(inputs.Resume())
 
-    # --- what holds ------------------------------------------------------------------------------------------------
+    # --- invariants ------------------------------------------------------------------------------------------------
 
     @invariant()
     def every_message_is_posted_once_and_in_order(self) -> None:
@@ -198,12 +198,12 @@ class CoreLives(RuleBasedStateMachine):
         assert {run_of(event) for event in self.happened} - {None} <= runs
 
     @invariant()
-    def a_thread_with_something_to_do_is_on_one_request(self) -> None:
+    def an_unsettled_thread_has_one_request_or_timer(self) -> None:
         assert self.snapshot.settled or self.wanted is not None or self.timer
         assert self.wanted is None or self.wanted == self.snapshot.request
 
     def teardown(self) -> None:
-        """A life can always end: with a friendly world the thread settles, and nothing that was said is missing."""
+        """A life can always end: without faults the thread settles, and no message is missing."""
         self.tell(inputs.Connect(assistant_id="asst_1", look=True))
         for _ in range(2000):
             for call in self.snapshot.calls:
@@ -230,7 +230,7 @@ class CoreLives(RuleBasedStateMachine):
 
 
 def run_of(event: events.Event) -> str | None:
-    """Return the run an event speaks of; every event of a run names it."""
+    """Return the run of an event; every event of a run names it."""
     match event:
         case events.RunStarted() | events.RunCompleted() | events.RunFailed():
             return event.id
@@ -241,7 +241,7 @@ def run_of(event: events.Event) -> str | None:
 
 
 class Raising:
-    """A backend that fails in one way."""
+    """A backend whose every request raises one error."""
 
     def __init__(self, error: errors.ApiError) -> None:
         self._error = error

@@ -1,4 +1,4 @@
-"""The pytest plugin: its fixtures, as somebody else's tests use them."""
+"""The pytest plugin: its fixtures in the tests of another project."""
 
 import subprocess
 import sys
@@ -6,14 +6,14 @@ import sys
 import pytest
 import sqlalchemy
 
-# `pytester` forgets what the tests that it runs were the first to import, and SQLAlchemy's compiled parts do not
-# survive a second import. So it is imported here, whatever ran before.
+# `pytester` drops modules that its tests were the first to import, and SQLAlchemy's compiled parts cannot be imported
+# twice. So SQLAlchemy is imported here, independent of earlier tests.
 assert sqlalchemy
 
 pytest_plugins = ["pytester"]
 
 PLUGIN = ("-p", "pytest_gpt_agent_fsm", "-p", "no:gpt-agent-fsm", "-p", "no:cacheprovider")
-# The tests that are run share our process, and so find the library imported.
+# The inner tests run in our process, where the library is already imported.
 QUIET = ("-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 CONVERSATION = """
 def converse(runtime, *words):
@@ -38,7 +38,7 @@ def converse(runtime, *words):
 
 @pytest.fixture
 def run(pytester):
-    """Run a test file of somebody else; return its outcomes."""
+    """Run a test file of another project; return its outcomes."""
     pytester.makepyfile(conversation=CONVERSATION)
 
     def run(code):
@@ -48,7 +48,7 @@ def run(pytester):
     return run
 
 
-def test_a_runtime_talks_to_a_server_that_echoes(run):
+def test_a_runtime_talks_to_an_echo_server(run):
     run(
         """
 def test_it(agent_runtime):
@@ -57,7 +57,7 @@ def test_it(agent_runtime):
     ).assert_outcomes(passed=1)
 
 
-def test_a_script_may_stand_at_the_test(run):
+def test_a_script_can_be_in_the_marker_of_a_test(run):
     run(
         '''
 SCRIPT = """
@@ -75,7 +75,7 @@ def test_it(agent_runtime):
     ).assert_outcomes(passed=1)
 
 
-def test_a_script_may_stand_in_a_file(run, pytester):
+def test_a_script_can_be_in_a_file(run, pytester):
     pytester.makefile(".yaml", script="otherwise: {say: From a file}")
     run(
         """
@@ -88,7 +88,7 @@ def test_it(agent_runtime):
     ).assert_outcomes(passed=1)
 
 
-def test_a_model_may_be_a_callable_and_a_parameter(run):
+def test_a_model_can_be_a_callable_and_a_parameter(run):
     run(
         """
 @pytest.mark.parametrize("local_model", [lambda request: "one", lambda request: "two"], indirect=True, ids=["1", "2"])
@@ -98,7 +98,7 @@ def test_it(agent_runtime, request):
     ).assert_outcomes(passed=2)
 
 
-def test_fixtures_may_be_overridden(run):
+def test_fixtures_can_be_overridden(run):
     run(
         """
 from gpt_agent_fsm import Assistant
@@ -118,7 +118,7 @@ def test_it(agent_runtime):
     ).assert_outcomes(passed=1)
 
 
-def test_what_the_server_saw_can_be_looked_at(run):
+def test_the_requests_to_the_server_can_be_inspected(run):
     run(
         """
 def test_it(agent_runtime, local_requests):
@@ -131,7 +131,7 @@ def test_it(agent_runtime, local_requests):
     ).assert_outcomes(passed=1)
 
 
-def test_each_test_has_a_server_of_its_own(run):
+def test_each_test_has_its_own_server(run):
     run(
         """
 seen = set()
@@ -145,6 +145,6 @@ def test_it(local_server, local_requests, n):
     ).assert_outcomes(passed=2)
 
 
-def test_who_uses_none_of_it_does_not_import_the_package():
+def test_loading_the_plugin_does_not_import_the_package():
     code = "import sys, pytest_gpt_agent_fsm; sys.exit('gpt_agent_fsm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

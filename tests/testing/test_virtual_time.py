@@ -1,4 +1,4 @@
-"""Time that passes when it is told to."""
+"""Virtual time passes only on command."""
 
 import threading
 
@@ -32,7 +32,7 @@ def test_a_task_is_ticked_when_it_is_due():
     assert scheduler.clock.monotonic() == 10
 
 
-def test_a_task_that_is_woken_before_its_time_is_not_ticked_at_it():
+def test_a_task_that_is_woken_early_is_not_ticked_again_at_its_time():
     scheduler = VirtualScheduler()
     task = Task(scheduler, 5)
     scheduler.wake(task)
@@ -49,7 +49,7 @@ def test_the_two_clocks_move_together():
     assert scheduler.clock.time() == before + 7
 
 
-def test_waiting_ends_at_its_timeout_or_when_nothing_is_due_any_more():
+def test_waiting_ends_at_its_timeout_or_when_no_task_is_due():
     scheduler = VirtualScheduler()
     changed = threading.Event()
     assert scheduler.wait(lambda: False, changed, 3) is False
@@ -72,7 +72,7 @@ def test_nothing_is_ticked_after_closing():
     assert task.times == [0]
 
 
-def test_a_run_that_never_ends_does_not_keep_a_test_waiting():
+def test_a_run_that_never_ends_does_not_block_a_test():
     with Runtime(SimulatedServer(lambda _: [Linger(10**9)]), scheduler=VirtualScheduler()) as runtime:
         agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
         agent.add_user_message("Hello")
