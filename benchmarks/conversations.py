@@ -1,7 +1,7 @@
-"""Many conversations at once: this library against a hand-written loop with one thread per conversation.
+"""Many conversations at once: this library against a hand-written loop with one OS thread per conversation.
 
-Both talk to the same server in memory, whose every answer takes `--latency` seconds, so that what is compared is the
-driving. Prints requests a second, threads of the operating system, and memory per conversation:
+Both use the same server in memory, where every answer takes `--latency` seconds, so that only the driving is compared.
+Prints requests per second, OS threads, and memory per conversation:
 
     python benchmarks/conversations.py --conversations 1000
 """
@@ -23,7 +23,7 @@ HEARTBEAT = 0.25
 
 
 class SlowServer(SimulatedServer):
-    """A server whose every answer takes some time, and which counts its requests."""
+    """A server that delays every answer and counts its requests."""
 
     def __init__(self, latency: float) -> None:
         super().__init__(lambda text: [Linger(2), Answer(text)])
@@ -31,7 +31,7 @@ class SlowServer(SimulatedServer):
         self.requests = 0
         self._lock = threading.Lock()
 
-    def __getattribute__(self, name: str):  # noqa: ANN204 - whatever the server has
+    def __getattribute__(self, name: str):  # noqa: ANN204 - any attribute of the server
         found = super().__getattribute__(name)
         if name not in ("list_runs", "post_message", "create_run", "get_run", "list_messages"):
             return found
@@ -47,7 +47,7 @@ class SlowServer(SimulatedServer):
 
 def with_the_library(server: SlowServer, thread_ids: list[str], workers: int) -> tuple[float, int]:
     with Runtime(server, Settings(heartbeat_interval=HEARTBEAT, workers=workers)) as runtime:
-        latency, server.latency = server.latency, 0.0  # connecting is the caller's time, one after the other
+        latency, server.latency = server.latency, 0.0  # connecting is sequential, in the caller's time
         agents = [
             runtime.connect(thread_id=thread_id, assistant_id="asst_1", last_message_id=None)
             for thread_id in thread_ids
@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--conversations", type=int, default=1000)
     parser.add_argument("--latency", type=float, default=0.01, help="seconds an answer takes")
-    parser.add_argument("--workers", type=int, default=64, help="of the library")
+    parser.add_argument("--workers", type=int, default=64, help="workers of the library")
     options = parser.parse_args()
     ours = measure("library", with_the_library, options)
     theirs = measure("by hand", by_hand, options)

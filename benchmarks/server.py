@@ -1,7 +1,7 @@
 """The embedded server under load: many clients at once hold conversations with tools, over real HTTP.
 
-The server runs in a process of its own, the clients in others. Each client holds one conversation after another: a
-message, a run that asks for a tool, its output, the answer. Prints how many were lost, requests a second, latencies,
+The server and the clients run in separate processes. Each client holds one conversation after another: a message, a
+run that calls a tool, its output, the answer. Prints the number of lost conversations, requests per second, latencies,
 and the memory of the server:
 
     python benchmarks/server.py --clients 64 --conversations 2000
@@ -23,7 +23,7 @@ import requests
 from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
 
 PAUSE = 0.02
-"""Seconds between two looks at a run."""
+"""Seconds between two polls of a run."""
 
 
 def model(request: ModelRequest) -> str | list[ToolCall]:
@@ -37,7 +37,7 @@ def serve(pipe: multiprocessing.connection.Connection, database: str | None) -> 
 
 
 class Client:
-    """One who holds conversations, and takes the time of each request."""
+    """A client that holds conversations and measures the time of each request."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -87,7 +87,7 @@ class Client:
 def converse(
     base_url: str, wire: str, threads: int, numbers: list[int], pipe: multiprocessing.connection.Connection
 ) -> None:
-    """Hold the conversations of one process with so many threads; send back what went well, and the times."""
+    """Hold the conversations of one process in several OS threads; send the number of successes and the times."""
     waiting, kept, lock = list(numbers), [], threading.Lock()
     clients = [Client(base_url) for _ in range(threads)]
 
@@ -110,7 +110,7 @@ def converse(
 
 
 def memory_of(pid: int) -> float:
-    """Return the most memory that a process had, in MB; 0 where the system does not say."""
+    """Return the peak memory of a process in MB; 0 if the system does not report it."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -151,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--conversations", type=int, default=2000)
-    parser.add_argument("--processes", type=int, default=4, help="that the clients are spread over")
+    parser.add_argument("--processes", type=int, default=4, help="number of client processes")
     parser.add_argument("--database", help="a file; in memory if left out")
     options = parser.parse_args()
     for wire in ("assistants", "responses"):

@@ -1,22 +1,22 @@
-"""Everything the library raises on purpose, under one root; the branch says who must act.
+"""All errors that the library raises on purpose. They share one root, and the class determines who must act.
 
 ============================  ==================  =====================================================
 error                         who must act        what the library does meanwhile
 ============================  ==================  =====================================================
-`InvalidThreadId`             the caller          nothing: no agent was made
+`InvalidThreadId`             the caller          nothing: no agent was created
 `AgentNotAlive`               the caller          nothing: connect to the thread again
-`WaitTimeout`                 the caller          goes on in the background
-`RuntimeClosed`               the caller          nothing: make a new runtime
-`StoreError`                  the operator: disk  keeps what it had, tries again
+`WaitTimeout`                 the caller          continues in the background
+`RuntimeClosed`               the caller          nothing: create a new runtime
+`StoreError`                  the operator: disk  keeps its data, tries again
 `StoreTaken`                  nobody              stops its agents: another runtime drives them
 `WaitInHandler`               the caller          nothing: handlers must return
-`InvalidWebhook`              who sent it         nothing: it is not known to be the server's
+`InvalidWebhook`              the sender          nothing: it may not be from the server
 `RequestRefused`              the caller          does not repeat the request
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
 `QuotaExceeded`               the operator: bill  keeps the message, does not repeat the request
 `TransientError`              nobody              tries again with exponential backoff
 `OutcomeUnknown`              nobody              asks the server what happened, then tries again
-`ThreadBusy`                  nobody              adopts the run that is in the way
+`ThreadBusy`                  nobody              adopts the run that locks the thread
 ============================  ==================  =====================================================
 """
 
@@ -44,15 +44,15 @@ __all__ = [
 
 
 class GptAgentError(Exception):
-    """Root of every error this library raises on purpose."""
+    """The root of all errors that the library raises on purpose."""
 
 
 class AgentNotAlive(GptAgentError):
-    """The agent was shut down; `Runtime.connect` gives a new one for its thread."""
+    """The agent was shut down; `Runtime.connect` returns a new one for its thread."""
 
 
 class WaitTimeout(GptAgentError, TimeoutError):
-    """`Agent.wait` ran out of time. The conversation goes on undisturbed."""
+    """`Agent.wait` timed out. The conversation continues."""
 
 
 class WaitInHandler(GptAgentError, RuntimeError):
@@ -60,7 +60,7 @@ class WaitInHandler(GptAgentError, RuntimeError):
 
 
 class InvalidWebhook(GptAgentError, ValueError):
-    """A webhook whose signature does not fit, that is too old, or that cannot be read. Answer it with HTTP 400."""
+    """A webhook has a wrong signature, is too old, or is not valid. Answer it with HTTP 400."""
 
 
 class IllegalInput(GptAgentError):
@@ -68,25 +68,25 @@ class IllegalInput(GptAgentError):
 
 
 class StoreError(GptAgentError):
-    """The store could not keep or give something; nothing was changed. The message says what to do about it."""
+    """The store could not save or load data; nothing was changed. The message says what to do."""
 
 
 class StoreTaken(StoreError):
-    """Another runtime has taken the store over; this one can write no more, and its agents stop."""
+    """Another runtime has taken the store over; this one can no longer write, and its agents stop."""
 
 
 class RuntimeClosed(GptAgentError):
-    """The runtime was closed; make a new one."""
+    """The runtime was closed; create a new one."""
 
 
 class ApiError(GptAgentError):
-    """The API did not do what it was asked to do.
+    """A request to the API failed.
 
     Attributes:
-        status: the HTTP status, or None where no answer arrived.
-        code: the API's own code of the error, or None.
-        message: one sentence for a person; never empty, never with a secret.
-        request_id: what the server calls this request in its own logs, or None.
+        status: the HTTP status, or None if no answer arrived.
+        code: the API's own error code, or None.
+        message: one sentence for people; never empty, never with a secret.
+        request_id: the request's id in the server's logs, or None.
     """
 
     def __init__(self, status: int | None, code: str | None, message: str, request_id: str | None = None) -> None:
@@ -106,10 +106,10 @@ class ApiError(GptAgentError):
 
 
 class RequestRefused(ApiError):
-    """The server understood and said no; asking again would not help.
+    """The server understood the request and refused it; repeating it does not help.
 
     Attributes:
-        param: the parameter the server complains about, or None.
+        param: the parameter that the server rejected, or None.
     """
 
     def __init__(
@@ -126,24 +126,24 @@ class RequestRefused(ApiError):
 
 
 class InvalidThreadId(RequestRefused):
-    """The server knows no thread of this id (or the base URL does not lead to the API)."""
+    """The server has no thread with this id (or the base URL is not that of the API)."""
 
 
 class AccessDenied(ApiError):
-    """The API key is missing, wrong, or may not do this (401, 403); or the backend was given no such assistant."""
+    """The API key is missing, wrong or lacks permission (401, 403); or the backend was not given this assistant."""
 
 
 class QuotaExceeded(ApiError):
-    """The balance or a spend limit is used up; a person must act, waiting does not help."""
+    """The balance or a spend limit is used up; a person must act. Waiting does not help."""
 
 
 class TransientError(ApiError):
-    """Nothing took effect, or repeating is harmless: worth another try.
+    """A request failed without effect, or repeating it is harmless: it should be retried.
 
     Attributes:
-        retry_after: seconds the server asked to wait, or None.
-        hopeless: True where another try in the next seconds rarely helps (nobody listens, or what
-            answers is no API), so that a caller who waits is told soon.
+        retry_after: seconds that the server asked to wait, or None.
+        hopeless: True if a retry in the next seconds rarely helps (no server listens, or the server is not the API), so
+            that a waiting caller fails fast.
     """
 
     def __init__(
@@ -162,10 +162,10 @@ class TransientError(ApiError):
 
 
 class OutcomeUnknown(TransientError):
-    """A request that changes the server got no usable answer: it may or may not have taken effect.
+    """A request that changes the server got no usable answer: it is unknown whether it took effect.
 
     Attributes:
-        in_flight: True where no answer arrived at all, so that the request may still land.
+        in_flight: True if no answer arrived at all, so that the request may still land.
     """
 
     def __init__(
@@ -184,11 +184,11 @@ class OutcomeUnknown(TransientError):
 
 
 class ThreadBusy(ApiError):
-    """The thread has an active run, so it takes neither messages nor runs (HTTP 400).
+    """The thread has an active run, so it accepts neither messages nor runs (HTTP 400).
 
     Attributes:
-        locked: True where the server only says that somebody is at work (`conversation_locked`): it may be a run that
-            cannot be listed.
+        locked: True if the server only reports a lock (`conversation_locked`): the active run may be one that cannot be
+            listed.
     """
 
     def __init__(

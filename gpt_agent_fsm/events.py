@@ -1,4 +1,4 @@
-"""What happened to a thread: frozen, past tense, public. `gpt_agent_fsm.signals` sends them."""
+"""The events of a thread: frozen classes, named in the past tense. `gpt_agent_fsm.signals` sends them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UserMessageAdded:
 
     Attributes:
         id: the message's id on the server.
-        content: its text.
+        content: the message's text.
     """
 
     id: str
@@ -41,7 +41,7 @@ class UserMessageAdded:
 
 @attrs.frozen(kw_only=True)
 class RunStarted:
-    """A run was created for the thread. An adopted run sends none.
+    """A run was created for the thread. An adopted run does not send this event.
 
     Attributes:
         id: the run's id.
@@ -54,7 +54,7 @@ class RunStarted:
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequested:
-    """The run waits for `Agent.submit_tool_output(id, ...)`; sent once for each call.
+    """The run waits for `Agent.submit_tool_output(id, ...)`. Sent once for each call.
 
     Attributes:
         id: the tool call's id.
@@ -71,7 +71,7 @@ class ToolCallRequested:
 
 @attrs.frozen(kw_only=True)
 class ToolCallOutputRecorded:
-    """An output was taken down; all of a run's outputs are sent together when the last is in.
+    """An output was recorded. All outputs of a run are sent together, after the last one was recorded.
 
     Attributes:
         id: the tool call's id.
@@ -90,8 +90,8 @@ class ToolCallOutputRecorded:
 class ToolCallOutputSubmissionFailed:
     """The outputs could not be sent; the state is `failed`.
 
-    The run is being cancelled, so that the thread stays usable. Where the key was refused that is not possible: the
-    outputs are kept and sent when the run is seen again.
+    The run is being cancelled, so that the thread stays usable. If the API key was refused, cancelling is impossible:
+    the outputs are kept, and they are sent when the run is polled again.
     """
 
     thread_id: str
@@ -100,11 +100,11 @@ class ToolCallOutputSubmissionFailed:
 
 @attrs.frozen(kw_only=True)
 class RunCompleted:
-    """The run ended well; its messages follow as `AssistantMessageAdded`.
+    """The run completed; its messages follow as `AssistantMessageAdded`.
 
     Attributes:
         id: the run's id.
-        prompt_tokens, completion_tokens, total_tokens: as the server counted; 0 where it did not say.
+        prompt_tokens, completion_tokens, total_tokens: the server's token counts; 0 if it sent none.
     """
 
     id: str
@@ -117,11 +117,11 @@ class RunCompleted:
 
 @attrs.frozen(kw_only=True)
 class AssistantMessageAdded:
-    """The assistant said something.
+    """The assistant added a message.
 
     Attributes:
         message_id: becomes the agent's `last_message_id`.
-        run_id, assistant_id: the message's own; the current ones where it has none.
+        run_id, assistant_id: the message's ids; the current ones if it has none.
         content: all text parts, joined by a newline; never empty.
     """
 
@@ -134,13 +134,13 @@ class AssistantMessageAdded:
 
 @attrs.frozen(kw_only=True)
 class RunFailed:
-    """The run ended badly and is not started again. The next user message starts afresh.
+    """The run failed and is not started again. The next user message starts a new one.
 
     Attributes:
         id: the run's id.
-        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout` and
-            `not_found` where the library itself put an end to it.
-        message: for a person; never blank.
+        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout` or
+            `not_found` if the library itself ended it.
+        message: a text for people; never blank.
     """
 
     id: str
@@ -152,7 +152,7 @@ class RunFailed:
 
 @attrs.frozen(kw_only=True)
 class RateLimited:
-    """The run was rate limited; a new one is started after `rate_limit_retry_delay` while retries remain.
+    """The run was rate limited. While retries remain, a new one is started after `rate_limit_retry_delay`.
 
     Attributes:
         run_id: the run that failed.
@@ -167,10 +167,10 @@ class RateLimited:
 
 @attrs.frozen(kw_only=True)
 class RateLimitRetriesExhausted:
-    """The last retry was rate limited as well; the state is `failed`. No `RunFailed` is sent.
+    """The last retry was also rate limited; the state is `failed`. No `RunFailed` is sent.
 
     Attributes:
-        run_id: the run that failed last.
+        run_id: the last run that failed.
     """
 
     run_id: str
@@ -183,8 +183,8 @@ class OrganizationQuotaExceeded:
     """The account's balance or spend limit is used up; a person must act. The state is `failed`.
 
     Attributes:
-        run_id: the run that failed, or None where no run could be started. `RunFailed` follows where it was the
-            run that failed, and not a request.
+        run_id: the run that failed, or None if no run could be started. `RunFailed` follows if the run failed, and not
+            if only a request did.
     """
 
     run_id: str | None
@@ -198,7 +198,7 @@ class StateChanged:
 
     Attributes:
         source, dest: names of states: "idle", "running", ...
-        trigger: the input that moved it, as the machine's table names it.
+        trigger: the input that caused the transition, by its name in the machine's table.
     """
 
     thread_id: str
@@ -213,11 +213,11 @@ class RequestFailed:
 
     Attributes:
         operation: `post_message`, `create_run`, `get_run`, ...
-        status: HTTP status, or None where no answer arrived.
+        status: HTTP status, or None if no answer arrived.
         code: the API's own code, or None.
-        message: one sentence for a person; never blank, never with a secret.
+        message: one sentence for people; never blank, never with a secret.
         attempt: 1 for the first try of this request.
-        will_retry: True where the library tries again by itself.
+        will_retry: True if the library retries automatically.
     """
 
     thread_id: str
@@ -231,10 +231,10 @@ class RequestFailed:
 
 @attrs.frozen(kw_only=True)
 class AgentStopped:
-    """The agent was taken out of the runtime. Every later call on it raises `AgentNotAlive`.
+    """The agent was removed from the runtime. Every later call on it raises `AgentNotAlive`.
 
     Attributes:
-        reason: "shutdown", "idle_timeout", "runtime_closed", or "store_taken" where another runtime drives it.
+        reason: "shutdown", "idle_timeout", "runtime_closed", or "store_taken" if another runtime drives the thread.
     """
 
     thread_id: str

@@ -1,13 +1,13 @@
 """One blinker signal per event class, and `event` for all of them.
 
-Each is sent as `signal.send(agent, event=event)` after the event was saved, from a worker thread, in order per thread.
-Use them in scripts as::
+Each is sent as `signal.send(agent, event=event)` after the event was saved, from a worker, in order per thread.
+Use them in scripts like this::
 
     @signals.run_completed.connect
     def on_completed(agent, event): ...
 
-blinker holds receivers weakly: a lambda, or a method of an object nobody else keeps, vanishes at once. Keep a
-reference, connect with `weak=False`, or hand the callable to `Runtime.connect(subscribe=...)`, which keeps it.
+blinker holds receivers weakly: a lambda, or a method of an object without other references, is dropped at once. Keep a
+reference, connect with `weak=False`, or pass the callable to `Runtime.connect(subscribe=...)`, which keeps it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _signal(event_class: type) -> Signal:
     return namespace.signal(_snake(event_class.__name__), doc=event_class.__doc__)
 
 
-event = namespace.signal("event", doc="Every event, whatever its class.")
+event = namespace.signal("event", doc="Every event of any class.")
 user_message_added = _signal(events.UserMessageAdded)
 run_started = _signal(events.RunStarted)
 tool_call_requested = _signal(events.ToolCallRequested)
@@ -62,21 +62,21 @@ _announcing = threading.local()
 
 
 def in_handler() -> bool:
-    """True on a thread that is calling a handler at this moment."""
+    """Return whether the current OS thread is calling a handler."""
     return getattr(_announcing, "handler", None) is not None
 
 
 def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
-    """Yield who listens to this event of this sender: its own signal first, then `event`."""
+    """Yield the receivers of this sender's event: first those of its own signal, then those of `event`."""
     for signal in (by_class[type(event_)], event):
         if signal.receivers and not signal.is_muted:
             yield from signal.receivers_for(sender)
 
 
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
-    """Call one handler; one that raises is logged and stops nobody else.
+    """Call one handler. If it raises, log the error; other handlers are still called.
 
-    `SystemExit`, a cancelled task and the like are caught as well: a handler cannot end a worker.
+    `SystemExit`, a cancelled task and similar exceptions are caught as well: a handler cannot end a worker.
     """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = handler
@@ -94,25 +94,16 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
 
 
 def name_of(handler: Handler) -> str:
-    """Return what a person would call this handler."""
+    """Return a readable name of this handler."""
     name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
     return f"{getattr(handler, '__module__', '?')}.{name}"
 
 
 def report(event_: events.Event) -> None:
-    """Log what an operator should know, and no message text: a line for each run that ends, and for failed requests."""
-    match event_:
-        case events.RequestFailed(thread_id=thread_id, operation=operation, message=message):
-            then = "trying again" if event_.will_retry else "not trying again by itself"
-            where = f"{thread_id}: " if thread_id else ""
-            log.warning("%s%s failed, %s: %s", where, operation, then, message)
-        case events.StateChanged(thread_id=thread_id, source=source, dest=dest, trigger=trigger):
-            log.debug("%s: %s -> %s on %s", thread_id, source, dest, trigger)
-        case events.RunCompleted(thread_id=thread_id, id=run_id, total_tokens=tokens):
-            log.info("%s: run %s completed, %d tokens", thread_id, run_id, tokens)
-        case events.RunFailed(thread_id=thread_id, id=run_id, code=code):
-            log.info("%s: run %s failed: %s", thread_id, run_id, code)
-        case events.RateLimited(thread_id=thread_id, run_id=run_id, retries_remaining=left):
-            log.info("%s: run %s was rate limited, %d retries remain", thread_id, run_id, left)
-        case _:
-            pass
+    """Log the events that concern an operator, without the content of the conversation."""
+    if isinstance(event_, events.RequestFailed):
+        then = "trying again" if event_.will_retry else "not retrying automatically"
+        where = f"{event_.thread_id}: " if event_.thread_id else ""
+        log.warning("%s%s failed, %s: %s", where, event_.operation, then, event_.message)
+    elif isinstance(event_, events.StateChanged):
+        log.debug("%s: %s -> %s on %s", event_.thread_id, event_.source, event_.dest, event_.trigger)

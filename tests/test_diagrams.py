@@ -268,7 +268,7 @@ def test_the_picture_can_be_read_on_light_and_on_dark_pages(picture, scheme):
 def test_an_arrow_that_has_no_way_yet_is_a_clear_error(monkeypatch):
     monkeypatch.setattr(arrows_module, "TABLE", [*TABLE, made_up("leap", State.IDLE, State.SUBMITTING, None, "jump")])
     monkeypatch.setattr(arrows_module, "TRIGGERS", (*TRIGGERS, "leap"))
-    with pytest.raises(LookupError, match="no way for an arrow from idle to submitting"):
+    with pytest.raises(LookupError, match="no route for an arrow from idle to submitting"):
         diagrams.svg()
 
 

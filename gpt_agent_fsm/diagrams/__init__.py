@@ -1,8 +1,8 @@
-"""Pictures of the machine, drawn from `gpt_agent_fsm.machine.table.TABLE` and never by hand.
+"""Diagrams of the machine, generated from `gpt_agent_fsm.machine.table.TABLE`.
 
-All pictures show the same arrows: the rows between two states as one arrow, said as `input [guard]`. Left out are
-rows that stay in their state. What holds in every state of a run that is on the server is drawn once, from the frame
-around these states. The same table gives the same text, byte for byte.
+All diagrams show the same arrows. One arrow stands for all rows between two states; its label is `input [guard]`. Rows
+that stay in their state are omitted. A row that applies to every state of a run on the server is drawn once, from the
+frame around these states. The same table always gives the same text, byte for byte.
 """
 
 from gpt_agent_fsm.diagrams.picture import svg

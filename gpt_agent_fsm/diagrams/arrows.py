@@ -1,4 +1,4 @@
-"""What the table says, as arrows between states."""
+"""The rows of the table, as arrows between states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAME = "run_on_server"
 """The name of the frame around the states in which a run is on the server."""
 FRAME_TITLE = "a run is on the server"
 OTHERWISE = "otherwise"
-"""What is said of a row without a guard that comes after rows with one."""
+"""The label of a row without a guard that follows rows with one."""
 
 COLOURS: dict[str, tuple[str, str, str, str]] = {
     # state: fill and line on a light page, fill and line on a dark one
@@ -28,12 +28,12 @@ COLOURS: dict[str, tuple[str, str, str, str]] = {
 }
 
 Ways = dict[str, tuple[str, ...]]
-"""Inputs that lead from one state to another, each with its guards; with none where it always does."""
+"""Inputs that lead from one state to another, each with its guards; without guards if it always does."""
 
 
 @attrs.frozen
 class Cause:
-    """Inputs that move a thread in the same cases: if any of `guards` holds, or always where there are none."""
+    """Inputs that move a thread under the same condition: any of `guards` holds; without guards, always."""
 
     inputs: tuple[str, ...]
     guards: tuple[str, ...]
@@ -45,7 +45,7 @@ class Cause:
 
 @attrs.frozen
 class Arrow:
-    """All that leads from one state, or from any state within the frame, to another."""
+    """All rows that lead from one state, or from any state within the frame, to another."""
 
     source: str
     dest: str
@@ -53,12 +53,12 @@ class Arrow:
 
 
 def rows(trigger: str, state: State) -> list[tuple[State, str | None]]:
-    """Return where an input may lead from a state, and the guard that must hold, in the table's order."""
+    """Return the states that an input may lead to, each with the required guard, in the table's order."""
     return [(row.dest or state, row.condition) for row in TABLE if row.trigger == trigger and state in row.states]
 
 
 def arrows() -> list[Arrow]:
-    """Return the arrows of the picture, in the order of the states, those of the frame last."""
+    """Return the arrows of the diagram, in the order of the states, those of the frame last."""
     found: dict[tuple[str, str], Ways] = {}
     for dest in State:
         ways = {source: _ways(source, dest) for source in State if source is not dest}
@@ -82,7 +82,7 @@ def _ways(source: State, dest: State) -> Ways:
 
 
 def _take_shared(ways: Sequence[Ways]) -> Ways:
-    """Take what is in all of `ways` out of them, and return it."""
+    """Remove the common part of all `ways` from them, and return it."""
     shared: Ways = {}
     for trigger in [name for name in ways[0] if all(name in others for others in ways)]:
         guards = [way[trigger] for way in ways]

@@ -1,4 +1,4 @@
-"""The machine as an SVG picture, laid out here: no other program is needed to draw it."""
+"""The machine as an SVG picture. The layout is computed here, without another program."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["svg"]
 
 _WIDTH, _HEIGHT, _MARGIN, _PAD, _GAP = 146, 48, 28, 22, 9
 _FONT, _LINE = 14, 18
-# Wider than a letter is on average, since nobody knows which font the page will have.
+# Wider than an average letter, because the font of the page is unknown.
 _LETTER = 7.3
 _RADIUS = 12
-# How far from a side's middle an arrow starts or ends: on the top and bottom, and for two that go side by side.
+# The distance from a side's middle to the end of an arrow: on the top and bottom, and for two parallel arrows.
 _PORT, _SIDE = 42, 12
 _CAPTION = (
-    "An arrow says: input [guard]. One that starts at the frame starts in any state within. "
-    "Inputs after which the state stays are left out."
+    "The label of an arrow is: input [guard]. An arrow from the frame starts in any state within it. "
+    "Inputs that keep the state are omitted."
 )
 
 Point = tuple[float, float]
@@ -31,7 +31,7 @@ Lines = list[tuple[str, str]]
 
 @attrs.frozen
 class _Box:
-    """A rectangle with a name, by its middle and its size."""
+    """A rectangle with a name, defined by its middle and its size."""
 
     name: str
     x: float
@@ -58,12 +58,12 @@ class _Box:
 
 @attrs.frozen
 class _Route:
-    """The way of an arrow, and where its label is.
+    """The path of an arrow, and the place of its label.
 
     Attributes:
-        at: the point of the arrow that the label is beside.
-        anchor: whether the label starts at that point, has its middle there, or ends there.
-        rise: 0 where it hangs below the point, 0.5 where it is as high as deep, 1 where it stands on it.
+        at: the point of the arrow beside the label.
+        anchor: whether the label starts, is centred, or ends at that point.
+        rise: 0 if the label is below the point, 0.5 if it is centred vertically, 1 if it is above the point.
     """
 
     source: _Box
@@ -75,9 +75,9 @@ class _Route:
 
 
 class _Drawing:
-    """Places the states and leads the arrows around them.
+    """Places the states and routes the arrows around them.
 
-    The ways of the arrows are fixed. Distances follow from the labels, which follow from the table.
+    The routes of the arrows are fixed. Distances follow from the labels, which follow from the table.
     """
 
     def __init__(self) -> None:
@@ -95,12 +95,12 @@ class _Drawing:
         self.height = self.frame.bottom + _PAD + 2 * _MARGIN
 
     def _across(self, *pairs: tuple[str, str]) -> float:
-        """Return the room that the widest of these labels needs beside an arrow."""
+        """Return the width that the widest of these labels needs beside an arrow."""
         texts = [text for pair in pairs for _, text in self.labels.get(pair, [])]
         return max(map(len, texts), default=0) * _LETTER + 2 * _GAP
 
     def _down(self, *pairs: tuple[str, str]) -> float:
-        """Return the room that the highest of these labels needs."""
+        """Return the height that the highest of these labels needs."""
         return max(len(self.labels.get(pair, [])) for pair in pairs) * _LINE + _GAP
 
     def _columns(self) -> dict[str, float]:
@@ -148,7 +148,7 @@ class _Drawing:
         return y
 
     def _upper(self) -> list[_Route]:
-        """Return what leads to and from `failed`."""
+        """Return the routes to and from `failed`."""
         idle, running, _, submitting, limited, failed = self.boxes.values()
         above, below, port, other_port = failed.y - _SIDE, failed.y + _SIDE, failed.x - _PORT, failed.x + _PORT
         left, right = (idle.right + failed.left) / 2, (limited.left + failed.right) / 2
@@ -175,7 +175,7 @@ class _Drawing:
         ]
 
     def _outer(self) -> list[_Route]:
-        """Return what else leads into the frame and out of it."""
+        """Return the other routes into and out of the frame."""
         idle, running, awaiting, _, limited, _ = self.boxes.values()
         frame, above, below = self.frame, running.y - _SIDE, running.y + _SIDE
         down, up = idle.x + _PORT, idle.x - _PORT
@@ -193,7 +193,7 @@ class _Drawing:
         ]
 
     def _inner(self) -> list[_Route]:
-        """Return what leads from one state within the frame to another."""
+        """Return the routes between states within the frame."""
         _, running, awaiting, submitting, _, _ = self.boxes.values()
         down, up = running.x - _SIDE, running.x + _SIDE
         there, back = running.y - _SIDE, running.y + _SIDE
@@ -220,7 +220,7 @@ class _Drawing:
         """Return the elements of the picture, from the back to the front."""
         routes = {(r.source.name, r.dest.name): r for r in (*self._upper(), *self._outer(), *self._inner())}
         for source, dest in self.labels.keys() - routes.keys():
-            raise LookupError(f"{__name__} knows no way for an arrow from {source} to {dest}: give it a route")
+            raise LookupError(f"{__name__} has no route for an arrow from {source} to {dest}: add one")
         idle, frame = self.boxes[State.IDLE], self.frame
         title_x = (self.boxes[State.RUNNING].x + self.boxes[State.SUBMITTING].x) / 2
         initial = idle.top - _HEIGHT
@@ -241,7 +241,7 @@ class _Drawing:
 
 
 def _label(causes: Sequence[Cause]) -> Lines:
-    """Return a label in short lines: inputs, then the guards that hold for them."""
+    """Return a label as short lines: inputs, then their guards."""
     lines: Lines = []
     for cause in causes:
         *others, last = (name.replace("_", " ") for name in cause.inputs)
@@ -256,7 +256,7 @@ def _rectangle(style: str, box: _Box, radius: float) -> str:
 
 
 def _line(dest: str, points: Sequence[Point]) -> str:
-    """Draw an arrow with round corners."""
+    """Return an arrow with round corners."""
     path = f"M{points[0][0]:g} {points[0][1]:g}"
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         (x1, y1), (x2, y2) = _near(corner, before), _near(corner, after)
@@ -282,7 +282,7 @@ def _writing(label: Lines, route: _Route) -> list[str]:
 
 
 def _style() -> str:
-    """Return the style sheet: light colours, and dark ones for who prefers them."""
+    """Return the style sheet, with light colours, and dark ones for users who prefer them."""
     rules = [
         f"text{{font:{_FONT}px Helvetica,Arial,'Liberation Sans',sans-serif}}",
         "text.name{font-size:16px;font-weight:bold}.middle{text-anchor:middle}.end{text-anchor:end}",
@@ -306,7 +306,7 @@ def _style() -> str:
 
 
 def svg() -> str:
-    """Return the machine as an SVG picture that stands alone: no font, script or network is needed to see it."""
+    """Return the machine as a self-contained SVG picture, without fonts, scripts or network access."""
     drawing = _Drawing()
     heads = [
         f'<marker id="head-{state}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
@@ -316,7 +316,7 @@ def svg() -> str:
     size = f'width="{drawing.width:g}" height="{drawing.height:g}" viewBox="0 0 {drawing.width:g} {drawing.height:g}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">',
-        '<title id="title">The states of a thread and what leads from one to another</title>',
+        '<title id="title">The states of a thread and the transitions between them</title>',
         f"<style>\n{_style()}\n</style>",
         "<defs>",
         *heads,

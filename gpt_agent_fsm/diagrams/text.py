@@ -36,9 +36,9 @@ def dot() -> str:
         *(f"    {_node(state)}" for state in State if state not in LIVE),
     ]
     for arrow in arrows():
-        # Lines that are short and end in \\l, which sets them flush left, let Graphviz keep the labels apart.
+        # Short lines that end in \\l, which aligns them left, let Graphviz keep the labels apart.
         label = "".join(f"{cause}\\l".replace(" [", "\\l[").replace(" / ", " /\\l") for cause in arrow.causes)
-        # Graphviz draws from node to node and cuts the line off at the frame.
+        # Graphviz draws from node to node and clips the line at the frame.
         source, cut = (LIVE[1], f", ltail=cluster_{FRAME}") if arrow.source == FRAME else (arrow.source, "")
         lines.append(f'    {source} -> {arrow.dest} [label="{label}", color="{COLOURS[arrow.dest][1]}"{cut}];')
     return "\n".join([*lines, "}"]) + "\n"
@@ -50,7 +50,7 @@ def _node(state: State) -> str:
 
 
 def table_markdown() -> str:
-    """Return two Markdown tables: where each input leads in each state; and each row, with its guard and its action."""
+    """Return two Markdown tables: the destinations of each input in each state; and all rows with guard and action."""
     lines = ["| input | " + " | ".join(f"`{state}`" for state in State) + " |", "|---" * (len(State) + 1) + "|"]
     details = ["| input | in state | to state | if | does |", "|---" * 5 + "|"]
     for trigger in TRIGGERS:
@@ -60,7 +60,7 @@ def table_markdown() -> str:
 
 
 def _cell(trigger: str, state: State) -> str:
-    """Say where an input leads in a state: the states it may lead to, in the table's order."""
+    """Return the states that an input may lead to from a state, in the table's order."""
     leads = dict.fromkeys("stays" if to is state else f"`{to}`" for to, _ in rows(trigger, state))
     for word, table in (("ignored", IGNORED), ("illegal", ILLEGAL)):
         if any(row.trigger == trigger and state in row.states for row in table):
@@ -69,7 +69,7 @@ def _cell(trigger: str, state: State) -> str:
 
 
 def _details(trigger: str) -> list[str]:
-    """Return the rows of an input as they stand in the tables, the top ones tried first."""
+    """Return the rows of an input in the order of the tables, which is the order of evaluation."""
     guarded: set[State] = set()
     details = []
     for row in TABLE:

@@ -78,5 +78,7 @@ def test_a_variable_that_is_no_number_is_refused_by_name(name, value):
 
 
 def test_a_variable_that_is_no_setting_is_refused_with_those_that_are():
-    with pytest.raises(ValueError, match="GPT_AGENT_HARTBEAT is no setting; known are GPT_AGENT_HEARTBEAT_INTERVAL"):
+    with pytest.raises(
+        ValueError, match="GPT_AGENT_HARTBEAT is not a setting; the settings are GPT_AGENT_HEARTBEAT_INTERVAL"
+    ):
         Settings.from_env({"GPT_AGENT_HARTBEAT": "1"})
