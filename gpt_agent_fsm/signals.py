@@ -100,10 +100,19 @@ def name_of(handler: Handler) -> str:
 
 
 def report(event_: events.Event) -> None:
-    """Log the events that concern an operator, without the content of the conversation."""
-    if isinstance(event_, events.RequestFailed):
-        then = "trying again" if event_.will_retry else "not retrying automatically"
-        where = f"{event_.thread_id}: " if event_.thread_id else ""
-        log.warning("%s%s failed, %s: %s", where, event_.operation, then, event_.message)
-    elif isinstance(event_, events.StateChanged):
-        log.debug("%s: %s -> %s on %s", event_.thread_id, event_.source, event_.dest, event_.trigger)
+    """Log the events that concern an operator, without message text; each run that ends is one line."""
+    match event_:
+        case events.RequestFailed(thread_id=thread_id, operation=operation, message=message):
+            then = "trying again" if event_.will_retry else "not retrying automatically"
+            where = f"{thread_id}: " if thread_id else ""
+            log.warning("%s%s failed, %s: %s", where, operation, then, message)
+        case events.StateChanged(thread_id=thread_id, source=source, dest=dest, trigger=trigger):
+            log.debug("%s: %s -> %s on %s", thread_id, source, dest, trigger)
+        case events.RunCompleted(thread_id=thread_id, id=run_id, total_tokens=tokens):
+            log.info("%s: run %s completed, %d tokens", thread_id, run_id, tokens)
+        case events.RunFailed(thread_id=thread_id, id=run_id, code=code):
+            log.info("%s: run %s failed: %s", thread_id, run_id, code)
+        case events.RateLimited(thread_id=thread_id, run_id=run_id, retries_remaining=left):
+            log.info("%s: run %s was rate limited, %d retries remain", thread_id, run_id, left)
+        case _:
+            pass

@@ -47,8 +47,8 @@ class _QuietEvent(Event):
 
     def _trigger(self, event_data: EventData) -> bool:
         event_data.state = self.machine.get_model_state(event_data.model)
-        if not self._is_valid_source(event_data.state):
-            return False
+        # Raises for an input that no row takes in this state.
+        self._is_valid_source(event_data.state)
         return any(transition.execute(event_data) for transition in self.transitions[event_data.state.name])
 
 

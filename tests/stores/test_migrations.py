@@ -19,7 +19,7 @@ from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import RunStatus
 from gpt_agent_fsm.machine.queue import Queue
-from gpt_agent_fsm.stores import SQLStore, codec, migrations, schema
+from gpt_agent_fsm.stores import SQLStore, codec, schema
 from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
 from tests.story import (
     LOCATE,
