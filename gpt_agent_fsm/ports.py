@@ -16,7 +16,8 @@ from gpt_agent_fsm.engine.protocols import (
     Task,
 )
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
-from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, ToolCall, Usage
+from gpt_agent_fsm.machine.run_status import RunStatus
 
 __all__ = [
     "AgentHandle",

@@ -51,7 +51,8 @@ request_failed = _signal(events.RequestFailed)
 agent_stopped = _signal(events.AgentStopped)
 
 by_class: dict[type, Signal] = {
-    event_class: namespace[_snake(event_class.__name__)] for event_class in typing.get_args(events.Event)
+    event_class: namespace[_snake(event_class.__name__)]  # a KeyError: add a line for the new event above
+    for event_class in typing.get_args(events.Event)
 }
 
 

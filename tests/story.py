@@ -9,7 +9,8 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
-from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, ToolCall, Usage
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import LIVE, State
 from gpt_agent_fsm.settings import Settings

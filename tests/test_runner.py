@@ -8,7 +8,8 @@ import pytest
 from gpt_agent_fsm import errors
 from gpt_agent_fsm.engine.runner import perform
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage, RunStatus
+from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
+from gpt_agent_fsm.machine.run_status import RunStatus
 
 RUN = Run(id="run_1", status=RunStatus.ACTIVE)
 PAGE = MessagePage(messages=(), next_after=None)

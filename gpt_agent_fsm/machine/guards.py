@@ -11,8 +11,9 @@ from typing import Any
 import attrs
 
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.objects import Message, Run, RunStatus, ToolCall
+from gpt_agent_fsm.machine.objects import Message, Run, ToolCall
 from gpt_agent_fsm.machine.queue import Doubt
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.search import Ambiguous, Found, MorePages, Result, search_message, search_run
 from gpt_agent_fsm.machine.snapshot import Reading
 from gpt_agent_fsm.machine.unread import is_newest_first, unread

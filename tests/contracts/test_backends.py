@@ -7,7 +7,7 @@ import pytest
 from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.local import LocalServer, ModelError, ToolCall
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer
 from gpt_agent_fsm.testing.contracts.backend import BackendContract
 

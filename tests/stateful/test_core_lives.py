@@ -16,7 +16,7 @@ from gpt_agent_fsm import errors, events
 from gpt_agent_fsm.engine.runner import perform
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer

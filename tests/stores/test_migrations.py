@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from gpt_agent_fsm import Runtime
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.objects import RunStatus
 from gpt_agent_fsm.machine.queue import Queue
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.stores import SQLStore, codec, schema
 from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
 from tests.story import (

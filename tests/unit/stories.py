@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     BROKEN,
     LOCATE,

@@ -6,7 +6,7 @@ import pytest
 
 from gpt_agent_fsm import State, events, signals
 from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, WaitInHandler, WaitTimeout
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger
 
 ASK = Call((("locate", '{"city":"Oslo"}'),))

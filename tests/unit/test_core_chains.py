@@ -4,7 +4,8 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
+from gpt_agent_fsm.machine.objects import ToolCall
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import Newest
 from tests.story import (
     LOCATE,

@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     LOCATE,
     MEASURE,

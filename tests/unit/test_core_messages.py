@@ -6,7 +6,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import State
 from tests.story import (
     Story,

@@ -5,7 +5,8 @@ import pytest
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.tools import BROKEN_ARGUMENTS_OUTPUT
-from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
+from gpt_agent_fsm.machine.objects import ToolCall
+from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     BROKEN,
     LOCATE,

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer, VirtualScheduler
 

@@ -1,4 +1,7 @@
-"""How a run stands: the only place that makes a `RunStatus` out of a status, an error and a reason of the server's."""
+"""How a run stands: the rule that makes a `RunStatus` out of a status, an error and a reason.
+
+Each wire's list of statuses stands in its own folder.
+"""
 
 from __future__ import annotations
 

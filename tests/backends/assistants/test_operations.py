@@ -2,7 +2,8 @@
 
 import pytest
 
-from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, ToolCall, Usage
+from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.ports import Backend
 
 BASE = "http://api.test/v1"

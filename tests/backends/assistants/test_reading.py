@@ -5,7 +5,8 @@ import json
 import pytest
 
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
-from gpt_agent_fsm.machine.objects import RunStatus, ToolCall
+from gpt_agent_fsm.machine.objects import ToolCall
+from gpt_agent_fsm.machine.run_status import RunStatus
 
 BASE = "http://api.test/v1"
 THREAD = f"{BASE}/threads/t"

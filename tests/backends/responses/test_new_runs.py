@@ -4,7 +4,8 @@ import pytest
 
 from gpt_agent_fsm import Assistant, errors
 from gpt_agent_fsm.backends import ResponsesBackend
-from gpt_agent_fsm.machine.objects import Run, RunStatus
+from gpt_agent_fsm.machine.objects import Run
+from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.backends.conftest import KEY
 from tests.backends.responses.samples import (
     ANSWER,

@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_agent_fsm import errors
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.backends.responses.samples import (
     ANSWER,
     ITEMS,

@@ -3,7 +3,8 @@
 import pytest
 
 from gpt_agent_fsm import errors
-from gpt_agent_fsm.machine.objects import Message, Run, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import Message, Run, ToolCall, Usage
+from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.backends.responses.samples import (
     ANSWER,
     CALL,

@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_agent_fsm.backends.shared.run_outcomes import RunOutcome, run_outcome
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.machine.run_status import RunStatus
 
 KNOWN = {"queued": RunStatus.ACTIVE, "completed": RunStatus.COMPLETED}
 LIMIT = {"code": "rate_limit_exceeded", "message": "Rate limit reached for gpt-4o."}
