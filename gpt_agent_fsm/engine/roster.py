@@ -134,7 +134,7 @@ class Roster:
                 predecessor = self._leaving.get(driver.thread_id)
             with self._withdrawn_if_it_fails(driver):
                 if predecessor is None:
-                    self._claim(driver)
+                    driver.lease = self._claim(driver.thread_id)
                 self._begin_connected(driver, predecessor, known)
             if subscribe is not None:
                 driver.announcer.subscribe(subscribe, replay_after)
@@ -158,10 +158,7 @@ class Roster:
     def resume(self, saved: Saved) -> None:
         """Drive a thread that the store has something left to do for. Raises `StoreTaken` if it is driven elsewhere."""
         thread_id = saved.snapshot.thread_id
-        lease = self._ownership.claim(thread_id)
-        if lease is None:
-            raise StoreTaken(f"{thread_id} is driven by another process.")
-        self.own(thread_id, lease, saved)
+        self.own(thread_id, self._claim(thread_id), saved)
 
     def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
         """Drive a thread that was handed over, from what the store has of it; `saved`, if that was read already.
@@ -195,11 +192,12 @@ class Roster:
         driver.announcer.sender = self._make_agent(driver)
         return _Shift(self, driver)
 
-    def _claim(self, driver: Driver) -> None:
-        """Take the right to drive the driver's thread. Raises `StoreTaken` if somebody else has it."""
-        driver.lease = self._ownership.claim(driver.thread_id)
-        if driver.lease is None:
-            raise StoreTaken(f"{driver.thread_id} is driven by another process.")
+    def _claim(self, thread_id: str) -> Lease:
+        """Take the right to drive a thread. Raises `StoreTaken` if somebody else has it."""
+        lease = self._ownership.claim(thread_id)
+        if lease is None:
+            raise StoreTaken(f"{thread_id} is driven by another process.")
+        return lease
 
     def _release(self, driver: Driver) -> None:
         """Give the right to drive the driver's thread back, once."""
@@ -258,7 +256,7 @@ class Roster:
                 return False
         if driver.lease is None:
             try:
-                self._claim(driver)
+                driver.lease = self._claim(driver.thread_id)
             except StoreTaken as error:
                 log.error("%s", error)  # noqa: TRY400 - the sentence says it all
                 self.remove(driver, "store_taken")

@@ -21,6 +21,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MAX_STALE_POLLS = 5
 _MIN_TRIES_WHEN_MALFORMED = 3
+"""As `LIKELY_PERMANENT_ATTEMPTS` of `engine.retrying`, which serves callers who wait."""
 BROKEN = object()
 """What `decode_arguments` returns for text that is not valid JSON."""
 

@@ -260,9 +260,8 @@ class Snapshot:
         """The run that is on, or the one to be started again after a rate limit; None without."""
         if self.run is not None:
             return self.run.id
-        owed = self.outbox.owed
-        waits = self.state is State.RATE_LIMITED and owed is not None and owed.retry_of is not None
-        return owed.retry_of.run_id if waits and owed is not None and owed.retry_of is not None else None
+        failed = None if self.outbox.owed is None else self.outbox.owed.retry_of
+        return failed.run_id if failed is not None and self.state is State.RATE_LIMITED else None
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:

@@ -122,8 +122,10 @@ class ChaosApplication:
                 return _refuse(start_response, _broken(dice))
             case "drop-before":
                 raise HangUp
-            case _:
+            case "error-after" | "drop-after" | "garbage":
                 return self._lose(fault, dice, environ, start_response)
+            case _:
+                raise LookupError(f"the fault {fault!r} has no branch here")
         return self._application(environ, start_response)
 
     def _lose(

@@ -182,3 +182,11 @@ def test_any_application_may_stand_behind_it(fault):
     body = ChaosApplication(application, QUIET)(environ, lambda *head: heads.append(head))
     assert b"fine" not in b"".join(body)
     assert len(heads) == 1
+
+
+def test_a_fault_that_is_named_and_not_written_is_a_clear_error_and_not_another_fault(monkeypatch):
+    monkeypatch.setattr("gpt_agent_fsm.local.http.chaos.FAULTS", (*FAULTS, "new"))
+    application = ChaosApplication(lambda environ, start_response: [], QUIET)
+    environ = {"PATH_INFO": "/v1/threads", f"HTTP_{HEADER.upper().replace('-', '_')}": "new"}
+    with pytest.raises(LookupError, match="the fault 'new' has no branch here"):
+        application(environ, lambda *_: None)
