@@ -1,7 +1,7 @@
-"""Fixtures for tests of your own code: the embedded server, a runtime over it, and what the server saw.
+"""Fixtures for tests of your own code: the embedded server, a runtime over it, and the requests the server saw.
 
-pytest finds this plugin by itself where the package is installed. It stands beside the package, so that tests
-which use none of it do not import the library. The fixtures need the extra `local`.
+pytest finds this plugin by itself if the package is installed. It is a module beside the package, so that tests which
+do not use it do not import the library. The fixtures need the extra `local`.
 
 =================  =========================================================================================
 fixture            what it is
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def local_model(request: pytest.FixtureRequest) -> Model | None:
-    """Return what the server answers with; None is an echo.
+    """Return the model that the server answers with; None is an echo.
 
     It is taken from the mark `local_model`, or from an indirect parameter.
     """
@@ -54,7 +54,7 @@ def local_model(request: pytest.FixtureRequest) -> Model | None:
 
 @pytest.fixture
 def local_requests() -> list[SeenRequest]:
-    """Return what the server saw so far, in the order of the answers."""
+    """Return the requests the server saw so far, in the order of the answers."""
     return []
 
 

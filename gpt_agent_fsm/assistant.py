@@ -1,4 +1,4 @@
-"""An assistant written down in your own program, the same for every wire."""
+"""An assistant defined in your own program, the same for every wire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_SCHEMA = {"type", "$ref", "anyOf", "oneOf", "allOf"}
 _FIELDS = {"model", "instructions", "tools", "name", "temperature", "top_p"}
 
 
-def _text(owner: str, *, blank: bool) -> Any:  # noqa: ANN401 - what attrs wants of a validator
+def _text(owner: str, *, blank: bool) -> Any:  # noqa: ANN401 - the type attrs expects of a validator
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, str) or not (blank or value.strip()):
             kind = "a string" if blank else "a string that is not blank"
@@ -65,7 +65,7 @@ def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 def _options(value: object) -> Mapping[str, Any]:
     options = _json_object(value, "Assistant: options")
     if taken := sorted(_FIELDS & set(options)):
-        raise ValueError(f"Assistant: {', '.join(taken)} is a field of its own and does not belong into options")
+        raise ValueError(f"Assistant: {', '.join(taken)} is a field of its own and does not belong in options")
     return options
 
 
@@ -75,13 +75,13 @@ def _no_arguments() -> Mapping[str, Any]:
 
 @attrs.frozen
 class FunctionTool:
-    """A function that the model may ask for.
+    """A function that the model may call.
 
     Attributes:
-        name: as it comes back in `ToolCallRequested.name`.
+        name: its name, as in `ToolCallRequested.name`.
         description: when and how to use it, for the model.
         parameters: JSON schema of its arguments.
-        strict: True makes the model keep to the schema exactly, where the server can do that.
+        strict: True makes the model follow the schema exactly, if the server supports that.
     """
 
     name: str = attrs.field(validator=[_text("FunctionTool", blank=False), _is_name])
@@ -109,7 +109,7 @@ def _tool(value: object) -> Tool:
     if not isinstance(function, Mapping):
         raise ValueError('Assistant: the "function" of a tool must be a mapping')
     if unknown := sorted(set(function) - _OF_FUNCTION):
-        raise ValueError(f"Assistant: a function has name, description, parameters and strict, but no {unknown[0]!r}")
+        raise ValueError(f"Assistant: a function has only name, description, parameters and strict, not {unknown[0]!r}")
     given = {name: function[name] for name in ("description", "parameters", "strict") if function.get(name) is not None}
     return FunctionTool(function.get("name", ""), **given)
 
@@ -127,16 +127,16 @@ def _tools(values: object) -> tuple[Tool, ...]:
 
 @attrs.frozen
 class Assistant:
-    """Who answers: a model, what it is told, and what it may call.
+    """A model, its instructions, and the tools it may call.
 
     `ResponsesBackend` sends it with each request; `AssistantsBackend.publish` puts it on a server that keeps
-    assistants. Raises `ValueError` for what cannot be right.
+    assistants. Raises `ValueError` for an invalid field.
 
     Attributes:
         model: the name of the model on the server.
-        instructions: what it is told before anything is said.
+        instructions: the system prompt.
         tools: functions as `FunctionTool` or in the shape of either wire, and tools that the server runs itself.
-        name: what `publish` finds it by.
+        name: the name by which `publish` finds it.
         temperature, top_p: how the model samples; None: the server's choice.
         options: further fields of the request that creates a run (or of the assistant, for `publish`), sent as they
             are: `{"reasoning": {"effort": "low"}}`.

@@ -1,7 +1,7 @@
-"""Which API: one folder for each wire, so that a third wire is one new folder.
+"""The supported APIs: one folder for each wire, so that a third wire is one new folder.
 
-`http` speaks HTTP for all wires, `shared` holds what they read and send alike, and `importing` copies from one wire to
-another.
+`http` speaks HTTP for all wires, `shared` holds the code they share for reading and sending, and `importing` copies
+from one wire to another.
 """
 
 from gpt_agent_fsm.backends.assistants import AssistantsBackend

@@ -61,7 +61,7 @@ def backend(make) -> AssistantsBackend:
 
 
 class RawServer:
-    """Reads requests and lets `answer(connection, request)` write bytes; what it returns False for is hung up on.
+    """Reads requests and lets `answer(connection, request)` write bytes; if it returns False, hangs up.
 
     Attributes:
         requests: the requests as bytes, in the order they came.
@@ -125,7 +125,7 @@ class RawServer:
     def close(self) -> None:
         self.stopping.set()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE):
-            pass  # wakes the thread that accepts
+            pass  # wakes the OS thread that accepts
         self._threads[0].join(PATIENCE)
         self._listening.close()
         for connection in self._open:
@@ -136,7 +136,7 @@ class RawServer:
 
 
 def http(body: object = b"", status: int = 200, **headers: str) -> bytes:
-    """Return an answer as bytes; a body that is no bytes is sent as JSON."""
+    """Return an answer as bytes; a body other than bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content))}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -160,7 +160,7 @@ def serve() -> Iterator[Callable[..., RawServer]]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
@@ -187,7 +187,7 @@ def certificate(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tls(certificate) -> ssl.SSLContext:
-    """What a server at localhost needs to speak TLS."""
+    """The context for a TLS server at localhost."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context

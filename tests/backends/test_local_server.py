@@ -1,4 +1,4 @@
-"""What a user reads who made a mistake, against the embedded server."""
+"""The errors that a user reads after a mistake, against the embedded server."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def server():
         yield server
 
 
-def test_nothing_is_wrong_where_nothing_is_wrong(make, server):
+def test_correct_use_raises_no_error(make, server):
     backend = make(server.base_url, RIGHT)
     thread_id = backend.create_thread(timeout=5)
     assert backend.get_thread(thread_id, timeout=5) is None

@@ -47,7 +47,7 @@ def schema_of(path):
 
 @pytest.fixture
 def sent(monkeypatch):
-    """What was posted: pairs of schema and body."""
+    """The posted bodies, as pairs of schema and body."""
     posted = []
     send = HttpClient._send
 
@@ -133,7 +133,7 @@ def test_every_body_that_goes_to_threads_and_runs_fits_its_schema(sent):
     assert not validator("SubmitToolOutputsRunRequest").is_valid({})
 
 
-def test_the_schemas_are_schemas_and_refuse_what_is_none_of_theirs():
+def test_the_schemas_are_schemas_and_refuse_other_objects():
     for schema in DOCUMENT["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
     assert not validator("CreateResponse").is_valid({"model": "m", "input": 5})

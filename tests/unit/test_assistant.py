@@ -41,7 +41,7 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
         ({"tools": {"type": "x"}}, "Assistant: tools must be a list of tools, not dict"),
         ({"tools": 5}, "Assistant: tools must be a list of tools, not int"),
         ({"tools": [5]}, "Assistant: a tool must be a FunctionTool or a mapping, not int"),
-        ({"tools": [{"type": "function", "name": "f", "params": {}}]}, "a function has name, .* but no 'params'"),
+        ({"tools": [{"type": "function", "name": "f", "params": {}}]}, "a function has only name, .* not 'params'"),
         ({"tools": [{"type": "function", "name": "get it"}]}, "name must be letters, digits, _ and -, at most 64"),
         (
             {"tools": [{"type": "function", "name": "f", "parameters": {"city": {"type": "string"}}}]},
@@ -60,7 +60,7 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
         ({"options": {"x": float("nan")}}, "Assistant: options cannot be written as JSON"),
     ],
 )
-def test_what_cannot_be_right_is_refused_in_a_sentence(arguments, sentence):
+def test_invalid_arguments_are_refused_in_a_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         Assistant(**({"model": "m"} | arguments))
 

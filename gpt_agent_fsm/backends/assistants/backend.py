@@ -1,6 +1,6 @@
 """Threads and runs: the Assistants wire, version 2, as self-hosted servers and Azure speak it.
 
-Reads what is needed, ignores the rest, and says clearly when what is needed is missing.
+Reads the fields it needs, ignores the rest, and raises a clear error if a needed field is missing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class AssistantsBackend:
 
     Args:
         base_url: ends where `/threads` begins; `OPENAI_BASE_URL`, else OpenAI's own address.
-        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None where the server wants none.
+        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None if the server wants none.
         organization, project: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
         headers, params: added to each request; Azure takes its key in the header `api-key` and wants the
             parameter `api-version`.
 
-    Raises `ValueError` for an address or key that cannot be right. OpenAI removed this API from its own service
+    Raises `ValueError` for an invalid address or key. OpenAI removed this API from its own service
     on 2026-08-26.
     """
 
@@ -74,7 +74,7 @@ class AssistantsBackend:
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
     ) -> RunPage:
-        """See `Backend.list_runs`. The key of a run is among its metadata, so all are listed alike."""
+        """See `Backend.list_runs`. A run's key is in its metadata, so `key` changes nothing."""
         del key, repeats
         params = {"limit": str(limit), "order": "desc"}
         page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=timeout)
@@ -98,7 +98,7 @@ class AssistantsBackend:
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
     ) -> Run:
         """See `Backend.get_run`."""
-        del handle, in_doubt  # the id tells it all on this wire
+        del handle, in_doubt  # the id is all that this wire needs
         run = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout).to_run()
         if wire.waits_for_nothing(run):
             raise unusable("GET", 200, f"Run {run_id} requires action, but the server names no tool call.")
@@ -137,10 +137,10 @@ class AssistantsBackend:
     def publish(self, assistant: Assistant, assistant_id: str | None = None, *, timeout: float = 30.0) -> str:
         """Put an assistant on the server and return its id.
 
-        The one called `assistant_id` is changed to be like it, else one of the same name if the server has one;
-        otherwise it is created, and so is one without a name. Blocks for one request, and one for each hundred of the
-        server's assistants if a name must be searched for, `timeout` seconds each at most. Raises an `ApiError`;
-        after an `OutcomeUnknown` it is safe to call again for an assistant with a name.
+        Updates the one with `assistant_id`, else one of the same name if the server has one; otherwise creates it, as
+        it does one without a name. Blocks for one request, and to search for a name also for one per hundred of the
+        server's assistants, at most `timeout` seconds each. Raises an `ApiError`; after an `OutcomeUnknown` it is safe
+        to call again for an assistant with a name.
         """
         if assistant_id is None and assistant.name is not None:
             assistant_id = self._assistant_called(assistant.name, timeout)

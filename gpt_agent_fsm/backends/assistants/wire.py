@@ -75,7 +75,7 @@ def tool_definition(tool: Tool) -> Mapping[str, Any]:
 
 
 def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
-    """Return an assistant as this wire wants it; what is empty is said, so that an update takes it away."""
+    """Return an assistant as this wire wants it; empty fields are sent too, so that an update clears them."""
     return {
         **settings_of(assistant),
         "name": assistant.name,
@@ -139,7 +139,7 @@ class Run:
 
 
 def waits_for_nothing(run: objects.Run) -> bool:
-    """Return whether a run is said to need tools, but names no call that could be answered."""
+    """Return whether a run claims to need tools, but names no call that could be answered."""
     return run.status is RunStatus.NEEDS_TOOLS and not run.tool_calls
 
 

@@ -1,4 +1,4 @@
-"""An HTTP answer, as far as its meaning depends on it."""
+"""The parts of an HTTP answer that its meaning depends on."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class HttpAnswer:
 
     @property
     def request_id(self) -> str | None:
-        """What the server calls this request in its own logs."""
+        """The id of this request in the server's own logs."""
         return self.headers.get("x-request-id") or self.headers.get("apim-request-id")
 
     @property
     def hint(self) -> str:
-        """What to say where the base URL may be wrong."""
+        """The advice to add if the base URL may be wrong."""
         return f"; the base URL may be wrong: base_url must end where {self.resource} begins"
 
     @property

@@ -22,14 +22,14 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def checked_url(base_url: str, resource: str) -> str:
-    """Return the base URL without a slash at its end; raise `ValueError` if it cannot be right."""
+    """Return the base URL without a slash at its end; raise `ValueError` if it is invalid."""
     base_url = base_url.strip()
     try:
         parts = urlsplit(base_url)
         requests.Request("GET", base_url).prepare()
         (parts.hostname or "").encode("idna")
     except ValueError:
-        parts = None  # and nothing of the cause, which repeats the address
+        parts = None  # the cause is dropped, because it repeats the address
     if parts is None or parts.scheme not in ("http", "https"):
         raise ValueError(f"{_SHAPE}, beginning with http:// or https://")
     if "@" in parts.netloc or "?" in base_url or "#" in base_url:

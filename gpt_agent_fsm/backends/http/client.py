@@ -49,12 +49,12 @@ def segment(identifier: str) -> str:
 
 class _Session(requests.Session):
     def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[requests.Response]:  # noqa: ANN401 - as its base
-        """Follow no redirect, nor read its address, which fails if that is not valid."""
+        """Follow no redirect. Its address is not read either, because reading an invalid one fails."""
         return iter(())
 
 
 class HttpClient:
-    """Talks JSON to one base URL. Safe to use from any thread.
+    """Talks JSON to one base URL. Safe to use from any OS thread.
 
     Args:
         base_url: ends where `resource` begins.
@@ -62,7 +62,7 @@ class HttpClient:
         headers, params: added to each request.
         converter: raises `ValueError` for a value that does not have the requested shape.
 
-    Raises `ValueError` for a base URL, a key or a header that cannot be right.
+    Raises `ValueError` for an invalid base URL, key or header.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class HttpClient:
         sent.update(checked_headers(headers))
         self._params = dict(params)
         self._converter = converter
-        # requests would prepare these anew for every request, and read the environment, at half of its cost.
+        # requests would prepare these anew and read the environment for every request: half of the request's cost.
         self._template = requests.Request("GET", self.base_url, headers=sent).prepare()
         self._root = str(self._template.url).rstrip("/")
         self._proxy = environment_proxy(self._root)
@@ -104,7 +104,7 @@ class HttpClient:
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
     def post(self, path: str, body: object, shape: type[T], *, timeout: float) -> T:
-        """Change something; raises `OutcomeUnknown` if that may have happened nevertheless."""
+        """Change something; raises `OutcomeUnknown` if the change may have happened despite the error."""
         try:
             data = self._converter.dumps(body)
         except UnicodeEncodeError as error:
@@ -171,7 +171,7 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _explained(self, method: str, path: str, timeout: float) -> Iterator[None]:
-        """Raise an `ApiError` for whatever keeps a request from its answer."""
+        """Raise an `ApiError` if a request gets no answer."""
         try:
             with quiet():
                 yield
@@ -215,7 +215,7 @@ def client_from_env(
     resource: str,
     converter: MsgspecJsonConverter,
 ) -> HttpClient:
-    """Return a client as OpenAI's own would be made: what is not given is taken from the environment.
+    """Return a client that is configured like OpenAI's own: arguments left out are taken from the environment.
 
     `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`, and `OPENAI_API_KEY` unless `headers` hold a key.
     """

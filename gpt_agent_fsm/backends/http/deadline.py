@@ -1,8 +1,8 @@
 """A deadline for a whole request.
 
-The time-out of `requests` starts anew with each byte, so that an answer that trickles keeps its reader forever. Here
-everything that waits for the network gets only what is left of the request's time. A caller whose request may become
-pointless gives a function that is asked while nothing arrives.
+The timeout of `requests` starts anew with each byte, so that a trickling answer would block its reader forever. Here
+every wait for the network gets only the rest of the request's time. A caller whose request may become pointless gives a
+function that is called while nothing arrives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHECK_INTERVAL = 0.05
 
 
 class _Current(threading.local):
-    """The request that this thread is making."""
+    """The request that this OS thread is making."""
 
     until = 0.0
     check: Callable[[], object] | None = None
@@ -39,9 +39,9 @@ _current = _Current()
 
 
 def set_deadline(seconds: float, check: Callable[[], object] | None = None) -> None:
-    """Let the request that this thread makes or reads next end within `seconds`.
+    """Set the deadline of this OS thread's next request or read, `seconds` from now.
 
-    `check` is called before each read and every 50 ms while one waits; what it raises ends the request.
+    `check` is called before each read and every 50 ms while a read waits; an exception from it ends the request.
     """
     _current.until = time.monotonic() + seconds
     _current.check = check
@@ -49,7 +49,7 @@ def set_deadline(seconds: float, check: Callable[[], object] | None = None) -> N
 
 
 def was_connecting() -> bool:
-    """Return whether this thread's last request failed before a byte of it was sent."""
+    """Return whether the last request of this OS thread failed before a byte of it was sent."""
     return _current.connecting
 
 
@@ -76,7 +76,7 @@ class _DeadlineReader(io.RawIOBase):
         return count
 
     def _wait(self, check: Callable[[], object]) -> None:
-        """Return when something has arrived, or the time is over."""
+        """Return when something has arrived or the time is over."""
         while time.monotonic() < _current.until:
             check()
             if self._has_arrived():
@@ -84,7 +84,7 @@ class _DeadlineReader(io.RawIOBase):
 
     def _has_arrived(self) -> bool:
         if not isinstance(self._sock, socket.socket):
-            return True  # TLS within TLS, through a proxy: it keeps bytes of its own, so that only reading tells
+            return True  # TLS within TLS, through a proxy: it buffers bytes of its own, so that only a read can tell
         kept = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
         return kept or wait_for_read(self._sock, _CHECK_INTERVAL)
 
@@ -137,7 +137,7 @@ _POOLS = {"http": _Pool, "https": _SecurePool}
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """Sends requests that keep to the deadline of `set_deadline`."""
+    """Sends requests within the deadline of `set_deadline`."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
         """Make the pools; for `HTTPAdapter` to call."""

@@ -11,13 +11,13 @@ __all__ = ["decode"]
 
 
 def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value in `body`, its texts fit to be stored and sent; raise `ValueError` for invalid JSON."""
+    """Return the JSON value in `body`, with texts that can be stored and sent; raise `ValueError` for invalid JSON."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # Ten times slower; it takes a byte order mark, UTF-16, NaN, huge numbers, and unpaired surrogates.
+        # Ten times slower, but it accepts a byte order mark, UTF-16, NaN, huge numbers, and unpaired surrogates.
         return _whole(json.loads(body))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -1,4 +1,4 @@
-"""What the body of an error answer says, whatever its shape: JSON of many kinds, plain text, an HTML page."""
+"""Reads the body of an error answer in any shape: JSON of many kinds, plain text, an HTML page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MAX_READ = 20_000
 
 @attrs.frozen(kw_only=True)
 class ErrorBody:
-    """What an error body says.
+    """The content of an error body.
 
     Attributes:
-        message: as long as the server made it; never empty.
+        message: in its full length; never empty.
         structured: False if the body is not an API error but a page or plain text.
         verbatim: False if the message describes the body instead of repeating it.
     """
@@ -47,7 +47,7 @@ class ErrorBody:
 
 
 def read_error_body(answer: HttpAnswer) -> ErrorBody:
-    """Return what the body of an error answer says; its message is never empty."""
+    """Return the content of the body of an error answer; its message is never empty."""
     try:
         found = _from_json(decode(answer.body))
     except (ValueError, RecursionError):

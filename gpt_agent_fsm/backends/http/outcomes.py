@@ -1,4 +1,4 @@
-"""What a request that failed means: the only place that chooses a branch of `ApiError` for it.
+"""The meaning of a failed request: the only place that chooses a branch of `ApiError` for it.
 
 An answer with a status of 300 or more; the first row that fits:
 
@@ -13,10 +13,10 @@ a code or words for a thread with an active run             as the rows below sa
 all others                                                  `RequestRefused`       `RequestRefused`
 ==========================================================  =====================  ====================
 
-Nothing was sent: `TransientError`. It was sent, but no answer came, or one that cannot be used: `TransientError` for a
-GET and `OutcomeUnknown` for a POST.
+If nothing was sent: `TransientError`. If it was sent, but the answer is missing or unusable: `TransientError` for a GET
+and `OutcomeUnknown` for a POST.
 
-What a request means on one wire alone (a refusal that is none, for example) is decided in the folder of that wire, by
+Meanings that exist on one wire only (such as a refusal that is a success) are decided in the folder of that wire, with
 the functions at the end.
 """
 
@@ -85,7 +85,7 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
     wait = retry_after(answer.headers)
     if not_begun or answer.method != "POST":
         return TransientError(*facts, retry_after=wait)
-    # A gateway that gave up says nothing about the server behind it, which may still be at work.
+    # An error of a gateway says nothing about the server behind it, which may still be working.
     return OutcomeUnknown(*facts, retry_after=wait, in_flight=status in (408, 502, 504))
 
 
@@ -99,13 +99,13 @@ def _is_final(status: int) -> bool:
 def unusable(
     method: str, status: int, sentence: str, request_id: str | None = None, *, likely_permanent: bool = False
 ) -> TransientError:
-    """Return the error for an answer with a good status that does not say what it must."""
+    """Return the error for an answer with a good status that lacks required content."""
     kind = OutcomeUnknown if method == "POST" else TransientError
     return kind(status, None, sentence, request_id, hopeless=likely_permanent)
 
 
 def error_for_unreadable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> TransientError:
-    """Return the error for an answer with a good status that cannot be read: probably it is not the API's."""
+    """Return the error for an answer with a good status that cannot be read: it is probably not the API's."""
     sentence = about_unusable(answer, said, reason)
     return unusable(answer.method, answer.status, sentence, answer.request_id, likely_permanent=True)
 
@@ -122,7 +122,7 @@ def error_for_failure(failure: TransportFailure) -> TransientError:
 
 def error_for_unencodable() -> RequestRefused:
     """Return the error for a text that cannot be encoded."""
-    sentence = "The text contains an unpaired surrogate and cannot be encoded; leave it out."
+    sentence = "The text contains an unpaired surrogate, which cannot be encoded; leave it out."
     return RequestRefused(None, None, sentence)
 
 
@@ -130,7 +130,7 @@ def error_for_unencodable() -> RequestRefused:
 
 
 def as_unknown_thread(error: RequestRefused, thread_id: str, base_url: str) -> InvalidThreadId | None:
-    """Return the error to raise if a thread was refused because the server has none of that id; else None."""
+    """Return the error to raise if a thread was refused because its id is unknown; else None."""
     says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {error.param}")
     if error.status != 404 and not says_so:
         return None
@@ -139,10 +139,10 @@ def as_unknown_thread(error: RequestRefused, thread_id: str, base_url: str) -> I
 
 
 def as_refusal(error: ApiError) -> RequestRefused:
-    """Return an error as a refusal: repeating the request would not help."""
+    """Turn an error into a refusal: repeating the request would not help."""
     return RequestRefused(error.status, error.code, error.message, error.request_id)
 
 
 def as_transient(error: ApiError) -> TransientError:
-    """Return an error as one that may pass."""
+    """Turn an error into a transient one."""
     return TransientError(error.status, error.code, error.message, error.request_id)

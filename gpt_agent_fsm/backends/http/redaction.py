@@ -1,4 +1,4 @@
-"""Takes secrets out of what people see: some servers repeat the key they did not accept."""
+"""Removes secrets from texts that people see: some servers repeat the key they did not accept."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MIN_SECRET = 6
 class Redactor:
     """Replaces secrets by `***`.
 
-    Secrets are `words`, and the words in those headers and parameters whose names sound like one. Those of fewer than
-    6 characters are left in: they are not secrets, and texts without them could not be read.
+    Secrets are `words`, and the words in headers and parameters with a name that suggests a secret. Words of fewer than
+    6 characters stay: they are not secrets, and texts without them would be unreadable.
     """
 
     def __init__(self, words: Iterable[str], named: Mapping[str, str]) -> None:
@@ -28,7 +28,7 @@ class Redactor:
                 words += [value, *re.split(r"[\s;,]+", value)]
         secrets = {word for word in words if len(word) >= _MIN_SECRET and word.lower() != "bearer"}
         forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-        # The longest first: one secret may be a part of another.
+        # Longest first: one secret may be a part of another.
         self._forms = sorted(forms, key=len, reverse=True)
 
     def text(self, text: str) -> str:
@@ -44,7 +44,7 @@ class Redactor:
         return body
 
     def error(self, error: ApiError) -> ApiError:
-        """Take the secrets out of an error, in place."""
+        """Remove the secrets from an error, in place."""
         error.message = self.text(error.message)
         error.code = error.code and self.text(error.code)
         error.request_id = error.request_id and self.text(error.request_id)
@@ -52,7 +52,7 @@ class Redactor:
         return error
 
     def cause(self, error: BaseException) -> BaseException | None:
-        """Return `error` if it may be shown as the cause of another, and None if it would show a secret."""
+        """Return `error` if it may be shown as the cause of another, or None if it would show a secret."""
         seen, current = f"{error} {error!r}", error.__context__
         while current is not None:
             seen, current = f"{seen} {current} {current!r}", current.__context__

@@ -1,4 +1,4 @@
-"""How long a server asks to wait before the next attempt."""
+"""The time that a server asks to wait before the next attempt."""
 
 from __future__ import annotations
 

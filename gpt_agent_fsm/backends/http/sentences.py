@@ -1,4 +1,4 @@
-"""What a person reads about an answer that was not the one wanted. The sentence decides nothing; see `outcomes`."""
+"""The sentences that people read about unwanted answers. They decide nothing; see `outcomes`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gpt_agent_fsm.backends.http.error_bodies import ErrorBody, shorten
 
 __all__ = ["about_error", "about_unusable"]
 
-# What frameworks answer for a path they have no handler for.
+# The answers of frameworks to a path without a handler.
 _NO_SUCH_PATH = re.compile(
     r"(not found|method not allowed)\.?|(invalid|unknown) (url|path|route|endpoint)\b.*|unexpected endpoint\b.*"
     r"|unrecognized request url\b.*|cannot (get|post)\b.*|no route\b.*",
@@ -35,13 +35,13 @@ def about_error(answer: HttpAnswer, said: ErrorBody) -> str:
 
 
 def _sounds_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
-    """Return whether the answer sounds as if the API were at another address."""
+    """Return whether the answer suggests that the API is at another address."""
     no_such_path = not said.structured or _NO_SUCH_PATH.fullmatch(said.message.strip())
     return answer.status in (404, 405, 501) and bool(no_such_path)
 
 
 def about_unusable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> str:
-    """Return the sentence for an answer with a good status that cannot be read; `reason` says what is wrong with it."""
+    """Return the sentence for an answer with a good status that cannot be read; `reason` says why."""
     if answer.is_html:
         what = "an HTML page"
     elif not answer.body.strip():

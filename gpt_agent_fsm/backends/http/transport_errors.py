@@ -1,4 +1,4 @@
-"""What is known of a request that got no answer: whether it was sent, why it failed, what to tell a person.
+"""The facts about a request that got no answer: whether it was sent, why it failed, and the sentence for people.
 
 Which error it becomes is decided in `outcomes`.
 """
@@ -42,7 +42,7 @@ class TransportFailure:
     @property
     def never_sent(self) -> bool:
         """True if nothing of the request left this machine."""
-        # What `requests` calls a ValueError is about addresses, of proxies for example.
+        # A ValueError of `requests` is about an address, such as that of a proxy.
         kinds = requests.ConnectTimeout | requests.exceptions.ProxyError | ValueError
         causes = self.causes(NewConnectionError | ConnectionRefusedError)
         return was_connecting() or isinstance(self.error, kinds) or bool(causes)
@@ -72,7 +72,7 @@ class TransportFailure:
             return "the answer broke off"
         if self.timed_out:
             return "timed out"
-        # An OSError as such was raised by http.client, in words.
+        # A plain OSError comes from http.client, with its reason in words.
         texts = [each.strerror or (str(each) if type(each) is OSError else "") for each in self.causes(OSError)]
         known = [text for text in texts if text]
         if isinstance(self.error, ValueError):
@@ -81,16 +81,16 @@ class TransportFailure:
 
     @property
     def is_not_http(self) -> bool:
-        """True if something answered that does not speak HTTP."""
+        """True if the other side does not speak HTTP."""
         return any(not isinstance(each, RemoteDisconnected) for each in self.causes(BadStatusLine))
 
     @property
     def sentence(self) -> str:
-        """What to tell a person."""
+        """The sentence for people."""
         if self.never_sent:
             return _why_not_sent(self)
         if self.is_not_http:
-            return f"What answers at {self.base_url} does not speak HTTP; does base_url need https:// or another port?"
+            return f"The server at {self.base_url} does not speak HTTP; does base_url need https:// or another port?"
         if self.timed_out:
             return f"{self.method} {self.url} was not answered within {self.timeout:g} seconds."
         return f"The connection was lost during {self.method} {self.url} ({self.reason})."
@@ -107,7 +107,7 @@ def _why_not_sent(failure: TransportFailure) -> str:
         return f"The certificate of {base_url} is not trusted ({tls[-1].verify_message.rstrip('.')}); {advice}."
     if tls or (isinstance(failure.error, requests.ReadTimeout) and not failure.proxy):
         return (
-            f"What listens at {base_url} does not answer in TLS ({failure.reason}); does base_url need http:// instead?"
+            f"The server at {base_url} does not answer in TLS ({failure.reason}); does base_url need http:// instead?"
         )
     if failure.proxy:
         return f"{base_url} could not be reached through the proxy {failure.proxy} ({failure.reason}); {_PROXY_ADVICE}."

@@ -28,7 +28,7 @@ _PAUSES = (0.1, 0.2, 0.5, 1.0)
 
 
 class NotAnImport(GptAgentError):
-    """The conversation holds something else than the beginning of the thread. Nothing was added after this was seen."""
+    """The conversation does not hold the beginning of the thread. Nothing was added once this was known."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +50,7 @@ class ConversationCopy:
     """A conversation that is being filled. After an error, each method may be called again and continues.
 
     Attributes:
-        taken: how many of the items the conversation holds, as far as is known.
+        taken: how many of the items the conversation is known to hold.
     """
 
     def __init__(self, thread_id: str, items: Sequence[Mapping[str, Any]], http: HttpClient, retries: Retries) -> None:
@@ -58,7 +58,7 @@ class ConversationCopy:
         self.taken = 0
         self._thread_id, self._items, self._http, self._retries = thread_id, items, http, retries
         self._listed: dict[str, None] = {}
-        """The ids of the items that were seen there, in order."""
+        """The ids of the items that were listed there, in order."""
         self._in_doubt: OutcomeUnknown | None = None
         """The error of the request that was not answered, until its result is known."""
 
@@ -67,19 +67,19 @@ class ConversationCopy:
         return f"/conversations/{segment(self.conversation_id)}"
 
     def begin(self) -> None:
-        """Create the conversation, empty. This may be repeated: a conversation that nobody knows of holds nothing."""
+        """Create the conversation, empty. This may be repeated: a lost conversation holds nothing."""
         body = {"metadata": wire.metadata(**{IMPORTED_FROM: self._thread_id})}
         create = partial(self._http.post, "/conversations", body, wire.Conversation, timeout=self._retries.timeout)
         self.conversation_id = self._retries.call(create).id
 
     def resume(self, conversation_id: str) -> None:
-        """Continue with a conversation and count what is there; raises `NotAnImport`."""
+        """Continue with a conversation and count its items; raises `NotAnImport`."""
         self.conversation_id = conversation_id
         read = partial(self._http.get, self._path, wire.Conversation, timeout=self._retries.timeout)
         imported_from = lenient_text(self._retries.call(read).metadata.get(IMPORTED_FROM))
         if imported_from not in (None, self._thread_id):
-            raise self._not_an_import(f"it is one of the thread {imported_from!r}")
-        # What was added a moment ago may be listed late.
+            raise self._not_an_import(f"it is an import of the thread {imported_from!r}")
+        # Items that were added a moment ago may be listed late.
         self._retries.call(partial(self._search, len(self._items), _PAUSES))
         self.taken = len(self._listed)
 
@@ -97,7 +97,7 @@ class ConversationCopy:
         self._settle(self._in_doubt, self.taken + len(batch))
 
     def verify(self) -> None:
-        """Return if all items are there and nothing else."""
+        """Return if all items are there, and nothing else."""
         self._search(len(self._items), _PAUSES)
         self._check_listed(len(self._items))
 
@@ -117,7 +117,7 @@ class ConversationCopy:
             raise TransientError(None, None, sentence)
 
     def _search(self, count: int, pauses: Sequence[float]) -> None:
-        """Read until so many items are listed, or the pauses are over."""
+        """Read until this many items are listed or the pauses are over."""
         self._read_on()
         for pause in pauses:
             if len(self._listed) >= count:
@@ -126,7 +126,7 @@ class ConversationCopy:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Read on after the last item that was seen; raise `NotAnImport` for one that does not belong there."""
+        """Continue reading after the last listed item; raise `NotAnImport` for one that does not belong there."""
         fetch = partial(get_page, self._http, f"{self._path}/items", _ItemPage, self._retries.timeout)
         for item in entries(fetch, next(reversed(self._listed), None)):
             if item.id in self._listed:
@@ -136,7 +136,7 @@ class ConversationCopy:
                 raise self._not_an_import(f"it has more items than the {number} messages of the thread")
             expected = self._items[number]
             if essence_of(item.role, item.content) != essence_of(expected["role"], expected["content"]):
-                raise self._not_an_import(f"its item {number + 1} is something else than the thread's message there")
+                raise self._not_an_import(f"its item {number + 1} differs from the thread's message at that place")
             self._listed[item.id] = None
 
     def _not_an_import(self, reason: str) -> NotAnImport:

@@ -1,4 +1,4 @@
-"""A thread's messages as items of a conversation, and a count of the parts left out."""
+"""Turns a thread's messages into the items of a conversation, and counts the parts that are left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROLES = ("user", "assistant", "system", "developer")
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What will be copied.
+    """The items to copy, and counts of the rest.
 
     Attributes:
         left_out: how many parts of messages cannot be copied, by their kind.
@@ -31,7 +31,7 @@ class Plan:
 
 
 def plan_for(messages: Sequence[ThreadMessage]) -> Plan:
-    """Return the items for messages, in their order."""
+    """Return the plan for messages, in their order."""
     left_out: Counter[str] = Counter()
     items = [item for message in messages if (item := _item_of(message, left_out)) is not None]
     return Plan(items=items, left_out=dict(left_out), messages_left_out=len(messages) - len(items))
@@ -43,7 +43,7 @@ def essence_of(role: str | None, content: object) -> tuple[str | None, str]:
 
 
 def _item_of(message: ThreadMessage, left_out: Counter[str]) -> dict[str, Any] | None:
-    """Return the item that a message becomes, or None if nothing is left of it; count what is left out."""
+    """Return the item for a message, or None if nothing is left of it; count the parts that are left out."""
     content = message.content
     given = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     parts: list[dict[str, Any]] = []
@@ -60,7 +60,7 @@ def _item_of(message: ThreadMessage, left_out: Counter[str]) -> dict[str, Any] |
 
 
 def _parts_of(part: Mapping[str, Any], role: str | None) -> list[dict[str, Any]] | None:
-    """Return what a part becomes, nothing for an empty text, or None if it cannot be copied."""
+    """Return the copy of a part: empty for an empty text, None if it cannot be copied."""
     speaks = role == "assistant"
     match {"type": "text", **part}:
         case {"type": "text" | "input_text" | "output_text", "text": {"value": str(text)} | str(text)}:

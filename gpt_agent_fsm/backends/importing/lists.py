@@ -31,7 +31,7 @@ def entries(fetch: Callable[[str | None], Page], after: str | None = None) -> It
             return
         if not fresh:
             if len(page.data) == _PAGE:
-                # All of them, or the first of many: this is no place to guess.
+                # It may be the whole list or the first page of many: do not guess.
                 sentence = f"The server gives the same {_PAGE} entries for each page of a list, so the rest is unknown."
                 raise RequestRefused(None, None, sentence)
             return

@@ -1,4 +1,4 @@
-"""How requests of an import are retried: it waits longer than a caller of the runtime, and says so in the log."""
+"""Retries the requests of an import: it waits longer than a caller of the runtime, and logs that it waits."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger(__package__)
 
 T = TypeVar("T")
 _LONGEST_WAIT = 300.0
-"""Seconds that a server may ask to wait. If it asks for more, the import ends, to be resumed later."""
+"""The longest wait in seconds that a server may ask for. If it asks for more, the import ends; resume it later."""
 _random = random.Random()  # noqa: S311 - jitter, no secret
 
 
 @attrs.frozen
 class Retries:
-    """Makes requests as the settings say."""
+    """Makes requests, with retries as the settings say."""
 
     settings: Settings
     sleep: Callable[[float], object]
@@ -36,7 +36,7 @@ class Retries:
         return self.settings.request_timeout
 
     def call(self, request: Callable[[], T]) -> T:
-        """Return what `request` returns, retried while that may help."""
+        """Call `request`, with retries while they may help, and return its result."""
         return call_with_retries(
             request,
             settings=self.settings,

@@ -19,7 +19,7 @@ __all__ = ["ThreadMessage", "read_messages"]
 
 @attrs.frozen(kw_only=True)
 class ThreadMessage:
-    """A message with all that may be copied of it."""
+    """A message with all the parts that may be copied."""
 
     id: str = attrs.field(default=None, converter=required_id)
     role: str | None = attrs.field(default=None, converter=lenient_text)
@@ -44,5 +44,5 @@ def read_messages(thread_id: str, source: AssistantsBackend, retries: Retries) -
     messages: list[ThreadMessage] = list(entries(lambda after: retries.call(partial(get, after))))
     times = [message.created_at for message in messages if message.created_at is not None]
     if times and times[0] > times[-1]:
-        messages.reverse()  # the server ignores the order it is asked for
+        messages.reverse()  # the server ignores the requested order
     return messages

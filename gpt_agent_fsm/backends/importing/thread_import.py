@@ -21,11 +21,11 @@ __all__ = ["ThreadImport", "import_thread"]
 
 @attrs.frozen(kw_only=True)
 class ThreadImport:
-    """An import as it stands.
+    """The current state of an import.
 
     Attributes:
-        conversation_id: what to give as `into` to resume it.
-        copied: how many messages the conversation holds, as far as is known.
+        conversation_id: pass it as `into` to resume the import.
+        copied: how many messages the conversation is known to hold.
         total: how many it will hold in the end.
         left_out: how many parts of messages cannot be copied, by their kind: "image_file", "attachment", ...
         messages_left_out: how many messages are not copied, because nothing is left of them or their role is unknown.
@@ -48,21 +48,21 @@ def import_thread(
     report: Callable[[ThreadImport], object] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> ThreadImport:
-    """Copy the messages of a thread into a conversation, oldest first, and return how it stands when all are there.
+    """Copy the messages of a thread into a conversation, oldest first, and return the final state when all are there.
 
-    Texts and refusals are copied, and the images by URL of users; the rest is left out and counted. The thread is not
+    Texts and refusals are copied, and users' images by URL; the rest is left out and counted. The thread is not
     changed, and should have no active run. The conversation is a new one whose metadata name the thread, or `into`,
-    that of an import which was interrupted: only what is missing is added to it, including what was said on the thread
-    since. At the end it is read again: all messages are there, once, in order.
+    that of an interrupted import: only the missing messages are added to it, including those added to the thread since.
+    At the end it is read again: all messages are there, once, in order.
 
     Blocks until it is done. Transient errors are retried as `settings` say; `sleep` is called with seconds. `report` is
-    called with the import as it stands: when it is known what the conversation holds, and after each request that adds
-    to it. What it raises ends the import.
+    called with the current state: when the contents of the conversation are known, and after each request that adds to
+    it. An exception from it ends the import.
 
-    Raises `InvalidThreadId` for a thread or conversation that is not there, `NotAnImport` for a conversation that holds
-    something else, `ValueError` for a blank id, and any other `ApiError`. It can always be resumed with the
-    `conversation_id` that was reported. Without a report nothing was copied; if the request that creates the
-    conversation was not answered, there may be an empty one that nobody knows of.
+    Raises `InvalidThreadId` for an unknown thread or conversation, `NotAnImport` for a conversation with other
+    contents, `ValueError` for a blank id, and any other `ApiError`. It can always be resumed with the `conversation_id`
+    that was reported. Without a report nothing was copied; if the request that creates the conversation was not
+    answered, there may be an empty one that nobody knows of.
     """
     if not thread_id.strip() or (into is not None and not into.strip()):
         raise ValueError("import_thread: the ids of the thread and of the conversation must not be blank")

@@ -1,7 +1,7 @@
 """The Responses and Conversations wire, which succeeded the Assistants API.
 
-`wire` has the shapes of its objects, `conversation` the single requests, `tail` what a conversation's newest items say
-about its last run, `refusals` what its error messages mean, and `backend` the operations made of these.
+`wire` has the shapes of its objects, `conversation` the single requests, `tail` infers the last run from a
+conversation's newest items, `refusals` interprets error messages, and `backend` has the operations made of these.
 """
 
 from gpt_agent_fsm.backends.responses.backend import ResponsesBackend

@@ -1,8 +1,8 @@
-"""Conversations and responses: the wire that OpenAI's Assistants API was succeeded by.
+"""Conversations and responses: the wire that succeeded OpenAI's Assistants API.
 
-A thread is a conversation. A run is a chain of background, stored responses, one for each turn of the model: it is
-called by the id of the first, and its handle is the id of the last. What is done about requests whose answer was lost
-stands in `docs/decisions/0004-runs-over-responses.md`.
+A thread is a conversation. A run is a chain of background, stored responses, one for each turn of the model: its id is
+that of the first, and its handle is the id of the last. How requests with a lost answer are settled is described in
+`docs/decisions/0004-runs-over-responses.md`.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class ResponsesBackend:
 
     Args:
         base_url: ends where `/responses` begins; `OPENAI_BASE_URL`, else OpenAI's own address.
-        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None where the server wants none.
-        assistants: who may answer, by the assistant ids that `connect` and `set_assistant_id` are given. It is looked
-            into for each request, so that a mapping may be changed.
+        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None if the server wants none.
+        assistants: maps the assistant ids that `connect` and `set_assistant_id` take to assistants. It is read for each
+            request, so that the mapping may change.
         organization, project: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
         headers, params: added to each request.
 
-    Raises `ValueError` for an address, a key or assistants that cannot be right.
+    Raises `ValueError` for an invalid address, key or assistants.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class ResponsesBackend:
                 raise ValueError(f"ResponsesBackend: {problem}")
         self._assistants = assistants
         self._sends_empty_input = False
-        """The server has said that it wants an input, if only an empty one."""
+        """True once the server has said that it requires an input, even an empty one."""
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
-        """Tokens used so far by runs that were lately seen waiting for tools."""
+        """The tokens so far of runs that were recently seen waiting for tools."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -109,7 +109,7 @@ class ResponsesBackend:
         added = self._on(thread_id, timeout).add([wire.user_message(content)])
         message_id = next((item.id for item in reversed(added) if item.id), None)
         if message_id is None:
-            raise unusable("POST", 200, "The server has taken the message, but does not say what its id is.")
+            raise unusable("POST", 200, "The server has accepted the message, but its answer has no id.")
         return message_id, False
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
@@ -117,7 +117,7 @@ class ResponsesBackend:
         conversation = self._on(thread_id, timeout)
         page = conversation.items(after=after, newest_first=newest_first)
         while page.next_after not in (None, after) and not any(item.is_message for item in page.data):
-            # A page of tool calls alone is not the end.
+            # A page with nothing but tool calls is not the end.
             after = page.next_after
             page = conversation.items(after=after, newest_first=newest_first)
         return MessagePage(
@@ -131,15 +131,15 @@ class ResponsesBackend:
     ) -> RunPage:
         """See `Backend.list_runs`. The API lists no responses, so at most the last run is found.
 
-        It is found by the note that `create_run` leaves in the conversation's metadata, or else by what it left on
-        the conversation: tool calls without an output, and, if `key` is searched for, an answer.
+        It is found by the note that `create_run` leaves in the conversation's metadata, or else by the items it left on
+        the conversation: tool calls without an output and, if `key` is given, an answer.
         """
         del limit
         conversation = self._on(thread_id, timeout)
         noted = lenient_id(conversation.metadata().get(wire.RUN))
         run = None if noted is None else _noted_run(conversation, noted)
         given = {} if key is None or repeats is None else conversation.outputs_given_to(repeats)
-        # Read last, so that what is missing here was missing a moment ago.
+        # Read last, so that an item missing here was missing a moment ago, too.
         tail = conversation.tail()
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
             run = tail.standing_of(run)
@@ -153,7 +153,7 @@ class ResponsesBackend:
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
     ) -> Run:
-        """See `Backend.get_run`. What is in doubt, or has no handle, is told by what is on the conversation."""
+        """See `Backend.get_run`. A run in doubt or without a handle is inferred from the conversation."""
         conversation = self._on(thread_id, timeout)
         if handle is None:
             return conversation.tail().to_run(run_id) or conversation.response(run_id).to_run(run_id)
@@ -192,10 +192,10 @@ class ResponsesBackend:
         conversation = self._on(thread_id, timeout)
         outputs: list[dict[str, Any]] = []
         if repeats is not None:
-            # A response that failed has left nothing on the conversation, so it is given its input again.
+            # A failed response left nothing on the conversation, so it gets its input again.
             given, tail = conversation.outputs_given_to(repeats), conversation.tail()
             if tail.has_answered(given):
-                # A request that was given up on has landed: what is wanted has happened.
+                # An earlier request, given up as lost, has taken effect: its answer is there.
                 return cast("Run", tail.to_run(key=key))
             again = {call.id: ENDED for call in tail.open_calls} if given is None else given
             outputs = [wire.call_output(*pair) for pair in again.items() if pair[0] not in tail.answered]
@@ -230,7 +230,7 @@ class ResponsesBackend:
             left = tail.to_run(run_id)
             if left is None or not tail.answered.issuperset(call_id for call_id, _ in outputs):
                 raise
-            # They are there: an earlier attempt has landed.
+            # They are there: an earlier attempt has succeeded.
             return left
         conversation.leave_note(response.id)
         # Not every server keeps metadata.
@@ -240,7 +240,7 @@ class ResponsesBackend:
         return run
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
-        """See `Backend.cancel_run`. Calls that the run waits for are answered with an error."""
+        """See `Backend.cancel_run`. The calls that the run waits for are answered with an error."""
         conversation = self._on(thread_id, timeout)
         response_id = handle or run_id
         left_open = conversation.tail().open_calls if handle is None else ()
@@ -253,7 +253,7 @@ class ResponsesBackend:
                     raise
             answered = conversation.tail().answered
             left_open = tuple(call for call in run.tool_calls if call.id not in answered)
-        # Nothing on the server is at work for a run that waits for tools.
+        # Nothing on the server works for a run that waits for tools.
         conversation.close_calls(left_open)
         return Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
 
@@ -275,7 +275,7 @@ class ResponsesBackend:
             return conversation.create(body)
         except ApiError as error:
             if len(assistant.instructions) >= _MIN_QUOTE:
-                # Some servers repeat what they refuse.
+                # Some servers repeat the refused request.
                 error.message = error.message.replace(assistant.instructions, "...")
             if said or "input" in body or not asks_for_input(error):
                 raise
@@ -291,7 +291,7 @@ class ResponsesBackend:
         elif wrong := _options_problem(assistant_id, assistant):
             problem = f"ResponsesBackend: {wrong}."
         if problem is not None:
-            # For a person to put right: what was said, and the outputs of tools, are kept until then.
+            # A person must fix this: messages and tool outputs are kept until then.
             raise AccessDenied(None, "unknown_assistant", problem)
         return cast("Assistant", assistant)
 
@@ -314,11 +314,11 @@ def _noted_run(conversation: Conversation, response_id: str) -> Run | None:
 
 
 def _unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
-    """Return a run as it stands, unless an earlier attempt to start it has answered already: it is ended then."""
+    """Return a run's current state; if an earlier attempt to start it has already answered, cancel this one."""
     tail = conversation.tail().without(response.output)
     if not tail.has_answered(conversation.outputs_given_to(response.id)):
         return run
-    log.info("%s was created twice; it is cancelled for the answer that is there", response.id)
+    log.info("%s was created twice; it is cancelled because the first one has answered", response.id)
     try:
         conversation.cancel(response.id)
     except RequestRefused:
@@ -327,15 +327,15 @@ def _unless_answered(conversation: Conversation, response: wire.Response, run: R
 
 
 def _make_way(conversation: Conversation, error: RequestRefused, *, repeating: bool) -> None:
-    """Answer the calls for whose sake a response was refused; raise if there is nothing to be done, or not yet."""
+    """Answer the calls that made the server refuse a response; raise if that is impossible, or too early."""
     if not repeating and not asks_for_outputs(error):
         raise error
     tail = conversation.tail()
-    # A repetition brings the outputs of the last run's calls along, once these are listed.
+    # A repetition sends the outputs of the last run's calls itself, once the calls are listed.
     left_open = (*tail.left_open, *(() if repeating else tail.open_calls))
     try_again = as_transient(error)
     if not left_open:
-        # Somebody has answered them meanwhile, or they are not listed yet.
+        # Another client has answered them in the meantime, or they are not listed yet.
         raise try_again from error
     try:
         # A run that ended while it waited for tools has left calls that nobody will ever answer.

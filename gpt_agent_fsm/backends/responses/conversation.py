@@ -20,14 +20,14 @@ __all__ = ["ENDED", "Conversation"]
 log = logging.getLogger(__name__)
 
 ENDED = '{"error":"The run that asked for this was ended before its output was used."}'
-"""What stands for the output of a call that nobody will answer."""
+"""The output that is sent for a call that nobody will answer."""
 
 _PAGE = 100
 _MAX_ITEMS = 20
 
 
 class Conversation:
-    """One conversation, during one operation, whose requests share `seconds`."""
+    """One conversation during one operation; its requests share `seconds`."""
 
     def __init__(self, http: HttpClient, thread_id: str, seconds: float) -> None:
         self._http = http
@@ -54,11 +54,11 @@ class Conversation:
         return self._http.get(f"{self._path}/items", wire.ItemPage, params=params, timeout=self.left)
 
     def tail(self) -> Tail:
-        """Return what the newest items tell."""
+        """Return the tail of the conversation, from its newest items."""
         return Tail.of(self.items().data)
 
     def add(self, items: Sequence[Mapping[str, Any]]) -> Sequence[wire.Item]:
-        """Add items, 20 at most, and return them as the server has taken them."""
+        """Add items, at most 20, and return them as the server stored them."""
         return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self.left).data
 
     def close_calls(self, calls: Sequence[ToolCall]) -> None:
@@ -70,7 +70,7 @@ class Conversation:
     # --- responses --------------------------------------------------------------------------------------------
 
     def response(self, response_id: str) -> wire.Response:
-        """Return a response as it stands."""
+        """Return the current state of a response."""
         return self._http.get(_response(response_id), wire.Response, timeout=self.left)
 
     def create(self, body: Mapping[str, Any]) -> wire.Response:
@@ -78,7 +78,7 @@ class Conversation:
         return self._http.post("/responses", body, wire.Response, timeout=self.left)
 
     def cancel(self, response_id: str) -> wire.Response:
-        """Cancel a response; raises `RequestRefused` for one that is over."""
+        """Cancel a response; raises `RequestRefused` for one that has ended."""
         try:
             return self._http.post(f"{_response(response_id)}/cancel", {}, wire.Response, timeout=self.left)
         except ApiError as error:
@@ -87,7 +87,7 @@ class Conversation:
             raise as_refusal(error) from error
 
     def outputs_given_to(self, response_id: str) -> dict[str, str] | None:
-        """Return the outputs that a response was given, by the ids of their calls; None if it is forgotten."""
+        """Return the outputs that a response got as input, by the ids of their calls; None if the server forgot it."""
         path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "desc"}
         try:
             items = self._http.get(path, wire.ItemPage, params=params, timeout=self.left).data
@@ -99,13 +99,13 @@ class Conversation:
     # --- the note -----------------------------------------------------------------------------------------------
 
     def leave_note(self, response_id: str) -> None:
-        """Note which response was made last, so that a program without our store can find the run."""
+        """Note which response was created last, so that a program without our store can find the run."""
         try:
             metadata = {**self.metadata(), wire.RUN: response_id}
             self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self.left)
         except ApiError as error:
             # The run continues without it, and we know its id.
-            log.debug("%s: no note was left about %s: %s", self._thread_id, response_id, error)
+            log.debug("%s: could not note %s in the metadata: %s", self._thread_id, response_id, error)
 
 
 def _response(response_id: str) -> str:

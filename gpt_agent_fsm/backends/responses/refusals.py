@@ -1,4 +1,4 @@
-"""What the error messages of this wire mean, where a request must be made in another way instead of given up."""
+"""The error messages of this wire after which a request is changed and repeated instead of given up."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def asks_for_outputs(error: ApiError) -> bool:
 
 
 def asks_for_input(error: ApiError) -> bool:
-    """Return whether a response was refused because the server wants an input, if only an empty one."""
+    """Return whether a response was refused because the server requires an input, even an empty one."""
     complaint = f"{getattr(error, 'param', None)} {error.message}"
     return error.status in (400, 422) and bool(_INPUT_MISSING.search(complaint))
 
 
 def says_it_is_over(error: ApiError) -> bool:
-    """Return whether a cancel failed because the response has ended, as some servers say it."""
+    """Return whether a cancel failed because the response has ended, in the words of some servers."""
     return error.status == 409

@@ -1,4 +1,4 @@
-"""What the newest items of a conversation say about its last run, if nobody has kept the id of a response."""
+"""Infers the last run of a conversation from its newest items, if nobody has kept the id of a response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OUTPUT = "function_call_output"
 
 @attrs.frozen(kw_only=True)
 class Tail:
-    """The items after the last user message, and those before it that are still in view; oldest first."""
+    """The items after the last user message, and those before it on the same page; oldest first."""
 
     items: tuple[Item, ...]
     before: tuple[Item, ...]
@@ -41,7 +41,7 @@ class Tail:
 
     @property
     def left_open(self) -> tuple[ToolCall, ...]:
-        """The tool calls without an output that the conversation has left behind: nobody will answer them any more."""
+        """The tool calls without an output from before the last run: nobody will answer them any more."""
         return self._unanswered(self.before)
 
     def _unanswered(self, items: Sequence[Item]) -> tuple[ToolCall, ...]:
@@ -55,7 +55,7 @@ class Tail:
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
         """Return whether the assistant has answered the last message, or these outputs of its calls.
 
-        None stands for outputs that nobody remembers: then calls without an output are not an answer.
+        None stands for unknown outputs: then calls without an output are not an answer.
         """
         spoken = (item.type == "function_call" or item.role == "assistant" for item in self._last_turn)
         ready = all(item.status != "in_progress" for item in self.items)
@@ -75,10 +75,10 @@ class Tail:
         return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
-        """Return the run as it stands by what it left here; None if it left nothing.
+        """Return the run as inferred from the items it left here; None if it left none.
 
-        Without a `run_id` it is called by the first item of its last turn. It has no handle, and what it took is not
-        known.
+        Without a `run_id` its id is that of the first item of its last turn. It has no handle, and its usage is
+        unknown.
         """
         run_id = run_id or next((item.id for item in (*self._last_turn, *self.items) if item.id), None)
         if run_id is None or not self.items:
@@ -90,10 +90,10 @@ class Tail:
         return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=True)
 
     def standing_of(self, run: Run) -> Run | None:
-        """Return how a run stands whose response asks for tools; None if the conversation has continued without it."""
+        """Return the state of a run whose response asks for tools; None if the conversation continued without it."""
         asked = {call.id for call in run.tool_calls}
         if asked & {call.id for call in calls_of(self.before)}:
             return None
-        # Items that are not listed yet change nothing: the response says what it asks for.
+        # Items that are not listed yet change nothing: the response holds its calls itself.
         listed = asked & {call.id for call in calls_of(self.items)}
         return self.to_run(run.id, run.key) if listed and self.has_answered(listed) else run

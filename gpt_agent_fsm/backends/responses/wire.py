@@ -28,10 +28,10 @@ from gpt_agent_fsm.backends.shared.values import (
 from gpt_agent_fsm.ports import RunStatus
 
 RUN = "gpt_agent_fsm_run"
-"""On a response: the id of its run, where that is not its own. On a conversation: the response of ours made last."""
+"""On a response: the id of its run, if that is not its own. On a conversation: our last response."""
 ASSISTANT = "gpt_agent_fsm_assistant"
 USAGE = "gpt_agent_fsm_usage"
-"""On a response: the tokens that its run took before it."""
+"""On a response: the tokens that its run used before it."""
 
 _MAX_METADATA = 512
 _COUNT = re.compile(r"[0-9]{1,15}")
@@ -61,14 +61,14 @@ def tool_definition(tool: Tool) -> Mapping[str, Any]:
 
 
 def metadata(**pairs: str) -> dict[str, str]:
-    """Return metadata without what is empty or too long to be kept."""
+    """Return metadata without entries that are empty or too long."""
     return {name: value for name, value in pairs.items() if value and len(value) <= _MAX_METADATA}
 
 
 def new_response(
     assistant: Assistant, conversation_id: str, said: Sequence[Mapping[str, Any]] | None, about: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the body that creates a response; `said` is its input, None for what the conversation holds."""
+    """Return the body that creates a response. `said` is its input; None leaves it out."""
     tools = [tool_definition(tool) for tool in assistant.tools]
     return {
         "background": True,
@@ -104,18 +104,18 @@ class Item:
 
     @property
     def is_message(self) -> bool:
-        """True for what somebody said."""
+        """True for a message."""
         return self.type == "message" or (self.type is None and self.role is not None)
 
     def to_call(self) -> objects.ToolCall | None:
-        """Translate into a tool call; None for what is none, or cannot be answered."""
+        """Translate into a tool call; None if it is not one, or cannot be answered."""
         call_id = self.call_id or self.id
         if self.type != "function_call" or call_id is None:
             return None
         return objects.ToolCall(id=call_id, name=self.name or "", arguments=arguments_of(self.arguments))
 
     def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
-        """Translate into a message, the run's where it is known to be."""
+        """Translate into a message, with the run's id if that is known."""
         return objects.Message(
             id=self.id or "",
             role=self.role or "",
@@ -131,7 +131,7 @@ def calls_of(items: Sequence[Item]) -> tuple[objects.ToolCall, ...]:
 
 
 def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | None) -> tuple[objects.Message, ...]:
-    """Return what the assistant says among items."""
+    """Return the assistant's messages among items."""
     said = [item for item in items if item.is_message and item.role == "assistant" and item.id is not None]
     return tuple(item.to_message(run_id, assistant_id) for item in said)
 
@@ -155,7 +155,7 @@ class Response:
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
 
     def to_run(self, run_id: str | None = None) -> objects.Run:
-        """Translate into our words; `run_id` is that of the run which the response is known to belong to."""
+        """Translate into our words; `run_id` is the run that the response is known to belong to."""
         run_id = run_id or lenient_id(self.metadata.get(RUN)) or self.id
         outcome = run_outcome(
             lenient_text(self.status) or self._unsaid_status,
@@ -202,7 +202,7 @@ class Response:
 
 
 def usage_text(usage: objects.Usage) -> str:
-    """Return what `USAGE` keeps of the tokens that were taken so far."""
+    """Return the value of `USAGE` for the tokens that were used so far."""
     return f"{usage.prompt_tokens}/{usage.completion_tokens}/{usage.total_tokens}"
 
 
@@ -213,7 +213,7 @@ class ItemPage(Page):
 
 @attrs.frozen(kw_only=True)
 class Added:
-    """Items as the server has taken them, in order; some leave their ids out."""
+    """Items as the server stored them, in order; some servers leave their ids out."""
 
     data: tuple[Item, ...] = attrs.field(default=(), converter=_items)
 

@@ -1,4 +1,4 @@
-"""What all wires share beside HTTP: lenient readers of values and pages, what is sent, and what a run's end means.
+"""The code that all wires share besides HTTP: lenient readers of values and pages, fields to send, outcomes of runs.
 
-A field that only one wire has belongs into the folder of that wire.
+A field that only one wire has belongs in the folder of that wire.
 """

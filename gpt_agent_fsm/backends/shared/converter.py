@@ -34,8 +34,8 @@ class Page:
 def make_wire_converter(singles: tuple[type, ...], pages: Mapping[type, type]) -> MsgspecJsonConverter:
     """Return a converter for these classes; `pages` maps a class with `data` and `has_more` to that of its items.
 
-    It raises `ValueError` for a value that is not an object or page, or has no id although it needs one. Items of a
-    page without an id are left out: they can neither be asked for nor be told apart from others.
+    It raises `ValueError` for a value that is not an object or page, or lacks a required id. Items of a page without an
+    id are left out: they can neither be requested nor told apart.
     """
     made = make_converter(detailed_validation=False)
     for single in singles:
@@ -66,7 +66,7 @@ def _object_reader(converter: MsgspecJsonConverter, cls: type) -> Callable[[Any,
 
     def read(value: Any, _: object) -> Any:
         if not isinstance(value, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
         return structure(value, cls)
 
     return read

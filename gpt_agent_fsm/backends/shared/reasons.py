@@ -1,4 +1,4 @@
-"""The codes and words by which servers say that a limit was met: HTTP errors and failed runs share them."""
+"""The codes and words with which servers report a limit: HTTP errors and failed runs share them."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def says_out_of_quota(message: str) -> bool:
 
 
 def says_rate_limited(message: str) -> bool:
-    """Return whether a message is the one for a rate limit; its code alone is used for other things, too."""
+    """Return whether a message is the one for a rate limit; its code alone has other uses, too."""
     return "rate limit reached" in message.lower()

@@ -1,7 +1,4 @@
-"""How a run stands: the rule that makes a `RunStatus` out of a status, an error and a reason.
-
-Each wire's list of statuses stands in its own folder.
-"""
+"""The outcome of a run: the only place that maps the server's status, error and reason to a `RunStatus`."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA
 
 @attrs.frozen(kw_only=True)
 class RunOutcome:
-    """How a run stands.
+    """The state of a run.
 
     Attributes:
         code, message: why it ended without success, never blank then; else "".
@@ -41,10 +38,11 @@ class RunOutcome:
 def run_outcome(
     status: str, *, known: Mapping[str, RunStatus], error: object, incomplete_details: Mapping[str, Any]
 ) -> RunOutcome:
-    """Return how a run of this status stands.
+    """Return the outcome of a run with this status.
 
-    `known` holds the documented statuses of the wire that are no failures. Of the others, one that sounds as if the run
-    continued means that it does, unless an error or a reason stands beside it; any other is an end without success.
+    `known` holds the documented statuses of the wire that are not failures. Of the others, one that sounds like
+    progress means that the run continues, unless it comes with an error or a reason; any other is an end without
+    success.
     """
     status = status.strip().lower()
     code, message = _error_of(error)
@@ -63,7 +61,7 @@ def run_outcome(
 
 
 def _error_of(error: object) -> tuple[str, str]:
-    """Return the code and the message of a run's error, "" for what is not there."""
+    """Return the code and the message of a run's error, "" for one that is missing."""
     if isinstance(error, str):
         return "", error.strip()
     fields = lenient_mapping(error)

@@ -1,4 +1,4 @@
-"""What is sent in the same shape on every wire: our key, functions, and the settings of an assistant."""
+"""The fields that have the same shape on every wire: our key, functions, and the settings of an assistant."""
 
 from __future__ import annotations
 

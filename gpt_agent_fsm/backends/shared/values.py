@@ -1,7 +1,7 @@
 """Small readers of any value, whatever the wire.
 
-Compatible servers leave fields out or null, send floats for timestamps and strings for error objects: a field is read
-if it makes sense and otherwise taken as absent, except for ids, without which nothing can be done.
+Compatible servers leave fields out or null, send floats for timestamps and strings for error objects: a field that
+makes no sense counts as absent. Ids are the exception: without one, nothing can be done.
 """
 
 from __future__ import annotations

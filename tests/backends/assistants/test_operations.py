@@ -1,4 +1,4 @@
-"""What each of the nine operations sends, and what it makes of the documented answer."""
+"""The requests of the nine operations, and their reading of the documented answers."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_list_runs_asks_for_the_newest_first(backend, requests_mock):
 @pytest.mark.parametrize(
     ("metadata", "kept"), [({"gpt_agent_fsm_key": "k1"}, True), ({}, False), ({"gpt_agent_fsm_key": "other"}, False)]
 )
-def test_post_message_sends_role_content_and_key_and_tells_whether_the_key_was_kept(
+def test_post_message_sends_role_content_and_key_and_returns_whether_the_key_was_kept(
     backend, requests_mock, metadata, kept
 ):
     requests_mock.post(f"{THREAD}/messages", json={"id": "msg_1", "role": "user", "metadata": metadata})
@@ -121,7 +121,7 @@ def test_cancel_run_posts_an_empty_object(backend, requests_mock):
     assert the_request(requests_mock).json() == {}
 
 
-def test_a_post_says_what_it_is_made_of(backend, requests_mock):
+def test_a_post_has_the_headers_of_its_body(backend, requests_mock):
     requests_mock.post(f"{BASE}/threads", json={"id": "thread_1"})
     backend.create_thread(timeout=5)
     headers = the_request(requests_mock).headers

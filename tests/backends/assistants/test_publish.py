@@ -39,7 +39,7 @@ def test_an_assistant_whose_name_the_server_does_not_know_is_created(backend, re
     }
 
 
-def test_one_of_the_same_name_is_changed_on_whatever_page_it_stands(backend, requests_mock):
+def test_one_of_the_same_name_is_changed_on_any_page(backend, requests_mock):
     requests_mock.get(BASE, [{"json": listed("Max", "Eve", more=True)}, {"json": listed("Sam")}])
     requests_mock.post(f"{BASE}/asst_Sam", json={"id": "asst_Sam"})
     assert backend.publish(SAM) == "asst_Sam"
@@ -53,7 +53,7 @@ def test_pages_that_bring_nothing_new_are_the_end(backend, requests_mock):
     assert requests_mock.call_count == 3
 
 
-def test_one_that_is_named_by_its_id_is_changed_without_a_look(backend, requests_mock):
+def test_an_assistant_named_by_its_id_is_changed_without_a_search(backend, requests_mock):
     requests_mock.post(f"{BASE}/asst_7", json={"id": "asst_7"})
     assert backend.publish(SAM, "asst_7") == "asst_7"
     assert requests_mock.call_count == 1

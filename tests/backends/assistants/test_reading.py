@@ -1,4 +1,4 @@
-"""How runs and messages are read that are not as documented."""
+"""The reading of runs and messages that differ from the documentation."""
 
 import json
 
@@ -60,7 +60,7 @@ def page(backend, requests_mock):
         ("done", RunStatus.FAILED),
     ],
 )
-def test_a_status_is_read_also_where_it_is_missing_or_unknown(run, status, meaning):
+def test_a_missing_or_unknown_status_is_read(run, status, meaning):
     assert run(status=status).status is meaning
 
 
@@ -69,7 +69,7 @@ def test_a_run_without_a_status_counts_as_queued(backend, requests_mock):
     assert backend.create_run("t", "a", key="k", timeout=5).status is RunStatus.ACTIVE
 
 
-def farewell(status):
+def default_end_message(status):
     return f"The run ended as {status}; the server gave no message."
 
 
@@ -98,32 +98,32 @@ def test_an_unknown_status_with_an_error_is_final(run, field):
             {"last_error": {"code": "insufficient_quota", "message": None}},
             RunStatus.OUT_OF_QUOTA,
             "insufficient_quota",
-            farewell("failed"),
+            default_end_message("failed"),
         ),
         ({"last_error": " It broke. "}, RunStatus.FAILED, "failed", "It broke."),
-        ({"last_error": None}, RunStatus.FAILED, "failed", farewell("failed")),
-        ({"last_error": 3}, RunStatus.FAILED, "failed", farewell("failed")),
-        ({"last_error": {"code": 3, "message": []}}, RunStatus.FAILED, "failed", farewell("failed")),
-        ({"last_error": {"code": " ", "message": " "}}, RunStatus.FAILED, "failed", farewell("failed")),
+        ({"last_error": None}, RunStatus.FAILED, "failed", default_end_message("failed")),
+        ({"last_error": 3}, RunStatus.FAILED, "failed", default_end_message("failed")),
+        ({"last_error": {"code": 3, "message": []}}, RunStatus.FAILED, "failed", default_end_message("failed")),
+        ({"last_error": {"code": " ", "message": " "}}, RunStatus.FAILED, "failed", default_end_message("failed")),
         (
             {"status": "incomplete", "incomplete_details": {"reason": "max_prompt_tokens"}},
             RunStatus.FAILED,
             "max_prompt_tokens",
-            farewell("incomplete (max_prompt_tokens)"),
+            default_end_message("incomplete (max_prompt_tokens)"),
         ),
         (
             {"status": "incomplete", "incomplete_details": "long"},
             RunStatus.FAILED,
             "incomplete",
-            farewell("incomplete"),
+            default_end_message("incomplete"),
         ),
-        ({"status": "expired"}, RunStatus.FAILED, "expired", farewell("expired")),
-        ({"status": "cancelled"}, RunStatus.FAILED, "cancelled", farewell("cancelled")),
+        ({"status": "expired"}, RunStatus.FAILED, "expired", default_end_message("expired")),
+        ({"status": "cancelled"}, RunStatus.FAILED, "cancelled", default_end_message("cancelled")),
         ({"status": "completed", "last_error": "x"}, RunStatus.COMPLETED, "", ""),
         ({"status": "queued", "last_error": "x"}, RunStatus.ACTIVE, "", ""),
     ],
 )
-def test_why_a_run_ended_is_told_and_never_blank(run, fields, status, code, message):
+def test_the_reason_why_a_run_ended_is_never_blank(run, fields, status, code, message):
     seen = run(**fields)
     assert (seen.status, seen.code, seen.message) == (status, code, message)
 
@@ -166,7 +166,7 @@ def required(*calls):
     ("arguments", "text"),
     [("{", "{"), ("", ""), (None, "{}"), ({"a": ["ü"]}, '{"a": ["\\u00fc"]}'), ({}, "{}"), ([], "{}"), ([1], "[1]")],
 )
-def test_arguments_are_text_also_where_the_server_sends_an_object(run, arguments, text):
+def test_arguments_are_text_even_if_the_server_sends_an_object(run, arguments, text):
     calls = run(**required({"id": "c", "function": {"name": "f", "arguments": arguments}})).tool_calls
     assert calls == (ToolCall(id="c", name="f", arguments=text),)
 
@@ -182,7 +182,7 @@ def test_tool_calls_that_cannot_be_answered_are_left_out(run):
 @pytest.mark.parametrize(
     "action", [None, {}, "x", {"submit_tool_outputs": None}, {"submit_tool_outputs": {"tool_calls": {}}}]
 )
-def test_a_run_that_needs_tools_but_names_none_is_looked_at_again(backend, requests_mock, action):
+def test_a_run_that_needs_tools_but_names_none_is_polled_again(backend, requests_mock, action):
     answer = {"id": "r", "status": "requires_action", "required_action": action}
     requests_mock.get(f"{THREAD}/runs/r", json=answer)
     requests_mock.post(f"{THREAD}/runs", json=answer)
@@ -256,5 +256,5 @@ def test_items_that_come_twice_are_left_to_the_reader_and_ones_without_an_id_are
         ([{"id": "a"}], "a"),
     ],
 )
-def test_the_next_page_is_asked_for_where_there_may_be_one(page, body, next_after):
+def test_the_next_page_is_requested_if_there_may_be_one(page, body, next_after):
     assert page(body).next_after == next_after

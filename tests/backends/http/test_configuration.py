@@ -1,4 +1,4 @@
-"""What a backend is told when it is made: addresses, keys, proxies, and what must never be seen of them."""
+"""The configuration of a backend: addresses, keys, proxies, and the secrets in them that must never be seen."""
 
 import logging
 import re
@@ -119,7 +119,7 @@ def test_the_representation_tells_the_address_alone(make):
         "sk-a-secret-key",
     ],
 )
-def test_what_is_no_address_is_refused_with_an_example(base_url):
+def test_an_invalid_address_is_refused_with_an_example(base_url):
     with pytest.raises(
         ValueError, match=r"base_url .* must look like https://api.example.com/v1, beginning with http"
     ) as caught:

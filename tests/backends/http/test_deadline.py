@@ -1,4 +1,4 @@
-"""A caller may be asked, while nothing arrives, whether the answer is still wanted."""
+"""The deadline of a request, and the check that runs while nothing arrives."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""From an error answer to the error that says who must act."""
+"""Error answers, and the errors that say who must act."""
 
 import email.utils
 import json
@@ -256,7 +256,7 @@ def test_an_error_is_read_in_any_shape(post, body, message, code, param):
         (b"<HTML><h1>No</h1></HTML>", "an HTML page"),
     ],
 )
-def test_what_is_no_api_error_is_described(post, body, words):
+def test_a_body_that_is_not_an_api_error_is_described(post, body, words):
     seen = post(status_code=400, content=body)
     assert seen.message == f"POST {RUNS} was answered with {words}"
     assert str(seen) == f"{seen.message} (HTTP 400)"
@@ -419,7 +419,7 @@ def test_other_refusals_say_nothing_about_the_thread(get_thread, status, text, k
         (OSError("no such file"), TransientError, OutcomeUnknown),
     ],
 )
-def test_what_happened_without_an_answer_is_told_by_whether_it_was_sent(get, post, error, kind_of_get, kind_of_post):
+def test_a_missing_answer_is_classified_by_whether_the_request_was_sent(get, post, error, kind_of_get, kind_of_post):
     assert type(get(exc=error)) is kind_of_get
     seen = post(exc=error)
     assert type(seen) is kind_of_post
@@ -446,7 +446,7 @@ json_values = st.recursive(
 
 
 @given(status=st.integers(200, 599), value=json_values, posting=st.booleans())
-def test_whatever_is_answered_only_api_errors_leave_a_backend(status, value, posting):
+def test_only_api_errors_leave_a_backend_whatever_the_answer(status, value, posting):
     import requests_mock
 
     from gpt_agent_fsm.backends import AssistantsBackend

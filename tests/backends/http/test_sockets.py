@@ -1,4 +1,4 @@
-"""Bytes and time: what happens on the wire beneath an answer, and when no answer comes."""
+"""Bytes and time: connections, TLS, and requests without an answer."""
 
 import gc
 import gzip
@@ -18,7 +18,7 @@ from tests.backends.conftest import http as answer
 
 RUN = {"id": "run_1", "status": "queued"}
 SOON = 0.2
-SOON_WITH_TLS = 1.0  # a handshake takes its time where many tests run at once
+SOON_WITH_TLS = 1.0  # a handshake is slow when many tests run at once
 GENEROUS = 4.0
 
 
@@ -53,7 +53,7 @@ def expect_lost(request, seen, words):
 # --- connections ----------------------------------------------------------------------------------------------------
 
 
-def test_a_thread_keeps_its_connection(make, serve):
+def test_an_os_thread_keeps_its_connection(make, serve):
     server = serve(answer(RUN))
     backend = make(server.base_url)
     for _ in range(3):
@@ -62,7 +62,7 @@ def test_a_thread_keeps_its_connection(make, serve):
     assert server.connections == 1
 
 
-def test_each_thread_has_a_connection_of_its_own_and_close_ends_them_all(make, serve):
+def test_each_os_thread_has_a_connection_of_its_own_and_close_ends_them_all(make, serve):
     server = serve(answer(RUN))
     backend = make(server.base_url)
     met, closed = threading.Barrier(4), threading.Event()
@@ -205,7 +205,7 @@ def test_a_server_that_lets_nobody_in_is_given_up_in_time(make, request_):
         full.listen(0)
         waiting = []
         try:
-            for _ in range(3):  # fills the queue of those who wait to be let in
+            for _ in range(3):  # fills the queue of pending connections
                 waiting.append(socket.socket())
                 waiting[-1].setblocking(False)
                 waiting[-1].connect_ex(full.getsockname())
@@ -255,7 +255,7 @@ def test_a_body_that_is_not_compressed_as_it_says_may_stand_for_anything(make, s
 @pytest.mark.parametrize(
     "banner", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x03\x00\x02\x02\x32", b"HTTP/1.1 OK\r\n\r\n"]
 )
-def test_what_does_not_speak_http_makes_the_address_suspect(make, serve, request_, banner):
+def test_a_server_that_does_not_speak_http_makes_the_address_suspect(make, serve, request_, banner):
     def greet(connection, _):
         connection.sendall(banner)
         return False
@@ -266,11 +266,11 @@ def test_what_does_not_speak_http_makes_the_address_suspect(make, serve, request
     assert seen.hopeless
     assert not getattr(seen, "in_flight", False)
     assert seen.message == (
-        f"What answers at {server.base_url} does not speak HTTP; does base_url need https:// or another port?"
+        f"The server at {server.base_url} does not speak HTTP; does base_url need https:// or another port?"
     )
 
 
-def test_a_connection_that_was_let_go_while_idle_is_replaced(make, serve):
+def test_a_connection_closed_while_idle_is_replaced(make, serve):
     served = threading.Semaphore(0)
 
     def once(connection, _):
@@ -451,7 +451,7 @@ def test_a_server_that_answers_tls_in_plain_http_makes_the_scheme_suspect(make, 
     listening.close()
     assert type(seen) is TransientError
     assert seen.hopeless
-    assert seen.message.startswith(f"What listens at {base_url} does not answer in TLS (")
+    assert seen.message.startswith(f"The server at {base_url} does not answer in TLS (")
     assert seen.message.endswith("); does base_url need http:// instead?")
 
 
@@ -462,5 +462,5 @@ def test_a_server_that_waits_for_more_than_a_tls_greeting_is_given_up_in_time(ma
     assert type(seen) is TransientError
     assert (
         seen.message
-        == f"What listens at {base_url} does not answer in TLS (timed out); does base_url need http:// instead?"
+        == f"The server at {base_url} does not answer in TLS (timed out); does base_url need http:// instead?"
     )

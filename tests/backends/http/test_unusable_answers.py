@@ -28,9 +28,9 @@ MALFORMED = [
     (b"<html><body>Sign in</body></html>", "an HTML page"),
     (b"", "empty"),
     (b" \n", "empty"),
-    (b"null", "not what the API promises (it is no object)"),
-    (b"[]", "not what the API promises (it is no object)"),
-    (b'"ok"', "not what the API promises (it is no object)"),
+    (b"null", "not what the API promises (it is not an object)"),
+    (b"[]", "not what the API promises (it is not an object)"),
+    (b'"ok"', "not what the API promises (it is not an object)"),
     (b"{}", "not what the API promises (it has no id)"),
     (b'{"id": null}', "not what the API promises (it has no id)"),
     (b'{"id": ""}', "not what the API promises (it has no id)"),
@@ -93,7 +93,7 @@ def test_numbers_that_json_does_not_know_are_read_over(backend, requests_mock):
     assert backend.get_run("t", "r", timeout=5).usage == Usage()
 
 
-def test_half_of_a_surrogate_pair_is_replaced_so_that_it_can_be_stored(page):
+def test_an_unpaired_surrogate_is_replaced_so_that_it_can_be_stored(page):
     read = page(
         {"data": [{"id": "m", "role": "assistant", "content": "cut \ud83d", "metadata": {"\ude00": ["\ud83d"]}}]}
     )
@@ -101,7 +101,7 @@ def test_half_of_a_surrogate_pair_is_replaced_so_that_it_can_be_stored(page):
     assert read.messages[0].content.encode()
 
 
-def test_text_with_half_of_a_surrogate_pair_is_refused_before_it_is_sent(backend, requests_mock):
+def test_text_with_an_unpaired_surrogate_is_refused_before_it_is_sent(backend, requests_mock):
     from gpt_agent_fsm.errors import RequestRefused
 
     with pytest.raises(RequestRefused, match="an unpaired surrogate"):

@@ -69,7 +69,7 @@ class Server:
             after = {"after": page["last_id"]}
 
     def told(self, conversation_id):
-        """Return what was said on a conversation, each as the text of `thread`."""
+        """Return the messages of a conversation, each as the text of `thread`."""
         return [
             "> " * (item["role"] == "assistant") + "|".join(part["text"] for part in item["content"])
             for item in self.items(conversation_id)
@@ -84,13 +84,13 @@ def said(message):
 
 
 def talk(count):
-    """Return so many messages, where two of three are the user's."""
+    """Return this many messages, two of three the user's."""
     return [f"> answer {n}" if n % 3 == 2 else f"question {n}" for n in range(count)]
 
 
 @attrs.define
 class Request:
-    """One request, as it is about to be sent."""
+    """One request, before it is sent."""
 
     http: object
     method: str
@@ -137,7 +137,7 @@ class Wires:
 
     @property
     def batches(self):
-        """What each request that adds items brings."""
+        """The items of each request that adds some."""
         return [r.body["items"] for r in self.sent if r.method == "POST" and r.path.endswith("/items")]
 
 
@@ -204,7 +204,7 @@ def without_newest(count):
 
 @attrs.define
 class Importer:
-    """Imports with nothing of the world in it but the server: pauses are written down."""
+    """Imports without real pauses: they are written down instead."""
 
     source: AssistantsBackend
     target: ResponsesBackend

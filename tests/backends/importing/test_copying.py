@@ -1,4 +1,4 @@
-"""A thread becomes a conversation: what is copied, and what is refused."""
+"""The copy of a thread, and the threads and ids that are refused."""
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_a_report_follows_everything_that_is_added(local, importer):
     assert importer.reports[-1] == done
 
 
-def test_without_settings_a_report_or_a_sleep_it_goes_as_well(local, importer):
+def test_without_settings_a_report_or_a_sleep_it_works_too(local, importer):
     done = import_thread(local.thread("Hello"), importer.source, importer.target)
     assert local.told(done.conversation_id) == ["Hello"]
 

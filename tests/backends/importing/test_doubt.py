@@ -43,7 +43,7 @@ from tests.backends.importing.importer import (
     ],
     ids=["no effect", "an effect", "given up, no effect", "given up, an effect", "a part", "given up, a part"],
 )
-def test_a_request_without_an_answer_is_settled_by_looking(local, importer, wires, number, fault, pauses):
+def test_a_request_without_an_answer_is_settled_by_a_search(local, importer, wires, number, fault, pauses):
     wires.on("POST", "/items", *[None] * (number - 1), fault)
     done = importer(local.thread(*MANY))
     assert local.told(done.conversation_id) == MANY
@@ -94,7 +94,7 @@ def test_a_request_that_lands_even_later_is_noticed_in_the_end(local, importer, 
         importer(thread_id)
 
 
-def test_a_look_that_fails_is_repeated_before_anything_is_sent_again(local, importer, wires):
+def test_a_failed_search_is_repeated_before_anything_is_sent_again(local, importer, wires):
     wires.on("POST", "/items", after(unknown))
     wires.on("GET", "/items", *[before(partial(TransientError, 500, None, "Oh."))] * 2)
     done = importer(local.thread(*MANY))
@@ -105,7 +105,7 @@ def test_a_look_that_fails_is_repeated_before_anything_is_sent_again(local, impo
     ]
 
 
-def test_an_import_that_ends_while_it_is_in_doubt_can_be_taken_up(local, importer, wires):
+def test_an_import_that_ends_while_it_is_in_doubt_can_be_resumed(local, importer, wires):
     thread_id = local.thread(*MANY)
     wires.on("POST", "/items", None, after(unknown))
     wires.on("GET", "/items", *[before(partial(TransientError, 500, None, "Oh."))] * 4)
@@ -132,7 +132,7 @@ def test_a_conversation_whose_creation_was_not_answered_is_made_again(local, imp
     done = importer(local.thread(*MANY))
     assert local.told(done.conversation_id) == MANY
     creations = [request.body for request in wires.sent if request.path == "/conversations"]
-    # The one that nobody will ever find must not hold what was said.
+    # The lost one must not hold any messages.
     assert [list(body) for body in creations] == [["metadata"], ["metadata"]]
 
 
@@ -154,7 +154,7 @@ def test_nothing_is_sent_again_while_less_is_listed_than_was_taken(local, import
 
 
 class Fate:
-    """Decides by a seed what becomes of each request; nothing is listed late more than three times in a row."""
+    """Decides the outcome of each request by a seed; nothing is listed late more than three times in a row."""
 
     def __init__(self, seed):
         self.rng = random.Random(seed)
@@ -174,7 +174,7 @@ class Fate:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_whatever_happens_nothing_is_lost_doubled_or_reordered(server, local, seed):
+def test_nothing_is_lost_doubled_or_reordered_whatever_happens(server, local, seed):
     messages = talk(random.Random(seed).randrange(130))
     thread_id, fate, begun, done = local.thread(*messages), Fate(seed), None, None
     while done is None:

@@ -1,4 +1,4 @@
-"""Servers and messages that are not as documented."""
+"""Servers and messages that differ from the documentation."""
 
 import json
 
@@ -15,7 +15,7 @@ BASE = "http://api.test/v1"
 
 
 class Odd:
-    """A server whose thread is listed as it is told; its conversations are as they should be."""
+    """A server that lists its thread as a test wants; its conversations are normal."""
 
     def __init__(self, requests_mock):
         self.mock = requests_mock
@@ -82,7 +82,7 @@ def test_a_server_that_does_not_say_whether_there_is_more_is_asked_until_it_list
     assert odd.texts == ["1", "2", "3"]
 
 
-def test_what_is_listed_twice_is_copied_once(odd, odd_importer):
+def test_a_message_listed_twice_is_copied_once(odd, odd_importer):
     odd.thread({"data": plain(1, 2, 2), "has_more": True}, {"data": plain(2, 3), "has_more": True}, plain(3))
     odd_importer("t")
     assert odd.texts == ["1", "2", "3"]
@@ -158,7 +158,7 @@ IMAGE_FILE = {"type": "image_file", "image_file": {"file_id": "file-1"}}
 IMAGE_URL = {"type": "image_url", "image_url": {"url": "https://example.com/1.png"}}
 
 
-def test_what_cannot_be_copied_is_left_out_and_counted(odd, odd_importer):
+def test_parts_that_cannot_be_copied_are_left_out_and_counted(odd, odd_importer):
     files = [{"file_id": "file-2"}, {"file_id": "file-3"}]
     odd.thread(
         [

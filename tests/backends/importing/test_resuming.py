@@ -17,7 +17,7 @@ from tests.backends.importing.importer import (
 
 
 @pytest.mark.parametrize("kill", [before, after])
-def test_an_import_that_is_killed_at_any_request_and_taken_up_loses_doubles_and_reorders_nothing(
+def test_an_import_that_is_killed_at_any_request_and_resumed_loses_doubles_and_reorders_nothing(
     server, local, wires, importer, kill
 ):
     thread_id = local.thread(*MANY)
@@ -38,7 +38,7 @@ def test_an_import_that_is_killed_at_any_request_and_taken_up_loses_doubles_and_
 
 
 @pytest.mark.parametrize("kill", [before, after])
-def test_also_an_import_that_is_killed_over_and_over_comes_to_its_end(server, local, kill):
+def test_an_import_that_is_killed_over_and_over_still_completes(server, local, kill):
     thread_id, begun, lives = local.thread(*MANY), None, 0
     while True:
         life, lives = Wires(), lives + 1
@@ -76,11 +76,11 @@ def test_an_import_that_was_done_adds_nothing(local, importer, wires):
     assert importer(thread_id, done.conversation_id) == done
     assert {request.method for request in wires.sent} == {"GET"}
     assert importer.pauses == []
-    # What was seen once is not read again.
+    # Items that were seen once are not read again.
     assert wires.sent[-1].options["params"]["after"] == local.items(done.conversation_id)[-1]["id"]
 
 
-def test_what_was_said_on_the_thread_since_is_added(local, importer):
+def test_messages_added_to_the_thread_since_are_copied(local, importer):
     thread_id = local.thread("one")
     conversation_id = importer(thread_id).conversation_id
     local.say(thread_id, "> two", "three")
@@ -88,7 +88,7 @@ def test_what_was_said_on_the_thread_since_is_added(local, importer):
     assert local.told(conversation_id) == ["one", "> two", "three"]
 
 
-def test_what_was_added_just_before_may_be_listed_late(local, importer, wires):
+def test_items_added_just_before_may_be_listed_late(local, importer, wires):
     thread_id = local.thread(*MANY)
     wires.on("POST", "/items", None, after(killed))
     with pytest.raises(Killed):
@@ -114,17 +114,17 @@ CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
 @pytest.mark.parametrize(
     ("items", "reason"),
     [
-        ([{"role": "user", "content": "uno"}], "its item 1 is something else"),
-        ([{"role": "assistant", "content": "one"}], "its item 1 is something else"),
-        ([USER_ONE, USER_ONE], "its item 2 is something else"),
-        ([USER_ONE, CALL], "its item 2 is something else"),
+        ([{"role": "user", "content": "uno"}], "its item 1 differs from the thread's message"),
+        ([{"role": "assistant", "content": "one"}], "its item 1 differs from the thread's message"),
+        ([USER_ONE, USER_ONE], "its item 2 differs from the thread's message"),
+        ([USER_ONE, CALL], "its item 2 differs from the thread's message"),
         (
             [USER_ONE, {"role": "assistant", "content": "two"}, USER_ONE],
             "it has more items than the 2 messages of the thread",
         ),
     ],
 )
-def test_a_conversation_that_is_no_import_of_the_thread_is_left_alone(local, importer, wires, items, reason):
+def test_a_conversation_that_is_not_an_import_of_the_thread_is_left_alone(local, importer, wires, items, reason):
     thread_id, conversation_id = local.thread("one", "> two"), local.conversation(*items)
     there = local.items(conversation_id)
     with pytest.raises(NotAnImport, match=f"is not an import of the thread '{thread_id}': {reason}"):
@@ -136,12 +136,12 @@ def test_a_conversation_that_is_no_import_of_the_thread_is_left_alone(local, imp
 
 def test_a_conversation_that_begins_like_the_thread_and_is_an_import_of_another_is_left_alone(local, importer):
     thread_id, conversation_id = local.thread("one"), local.conversation(**{IMPORTED_FROM: "thread_other"})
-    with pytest.raises(NotAnImport, match=r"it is one of the thread 'thread_other'\. It was left as it is\."):
+    with pytest.raises(NotAnImport, match=r"it is an import of the thread 'thread_other'\. It was left as it is\."):
         importer(thread_id, conversation_id)
     assert local.items(conversation_id) == []
 
 
-def test_its_sentence_says_nothing_of_what_was_said(local, importer):
+def test_its_sentence_quotes_no_message(local, importer):
     thread_id, conversation_id = local.thread("a secret"), local.conversation({"role": "user", "content": "another"})
     with pytest.raises(NotAnImport) as caught:
         importer(thread_id, conversation_id)

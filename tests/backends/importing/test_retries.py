@@ -1,4 +1,4 @@
-"""Errors that pass: what is retried, how often, and after which pause."""
+"""Transient errors: which requests are retried, how often, and after which pause."""
 
 from functools import partial
 
@@ -52,14 +52,14 @@ def test_the_server_says_how_long_to_wait(local, importer, wires):
     assert importer.pauses == [77]
 
 
-def test_who_is_told_to_wait_for_hours_gives_up(local, importer, wires):
+def test_a_wait_of_hours_ends_the_import(local, importer, wires):
     wires.on("POST", "/items", before(partial(TransientError, 429, None, "Wait.", retry_after=301)))
     with pytest.raises(TransientError, match="Wait"):
         importer(local.thread("Hello"))
     assert importer.pauses == []
 
 
-def test_where_nobody_listens_it_is_said_soon(local, importer, wires):
+def test_an_import_fails_soon_if_nobody_listens(local, importer, wires):
     settings = attrs.evolve(SETTINGS, request_max_attempts=8)
     wires.on("GET", "", *[before(partial(TransientError, None, None, "Nobody.", hopeless=True))] * 8)
     with pytest.raises(TransientError, match="Nobody"):
@@ -74,7 +74,7 @@ def test_a_conversation_that_is_in_use_is_waited_for(local, importer, wires):
     assert len(importer.pauses) == 1
 
 
-def test_what_the_server_refuses_is_not_sent_again(local, importer, wires):
+def test_a_refused_request_is_not_sent_again(local, importer, wires):
     wires.on("POST", "/items", before(partial(RequestRefused, 400, None, "No.")))
     with pytest.raises(RequestRefused, match="No"):
         importer(local.thread("Hello"))

@@ -20,7 +20,7 @@ def backend():
 
 @pytest.fixture
 def api(requests_mock):
-    """A conversation that can be read and noted on; what happens to its items is up to the test."""
+    """A conversation that can be read and noted on; its items are up to the test."""
     requests_mock.get(CONVERSATION, json={"id": "conv_1", "metadata": {"title": "Weather"}})
     requests_mock.post(CONVERSATION, json={"id": "conv_1"})
     return requests_mock

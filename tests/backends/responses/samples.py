@@ -1,4 +1,4 @@
-"""What a server sends over this wire, and what it was sent."""
+"""Sample answers over this wire, and the requests that were sent."""
 
 from gpt_agent_fsm import Assistant, FunctionTool
 from gpt_agent_fsm.machine.objects import ToolCall

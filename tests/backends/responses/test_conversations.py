@@ -1,4 +1,4 @@
-"""Whole conversations over Responses with the embedded server: what is taken up again, and what is waited for."""
+"""Whole conversations over Responses with the embedded server: resuming, and waiting for locks and lists."""
 
 import threading
 
@@ -22,7 +22,7 @@ class KeptStore(MemoryStore):
 
 
 class World:
-    """A server whose model answers when it may, and one runtime after the other."""
+    """A server whose model answers on a signal, and one runtime after the other."""
 
     def __init__(self, **options):
         self.may_answer = threading.Event()
@@ -78,7 +78,7 @@ def world():
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["with a store", "without a store"])
-def test_a_run_in_progress_is_taken_up_by_the_next_process(world, kept):
+def test_a_run_in_progress_is_resumed_by_the_next_process(world, kept):
     store = KeptStore()
     world.may_answer.clear()
     with world.runtime(store) as runtime:
@@ -98,7 +98,7 @@ def test_a_run_in_progress_is_taken_up_by_the_next_process(world, kept):
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["with a store", "without a store"])
-def test_a_run_that_waits_for_tools_is_taken_up_by_the_next_process(world, kept):
+def test_a_run_that_waits_for_tools_is_resumed_by_the_next_process(world, kept):
     store = KeptStore()
     with world.runtime(store) as runtime:
         agent = world.connect(runtime)

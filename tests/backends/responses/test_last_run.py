@@ -40,19 +40,19 @@ def test_the_run_of_the_note_is_found(backend, api):
     assert last(backend).handle == "resp_1"
 
 
-def test_calls_that_stand_open_are_a_run_also_where_the_note_is_out_of_date(backend, api):
+def test_open_calls_are_a_run_even_if_the_note_is_out_of_date(backend, api):
     holds(api, said(), ANSWER, said("More", "msg_3"), asked())
     noted(api, response("resp_0", "completed", ANSWER), "resp_0")
     assert (last(backend).id, last(backend).status) == ("fc_1", RunStatus.NEEDS_TOOLS)
 
 
-def test_a_note_about_a_response_that_is_gone_is_none(backend, api):
+def test_a_note_about_a_response_that_is_gone_is_ignored(backend, api):
     holds(api, said())
     noted(api)
     assert last(backend) is None
 
 
-def test_calls_that_stand_open_are_a_run_also_without_a_note(backend, api):
+def test_open_calls_are_a_run_even_without_a_note(backend, api):
     holds(api, said(), asked())
     run = last(backend)
     assert (run.id, run.status, run.inferred) == ("fc_1", RunStatus.NEEDS_TOOLS, True)
@@ -66,16 +66,16 @@ def test_calls_that_stand_open_are_a_run_also_without_a_note(backend, api):
         ([said(), asked(), told(), ANSWER], RunStatus.COMPLETED),
         ([said(), asked(), told(), said("More", "msg_3")], None),
     ],
-    ids=["waits", "not listed yet", "was gone on with", "is long over"],
+    ids=["waits", "not listed yet", "was continued", "is long over"],
 )
-def test_a_noted_run_that_asked_for_tools_stands_as_the_conversation_tells(backend, api, items, status):
+def test_the_state_of_a_noted_run_that_asked_for_tools_is_inferred_from_the_conversation(backend, api, items, status):
     holds(api, *items)
     noted(api, response("resp_1", "completed", asked()))
     run = last(backend)
     assert (run and run.status) == status
 
 
-def test_a_run_in_doubt_is_found_by_its_key_or_by_what_it_left(backend, api):
+def test_a_run_in_doubt_is_found_by_its_key_or_by_its_items(backend, api):
     holds(api, said(), ANSWER)
     noted(api, response("resp_1", "completed", ANSWER, metadata={"gpt_agent_fsm_key": "k.1"}))
     assert last(backend, key="k.1").id == "resp_1"
@@ -99,7 +99,7 @@ def test_calls_of_the_run_that_is_repeated_are_no_sign_of_the_repetition(backend
     assert (run.key, [call.id for call in run.tool_calls]) == ("k.2", ["call_2"])
 
 
-def test_what_a_noted_run_left_since_is_known_to_be_inferred(backend, api):
+def test_a_state_inferred_for_a_noted_run_is_marked_as_inferred(backend, api):
     holds(api, said(), asked(), told(), asked("call_2"))
     noted(api, response("resp_1", "completed", asked()))
     run = last(backend)

@@ -1,4 +1,4 @@
-"""What creates a run, and what stands in its way."""
+"""Creating a run, and the obstacles."""
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_a_run_is_a_background_stored_response_that_the_conversation_is_noted_wi
     ]
 
 
-def test_options_are_sent_as_they_are_and_what_is_empty_is_left_out(backend, api):
+def test_options_are_sent_as_they_are_and_empty_fields_are_left_out(backend, api):
     api.post(RESPONSES, json=QUEUED)
     backend.create_run("conv_1", "asst_2", key="k.1", timeout=5)
     body = sent(api)[0][1]
@@ -64,7 +64,7 @@ def test_options_are_sent_as_they_are_and_what_is_empty_is_left_out(backend, api
     assert not {"instructions", "tools", "input", "temperature", "top_p"} & set(body)
 
 
-def test_a_run_whose_note_cannot_be_left_goes_on(backend, api):
+def test_a_run_whose_note_cannot_be_left_continues(backend, api):
     api.post(RESPONSES, json=QUEUED)
     for trouble in ({"status_code": 400, "json": LOCKED}, {"status_code": 500}, {"text": "garbage"}):
         api.post(CONVERSATION, **trouble)
@@ -173,7 +173,7 @@ def test_a_repetition_whose_outcome_is_there_already_is_not_sent(backend, api):
     assert sent(api) == []
 
 
-def test_a_repetition_that_is_refused_looks_again_and_closes_no_call_of_its_own(backend, api):
+def test_a_repetition_that_is_refused_searches_again_and_closes_no_call_of_its_own(backend, api):
     holds(api, said(), asked())
     given(api, told())
     api.post(RESPONSES, status_code=400, json={"error": {"message": "No tool call found for call_1"}})

@@ -26,7 +26,7 @@ def submit(backend, handle="resp_1"):
     return backend.submit_tool_outputs("conv_1", "resp_1", outputs, assistant_id="asst_1", handle=handle, timeout=5)
 
 
-def test_outputs_are_the_input_of_the_response_that_goes_on_with_the_run(backend, api):
+def test_outputs_are_the_input_of_the_response_that_continues_the_run(backend, api):
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     look(backend, api, response("resp_1", "completed", asked(), usage=usage))
     api.post(RESPONSES, json=QUEUED | {"id": "resp_2"})
@@ -62,7 +62,7 @@ def test_outputs_go_out_although_the_response_that_asked_for_them_is_gone(backen
     assert submit(backend).handle == "resp_2"
 
 
-def test_what_a_run_took_is_asked_for_where_this_process_has_not_seen_it(backend, api):
+def test_the_tokens_of_a_run_are_requested_if_this_process_has_not_seen_them(backend, api):
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
     api.get(f"{RESPONSES}/resp_1", json=response("resp_1", "completed", asked(), usage=usage))
     api.post(RESPONSES, json=QUEUED | {"id": "resp_2"})
@@ -121,13 +121,13 @@ def test_a_run_that_is_over_cannot_be_cancelled(backend, api):
         cancel(backend)
 
 
-def test_trouble_on_the_way_to_a_cancel_is_told_as_it_is(backend, api):
+def test_errors_before_a_cancel_are_raised_unchanged(backend, api):
     api.post(f"{RESPONSES}/resp_2/cancel", status_code=503, json={"error": {"message": "later"}})
     with pytest.raises(errors.TransientError, match="later"):
         cancel(backend)
 
 
-def test_a_run_without_a_handle_is_cancelled_by_what_it_waits_for_or_else_by_its_id(backend, api):
+def test_a_run_without_a_handle_is_cancelled_by_its_open_calls_or_else_by_its_id(backend, api):
     holds(api, said(), asked())
     api.post(ITEMS, json={"data": []})
     assert cancel(backend, handle=None).code == "cancelled"

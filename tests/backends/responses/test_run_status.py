@@ -1,4 +1,4 @@
-"""How a run stands, by its response and by its conversation."""
+"""The status of a run, by its response and by its conversation."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_completed_response_brings_its_answer_along(backend, api):
     )
 
 
-def test_a_later_link_of_the_chain_goes_by_the_run_and_counts_what_came_before(backend, api):
+def test_a_later_link_of_the_chain_has_the_id_of_the_run_and_counts_earlier_tokens(backend, api):
     metadata = {"gpt_agent_fsm_run": "resp_1", "gpt_agent_fsm_usage": "3/4/7", "gpt_agent_fsm_assistant": "asst_1"}
     usage = {"input_tokens": 10, "output_tokens": 20}
     run = look(backend, api, response("resp_2", "completed", ANSWER, metadata=metadata, usage=usage))
@@ -86,12 +86,12 @@ def test_a_later_link_of_the_chain_goes_by_the_run_and_counts_what_came_before(b
         ),
     ],
 )
-def test_what_a_status_means(backend, api, status, fields, expected):
+def test_each_status_has_its_meaning(backend, api, status, fields, expected):
     run = look(backend, api, response("resp_1", status, **fields))
     assert (run.status, run.code, run.message) == expected
 
 
-def test_what_makes_no_sense_is_left_out(backend, api):
+def test_values_that_make_no_sense_are_left_out(backend, api):
     call = {"type": "function_call", "id": 7, "name": None, "arguments": {"x": 1}}
     odd = response("resp_1", "completed", "text", {"type": "function_call"}, call, usage=[], metadata="x", error=0)
     run = look(backend, api, odd)
@@ -105,7 +105,7 @@ def test_what_makes_no_sense_is_left_out(backend, api):
         backend.get_run("conv_1", "resp_1", handle="resp_1", timeout=5)
 
 
-def test_a_run_without_a_handle_stands_as_the_conversation_tells(backend, api):
+def test_the_state_of_a_run_without_a_handle_is_inferred_from_the_conversation(backend, api):
     holds(api, said(), asked("call_1"), told("call_1"), asked("call_2"))
     run = backend.get_run("conv_1", "run_1", timeout=5)
     assert (run.id, run.status, [call.id for call in run.tool_calls]) == ("run_1", RunStatus.NEEDS_TOOLS, ["call_2"])
@@ -137,14 +137,14 @@ def test_a_run_that_left_nothing_is_asked_for_by_its_id(backend, api):
     ids=[
         "still waits",
         "not listed yet",
-        "went on to its end",
-        "went on to other calls",
+        "continued to its end",
+        "continued to other calls",
         "is long over",
-        "listed and not gone on yet",
+        "listed and not continued yet",
         "in the middle of its answer",
     ],
 )
-def test_outputs_in_doubt_are_told_by_the_conversation(backend, api, items, status, calls, handle):
+def test_outputs_in_doubt_are_inferred_from_the_conversation(backend, api, items, status, calls, handle):
     holds(api, *items)
     run = look(backend, api, response("resp_1", "completed", asked()), in_doubt=True)
     assert (run.status, [call.id for call in run.tool_calls], run.handle) == (status, calls, handle)
@@ -159,21 +159,21 @@ def test_a_run_that_was_started_twice_gives_way_to_the_answer_that_is_there(back
     assert [path for path, _ in sent(api)] == ["/responses/resp_1/cancel"]
 
 
-def test_what_a_run_says_itself_is_no_sign_of_another(backend, api):
+def test_messages_of_a_run_itself_are_no_sign_of_another(backend, api):
     holds(api, said(), ANSWER)
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
     run = look(backend, api, response("resp_1", "in_progress", ANSWER), in_doubt=True)
     assert (run.status, sent(api)) == (RunStatus.ACTIVE, [])
 
 
-def test_a_run_that_was_started_once_after_all_goes_on(backend, api):
+def test_a_run_that_was_started_once_after_all_continues(backend, api):
     holds(api, said())
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
     assert look(backend, api, QUEUED, in_doubt=True).status is RunStatus.ACTIVE
     assert sent(api) == []
 
 
-def test_a_second_run_that_can_be_cancelled_no_more_is_followed(backend, api):
+def test_a_second_run_that_can_no_longer_be_cancelled_is_followed(backend, api):
     holds(api, said(), ANSWER)
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
     api.post(f"{RESPONSES}/resp_1/cancel", status_code=400, json={"error": {"message": "completed"}})

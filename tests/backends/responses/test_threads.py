@@ -1,4 +1,4 @@
-"""How the backend is made, and what it sends and reads for threads and messages."""
+"""Making the backend, and its requests for threads and messages."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_given_headers_and_parameters_are_sent_with_each_request(requests_mock):
 
 
 @pytest.mark.parametrize("assistants", [None, [], {"a": "gpt-4o"}, {1: ASSISTANTS["asst_1"]}, ASSISTANTS["asst_1"]])
-def test_assistants_that_are_no_mapping_to_assistants_are_refused(assistants):
+def test_assistants_that_are_not_a_mapping_to_assistants_are_refused(assistants):
     with pytest.raises(ValueError, match="must map assistant ids to"):
         ResponsesBackend(BASE, KEY, assistants=assistants)
 
@@ -108,7 +108,7 @@ def test_a_locked_conversation_is_a_busy_thread(backend, api):
     assert busy.value.locked
 
 
-def test_messages_are_the_items_that_are_messages_and_pages_go_on_after_the_last_item(backend, api):
+def test_messages_are_the_items_that_are_messages_and_pages_continue_after_the_last_item(backend, api):
     api.get(ITEMS, json={"data": [said(), asked(), ANSWER, told()], "has_more": True})
     page = backend.list_messages("conv_1", after="msg_0", newest_first=False, timeout=5)
     assert page.messages == (

@@ -118,7 +118,7 @@ def test_a_secret_in_the_address_is_told_by_no_cause(ask):
         (answer({"choices": ["text"]}), "is not what the API promises (it has no choices)"),
     ],
 )
-def test_what_is_no_answer_is_described(serve, ask, said, words):
+def test_unusable_answers_are_described(serve, ask, said, words):
     server, model = serve(said)
     seen = failure(ask, model)
     assert seen.code == "server_error"
@@ -140,7 +140,7 @@ def test_what_is_no_answer_is_described(serve, ask, said, words):
         ("It broke.", "server_error", "It broke."),
     ],
 )
-def test_an_error_inside_an_answer_is_one_all_the_same(serve, ask, error, code, message):
+def test_an_error_inside_an_answer_is_still_one(serve, ask, error, code, message):
     broken = {"error": error, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}
     said = stream("Once", event(broken)) if ask is streamed else answer({"error": error})
     _, model = serve(said, api_key=KEY)

@@ -197,7 +197,7 @@ def test_a_stream_that_nobody_reads_on_is_hung_up_on(serve):
     assert server.hung_up.acquire(timeout=PATIENCE)
 
 
-def test_streams_that_one_thread_reads_in_turns_are_cancelled_each_for_itself(serve):
+def test_streams_that_one_os_thread_reads_in_turns_are_cancelled_each_for_itself(serve):
     cancelled = threading.Event()
     _, model = serve(stream("1", SILENCE), stream("2", "3"))
     first = model.stream(request(cancelled=cancelled))
