@@ -1,4 +1,4 @@
-"""The command line: what is printed, and with which code it ends."""
+"""The command line: its output and its exit codes."""
 
 import io
 import logging
@@ -25,7 +25,7 @@ FAST = ["--speed", "20"]
 DEMOS = {"assistants": ["demo"], "responses": ["demo", "--api", "responses"]}
 THREADS = {"assistants": "thread_", "responses": "conv_"}
 HINT = 'pip install "gpt-agent-fsm[cli,local]"'
-# Whoever starts the tests in the background may have them ignore Ctrl-C, and children inherit that.
+# Tests that run in the background may ignore Ctrl-C, and children inherit that.
 CODE = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from gpt_agent_fsm.cli import main; sys.argv[1:] = {}; main()"
@@ -37,7 +37,7 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals 
 
 @pytest.fixture
 def run(monkeypatch):
-    """Run a command in this process and return what came of it."""
+    """Run a command in this process and return the result."""
     for name in ("CI", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
 
@@ -248,7 +248,7 @@ def test_a_conversation_that_does_not_end_is_noticed(run, monkeypatch, fast):
     assert result.stderr == "Error: crowded: did not end, and is running\n"
 
 
-def test_a_demo_that_cannot_go_on_says_why(run, monkeypatch, fast):
+def test_a_demo_that_cannot_continue_says_why(run, monkeypatch, fast):
     def play(*_):
         raise errors.RuntimeClosed("It was closed.")
 
@@ -327,7 +327,7 @@ def test_a_reader_that_hangs_up_ends_the_demo_without_a_traceback(fast):
     assert err == ""
 
 
-def test_a_tool_at_work_is_let_go_when_the_demo_stops():
+def test_a_tool_at_work_is_released_when_the_demo_stops():
     class Agent:
         outputs: ClassVar[list] = []
 
@@ -368,7 +368,7 @@ def test_lines_that_nobody_reads_stop(monkeypatch):
     ("missing", "arguments"),
     [("click", ["--version"]), ("click", ["demo"]), ("flask", ["demo"]), ("waitress", ["demo"]), ("yaml", ["demo"])],
 )
-def test_what_is_not_installed_is_named_with_the_way_to_install_it(missing, arguments):
+def test_missing_packages_are_named_with_the_way_to_install_them(missing, arguments):
     with spawn(arguments, before=f"import sys; sys.modules[{missing!r}] = None") as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, "")
@@ -426,7 +426,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Return what the demo takes for its screen, where the output goes to a terminal."""
+    """Return the demo's screen if the output goes to a terminal."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
 
@@ -484,7 +484,7 @@ def on_a_terminal(demo, environ, interrupt_at=None):
 def test_on_a_terminal_the_demo_is_drawn_live_and_the_cursor_comes_back(fast):
     code, out, err = on_a_terminal(fast, {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"})
     assert (code, err) == (0, "")
-    assert out.index("\x1b[?25l") < out.index("what was said") < out.rindex("\x1b[?25h")
+    assert out.index("\x1b[?25l") < out.index("transcript") < out.rindex("\x1b[?25h")
     assert "\x1b[35m" in out
     assert "4 of 4 conversations went as they should" in out.rpartition("\x1b[?25h")[2]
 
@@ -493,7 +493,7 @@ def test_on_a_terminal_the_demo_is_drawn_live_and_the_cursor_comes_back(fast):
 def test_no_color_is_honoured(fast):
     code, out, _ = on_a_terminal(fast, {"TERM": "xterm-256color", "NO_COLOR": "1"})
     assert code == 0
-    assert "what was said" in out
+    assert "transcript" in out
     assert not re.search(r"\x1b\[(\d+;)*[349]\d", out)
 
 

@@ -1,4 +1,4 @@
-"""`gpt-agent-fsm serve`: what it refuses, and its life from the first line to the signal that ends it."""
+"""`gpt-agent-fsm serve`: wrong options, and its life from the first line to the signal that ends it."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ def refused(*args, **kwargs):
 
 @pytest.fixture
 def served(monkeypatch):
-    """Serve within this process, ask, stop by a signal, and return the answer and the output of the command."""
+    """Serve within this process, ask, stop with a signal, and return the answer and the output of the command."""
 
     def run(args, ask, number=signal.SIGTERM, **kwargs):
         servers, answers = [], []
@@ -64,7 +64,7 @@ def served(monkeypatch):
 
 
 def _of_the_process():
-    """Return what a command may change while it runs and must put back: handlers of signals, and of the log."""
+    """Return the state that a command must restore: handlers of signals, and of the log."""
     logger = logging.getLogger("gpt_agent_fsm")
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     return handlers, list(logger.handlers), logger.level
@@ -114,7 +114,7 @@ def test_a_chat_completions_server_answers_and_its_key_comes_from_the_environmen
 
 
 @pytest.mark.parametrize("way", ["option", "environment"])
-def test_with_a_key_only_who_has_it_comes_in(served, way):
+def test_a_key_admits_only_requests_that_have_it(served, way):
     def ask(server):
         return [thread_on(server, key).status_code for key in ("sk-right", "sk-wrong")]
 
@@ -172,7 +172,7 @@ def test_beyond_loopback_with_a_key_it_serves(served):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--model", "gpt-5"], "--model is echo, a .yaml file or a URL, and not 'gpt-5'"),
+        (["--model", "gpt-5"], "--model must be echo, a .yaml file or a URL, not 'gpt-5'"),
         (["--model", "nowhere.yaml"], "cannot read the script nowhere.yaml: No such file or directory"),
         (["--model", "http://"], "http://"),
         (["--model-name", "llama3"], "--model-name is for a chat-completions server"),
@@ -180,19 +180,19 @@ def test_beyond_loopback_with_a_key_it_serves(served):
         (["--chaos", "much"], "'much' is not a valid integer"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(args, words):
+def test_invalid_options_are_refused_in_a_sentence(args, words):
     output = refused(*args)
     assert words in output
     assert "Traceback" not in output
 
 
-def test_a_script_that_is_none_is_refused_with_the_place(tmp_path):
+def test_an_invalid_script_is_refused_with_the_place(tmp_path):
     script = tmp_path / "script.yaml"
     script.write_text("rules: 7", encoding="utf-8")
     assert "In the script" in refused("--model", str(script))
 
 
-def test_a_port_that_is_taken_and_a_file_that_is_no_database_are_said_in_a_sentence(tmp_path):
+def test_a_taken_port_and_a_file_that_is_not_a_database_are_reported_in_a_sentence(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         output = refused("--port", str(port))
@@ -203,7 +203,7 @@ def test_a_port_that_is_taken_and_a_file_that_is_no_database_are_said_in_a_sente
 
 
 @pytest.mark.parametrize("name", ["flask", "gpt_agent_fsm.local.server"])
-def test_what_is_not_installed_is_said_and_a_defect_is_not_hidden(monkeypatch, name):
+def test_missing_packages_are_reported_and_a_defect_is_not_hidden(monkeypatch, name):
     for loaded in [each for each in sys.modules if each.startswith("gpt_agent_fsm.local")]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, name, None)

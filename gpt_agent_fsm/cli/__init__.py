@@ -1,4 +1,4 @@
-"""What a person types: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`, `gpt-agent-fsm import-thread`.
+"""The command line: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`, `gpt-agent-fsm import-thread`.
 
 Needs the extras: `pip install "gpt-agent-fsm[cli,local]"`; `local` is for the demo.
 """
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and exit: 0 when all is well, 1 when it is not, 2 for a wrong command, 130 for Ctrl-C."""
+    """Run the command line and exit: 0 for success, 1 for failure, 2 for a wrong command, 130 for Ctrl-C."""
     try:
         from gpt_agent_fsm.cli.commands import cli  # noqa: PLC0415 - click may not be there
     except ModuleNotFoundError as error:
@@ -21,6 +21,6 @@ def main() -> None:
             raise
         sys.exit(f"gpt-agent-fsm: {error.name} is not installed; {HINT}")
     except KeyboardInterrupt:
-        # So early that there is nobody yet to say goodbye.
+        # click is not loaded yet, so nothing else handles this.
         sys.exit(INTERRUPTED)
     cli(prog_name="gpt-agent-fsm")

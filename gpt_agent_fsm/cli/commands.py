@@ -51,7 +51,7 @@ cli.add_command(serve)
     help="Print nothing; write all formats into this directory.",
 )
 def diagram(format_: str, directory: Path | None) -> None:
-    """Draw the state machine, from the very table that the library runs on."""
+    """Draw the state machine, from the same table that the library runs on."""
     if directory is None:
         click.echo(_FORMATS[format_](), nl=False)
         return
@@ -100,7 +100,7 @@ def demo(speed: float, api: str) -> None:
 
 
 def _hold(speed: float, api: str) -> list[Conversation]:
-    """Hold the conversations, show them, sum them up, and return them."""
+    """Hold the conversations, show them and a summary, and return them."""
     try:
         from gpt_agent_fsm.cli.scenes import SCENES, Conversation, play  # noqa: PLC0415 - flask may not be there
     except ImportError as error:
@@ -113,14 +113,14 @@ def _hold(speed: float, api: str) -> list[Conversation]:
 
 
 def _missing(error: ImportError) -> Exception:
-    """Return what to raise for an import that failed: a sentence for an extra, the error itself for a defect."""
+    """Return the exception for an import that failed: a sentence for a missing extra, the error itself for a defect."""
     if error.name is None or error.name.startswith("gpt_agent_fsm"):
         return error
     return click.ClickException(f"{error.name} is not installed; {HINT}")
 
 
 def screen_for(conversations: list[Conversation]) -> Screen:
-    """Return what fits where the output goes: a live picture on a terminal, else one line per event."""
+    """Return the screen for the output: a live picture on a terminal, else one line per event."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb" or os.environ.get("CI"):
         from gpt_agent_fsm.cli.report import Plain  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""How the command line ends: its exit code after Ctrl-C, and the advice when an extra is missing."""
+"""The exit code after Ctrl-C, and the advice if an extra is missing."""
 
 __all__ = ["HINT", "INTERRUPTED"]
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it."""
+"""The exit code after Ctrl-C, by the convention of shells."""
 HINT = 'install what the command line needs with: pip install "gpt-agent-fsm[cli,local]"'

@@ -1,4 +1,4 @@
-"""`gpt-agent-fsm import-thread`: what it says while it copies, and when it cannot continue."""
+"""`gpt-agent-fsm import-thread`: its options, its progress, and its errors."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def _option(name: str, says: str, metavar: str | None = None) -> Callable[[F], F
 
 @click.command("import-thread")
 @click.argument("thread_id", callback=_not_blank)
-@_option("--from-url", "Where the thread is; ends where /threads begins.  [default: OPENAI_BASE_URL]")
+@_option("--from-url", "Base URL of the thread's server; ends where /threads begins.  [default: OPENAI_BASE_URL]")
 @_option("--from-key", "The API key for it.  [default: OPENAI_API_KEY]")
-@_option("--to-url", "Where the conversation will be.  [default: as --from-url]")
-@_option("--to-key", "The API key for it; needed where the servers differ.  [default: as --from-key]")
-@_option("--into", "Go on with an import that was interrupted.", "CONVERSATION_ID")
+@_option("--to-url", "Base URL of the conversation's server.  [default: as --from-url]")
+@_option("--to-key", "The API key for it; needed if the servers differ.  [default: as --from-key]")
+@_option("--into", "Continue an interrupted import in this conversation.", "CONVERSATION_ID")
 def import_thread_command(
     thread_id: str,
     from_url: str | None,
@@ -48,8 +48,8 @@ def import_thread_command(
 ) -> None:
     """Copy the messages of a thread into a new conversation, and print its id.
 
-    From the Assistants API to the Conversations API, which may be on another server. The thread is not changed. When
-    it is interrupted, or fails, it says how to continue; then only what is missing is added.
+    From the Assistants API to the Conversations API, which may be on another server. The thread is not changed. If it
+    is interrupted or fails, it says how to continue; then only the missing messages are added.
     """
     source = from_url or os.environ.get("OPENAI_BASE_URL", "")
     differ = to_url is not None and to_url.rstrip("/") != source.rstrip("/")
@@ -60,20 +60,20 @@ def import_thread_command(
 
 @attrs.frozen
 class Server:
-    """Where something is; what is None is taken from the environment."""
+    """An address and its key; None stands for the value of the environment."""
 
     base_url: str | None
     api_key: str | None = attrs.field(repr=False)
 
     def threads(self) -> AssistantsBackend:
-        """Return what reads threads there."""
+        """Return the backend that reads threads there."""
         try:
             return AssistantsBackend(self.base_url, self.api_key)
         except ValueError as error:
             raise click.ClickException(f"where to copy from: {error}") from error
 
     def conversations(self) -> ResponsesBackend:
-        """Return what writes conversations there."""
+        """Return the backend that writes conversations there."""
         try:
             return ResponsesBackend(self.base_url, self.api_key, assistants={})
         except ValueError as error:
@@ -81,7 +81,7 @@ class Server:
 
 
 def _copy(thread_id: str, source: Server, target: Server, into: str | None) -> None:
-    """Copy a thread and print the id of the conversation; whatever else there is to say goes to stderr."""
+    """Copy a thread and print the id of the conversation; everything else goes to stderr."""
     progress = _Progress(thread_id)
     try:
         with closing(source.threads()) as threads, closing(target.conversations()) as conversations:
@@ -97,7 +97,7 @@ def _copy(thread_id: str, source: Server, target: Server, into: str | None) -> N
 
 
 class _Progress:
-    """Says how far an import is; numbers and ids only, never what was said on the thread."""
+    """Reports the progress of an import; numbers and ids only, never the messages of the thread."""
 
     def __init__(self, thread_id: str) -> None:
         self._thread_id = thread_id
@@ -105,13 +105,13 @@ class _Progress:
 
     @property
     def way_on(self) -> str:
-        """How to continue what was begun."""
+        """The sentence that says how to continue the import."""
         if self._last is None:
             return ""
-        return f"\nTo continue, give the same command again with --into {self._last.conversation_id}"
+        return f"\nTo continue, run the same command again with --into {self._last.conversation_id}"
 
     def report(self, standing: ThreadImport) -> None:
-        """Say what is new, at most once for each tenth of the messages."""
+        """Report progress, at most once for each tenth of the messages."""
         last, self._last = self._last, standing
         if last is None:
             _begin(self._thread_id, standing)

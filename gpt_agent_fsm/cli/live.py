@@ -1,6 +1,6 @@
 """The demo as a live picture on a terminal."""
 
-# Excluded from coverage: what is said is tested in `report`; how it looks on a terminal is for eyes.
+# Excluded from coverage: its words are tested in `report`; its look on a terminal is for eyes.
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SPOKEN: dict[type[events.Event], str] = {
 }
 """The events that the transcript shows."""
 _BESIDE_TRANSCRIPT = 13
-"""Lines of the terminal that are not left to the transcript."""
+"""Lines of the terminal that the transcript does not get."""
 
 
 class Live(Screen):  # pragma: no cover - see the module's head
@@ -67,7 +67,7 @@ class Live(Screen):  # pragma: no cover - see the module's head
         self._live.stop()
 
     def show(self, conversation: Conversation, event: events.Event) -> None:
-        """Put what was said into the transcript; the table reads the rest from the conversations."""
+        """Add a message to the transcript; the table reads the rest from the conversations."""
         if type(event) in _SPOKEN:
             name = Text(f"{conversation.scene.name:8} ", style="dim")
             self._said.append(name.append(describe(event), style=_SPOKEN[type(event)]))
@@ -83,7 +83,7 @@ class Live(Screen):  # pragma: no cover - see the module's head
             table.add_row(conversation.scene.name, thread, self._state(conversation), Text(_last(conversation)))
         said = self._said[-max(3, self._console.height - _BESIDE_TRANSCRIPT) :]
         lines = Text("\n", no_wrap=True, overflow="ellipsis").join(said)
-        return Group(table, Panel(lines, title="what was said", title_align="left", border_style="dim"))
+        return Group(table, Panel(lines, title="transcript", title_align="left", border_style="dim"))
 
     def _state(self, conversation: Conversation) -> RenderableType:
         state, style = conversation.state, _STYLES[conversation.state]
@@ -121,7 +121,7 @@ def _path(conversation: Conversation) -> Text:  # pragma: no cover - see the mod
 
 
 def _last(conversation: Conversation) -> str:  # pragma: no cover - see the module's head
-    """Return what happened last, besides changes of state, which have a column of their own."""
+    """Return the last event in words, except for changes of state, which have a column of their own."""
     skipped = (events.StateChanged, events.AgentStopped)
     heard = [event for _, event in conversation.heard if not isinstance(event, skipped)]
     return describe(heard[-1]) if heard else ""

@@ -1,4 +1,4 @@
-"""What the demo says: one line per event where there is no terminal, and the summary at the end."""
+"""The words of the demo: one line per event without a terminal, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WORDS: dict[type[events.Event], str] = {
 
 
 def describe(event: events.Event) -> str:
-    """Say in a few words what happened; ASCII but for what was said."""
+    """Describe an event in a few words; ASCII except for messages."""
     if isinstance(event, events.ToolCallRequested):
         return f"wants {_call(event)}"
     return _WORDS.get(type(event), type(event).__name__).format(event)
@@ -44,7 +44,7 @@ def _call(event: events.ToolCallRequested) -> str:
 
 
 def account(conversation: Conversation) -> Iterator[tuple[str, str]]:
-    """Yield the result of a conversation, as headings with their texts."""
+    """Yield the results of a conversation, as a heading and a text each."""
     for _, event in conversation.heard:
         match event:
             case events.UserMessageAdded():
@@ -84,7 +84,7 @@ def totals(conversations: list[Conversation]) -> str:
 
 
 class Screen(ABC):
-    """Where the demo is seen. Used in a `with` statement while it plays; the summary comes after."""
+    """The display of the demo. Used in a `with` statement while it plays; the summary comes after."""
 
     def __init__(self, conversations: list[Conversation]) -> None:
         self.conversations = conversations
@@ -99,7 +99,7 @@ class Screen(ABC):
 
     @abstractmethod
     def show(self, conversation: Conversation, event: events.Event) -> None:
-        """Show that something happened. Called from several threads."""
+        """Show an event. Called from several OS threads."""
 
     @abstractmethod
     def summary(self) -> None:
@@ -124,7 +124,7 @@ class Plain(Screen):
             try:
                 click.echo(f"{seconds:5.2f}  {conversation.scene.name:{self._name_width}}  {describe(event)}")
             except OSError:
-                # The reader has hung up, as `head` does. The summary will say so in click's way.
+                # The reader has hung up, as `head` does. The summary meets that too, and click handles it there.
                 self._gone = True
 
     def summary(self) -> None:

@@ -1,4 +1,4 @@
-"""The conversations of the demo, and how they are held: also an example of how to use the library."""
+"""The conversations of the demo, and the code that holds them: also an example of how to use the library."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ _PLANNER = attrs.evolve(_SPEAKER, tools=(_function("get_calendar", "day"), _func
 
 @attrs.frozen
 class Scene:
-    """One conversation as it should go.
+    """One conversation and its expected course.
 
     Attributes:
-        says: what the user says; no other scene says it.
-        assistant: who answers, for a wire on which each request says so.
-        answer: what the model makes of it.
-        thinks: seconds the model takes for each turn.
-        ends: the state it ends in.
-        brings: how many events of a class are expected.
+        says: the user's message, unique among the scenes.
+        assistant: for a wire on which each request defines the assistant.
+        answer: the model of this scene.
+        thinks: seconds that the model takes for each turn.
+        ends: the final state.
+        brings: the expected number of events by class.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Scene:
 
     @property
     def assistant_id(self) -> str:
-        """What the assistant is called."""
+        """The id of the assistant."""
         return f"asst_{self.name}"
 
 
@@ -144,7 +144,7 @@ SCENES = (
 
 
 class Conversation:
-    """A scene being played: the agent, and what was heard of it so far."""
+    """A scene being played: its thread, and the events so far."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -155,7 +155,7 @@ class Conversation:
         """Seconds since the demo began, and the event."""
 
     def hear(self, seconds: float, event: events.Event) -> None:
-        """Take down an event."""
+        """Record an event."""
         if isinstance(event, events.StateChanged):
             self.state = State(event.dest)
         self.heard.append((seconds, event))
@@ -167,11 +167,11 @@ class Conversation:
         return [str(State.IDLE), *changes]
 
     def count(self, kind: type[events.Event]) -> int:
-        """Return how many events of a class were heard."""
+        """Return the number of events of a class so far."""
         return Counter(type(event) for _, event in self.heard)[kind]
 
     def problems(self) -> list[str]:
-        """Say what is not as the scene wants it; nothing where all is well."""
+        """Return a sentence for each deviation from the scene; empty if there is none."""
         scene = self.scene
         if not self.ended:
             return [f"{scene.name}: did not end, and is {self.state}"]
@@ -186,7 +186,7 @@ class Conversation:
 def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api: str = "assistants") -> None:
     """Hold all conversations at once over a wire, "assistants" or "responses", and return when they have ended.
 
-    `show(conversation, event)` is called for each event, on worker threads.
+    `show(conversation, event)` is called for each event, on workers of the runtime.
     """
     by_words = {conversation.scene.says: conversation.scene for conversation in conversations}
 
@@ -214,16 +214,16 @@ def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api:
 
 
 def _backend(api: str, base_url: str, conversations: list[Conversation]) -> Backend:
-    """Return what speaks the wire that is asked for."""
+    """Return a backend for the wire."""
     if api == "assistants":
-        # The embedded server takes any assistant for granted; another one would be told with `publish`.
+        # The embedded server accepts any assistant id; on another server, `publish` creates the assistant.
         return AssistantsBackend(base_url, _KEY)
     scenes = [conversation.scene for conversation in conversations]
     return ResponsesBackend(base_url, _KEY, assistants={scene.assistant_id: scene.assistant for scene in scenes})
 
 
 def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: float) -> Agent:
-    """Make a thread on the server, connect to it, and say the first words."""
+    """Create a thread on the server, connect to it, and add the first message."""
 
     def hear(_: Agent, event: events.Event) -> None:
         conversation.hear(time.monotonic() - began, event)
@@ -244,7 +244,7 @@ def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: floa
 def _toolbox(speed: float) -> Iterator[None]:
     """Answer tool calls while it is open.
 
-    Tools take their time, so they work on threads of their own: a handler that blocks holds up its conversation.
+    Tools take time, so they work on OS threads of their own: a handler that blocks holds up its conversation.
     """
     closing = threading.Event()
     with ThreadPoolExecutor(thread_name_prefix="demo-tool") as pool:
@@ -266,7 +266,7 @@ def _toolbox(speed: float) -> Iterator[None]:
 
 @contextmanager
 def _direct_loopback() -> Iterator[None]:
-    """Keep requests to this machine away from a proxy that the environment names for all others."""
+    """Exempt requests to this machine from the proxy of the environment."""
     before = os.environ.get("no_proxy")
     others = before or os.environ.get("NO_PROXY") or ""
     os.environ["no_proxy"] = f"{others},127.0.0.1".lstrip(",")

@@ -26,9 +26,9 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
 
 @click.command()
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; beyond loopback only with a key."
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; beyond loopback only with a key."
 )
-@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0 chooses a free one.")
 @click.option(
     "--db",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -38,14 +38,15 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
     "--model",
     default="echo",
     show_default=True,
-    help="What answers: echo, a script (a .yaml file), or the base URL of a chat-completions server.",
+    help="The model: echo, a script (a .yaml file), or the base URL of a chat-completions server.",
 )
 @click.option(
-    "--model-name", help="The name of the model on the chat-completions server; what a run asks for if left out."
+    "--model-name",
+    help="The name of the model on the chat-completions server; the name that a run asks for if left out.",
 )
 @click.option("--model-key", envvar=_MODEL_KEY, help=f"Its key. Better given as {_MODEL_KEY}.")
 @click.option("--api-key", envvar=_API_KEY, help=f"What clients must send as their key. Better given as {_API_KEY}.")
-@click.option("--chaos", type=int, metavar="SEED", help="Let a fifth of the requests meet a fault, by this seed.")
+@click.option("--chaos", type=int, metavar="SEED", help="Inject faults into a fifth of the requests, by this seed.")
 def serve(
     host: str,
     port: int,
@@ -58,8 +59,8 @@ def serve(
 ) -> None:
     """Serve assistants, threads, runs, conversations and responses to any client of OpenAI's API.
 
-    Logs one line per request, without message text. Ctrl-C stops it; work in progress is resumed by the next
-    server on the same file.
+    Logs one line per request, never the texts that people write. Ctrl-C stops it; unfinished work is resumed by the
+    next server on the same file.
     """
     if not api_key and not _is_loopback(host):
         raise click.UsageError(
@@ -104,7 +105,7 @@ def _listening(
     api_key: str | None,
     chaos: Chaos | None,
 ) -> LocalServer:
-    """Return the server, or raise what says in one sentence why it cannot be."""
+    """Return the server, or raise an error that says in one sentence why it cannot start."""
     from sqlalchemy.exc import DatabaseError  # noqa: PLC0415 - as above
 
     try:
@@ -124,7 +125,7 @@ def _listening(
 
 
 def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | ChatCompletionsModel | None:
-    """Return the model, `None` for the echo; or raise what says in one sentence why there is none."""
+    """Return the model, `None` for the echo; or raise an error that says in one sentence why there is none."""
     from gpt_agent_fsm.local import ChatCompletionsModel, ScriptedModel  # noqa: PLC0415 - as above
 
     try:
@@ -140,7 +141,7 @@ def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | 
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.UsageError(f"cannot read the script {model}: {error.strerror}") from error
-    raise click.UsageError(f"--model is echo, a .yaml file or a URL, and not {model!r}")
+    raise click.UsageError(f"--model must be echo, a .yaml file or a URL, not {model!r}")
 
 
 @contextlib.contextmanager
@@ -161,7 +162,7 @@ def _logged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set; a second signal does what it always does."""
+    """Yield an event that SIGINT and SIGTERM set; a second signal has its usual effect."""
     stopped = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

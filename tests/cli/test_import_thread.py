@@ -1,4 +1,4 @@
-"""`gpt-agent-fsm import-thread`: what goes where, and with which code it ends."""
+"""`gpt-agent-fsm import-thread`: its output, its arguments, and its exit codes."""
 
 import functools
 import os
@@ -45,13 +45,13 @@ def environment(monkeypatch, server):
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    """Nobody waits here."""
+    """No pause is really waited for."""
     monkeypatch.setattr(importing, "import_thread", functools.partial(import_thread, sleep=lambda _: None))
 
 
 @pytest.fixture
 def run():
-    """Import in this process; whatever comes of it, no key and nothing of what was said is shown."""
+    """Import in this process; whatever the result, no key and no message is shown."""
 
     def invoke(*arguments):
         result = CliRunner().invoke(commands.cli, ["import-thread", *arguments])
@@ -64,7 +64,7 @@ def run():
 
 
 def thread(server, count=3, **fields):
-    """Make a thread of messages that are nobody's business."""
+    """Create a thread of private messages."""
     backend = AssistantsBackend(server.base_url, KEY if server.base_url == os.environ["OPENAI_BASE_URL"] else OTHER_KEY)
     messages = [{"role": "user", "content": f"secret {n}"} | fields for n in range(count)]
     found = backend._http.post("/threads", {"messages": messages}, dict, timeout=20)["id"]
@@ -89,7 +89,7 @@ def secrets(count):
 
 
 def stopped_by(monkeypatch, error, copied):
-    """Let an import end as soon as so much is copied; None: at once."""
+    """End an import as soon as this many messages are copied; None: at once."""
 
     def stopping(*args, report, **options):
         def report_and_stop(standing):
@@ -132,7 +132,7 @@ def test_an_empty_thread_becomes_an_empty_conversation(run, server):
     assert told(server, result.stdout.strip()) == []
 
 
-def test_what_is_left_out_is_counted_in_warnings(run, server, requests_mock):
+def test_parts_left_out_are_counted_in_warnings(run, server, requests_mock):
     requests_mock.register_uri(ANY, ANY, real_http=True)
     thread_id = thread(server)
     image = {"type": "image_file", "image_file": {"file_id": "file-1"}}
@@ -162,7 +162,7 @@ def test_the_servers_may_be_given(run, server, other, monkeypatch):
     assert told(server, result.stdout.strip()) == secrets(3)
 
 
-def test_where_only_one_is_given_the_copy_is_made_there(run, other):
+def test_if_only_one_is_given_the_copy_is_made_there(run, other):
     result = run(thread(other), "--from-url", other.base_url, "--from-key", OTHER_KEY)
     assert result.exit_code == 0
     assert told(other, result.stdout.strip(), OTHER_KEY) == secrets(3)
@@ -198,20 +198,20 @@ def test_no_server_is_given_the_key_of_another(run, server, other, keys):
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(run, arguments, sentence):
+def test_mistakes_are_reported_in_one_sentence(run, arguments, sentence):
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     assert re.fullmatch(f"Error: {sentence}\n", result.stderr)
 
 
-def test_a_url_that_leads_elsewhere_is_said_in_one_sentence(run, server):
+def test_a_url_that_leads_elsewhere_is_reported_in_one_sentence(run, server):
     result = run("thread_none", "--from-url", server.base_url.removesuffix("/v1"))
     assert result.exit_code == 1
     assert re.fullmatch(r"Error: .*; the base URL may be wrong: .*\n", result.stderr)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--to-key", "sk-wrong"), ("--into", "conv_none")])
-def test_what_is_wrong_with_the_target_is_said_in_one_sentence(run, server, option, value):
+def test_mistakes_about_the_target_are_reported_in_one_sentence(run, server, option, value):
     result = run(thread(server), option, value)
     assert (result.exit_code, result.stdout) == (1, "")
     said = {"--to-key": "The API key is missing, wrong, ", "--into": "The server at .* knows no thread 'conv_none'"}
@@ -223,13 +223,13 @@ def test_what_is_wrong_with_the_target_is_said_in_one_sentence(run, server, opti
     "arguments",
     [[], [" "], *([["thread_1", f"--{o}", ""] for o in ("from-url", "from-key", "to-url", "to-key", "into")])],
 )
-def test_what_is_missing_or_blank_is_a_wrong_command(run, arguments):
+def test_missing_or_blank_values_are_a_wrong_command(run, arguments):
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Missing argument" in result.stderr or "it must not be blank; is a variable not set?" in result.stderr
 
 
-def test_a_conversation_that_is_no_import_of_the_thread_is_named(run, server):
+def test_a_conversation_that_is_not_an_import_of_the_thread_is_named(run, server):
     begun = run(thread(server)).stdout.strip()
     thread_id = thread(server)
     result = run(thread_id, "--into", begun)
@@ -242,35 +242,35 @@ def test_a_conversation_that_is_no_import_of_the_thread_is_named(run, server):
 
 # --- going on ------------------------------------------------------------------------------------------------------
 
-WAY_ON = r"\nTo continue, give the same command again with --into (\S+)\n"
+HOW_TO_CONTINUE = r"\nTo continue, run the same command again with --into (\S+)\n"
 
 
-def go_on(run, monkeypatch, thread_id, stderr):
+def continue_import(run, monkeypatch, thread_id, stderr):
     hasty = functools.partial(import_thread, sleep=lambda _: None)
     monkeypatch.setattr(importing, "import_thread", hasty)
-    return run(thread_id, "--into", re.search(WAY_ON, stderr)[1])
+    return run(thread_id, "--into", re.search(HOW_TO_CONTINUE, stderr)[1])
 
 
-def test_an_import_that_fails_says_how_to_go_on(run, server, monkeypatch):
+def test_an_import_that_fails_says_how_to_continue(run, server, monkeypatch):
     stopped_by(monkeypatch, TransientError(503, None, "Too much to do."), copied=40)
     thread_id = thread(server, 45)
     result = run(thread_id)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert re.search(r"\nError: Too much to do\. \(HTTP 503\)" + WAY_ON + r"\Z", result.stderr)
-    done = go_on(run, monkeypatch, thread_id, result.stderr)
+    assert re.search(r"\nError: Too much to do\. \(HTTP 503\)" + HOW_TO_CONTINUE + r"\Z", result.stderr)
+    done = continue_import(run, monkeypatch, thread_id, result.stderr)
     assert done.exit_code == 0
     assert told(server, done.stdout.strip()) == secrets(45)
     begun = f"Copying the 45 messages of {thread_id} into {done.stdout.strip()}; 40 of them are there."
     assert done.stderr.splitlines() == [begun, "45 of 45 messages are there."]
 
 
-def test_an_import_that_is_interrupted_says_how_to_go_on(run, server, monkeypatch):
+def test_an_import_that_is_interrupted_says_how_to_continue(run, server, monkeypatch):
     stopped_by(monkeypatch, KeyboardInterrupt(), copied=0)
     thread_id = thread(server, 45)
     result = run(thread_id)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert re.search(r"\nStopped\." + WAY_ON + r"\Z", result.stderr)
-    done = go_on(run, monkeypatch, thread_id, result.stderr)
+    assert re.search(r"\nStopped\." + HOW_TO_CONTINUE + r"\Z", result.stderr)
+    done = continue_import(run, monkeypatch, thread_id, result.stderr)
     assert told(server, done.stdout.strip()) == secrets(45)
 
 
@@ -278,7 +278,7 @@ def test_an_import_that_is_interrupted_says_how_to_go_on(run, server, monkeypatc
     ("error", "code", "said"),
     [(KeyboardInterrupt(), 130, "\nStopped.\n"), (TransientError(503, None, "No."), 1, "Error: No. (HTTP 503)\n")],
 )
-def test_where_nothing_was_begun_there_is_nothing_to_go_on_with(run, monkeypatch, error, code, said):
+def test_an_import_that_has_begun_nothing_offers_nothing_to_continue(run, monkeypatch, error, code, said):
     stopped_by(monkeypatch, error, copied=None)
     result = run("thread_1")
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", said)

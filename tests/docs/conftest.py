@@ -1,4 +1,4 @@
-"""What the code of the pages finds when it is executed: a server, its address, and an empty folder."""
+"""The surroundings of the pages' code when it is executed: a server, its address, and an empty folder."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ def weather_man(request: ModelRequest) -> str | list[ToolCall]:
 
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
-    """The environment of a user who has set what the pages tell them to set."""
+    """The environment of a user who follows the pages."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith(("OPENAI_", "GPT_AGENT_")):
             monkeypatch.delenv(name)
@@ -34,7 +34,7 @@ def environment(tmp_path, monkeypatch):
 
 @pytest.fixture
 def clean_signals():
-    """Signals that nobody listens to, also after the test."""
+    """Signals without listeners, even after the test."""
     yield
     for signal in (*signals.by_class.values(), signals.event):
         for receiver in list(signal.receivers_for(blinker.ANY)):

@@ -1,4 +1,4 @@
-"""What a page holds: blocks of code, and what is said about them."""
+"""The contents of a page: blocks of code, and the remarks about them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Block:
     """A fenced block.
 
     Attributes:
-        kind: what stands behind the fence: "python", "output", "sh", ...
+        kind: the word behind the fence: "python", "output", "sh", ...
         remark: the HTML comment right above it, or "".
         line: the line its body begins on, from 1.
     """
@@ -34,12 +34,12 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that it shows, or None."""
+        """The file whose text it shows, or None."""
         return self.remark.removeprefix("file: ") if self.remark.startswith("file: ") else None
 
     @property
     def is_executed(self) -> bool:
-        """False where a remark says why it cannot be."""
+        """False if a remark says why it cannot be."""
         return self.kind == "python" and not re.fullmatch("not executed: .+", self.remark)
 
 
@@ -52,5 +52,5 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def name_of(page: Path) -> str:
-    """Return what a page is called in a report."""
+    """Return the name of a page in a report."""
     return str(page.relative_to(ROOT))

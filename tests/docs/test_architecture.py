@@ -1,4 +1,4 @@
-"""The plan of the package: how it is read, and the limits that it stays within."""
+"""The plan of the package: reading it, and its limits."""
 
 import architecture
 import pytest

@@ -30,7 +30,7 @@ def rows_of(text):
 def test_a_stale_page_is_noticed(name):
     text = (DOCS / name).read_text(encoding="utf-8")
     if reference.renewed(text) != text:
-        pytest.fail(f"docs/{name} is not what the code says; renew it: python docs/reference.py")
+        pytest.fail(f"docs/{name} differs from the code; renew it: python docs/reference.py")
 
 
 def test_every_generated_part_is_on_a_page():
@@ -73,7 +73,7 @@ def test_an_event_says_when_it_is_sent_and_what_follows(event):
     assert follows.endswith("."), f"say in docs/reference.py what follows {event.__name__}"
 
 
-def test_what_follows_is_said_of_no_event_that_is_gone():
+def test_no_removed_event_is_described():
     assert set(reference.FOLLOWS) == set(events.__all__) - {"Event"}
 
 
