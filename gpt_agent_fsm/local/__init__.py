@@ -1,10 +1,10 @@
 """An OpenAI-compatible API server that runs inside your process, for demos, tests and offline work.
 
 `LocalServer` listens on a real socket and speaks two wires: Assistants v2 (threads, messages, runs), and Responses with
-Conversations. What it answers is decided by a *model*: any callable that takes one `ModelRequest` and returns text, a
-list of `ToolCall` or a `Reply` (which has more to tell), or raises `ModelError`. A `StreamingModel` can also hand out
-its answer while it makes it. `ScriptedModel` is a model written down in YAML, `ChatCompletionsModel` is one behind a
-server that speaks chat completions. `Chaos` lets requests meet faults, for tests of clients.
+Conversations. A *model* decides the answers: any callable that takes one `ModelRequest` and returns text, a list of
+`ToolCall` or a `Reply` (which can also hold usage and more), or raises `ModelError`. A `StreamingModel` can also yield
+its answer in pieces. `ScriptedModel` is a model written in YAML, `ChatCompletionsModel` is one behind a server that
+speaks chat completions. `Chaos` injects faults, for tests of clients.
 
 Needs the extra: `pip install "gpt-agent-fsm[local]"`.
 """

@@ -5,13 +5,13 @@ import string
 import time
 
 _ALPHABET = string.ascii_letters + string.digits
-# Ids have to differ, they are not secret. Seeded by the operating system, so that a restart on the same file repeats
+# Ids must differ, but are not secret. Seeded by the operating system, so that a restart on the same file repeats
 # none; asking it for every letter would cost more than the rest of a request.
 _random = random.Random()  # noqa: S311
 
 
 def new_id(prefix: str) -> str:
-    """Return an id nobody has yet, such as `thread_` and 24 letters and digits."""
+    """Return a new id, such as `thread_` and 24 letters and digits."""
     return f"{prefix}_{''.join(_random.choices(_ALPHABET, k=24))}"
 
 

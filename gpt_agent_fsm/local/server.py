@@ -24,34 +24,34 @@ from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
 from gpt_agent_fsm.local.shared.workers import JobKind, Workers
 
 _HTTP_THREADS = 8
-"""Threads that answer requests; more would only wait for the interpreter. Those that wait for a model do not count."""
+"""OS threads that answer requests; more would only wait for the interpreter. Those that wait for a model do not
+count."""
 
 _MODEL_THREADS = 16
-"""Threads that call the model: so many runs and responses make progress at once, the others are queued."""
+"""OS threads that call the model: this many runs and responses make progress at once, the others are queued."""
 
 _JOB_KINDS: dict[str, JobKind] = {"thread.run": run_lifecycle, "response": response_lifecycle}
-"""What the model works for, by the `object` of its stored form."""
+"""The kinds of work for the model, by the `object` of their stored form."""
 
 _PATIENCE = 0.4
-"""Seconds that `close` gives model calls in hand, and then requests in hand."""
+"""Seconds that `close` gives model calls in progress, and then requests in progress."""
 
 
 class LocalServer:
     """An OpenAI-compatible server on a loopback socket; it answers as soon as it is constructed.
 
-    `model` decides what assistants say: a callable of one `ModelRequest`, called on threads of the server; without one,
-    the user's words are echoed. `port=0` takes a free port; `base_url` says which. `database` is the path of an SQLite
-    file that keeps everything across restarts, also runs and background responses that were under way; without one, all
-    is in memory.
-    With an `api_key`, clients have to send it as their bearer token. A run expires `run_expires_after` seconds after
-    it was created, and a response fails. The items of a response are listed in its conversation `item_lag` seconds
-    after its end, as real servers are late with them. With `chaos`, requests meet faults. `on_request` is called with
-    each request when its answer begins, on threads of the server. Each request is one line in the log, at
-    `request_log_level`, without a word of what people write.
+    `model` decides the answers: a callable of one `ModelRequest`, called on OS threads of the server; without one, the
+    user's words are echoed. `port=0` chooses a free port; `base_url` has its number. `database` is the path of an
+    SQLite file that keeps everything across restarts, even unfinished runs and background responses; without one, all
+    is in memory. With an `api_key`, clients must send it as their bearer token. A run expires `run_expires_after`
+    seconds after it was created, and a response fails. The items of a response are listed in its conversation
+    `item_lag` seconds after its end, as real servers are late with them. With `chaos`, requests meet faults.
+    `on_request` is called with each request when its answer begins, on OS threads of the server. Each request is one
+    line in the log, at `request_log_level`, never with the texts that people write.
 
     It speaks two wires, Assistants v2 and Responses with Conversations, and asks the model in the same way on both.
-    It behaves as the real service, with one convenience: a run may name an assistant that was never created, as long as
-    the id starts with `asst_`; it then has no instructions and no tools. An id that was deleted, or that does not start
+    It behaves like the real service, with one convenience: a run may name an assistant that was never created, if its
+    id starts with `asst_`; it then has no instructions and no tools. An id that was deleted, or that does not start
     with `asst_`, is unknown.
 
     Raises `OSError` when the address is taken, and `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file.
@@ -73,7 +73,7 @@ class LocalServer:
     ) -> None:
         if model is not None and not callable(model):
             raise TypeError(
-                f"A model has to be a callable of one ModelRequest, but this one is a {type(model).__name__}."
+                f"A model must be a callable of one ModelRequest, but this one is a {type(model).__name__}."
             )
         self._closing = threading.Lock()
         self._closed = False
@@ -84,7 +84,7 @@ class LocalServer:
         self._chaos = None if chaos is None else ChaosApplication(app, chaos)
         try:
             self._workers.recover()
-            # Waitress does not read a body it refuses, which some clients cannot handle: so it is more patient.
+            # Waitress does not read a body it refuses, which some clients cannot handle: so its limit is higher.
             answering: WSGIApplication = self._chaos or app
             if on_request is not None:
                 answering = Recorder(answering, on_request)
@@ -115,15 +115,15 @@ class LocalServer:
 
     @property
     def base_url(self) -> str:
-        """Where the API begins, such as `http://127.0.0.1:49152/v1`."""
+        """The address of the API, such as `http://127.0.0.1:49152/v1`."""
         # A server on all addresses is reached by the loopback one.
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self._http.port}/v1"
 
     def close(self) -> None:
-        """Stop listening, hang up, end all threads and close the database; within about a second.
+        """Stop listening, hang up, end all OS threads and close the database; within about a second.
 
-        What a model is still thinking about stays as it is in the database, and is resumed by the next server on the
+        A turn that a model has not finished stays as it is in the database, and is resumed by the next server on the
         same file. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called from any
         OS thread, even by a model, and more than once.
         """

@@ -1,4 +1,4 @@
-"""A chat-completions server on loopback that plays a script, for tests of whatever asks such a server.
+"""A chat-completions server on loopback that plays a script, for tests of clients of such a server.
 
 with ChatServer(fail(429, "Rate limit reached", Retry_After="0"), say("Hello.")) as server:
     ...  # ask server.base_url twice
@@ -24,7 +24,7 @@ PATIENCE = 10.0
 
 
 class Pause:
-    """What a server does during its answer, other than sending bytes."""
+    """An action of the server during its answer, other than sending bytes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -40,12 +40,12 @@ HANG_UP = Pause("HANG_UP")
 """Hang up on the client."""
 
 Part = bytes | Pause | Callable[[], object]
-"""Bytes to send, or something to do ahead of the next ones: a `Pause`, or anything to call."""
+"""Bytes to send, or an action before the next ones: a `Pause`, or any callable."""
 
 
 @frozen
 class Answer:
-    """What the server sends. A body that is a list of parts is sent part by part, in chunks unless told otherwise."""
+    """An answer of the server. A body that is a list of parts is sent part by part, in chunks unless told otherwise."""
 
     status: int = 200
     headers: dict[str, str] = field(factory=dict)
@@ -79,7 +79,7 @@ def completion(message: dict[str, Any], finish: str | None = "stop", **fields: o
 
 
 def say(text: str, **fields: object) -> Answer:
-    """Answer a text in one piece."""
+    """Answer with a text in one piece."""
     return completion({"content": text}, **fields)
 
 
@@ -92,7 +92,7 @@ def call(*functions: dict[str, Any], **fields: object) -> Answer:
 
 
 def fail(status: int, message: str, code: object = None, kind: str | None = None, **headers: str) -> Answer:
-    """Answer an error in the form of OpenAI's service."""
+    """Answer with an error in the form of OpenAI's service."""
     error = {"message": message, "type": kind, "param": None, "code": code}
     return answer({"error": error}, status, **headers)
 
@@ -233,5 +233,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(PATIENCE)
             with contextlib.suppress(ConnectionError):
                 if self.connection.recv(1):
-                    return  # it said something more, which no client here does
+                    return  # it sent something more, which no client here does
             self.owner.hung_up.release()

@@ -1,4 +1,4 @@
-"""A server per test, and a client that says what it expects."""
+"""A server per test, and a client that checks the status of each answer."""
 
 import json
 import time
@@ -15,7 +15,7 @@ BETA = {"OpenAI-Beta": "assistants=v2"}
 
 
 class Client:
-    """A client of one server that fails loudly when an answer has another status than expected."""
+    """A client of one server that fails loudly if an answer has an unexpected status."""
 
     def __init__(self, server: LocalServer):
         self.server = server
@@ -52,14 +52,14 @@ class Client:
         return self.post(f"/threads/{thread}/runs", {"assistant_id": "asst_1"} | options)
 
     def see(self, run: dict[str, Any], *statuses: str) -> dict[str, Any]:
-        """Look at the run until it has one of the statuses."""
+        """Poll the run until it has one of the statuses."""
         deadline = time.monotonic() + PATIENCE
         while (seen := self.get(f"/threads/{run['thread_id']}/runs/{run['id']}"))["status"] not in statuses:
             assert time.monotonic() < deadline, f"the run stays {seen['status']}"
         return seen
 
     def play(self, *said: str, until: tuple[str, ...] = ("completed", "failed", "requires_action")) -> dict[str, Any]:
-        """Say something on a new thread, and return the run over it as soon as it stops."""
+        """Post a message on a new thread, and return its run as soon as it stops."""
         return self.see(self.run(self.thread(*said)), *until)
 
     def submit(self, run: dict[str, Any], *outputs: str, **kwargs: Any) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Client:
         return self.post("/responses", options if said is None else options | {"input": said})
 
     def follow(self, response: dict[str, Any], *statuses: str) -> dict[str, Any]:
-        """Look at the response until it has one of the statuses."""
+        """Poll the response until it has one of the statuses."""
         deadline = time.monotonic() + PATIENCE
         while (seen := self.get(f"/responses/{response['id']}"))["status"] not in statuses:
             assert time.monotonic() < deadline, f"the response stays {seen['status']}"
@@ -141,7 +141,7 @@ def waiting() -> Iterator[Waiting]:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """Something a model waits for between its pieces, open at the end of the test at the latest."""
+    """A gate between a model's pieces, open at the end of the test at the latest."""
     made = Gate()
     yield made
     made.open()

@@ -1,4 +1,4 @@
-"""Streams of events, as tests ask for them and read them."""
+"""Helpers to request and read streams of events."""
 
 import time
 

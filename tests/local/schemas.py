@@ -1,4 +1,4 @@
-"""What the server answers against OpenAI's own schemas; see tests/openapi/README.md."""
+"""Checks of the server's answers against OpenAI's own schemas; see tests/openapi/README.md."""
 
 import functools
 import json
@@ -40,9 +40,9 @@ _TEXT = {"output_text.delta": "TextDelta", "output_text.done": "TextDone"}
 
 
 def checked_event(name, data):
-    """Return the data of a server-sent event that fits what the API says of it."""
+    """Return the data of a server-sent event that fits its schema."""
     if data == "[DONE]" or (name.endswith(".delta") and name.startswith("thread.")):
-        return data  # the document says nothing of these: the SDK's types do
+        return data  # the document lacks these: the SDK's types have them
     if name.startswith("thread."):
         return checked(_OBJECTS[data["object"]], data)
     words = _TEXT.get(name.removeprefix("response.")) or "".join(

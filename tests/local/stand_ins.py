@@ -1,4 +1,4 @@
-"""Models that tests look into."""
+"""Models that tests can inspect and control."""
 
 import threading
 
@@ -8,7 +8,7 @@ PATIENCE = 10.0
 
 
 class Recorder:
-    """A model that keeps what it was asked, and plays one answer after the other."""
+    """A model that records its requests, and plays one answer after the other."""
 
     def __init__(self, *answers):
         self.requests: list[ModelRequest] = []
@@ -23,7 +23,7 @@ class Recorder:
 
 
 class Waiting:
-    """A model that hangs until it is let go, and tells when it was called."""
+    """A model that hangs until it is released, and signals when it was called."""
 
     def __init__(self, *, heeds_cancel=True):
         self.called = threading.Event()
@@ -33,14 +33,14 @@ class Waiting:
 
     def __call__(self, request):
         self.called.set()
-        # Longer than a test waits: who is not told must not come back in time by chance.
+        # Longer than a test waits: a call that is not cancelled must not return in time by chance.
         (request.cancelled if self._heeds_cancel else self.go).wait(6 * PATIENCE)
         self.returned.set()
         return "too late"
 
 
 class Speaker:
-    """A model that hands out pieces of text one by one; what else is among them is called, raised or the reply."""
+    """A model that hands out pieces of text one by one; other entries are called, raised, or the reply."""
 
     def __init__(self, *pieces):
         self._pieces = pieces
@@ -59,7 +59,7 @@ class Speaker:
 
 
 class Gate:
-    """Something a model waits for during its pieces."""
+    """A gate that a model waits for between its pieces."""
 
     def __init__(self):
         self.reached = threading.Event()

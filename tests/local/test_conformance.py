@@ -1,4 +1,4 @@
-"""Every route, driven by the official SDK; every body of an answer is held against OpenAI's own schemas."""
+"""Every route, driven by the official SDK; every body of an answer is checked against OpenAI's own schemas."""
 
 import warnings
 
@@ -49,7 +49,7 @@ SCHEMAS = {
     "responses.get_response": "Response",
     "responses.cancel_response": "Response",
     "responses.list_input_items": "ResponseItemList",
-    # The document does not say what the answer to this one is; the SDK reads none.
+    # The document does not describe the answer to this one; the SDK reads none.
     "responses.delete_response": None,
 }
 FUNCTION = {"name": "get", "description": "Gets.", "parameters": {"type": "object", "properties": {}}}
@@ -66,18 +66,18 @@ def model(request):
 
 
 class Watched:
-    """The SDK at a server, with a look at every answer ahead of it."""
+    """The SDK at a server, with a check of every answer before the SDK reads it."""
 
     def __init__(self, api, key="sk-none"):
         self.api = api
         self.driven = set()
         self._routes = api.server._http._listener.application.url_map.bind("localhost")
-        http = openai.DefaultHttpxClient(event_hooks={"response": [self._look]})
+        http = openai.DefaultHttpxClient(event_hooks={"response": [self._check_answer]})
         self.sdk = openai.OpenAI(
             base_url=api.server.base_url, api_key=key, max_retries=0, timeout=PATIENCE, http_client=http
         )
 
-    def _look(self, response):
+    def _check_answer(self, response):
         endpoint = self._routes.match(response.request.url.path, method=response.request.method)[0]
         if response.status_code == 200:
             self.driven.add(endpoint)
@@ -270,7 +270,7 @@ MISSING = [
 ]
 
 
-def test_what_does_not_exist_is_a_404_on_every_route(watch):
+def test_unknown_ids_are_a_404_on_every_route(watch):
     sdk = watch().sdk
     for call in MISSING:
         with pytest.raises(openai.NotFoundError) as caught:
@@ -295,7 +295,7 @@ def test_without_the_key_every_route_is_closed(watch):
     ],
 )
 @pytest.mark.parametrize("value", [-0.1, 2.1, "hot", True, [], {}])
-def test_a_temperature_that_is_none_is_a_400_with_its_param(watch, call, param, value):
+def test_an_invalid_temperature_is_a_400_with_its_param(watch, call, param, value):
     with pytest.raises(openai.BadRequestError) as caught:
         call(watch().sdk, temperature=value)
     assert caught.value.param == param
@@ -341,12 +341,12 @@ RESPONSE_OPTIONS = [
 
 
 @pytest.mark.parametrize(("body", "param"), RUN_OPTIONS)
-def test_an_option_of_a_run_that_is_not_right_is_refused_with_its_param(api, body, param):
+def test_an_invalid_option_of_a_run_is_refused_with_its_param(api, body, param):
     assert api.error("POST", "/threads/runs", 400, json={"assistant_id": "asst_1"} | body)["param"] == param
 
 
 @pytest.mark.parametrize(("body", "param"), RESPONSE_OPTIONS)
-def test_an_option_of_a_response_that_is_not_right_is_refused_with_its_param(api, body, param):
+def test_an_invalid_option_of_a_response_is_refused_with_its_param(api, body, param):
     assert api.error("POST", "/responses", 400, json={"model": "m", "input": "x"} | body)["param"] == param
 
 
@@ -411,7 +411,7 @@ NOT_OFFERED = [
 
 
 @pytest.mark.parametrize("call", NOT_OFFERED)
-def test_what_is_not_offered_says_so(watch, call):
+def test_requests_that_are_not_offered_get_an_error_that_says_so(watch, call):
     with pytest.raises(openai.InternalServerError) as caught:
         call(watch().sdk)
     assert caught.value.status_code == 501
@@ -419,7 +419,7 @@ def test_what_is_not_offered_says_so(watch, call):
     assert "not offered by this server" in caught.value.message
 
 
-def test_tool_resources_that_are_empty_are_no_wish_for_what_is_not_offered(api):
+def test_empty_tool_resources_are_accepted(api):
     resources = {"code_interpreter": {"file_ids": []}, "file_search": None}
     assert api.post("/threads", {"tool_resources": resources})["tool_resources"] == {
         "code_interpreter": {"file_ids": []}

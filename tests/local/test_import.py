@@ -1,4 +1,4 @@
-"""What importing the package needs, and what it must not need."""
+"""The requirements of importing the package."""
 
 import ast
 import subprocess

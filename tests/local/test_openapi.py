@@ -1,4 +1,4 @@
-"""What the server answers, byte for byte, against OpenAI's own schemas; see tests/openapi/README.md."""
+"""The server's answers, byte for byte, against OpenAI's own schemas; see tests/openapi/README.md."""
 
 import pytest
 
@@ -10,14 +10,14 @@ TOOLS = [{"type": "function", "name": "get", "parameters": {"type": "object"}}]
 
 
 def answered(api, **body):
-    """Have a response made in the background, and check it all the way."""
+    """Create a response in the background, and check each of its states."""
     seen = checked("Response", api.ask(**body))
     while seen["status"] in ("queued", "in_progress"):
         seen = checked("Response", api.get(f"/responses/{seen['id']}"))
     return seen
 
 
-def test_the_schemas_are_schemas_and_refuse_what_is_none_of_theirs(api):
+def test_the_schemas_are_schemas_and_refuse_other_objects(api):
     for document in (RESPONSES, ASSISTANTS):
         for schema in document["components"]["schemas"].values():
             jsonschema.Draft202012Validator.check_schema(schema)

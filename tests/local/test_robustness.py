@@ -1,4 +1,4 @@
-"""Whatever is sent to it, the server answers with a JSON object and never with a failure of its own."""
+"""The server answers any request with a JSON object, and never with a failure of its own."""
 
 import re
 import string
@@ -57,7 +57,7 @@ queries = st.dictionaries(
 
 
 class World:
-    """A server with one thing of each kind, which are made anew when they are gone."""
+    """A server with one object of each kind; deleted ones are created anew."""
 
     def __init__(self, server, session):
         self.server = server
@@ -94,7 +94,7 @@ class World:
         }
 
     def path(self, rule):
-        """Return a path of the rule, with the ids of what is there."""
+        """Return a path of the rule, with the ids of existing objects."""
         named = re.sub(r"<any\((\w+)\):name>", r"\1", rule)
         return re.sub(r"<(?:path:)?(\w+)>", lambda found: self.ids[found[1]], named)
 
@@ -108,7 +108,7 @@ def world():
 
 
 def check(response):
-    """Check that an answer is none of a server that has failed."""
+    """Check that an answer does not come from a failed server."""
     assert response.status_code < 500 or response.status_code == 501, response.text
     if response.headers["content-type"].startswith("text/event-stream"):
         *_, last = (line for line in response.text.split("\n") if line.startswith("event: "))
@@ -172,7 +172,7 @@ NOTHING_SAID = {"type": "function", "function": {"name": "f", "parameters": None
 @settings(max_examples=400, deadline=None)
 @example(wish={"stream": False, "tools": [NOTHING_SAID]}, path="/threads/runs")
 @given(wish=wishes, path=st.sampled_from([*SCHEMAS, "/responses/input_tokens"]))
-def test_no_option_makes_the_server_fail_and_what_is_taken_is_answered_as_the_document_says(world, wish, path):
+def test_no_option_makes_the_server_fail_and_accepted_ones_are_answered_as_the_document_says(world, wish, path):
     body = {"assistant_id": "asst_1", "model": "m", "input": "x"} | wish
     response = world.call("POST", f"/v1{path}", json=body)
     check(response)

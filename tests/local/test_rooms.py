@@ -1,4 +1,4 @@
-"""The rooms of the embedded server: which may import which."""
+"""The rooms of the embedded server, and the imports allowed among them."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`LocalServer` as a thing that is started, closed and started again."""
+"""Starting, closing and restarting `LocalServer`."""
 
 import gc
 import socket
@@ -54,7 +54,7 @@ def test_leaving_the_block_closes_it_and_closing_twice_is_fine():
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
-def test_closing_from_many_threads_at_once_is_fine():
+def test_closing_from_many_os_threads_at_once_is_fine():
     server = LocalServer()
     threads = [threading.Thread(target=server.close) for _ in range(4)]
     for thread in threads:
@@ -62,7 +62,7 @@ def test_closing_from_many_threads_at_once_is_fine():
     assert gone(threads)
 
 
-def test_all_its_threads_are_daemons_and_end_with_it():
+def test_all_its_os_threads_are_daemons_and_end_with_it():
     server, threads = threads_of(LocalServer)
     assert threads
     assert all(thread.daemon for thread in threads)
@@ -80,11 +80,11 @@ def test_a_closed_server_leaves_nothing_behind():
 
 
 def test_a_model_has_to_be_callable():
-    with pytest.raises(TypeError, match="has to be a callable of one ModelRequest, but this one is a str"):
+    with pytest.raises(TypeError, match="must be a callable of one ModelRequest, but this one is a str"):
         LocalServer("gpt-4o")
 
 
-def test_a_port_that_is_taken_is_an_os_error_and_leaves_no_thread_and_no_database(monkeypatch):
+def test_a_port_that_is_taken_is_an_os_error_and_leaves_no_os_thread_and_no_database(monkeypatch):
     with LocalServer() as server:
         closed = []
         monkeypatch.setattr(Storage, "close", lambda storage: closed.append(storage))  # noqa: PLW0108 - a builtin is not bound
@@ -94,7 +94,7 @@ def test_a_port_that_is_taken_is_an_os_error_and_leaves_no_thread_and_no_databas
         assert [storage.close() for storage in closed] == [None]
 
 
-def test_a_file_that_is_no_database_is_an_error_and_leaves_no_thread(tmp_path):
+def test_a_file_that_is_not_a_database_is_an_error_and_leaves_no_os_thread(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("These are no tables. " * 100)
     _, threads = threads_of(lambda: refused(sqlalchemy.exc.DatabaseError, database=path))
@@ -177,14 +177,14 @@ def test_a_model_may_close_its_own_server():
     assert gone(threads)
 
 
-def test_what_is_in_memory_is_gone_with_the_server(serve):
+def test_objects_in_memory_are_gone_with_the_server(serve):
     first = serve()
     thread = first.thread("Hello")
     first.server.close()
     assert serve().error("GET", f"/threads/{thread}", 404)["message"] == f"No thread found with id '{thread}'."
 
 
-def test_what_is_in_a_file_is_there_again_after_a_restart(serve, tmp_path):
+def test_objects_in_a_file_are_there_again_after_a_restart(serve, tmp_path):
     path = tmp_path / "local.db"
     first = serve(lambda request: "Done." if request.outputs else [ToolCall("a")], database=path)
     run = first.play("Hello")

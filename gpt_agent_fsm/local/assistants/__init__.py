@@ -1,5 +1,5 @@
 """The Assistants wire, version 2: assistants, threads, messages, runs and steps.
 
 `routes` lists the requests and `handlers` answers them. A field of an answer belongs in `objects`, an option that is
-only checked and answered in `options`, a step of a run's life in `lifecycle`, and an event of a stream in `events`.
+only checked and returned in `options`, a step of a run's life in `lifecycle`, and an event of a stream in `events`.
 """

@@ -1,7 +1,7 @@
 """The events that a stream of the Assistants wire sends for one turn of a run, in the order that the API documents.
 
-Text is sent as it comes; everything else is sent from what was stored, once the turn has ended. So a client that gets
-an event and then asks for the run finds it there.
+Text is sent as it comes; everything else is sent from the stored objects, once the turn has ended. So a client that
+gets an event and then asks for the run finds it there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError,
 
 
 class RunEvents:
-    """The events of one turn; made in the transaction that has queued it, and sent once that is committed."""
+    """The events of one turn; created in the transaction that queued it, and sent once that is committed."""
 
     def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: LiveTurn, opening: Sequence[Event]) -> None:
         self._storage = storage
@@ -57,7 +57,7 @@ class RunEvents:
                     yield self._delta(piece)
 
     def _drafts(self) -> tuple[Doc, Doc]:
-        """Return the step and the message as they would be stored if nothing more was said."""
+        """Return the step and the message as they would be stored if no more text came."""
         return objects.message_step(self._run, self._turn, {}), objects.answer(self._run, self._turn, "")
 
     def _message_begins(self, step: Doc, message: Doc) -> Iterator[Event]:
@@ -83,7 +83,7 @@ class RunEvents:
             else:
                 yield from self._message_ends(tx, step)
         if steps and steps[-1]["type"] == "tool_calls":
-            # Somebody else may have sent the outputs already.
+            # Another client may have sent the outputs already.
             action = objects.required_action(_asked(steps[-1]))
             yield "thread.run.requires_action", self._begun(run) | {"required_action": action}
             return
@@ -121,7 +121,7 @@ class RunEvents:
         yield "thread.run.step.completed", step
 
     def _broken_off(self, run: Doc) -> Iterator[Event]:
-        """Yield the end of a message that was begun, and is not kept."""
+        """Yield the end of a message that was begun but is not stored."""
         step, message = self._drafts()
         message |= {"content": [objects.text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")

@@ -1,4 +1,4 @@
-"""What each request of the Assistants wire does to the stored objects; `routes` lists the requests.
+"""The effect of each request of the Assistants wire on the stored objects; `routes` lists the requests.
 
 A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the answer. The life of
 a run is in `lifecycle`.
@@ -176,7 +176,7 @@ class AssistantsApi(Wire):
 
 
 def _found(tx: Transaction, kind: str, object_id: str, parent: str = "") -> Doc:
-    """Return the object, or raise the 404 that says what is missing: it, or the thread it should be in."""
+    """Return the object, or raise the 404 that names the missing one: the object, or its thread."""
     found = tx.find(kind, object_id, parent)
     if found is None:
         if kind in ("message", "run"):

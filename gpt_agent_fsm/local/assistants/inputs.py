@@ -1,4 +1,4 @@
-"""What only clients of the Assistants wire send: messages, tools and what tools work with.
+"""Input that only clients of the Assistants wire send: messages, tools and tool resources.
 
 Every function returns a checked value, or raises the `ApiProblem` that says why not.
 """
@@ -12,7 +12,7 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def role(body: Mapping[str, Any], *, prefix: str = "") -> Literal["user", "assistant"]:
-    """Return who speaks in a message."""
+    """Return the role of a message."""
     value = validation.text(body, "role", prefix=prefix)
     if value is None:
         raise missing(f"{prefix}role")
@@ -34,7 +34,7 @@ def content(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
     if not isinstance(value, list):
         raise wrong_type(param, "a string or an array of objects", value)
     parts = [_part(part, f"{param}[{index}]") for index, part in enumerate(value)]
-    # An image alone is a message; texts that are all blank are none.
+    # An image alone is a message; texts that are all blank are not.
     if all(part["type"] == "text" and not part["text"]["value"].strip() for part in parts):
         raise bad_request("Message content must be non-empty.", param)
     return parts
@@ -78,13 +78,13 @@ def tools(body: Mapping[str, Any]) -> list[Doc] | None:
         if function is None:
             raise missing(place)
         validation.check_function(function, f"{place}.")
-        # What is null is as good as left out, and is answered so.
+        # A null field counts as left out, and the answer leaves it out.
         definition["function"] = {name: value for name, value in function.items() if value is not None}
     return definitions
 
 
 def tool_resources(body: Mapping[str, Any]) -> Doc | None:
-    """Return what tools work with; `None` when it is absent or null."""
+    """Return the tool resources; `None` when they are absent or null."""
     resources = validation.mapping(body, "tool_resources")
     for name in ("code_interpreter", "file_search"):
         # Clients send empty ones for tools they do not use.

@@ -1,10 +1,10 @@
-"""The life of a run on the server: what each step of it does to the stored objects.
+"""The life of a run on the server: the effect of each step on the stored objects.
 
     queued -> in_progress -> requires_action -> queued -> ... -> completed | failed
     any of these -> cancelling -> cancelled, and any of these -> expired
 
-Every function works within one transaction, and none of them calls a model: that is what `workers` does in between.
-A function that finds the run in another state than it expects changes nothing: somebody else was faster.
+Every function works within one transaction, and none of them calls a model: `workers` does that in between. A function
+that finds the run in an unexpected state changes nothing: another request was faster.
 """
 
 import math
@@ -25,7 +25,7 @@ ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 """The states in which a run locks its thread."""
 
 _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""The usage of a message that a model said before its tool calls: all of the turn is counted there."""
+"""The usage of a message before tool calls: all of the turn is counted with the calls."""
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:
@@ -39,7 +39,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
     assistant_id = validation.required_text(body, "assistant_id")
     assistant = tx.find("assistant", assistant_id)
     if assistant is None:
-        # A convenience: an id that was never created works as an assistant without instructions and tools.
+        # A convenience: an unknown id works as an assistant without instructions and tools.
         if not assistant_id.startswith("asst_") or tx.was_there(assistant_id):
             raise not_found("assistant", assistant_id)
         assistant = objects.unknown_assistant(assistant_id)
@@ -55,7 +55,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
 
 
 def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Start a queued run: return what to ask the model, or `None` if the run is not queued any more."""
+    """Start a queued run: return the request for the model, or `None` if the run is not queued any more."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "queued":
         return None
@@ -83,7 +83,7 @@ def _spoken(message: Doc) -> Doc:
 
 
 def _turns(steps: list[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
-    """Return the turns of a run as chat messages: what was said with the calls, then one message for each output."""
+    """Return the turns of a run as chat messages: one with the text and the calls, then one for each output."""
     turns: list[Doc] = []
     text = ""
     for step in steps:
@@ -129,7 +129,7 @@ def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, 
 
 
 def tokens_left(tx: Transaction, run: Doc) -> int | None:
-    """Return how many tokens a run may still say; of the limit the least is left that can be said at all."""
+    """Return how many tokens a run may still generate, at least 1; `None` for no limit."""
     most = run["max_completion_tokens"]
     return None if most is None else max(1, most - _used(tx, run)["completion_tokens"])
 
@@ -140,14 +140,14 @@ def _used(tx: Transaction, run: Doc) -> dict[str, int]:
 
 
 def say(tx: Transaction, run: Doc, turn: LiveTurn, reply: Reply, used: dict[str, int]) -> None:
-    """Add what a model says in one turn as a message and a step, with the ids that the turn has for them."""
+    """Add the model's text of one turn as a message and a step, with the ids that the turn has for them."""
     message = objects.answer(run, turn, reply.text, reply.incomplete)
     tx.add("message", message, parent=run["thread_id"], run=run["id"])
     tx.add("step", objects.message_step(run, turn, used), parent=run["id"])
 
 
 def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
-    """End a run whose answer was added in the same transaction, so that nobody sees one without the others."""
+    """End a run whose answer was added in the same transaction, so that no client sees one without the others."""
     end = {"expires_at": None, "usage": _used(tx, run)}
     if incomplete is None:
         tx.settle(run | end | {"status": "completed", "completed_at": ids.now()})
@@ -156,7 +156,7 @@ def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
 
 
 def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], used: dict[str, int]) -> None:
-    """Let a run wait for the outputs of these tool calls, whose arguments are text already."""
+    """Make a run wait for the outputs of these tool calls, whose arguments are text already."""
     asked = [
         {
             "id": ids.new_id("call"),
@@ -191,7 +191,7 @@ def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
     if len(outputs) != len(asked) or set(given) != set(asked):
         got = [output["tool_call_id"] for output in outputs]
         raise bad_request(f"Expected tool outputs for call_ids {asked}, got {got}", "tool_outputs")
-    # A run that waits has a step that says what for: the last one.
+    # The last step of a waiting run holds the calls that it waits for.
     step = tx.children("step", run["id"])[-1]
     for call in step["step_details"]["tool_calls"]:
         call["function"]["output"] = given[call["id"]]
@@ -202,7 +202,7 @@ def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
 
 
 def cancel(tx: Transaction, run: Doc) -> Doc:
-    """Begin to cancel a run; `cancelled` ends it. Raises `ApiProblem` when there is nothing to cancel."""
+    """Begin to cancel a run; `cancelled` ends it. Raises `ApiProblem` if the run cannot be cancelled."""
     if run["status"] not in ACTIVE or run["status"] == "cancelling":
         raise bad_request(f"Cannot cancel run with status '{run['status']}'.")
     run |= {"status": "cancelling", "required_action": None}
@@ -218,7 +218,7 @@ def cancelled(tx: Transaction, run_id: str) -> None:
 
 
 def expire(tx: Transaction) -> list[str]:
-    """End all runs whose time is over, whatever they were doing, and return their ids."""
+    """End all runs whose time is over, in any state, and return their ids."""
     overdue = tx.overdue("run", time.time())
     for run in overdue:
         _end(tx, run, "expired")
@@ -226,9 +226,9 @@ def expire(tx: Transaction) -> list[str]:
 
 
 def recover(tx: Transaction) -> list[Doc]:
-    """Make the runs that a stopped server left behind ready to continue, and return those that are queued.
+    """Prepare the runs that a stopped server left unfinished, and return those that are queued.
 
-    A run that was with a model is queued again: the answer was lost, the question is still there.
+    A run in progress is queued again: the answer was lost, but the request can be repeated.
     """
     expire(tx)
     unsettled = tx.overdue("run", math.inf)
@@ -241,7 +241,7 @@ def recover(tx: Transaction) -> list[Doc]:
 
 
 def _end(tx: Transaction, run: Doc, status: str, **changes: object) -> None:
-    """End a run in another way than with an answer; a step that waits for outputs ends with it."""
+    """End a run without an answer; a step that waits for outputs ends with it."""
     step = tx.latest("step", run["id"])
     if step is not None and step["status"] == "in_progress":
         tx.save(step | {"status": status, f"{status}_at": ids.now(), "last_error": changes.get("last_error")})

@@ -12,7 +12,7 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def assistant(body: Doc, existing: Doc | None = None) -> Doc:
-    """Return a new assistant, or the existing one changed by what the body says."""
+    """Return a new assistant, or the existing one with the changes of the body."""
     if existing is None:
         existing = {
             "id": ids.new_id("asst"),
@@ -37,14 +37,14 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
     }
     if body.get("model") is not None:
         changed["model"] = validation.required_text(body, "model")
-    # What the body does not mention stays; what it sets to null goes back to being empty.
+    # Fields that the body leaves out stay; fields that it sets to null become empty.
     empty: Doc = {"tools": [], "tool_resources": {}}
     sent = {name: value for name, value in changed.items() if name in body}
     return existing | {name: empty.get(name) if value is None else value for name, value in sent.items()}
 
 
 def unknown_assistant(assistant_id: str) -> Doc:
-    """Return the assistant that stands in for an id which was never created: no instructions, no tools."""
+    """Return the assistant for an unknown id: no instructions, no tools."""
     return assistant({"model": "local-model"}) | {"id": assistant_id}
 
 
@@ -70,7 +70,7 @@ def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
 
 
 def answer(run: Doc, turn: LiveTurn, text: str, incomplete: str | None = None) -> Doc:
-    """Return the message with which an assistant ends a turn; `incomplete` says why it ends too soon."""
+    """Return the message that ends an assistant's turn; `incomplete` is the reason if it ends too soon."""
     message = _message(run["thread_id"], "assistant", [text_part(text)]) | {
         "id": turn.message_id,
         "assistant_id": run["assistant_id"],
@@ -84,7 +84,7 @@ def answer(run: Doc, turn: LiveTurn, text: str, incomplete: str | None = None) -
 
 
 def cut_off(message: Doc, reason: str) -> Doc:
-    """Return a message that ends too soon, as it is incomplete now."""
+    """Return a message that ends too soon, marked as incomplete."""
     ended = {"status": "incomplete", "completed_at": None, "incomplete_at": ids.now()}
     return message | ended | {"incomplete_details": {"reason": reason}}
 
@@ -147,12 +147,12 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
 
 
 def required_action(calls: list[Doc]) -> Doc:
-    """Return what a run waits for: the outputs of these calls."""
+    """Return the required action of a run: the outputs of these calls."""
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
 def message_step(run: Doc, turn: LiveTurn, usage: Doc) -> Doc:
-    """Return the step in which a run made the message of a turn."""
+    """Return the step in which a run created the message of a turn."""
     details = {"type": "message_creation", "message_creation": {"message_id": turn.message_id}}
     step = _step(run, details) | {"status": "completed", "completed_at": ids.now(), "usage": usage, "id": turn.step_id}
     return step | {"created_at": turn.first_chunk_at or step["created_at"]}

@@ -1,4 +1,4 @@
-"""The options of assistants and runs that change nothing here: they are checked, and answered as they were sent."""
+"""The options of assistants and runs that have no effect here: they are checked, and returned as they were sent."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -37,7 +37,7 @@ def _truncation(body: Mapping[str, Any], name: str) -> Doc | None:
 _FORMATS: dict[str, Check] = {"text": nothing_more, "json_object": nothing_more, "json_schema": _json_schema}
 _function = partial(named, within="function")
 
-# The default of each option, and how it is checked.
+# The default of each option, and its check.
 # fmt: off
 SAMPLING: Options = {
     "temperature":     (1.0,    partial(validation.number, minimum=0, maximum=2)),

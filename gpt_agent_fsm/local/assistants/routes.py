@@ -1,4 +1,4 @@
-"""The requests of the Assistants wire, one row each; `handlers` says what each does to the stored objects."""
+"""The requests of the Assistants wire, one row each; `handlers` has the effect of each."""
 
 import flask
 

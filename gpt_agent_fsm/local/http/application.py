@@ -38,7 +38,7 @@ def create_app(
     api_key: str | None = None,
     log_level: int = logging.DEBUG,
 ) -> flask.Flask:
-    """Return the application that answers under `/v1` with these blueprints, and `/healthz` to everybody.
+    """Return the application that serves these blueprints under `/v1`, and `/healthz` without a key.
 
     `check_health` raises if the server cannot answer. `errors` turns exceptions of the handlers into error responses.
     Each request is logged in one line, at `log_level`.
@@ -46,7 +46,7 @@ def create_app(
     app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    # A path that is not right is a 404, and never a redirect.
+    # A wrong path is a 404, never a redirect.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.before_request(_remember_start)
     if api_key is not None:
@@ -92,7 +92,7 @@ def _key_check(api_key: str) -> Callable[[], None]:
 
 def _finish(response: flask.Response, *, log_level: int) -> flask.Response:
     response.headers["x-request-id"] = request_id = ids.new_id("req")
-    # The path holds ids only; what people write is in bodies, which are never logged. Quoted, it is one line for sure.
+    # The path holds ids only; texts of people are in bodies, which are never logged. Quoting keeps it on one line.
     if logger.isEnabledFor(log_level):
         milliseconds = (time.perf_counter() - flask.g.started) * 1000
         request = flask.request

@@ -1,6 +1,7 @@
-"""Faults on demand, as clients meet them on real networks and real services: for tests of whoever talks to the server.
+"""Faults on demand, as clients meet them on real networks and real services: for tests of clients.
 
-The faults stand between the socket and the application: what happens "after" has taken effect, and its answer is lost.
+The faults are injected between the socket and the application: a request with a fault "after" has taken effect, and its
+answer is lost.
 """
 
 import itertools
@@ -20,7 +21,7 @@ from gpt_agent_fsm.local.http.listener import HangUp
 logger = logging.getLogger(__name__)
 
 HEADER = "x-gpt-agent-chaos"
-"""The header by which a request asks for a fault, if the server has chaos at all."""
+"""The header with which a request asks for a fault, if the server has chaos at all."""
 
 FAULTS = (
     "latency",
@@ -44,10 +45,10 @@ _GARBAGE = (
 
 @frozen
 class Chaos:
-    """Which faults the requests of a server meet.
+    """Injects faults into the requests of a server.
 
-    The seed and the number of a request, counted from 0, decide about it, and nothing else. `rate` is the share of
-    requests that meet one of the `faults`. A request with the header `x-gpt-agent-chaos` meets the fault it names.
+    Only the seed and the number of a request, counted from 0, decide about it. `rate` is the share of requests that
+    meet one of the `faults`. A request with the header `x-gpt-agent-chaos` meets the fault it names.
 
     fault          | what happens
     -------------- | ------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Chaos:
 
 
 class ChaosApplication:
-    """Lets the requests of an application meet the faults of a `Chaos`."""
+    """Injects the faults of a `Chaos` into the requests of an application."""
 
     def __init__(self, application: WSGIApplication, chaos: Chaos) -> None:
         self._application = application
@@ -88,7 +89,7 @@ class ChaosApplication:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waits."""
         self._closing.set()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -103,7 +104,7 @@ class ChaosApplication:
         if fault not in FAULTS:
             return _refuse(start_response, wrong_value(HEADER, fault, ", ".join(f"'{each}'" for each in FAULTS)))
         logger.debug("Request %d meets %s", number, fault)
-        # Dice of its own, so that a fault comes in all its forms.
+        # Random numbers of its own, so that a fault comes in all its forms.
         dice = random.Random(f"{self._chaos.seed}/{number}/{fault}")  # noqa: S311 - no secret
         return self._meet(fault, dice, environ, start_response)
 
@@ -131,7 +132,7 @@ class ChaosApplication:
     def _lose(
         self, fault: str, dice: random.Random, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Have a request answered, and do not let the client have that answer."""
+        """Have a request answered, and keep the answer from the client."""
         answer = _Answer()
         body = self._application(environ, answer.start)
         if fault == "drop-after" and answer.is_stream:
@@ -150,7 +151,7 @@ class ChaosApplication:
 
 
 class _Answer:
-    """The head of an answer, as an application begins it."""
+    """The status and headers with which an application begins an answer."""
 
     def __init__(self) -> None:
         self.head: tuple[str, list[tuple[str, str]]] = ("", [])
@@ -160,7 +161,7 @@ class _Answer:
         return self._write
 
     def _write(self, _data: bytes) -> None:
-        """Do nothing: no application here writes in this way."""
+        """Do nothing: no application here uses this."""
 
     @property
     def is_stream(self) -> bool:

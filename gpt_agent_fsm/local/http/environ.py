@@ -1,7 +1,7 @@
 """The keys that this package adds to the WSGI environment of a request."""
 
 WAITING = "gpt_agent_fsm.waiting"
-"""A context manager to be called: who waits within it keeps no other request from an OS thread."""
+"""A function that returns a context manager: a wait within it does not block an OS thread that other requests need."""
 
 ITEM_LAG = "gpt_agent_fsm.item_lag"
-"""How many seconds late the items of responses are listed, if a fault delays them."""
+"""The delay in seconds of listed items of responses, if a fault delays them."""

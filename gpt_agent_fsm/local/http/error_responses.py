@@ -1,4 +1,4 @@
-"""The errors the API answers, in the words of the real service where these are known."""
+"""The error responses of the API, in the words of the real service if these are known."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
 
 
 def not_found(what: str, object_id: str) -> ApiProblem:
-    """Return the 404 for an id nobody knows; `what` is a noun such as `thread`."""
+    """Return the 404 for an unknown id; `what` is a noun such as `thread`."""
     return ApiProblem(404, f"No {what} found with id '{object_id}'.")
 
 
@@ -43,12 +43,12 @@ def unknown(what: str, object_id: str, where: str = "") -> ApiProblem:
 
 
 def no_streams() -> ApiProblem:
-    """Return the 400 for who asks for a stream where there is none."""
+    """Return the 400 for a request that asks for a stream but has none."""
     return bad_request("This request is not answered by a stream: leave 'stream' out or false.", "stream")
 
 
 def not_offered(what: str, param: str | None = None) -> ApiProblem:
-    """Return the 501 for what the real service has and this server has not; `what` begins the sentence."""
+    """Return the 501 for a feature that only the real service has; `what` begins the sentence."""
     message = f"{what} not offered by this server: it has assistants, threads, runs, conversations and responses only."
     return ApiProblem(501, message, param=param, code="not_offered")
 
@@ -59,19 +59,19 @@ def closing() -> ApiProblem:
 
 
 def missing(param: str) -> ApiProblem:
-    """Return the 400 for a parameter that must be there."""
+    """Return the 400 for a missing required parameter."""
     return bad_request(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
 def wrong_type(param: str, expected: str, value: object) -> ApiProblem:
-    """Return the 400 for a parameter of another type; `expected` comes with its article."""
+    """Return the 400 for a parameter of the wrong type; `expected` comes with its article."""
     return bad_request(
         f"Invalid type for '{param}': expected {expected}, but got {_json_type(value)} instead.", param, "invalid_type"
     )
 
 
 def wrong_value(param: str, value: str, supported: str) -> ApiProblem:
-    """Return the 400 for a word that is not among the supported ones."""
+    """Return the 400 for a value that is not among the supported ones."""
     return bad_request(f"Invalid value: '{value[:100]}'. Supported values are: {supported}.", param, "invalid_value")
 
 

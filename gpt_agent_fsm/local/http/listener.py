@@ -1,7 +1,7 @@
-"""Serving a WSGI application on a socket with waitress: starting it, ending it for certain, and its log.
+"""Serving a WSGI application on a socket with waitress: its start, its reliable end, and its log.
 
-Waitress is made to be the one server of a process. Here there may be many, which come and go: each has its own threads
-and connections, logs under this package's name, and gives all of it back when it is closed.
+Waitress expects to be the only server of a process. Here there may be many, which come and go: each has its own OS
+threads and connections, logs under this package's name, and releases everything when it is closed.
 """
 
 import logging
@@ -22,13 +22,13 @@ from gpt_agent_fsm.local.http.environ import WAITING
 from gpt_agent_fsm.local.http.error_responses import ApiProblem
 
 logger = logging.getLogger(__name__)
-# Waitress warns whenever a request waits for a thread. That is what a bounded pool of threads is for.
+# Waitress warns whenever a request waits for an OS thread, but that is normal for a bounded pool.
 _queue_logger = logging.getLogger(f"{__name__}.queue")
 _queue_logger.setLevel(logging.ERROR)
 
 
 HangUp: type[Exception] = ClientDisconnected
-"""Raised by an application to hang up on its client, with nothing more said."""
+"""Raised by an application to hang up on its client without another byte."""
 
 
 class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
@@ -44,7 +44,7 @@ class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Have one thread more, as long as the one that calls this waits for something."""
+        """Add one OS thread, as long as the caller's waits for something."""
         self._grow(1)
         try:
             yield
@@ -53,7 +53,7 @@ class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     def _grow(self, change: int) -> None:
         with self._sizing:
-            # Who stops waiting because of the end must not bring the threads back.
+            # A wait that ends because of the shutdown must not start OS threads again.
             if not self._closed:
                 self._wanted += change
                 self.set_thread_count(self._wanted)
@@ -74,7 +74,7 @@ class _Task(WSGITask):  # type: ignore[misc]
 
 
 class _ErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers what waitress itself refuses (no HTTP, headers or a body too large) with a JSON error object as well."""
+    """Answers requests that waitress itself refuses (invalid HTTP, headers or body too large) with JSON errors, too."""
 
     logger = logger
 
@@ -95,8 +95,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _ErrorTask
 
     def writable(self) -> bool:
-        # While a thread sends its answer, waitress's loop would ask again and again whether it may help, and keep the
-        # interpreter lock from that very thread. The thread wakes the loop when something is left to send.
+        # While an OS thread sends its answer, waitress's loop would offer its help again and again, and keep the
+        # interpreter lock from that very OS thread, which wakes the loop when something is left to send.
         if self.requests and self.total_outbufs_len and not self.will_close:
             if not self.outbuf_lock.acquire(blocking=False):
                 return False
@@ -110,7 +110,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
     closed = False
 
     def pull_trigger(self) -> None:
-        # The number of a closed pipe may belong to somebody else's file by now.
+        # The file descriptor of a closed pipe may belong to another file by now.
         if not self.closed:
             super().pull_trigger()
 
@@ -118,7 +118,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
 class HttpServer:
     """A WSGI application on a socket, from `start` to `close`. Raises `OSError` when the address cannot be bound.
 
-    `max_body` is in bytes: of a request that says it is larger, nothing is read.
+    `max_body` is in bytes: a request that declares a larger body is not read.
     """
 
     def __init__(self, application: WSGIApplication, host: str, port: int, *, threads: int, max_body: int) -> None:
@@ -135,7 +135,7 @@ class HttpServer:
                 threads=threads,
                 max_request_body_size=max_body,
                 connection_limit=1000,
-                # Clients that hang up are none of the server's errors.
+                # Clients that hang up are not errors of the server.
                 log_socket_errors=False,
                 clear_untrusted_proxy_headers=False,
                 ident="gpt-agent-fsm",
@@ -148,16 +148,16 @@ class HttpServer:
         self._loop = threading.Thread(target=self._run, name="local-http", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         self._loop.start()
 
     def close(self, timeout: float) -> None:
-        """Hang up on all clients and end all threads; a request that is being handled gets `timeout` seconds."""
-        # The connections belong to the loop's thread. Hanging up also frees threads that wait for a slow reader.
+        """Hang up on all clients and end all OS threads; a request that is being handled gets `timeout` seconds."""
+        # The connections belong to the loop's OS thread. Hanging up also frees those that wait for a slow reader.
         self._listener.trigger.pull_trigger(self._hang_up)
         self._hung_up.wait()
         self._dispatcher.shutdown(timeout=timeout)
-        # The pipe of the trigger is closed last, and by this thread: while the loop runs, somebody may write to it.
+        # The pipe of the trigger is closed last, by this OS thread: while the loop runs, others may write to it.
         self._stopping = True
         self._listener.pull_trigger()
         self._loop.join()

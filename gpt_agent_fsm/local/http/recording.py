@@ -1,4 +1,4 @@
-"""The requests that a server has got, for tests that want to inspect them."""
+"""The requests that a server got, for tests to inspect."""
 
 import io
 import urllib.parse
@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import msgspec
 from attrs import field, frozen
 
-# WSGI gives headers in capitals.
+# WSGI has headers in capitals.
 _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organization", "Project")}
 
 
@@ -19,9 +19,9 @@ class SeenRequest:
 
     Attributes:
         path: below the base URL, such as `/threads`.
-        query: its parameters; of one that is given twice, the last.
+        query: its parameters; the last one of duplicates.
         headers: names as in `OpenAI-Beta`; the key is left out.
-        body: the JSON value it brought; None for none, and bytes for what is not valid JSON.
+        body: its JSON value; None if it has none, and bytes if it is not valid JSON.
         status: of the answer.
     """
 

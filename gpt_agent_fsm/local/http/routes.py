@@ -1,4 +1,4 @@
-"""Routes: all that the server knows about one request stands in its row, and nowhere else."""
+"""Routes: everything that the server knows about one request is in its row, and nowhere else."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -25,8 +25,8 @@ class Route:
         handler: is called within a transaction, with it, the body and the ids.
         stream: returns the events that a client gets instead of the answer if it asks for a stream; is called with the
             transaction and the answer, after the handler. None: there are no streams.
-        waits: is called with the answer after the transaction, and returns the answer that is sent once there is
-            nothing more to wait for. None: the handler's answer is sent at once.
+        waits: is called with the answer after the transaction, blocks, and returns the answer to send. None: the
+            handler's answer is sent at once.
     """
 
     method: str

@@ -11,13 +11,13 @@ Event = tuple[str, dict[str, Any] | str]
 """The name of an event and its data."""
 
 KEEP_ALIVE = 10.0
-"""Seconds without an event after which a comment is sent: it keeps the connection, and finds out who has hung up."""
+"""Seconds without an event after which a comment is sent: it keeps the connection, and detects clients that hung up."""
 
 _COMMENT = b": still there\n\n"
 
 
 def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContextManager[None]]) -> flask.Response:
-    """Return the answer that hands out events as they come, within `waiting`; `None` stands for a pause.
+    """Return the answer that sends events as they come, within `waiting`; `None` stands for a pause.
 
     When the client hangs up, `events` is closed, and nothing else happens.
     """

@@ -1,4 +1,4 @@
-"""Asking a model, whatever it does: its answer is checked, and everything it raises becomes a `ModelError`."""
+"""Asking a model: its answer is checked, and every exception of it becomes a `ModelError`."""
 
 import contextlib
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] | None = None) -> Outcome:
     """Ask the model and return the outcome; never raises, whatever the model does.
 
-    With `on_chunk`, a streaming model is asked for chunks, and each is handed on at once; the reply begins with them.
+    With `on_chunk`, a streaming model is asked for chunks, and each is passed on at once; the reply begins with them.
     """
     chunks: list[str] = []
     try:
@@ -39,18 +39,18 @@ def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] |
         code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
         return ModelError(_encodable(code), _encodable(message))
     except BaseException as error:
-        # Also an exit() in a model: it must not end a thread of the server.
+        # Even exit() in a model: it must not end an OS thread of the server.
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
         return ModelError("server_error", f"The model raised {type(error).__name__}.")
     try:
         return _as_said(_checked(answer), "".join(chunks))
     except (TypeError, ValueError, RecursionError) as error:
-        logger.warning("The model returned what it must not: %s", error)
+        logger.warning("The model returned an invalid answer: %s", error)
         return ModelError("server_error", _encodable(error))
 
 
 def _received(pieces: Iterable[str | Reply], chunks: list[str]) -> Iterator[str | Reply]:
-    """Yield the pieces as they can be sent, and keep the texts."""
+    """Yield the pieces in a form that can be sent, and keep the texts."""
     with contextlib.ExitStack() as stack:
         if close := getattr(pieces, "close", None):
             stack.callback(close)
@@ -61,18 +61,18 @@ def _received(pieces: Iterable[str | Reply], chunks: list[str]) -> Iterator[str 
                 chunks.append(_encodable(piece))
                 yield chunks[-1]
             else:
-                raise TypeError(f"A piece of an answer has to be a str or a Reply, but this one is a {type(piece)}.")
+                raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
 
 
 def _as_said(reply: Reply, received: str) -> Reply:
-    """Return the reply; what was handed out already has precedence over a text that begins otherwise."""
+    """Return the reply; the pieces already sent have precedence over a text that begins otherwise."""
     return reply if reply.text.startswith(received) else evolve(reply, text=received)
 
 
 def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object]) -> Reply:
     """Hand each chunk of text to `on_chunk` as it comes, and return the reply.
 
-    Raises what the stream and `on_chunk` raise.
+    Exceptions of the stream and of `on_chunk` pass through.
     """
     chunks: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -96,19 +96,19 @@ def _checked(answer: object) -> Reply:
         return Reply(calls=tuple(_checked_call(call) for call in answer))
     got = "an empty one" if answer in ([], ()) else f"a {type(answer).__name__}"
     raise TypeError(
-        f"A model has to return a str, a Reply or a list of at least one ToolCall, but this one returned {got}."
+        f"A model must return a str, a Reply or a list of at least one ToolCall, but this one returned {got}."
     )
 
 
 def _checked_reply(reply: Reply) -> Reply:
     if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in reply.calls):
-        raise TypeError("A Reply has to have a str as its text and ToolCalls as its calls.")
+        raise TypeError("A Reply must have a str as its text and ToolCalls as its calls.")
     if not isinstance(reply.usage, Usage | None) or reply.incomplete not in (None, *INCOMPLETE):
-        raise TypeError(f"A Reply has to have a Usage or None as its usage, and be incomplete by one of {INCOMPLETE}.")
+        raise TypeError(f"A Reply must have a Usage or None as its usage, and be incomplete by one of {INCOMPLETE}.")
     if reply.usage is not None and not (
         is_count(reply.usage.prompt_tokens) and is_count(reply.usage.completion_tokens)
     ):
-        raise TypeError("A Usage has to count its tokens in whole numbers of at least 0.")
+        raise TypeError("A Usage must count its tokens in whole numbers of at least 0.")
     # The arguments of a call that was cut off may be anything.
     calls = () if reply.incomplete else tuple(_checked_call(call) for call in reply.calls)
     return evolve(reply, text=_encodable(reply.text), calls=calls)
@@ -116,11 +116,11 @@ def _checked_reply(reply: Reply) -> Reply:
 
 def _checked_call(call: ToolCall) -> ToolCall:
     if not isinstance(call.name, str) or not call.name.strip():
-        raise TypeError("A ToolCall has to have a name.")
+        raise TypeError("A ToolCall must have a name.")
     if isinstance(call.arguments, str):
         return ToolCall(_encodable(call.name), _encodable(call.arguments))
     if not isinstance(call.arguments, dict):
-        raise TypeError(f"The arguments of ToolCall {call.name} have to be a dict or a str.")
+        raise TypeError(f"The arguments of ToolCall {call.name} must be a dict or a str.")
     try:
         arguments = msgspec.json.encode(call.arguments).decode()
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The model of a server that was given none."""
+"""The default model of a server."""
 
 from gpt_agent_fsm.local.models.protocol import ModelRequest
 

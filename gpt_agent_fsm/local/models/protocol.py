@@ -1,8 +1,8 @@
-"""What a model is to the local server: a callable of one `ModelRequest`.
+"""The model of the local server: a callable of one `ModelRequest`.
 
-A model is called on a worker thread, once per turn of a run and once per response, possibly by several threads at once
-for different conversations. It may take as long as it likes; `ModelRequest.cancelled` is set when nobody waits any
-more.
+A model is called on a worker, once per turn of a run and once per response, possibly by several workers at once for
+different conversations. It may take as long as it likes; `ModelRequest.cancelled` is set when the answer is not wanted
+any more.
 """
 
 import threading
@@ -14,14 +14,14 @@ from attrs import field, frozen
 
 @frozen
 class ModelRequest:
-    """One question to a model: the conversation so far, and what the model may use.
+    """One request to a model: the conversation so far, and the tools that the model may use.
 
     `instructions` is the system prompt, `""` when there is none. `messages` are chat-completions dicts, oldest first:
     `role` is `user`, `assistant` or `tool`; `content` is always a `str` (text parts joined by a newline); an assistant
     message that called tools has `tool_calls`, each answered by a tool message with its `tool_call_id`. Only the tool
     calls of the run at hand are among them (of responses: those after the user's last message), so that a last message
     with role `tool` means "here are your outputs". `tools` are the tool definitions as chat completions take them,
-    `model` is the name that was asked for.
+    `model` is the requested name.
     """
 
     instructions: str
@@ -34,11 +34,12 @@ class ModelRequest:
     max_tokens: int | None = field(default=None, kw_only=True)
     """How many tokens the answer may have; a longer one is cut by its length, unless the model has counted them."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
-    """Set when nobody waits any more, as after a cancel, or the server closes: what is returned then is thrown away."""
+    """Set when the answer is not wanted any more, as after a cancel, or when the server closes: the answer is then
+    dropped."""
 
     @property
     def user_message(self) -> str:
-        """The text of the user's last message, `""` when the user has not said anything."""
+        """The text of the user's last message, `""` when there is none."""
         return next((message["content"] for message in reversed(self.messages) if message["role"] == "user"), "")
 
     @property
@@ -49,7 +50,7 @@ class ModelRequest:
 
 @frozen
 class ToolCall:
-    """A tool the model wants called.
+    """A tool call that the model asks for.
 
     `arguments` is a dict, sent as JSON; a `str` is sent as it is, so that a test can send what no client can parse.
     """
@@ -60,28 +61,29 @@ class ToolCall:
 
 @frozen
 class Usage:
-    """The tokens of one turn, as whoever made the answer counted them."""
+    """The tokens of one turn, as counted by the maker of the answer."""
 
     prompt_tokens: int
     completion_tokens: int
 
     def as_dict(self) -> dict[str, int]:
-        """Return them in the form of a run's usage."""
+        """Return them in the form of the usage of a run."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 @frozen
 class Reply:
-    """What a model returns if it has more to report than a text or its tool calls."""
+    """The answer of a model that has more to report than a text or its tool calls."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
-    """What the run waits for before it continues; `text` was then said on the way."""
+    """The tool calls that the run waits for before it continues; `text` then comes before them."""
     usage: Usage | None = field(default=None, kw_only=True)
-    """None where it was not counted, so that it has to be estimated."""
+    """None if it was not counted and must be estimated."""
     incomplete: str | None = field(default=None, kw_only=True)
-    """Why the answer ends too soon, `max_completion_tokens` or `content_filter`; the run ends as incomplete."""
+    """The reason if the answer ends too soon, `max_completion_tokens` or `content_filter`; the run ends as
+    incomplete."""
 
 
 class ModelError(Exception):
@@ -104,18 +106,18 @@ Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply]
 
 @runtime_checkable
 class StreamingModel(Protocol):
-    """A model that can also hand out its answer while it makes it."""
+    """A model that can also yield its answer while it makes it."""
 
     def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
         """Yield the text of the answer piece by piece, and at the end the whole of it as one `Reply`.
 
-        The `Reply` may be left out where there is nothing to say but the text. Raises `ModelError` to fail the run,
-        even between the pieces. A caller who stops reading has to close the iterator.
+        The `Reply` may be left out if there is only text. Raises `ModelError` to fail the run, even between the pieces.
+        A caller that stops reading must close the iterator.
         """
 
 
 INCOMPLETE = ("max_completion_tokens", "content_filter")
-"""Why an answer may end too soon."""
+"""The reasons for which an answer may end too soon."""
 
 Outcome = Reply | ModelError
 """The result of asking a model: a reply whose tool calls have text for arguments, or an error."""

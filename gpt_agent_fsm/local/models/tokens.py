@@ -1,6 +1,6 @@
-"""How many tokens a model has read and written, and where an answer is cut.
+"""The tokens that a model has read and written, and the cut of an answer that is too long.
 
-Tokens are estimated by length where the model has not counted them.
+Tokens are estimated by length if the model has not counted them.
 """
 
 from typing import TypeGuard
@@ -10,11 +10,11 @@ from attrs import evolve
 from gpt_agent_fsm.local.models.protocol import ModelRequest, Reply, Usage
 
 CHARACTERS_PER_TOKEN = 4
-"""How long a token is assumed to be where tokens are estimated."""
+"""The assumed length of a token for estimates, in characters."""
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Return whether a value is a number of tokens that every client can read."""
+    """Return whether a value is a token count that every client can read."""
     return type(value) is int and 0 <= value < 2**53
 
 
@@ -31,14 +31,14 @@ def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
 
 
 def max_characters(tokens: int) -> int:
-    """Return how many characters a text of at most so many tokens has, as long as tokens are estimated."""
+    """Return the maximum length in characters of a text of this many tokens, by the estimate."""
     return tokens * CHARACTERS_PER_TOKEN - 1
 
 
 def cut(reply: Reply, tokens: int | None) -> Reply:
-    """Return a reply with at most so many tokens, which is incomplete when it was longer.
+    """Return a reply with at most this many tokens; it is incomplete if it was longer.
 
-    Tool calls are never cut, and neither is what the model has counted: it knows better.
+    Tool calls are never cut, and neither is an answer whose tokens the model has counted: the model knows better.
     """
     if tokens is None or reply.calls or reply.usage is not None or len(reply.text) <= max_characters(tokens):
         return reply

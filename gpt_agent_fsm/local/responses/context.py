@@ -1,4 +1,4 @@
-"""The context of a response: the rules its items must keep, and the chat messages that they are to a model."""
+"""The context of a response: the rules for its items, and their translation into chat messages for a model."""
 
 from collections.abc import Iterable, Sequence
 
@@ -52,9 +52,9 @@ def instructions(given: str | None, context: Iterable[Doc]) -> str:
 
 
 def chat(context: Sequence[Doc]) -> list[Doc]:
-    """Return what was said as chat messages, with the tool calls and outputs after the user's last message.
+    """Return the messages as chat messages, with the tool calls and outputs after the user's last message.
 
-    Calls that follow each other, and what was said before them, are one message, as one model turn has made them.
+    Consecutive calls and the text before them are one message, because one turn of the model made them.
     """
     said = last_said(context)
     begun = said is None

@@ -1,7 +1,7 @@
 """The events that a stream of the Responses wire sends for one response, in the order that the API documents.
 
-The events of a response and their numbers are always the same, whether it is followed while it is made or read
-afterwards: so a client that was cut off can continue where it was.
+The events of a response and their numbers are always the same, whether a client follows it live or reads it later: so a
+client that was cut off can continue where it was.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError
 
 
 class ResponseEvents:
-    """The events of one response: of the turn that makes it, or as it is stored with the pieces it came in."""
+    """The events of one response: of the turn that makes it, or of the stored one, with the pieces it came in."""
 
     def __init__(
         self, storage: Storage, response: Doc, turn: LiveTurn | None, chunks: list[str], after: int = -1

@@ -1,4 +1,4 @@
-"""What each request of the Responses wire does to the stored objects; `routes` lists the requests.
+"""The effect of each request of the Responses wire on the stored objects; `routes` lists the requests.
 
 A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the answer. The life of
 a response is in `lifecycle`.
@@ -25,8 +25,8 @@ from gpt_agent_fsm.local.shared.workers import Workers
 class ResponsesApi(Wire):
     """The handlers of the wire, over one storage.
 
-    `lifetime` is the age in seconds at which a response fails; `item_lag` is how many seconds after its end the items
-    of a response are listed.
+    `lifetime` is the age in seconds at which a response fails; `item_lag` is the delay in seconds between the end of a
+    response and the listing of its items.
     """
 
     def __init__(self, storage: Storage, workers: Workers, lifetime: float, item_lag: float) -> None:
@@ -42,7 +42,7 @@ class ResponsesApi(Wire):
 
     def stored_response_events(self, tx: Transaction, response: Doc) -> ResponseEvents:
         """Return the events of a response that was created before, from the number on that the client asks for."""
-        # One that has no turn any more has ended, and so it is stored as it stays.
+        # A response without a turn has ended, so its stored form is final.
         turn = self._workers.turn_of(response["id"]) if response["status"] in lifecycle.ACTIVE else None
         chunks = lifecycle.chunks_of(tx, response["id"])
         return ResponseEvents(self._storage, response, turn, chunks, validation.starting_after(flask.request.args))
@@ -85,7 +85,7 @@ class ResponsesApi(Wire):
         abandoned = lifecycle.abandon(tx, conversation_id)
         if abandoned is not None:
             tx.on_commit(partial(self._workers.end, abandoned["id"]))
-        # What was answered on it can still be read.
+        # Its responses can still be read.
         tx.delete_children("item", conversation_id)
         tx.delete(conversation_id)
         return deleted(conversation_id, "conversation.deleted")
@@ -110,7 +110,7 @@ class ResponsesApi(Wire):
     def list_items(self, tx: Transaction, _body: Doc, conversation_id: str) -> Doc:
         _conversation(tx, conversation_id)
         lag = max(self._item_lag, flask.request.environ.get(ITEM_LAG, 0.0))
-        # Without a lag, what was answered is listed even if somebody sets the clock back.
+        # Without a lag, answers are listed even if the clock is set back.
         listed_by = time.time() - lag if lag else math.inf
         return page(*tx.page("item", conversation_id, _page_query(), due_by=listed_by))
 
@@ -165,7 +165,7 @@ def _conversation(tx: Transaction, conversation_id: str) -> Doc:
 
 
 def _page_query() -> PageQuery:
-    """Return which part of a list the request asks for; these lists cannot be read backwards."""
+    """Return the requested part of a list; these lists cannot be read backwards."""
     return evolve(validation.page_query(flask.request.args), before=None)
 
 

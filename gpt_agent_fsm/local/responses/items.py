@@ -1,6 +1,6 @@
-"""The items of conversations and responses: what clients may send, and the shape in which it is stored and answered.
+"""The items of conversations and responses: the shapes that clients may send, and the stored shape.
 
-Every item gets an id of its own, even if it is sent with one: an item that was answered may be sent again.
+Every item gets an id of its own, even if it is sent with one: clients may send items of answers again.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.storage import Doc
 
 MAX_ITEMS = 20
-"""So many items may be added to a conversation at once."""
+"""The maximum number of items that may be added to a conversation at once."""
 
 _MAX_TEXT = 10_485_760
 """The longest text in an item, in characters."""
@@ -25,7 +25,7 @@ _PARTS = {
     "system": _INPUT_PARTS,
     "developer": _INPUT_PARTS,
 }
-"""The parts a message may have, by the role of who speaks."""
+"""The parts that a message may have, by its role."""
 
 
 def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
@@ -35,7 +35,7 @@ def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
 
 
 def of_input(body: Mapping[str, Any]) -> list[Doc]:
-    """Return the items of a response's `input`, where a string is what the user says. Raises `ApiProblem`."""
+    """Return the items of a response's `input`, where a string is a message of the user. Raises `ApiProblem`."""
     sent = body.get("input")
     if isinstance(sent, str):
         body = {"input": [{"role": "user", "content": sent}] if sent else []}
@@ -45,7 +45,7 @@ def of_input(body: Mapping[str, Any]) -> list[Doc]:
 
 
 def answer(item_id: str, text: str, status: str) -> Doc:
-    """Return the message with which a model answers."""
+    """Return a message of the model."""
     content = [] if status == "in_progress" else [text_part(text)]
     return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
 
@@ -56,7 +56,7 @@ def text_part(text: str) -> Doc:
 
 
 def tool_call(call: ToolCall) -> Doc:
-    """Return the item with which a model calls a tool; the arguments are text already."""
+    """Return the item of a model's tool call; the arguments are text already."""
     called = {"call_id": ids.new_id("call"), "name": call.name, "arguments": call.arguments}
     return _item("function_call", "fc") | called
 
@@ -134,7 +134,7 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
 
 
 def _attachment(part: Doc, place: str, kind: str) -> Doc:
-    """Return a part that is an image or a file, which is in the request or somewhere else."""
+    """Return a part that is an image or a file, embedded in the request or referenced."""
     sources = ("image_url", "file_id") if kind == "input_image" else ("file_id", "file_url", "file_data", "filename")
     read = {name: validation.text(part, name, prefix=f"{place}.", longest=_MAX_TEXT) for name in sources}
     found = {name: text for name, text in read.items() if text is not None}

@@ -1,13 +1,13 @@
-"""The life of a response on the server: what each step of it does to the stored objects.
+"""The life of a response on the server: the effect of each step on the stored objects.
 
     queued -> in_progress -> completed | incomplete | failed
     both of these -> cancelled
 
-Every function works within one transaction, and none of them calls a model: that is what `workers` does in between.
-A function that finds the response in another state than it expects changes nothing: somebody else was faster.
+Every function works within one transaction, and none of them calls a model: `workers` does that in between. A function
+that finds the response in an unexpected state changes nothing: another request was faster.
 
-Beside each response its question is stored: the input, and which attempt this is at the user's last message; and, when
-it was streamed, the pieces it came in.
+Each response is stored with its question: the input, the number of the attempt at the user's last message, and, if it
+was streamed, the pieces it came in.
 """
 
 import math
@@ -27,7 +27,7 @@ ACTIVE = frozenset({"queued", "in_progress"})
 
 
 def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
-    """Create a queued response, which fails when it is not done after `lifetime` seconds. Raises `ApiProblem`."""
+    """Create a queued response, which fails if it is not done after `lifetime` seconds. Raises `ApiProblem`."""
     response = objects.response(body)
     given = items.of_input(body)
     _check_source(tx, response, given)
@@ -41,7 +41,7 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
 
 
 def count_tokens(tx: Transaction, body: Doc) -> int:
-    """Return how many tokens the model would read for a response, of which nothing is kept. Raises `ApiProblem`."""
+    """Return how many tokens the model would read for a response that is not created. Raises `ApiProblem`."""
     response = create(tx, {"model": "any"} | {name: value for name, value in body.items() if value is not None}, 0.0)
     request = start(tx, response["id"], threading.Event())
     tx.delete_tree(response["id"])
@@ -49,7 +49,7 @@ def count_tokens(tx: Transaction, body: Doc) -> int:
 
 
 def check_lock(tx: Transaction, conversation_id: str) -> None:
-    """Raise the 404 for a conversation that is not there, and the 400 for one that a response works on."""
+    """Raise the 404 for an unknown conversation, and the 400 for one that is locked by a response."""
     if tx.find("conversation", conversation_id) is None:
         raise unknown("Conversation", conversation_id)
     if _active(tx, conversation_id) is not None:
@@ -74,7 +74,7 @@ def input_of(tx: Transaction, response_id: str) -> list[Doc]:
 
 
 def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Start a queued response: return what to ask the model, or `None` if it is not queued any more."""
+    """Start a queued response: return the request for the model, or `None` if it is not queued any more."""
     response = tx.get("response", response_id)
     if response is None or response["status"] != "queued":
         return None
@@ -95,7 +95,7 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
 def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
     """End a response with the outcome of asking the model; if it has ended, change nothing and return False.
 
-    Its items are added to the conversation in one go with its end, due from that moment on; a failure adds none.
+    Its items are added to the conversation together with its end, due from that moment on; a failure adds none.
     """
     response = tx.get("response", response_id)
     if response is None or response["status"] != "in_progress":
@@ -164,10 +164,10 @@ def expire(tx: Transaction) -> list[str]:
 
 
 def recover(tx: Transaction) -> list[Doc]:
-    """Make the responses that a stopped server left behind ready to continue, and return those that are queued.
+    """Prepare the responses that a stopped server left unfinished, and return those that are queued.
 
-    One in the background that was with a model is queued again: the answer was lost, the question is still there. For
-    any other nobody waits any more.
+    One in progress in the background is queued again: the answer was lost, but the request can be repeated. No client
+    waits for any other one.
     """
     expire(tx)
     unsettled = tx.overdue("response", math.inf)
@@ -187,7 +187,7 @@ def _active(tx: Transaction, conversation_id: str) -> Doc | None:
 
 
 def _check_source(tx: Transaction, response: Doc, given: list[Doc]) -> None:
-    """Raise the error for what a new response is about: nothing, too much, or what is not there or not free."""
+    """Raise the error for the context of a new response: missing, ambiguous, unknown, or locked."""
     conversation, previous_id = response["conversation"], response["previous_response_id"]
     if conversation is not None and previous_id is not None:
         raise bad_request(
@@ -223,7 +223,7 @@ def _past(tx: Transaction, response: Doc) -> list[Doc]:
         previous_id = response["previous_response_id"]
         previous = None if previous_id is None else tx.get("response", previous_id)
         if previous is None:
-            # The beginning, or somebody has deleted what was before.
+            # The beginning, or the response before was deleted.
             return past
         past = input_of(tx, previous["id"]) + previous["output"] + past
         response = previous
@@ -232,10 +232,10 @@ def _past(tx: Transaction, response: Doc) -> list[Doc]:
 
 
 def _question(tx: Transaction, latest: Doc | None, given: list[Doc], whole: list[Doc]) -> Doc:
-    """Return what is asked by a new response, with the number of the attempt at the user's last message.
+    """Return the question of a new response, with the number of the attempt at the user's last message.
 
     `latest` is the response before it on its conversation, `whole` is the context with the input. A failed response
-    leaves nothing in its conversation. So whoever tries again sends the same words as a new item: that is the next
+    leaves nothing in its conversation. So a client that tries again sends the same text as a new item: that is the next
     attempt, and so is a response that finds the very same item in the conversation.
     """
     said = context.last_said(whole)

@@ -25,7 +25,7 @@ def conversation(body: Doc) -> Doc:
 
 
 def response(body: Doc) -> Doc:
-    """Return a queued response as the body asks for it; its conversation may still be unknown. Raises `ApiProblem`."""
+    """Return the queued response for a body; its conversation may still be unknown. Raises `ApiProblem`."""
     if body.get("prompt") is not None:
         raise not_offered("A stored prompt is", "prompt")
     store = validation.boolean(body, "store", default=True)
@@ -56,7 +56,7 @@ def response(body: Doc) -> Doc:
 
 
 def nested(tools: list[Doc]) -> list[Doc]:
-    """Return functions as chat completions and the Assistants wire define them."""
+    """Return functions in the form of chat completions and the Assistants wire."""
     return [{"type": "function", "function": _definition(tool)} for tool in tools]
 
 

@@ -1,4 +1,4 @@
-"""The options of responses that change nothing here: they are checked, and answered as they were sent."""
+"""The options of responses that have no effect here: they are checked, and returned as they were sent."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -58,7 +58,7 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
 
 _TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 
-# The default of each option, and how it is checked.
+# The default of each option, and its check.
 # fmt: off
 RESPONSE: Options = {
     "max_tool_calls":      (None,       partial(validation.integer, minimum=1)),

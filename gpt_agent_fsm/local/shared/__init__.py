@@ -1,4 +1,4 @@
-"""What both wires share: storage, workers and live turns, validation of bodies, and one transaction per request.
+"""The code that both wires share: storage, workers and live turns, validation, and one transaction per request.
 
-What belongs here is needed by `assistants/` and by `responses/` alike. It imports neither of them.
+Code belongs here if both `assistants/` and `responses/` need it. It imports neither of them.
 """

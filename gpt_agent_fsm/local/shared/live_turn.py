@@ -1,4 +1,4 @@
-"""One turn of a run or response, as those see it who follow it while it is made."""
+"""One turn of a run or response, as its followers see it live."""
 
 import threading
 from collections.abc import Generator, Iterator
@@ -7,7 +7,7 @@ from gpt_agent_fsm.local import ids
 
 
 class LiveTurn:
-    """What a model says in one turn, from the request that asks for it until it is stored; for use by any thread.
+    """The model's text of one turn, from its request until it is stored; for use by any OS thread.
 
     `streamed` says whether a client wants it chunk by chunk. `message_id` and `step_id` are the ids that its message
     and its step will have when they are stored; a client that follows the turn sees them before that.

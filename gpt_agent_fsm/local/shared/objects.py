@@ -4,7 +4,7 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def deleted(object_id: str, kind: str) -> Doc:
-    """Return the answer to a DELETE; `kind` is such as `thread.deleted`."""
+    """Return the answer to a DELETE; `kind` is, for example, `thread.deleted`."""
     return {"id": object_id, "object": kind, "deleted": True}
 
 

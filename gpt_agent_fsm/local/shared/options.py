@@ -1,6 +1,6 @@
-"""Options that change nothing here: they are checked, and answered as they were sent.
+"""Options that have no effect here: they are checked, and returned as they were sent.
 
-The options of runs and of responses are in the `options` of their wires; here is what both need to check them.
+The options of runs and of responses are in the `options` of their wires; the checks that both need are here.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ Check = Callable[[Mapping[str, Any], str], object]
 """Returns the value of a field of a body, `None` when it is absent or null. Raises `ApiProblem`."""
 
 Options = dict[str, tuple[object, Check]]
-"""The default of each option, and how it is checked."""
+"""The default of each option, and its check."""
 
 TOOL_CHOICES = ("none", "auto", "required")
 
@@ -22,7 +22,7 @@ TOOL_CHOICES = ("none", "auto", "required")
 def choice_or_object(
     body: Mapping[str, Any], name: str, *, choices: tuple[str, ...], kinds: Mapping[str, Check]
 ) -> object:
-    """Return a word, or an object whose `type` is among the kinds; each of these is checked in its own way."""
+    """Return a string, or an object whose `type` is among the kinds; each kind has its own check."""
     value = body.get(name)
     if not isinstance(value, dict):
         if value is not None and not isinstance(value, str):
@@ -38,7 +38,7 @@ def choice_or_object(
 
 
 def nothing_more(_value: Mapping[str, Any], _prefix: str) -> None:
-    """There is nothing more in an object of this kind."""
+    """An object of this kind has no further fields."""
 
 
 def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Where the objects of the API live: one SQLite table of JSON documents, in memory or in a file.
+"""The storage of the API's objects: one SQLite table of JSON documents, in memory or in a file.
 
 There is one connection, and a lock around each transaction. SQLite has one writer at a time anyway, transactions here
 last well below a millisecond, and an in-memory database exists only within its connection.
@@ -94,7 +94,7 @@ class StorageClosedError(Exception):
 
 
 class UnknownCursorError(Exception):
-    """Raised when `after` or `before` names nothing in the list it was used with."""
+    """Raised when `after` or `before` names no object of its list."""
 
     def __init__(self, param: str, object_id: str) -> None:
         super().__init__(param, object_id)
@@ -104,7 +104,7 @@ class UnknownCursorError(Exception):
 
 @frozen
 class PageQuery:
-    """Which part of a list is wanted: at most `limit` objects, after (or before) the one with that id."""
+    """The requested part of a list: at most `limit` objects, after (or before) the one with that id."""
 
     limit: int = 20
     order: Literal["asc", "desc"] = "desc"
@@ -113,7 +113,7 @@ class PageQuery:
 
 
 class Transaction:
-    """What can be done with the objects while a transaction is open; made by `Storage.transaction` only."""
+    """The operations on the objects within a transaction; created by `Storage.transaction` only."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
@@ -167,7 +167,7 @@ class Transaction:
         self._connection.execute(_SAVE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def settle(self, doc: Doc) -> None:
-        """Replace the object with the same id, and let it never be overdue."""
+        """Replace the object with the same id, and exempt it from expiry."""
         self._connection.execute(_SETTLE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def soft_delete(self, object_id: str) -> None:
@@ -187,7 +187,7 @@ class Transaction:
         self._connection.execute(_DELETE_SOME_CHILDREN, {"an_id": parent, "a_kind": kind})
 
     def delete_tree(self, object_id: str) -> None:
-        """Delete an object, what has it for a parent, and what has these for a parent."""
+        """Delete an object, its children, and their children."""
         for statement in (_DELETE_GRANDCHILDREN, _DELETE_CHILDREN, _DELETE):
             self._connection.execute(statement, {"an_id": object_id})
 
@@ -196,7 +196,7 @@ class Transaction:
     ) -> tuple[list[Doc], bool]:
         """Return the objects of one page, and whether there are more beyond it in the direction of reading.
 
-        Only those that a certain run made, if `run` is given. What is due after `due_by` is left out. Without `after`,
+        Only those that a certain run made, if `run` is given. Objects due after `due_by` are left out. Without `after`,
         `before` reads backwards: the page is the one that ends just before that object. Raises `UnknownCursorError`.
         """
         backwards = query.before is not None and query.after is None
@@ -226,9 +226,9 @@ class Transaction:
 
 
 class Storage:
-    """The objects of one server. May be used from any thread; a transaction blocks the others while it is open.
+    """The objects of one server. May be used from any OS thread; a transaction blocks the others while it is open.
 
-    `path` is a file, which is made when it is not there, or `None` for a database in memory. Raises
+    `path` is a file, which is created if missing, or `None` for a database in memory. Raises
     `sqlalchemy.exc.DatabaseError` when the file cannot be opened as a database.
     """
 
@@ -239,7 +239,7 @@ class Storage:
             sa.URL.create("sqlite", database=":memory:" if path is None else os.fspath(path)),
             poolclass=StaticPool,
             connect_args={"check_same_thread": False},
-            # The parameters are what people wrote: they do not belong into the log.
+            # The parameters hold people's texts: they do not belong in the log.
             hide_parameters=True,
         )
         sa.event.listen(self._engine, "connect", _prepare_connection)
@@ -277,9 +277,9 @@ class Storage:
 
 
 def _prepare_connection(connection: DBAPIConnection, _record: object) -> None:
-    # Python's driver begins transactions late and commits in places of its own; off, so that BEGIN below is in charge.
+    # Python's driver begins transactions late and commits on its own; off, so that the BEGIN below decides.
     connection.isolation_level = None
-    # A commit then costs no disk flush; what was committed survives a crash of the process.
+    # A commit then needs no disk flush; committed data survives a crash of the process.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
 

@@ -1,4 +1,4 @@
-"""What a client is answered when the storage refuses a request; for the application, which knows no storage."""
+"""The error responses for requests that the storage refuses; for the application, which knows no storage."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the real service offers and this server does not: it answers 501, so that nobody suspects the address."""
+"""Features that only the real service offers: this server answers 501, so that nobody suspects the address."""
 
 import flask
 

@@ -1,6 +1,6 @@
-"""Reading what a client sent: every function returns a checked value, or raises the `ApiProblem` that says why not.
+"""Reading a client's input: every function returns a checked value, or raises the `ApiProblem` that says why not.
 
-Fields nobody asks for are ignored: clients send sampling parameters and new options, and none of them is an error here.
+Unknown fields are ignored: clients send sampling parameters and new options, and none of them is an error here.
 """
 
 import re
@@ -16,7 +16,7 @@ MAX_TEXT = 256_000
 """The longest text of a message or of instructions, in characters."""
 
 MAX_DEPTH = 100
-"""How deeply objects and arrays may be nested in a body: what is taken in must also be possible to write."""
+"""The maximum nesting of objects and arrays in a body: everything that is read must also be possible to write."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,12}")
 
@@ -70,7 +70,7 @@ def text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: int =
 
 
 def required_text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: int = MAX_TEXT) -> str:
-    """Return a string that must be there and not be blank."""
+    """Return a required string that must not be blank."""
     value = text(body, name, prefix=prefix, longest=longest)
     if value is None:
         raise missing(prefix + name)
@@ -205,7 +205,7 @@ def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
 
 
 def check_function(function: Mapping[str, Any], prefix: str) -> None:
-    """Check what both wires say of a function."""
+    """Check the fields of a function that both wires have."""
     required_text(function, "name", prefix=prefix)
     text(function, "description", prefix=prefix)
     mapping(function, "parameters", prefix=prefix)
@@ -213,7 +213,7 @@ def check_function(function: Mapping[str, Any], prefix: str) -> None:
 
 
 def page_query(args: Mapping[str, str]) -> PageQuery:
-    """Return which page of a list the query string asks for."""
+    """Return the page of a list that the query string asks for."""
     order = args.get("order") or "desc"
     if order not in ("asc", "desc"):
         raise wrong_value("order", order, "'asc' and 'desc'")

@@ -1,4 +1,4 @@
-"""How a wire answers: one transaction per request, then a stream, a wait, or the answer at once."""
+"""The answers of a wire: one transaction per request, then a stream, a wait, or the answer at once."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -16,7 +16,7 @@ from gpt_agent_fsm.local.shared.workers import Workers
 
 
 class Wire:
-    """The handlers of one wire, over one storage; what each request does is written in its `Route`."""
+    """The handlers of one wire, over one storage; the `Route` of each request defines its handling."""
 
     def __init__(self, storage: Storage, workers: Workers) -> None:
         self._storage = storage

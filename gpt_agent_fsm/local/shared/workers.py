@@ -1,4 +1,4 @@
-"""The threads behind the API: they ask models, finish what was cancelled, and end what has expired."""
+"""The workers behind the API: they ask models, finish cancelled work, and end expired work."""
 
 import logging
 import queue
@@ -22,10 +22,10 @@ _Chore = Callable[[Transaction], object]
 
 
 class JobKind(Protocol):
-    """What the workers do to one kind of work, such as runs; every call is within one transaction."""
+    """The operations of the workers on one kind of work, such as runs; every call is within one transaction."""
 
     def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
-        """Start queued work: return what to ask the model, or `None` if the work is not queued any more."""
+        """Start queued work: return the request for the model, or `None` if the work is not queued any more."""
 
     def settle(self, tx: Transaction, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome, /) -> bool:
         """Proceed with the outcome of asking the model; if the work has ended, change nothing and return False."""
@@ -34,14 +34,14 @@ class JobKind(Protocol):
         """End all work whose time is over, and return the ids."""
 
     def recover(self, tx: Transaction, /) -> list[Doc]:
-        """Make the work that a stopped server left behind ready to continue, and return what is queued."""
+        """Prepare the work that a stopped server left unfinished, and return the part that is queued."""
 
 
 class Workers:
-    """A bounded pool of threads that calls the model, and one more that never does, so that it is always free.
+    """A bounded pool of OS threads that calls the model, and one more that never does, so that it is always free.
 
-    Work is a stored object with an `id`, and an `object` that says which of the `kinds` it has. All threads are
-    daemons: a model that hangs keeps neither the server nor the interpreter from ending.
+    Work is a stored object with an `id`, and an `object` that names one of the `kinds`. All OS threads are daemons: a
+    model that hangs keeps neither the server nor the interpreter from ending.
     """
 
     def __init__(self, storage: Storage, model: Model, kinds: Mapping[str, JobKind], threads: int = 16) -> None:
@@ -51,7 +51,7 @@ class Workers:
         self._queued: queue.SimpleQueue[tuple[str, str, LiveTurn] | None] = queue.SimpleQueue()
         self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
         # The events that tell the models at work to stop, and for which work. Keyed by event: one turn of a run may
-        # still be leaving when the next one is at work already.
+        # still be ending when the next one is at work already.
         self._asking: dict[threading.Event, str] = {}
         # The turns that are queued or at work, by their work: it has one at a time.
         self._turns: dict[str, LiveTurn] = {}
@@ -64,23 +64,23 @@ class Workers:
 
     @property
     def closing(self) -> bool:
-        """True once `close` was called: nothing that is queued now will be done."""
+        """True once `close` was called: work that is queued from then on is not done."""
         return self._closing.is_set()
 
     def recover(self) -> None:
-        """Queue the work that an earlier server left in the storage; the threads do it once they are started."""
+        """Queue the work that an earlier server left in the storage; the workers do it once they are started."""
         with self._storage.transaction() as tx:
             for job_kind in self._kinds.values():
                 for work in job_kind.recover(tx):
                     self.enqueue(work)
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the workers."""
         for thread in self._threads:
             thread.start()
 
     def enqueue(self, work: Doc, turn: LiveTurn | None = None) -> None:
-        """Have the next turn of a queued run or response made, as soon as a thread is free."""
+        """Queue the next turn of a queued run or response for the next free worker."""
         turn = turn or LiveTurn()
         with self._registering:
             self._turns[work["id"]] = turn
@@ -117,7 +117,7 @@ class Workers:
         turn.end()
 
     def close(self, timeout: float) -> None:
-        """Stop the threads; one whose model still hangs after `timeout` seconds is left behind, idle."""
+        """Stop the workers; one whose model still hangs after `timeout` seconds is left behind, idle."""
         self._closing.set()
         for event in list(self._asking):
             event.set()
@@ -138,7 +138,7 @@ class Workers:
             except StorageClosedError:
                 return
             except Exception:
-                # What was done to the work is rolled back; it expires when its time is over.
+                # The changes to the work are rolled back; it expires when its time is over.
                 logger.exception("A turn of %s was lost", work[1])
 
     def _keep(self) -> None:
@@ -155,7 +155,7 @@ class Workers:
             except StorageClosedError:
                 return
             except Exception:
-                logger.exception("Looking after runs and responses failed")
+                logger.exception("Cancelling or expiring runs and responses failed")
 
     def expire(self, tx: Transaction) -> None:
         """End all work whose time is over, and interrupt its models."""
@@ -181,9 +181,9 @@ class Workers:
                 except StorageClosedError:
                     raise
                 except Exception:
-                    # Somebody waits for the end of it.
-                    logger.exception("The outcome of %s cannot be kept", work_id)
-                    failure = ModelError("server_error", "What the model has answered cannot be kept.")
+                    # Clients wait for its end.
+                    logger.exception("The outcome of %s cannot be stored", work_id)
+                    failure = ModelError("server_error", "The model's answer cannot be stored.")
                     self._settle(kind, work_id, turn, request, failure)
         finally:
             del self._asking[cancelled]
@@ -191,7 +191,7 @@ class Workers:
     def _settle(self, kind: str, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> None:
         with self._storage.transaction() as tx:
             self.expire(tx)
-            # Cancelled, expired or deleted in the meantime, by somebody who ends the turn as well; or the server
-            # closes, and the next one asks again.
+            # Cancelled, expired or deleted in the meantime, which ends the turn as well; or the server closes, and the
+            # next one asks again.
             if not request.cancelled.is_set() and self._kinds[kind].settle(tx, work_id, turn, request, outcome):
                 tx.on_commit(partial(self._end_turn, work_id, turn))

@@ -1,4 +1,4 @@
-"""Assistants, threads and messages: what is stored, listed and refused."""
+"""Assistants, threads and messages: storing, listing and refusing them."""
 
 import pytest
 
@@ -107,7 +107,7 @@ def test_content_may_be_parts_of_text_and_images(api):
         ({"role": "user", "content": "x", "stream": True}, "stream"),
     ],
 )
-def test_a_message_that_is_not_right_is_refused_and_not_stored(api, body, param):
+def test_an_invalid_message_is_refused_and_not_stored(api, body, param):
     thread = api.thread()
     error = api.error("POST", f"/threads/{thread}/messages", 400, json=body)
     assert (error["param"], error["type"]) == (param, "invalid_request_error")
@@ -138,7 +138,7 @@ def test_metadata_may_be_as_large_as_the_limits(api):
         ("/threads", {"tool_resources": 1.5}, "tool_resources"),
     ],
 )
-def test_what_cannot_be_created_is_refused_with_its_param(api, path, body, param):
+def test_invalid_fields_are_refused_with_their_param(api, path, body, param):
     assert api.error("POST", path, 400, json=body)["param"] == param
     assert api.get("/assistants")["data"] == []
 
@@ -176,7 +176,7 @@ def test_reading_page_by_page_brings_everything_once(api, order):
     assert seen == (texts if order == "asc" else texts[::-1])
 
 
-def test_before_reads_the_page_that_ends_just_ahead_of_an_object(api):
+def test_before_reads_the_page_that_ends_just_before_an_object(api):
     thread = api.thread(*"abcdef")
     ids = {
         message["content"][0]["text"]["value"]: message["id"]
@@ -203,7 +203,7 @@ def test_before_reads_the_page_that_ends_just_ahead_of_an_object(api):
         ({"before": "msg_x"}, "before"),
     ],
 )
-def test_a_page_nobody_can_ask_for_is_refused_with_its_param(api, params, param):
+def test_an_invalid_page_is_refused_with_its_param(api, params, param):
     assert api.error("GET", f"/threads/{api.thread('a')}/messages", 400, params=params)["param"] == param
 
 

@@ -1,4 +1,4 @@
-"""Runs as server-sent events: their order, their pace, and what they hold."""
+"""Runs as server-sent events: their order, their pace, and their data."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from tests.local.event_streams import BEGINS, ENDS, deltas, names, response_stre
 from tests.local.stand_ins import PATIENCE, Recorder, Speaker
 
 
-def test_a_thread_and_its_run_are_told_in_the_documented_order(serve):
+def test_a_thread_and_its_run_are_streamed_in_the_documented_order(serve):
     api = serve(Speaker("Hel", "", "lo"))
     thread = {"messages": [{"role": "user", "content": "Hi"}]}
     body = {"assistant_id": "asst_1", "thread": thread, "stream": True}
@@ -33,7 +33,7 @@ def test_a_thread_and_its_run_are_told_in_the_documented_order(serve):
     assert told["thread.message.in_progress"]["content"] == []
 
 
-def test_what_is_told_at_the_end_is_what_is_stored(serve):
+def test_the_last_events_match_the_stored_objects(serve):
     api = serve(Speaker("Hel", "lo"))
     told = dict(run_stream(api, "Hi"))
     run = told["thread.run.completed"]
@@ -75,7 +75,7 @@ def test_pieces_arrive_while_the_model_is_still_at_work(serve, gate, ask):
     assert deltas(list(stream)) == ["lo"]
 
 
-def test_tool_calls_are_told_and_so_is_the_turn_after_their_outputs(serve):
+def test_tool_calls_are_streamed_and_so_is_the_turn_after_their_outputs(serve):
     api = serve(Recorder([ToolCall("get", {"a": 1}), ToolCall("put")], "Done."))
     events = list(run_stream(api, "Hi"))
     delta = "thread.run.step.delta"
@@ -99,7 +99,7 @@ def test_tool_calls_are_told_and_so_is_the_turn_after_their_outputs(serve):
     assert events[0][1]["step_details"]["tool_calls"][0]["function"]["output"] == "1"
 
 
-def test_a_model_may_say_something_ahead_of_its_tool_calls(serve):
+def test_a_model_may_say_something_before_its_tool_calls(serve):
     model = Recorder(Reply("Let me see.", (ToolCall("get"),), usage=Usage(5, 6)), "Done.")
     api = serve(model)
     events = list(run_stream(api, "Hi"))
@@ -125,7 +125,7 @@ def test_a_model_may_say_something_ahead_of_its_tool_calls(serve):
     assert done["usage"]["prompt_tokens"] == 5 + 1 + len("HiLet me see.1") // 4
 
 
-def test_a_message_that_the_client_has_deleted_meanwhile_is_not_told_to_the_model(serve):
+def test_a_message_that_the_client_has_deleted_meanwhile_is_not_sent_to_the_model(serve):
     model = Recorder(Reply("Let me see.", (ToolCall("get"),)), "Done.")
     api = serve(model)
     run = api.play("Hi")
@@ -137,7 +137,7 @@ def test_a_message_that_the_client_has_deleted_meanwhile_is_not_told_to_the_mode
 
 
 @pytest.mark.parametrize("pieces", [(), ("Hel", "lo")])
-def test_a_failure_is_told_and_what_was_said_before_is_not_kept(serve, pieces):
+def test_a_failure_is_streamed_and_the_text_before_it_is_dropped(serve, pieces):
     api = serve(Speaker(*pieces, ModelError("rate_limit_exceeded", "Slow down.")))
     events = list(run_stream(api, "Hi"))
     broken = ["thread.message.incomplete", "thread.run.step.failed"]
@@ -152,7 +152,7 @@ def test_a_failure_is_told_and_what_was_said_before_is_not_kept(serve, pieces):
         assert told["thread.run.step.failed"]["last_error"] == run["last_error"]
 
 
-def test_a_run_that_is_cancelled_amid_its_answer_ends_its_stream(serve, gate):
+def test_a_run_that_is_cancelled_during_its_answer_ends_its_stream(serve, gate):
     api = serve(Speaker("Hel", gate, "lo"))
     stream = run_stream(api, "Hi")
     run = until(stream, "thread.run.in_progress")
@@ -209,7 +209,7 @@ def test_an_answer_that_is_longer_than_asked_for_is_cut_in_the_stream_as_well(se
     assert events[-1][1]["response"]["output"][0]["content"][0]["text"] == "x" * 1000 + "y" * 23
 
 
-def test_tool_calls_that_somebody_else_has_answered_already_are_told_all_the_same(serve):
+def test_tool_calls_that_somebody_else_has_answered_are_still_streamed(serve):
     api = serve(Recorder([ToolCall("get")], "Done."))
     stream = run_stream(api, "Hi")
     queued = until(stream, "thread.run.queued")
@@ -221,7 +221,7 @@ def test_tool_calls_that_somebody_else_has_answered_already_are_told_all_the_sam
     assert events[-2][1]["required_action"] == run["required_action"]
 
 
-def test_a_message_that_is_deleted_before_it_is_told_is_not_told(serve, monkeypatch):
+def test_a_message_that_is_deleted_before_it_is_streamed_is_left_out(serve, monkeypatch):
     api = serve()
     delete = RunEvents._steps
 

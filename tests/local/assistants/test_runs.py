@@ -11,7 +11,7 @@ from tests.local.stand_ins import PATIENCE, Recorder, Waiting
 
 
 def idle(api):
-    """Wait until no thread of the server is with a model, or busy with what came of it."""
+    """Wait until no worker of the server calls a model or stores its answer."""
     deadline = time.monotonic() + PATIENCE
     while api.server._workers._asking:
         assert time.monotonic() < deadline
@@ -78,7 +78,7 @@ def test_a_run_may_override_what_its_assistant_says(serve):
     assert model.requests == [ModelRequest("Be rude.\nBe brief.", [hello, *more], [], "gpt-y")]
 
 
-def test_an_assistant_nobody_created_has_no_instructions_and_no_tools(serve):
+def test_an_unknown_assistant_has_no_instructions_and_no_tools(serve):
     model = Recorder("Hi.")
     api = serve(model)
     run = api.see(api.run(api.thread("Hello"), assistant_id="asst_made_up"), "completed")
@@ -86,7 +86,7 @@ def test_an_assistant_nobody_created_has_no_instructions_and_no_tools(serve):
     assert (model.requests[0].instructions, model.requests[0].tools) == ("", [])
 
 
-def test_a_deleted_assistant_and_an_id_that_is_none_are_unknown(api):
+def test_a_deleted_assistant_and_an_invalid_id_are_unknown(api):
     gone = api.post("/assistants", {"model": "m"})["id"]
     api.delete(f"/assistants/{gone}")
     thread = api.thread("Hello")
@@ -231,7 +231,7 @@ def test_a_failure_after_tool_calls_ends_the_run(serve):
     assert [step["status"] for step in api.get(path(run, "steps"))["data"]] == ["completed"]
 
 
-@pytest.mark.parametrize(("answer", "words"), [(None, "has to return"), (ValueError("secret"), "raised ValueError")])
+@pytest.mark.parametrize(("answer", "words"), [(None, "must return"), (ValueError("secret"), "raised ValueError")])
 def test_a_broken_model_fails_the_run_as_a_server_error(serve, answer, words):
     run = serve(Recorder(answer)).play("Hello")
     assert (run["status"], run["last_error"]["code"]) == ("failed", "server_error")
@@ -251,7 +251,7 @@ def test_attempts_are_counted_per_user_message(serve):
     assert [request.attempt for request in model.requests] == [1, 2, 3, 1]
 
 
-def test_attempts_are_counted_also_when_the_user_said_nothing(serve):
+def test_attempts_are_counted_even_if_the_user_said_nothing(serve):
     model = Recorder("a", "b")
     api = serve(model)
     thread = api.thread()
@@ -316,7 +316,7 @@ def test_a_model_at_work_is_told_of_the_cancelling_and_its_answer_is_thrown_away
     assert api.texts(run["thread_id"]) == ["Hello"]
 
 
-def test_a_run_is_cancelled_also_while_its_model_hangs(serve, waiting):
+def test_a_run_is_cancelled_even_while_its_model_hangs(serve, waiting):
     api = serve(waiting)
     run = api.run(api.thread("Hello"))
     assert waiting.called.wait(PATIENCE)
@@ -359,7 +359,7 @@ def test_a_run_that_has_ended_cannot_be_cancelled(api):
 
 
 @pytest.mark.parametrize("model", [Waiting(), lambda _request: [ToolCall("a")]])
-def test_a_run_expires_whatever_it_is_doing(serve, model):
+def test_a_run_expires_in_any_state(serve, model):
     api = serve(model, run_expires_after=0.2)
     run = api.run(api.thread("Hello"))
     done = api.see(run, "expired")
@@ -369,7 +369,7 @@ def test_a_run_expires_whatever_it_is_doing(serve, model):
     api.post(f"/threads/{run['thread_id']}/messages", {"role": "user", "content": "x"})
 
 
-def test_a_run_that_nobody_looks_at_expires_and_its_model_is_told(serve):
+def test_a_run_that_nobody_polls_expires_and_its_model_is_told(serve):
     model = Waiting()
     api = serve(model, run_expires_after=0.05)
     api.run(api.thread("Hello"))
@@ -434,7 +434,7 @@ def test_a_run_that_is_refused_leaves_no_thread_and_no_messages_behind(api):
         ({"assistant_id": "asst_1", "stream": "yes"}, "stream"),
     ],
 )
-def test_a_run_that_is_not_right_is_refused_with_its_param(api, body, param):
+def test_an_invalid_run_is_refused_with_its_param(api, body, param):
     assert api.error("POST", f"/threads/{api.thread()}/runs", 400, json=body)["param"] == param
 
 
@@ -448,7 +448,7 @@ def test_deleting_a_thread_tells_the_model_that_works_for_it(serve):
     assert model.returned.wait(PATIENCE)
 
 
-def test_whoever_sees_a_run_completed_sees_its_answer(serve):
+def test_a_completed_run_is_never_seen_without_its_answer(serve):
     api = serve()
     for number in range(20):
         run = api.see(api.run(api.thread(str(number))), "completed")

@@ -1,4 +1,4 @@
-"""Who may come in, what errors look like, and what is logged."""
+"""Access, the form of errors, and the log."""
 
 import json
 import logging
@@ -67,7 +67,7 @@ def test_the_beta_header_may_name_more(api):
         ("GET", "/threads/" + "x" * 5000, 404),
     ],
 )
-def test_what_is_not_there_is_a_json_error(api, method, path, status):
+def test_unknown_paths_and_ids_are_a_json_error(api, method, path, status):
     assert api.error(method, path, status)["type"] == "invalid_request_error"
 
 

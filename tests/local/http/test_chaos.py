@@ -1,4 +1,4 @@
-"""Faults on demand: what they do to the client, and what they leave on the server."""
+"""Faults on demand: their effects on the client and on the server."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ from gpt_agent_fsm.local.http.chaos import FAULTS, HEADER, ChaosApplication
 from tests.local.stand_ins import PATIENCE, Gate, Speaker
 
 QUIET = Chaos(7, rate=0, delay=0.01)
-"""Nothing happens unless a request asks for it."""
+"""No fault unless a request asks for one."""
 
 
 def ask(api, fault, method="POST", path="/threads", **kwargs):
@@ -22,7 +22,7 @@ def ask(api, fault, method="POST", path="/threads", **kwargs):
 
 
 def made(api):
-    """Return how many assistants there are: each request below makes one."""
+    """Return the number of assistants: each request below creates one."""
     return len(api.get("/assistants")["data"])
 
 
@@ -44,7 +44,7 @@ def test_a_rate_of_nothing_and_of_everything():
 
 
 @pytest.mark.parametrize("options", [{"rate": 1.1}, {"rate": -0.1}, {"faults": ["flood"]}])
-def test_chaos_that_cannot_be_is_a_value_error(options):
+def test_invalid_chaos_is_a_value_error(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Chaos(1, **options)
 
@@ -108,7 +108,7 @@ def test_latency_is_at_most_the_delay_and_then_all_is_well(serve):
     assert attempt(api, "latency").json()["object"] == "assistant"
 
 
-def test_who_waits_in_vain_does_not_keep_the_server_from_closing(serve):
+def test_a_client_that_waits_in_vain_does_not_keep_the_server_from_closing(serve):
     api = serve(chaos=Chaos(7, rate=0, delay=1e6))
     dispatcher = api.server._http._dispatcher
     head = f"GET /v1/threads HTTP/1.1\r\nHost: x\r\n{HEADER}: latency\r\n\r\n"
@@ -122,7 +122,7 @@ def test_who_waits_in_vain_does_not_keep_the_server_from_closing(serve):
         assert time.monotonic() - began < 2
 
 
-def test_items_are_listed_late_by_the_fault_and_all_the_same_without_it(serve):
+def test_the_fault_lists_items_late_and_without_it_all_are_listed(serve):
     api = serve(chaos=Chaos(7, rate=0, item_lag=1000.0))
     conversation = api.conversation({"role": "user", "content": "before"})
     api.answered("Hello", conversation=conversation)
@@ -132,7 +132,7 @@ def test_items_are_listed_late_by_the_fault_and_all_the_same_without_it(serve):
     assert len(api.items(conversation)) == 3
 
 
-def test_a_stream_is_dropped_after_its_first_event_and_the_run_goes_on(serve):
+def test_a_stream_is_dropped_after_its_first_event_and_the_run_continues(serve):
     gate = Gate()
     api = serve(Speaker("Hel", gate, "lo"), chaos=QUIET)
     thread = api.thread("Hi")
@@ -146,7 +146,7 @@ def test_a_stream_is_dropped_after_its_first_event_and_the_run_goes_on(serve):
 
 
 @pytest.mark.parametrize("fault", ["error-after", "garbage"])
-def test_a_stream_may_never_begin_and_the_run_goes_on(serve, fault):
+def test_a_stream_may_never_begin_and_the_run_continues(serve, fault):
     api = serve(chaos=QUIET)
     thread = api.thread("Hi")
     body = {"assistant_id": "asst_1", "stream": True}
@@ -156,7 +156,7 @@ def test_a_stream_may_never_begin_and_the_run_goes_on(serve, fault):
     api.see(run, "completed")
 
 
-def test_a_fault_nobody_knows_is_refused(serve):
+def test_an_unknown_fault_is_refused(serve):
     response = ask(serve(chaos=QUIET), "flood")
     assert (response.status_code, response.json()["error"]["param"]) == (400, HEADER)
 

@@ -1,4 +1,4 @@
-"""Bytes on the socket: what clients that do not behave get, and what is left of them."""
+"""Bytes on the socket: badly behaved clients, and cleaning up after them."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def until_closed(connection):
 
 
 def channels_of(api):
-    """Return the connections the server has right now; its own threads change the original all the time."""
+    """Return the current connections of the server; its own OS threads change the original all the time."""
     return list(api.server._http._listener.active_channels.values())
 
 
@@ -52,7 +52,7 @@ def wait_until(question):
         (b"GET / HTTP/1.1\r\nX: ".ljust(262_144, b"x"), 431),
     ],
 )
-def test_what_is_no_http_gets_a_json_error_as_well(connect, sent, status):
+def test_invalid_http_gets_a_json_error_as_well(connect, sent, status):
     connection = connect()
     connection.sendall(sent)
     head, _, body = until_closed(connection).partition(b"\r\n\r\n")
@@ -94,7 +94,7 @@ def test_a_client_that_does_not_read_its_answer_does_not_keep_the_server_from_cl
     assert time.monotonic() - began < 2
 
 
-def test_the_loop_leaves_a_connection_alone_while_a_thread_sends_on_it(api, connect):
+def test_the_loop_leaves_a_connection_alone_while_an_os_thread_sends_on_it(api, connect):
     thread = api.thread(*["x" * 200_000] * 20)
     connection = connect()
     head = f"GET /v1/threads/{thread}/messages?limit=100 HTTP/1.1\r\nHost: x\r\nOpenAI-Beta: assistants=v2\r\n\r\n"
@@ -110,7 +110,7 @@ def test_the_loop_leaves_a_connection_alone_while_a_thread_sends_on_it(api, conn
     wait_until(channel.writable)
 
 
-def test_a_thread_that_is_late_does_not_touch_what_was_closed(api, monkeypatch):
+def test_a_late_os_thread_does_not_touch_a_closed_pipe(api, monkeypatch):
     listener = api.server._http._listener
     pulled = []
     api.server.close()
@@ -119,7 +119,7 @@ def test_a_thread_that_is_late_does_not_touch_what_was_closed(api, monkeypatch):
     assert pulled == []
 
 
-def test_who_stops_waiting_after_the_end_brings_no_threads_back(api):
+def test_a_wait_that_ends_after_the_close_brings_no_os_threads_back(api):
     dispatcher = api.server._http._dispatcher
     with dispatcher.waiting():
         assert len(dispatcher.threads) == 9
@@ -134,7 +134,7 @@ def test_an_answer_much_larger_than_a_socket_buffer_arrives_whole(api):
 
 
 @pytest.mark.parametrize("abrupt", [False, True])
-def test_a_client_that_hangs_up_early_is_no_error(api, connect, caplog, abrupt):
+def test_a_client_that_hangs_up_early_is_not_an_error(api, connect, caplog, abrupt):
     with caplog.at_level(logging.INFO):
         for _ in range(5):
             connection = connect()
@@ -148,7 +148,7 @@ def test_a_client_that_hangs_up_early_is_no_error(api, connect, caplog, abrupt):
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-def test_more_clients_than_threads_are_served_without_a_warning(api, caplog):
+def test_more_clients_than_os_threads_are_served_without_a_warning(api, caplog):
     barrier = threading.Barrier(32)
     statuses = []
 

@@ -1,4 +1,4 @@
-"""What a server tells of the requests it was sent."""
+"""The record of the requests that a server got."""
 
 import pytest
 import requests
@@ -24,7 +24,7 @@ def ask(method, url, **how):
     return requests.request(method, url, headers=headers, timeout=10, **how)
 
 
-def test_a_request_is_told_with_what_it_asked_and_how_it_was_answered(base_url, seen):
+def test_a_request_is_recorded_with_its_body_and_status(base_url, seen):
     ask("POST", f"{base_url}/threads", json={"metadata": {"a": "b"}})
     (one,) = seen
     assert (one.method, one.path, one.query, one.status) == ("POST", "/threads", {}, 200)
@@ -34,24 +34,24 @@ def test_a_request_is_told_with_what_it_asked_and_how_it_was_answered(base_url, 
     assert (seen[1].body, seen[1].query) == (None, {"limit": "7", "order": "asc"})
 
 
-def test_requests_that_are_refused_are_told_as_well(base_url, seen):
+def test_refused_requests_are_recorded_as_well(base_url, seen):
     ask("GET", f"{base_url}/threads/thread_x")
     ask("GET", f"{base_url}/nowhere")
     requests.get(f"{base_url}/threads/thread_x", timeout=10)
     assert [one.status for one in seen] == [404, 404, 401]
 
 
-def test_what_is_no_json_is_told_as_it_came(base_url, seen):
+def test_invalid_json_is_recorded_as_it_came(base_url, seen):
     assert ask("POST", f"{base_url}/threads", data=b"{").status_code == 400
     assert seen[0].body == b"{"
 
 
-def test_the_key_is_not_told(base_url, seen):
+def test_the_key_is_not_recorded(base_url, seen):
     ask("GET", f"{base_url}/assistants")
     assert "sk-secret" not in repr(seen[0]) + repr(seen[0].headers)
 
 
-def test_what_is_nested_too_deeply_is_told_as_it_came(base_url, seen):
+def test_json_nested_too_deeply_is_recorded_as_it_came(base_url, seen):
     deep = b'{"metadata":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
     assert ask("POST", f"{base_url}/threads", data=deep).status_code == 400
     assert seen[0].body == deep

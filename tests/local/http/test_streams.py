@@ -1,4 +1,4 @@
-"""Streams that end badly, and streams that have nothing to say for a while."""
+"""Streams that end badly, and streams that pause."""
 
 import socket
 import struct
@@ -44,7 +44,7 @@ def test_a_database_that_is_closed_ends_streams_with_an_error(serve, gate, ask):
 
 
 @pytest.mark.parametrize("abrupt", [False, True])
-def test_a_client_that_hangs_up_does_not_hurt_the_run_and_gives_its_thread_back(serve, gate, monkeypatch, abrupt):
+def test_a_client_that_hangs_up_does_not_hurt_the_run_and_frees_its_os_thread(serve, gate, monkeypatch, abrupt):
     monkeypatch.setattr(streams, "KEEP_ALIVE", 0.01)
     api = serve(Speaker("Hel", gate, "lo"))
     thread = api.thread("Hi")
@@ -100,7 +100,7 @@ def test_streams_keep_no_other_requests_from_being_answered(serve, gate):
     assert [names(stream)[-1] for stream in opened] == ["done"] * 12
 
 
-def test_what_is_refused_is_a_json_error_and_no_stream(api):
+def test_a_refusal_is_a_json_error_and_not_a_stream(api):
     body = {"assistant_id": "asst_1", "stream": True}
     assert api.error("POST", "/threads/thread_x/runs", 404, json=body)["message"].startswith("No thread found")
     assert api.error("POST", "/responses", 400, json={"stream": True})["param"] == "model"

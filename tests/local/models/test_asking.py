@@ -68,19 +68,19 @@ def test_arguments_become_json_text_and_text_stays_what_it_is():
         ({"role": "assistant"}, "a dict"),
     ],
 )
-def test_a_model_that_returns_something_else_is_told_what_it_has_to_return(value, words):
+def test_a_model_that_returns_something_else_gets_an_error_that_names_the_types(value, words):
     outcome = returning(value)
     assert outcome.code == "server_error"
-    assert "has to return a str, a Reply or a list of at least one ToolCall" in outcome.message
+    assert "must return a str, a Reply or a list of at least one ToolCall" in outcome.message
     assert words in outcome.message
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (ToolCall(" ", {}), "has to have a name"),
-        (ToolCall(7, {}), "has to have a name"),
-        (ToolCall("a", [1]), "have to be a dict or a str"),
+        (ToolCall(" ", {}), "must have a name"),
+        (ToolCall(7, {}), "must have a name"),
+        (ToolCall("a", [1]), "must be a dict or a str"),
         (ToolCall("a", {"x": object()}), "cannot be written as JSON"),
         (ToolCall("a", {"x": "\ud800"}), "cannot be written as JSON"),
     ],
@@ -92,7 +92,7 @@ def test_a_tool_call_that_cannot_be_sent_fails_the_run_with_the_reason(call, wor
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(1), KeyboardInterrupt()])
-def test_whatever_a_model_raises_is_a_server_error_without_its_details(error, caplog):
+def test_any_exception_of_a_model_is_a_server_error_without_its_details(error, caplog):
     def model(_request):
         raise error
 
@@ -111,14 +111,14 @@ def test_text_that_no_utf8_can_hold_is_replaced():
     assert (outcome.code, outcome.message) == ("a?", "b?")
 
 
-def test_usage_is_above_zero_also_for_nothing_at_all_and_adds_up():
+def test_usage_is_above_zero_even_for_nothing_at_all_and_adds_up():
     nothing = usage(ModelRequest("", [], [], "gpt"), Reply())
     assert nothing == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     longer = usage(ModelRequest("", [{"role": "user", "content": "x" * 400}], [], "gpt"), Reply("y" * 40))
     assert longer == {"prompt_tokens": 101, "completion_tokens": 11, "total_tokens": 112}
 
 
-def test_what_a_model_has_counted_is_not_estimated():
+def test_tokens_that_a_model_has_counted_are_not_estimated():
     counted = Reply("y" * 40, usage=Usage(7, 2))
     assert usage(REQUEST, counted) == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
@@ -130,11 +130,11 @@ def test_tool_calls_count_with_their_names_and_arguments():
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (Reply(7), "has to have a str as its text"),
+        (Reply(7), "must have a str as its text"),
         (Reply("x", ("call",)), "ToolCalls as its calls"),
         (Reply("x", usage={}), "a Usage or None"),
         (Reply("x", incomplete="tired"), "be incomplete by one of"),
-        (Reply("x", (ToolCall(" "),)), "has to have a name"),
+        (Reply("x", (ToolCall(" "),)), "must have a name"),
     ],
 )
 def test_a_reply_of_another_shape_fails_the_run_with_the_reason(reply, words):
@@ -172,14 +172,14 @@ def test_pieces_that_no_utf8_can_hold_are_replaced():
     assert heard_from("a\ud800", "b") == (Reply("a?b"), ["a?", "b"])
 
 
-def test_what_was_said_has_precedence_over_a_reply_that_begins_otherwise():
+def test_streamed_text_has_precedence_over_a_reply_that_begins_otherwise():
     assert heard_from("Hel", "lo", Reply("Bye", usage=Usage(1, 2))) == (
         Reply("Hello", usage=Usage(1, 2)),
         ["Hel", "lo"],
     )
 
 
-def test_a_stream_that_fails_is_an_error_and_what_is_no_text_is_one_too():
+def test_a_stream_that_fails_is_an_error_and_so_is_a_piece_that_is_not_text():
     outcome, heard = heard_from("Hel", ModelError("rate_limit_exceeded", "Slow down."))
     assert (outcome.code, heard) == ("rate_limit_exceeded", ["Hel"])
     assert heard_from("Hel", 7)[0].message == "The model raised TypeError."
@@ -213,13 +213,13 @@ def test_without_a_listener_a_streaming_model_is_called():
 
 
 @pytest.mark.parametrize("usage", [Usage(-3, 1), Usage(1, True), Usage(None, None), Usage(2**64, 1)])
-def test_a_usage_that_is_no_count_is_refused(usage):
+def test_a_usage_that_is_not_a_count_is_refused(usage):
     outcome = ask(lambda request: Reply("Hi", usage=usage), ModelRequest("", [], [], "m"))
     assert isinstance(outcome, ModelError)
     assert "whole numbers of at least 0" in outcome.message
 
 
-def test_an_error_without_its_fields_is_an_error_all_the_same():
+def test_an_error_without_its_fields_is_still_an_error():
     class Bare(ModelError):
         def __init__(self):
             Exception.__init__(self, "bare")

@@ -100,7 +100,7 @@ def test_a_failure_without_times_never_ends(model):
         model(asked("broken json", "1", attempt=100))
 
 
-def test_no_rule_fits_and_unknown_braces_are_left_alone(model):
+def test_otherwise_is_played_if_no_rule_fits_and_unknown_braces_are_left_alone(model):
     assert model(asked("Hello")) == "You said: Hello, {unknown} and {}."
 
 
@@ -108,7 +108,7 @@ def test_without_otherwise_the_user_is_echoed():
     assert ScriptedModel()(asked("Hello")) == "You said: Hello"
 
 
-def test_what_the_user_says_is_never_taken_for_a_placeholder():
+def test_the_users_text_is_never_taken_for_a_placeholder():
     assert ScriptedModel(otherwise={"say": "{message}"})(asked("{outputs}")) == "{outputs}"
 
 
@@ -150,45 +150,45 @@ def test_the_example_in_the_module_is_a_script_that_works():
         ("rules: [", "The script is not valid YAML: "),
         ("a: b: c", "mapping values are not allowed here, in line 1, column 5"),
         ("a: \x00", "special characters are not allowed"),
-        ("- 1", "the script has to be a mapping, but it is [1]"),
-        ("", "the script has to be a mapping, but it is empty or missing"),
+        ("- 1", "the script must be a mapping, but it is [1]"),
+        ("", "the script must be a mapping, but it is empty or missing"),
         ("rulez: []", "the script has the unknown key 'rulez'; known are rules, otherwise"),
-        ("rules: 7", "rules has to be a list of rules, but it is 7"),
-        ("rules: [x]", "rules[0] has to be a mapping, but it is 'x'"),
+        ("rules: 7", "rules must be a list of rules, but it is 7"),
+        ("rules: [x]", "rules[0] must be a mapping, but it is 'x'"),
         ("rules: [{say: a}]", "rules[0] needs one of 'when' and 'matches'"),
         ("rules: [{when: a, matches: b, say: c}]", "rules[0] needs one of 'when' and 'matches'"),
-        ("rules: [{when: 7, say: c}]", "rules[0].when has to be text, but it is 7"),
-        ("rules: [{when: , say: c}]", "rules[0].when has to be text, but it is empty or missing"),
-        ("rules: [{matches: '(', say: c}]", "rules[0].matches is no regular expression"),
+        ("rules: [{when: 7, say: c}]", "rules[0].when must be text, but it is 7"),
+        ("rules: [{when: , say: c}]", "rules[0].when must be text, but it is empty or missing"),
+        ("rules: [{matches: '(', say: c}]", "rules[0].matches is not a valid regular expression"),
         ("rules: [{when: a}]", "rules[0] needs exactly one of 'say', 'call' and 'fail'"),
-        ("rules: [{when: a, say: b, steps: []}]", "rules[0] has 'steps', so 'say' belongs into one of them"),
-        ("rules: [{when: a, delay: 1, steps: []}]", "rules[0] has 'steps', so 'delay' belongs into one of them"),
-        ("rules: [{when: a, steps: []}]", "rules[0].steps has to be a step or a list of steps, but it is []"),
-        ("rules: [{when: a, steps: [{say: b}, {call: {name: c}}]}]", "rules[0].steps has to end with 'say'"),
-        ("rules: [{when: a, fail: {code: b, message: c, times: 1}}]", "rules[0] has to end with 'say'"),
-        ("rules: [{when: a, steps: [7]}]", "rules[0].steps[0] has to be a mapping, but it is 7"),
+        ("rules: [{when: a, say: b, steps: []}]", "rules[0] has 'steps', so 'say' belongs in one of them"),
+        ("rules: [{when: a, delay: 1, steps: []}]", "rules[0] has 'steps', so 'delay' belongs in one of them"),
+        ("rules: [{when: a, steps: []}]", "rules[0].steps must be a step or a list of steps, but it is []"),
+        ("rules: [{when: a, steps: [{say: b}, {call: {name: c}}]}]", "rules[0].steps must end with 'say'"),
+        ("rules: [{when: a, fail: {code: b, message: c, times: 1}}]", "rules[0] must end with 'say'"),
+        ("rules: [{when: a, steps: [7]}]", "rules[0].steps[0] must be a mapping, but it is 7"),
         ("otherwise: {say: a, call: {name: b}}", "otherwise needs exactly one of 'say', 'call' and 'fail'"),
         ("otherwise: {shout: a}", "otherwise has the unknown key 'shout'"),
-        ("otherwise: {say: 7}", "otherwise.say has to be text, but it is 7"),
-        ("otherwise: {say: a, delay: soon}", "otherwise.delay has to be a number of seconds, but it is 'soon'"),
-        ("otherwise: {say: a, delay: -1}", "otherwise.delay has to be a number of seconds"),
-        ("otherwise: {say: a, delay: .nan}", "otherwise.delay has to be a number of seconds"),
-        ("otherwise: {say: a, delay: true}", "otherwise.delay has to be a number of seconds"),
+        ("otherwise: {say: 7}", "otherwise.say must be text, but it is 7"),
+        ("otherwise: {say: a, delay: soon}", "otherwise.delay must be a number of seconds, but it is 'soon'"),
+        ("otherwise: {say: a, delay: -1}", "otherwise.delay must be a number of seconds"),
+        ("otherwise: {say: a, delay: .nan}", "otherwise.delay must be a number of seconds"),
+        ("otherwise: {say: a, delay: true}", "otherwise.delay must be a number of seconds"),
         ("otherwise: {1: a}", "otherwise has the unknown key '1'; known are delay, say, call, fail"),
         (
             "otherwise: {call: {name: a, args: {}}}",
             "otherwise.call has the unknown key 'args'; known are name, arguments",
         ),
-        ("otherwise: {fail: }", "otherwise.fail has to be a mapping, but it is empty or missing"),
-        ("otherwise: {say: ' '}", "otherwise.say has to be text, but it is ' '"),
-        ("otherwise: {fail: {code: a}}", "otherwise.fail.message has to be text"),
+        ("otherwise: {fail: }", "otherwise.fail must be a mapping, but it is empty or missing"),
+        ("otherwise: {say: ' '}", "otherwise.say must be text, but it is ' '"),
+        ("otherwise: {fail: {code: a}}", "otherwise.fail.message must be text"),
         ("otherwise: {fail: {code: a, message: b, count: 1}}", "otherwise.fail has the unknown key 'count'"),
-        ("otherwise: {fail: {code: a, message: b, times: 0}}", "otherwise.fail.times has to be a whole number above 0"),
-        ("otherwise: {fail: {code: a, message: b, times: true}}", "otherwise.fail.times has to be a whole number"),
-        ("otherwise: [{call: []}, {say: a}]", "otherwise[0].call has to be a tool call or a list of them"),
-        ("otherwise: [{call: [b]}, {say: a}]", "otherwise[0].call[0] has to be a mapping, but it is 'b'"),
-        ("otherwise: [{call: {arguments: {}}}, {say: a}]", "otherwise[0].call.name has to be text"),
-        ("otherwise: [{call: {name: a, arguments: 7}}, {say: a}]", "otherwise[0].call.arguments has to be a mapping"),
+        ("otherwise: {fail: {code: a, message: b, times: 0}}", "otherwise.fail.times must be a whole number above 0"),
+        ("otherwise: {fail: {code: a, message: b, times: true}}", "otherwise.fail.times must be a whole number"),
+        ("otherwise: [{call: []}, {say: a}]", "otherwise[0].call must be a tool call or a list of them"),
+        ("otherwise: [{call: [b]}, {say: a}]", "otherwise[0].call[0] must be a mapping, but it is 'b'"),
+        ("otherwise: [{call: {arguments: {}}}, {say: a}]", "otherwise[0].call.name must be text"),
+        ("otherwise: [{call: {name: a, arguments: 7}}, {say: a}]", "otherwise[0].call.arguments must be a mapping"),
     ],
 )
 def test_a_bad_script_gets_one_sentence_that_names_the_place(text, words):

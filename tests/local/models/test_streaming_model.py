@@ -1,4 +1,4 @@
-"""What a model has to do that hands out its answer in pieces."""
+"""The contract of a model that yields its answer in pieces."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_listening_hands_out_the_pieces_and_returns_the_reply():
     assert heard == ["a", "b"]
 
 
-def test_a_stream_without_a_reply_has_said_what_there_is_to_say():
+def test_a_stream_without_a_reply_is_complete():
     assert listen(iter(["a", "b"]), str) == Reply("ab")
     assert listen([], str) == Reply("")
 
@@ -43,6 +43,6 @@ def test_a_stream_is_closed_when_its_listener_fails():
     assert closed == [True]
 
 
-def test_the_model_is_one_that_streams_and_a_plain_function_is_none():
+def test_the_model_is_a_streaming_model_and_a_plain_function_is_not():
     assert isinstance(ChatCompletionsModel("http://localhost/v1"), StreamingModel)
     assert not isinstance(echo, StreamingModel)

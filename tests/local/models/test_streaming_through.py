@@ -47,7 +47,7 @@ def test_a_chat_completions_model_is_streamed_through_as_it_works(behind, gate, 
         assert (used["input_tokens"], used["output_tokens"], used["total_tokens"]) == (70, 20, 90)
 
 
-def test_what_nobody_wants_in_pieces_is_asked_for_as_a_whole_with_its_usage(behind):
+def test_an_answer_that_is_not_streamed_is_requested_whole_with_its_usage(behind):
     api, upstream = behind(chat.say("Hello.", usage=USAGE), chat.say("Hello.", usage=USAGE))
     assert api.play("Hi")["usage"] == USAGE
     assert api.answered("Hi")["usage"]["total_tokens"] == 90
@@ -76,7 +76,7 @@ def test_an_answer_that_ends_too_soon_is_incomplete(behind, finish, run_reason, 
     )
 
 
-def test_a_model_is_told_how_much_it_may_say_and_what_it_has_counted_is_not_cut(behind):
+def test_a_model_is_told_its_token_limit_and_an_answer_with_counted_tokens_is_not_cut(behind):
     text = "x" * 2000
     counted = {"prompt_tokens": 1, "completion_tokens": 256, "total_tokens": 257}
     short = chat.completion({"content": text}, "length", usage=counted)
@@ -90,14 +90,14 @@ def test_a_model_is_told_how_much_it_may_say_and_what_it_has_counted_is_not_cut(
     assert [asked.body["max_tokens"] for asked in upstream.requests] == [256] * 3
 
 
-def test_a_failure_of_the_chat_completions_server_amid_a_stream_fails_the_run(behind):
+def test_a_failure_of_the_chat_completions_server_during_a_stream_fails_the_run(behind):
     api, _ = behind(chat.stream("Hel", chat.HANG_UP, finish=None))
     events = list(run_stream(api, "Hi"))
     assert names(events)[-2:] == ["thread.run.failed", "done"]
     assert events[-2][1]["last_error"]["code"] == "server_error"
 
 
-def test_a_chat_completions_model_is_let_go_when_its_run_is_cancelled(behind):
+def test_a_chat_completions_model_is_released_when_its_run_is_cancelled(behind):
     api, upstream = behind(chat.stream("Hel", chat.SILENCE, finish=None))
     stream = run_stream(api, "Hi")
     run = until(stream, "thread.run.in_progress")

@@ -1,4 +1,4 @@
-"""What tests ask of the Responses wire, and how they read the answers."""
+"""Requests on the Responses wire, and helpers to read the answers."""
 
 import threading
 
@@ -30,7 +30,7 @@ def refused(api, body, status=400):
 
 
 def in_thread(action):
-    """Begin to do something that blocks, and return how to wait for its result."""
+    """Start a blocking call, and return a function that waits for its result."""
     results = []
     thread = threading.Thread(target=lambda: results.append(action()))
     thread.start()

@@ -13,7 +13,7 @@ def test_an_attempt_is_counted_per_message_of_the_user(serve):
     for _ in range(2):
         api.answered("one", "failed", conversation=conversation)
     first = api.answered("one", conversation=conversation)
-    # The outputs are of the same question: a script that skipped its failures must not meet them again.
+    # The outputs belong to the same question: a script that skipped its failures must not meet them again.
     api.answered(outputs_for(first, "1"), "failed", conversation=conversation)
     api.answered(outputs_for(first, "1"), conversation=conversation)
     api.answered("one", "failed", conversation=conversation)

@@ -1,4 +1,4 @@
-"""What a model gets to know of a conversation and of a chain of responses."""
+"""The context that a model gets of a conversation and of a chain of responses."""
 
 import time
 
@@ -70,7 +70,7 @@ def test_tools_are_called_and_their_outputs_reach_the_model(serve):
     assert model.requests[2].outputs == ["12", "1\n3", "ok"]
 
 
-def test_the_tool_calls_ahead_of_the_users_last_message_are_not_repeated_to_the_model(serve):
+def test_the_tool_calls_before_the_users_last_message_are_not_repeated_to_the_model(serve):
     model = Recorder([ToolCall("get")], "Done.", "Again.")
     api = serve(model)
     conversation = api.conversation()
@@ -101,7 +101,7 @@ def test_a_conversation_may_hold_the_question_already(serve):
     assert api.get(f"/responses/{response['id']}/input_items")["data"] == []
 
 
-def test_a_failed_response_tells_why_and_leaves_nothing_in_its_conversation(serve):
+def test_a_failed_response_has_its_error_and_leaves_nothing_in_its_conversation(serve):
     api = serve(Recorder(ModelError("rate_limit_exceeded", "Slow down."), RuntimeError("secret"), "Fine."))
     conversation = api.conversation()
     failed = api.answered("Hello", "failed", conversation=conversation)
@@ -150,7 +150,7 @@ def test_a_chain_of_responses_has_the_inputs_and_outputs_for_context(serve):
     assert [message["content"] for message in model.requests[2].messages] == ["one", "Done.", "two"]
 
 
-def test_a_chain_may_go_on_without_input_and_branch(serve):
+def test_a_chain_may_continue_without_input_and_branch(serve):
     model = Recorder("a", "b", "c")
     api = serve(model)
     first = api.answered("one")
@@ -160,7 +160,7 @@ def test_a_chain_may_go_on_without_input_and_branch(serve):
     assert said == [["one"], ["one", "a"], ["one", "a", "two"]]
 
 
-def test_a_chain_may_leave_a_conversation_and_knows_what_was_said_there_before(serve):
+def test_a_chain_may_leave_a_conversation_and_knows_its_earlier_messages(serve):
     model = Recorder([ToolCall("get")], "Done.", "More.", "Bye.")
     api = serve(model)
     conversation = api.conversation({"role": "user", "content": "zero"})
@@ -212,7 +212,7 @@ def test_every_call_needs_an_output_before_the_model_is_asked_again(serve):
     assert model.requests[1].outputs == ["1", "2"]
 
 
-def test_every_output_needs_its_call_ahead_of_it(api):
+def test_every_output_needs_its_call_before_it(api):
     call = {"type": "function_call", "call_id": "call_x", "name": "a", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "call_x", "output": "1"}
     message = "No tool call found for function call output with call_id call_x."

@@ -62,7 +62,7 @@ def test_this_wire_asks_for_the_key(serve):
         ("DELETE", "/items/msg_x"),
     ],
 )
-def test_a_conversation_nobody_made_is_a_404_that_names_it(api, method, path):
+def test_an_unknown_conversation_is_a_404_that_names_it(api, method, path):
     error = api.error(method, f"/conversations/conv_x{path}", 404)
     assert error["message"] == "Conversation with id 'conv_x' not found."
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, None)
@@ -144,7 +144,7 @@ def test_other_parts_are_stored_as_they_were_sent_with_their_defaults(api, role,
     assert item["content"] == [part | stored]
 
 
-def test_what_a_server_answered_may_be_sent_again(api):
+def test_items_of_an_answer_may_be_sent_again(api):
     sent = [said("Hello"), said("Hi", "assistant"), call(), output()]
     first = api.items(api.conversation(*sent))
     again = api.items(api.conversation(*first))
@@ -283,7 +283,7 @@ def test_items_cannot_be_read_backwards(api):
     ("params", "param"),
     [({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"limit": "x"}, "limit"), ({"order": "up"}, "order")],
 )
-def test_a_page_that_cannot_be_is_refused(api, params, param):
+def test_an_invalid_page_is_refused(api, params, param):
     path = f"/conversations/{api.conversation()}/items"
     assert api.error("GET", path, 400, params=params)["param"] == param
 

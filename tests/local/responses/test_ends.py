@@ -11,7 +11,7 @@ from tests.local.responses.asking import HELLO, in_thread, refused, said_in
 from tests.local.stand_ins import PATIENCE, Recorder, Waiting
 
 
-def test_a_background_response_is_cancelled_at_once_and_what_its_model_says_is_thrown_away(serve, waiting):
+def test_a_background_response_is_cancelled_at_once_and_the_answer_of_its_model_is_thrown_away(serve, waiting):
     api = serve(waiting)
     conversation = api.conversation()
     response = api.ask("Hello", conversation=conversation)
@@ -66,7 +66,7 @@ def test_a_cancelled_model_is_told(serve):
     assert model.returned.wait(PATIENCE)
 
 
-def test_what_has_ended_and_what_is_waited_for_cannot_be_cancelled(serve):
+def test_ended_and_synchronous_responses_cannot_be_cancelled(serve):
     api = serve(Recorder("Hi.", ModelError("server_error", "x"), "Hi."))
     for status in ("completed", "failed"):
         response = api.answered("Hello", status)
@@ -80,7 +80,7 @@ def test_what_has_ended_and_what_is_waited_for_cannot_be_cancelled(serve):
 @pytest.mark.parametrize(
     ("method", "more"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")]
 )
-def test_a_response_nobody_made_is_a_404_that_names_it(api, method, more):
+def test_an_unknown_response_is_a_404_that_names_it(api, method, more):
     assert api.error(method, f"/responses/resp_x{more}", 404)["message"] == "Response with id 'resp_x' not found."
 
 
@@ -127,7 +127,7 @@ def test_a_response_outlives_its_conversation(serve):
     assert said_in(again["output"]) == ["You said: Again"]
 
 
-def test_who_waits_for_a_response_that_is_deleted_gets_a_404_and_does_not_wait_for_the_model(serve, waiting):
+def test_a_request_that_waits_for_a_deleted_response_gets_a_404_without_waiting_for_the_model(serve, waiting):
     api = serve(waiting)
     result = in_thread(lambda: refused(api, {"input": "x"}, 404))
     assert waiting.called.wait(PATIENCE)
@@ -168,7 +168,7 @@ def test_a_response_is_never_seen_over_its_time(serve, waiting, monkeypatch):
     assert api.answered("Hello", "failed")["error"]["code"] == "server_error"
 
 
-def test_what_has_ended_does_not_fail_when_its_time_is_over(serve):
+def test_an_ended_response_does_not_fail_when_its_time_is_over(serve):
     model = Waiting()
     api = serve(lambda request: "Hi." if request.user_message == "quick" else model(request), run_expires_after=0.5)
     completed = api.answered("quick")
@@ -180,7 +180,7 @@ def test_what_has_ended_does_not_fail_when_its_time_is_over(serve):
         assert api.get(f"/responses/{response['id']}")["status"] == status
 
 
-def test_a_synchronous_response_whose_time_is_over_fails_without_anybody_looking(serve):
+def test_a_synchronous_response_whose_time_is_over_fails_without_a_poll(serve):
     api = serve(Waiting(), run_expires_after=0.2)
     failed = api.post("/responses", {"model": "m", "input": "Hello"})
     assert (failed["status"], failed["error"]["message"]) == ("failed", "The response took too long.")

@@ -7,7 +7,7 @@ from tests.local.event_streams import deltas, names, response_stream, until
 from tests.local.stand_ins import Recorder, Speaker
 
 
-def test_a_response_is_told_in_the_documented_order(serve):
+def test_a_response_is_streamed_in_the_documented_order(serve):
     api = serve(Speaker("Hel", "lo"))
     events = list(response_stream(api))
     assert names(events) == [
@@ -32,7 +32,7 @@ def test_a_response_is_told_in_the_documented_order(serve):
     assert {data["item_id"] for _, data in events if "item_id" in data} == {done["output"][0]["id"]}
 
 
-def test_text_and_function_calls_of_a_response_are_told_one_after_the_other(serve):
+def test_text_and_function_calls_of_a_response_are_streamed_one_after_the_other(serve):
     api = serve(Recorder(Reply("Let me see.", (ToolCall("get", {"a": 1}), ToolCall("put")))))
     events = list(response_stream(api))
     call = [
@@ -49,7 +49,7 @@ def test_text_and_function_calls_of_a_response_are_told_one_after_the_other(serv
     assert [(each["name"], each["arguments"]) for each in done] == [("get", '{"a":1}'), ("put", "{}")]
 
 
-def test_a_stream_can_be_taken_up_again_where_it_was(serve, tmp_path):
+def test_a_stream_can_be_resumed_where_it_was(serve, tmp_path):
     path = tmp_path / "local.db"
     api = serve(Speaker("Hel", "lo", " you"), database=path)
     events = list(response_stream(api, background=True))
@@ -81,13 +81,13 @@ def test_a_response_that_was_not_streamed_can_be_read_as_a_stream(api):
 
 
 @pytest.mark.parametrize("value", ["x", "1.5"])
-def test_a_place_to_go_on_that_is_no_number_is_refused(api, value):
+def test_a_starting_place_that_is_not_a_number_is_refused(api, value):
     done = api.answered("Hello")
     params = {"stream": "true", "starting_after": value}
     assert api.error("GET", f"/responses/{done['id']}", 400, params=params)["param"] == "starting_after"
 
 
-def test_a_failure_amid_a_response_is_told_and_can_be_read_again(serve):
+def test_a_failure_during_a_response_is_streamed_and_can_be_read_again(serve):
     api = serve(Speaker("Hel", "lo", ModelError("server_error", "It broke.")))
     events = list(response_stream(api, background=True))
     assert names(events)[-3:] == ["response.output_text.delta", "response.output_text.delta", "response.failed"]

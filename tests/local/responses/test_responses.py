@@ -1,4 +1,4 @@
-"""Creating a response: what may be asked for, and what is answered."""
+"""Creating a response: the requests, and the answers."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ def test_a_response_is_in_progress_while_its_model_thinks(serve, waiting):
     assert api.get(f"/responses/{response['id']}")["status"] == "in_progress"
 
 
-def test_what_was_asked_for_is_answered_with_the_defaults_of_the_rest(api):
+def test_given_options_are_answered_with_the_defaults_of_the_rest(api):
     plain = api.post("/responses", {"model": "gpt-x", "input": "Hello"})
     assert plain["model"] == "gpt-x"
     assert {name: plain[name] for name in ("background", "store", "temperature", "top_p", "tool_choice", "tools")} == {
@@ -85,7 +85,7 @@ def test_a_conversation_and_a_previous_response_exclude_each_other(api):
     assert error["code"] == "mutually_exclusive_parameters"
 
 
-def test_a_response_on_a_conversation_nobody_made_is_a_404(api):
+def test_a_response_on_an_unknown_conversation_is_a_404(api):
     for named in ("conv_x", {"id": "conv_x"}):
         error = refused(api, {"input": "x", "conversation": named}, 404)
         assert error["message"] == "Conversation with id 'conv_x' not found."
@@ -221,7 +221,7 @@ def test_a_response_that_cannot_be_stored_is_logged_and_leaves_nothing_of_itself
         lost = api.follow(api.ask("Hello", conversation=conversation), "failed")
     assert lost["error"]["code"] == "server_error"
     assert api.items(conversation) == []
-    assert f"The outcome of {lost['id']} cannot be kept" in caplog.text
+    assert f"The outcome of {lost['id']} cannot be stored" in caplog.text
 
 
 def test_one_response_at_a_time_is_made_on_a_conversation(serve):

@@ -40,7 +40,7 @@ def test_a_synchronous_response_under_way_has_failed_after_a_restart(serve, tmp_
     assert said_in(second.answered("Hello", conversation=conversation)["output"]) == ["You said: Hello"]
 
 
-def test_closing_ends_those_who_wait_for_a_model_as_well(serve, waiting, caplog):
+def test_closing_ends_requests_that_wait_for_a_model_as_well(serve, waiting, caplog):
     api = serve(waiting)
 
     def ask():
@@ -60,7 +60,7 @@ def test_closing_ends_those_who_wait_for_a_model_as_well(serve, waiting, caplog)
     assert "still running" not in caplog.text
 
 
-def test_who_asks_a_server_that_closes_gets_a_503(serve):
+def test_a_request_to_a_closing_server_gets_a_503(serve):
     api = serve()
     api.server._workers.close(PATIENCE)
     assert refused(api, {"input": "Hello"}, 503)["message"] == "The server is closing."

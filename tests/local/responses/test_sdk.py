@@ -107,7 +107,7 @@ def test_background_responses_with_function_calls_on_a_conversation(sdk):
     assert [item.id for item in items[1:3]] == [call.id for call in calls]
 
 
-def test_what_the_sdk_gave_may_be_sent_back_as_it_is(sdk):
+def test_items_from_the_sdk_may_be_sent_back_as_they_are(sdk):
     first = sdk.responses.create(model="gpt-5", input="Weather?", tools=TOOLS, store=False)
     said = [{"role": "user", "content": "Weather?"}, *first.output]
     said += [{"type": "function_call_output", "call_id": call.call_id, "output": "1"} for call in first.output]

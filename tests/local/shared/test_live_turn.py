@@ -1,4 +1,4 @@
-"""Those who follow a turn, and what they hear."""
+"""A live turn and its followers."""
 
 import threading
 
@@ -10,7 +10,7 @@ def heard(turn):
     return list(turn.follow(PATIENCE))
 
 
-def test_who_comes_late_hears_everything_from_the_beginning():
+def test_a_late_follower_hears_everything_from_the_beginning():
     turn = LiveTurn()
     turn.begin()
     turn.add_chunk("Hel")
@@ -38,7 +38,7 @@ def test_a_pause_is_heard_before_and_after_the_beginning():
     assert list(following) == []
 
 
-def test_all_who_follow_hear_the_same_from_other_threads():
+def test_all_followers_hear_the_same_from_other_os_threads():
     turn = LiveTurn()
     results = [[] for _ in range(4)]
     threads = [threading.Thread(target=lambda result=result: result.extend(heard(turn))) for result in results]

@@ -34,7 +34,7 @@ def test_a_transaction_that_raises_changes_nothing_and_calls_nothing(storage):
     assert called == ["committed"]
 
 
-def test_what_is_called_after_a_commit_may_begin_a_transaction(storage):
+def test_a_callback_after_a_commit_may_begin_a_transaction(storage):
     def more():
         with storage.transaction() as tx:
             tx.add("thread", {"id": "thread_1"})
@@ -45,7 +45,7 @@ def test_what_is_called_after_a_commit_may_begin_a_transaction(storage):
         assert tx.find("thread", "thread_1") == {"id": "thread_1"}
 
 
-def test_transactions_of_many_threads_lose_nothing(storage):
+def test_transactions_of_many_os_threads_lose_nothing(storage):
     with storage.transaction() as tx:
         tx.add("counter", {"id": "c", "n": 0})
 

@@ -1,4 +1,4 @@
-"""What the threads behind the API survive."""
+"""The workers behind the API, and the failures they survive."""
 
 import contextlib
 import threading
@@ -15,7 +15,7 @@ from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 PATIENCE = 10.0
 
 
-def test_more_runs_than_threads_are_queued_and_all_get_their_turn(serve):
+def test_more_runs_than_workers_are_queued_and_all_get_their_turn(serve):
     go = threading.Event()
     api = serve(lambda request: request.user_message if go.wait(PATIENCE) else "")
     started = [api.run(api.thread(str(number))) for number in range(20)]
@@ -25,7 +25,7 @@ def test_more_runs_than_threads_are_queued_and_all_get_their_turn(serve):
         assert api.texts(run["thread_id"])[-1] == str(number)
 
 
-def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_go_on(serve, monkeypatch, caplog):
+def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_continue(serve, monkeypatch, caplog):
     api = serve()
     tried, broken = [], threading.Event()
 
@@ -46,7 +46,7 @@ def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_go_on(serve, m
     assert f"A turn of {lost['id']} was lost" in caplog.text
 
 
-def test_a_failure_while_looking_after_runs_is_logged_and_does_not_end_it(serve, monkeypatch, caplog):
+def test_a_failure_of_the_upkeep_is_logged_and_does_not_end_it(serve, monkeypatch, caplog):
     go = threading.Event()
     api = serve(lambda _request: str(go.wait(PATIENCE)))
     broken = threading.Event()
@@ -63,7 +63,7 @@ def test_a_failure_while_looking_after_runs_is_logged_and_does_not_end_it(serve,
     api.post(f"/threads/{second['thread_id']}/runs/{second['id']}/cancel")
     api.see(second, "cancelled")
     go.set()
-    assert "Looking after runs and responses failed" in caplog.text
+    assert "Cancelling or expiring runs and responses failed" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["thread.run", "response"])
@@ -110,7 +110,7 @@ def test_a_turn_that_is_queued_after_the_end_has_ended(serve):
     turn.wait()
 
 
-def test_what_expires_in_a_transaction_that_fails_goes_on_until_it_is_stored(serve, waiting, monkeypatch):
+def test_work_that_expires_in_a_failed_transaction_continues_until_its_end_is_stored(serve, waiting, monkeypatch):
     server = serve(waiting).server
     workers, storage, here = server._workers, server._storage, threading.current_thread()
     monkeypatch.setattr(runs, "expire", lambda _tx: ["run_x"] if threading.current_thread() is here else [])
@@ -139,4 +139,4 @@ def test_an_answer_that_cannot_be_kept_is_a_failure_and_keeps_nobody_waiting(mon
         body = {"model": "m", "input": "Hello"}
         seen = requests.post(f"{server.base_url}/responses", json=body, timeout=20).json()
     assert (seen["status"], seen["error"]["code"]) == ("failed", "server_error")
-    assert "cannot be kept" in caplog.text
+    assert "cannot be stored" in caplog.text

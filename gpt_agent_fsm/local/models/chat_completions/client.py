@@ -1,4 +1,4 @@
-"""The requests of `ChatCompletionsModel`: streams, and waits that end when nobody waits for the answer any more."""
+"""The requests of `ChatCompletionsModel`: streams, and waits that end when the answer is not wanted any more."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PIECE = 65_536
 
 
 class ChatCall:
-    """One question under way: how long it may take, and whether anybody still waits for the answer."""
+    """One request in progress: its deadline, and whether its answer is still wanted."""
 
     def __init__(self, cancelled: threading.Event, timeout: float) -> None:
         self.cancelled = cancelled
@@ -38,12 +38,12 @@ class ChatCall:
         return max(0.0, self._until - time.monotonic())
 
     def check(self) -> None:
-        """Raise `ModelError` if nobody waits any more."""
+        """Raise `ModelError` if the answer is not wanted any more."""
         if self.cancelled.is_set():
             raise ModelError("server_error", "The request was cancelled.")
 
     def proceed(self) -> None:
-        """Let what this thread reads next be read for this call."""
+        """Use this call's deadline and check for the next reads of this OS thread."""
         self.check()
         set_deadline(self.left, self.check)
 
@@ -57,7 +57,7 @@ class ChatClient(HttpClient):
         super().__init__(base_url, api_key, headers=headers, params=params, resource=_PATH, converter=make_converter())
 
     def open(self, body: bytes, call: ChatCall) -> requests.Response:
-        """Send a question and return the beginning of its answer. Raises `ApiError`, also for an error answered."""
+        """Send a question and return the beginning of its answer. Raises `ApiError`, for an error answer too."""
         prepared = self._prepare("POST", _PATH, body, {})
         call.proceed()
         with self._explained("POST", _PATH, call.timeout):
@@ -118,7 +118,7 @@ class ChatClient(HttpClient):
         except ValueError as error:
             self._raise_malformed(self._answered(response, response.status_code, content), error)
         answer = mapping(value)
-        # An error of a gateway, or one that came up after the server had begun to answer.
+        # An error of a gateway, or one that occurred after the server had begun to answer.
         if said := answer.get("error"):
             raise self._reported(response, status_of(said), content)
         return builder.add(answer)

@@ -1,6 +1,6 @@
 """`ChatCompletionsModel`: a model behind any server that speaks chat completions, such as Ollama, llama.cpp or vLLM.
 
-Servers differ in the small print, so reading is lenient: `ReplyBuilder` says in what, and refuses only what is not an
+Servers differ in details, so reading is lenient: `ReplyBuilder` lists how, and refuses only a body that is not an
 answer.
 """
 
@@ -24,26 +24,27 @@ logger = logging.getLogger(__name__)
 _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
 _LONGEST_WAIT = 20.0
-"""Seconds a server may ask to wait; what takes longer is left to the client of the run, who may want to know."""
+"""The longest wait in seconds that a server may ask for; longer ones are left to the client of the run, who may want to
+know."""
 _PROMPT_CODES = {"context_length_exceeded", "string_above_max_length", "invalid_prompt", "content_filter"}
 _TOO_LONG = re.compile(r"context[ _](length|size|window|limit)|prompt is too long", re.I)
 
 
 class ChatCompletionsModel:
-    """A model that asks a server at `base_url`, which ends where `/chat/completions` begins; for use by any thread.
+    """A model that asks a server at `base_url`, which ends where `/chat/completions` begins; for use by any OS thread.
 
     Args:
-        model: the name the server knows it by; the name that the run asks for if left out.
-        api_key: sent as bearer token. No environment variable stands in for it: that may hold the key of another
-            service. (Those for proxies and certificates are heeded.)
+        model: its name on the server; if left out, the name that the run asks for.
+        api_key: sent as bearer token. It is not read from the environment, which may hold the key of another service.
+            (Variables for proxies and certificates are used.)
         timeout: seconds for one turn, waits for a rate limit included; at most a day.
         headers, params: added to each request.
         options: added to the body of each request: `{"temperature": 0}`.
 
-    Tools other than functions are left out, as these servers know none. A server that is busy and asks to wait for at
-    most 20 seconds is asked again, three times at most.
+    Tools other than functions are left out, because these servers know none. If a busy server asks to wait for at most
+    20 seconds, the request is retried, at most three times.
 
-    Raises `ValueError` for an address, key, header or timeout that cannot be right.
+    Raises `ValueError` for an invalid address, key, header or timeout.
     """
 
     def __init__(
@@ -76,9 +77,8 @@ class ChatCompletionsModel:
         """Ask the server and wait for its whole answer.
 
         Raises `ModelError`: `rate_limit_exceeded`, for an exhausted quota too, whose message says so; `invalid_prompt`
-        where the conversation is too long for the model or is refused for what it says, since nothing but another
-        prompt helps then; `server_error` for all else. A request that is cancelled raises it as well, within a moment
-        once it is connected.
+        if the conversation is too long for the model or its content is refused, since only another prompt helps then;
+        `server_error` for all else. A cancelled request raises it as well, within a moment once it is connected.
         """
         call = ChatCall(request.cancelled, self._timeout)
         with _failing(), self._open(self._body(request) | {"stream": False}, call) as response:
@@ -109,7 +109,7 @@ class ChatCompletionsModel:
         return body | {"tools": tools} if tools else body
 
     def _open_stream(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
-        """Ask for the usage as well, until the server refuses to be asked that."""
+        """Ask for the usage as well, until the server refuses that option."""
         if self._counts_streams:
             try:
                 return self._open(body | {"stream_options": {"include_usage": True}}, call)
@@ -120,8 +120,8 @@ class ChatCompletionsModel:
         return self._open(body, call)
 
     def _open(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
-        """Ask again as long as a server asks for a short wait."""
-        # An unpaired surrogate becomes a question mark, as in what a model answers.
+        """Retry as long as the server asks for a short wait."""
+        # An unpaired surrogate becomes a question mark, as in the answer of a model.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         for _ in range(_RETRIES):
             try:
@@ -153,13 +153,13 @@ def _failure(error: ApiError) -> ModelError:
     if error.status == 429:
         return ModelError("rate_limit_exceeded", _opened("Rate limit reached", sentence))
     if error.code in _PROMPT_CODES or _TOO_LONG.search(sentence):
-        # Of the codes of the Assistants API, the one for what no other try can help.
+        # The code of the Assistants API for errors that a retry cannot fix.
         return ModelError("invalid_prompt", sentence)
     return ModelError("server_error", sentence)
 
 
 def _opened(words: str, sentence: str) -> str:
-    """Return the sentence beginning with the words by which clients distinguish the two meanings of one code."""
+    """Return the sentence, preceded by the words with which clients distinguish the two meanings of one code."""
     return sentence if sentence.startswith(words) else f"{words}: {sentence}"
 
 

@@ -1,4 +1,4 @@
-"""What a chat-completions server answers, read leniently: whole, or piece by piece."""
+"""Reads the answers of a chat-completions server leniently: whole, or piece by piece."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INCOMPLETE = {
 
 @define
 class _Call:
-    """A tool call as far as it has come."""
+    """A tool call, as complete as it is so far."""
 
     index: object
     id: object
@@ -30,10 +30,10 @@ class _Call:
 
 
 class ReplyBuilder:
-    """A reply in the making, out of one whole answer or the pieces of a stream.
+    """Builds a reply from one whole answer or the pieces of a stream.
 
-    Takes content as text, as a list of parts or null; arguments as text or as an object; a refusal for the answer;
-    tool calls without ids; and leaves out what it does not know.
+    Accepts content as text, as a list of parts or null; arguments as text or as an object; a refusal as the answer;
+    tool calls without ids; and leaves out unknown parts.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class ReplyBuilder:
         return text
 
     def reply(self) -> Reply:
-        """Return the answer, now that all of it is there."""
+        """Return the complete answer."""
         incomplete = _INCOMPLETE.get(str(self.finish))
         # The arguments of a call that was cut off may be anything.
         calls = () if incomplete else tuple(ToolCall(call.name, call.arguments or "{}") for call in self._calls)
@@ -80,8 +80,8 @@ class ReplyBuilder:
     def _continued(self, index: object, call_id: object, name: str) -> _Call | None:
         """Return the call that a piece continues, or None when it begins a new one.
 
-        By the book, the index tells. Some servers leave it out, and some number every call 0: then a name does, along
-        with another id if there are ids.
+        By the specification, the index decides. Some servers leave it out, and some number every call 0: then a name
+        begins a new call, along with another id if there are ids.
         """
         known = [call for call in self._calls if index is None or call.index == index]
         if not known:
@@ -103,7 +103,7 @@ def _usage(value: object) -> Usage | None:
 
 
 def status_of(error: object) -> int:
-    """Return the HTTP status that an error would have come with, had it not come inside an answer."""
+    """Return the HTTP status that an error inside an answer would have had on its own."""
     code = mapping(error).get("code")
     if isinstance(code, int) and 400 <= code < 600:
         return code
@@ -111,7 +111,7 @@ def status_of(error: object) -> int:
 
 
 def mapping(value: object) -> dict[str, Any]:
-    """Return a value if it is a JSON object, and an empty one else."""
+    """Return a value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 

@@ -1,4 +1,4 @@
-"""`ScriptedModel`: a model written down in YAML, for tests and demos.
+"""`ScriptedModel`: a model written in YAML, for tests and demos.
 
 ```yaml
 rules:                              # the first rule that fits the user's last message is played
@@ -18,7 +18,7 @@ rules:                              # the first rule that fits the user's last m
   - when: slow                      # a rule of one step needs no list
     say: Here I am.
     delay: 2.5                      # seconds before a step
-otherwise:                          # what to do when no rule fits: one step or a list of them
+otherwise:                          # if no rule fits: one step or a list of them
   say: "You said: {message}"
 ```
 
@@ -46,13 +46,13 @@ _ECHO = Step(say="You said: {message}")
 
 
 class ScriptedModel:
-    """A model that follows rules: what the user says decides what it answers, calls, or fails with.
+    """A model that follows rules: the user's message decides its answers, calls and failures.
 
-    `rules` and `otherwise` are what stands under these keys in the YAML form, which this module's head describes; a
-    script without `otherwise` echoes the user. Keeps no state: how often a run over the same message failed is part of
-    the `ModelRequest`, so one script may serve any number of threads and conversations.
+    `rules` and `otherwise` are the values of these keys in the YAML form, which this module's docstring describes; a
+    script without `otherwise` echoes the user. Keeps no state: the number of failed runs over the same message is part
+    of the `ModelRequest`, so one script may serve any number of threads and conversations.
 
-    Raises `ValueError`, one sentence that names the place, for a script with anything it does not understand.
+    Raises `ValueError`, one sentence that names the place, for an invalid script.
     """
 
     def __init__(self, rules: object = (), otherwise: object = None) -> None:
@@ -67,7 +67,7 @@ class ScriptedModel:
     def from_yaml(cls, source: str | Path) -> Self:
         """Read a script from a file: a `Path`, or a one-line `str` that ends in `.yaml` or `.yml`; or from YAML text.
 
-        Raises `OSError` when the file cannot be read, and `ValueError` for what is not a script.
+        Raises `OSError` when the file cannot be read, and `ValueError` for an invalid script.
         """
         if isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml"))):
             source = Path(source).read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ class ScriptedModel:
         return cls(checked.rules or (), checked.otherwise)
 
     def __call__(self, request: ModelRequest) -> str | list[ToolCall]:
-        """Play the step that is due. Raises `ModelError` where the script says `fail`."""
+        """Play the step of this turn. Raises `ModelError` if it is a `fail`."""
         said = request.user_message
         steps, words = self._otherwise, {}
         for rule in self._rules:
@@ -116,7 +116,7 @@ def _due(steps: list[Step], request: ModelRequest) -> Step:
 
 
 def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall]:
-    """Return what a step says or calls. Raises `ModelError` for one that fails."""
+    """Return the text or the calls of a step. Raises `ModelError` for one that fails."""
     if isinstance(step.fail, Failure):
         raise ModelError(step.fail.code, _filled(step.fail.message, words))
     if isinstance(step.say, str):

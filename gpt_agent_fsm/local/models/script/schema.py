@@ -1,6 +1,6 @@
 """The shapes of a script, and reading it: every error is one sentence that names the place.
 
-msgspec checks keys and types by the structs below. What spans several keys is checked by their methods and by `turns`.
+msgspec checks keys and types by the structs below. Their methods and `turns` check rules across several keys.
 """
 
 import re
@@ -22,7 +22,7 @@ class Call(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Failure(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a run fails; in its first `times` attempts, or always."""
+    """A failure of a run; in its first `times` attempts, or always."""
 
     code: Text
     message: Text
@@ -46,7 +46,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def times(self) -> int | None:
-        """In how many attempts it is played; None: in all."""
+        """The number of attempts in which it is played; None: all."""
         return None if isinstance(self.fail, UnsetType) else self.fail.times
 
     def check(self, place: str) -> None:
@@ -56,7 +56,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is played if a condition holds: `steps`, or the one step that is written into the rule itself."""
+    """The steps to play if a condition holds: `steps`, or the one step that is written into the rule itself."""
 
     when: Text | UnsetType = UNSET
     matches: Text | UnsetType = UNSET
@@ -67,14 +67,14 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     fail: Failure | UnsetType = UNSET
 
     def pattern(self, place: str) -> re.Pattern[str]:
-        """Return what to search for in the user's message. Raises `ValueError` without exactly one condition."""
+        """Return the pattern to search for in the user's message. Raises `ValueError` without exactly one condition."""
         if len(_keys(self, "when", "matches")) != 1:
             raise _error(f"{place} needs one of 'when' and 'matches'")
         words = re.escape(self.when) if isinstance(self.when, str) else str(self.matches)
         try:
             return re.compile(words, re.IGNORECASE)
         except re.error as error:
-            raise _error(f"{place}.matches is no regular expression: {error}") from error
+            raise _error(f"{place}.matches is not a valid regular expression: {error}") from error
 
     def turns(self, place: str) -> list[Step]:
         """Return the steps of the rule. Raises `ValueError` for a rule that has both or none."""
@@ -83,7 +83,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
             delay = None if isinstance(self.delay, UnsetType) else self.delay
             return turns(Step(delay=delay, say=self.say, call=self.call, fail=self.fail), place)
         if own:
-            raise _error(f"{place} has 'steps', so '{own[0]}' belongs into one of them")
+            raise _error(f"{place} has 'steps', so '{own[0]}' belongs in one of them")
         return turns(self.steps, f"{place}.steps")
 
 
@@ -95,7 +95,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(script: object) -> Script:
-    """Return a script out of what YAML or Python has for it. Raises `ValueError` for keys and values of other types."""
+    """Return a script from values of YAML or Python. Raises `ValueError` for unknown keys and values of other types."""
     try:
         return msgspec.convert(script, Script)
     except msgspec.ValidationError as error:
@@ -103,7 +103,7 @@ def read(script: object) -> Script:
 
 
 def turns(steps: Step | list[Step], place: str) -> list[Step]:
-    """Return the steps as a list, which has an end. Raises `ValueError` if one is not one turn, or for no steps."""
+    """Return the steps as a list that has an end. Raises `ValueError` for an invalid step, or for no steps."""
     if isinstance(steps, Step):
         steps = [steps]
         steps[0].check(place)
@@ -113,7 +113,7 @@ def turns(steps: Step | list[Step], place: str) -> list[Step]:
         for index, step in enumerate(steps):
             step.check(f"{place}[{index}]")
     if steps[-1].calls or steps[-1].times is not None:
-        raise _error(f"{place} has to end with 'say', or with a 'fail' without 'times'")
+        raise _error(f"{place} must end with 'say', or with a 'fail' without 'times'")
     return steps
 
 
@@ -129,10 +129,10 @@ _EXPECTED = {
     "times": "a whole number above 0",
     **dict.fromkeys(("when", "matches", "say", "name", "code", "message"), "text"),
 }
-"""What has to stand under a key; everything else has to be a mapping."""
+"""The required type of the value of a key; everything else must be a mapping."""
 
 _SHAPES: dict[str, type[Struct]] = {"": Script, "rules": Rule, "call": Call, "fail": Failure}
-"""What stands under a key, for the list of what it may hold; everything else is a step."""
+"""The struct under a key, for its list of known keys; everything else is a step."""
 
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _FIELD = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
@@ -165,7 +165,7 @@ def _misfit(place: str, value: object) -> ValueError:
     is_entry = place.endswith("]")
     expected = "a mapping" if is_entry else _EXPECTED.get(_last_key(place), "a mapping")
     got = "is empty or missing" if value is None else f"is {value!r:.60}"
-    return _error(f"{place or 'the script'} has to be {expected}, but it {got}")
+    return _error(f"{place or 'the script'} must be {expected}, but it {got}")
 
 
 def _last_key(place: str) -> str:

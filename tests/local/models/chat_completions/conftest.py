@@ -17,7 +17,7 @@ from tests.local.models.chat_completions.questions import streamed, whole
 
 @pytest.fixture(params=[whole, streamed])
 def ask(request):
-    """Both ways to ask, for what has to be the same with either."""
+    """Both ways to ask, for behaviour that must be the same with either."""
     return request.param
 
 

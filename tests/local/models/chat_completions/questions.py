@@ -1,4 +1,4 @@
-"""What tests ask a chat-completions model, and both ways to ask it."""
+"""Requests to a chat-completions model, and both ways to send them."""
 
 import threading
 

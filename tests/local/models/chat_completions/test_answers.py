@@ -1,4 +1,4 @@
-"""What is read from an answer that comes in one piece."""
+"""Reading an answer that comes in one piece."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What becomes of errors, and of answers that are none."""
+"""The translation of errors and of unusable answers."""
 
 import logging
 import socket
@@ -98,7 +98,7 @@ def test_a_refused_connection_names_the_base_url(ask):
     assert seen.message == f"No server could be reached at {base_url} (Connection refused); is it running there?"
 
 
-def test_a_secret_in_the_address_is_told_by_no_cause(ask):
+def test_no_cause_shows_a_secret_in_the_address(ask):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         base_url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
     seen = failure(ask, ChatCompletionsModel(base_url, params={"api-key": KEY}))

@@ -60,7 +60,7 @@ def test_a_run_of_the_embedded_server_calls_its_tools_through_it(serve):
         ({"headers": {"X": "\n"}}, "The header 'X' must be printable"),
     ],
 )
-def test_what_cannot_be_right_is_refused_in_a_sentence(kwargs, words):
+def test_invalid_arguments_are_refused_in_a_sentence(kwargs, words):
     with pytest.raises(ValueError, match=words) as caught:
         ChatCompletionsModel(**({"base_url": "http://localhost/v1"} | kwargs))
     assert "OPENAI" not in str(caught.value)
@@ -80,7 +80,7 @@ def test_a_closed_model_connects_anew(serve):
     assert server.connections == 2
 
 
-def test_one_model_serves_many_threads_with_a_connection_each(serve):
+def test_one_model_serves_many_os_threads_with_a_connection_each(serve):
     together = threading.Barrier(4)
     answers = [
         Answer(200, {"Content-Type": "application/json"}, [lambda: together.wait(PATIENCE), say(str(number)).body])

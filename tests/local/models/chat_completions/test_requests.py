@@ -1,4 +1,4 @@
-"""What is sent to a server that speaks chat completions."""
+"""The requests to a server that speaks chat completions."""
 
 from gpt_agent_fsm.local import (
     Reply,
@@ -78,7 +78,7 @@ def test_a_key_in_the_environment_belongs_to_another_service_and_is_not_sent(ser
     assert KEY not in str(server.requests)
 
 
-def test_half_of_a_surrogate_pair_is_sent_as_a_question_mark(serve):
+def test_an_unpaired_surrogate_is_sent_as_a_question_mark(serve):
     server, model = serve(say("Hi."))
     model(request([{"role": "user", "content": "é \ud800"}]))
     assert server.requests[0].body["messages"][0]["content"] == "é ?"

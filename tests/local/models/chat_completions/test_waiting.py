@@ -1,4 +1,4 @@
-"""Asking again, and ending a request that nobody waits for."""
+"""Retries, and ending a request whose answer is not wanted any more."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from tests.local.models.chat_completions.questions import QUOTA, failure, reques
 
 
 class Patience(threading.Event):
-    """Writes down how long it was to be waited for, without waiting."""
+    """Records the requested waits, without waiting."""
 
     def __init__(self, *, cancel=False):
         super().__init__()
