@@ -4,11 +4,11 @@ pytest finds this plugin by itself if the package is installed. It is a module b
 do not use it do not import the library. The fixtures need the extra `local`.
 
 =================  =========================================================================================
-fixture            what it is
+fixture            meaning
 =================  =========================================================================================
-`local_model`      what the server answers with: from the mark `local_model`, or an echo; override it at will
+`local_model`      the model of the server: from the mark `local_model`, or an echo; override it at will
 `local_server`     a `LocalServer` over it, closed after the test
-`local_requests`   what the server saw so far, a list of `SeenRequest`
+`local_requests`   the requests the server saw so far, a list of `SeenRequest`
 `agent_backend`    an `AssistantsBackend` over the server; override it to use another
 `agent_settings`   `Settings` that lose no time
 `agent_runtime`    a `Runtime` over all of these, closed after the test
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known."""
     config.addinivalue_line(
-        "markers", "local_model(model): what `local_server` answers with: a callable, or a script as YAML text or file"
+        "markers", "local_model(model): the model of `local_server`: a callable, or a script as YAML text or file"
     )
 
 
 @pytest.fixture
 def local_model(request: pytest.FixtureRequest) -> Model | None:
-    """Return the model that the server answers with; None is an echo.
+    """Return the model of the server; None is an echo.
 
     It is taken from the mark `local_model`, or from an indirect parameter.
     """

@@ -32,7 +32,7 @@ CODE = (
 )
 PATIENCE = 30.0
 
-on_posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals as POSIX has them")
+on_posix = pytest.mark.skipif(os.name != "posix", reason="needs the signals and terminals of POSIX")
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def test_the_environment_is_left_as_it_was(run, monkeypatch, fast):
     assert dict(os.environ) == before
 
 
-# --- how it ends before its end ------------------------------------------------------------------------------
+# --- interruptions -------------------------------------------------------------------------------------------
 
 
 def test_demo_after_demo_leaves_the_log_as_it_was(run, fast):
@@ -361,7 +361,7 @@ def test_lines_that_nobody_reads_stop(monkeypatch):
     assert calls == [" 1.00  plain  agent stopped, shutdown"]
 
 
-# --- what is not installed -----------------------------------------------------------------------------------
+# --- missing packages ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

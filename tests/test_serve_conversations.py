@@ -85,9 +85,9 @@ def test_our_own_runtime_completes_a_conversation_with_a_tool(served, wire):
     assert upstream_saw(upstream) == {"celsius": 21}
 
 
-def until(look, *statuses):
+def until(poll, *statuses):
     deadline = time.monotonic() + PATIENCE
-    while (seen := look()).status not in statuses:
+    while (seen := poll()).status not in statuses:
         assert time.monotonic() < deadline, seen
     return seen
 

@@ -1,6 +1,6 @@
 """The demo as a live picture on a terminal."""
 
-# Excluded from coverage: its words are tested in `report`; its look on a terminal is for eyes.
+# Excluded from coverage: its words are tested in `report`; the picture on a terminal is for eyes.
 
 from __future__ import annotations
 

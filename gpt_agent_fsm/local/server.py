@@ -24,8 +24,7 @@ from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
 from gpt_agent_fsm.local.shared.workers import JobKind, Workers
 
 _HTTP_THREADS = 8
-"""OS threads that answer requests; more would only wait for the interpreter. Those that wait for a model do not
-count."""
+"""OS threads that answer requests; more would only wait for the interpreter. Waits for a model do not count."""
 
 _MODEL_THREADS = 16
 """OS threads that call the model: this many runs and responses make progress at once, the others are queued."""

@@ -104,7 +104,7 @@ def stopped_by(monkeypatch, error, copied):
     monkeypatch.setattr(importing, "import_thread", stopping)
 
 
-# --- what is said -------------------------------------------------------------------------------------------
+# --- models and tools ---------------------------------------------------------------------------------------
 
 
 def test_the_id_of_the_conversation_is_all_there_is_on_stdout(run, server):
@@ -181,7 +181,7 @@ def test_no_server_is_given_the_key_of_another(run, server, other, keys):
     assert "give --from-key and --to-key, so that neither sees the other's key" in " ".join(result.stderr.split())
 
 
-# --- what goes wrong ----------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_conversation_that_is_not_an_import_of_the_thread_is_named(run, server
     )
 
 
-# --- going on ------------------------------------------------------------------------------------------------------
+# --- continuing ----------------------------------------------------------------------------------------------------
 
 HOW_TO_CONTINUE = r"\nTo continue, run the same command again with --into (\S+)\n"
 

@@ -42,7 +42,7 @@ def key_metadata(key: str) -> dict[str, str]:
     return {METADATA_KEY: key}
 
 
-# --- what we send -----------------------------------------------------------------------------------
+# --- objects to send --------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +84,7 @@ def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
     }
 
 
-# --- what we read -----------------------------------------------------------------------------------
+# --- objects to read --------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)

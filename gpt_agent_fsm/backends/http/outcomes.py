@@ -93,7 +93,7 @@ def _is_final(status: int) -> bool:
     return status not in (408, 409, 425) and (status < 500 or status == 501)
 
 
-# --- answers with a good status, no answers, and what cannot be sent -------------------------------------------
+# --- unusable answers, missing answers, and texts that cannot be sent ------------------------------------------
 
 
 def unusable(
@@ -126,7 +126,7 @@ def error_for_unencodable() -> RequestRefused:
     return RequestRefused(None, None, sentence)
 
 
-# --- a second reading of an error, for a wire that knows what it asked ------------------------------------------
+# --- another meaning of an error, for a wire that knows its request ---------------------------------------------
 
 
 def as_unknown_thread(error: RequestRefused, thread_id: str, base_url: str) -> InvalidThreadId | None:

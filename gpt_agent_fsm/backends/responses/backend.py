@@ -124,7 +124,7 @@ class ResponsesBackend:
             messages=tuple(item.to_message() for item in page.data if item.is_message), next_after=page.next_after
         )
 
-    # --- runs that are searched for or polled ----------------------------------------------------------------
+    # --- listing and polling runs -----------------------------------------------------------------------------
 
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
@@ -183,7 +183,7 @@ class ResponsesBackend:
         except RequestRefused:
             return Usage()  # the run can continue without a count
 
-    # --- runs that begin and continue ---------------------------------------------------------------------------
+    # --- starting and continuing runs ---------------------------------------------------------------------------
 
     def create_run(
         self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float

@@ -39,7 +39,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
     assistant_id = validation.required_text(body, "assistant_id")
     assistant = tx.find("assistant", assistant_id)
     if assistant is None:
-        # A convenience: an unknown id works as an assistant without instructions and tools.
+        # A convenience: an id that was never created works as an assistant without instructions and tools.
         if not assistant_id.startswith("asst_") or tx.was_there(assistant_id):
             raise not_found("assistant", assistant_id)
         assistant = objects.unknown_assistant(assistant_id)

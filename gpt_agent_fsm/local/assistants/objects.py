@@ -44,7 +44,7 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
 
 
 def unknown_assistant(assistant_id: str) -> Doc:
-    """Return the assistant for an unknown id: no instructions, no tools."""
+    """Return the assistant for an id that was never created: no instructions, no tools."""
     return assistant({"model": "local-model"}) | {"id": assistant_id}
 
 

@@ -47,7 +47,7 @@ _GARBAGE = (
 class Chaos:
     """Injects faults into the requests of a server.
 
-    Only the seed and the number of a request, counted from 0, decide about it. `rate` is the share of requests that
+    Only the seed and the number of a request, counted from 0, decide its fault. `rate` is the share of requests that
     meet one of the `faults`. A request with the header `x-gpt-agent-chaos` meets the fault it names.
 
     fault          | what happens

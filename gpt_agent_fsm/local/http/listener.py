@@ -118,7 +118,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
 class HttpServer:
     """A WSGI application on a socket, from `start` to `close`. Raises `OSError` when the address cannot be bound.
 
-    `max_body` is in bytes: a request that declares a larger body is not read.
+    `max_body` is in bytes: a larger declared body is not read.
     """
 
     def __init__(self, application: WSGIApplication, host: str, port: int, *, threads: int, max_body: int) -> None:

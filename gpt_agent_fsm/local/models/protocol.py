@@ -32,10 +32,9 @@ class ModelRequest:
     """1 in the first run over the user's last message, 2 in the run that repeats it, and so on; for responses: one more
     than those which failed over it."""
     max_tokens: int | None = field(default=None, kw_only=True)
-    """How many tokens the answer may have; a longer one is cut by its length, unless the model has counted them."""
+    """The most tokens that the answer may have; a longer one is cut by length, unless the model has counted them."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
-    """Set when the answer is not wanted any more, as after a cancel, or when the server closes: the answer is then
-    dropped."""
+    """Set when the answer is not wanted any more, after a cancel or a close: it is then dropped."""
 
     @property
     def user_message(self) -> str:
@@ -82,8 +81,7 @@ class Reply:
     usage: Usage | None = field(default=None, kw_only=True)
     """None if it was not counted and must be estimated."""
     incomplete: str | None = field(default=None, kw_only=True)
-    """The reason if the answer ends too soon, `max_completion_tokens` or `content_filter`; the run ends as
-    incomplete."""
+    """Why the answer ends too soon, `max_completion_tokens` or `content_filter`; the run ends as incomplete."""
 
 
 class ModelError(Exception):

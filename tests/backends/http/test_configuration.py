@@ -21,7 +21,7 @@ def sent_by(backend, requests_mock):
     return requests_mock.last_request
 
 
-# --- where the values come from -------------------------------------------------------------------------------------
+# --- the sources of the values --------------------------------------------------------------------------------------
 
 
 def test_without_anything_it_is_openais_own_address_and_no_key(make, requests_mock):
@@ -93,11 +93,11 @@ def test_slashes_and_white_space_around_the_base_url_do_not_matter(make, request
     assert sent_by(make("http://api.test"), requests_mock).url == "http://api.test/threads/t"
 
 
-def test_the_representation_tells_the_address_alone(make):
+def test_the_representation_shows_the_address_alone(make):
     assert repr(make()) == f"AssistantsBackend(base_url={BASE!r})"
 
 
-# --- what cannot be right ------------------------------------------------------------------------------------------
+# --- invalid values -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_an_organization_that_cannot_be_sent_is_refused(option):
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_missing_file_of_certificates_is_told_at_once(name, monkeypatch, tmp_path):
+def test_a_missing_file_of_certificates_is_reported_at_once(name, monkeypatch, tmp_path):
     monkeypatch.setenv(name, str(tmp_path / "none.pem"))
     with pytest.raises(ValueError, match=rf"{name} names a file that does not exist: .*none\.pem"):
         AssistantsBackend(BASE)
@@ -256,7 +256,7 @@ def test_a_proxy_without_a_scheme_is_used(make, monkeypatch, serve):
     assert make().create_thread(timeout=5) == "t"
 
 
-def test_a_proxy_that_is_no_address_is_told_at_once(monkeypatch):
+def test_a_proxy_with_an_invalid_address_is_refused_at_once(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://user:a-passw0rd@[::")
     with pytest.raises(ValueError, match=r"HTTP_PROXY and HTTPS_PROXY must look like http://proxy") as caught:
         AssistantsBackend(BASE)
@@ -387,7 +387,7 @@ def test_a_secret_in_the_query_is_not_seen_when_the_connection_fails(make, free_
     assert caught.value.__cause__ is None
 
 
-def test_words_that_are_no_secrets_are_let_through(make, requests_mock):
+def test_words_that_are_not_secrets_are_let_through(make, requests_mock):
     said = "a Bearer of the key v1: org-1"
     requests_mock.post(f"{BASE}/threads", status_code=400, json={"error": {"message": said}})
     backend = make(api_key="key", organization="org-1", headers={"Authorization": "Bearer v1", "X-Trace": "of the key"})
@@ -404,7 +404,7 @@ def test_a_key_of_six_characters_is_a_secret(make, requests_mock, key, shown):
     assert caught.value.message == f"Not {shown}"
 
 
-def test_what_an_assistant_says_is_not_changed(backend, requests_mock):
+def test_the_text_of_an_assistant_is_not_changed(backend, requests_mock):
     requests_mock.get(f"{BASE}/threads/t/messages", json={"data": [{"id": "m", "content": f"It is {KEY}"}]})
     page = backend.list_messages("t", after=None, newest_first=False, timeout=5)
     assert page.messages[0].content == f"It is {KEY}"

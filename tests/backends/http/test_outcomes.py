@@ -297,7 +297,7 @@ def test_a_long_message_is_cut_to_500_characters(get, length, shown):
 
 
 @pytest.mark.parametrize("header", ["x-request-id", "apim-request-id", "X-Request-ID"])
-def test_the_name_of_the_request_in_the_servers_log_is_told(get, header):
+def test_the_request_id_of_the_servers_log_is_reported(get, header):
     seen = get(status_code=500, json=PROBLEM, headers={header: "req_1"})
     assert seen.request_id == "req_1"
     assert str(seen) == "So it is. (HTTP 500, code some_type, request req_1)"
@@ -339,14 +339,14 @@ def test_a_refused_key_names_where_it_comes_from(get, status):
         b'{"message": "Cannot POST /threads"}',
     ],
 )
-def test_a_path_the_server_does_not_know_makes_the_base_url_suspect(post, status, body):
+def test_an_unknown_path_makes_the_base_url_suspect(post, status, body):
     seen = post(status_code=status, content=body)
     assert "the base URL may be wrong: base_url must end where /threads begins" in seen.message
     assert RUNS in seen.message
 
 
 @pytest.mark.parametrize("body", [{"error": {"message": "No run found with id 'r'."}}, {"detail": "Run not found"}])
-def test_a_thing_the_server_does_not_know_is_no_reason_to_suspect_the_base_url(get, body):
+def test_an_unknown_object_does_not_make_the_base_url_suspect(get, body):
     assert "base_url" not in get(status_code=404, json=body).message
     assert "base_url" not in get(status_code=500, text="Not Found").message
 
@@ -372,7 +372,7 @@ def get_thread(backend, requests_mock):
         (422, {"detail": [{"loc": ["path", "thread_id"], "msg": "value is not a valid uuid"}]}),
     ],
 )
-def test_a_thread_the_server_does_not_know_is_an_invalid_id(get_thread, status, body):
+def test_an_unknown_thread_is_an_invalid_id(get_thread, status, body):
     seen = get_thread(status_code=status, json=body)
     assert type(seen) is InvalidThreadId
     assert seen.status == status

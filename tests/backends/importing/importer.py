@@ -30,7 +30,7 @@ def unknown(in_flight=False):
     return OutcomeUnknown(None, None, "The connection was lost.", in_flight=in_flight)
 
 
-# --- a server, and what goes over the wire ----------------------------------------------------------------
+# --- a server and its requests ----------------------------------------------------------------------------
 
 
 class Server:

@@ -10,7 +10,7 @@ from gpt_agent_fsm.errors import (
 )
 from tests.backends.importing.importer import KEY, Importer, talk
 
-# --- what is copied ------------------------------------------------------------------------------------------
+# --- the copy ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [0, 1, 20, 21, 250])
@@ -89,7 +89,7 @@ def test_without_settings_a_report_or_a_sleep_it_works_too(local, importer):
     assert local.told(done.conversation_id) == ["Hello"]
 
 
-# --- what is wrong from the beginning ----------------------------------------------------------------------------
+# --- wrong options -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("thread_id", "into"), [(" ", None), ("", None), ("thread_1", ""), ("thread_1", "\n")])

@@ -221,6 +221,6 @@ def test_a_message_without_anything_to_copy_is_counted(odd, odd_importer, fields
     assert odd.kept == []
 
 
-def test_the_result_is_told_as_plain_numbers(odd, odd_importer):
+def test_the_result_is_plain_numbers(odd, odd_importer):
     odd.thread(plain(1), [])
     assert odd_importer("t") == ThreadImport(conversation_id="c", copied=1, total=1, left_out={}, messages_left_out=0)

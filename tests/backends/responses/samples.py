@@ -65,7 +65,7 @@ def given(api, *items):
     api.get(f"{RESPONSES}/resp_0/input_items", json={"data": list(items)[::-1], "has_more": False})
 
 
-def look(backend, api, seen, run_id="resp_1", **how):
+def poll(backend, api, seen, run_id="resp_1", **how):
     api.get(f"{RESPONSES}/{seen['id']}", json=seen)
     return backend.get_run("conv_1", run_id, **({"handle": seen["id"]} | how), timeout=5)
 

@@ -89,7 +89,7 @@ def test_a_run_in_doubt_that_left_nothing_is_not_found(backend, api):
     assert last(backend, key="k.2").key is None
 
 
-def test_calls_of_the_run_that_is_repeated_are_no_sign_of_the_repetition(backend, api):
+def test_calls_of_the_repeated_run_are_not_taken_for_those_of_the_repetition(backend, api):
     holds(api, said(), asked())
     noted(api, response("resp_0", "failed"), "resp_0")
     given(api, told())

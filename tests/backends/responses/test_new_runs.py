@@ -71,7 +71,7 @@ def test_a_run_whose_note_cannot_be_left_continues(backend, api):
         assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
 
 
-def test_an_assistant_nobody_has_described_is_named_with_those_who_were(backend):
+def test_an_unknown_assistant_is_named_with_the_known_ones(backend):
     with pytest.raises(errors.AccessDenied, match="no assistant 'asst_9'; it knows 'asst_1', 'asst_2'") as denied:
         backend.create_run("conv_1", "asst_9", key="k.1", timeout=5)
     assert denied.value.code == "unknown_assistant"
@@ -104,14 +104,14 @@ def test_a_server_that_wants_an_input_gets_an_empty_one_from_then_on(backend, ap
     assert [body.get("input") for body in bodies] == [None, [], []]
 
 
-def test_another_complaint_is_no_call_for_an_empty_input(backend, api):
+def test_another_refusal_does_not_lead_to_an_empty_input(backend, api):
     api.post(RESPONSES, status_code=400, json={"error": {"message": "Unknown model"}})
     with pytest.raises(errors.RequestRefused, match="Unknown model"):
         backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
     assert len(sent(api)) == 1
 
 
-# --- calls that an ended run has left open --------------------------------------------------------------------------
+# --- open calls of an ended run -------------------------------------------------------------------------------------
 
 
 def test_calls_that_nobody_will_answer_are_closed_so_that_a_run_can_begin(backend, api):
@@ -144,7 +144,7 @@ def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api,
     assert not isinstance(transient.value, errors.OutcomeUnknown)
 
 
-# --- a run that was rate limited is started again --------------------------------------------------------------------
+# --- a rate limited run is started again ----------------------------------------------------------------------------
 
 
 def test_a_repetition_brings_the_outputs_along_that_the_failed_response_was_given(backend, api):
@@ -204,7 +204,7 @@ def test_a_failed_first_turn_that_was_forgotten_is_repeated_as_it_was(backend, a
     assert "input" not in sent(api)[0][1]
 
 
-def test_an_assistant_that_is_put_wrong_later_is_told(api):
+def test_an_assistant_that_becomes_invalid_later_is_reported(api):
     assistants = {}
     backend = ResponsesBackend(BASE, KEY, assistants=assistants)
     assistants["asst_1"] = "gpt-4o"
@@ -215,7 +215,7 @@ def test_an_assistant_that_is_put_wrong_later_is_told(api):
         backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
 
 
-def test_instructions_that_the_server_repeats_are_not_told(backend, api):
+def test_instructions_that_the_server_repeats_are_not_shown(backend, api):
     refusal = {"error": {"message": "Cannot do this: Be brief. Sorry."}}
     api.post(RESPONSES, status_code=400, json=refusal)
     with pytest.raises(errors.RequestRefused) as refused:

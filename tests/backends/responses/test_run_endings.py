@@ -11,7 +11,7 @@ from tests.backends.responses.samples import (
     RESPONSES,
     asked,
     holds,
-    look,
+    poll,
     response,
     said,
     sent,
@@ -28,7 +28,7 @@ def submit(backend, handle="resp_1"):
 
 def test_outputs_are_the_input_of_the_response_that_continues_the_run(backend, api):
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
-    look(backend, api, response("resp_1", "completed", asked(), usage=usage))
+    poll(backend, api, response("resp_1", "completed", asked(), usage=usage))
     api.post(RESPONSES, json=QUEUED | {"id": "resp_2"})
     run = submit(backend)
     assert (run.id, run.handle, run.status) == ("resp_1", "resp_2", RunStatus.ACTIVE)
@@ -74,7 +74,7 @@ def test_the_tokens_of_a_run_are_requested_if_this_process_has_not_seen_them(bac
 
 def test_tokens_are_counted_on_a_server_that_blocks_and_keeps_no_metadata(backend, api):
     usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
-    look(backend, api, response("resp_1", "completed", asked(), usage=usage))
+    poll(backend, api, response("resp_1", "completed", asked(), usage=usage))
     api.post(RESPONSES, json={"id": "resp_2", "status": "completed", "output": [asked("call_3")], "usage": usage})
     run = submit(backend)
     assert (run.status, run.usage.total_tokens) == (RunStatus.NEEDS_TOOLS, 6)
@@ -85,7 +85,7 @@ def test_tokens_are_counted_on_a_server_that_blocks_and_keeps_no_metadata(backen
 def test_only_so_many_runs_are_remembered(backend, api, monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.backends.responses.backend._MAX_REMEMBERED", 2)
     for number in range(5):
-        look(backend, api, response(f"resp_{number}", "completed", asked()), run_id=f"resp_{number}")
+        poll(backend, api, response(f"resp_{number}", "completed", asked()), run_id=f"resp_{number}")
     assert list(backend._usages) == ["resp_3", "resp_4"]
 
 

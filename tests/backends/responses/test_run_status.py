@@ -12,25 +12,25 @@ from tests.backends.responses.samples import (
     RESPONSES,
     asked,
     holds,
-    look,
+    poll,
     response,
     said,
     sent,
     told,
 )
 
-# --- a look at a run ------------------------------------------------------------------------------------------------
+# --- polling a run --------------------------------------------------------------------------------------------------
 
 
 def test_a_completed_response_with_calls_needs_tools(backend, api):
-    run = look(backend, api, response("resp_1", "completed", asked(), ANSWER))
+    run = poll(backend, api, response("resp_1", "completed", asked(), ANSWER))
     assert (run.status, run.tool_calls, run.messages) == (RunStatus.NEEDS_TOOLS, (CALL,), ())
 
 
 def test_a_completed_response_brings_its_answer_along(backend, api):
     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
     seen = response("resp_1", "completed", {"type": "reasoning", "id": "rs_1"}, ANSWER, usage=usage)
-    run = look(backend, api, seen)
+    run = poll(backend, api, seen)
     assert run == Run(
         id="resp_1",
         status=RunStatus.COMPLETED,
@@ -43,7 +43,7 @@ def test_a_completed_response_brings_its_answer_along(backend, api):
 def test_a_later_link_of_the_chain_has_the_id_of_the_run_and_counts_earlier_tokens(backend, api):
     metadata = {"gpt_agent_fsm_run": "resp_1", "gpt_agent_fsm_usage": "3/4/7", "gpt_agent_fsm_assistant": "asst_1"}
     usage = {"input_tokens": 10, "output_tokens": 20}
-    run = look(backend, api, response("resp_2", "completed", ANSWER, metadata=metadata, usage=usage))
+    run = poll(backend, api, response("resp_2", "completed", ANSWER, metadata=metadata, usage=usage))
     assert (run.id, run.handle, run.assistant_id) == ("resp_1", "resp_2", "asst_1")
     assert run.usage == Usage(prompt_tokens=13, completion_tokens=24, total_tokens=37)
 
@@ -87,18 +87,18 @@ def test_a_later_link_of_the_chain_has_the_id_of_the_run_and_counts_earlier_toke
     ],
 )
 def test_each_status_has_its_meaning(backend, api, status, fields, expected):
-    run = look(backend, api, response("resp_1", status, **fields))
+    run = poll(backend, api, response("resp_1", status, **fields))
     assert (run.status, run.code, run.message) == expected
 
 
 def test_values_that_make_no_sense_are_left_out(backend, api):
     call = {"type": "function_call", "id": 7, "name": None, "arguments": {"x": 1}}
     odd = response("resp_1", "completed", "text", {"type": "function_call"}, call, usage=[], metadata="x", error=0)
-    run = look(backend, api, odd)
+    run = poll(backend, api, odd)
     assert run.tool_calls == (ToolCall(id="7", name="", arguments='{"x": 1}'),)
     assert run.usage == Usage()
     for lie in ("1/x/2", "1/²/3", "1/2/" + "9" * 5000, 5):
-        run = look(backend, api, response("resp_1", "completed", metadata={"gpt_agent_fsm_usage": lie}, output="none"))
+        run = poll(backend, api, response("resp_1", "completed", metadata={"gpt_agent_fsm_usage": lie}, output="none"))
         assert (run.status, run.usage) == (RunStatus.COMPLETED, Usage())
     api.get(f"{RESPONSES}/resp_1", json=[])
     with pytest.raises(errors.TransientError, match="not what the API promises"):
@@ -146,7 +146,7 @@ def test_a_run_that_left_nothing_is_asked_for_by_its_id(backend, api):
 )
 def test_outputs_in_doubt_are_inferred_from_the_conversation(backend, api, items, status, calls, handle):
     holds(api, *items)
-    run = look(backend, api, response("resp_1", "completed", asked()), in_doubt=True)
+    run = poll(backend, api, response("resp_1", "completed", asked()), in_doubt=True)
     assert (run.status, [call.id for call in run.tool_calls], run.handle) == (status, calls, handle)
 
 
@@ -154,22 +154,22 @@ def test_a_run_that_was_started_twice_gives_way_to_the_answer_that_is_there(back
     holds(api, said(), ANSWER)
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
     api.post(f"{RESPONSES}/resp_1/cancel", json=response("resp_1", "cancelled"))
-    run = look(backend, api, QUEUED, in_doubt=True)
+    run = poll(backend, api, QUEUED, in_doubt=True)
     assert (run.id, run.status, run.messages[0].content) == ("resp_1", RunStatus.COMPLETED, "Hi")
     assert [path for path, _ in sent(api)] == ["/responses/resp_1/cancel"]
 
 
-def test_messages_of_a_run_itself_are_no_sign_of_another(backend, api):
+def test_messages_of_a_run_itself_are_not_taken_for_those_of_another(backend, api):
     holds(api, said(), ANSWER)
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
-    run = look(backend, api, response("resp_1", "in_progress", ANSWER), in_doubt=True)
+    run = poll(backend, api, response("resp_1", "in_progress", ANSWER), in_doubt=True)
     assert (run.status, sent(api)) == (RunStatus.ACTIVE, [])
 
 
 def test_a_run_that_was_started_once_after_all_continues(backend, api):
     holds(api, said())
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
-    assert look(backend, api, QUEUED, in_doubt=True).status is RunStatus.ACTIVE
+    assert poll(backend, api, QUEUED, in_doubt=True).status is RunStatus.ACTIVE
     assert sent(api) == []
 
 
@@ -177,5 +177,5 @@ def test_a_second_run_that_can_no_longer_be_cancelled_is_followed(backend, api):
     holds(api, said(), ANSWER)
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
     api.post(f"{RESPONSES}/resp_1/cancel", status_code=400, json={"error": {"message": "completed"}})
-    run = look(backend, api, QUEUED, in_doubt=True)
+    run = poll(backend, api, QUEUED, in_doubt=True)
     assert (run.status, run.handle) == (RunStatus.ACTIVE, "resp_1")

@@ -25,7 +25,7 @@ def test_the_backend_is_one(backend):
     assert repr(backend) == "ResponsesBackend(base_url='http://api.test/v1', assistants=['asst_1', 'asst_2'])"
 
 
-# --- how it is made -------------------------------------------------------------------------------------------------
+# --- making the backend ---------------------------------------------------------------------------------------------
 
 
 def test_given_headers_and_parameters_are_sent_with_each_request(requests_mock):

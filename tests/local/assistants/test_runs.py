@@ -78,7 +78,7 @@ def test_a_run_may_override_what_its_assistant_says(serve):
     assert model.requests == [ModelRequest("Be rude.\nBe brief.", [hello, *more], [], "gpt-y")]
 
 
-def test_an_unknown_assistant_has_no_instructions_and_no_tools(serve):
+def test_an_assistant_that_was_never_created_has_no_instructions_and_no_tools(serve):
     model = Recorder("Hi.")
     api = serve(model)
     run = api.see(api.run(api.thread("Hello"), assistant_id="asst_made_up"), "completed")

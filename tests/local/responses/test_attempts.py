@@ -35,7 +35,7 @@ def test_an_attempt_counts_failures_over_a_message_that_was_added_first(serve):
     assert [request.attempt for request in model.requests] == [1, 2, 3, 1]
 
 
-def test_a_cancelled_response_is_no_failed_attempt_and_forgets_none(serve):
+def test_a_cancelled_response_is_not_a_failed_attempt_and_forgets_none(serve):
     model = Waiting()
     attempts = []
 
@@ -58,7 +58,7 @@ def test_a_cancelled_response_is_no_failed_attempt_and_forgets_none(serve):
     assert attempts == [1, 2, 2]
 
 
-def test_an_incomplete_answer_is_an_answer_and_no_failed_attempt(serve):
+def test_an_incomplete_answer_is_an_answer_and_not_a_failed_attempt(serve):
     model = Recorder(ModelError("rate_limit_exceeded", "Slow down."), "x" * 100, "Fine.")
     api = serve(model)
     conversation = api.conversation()

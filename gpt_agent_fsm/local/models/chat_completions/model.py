@@ -24,8 +24,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
 _LONGEST_WAIT = 20.0
-"""The longest wait in seconds that a server may ask for; longer ones are left to the client of the run, who may want to
-know."""
+"""The longest wait in seconds that a server may ask for; longer ones are left to the client of the run."""
 _PROMPT_CODES = {"context_length_exceeded", "string_above_max_length", "invalid_prompt", "content_filter"}
 _TOO_LONG = re.compile(r"context[ _](length|size|window|limit)|prompt is too long", re.I)
 

@@ -123,8 +123,8 @@ def test_tool_calls_are_put_together_from_their_pieces(serve, deltas):
 
 
 def test_a_refusal_is_streamed_as_the_answer(serve):
-    _, model = serve(stream({"role": "assistant", "content": ""}, {"refusal": "I may "}, {"refusal": "not."}))
-    assert list(model.stream(request())) == ["I may ", "not.", Reply("I may not.")]
+    _, model = serve(stream({"role": "assistant", "content": ""}, {"refusal": "I can"}, {"refusal": "not."}))
+    assert list(model.stream(request())) == ["I can", "not.", Reply("I cannot.")]
 
 
 NOISE = (
@@ -163,7 +163,7 @@ def test_a_reason_to_finish_is_an_end_as_well(serve):
 @pytest.mark.parametrize(
     ("last", "words"), [([], "broke off."), ([HANG_UP], "The connection was lost during")], ids=["ended", "hung up"]
 )
-def test_a_stream_without_an_end_is_no_answer(serve, last, words):
+def test_a_stream_without_an_end_is_not_an_answer(serve, last, words):
     _, model = serve(stream("Once", *last, finish=None))
     pieces = model.stream(request())
     assert next(pieces) == "Once"
