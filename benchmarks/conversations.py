@@ -16,7 +16,7 @@ import tracemalloc
 from collections.abc import Callable
 
 from gpt_agent_fsm import Runtime, Settings
-from gpt_agent_fsm.machine.objects import RunStatus
+from gpt_agent_fsm.ports import RunRequest, RunStatus
 from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer
 
 HEARTBEAT = 0.25
@@ -65,7 +65,7 @@ def with_the_library(server: SlowServer, thread_ids: list[str], workers: int) ->
 def by_hand(server: SlowServer, thread_ids: list[str], _workers: int) -> tuple[float, int]:
     def converse(thread_id: str) -> None:
         server.post_message(thread_id, "Hello", key="k", timeout=1)
-        run = server.create_run(thread_id, "asst_1", key="k", timeout=1)
+        run = server.create_run(RunRequest(thread_id=thread_id, assistant_id="asst_1", key="k"), timeout=1)
         while run.status is RunStatus.ACTIVE:
             time.sleep(HEARTBEAT)
             run = server.get_run(thread_id, run.id, timeout=1)

@@ -6,14 +6,18 @@ Anything of these shapes will do; the suites in `gpt_agent_fsm.testing.contracts
 from gpt_agent_fsm.engine.protocols import (
     AgentHandle,
     Backend,
+    CallLimits,
     Clock,
     Lease,
     Ownership,
     Record,
+    RunRequest,
     Saved,
     Scheduler,
     Store,
     Task,
+    Timeout,
+    ToolOutputsRequest,
 )
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
 from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, ToolCall, Usage
@@ -22,6 +26,7 @@ from gpt_agent_fsm.machine.run_status import RunStatus
 __all__ = [
     "AgentHandle",
     "Backend",
+    "CallLimits",
     "Clock",
     "Lease",
     "Message",
@@ -30,6 +35,7 @@ __all__ = [
     "Record",
     "Run",
     "RunPage",
+    "RunRequest",
     "RunStatus",
     "Saved",
     "Scheduler",
@@ -37,6 +43,8 @@ __all__ = [
     "SystemClock",
     "Task",
     "ThreadedScheduler",
+    "Timeout",
     "ToolCall",
+    "ToolOutputsRequest",
     "Usage",
 ]

@@ -76,6 +76,8 @@ class Settings:
     this process first saw the run in progress."""
     tool_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
     """A run that waits longer for tool outputs is cancelled and fails with code `timeout`; None: no limit."""
+    max_answer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
+    """The size of the largest answer to accept, unpacked, in bytes. A larger one counts as one that cannot be read."""
     workers: int = attrs.field(default=8, validator=_count)
     """The number of workers, which make requests and call handlers."""
 

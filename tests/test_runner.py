@@ -10,6 +10,7 @@ from gpt_agent_fsm.engine.runner import perform
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
 from gpt_agent_fsm.machine.run_status import RunStatus
+from gpt_agent_fsm.ports import RunRequest, ToolOutputsRequest
 
 RUN = Run(id="run_1", status=RunStatus.ACTIVE)
 PAGE = MessagePage(messages=(), next_after=None)
@@ -34,7 +35,10 @@ class FakeBackend:
 
 GET_LATEST_RUN = effects.GetLatestRun()
 POST_MESSAGE = effects.PostMessage(key="k", content="Hello")
-CREATE_RUN = effects.CreateRun(key="k", assistant_id="asst_1", repeats="h")
+OUTPUTS = ToolOutputsRequest(
+    thread_id="t", run_id="run_1", outputs=(("call_1", "1"),), assistant_id="asst_1", handle="h"
+)
+CREATE_RUN = effects.CreateRun(key="k", assistant_id="asst_1", retry_of="h")
 GET_RUN = effects.GetRun(run_id="run_1", handle="h", in_doubt=True)
 SUBMIT = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", "1"),), assistant_id="asst_1", handle="h")
 LIST_MESSAGES = effects.ListMessages(after="msg_1")
@@ -59,13 +63,13 @@ def test_every_request_is_tested_here():
         (
             GET_LATEST_RUN,
             RunPage(runs=(RUN,)),
-            ("list_runs", ("t",), {"limit": 1, "key": None, "repeats": None}),
+            ("list_runs", ("t",), {"limit": 1, "key": None, "retry_of": None}),
             inputs.RunsListed(runs=(RUN,)),
         ),
         (
-            effects.GetLatestRun(key="k", repeats="h"),
+            effects.GetLatestRun(key="k", retry_of="h"),
             RunPage(runs=(RUN, RUN), newest_message_id="msg_1"),
-            ("list_runs", ("t",), {"limit": 100, "key": "k", "repeats": "h"}),
+            ("list_runs", ("t",), {"limit": 100, "key": "k", "retry_of": "h"}),
             inputs.RunsListed(runs=(RUN, RUN), newest_message_id="msg_1"),
         ),
         (
@@ -74,12 +78,17 @@ def test_every_request_is_tested_here():
             ("post_message", ("t", "Hello"), {"key": "k"}),
             inputs.MessagePosted(message_id="msg_1", key_kept=True),
         ),
-        (CREATE_RUN, RUN, ("create_run", ("t", "asst_1"), {"key": "k", "repeats": "h"}), inputs.RunCreated(run=RUN)),
+        (
+            CREATE_RUN,
+            RUN,
+            ("create_run", (RunRequest(thread_id="t", assistant_id="asst_1", key="k", retry_of="h"),), {}),
+            inputs.RunCreated(run=RUN),
+        ),
         (GET_RUN, RUN, ("get_run", ("t", "run_1"), {"handle": "h", "in_doubt": True}), inputs.RunSeen(run=RUN)),
         (
             SUBMIT,
             RUN,
-            ("submit_tool_outputs", ("t", "run_1", (("call_1", "1"),)), {"assistant_id": "asst_1", "handle": "h"}),
+            ("submit_tool_outputs", (OUTPUTS,), {}),
             inputs.RunSeen(run=RUN),
         ),
         (
@@ -199,7 +208,7 @@ def test_a_run_is_called_by_the_id_that_was_asked_for():
 
     server = SimulatedServer()
     thread_id = server.create_thread(timeout=1)
-    run = server.create_run(thread_id, "a", key="k", timeout=1)
+    run = server.create_run(RunRequest(thread_id=thread_id, assistant_id="a", key="k"), timeout=1)
 
     class Spelling(SimulatedServer):
         def get_run(self, thread_id, run_id, **how):

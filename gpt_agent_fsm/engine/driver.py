@@ -7,14 +7,12 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
-import attrs
-
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.agenda import Agenda
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.context import DriverContext, Outcome
 from gpt_agent_fsm.engine.ledger import Ledger
-from gpt_agent_fsm.engine.protocols import Lease, Saved
+from gpt_agent_fsm.engine.protocols import CallLimits, Lease, Saved
 from gpt_agent_fsm.engine.runner import perform
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.machine import effects, inputs
@@ -267,28 +265,37 @@ class Driver:
         self._announce()
         if self.stop_reason is not None:
             return
-        context, request = self._context, self._agenda.request
-        verdict = context.gate.admit(self, request)
+        request = self._agenda.request
+        verdict = self._context.gate.admit(self, request)
         if isinstance(verdict, float):
             self._put_back(verdict)
             return
+        fact = self._perform(request) if verdict is None else verdict
         self._agenda.request = None
-        fact: inputs.Input
-        if verdict is None:
-            if self.lease is None or not self.lease.holds():
-                raise StoreTaken(f"{self.thread_id} is driven by another process now.")
-            fact = perform(context.backend, self.thread_id, request, self.settings.request_timeout)
-            context.gate.learn(self, request, fact)
-        else:
-            fact = verdict
         self._facts.append(fact)
         self._advance()
 
+    def _perform(self, request: effects.Request) -> inputs.Input:
+        """Make a request and return its answer. Nothing but the request follows the commit that says it is sent."""
+        context, lease = self._context, self.lease
+        if lease is None or not lease.holds():
+            raise StoreTaken(f"{self.thread_id} is driven by another process now.")
+        limits = CallLimits(
+            deadline=context.clock.monotonic() + self.settings.request_timeout,
+            clock=context.clock,
+            may_send=lease.holds,
+            max_answer_bytes=self.settings.max_answer_bytes,
+        )
+        if request.changes_server:
+            self._commit(self.snapshot.with_request(sent=True), 0, [], limits.deadline)
+            self._agenda.request = None
+        fact = perform(context.backend, self.thread_id, request, limits)
+        context.gate.learn(self, request, fact)
+        return fact
+
     def _put_back(self, due: float | None) -> None:
         """Note that the request that was wanted was not sent; it waits for its time."""
-        pending = self.snapshot.pending
-        unsent = None if pending is None else attrs.evolve(pending, sent=False)
-        self._commit(attrs.evolve(self.snapshot, pending=unsent), 0, [], due)
+        self._commit(self.snapshot.with_request(sent=False), 0, [], due)
         self._agenda.hold(due)
 
     def _collect_due(self) -> None:
@@ -333,6 +340,9 @@ class Driver:
             happened.extend(new_events)
             self._log_ignored(input_, new_effects)
         request, due = self._agenda.after(wanted, self._min_pause(snapshot))
+        if request is not None and request.changes_server:
+            # It counts as sent from right before it is made: handlers come first, and the gate may hold it back.
+            snapshot = snapshot.with_request(sent=False)
         self._commit(snapshot, commands[-1][0] if commands else 0, happened, due)
         with self._lock:
             for _ in commands:

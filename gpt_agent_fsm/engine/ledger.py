@@ -25,7 +25,7 @@ class Ledger:
         deadlines: those of the run.
     """
 
-    __slots__ = ("_clock", "_store", "_webhooks", "deadlines", "snapshot")
+    __slots__ = ("_clock", "_due", "_store", "_webhooks", "deadlines", "snapshot")
 
     def __init__(self, snapshot: Snapshot, store: Store, clock: Clock, webhooks: Webhooks) -> None:
         self.snapshot = snapshot
@@ -33,6 +33,8 @@ class Ledger:
         self._store = store
         self._clock = clock
         self._webhooks = webhooks
+        self._due: float | None = None
+        """The due time of the last commit."""
 
     def take_over(self, saved: Saved, settings: Settings) -> None:
         """Continue with what the store has."""
@@ -53,7 +55,9 @@ class Ledger:
         `consumed` and `happened` are as in `Store.commit`; `due` is in monotonic seconds.
         """
         records: Sequence[Record] = ()
-        if consumed or happened or not snapshot.differs_only_by_a_poll(self.snapshot):
+        request = snapshot.request
+        postponed = request is not None and request.changes_server and due != self._due
+        if consumed or happened or postponed or not snapshot.differs_only_by_a_poll(self.snapshot):
             at = self._clock.time()
             records = self._store.commit(
                 snapshot,
@@ -63,6 +67,7 @@ class Ledger:
                 due=None if due is None else at + due - self._clock.monotonic(),
                 queue=snapshot.queue.change_since(self.snapshot.queue),
             )
+            self._due = due
         self.deadlines.follow(self.snapshot, snapshot, settings)
         self._let_webhooks_find(self.snapshot.run, snapshot.run)
         self.snapshot = snapshot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -14,7 +14,25 @@ from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 
-__all__ = ["AgentHandle", "Backend", "Clock", "Lease", "Ownership", "Record", "Saved", "Scheduler", "Store", "Task"]
+__all__ = [
+    "AgentHandle",
+    "Backend",
+    "CallLimits",
+    "Clock",
+    "Lease",
+    "Ownership",
+    "Record",
+    "RunRequest",
+    "Saved",
+    "Scheduler",
+    "Store",
+    "Task",
+    "Timeout",
+    "ToolOutputsRequest",
+]
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""The default of `CallLimits.max_answer_bytes` and of the setting of that name."""
 
 
 class Clock(Protocol):
@@ -29,48 +47,109 @@ class Clock(Protocol):
         ...
 
 
+def _always() -> bool:
+    return True
+
+
+@attrs.frozen(kw_only=True)
+class CallLimits:
+    """What one call of a backend may take, and whether it may still send.
+
+    Attributes:
+        deadline: when the call must have ended, in the monotonic seconds of `clock`. It may have passed already, if the
+            process was stopped meanwhile: then nothing may be sent.
+        may_send: asked right before the first byte of a request that changes the server leaves; if it returns False,
+            nothing may be sent, because somebody else drives the thread now. It may block for a query of the store.
+        max_answer_bytes: the largest answer to accept, unpacked.
+    """
+
+    deadline: float
+    clock: Clock
+    may_send: Callable[[], bool] = _always
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until the deadline; negative once it has passed."""
+        return self.deadline - self.clock.monotonic()
+
+
+Timeout: TypeAlias = float | CallLimits
+"""What a call may take: the engine gives `CallLimits`; a script may give seconds from now."""
+
+
+@attrs.frozen(kw_only=True)
+class RunRequest:
+    """A run to create.
+
+    Attributes:
+        key: ours, unique, sent along so that the run can be found again.
+        retry_of: the handle of the rate limited run that it starts again; None if it is the first of its message.
+    """
+
+    thread_id: str
+    assistant_id: str
+    key: str
+    retry_of: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ToolOutputsRequest:
+    """The outputs of all tool calls that a run waits for.
+
+    Attributes:
+        outputs: pairs of tool call id and JSON text.
+        assistant_id: who continues the run.
+        handle: as in `Run`.
+    """
+
+    thread_id: str
+    run_id: str
+    outputs: tuple[tuple[str, str], ...]
+    assistant_id: str = ""
+    handle: str | None = None
+
+
 @runtime_checkable
 class Backend(Protocol):
     """One API. Each method makes one HTTP request, or as few as the wire allows.
 
-    It blocks at most `timeout` seconds, and may be called from any thread. `handle` is that of the run as it was last
-    seen.
+    It blocks at most until the deadline of `timeout`, and may be called from any OS thread. `handle` is that of the
+    run as it was last seen. Parameters and fields that come later have defaults.
 
     Each raises an `ApiError` whose branch says what is known of the outcome: `TransientError` when nothing took
     effect, `OutcomeUnknown` when a request that changes the server may have, `ThreadBusy`, `RequestRefused`,
     `AccessDenied`, `QuotaExceeded`. No other exception leaves a backend.
     """
 
-    def create_thread(self, *, timeout: float) -> str:
+    def create_thread(self, *, timeout: Timeout) -> str:
         """Create a thread and return its id."""
         ...
 
-    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+    def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """Return if the server knows the thread; raise `InvalidThreadId` if it does not."""
         ...
 
     def list_runs(
-        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+        self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
         """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most.
 
-        `key` and `repeats` describe the run that is searched for, if one is. A wire that cannot list runs returns the
+        `key` and `retry_of` describe the run that is searched for, if one is. A wire that cannot list runs returns the
         run in progress, and the one searched for, inferred from what it left on the thread.
         """
         ...
 
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """Add a user message; return its id and whether the server was seen to keep the key."""
         ...
 
-    def create_run(
-        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
-    ) -> Run:
-        """Start a run; `repeats` is the handle of the rate limited run that it starts again."""
+    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
+        """Start a run."""
         ...
 
     def get_run(
-        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
         """Return a run as it is now.
 
@@ -79,24 +158,15 @@ class Backend(Protocol):
         """
         ...
 
-    def submit_tool_outputs(
-        self,
-        thread_id: str,
-        run_id: str,
-        outputs: Sequence[tuple[str, str]],
-        *,
-        assistant_id: str = "",
-        handle: str | None = None,
-        timeout: float,
-    ) -> Run:
-        """Answer the tool calls a run waits for, pairs of tool call id and JSON text, and let it continue."""
+    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
+        """Answer the tool calls that a run waits for, and let it continue."""
         ...
 
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """Read one page of messages after the message `after`, in the direction of reading."""
         ...
 
-    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
         """Ask the server to end a run."""
         ...
 

@@ -9,7 +9,7 @@ from typing import assert_never
 import attrs
 
 from gpt_agent_fsm import errors
-from gpt_agent_fsm.engine.protocols import Backend
+from gpt_agent_fsm.engine.protocols import Backend, RunRequest, Timeout, ToolOutputsRequest
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Run
 
@@ -21,8 +21,8 @@ _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4
 
 
-def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: float) -> inputs.Input:
-    """Make one request, blocking at most `timeout` seconds, and return the fact it brought. Never raises."""
+def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout) -> inputs.Input:
+    """Make one request within these limits and return the fact it brought. Never raises."""
     try:
         return _answer(backend, thread_id, request, timeout)
     except errors.ApiError as error:
@@ -40,27 +40,27 @@ def perform(backend: Backend, thread_id: str, request: effects.Request, timeout:
 
 
 def _answer(  # noqa: PLR0911 - one for each request
-    backend: Backend, thread_id: str, request: effects.Request, timeout: float
+    backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout
 ) -> inputs.Input:
     match request:
-        case effects.GetLatestRun(key=key, repeats=repeats, wide=wide):
+        case effects.GetLatestRun(key=key, retry_of=retry_of, wide=wide):
             limit = _RUNS_WHEN_SEARCHING if wide or key is not None else 1
-            listed = backend.list_runs(thread_id, limit=limit, key=key, repeats=repeats, timeout=timeout)
+            listed = backend.list_runs(thread_id, limit=limit, key=key, retry_of=retry_of, timeout=timeout)
             return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
         case effects.PostMessage(key=key, content=content):
             message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
-        case effects.CreateRun(key=key, assistant_id=assistant_id, repeats=repeats):
-            run = backend.create_run(thread_id, assistant_id, key=key, repeats=repeats, timeout=timeout)
-            return inputs.RunCreated(run=run)
+        case effects.CreateRun(key=key, assistant_id=assistant_id, retry_of=retry_of):
+            wanted = RunRequest(thread_id=thread_id, assistant_id=assistant_id, key=key, retry_of=retry_of)
+            return inputs.RunCreated(run=backend.create_run(wanted, timeout=timeout))
         case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):
             run = backend.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout)
             return _seen(run_id, run)
         case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle):
-            run = backend.submit_tool_outputs(
-                thread_id, run_id, outputs, assistant_id=assistant_id, handle=handle, timeout=timeout
+            answer = ToolOutputsRequest(
+                thread_id=thread_id, run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle
             )
-            return _seen(run_id, run)
+            return _seen(run_id, backend.submit_tool_outputs(answer, timeout=timeout))
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
             return inputs.MessagesListed(page=page)

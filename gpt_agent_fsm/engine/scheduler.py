@@ -18,12 +18,16 @@ __all__ = ["SystemClock", "ThreadedScheduler"]
 log = logging.getLogger(__name__)
 
 
+# The second counts the time during which the machine is suspended. Not every system has it.
+_MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(time, "CLOCK_MONOTONIC") else None
+
+
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own time. Time during which the machine is suspended counts, on systems that can tell."""
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
-        return time.monotonic()
+        return time.monotonic() if _MONOTONIC is None else time.clock_gettime(_MONOTONIC)
 
     def time(self) -> float:
         """See `Clock.time`."""

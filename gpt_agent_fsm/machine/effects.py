@@ -32,7 +32,7 @@ class GetLatestRun:
 
     Attributes:
         key: the key of a run in doubt, to search for; None for the newest run alone.
-        repeats: as in `CreateRun`, for the run that is searched.
+        retry_of: as in `CreateRun`, for the run that is searched.
         wide: True where the run that is in the way may be any of them.
     """
 
@@ -40,7 +40,7 @@ class GetLatestRun:
     changes_server: ClassVar[bool] = False
     repeatable: ClassVar[bool] = True
     key: str | None = None
-    repeats: str | None = None
+    retry_of: str | None = None
     wide: bool = False
 
 
@@ -60,7 +60,7 @@ class CreateRun:
     """Start a run.
 
     Attributes:
-        repeats: the handle of the run that it starts again; None if it is the first, or if that run had none.
+        retry_of: the handle of the run that it starts again; None if it is the first, or if that run had none.
     """
 
     operation: ClassVar[str] = "create_run"
@@ -68,7 +68,7 @@ class CreateRun:
     repeatable: ClassVar[bool] = False
     key: str
     assistant_id: str
-    repeats: str | None = None
+    retry_of: str | None = None
 
 
 @attrs.frozen(kw_only=True)

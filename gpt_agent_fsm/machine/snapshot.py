@@ -274,6 +274,11 @@ class Snapshot:
         """The request that is due, or under way; None if there is nothing to do."""
         return None if self.pending is None else self.pending.request
 
+    def with_request(self, *, sent: bool) -> Snapshot:
+        """Return the snapshot with its request, if it has one, marked as sent or as waiting for its time."""
+        pending = self.pending
+        return self if pending is None else attrs.evolve(self, pending=attrs.evolve(pending, sent=sent))
+
     @property
     def has_waiting_request(self) -> bool:
         """True while a request waits for its time."""

@@ -20,7 +20,7 @@ from cattrs.strategies import configure_tagged_union
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event, ToolCallRequested
-from gpt_agent_fsm.machine.effects import Request
+from gpt_agent_fsm.machine.effects import CreateRun, GetLatestRun, Request
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -63,6 +63,24 @@ def _make_converter() -> MsgspecJsonConverter:
             arguments=own,
         ),
     )
+    # Stored as `repeats`, the field's former name.
+    for kind in (CreateRun, GetLatestRun):
+        converter.register_unstructure_hook(
+            kind,
+            make_dict_unstructure_fn(
+                kind, converter, _cattrs_omit_if_default=True, retry_of=override(rename="repeats")
+            ),
+        )
+        converter.register_structure_hook(
+            kind,
+            make_dict_structure_fn(
+                kind,
+                converter,
+                _cattrs_forbid_extra_keys=True,
+                _cattrs_detailed_validation=False,
+                retry_of=override(rename="repeats"),
+            ),
+        )
     for union in (Request, Command, Event):
         configure_tagged_union(union, converter, tag_name="type")
     converter.register_unstructure_hook(

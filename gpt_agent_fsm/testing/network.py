@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ import attrs
 
 from gpt_agent_fsm.backends.responses.wire import converter
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
-from gpt_agent_fsm.ports import MessagePage, Run, RunPage
+from gpt_agent_fsm.ports import CallLimits, MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.server import SimulatedServer
@@ -74,7 +73,7 @@ class FaultyNetwork:
         self.faults_off = False
         """True once there must be no more faults."""
 
-    def poll(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+    def poll(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
         """Make a poll: a request that only reads, and whose answer may be stale."""
         may_be_stale = what in self._last_poll and not self.faults_off and self._stale_in_a_row < _MAX_STALE
         if may_be_stale and self._rng.random() < self._faults.stale:
@@ -87,11 +86,11 @@ class FaultyNetwork:
         self._last_poll[what] = seen
         return seen
 
-    def read(self, what: str, timeout: float, request: Callable[[], T]) -> T:
+    def read(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
         """Make a request that only reads."""
         fate = self._fate(["lost", "answer_lost", "limited", "error_before", "garbage", "crash"])
         self._note(f"{what}: {fate}")
-        self._take_time(timeout if fate in ("lost", "answer_lost") else None)
+        self._take_time(_seconds(timeout) if fate in ("lost", "answer_lost") else None)
         match fate:
             case "crash":
                 raise Crash
@@ -101,17 +100,19 @@ class FaultyNetwork:
                 raise TransientError(None, None, f"{what}: {fate}")
         return request()
 
-    def change(self, what: str, timeout: float, request: Callable[[], T]) -> T:
-        """Make a request that changes the server."""
+    def change(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
+        """Make a request that changes the server, unless it may not be sent any more."""
+        if isinstance(timeout, CallLimits) and not (timeout.may_send() and timeout.seconds_left > 0):
+            raise TransientError(None, None, f"{what}: not sent")
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
         fate = self._fate(names)
         self._note(f"{what}: {fate}")
-        self._take_time(timeout if fate == "lost" else None)
+        self._take_time(_seconds(timeout) if fate == "lost" else None)
         match fate:
             case "lost":
                 raise OutcomeUnknown(None, None, f"{what}: lost", in_flight=True)
             case "late":
-                self._take_time(timeout)
+                self._take_time(_seconds(timeout))
                 self._scheduler.call_later(
                     self._rng.uniform(0, self._faults.grace) * 0.999, lambda: self._land(what, request)
                 )
@@ -125,7 +126,7 @@ class FaultyNetwork:
         answer = request()
         match fate:
             case "answer_lost":
-                self._take_time(timeout)
+                self._take_time(_seconds(timeout))
                 raise OutcomeUnknown(None, None, f"{what}: answer lost", in_flight=True)
             case "error_after" | "garbage":
                 raise OutcomeUnknown(500, None, f"{what}: failed after")
@@ -170,9 +171,8 @@ class FaultyNetwork:
         self._scheduler.sleep(self._rng.uniform(0, 0.5) if seconds is None else seconds)
 
 
-def _virtual(timeout: float) -> float:
-    """Return the timeout without the elapsed real time, which a seed cannot reproduce."""
-    return float(math.ceil(timeout))
+def _seconds(timeout: Timeout) -> float:
+    return max(0.0, timeout.seconds_left) if isinstance(timeout, CallLimits) else timeout
 
 
 class FaultyHttp:
@@ -184,20 +184,20 @@ class FaultyHttp:
         self._server = server
         self._network = network
 
-    def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: float) -> T:
+    def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
         """See `HttpClient.get`."""
 
         def request() -> T:
             return converter.structure(self._server.get(path, params or {}), shape)
 
         if path.startswith("/responses/"):
-            return self._network.poll(f"GET {path}", _virtual(timeout), request)
-        return self._network.read(f"GET {path}", _virtual(timeout), request)
+            return self._network.poll(f"GET {path}", timeout, request)
+        return self._network.read(f"GET {path}", timeout, request)
 
-    def post(self, path: str, body: dict[str, Any], shape: type[T], *, timeout: float) -> T:
+    def post(self, path: str, body: dict[str, Any], shape: type[T], *, timeout: Timeout) -> T:
         """See `HttpClient.post`."""
         return self._network.change(
-            f"POST {path} {body}", _virtual(timeout), lambda: converter.structure(self._server.post(path, body), shape)
+            f"POST {path} {body}", timeout, lambda: converter.structure(self._server.post(path, body), shape)
         )
 
     def close(self) -> None:
@@ -211,25 +211,25 @@ class FaultyBackend:
         self._server = server
         self._network = network
 
-    def create_thread(self, *, timeout: float) -> str:
+    def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
         return self._server.create_thread(timeout=timeout)
 
-    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+    def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """See `Backend.get_thread`."""
         self._server.get_thread(thread_id, timeout=timeout)
 
     def list_runs(
-        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+        self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
         """See `Backend.list_runs`."""
         return self._network.read(
             "list_runs",
             timeout,
-            lambda: self._server.list_runs(thread_id, limit=limit, key=key, repeats=repeats, timeout=timeout),
+            lambda: self._server.list_runs(thread_id, limit=limit, key=key, retry_of=retry_of, timeout=timeout),
         )
 
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`."""
         return self._network.change(
             f"post_message {content!r}",
@@ -237,18 +237,16 @@ class FaultyBackend:
             lambda: self._server.post_message(thread_id, content, key=key, timeout=timeout),
         )
 
-    def create_run(
-        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
-    ) -> Run:
+    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
         return self._network.change(
             "create_run",
             timeout,
-            lambda: self._server.create_run(thread_id, assistant_id, key=key, repeats=repeats, timeout=timeout),
+            lambda: self._server.create_run(request, timeout=timeout),
         )
 
     def get_run(
-        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
         """See `Backend.get_run`."""
         return self._network.poll(
@@ -257,26 +255,15 @@ class FaultyBackend:
             lambda: self._server.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout),
         )
 
-    def submit_tool_outputs(
-        self,
-        thread_id: str,
-        run_id: str,
-        outputs: Sequence[tuple[str, str]],
-        *,
-        assistant_id: str = "",
-        handle: str | None = None,
-        timeout: float,
-    ) -> Run:
+    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`."""
         return self._network.change(
-            f"submit_tool_outputs {run_id}",
+            f"submit_tool_outputs {request.run_id}",
             timeout,
-            lambda: self._server.submit_tool_outputs(
-                thread_id, run_id, outputs, assistant_id=assistant_id, handle=handle, timeout=timeout
-            ),
+            lambda: self._server.submit_tool_outputs(request, timeout=timeout),
         )
 
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
         return self._network.read(
             "list_messages",
@@ -284,7 +271,7 @@ class FaultyBackend:
             lambda: self._server.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout),
         )
 
-    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
         """See `Backend.cancel_run`."""
         return self._network.change(
             f"cancel_run {run_id}",

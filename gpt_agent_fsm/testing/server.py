@@ -8,7 +8,18 @@ from typing import TypeAlias
 import attrs
 
 from gpt_agent_fsm.errors import InvalidThreadId, RequestRefused, ThreadBusy
-from gpt_agent_fsm.ports import Message, MessagePage, Run, RunPage, RunStatus, ToolCall, Usage
+from gpt_agent_fsm.ports import (
+    Message,
+    MessagePage,
+    Run,
+    RunPage,
+    RunRequest,
+    RunStatus,
+    Timeout,
+    ToolCall,
+    ToolOutputsRequest,
+    Usage,
+)
 
 __all__ = ["Answer", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step"]
 
@@ -111,44 +122,43 @@ class SimulatedServer:
 
     # --- the port ---------------------------------------------------------------------------------------------
 
-    def create_thread(self, *, timeout: float) -> str:
+    def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
         del timeout
         thread_id = self._new_id("thread")
         self._threads[thread_id] = _Thread()
         return thread_id
 
-    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+    def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """See `Backend.get_thread`."""
         del timeout
         if thread_id not in self._threads:
             raise InvalidThreadId(404, None, f"No thread found with id '{thread_id}'.")
 
     def list_runs(
-        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+        self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
         """See `Backend.list_runs`."""
-        del key, repeats, timeout
+        del key, retry_of, timeout
         return RunPage(runs=tuple(run.view for run in reversed(self._thread(thread_id).runs))[:limit])
 
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`."""
         del timeout
         self._check_free(thread_id)
         kept = key if self._keeps_keys else None
         return self._say(thread_id, Message(id=self._new_id("msg"), role="user", content=content, key=kept)), bool(kept)
 
-    def create_run(
-        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
-    ) -> Run:
+    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
-        del repeats, timeout
-        self._check_free(thread_id)
-        said = [message.content for message in self._thread(thread_id).messages if message.role == "user"]
-        return self._start(thread_id, assistant_id, key, list(self._plan(said[-1] if said else "")))
+        del timeout
+        self._check_free(request.thread_id)
+        said = [message.content for message in self._thread(request.thread_id).messages if message.role == "user"]
+        plan = list(self._plan(said[-1] if said else ""))
+        return self._start(request.thread_id, request.assistant_id, request.key, plan)
 
     def get_run(
-        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
         """See `Backend.get_run`."""
         del handle, in_doubt, timeout
@@ -156,29 +166,20 @@ class SimulatedServer:
         self._progress(thread_id, run)
         return run.view
 
-    def submit_tool_outputs(
-        self,
-        thread_id: str,
-        run_id: str,
-        outputs: Sequence[tuple[str, str]],
-        *,
-        assistant_id: str = "",
-        handle: str | None = None,
-        timeout: float,
-    ) -> Run:
+    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`."""
-        del assistant_id, handle, timeout
-        run = self._run(thread_id, run_id)
+        del timeout
+        run = self._run(request.thread_id, request.run_id)
         if run.view.status is not RunStatus.NEEDS_TOOLS:
             raise RequestRefused(400, None, f"Runs in status '{run.view.status}' do not accept tool outputs.")
-        if {call.id for call in run.view.tool_calls} != {call_id for call_id, _ in outputs}:
+        if {call.id for call in run.view.tool_calls} != {call_id for call_id, _ in request.outputs}:
             raise RequestRefused(400, None, "Expected one output for each tool call.")
-        for call_id, output in outputs:
-            self._thread(thread_id).answered.setdefault(call_id, []).append(output)
+        for call_id, output in request.outputs:
+            self._thread(request.thread_id).answered.setdefault(call_id, []).append(output)
         run.view = attrs.evolve(run.view, status=RunStatus.ACTIVE, tool_calls=())
         return run.view
 
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
         del timeout
         messages = self._thread(thread_id).messages[:: -1 if newest_first else 1]
@@ -187,7 +188,7 @@ class SimulatedServer:
         more = start + self._page_size < len(messages)
         return MessagePage(messages=tuple(found), next_after=found[-1].id if found and more else None)
 
-    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
         """See `Backend.cancel_run`."""
         del handle, timeout
         run = self._run(thread_id, run_id)

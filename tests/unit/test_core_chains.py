@@ -98,9 +98,9 @@ def test_a_run_that_is_started_again_names_the_one_that_failed():
     story = polling().tell(
         seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h2"), due
     )
-    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h2")
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", retry_of="h2")
     story.tell(LOCKED, runs())
-    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h2")
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", retry_of="h2")
     story.tell(created(run_id="run_2", handle="h3"))
     assert story.snapshot.run.handle == "h3"
 
@@ -268,9 +268,9 @@ def test_calls_that_an_ended_run_has_left_open_are_no_run():
 def test_a_run_that_failed_for_rate_is_not_taken_up_while_its_repetition_is_in_doubt():
     limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
     story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), limit, due, unknown(in_flight=False), due)
-    assert story.request == effects.GetLatestRun(key="k1.2", repeats="h1")
+    assert story.request == effects.GetLatestRun(key="k1.2", retry_of="h1")
     story.tell(runs(run(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,))))
-    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h1")
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", retry_of="h1")
 
 
 def test_a_run_that_is_parked_before_it_is_repeated_still_names_the_one_that_failed():
@@ -278,7 +278,7 @@ def test_a_run_that_is_parked_before_it_is_repeated_still_names_the_one_that_fai
     story = polling().tell(limit, due, inputs.RequestNeedsOperator(status=401, message="key"))
     assert story.state == "failed"
     story.tell(inputs.SetAssistant(assistant_id="asst_1"))
-    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", repeats="h1")
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", retry_of="h1")
 
 
 # --- a run that was asked for before ---------------------------------------------------------------------

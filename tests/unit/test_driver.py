@@ -57,9 +57,9 @@ def test_a_tick_makes_at_most_one_request_so_that_others_get_their_turn():
             order.append((thread_id, "post"))
             return super().post_message(thread_id, content, key=key, timeout=timeout)
 
-        def create_run(self, thread_id, assistant_id, **how):
-            order.append((thread_id, "run"))
-            return super().create_run(thread_id, assistant_id, **how)
+        def create_run(self, request, *, timeout):
+            order.append((request.thread_id, "run"))
+            return super().create_run(request, timeout=timeout)
 
     with Runtime(Watched(), scheduler=VirtualScheduler()) as runtime:
         one, two = [

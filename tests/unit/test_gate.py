@@ -147,11 +147,11 @@ class Moody(SimulatedServer):
         self.mood = None
         self.requests = []
 
-    def create_run(self, thread_id, assistant_id, **how):
-        self.requests.append((runtime_time(self), thread_id))
+    def create_run(self, request, *, timeout):
+        self.requests.append((runtime_time(self), request.thread_id))
         if self.mood is not None:
             raise self.mood
-        return super().create_run(thread_id, assistant_id, **how)
+        return super().create_run(request, timeout=timeout)
 
 
 def runtime_time(server):

@@ -21,6 +21,7 @@ def test_the_defaults_are_those_of_the_contract():
         "request_retry_max_delay": 30.0,
         "run_timeout": None,
         "tool_timeout": None,
+        "max_answer_bytes": 64 * 1024 * 1024,
         "workers": 8,
     }
 

@@ -5,14 +5,15 @@ Reads the fields it needs, ignores the rest, and raises a clear error if a neede
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
 from gpt_agent_fsm.backends.http import client_from_env, segment
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
-from gpt_agent_fsm.errors import RequestRefused
-from gpt_agent_fsm.ports import MessagePage, Run, RunPage
+from gpt_agent_fsm.backends.shared.values import is_another_id
+from gpt_agent_fsm.errors import ApiError
+from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
 
 __all__ = ["AssistantsBackend"]
 
@@ -57,82 +58,74 @@ class AssistantsBackend:
     def __repr__(self) -> str:
         return f"AssistantsBackend(base_url={self._http.base_url!r})"
 
-    def create_thread(self, *, timeout: float) -> str:
+    def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
         return self._http.post("/threads", {}, wire.Thread, timeout=timeout).id
 
-    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+    def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """See `Backend.get_thread`."""
         try:
             self._http.get(_thread(thread_id), wire.Thread, timeout=timeout)
-        except RequestRefused as error:
+        except ApiError as error:
             invalid = as_unknown_thread(error, thread_id, self._http.base_url)
             if invalid is None:
                 raise
             raise invalid from error
 
     def list_runs(
-        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+        self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
         """See `Backend.list_runs`. A run's key is in its metadata, so `key` changes nothing."""
-        del key, repeats
+        del key, retry_of
         params = {"limit": str(limit), "order": "desc"}
         page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=timeout)
+        _check_thread("GET", thread_id, *page.data)
         return RunPage(runs=tuple(run.to_run() for run in page.data))
 
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`."""
         body = wire.NewMessage(content=content, metadata=wire.key_metadata(key))
         message = self._http.post(f"{_thread(thread_id)}/messages", body, wire.Message, timeout=timeout)
+        _check_thread("POST", thread_id, message)
         return message.id, message.to_message().key == key
 
-    def create_run(
-        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
-    ) -> Run:
+    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
-        del repeats  # a run takes all it needs from the thread
-        body = wire.NewRun(assistant_id=assistant_id, metadata=wire.key_metadata(key))
-        return self._post_run(f"{_thread(thread_id)}/runs", body, timeout)
+        # A run takes all it needs from the thread, also one that repeats another.
+        body = wire.NewRun(assistant_id=request.assistant_id, metadata=wire.key_metadata(request.key))
+        return self._post_run(request.thread_id, "", body, timeout)
 
     def get_run(
-        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
         """See `Backend.get_run`."""
         del handle, in_doubt  # the id is all that this wire needs
-        run = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout).to_run()
+        answer = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout)
+        _check_thread("GET", thread_id, answer)
+        run = answer.to_run()
         if wire.waits_for_nothing(run):
             raise unusable("GET", 200, f"Run {run_id} requires action, but the server names no tool call.")
         return run
 
-    def submit_tool_outputs(
-        self,
-        thread_id: str,
-        run_id: str,
-        outputs: Sequence[tuple[str, str]],
-        *,
-        assistant_id: str = "",
-        handle: str | None = None,
-        timeout: float,
-    ) -> Run:
+    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`."""
-        del assistant_id, handle
-        body = wire.NewToolOutputs(
-            tool_outputs=[wire.NewToolOutput(tool_call_id=call_id, output=output) for call_id, output in outputs]
-        )
-        return self._post_run(f"{_run(thread_id, run_id)}/submit_tool_outputs", body, timeout)
+        outputs = [wire.NewToolOutput(tool_call_id=call_id, output=output) for call_id, output in request.outputs]
+        action = f"/{segment(request.run_id)}/submit_tool_outputs"
+        return self._post_run(request.thread_id, action, wire.NewToolOutputs(tool_outputs=outputs), timeout)
 
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
         params = {"limit": str(_PAGE), "order": "desc" if newest_first else "asc"}
         if after is not None:
             params["after"] = after
         page = self._http.get(f"{_thread(thread_id)}/messages", wire.MessagePage, params=params, timeout=timeout)
+        _check_thread("GET", thread_id, *page.data)
         return MessagePage(messages=tuple(message.to_message() for message in page.data), next_after=page.next_after)
 
-    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
         """See `Backend.cancel_run`."""
         del handle
-        return self._post_run(f"{_run(thread_id, run_id)}/cancel", {}, timeout)
+        return self._post_run(thread_id, f"/{segment(run_id)}/cancel", {}, timeout)
 
     def publish(self, assistant: Assistant, assistant_id: str | None = None, *, timeout: float = 30.0) -> str:
         """Put an assistant on the server and return its id.
@@ -147,7 +140,7 @@ class AssistantsBackend:
         path = "/assistants" if assistant_id is None else f"/assistants/{segment(assistant_id)}"
         return self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
 
-    def _assistant_called(self, name: str, timeout: float) -> str | None:
+    def _assistant_called(self, name: str, timeout: Timeout) -> str | None:
         """Return the id of the newest assistant of a name, or None."""
         params, seen = {"limit": str(_PAGE), "order": "desc"}, set[str]()
         while True:
@@ -163,11 +156,21 @@ class AssistantsBackend:
         """See `Backend.close`."""
         self._http.close()
 
-    def _post_run(self, path: str, body: object, timeout: float) -> Run:
-        run = self._http.post(path, body, wire.Run, timeout=timeout).to_run()
+    def _post_run(self, thread_id: str, action: str, body: object, timeout: Timeout) -> Run:
+        answer = self._http.post(f"{_thread(thread_id)}/runs{action}", body, wire.Run, timeout=timeout)
+        _check_thread("POST", thread_id, answer)
+        run = answer.to_run()
         if wire.waits_for_nothing(run):
             raise unusable("POST", 200, f"Run {run.id} requires action, but the server names no tool call.")
         return run
+
+
+def _check_thread(method: str, thread_id: str, *answers: wire.Run | wire.Message) -> None:
+    """Raise if an answer is about another thread: some proxy or connection has mixed up two answers."""
+    for answer in answers:
+        if is_another_id(answer.thread_id, thread_id):
+            sentence = f"The answer to {method} for {thread_id} is about another thread ({answer.thread_id})."
+            raise unusable(method, 200, sentence, unreadable=True)
 
 
 def _thread(thread_id: str) -> str:

@@ -95,6 +95,7 @@ class Thread:
 @attrs.frozen(kw_only=True)
 class Run:
     id: str = attrs.field(default=None, converter=required_id)
+    thread_id: str | None = attrs.field(default=None, converter=lenient_id)
     status: Any = None
     assistant_id: str | None = attrs.field(default=None, converter=lenient_id)
     required_action: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
@@ -152,6 +153,7 @@ class Assistant:
 @attrs.frozen(kw_only=True)
 class Message:
     id: str = attrs.field(default=None, converter=required_id)
+    thread_id: str | None = attrs.field(default=None, converter=lenient_id)
     role: str | None = attrs.field(default=None, converter=lenient_text)
     content: Any = None
     run_id: str | None = attrs.field(default=None, converter=lenient_id)

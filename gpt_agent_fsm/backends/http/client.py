@@ -11,13 +11,12 @@ from importlib import metadata
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
 
-import attrs
 import requests
 from cattrs.preconf.msgspec import MsgspecJsonConverter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from gpt_agent_fsm.backends.http import outcomes
+from gpt_agent_fsm.backends.http import exchange, outcomes
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
 from gpt_agent_fsm.backends.http.checks import (
     certificates,
@@ -26,17 +25,19 @@ from gpt_agent_fsm.backends.http.checks import (
     checked_url,
     environment_proxy,
 )
-from gpt_agent_fsm.backends.http.deadline import DeadlineAdapter, set_deadline
+from gpt_agent_fsm.backends.http.connection import Adapter
 from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.error_bodies import read_error_body
 from gpt_agent_fsm.backends.http.quiet import quiet
 from gpt_agent_fsm.backends.http.redaction import Redactor
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
+from gpt_agent_fsm.ports import CallLimits, Timeout
 
 __all__ = ["HttpClient", "client_from_env", "segment"]
 
 T = TypeVar("T")
 _OPENAI = "https://api.openai.com/v1"
+_PIECE = 65_536
 _KEY_HEADERS = {"api-key", "authorization"}
 
 
@@ -99,11 +100,11 @@ class HttpClient:
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
 
-    def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: float) -> T:
+    def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
         """Read something; raises an `ApiError` that is never `OutcomeUnknown`."""
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
-    def post(self, path: str, body: object, shape: type[T], *, timeout: float) -> T:
+    def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
         """Change something; raises `OutcomeUnknown` if the change may have happened despite the error."""
         try:
             data = self._converter.dumps(body)
@@ -122,17 +123,17 @@ class HttpClient:
         if session is None:
             session = _Session()
             session.trust_env = False
-            session.mount("http://", DeadlineAdapter())
-            session.mount("https://", DeadlineAdapter())
+            session.mount("http://", Adapter())
+            session.mount("https://", Adapter())
             self._local.session = session
             with self._lock:
                 self._sessions.add(session)
         return session
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, shape: type[T], params: Mapping[str, str], timeout: float
+        self, method: str, path: str, body: bytes | None, shape: type[T], params: Mapping[str, str], timeout: Timeout
     ) -> T:
-        answer = self._send(method, path, body, params, timeout)
+        answer = self._send(method, path, body, params, exchange.limits_of(timeout))
         if answer.status >= 300:
             raise self._redactor.error(outcomes.error_for_answer(answer))
         try:
@@ -154,19 +155,26 @@ class HttpClient:
         return prepared
 
     def _send(
-        self, method: str, path: str, body: bytes | None, params: Mapping[str, str], timeout: float
+        self, method: str, path: str, body: bytes | None, params: Mapping[str, str], limits: CallLimits
     ) -> HttpAnswer:
         prepared = self._prepare(method, path, body, params)
-        set_deadline(timeout)
-        with self._explained(method, path, timeout):
+        seconds = round(limits.seconds_left, 2)
+        exchange.begin(limits)
+        with self._explained(method, path, seconds):
             response = self._session().send(
                 prepared,
-                timeout=timeout,
+                # The connection cuts it to what is left; a timeout of zero would be an error of its own.
+                timeout=max(seconds, 0.001),
                 allow_redirects=False,
                 proxies=self._proxy.choices,
                 verify=self._verify,
+                stream=True,
             )
-            content = response.content
+            content = _read(response, limits.max_answer_bytes)
+        if len(content) > limits.max_answer_bytes:
+            raise outcomes.error_for_long_answer(
+                method, self.base_url + path, response.status_code, limits.max_answer_bytes
+            )
         return self._answer(method, path, response, content)
 
     @contextlib.contextmanager
@@ -196,12 +204,25 @@ class HttpClient:
             resource=self._resource,
             status=status,
             headers=response.headers,
-            body=content if status < 300 else self._redactor.body(content),
+            # Some servers repeat what they got, in an error of a run, too.
+            body=self._redactor.body(content),
         )
 
     def _raise_malformed(self, answer: HttpAnswer, error: Exception) -> NoReturn:
-        said = read_error_body(attrs.evolve(answer, body=self._redactor.body(answer.body)))
+        said = read_error_body(answer)
         raise self._redactor.error(outcomes.error_for_unreadable(answer, said, error)) from error
+
+
+def _read(response: requests.Response, limit: int) -> bytes:
+    """Return the body, unpacked; a body beyond the limit is cut a little behind it, and its connection closed."""
+    with contextlib.closing(response):
+        pieces, size = [], 0
+        for piece in response.iter_content(_PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                break
+    return b"".join(pieces)
 
 
 def client_from_env(

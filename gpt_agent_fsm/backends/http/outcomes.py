@@ -9,12 +9,15 @@ a code for a used-up balance, 402, or a 429 that says so    `QuotaExceeded`     
 a code or words for a thread with an active run             as the rows below say  `ThreadBusy`
 401, 403, 407                                               `AccessDenied`         `AccessDenied`
 429, or a code for a request that was not begun             `TransientError`       `TransientError`
-408, 409, 425, 5xx except 501                               `TransientError`       `OutcomeUnknown`
+408, 409, 425, a redirect, 5xx                              `TransientError`       `OutcomeUnknown`
+a page or plain text instead of an API's answer             `TransientError`       `RequestRefused`
 all others                                                  `RequestRefused`       `RequestRefused`
 ==========================================================  =====================  ====================
 
 If nothing was sent: `TransientError`. If it was sent, but the answer is missing or unusable: `TransientError` for a GET
 and `OutcomeUnknown` for a POST.
+
+An `OutcomeUnknown` says whether the request may still be on its way: always, unless the API itself has answered it.
 
 Meanings that exist on one wire only (such as a refusal that is a success) are decided in the folder of that wire, with
 the functions at the end.
@@ -47,6 +50,7 @@ __all__ = [
     "as_unknown_thread",
     "error_for_answer",
     "error_for_failure",
+    "error_for_long_answer",
     "error_for_unencodable",
     "error_for_unreadable",
     "unusable",
@@ -80,34 +84,51 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
     if status in (401, 403, 407):
         return AccessDenied(*facts)
     not_begun = status == 429 or bool(codes & _NOT_BEGUN_CODES)
-    if not not_begun and _is_final(status):
+    if not not_begun and _is_refusal(answer, said):
         return RequestRefused(*facts, param=said.param)
-    wait = retry_after(answer.headers)
+    wait, likely_permanent = retry_after(answer.headers), _is_elsewhere(answer, said)
     if not_begun or answer.method != "POST":
-        return TransientError(*facts, retry_after=wait)
-    # An error of a gateway says nothing about the server behind it, which may still be working.
-    return OutcomeUnknown(*facts, retry_after=wait, in_flight=status in (408, 502, 504))
+        return TransientError(*facts, retry_after=wait, hopeless=likely_permanent)
+    # A gateway's error, whatever its number, says nothing about the server behind it, which may still be working.
+    in_flight = status not in (409, 425)
+    return OutcomeUnknown(*facts, retry_after=wait, hopeless=likely_permanent, in_flight=in_flight)
 
 
-def _is_final(status: int) -> bool:
-    return status not in (408, 409, 425) and (status < 500 or status == 501)
+def _is_refusal(answer: HttpAnswer, said: ErrorBody) -> bool:
+    if not 400 <= answer.status < 500 or answer.status in (408, 409, 425):
+        return False
+    # What stands before the server (an ingress that reloads, a challenge) knows nothing of what was asked for.
+    return said.structured or answer.method == "POST"
+
+
+def _is_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
+    """Return whether the API itself is probably at another address."""
+    return answer.status < 400 or answer.status == 501 or (answer.status < 500 and not said.structured)
 
 
 # --- unusable answers, missing answers, and texts that cannot be sent ------------------------------------------
 
 
 def unusable(
-    method: str, status: int, sentence: str, request_id: str | None = None, *, likely_permanent: bool = False
+    method: str, status: int, sentence: str, request_id: str | None = None, *, unreadable: bool = False
 ) -> TransientError:
-    """Return the error for an answer with a good status that lacks required content."""
-    kind = OutcomeUnknown if method == "POST" else TransientError
-    return kind(status, None, sentence, request_id, hopeless=likely_permanent)
+    """Return the error for an answer with a good status that lacks required content, or is `unreadable`."""
+    facts = (status, None, sentence, request_id)
+    if method == "POST":
+        return OutcomeUnknown(*facts, hopeless=unreadable, in_flight=unreadable)
+    return TransientError(*facts, hopeless=unreadable)
 
 
 def error_for_unreadable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> TransientError:
     """Return the error for an answer with a good status that cannot be read: it is probably not the API's."""
     sentence = about_unusable(answer, said, reason)
-    return unusable(answer.method, answer.status, sentence, answer.request_id, likely_permanent=True)
+    return unusable(answer.method, answer.status, sentence, answer.request_id, unreadable=True)
+
+
+def error_for_long_answer(method: str, url: str, status: int, limit: int) -> TransientError:
+    """Return the error for an answer that is longer than its limit, which is in bytes."""
+    sentence = f"The answer to {method} {url} has more than {limit} bytes; see the setting max_answer_bytes."
+    return unusable(method, status, sentence, unreadable=True)
 
 
 def error_for_failure(failure: TransportFailure) -> TransientError:
@@ -116,7 +137,7 @@ def error_for_failure(failure: TransportFailure) -> TransientError:
         return TransientError(None, None, failure.sentence, hopeless=True)
     foreign = failure.is_not_http
     if failure.method == "POST":
-        return OutcomeUnknown(None, None, failure.sentence, hopeless=foreign, in_flight=not foreign)
+        return OutcomeUnknown(None, None, failure.sentence, hopeless=foreign, in_flight=True)
     return TransientError(None, None, failure.sentence, hopeless=foreign)
 
 
@@ -129,9 +150,10 @@ def error_for_unencodable() -> RequestRefused:
 # --- another meaning of an error, for a wire that knows its request ---------------------------------------------
 
 
-def as_unknown_thread(error: RequestRefused, thread_id: str, base_url: str) -> InvalidThreadId | None:
+def as_unknown_thread(error: ApiError, thread_id: str, base_url: str) -> InvalidThreadId | None:
     """Return the error to raise if a thread was refused because its id is unknown; else None."""
-    says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {error.param}")
+    param = getattr(error, "param", None)
+    says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {param}")
     if error.status != 404 and not says_so:
         return None
     sentence = f"The server at {base_url} knows no thread {thread_id!r}: {error.message}"

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import attrs
 import requests
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import NameResolutionError
 
-from gpt_agent_fsm.backends.http.deadline import was_connecting
+from gpt_agent_fsm.backends.http.exchange import NotSent, was_sent
 
 __all__ = ["TransportFailure"]
 
@@ -41,11 +41,13 @@ class TransportFailure:
 
     @property
     def never_sent(self) -> bool:
-        """True if nothing of the request left this machine."""
-        # A ValueError of `requests` is about an address, such as that of a proxy.
-        kinds = requests.ConnectTimeout | requests.exceptions.ProxyError | ValueError
-        causes = self.causes(NewConnectionError | ConnectionRefusedError)
-        return was_connecting() or isinstance(self.error, kinds) or bool(causes)
+        """True if nothing of the request left this machine: the connection knows."""
+        sent = was_sent()
+        if sent is None:
+            # It did not go through a connection of ours: `requests` refused it before, or a test stands in its place.
+            kinds = requests.ConnectTimeout | requests.exceptions.ProxyError | ValueError
+            return isinstance(self.error, kinds) or bool(self.causes(ConnectionRefusedError))
+        return not sent
 
     @property
     def timed_out(self) -> bool:
@@ -87,6 +89,8 @@ class TransportFailure:
     @property
     def sentence(self) -> str:
         """The sentence for people."""
+        if held_back := self.causes(NotSent):
+            return str(held_back[-1])
         if self.never_sent:
             return _why_not_sent(self)
         if self.is_not_http:

@@ -23,7 +23,16 @@ from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_o
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
-from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunStatus, Usage
+from gpt_agent_fsm.ports import (
+    MessagePage,
+    Run,
+    RunPage,
+    RunRequest,
+    RunStatus,
+    Timeout,
+    ToolOutputsRequest,
+    Usage,
+)
 
 __all__ = ["ResponsesBackend"]
 
@@ -84,16 +93,16 @@ class ResponsesBackend:
     def __repr__(self) -> str:
         return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={list(self._assistants)!r})"
 
-    def _on(self, thread_id: str, timeout: float) -> Conversation:
+    def _on(self, thread_id: str, timeout: Timeout) -> Conversation:
         return Conversation(self._http, thread_id, timeout)
 
     # --- threads and messages -------------------------------------------------------------------------------
 
-    def create_thread(self, *, timeout: float) -> str:
+    def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
         return self._http.post("/conversations", {}, wire.Conversation, timeout=timeout).id
 
-    def get_thread(self, thread_id: str, *, timeout: float) -> None:
+    def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """See `Backend.get_thread`."""
         try:
             self._on(thread_id, timeout).metadata()
@@ -103,7 +112,7 @@ class ResponsesBackend:
                 raise
             raise invalid from error
 
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: float) -> tuple[str, bool]:
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`. Items carry no metadata, so no key is kept."""
         del key
         added = self._on(thread_id, timeout).add([wire.user_message(content)])
@@ -112,7 +121,7 @@ class ResponsesBackend:
             raise unusable("POST", 200, "The server has accepted the message, but its answer has no id.")
         return message_id, False
 
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: float) -> MessagePage:
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
         conversation = self._on(thread_id, timeout)
         page = conversation.items(after=after, newest_first=newest_first)
@@ -127,7 +136,7 @@ class ResponsesBackend:
     # --- listing and polling runs -----------------------------------------------------------------------------
 
     def list_runs(
-        self, thread_id: str, *, limit: int, key: str | None = None, repeats: str | None = None, timeout: float
+        self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
         """See `Backend.list_runs`. The API lists no responses, so at most the last run is found.
 
@@ -138,7 +147,7 @@ class ResponsesBackend:
         conversation = self._on(thread_id, timeout)
         noted = lenient_id(conversation.metadata().get(wire.RUN))
         run = None if noted is None else _noted_run(conversation, noted)
-        given = {} if key is None or repeats is None else conversation.outputs_given_to(repeats)
+        given = {} if key is None or retry_of is None else conversation.outputs_given_to(retry_of)
         # Read last, so that an item missing here was missing a moment ago, too.
         tail = conversation.tail()
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
@@ -151,7 +160,7 @@ class ResponsesBackend:
         return RunPage(runs=() if run is None else (run,), newest_message_id=tail.newest_message_id)
 
     def get_run(
-        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: float
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
         """See `Backend.get_run`. A run in doubt or without a handle is inferred from the conversation."""
         conversation = self._on(thread_id, timeout)
@@ -185,61 +194,50 @@ class ResponsesBackend:
 
     # --- starting and continuing runs ---------------------------------------------------------------------------
 
-    def create_run(
-        self, thread_id: str, assistant_id: str, *, key: str, repeats: str | None = None, timeout: float
-    ) -> Run:
+    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
-        conversation = self._on(thread_id, timeout)
+        conversation = self._on(request.thread_id, timeout)
         outputs: list[dict[str, Any]] = []
-        if repeats is not None:
+        if request.retry_of is not None:
             # A failed response left nothing on the conversation, so it gets its input again.
-            given, tail = conversation.outputs_given_to(repeats), conversation.tail()
+            given, tail = conversation.outputs_given_to(request.retry_of), conversation.tail()
             if tail.has_answered(given):
                 # An earlier request, given up as lost, has taken effect: its answer is there.
-                return cast("Run", tail.to_run(key=key))
+                return cast("Run", tail.to_run(key=request.key))
             again = {call.id: ENDED for call in tail.open_calls} if given is None else given
             outputs = [wire.call_output(*pair) for pair in again.items() if pair[0] not in tail.answered]
-        about = wire.metadata(**{METADATA_KEY: key, wire.ASSISTANT: assistant_id})
+        about = wire.metadata(**{METADATA_KEY: request.key, wire.ASSISTANT: request.assistant_id})
         try:
-            response = self._create(conversation, thread_id, assistant_id, outputs, about)
+            response = self._create(conversation, request.thread_id, request.assistant_id, outputs, about)
         except RequestRefused as error:
-            _make_way(conversation, error, repeating=repeats is not None)
-            response = self._create(conversation, thread_id, assistant_id, outputs, about)
+            _make_way(conversation, error, repeating=request.retry_of is not None)
+            response = self._create(conversation, request.thread_id, request.assistant_id, outputs, about)
         conversation.leave_note(response.id)
         return response.to_run()
 
-    def submit_tool_outputs(
-        self,
-        thread_id: str,
-        run_id: str,
-        outputs: Sequence[tuple[str, str]],
-        *,
-        assistant_id: str = "",
-        handle: str | None = None,
-        timeout: float,
-    ) -> Run:
+    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`. The outputs are the input of the response that continues the run."""
-        conversation = self._on(thread_id, timeout)
-        said = [wire.call_output(call_id, output) for call_id, output in outputs]
-        usage = wire.usage_text(self._usage_until(run_id, handle, conversation))
-        about = wire.metadata(**{wire.RUN: run_id, wire.ASSISTANT: assistant_id, wire.USAGE: usage})
+        conversation = self._on(request.thread_id, timeout)
+        said = [wire.call_output(call_id, output) for call_id, output in request.outputs]
+        usage = wire.usage_text(self._usage_until(request.run_id, request.handle, conversation))
+        about = wire.metadata(**{wire.RUN: request.run_id, wire.ASSISTANT: request.assistant_id, wire.USAGE: usage})
         try:
-            response = self._create(conversation, thread_id, assistant_id, said, about)
+            response = self._create(conversation, request.thread_id, request.assistant_id, said, about)
         except RequestRefused:
             tail = conversation.tail()
-            left = tail.to_run(run_id)
-            if left is None or not tail.answered.issuperset(call_id for call_id, _ in outputs):
+            left = tail.to_run(request.run_id)
+            if left is None or not tail.answered.issuperset(call_id for call_id, _ in request.outputs):
                 raise
             # They are there: an earlier attempt has succeeded.
             return left
         conversation.leave_note(response.id)
         # Not every server keeps metadata.
-        run = attrs.evolve(response, metadata={**about, **response.metadata}).to_run(run_id)
+        run = attrs.evolve(response, metadata={**about, **response.metadata}).to_run(request.run_id)
         if run.status is RunStatus.NEEDS_TOOLS:
             self._remember_usage(run)
         return run
 
-    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: float) -> Run:
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
         """See `Backend.cancel_run`. The calls that the run waits for are answered with an error."""
         conversation = self._on(thread_id, timeout)
         response_id = handle or run_id

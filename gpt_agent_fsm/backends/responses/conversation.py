@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_agent_fsm.backends.http import HttpClient, segment
+from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_refusal
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.errors import ApiError, RequestRefused
-from gpt_agent_fsm.ports import ToolCall
+from gpt_agent_fsm.ports import Timeout, ToolCall
 
 __all__ = ["ENDED", "Conversation"]
 
@@ -27,22 +27,17 @@ _MAX_ITEMS = 20
 
 
 class Conversation:
-    """One conversation during one operation; its requests share `seconds`."""
+    """One conversation during one operation; its requests share the limits of the operation."""
 
-    def __init__(self, http: HttpClient, thread_id: str, seconds: float) -> None:
+    def __init__(self, http: HttpClient, thread_id: str, timeout: Timeout) -> None:
         self._http = http
         self._thread_id = thread_id
         self._path = f"/conversations/{segment(thread_id)}"
-        self._until = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """The seconds that are left."""
-        return max(self._until - time.monotonic(), 0.001)
+        self._limits = limits_of(timeout)
 
     def metadata(self) -> Mapping[str, Any]:
         """Return the metadata; raises `RequestRefused` if there is no such conversation."""
-        return self._http.get(self._path, wire.Conversation, timeout=self.left).metadata
+        return self._http.get(self._path, wire.Conversation, timeout=self._limits).metadata
 
     # --- items ------------------------------------------------------------------------------------------------
 
@@ -51,7 +46,7 @@ class Conversation:
         params = {"limit": str(_PAGE), "order": "desc" if newest_first else "asc"}
         if after is not None:
             params["after"] = after
-        return self._http.get(f"{self._path}/items", wire.ItemPage, params=params, timeout=self.left)
+        return self._http.get(f"{self._path}/items", wire.ItemPage, params=params, timeout=self._limits)
 
     def tail(self) -> Tail:
         """Return the tail of the conversation, from its newest items."""
@@ -59,7 +54,7 @@ class Conversation:
 
     def add(self, items: Sequence[Mapping[str, Any]]) -> Sequence[wire.Item]:
         """Add items, at most 20, and return them as the server stored them."""
-        return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self.left).data
+        return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self._limits).data
 
     def close_calls(self, calls: Sequence[ToolCall]) -> None:
         """Answer calls that were left open, so that the conversation can continue."""
@@ -71,16 +66,16 @@ class Conversation:
 
     def response(self, response_id: str) -> wire.Response:
         """Return the current state of a response."""
-        return self._http.get(_response(response_id), wire.Response, timeout=self.left)
+        return self._http.get(_response(response_id), wire.Response, timeout=self._limits)
 
     def create(self, body: Mapping[str, Any]) -> wire.Response:
         """Create a response."""
-        return self._http.post("/responses", body, wire.Response, timeout=self.left)
+        return self._http.post("/responses", body, wire.Response, timeout=self._limits)
 
     def cancel(self, response_id: str) -> wire.Response:
         """Cancel a response; raises `RequestRefused` for one that has ended."""
         try:
-            return self._http.post(f"{_response(response_id)}/cancel", {}, wire.Response, timeout=self.left)
+            return self._http.post(f"{_response(response_id)}/cancel", {}, wire.Response, timeout=self._limits)
         except ApiError as error:
             if not says_it_is_over(error):
                 raise
@@ -90,7 +85,7 @@ class Conversation:
         """Return the outputs that a response got as input, by the ids of their calls; None if the server forgot it."""
         path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "desc"}
         try:
-            items = self._http.get(path, wire.ItemPage, params=params, timeout=self.left).data
+            items = self._http.get(path, wire.ItemPage, params=params, timeout=self._limits).data
         except RequestRefused:
             return None
         outputs = {item.call_id: item.output for item in items[::-1] if item.type == "function_call_output"}
@@ -102,7 +97,7 @@ class Conversation:
         """Note which response was created last, so that a program without our store can find the run."""
         try:
             metadata = {**self.metadata(), wire.RUN: response_id}
-            self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self.left)
+            self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self._limits)
         except ApiError as error:
             # The run continues without it, and we know its id.
             log.debug("%s: could not note %s in the metadata: %s", self._thread_id, response_id, error)

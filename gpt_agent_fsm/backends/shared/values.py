@@ -7,11 +7,13 @@ makes no sense counts as absent. Ids are the exception: without one, nothing can
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
     "arguments_of",
+    "is_another_id",
     "lenient_count",
     "lenient_id",
     "lenient_mapping",
@@ -53,6 +55,18 @@ def required_id(value: Any) -> str:
     if found is None:
         raise ValueError("it has no id")
     return found
+
+
+def is_another_id(named: str | None, asked: str) -> bool:
+    """Return whether an answer names another object than the one asked for.
+
+    Servers may leave the name out, write it in capitals, or without the letters before it: `thread_A1` is `a1`.
+    """
+    if named is None:
+        return False
+    short, long = sorted((re.sub(r"[^0-9a-z]", "", id_.lower()) for id_ in (named, asked)), key=len)
+    prefix = long.removesuffix(short)
+    return not (long.endswith(short) and (prefix.isalpha() or not prefix))
 
 
 def arguments_of(value: Any) -> str:

@@ -16,6 +16,9 @@ _ENDS_REMEMBERED = 20
 _CALLS_REMEMBERED = 200
 _SEARCHES_IN_FLIGHT = 2
 """A request that may still land is searched for, and once more when it can land no longer."""
+_SEARCHES_AFTER_CRASH = 3
+"""The process before may not be dead but slow: it waits for the answer for one grace, and the request may land for one
+grace after that."""
 
 
 # --- the one request ----------------------------------------------------------------------------------
@@ -36,12 +39,12 @@ def perform_request(copy: WorkingCopy, _: inputs.Input) -> None:
 
 
 def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
-    # How much of a grace had passed is not known: search twice again.
+    # How much of a grace had passed is not known: search as often again.
     owed = copy.outbox.owed
     if is_searching(copy, input_):
-        doubt_message(copy, _SEARCHES_IN_FLIGHT)
+        doubt_message(copy, _SEARCHES_AFTER_CRASH)
     elif owed is not None and owed.doubt is not None and searches_for_our_run(copy):
-        doubt_run(copy, _SEARCHES_IN_FLIGHT)
+        doubt_run(copy, _SEARCHES_AFTER_CRASH)
     copy.perform(request_of(copy))
 
 
@@ -182,7 +185,7 @@ def search_after_crash(copy: WorkingCopy, _: inputs.Resume) -> None:
         "The process ended while the request was under way; the server is asked for the result.",
         will_retry=True,
     )
-    _doubt(copy, _SEARCHES_IN_FLIGHT)
+    _doubt(copy, _SEARCHES_AFTER_CRASH)
     copy.perform(_search(copy))
 
 
@@ -196,8 +199,8 @@ def _search(copy: WorkingCopy) -> effects.Request:
     match copy.request:
         case effects.PostMessage():
             return effects.ListMessages(after=None, newest_first=True)
-        case effects.CreateRun(key=key, repeats=repeats):
-            return effects.GetLatestRun(key=key, repeats=repeats)
+        case effects.CreateRun(key=key, retry_of=retry_of):
+            return effects.GetLatestRun(key=key, retry_of=retry_of)
         case _:
             return copy.poll(in_doubt=True)
 

@@ -61,7 +61,7 @@ def search_for_owed_run(copy: WorkingCopy, _: inputs.Proceed) -> None:
 def _owed_run_search(copy: WorkingCopy, *, wide: bool = False) -> effects.GetLatestRun:
     if copy.outbox.owed is None:
         return effects.GetLatestRun(wide=wide)
-    return effects.GetLatestRun(key=copy.turn.run_key, repeats=_handle_to_repeat(copy), wide=wide)
+    return effects.GetLatestRun(key=copy.turn.run_key, retry_of=_handle_to_repeat(copy), wide=wide)
 
 
 def _handle_to_repeat(copy: WorkingCopy) -> str | None:
@@ -110,8 +110,8 @@ def create_run(copy: WorkingCopy, _: inputs.Input) -> None:
 
 
 def _new_run(copy: WorkingCopy) -> effects.CreateRun:
-    key, repeats = copy.turn.run_key, _handle_to_repeat(copy)
-    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, repeats=repeats)
+    key, retry_of = copy.turn.run_key, _handle_to_repeat(copy)
+    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, retry_of=retry_of)
 
 
 def create_run_after_all(copy: WorkingCopy, fact: inputs.RunsListed) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from gpt_agent_fsm.errors import ApiError, InvalidThreadId, RequestRefused, ThreadBusy
-from gpt_agent_fsm.ports import Backend, Message, Run, RunStatus
+from gpt_agent_fsm.ports import Backend, Message, Run, RunRequest, RunStatus, ToolOutputsRequest
 
 __all__ = ["BackendContract"]
 
@@ -39,7 +39,11 @@ class BackendContract:
 
     def _run(self, backend: Backend, thread_id: str, content: str, key: str = "run_key_1") -> Run:
         self._post(backend, thread_id, content)
-        return backend.create_run(thread_id, _ASSISTANT, key=key, timeout=_TIMEOUT)
+        return self._create(backend, thread_id, key)
+
+    def _create(self, backend: Backend, thread_id: str, key: str = "run_key_1") -> Run:
+        request = RunRequest(thread_id=thread_id, assistant_id=_ASSISTANT, key=key)
+        return backend.create_run(request, timeout=_TIMEOUT)
 
     def _until(self, backend: Backend, thread_id: str, run: Run, *statuses: RunStatus) -> Run:
         deadline = time.monotonic() + _TIMEOUT
@@ -87,7 +91,7 @@ class BackendContract:
         backend = self.make_backend()
         for call in (
             lambda: backend.post_message("thread_unknown", "hello", key="k", timeout=_TIMEOUT),
-            lambda: backend.create_run("thread_unknown", _ASSISTANT, key="k", timeout=_TIMEOUT),
+            lambda: self._create(backend, "thread_unknown"),
             lambda: backend.list_runs("thread_unknown", limit=1, timeout=_TIMEOUT),
             lambda: backend.get_run("thread_unknown", "run_unknown", timeout=_TIMEOUT),
         ):
@@ -152,7 +156,7 @@ class BackendContract:
         run = self._run(backend, thread_id, "slow")
         assert run.status.locks_thread
         self._raises(ThreadBusy, lambda: backend.post_message(thread_id, "hello", key="k", timeout=_TIMEOUT))
-        self._raises(ThreadBusy, lambda: backend.create_run(thread_id, _ASSISTANT, key="k", timeout=_TIMEOUT))
+        self._raises(ThreadBusy, lambda: self._create(backend, thread_id))
 
     def test_an_unknown_run_is_refused(self) -> None:
         backend = self.make_backend()
@@ -228,6 +232,7 @@ class BackendContract:
         assert (found.id, found.status) == (run.id, RunStatus.COMPLETED)
 
     def _submit(self, backend: Backend, thread_id: str, run: Run, outputs: list[tuple[str, str]]) -> Run:
-        return backend.submit_tool_outputs(
-            thread_id, run.id, outputs, assistant_id=_ASSISTANT, handle=run.handle, timeout=_TIMEOUT
+        request = ToolOutputsRequest(
+            thread_id=thread_id, run_id=run.id, outputs=tuple(outputs), assistant_id=_ASSISTANT, handle=run.handle
         )
+        return backend.submit_tool_outputs(request, timeout=_TIMEOUT)

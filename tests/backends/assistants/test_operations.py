@@ -4,7 +4,7 @@ import pytest
 
 from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, ToolCall, Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
-from gpt_agent_fsm.ports import Backend
+from gpt_agent_fsm.ports import Backend, RunRequest, ToolOutputsRequest
 
 BASE = "http://api.test/v1"
 THREAD = f"{BASE}/threads/thread_1"
@@ -57,7 +57,7 @@ def test_post_message_sends_role_content_and_key_and_returns_whether_the_key_was
 
 def test_create_run_sends_the_assistant_and_the_key(backend, requests_mock):
     requests_mock.post(f"{THREAD}/runs", json=RUN)
-    assert backend.create_run("thread_1", "asst_1", key="k2", timeout=5) == QUEUED
+    assert backend.create_run(RunRequest(thread_id="thread_1", assistant_id="asst_1", key="k2"), timeout=5) == QUEUED
     body = {"assistant_id": "asst_1", "metadata": {"gpt_agent_fsm_key": "k2"}}
     assert the_request(requests_mock).json() == body
 
@@ -85,7 +85,9 @@ def test_get_run_reads_everything_the_core_needs(backend, requests_mock):
 
 def test_submit_tool_outputs_sends_all_of_them_in_order(backend, requests_mock):
     requests_mock.post(f"{THREAD}/runs/run_1/submit_tool_outputs", json=RUN)
-    assert backend.submit_tool_outputs("thread_1", "run_1", [("call_2", "2"), ("call_1", '"a"')], timeout=5) == QUEUED
+    outputs = (("call_2", "2"), ("call_1", '"a"'))
+    request = ToolOutputsRequest(thread_id="thread_1", run_id="run_1", outputs=outputs)
+    assert backend.submit_tool_outputs(request, timeout=5) == QUEUED
     outputs = [{"tool_call_id": "call_2", "output": "2"}, {"tool_call_id": "call_1", "output": '"a"'}]
     assert the_request(requests_mock).json() == {"tool_outputs": outputs}
 
@@ -175,4 +177,4 @@ def test_any_id_is_one_value_in_the_query(make, serve, odd):
 def test_the_ids_of_a_server_may_be_hundreds_of_characters_long(backend, requests_mock):
     long = "run_" + "é/" * 400
     requests_mock.post(f"{THREAD}/runs", json=RUN | {"id": long})
-    assert backend.create_run("thread_1", "asst_1", key="k", timeout=5).id == long
+    assert backend.create_run(RunRequest(thread_id="thread_1", assistant_id="asst_1", key="k"), timeout=5).id == long

@@ -7,6 +7,7 @@ import pytest
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
+from gpt_agent_fsm.ports import RunRequest
 
 BASE = "http://api.test/v1"
 THREAD = f"{BASE}/threads/t"
@@ -66,7 +67,9 @@ def test_a_missing_or_unknown_status_is_read(run, status, meaning):
 
 def test_a_run_without_a_status_counts_as_queued(backend, requests_mock):
     requests_mock.post(f"{THREAD}/runs", json={"id": "r"})
-    assert backend.create_run("t", "a", key="k", timeout=5).status is RunStatus.ACTIVE
+    assert (
+        backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=5).status is RunStatus.ACTIVE
+    )
 
 
 def default_end_message(status):
@@ -191,7 +194,7 @@ def test_a_run_that_needs_tools_but_names_none_is_polled_again(backend, requests
     assert type(caught.value) is TransientError
     assert caught.value.status == 200
     with pytest.raises(OutcomeUnknown, match="names no tool call") as caught:
-        backend.create_run("t", "a", key="k", timeout=5)
+        backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=5)
     assert (caught.value.status, caught.value.in_flight) == (200, False)
 
 

@@ -404,7 +404,7 @@ def test_a_key_of_six_characters_is_a_secret(make, requests_mock, key, shown):
     assert caught.value.message == f"Not {shown}"
 
 
-def test_the_text_of_an_assistant_is_not_changed(backend, requests_mock):
+def test_a_key_that_an_assistant_repeats_reaches_nobody(backend, requests_mock):
     requests_mock.get(f"{BASE}/threads/t/messages", json={"data": [{"id": "m", "content": f"It is {KEY}"}]})
     page = backend.list_messages("t", after=None, newest_first=False, timeout=5)
-    assert page.messages[0].content == f"It is {KEY}"
+    assert page.messages[0].content == "It is ***"

@@ -20,6 +20,7 @@ from gpt_agent_fsm.errors import (
     ThreadBusy,
     TransientError,
 )
+from gpt_agent_fsm.ports import RunRequest
 
 BASE = "http://api.test/v1"
 RUN = f"{BASE}/threads/t/runs/r"
@@ -47,7 +48,7 @@ def post(backend, requests_mock):
     def make(**answer):
         requests_mock.post(RUNS, **answer)
         with pytest.raises(ApiError) as caught:
-            backend.create_run("t", "a", key="k", timeout=5)
+            backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=5)
         return caught.value
 
     return make
@@ -69,12 +70,12 @@ def post(backend, requests_mock):
         (422, RequestRefused, RequestRefused, None),
         (425, TransientError, OutcomeUnknown, False),
         (429, TransientError, TransientError, None),
-        (500, TransientError, OutcomeUnknown, False),
-        (501, RequestRefused, RequestRefused, None),
+        (500, TransientError, OutcomeUnknown, True),
+        (501, TransientError, OutcomeUnknown, True),
         (502, TransientError, OutcomeUnknown, True),
-        (503, TransientError, OutcomeUnknown, False),
+        (503, TransientError, OutcomeUnknown, True),
         (504, TransientError, OutcomeUnknown, True),
-        (529, TransientError, OutcomeUnknown, False),
+        *((status, TransientError, OutcomeUnknown, True) for status in (505, 507, 520, 522, 524, 529, 530, 599)),
     ],
 )
 def test_each_status_says_who_must_act(get, post, status, to_get, to_post, in_flight):
@@ -305,10 +306,12 @@ def test_the_request_id_of_the_servers_log_is_reported(get, header):
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", ["https://login.test/?next=secret", "http://[::", "/\xff", "x:y"])
-def test_a_redirect_is_refused_and_not_followed(get, post, requests_mock, status, location):
-    for make in (get, post):
+def test_a_redirect_is_not_followed_and_says_nothing_about_the_request(get, post, requests_mock, status, location):
+    for make, kind in ((get, TransientError), (post, OutcomeUnknown)):
         seen = make(status_code=status, headers={"Location": location})
-        assert type(seen) is RequestRefused
+        assert type(seen) is kind
+        assert seen.hopeless
+        assert getattr(seen, "in_flight", True)
         assert f"redirects to {location.split('?')[0]}; use the base URL of the API" in seen.message
         assert "secret" not in str(seen)
     assert requests_mock.call_count == 2
@@ -393,7 +396,7 @@ def test_a_page_instead_of_a_thread_is_an_invalid_id_that_names_the_base_url(get
 @pytest.mark.parametrize(
     ("status", "text", "kind"),
     [
-        (400, "<html><title>Bad request</title>", RequestRefused),
+        (400, "<html><title>Bad request</title>", TransientError),
         (400, '{"detail": "no"}', RequestRefused),
         (410, '{"detail": "No such thread"}', RequestRefused),
         (401, '{"detail": "thread"}', AccessDenied),
@@ -456,7 +459,7 @@ def test_only_api_errors_leave_a_backend_whatever_the_answer(status, value, post
         api.register_uri(requests_mock.ANY, requests_mock.ANY, status_code=status, content=json.dumps(value).encode())
         try:
             if posting:
-                backend.create_run("t", "a", key="k", timeout=5)
+                backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=5)
             else:
                 backend.list_messages("t", after=None, newest_first=False, timeout=5)
         except ApiError as error:

@@ -11,8 +11,9 @@ import zlib
 
 import pytest
 
-from gpt_agent_fsm.backends.http import deadline
+from gpt_agent_fsm.backends.http import connection, exchange
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
+from gpt_agent_fsm.ports import RunRequest
 from tests.backends.conftest import PATIENCE
 from tests.backends.conftest import http as answer
 
@@ -27,7 +28,7 @@ def get(backend, timeout=PATIENCE):
 
 
 def post(backend, timeout=PATIENCE):
-    return backend.create_run("t", "a", key="k", timeout=timeout)
+    return backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=timeout)
 
 
 def failure_of(request, backend, timeout=PATIENCE):
@@ -264,7 +265,7 @@ def test_a_server_that_does_not_speak_http_makes_the_address_suspect(make, serve
     seen = failure_of(request_, make(server.base_url))
     assert type(seen) is (OutcomeUnknown if request_ is post else TransientError)
     assert seen.hopeless
-    assert not getattr(seen, "in_flight", False)
+    assert getattr(seen, "in_flight", True)
     assert seen.message == (
         f"The server at {server.base_url} does not speak HTTP; does base_url need https:// or another port?"
     )
@@ -352,16 +353,18 @@ def test_nothing_is_sent_once_the_time_is_over(make, serve, monkeypatch, moment)
     server = serve(answer(RUN))
     backend = make(server.base_url)
     if moment == "before":
-        monkeypatch.setattr(deadline, "_remaining", lambda: (_ for _ in ()).throw(TimeoutError("timed out")))
+        monkeypatch.setattr(exchange, "seconds_left", lambda: (_ for _ in ()).throw(TimeoutError("timed out")))
     else:
-        connect = deadline.HTTPConnection.connect
+        connect = connection.HTTPConnection.connect
 
         def slow(self):
             connect(self)
-            deadline.set_deadline(0)
+            exchange._current.limits = exchange.limits_of(0)
 
-        monkeypatch.setattr(deadline.HTTPConnection, "connect", slow)
-    assert "within" in failure_of(post, backend, SOON).message
+        monkeypatch.setattr(connection.HTTPConnection, "connect", slow)
+    failure = failure_of(post, backend, SOON)
+    assert type(failure) is TransientError
+    assert "within" in failure.message or "its time was over" in failure.message
     assert server.requests == []
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.machine.objects import Usage
+from gpt_agent_fsm.ports import RunRequest
 
 BASE = "http://api.test/v1"
 THREAD = f"{BASE}/threads/t"
@@ -59,8 +60,8 @@ def test_a_malformed_answer_to_a_get_is_transient_and_says_what_to_check(backend
 def test_a_malformed_answer_to_a_post_is_an_unknown_outcome(backend, requests_mock, body, what):
     requests_mock.post(f"{THREAD}/runs", status_code=201, content=body)
     with pytest.raises(OutcomeUnknown) as caught:
-        backend.create_run("t", "a", key="k", timeout=5)
-    assert caught.value.in_flight is False
+        backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=5)
+    assert caught.value.in_flight is True
     assert caught.value.hopeless
     assert str(caught.value) == f"The answer to POST {THREAD}/runs is {what}; {HINT} (HTTP 201)"
 

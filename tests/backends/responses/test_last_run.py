@@ -93,9 +93,9 @@ def test_calls_of_the_repeated_run_are_not_taken_for_those_of_the_repetition(bac
     holds(api, said(), asked())
     noted(api, response("resp_0", "failed"), "resp_0")
     given(api, told())
-    assert last(backend, key="k.2", repeats="resp_0").key is None
+    assert last(backend, key="k.2", retry_of="resp_0").key is None
     holds(api, said(), asked(), told(), asked("call_2"))
-    run = last(backend, key="k.2", repeats="resp_0")
+    run = last(backend, key="k.2", retry_of="resp_0")
     assert (run.key, [call.id for call in run.tool_calls]) == ("k.2", ["call_2"])
 
 

@@ -6,6 +6,7 @@ from gpt_agent_fsm import Assistant, errors
 from gpt_agent_fsm.backends import ResponsesBackend
 from gpt_agent_fsm.machine.objects import Run
 from gpt_agent_fsm.machine.run_status import RunStatus
+from gpt_agent_fsm.ports import RunRequest
 from tests.backends.conftest import KEY
 from tests.backends.responses.samples import (
     ANSWER,
@@ -30,7 +31,7 @@ from tests.backends.responses.samples import (
 
 def test_a_run_is_a_background_stored_response_that_the_conversation_is_noted_with(backend, api):
     api.post(RESPONSES, json=QUEUED | {"metadata": {"gpt_agent_fsm_key": "k.1", "gpt_agent_fsm_assistant": "asst_1"}})
-    run = backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    run = backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     assert run == Run(id="resp_1", status=RunStatus.ACTIVE, assistant_id="asst_1", key="k.1", handle="resp_1")
     function = {
         "type": "function",
@@ -58,7 +59,7 @@ def test_a_run_is_a_background_stored_response_that_the_conversation_is_noted_wi
 
 def test_options_are_sent_as_they_are_and_empty_fields_are_left_out(backend, api):
     api.post(RESPONSES, json=QUEUED)
-    backend.create_run("conv_1", "asst_2", key="k.1", timeout=5)
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_2", key="k.1"), timeout=5)
     body = sent(api)[0][1]
     assert body["reasoning"] == {"effort": "low"}
     assert not {"instructions", "tools", "input", "temperature", "top_p"} & set(body)
@@ -68,15 +69,20 @@ def test_a_run_whose_note_cannot_be_left_continues(backend, api):
     api.post(RESPONSES, json=QUEUED)
     for trouble in ({"status_code": 400, "json": LOCKED}, {"status_code": 500}, {"text": "garbage"}):
         api.post(CONVERSATION, **trouble)
-        assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
+        assert (
+            backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5).id
+            == "resp_1"
+        )
 
 
 def test_an_unknown_assistant_is_named_with_the_known_ones(backend):
     with pytest.raises(errors.AccessDenied, match="no assistant 'asst_9'; it knows 'asst_1', 'asst_2'") as denied:
-        backend.create_run("conv_1", "asst_9", key="k.1", timeout=5)
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_9", key="k.1"), timeout=5)
     assert denied.value.code == "unknown_assistant"
     with pytest.raises(errors.AccessDenied, match="it knows none at all"):
-        ResponsesBackend(BASE, KEY, assistants={}).create_run("conv_1", "a", key="k.1", timeout=5)
+        ResponsesBackend(BASE, KEY, assistants={}).create_run(
+            RunRequest(thread_id="conv_1", assistant_id="a", key="k.1"), timeout=5
+        )
 
 
 def test_an_assistant_that_is_added_later_is_known(api):
@@ -84,7 +90,9 @@ def test_an_assistant_that_is_added_later_is_known(api):
     backend = ResponsesBackend(BASE, KEY, assistants=assistants)
     assistants["asst_1"] = Assistant("gpt-4o")
     api.post(RESPONSES, json=QUEUED)
-    assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
+    assert (
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5).id == "resp_1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,8 +106,8 @@ def test_an_assistant_that_is_added_later_is_known(api):
 )
 def test_a_server_that_wants_an_input_gets_an_empty_one_from_then_on(backend, api, status, complaint):
     api.post(RESPONSES, [{"status_code": status, "json": complaint}, {"json": QUEUED}, {"json": QUEUED}])
-    backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
-    backend.create_run("conv_1", "asst_1", key="k.2", timeout=5)
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2"), timeout=5)
     bodies = [body for path, body in sent(api) if path == "/responses"]
     assert [body.get("input") for body in bodies] == [None, [], []]
 
@@ -107,7 +115,7 @@ def test_a_server_that_wants_an_input_gets_an_empty_one_from_then_on(backend, ap
 def test_another_refusal_does_not_lead_to_an_empty_input(backend, api):
     api.post(RESPONSES, status_code=400, json={"error": {"message": "Unknown model"}})
     with pytest.raises(errors.RequestRefused, match="Unknown model"):
-        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     assert len(sent(api)) == 1
 
 
@@ -118,7 +126,9 @@ def test_calls_that_nobody_will_answer_are_closed_so_that_a_run_can_begin(backen
     holds(api, said(), asked("call_1"), asked("call_2"), told("call_2"), said("More", "msg_3"))
     api.post(RESPONSES, [{"status_code": 400, "json": NO_OUTPUT}, {"json": QUEUED}])
     api.post(ITEMS, json={"data": []})
-    assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
+    assert (
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5).id == "resp_1"
+    )
     (added,) = [body["items"] for path, body in sent(api) if path.endswith("/items")]
     assert [item["call_id"] for item in added] == ["call_1"]
     assert "was ended" in added[0]["output"]
@@ -128,7 +138,7 @@ def test_more_calls_than_a_request_may_bring_are_closed_in_several(backend, api)
     holds(api, said(), *[asked(f"call_{n}") for n in range(45)])
     api.post(RESPONSES, [{"status_code": 400, "json": NO_OUTPUT}, {"json": QUEUED}])
     api.post(ITEMS, json={"data": []})
-    backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     added = [body["items"] for path, body in sent(api) if path.endswith("/items")]
     assert [len(items) for items in added] == [20, 20, 5]
     assert [item["call_id"] for items in added for item in items] == [f"call_{n}" for n in range(45)]
@@ -140,7 +150,7 @@ def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api,
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
     api.post(ITEMS, status_code=400, json={"error": {"message": "No tool call found"}})
     with pytest.raises(errors.TransientError) as transient:
-        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     assert not isinstance(transient.value, errors.OutcomeUnknown)
 
 
@@ -151,7 +161,7 @@ def test_a_repetition_brings_the_outputs_along_that_the_failed_response_was_give
     holds(api, said(), asked("call_1"), asked("call_2"))
     given(api, told("call_1", "21"), told("call_2", "22"), said())
     api.post(RESPONSES, json=QUEUED)
-    backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5)
     body = sent(api)[0][1]
     assert [(item["call_id"], item["output"]) for item in body["input"]] == [("call_1", "21"), ("call_2", "22")]
 
@@ -160,14 +170,16 @@ def test_a_repetition_of_a_first_turn_has_no_input(backend, api):
     holds(api, said())
     given(api)
     api.post(RESPONSES, json=QUEUED)
-    backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5)
     assert "input" not in sent(api)[0][1]
 
 
 def test_a_repetition_whose_outcome_is_there_already_is_not_sent(backend, api):
     holds(api, said(), asked(), told(), ANSWER)
     given(api, told())
-    run = backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+    run = backend.create_run(
+        RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5
+    )
     assert (run.id, run.status, run.key, run.inferred) == ("msg_2", RunStatus.COMPLETED, "k.2", True)
     assert [message.content for message in run.messages] == ["Hi"]
     assert sent(api) == []
@@ -178,7 +190,9 @@ def test_a_repetition_that_is_refused_searches_again_and_closes_no_call_of_its_o
     given(api, told())
     api.post(RESPONSES, status_code=400, json={"error": {"message": "No tool call found for call_1"}})
     with pytest.raises(errors.TransientError):
-        backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5)
+        backend.create_run(
+            RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5
+        )
     assert [path for path, _ in sent(api)] == ["/responses"]
 
 
@@ -189,9 +203,14 @@ def forgotten(api):
 def test_calls_of_a_failed_response_that_was_forgotten_are_closed_and_not_asked_for_again(backend, api):
     holds(api, said(), asked())
     forgotten(api)
-    assert last(backend, key="k.2", repeats="resp_0") is None
+    assert last(backend, key="k.2", retry_of="resp_0") is None
     api.post(RESPONSES, json=QUEUED)
-    assert backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5).id == "resp_1"
+    assert (
+        backend.create_run(
+            RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5
+        ).id
+        == "resp_1"
+    )
     (item,) = sent(api)[0][1]["input"]
     assert (item["call_id"], "was ended" in item["output"]) == ("call_1", True)
 
@@ -200,7 +219,12 @@ def test_a_failed_first_turn_that_was_forgotten_is_repeated_as_it_was(backend, a
     holds(api, said())
     forgotten(api)
     api.post(RESPONSES, json=QUEUED)
-    assert backend.create_run("conv_1", "asst_1", key="k.2", repeats="resp_0", timeout=5).id == "resp_1"
+    assert (
+        backend.create_run(
+            RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5
+        ).id
+        == "resp_1"
+    )
     assert "input" not in sent(api)[0][1]
 
 
@@ -209,15 +233,15 @@ def test_an_assistant_that_becomes_invalid_later_is_reported(api):
     backend = ResponsesBackend(BASE, KEY, assistants=assistants)
     assistants["asst_1"] = "gpt-4o"
     with pytest.raises(errors.AccessDenied, match="no assistant 'asst_1'"):
-        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     assistants["asst_1"] = Assistant("m", options={"stream": True})
     with pytest.raises(errors.AccessDenied, match="must leave stream out of its options"):
-        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
 
 
 def test_instructions_that_the_server_repeats_are_not_shown(backend, api):
     refusal = {"error": {"message": "Cannot do this: Be brief. Sorry."}}
     api.post(RESPONSES, status_code=400, json=refusal)
     with pytest.raises(errors.RequestRefused) as refused:
-        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     assert "Be brief" not in str(refused.value)

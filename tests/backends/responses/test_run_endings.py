@@ -4,6 +4,7 @@ import pytest
 
 from gpt_agent_fsm import errors
 from gpt_agent_fsm.machine.run_status import RunStatus
+from gpt_agent_fsm.ports import ToolOutputsRequest
 from tests.backends.responses.samples import (
     ANSWER,
     ITEMS,
@@ -22,8 +23,11 @@ from tests.backends.responses.samples import (
 
 
 def submit(backend, handle="resp_1"):
-    outputs = [("call_1", "21"), ("call_2", "22")]
-    return backend.submit_tool_outputs("conv_1", "resp_1", outputs, assistant_id="asst_1", handle=handle, timeout=5)
+    outputs = (("call_1", "21"), ("call_2", "22"))
+    request = ToolOutputsRequest(
+        thread_id="conv_1", run_id="resp_1", outputs=outputs, assistant_id="asst_1", handle=handle
+    )
+    return backend.submit_tool_outputs(request, timeout=5)
 
 
 def test_outputs_are_the_input_of_the_response_that_continues_the_run(backend, api):

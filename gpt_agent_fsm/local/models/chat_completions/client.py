@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 import requests
 from cattrs.preconf.msgspec import make_converter
 
-from gpt_agent_fsm.backends.http import HttpClient
+from gpt_agent_fsm.backends.http import HttpClient, exchange
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
-from gpt_agent_fsm.backends.http.deadline import set_deadline
 from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.outcomes import error_for_answer
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
@@ -45,7 +44,7 @@ class ChatCall:
     def proceed(self) -> None:
         """Use this call's deadline and check for the next reads of this OS thread."""
         self.check()
-        set_deadline(self.left, self.check)
+        exchange.begin(self.left, self.check)
 
 
 class ChatClient(HttpClient):

@@ -5,7 +5,8 @@ import time
 import pytest
 import requests
 
-from gpt_agent_fsm.backends.http.deadline import DeadlineAdapter, set_deadline
+from gpt_agent_fsm.backends.http.connection import Adapter
+from gpt_agent_fsm.backends.http.exchange import begin
 from tests.backends.conftest import PATIENCE
 from tests.backends.conftest import http as answer
 
@@ -18,7 +19,7 @@ class NotWanted(Exception):
 def session():
     with requests.Session() as made:
         made.trust_env = False
-        made.mount("http://", DeadlineAdapter())
+        made.mount("http://", Adapter())
         yield made
 
 
@@ -31,7 +32,7 @@ def test_a_check_that_raises_ends_a_request_without_an_answer(serve, session):
         if len(calls) == 3:
             raise NotWanted
 
-    set_deadline(PATIENCE, check)
+    begin(PATIENCE, check)
     begun = time.monotonic()
     with pytest.raises(NotWanted):
         session.get(server.base_url, timeout=PATIENCE)
@@ -41,7 +42,7 @@ def test_a_check_that_raises_ends_a_request_without_an_answer(serve, session):
 def test_the_deadline_holds_beside_a_check(serve, session):
     server = serve(lambda *_: server.stopping.wait(PATIENCE))
     calls = []
-    set_deadline(0.2, lambda: calls.append(None))
+    begin(0.2, lambda: calls.append(None))
     with pytest.raises(requests.RequestException, match="timed out"):
         session.get(server.base_url, timeout=PATIENCE)
     assert len(calls) > 1
@@ -52,6 +53,6 @@ def test_the_next_request_has_no_check_unless_it_names_one(serve, session):
         raise NotWanted
 
     server = serve(answer({"ok": True}))
-    set_deadline(PATIENCE, refuse)
-    set_deadline(PATIENCE)
+    begin(PATIENCE, refuse)
+    begin(PATIENCE)
     assert session.get(server.base_url, timeout=PATIENCE).json() == {"ok": True}

@@ -1,0 +1,188 @@
+"""Connections that keep to the limits of an exchange, and that know what they have sent and read.
+
+The timeout of `requests` starts anew with each byte and each address of a host, so that a trickling answer would block
+its reader forever. Here every wait for the network gets only the rest of the exchange's time.
+
+An answer belongs to a request only by its place on the connection. So interim answers are skipped (RFC 9110, 15.2), and
+a connection that holds anything beyond the end of an answer is not used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util import wait_for_read
+
+from gpt_agent_fsm.backends.http import exchange
+
+__all__ = ["Adapter"]
+
+_CHECK_INTERVAL = 0.05
+"""Seconds between two calls of the exchange's check while nothing arrives."""
+
+
+class _Reader(io.RawIOBase):
+    """Reads from a socket within the limits of the exchange."""
+
+    def __init__(self, raw: Any, sock: Any) -> None:  # noqa: ANN401 - plain or TLS sockets
+        self._raw = raw
+        self._sock = sock
+        self.at_end = False
+        """True once the answer is complete: whatever else there is must not be waited for."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - any writable buffer
+        if self.at_end:
+            return None
+        if (check := exchange.check()) is not None:
+            self._wait(check)
+        self._sock.settimeout(exchange.seconds_left())
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def _wait(self, check: Callable[[], object]) -> None:
+        """Return when something has arrived; raise `TimeoutError` when the time is over."""
+        while exchange.seconds_left() > 0:
+            check()
+            if self._has_arrived():
+                return
+
+    def _has_arrived(self) -> bool:
+        if not isinstance(self._sock, socket.socket):
+            return True  # TLS within TLS, through a proxy: it buffers bytes of its own, so that only a read can tell
+        return _holds_decrypted_bytes(self._sock) or wait_for_read(self._sock, _CHECK_INTERVAL)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _holds_decrypted_bytes(sock: Any) -> bool:  # noqa: ANN401 - plain or TLS sockets
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
+        super().__init__(sock, *args, **kwargs)
+        self._sock = sock
+        self._reader = _Reader(self.fp.detach(), sock)
+        self.fp = io.BufferedReader(self._reader)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in typeshed
+            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+    def begin(self) -> None:
+        super().begin()
+        if self.status == http.client.SWITCHING_PROTOCOLS:
+            # Nobody asked for it, and what follows would be another protocol.
+            self.will_close = True
+
+    def _close_conn(self) -> None:
+        if self.fp is not None and self._has_more():
+            # The connection's pool finds it dropped, and opens another.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+        super()._close_conn()  # type: ignore[misc]  # not in typeshed
+
+    def _has_more(self) -> bool:
+        """Return whether anything was received beyond the end of the answer."""
+        self._reader.at_end = True
+        return bool(self.fp.peek(1)) or _holds_decrypted_bytes(self._sock)
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+    _is_connecting = False
+
+    def connect(self) -> None:
+        self._is_connecting = True
+        try:
+            super().connect()
+        finally:
+            self._is_connecting = False
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address of the host that answers; all share the time of the exchange."""
+        failure: Exception | None = None
+        name = self._dns_host
+        try:
+            for address in self._addresses():
+                self._dns_host, self.timeout = address, exchange.seconds_left()
+                try:
+                    connected = super()._new_conn()
+                except (NewConnectionError, ConnectTimeoutError) as error:
+                    failure = error
+                else:
+                    connected.settimeout(exchange.seconds_left())
+                    return connected
+        finally:
+            self._dns_host = name
+        raise failure or NewConnectionError(self, "the host has no address")
+
+    def _addresses(self) -> list[str]:
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            reason = error if isinstance(error, socket.gaierror) else socket.gaierror("not a valid host name")
+            raise NameResolutionError(self.host, self, reason) from error
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - as its base class
+        if self.sock is None:
+            self.connect()
+        # What is sent while connecting is meant for a proxy.
+        self.sock.settimeout(exchange.seconds_left() if self._is_connecting else exchange.let_go())
+        super().send(data)
+
+
+# `connect` and the like come from `_Connection`, whose `super()` is then the secure one.
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
+class Adapter(HTTPAdapter):
+    """Sends requests within the limits of the exchange that this OS thread has begun."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
+        """Make the pools; for `HTTPAdapter` to call."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as its base class
+        """Return the pools behind a proxy; for `HTTPAdapter` to call."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+        """Send a request, and know from here on whether any of it has left."""
+        exchange.prepare(str(request.method))
+        return super().send(request, *args, **kwargs)

@@ -1,0 +1,91 @@
+"""The exchange that an OS thread is on: one request and its answer, with their limits, and what is known of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from gpt_agent_fsm.ports import CallLimits, SystemClock, Timeout
+
+__all__ = ["NotSent", "begin", "limits_of", "seconds_left", "was_sent"]
+
+_clock = SystemClock()
+
+
+class NotSent(OSError):
+    """A request was held back in the last moment: it may not be sent any more."""
+
+
+class _Current(threading.local):
+    limits = CallLimits(deadline=0.0, clock=_clock)
+    check: Callable[[], object] | None = None
+    changes_server = False
+    sent: bool | None = None
+
+
+_current = _Current()
+
+
+def limits_of(timeout: Timeout) -> CallLimits:
+    """Return the limits of a call; a number means so many seconds from now."""
+    if isinstance(timeout, CallLimits):
+        return timeout
+    return CallLimits(deadline=_clock.monotonic() + timeout, clock=_clock)
+
+
+def begin(timeout: Timeout, check: Callable[[], object] | None = None) -> None:
+    """Set the limits of this OS thread's next request or read.
+
+    `check` is called before each read and every 50 ms while a read waits; an exception from it ends the exchange.
+    """
+    _current.limits = limits_of(timeout)
+    _current.check = check
+    _current.sent = None
+
+
+def seconds_left() -> float:
+    """Return the seconds until the deadline; raise `TimeoutError` once it has passed."""
+    seconds = _current.limits.seconds_left
+    if seconds <= 0:
+        raise TimeoutError("timed out")
+    return seconds
+
+
+def check() -> Callable[[], object] | None:
+    """Return the check to call while nothing arrives, if there is one."""
+    return _current.check
+
+
+def max_answer_bytes() -> int:
+    """Return how many bytes an answer may have, unpacked."""
+    return _current.limits.max_answer_bytes
+
+
+# --- whether anything has left this machine ------------------------------------------------------------------
+
+
+def prepare(method: str) -> None:
+    """Note that a connection is about to be chosen for a request: nothing of it has been sent yet."""
+    _current.changes_server = method not in ("GET", "HEAD")
+    _current.sent = False
+
+
+def let_go() -> float:
+    """Note that the first byte of the request leaves now; return the seconds left.
+
+    Nothing that can fail or wait stands between this and the first byte. Raises `NotSent` if the request may not be
+    sent any more: its time is over, or somebody else drives the thread.
+    """
+    if not _current.sent:
+        if _current.changes_server and not _current.limits.may_send():
+            raise NotSent("The request was not sent, because this thread is driven elsewhere now.")
+        if _current.limits.seconds_left <= 0:
+            raise NotSent("The request was not sent, because its time was over before it could begin.")
+    seconds = seconds_left()
+    _current.sent = True
+    return seconds
+
+
+def was_sent() -> bool | None:
+    """Return whether a byte of the last request has left; None if it did not go through our connections."""
+    return _current.sent
