@@ -80,15 +80,16 @@ FOLLOWS = {
     "`RateLimited`; before that it may ask for tools.",
     "ToolCallRequested": "Nothing, until you answer with `submit_tool_output`. Several calls of one run are announced "
     "together.",
-    "ToolCallOutputRecorded": "With the last output of the run, all are sent and the run goes on.",
+    "ToolCallOutputRecorded": "With the last output of the run, all are sent and the run continues.",
     "ToolCallOutputSubmissionFailed": "`StateChanged` to `failed`. It comes after the `RequestFailed` that says why.",
     "RunCompleted": "`StateChanged` to `idle`, then one `AssistantMessageAdded` for each new message, then the next "
     "queued message goes out.",
     "AssistantMessageAdded": "The cursor has moved. After the last one the next queued message goes out.",
-    "RunFailed": "`StateChanged` to `failed`. Queued messages go on at once.",
+    "RunFailed": "`StateChanged` to `failed`. Queued messages continue at once.",
     "RateLimited": "`StateChanged` to `rate_limited`, and after the delay `RunStarted` with a new id. With 0 retries "
     "remaining: `RateLimitRetriesExhausted`.",
-    "RateLimitRetriesExhausted": "`StateChanged` to `failed`. Queued messages go on at once.",
+    "RateLimitRetriesExhausted": "`StateChanged` to `failed`. Queued messages continue at once.",
+    "MessagesDiscarded": "Nothing: the queue is empty, or holds only a message that may have been sent.",
     "OrganizationQuotaExceeded": "With a run: `RunFailed`. Without one: the queue is parked until the next command, or "
     "until another thread gets a run created.",
     "StateChanged": "What the new state means; see the [state machine](machine.md).",

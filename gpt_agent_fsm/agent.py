@@ -65,13 +65,15 @@ class Agent:
 
     # --- commands -----------------------------------------------------------------------------------
 
-    def add_user_message(self, content: str) -> None:
-        """Queue a user message. Messages go out in order, one run each; while a run is active they wait.
+    def add_user_message(self, content: str) -> str:
+        """Queue a user message and return its key. Messages go out in order, one run each.
 
-        Raises `ValueError` for a blank message.
+        `UserMessageAdded` and `MessagesDiscarded` name the message by the key. Raises `ValueError` for a blank message.
         """
         required_text(content, "the message")
-        self._driver.send(inputs.AddUserMessage(key=uuid.uuid4().hex, content=content))
+        key = uuid.uuid4().hex
+        self._driver.send(inputs.AddUserMessage(key=key, content=content))
+        return key
 
     def submit_tool_output(self, tool_call_id: str, output: Any) -> None:  # noqa: ANN401 - any JSON value
         """Answer a tool call with any JSON value. When the last output of a run is in, all are sent together.
@@ -87,8 +89,20 @@ class Agent:
         self._driver.send(inputs.SetAssistant(assistant_id=required_text(assistant_id, "the assistant id")))
 
     def cancel_run(self) -> None:
-        """End the run in progress; it ends as `RunFailed` with code `cancelled`. Without a run this does nothing."""
+        """End the run in progress; it ends as `RunFailed` with code `cancelled`.
+
+        So does a run that has yet to be created; `RunFailed.id` is None then. If the server does not end the run, it
+        ends here after a bounded number of tries. Messages in the queue continue. Without a run this does nothing.
+        """
         self._driver.send(inputs.CancelRun())
+
+    def discard_queue(self) -> None:
+        """Drop the messages that were not sent, and the run that was not created: a way past whatever blocks the queue.
+
+        `MessagesDiscarded` names the keys of the messages. A message that may have been sent is searched for first: if
+        it is on the thread, it stays there and gets no run. A run on the server continues; see `cancel_run`.
+        """
+        self._driver.send(inputs.DiscardQueue())
 
     def shutdown(self) -> None:
         """Take the agent out of the runtime. Effective before it returns; a request in flight may end.

@@ -10,6 +10,7 @@ __all__ = [
     "AgentStopped",
     "AssistantMessageAdded",
     "Event",
+    "MessagesDiscarded",
     "OrganizationQuotaExceeded",
     "RateLimitRetriesExhausted",
     "RateLimited",
@@ -32,11 +33,25 @@ class UserMessageAdded:
     Attributes:
         id: the message's id on the server.
         content: the message's text.
+        key: what `Agent.add_user_message` returned for it; None in records of an earlier version.
     """
 
     id: str
     thread_id: str
     content: str
+    key: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MessagesDiscarded:
+    """User messages that were not sent were dropped by `Agent.discard_queue`.
+
+    Attributes:
+        keys: what `Agent.add_user_message` returned for them, in order.
+    """
+
+    thread_id: str
+    keys: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -137,13 +152,13 @@ class RunFailed:
     """The run failed and is not started again. The next user message starts a new one.
 
     Attributes:
-        id: the run's id.
-        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout` or
-            `not_found` if the library itself ended it.
+        id: the run's id; None if it was cancelled before it was created.
+        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout`, `cancelled`,
+            `unsupported_action` or `not_found` if the library itself ended it.
         message: a text for people; never blank.
     """
 
-    id: str
+    id: str | None
     thread_id: str
     assistant_id: str
     code: str
@@ -243,6 +258,7 @@ class AgentStopped:
 
 Event: TypeAlias = (
     UserMessageAdded
+    | MessagesDiscarded
     | RunStarted
     | ToolCallRequested
     | ToolCallOutputRecorded

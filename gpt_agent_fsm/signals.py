@@ -36,6 +36,7 @@ def _signal(event_class: type) -> Signal:
 
 event = namespace.signal("event", doc="Every event of any class.")
 user_message_added = _signal(events.UserMessageAdded)
+messages_discarded = _signal(events.MessagesDiscarded)
 run_started = _signal(events.RunStarted)
 tool_call_requested = _signal(events.ToolCallRequested)
 tool_call_output_recorded = _signal(events.ToolCallOutputRecorded)
@@ -112,7 +113,7 @@ def report(event_: events.Event) -> None:
         case events.RunCompleted(thread_id=thread_id, id=run_id, total_tokens=tokens):
             log.info("%s: run %s completed, %d tokens", thread_id, run_id, tokens)
         case events.RunFailed(thread_id=thread_id, id=run_id, code=code):
-            log.info("%s: run %s failed: %s", thread_id, run_id, code)
+            log.info("%s: run %s failed: %s", thread_id, run_id or "(not created)", code)
         case events.RateLimited(thread_id=thread_id, run_id=run_id, retries_remaining=left):
             log.info("%s: run %s was rate limited, %d retries remain", thread_id, run_id, left)
         case _:

@@ -181,6 +181,16 @@ def denied(*, quota: bool = False) -> inputs.RequestNeedsOperator:
     return inputs.RequestNeedsOperator(status=429 if quota else 401, code="x", message="No", quota=quota)
 
 
+discard = inputs.DiscardQueue()
+
+
+def deny_the_poll(story: Story) -> Story:
+    """Deny the poll that is under way, and its repetitions, until the thread is parked."""
+    for _ in range(story.settings.request_max_attempts - 1):
+        story.tell(denied(), due)
+    return story.tell(denied())
+
+
 # --- threads at a certain point of their life ------------------------------------------------------------
 
 

@@ -274,7 +274,7 @@ def test_an_arrow_that_has_no_way_yet_is_a_clear_error(monkeypatch):
 
 def test_the_picture_grows_with_its_labels(monkeypatch):
     small = ElementTree.fromstring(diagrams.svg())  # noqa: S314 - ours
-    guards = [f"has_a_guard_with_quite_a_long_name_{n}" for n in range(9)]
+    guards = [f"has_a_guard_with_quite_a_long_name_that_needs_more_room_{n}" for n in range(20)]
     rows = [made_up("run_seen", State.RUNNING, State.AWAITING_TOOLS, guard, "wait") for guard in guards]
     monkeypatch.setattr(arrows_module, "TABLE", [*TABLE, *rows])
     large = ElementTree.fromstring(diagrams.svg())  # noqa: S314 - ours

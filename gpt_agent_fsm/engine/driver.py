@@ -265,7 +265,8 @@ class Driver:
         self._announce()
         if self.stop_reason is not None:
             return
-        request = self._agenda.request
+        # A command may have changed it since it was wanted.
+        request = self.snapshot.request or self._agenda.request
         verdict = self._context.gate.admit(self, request)
         if isinstance(verdict, float):
             self._put_back(verdict)
@@ -336,13 +337,13 @@ class Driver:
                 log.exception("%s: %s was dropped", self.thread_id, input_.trigger)
                 self._agenda.recover()
                 continue
+            if any(isinstance(effect, effects.Request) and effect.changes_server for effect in new_effects):
+                # It counts as sent from right before it is made: handlers come first, and the gate may hold it back.
+                snapshot = snapshot.with_request(sent=False)
             wanted.extend(new_effects)
             happened.extend(new_events)
             self._log_ignored(input_, new_effects)
         request, due = self._agenda.after(wanted, self._min_pause(snapshot))
-        if request is not None and request.changes_server:
-            # It counts as sent from right before it is made: handlers come first, and the gate may hold it back.
-            snapshot = snapshot.with_request(sent=False)
         self._commit(snapshot, commands[-1][0] if commands else 0, happened, due)
         with self._lock:
             for _ in commands:

@@ -5,12 +5,11 @@ Each is a function of the working copy and the input, whose type says which inpu
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import attrs
 
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
+from gpt_agent_fsm.machine.failure_guards import was_a_cancel, was_a_submission
 from gpt_agent_fsm.machine.objects import Message, Run, ToolCall
 from gpt_agent_fsm.machine.queue import Doubt
 from gpt_agent_fsm.machine.run_status import RunStatus
@@ -20,24 +19,6 @@ from gpt_agent_fsm.machine.unread import is_newest_first, unread
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MAX_STALE_POLLS = 5
-_MIN_TRIES_WHEN_MALFORMED = 3
-"""As `LIKELY_PERMANENT_ATTEMPTS` of `engine.retrying`, which serves callers who wait."""
-BROKEN = object()
-"""What `decode_arguments` returns for text that is not valid JSON."""
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not valid JSON")
-
-
-def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text is an empty object: no arguments."""
-    if not text.strip():
-        return {}
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return BROKEN
 
 
 # --- at rest ------------------------------------------------------------------------------------------
@@ -112,6 +93,10 @@ def run_may_be_retried(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     return run_is_rate_limited(copy, fact) and turn is not None and turn.retries_left > 0
 
 
+def unwanted_run_is_rate_limited(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
+    return run_is_rate_limited(copy, fact) and is_ending(copy, fact)
+
+
 def run_is_out_of_quota(_: WorkingCopy, fact: inputs.RunSeen) -> bool:
     return fact.run.status is RunStatus.OUT_OF_QUOTA
 
@@ -120,14 +105,41 @@ def run_is_failed(_: WorkingCopy, fact: inputs.RunSeen) -> bool:
     return fact.run.status is RunStatus.FAILED
 
 
-def is_to_be_cancelled(copy: WorkingCopy, _: inputs.RunSeen) -> bool:
+def is_to_be_cancelled(copy: WorkingCopy, _: inputs.Input) -> bool:
     return copy.live_run.must_cancel
+
+
+def is_ending(copy: WorkingCopy, _: inputs.Input) -> bool:
+    return copy.live_run.ending is not None
+
+
+def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
+    """Return whether the server was asked often enough to end the run."""
+    ending = copy.live_run.ending
+    # Each round is a cancel and a poll.
+    return ending is not None and ending.tries >= 2 * copy.settings.request_max_attempts
+
+
+def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
+    """Return whether the run waits for something that cannot be given here, or has named nothing for too long."""
+    names_nothing = waits_for_nothing(copy, fact) and copy.live_run.stale_polls >= _MAX_STALE_POLLS
+    return run_needs_tools(copy, fact) and (bool(fact.run.unsupported) or names_nothing)
+
+
+def waits_for_nothing(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
+    """Return whether the run says that it needs tools but names no call: some servers name them a little later."""
+    return run_needs_tools(copy, fact) and not fact.run.tool_calls
 
 
 def run_may_exist(copy: WorkingCopy, _: inputs.Input) -> bool:
     """Return whether a run of ours was asked for and it is not known whether the server has it."""
     asked = copy.sent and isinstance(copy.request, effects.CreateRun)
-    return asked or (_run_doubt(copy) is not None and searches_for_our_run(copy))
+    return asked or _run_doubt(copy) is not None
+
+
+def owed_run_is_unwanted(copy: WorkingCopy, _: inputs.RunsListed) -> bool:
+    owed = copy.outbox.owed
+    return searches_for_our_run(copy) and owed is not None and owed.must_cancel
 
 
 def _run_doubt(copy: WorkingCopy) -> Doubt | None:
@@ -277,6 +289,24 @@ def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Mess
     return search_message(head, fact.page.messages, head.doubt, next_page(copy, fact), keys_kept=keys_kept)
 
 
+def head_may_be_sent(copy: WorkingCopy) -> bool:
+    """Return whether the head of the queue is under way, or may have been posted."""
+    under_way = copy.sent and isinstance(copy.request, effects.PostMessage)
+    return bool(copy.queue) and (under_way or copy.queue.doubt is not None)
+
+
+def has_something_to_discard(copy: WorkingCopy, _: inputs.DiscardQueue) -> bool:
+    waits = len(copy.queue) > int(head_may_be_sent(copy) and copy.outbox.head_is_unwanted)
+    return waits or (copy.run is None and copy.outbox.owed is not None)
+
+
+def unwanted_head_is_not_found(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    """Return whether a discarded message is not on the thread, or cannot be told apart from another one."""
+    if not (is_searching(copy, fact) and copy.outbox.head_is_unwanted):
+        return False
+    return message_is_unknowable(copy, fact) or not must_search_message_again(copy, fact)
+
+
 def found_our_message(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     return is_searching(copy, fact) and isinstance(search_result(copy, fact), Found)
 
@@ -330,42 +360,3 @@ def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
     """Return whether the server does not know the message after which it was to list."""
     after = copy.cursor.last_message_id
     return after is not None and copy.request == effects.ListMessages(after=after)
-
-
-# --- requests that did not succeed --------------------------------------------------------------------
-
-
-def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
-    """Return whether to try again: polls of an active run always, and a door that a run at work keeps locked."""
-    if isinstance(copy.request, effects.GetRun) or is_locked(failure):
-        return True
-    limit = copy.settings.request_max_attempts
-    if failure.status is not None and 200 <= failure.status < 300:
-        # The answer could not be read: that may be a proxy's hiccup.
-        limit = max(limit, _MIN_TRIES_WHEN_MALFORMED)
-    return copy.attempt < limit
-
-
-def is_locked(failure: inputs.RequestFailure) -> bool:
-    """Return whether the thread is locked by something at work on it that nobody can list."""
-    return isinstance(failure, inputs.RequestBlocked) and failure.locked
-
-
-def was_a_submission(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return isinstance(copy.request, effects.SubmitToolOutputs)
-
-
-def was_a_cancel(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return isinstance(copy.request, effects.CancelRun)
-
-
-def outputs_are_out_of_tries(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    return was_a_submission(copy, input_) and copy.attempt >= copy.settings.tool_output_max_attempts
-
-
-def content_is_refused(copy: WorkingCopy, failure: inputs.RequestRejected) -> bool:
-    return isinstance(copy.request, effects.PostMessage) and failure.content_refused
-
-
-def outcome_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return copy.sent and copy.request is not None and not copy.request.repeatable

@@ -17,6 +17,7 @@ __all__ = [
     "Command",
     "Connect",
     "DeadlinePassed",
+    "DiscardQueue",
     "RequestFailure",
     "Input",
     "QuotaRestored",
@@ -94,6 +95,13 @@ class CancelRun:
     """End the run in progress."""
 
     trigger: ClassVar[str] = "cancel_run"
+
+
+@attrs.frozen(kw_only=True)
+class DiscardQueue:
+    """Drop what was not sent, and the run that was not created."""
+
+    trigger: ClassVar[str] = "discard_queue"
 
 
 # --- facts --------------------------------------------------------------------------------------
@@ -262,7 +270,7 @@ class RequestNeedsOperator(RequestFailure):
     quota: bool = False
 
 
-Command: TypeAlias = Connect | AddUserMessage | SubmitToolOutput | SetAssistant | CancelRun
+Command: TypeAlias = Connect | AddUserMessage | SubmitToolOutput | SetAssistant | CancelRun | DiscardQueue
 Input: TypeAlias = (
     Command
     | Resume

@@ -67,6 +67,8 @@ class Run:
             is to know.
         inferred: True if the server does not report the run: its state is inferred from what it left on the thread.
         messages: what the run itself says it has answered, since a thread's list of messages may lag behind.
+        unsupported: what the run waits for, in a sentence, if it is something that cannot be given here. Its status is
+            `NEEDS_TOOLS` then.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Run:
     handle: str | None = None
     inferred: bool = False
     messages: tuple[Message, ...] = ()
+    unsupported: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -110,6 +110,14 @@ class Queue:
         """Return the queue with a message at its end."""
         return Queue((*self.messages, message), self.first)
 
+    def keep_head(self) -> Queue:
+        """Return the queue with its head alone."""
+        return Queue(self.messages[:1], self.first)
+
+    def drop_all(self) -> Queue:
+        """Return the queue without any message."""
+        return Queue((), self.first + len(self.messages))
+
     def take(self) -> Queue:
         """Return the queue without its head."""
         return Queue(self.messages[1:], self.first + 1)

@@ -15,6 +15,7 @@ from gpt_agent_fsm.machine.states import State
 
 __all__ = [
     "Cursor",
+    "Ending",
     "FailedAttempt",
     "LeftRun",
     "LiveRun",
@@ -34,6 +35,20 @@ __all__ = [
 
 
 @attrs.frozen(kw_only=True)
+class Ending:
+    """Why a run must end before it is done.
+
+    Attributes:
+        code, message: what it will be announced to have failed with.
+        tries: how many answers since then did not show its end.
+    """
+
+    code: str
+    message: str
+    tries: int = 0
+
+
+@attrs.frozen(kw_only=True)
 class LiveRun:
     """The run that is on the server.
 
@@ -41,9 +56,9 @@ class LiveRun:
         handle: what the backend wants back to find the run; see `Run`.
         calls: the tool calls of the present round, each with its output once that is in.
         outputs_accepted: True once the server has taken the outputs of this round.
-        stale_polls: how often in a row the run was seen waiting for outputs that the server has taken.
+        stale_polls: how often in a row the run was seen waiting for outputs that the server has taken, or for nothing.
         must_cancel: True if the run must be cancelled as soon as no request is under way.
-        timed_out: why the run is being cancelled, in a sentence, once it has taken longer than it may.
+        ending: why the run must end before it is done; None while it may continue.
     """
 
     id: str
@@ -53,7 +68,7 @@ class LiveRun:
     outputs_accepted: bool = False
     stale_polls: int = 0
     must_cancel: bool = False
-    timed_out: str = ""
+    ending: Ending | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -120,11 +135,13 @@ class Outbox:
         turn: the present turn.
         owed: its run, while that has yet to be created.
         parked: True if nothing more is tried until the next command: a person must act, or all attempts are spent.
+        head_is_unwanted: True if the head of the queue, which may have been posted, was discarded: it gets no run.
     """
 
     turn: Turn | None = None
     owed: OwedRun | None = None
     parked: bool = False
+    head_is_unwanted: bool = False
 
 
 # --- the one request --------------------------------------------------------------------------------

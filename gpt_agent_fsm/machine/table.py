@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from gpt_agent_fsm.machine import failure_guards as f
 from gpt_agent_fsm.machine import guards as g
+from gpt_agent_fsm.machine.actions import endings as e
 from gpt_agent_fsm.machine.actions import messages as m
 from gpt_agent_fsm.machine.actions import requests as q
 from gpt_agent_fsm.machine.actions import runs as r
@@ -21,6 +23,7 @@ from gpt_agent_fsm.machine.inputs import (
     CancelRun,
     Connect,
     DeadlinePassed,
+    DiscardQueue,
     MessagePosted,
     MessagesListed,
     Proceed,
@@ -54,7 +57,7 @@ TABLE: Final[tuple[Row, ...]] = (
     # Somebody holds the thread, or holds it again.
     on(Connect,               ANY,              SAME,            OTHERWISE,                              r.attach,                   "somebody connects"),
     on(SetAssistant,          ANY,              SAME,            OTHERWISE,                              r.change_assistant,         "another assistant is set"),
-    on(Resume,                MAY_BE_IN_DOUBT,  SAME,            g.outcome_is_in_doubt,                  q.search_after_crash,       "a crash while a message was being posted"),
+    on(Resume,                MAY_BE_IN_DOUBT,  SAME,            f.outcome_is_in_doubt,                  q.search_after_crash,       "a crash while a message was being posted"),
     on(Resume,                ANY,              SAME,            g.has_request,                          q.resume_request,           "a crash between two polls"),
 
     # At rest: what comes next?
@@ -76,6 +79,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_our_run,                        r.start_found_run,          "the run in doubt was created"),
     on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_a_run_to_adopt,                 r.adopt_run,                "somebody else's run is on"),
     on(RunsListed,            NOT_LIVE,         SAME,            g.must_search_run_again,                r.search_run_again,         "the run in doubt is not there yet"),
+    on(RunsListed,            NOT_LIVE,         FAILED,          g.owed_run_is_unwanted,                 e.drop_absent_run,          "the cancelled run in doubt was not created"),
     on(RunsListed,            RATE_LIMITED,     SAME,            OTHERWISE,                              r.create_run_after_all,     "the repeated run in doubt was not created"),
     on(RunsListed,            RESTING,          SAME,            OTHERWISE,                              r.note_latest_run,          "no run is on"),
 
@@ -83,23 +87,30 @@ TABLE: Final[tuple[Row, ...]] = (
     on(MessagePosted,         IDLE,             SAME,            OTHERWISE,                              m.confirm_message,          "a message was posted"),
     on(MessagesListed,        IDLE,             SAME,            g.found_our_message,                    m.confirm_found_message,    "the message in doubt was posted"),
     on(MessagesListed,        IDLE,             SAME,            g.search_has_more_pages,                m.search_next_page,         "the message in doubt may be on the next page"),
+    on(MessagesListed,        IDLE,             SAME,            g.unwanted_head_is_not_found,           e.drop_unwanted_head,       "the discarded message in doubt was not posted"),
     on(MessagesListed,        IDLE,             FAILED,          g.message_is_unknowable,                m.give_up_search,           "a message like the one in doubt is there"),
     on(MessagesListed,        IDLE,             SAME,            g.must_search_message_again,            m.search_message_again,     "the message in doubt is not there yet"),
     on(MessagesListed,        IDLE,             SAME,            g.is_searching,                         m.conclude_absence,         "the message in doubt was not posted"),
     on(RunCreated,            STARTING,         RUNNING,         OTHERWISE,                              r.start_run,                "a run was created"),
-    on(RequestBlocked,        STARTING,         SAME,            g.may_try_again,                        r.search_for_blocking_run,  "a run is in the way of a message"),
+    on(RequestBlocked,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "a run is in the way of what was discarded"),
+    on(RequestBlocked,        STARTING,         SAME,            f.may_try_again,                        r.search_for_blocking_run,  "a run is in the way of a message"),
     on(RequestBlocked,        STARTING,         FAILED,          OTHERWISE,                              q.give_up,                  "a run stays in the way of a message"),
 
     # The run is polled until it needs something or ends.
     on(RunSeen,               LIVE,             SAME,            g.run_is_another,                       r.ignore_other_run,         "news of another run"),
     on(RunSeen,               LIVE,             IDLE,            g.run_is_completed,                     r.complete_run,             "the run is completed"),
+    on(RunSeen,               LIVE,             FAILED,          g.unwanted_run_is_rate_limited,         r.fail_run,                 "the run is rate limited while it must end"),
     on(RunSeen,               LIVE,             RATE_LIMITED,    g.run_may_be_retried,                   r.wait_for_rate,            "the run is rate limited"),
     on(RunSeen,               LIVE,             FAILED,          g.run_is_rate_limited,                  r.exhaust_retries,          "the run is rate limited once too often"),
     on(RunSeen,               LIVE,             FAILED,          g.run_is_out_of_quota,                  r.report_empty_balance,     "the run is out of quota"),
     on(RunSeen,               LIVE,             FAILED,          g.run_is_failed,                        r.fail_run,                 "the run has failed"),
-    on(RunSeen,               LIVE,             RUNNING,         g.is_to_be_cancelled,                   r.send_cancel,              "cancelled while a poll was under way"),
+    on(RunSeen,               LIVE,             FAILED,          g.cannot_be_ended,                      e.abandon_run,              "the run does not end although it must"),
+    on(RunSeen,               LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.send_cancel,              "cancelled while a poll was under way"),
+    on(RunSeen,               LIVE,             RUNNING,         g.is_ending,                            e.insist,                   "a cancel has not ended the run yet"),
 
     # It asks for tools; each call is passed on once, and all are answered together.
+    on(RunSeen,               LIVE,             RUNNING,         g.waits_for_the_impossible,             e.refuse_action,            "the run waits for an approval"),
+    on(RunSeen,               LIVE,             RUNNING,         g.waits_for_nothing,                    r.poll_later,               "the run waits for tools and names none"),
     on(RunSeen,               OUTPUTS_SENT,     RUNNING,         g.outputs_have_arrived,                 r.poll_later,               "a stale poll after the outputs were taken"),
     on(RunSeen,               LIVE,             SUBMITTING,      g.all_calls_are_answered,               t.submit_known_outputs,     "the run asks for tools whose outputs are known"),
     on(RunSeen,               LIVE,             AWAITING_TOOLS,  g.run_needs_tools,                      t.request_tool_calls,       "the run asks for tools"),
@@ -110,11 +121,13 @@ TABLE: Final[tuple[Row, ...]] = (
     on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for a run that was left"),
 
     # A person wants it to end, or it takes too long.
-    on(DeadlinePassed,        LIVE,             SAME,            OTHERWISE,                              r.time_out,                 "the run takes too long"),
-    on(CancelRun,             LIVE,             SAME,            OTHERWISE,                              r.cancel,                   "the run is cancelled"),
-    on(CancelRun,             STARTING,         SAME,            g.run_may_exist,                        r.remember_to_cancel,       "cancelled while the run is being created"),
-    on(CancelRun,             RATE_LIMITED,     FAILED,          OTHERWISE,                              r.abandon_retry,            "cancelled while the rate limit is waited out"),
-    on(RunSeen,               FAILED,           SAME,            g.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
+    on(DeadlinePassed,        LIVE,             SAME,            OTHERWISE,                              e.time_out,                 "the run takes too long"),
+    on(CancelRun,             LIVE,             SAME,            OTHERWISE,                              e.cancel,                   "the run is cancelled"),
+    on(CancelRun,             NOT_LIVE,         SAME,            g.run_may_exist,                        e.remember_to_cancel,       "cancelled while the run is being created"),
+    on(CancelRun,             RESTING,          FAILED,          g.owes_a_run,                           e.drop_owed_run,            "cancelled before the run could be created"),
+    on(CancelRun,             RATE_LIMITED,     FAILED,          OTHERWISE,                              e.drop_owed_run,            "cancelled while the rate limit is waited out"),
+    on(DiscardQueue,          ANY,              SAME,            g.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is on"),
+    on(RunSeen,               FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
 
     # Everything was said.
     on(MessagesListed,        IDLE,             SAME,            g.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
@@ -122,33 +135,42 @@ TABLE: Final[tuple[Row, ...]] = (
     on(MessagesListed,        IDLE,             SAME,            OTHERWISE,                              m.publish_messages,         "the answers are read"),
 
     # A request did not get through; nothing happened on the server.
-    on(RequestDelayed,        SUBMITTING,       FAILED,          g.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are turned away once too often"),
-    on(RequestDelayed,        SUBMITTING,       SAME,            g.was_a_submission,                     t.submit_again_later,       "outputs are turned away"),
-    on(RequestDelayed,        ANY,              SAME,            g.may_try_again,                        q.try_again_later,          "a poll is turned away"),
-    on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              r.forget_cancel,            "a cancel is turned away once too often"),
-    on(RequestDelayed,        FAILED,           SAME,            g.was_a_cancel,                         q.drop_cancel,              "the cancel of a run that was left is turned away"),
+    on(RequestDelayed,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is turned away"),
+    on(RequestDelayed,        LIVE,             FAILED,          g.cannot_be_ended,                      e.abandon_run,              "cancels and polls are turned away once too often"),
+    on(RequestDelayed,        LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.cancel_instead,           "cancelled while outputs are turned away"),
+    on(RequestDelayed,        LIVE,             SAME,            g.is_ending,                            e.count_and_try_again,      "a cancel is turned away"),
+    on(RequestDelayed,        SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are turned away once too often"),
+    on(RequestDelayed,        SUBMITTING,       SAME,            f.was_a_submission,                     t.submit_again_later,       "outputs are turned away"),
+    on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              q.try_again_later,          "a poll is turned away"),
+    on(RequestDelayed,        NOT_LIVE,         SAME,            f.may_try_again,                        q.try_again_later,          "a message is turned away"),
+    on(RequestDelayed,        FAILED,           SAME,            f.was_a_cancel,                         q.drop_cancel,              "the cancel of a run that was left is turned away"),
     on(RequestDelayed,        NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is turned away once too often"),
 
     # It is unknown whether it took effect: search before sending again.
-    on(RequestUnresolved,     SUBMITTING,       FAILED,          g.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are lost once too often"),
+    on(RequestUnresolved,     SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are lost once too often"),
     on(RequestUnresolved,     SUBMITTING,       SAME,            OTHERWISE,                              t.poll_run_later,           "the answer to outputs is lost"),
-    on(RequestUnresolved,     STARTING,         SAME,            g.may_try_again,                        q.search_for_outcome,       "the answer to a message is lost"),
+    on(RequestUnresolved,     STARTING,         SAME,            f.may_try_again,                        q.search_for_outcome,       "the answer to a message is lost"),
     on(RequestUnresolved,     STARTING,         FAILED,          OTHERWISE,                              q.give_up_in_doubt,         "the answer to a message is lost once too often"),
 
     on(RequestBlocked,        SUBMITTING,       SAME,            OTHERWISE,                              t.wait_for_the_lock,        "outputs meet a locked thread"),
 
     # The server said no.
-    on(RequestRejected,       LIVE,             SAME,            g.was_a_cancel,                         r.poll_run,                 "a cancel is refused"),
-    on(RequestRejected,       SUBMITTING,       FAILED,          g.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are refused once too often"),
-    on(RequestRejected,       SUBMITTING,       SAME,            g.was_a_submission,                     t.poll_run_later,           "outputs are refused"),
+    on(RequestRejected,       STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is refused"),
+    on(RequestRejected,       LIVE,             SAME,            f.was_a_cancel,                         e.poll_after_refusal,       "a cancel is refused"),
+    on(RequestRejected,       SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are refused once too often"),
+    on(RequestRejected,       SUBMITTING,       SAME,            f.was_a_submission,                     t.poll_run_later,           "outputs are refused"),
     on(RequestRejected,       LIVE,             FAILED,          OTHERWISE,                              r.lose_run,                 "the server denies knowing the run"),
     on(RequestRejected,       IDLE,             SAME,            g.cursor_is_refused,                    m.read_without_cursor,      "the server denies knowing the cursor"),
-    on(RequestRejected,       IDLE,             FAILED,          g.content_is_refused,                   m.drop_message,             "the text of a message is refused"),
-    on(RequestRejected,       FAILED,           SAME,            g.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),
+    on(RequestRejected,       IDLE,             FAILED,          f.content_is_refused,                   m.drop_message,             "the text of a message is refused"),
+    on(RequestRejected,       STARTING,         FAILED,          f.run_is_refused_for_good,              r.give_up_run,              "a run is refused for what was said"),
+    on(RequestRejected,       FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),
     on(RequestRejected,       NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is refused"),
 
     # A person must act: the key, or the balance.
-    on(RequestNeedsOperator,  SUBMITTING,       FAILED,          g.was_a_submission,                     t.keep_outputs,             "outputs are denied"),
+    on(RequestNeedsOperator,  SUBMITTING,       FAILED,          f.was_a_submission,                     t.keep_outputs,             "outputs are denied"),
+    on(RequestNeedsOperator,  LIVE,             SAME,            f.may_be_denied_by_mistake,             q.try_again_later,          "a poll is denied"),
+    on(RequestNeedsOperator,  LIVE,             FAILED,          f.ending_is_denied,                     e.abandon_run,              "a cancel is denied"),
+    on(RequestNeedsOperator,  STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is denied"),
     on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message is denied"),
 )
 
@@ -161,6 +183,7 @@ IGNORED: Final[tuple[Silence, ...]] = (
     silent(SubmitToolOutput,  [RUNNING, SUBMITTING],  "the run does not wait for it now"),
     silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not ask for it, or has its output"),
     silent(CancelRun,         RESTING,                "there is no run"),
+    silent(DiscardQueue,      ANY,                    "nothing waits to be sent"),
     silent(Resume,            ANY,                    "nothing was under way"),
     silent(RunSeen,           NOT_LIVE,               "that run is over"),
     silent(TimerDue,          ANY,                    "a request is under way"),

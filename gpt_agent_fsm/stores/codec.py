@@ -144,6 +144,10 @@ def _build_snapshot(value: _JSON, queue: Queue) -> Snapshot:
         raise StoreError(f"The snapshot of {value.get('thread_id', 'a thread')} {_NEWER}")
     if version < SNAPSHOT_VERSION:
         raise ValueError("this version is migrated when the store is opened")
+    run = value.get("run") or {}
+    if "timed_out" in run:
+        # The field's former form.
+        run["ending"] = {"code": "timeout", "message": run.pop("timed_out")}
     snapshot: Snapshot = _converter.structure(value, Snapshot)
     return attrs.evolve(snapshot, queue=queue) if queue else snapshot
 

@@ -23,6 +23,8 @@ from gpt_agent_fsm.ports import (
 
 __all__ = ["Answer", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step"]
 
+_MAX_IN_THE_WAY = 8
+"""A run that waits for tools expires after it was in the way of so many requests."""
 _CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
 
 
@@ -65,6 +67,8 @@ Planner: TypeAlias = Callable[[str], Sequence[Step]]
 class _Run:
     view: Run
     steps: list[Step]
+    in_the_way: int = 0
+    """How many requests it has been in the way of."""
 
 
 @attrs.define
@@ -220,7 +224,17 @@ class SimulatedServer:
     def _check_free(self, thread_id: str) -> None:
         for run in self._thread(thread_id).runs[-1:]:
             if run.view.status.locks_thread:
+                self._let_time_pass(thread_id, run)
                 raise ThreadBusy(400, None, f"Thread {thread_id} already has an active run {run.view.id}.")
+
+    def _let_time_pass(self, thread_id: str, run: _Run) -> None:
+        """Let a run continue that is in the way; one that waits for tools expires in the end."""
+        run.in_the_way += 1
+        self._progress(thread_id, run)
+        if run.view.status is RunStatus.NEEDS_TOOLS and run.in_the_way >= _MAX_IN_THE_WAY:
+            run.view = attrs.evolve(
+                run.view, status=RunStatus.FAILED, tool_calls=(), code="expired", message="Expired."
+            )
 
     def _say(self, thread_id: str, message: Message) -> str:
         self._thread(thread_id).messages.append(message)

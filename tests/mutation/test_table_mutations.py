@@ -16,6 +16,7 @@ from gpt_agent_fsm.machine.table import TABLE
 from tests.unit import (
     test_core_cancelling,
     test_core_chains,
+    test_core_discarding,
     test_core_doubt,
     test_core_everywhere,
     test_core_messages,
@@ -46,6 +47,7 @@ CASES = [
         test_core_runs,
         test_core_tools,
         test_core_cancelling,
+        test_core_discarding,
         test_core_doubt,
         test_core_chains,
         test_core_everywhere,

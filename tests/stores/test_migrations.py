@@ -32,7 +32,7 @@ from tests.story import (
     created,
     creating,
     delayed,
-    denied,
+    deny_the_poll,
     due,
     idle,
     needs,
@@ -64,7 +64,7 @@ LIVES = {
     "with a handle": lambda: polling().tell(seen(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,), handle="h1")),
     "awaiting": lambda: awaiting().tell(output(LOCATE)),
     "outputs accepted": lambda: submitting().tell(needs(LOCATE, MEASURE), due, needs(LOCATE, MEASURE)),
-    "calls kept": lambda: awaiting().tell(due, denied()),
+    "calls kept": lambda: deny_the_poll(awaiting().tell(due)),
     "lost": lambda: awaiting().tell(due, refused(404)),
     "rate limited": rate_limited,
     "retrying, to be cancelled": lambda: retrying().tell(cancel),
@@ -73,7 +73,7 @@ LIVES = {
     "reading": lambda: reading().tell(page(answer("msg_2", created_at=1.5), next_after="msg_2")),
     "read": lambda: reading().tell(page(answer("msg_2"))),
     "keys kept": lambda: posting().tell(posted(kept=True), created(key="k1.1")),
-    "must check": lambda: polling().tell(denied(), connect),
+    "must check": lambda: deny_the_poll(polling()).tell(connect),
 }
 SAID = inputs.AddUserMessage(key="k9", content="Still to be said")
 

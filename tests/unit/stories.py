@@ -21,6 +21,8 @@ from tests.story import (
     creating,
     delayed,
     denied,
+    deny_the_poll,
+    discard,
     due,
     idle,
     needs,
@@ -53,6 +55,14 @@ SURELY_UNSENT = unknown(in_flight=False)
 def searching(lost=None) -> Story:
     """A message in doubt is being searched for."""
     return posting().tell(lost or unknown(), due)
+
+
+def tired(story: Story) -> Story:
+    """A run that must end, and whose server was asked often enough."""
+    story.tell(cancel)
+    while story.snapshot.run.ending.tries < 2 * story.settings.request_max_attempts:
+        story.tell(*([] if story.snapshot.pending.sent else [due]), seen(RunStatus.CANCELLING))
+    return story.tell(due)
 
 
 def finding(lost=None) -> Story:
@@ -128,12 +138,29 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "the last output comes while a poll is under way": lambda: (awaiting(LOCATE).tell(due), output(LOCATE)),
     "the last output comes": lambda: (awaiting(LOCATE), output(LOCATE)),
     "an output comes, others are open": lambda: (awaiting(LOCATE, MEASURE), output(LOCATE)),
-    "an output comes for a run that was left": lambda: (awaiting().tell(due, denied()), output(LOCATE)),
+    "an output comes for a run that was left": lambda: (deny_the_poll(awaiting().tell(due)), output(LOCATE)),
+    "the run waits for an approval": lambda: (polling(), seen(RunStatus.NEEDS_TOOLS, unsupported="an approval")),
+    "the run waits for tools and names none": lambda: (polling(), seen(RunStatus.NEEDS_TOOLS)),
     # it is to end
     "the run takes too long": lambda: (polling(), inputs.DeadlinePassed(setting="run_timeout", seconds=30)),
     "the run is cancelled": lambda: (running(), cancel),
+    "the run does not end although it must": lambda: (tired(polling()), seen()),
+    "a cancel has not ended the run yet": lambda: (running().tell(cancel), seen(RunStatus.CANCELLING)),
+    "the run is rate limited while it must end": lambda: (polling().tell(cancel), rate_limit()),
+    "cancels and polls are turned away once too often": lambda: (tired(polling()), delayed()),
+    "cancelled while outputs are turned away": lambda: (submitting().tell(cancel), delayed()),
+    "a cancel is turned away": lambda: (running().tell(cancel), delayed()),
+    "a cancel is denied": lambda: (running(**ONCE).tell(cancel), denied()),
     "cancelled while the run is being created": lambda: (creating(), cancel),
+    "cancelled before the run could be created": lambda: (creating().tell(denied()), cancel),
+    "the cancelled run in doubt was not created": lambda: (finding(SURELY_UNSENT).tell(cancel), runs()),
     "cancelled while the rate limit is waited out": lambda: (rate_limited(), cancel),
+    "the queue is discarded while a run is on": lambda: (running().tell(say("Two", "k2")), discard),
+    "the discarded message in doubt was not posted": lambda: (searching(SURELY_UNSENT).tell(discard), page()),
+    "a run is in the way of what was discarded": lambda: (posting().tell(discard), busy()),
+    "what was discarded is turned away": lambda: (posting().tell(discard), delayed()),
+    "what was discarded is refused": lambda: (posting().tell(discard), refused()),
+    "what was discarded is denied": lambda: (posting().tell(discard), denied()),
     "the run that was left is cancelled": lambda: (parting(), seen(RunStatus.CANCELLING)),
     # everything was said
     "the answers have another page": lambda: (reading(), page(answer("msg_2"), next_after="msg_2")),
@@ -143,7 +170,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "outputs are turned away once too often": lambda: (submitting(**ONE_SUBMISSION), delayed()),
     "outputs are turned away": lambda: (submitting(), delayed()),
     "a poll is turned away": lambda: (polling(), delayed()),
-    "a cancel is turned away once too often": lambda: (running(**ONCE).tell(cancel), delayed()),
+    "a message is turned away": lambda: (posting(), delayed()),
     "the cancel of a run that was left is turned away": lambda: (parting(**ONCE), delayed()),
     "a message is turned away once too often": lambda: (posting(**ONCE), delayed()),
     # outcomes that are unknown
@@ -160,7 +187,9 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "the server denies knowing the cursor": lambda: (reading_after_a_cursor(), refused(404)),
     "the text of a message is refused": lambda: (posting(), refused(content=True)),
     "the cancel of a run that was left is refused": lambda: (parting(), refused()),
+    "a run is refused for what was said": lambda: (creating(), refused(content=True)),
     "a message is refused": lambda: (posting(), refused()),
     "outputs are denied": lambda: (submitting(), denied()),
+    "a poll is denied": lambda: (polling(), denied()),
     "a message is denied": lambda: (posting(), denied()),
 }

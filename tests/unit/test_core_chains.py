@@ -16,6 +16,7 @@ from tests.story import (
     connect,
     created,
     creating,
+    deny_the_poll,
     due,
     idle,
     output,
@@ -320,7 +321,7 @@ def test_an_answer_that_was_published_is_not_that_of_a_run_in_doubt():
 
 def test_calls_of_a_run_that_comes_back_under_another_name_are_not_asked_for_again():
     story = polling().tell(needs(LOCATE, MEASURE, handle="h1"), output(LOCATE), due)
-    story.tell(inputs.RequestNeedsOperator(status=401, message="key"), connect)
+    deny_the_poll(story).tell(connect)
     story.tell(runs(run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE), inferred=True)))
     story.tell(seen(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE)))
     assert story.said == []

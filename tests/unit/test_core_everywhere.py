@@ -18,6 +18,7 @@ from tests.story import (
     creating,
     delayed,
     denied,
+    deny_the_poll,
     due,
     failed,
     idle,
@@ -161,16 +162,13 @@ def test_a_cancel_that_came_too_late_leads_to_a_look_and_moves_nothing(make):
     story = make().tell(cancel, refused())
     assert story.request == POLL
     assert story.moves == []
-    assert story.events == ()
+    assert story.only.operation == "cancel_run"
 
 
 @pytest.mark.parametrize("make", [running, awaiting, lambda: submitting().tell(delayed())])
-def test_a_cancel_that_is_forgotten_moves_nothing(make):
-    story = make()
-    story.settings = Story(request_max_attempts=1).settings
-    story.tell(cancel, delayed())
-    assert story.only.will_retry is False
-    assert story.request == POLL
+def test_a_cancel_that_is_turned_away_moves_nothing(make):
+    story = make().tell(cancel, delayed())
+    assert story.only.will_retry is True
     assert story.moves == []
 
 
@@ -197,7 +195,7 @@ def test_a_found_run_moves_the_thread_once():
 
 
 def test_an_output_for_a_run_left_behind_stays_in_failed_until_the_run_is_seen():
-    story = awaiting().tell(due, denied(), output(LOCATE))
+    story = deny_the_poll(awaiting().tell(due)).tell(output(LOCATE))
     assert story.moves == []
     assert story.state == "failed"
 
@@ -272,7 +270,8 @@ def test_a_timeout_does_not_outlive_its_run():
     story = running().tell(LATE, rate_limit())
     assert story.snapshot.run is None
     sorry = seen(RunStatus.FAILED, "run_2", code="server_error", message="Sorry")
-    assert story.tell(due, created(run_id="run_2"), due, sorry).only.code == "server_error"
+    story.tell(say("Two", "k2"), posted("msg_2"), created(run_id="run_2"), due, sorry)
+    assert story.only.code == "server_error"
     story = rate_limited().tell(due, created(run_id="run_2"), due, LATE, sorry)
     assert story.only.code == "timeout"
 

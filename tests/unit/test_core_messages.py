@@ -129,7 +129,7 @@ def test_a_message_is_posted_and_a_run_created_for_it():
     story = idle().tell(say())
     assert story.request == POST
     story.tell(posted("msg_1"))
-    assert story.only == events.UserMessageAdded(id="msg_1", thread_id="thread_1", content="Hello")
+    assert story.only == events.UserMessageAdded(id="msg_1", thread_id="thread_1", content="Hello", key="k1")
     assert story.request == CREATE
     story.tell(created(assistant_id="asst_1"))
     assert story.events == (

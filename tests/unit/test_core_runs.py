@@ -15,6 +15,7 @@ from tests.story import (
     creating,
     delayed,
     denied,
+    deny_the_poll,
     due,
     failed,
     idle,
@@ -105,7 +106,7 @@ def test_a_run_that_the_server_denies_is_lost():
 
 
 def test_a_wrong_key_leaves_the_run_behind_and_the_next_command_finds_it_again():
-    story = polling().tell(denied())
+    story = deny_the_poll(polling())
     assert story.said == ["RequestFailed"]
     assert story.state == "failed"
     assert story.snapshot.settled

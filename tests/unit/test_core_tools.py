@@ -18,6 +18,7 @@ from tests.story import (
     creating,
     delayed,
     denied,
+    deny_the_poll,
     due,
     failed,
     idle,
@@ -310,7 +311,7 @@ def test_outputs_that_a_wrong_key_kept_back_are_sent_when_the_run_is_seen_again(
 
 
 def test_an_output_for_a_run_that_a_wrong_key_left_behind_is_kept_and_sent_later():
-    story = awaiting().tell(output(LOCATE), due, denied(), output(MEASURE, "2"))
+    story = deny_the_poll(awaiting().tell(output(LOCATE), due)).tell(output(MEASURE, "2"))
     assert story.said == ["ToolCallOutputRecorded"]
     assert story.request == effects.GetLatestRun()
     story.tell(runs(run(RunStatus.NEEDS_TOOLS)), needs(LOCATE, MEASURE))
@@ -318,7 +319,7 @@ def test_an_output_for_a_run_that_a_wrong_key_left_behind_is_kept_and_sent_later
 
 
 def test_a_look_denied_during_a_submission_parks_the_thread():
-    story = submitting().tell(unknown(), due, denied())
+    story = deny_the_poll(submitting().tell(unknown(), due))
     assert story.said == ["RequestFailed"]
     assert story.state == "failed"
 

@@ -52,16 +52,22 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
         server, last_posted=Newest.seen(message_id), message_keys_kept=server.message_keys_kept or key_kept
     )
     copy.cursor = attrs.evolve(copy.cursor, posted_since=message_id)
-    turn = Turn(key=head.key, runs=1, retries_left=copy.settings.rate_limit_max_retries)
-    copy.outbox = Outbox(turn=turn, owed=OwedRun(), parked=copy.outbox.parked)
+    if copy.outbox.head_is_unwanted:
+        copy.outbox = Outbox(parked=copy.outbox.parked)
+    else:
+        turn = Turn(key=head.key, runs=1, retries_left=copy.settings.rate_limit_max_retries)
+        copy.outbox = Outbox(turn=turn, owed=OwedRun(), parked=copy.outbox.parked)
     copy.close_request()
-    copy.events.append(events.UserMessageAdded(id=message_id, thread_id=copy.thread_id, content=head.content))
+    copy.events.append(
+        events.UserMessageAdded(id=message_id, thread_id=copy.thread_id, content=head.content, key=head.key)
+    )
 
 
 def drop_message(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
     """Drop a message whose text can never be accepted, so that those behind it can go out."""
     report(copy, failure, will_retry=False)
     copy.queue = copy.queue.take()
+    copy.outbox = attrs.evolve(copy.outbox, head_is_unwanted=False)
     copy.close_request()
 
 

@@ -118,6 +118,13 @@ def announce_empty_balance(copy: WorkingCopy, run_id: str | None, assistant_id: 
     )
 
 
+def announce_failed_run(copy: WorkingCopy, run_id: str | None, assistant_id: str, code: str, message: str) -> None:
+    """Announce that a run has failed; the id is None if it was not created."""
+    copy.events.append(
+        events.RunFailed(id=run_id, thread_id=copy.thread_id, assistant_id=assistant_id, code=code, message=message)
+    )
+
+
 def park(copy: WorkingCopy) -> None:
     """Try nothing more until the next command."""
     copy.outbox = attrs.evolve(copy.outbox, parked=True)
@@ -145,11 +152,8 @@ def end_run(copy: WorkingCopy) -> None:
 
 
 def _end_turn(copy: WorkingCopy) -> None:
-    owed = copy.outbox.owed
-    if owed is None:
+    if copy.outbox.owed is None:
         copy.outbox = attrs.evolve(copy.outbox, turn=None)
-    elif owed.must_cancel:
-        copy.owe(attrs.evolve(owed, must_cancel=False))
     copy.close_request()
 
 

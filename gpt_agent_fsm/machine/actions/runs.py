@@ -10,24 +10,24 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import (
     announce_empty_balance,
+    announce_failed_run,
     doubt_run,
     end_run,
     leave_run,
     note_end,
     report,
 )
+from gpt_agent_fsm.machine.failure_guards import is_locked, was_a_submission
 from gpt_agent_fsm.machine.guards import (
-    is_locked,
     our_run,
     outputs_have_arrived,
     run_needs_tools,
     run_to_adopt,
     searches_for_our_run,
-    was_a_cancel,
-    was_a_submission,
+    waits_for_nothing,
 )
 from gpt_agent_fsm.machine.objects import Run
-from gpt_agent_fsm.machine.snapshot import FailedAttempt, LiveRun, Newest, Outbox, OwedRun, Reading, Turn
+from gpt_agent_fsm.machine.snapshot import Ending, FailedAttempt, LiveRun, Newest, Outbox, OwedRun, Reading, Turn
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 # --- somebody holds the thread ------------------------------------------------------------------------
@@ -162,10 +162,12 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
         assistant_id=run.assistant_id or copy.assistant_id,
         calls=left.calls if left is not None and same else (),
         outputs_accepted=left is not None and same and left.outputs_accepted,
-        must_cancel=owed is not None and owed.must_cancel,
     )
     if owed is not None and owed.must_cancel:
-        copy.owe(attrs.evolve(owed, must_cancel=False))
+        # In doubt or not: this is the run in progress, and no other is wanted.
+        ending = Ending(code="cancelled", message="The run was cancelled.")
+        live = attrs.evolve(live, must_cancel=True, ending=ending)
+        copy.owe(None)
     copy.run, copy.left = live, None
     copy.server = attrs.evolve(copy.server, last_run=Newest.seen(run.id), must_check=False)
     copy.tries = copy.failures = 0
@@ -177,14 +179,15 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
 
 def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     if was_a_submission(copy, fact) or _outputs_did_arrive(copy, fact):
-        _change_run(copy, outputs_accepted=True)
-    stale_polls = copy.live_run.stale_polls + 1 if outputs_have_arrived(copy, fact) else 0
-    _change_run(copy, stale_polls=stale_polls, handle=fact.run.handle)
+        change_run(copy, outputs_accepted=True)
+    is_stale = outputs_have_arrived(copy, fact) or waits_for_nothing(copy, fact)
+    stale_polls = copy.live_run.stale_polls + 1 if is_stale else 0
+    change_run(copy, stale_polls=stale_polls, handle=fact.run.handle)
     copy.tries = copy.failures = 0
     copy.schedule(copy.poll(in_doubt=copy.started_again), copy.poll_interval())
 
 
-def _change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
+def change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
     """Change the run, but only where something is new: most polls bring nothing."""
     run = copy.live_run
     if any(getattr(run, name) != value for name, value in changes.items()):
@@ -203,46 +206,6 @@ def poll_run(copy: WorkingCopy, _: inputs.Input) -> None:
 
 def ignore_other_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     copy.effects.append(effects.Ignore(reason=f"run {fact.run.id} is not the run in progress"))
-
-
-# --- a run is cancelled -------------------------------------------------------------------------------
-
-
-def cancel(copy: WorkingCopy, input_: inputs.CancelRun | inputs.DeadlinePassed) -> None:
-    if copy.sent:
-        _change_run(copy, must_cancel=not was_a_cancel(copy, input_))
-    elif not was_a_cancel(copy, input_):
-        send_cancel(copy, input_)
-
-
-def time_out(copy: WorkingCopy, fact: inputs.DeadlinePassed) -> None:
-    sentence = f"The run was cancelled: it took longer than {fact.setting} ({fact.seconds:g} seconds)."
-    copy.run = attrs.evolve(copy.live_run, timed_out=sentence)
-    cancel(copy, fact)
-
-
-def send_cancel(copy: WorkingCopy, _: inputs.Input) -> None:
-    _change_run(copy, must_cancel=False)
-    copy.tries = copy.failures = 0
-    copy.perform(effects.CancelRun(run_id=copy.live_run.id, handle=copy.live_run.handle))
-
-
-def remember_to_cancel(copy: WorkingCopy, _: inputs.CancelRun) -> None:
-    copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
-
-
-def forget_cancel(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
-    report(copy, failure, will_retry=False)
-    poll_run(copy, failure)
-
-
-def abandon_retry(copy: WorkingCopy, _: inputs.CancelRun) -> None:
-    failed = copy.owed_run.retry_of
-    assert failed is not None  # noqa: S101 - a run that waits for its retry has failed before
-    message = "The run was cancelled while it waited to be started again."
-    _fail(copy, failed.run_id, failed.assistant_id, "cancelled", message)
-    copy.owe(None)
-    end_run(copy)
 
 
 # --- a run ends ---------------------------------------------------------------------------------------
@@ -307,9 +270,22 @@ def report_empty_balance(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    _announce_end(copy, fact.run.code, fact.run.message)
+    end_run(copy)
+
+
+def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
+    """Announce that the run has failed, with its own reason or with the one why it had to end."""
     run = copy.live_run
-    code, message = ("timeout", run.timed_out) if run.timed_out else (fact.run.code, fact.run.message)
-    _fail(copy, run.id, run.assistant_id, code, message)
+    if run.ending is not None and (run.ending.code != "cancelled" or not code):
+        code, message = run.ending.code, run.ending.message
+    announce_failed_run(copy, run.id, run.assistant_id, code, message)
+
+
+def give_up_run(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
+    """Owe no run for what was said: the server will never answer it."""
+    report(copy, failure, will_retry=False)
+    copy.owe(None)
     end_run(copy)
 
 
@@ -317,13 +293,7 @@ def lose_run(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     """The server denies the run we know: to us it has ended."""
     report(copy, failure, will_retry=False)
     run = copy.live_run
-    _fail(copy, run.id, run.assistant_id, failure.code or "not_found", failure.message)
+    _announce_end(copy, failure.code or "not_found", failure.message)
     copy.server = attrs.evolve(copy.server, lost_run_id=run.id)
     # Should it turn up again, its calls were asked for already.
     leave_run(copy)
-
-
-def _fail(copy: WorkingCopy, run_id: str, assistant_id: str, code: str, message: str) -> None:
-    copy.events.append(
-        events.RunFailed(id=run_id, thread_id=copy.thread_id, assistant_id=assistant_id, code=code, message=message)
-    )

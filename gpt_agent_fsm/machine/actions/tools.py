@@ -7,7 +7,8 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, report, request_of
-from gpt_agent_fsm.machine.guards import BROKEN, decode_arguments, is_a_new_round, known_call
+from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
+from gpt_agent_fsm.machine.guards import is_a_new_round, known_call
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 

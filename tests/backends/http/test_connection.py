@@ -187,9 +187,7 @@ def _addresses(host, port, found):
 def test_an_answer_beyond_its_limit_cannot_be_read_and_is_not_read_on(make, serve, request_, packed):
     body = json.dumps({**RUN, "x": "x" * 200_000}).encode()
     headers = {"content_encoding": "gzip"} if packed else {}
-    server = serve(
-        lambda connection, _: connection.sendall(answer(gzip.compress(body) if packed else body, **headers))
-    )
+    server = serve(lambda connection, _: connection.sendall(answer(gzip.compress(body) if packed else body, **headers)))
     clock, backend = SystemClock(), make(server.base_url)
 
     def limits(size):

@@ -1,0 +1,25 @@
+"""The arguments of a tool call, decoded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["BROKEN", "decode_arguments"]
+
+BROKEN = object()
+"""What `decode_arguments` returns for text that is not valid JSON."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not valid JSON")
+
+
+def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text is an empty object: no arguments."""
+    if not text.strip():
+        return {}
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return BROKEN

@@ -1,0 +1,68 @@
+"""The questions that the rows of the machine's table ask about requests that did not succeed."""
+
+from __future__ import annotations
+
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
+
+_MIN_TRIES_WHEN_MALFORMED = 3
+"""As `LIKELY_PERMANENT_ATTEMPTS` of `engine.retrying`, which serves callers who wait."""
+
+
+def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
+    """Return whether to try again: as long as attempts are left, or a run at work keeps the thread locked."""
+    if is_locked(failure):
+        return True
+    limit = copy.settings.request_max_attempts
+    if failure.status is not None and 200 <= failure.status < 300:
+        # The answer could not be read: that may be a proxy's hiccup.
+        limit = max(limit, _MIN_TRIES_WHEN_MALFORMED)
+    return copy.attempt < limit
+
+
+def is_locked(failure: inputs.RequestFailure) -> bool:
+    """Return whether the thread is locked by something at work on it that nobody can list."""
+    return isinstance(failure, inputs.RequestBlocked) and failure.locked
+
+
+def was_a_submission(copy: WorkingCopy, _: inputs.Input) -> bool:
+    return isinstance(copy.request, effects.SubmitToolOutputs)
+
+
+def was_a_cancel(copy: WorkingCopy, _: inputs.Input) -> bool:
+    return isinstance(copy.request, effects.CancelRun)
+
+
+def outputs_are_out_of_tries(copy: WorkingCopy, input_: inputs.Input) -> bool:
+    return was_a_submission(copy, input_) and copy.attempt >= copy.settings.tool_output_max_attempts
+
+
+def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
+    """Return whether a run or message that was cancelled or discarded meanwhile has not reached the server."""
+    owed, outbox = copy.outbox.owed, copy.outbox
+    if isinstance(copy.request, effects.CreateRun):
+        return owed is not None and owed.must_cancel
+    return isinstance(copy.request, effects.PostMessage) and outbox.head_is_unwanted
+
+
+def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
+    """Return whether to try again although the key is refused: a run at work was created with it."""
+    reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
+    return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
+
+
+def ending_is_denied(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
+    """Return whether the key may not end the run; an empty balance is another matter."""
+    return copy.live_run.ending is not None and not failure.quota
+
+
+def run_is_refused_for_good(copy: WorkingCopy, failure: inputs.RequestRejected) -> bool:
+    return isinstance(copy.request, effects.CreateRun) and failure.content_refused
+
+
+def content_is_refused(copy: WorkingCopy, failure: inputs.RequestRejected) -> bool:
+    return isinstance(copy.request, effects.PostMessage) and failure.content_refused
+
+
+def outcome_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
+    return copy.sent and copy.request is not None and not copy.request.repeatable

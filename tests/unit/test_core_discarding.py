@@ -1,0 +1,216 @@
+"""Dropping what was not sent: a way past whatever blocks a queue."""
+
+import pytest
+
+from gpt_agent_fsm.machine import effects, inputs
+from tests.story import (
+    answer,
+    awaiting,
+    busy,
+    cancel,
+    created,
+    creating,
+    delayed,
+    denied,
+    discard,
+    due,
+    failed,
+    idle,
+    needs,
+    page,
+    parked,
+    polling,
+    posted,
+    posting,
+    question,
+    rate_limited,
+    reading,
+    refused,
+    resume,
+    run,
+    running,
+    runs,
+    say,
+    submitting,
+    unknown,
+)
+
+TWO, THREE = say("Two", "k2"), say("Three", "k3")
+
+
+def test_a_parked_queue_is_dropped_and_the_next_message_goes_out():
+    story = parked().tell(TWO, denied())
+    assert story.snapshot.outbox.parked
+    story.tell(discard)
+    assert story.only.keys == ("k1", "k2")
+    assert story.snapshot.settled
+    assert story.tell(THREE).request == effects.PostMessage(key="k3", content="Three")
+
+
+@pytest.mark.parametrize("make", [running, polling, awaiting, submitting])
+def test_the_run_in_progress_continues(make):
+    story = make().tell(TWO, THREE)
+    before = story.snapshot
+    story.tell(discard)
+    assert story.only.keys == ("k2", "k3")
+    assert (story.snapshot.run, story.snapshot.pending) == (before.run, before.pending)
+    assert len(story.snapshot.queue) == 0
+
+
+@pytest.mark.parametrize("make", [idle, failed, running, awaiting, reading])
+def test_without_anything_to_send_it_is_ignored(make):
+    story = make()
+    before = story.snapshot
+    story.tell(discard)
+    assert story.ignored == "nothing waits to be sent"
+    assert story.snapshot == before
+
+
+def test_a_message_that_waits_for_its_next_attempt_is_dropped_at_once():
+    story = posting().tell(delayed(), discard)
+    assert story.only.keys == ("k1",)
+    assert story.snapshot.settled
+
+
+# --- a message that may be on the thread ------------------------------------------------------------------------------
+
+
+def test_a_message_under_way_stays_on_the_thread_without_a_run():
+    story = posting().tell(TWO, discard)
+    assert story.only.keys == ("k2",)
+    story.tell(posted())
+    assert story.said == ["UserMessageAdded"]
+    assert story.snapshot.settled
+    assert story.tell(THREE).request == effects.PostMessage(key="k3", content="Three")
+    assert story.tell(posted("msg_3")).request == effects.CreateRun(key="k3.1", assistant_id="asst_1")
+
+
+@pytest.mark.parametrize(
+    "no", [delayed(), busy(), refused(), refused(content=True), denied()], ids=lambda no: no.trigger
+)
+def test_a_message_under_way_that_does_not_arrive_is_dropped(no):
+    story = posting().tell(TWO, discard, THREE, no)
+    assert story.said == ["RequestFailed", "MessagesDiscarded"]
+    assert story.events[1].keys == ("k1",)
+    assert story.request == effects.PostMessage(key="k3", content="Three")
+    assert story.tell(posted("msg_3")).request == effects.CreateRun(key="k3.1", assistant_id="asst_1")
+
+
+@pytest.mark.parametrize("no", [delayed(), busy(), refused(), denied()])
+def test_a_message_that_was_dropped_on_its_way_leaves_a_failed_thread(no):
+    assert posting().tell(discard, no).moves == ["idle -> failed"]
+
+
+def test_a_message_in_doubt_that_is_found_stays_without_a_run():
+    story = posting().tell(unknown(), TWO, discard, due, page(question("msg_1", key="k1")))
+    assert story.said == ["UserMessageAdded"]
+    assert story.snapshot.settled
+
+
+def test_a_message_in_doubt_that_is_absent_is_dropped_once_it_can_no_longer_land():
+    story = posting().tell(unknown(), discard, due, page())
+    assert story.said == []
+    story.tell(due, page())
+    assert story.only.keys == ("k1",)
+    assert story.moves == []
+    assert story.snapshot.settled
+
+
+def test_a_message_that_cannot_be_told_apart_is_dropped():
+    twins = page(question("msg_9"), question("msg_8"))
+    story = posting().tell(unknown(), due, twins)
+    assert story.snapshot.outbox.parked
+    story.tell(discard)
+    assert story.request == effects.ListMessages(after=None, newest_first=True)
+    assert story.tell(twins).only.keys == ("k1",)
+    assert not story.snapshot.outbox.parked
+    assert story.snapshot.settled
+
+
+def test_a_crash_while_a_discarded_message_is_under_way_forgets_nothing():
+    story = posting().tell(discard, resume)
+    for _ in range(3):
+        assert story.request == effects.ListMessages(after=None, newest_first=True)
+        story.tell(page(), *([] if story.snapshot.settled else [due]))
+        if story.snapshot.settled:
+            break
+    assert story.snapshot.settled
+    assert len(story.snapshot.queue) == 0
+
+
+def test_discarding_twice_drops_once():
+    story = posting().tell(discard, discard)
+    assert story.ignored == "nothing waits to be sent"
+
+
+# --- a run that is not on the server ----------------------------------------------------------------------------------
+
+
+def test_an_owed_run_is_dropped_with_the_queue():
+    story = creating().tell(denied(), discard)
+    assert (story.only.id, story.only.code) == (None, "cancelled")
+    assert story.snapshot.settled
+    story = creating().tell(TWO, delayed(), discard)
+    assert story.said == ["MessagesDiscarded", "RunFailed"]
+    assert story.snapshot.settled
+
+
+def test_a_rate_limited_run_is_dropped_with_the_queue():
+    story = rate_limited().tell(TWO, discard)
+    assert story.said == ["MessagesDiscarded", "RunFailed"]
+    assert story.events[1].id == "run_1"
+    assert story.snapshot.settled
+
+
+def test_a_run_that_is_being_created_is_cancelled_when_it_exists():
+    story = creating().tell(TWO, discard)
+    assert story.said == ["MessagesDiscarded"]
+    assert story.tell(created()).request == effects.CancelRun(run_id="run_1")
+
+
+def test_a_run_in_doubt_is_searched_for_first():
+    story = creating(request_max_attempts=1).tell(unknown(), discard)
+    assert story.request == effects.GetLatestRun(key="k1.1")
+    story.tell(runs(run(key="k1.1")))
+    assert story.request == effects.CancelRun(run_id="run_1")
+
+
+def test_a_refusal_for_good_owes_no_run_and_the_next_message_goes_out():
+    story = creating().tell(TWO, refused(content=True))
+    assert story.said == ["RequestFailed"]
+    assert story.events[0].will_retry is False
+    assert story.request == effects.PostMessage(key="k2", content="Two")
+    assert story.tell(posted("msg_2")).request == effects.CreateRun(key="k2.1", assistant_id="asst_1")
+
+
+def test_a_cancel_and_a_discard_get_past_every_parked_thread():
+    """Whatever a server refuses, one of the two brings the thread to rest, with nothing left to send."""
+    for story in (
+        posting().tell(refused()),
+        posting().tell(denied()),
+        posting().tell(denied(quota=True)),
+        posting(request_max_attempts=1).tell(delayed()),
+        posting(request_max_attempts=1).tell(busy()),
+        creating().tell(refused()),
+        creating().tell(denied()),
+        creating(request_max_attempts=1).tell(busy()),
+        rate_limited().tell(due, refused()),
+        polling().tell(needs(), inputs.DeadlinePassed(setting="run_timeout", seconds=1)),
+    ):
+        if story.state.run_in_progress:
+            continue
+        assert story.snapshot.outbox.parked
+        story.tell(discard)
+        assert story.snapshot.settled
+        assert not story.snapshot.outbox.parked
+        assert story.tell(say("Next", "k9")).request == effects.PostMessage(key="k9", content="Next")
+
+
+def test_what_was_answered_before_is_still_read():
+    story = reading().tell(TWO, discard, page(answer("msg_2")))
+    assert story.said == ["AssistantMessageAdded"]
+
+
+def test_cancelling_leaves_the_queue():
+    story = running().tell(TWO, cancel)
+    assert len(story.snapshot.queue) == 1
