@@ -50,14 +50,21 @@ class Agent:
     """Drives one thread. Made by `Runtime.connect`; safe to use from any thread, handlers included.
 
     Commands return when the store has them, before any request is made, and raise `AgentNotAlive` once the agent
-    was shut down. What they bring about is announced as events.
+    was shut down. What they bring about is announced as events. In a process that was forked after the runtime was made
+    everything but `alive` and `thread_id` raises `UsedAfterFork`.
     """
 
-    __slots__ = ("__weakref__", "_driver", "_roster")
+    __slots__ = ("__weakref__", "_own_driver", "_roster")
 
     def __init__(self, driver: Driver, roster: Roster) -> None:
-        self._driver = driver
+        self._own_driver = driver
         self._roster = roster
+
+    @property
+    def _driver(self) -> Driver:
+        """The driver; raises `UsedAfterFork` in a process that was forked since."""
+        self._roster.origin.check()
+        return self._own_driver
 
     def __repr__(self) -> str:
         state = str(self._driver.snapshot.state) if self.alive else "not alive"
@@ -149,13 +156,13 @@ class Agent:
 
     @property
     def alive(self) -> bool:
-        """False once the agent was shut down, by whomever."""
-        return self._driver.stop_reason is None
+        """False once the agent was shut down, by whomever, and in a process that was forked since it was made."""
+        return self._own_driver.stop_reason is None and not self._roster.origin.was_forked
 
     @property
     def thread_id(self) -> str:
         """The thread's id on the server."""
-        return self._driver.thread_id
+        return self._own_driver.thread_id
 
     @property
     def assistant_id(self) -> str:

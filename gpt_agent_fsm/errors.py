@@ -7,6 +7,7 @@ error                         who must act        what the library does meanwhil
 `AgentNotAlive`               the caller          nothing: connect to the thread again
 `WaitTimeout`                 the caller          continues in the background
 `RuntimeClosed`               the caller          nothing: create a new runtime
+`UsedAfterFork`               the caller          nothing: create a new runtime in this process
 `StoreError`                  the operator: disk  keeps its data, tries again
 `StoreTaken`                  nobody              stops its agents: another runtime drives them
 `WaitInHandler`               the caller          nothing: handlers must return
@@ -38,6 +39,7 @@ __all__ = [
     "StoreTaken",
     "ThreadBusy",
     "TransientError",
+    "UsedAfterFork",
     "WaitInHandler",
     "WaitTimeout",
 ]
@@ -77,6 +79,10 @@ class StoreTaken(StoreError):
 
 class RuntimeClosed(GptAgentError):
     """The runtime was closed; create a new one."""
+
+
+class UsedAfterFork(GptAgentError, RuntimeError):
+    """A runtime, agent or store is used in a process that was forked after it was made; create it after the fork."""
 
 
 class ApiError(GptAgentError):

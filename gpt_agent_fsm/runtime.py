@@ -38,6 +38,9 @@ class Runtime:
         rng: where the jitter of pauses comes from; give a seeded one to make a test repeatable.
 
     Every thread that the store has something left to do for is resumed at once: its agent is in `agents`.
+
+    Make it after the last fork of the process. In a process that was forked later `close` and the end of the `with`
+    statement do nothing, and everything else raises `UsedAfterFork`.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Runtime:
         """Threads that this runtime made, and that nobody has connected to yet: they have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent)
+        self._own_roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent)
         try:
             for saved in unfinished.values():
                 self._roster.resume(saved)
@@ -74,6 +77,12 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _roster(self) -> Roster:
+        """The roster; raises `UsedAfterFork` in a process that was forked since."""
+        self._own_roster.origin.check()
+        return self._own_roster
 
     # --- threads -------------------------------------------------------------------------------------------
 
@@ -135,6 +144,7 @@ class Runtime:
 
     def history(self, thread_id: str, after: int = 0) -> list[Record]:
         """Return what happened to a thread since record number `after`, in order; empty for an unknown thread."""
+        self._own_roster.origin.check()
         return list(self._store.history(thread_id, after))
 
     def handle_webhook(self, headers: Mapping[str, str], body: bytes | str, secret: str) -> bool:
@@ -213,8 +223,11 @@ class Runtime:
 
         Blocks while requests and handlers end, for at most the time a request may take; a handler that blocks for
         longer is left behind and named in the log. What was accepted stays in the store. Called from a handler, it
-        releases backend and store when that handler has returned.
+        releases backend and store when that handler has returned. In a process that was forked after the runtime was
+        made it returns at once, and ends nothing.
         """
+        if self._own_roster.origin.was_forked:
+            return
         self._roster.close()
         self.scheduler.close(self.settings.receive_timeout)
         if not signals.in_handler():

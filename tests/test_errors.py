@@ -29,6 +29,7 @@ def test_the_table_in_the_documentation_names_every_error_a_caller_can_meet():
     [
         (errors.WaitTimeout, TimeoutError),
         (errors.WaitInHandler, RuntimeError),
+        (errors.UsedAfterFork, RuntimeError),
         (errors.InvalidThreadId, errors.RequestRefused),
         (errors.RequestRefused, errors.ApiError),
         (errors.AccessDenied, errors.ApiError),

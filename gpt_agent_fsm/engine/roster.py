@@ -23,6 +23,7 @@ from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
+from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
@@ -57,6 +58,7 @@ class Roster:
             driven here ticked by `tick_soon`. By default all threads are driven here.
 
     Attributes:
+        origin: the process that made the runtime.
         scheduler: ticks the drivers.
     """
 
@@ -70,6 +72,7 @@ class Roster:
         make_agent: Callable[[Driver], AgentHandle],
         make_ownership: Callable[[Roster], Ownership] | None = None,
     ) -> None:
+        self.origin = Origin("runtime")
         self.scheduler = scheduler
         self._settings = settings
         self._make_agent = make_agent

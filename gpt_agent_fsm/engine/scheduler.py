@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from gpt_agent_fsm.engine.protocols import Clock, Task
+from gpt_agent_fsm.forks import Origin
 
 __all__ = ["SystemClock", "ThreadedScheduler"]
 
@@ -45,9 +46,13 @@ class ThreadedScheduler:
 
     A task is in at most one tick at a time. Ready tasks are ticked first come, first served, so a thread
     that hangs holds one worker and delays nobody beyond that.
+
+    In a process that was forked later there are no such OS threads: `close` does nothing there, and the other methods
+    raise `UsedAfterFork`.
     """
 
     def __init__(self, workers: int, clock: Clock | None = None) -> None:
+        self._origin = Origin("scheduler")
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._ready_or_closed = threading.Condition(self._lock)
@@ -76,6 +81,7 @@ class ThreadedScheduler:
 
     def wake(self, task: Task) -> None:
         """See `Scheduler.wake`."""
+        self._origin.check()
         with self._lock:
             # Once closed, nobody would tick it, and a second `close` would wait for that.
             if not self._closed or task in self._phases:
@@ -117,6 +123,9 @@ class ThreadedScheduler:
             except BaseException:
                 # Whatever it is, it must not take the worker with it.
                 log.exception("%s: a tick failed", task.describe())
+            if self._origin.was_forked:
+                # A handler forked, and returned in the child as well: the conversation goes on in the parent alone.
+                return
             with self._lock:
                 again = self._phases.pop(task) is _Phase.TICK_AGAIN
                 if again or (due is not None and due <= self._clock.monotonic()):
@@ -138,6 +147,7 @@ class ThreadedScheduler:
 
     def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
         """See `Scheduler.wait`."""
+        self._origin.check()
         deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
             remaining = None if deadline is None else deadline - time.monotonic()
@@ -149,10 +159,13 @@ class ThreadedScheduler:
 
     def sleep(self, seconds: float) -> None:
         """See `Scheduler.sleep`; `close` cuts it short."""
+        self._origin.check()
         self._woken_by_close.wait(seconds)
 
     def close(self, timeout: float) -> None:
         """See `Scheduler.close`. Tasks that do not end in time are named in the log, their threads left behind."""
+        if self._origin.was_forked:
+            return
         deadline = time.monotonic() + timeout
         own = threading.current_thread() in self._threads
         with self._lock:

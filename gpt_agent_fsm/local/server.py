@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 from wsgiref.types import WSGIApplication
 
+from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.local.assistants import lifecycle as run_lifecycle
 from gpt_agent_fsm.local.assistants import routes as assistant_routes
 from gpt_agent_fsm.local.http.application import MAX_BODY, create_app
@@ -74,6 +75,7 @@ class LocalServer:
             raise TypeError(
                 f"A model must be a callable of one ModelRequest, but this one is a {type(model).__name__}."
             )
+        self._origin = Origin("LocalServer")
         self._closing = threading.Lock()
         self._closed = False
         self._host = host
@@ -124,8 +126,11 @@ class LocalServer:
 
         A turn that a model has not finished stays as it is in the database, and is resumed by the next server on the
         same file. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called from any
-        OS thread, even by a model, and more than once.
+        OS thread, even by a model, and more than once. In a process that was forked later it does nothing: the server
+        is that of the parent, and answers the child as well.
         """
+        if self._origin.was_forked:
+            return
         with self._closing:
             if not self._closed:
                 self._closed = True

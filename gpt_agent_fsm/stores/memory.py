@@ -9,6 +9,7 @@ import attrs
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -37,11 +38,21 @@ class _Thread:
 
 
 class MemoryStore:
-    """Keeps everything in memory. It can resume a stopped agent, but not after the process died."""
+    """Keeps everything in memory. It can resume a stopped agent, but not after the process died.
+
+    In a process that was forked later every method but `close` raises `UsedAfterFork`.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._origin = Origin("MemoryStore")
+        self._own_lock = threading.Lock()
         self._threads: dict[str, _Thread] = {}
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """Held during each call. Raises `UsedAfterFork` in a process that was forked since: it would be a copy."""
+        self._origin.check()
+        return self._own_lock
 
     def load(self, thread_id: str) -> Saved | None:
         """See `Store.load`."""

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -49,6 +50,8 @@ class SQLStore:
     is one exception: if a PostgreSQL server is lost during a commit and does not return at once, it is unknown whether
     the commit took effect, and the error says so.
 
+    In a process that was forked later `close` does nothing, and every other method raises `UsedAfterFork`.
+
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
         lock_timeout: how many seconds to wait for another program that holds a lock.
@@ -56,6 +59,7 @@ class SQLStore:
     """
 
     def __init__(self, url: str, *, lock_timeout: float = 5.0, read_only: bool = False) -> None:
+        self._origin = Origin("SQLStore")
         self._database = open_database(url, lock_timeout)
         self._read_only = read_only
         self._closed = False
@@ -136,10 +140,12 @@ class SQLStore:
 
     def announced(self, thread_id: str, seq: int) -> None:
         """See `Store.announced`; the class says when it is saved. Does nothing for an unknown thread."""
+        self._origin.check()
         if self._writer.note(thread_id, seq):
             self._do(Announce(thread_id=thread_id, seq=seq))
 
     def _do(self, operation: Operation) -> None:
+        self._origin.check()
         self._check_open()
         if self._read_only:
             raise StoreError("This store was opened with read_only=True; open it without to write.")
@@ -187,6 +193,7 @@ class SQLStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
         """Yield a connection that sees one state of the database, and the marks that are not saved yet."""
+        self._origin.check()
         with self._readers, as_store_error(self._database.name):
             self._check_open()
             # Read the marks first: a mark that is saved in the meantime is then seen twice rather than not at all.
@@ -198,6 +205,8 @@ class SQLStore:
 
     def close(self) -> None:
         """See `Store.close`. Raises `StoreError` if the last announcements could not be saved."""
+        if self._origin.was_forked:
+            return
         with self._closing:
             if self._closed:
                 return

@@ -32,6 +32,7 @@ from gpt_agent_fsm.backends.http.quiet import quiet
 from gpt_agent_fsm.backends.http.redaction import Redactor
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
 from gpt_agent_fsm.ports import CallLimits, Timeout
+from gpt_agent_fsm.forks import Origin
 
 __all__ = ["HttpClient", "client_from_env", "segment"]
 
@@ -96,9 +97,15 @@ class HttpClient:
         self._proxy = environment_proxy(self._root)
         self._redactor = Redactor([api_key or "", *self._proxy.credentials], {**headers, **params})
         self._verify = certificates()
+        self._forget_connections()
+
+    def _forget_connections(self) -> None:
+        """Begin without connections, in the process that makes them from now on."""
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
+        # Last: another OS thread that finds it changed finds the rest changed as well.
+        self._origin = Origin("backend")
 
     def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
         """Read something; raises an `ApiError` that is never `OutcomeUnknown`."""
@@ -114,11 +121,16 @@ class HttpClient:
 
     def close(self) -> None:
         """Close the connections of all OS threads. Idempotent."""
+        if self._origin.was_forked:
+            return
         with self._lock:
             for session in list(self._sessions):
                 session.close()
 
     def _session(self) -> requests.Session:
+        if self._origin.was_forked:
+            # On the parent's connections two processes would read each other's answers.
+            self._forget_connections()
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = _Session()
