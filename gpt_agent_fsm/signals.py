@@ -12,7 +12,6 @@ reference, connect with `weak=False`, or pass the callable to `Runtime.connect(s
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 import typing
@@ -21,8 +20,9 @@ from collections.abc import Callable, Iterator
 from blinker import Namespace, Signal
 
 from gpt_agent_fsm import events
+from gpt_agent_fsm.logs import get_logger, must_propagate
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 namespace = Namespace()
 
 
@@ -78,7 +78,7 @@ def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
     """Call one handler. If it raises, log the error; other handlers are still called.
 
-    `SystemExit`, a cancelled task and similar exceptions are caught as well: a handler cannot end a worker.
+    Whatever it raises, a handler cannot end a worker. Only Ctrl-C is passed on, where handlers run on the main thread.
     """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = handler
@@ -88,7 +88,7 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
         else:
             handler(sender, event_)
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or getattr(error, "ends_the_process", False):
+        if must_propagate(error):
             raise
         log.exception("%s: handler %s failed on %s", thread, name_of(handler), type(event_).__name__)
     finally:
@@ -96,9 +96,12 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
 
 
 def name_of(handler: Handler) -> str:
-    """Return a readable name of this handler."""
-    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
-    return f"{getattr(handler, '__module__', '?')}.{name}"
+    """Return a readable name of this handler, even if it has attributes that raise."""
+    try:
+        name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+        return f"{getattr(handler, '__module__', '?')}.{name}"
+    except BaseException:  # noqa: BLE001 - this is said while errors of handlers are contained
+        return type(handler).__qualname__
 
 
 def report(event_: events.Event) -> None:

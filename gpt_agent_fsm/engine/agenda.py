@@ -70,6 +70,11 @@ class Agenda:
         self.due, self.when_due = self._clock.monotonic() + _RECOVERY, inputs.Resume()
 
     @property
+    def is_empty(self) -> bool:
+        """True without a request and without a timer."""
+        return self.request is None and self.due is None
+
+    @property
     def is_due(self) -> bool:
         """True when the timer is over."""
         return self.request is None and self.due is not None and self._clock.monotonic() >= self.due

@@ -30,27 +30,27 @@ class Deadlines:
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
         """Count from now for whatever the snapshot is in the middle of."""
         self._moments.clear()
-        self._count(None, snapshot, settings)
+        self._count(None, snapshot, settings, self._clock.monotonic())
 
-    def follow(self, before: Snapshot, after: Snapshot, settings: Settings) -> None:
-        """Count the time of a run from its beginning, and that of its wait for tools from theirs."""
+    def follow(self, before: Snapshot, after: Snapshot, settings: Settings, now: float) -> None:
+        """Count from `now` whatever has just begun: a run, or its wait for tools."""
         if after.state not in LIVE or after.run_id != before.run_id:
             self._moments.clear()
         elif after.state is not State.AWAITING_TOOLS:
             self._moments.pop("tool_timeout", None)
-        self._count(before, after, settings)
+        self._count(before, after, settings, now)
 
-    def _count(self, before: Snapshot | None, after: Snapshot, settings: Settings) -> None:
+    def _count(self, before: Snapshot | None, after: Snapshot, settings: Settings, now: float) -> None:
         went_on = before is not None and before.state in LIVE and before.run_id == after.run_id
         waited = before is not None and before.state is State.AWAITING_TOOLS
         begins = {
             "run_timeout": after.state in LIVE and not went_on,
             "tool_timeout": after.state is State.AWAITING_TOOLS and not waited,
         }
-        for setting in (setting for setting, now in begins.items() if now):
+        for setting in (setting for setting, has_begun in begins.items() if has_begun):
             seconds: float | None = getattr(settings, setting)
             if seconds is not None:
-                self._moments[setting] = self._clock.monotonic() + seconds
+                self._moments[setting] = now + seconds
 
     def passed(self, settings: Settings) -> Iterator[inputs.DeadlinePassed]:
         """Yield a fact for each that is over, once."""

@@ -15,6 +15,7 @@ from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.protocols import CallLimits, Lease, Saved
 from gpt_agent_fsm.engine.runner import perform
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
+from gpt_agent_fsm.logs import get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -22,7 +23,7 @@ from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Driver"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Driver:
@@ -212,7 +213,7 @@ class Driver:
     # --- the tick ----------------------------------------------------------------------------------------
 
     def tick(self) -> Outcome:
-        """Announce, take in what has come, make at most one request; never raises."""
+        """Announce, take in what has come, make at most one request; raises only what `must_propagate`."""
         with self._lock:
             self._ticking = True
         try:
@@ -227,8 +228,13 @@ class Driver:
             if self.stop_reason is not None:
                 self._finish()
             return Outcome(lost="store_taken", left=self._left)
-        except Exception:
-            # The store failed, or a defect of ours: keep what is known, come back later, let others continue.
+        except BaseException as error:
+            # The store failed, or a defect: keep what is known, come back later, let others continue.
+            if self.begun and self.snapshot.pending is not None and self._agenda.is_empty and not self._facts:
+                # The outcome of a request was lost: continue as after a crash.
+                self._facts.append(inputs.Resume())
+            if must_propagate(error):
+                raise
             log.exception("%s: the tick failed; trying again", self.thread_id)
             return Outcome(due=self._context.clock.monotonic() + self.settings.request_retry_delay)
         finally:

@@ -54,21 +54,22 @@ class Ledger:
 
         `consumed` and `happened` are as in `Store.commit`; `due` is in monotonic seconds.
         """
+        # Both before anything is saved: a clock that raises afterwards would have the same news saved again.
+        at, now = self._clock.time(), self._clock.monotonic()
         records: Sequence[Record] = ()
         request = snapshot.request
         postponed = request is not None and request.changes_server and due != self._due
         if consumed or happened or postponed or not snapshot.differs_only_by_a_poll(self.snapshot):
-            at = self._clock.time()
             records = self._store.commit(
                 snapshot,
                 consumed=consumed,
                 events=happened,
                 at=at,
-                due=None if due is None else at + due - self._clock.monotonic(),
+                due=None if due is None else at + due - now,
                 queue=snapshot.queue.change_since(self.snapshot.queue),
             )
             self._due = due
-        self.deadlines.follow(self.snapshot, snapshot, settings)
+        self.deadlines.follow(self.snapshot, snapshot, settings, now)
         self._let_webhooks_find(self.snapshot.run, snapshot.run)
         self.snapshot = snapshot
         return records

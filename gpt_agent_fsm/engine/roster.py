@@ -8,7 +8,6 @@ which the roster acts, so drivers know nothing of the roster.
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -24,13 +23,14 @@ from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownershi
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
 from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Roster"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @attrs.frozen(eq=False)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import assert_never
 
 import attrs
 
 from gpt_agent_fsm import errors
 from gpt_agent_fsm.engine.protocols import Backend, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Run
 
 __all__ = ["perform"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
+import math
 import threading
 import time
 from collections import deque
@@ -13,10 +13,15 @@ from enum import Enum
 
 from gpt_agent_fsm.engine.protocols import Clock, Task
 from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.logs import get_logger
 
 __all__ = ["SystemClock", "ThreadedScheduler"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
+
+
+_RECOVERY = 1.0
+"""Seconds until a task whose tick failed is ticked again."""
 
 
 # The second counts the time during which the machine is suspended. Not every system has it.
@@ -63,6 +68,8 @@ class ThreadedScheduler:
         self._due: dict[Task, float] = {}
         self._heap: list[tuple[float, int, Task]] = []
         self._counter = itertools.count()
+        self._ahead = 0.0
+        """Seconds by which the clock was ahead of this machine's when it was last read."""
         self._closed = False
         self._closers = 0
         self._woken_by_close = threading.Event()
@@ -100,7 +107,7 @@ class ThreadedScheduler:
     def _keep_time(self) -> None:
         with self._lock:
             while not self._closed:
-                now = self._clock.monotonic()
+                now = self._now()
                 while self._heap and self._heap[0][0] <= now:
                     due, _, task = heapq.heappop(self._heap)
                     if self._due.get(task) == due:
@@ -117,23 +124,36 @@ class ThreadedScheduler:
                     self._ready_or_closed.wait()
                 task = self._ready.popleft()
                 self._phases[task] = _Phase.TICKING
-            due = None
-            try:
-                due = task.tick()
-            except BaseException:
-                # Whatever it is, it must not take the worker with it.
-                log.exception("%s: a tick failed", task.describe())
+            due = self._tick(task)
             if self._origin.was_forked:
                 # A handler forked, and returned in the child as well: the conversation goes on in the parent alone.
                 return
             with self._lock:
                 again = self._phases.pop(task) is _Phase.TICK_AGAIN
-                if again or (due is not None and due <= self._clock.monotonic()):
+                if again or (due is not None and due <= self._now()):
                     self._wake(task)
                 elif due is not None:
                     self._come_back(task, due)
                 if not self._phases:
                     self._calm.notify_all()
+
+    def _tick(self, task: Task) -> float | None:
+        """Tick a task and return when to come back. One that raises, whatever it is, comes back a little later."""
+        try:
+            return _checked(task.tick())
+        except BaseException:
+            log.exception("%s: a tick failed", _description(task))
+            return self._now() + _RECOVERY
+
+    def _now(self) -> float:
+        """Return the clock's monotonic time; if the clock raises, what it would say by the time of this machine."""
+        try:
+            now = self._clock.monotonic()
+            self._ahead = now - time.monotonic()
+        except BaseException:
+            log.exception("the clock failed")
+            return time.monotonic() + self._ahead
+        return now
 
     def _come_back(self, task: Task, due: float) -> None:
         self._due[task] = due
@@ -183,6 +203,21 @@ class ThreadedScheduler:
             # The others end by themselves; waiting for them here could be waiting for each other.
             return
         for task in busy:
-            log.warning("closing without waiting any longer for %s", task.describe())
+            log.warning("closing without waiting any longer for %s", _description(task))
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0 if busy else 1.0))
+
+
+def _checked(due: float | None) -> float | None:
+    """Return when a task asked to come back; raise if that is not a time, which would stop the timer."""
+    if due is not None and math.isnan(due):
+        raise ValueError("a tick asked to come back at a time that is not a number")
+    return due
+
+
+def _description(task: Task) -> str:
+    """Return what a task says of itself, or its class if that fails as well."""
+    try:
+        return task.describe()
+    except BaseException:  # noqa: BLE001 - it is only a line in the log
+        return type(task).__qualname__

@@ -1,10 +1,11 @@
 """The tick: what is announced when, and what a failure leaves behind."""
 
+import random
 import threading
 
 import pytest
 
-from gpt_agent_fsm import Runtime, Settings, events
+from gpt_agent_fsm import Runtime, Settings, errors, events
 from gpt_agent_fsm.engine import driver
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.testing import Linger, SimulatedServer, VirtualScheduler
@@ -222,3 +223,103 @@ def test_a_dead_line_passes_also_while_the_key_is_limited(world):
     world.server.get_run = limited
     assert agent.wait(timeout=80) == "failed"
     assert [event.code for event in world.heard if isinstance(event, events.RunFailed)] == ["timeout"]
+
+
+# --- whatever is raised in a tick --------------------------------------------------------------------------------
+
+ANYTHING = [ValueError, SystemExit, GeneratorExit]
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+@pytest.mark.parametrize("operation", ["post_message", "create_run", "get_run", "list_messages"])
+def test_a_request_that_raised_anything_is_followed_up(kind, operation):
+    class Broken(SimulatedServer):
+        raised = False
+
+    def fail_once(self, *args, **how):
+        answer = getattr(SimulatedServer, operation)(self, *args, **how)
+        if not self.raised:
+            self.raised = True
+            raise kind
+        return answer
+
+    setattr(Broken, operation, fail_once)
+    server = Broken()
+    with Runtime(server, scheduler=VirtualScheduler()) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+        assert agent.wait(timeout=300) == "idle"
+        assert server.raised
+        assert [m.content for m in server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+
+
+class Moody:
+    """Raises at one of its calls, and does what it should at all others."""
+
+    def __init__(self, real, kind, at):
+        self.real, self.kind, self.at = real, kind, at
+        self.calls = 0
+
+    def __call__(self, *args):
+        self.calls += 1
+        if self.calls == self.at:
+            raise self.kind
+        return self.real(*args)
+
+
+@pytest.mark.parametrize("at", range(1, 40))
+def test_a_clock_that_raises_at_any_moment_of_a_tick_loses_and_doubles_nothing(world, at):
+    agent = world.connect()
+    driver_ = agent._driver
+    moody = Moody(world.scheduler.clock.monotonic, SystemExit, at)
+    agent.add_user_message("Hello")
+
+    class MoodyClock:
+        monotonic = staticmethod(moody)
+        time = world.scheduler.clock.time
+
+    tick = driver_.tick
+
+    def tick_again():
+        # What a scheduler does with a task that raises.
+        try:
+            return tick()
+        except SystemExit:
+            return driver.Outcome(due=world.scheduler.clock.monotonic() + 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for part in (driver_._ledger, driver_._ledger.deadlines, driver_._agenda, driver_._context.gate):
+            patch.setattr(part, "_clock", MoodyClock)
+        patch.setattr(type(driver_), "tick", lambda self: tick_again())
+        assert agent.wait(timeout=300) == "idle"
+    assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+    assert [record.event for record in world.runtime.history(agent.thread_id)] == world.heard
+    assert world.names().count("UserMessageAdded") == 1
+    assert world.names().count("RunCompleted") == 1
+
+
+def test_a_random_number_that_cannot_be_had_delays_and_loses_nothing():
+    def fail():
+        raise SystemExit
+
+    class Slow(SimulatedServer):
+        refused = 0
+
+        def post_message(self, thread_id, content, *, key, timeout):
+            if self.refused < 2:
+                self.refused += 1
+                raise errors.TransientError(503, None, "down")
+            return super().post_message(thread_id, content, key=key, timeout=timeout)
+
+    server, rng = Slow(), random.Random(1)
+    with Runtime(server, scheduler=VirtualScheduler(), rng=rng) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+        rng.random = fail
+        runtime.scheduler.advance(3)
+        assert server.refused == 1
+        rng.random = lambda: 0.5
+        assert agent.wait(timeout=300) == "idle"
+        assert [m.content for m in server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+        failed = [r.event for r in runtime.history(agent.thread_id) if isinstance(r.event, events.RequestFailed)]
+        assert [event.attempt for event in failed] == [1, 2]

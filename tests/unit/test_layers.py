@@ -22,7 +22,7 @@ ROOMS = [
     ["engine"],
     ["diagrams", "signals"],
     ["machine"],
-    ["forks"],
+    ["forks", "logs"],
     ["assistant", "errors", "events", "settings"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -9,8 +10,9 @@ import time
 
 import pytest
 
-from gpt_agent_fsm import Runtime, Settings, events
-from gpt_agent_fsm.engine.scheduler import ThreadedScheduler
+from gpt_agent_fsm import Runtime, Settings, errors, events, signals
+from gpt_agent_fsm.engine import scheduler as scheduling
+from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
 from gpt_agent_fsm.testing import Answer, Linger, SimulatedServer
 
 TIMEOUT = 20
@@ -345,17 +347,100 @@ def test_a_time_beyond_what_a_timer_takes_ends_no_thread(scheduler):
     soon.wait(2)
 
 
-def test_a_task_that_raises_anything_kills_no_worker(scheduler):
-    def fail():
-        raise GeneratorExit
+ANYTHING = [ValueError, SystemExit, GeneratorExit, KeyboardInterrupt]
 
-    for _ in range(4):
-        task = Task(fail)
+
+class BrokenHandler(logging.Handler):
+    """A log handler whose log service is down."""
+
+    def emit(self, record):
+        raise ConnectionError("the log service is down")
+
+
+@pytest.fixture
+def broken_log():
+    """Let every line that the library logs meet an error."""
+    logger, handler = logging.getLogger("gpt_agent_fsm"), BrokenHandler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)
+
+
+def ends_all_its_threads(scheduler):
+    """Return whether all OS threads of a scheduler live, and end when it is closed."""
+    alive = all(thread.is_alive() for thread in scheduler._threads)
+    scheduler.close(TIMEOUT)
+    return alive and not any(thread.is_alive() for thread in scheduler._threads)
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_a_task_that_raises_anything_kills_no_worker_and_is_ticked_again(scheduler, monkeypatch, broken_log, kind):
+    monkeypatch.setattr(scheduling, "_RECOVERY", 0.01)
+
+    def fail():
+        raise kind
+
+    tasks = [Task(fail, fail) for _ in range(4)]
+    for task in tasks:
         scheduler.wake(task)
-        task.wait()
-    task = Task()
+    for task in tasks:
+        task.wait(3)
+    assert ends_all_its_threads(scheduler)
+
+
+@pytest.mark.parametrize("due", [float("nan"), "soon", object()])
+def test_a_task_that_comes_back_at_no_time_is_ticked_again_and_stops_no_timer(scheduler, monkeypatch, caplog, due):
+    monkeypatch.setattr(scheduling, "_RECOVERY", 0.01)
+    task, other = Task(due), Task(lambda: time.monotonic() + 0.01)
     scheduler.wake(task)
-    task.wait()
+    task.wait(2)
+    scheduler.wake(other)
+    other.wait(2)
+    assert "a task of the test: a tick failed" in caplog.text
+    assert ends_all_its_threads(scheduler)
+
+
+def test_a_task_that_cannot_even_say_what_it_is_kills_no_worker(scheduler, monkeypatch, caplog):
+    monkeypatch.setattr(scheduling, "_RECOVERY", 0.01)
+
+    class Mute(Task):
+        def describe(self):
+            raise SystemExit
+
+    def fail():
+        raise ValueError("mine")
+
+    task = Mute(fail)
+    scheduler.wake(task)
+    task.wait(2)
+    assert "Mute: a tick failed" in caplog.text
+    assert ends_all_its_threads(scheduler)
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_a_clock_that_raises_stops_neither_the_timer_nor_a_worker(broken_log, kind):
+    class Moody(SystemClock):
+        broken = False
+
+        def monotonic(self):
+            if self.broken:
+                raise kind
+            return super().monotonic()
+
+    clock = Moody()
+    scheduler, due = ThreadedScheduler(workers=2, clock=clock), time.monotonic() + 0.02
+
+    def come_back():
+        clock.broken = True
+        return due
+
+    task = Task(come_back)
+    scheduler.wake(task)
+    task.wait(2)
+    assert task.times[1] >= due
+    assert ends_all_its_threads(scheduler)
 
 
 def test_closing_from_two_ticks_at_once_waits_for_neither(caplog):
@@ -375,3 +460,52 @@ def test_closing_from_two_ticks_at_once_waits_for_neither(caplog):
     for thread in scheduler._threads:
         thread.join(TIMEOUT)
     assert max(took) < 10
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+def test_whatever_a_handler_raises_the_conversation_goes_on(kind, broken_log):
+    def broken(agent, event):
+        raise kind
+
+    server = SimulatedServer()
+    with Runtime(server, FAST) as runtime:
+        agent = runtime.connect(
+            thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None, subscribe=broken
+        )
+        with signals.event.connected_to(broken):
+            for word in ("one", "two"):
+                agent.add_user_message(word)
+            assert agent.wait(TIMEOUT) == "idle"
+        assert [m.content for m in server.messages(agent.thread_id) if m.role == "user"] == ["one", "two"]
+        assert ends_all_its_threads(runtime.scheduler)
+
+
+def test_a_log_that_is_broken_loses_nothing_of_many_conversations(broken_log):
+    class Limited(SimulatedServer):
+        """Refuses the first attempt of each message, and is silent about the second."""
+
+        def __init__(self):
+            super().__init__()
+            self.attempts = {}
+
+        def post_message(self, thread_id, content, *, key, timeout):
+            attempt = self.attempts[key] = self.attempts.get(key, 0) + 1
+            if attempt == 1:
+                raise errors.TransientError(429, None, "slow down")
+            posted = super().post_message(thread_id, content, key=key, timeout=timeout)
+            if attempt == 2:
+                raise ZeroDivisionError("a defect of the backend")
+            return posted
+
+    server = Limited()
+    with Runtime(server, FAST) as runtime:
+        agents = [
+            runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None) for _ in range(6)
+        ]
+        for agent in agents:
+            agent.submit_tool_output("call_of_nobody", 1)
+            agent.add_user_message("Hello")
+        for agent in agents:
+            assert agent.wait(TIMEOUT) == "idle"
+            assert [m.content for m in server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
+        assert ends_all_its_threads(runtime.scheduler)

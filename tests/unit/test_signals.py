@@ -124,7 +124,20 @@ def test_no_exception_of_a_handler_ends_a_worker(world, caplog, error):
     assert "broken failed on RunCompleted" in caplog.text
 
 
-def test_ctrl_c_in_a_handler_is_passed_on():
+def test_a_handler_whose_name_cannot_be_read_is_called_by_its_class():
+    class Mute:
+        def __getattr__(self, name):
+            raise SystemExit
+
+        def __call__(self, agent, event):
+            raise ValueError("mine")
+
+    event = events.AgentStopped(thread_id="t", reason="r")
+    signals.call(Mute(), None, event, by_keyword=False, thread="t")
+    assert signals.name_of(Mute()).endswith("Mute")
+
+
+def test_ctrl_c_in_a_handler_is_passed_on_to_the_main_thread():
     def broken(agent, event):
         raise KeyboardInterrupt
 

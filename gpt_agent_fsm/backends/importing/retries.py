@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,11 +10,12 @@ import attrs
 
 from gpt_agent_fsm.engine.retrying import call_with_retries
 from gpt_agent_fsm.errors import ApiError, ThreadBusy, TransientError
+from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Retries"]
 
-log = logging.getLogger(__package__)
+log = get_logger(__package__)
 
 T = TypeVar("T")
 _LONGEST_WAIT = 300.0

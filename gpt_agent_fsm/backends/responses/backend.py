@@ -7,7 +7,6 @@ that of the first, and its handle is the id of the last. How requests with a los
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -33,10 +32,11 @@ from gpt_agent_fsm.ports import (
     ToolOutputsRequest,
     Usage,
 )
+from gpt_agent_fsm.logs import get_logger
 
 __all__ = ["ResponsesBackend"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "stream"}
 _MAX_REMEMBERED = 10_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +13,11 @@ from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import Timeout, ToolCall
+from gpt_agent_fsm.logs import get_logger
 
 __all__ = ["ENDED", "Conversation"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ENDED = '{"error":"The run that asked for this was ended before its output was used."}'
 """The output that is sent for a call that nobody will answer."""

@@ -1,7 +1,6 @@
 """Asking a model: its answer is checked, and every exception of it becomes a `ModelError`."""
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -19,8 +18,9 @@ from gpt_agent_fsm.local.models.protocol import (
     Usage,
 )
 from gpt_agent_fsm.local.models.tokens import is_count
+from gpt_agent_fsm.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] | None = None) -> Outcome:

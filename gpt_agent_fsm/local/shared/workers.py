@@ -1,6 +1,5 @@
 """The workers behind the API: they ask models, finish cancelled work, and end expired work."""
 
-import logging
 import queue
 import threading
 import time
@@ -12,8 +11,9 @@ from gpt_agent_fsm.local.models.asking import ask
 from gpt_agent_fsm.local.models.protocol import Model, ModelError, ModelRequest, Outcome
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError, Transaction
+from gpt_agent_fsm.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _EXPIRY_INTERVAL = 1.0
 """Seconds between two searches for expired work; requests search too, so that no client sees a run past its time."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,8 +17,9 @@ import requests
 from gpt_agent_fsm.errors import ApiError, QuotaExceeded, RequestRefused, TransientError
 from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatClient
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
+from gpt_agent_fsm.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
