@@ -15,6 +15,8 @@ PREFIX = "GPT_AGENT_"
 _MAX_DOUBLINGS = 60
 _MAX_VALUE = 1_000_000_000
 """Thirty years in seconds: longer than any useful wait, and within the range of every timer."""
+MAX_RETRY_AFTER = 600.0
+"""The longest wait in seconds that a server may ask for: a mistake in a header must not stop a thread for a day."""
 
 
 def _check(minimum: float, *, zero: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
@@ -70,7 +72,7 @@ class Settings:
     """The delay before the second attempt of a request. It doubles with each further one; random jitter subtracts up to
     half of it."""
     request_retry_max_delay: float = attrs.field(default=30.0, validator=_delay)
-    """The maximum of these delays, unless the server asks for a longer one."""
+    """The maximum of these delays, unless the server asks for a longer one, of at most ten minutes."""
     run_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
     """A run that takes longer is cancelled and fails with code `timeout`; None: no limit. The time counts from when
     this process first saw the run in progress."""

@@ -7,8 +7,11 @@ from collections.abc import Iterable
 
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.settings import MAX_RETRY_AFTER, Settings
 
-__all__ = ["Agenda"]
+__all__ = ["Agenda", "longest_pause"]
 
 _RECOVERY = 1.0
 """Seconds until a thread on which a defect of ours dropped an input continues."""
@@ -83,3 +86,21 @@ class Agenda:
         """Return what the machine is told of the timer that is over; the next one is an ordinary one."""
         fact, self.when_due = self.when_due, inputs.TimerDue()
         return fact
+
+
+def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
+    """Return the seconds that a request which waits for its time can have been told to wait at most.
+
+    Due times are saved as times of day. If the clock was set back since, a pause would seem to last until then.
+    """
+    pending = snapshot.pending
+    if pending is not None and (pending.tries or pending.failures):
+        # How long the server asked to wait is not saved.
+        delays = (settings.request_retry_max_delay, settings.tool_output_retry_delay)
+        return max(MAX_RETRY_AFTER, settings.outcome_grace, *delays)
+    if snapshot.state is State.RATE_LIMITED:
+        return settings.rate_limit_retry_delay
+    if snapshot.state is State.AWAITING_TOOLS:
+        return settings.idle_timeout
+    # While webhooks arrive, polls are rarer; a process that has begun has seen none yet.
+    return settings.heartbeat_interval if snapshot.polls else max(settings.heartbeat_interval, settings.outcome_grace)

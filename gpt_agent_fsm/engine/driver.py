@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from gpt_agent_fsm import events, signals
-from gpt_agent_fsm.engine.agenda import Agenda
+from gpt_agent_fsm.engine.agenda import Agenda, longest_pause
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.context import DriverContext, Outcome
 from gpt_agent_fsm.engine.ledger import Ledger
@@ -191,9 +191,9 @@ class Driver:
             self._ledger.take_over(saved, self.settings)
             self._inbox = deque(saved.inbox)
             self.announcer.take_over(saved)
-            remaining = None if saved.due is None else saved.due - clock.time()
-            if remaining is not None and remaining > 0 and self.snapshot.has_waiting_request:
-                self._agenda.due = clock.monotonic() + remaining
+            remaining = 0.0 if saved.due is None else saved.due - clock.time()
+            if remaining > 0 and self.snapshot.has_waiting_request:
+                self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
             else:
                 self._facts.append(inputs.Resume())
         self._advance()

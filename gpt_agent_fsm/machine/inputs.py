@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, TypeAlias
 
 import attrs
 
 from gpt_agent_fsm.machine.objects import MessagePage, Run
+from gpt_agent_fsm.settings import MAX_RETRY_AFTER
 
 __all__ = [
     "AddUserMessage",
@@ -199,6 +201,10 @@ class MessagesListed:
     page: MessagePage
 
 
+def _bounded(seconds: float | None) -> float | None:
+    return None if seconds is None or math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
 @attrs.frozen(kw_only=True)
 class RequestFailure:
     """The request that is under way did not succeed; the subclass says what that means.
@@ -206,13 +212,13 @@ class RequestFailure:
     Attributes:
         status: HTTP status, or None where no answer arrived.
         message: one sentence for a person.
-        retry_after: seconds the server asked to wait, or None.
+        retry_after: seconds the server asked to wait, at most `MAX_RETRY_AFTER`, or None.
     """
 
     status: int | None = None
     code: str | None = None
     message: str
-    retry_after: float | None = None
+    retry_after: float | None = attrs.field(default=None, converter=_bounded)
 
 
 @attrs.frozen(kw_only=True)

@@ -4,8 +4,11 @@ import random
 
 import pytest
 
-from gpt_agent_fsm.engine.agenda import Agenda
+from gpt_agent_fsm import Settings
+from gpt_agent_fsm.engine.agenda import Agenda, longest_pause
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.snapshot import Pending, Snapshot
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.testing import VirtualClock
 
 LIST = effects.GetLatestRun()
@@ -89,3 +92,48 @@ def test_a_thread_that_lost_an_input_resumes_a_second_later_and_once(agenda):
     assert not agenda.is_due
     assert agenda.take_due() == inputs.Resume()
     assert agenda.take_due() == inputs.TimerDue()
+
+
+# --- how long a pause can have been --------------------------------------------------------------------------------
+
+LONG = Settings(
+    heartbeat_interval=2.0,
+    webhook_heartbeat_interval=3.0,
+    receive_timeout=5.0,
+    rate_limit_retry_delay=7.0,
+    idle_timeout=11.0,
+    request_retry_max_delay=601.0,
+    tool_output_retry_delay=13.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "request_", "counts", "longest"),
+    [
+        (State.RUNNING, POLL, {}, 2.0),
+        (State.RUNNING, POLL, {"failures": 1}, 601.0),
+        (State.RUNNING, effects.GetRun(run_id="run_1", in_doubt=True), {}, 5.0),
+        (State.RUNNING, effects.GetRun(run_id="run_1", in_doubt=True), {"tries": 1}, 601.0),
+        (State.SUBMITTING, POLL, {}, 5.0),
+        (State.AWAITING_TOOLS, POLL, {}, 11.0),
+        (State.RATE_LIMITED, effects.CreateRun(key="k", assistant_id="a"), {}, 7.0),
+        (State.RATE_LIMITED, effects.CreateRun(key="k", assistant_id="a"), {"tries": 1}, 601.0),
+        (State.IDLE, effects.PostMessage(key="k", content="Hello"), {}, 5.0),
+        (State.IDLE, effects.PostMessage(key="k", content="Hello"), {"tries": 2}, 601.0),
+        (State.IDLE, LIST, {}, 5.0),
+    ],
+)
+def test_a_pause_is_never_longer_than_the_settings_and_a_server_can_have_asked(state, request_, counts, longest):
+    pending = Pending(request=request_, sent=False, **counts)
+    snapshot = Snapshot(thread_id="t", assistant_id="a", state=state, pending=pending)
+    assert longest_pause(snapshot, LONG) == longest
+
+
+def test_a_server_can_ask_for_ten_minutes_at_most_whatever_it_says():
+    failed = Pending(request=POLL, sent=False, failures=1)
+    snapshot = Snapshot(thread_id="t", assistant_id="a", state=State.RUNNING, pending=failed)
+    assert longest_pause(snapshot, Settings()) == 600.0
+    asked = [
+        inputs.RequestDelayed(message="m", retry_after=s).retry_after for s in (1e9, 599.0, -1.0, float("nan"), None)
+    ]
+    assert asked == [600.0, 599.0, 0.0, None, None]

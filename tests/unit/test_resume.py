@@ -7,7 +7,7 @@ import pytest
 from gpt_agent_fsm import Runtime, Settings, errors, events
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.stores import MemoryStore
-from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer, VirtualScheduler
+from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer, VirtualClock, VirtualScheduler
 
 RATE = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
 
@@ -123,6 +123,102 @@ def test_a_process_that_comes_too_late_for_the_timer_goes_on_at_once():
     world.start(pause=1000)
     world.scheduler.advance(0.5)
     assert len(world.server.runs(world.thread_id)) == 2
+
+
+# --- the time of day is set ---------------------------------------------------------------------------------------
+
+
+class SetClock(VirtualClock):
+    """A clock whose time of day can be set, as people and time servers do."""
+
+    offset = 0.0
+
+    def time(self):
+        return super().time() + self.offset
+
+
+class SetWorld(World):
+    """A world with such a clock."""
+
+    def start(self, pause=0.0, set_by=0.0):
+        before, self.clock = getattr(self, "clock", SetClock()), SetClock()
+        self.clock.now, self.clock.offset = before.now + pause, before.offset + set_by
+        self.scheduler = VirtualScheduler()
+        self.scheduler._clock = self.clock
+        self.runtime = Runtime(self.server, self.settings, self.store, scheduler=self.scheduler, rng=random.Random(1))
+
+
+HOURS = [-7200.0, -3600.0, 3600.0]
+
+
+@pytest.mark.parametrize("set_by", HOURS)
+def test_a_poll_is_not_delayed_by_a_clock_that_was_set_between_two_processes(set_by):
+    world = SetWorld(Linger(3), Answer("Done"))
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(1)
+    world.start(set_by=set_by)
+    (agent,) = world.runtime.agents
+    assert agent.wait(timeout=40) == "idle"
+    assert world.said() == ["Hello", "Done"]
+
+
+@pytest.mark.parametrize("set_by", HOURS)
+def test_a_rate_limit_is_waited_out_in_time_after_a_clock_was_set(set_by):
+    world = SetWorld(RATE)
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(5)
+    world.start(set_by=set_by)
+    world.scheduler.advance(30.5)
+    assert len(world.server.runs(world.thread_id)) == 2
+
+
+@pytest.mark.parametrize("set_by", HOURS)
+def test_a_wait_for_tools_is_looked_at_in_time_after_a_clock_was_set(set_by):
+    world = SetWorld(Call((("f", "{}"),)))
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(5)
+    world.start(set_by=set_by)
+    (agent,) = world.runtime.agents
+    polls, work = [], world.server.get_run
+    world.server.get_run = lambda *args, **how: polls.append(1) or work(*args, **how)
+    world.scheduler.advance(121)
+    assert polls
+    assert agent.state == "awaiting_tools"
+
+
+@pytest.mark.parametrize("set_by", HOURS)
+def test_a_message_that_failed_is_sent_again_within_minutes_after_a_clock_was_set(set_by):
+    world = SetWorld()
+    down = [errors.TransientError(503, None, "down", retry_after=20)]
+    work = world.server.post_message
+
+    def post(*args, **how):
+        if down:
+            raise down.pop()
+        return work(*args, **how)
+
+    world.server.post_message = post
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(5)
+    world.start(set_by=set_by)
+    (agent,) = world.runtime.agents
+    assert agent.wait(timeout=660) == "idle"
+    assert world.said() == ["Hello", "You said: Hello"]
+
+
+@pytest.mark.parametrize("set_by", HOURS)
+def test_a_clock_that_is_set_while_the_process_runs_moves_neither_polls_nor_timeouts(set_by):
+    world = SetWorld(Linger(10**6), run_timeout=30)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(10)
+    polls, work = [], world.server.get_run
+    world.server.get_run = lambda *args, **how: polls.append(1) or work(*args, **how)
+    world.clock.offset += set_by
+    world.scheduler.advance(10)
+    assert len(polls) == 10
+    assert agent.state == "running"
+    assert agent.wait(timeout=15) == "failed"
 
 
 # --- too long ---------------------------------------------------------------------------------------------------

@@ -8,15 +8,16 @@ import time
 from collections.abc import Mapping
 from datetime import UTC
 
-__all__ = ["retry_after"]
+from gpt_agent_fsm.settings import MAX_RETRY_AFTER
 
-_MAX_WAIT = 86_400.0
+__all__ = ["retry_after"]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds a server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date.
 
-    At most a day. A value that cannot be read counts as absent.
+    A date is compared with the answer's own `Date`, because our clock may differ from the server's, or with our clock
+    if there is none. At most `MAX_RETRY_AFTER`. A value that cannot be read counts as absent.
     """
     milliseconds, plain = headers.get("retry-after-ms"), headers.get("retry-after")
     seconds = _number(milliseconds)
@@ -25,15 +26,20 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     elif plain is not None:
         seconds = _number(plain)
         if seconds is None:
-            seconds = _seconds_until(plain)
-    return None if seconds is None else min(max(seconds, 0.0), _MAX_WAIT)
+            seconds = _seconds_until(plain, headers.get("date"))
+    return None if seconds is None else min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
-def _seconds_until(date: str) -> float | None:
+def _seconds_until(date: str, sent: str | None) -> float | None:
+    until, since = _timestamp(date), _timestamp(sent or "")
+    return None if until is None else until - (time.time() if since is None else since)
+
+
+def _timestamp(date: str) -> float | None:
     try:
         when = email.utils.parsedate_to_datetime(date)
         # Dates of HTTP are in UTC, even if they do not say so.
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - time.time()
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -153,9 +153,11 @@ def test_the_wait_a_server_asks_for_is_passed_on(get, post, status):
         ({"retry-after": "inf"}, None),
         ({"retry-after": "-inf"}, None),
         ({"retry-after": "nan"}, None),
-        ({"retry-after": "1e300"}, 86_400.0),
+        ({"retry-after": "1e300"}, 600.0),
+        ({"retry-after": "601"}, 600.0),
+        ({"retry-after-ms": "1e300"}, 600.0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-        ({"retry-after": "Wed, 21 Oct 9999 07:28:00 GMT"}, 86_400.0),
+        ({"retry-after": "Wed, 21 Oct 9999 07:28:00 GMT"}, 600.0),
         ({"retry-after": "Wed, 99 Oct 2015 07:28:00 GMT"}, None),
         ({"retry-after-ms": "250"}, 0.25),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
@@ -168,13 +170,38 @@ def test_a_wait_is_read_in_seconds_milliseconds_or_not_at_all(headers, seconds):
     assert retry_after(headers) == seconds
 
 
+@pytest.mark.parametrize(
+    ("date", "until", "seconds"),
+    [
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:45 GMT", 45.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
+        ("Wed, 21 Oct 2065 07:28:00 GMT", "Wed, 21 Oct 2065 09:28:20 +0200", 20.0),
+        ("Wed, 21 Oct 2065 07:28:00", "Wed, 21 Oct 2065 07:28:20 GMT", 20.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "Thu, 22 Oct 2015 07:28:00 GMT", 600.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "tomorrow", None),
+    ],
+)
+def test_a_wait_until_a_date_counts_from_the_date_of_the_answer(date, until, seconds):
+    assert retry_after({"date": date, "retry-after": until}) == seconds
+
+
+@pytest.mark.parametrize("date", ["", "now", "Wed, 99 Oct 2015 07:28:00 GMT"])
+def test_a_wait_until_a_date_counts_from_our_time_if_the_answer_has_none(date):
+    until = email.utils.formatdate(time.time() + 300, usegmt=True)
+    assert retry_after({"date": date, "retry-after": until}) == pytest.approx(300, abs=5)
+
+
+def test_a_wait_in_seconds_takes_no_notice_of_dates():
+    assert retry_after({"date": "Wed, 21 Oct 2015 07:28:00 GMT", "retry-after": "12"}) == 12.0
+
+
 @pytest.mark.parametrize("zone", [" GMT", " +0000", " -0000", ""])
 def test_a_wait_may_be_a_date(zone, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        date = email.utils.formatdate(time.time() + 600, usegmt=True).removesuffix(" GMT") + zone
-        assert retry_after({"retry-after": date}) == pytest.approx(600, abs=5)
+        date = email.utils.formatdate(time.time() + 500, usegmt=True).removesuffix(" GMT") + zone
+        assert retry_after({"retry-after": date}) == pytest.approx(500, abs=5)
     finally:
         monkeypatch.undo()
         time.tzset()
