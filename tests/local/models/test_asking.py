@@ -1,3 +1,4 @@
+import logging
 import threading
 
 import pytest
@@ -99,6 +100,23 @@ def test_any_exception_of_a_model_is_a_server_error_without_its_details(error, c
     outcome = ask(model, REQUEST)
     assert (outcome.code, outcome.message) == ("server_error", f"The model raised {type(error).__name__}.")
     assert type(error).__name__ in caplog.text
+
+
+def test_a_log_handler_that_raises_does_not_keep_the_result_from_those_who_wait(serve, capsys):
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise ConnectionError("the log service is down")
+
+    def model(_request):
+        raise RuntimeError("mine")
+
+    logger, handler = logging.getLogger("gpt_agent_fsm.local"), Broken()
+    logger.addHandler(handler)
+    try:
+        assert serve(model).play("Hello")["last_error"]["message"] == "The model raised RuntimeError."
+    finally:
+        logger.removeHandler(handler)
+    assert "the log service is down" in capsys.readouterr().err
 
 
 def test_text_that_no_utf8_can_hold_is_replaced():
