@@ -31,8 +31,8 @@ from gpt_agent_fsm.backends.http.error_bodies import read_error_body
 from gpt_agent_fsm.backends.http.quiet import quiet
 from gpt_agent_fsm.backends.http.redaction import Redactor
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
-from gpt_agent_fsm.ports import CallLimits, Timeout
 from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.ports import CallLimits, Timeout
 
 __all__ = ["HttpClient", "client_from_env", "segment"]
 

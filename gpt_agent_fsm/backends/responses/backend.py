@@ -22,6 +22,7 @@ from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_o
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
+from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.ports import (
     MessagePage,
     Run,
@@ -32,7 +33,6 @@ from gpt_agent_fsm.ports import (
     ToolOutputsRequest,
     Usage,
 )
-from gpt_agent_fsm.logs import get_logger
 
 __all__ = ["ResponsesBackend"]
 

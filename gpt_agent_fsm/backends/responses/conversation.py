@@ -12,8 +12,8 @@ from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.errors import ApiError, RequestRefused
-from gpt_agent_fsm.ports import Timeout, ToolCall
 from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.ports import Timeout, ToolCall
 
 __all__ = ["ENDED", "Conversation"]
 
