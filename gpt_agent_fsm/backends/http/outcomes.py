@@ -5,10 +5,10 @@ An answer with a status of 300 or more; the first row that fits:
 ==========================================================  =====================  ====================
 status, code, message                                       error of a GET         error of a POST
 ==========================================================  =====================  ====================
-a code for a used-up balance, 402, or a 429 that says so    `QuotaExceeded`        `QuotaExceeded`
+a bill, as `limits` recognises it                           `QuotaExceeded`        `QuotaExceeded`
 a code or words for a thread with an active run             as the rows below say  `ThreadBusy`
+a rate limit, as `limits` recognises it, or an overload     `TransientError`       `TransientError`
 401, 403, 407                                               `AccessDenied`         `AccessDenied`
-429, or a code for a request that was not begun             `TransientError`       `TransientError`
 408, 409, 425, a redirect, 5xx                              `TransientError`       `OutcomeUnknown`
 a page or plain text instead of an API's answer             `TransientError`       `RequestRefused`
 all others                                                  `RequestRefused`       `RequestRefused`
@@ -32,7 +32,7 @@ from gpt_agent_fsm.backends.http.error_bodies import ErrorBody, read_error_body
 from gpt_agent_fsm.backends.http.retry_after import retry_after
 from gpt_agent_fsm.backends.http.sentences import about_error, about_unusable
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
-from gpt_agent_fsm.backends.shared.reasons import BALANCE_CODES, says_out_of_quota
+from gpt_agent_fsm.backends.shared.limits import Limit, limit_of_answer, wait_named_in
 from gpt_agent_fsm.errors import (
     AccessDenied,
     ApiError,
@@ -56,7 +56,7 @@ __all__ = [
     "unusable",
 ]
 
-_NOT_BEGUN_CODES = {"slow_down", "server_is_overloaded"}
+_NOT_BEGUN_CODE = "server_is_overloaded"
 _LOCKED_CODE = "conversation_locked"
 _LOCKED = re.compile(r"conversation_locked|operating on this conversation", re.I)
 _BUSY = re.compile(
@@ -74,19 +74,22 @@ _ABOUT_THREAD = re.compile(r"\b(thread|conversation)(_id)?\b", re.I)
 def error_for_answer(answer: HttpAnswer) -> ApiError:
     """Return the error for an answer with a status of 300 or more."""
     said, status = read_error_body(answer), answer.status
-    codes = {said.code, said.type}
+    codes = {code for code in (said.code, said.type) if code}
+    limit = limit_of_answer(status, codes, said.message, said.param)
     facts = (status, said.code or said.type, about_error(answer, said), answer.request_id)
-    if codes & BALANCE_CODES or status == 402 or (status == 429 and says_out_of_quota(said.message)):
+    if limit is Limit.BILL:
         return QuotaExceeded(*facts)
     locked = _LOCKED_CODE in codes or bool(_LOCKED.search(said.message))
     if answer.method == "POST" and (locked or _BUSY.search(said.message)):
         return ThreadBusy(*facts, locked=locked)
-    if status in (401, 403, 407):
+    not_begun = limit is Limit.RATE or _NOT_BEGUN_CODE in codes
+    if status in (401, 403, 407) and not not_begun:
         return AccessDenied(*facts)
-    not_begun = status == 429 or bool(codes & _NOT_BEGUN_CODES)
     if not not_begun and _is_refusal(answer, said):
         return RequestRefused(*facts, param=said.param)
     wait, likely_permanent = retry_after(answer.headers), _is_elsewhere(answer, said)
+    if wait is None and not_begun:
+        wait = wait_named_in(said.message)
     if not_begun or answer.method != "POST":
         return TransientError(*facts, retry_after=wait, hopeless=likely_permanent)
     # A gateway's error, whatever its number, says nothing about the server behind it, which may still be working.

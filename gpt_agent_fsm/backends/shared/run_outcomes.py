@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from gpt_agent_fsm.backends.shared.reasons import (
-    QUOTA_CODE,
-    RATE_LIMIT_CODE,
-    says_out_of_quota,
-    says_rate_limited,
-)
-from gpt_agent_fsm.backends.shared.values import lenient_mapping, lenient_text
+from gpt_agent_fsm.backends.shared.limits import Limit, limit_of_run
+from gpt_agent_fsm.backends.shared.values import lenient_id, lenient_mapping, lenient_text
 from gpt_agent_fsm.ports import RunStatus
 
 __all__ = ["RunOutcome", "run_outcome"]
 
 _IN_PROGRESS_ENDINGS = ("ing", "progress", "queue")
+_NO_RETRY = ("cancelled", "canceled", "expired", "incomplete")
+"""Ends for which a rate limit is not the reason, even if there was one on the way."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 
 
@@ -45,11 +42,11 @@ def run_outcome(
     success.
     """
     status = status.strip().lower()
-    code, message = _error_of(error)
+    code, codes, message = _error_of(error)
     standing = known.get(status)
     if standing is None:
         in_progress = status.endswith(_IN_PROGRESS_ENDINGS) and not (error or incomplete_details)
-        standing = RunStatus.ACTIVE if in_progress else _end_of(status, code, message)
+        standing = RunStatus.ACTIVE if in_progress else _end_of(status, codes, message)
     if standing not in _ENDED_BADLY:
         return RunOutcome(status=standing)
     reason = lenient_text(incomplete_details.get("reason"))
@@ -60,19 +57,21 @@ def run_outcome(
     )
 
 
-def _error_of(error: object) -> tuple[str, str]:
-    """Return the code and the message of a run's error, "" for one that is missing."""
+def _error_of(error: object) -> tuple[str, list[str], str]:
+    """Return the code of a run's error, all that may serve as its code, and its message; "" for what is missing."""
     if isinstance(error, str):
-        return "", error.strip()
+        return "", [], error.strip()
     fields = lenient_mapping(error)
-    return (lenient_text(fields.get("code")) or "").strip(), (lenient_text(fields.get("message")) or "").strip()
+    codes = [found for name in ("code", "type") if (found := lenient_id(fields.get(name)))]
+    return (lenient_text(fields.get("code")) or "").strip(), codes, (lenient_text(fields.get("message")) or "").strip()
 
 
-def _end_of(status: str, code: str, message: str) -> RunStatus:
-    if code == QUOTA_CODE or says_out_of_quota(message):
-        return RunStatus.OUT_OF_QUOTA
-    if status == "failed" and code == RATE_LIMIT_CODE and says_rate_limited(message):
-        return RunStatus.RATE_LIMITED
+def _end_of(status: str, codes: Sequence[str], message: str) -> RunStatus:
+    match limit_of_run(codes, message):
+        case Limit.BILL:
+            return RunStatus.OUT_OF_QUOTA
+        case Limit.RATE if status not in _NO_RETRY:
+            return RunStatus.RATE_LIMITED
     return RunStatus.FAILED
 
 

@@ -91,6 +91,8 @@ def test_each_status_says_who_must_act(get, post, status, to_get, to_post, in_fl
     "code",
     [
         "insufficient_quota",
+        "billing_not_active",
+        "billing_hard_limit_reached",
         "credit_balance_exhausted",
         "organization_spend_limit_exceeded",
         "project_spend_limit_exceeded",
@@ -138,6 +140,27 @@ def test_the_wait_a_server_asks_for_is_passed_on(get, post, status):
     for make in (get, post):
         assert make(status_code=status, json=PROBLEM, headers={"Retry-After": "7"}).retry_after == 7.0
         assert make(status_code=status, json=PROBLEM).retry_after is None
+
+
+def test_a_wait_that_only_the_text_of_a_rate_limit_names_is_passed_on(post):
+    body = {"error": {"message": "Rate limit is exceeded. Try again in 20 seconds."}}
+    assert post(status_code=429, json=body).retry_after == 20.0
+    assert post(status_code=429, json=body, headers={"Retry-After": "7"}).retry_after == 7.0
+    assert post(status_code=500, json=body).retry_after is None
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_limit_hidden_in_another_refusal_is_known(get, post, status):
+    for make in (get, post):
+        seen = make(status_code=status, json={"error": {"message": "Rate limit is exceeded.", "type": "x"}})
+        assert type(seen) is TransientError
+        seen = make(status_code=status, json={"error": {"message": "Your credit balance is too low.", "type": "x"}})
+        assert type(seen) is QuotaExceeded
+
+
+def test_a_gateways_word_of_a_limit_leaves_a_post_in_doubt(post):
+    seen = post(status_code=500, json={"error": {"message": "Error code: 429 - Rate limit reached"}})
+    assert type(seen) is OutcomeUnknown
 
 
 @pytest.mark.parametrize(

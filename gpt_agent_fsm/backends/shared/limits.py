@@ -1,0 +1,140 @@
+"""Recognises rate limits and bills, for refused requests and failed runs of every wire.
+
+A rate limit is over after a while. A bill (no credits left, a spend limit reached) needs a person. Both come with many
+codes and in many words, and some servers hide them in an error of their own: the code `server_error` and the text
+"Error code: 429 - Rate limit reached ...". How far the words are trusted depends on what comes with them:
+
+==================================================  ===================================================================
+with the text                                       words that count
+==================================================  ===================================================================
+a code of a bill, or HTTP 402                       none are needed: it is a bill
+a code of a rate limit, or HTTP 429                 those of a bill; without them it is a rate limit
+`rate_limit_exceeded`, if a run failed              all, and some are needed: servers use it for other causes as well
+a code of another cause, such as an invalid prompt  none
+any other code, or none                             all, unless they are quoted or a tool is mentioned
+==================================================  ===================================================================
+
+If the words of both are there, it is a bill.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Set
+
+__all__ = ["Limit", "limit_of_answer", "limit_of_run", "wait_named_in"]
+
+_MAX_READ = 5_000
+_MAX_WAIT = 86_400.0
+
+# Codes are compared in lower case and without punctuation.
+_AMBIGUOUS_CODE = "ratelimitexceeded"
+_BILL_CODE = re.compile(
+    r"insufficient(quota|balance|credits?|funds)|(balance|credits)(exhausted|toolow)|billing(notactive|hardlimit)"
+    r"|spend(ing)?limit|(organization|project)usagelimit|budgetexceeded|exceededbudget|paymentrequired|^402$"
+)
+_RATE_CODE = re.compile(r"ratelimit|toomanyrequests|throttl|slowdown|^429$")
+_OTHER_CODE = re.compile(r"prompt|context|content|image|file|argument|tool|function|mcp")
+
+_IS = r"(?:\ (?:is|are|was|were|has\ been|have\ been))?"
+_BILL = re.compile(
+    rf"""
+    \bexceeded\ (?:your|the|its)\ (?:current|monthly)\ (?:quota|budget|spend)
+    | \binsufficient[ _](?:\w+\ )?(?:quota|balance|credits?|funds)\b
+    | \bbalance{_IS}\ (?:too\ low|insufficient|exhausted|depleted|used\ up|empty|negative)
+    | \bcredits?{_IS}\ (?:exhausted|depleted|used\ up)
+    | \b(?:out\ of|no\ more|not\ enough|requires?\ more|(?:used|spent)\ all(?:\ your|\ available)*)\ credits\b
+    | \bno\ credits\ (?:left|remaining|available)\b
+    | \b(?:spend|spending|billing|budget)[ _](?:hard[ _])?limit{_IS}[ _](?:reached|exceeded|hit)\b
+    | \breached\ (?:your|its|the)\ (?:\w+\ ){{0,3}}(?:spend|spending|billing|budget|api\ usage)\ limits?\b
+    | \bbudget\ has\ been\ exceeded
+    | \baccount\ is\ not\ active,\ please\ check\ your\ billing
+    | \bpayment\ required\b
+    | \b(?:error|code|status|http)[ :=]*402\b
+    """,
+    re.I | re.X,
+)
+_RATE = re.compile(
+    r"""
+    (?<![/\w])rate[ -]?limits?\ (?:\S+\ ){0,8}?(?:reached|exceeded|hit|exhausted)\b
+    | \b(?:exceed(?:s|ed)?|reached|hit)\ (?:\S+\ ){0,6}?rate[ -]?limits?\b
+    | \brate_limit_(?:exceeded|reached|error)\b
+    | \bRateLimitError\b | \bThrottlingException\b
+    | \btoo\ many\ requests\b
+    | \b(?:is|are|was|were|being|been)\ (?:rate[ -]limited|throttled)\b
+    | \b(?:error|code|status|http(?:/[\d.]+)?)[ :=]*429\b
+    """,
+    re.I | re.X,
+)
+_RATE_BESIDE_ITS_CODE = re.compile(r"\bslow down\b|\b(?:try again|retry) (?:in|after) \d", re.I)
+_MENTIONS_A_TOOL = re.compile(r"\b(tool|function|plugin|connector|mcp)s?\b", re.I)
+_QUOTED = re.compile(r"""(?<!\w)(?<!["']:)(?<!["']:\ )(["'`])(?:(?!\1).)*\1(?!\w)|“[^”]*”|«[^»]*»""", re.X)
+"""A quotation, but not a value in JSON or a dict, which is how servers pass on the error of another."""
+
+_PART = r"\d+(?:\.\d+)? ?(?:milliseconds?|ms|minutes?|mins?|m|seconds?|secs?|s|hours?|h|days?|d)(?![a-z])"
+_WAIT = re.compile(
+    rf"\b(?:again|retry|wait)(?: your request)?(?: (?:in|after|for|about))* ({_PART}(?:(?:,| and)? ?{_PART})*)", re.I
+)
+_EACH = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|[smhd])", re.I)
+_SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+class Limit(enum.Enum):
+    """The limit of an account that a request or a run has met."""
+
+    RATE = "rate"
+    BILL = "bill"
+
+
+def limit_of_run(codes: Iterable[str], message: str) -> Limit | None:
+    """Return the limit that made a run fail, given the codes of its error; None for another cause."""
+    names, text = _plain(codes), _one_line(message)
+    return _limit_of_codes(names - {_AMBIGUOUS_CODE}, text) or _limit_of_words(names, text)
+
+
+def limit_of_answer(status: int, codes: Iterable[str], message: str, param: str | None = None) -> Limit | None:
+    """Return the limit for which a request was refused, given the codes of the answer; None for another cause."""
+    names, text = _plain([*codes, *([str(status)] if status in (402, 429) else [])]), _one_line(message)
+    limit = _limit_of_codes(names, text)
+    # An error about a parameter is about the request. With 500 or more, a gateway speaks: nobody may have refused.
+    if limit is not None or param is not None or not 400 <= status < 500:
+        return limit
+    return _limit_of_words(names, text)
+
+
+def wait_named_in(message: str) -> float | None:
+    """Return the seconds to wait that a text names ("try again in 1m30s"), at most a day; None if it names none."""
+    found = _WAIT.search(_one_line(message))
+    if found is None:
+        return None
+    return min(sum(float(number) * _SECONDS[unit.lower()] for number, unit in _EACH.findall(found[1])), _MAX_WAIT)
+
+
+def _limit_of_codes(names: Set[str], text: str) -> Limit | None:
+    if any(map(_BILL_CODE.search, names)):
+        return Limit.BILL
+    if any(map(_RATE_CODE.search, names)):
+        return Limit.BILL if _BILL.search(text) else Limit.RATE
+    return None
+
+
+def _limit_of_words(names: Set[str], text: str) -> Limit | None:
+    if _AMBIGUOUS_CODE in names:
+        if _BILL.search(text):
+            return Limit.BILL
+        return Limit.RATE if _RATE.search(text) or _RATE_BESIDE_ITS_CODE.search(text) else None
+    if any(map(_OTHER_CODE.search, names)) or _MENTIONS_A_TOOL.search(text):
+        return None
+    unquoted = _QUOTED.sub("", text)
+    if _BILL.search(unquoted):
+        return Limit.BILL
+    return Limit.RATE if _RATE.search(unquoted) else None
+
+
+def _plain(codes: Iterable[str]) -> Set[str]:
+    return {re.sub(r"[^a-z0-9]", "", code.lower()) for code in codes}
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message[:_MAX_READ].split())
