@@ -11,8 +11,9 @@ from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
 from gpt_agent_fsm.backends.http import client_from_env, segment
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
+from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
-from gpt_agent_fsm.errors import ApiError
+from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
 
 __all__ = ["AssistantsBackend"]
@@ -85,7 +86,11 @@ class AssistantsBackend:
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`."""
         body = wire.NewMessage(content=content, metadata=wire.key_metadata(key))
-        message = self._http.post(f"{_thread(thread_id)}/messages", body, wire.Message, timeout=timeout)
+        try:
+            message = self._http.post(f"{_thread(thread_id)}/messages", body, wire.Message, timeout=timeout)
+        except RequestRefused as error:
+            name_refused_text(error)
+            raise
         _check_thread("POST", thread_id, message)
         return message.id, message.to_message().key == key
 

@@ -19,6 +19,7 @@ from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.conversation import ENDED, Conversation
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs
+from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
@@ -115,7 +116,11 @@ class ResponsesBackend:
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`. Items carry no metadata, so no key is kept."""
         del key
-        added = self._on(thread_id, timeout).add([wire.user_message(content)])
+        try:
+            added = self._on(thread_id, timeout).add([wire.user_message(content)])
+        except RequestRefused as error:
+            name_refused_text(error)
+            raise
         message_id = next((item.id for item in reversed(added) if item.id), None)
         if message_id is None:
             raise unusable("POST", 200, "The server has accepted the message, but its answer has no id.")

@@ -1,0 +1,41 @@
+"""Recognises the refusal of a message whose own text is the trouble: too long, filtered, or otherwise not taken.
+
+Such a message is dropped, and those behind it go out; every other refusal needs a person. So the refusal must name the
+text, in whatever way the wire and the server name it: `content`, `content.0.text.value`, `items[0].content[0].text`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gpt_agent_fsm.errors import RequestRefused
+
+__all__ = ["name_refused_text"]
+
+_CODES = {
+    "string_above_max_length",
+    "string_too_long",
+    "context_length_exceeded",
+    "content_filter",
+    "content_policy_violation",
+    "invalid_prompt",
+}
+_VAGUE = (None, "items", "input", "prompt")
+_NAMED = re.compile(r"invalid (?:\w+ ){0,3}'([^']+)'", re.I)
+
+
+def name_refused_text(error: RequestRefused) -> None:
+    """Set the `param` of an error to `content` if a posted message was refused for its own text."""
+    named = _NAMED.match(error.message)
+    params = [error.param, named[1] if named else None]
+    by_code = error.code in _CODES and all(param in _VAGUE for param in params)
+    if error.status in (400, 422) and (by_code or any(_is_the_text(param) for param in params if param)):
+        error.param = "content"
+
+
+def _is_the_text(param: str) -> bool:
+    """Return whether a parameter of a posted message is its content, a part of it, or the only item that holds it."""
+    first, *rest = [part for part in re.split(r"[./\[\]]+", param) if part not in ("", "$", "body")] or [""]
+    if first in ("items", "input"):
+        return rest == ["0"] or ("content" in rest and "metadata" not in rest)
+    return first == "content"
