@@ -116,6 +116,7 @@ class RequestRefused(ApiError):
 
     Attributes:
         param: the parameter that the server rejected, or None.
+        unknown_path: True if the server seems not to have the path of the request at all.
     """
 
     def __init__(
@@ -126,9 +127,11 @@ class RequestRefused(ApiError):
         request_id: str | None = None,
         *,
         param: str | None = None,
+        unknown_path: bool = False,
     ) -> None:
         super().__init__(status, code, message, request_id)
         self.param = param
+        self.unknown_path = unknown_path
 
 
 class InvalidThreadId(RequestRefused):

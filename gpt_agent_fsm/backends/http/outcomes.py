@@ -30,7 +30,7 @@ import re
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
 from gpt_agent_fsm.backends.http.error_bodies import ErrorBody, read_error_body
 from gpt_agent_fsm.backends.http.retry_after import retry_after
-from gpt_agent_fsm.backends.http.sentences import about_error, about_unusable
+from gpt_agent_fsm.backends.http.sentences import about_error, about_unusable, names_unknown_path
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
 from gpt_agent_fsm.backends.shared.limits import Limit, limit_of_answer, wait_named_in
 from gpt_agent_fsm.errors import (
@@ -86,7 +86,7 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
     if status in (401, 403, 407) and not not_begun:
         return AccessDenied(*facts)
     if not not_begun and _is_refusal(answer, said):
-        return RequestRefused(*facts, param=said.param)
+        return RequestRefused(*facts, param=said.param, unknown_path=names_unknown_path(answer, said))
     wait, likely_permanent = retry_after(answer.headers), _is_elsewhere(answer, said)
     if wait is None and not_begun:
         wait = wait_named_in(said.message)

@@ -7,7 +7,7 @@ import re
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
 from gpt_agent_fsm.backends.http.error_bodies import ErrorBody, shorten
 
-__all__ = ["about_error", "about_unusable"]
+__all__ = ["about_error", "about_unusable", "names_unknown_path"]
 
 # The answers of frameworks to a path without a handler.
 _NO_SUCH_PATH = re.compile(
@@ -28,14 +28,14 @@ def about_error(answer: HttpAnswer, said: ErrorBody) -> str:
     if status in (401, 403):
         advice = "The API key is missing, wrong, or may not do this; check api_key (or OPENAI_API_KEY)"
         return f"{advice}; the server{through} says: {said.summary}"
-    elsewhere = _sounds_elsewhere(answer, said)
+    elsewhere = names_unknown_path(answer, said)
     if said.structured and not elsewhere:
         return said.summary
     return f"{answer.method} {answer.url}{through} was answered with {said.quoted}{answer.hint if elsewhere else ''}"
 
 
-def _sounds_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
-    """Return whether the answer suggests that the API is at another address."""
+def names_unknown_path(answer: HttpAnswer, said: ErrorBody) -> bool:
+    """Return whether the server seems not to have the path, so that the API may be at another address."""
     no_such_path = not said.structured or _NO_SUCH_PATH.fullmatch(said.message.strip())
     return answer.status in (404, 405, 501) and bool(no_such_path)
 

@@ -19,6 +19,7 @@ from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.conversation import ENDED, Conversation
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs
+from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
@@ -101,12 +102,14 @@ class ResponsesBackend:
 
     def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
-        return self._http.post("/conversations", {}, wire.Conversation, timeout=timeout).id
+        with conversations_explained(self._http, timeout, absent=(404, 405, 501)):
+            return self._http.post("/conversations", {}, wire.Conversation, timeout=timeout).id
 
     def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """See `Backend.get_thread`."""
         try:
-            self._on(thread_id, timeout).metadata()
+            with conversations_explained(self._http, timeout):
+                self._on(thread_id, timeout).metadata()
         except RequestRefused as error:
             invalid = as_unknown_thread(error, thread_id, self._http.base_url)
             if invalid is None:
@@ -280,10 +283,12 @@ class ResponsesBackend:
             if len(assistant.instructions) >= _MIN_QUOTE:
                 # Some servers repeat the refused request.
                 error.message = error.message.replace(assistant.instructions, "...")
-            if said or "input" in body or not asks_for_input(error):
+            if said or not asks_for_input(error):
                 raise
+            if "input" in body:
+                raise without_empty_input(self._http, error) from error
             self._sends_empty_input = True
-        return conversation.create({**body, "input": []})
+        return self._create(conversation, thread_id, assistant_id, said, about)
 
     def _assistant(self, assistant_id: str) -> Assistant:
         assistant = self._assistants.get(assistant_id)

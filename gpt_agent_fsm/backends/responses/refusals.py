@@ -9,7 +9,10 @@ from gpt_agent_fsm.errors import ApiError
 __all__ = ["asks_for_input", "asks_for_outputs", "says_it_is_over"]
 
 _NO_OUTPUT = re.compile(r"no tool output found", re.I)
-_INPUT_MISSING = re.compile(r"\binput\b.*(required|missing|must be provided)|missing.*\binput\b", re.I | re.S)
+_INPUT_MISSING = re.compile(
+    r"\binput\b.*(required|missing|must be provided|empty|at least (1|one)\b)|(missing|empty|at least one).*\binput\b",
+    re.I | re.S,
+)
 
 
 def asks_for_outputs(error: ApiError) -> bool:
@@ -18,7 +21,7 @@ def asks_for_outputs(error: ApiError) -> bool:
 
 
 def asks_for_input(error: ApiError) -> bool:
-    """Return whether a response was refused because the server requires an input, even an empty one."""
+    """Return whether a response was refused because its input is missing, or empty."""
     complaint = f"{getattr(error, 'param', None)} {error.message}"
     return error.status in (400, 422) and bool(_INPUT_MISSING.search(complaint))
 
