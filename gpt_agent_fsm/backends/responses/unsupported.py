@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Collection, Iterator
 
 from gpt_agent_fsm.backends.http import HttpClient
+from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.responses import wire
-from gpt_agent_fsm.errors import ApiError, RequestRefused
+from gpt_agent_fsm.errors import ApiError, RequestRefused, TransientError
+from gpt_agent_fsm.ports import CallLimits, Timeout
 
 __all__ = ["conversations_explained", "without_empty_input"]
 
@@ -18,36 +19,41 @@ _HAS_THE_PATH = (400, 405, 422)
 
 @contextlib.contextmanager
 def conversations_explained(
-    http: HttpClient, seconds: float, *, absent: Collection[int] = (405, 501)
+    http: HttpClient, timeout: Timeout, *, absent: Collection[int] = (405, 501)
 ) -> Iterator[None]:
     """Raise a refusal that names the server if it has no conversations; other errors pass.
 
     `absent` are the statuses that show it. A 404 does so if its body sounds like that of an unknown path. The block and
-    the request that finds out whether the base URL is right share `seconds`.
+    the request that finds out whether the base URL is right share the limits of `timeout`.
     """
-    until = time.monotonic() + seconds
+    limits = limits_of(timeout)
     try:
         yield
-    except RequestRefused as error:
-        if not error.unknown_path and error.status not in absent:
+    except ApiError as error:
+        if not _is_unknown_path(error) and error.status not in absent:
             raise
-        left = max(until - time.monotonic(), 0.001)
-        raise RequestRefused(
-            error.status, error.code, _no_conversations(http, error, left), error.request_id
-        ) from error
+        sentence = _no_conversations(http, error, limits)
+        raise RequestRefused(error.status, error.code, sentence, error.request_id) from error
 
 
-def _no_conversations(http: HttpClient, error: RequestRefused, seconds: float) -> str:
-    if not _has_responses(http, seconds):
+def _is_unknown_path(error: ApiError) -> bool:
+    if isinstance(error, RequestRefused):
+        return error.unknown_path
+    # A page in answer to a GET counts as a transient error.
+    return error.status in (404, 405, 501) and isinstance(error, TransientError) and error.hopeless
+
+
+def _no_conversations(http: HttpClient, error: ApiError, limits: CallLimits) -> str:
+    if not _has_responses(http, limits):
         lacking = "the server has no /conversations, which ResponsesBackend needs"
         return f"{error.message}; if the base URL is right, {lacking}"
-    words = "" if error.unknown_path else f"; the server says: {error.message}"
+    words = "" if _is_unknown_path(error) else f"; the server says: {error.message}"
     return f"{http.base_url} has /responses but no /conversations, so ResponsesBackend cannot be used with it{words}"
 
 
-def _has_responses(http: HttpClient, seconds: float) -> bool:
+def _has_responses(http: HttpClient, limits: CallLimits) -> bool:
     try:
-        http.get("/responses", wire.ItemPage, timeout=seconds)
+        http.get("/responses", wire.ItemPage, timeout=limits)
     except ApiError as error:
         return error.status in _HAS_THE_PATH
     return True

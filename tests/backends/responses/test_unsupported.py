@@ -3,6 +3,7 @@
 import pytest
 
 from gpt_agent_fsm import errors
+from gpt_agent_fsm.ports import RunRequest
 from tests.backends.responses.samples import BASE, CONVERSATION, QUEUED, RESPONSES, sent
 
 NO_ROUTE = [(404, {"detail": "Not Found"}), (404, {"error": "Unexpected endpoint or method."}), (405, ""), (501, "")]
@@ -78,7 +79,7 @@ def test_a_server_that_takes_no_empty_input_is_named_each_time(backend, api, sta
     api.post(RESPONSES, [{"status_code": 400, "json": missing}, {"status_code": status, "json": complaint}])
     for _ in range(2):
         with pytest.raises(errors.RequestRefused) as refused:
-            backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+            backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
         assert f"The server at {BASE} does not take an empty input, even with a conversation" in refused.value.message
         assert "ResponsesBackend cannot be used with it" in refused.value.message
         assert "base_url" not in refused.value.message
@@ -90,6 +91,8 @@ def test_another_refusal_of_an_empty_input_is_passed_on(backend, api):
     other = {"error": {"message": "The model does not exist."}}
     api.post(RESPONSES, [{"status_code": 400, "json": missing}, {"status_code": 400, "json": other}])
     with pytest.raises(errors.RequestRefused, match=r"^The model does not exist\."):
-        backend.create_run("conv_1", "asst_1", key="k.1", timeout=5)
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     api.post(RESPONSES, json=QUEUED)
-    assert backend.create_run("conv_1", "asst_1", key="k.1", timeout=5).id == "resp_1"
+    assert (
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5).id == "resp_1"
+    )
