@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import assert_never
 
 import attrs
@@ -19,6 +20,7 @@ log = get_logger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4
+_REFUSED_FOR_GOOD = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}
 
 
 def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout) -> inputs.Input:
@@ -96,7 +98,7 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
             return inputs.RequestNeedsOperator(status=status, code=code, message=message, quota=quota)
         case _:
             return inputs.RequestRejected(
-                status=status, code=code, message=message, content_refused=_is_about_content(error)
+                status=status, code=code, message=message, content_refused=_is_about_what_was_said(error, request)
             )
 
 
@@ -120,6 +122,10 @@ def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
     return isinstance(request, effects.PostMessage | effects.CreateRun)
 
 
-def _is_about_content(error: errors.ApiError) -> bool:
+def _is_about_what_was_said(error: errors.ApiError, request: effects.Request) -> bool:
+    """Return whether the server will refuse the request again for what was said, whoever asks and whenever."""
     param = error.param if isinstance(error, errors.RequestRefused) else None
-    return error.status == 413 or (param or "").split(".")[0].split("[")[0] == "content"
+    root = re.split(r"[.\[]", param or "")[0]
+    if isinstance(request, effects.CreateRun):
+        return error.code in _REFUSED_FOR_GOOD or root in ("prompt", "input", "content")
+    return error.status == 413 or root == "content"

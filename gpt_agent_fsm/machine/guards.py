@@ -50,7 +50,8 @@ def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def owed_run_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return _run_doubt(copy) is not None
+    """Return whether to search before the run is created: what a search has shown holds for this moment alone."""
+    return _run_doubt(copy) is not None and not copy.just_searched
 
 
 def has_queued_message(copy: WorkingCopy, _: inputs.Input) -> bool:
@@ -121,7 +122,12 @@ def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run waits for something that cannot be given here, or has named nothing for too long."""
+    """Return whether the run waits for something that cannot be given here, or has named nothing for too long.
+
+    If its time is limited, it may wait that long: somebody else may give it.
+    """
+    if copy.settings.run_timeout is not None:
+        return False
     names_nothing = waits_for_nothing(copy, fact) and copy.live_run.stale_polls >= _MAX_STALE_POLLS
     return run_needs_tools(copy, fact) and (bool(fact.run.unsupported) or names_nothing)
 

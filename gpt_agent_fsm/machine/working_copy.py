@@ -22,6 +22,7 @@ class WorkingCopy:
             the advance, since what follows may be the same attempt.
         effects, events: what is wanted and what happened, in order.
         followed_by: an input that is handled next; returned by an action.
+        just_searched: True if this input has shown that the run in doubt is not on the server now.
         started_again: True if the run that has just begun was asked for before.
         stopping: True once the agent must be taken out of the runtime.
     """
@@ -33,6 +34,7 @@ class WorkingCopy:
         "events",
         "failures",
         "followed_by",
+        "just_searched",
         "left",
         "outbox",
         "queue",
@@ -69,6 +71,7 @@ class WorkingCopy:
         self.effects: list[Effect] = []
         self.events: list[Event] = []
         self.followed_by: inputs.Input | None = None
+        self.just_searched = False
         self.started_again = False
         self.stopping = False
 

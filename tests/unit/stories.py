@@ -60,7 +60,10 @@ def searching(lost=None) -> Story:
 def tired(story: Story) -> Story:
     """A run that must end, and whose server was asked often enough."""
     story.tell(cancel)
-    while story.snapshot.run.ending.tries < 2 * story.settings.request_max_attempts:
+    story.tell(seen())
+    for _ in range(100):
+        if story.snapshot.run.ending.tries >= 2 * story.settings.request_max_attempts:
+            break
         story.tell(*([] if story.snapshot.pending.sent else [due]), seen(RunStatus.CANCELLING))
     return story.tell(due)
 

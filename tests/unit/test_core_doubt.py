@@ -14,6 +14,7 @@ from tests.story import (
     created,
     creating,
     delayed,
+    denied,
     due,
     page,
     polling,
@@ -21,6 +22,7 @@ from tests.story import (
     posting,
     question,
     reading,
+    refused,
     resume,
     retrying,
     run,
@@ -389,3 +391,54 @@ def test_a_cancel_is_forgotten_with_the_creation_that_is_given_up():
     assert story.state == "failed"
     story.tell(say("Two", "k2"), created())
     assert (story.state, story.request) == ("running", None)
+
+
+# --- a doubt lasts until a run is there -----------------------------------------------------------------
+
+
+def searched(**settings):
+    """A run in doubt that two searches did not find is being created again."""
+    return creating(**settings).tell(unknown(), due, runs(), due, runs())
+
+
+def test_a_run_that_is_not_found_is_created_again_at_once():
+    story = searched()
+    assert story.request == effects.CreateRun(key="k1.1", assistant_id="asst_1")
+
+
+@pytest.mark.parametrize("pause", [delayed(), delayed(20)])
+def test_after_a_wait_the_run_is_searched_for_again_before_it_is_created(pause):
+    story = searched().tell(pause)
+    assert story.wait is not None
+    story.tell(due)
+    assert story.request == effects.GetLatestRun(key="k1.1")
+    story.tell(runs())
+    assert story.request == effects.CreateRun(key="k1.1", assistant_id="asst_1")
+
+
+@pytest.mark.parametrize("no", [denied(), denied(quota=True), refused()])
+@pytest.mark.parametrize("command", [say("Two", "k2"), connect, inputs.SetAssistant(assistant_id="asst_1")])
+def test_a_parked_run_in_doubt_is_searched_for_when_a_person_has_acted(no, command):
+    story = searched().tell(no)
+    assert story.snapshot.outbox.parked
+    story.tell(command)
+    assert story.request == effects.GetLatestRun(key="k1.1")
+    story.tell(runs(run(RunStatus.COMPLETED, key="k1.1")))
+    assert "RunStarted" in story.said
+
+
+def test_a_run_in_doubt_that_waits_is_searched_for_after_a_crash():
+    story = searched().tell(delayed(), resume)
+    assert story.request == effects.GetLatestRun(key="k1.1")
+
+
+def test_a_rate_limited_run_in_doubt_is_searched_for_after_each_wait():
+    story = retrying().tell(unknown(), due, runs(), due, runs())
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
+    assert story.tell(delayed(), due).request == effects.GetLatestRun(key="k1.2")
+    assert story.tell(runs()).request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
+
+
+def test_a_run_that_was_created_leaves_no_doubt():
+    story = searched().tell(created())
+    assert story.snapshot.outbox.owed is None

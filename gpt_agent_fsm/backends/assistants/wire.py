@@ -117,6 +117,7 @@ class Run:
             status=outcome.status,
             assistant_id=self.assistant_id,
             tool_calls=tuple(self._tool_calls()) if outcome.status is RunStatus.NEEDS_TOOLS else (),
+            unsupported=self._unsupported() if outcome.status is RunStatus.NEEDS_TOOLS else "",
             code=outcome.code,
             message=outcome.message,
             usage=objects.Usage(
@@ -127,21 +128,33 @@ class Run:
             key=lenient_text(self.metadata.get(METADATA_KEY)),
         )
 
-    def _tool_calls(self) -> list[objects.ToolCall]:
+    def _asked(self) -> list[Mapping[str, Any]]:
         calls = lenient_mapping(self.required_action.get("submit_tool_outputs")).get("tool_calls")
+        return [lenient_mapping(call) for call in calls] if isinstance(calls, list) else []
+
+    def _tool_calls(self) -> list[objects.ToolCall]:
         found = []
-        for call in calls if isinstance(calls, list) else []:
-            function = lenient_mapping(lenient_mapping(call).get("function"))
-            call_id, name = lenient_id(lenient_mapping(call).get("id")), lenient_text(function.get("name"))
-            if call_id:
+        for call in self._asked():
+            function = lenient_mapping(call.get("function"))
+            call_id, name = lenient_id(call.get("id")), lenient_text(function.get("name"))
+            if call_id and _kind_of(call) == "function":
                 arguments = arguments_of(function.get("arguments"))
                 found.append(objects.ToolCall(id=call_id, name=name or "", arguments=arguments))
         return found
 
+    def _unsupported(self) -> str:
+        """Return what the run waits for if it is more than function calls, for a sentence."""
+        action = lenient_text(self.required_action.get("type")) or "submit_tool_outputs"
+        others = sorted({_kind_of(call) for call in self._asked()} - {"function"})
+        if action != "submit_tool_outputs":
+            return f"it waits for {action}, which gpt-agent-fsm cannot give"
+        return (
+            f"it waits for tools of the type {' and '.join(others)}, which gpt-agent-fsm cannot call" if others else ""
+        )
 
-def waits_for_nothing(run: objects.Run) -> bool:
-    """Return whether a run claims to need tools, but names no call that could be answered."""
-    return run.status is RunStatus.NEEDS_TOOLS and not run.tool_calls
+
+def _kind_of(call: Mapping[str, Any]) -> str:
+    return lenient_text(call.get("type")) or "function"
 
 
 @attrs.frozen(kw_only=True)

@@ -38,6 +38,8 @@ class _Reader(io.RawIOBase):
     def __init__(self, raw: Any, sock: Any) -> None:  # noqa: ANN401 - plain or TLS sockets
         self._raw = raw
         self._sock = sock
+        self.broke_off = False
+        """True once the other side has ended the connection."""
         self.at_end = False
         """True once the answer is complete: whatever else there is must not be waited for."""
 
@@ -51,6 +53,7 @@ class _Reader(io.RawIOBase):
             self._wait(check)
         self._sock.settimeout(exchange.seconds_left())
         count: int | None = self._raw.readinto(buffer)
+        self.broke_off = count == 0
         return count
 
     def _wait(self, check: Callable[[], object]) -> None:
@@ -90,6 +93,9 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        if self._reader.broke_off:
+            # What is there of the head may say anything: that the request was refused, or how long the body is.
+            raise http.client.IncompleteRead(b"")
         if self.status == http.client.SWITCHING_PROTOCOLS:
             # Nobody asked for it, and what follows would be another protocol.
             self.will_close = True

@@ -17,7 +17,8 @@ from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.http import client_from_env
 from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread, unusable
 from gpt_agent_fsm.backends.responses import wire
-from gpt_agent_fsm.backends.responses.conversation import ENDED, Conversation
+from gpt_agent_fsm.backends.responses.asks import ENDED
+from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
@@ -218,7 +219,8 @@ class ResponsesBackend:
         try:
             response = self._create(conversation, request.thread_id, request.assistant_id, outputs, about)
         except RequestRefused as error:
-            _make_way(conversation, error, repeating=request.retry_of is not None)
+            if (run := _make_way(conversation, error, request)) is not None:
+                return run
             response = self._create(conversation, request.thread_id, request.assistant_id, outputs, about)
         conversation.leave_note(response.id)
         return response.to_run()
@@ -246,22 +248,23 @@ class ResponsesBackend:
         return run
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
-        """See `Backend.cancel_run`. The calls that the run waits for are answered with an error."""
+        """See `Backend.cancel_run`. What the run waits for is answered with an error."""
         conversation = self._on(thread_id, timeout)
-        response_id = handle or run_id
-        left_open = conversation.tail().open_calls if handle is None else ()
-        if not left_open:
-            try:
-                return conversation.cancel(response_id).to_run(run_id)
-            except RequestRefused:
-                run = conversation.response(response_id).to_run(run_id)
-                if run.status is not RunStatus.NEEDS_TOOLS:
-                    raise
-            answered = conversation.tail().answered
-            left_open = tuple(call for call in run.tool_calls if call.id not in answered)
-        # Nothing on the server works for a run that waits for tools.
-        conversation.close_calls(left_open)
-        return Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
+        cancelled = Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
+        if handle is None and ((tail := conversation.tail()).open or tail.was_ended):
+            conversation.close_items(tail.open)
+            return cancelled
+        try:
+            response = conversation.cancel(handle or run_id)
+        except RequestRefused:
+            response = conversation.response(handle or run_id)
+            if response.to_run(run_id).status is not RunStatus.NEEDS_TOOLS:
+                raise
+        if not wire.asking(response.output):
+            return response.to_run(run_id)
+        # Nothing on the server works for a run that waits for tools, whatever it says about a cancel.
+        conversation.close_items(conversation.tail().unanswered(response.output))
+        return cancelled
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -334,19 +337,25 @@ def _unless_answered(conversation: Conversation, response: wire.Response, run: R
     return cast("Run", tail.to_run(run.id))
 
 
-def _make_way(conversation: Conversation, error: RequestRefused, *, repeating: bool) -> None:
-    """Answer the calls that made the server refuse a response; raise if that is impossible, or too early."""
+def _make_way(conversation: Conversation, error: RequestRefused, request: RunRequest) -> Run | None:
+    """Answer the calls that made the server refuse a response; raise if that is impossible, or too early.
+
+    Returns the run if the calls are its own: an earlier attempt to create it has taken effect.
+    """
+    repeating = request.retry_of is not None
     if not repeating and not asks_for_outputs(error):
         raise error
     tail = conversation.tail()
+    if tail.open and not repeating:
+        return tail.to_run(key=request.key)
     # A repetition sends the outputs of the last run's calls itself, once the calls are listed.
-    left_open = (*tail.left_open, *(() if repeating else tail.open_calls))
-    try_again = as_transient(error)
+    left_open, try_again = tail.left_open, as_transient(error)
     if not left_open:
         # Another client has answered them in the meantime, or they are not listed yet.
         raise try_again from error
     try:
         # A run that ended while it waited for tools has left calls that nobody will ever answer.
-        conversation.close_calls(left_open)
+        conversation.close_items(left_open)
     except RequestRefused as refusal:
         raise try_again from refusal
+    return None

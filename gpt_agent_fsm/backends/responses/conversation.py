@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,11 @@ from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.logs import get_logger
-from gpt_agent_fsm.ports import Timeout, ToolCall
+from gpt_agent_fsm.ports import Timeout
 
-__all__ = ["ENDED", "Conversation"]
+__all__ = ["Conversation"]
 
 log = get_logger(__name__)
-
-ENDED = '{"error":"The run that asked for this was ended before its output was used."}'
-"""The output that is sent for a call that nobody will answer."""
 
 _PAGE = 100
 _MAX_ITEMS = 20
@@ -56,9 +54,9 @@ class Conversation:
         """Add items, at most 20, and return them as the server stored them."""
         return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self._limits).data
 
-    def close_calls(self, calls: Sequence[ToolCall]) -> None:
-        """Answer calls that were left open, so that the conversation can continue."""
-        closing = [wire.call_output(call.id, ENDED) for call in calls]
+    def close_items(self, items: Sequence[wire.Item]) -> None:
+        """Answer items that ask for something nobody will give, so that the conversation can continue."""
+        closing = [item.closing for item in items if item.closing is not None]
         for start in range(0, len(closing), _MAX_ITEMS):
             self.add(closing[start : start + _MAX_ITEMS])
 
@@ -88,7 +86,9 @@ class Conversation:
             items = self._http.get(path, wire.ItemPage, params=params, timeout=self._limits).data
         except RequestRefused:
             return None
-        outputs = {item.call_id: item.output for item in items[::-1] if item.type == "function_call_output"}
+        # Some servers list the whole conversation before it: its own input is at the end.
+        own = list(itertools.takewhile(lambda item: item.answered_id is not None, items))[::-1]
+        outputs = {item.call_id: item.output for item in own if item.type == "function_call_output"}
         return {call_id: output for call_id, output in outputs.items() if call_id and isinstance(output, str)}
 
     # --- the note -----------------------------------------------------------------------------------------------

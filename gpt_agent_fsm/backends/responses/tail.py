@@ -6,12 +6,11 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from gpt_agent_fsm.backends.responses.wire import Item, answers_of, calls_of
+from gpt_agent_fsm.backends.responses.asks import ENDED, describe
+from gpt_agent_fsm.backends.responses.wire import Item, answers_of, asking, calls_of
 from gpt_agent_fsm.ports import Run, RunStatus, ToolCall
 
 __all__ = ["Tail"]
-
-_OUTPUT = "function_call_output"
 
 
 @attrs.frozen(kw_only=True)
@@ -36,30 +35,42 @@ class Tail:
 
     @property
     def open_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls of the last run without an output."""
-        return self._unanswered(self.items)
+        """The function calls of the last run without an output."""
+        return calls_of(self.open)
 
     @property
-    def left_open(self) -> tuple[ToolCall, ...]:
-        """The tool calls without an output from before the last run: nobody will answer them any more."""
-        return self._unanswered(self.before)
+    def open(self) -> tuple[Item, ...]:
+        """The items of the last run that ask something of the client and have no answer."""
+        return self.unanswered(self.items)
 
-    def _unanswered(self, items: Sequence[Item]) -> tuple[ToolCall, ...]:
-        return tuple(call for call in calls_of(items) if call.id not in self.answered)
+    @property
+    def left_open(self) -> tuple[Item, ...]:
+        """The same from before the last run: nobody will answer them any more."""
+        return self.unanswered(self.before)
+
+    def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
+        """Return those of the items that ask something and have no answer here."""
+        return tuple(item for item in asking(items) if item.asked_id not in self.answered)
+
+    @property
+    def was_ended(self) -> bool:
+        """True if the last run was ended while it waited for tools: its calls were closed, and nothing follows."""
+        last = self.items[-1] if self.items else None
+        return last is not None and last.answered_id is not None and last.output == ENDED
 
     @property
     def answered(self) -> set[str | None]:
-        """The ids of the calls that have an output."""
-        return {item.call_id for item in (*self.before, *self.items) if item.type == _OUTPUT}
+        """The ids of the items that asked for something and have an answer."""
+        return {item.answered_id for item in (*self.before, *self.items)} - {None}
 
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
         """Return whether the assistant has answered the last message, or these outputs of its calls.
 
         None stands for unknown outputs: then calls without an output are not an answer.
         """
-        spoken = (item.type == "function_call" or item.role == "assistant" for item in self._last_turn)
+        spoken = (item.closing is not None or item.role == "assistant" for item in self._last_turn)
         ready = all(item.status != "in_progress" for item in self.items)
-        if outputs is None and self.open_calls:
+        if outputs is None and self.open:
             return False
         return ready and self.answered.issuperset(outputs or ()) and any(spoken)
 
@@ -71,7 +82,7 @@ class Tail:
     @property
     def _last_turn(self) -> tuple[Item, ...]:
         """The items after the last output of a call."""
-        since = max((n for n, item in enumerate(self.items) if item.type == _OUTPUT), default=-1)
+        since = max((n for n, item in enumerate(self.items) if item.answered_id is not None), default=-1)
         return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
@@ -83,9 +94,13 @@ class Tail:
         run_id = run_id or next((item.id for item in (*self._last_turn, *self.items) if item.id), None)
         if run_id is None or not self.items:
             return None
-        if self.open_calls:
-            status = RunStatus.NEEDS_TOOLS
-            return Run(id=run_id, status=status, tool_calls=self.open_calls, key=key, inferred=True)
+        if self.open:
+            needs, kinds = RunStatus.NEEDS_TOOLS, [item.type for item in self.open]
+            calls, unsupported = self.open_calls, describe(kinds)
+            return Run(id=run_id, status=needs, tool_calls=calls, unsupported=unsupported, key=key, inferred=True)
+        if self.was_ended:
+            message = "The run was cancelled."
+            return Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message=message, key=key, inferred=True)
         messages = answers_of(self.items, run_id, None)
         return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=True)
 

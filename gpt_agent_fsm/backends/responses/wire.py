@@ -13,6 +13,7 @@ import attrs
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant, FunctionTool, Tool
+from gpt_agent_fsm.backends.responses.asks import closing_item, describe, is_answer, is_function_call
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
@@ -98,6 +99,7 @@ class Item:
     status: Any = None
     content: Any = None
     call_id: str | None = attrs.field(default=None, converter=lenient_id)
+    approval_request_id: str | None = attrs.field(default=None, converter=lenient_id)
     name: str | None = attrs.field(default=None, converter=lenient_text)
     arguments: Any = None
     output: Any = None
@@ -107,12 +109,26 @@ class Item:
         """True for a message."""
         return self.type == "message" or (self.type is None and self.role is not None)
 
+    @property
+    def asked_id(self) -> str | None:
+        """The id by which an item that asks something of the client is answered."""
+        return self.call_id or self.id
+
+    @property
+    def answered_id(self) -> str | None:
+        """The `asked_id` that this item answers; None if it answers nothing."""
+        return (self.call_id or self.approval_request_id or self.id) if is_answer(self.type) else None
+
+    @property
+    def closing(self) -> Mapping[str, Any] | None:
+        """The item that closes this one; None if it asks nothing of the client, or cannot be answered."""
+        return None if self.asked_id is None else closing_item(self.type, self.asked_id)
+
     def to_call(self) -> objects.ToolCall | None:
-        """Translate into a tool call; None if it is not one, or cannot be answered."""
-        call_id = self.call_id or self.id
-        if self.type != "function_call" or call_id is None:
+        """Translate the item into a tool call; None if it is not a function call, or cannot be answered."""
+        if self.asked_id is None or not is_function_call(self.type):
             return None
-        return objects.ToolCall(id=call_id, name=self.name or "", arguments=arguments_of(self.arguments))
+        return objects.ToolCall(id=self.asked_id, name=self.name or "", arguments=arguments_of(self.arguments))
 
     def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
         """Translate into a message, with the run's id if that is known."""
@@ -128,6 +144,11 @@ class Item:
 def calls_of(items: Sequence[Item]) -> tuple[objects.ToolCall, ...]:
     """Return the tool calls among items."""
     return tuple(call for item in items if (call := item.to_call()) is not None)
+
+
+def asking(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Return the items that ask something of the client."""
+    return tuple(item for item in items if item.closing is not None)
 
 
 def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | None) -> tuple[objects.Message, ...]:
@@ -163,14 +184,15 @@ class Response:
             error=self.error,
             incomplete_details=self.incomplete_details,
         )
-        calls = calls_of(self.output) if outcome.status is RunStatus.COMPLETED else ()
-        status = RunStatus.NEEDS_TOOLS if calls else outcome.status
+        asked = asking(self.output) if outcome.status is RunStatus.COMPLETED else ()
+        status = RunStatus.NEEDS_TOOLS if asked else outcome.status
         assistant_id = lenient_text(self.metadata.get(ASSISTANT))
         return objects.Run(
             id=run_id,
             status=status,
             assistant_id=assistant_id,
-            tool_calls=calls,
+            tool_calls=calls_of(asked),
+            unsupported=describe([item.type for item in asked]),
             code=outcome.code,
             message=outcome.message,
             usage=self.usage_so_far,

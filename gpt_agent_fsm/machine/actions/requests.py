@@ -35,7 +35,14 @@ def close_request(copy: WorkingCopy, _: inputs.Input) -> None:
 
 
 def perform_request(copy: WorkingCopy, _: inputs.Input) -> None:
-    copy.perform(request_of(copy))
+    copy.perform(_searched_before(copy, request_of(copy)))
+
+
+def _searched_before(copy: WorkingCopy, request: effects.Request) -> effects.Request:
+    """Return the request, or the search that comes first: a run in doubt is not created after a wait."""
+    owed = copy.outbox.owed
+    in_doubt = owed is not None and owed.doubt is not None and isinstance(request, effects.CreateRun)
+    return _search(copy) if in_doubt else request
 
 
 def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
@@ -45,7 +52,7 @@ def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
         doubt_message(copy, _SEARCHES_AFTER_CRASH)
     elif owed is not None and owed.doubt is not None and searches_for_our_run(copy):
         doubt_run(copy, _SEARCHES_AFTER_CRASH)
-    copy.perform(request_of(copy))
+    copy.perform(_searched_before(copy, request_of(copy)))
 
 
 # --- at rest ------------------------------------------------------------------------------------------

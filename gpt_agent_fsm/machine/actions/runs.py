@@ -73,8 +73,8 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
     newest = Newest.seen(fact.runs[0].id if fact.runs else None)
     copy.server = attrs.evolve(copy.server, last_run=newest, must_check=False)
     _note_newest_message(copy, fact)
-    if searches_for_our_run(copy):
-        copy.owe(attrs.evolve(copy.owed_run, doubt=None))
+    # The doubt lasts until a run is there: an attempt may be at work that nobody can see yet.
+    copy.just_searched = searches_for_our_run(copy)
     copy.drop_request()
 
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.ports import RunRequest
@@ -185,17 +184,39 @@ def test_tool_calls_that_cannot_be_answered_are_left_out(run):
 @pytest.mark.parametrize(
     "action", [None, {}, "x", {"submit_tool_outputs": None}, {"submit_tool_outputs": {"tool_calls": {}}}]
 )
-def test_a_run_that_needs_tools_but_names_none_is_polled_again(backend, requests_mock, action):
+def test_a_run_that_needs_tools_but_names_none_is_told_as_it_is(backend, requests_mock, action):
     answer = {"id": "r", "status": "requires_action", "required_action": action}
     requests_mock.get(f"{THREAD}/runs/r", json=answer)
     requests_mock.post(f"{THREAD}/runs", json=answer)
-    with pytest.raises(TransientError, match="names no tool call") as caught:
-        backend.get_run("t", "r", timeout=5)
-    assert type(caught.value) is TransientError
-    assert caught.value.status == 200
-    with pytest.raises(OutcomeUnknown, match="names no tool call") as caught:
-        backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=5)
-    assert (caught.value.status, caught.value.in_flight) == (200, False)
+    for found in (
+        backend.get_run("t", "r", timeout=5),
+        backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=5),
+    ):
+        assert (found.status, found.tool_calls, found.unsupported) == (RunStatus.NEEDS_TOOLS, (), "")
+
+
+@pytest.mark.parametrize(
+    ("action", "named"),
+    [
+        (
+            {"type": "submit_tool_approval", "submit_tool_approval": {"tool_calls": [{"id": "c"}]}},
+            "submit_tool_approval",
+        ),
+        ({"type": "something_new"}, "something_new"),
+        (required({"id": "c", "type": "mcp"})["required_action"], "type mcp"),
+        (required({"id": "c", "type": "mcp"}, {"id": "d", "type": "browser"})["required_action"], "browser and mcp"),
+    ],
+)
+def test_a_run_that_waits_for_something_else_than_functions_says_so(run, action, named):
+    found = run(status="requires_action", required_action=action)
+    assert named in found.unsupported
+    assert found.tool_calls == ()
+
+
+def test_calls_of_functions_beside_others_are_read(run):
+    found = run(**required({"id": "c", "type": "function", "function": {"name": "f"}}, {"id": "d", "type": "mcp"}))
+    assert [call.id for call in found.tool_calls] == ["c"]
+    assert "mcp" in found.unsupported
 
 
 def test_runs_may_come_as_a_bare_list_and_ones_without_an_id_are_left_out(backend, requests_mock):

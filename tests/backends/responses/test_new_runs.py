@@ -135,7 +135,7 @@ def test_calls_that_nobody_will_answer_are_closed_so_that_a_run_can_begin(backen
 
 
 def test_more_calls_than_a_request_may_bring_are_closed_in_several(backend, api):
-    holds(api, said(), *[asked(f"call_{n}") for n in range(45)])
+    holds(api, said(), *[asked(f"call_{n}") for n in range(45)], said("More", "msg_3"))
     api.post(RESPONSES, [{"status_code": 400, "json": NO_OUTPUT}, {"json": QUEUED}])
     api.post(ITEMS, json={"data": []})
     backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
@@ -144,7 +144,10 @@ def test_more_calls_than_a_request_may_bring_are_closed_in_several(backend, api)
     assert [item["call_id"] for items in added for item in items] == [f"call_{n}" for n in range(45)]
 
 
-@pytest.mark.parametrize("items", [[said()], [said(), asked()]], ids=["not listed yet", "answered meanwhile"])
+MORE = said("More", "msg_3")
+
+
+@pytest.mark.parametrize("items", [[said()], [said(), asked(), MORE]], ids=["not listed yet", "answered meanwhile"])
 def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api, items):
     holds(api, *items)
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
@@ -154,16 +157,33 @@ def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api,
     assert not isinstance(transient.value, errors.OutcomeUnknown)
 
 
+def test_calls_behind_the_message_are_those_of_an_earlier_attempt_and_are_not_closed(backend, api):
+    holds(api, said(), asked("call_1"), asked("call_2"))
+    api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
+    run = backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
+    assert (run.status, run.key, run.inferred) == (RunStatus.NEEDS_TOOLS, "k.1", True)
+    assert [call.id for call in run.tool_calls] == ["call_1", "call_2"]
+    assert [path for path, _ in sent(api)] == ["/responses"]
+
+
 # --- a rate limited run is started again ----------------------------------------------------------------------------
 
 
 def test_a_repetition_brings_the_outputs_along_that_the_failed_response_was_given(backend, api):
     holds(api, said(), asked("call_1"), asked("call_2"))
-    given(api, told("call_1", "21"), told("call_2", "22"), said())
+    given(api, said(), told("call_1", "21"), told("call_2", "22"))
     api.post(RESPONSES, json=QUEUED)
     backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5)
     body = sent(api)[0][1]
     assert [(item["call_id"], item["output"]) for item in body["input"]] == [("call_1", "21"), ("call_2", "22")]
+
+
+def test_outputs_of_earlier_runs_that_a_server_lists_as_input_are_not_sent_again(backend, api):
+    holds(api, said(), asked("call_1"))
+    given(api, asked("call_0"), told("call_0", "old"), said(), asked("call_1"), told("call_1", "21"))
+    api.post(RESPONSES, json=QUEUED)
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5)
+    assert [(item["call_id"], item["output"]) for item in sent(api)[0][1]["input"]] == [("call_1", "21")]
 
 
 def test_a_repetition_of_a_first_turn_has_no_input(backend, api):

@@ -1,0 +1,75 @@
+"""Items that ask something of the client: function calls, and others that nobody here can answer.
+
+A conversation with an open item of these kinds takes no further response, so each kind has an item that closes it.
+Tools that the server runs by itself (searches, code interpreters, images, MCP calls) ask nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["ENDED", "closing_item", "describe", "is_answer", "is_function_call"]
+
+_SENTENCE = "The run that asked for this was ended before its output was used."
+ENDED = json.dumps({"error": _SENTENCE}, separators=(",", ":"))
+"""The output that is sent for a call that nobody will answer."""
+
+_FUNCTION_CALL = "function_call"
+# The smallest picture: a computer call must be answered with one.
+_PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAA"
+    "DUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+
+
+def _refusal(item_id: str) -> Mapping[str, Any]:
+    return {"type": "mcp_approval_response", "approval_request_id": item_id, "approve": False, "reason": _SENTENCE}
+
+
+def _screenshot(item_id: str) -> Mapping[str, Any]:
+    output = {"type": "computer_screenshot", "image_url": _PIXEL}
+    return {"type": "computer_call_output", "call_id": item_id, "output": output}
+
+
+def _shell_output(item_id: str) -> Mapping[str, Any]:
+    output = [{"stdout": "", "stderr": _SENTENCE, "outcome": {"type": "exit", "exit_code": 1}}]
+    return {"type": "shell_call_output", "call_id": item_id, "output": output}
+
+
+def _failed_patch(item_id: str) -> Mapping[str, Any]:
+    return {"type": "apply_patch_call_output", "call_id": item_id, "status": "failed", "output": _SENTENCE}
+
+
+_CLOSING: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
+    _FUNCTION_CALL: lambda id_: {"type": "function_call_output", "call_id": id_, "output": ENDED},
+    "custom_tool_call": lambda id_: {"type": "custom_tool_call_output", "call_id": id_, "output": ENDED},
+    "local_shell_call": lambda id_: {"type": "local_shell_call_output", "id": id_, "output": ENDED},
+    "shell_call": _shell_output,
+    "apply_patch_call": _failed_patch,
+    "computer_call": _screenshot,
+    "mcp_approval_request": _refusal,
+}
+
+
+def closing_item(kind: str | None, item_id: str) -> Mapping[str, Any] | None:
+    """Return the item that closes one of this kind; None for a kind that asks nothing of the client."""
+    make = _CLOSING.get(kind or "")
+    return None if make is None else make(item_id)
+
+
+def is_function_call(kind: str | None) -> bool:
+    """Return whether items of this kind are function calls, which our users answer."""
+    return kind == _FUNCTION_CALL
+
+
+def is_answer(kind: str | None) -> bool:
+    """Return whether items of this kind answer one that asks."""
+    return kind == "mcp_approval_response" or (kind or "").endswith("_call_output")
+
+
+def describe(kinds: Sequence[str | None]) -> str:
+    """Return what a run waits for that cannot be given here, for a sentence; "" for function calls alone."""
+    others = sorted({kind for kind in kinds if kind and not is_function_call(kind)})
+    return f"it waits for {' and '.join(others)}, which gpt-agent-fsm cannot answer" if others else ""
