@@ -85,12 +85,14 @@ class RunRequest:
     Attributes:
         key: ours, unique, sent along so that the run can be found again.
         retry_of: the handle of the rate limited run that it starts again; None if it is the first of its message.
+        in_doubt: True if an earlier attempt to create this very run may have taken effect.
     """
 
     thread_id: str
     assistant_id: str
     key: str
     retry_of: str | None = None
+    in_doubt: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -61,6 +61,7 @@ class CreateRun:
 
     Attributes:
         retry_of: the handle of the run that it starts again; None if it is the first, or if that run had none.
+        in_doubt: True if an earlier attempt to start this very run may have taken effect.
     """
 
     operation: ClassVar[str] = "create_run"
@@ -69,6 +70,7 @@ class CreateRun:
     key: str
     assistant_id: str
     retry_of: str | None = None
+    in_doubt: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -1,5 +1,6 @@
 """When it is unknown whether a request took effect: look first, wait out the grace, and only then send again."""
 
+import attrs
 import pytest
 
 from gpt_agent_fsm.machine import effects, inputs
@@ -36,6 +37,7 @@ from tests.story import (
 POST = effects.PostMessage(key="k1", content="Hello")
 CREATE = effects.CreateRun(key="k1.1", assistant_id="asst_1")
 SEARCH = effects.ListMessages(after=None, newest_first=True)
+AGAIN = effects.CreateRun(key="k1.1", assistant_id="asst_1", in_doubt=True)
 FIND = effects.GetLatestRun(key="k1.1")
 GRACE = effects.Wait(seconds=30)
 
@@ -206,7 +208,7 @@ def test_a_run_that_is_not_there_is_created_again_only_after_the_grace(make, key
     assert story.wait == GRACE
     story.tell(due)
     assert story.request == effects.GetLatestRun(key=key)
-    assert story.tell(runs()).request == effects.CreateRun(key=key, assistant_id="asst_1")
+    assert story.tell(runs()).request == attrs.evolve(AGAIN, key=key)
 
 
 def test_a_single_new_run_without_a_key_is_ours_where_the_server_drops_metadata():
@@ -260,7 +262,7 @@ def test_a_run_in_doubt_that_a_reconnect_does_not_find_is_looked_for_again_after
     assert story.wait == GRACE
     assert story.state == "failed"
     story.tell(due, runs())
-    assert story.request == CREATE
+    assert story.request == AGAIN
     assert story.state == "idle"
 
 
@@ -403,7 +405,7 @@ def searched(**settings):
 
 def test_a_run_that_is_not_found_is_created_again_at_once():
     story = searched()
-    assert story.request == effects.CreateRun(key="k1.1", assistant_id="asst_1")
+    assert story.request == AGAIN
 
 
 @pytest.mark.parametrize("pause", [delayed(), delayed(20)])
@@ -413,7 +415,7 @@ def test_after_a_wait_the_run_is_searched_for_again_before_it_is_created(pause):
     story.tell(due)
     assert story.request == effects.GetLatestRun(key="k1.1")
     story.tell(runs())
-    assert story.request == effects.CreateRun(key="k1.1", assistant_id="asst_1")
+    assert story.request == AGAIN
 
 
 @pytest.mark.parametrize("no", [denied(), denied(quota=True), refused()])
@@ -434,9 +436,9 @@ def test_a_run_in_doubt_that_waits_is_searched_for_after_a_crash():
 
 def test_a_rate_limited_run_in_doubt_is_searched_for_after_each_wait():
     story = retrying().tell(unknown(), due, runs(), due, runs())
-    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
+    assert story.request == attrs.evolve(AGAIN, key="k1.2")
     assert story.tell(delayed(), due).request == effects.GetLatestRun(key="k1.2")
-    assert story.tell(runs()).request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
+    assert story.tell(runs()).request == attrs.evolve(AGAIN, key="k1.2")
 
 
 def test_a_run_that_was_created_leaves_no_doubt():

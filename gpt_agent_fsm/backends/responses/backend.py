@@ -346,10 +346,10 @@ def _make_way(conversation: Conversation, error: RequestRefused, request: RunReq
     if not repeating and not asks_for_outputs(error):
         raise error
     tail = conversation.tail()
-    if tail.open and not repeating:
+    if tail.open and request.in_doubt and not repeating:
         return tail.to_run(key=request.key)
     # A repetition sends the outputs of the last run's calls itself, once the calls are listed.
-    left_open, try_again = tail.left_open, as_transient(error)
+    left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)
     if not left_open:
         # Another client has answered them in the meantime, or they are not listed yet.
         raise try_again from error

@@ -111,7 +111,8 @@ def create_run(copy: WorkingCopy, _: inputs.Input) -> None:
 
 def _new_run(copy: WorkingCopy) -> effects.CreateRun:
     key, retry_of = copy.turn.run_key, _handle_to_repeat(copy)
-    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, retry_of=retry_of)
+    in_doubt = copy.owed_run.doubt is not None
+    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, retry_of=retry_of, in_doubt=in_doubt)
 
 
 def create_run_after_all(copy: WorkingCopy, fact: inputs.RunsListed) -> None:

@@ -160,7 +160,7 @@ def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api,
 def test_calls_behind_the_message_are_those_of_an_earlier_attempt_and_are_not_closed(backend, api):
     holds(api, said(), asked("call_1"), asked("call_2"))
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
-    run = backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
+    run = backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1", in_doubt=True), timeout=5)
     assert (run.status, run.key, run.inferred) == (RunStatus.NEEDS_TOOLS, "k.1", True)
     assert [call.id for call in run.tool_calls] == ["call_1", "call_2"]
     assert [path for path, _ in sent(api)] == ["/responses"]
