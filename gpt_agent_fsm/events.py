@@ -137,7 +137,8 @@ class AssistantMessageAdded:
     Attributes:
         message_id: becomes the agent's `last_message_id`.
         run_id, assistant_id: the message's ids; the current ones if it has none.
-        content: all text parts, joined by a newline; never empty.
+        content: all text parts, joined by a newline; empty only for a refusal.
+        refusal: why the assistant would not answer, in its own words; None if it did.
     """
 
     message_id: str
@@ -145,6 +146,7 @@ class AssistantMessageAdded:
     run_id: str
     assistant_id: str
     content: str
+    refusal: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -182,6 +182,8 @@ def denied(*, quota: bool = False) -> inputs.RequestNeedsOperator:
 
 
 discard = inputs.DiscardQueue()
+NOTHING_NEW = (page(), due, page(), due, page())
+"""The answers to a reading that brings nothing: the answer may be late, so the list is read three times."""
 
 
 def deny_the_poll(story: Story) -> Story:

@@ -19,6 +19,7 @@ from gpt_agent_fsm.machine.unread import is_newest_first, unread
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MAX_STALE_POLLS = 5
+_MAX_REPEATED_READINGS = 2
 
 
 # --- at rest ------------------------------------------------------------------------------------------
@@ -42,7 +43,13 @@ def must_search_for_owed_run(copy: WorkingCopy, input_: inputs.Input) -> bool:
 
 
 def has_unread_messages(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return copy.cursor.reading is not None
+    reading = copy.cursor.reading
+    return reading is not None and not (reading.postponed and has_something_to_send(copy))
+
+
+def has_something_to_send(copy: WorkingCopy) -> bool:
+    """Return whether a message or a run waits to be sent."""
+    return bool(copy.queue) or copy.outbox.owed is not None
 
 
 def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
@@ -356,10 +363,28 @@ def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bo
     return backwards or not unpublished(copy, read)
 
 
+def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    """Return whether the run has completed, but nothing that it said is listed yet."""
+    reading = copy.cursor.reading
+    if reading is None or reading.own or reading.repeats >= _MAX_REPEATED_READINGS:
+        return False
+    return not unpublished(copy, attrs.evolve(reading, messages=read_so_far(copy, fact)))
+
+
 def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:
     """Return the messages of a reading that are to be published, in order."""
     found = unread(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
     return [message for message in found if message.id not in copy.cursor.published]
+
+
+def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
+    return isinstance(copy.request, effects.ListMessages) and not copy.request.newest_first
+
+
+def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
+    """Return whether the list has failed, and the run itself or the pages before have brought something."""
+    reading = copy.cursor.reading
+    return was_a_reading(copy, input_) and reading is not None and bool(unpublished(copy, reading))
 
 
 def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:

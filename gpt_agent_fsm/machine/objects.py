@@ -44,6 +44,7 @@ class Message:
         content: its text parts, joined by a newline; empty if it has none.
         key: the key of ours that the message was posted with, or None.
         created_at: seconds since the epoch, or None where the server does not say.
+        refusal: why the assistant would not answer, in its own words; None if it did.
     """
 
     id: str
@@ -53,6 +54,12 @@ class Message:
     assistant_id: str | None = None
     key: str | None = None
     created_at: float | None = None
+    refusal: str | None = None
+
+    @property
+    def is_worth_publishing(self) -> bool:
+        """True for a message of the assistant's that says something. What has a key of ours is no such message."""
+        return self.role == "assistant" and self.key is None and bool(self.content or self.refusal)
 
 
 @attrs.frozen(kw_only=True)

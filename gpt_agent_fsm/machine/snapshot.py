@@ -175,6 +175,8 @@ class Reading:
         whole: True when the server has to be read from the start, since it does not list after a cursor.
         own: what the run itself said it has answered.
         messages: what the pages brought so far, each once, in the order the server gave them.
+        repeats: how often it was read again because nothing new was there yet.
+        postponed: True once it has failed for good: what waits to be sent goes first.
     """
 
     run_id: str
@@ -182,6 +184,8 @@ class Reading:
     whole: bool = False
     own: tuple[Message, ...] = ()
     messages: tuple[Message, ...] = ()
+    repeats: int = 0
+    postponed: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -132,6 +132,7 @@ TABLE: Final[tuple[Row, ...]] = (
     # Everything was said.
     on(MessagesListed,        IDLE,             SAME,            g.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
     on(MessagesListed,        IDLE,             SAME,            g.cursor_is_not_honoured,               m.read_from_the_start,      "the server does not list after the cursor"),
+    on(MessagesListed,        IDLE,             SAME,            g.answer_may_be_late,                   m.read_again_later,         "the answer is not listed yet"),
     on(MessagesListed,        IDLE,             SAME,            OTHERWISE,                              m.publish_messages,         "the answers are read"),
 
     # A request did not get through; nothing happened on the server.
@@ -144,6 +145,8 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              q.try_again_later,          "a poll is turned away"),
     on(RequestDelayed,        NOT_LIVE,         SAME,            f.may_try_again,                        q.try_again_later,          "a message is turned away"),
     on(RequestDelayed,        FAILED,           SAME,            f.was_a_cancel,                         q.drop_cancel,              "the cancel of a run that was left is turned away"),
+    on(RequestDelayed,        IDLE,             SAME,            g.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list fails once too often, and the answer is in hand"),
+    on(RequestDelayed,        IDLE,             FAILED,          g.was_a_reading,                        m.give_up_reading,          "the list fails once too often"),
     on(RequestDelayed,        NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is turned away once too often"),
 
     # It is unknown whether it took effect: search before sending again.
@@ -161,6 +164,8 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestRejected,       SUBMITTING,       SAME,            f.was_a_submission,                     t.poll_run_later,           "outputs are refused"),
     on(RequestRejected,       LIVE,             FAILED,          OTHERWISE,                              r.lose_run,                 "the server denies knowing the run"),
     on(RequestRejected,       IDLE,             SAME,            g.cursor_is_refused,                    m.read_without_cursor,      "the server denies knowing the cursor"),
+    on(RequestRejected,       IDLE,             SAME,            g.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list is refused, and the answer is in hand"),
+    on(RequestRejected,       IDLE,             FAILED,          g.was_a_reading,                        m.give_up_reading,          "the list is refused"),
     on(RequestRejected,       IDLE,             FAILED,          f.content_is_refused,                   m.drop_message,             "the text of a message is refused"),
     on(RequestRejected,       STARTING,         FAILED,          f.run_is_refused_for_good,              r.give_up_run,              "a run is refused for what was said"),
     on(RequestRejected,       FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),

@@ -27,7 +27,7 @@ def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_sinc
 
 
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    """Return the assistant's messages with text after `cursor`, oldest first; the run's own even if not listed yet.
+    """Return what the assistant has said after `cursor`, oldest first; the run's own even if it is not listed yet.
 
     A whole reading that does not hold the cursor yields the messages of the run alone, if they can be told, so that
     nothing old is published twice.
@@ -41,7 +41,7 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
     elif reading.whole and (reading.own or any(message.run_id for message in messages)):
         own = {message.id for message in reading.own}
         messages = [message for message in messages if message.run_id == reading.run_id or message.id in own]
-    heard = [message for message in messages if message.role == "assistant" and message.content]
+    heard = [message for message in messages if message.is_worth_publishing]
     return heard + _late(reading, heard)
 
 
@@ -49,4 +49,4 @@ def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:
     """Return what the run has answered and the list does not show yet; some servers name it otherwise there."""
     listed = {message.id for message in reading.messages}
     texts = {message.content for message in heard}
-    return [m for m in reading.own if m.content and m.id not in listed and m.content not in texts]
+    return [m for m in reading.own if m.is_worth_publishing and m.id not in listed and m.content not in texts]

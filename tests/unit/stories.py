@@ -68,6 +68,11 @@ def tired(story: Story) -> Story:
     return story.tell(due)
 
 
+def reading_on(**settings) -> Story:
+    """The second page of the answers is being read."""
+    return reading(**settings).tell(page(answer("msg_2"), next_after="msg_2"))
+
+
 def finding(lost=None) -> Story:
     """A run in doubt is being searched for."""
     return creating().tell(lost or unknown(), due)
@@ -168,6 +173,11 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     # everything was said
     "the answers have another page": lambda: (reading(), page(answer("msg_2"), next_after="msg_2")),
     "the server does not list after the cursor": lambda: (reading_after_a_cursor(), page()),
+    "the answer is not listed yet": lambda: (reading(), page()),
+    "the list fails once too often": lambda: (reading(**ONCE), delayed()),
+    "the list fails once too often, and the answer is in hand": lambda: (reading_on(**ONCE), delayed()),
+    "the list is refused": lambda: (reading(), refused()),
+    "the list is refused, and the answer is in hand": lambda: (reading_on(), refused()),
     "the answers are read": lambda: (reading(), page(answer("msg_2"))),
     # requests that do not get through
     "outputs are turned away once too often": lambda: (submitting(**ONE_SUBMISSION), delayed()),

@@ -8,6 +8,7 @@ from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     LOCATE,
     MEASURE,
+    NOTHING_NEW,
     Story,
     answer,
     cancel,
@@ -356,12 +357,12 @@ def between_answers() -> Story:
 
 
 def test_a_run_in_doubt_is_searched_for_once_the_answers_of_another_are_read():
-    story = between_answers().tell(page())
+    story = between_answers().tell(*NOTHING_NEW)
     assert (story.request, story.state) == (FIND, "idle")
 
 
 def test_whoever_connects_meanwhile_has_the_run_in_doubt_searched_for_and_not_just_any():
-    story = between_answers().tell(connect, page())
+    story = between_answers().tell(connect, *NOTHING_NEW)
     assert (story.request, story.state) == (FIND, "idle")
 
 

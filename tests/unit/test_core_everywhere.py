@@ -9,6 +9,7 @@ from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     LOCATE,
     MEASURE,
+    NOTHING_NEW,
     Story,
     awaiting,
     cancel,
@@ -237,7 +238,7 @@ def test_a_new_call_beside_outputs_that_were_taken_is_asked_for_alone():
 
 
 def test_a_reading_under_way_survives_a_new_message():
-    story = reading().tell(say("Two", "k2"), page())
+    story = reading().tell(say("Two", "k2"), *NOTHING_NEW)
     assert story.request == effects.PostMessage(key="k2", content="Two")
 
 

@@ -9,6 +9,7 @@ from gpt_agent_fsm.machine.advance import advance
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import State
 from tests.story import (
+    NOTHING_NEW,
     Story,
     answer,
     busy,
@@ -150,8 +151,8 @@ def test_messages_sent_while_a_run_is_active_wait_in_order_and_get_one_run_each(
     story = running().tell(say("Two", "k2"), say("Three", "k3"))
     assert story.effects == ()
     story.tell(due, completed())
-    assert story.tell(page()).request == effects.PostMessage(key="k2", content="Two")
-    story.tell(posted("msg_2"), created(run_id="run_2"), due, completed("run_2"), page())
+    assert story.tell(*NOTHING_NEW).request == effects.PostMessage(key="k2", content="Two")
+    story.tell(posted("msg_2"), created(run_id="run_2"), due, completed("run_2"), *NOTHING_NEW)
     assert story.request == effects.PostMessage(key="k3", content="Three")
     assert story.tell(posted("msg_3")).request == effects.CreateRun(key="k3.1", assistant_id="asst_1")
 
@@ -258,7 +259,7 @@ def test_a_run_somebody_else_started_is_adopted_and_the_message_waits_for_its_en
     assert story.request == effects.GetRun(run_id="run_9")
     story.tell(completed("run_9"))
     assert story.request == READ
-    assert story.tell(page()).request == POST
+    assert story.tell(*NOTHING_NEW).request == POST
 
 
 def test_a_run_that_is_being_cancelled_is_adopted_when_it_is_in_the_way():
@@ -269,7 +270,7 @@ def test_a_run_that_is_being_cancelled_is_adopted_when_it_is_in_the_way():
 def test_the_run_of_a_message_is_created_after_the_run_that_was_in_its_way():
     story = creating().tell(busy())
     assert story.request == effects.GetLatestRun(key="k1.1", wide=True)
-    story.tell(runs(run(run_id="run_9", key="other")), completed("run_9"), page())
+    story.tell(runs(run(run_id="run_9", key="other")), completed("run_9"), *NOTHING_NEW)
     assert story.request == CREATE
 
 
@@ -413,10 +414,63 @@ def test_a_reading_that_fails_is_tried_again_and_then_parked_until_the_next_comm
     assert story.tell(page(answer("msg_2"))).said == ["AssistantMessageAdded"]
 
 
-def test_a_reading_that_is_begun_again_forgets_the_pages_it_had():
-    story = reading(request_max_attempts=1).tell(page(answer("msg_2"), next_after="msg_2"), delayed())
-    story.tell(inputs.Connect(assistant_id="asst_1"), page(answer("msg_2")))
-    assert [event.message_id for event in story.events] == ["msg_2"]
+@pytest.mark.parametrize("no", [delayed(), refused()])
+def test_what_was_read_before_the_list_failed_is_published(no):
+    story = reading(request_max_attempts=1).tell(page(answer("msg_2"), next_after="msg_2"), no)
+    assert story.said == ["RequestFailed", "AssistantMessageAdded"]
+    assert (story.state, story.moves) == ("idle", [])
+    assert story.snapshot.settled
+
+
+@pytest.mark.parametrize("no", [delayed(), refused()])
+def test_the_answer_of_a_run_is_published_although_the_list_fails(no):
+    own = answer("msg_2", "In hand.")
+    story = polling(request_max_attempts=1).tell(seen(RunStatus.COMPLETED, messages=(own,)), no)
+    assert story.events[1].content == "In hand."
+    assert story.state == "idle"
+    assert not story.snapshot.outbox.parked
+
+
+@pytest.mark.parametrize("no", [delayed(), refused()])
+def test_a_list_that_fails_for_good_holds_up_no_message(no):
+    story = reading(request_max_attempts=1).tell(say("Two", "k2"), no)
+    assert story.said == ["RequestFailed"]
+    assert story.moves == ["idle -> failed", "failed -> idle"]
+    assert story.request == effects.PostMessage(key="k2", content="Two")
+    story.tell(posted("msg_2"))
+    assert story.request == effects.CreateRun(key="k2.1", assistant_id="asst_1")
+    story.tell(created(run_id="run_2"), due, completed("run_2"), page(answer("msg_1"), answer("msg_3")))
+    assert [event.message_id for event in story.events if hasattr(event, "message_id")] == ["msg_1", "msg_3"]
+
+
+def test_a_list_that_failed_is_read_again_at_the_next_command_if_nothing_waits():
+    story = reading(request_max_attempts=1).tell(delayed(), inputs.Connect(assistant_id="asst_1"))
+    assert story.request == READ
+
+
+def test_an_answer_that_is_listed_late_is_waited_for_a_little():
+    story = reading().tell(page(question("msg_1")))
+    assert story.wait == effects.Wait(seconds=1)
+    story.tell(due, page(question("msg_1"), answer("msg_2")))
+    assert story.only.message_id == "msg_2"
+    assert story.snapshot.settled
+
+
+def test_a_run_that_has_said_nothing_is_believed_in_the_end():
+    story = reading().tell(*NOTHING_NEW)
+    assert story.said == []
+    assert story.moves == []
+    assert story.snapshot.settled
+
+
+def test_a_refusal_is_published_as_what_it_is():
+    story = reading().tell(page(answer("msg_2", "", refusal="I would rather not.")))
+    assert (story.only.content, story.only.refusal) == ("", "I would rather not.")
+
+
+def test_a_message_of_ours_that_is_listed_as_the_assistants_is_not_published():
+    story = reading().tell(page(answer("msg_1", "Hello", key="k1"), answer("msg_2")))
+    assert story.only.message_id == "msg_2"
 
 
 # --- time ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from tests.story import (
     BROKEN,
     LOCATE,
     MEASURE,
+    answer,
     awaiting,
     busy,
     connect,
@@ -24,6 +25,7 @@ from tests.story import (
     idle,
     needs,
     output,
+    page,
     polling,
     rate_limit,
     rate_limited,
@@ -380,3 +382,15 @@ def test_a_run_that_was_given_up_and_is_met_on_its_way_out_requests_nothing_agai
     story.tell(runs(run(RunStatus.CANCELLING)), needs(LOCATE, MEASURE))
     assert story.said == []
     assert story.request == SUBMIT
+
+
+def test_words_before_calls_are_published_before_the_calls_and_only_once():
+    said = answer("msg_2", "Let me look.")
+    story = polling().tell(seen(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,), messages=(said,)))
+    assert story.said == ["AssistantMessageAdded", "ToolCallRequested"]
+    assert story.snapshot.cursor.last_message_id == "msg_2"
+    story.tell(due, seen(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,), messages=(said,)))
+    assert story.said == []
+    done = seen(RunStatus.COMPLETED, messages=(answer("msg_3", "Found."),))
+    story.tell(output(LOCATE), done, page(said, answer("msg_3", "Found.")))
+    assert [event.content for event in story.events if hasattr(event, "content")] == ["Found."]

@@ -23,6 +23,7 @@ from gpt_agent_fsm.backends.shared.values import (
     lenient_mapping,
     lenient_number,
     lenient_text,
+    refusal_of,
     required_id,
     text_of,
 )
@@ -184,6 +185,7 @@ class Message:
             assistant_id=self.assistant_id,
             key=lenient_text(self.metadata.get(METADATA_KEY)),
             created_at=self.created_at,
+            refusal=refusal_of(self.content),
         )
 
 

@@ -97,7 +97,16 @@ class Tail:
         if self.open:
             needs, kinds = RunStatus.NEEDS_TOOLS, [item.type for item in self.open]
             calls, unsupported = self.open_calls, describe(kinds)
-            return Run(id=run_id, status=needs, tool_calls=calls, unsupported=unsupported, key=key, inferred=True)
+            said = answers_of(self._last_turn, run_id, None)
+            return Run(
+                id=run_id,
+                status=needs,
+                tool_calls=calls,
+                unsupported=unsupported,
+                key=key,
+                messages=said,
+                inferred=True,
+            )
         if self.was_ended:
             message = "The run was cancelled."
             return Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message=message, key=key, inferred=True)

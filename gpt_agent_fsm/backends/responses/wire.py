@@ -23,6 +23,7 @@ from gpt_agent_fsm.backends.shared.values import (
     lenient_id,
     lenient_mapping,
     lenient_text,
+    refusal_of,
     required_id,
     text_of,
 )
@@ -138,6 +139,7 @@ class Item:
             content=text_of(self.content),
             run_id=run_id,
             assistant_id=assistant_id,
+            refusal=refusal_of(self.content),
         )
 
 
@@ -198,7 +200,7 @@ class Response:
             usage=self.usage_so_far,
             key=lenient_text(self.metadata.get(METADATA_KEY)),
             handle=self.id,
-            messages=answers_of(self.output, run_id, assistant_id) if status is RunStatus.COMPLETED else (),
+            messages=answers_of(self.output, run_id, assistant_id) if outcome.status is RunStatus.COMPLETED else (),
         )
 
     @property

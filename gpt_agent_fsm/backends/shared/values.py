@@ -19,6 +19,7 @@ __all__ = [
     "lenient_mapping",
     "lenient_number",
     "lenient_text",
+    "refusal_of",
     "required_id",
     "text_of",
 ]
@@ -72,6 +73,13 @@ def is_another_id(named: str | None, asked: str) -> bool:
 def arguments_of(value: Any) -> str:
     """Return the arguments of a tool call as JSON text, even if the server sends them as an object."""
     return value if isinstance(value, str) else json.dumps(value or {})
+
+
+def refusal_of(content: Any) -> str | None:
+    """Return the parts of a message's content in which the assistant says why it does not answer."""
+    parts = [lenient_mapping(part) for part in content] if isinstance(content, list) else []
+    said = [lenient_text(part.get("refusal")) for part in parts if part.get("type") == "refusal"]
+    return "\n".join(text for text in said if text) or None
 
 
 def text_of(content: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -9,7 +10,8 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import doubt_message, park, report, report_doubt
-from gpt_agent_fsm.machine.guards import next_page, read_so_far, search_result, unpublished
+from gpt_agent_fsm.machine.guards import has_something_to_send, next_page, read_so_far, search_result, unpublished
+from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from gpt_agent_fsm.machine.search import Found
 from gpt_agent_fsm.machine.snapshot import Newest, Outbox, OwedRun, Reading, Turn
@@ -109,10 +111,20 @@ def give_up_search(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
 # --- answers are read ---------------------------------------------------------------------------------
 
 
-def _read(copy: WorkingCopy, after: str | None, **changes: Any) -> None:  # noqa: ANN401 - any fields
-    """Read the page after a message, with these changes of the reading."""
+def _read(
+    copy: WorkingCopy,
+    after: str | None,
+    *,
+    wait: effects.Wait | None = None,
+    **changes: Any,  # noqa: ANN401 - any fields
+) -> None:
+    """Read the page after a message, now or after a wait, with these changes of the reading."""
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), **changes))
-    copy.perform(effects.ListMessages(after=after))
+    request = effects.ListMessages(after=after)
+    if wait is None:
+        copy.perform(request)
+    else:
+        copy.schedule(request, wait)
 
 
 def _reading(copy: WorkingCopy) -> Reading:
@@ -139,22 +151,53 @@ def read_without_cursor(copy: WorkingCopy, failure: inputs.RequestRejected) -> N
     read_from_the_start(copy, failure)
 
 
+def read_again_later(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
+    copy.failures = 0
+    repeats = _reading(copy).repeats + 1
+    _read(copy, copy.cursor.last_message_id, whole=False, messages=(), repeats=repeats, wait=copy.poll_interval())
+
+
 def publish_messages(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
-    reading = attrs.evolve(_reading(copy), messages=read_so_far(copy, fact))
+    _end_reading(copy, attrs.evolve(_reading(copy), messages=read_so_far(copy, fact)))
+
+
+def publish_what_is_there(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
+    """The list fails: publish what the run itself has said, and what was read before."""
+    report(copy, failure, will_retry=False)
+    _end_reading(copy, _reading(copy))
+
+
+def give_up_reading(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
+    """Let what waits to be sent go first; what was not read comes with the next reading."""
+    report(copy, failure, will_retry=False)
+    copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), postponed=True))
+    if has_something_to_send(copy):
+        copy.close_request()
+    else:
+        park(copy)
+
+
+def _end_reading(copy: WorkingCopy, reading: Reading) -> None:
     found = unpublished(copy, reading)
+    copy.cursor = attrs.evolve(copy.cursor, reading=None)
+    publish(copy, found, reading.run_id, reading.assistant_id)
+    copy.close_request()
+
+
+def publish(copy: WorkingCopy, found: Sequence[Message], run_id: str, assistant_id: str) -> None:
+    """Announce messages, and move the cursor behind them. The ids are for messages that do not name their own."""
     for message in found:
         copy.events.append(
             events.AssistantMessageAdded(
                 message_id=message.id,
                 thread_id=copy.thread_id,
-                run_id=message.run_id or reading.run_id,
-                assistant_id=message.assistant_id or reading.assistant_id,
+                run_id=message.run_id or run_id,
+                assistant_id=message.assistant_id or assistant_id,
                 content=message.content,
+                refusal=message.refusal,
             )
         )
-    cursor = attrs.evolve(copy.cursor, reading=None)
     if found:
-        published = (*cursor.published, *(message.id for message in found))[-_REMEMBERED:]
-        cursor = attrs.evolve(cursor, published=published, last_message_id=found[-1].id, posted_since=None)
-    copy.cursor = cursor
-    copy.close_request()
+        published = (*copy.cursor.published, *(message.id for message in found))[-_REMEMBERED:]
+        last = found[-1].id
+        copy.cursor = attrs.evolve(copy.cursor, published=published, last_message_id=last, posted_since=None)

@@ -6,6 +6,7 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
 from gpt_agent_fsm.machine.guards import is_a_new_round, known_call
@@ -33,6 +34,9 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Note the calls the run waits for; pass on each new one, answer each whose arguments are broken."""
     waiting: dict[str, ToolCall] = {}
     new_round = is_a_new_round(copy, fact)
+    # The words before the calls, on an API where the run itself brings them.
+    said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
+    publish(copy, said, fact.run.id, copy.live_run.assistant_id)
     for call in fact.run.tool_calls:
         known = None if new_round else known_call(copy, call)
         if known is None and call.id not in waiting:

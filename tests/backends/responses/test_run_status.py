@@ -24,7 +24,8 @@ from tests.backends.responses.samples import (
 
 def test_a_completed_response_with_calls_needs_tools(backend, api):
     run = poll(backend, api, response("resp_1", "completed", asked(), ANSWER))
-    assert (run.status, run.tool_calls, run.messages) == (RunStatus.NEEDS_TOOLS, (CALL,), ())
+    assert (run.status, run.tool_calls) == (RunStatus.NEEDS_TOOLS, (CALL,))
+    assert [message.content for message in run.messages] == ["Hi"], "the words before the calls"
 
 
 def test_a_completed_response_brings_its_answer_along(backend, api):

@@ -1,0 +1,5 @@
+"""The former place of the scheduler and the clock; `gpt_agent_fsm.ports` has them now."""
+
+from gpt_agent_fsm.ports import SystemClock, ThreadedScheduler
+
+__all__ = ["SystemClock", "ThreadedScheduler"]
