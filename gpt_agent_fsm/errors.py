@@ -70,11 +70,14 @@ class IllegalInput(GptAgentError):
 
 
 class StoreError(GptAgentError):
-    """The store could not save or load data; nothing was changed. The message says what to do."""
+    """The store could not save or load data; nothing was changed. The message says what to do.
+
+    If the database went away during the call, the outcome is unknown; a call that is repeated takes effect once.
+    """
 
 
-class StoreTaken(StoreError):
-    """Another runtime has taken the store over; this one can no longer write, and its agents stop."""
+class StoreTaken(StoreError, AgentNotAlive):
+    """Another runtime has taken the store over; this one can no longer write. Its agents stop, and calls raise this."""
 
 
 class RuntimeClosed(GptAgentError):

@@ -15,7 +15,7 @@ from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.webhooks import verified
-from gpt_agent_fsm.errors import AgentNotAlive, TransientError
+from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
 from gpt_agent_fsm.ports import Backend, Record, Scheduler, Store, ThreadedScheduler
@@ -266,6 +266,8 @@ def _connect_again(
         if idle_timeout is not None:
             driver.settings = attrs.evolve(driver.settings, idle_timeout=idle_timeout)
         driver.send(command)
+    except StoreTaken:
+        raise
     except AgentNotAlive:
         return None
     if subscribe is not None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterable
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.agenda import Agenda, longest_pause
 from gpt_agent_fsm.engine.announcer import Announcer
-from gpt_agent_fsm.engine.context import DriverContext, Outcome
+from gpt_agent_fsm.engine.context import DriverContext, Outcome, not_alive
+from gpt_agent_fsm.engine.decision import Decision, decide
+from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.protocols import CallLimits, Lease, Saved
 from gpt_agent_fsm.engine.runner import perform
-from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
+from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.logs import get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.advance import advance
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
@@ -33,6 +34,7 @@ class Driver:
         "__weakref__",
         "_agenda",
         "_context",
+        "_decision",
         "_facts",
         "_gate_opened",
         "_idle",
@@ -42,12 +44,15 @@ class Driver:
         "_left",
         "_lock",
         "_polls_for_webhook",
+        "_taken",
         "_ticking",
         "_waiters",
         "announcer",
         "begun",
+        "door",
         "last_command",
         "lease",
+        "lock",
         "settings",
         "stop_reason",
         "thread_id",
@@ -62,10 +67,18 @@ class Driver:
         """The right to drive the thread; there is one from before the driver begins until it has left."""
         self.announcer = Announcer(self.thread_id, context.store)
         self.stop_reason: str | None = None
+        self._taken: StoreTaken | None = None
+        """Says who drives the thread now, once that was heard."""
         self.begun = False
+        self.lock = threading.RLock()
+        """Held while the driver begins, and while it is taken out."""
         self._lock = threading.RLock()
-        self._inbox: deque[tuple[int, inputs.Command]] = deque()
+        """Never held during a call of the store, which may take long."""
+        self._inbox = Inbox(self.thread_id, context.store)
+        self.door = self._inbox.door
         self._facts: deque[inputs.Input] = deque()
+        self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
+        """What is not saved yet, with the next request and due time."""
         self._agenda = Agenda(context.clock, context.random)
         self._gate_opened = False
         self._key_works = False
@@ -84,22 +97,23 @@ class Driver:
         """All that is known of the thread."""
         return self._ledger.snapshot
 
-    @property
-    def lock(self) -> threading.RLock:
-        """Held while the driver begins, accepts a command, or is stopped."""
-        return self._lock
-
     def check_alive(self) -> None:
-        """Raise `AgentNotAlive` once stopped."""
-        if self.stop_reason is not None:
-            then = "make a new runtime and connect" if self.stop_reason == "runtime_closed" else "connect again"
-            raise AgentNotAlive(f"The agent of {self.thread_id} was stopped ({self.stop_reason}); {then}.")
+        """Raise `AgentNotAlive` once stopped, and `StoreTaken` if another process drives the thread."""
+        if self.stop_reason is not None or self._taken is not None:
+            raise not_alive(self.thread_id, self.stop_reason, self._taken)
 
     def accept(self, command: inputs.Command) -> None:
         """Take down a command. Returns when the store has it; raises `AgentNotAlive` once stopped."""
-        with self._lock:
+        with self.door:
             self.check_alive()
-            self._inbox.append((self._context.store.accept(self.thread_id, command), command))
+            try:
+                self._inbox.accept(command)
+            except StoreError as error:
+                self._taken = error if isinstance(error, StoreTaken) else None
+                if self.begun:
+                    # To stop: the store was taken, or the thread is idle and waited for this command.
+                    self._context.ownership.wake(self.thread_id)
+                raise
             self.last_command = self._context.gate.stamp()
 
     def send(self, command: inputs.Command) -> None:
@@ -114,25 +128,31 @@ class Driver:
 
     def commands(self) -> list[inputs.Command]:
         """Return the commands that the snapshot does not know of yet, oldest first."""
-        with self._lock:
-            return [command for _, command in self._inbox]
+        return [command for _, command in self._inbox.waiting()]
 
-    def stop(self, reason: str) -> None:
-        """Accept nothing more and end with the tick in flight. Idempotent."""
+    def stop(self, reason: str, taken: StoreTaken | None = None) -> None:
+        """Accept nothing more and end with the tick in flight. Idempotent. `taken`: who drives the thread now."""
         with self._lock:
+            self._taken = self._taken or taken
             self.stop_reason = self.stop_reason or reason
             self._notify()
 
+    def stop_if_quiet(self, reason: str) -> bool:
+        """Stop unless a command waits, or is being accepted at this moment. Return whether it stopped."""
+        with self._inbox.shut_if_empty() as is_shut:
+            if is_shut:
+                self.stop(reason)
+        return is_shut
+
     def is_quiet(self) -> bool:
         """Return whether no command waits."""
-        with self._lock:
-            return not self._inbox
+        return self._inbox.is_empty
 
     def is_settled(self) -> bool:
         """Return whether nothing is queued, in flight, unread or unannounced, and no run is on."""
         with self._lock:
-            busy = self._inbox or self._facts or self._ticking or not self.begun or not self.announcer.is_done
-            return not busy and self.snapshot.settled
+            busy = self._facts or self._ticking or not self.begun or not self.announcer.is_done
+            return self.is_quiet() and not busy and self.snapshot.settled
 
     def add_waiter(self, changed: threading.Event) -> None:
         """Set `changed` after each tick and when the driver stops."""
@@ -166,8 +186,7 @@ class Driver:
     @property
     def has_work(self) -> bool:
         """True while there is something left to do or to announce."""
-        with self._lock:
-            return bool(self._inbox) or not self.snapshot.settled or not self.announcer.is_done
+        return not (self.is_quiet() and self.snapshot.settled and self.announcer.is_done)
 
     def withdraw(self) -> None:
         """Stop before having begun, and leave no trace in what drivers share."""
@@ -183,21 +202,22 @@ class Driver:
     def begin(self, saved: Saved | None = None) -> None:
         """Take over what the store has of the thread, its inbox included; announce nothing yet.
 
-        Call it once, before the first tick or as its beginning, holding `lock`. `saved`: what the store has, if it
-        was read already.
+        Call it once, before the first tick or as its beginning, holding `lock` and `door`. `saved`: what the store
+        has, if it was read already.
         """
         saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
             self._ledger.take_over(saved, self.settings)
-            self._inbox = deque(saved.inbox)
+            self._inbox.take_over(saved.inbox)
             self.announcer.take_over(saved)
             remaining = 0.0 if saved.due is None else saved.due - clock.time()
             if remaining > 0 and self.snapshot.has_waiting_request:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
             else:
                 self._facts.append(inputs.Resume())
-        self._advance()
+        # All of this is done once, even if the commit fails: the next tick repeats only that.
         self.begun = True
+        self._advance()
 
     @property
     def wanted(self) -> effects.Request | None:
@@ -217,20 +237,23 @@ class Driver:
         with self._lock:
             self._ticking = True
         try:
+            if self.stop_reason is None and self._taken is not None:
+                return Outcome(lost=self._taken)
             if not self.begun and self.stop_reason is None:
-                with self._lock:
+                with self.lock, self.door:
                     self.begin()
             self._announce()
             return Outcome(due=self._step(), idle=self._idle, left=self._left)
         except StoreTaken as error:
             log.error("%s: %s", self.thread_id, error)  # noqa: TRY400 - the sentence says it all
-            self._agenda.request = None
+            self._agenda.request = self._decision = None
             if self.stop_reason is not None:
                 self._finish()
-            return Outcome(lost="store_taken", left=self._left)
+            return Outcome(lost=error, left=self._left)
         except BaseException as error:
             # The store failed, or a defect: keep what is known, come back later, let others continue.
-            if self.begun and self.snapshot.pending is not None and self._agenda.is_empty and not self._facts:
+            nothing_left = self._agenda.is_empty and not self._facts and self._decision is None
+            if self.begun and self.snapshot.pending is not None and nothing_left:
                 # The outcome of a request was lost: continue as after a crash.
                 self._facts.append(inputs.Resume())
             if must_propagate(error):
@@ -294,15 +317,19 @@ class Driver:
             max_answer_bytes=self.settings.max_answer_bytes,
         )
         if request.changes_server:
-            self._commit(self.snapshot.with_request(sent=True), 0, [], limits.deadline)
+            self._save_request(sent=True, due=limits.deadline)
             self._agenda.request = None
         fact = perform(context.backend, self.thread_id, request, limits)
         context.gate.learn(self, request, fact)
         return fact
 
+    def _save_request(self, *, sent: bool, due: float | None) -> None:
+        """Save that the request is sent from now on, or that it waits for its time."""
+        self._ledger.commit(self.snapshot.with_request(sent=sent), 0, (), due, self.settings)
+
     def _put_back(self, due: float | None) -> None:
         """Note that the request that was wanted was not sent; it waits for its time."""
-        self._commit(self.snapshot.with_request(sent=False), 0, [], due)
+        self._save_request(sent=False, due=due)
         self._agenda.hold(due)
 
     def _collect_due(self) -> None:
@@ -330,33 +357,27 @@ class Driver:
 
     def _advance(self) -> None:
         """Advance by the facts and commands that are waiting, and commit the result as one."""
-        with self._lock:
-            commands = list(self._inbox)
+        if self._decision is not None:
+            # A commit that failed may have taken effect. The store recognizes it only if it is repeated as it was.
+            self._save(*self._decision)
+        commands = self._inbox.waiting()
         if not self._facts and not commands:
             return
-        snapshot, wanted, happened = self.snapshot, list[effects.Effect](), list[events.Event]()
-        for input_ in (*self._facts, *(command for _, command in commands)):
-            try:
-                snapshot, new_effects, new_events = advance(snapshot, input_, self.settings)
-            except Exception:
-                # A defect of ours. Continue as after a crash: from what was saved, asking the server if in doubt.
-                log.exception("%s: %s was dropped", self.thread_id, input_.trigger)
-                self._agenda.recover()
-                continue
-            if any(isinstance(effect, effects.Request) and effect.changes_server for effect in new_effects):
-                # It counts as sent from right before it is made: handlers come first, and the gate may hold it back.
-                snapshot = snapshot.with_request(sent=False)
-            wanted.extend(new_effects)
-            happened.extend(new_events)
-            self._log_ignored(input_, new_effects)
-        request, due = self._agenda.after(wanted, self._min_pause(snapshot))
-        self._commit(snapshot, commands[-1][0] if commands else 0, happened, due)
-        with self._lock:
-            for _ in commands:
-                self._inbox.popleft()
-        self._facts.clear()
+        decision = decide(self.snapshot, self._facts, commands, self.settings)
+        if decision.dropped:
+            self._agenda.recover()
+        self._decision = (decision, *self._agenda.after(decision.wanted, self._min_pause(decision.snapshot)))
+        self._save(*self._decision)
+
+    def _save(self, decision: Decision, request: effects.Request | None, due: float | None) -> None:
+        news = decision.snapshot, decision.consumed, decision.happened
+        self.announcer.add(self._ledger.commit(*news, due, self.settings))
+        self._inbox.drop(decision.consumed)
+        for _ in range(decision.facts):
+            self._facts.popleft()
         self._agenda.follow(request, due)
-        self._idle = next((effect.reason for effect in wanted if isinstance(effect, effects.Stop)), None)
+        self._idle = next((effect.reason for effect in decision.wanted if isinstance(effect, effects.Stop)), None)
+        self._decision = None
 
     def _min_pause(self, snapshot: Snapshot) -> float:
         """Return how long to wait at least: polls are rare while webhooks arrive."""
@@ -364,16 +385,6 @@ class Driver:
         if snapshot.polls and not self._polls_for_webhook and self._context.webhooks.are_arriving:
             return min(self.settings.webhook_heartbeat_interval, self.settings.idle_timeout)
         return 0.0
-
-    def _log_ignored(self, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
-        """Log ignored inputs: a warning for a command without effect, not for a fact that is old news."""
-        level = logging.WARNING if isinstance(input_, inputs.Command) else logging.DEBUG
-        for effect in happened:
-            if isinstance(effect, effects.Ignore):
-                log.log(level, "%s: %s was ignored: %s", self.thread_id, input_.trigger, effect.reason)
-
-    def _commit(self, snapshot: Snapshot, consumed: int, happened: list[events.Event], due: float | None) -> None:
-        self.announcer.add(self._ledger.commit(snapshot, consumed, happened, due, self.settings))
 
     # --- telling, and the end ----------------------------------------------------------------------------
 
@@ -384,9 +395,17 @@ class Driver:
         """End: whatever was decided and not sent is put back, so that nobody has to ask the server about it."""
         if self._left:
             return
-        if self._agenda.request is not None and self.lease is not None and self.lease.holds():
-            self._put_back(None)
-        if not self.snapshot.settled or self._inbox:
+        if self.lease is not None and self.lease.holds():
+            if self._decision is not None:
+                with contextlib.suppress(StoreError):
+                    self._save(*self._decision)
+            if self._decision is None and self._agenda.request is not None:
+                self._put_back(None)
+        # A successor must find the command that is being accepted. After `close` there is none, and the caller may be
+        # a frame that waits for the signal handler that called `close`.
+        with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:
+            self._left = True
+        if not self.snapshot.settled or not self.is_quiet():
             log.warning(
                 "%s: stopped (%s) with work left; it continues when the thread is connected again, from the data in "
                 "the store. A MemoryStore ends with the process: call agent.wait() before you close.",
@@ -394,7 +413,6 @@ class Driver:
                 self.stop_reason,
             )
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
-        self._left = True
         self.announcer.announce_end(stopped)
         self._ledger.close()
         self._context.gate.forget(self)

@@ -214,7 +214,9 @@ class Saved:
 class Store(Protocol):
     """Where threads live between two moments. Safe to call from any thread; what returned is kept.
 
-    A call that cannot keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file.
+    A call that cannot keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file. If
+    the store went away, it may be unknown whether a call changed something. Then a commit is repeated with equal
+    arguments, apart from the times, and the store recognizes it; a command that was taken is withdrawn.
     """
 
     def load(self, thread_id: str) -> Saved | None:

@@ -76,6 +76,7 @@ class Roster:
         self.scheduler = scheduler
         self._settings = settings
         self._make_agent = make_agent
+        self._owns_all = make_ownership is None
         self._ownership = SoleOwner(self.tick_soon) if make_ownership is None else make_ownership(self)
         self._webhooks = Webhooks(scheduler.clock)
         self._context = DriverContext(
@@ -87,7 +88,8 @@ class Roster:
             ownership=self._ownership,
             random=rng,
         )
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler that closes the runtime may have interrupted a call of it.
+        self._lock = threading.RLock()
         self._closed = False
         self._released = False
         self._shifts: dict[str, _Shift] = {}
@@ -98,8 +100,7 @@ class Roster:
 
     def get(self, thread_id: str) -> Driver | None:
         """Return the driver of a thread, or None if there is none."""
-        with self._lock:
-            shift = self._shifts.get(thread_id)
+        shift = self._shifts.get(thread_id)
         return None if shift is None else shift.driver
 
     @property
@@ -128,7 +129,7 @@ class Roster:
         """
         shift = self._make_shift(start, settings)
         driver = shift.driver
-        with driver.lock:
+        with driver.lock, driver.door:
             with self._lock:
                 self.check_open()
                 if driver.thread_id in self._shifts:
@@ -175,7 +176,7 @@ class Roster:
             return
         shift = self._make_shift(saved.snapshot, self._settings)
         driver = shift.driver
-        with driver.lock:
+        with driver.lock, driver.door:
             with self._lock:
                 refused = self._closed or thread_id in self._shifts
                 if not refused:
@@ -233,8 +234,7 @@ class Roster:
 
     def tick_soon(self, thread_id: str) -> None:
         """Have a thread ticked that is driven here; nothing for another one."""
-        with self._lock:
-            shift = self._shifts.get(thread_id)
+        shift = self._shifts.get(thread_id)
         if shift is not None:
             self.scheduler.wake(shift)
 
@@ -247,7 +247,9 @@ class Roster:
         if outcome.left:
             self._forget(shift)
         elif outcome.lost is not None:
-            self.remove(driver, outcome.lost)
+            # Who owns all threads of a store has lost all when it has lost one.
+            for lost in self.drivers if self._owns_all else (driver,):
+                self.remove(lost, "store_taken", outcome.lost)
         elif outcome.idle is not None:
             self._retire(driver, outcome.idle)
         return outcome.due
@@ -262,28 +264,31 @@ class Roster:
                 driver.lease = self._claim(driver.thread_id)
             except StoreTaken as error:
                 log.error("%s", error)  # noqa: TRY400 - the sentence says it all
-                self.remove(driver, "store_taken")
+                self.remove(driver, "store_taken", error)
                 return False
         return True
 
     def _retire(self, driver: Driver, reason: str) -> None:
         """Take an idle driver out, unless a command came in at the last moment."""
         with driver.lock:
-            if driver.is_quiet():
+            if driver.stop_if_quiet(reason):
                 self.remove(driver, reason)
 
     # --- the end --------------------------------------------------------------------------------------
 
-    def remove(self, driver: Driver, reason: str) -> None:
-        """Take a driver out. Effective before it returns; a tick in flight may end, and a last one follows."""
-        # Both locks, so that no command is accepted by one who is no longer the thread's driver.
+    def remove(self, driver: Driver, reason: str, taken: StoreTaken | None = None) -> None:
+        """Take a driver out. Effective before it returns; a tick in flight may end, and a last one follows.
+
+        `taken`: says who drives the thread now, if another process does.
+        """
+        # Both locks, so that a driver that is just beginning is taken out as a whole.
         with driver.lock, self._lock:
             shift = self._shifts.get(driver.thread_id)
             if shift is None or shift.driver is not driver:
                 return
             del self._shifts[driver.thread_id]
             self._leaving.setdefault(driver.thread_id, shift)
-            driver.stop(reason)
+            driver.stop(reason, taken)
         self.scheduler.wake(shift)
 
     def _forget(self, shift: _Shift) -> None:

@@ -59,7 +59,8 @@ class ThreadedScheduler:
     def __init__(self, workers: int, clock: Clock | None = None) -> None:
         self._origin = Origin("scheduler")
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler that closes the runtime may have interrupted a call of it.
+        self._lock = threading.RLock()
         self._ready_or_closed = threading.Condition(self._lock)
         self._timer_changed = threading.Condition(self._lock)
         self._calm = threading.Condition(self._lock)

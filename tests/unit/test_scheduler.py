@@ -509,3 +509,17 @@ def test_a_log_that_is_broken_loses_nothing_of_many_conversations(broken_log):
             assert agent.wait(TIMEOUT) == "idle"
             assert [m.content for m in server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
         assert ends_all_its_threads(runtime.scheduler)
+
+
+def test_a_signal_handler_that_interrupted_a_call_may_close():
+    scheduler = ThreadedScheduler(workers=1)
+    closing = threading.Thread(target=_close_while_the_lock_is_held, args=(scheduler,), daemon=True)
+    closing.start()
+    closing.join(TIMEOUT)
+    assert not closing.is_alive()
+
+
+def _close_while_the_lock_is_held(scheduler):
+    # The handler runs on top of the frame that it interrupted, and that frame may be between any two lines.
+    with scheduler._lock:
+        scheduler.close(0.01)

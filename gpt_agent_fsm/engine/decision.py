@@ -1,0 +1,73 @@
+"""What a thread's facts and commands lead to: pure, apart from the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.advance import advance
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Decision", "decide"]
+
+log = get_logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """The next snapshot, what is wanted, and what has happened.
+
+    Attributes:
+        facts: how many facts it is based on.
+        consumed: the number of the last command that it is based on; 0 without any.
+        dropped: True if a defect of ours made it impossible to take in one of them.
+    """
+
+    snapshot: Snapshot
+    wanted: Sequence[effects.Effect]
+    happened: Sequence[events.Event]
+    facts: int
+    consumed: int
+    dropped: bool
+
+
+def decide(
+    snapshot: Snapshot,
+    facts: Sequence[inputs.Input],
+    commands: Sequence[tuple[int, inputs.Command]],
+    settings: Settings,
+) -> Decision:
+    """Advance a snapshot by all facts, and then by all commands with their numbers."""
+    wanted, happened, dropped = list[effects.Effect](), list[events.Event](), False
+    for input_ in (*facts, *(command for _, command in commands)):
+        try:
+            snapshot, new_effects, new_events = advance(snapshot, input_, settings)
+        except Exception:
+            # A defect of ours. Continue as after a crash: from what was saved, asking the server if in doubt.
+            log.exception("%s: %s was dropped", snapshot.thread_id, input_.trigger)
+            dropped = True
+            continue
+        if any(isinstance(effect, effects.Request) and effect.changes_server for effect in new_effects):
+            # It counts as sent from right before it is made: handlers come first, and the gate may hold it back.
+            snapshot = snapshot.with_request(sent=False)
+        wanted.extend(new_effects)
+        happened.extend(new_events)
+        _log_ignored(snapshot.thread_id, input_, new_effects)
+    consumed = commands[-1][0] if commands else 0
+    return Decision(
+        snapshot=snapshot, wanted=wanted, happened=happened, facts=len(facts), consumed=consumed, dropped=dropped
+    )
+
+
+def _log_ignored(thread_id: str, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
+    """Log ignored inputs: a warning for a command without effect, not for a fact that is old news."""
+    level = logging.WARNING if isinstance(input_, inputs.Command) else logging.DEBUG
+    for effect in happened:
+        if isinstance(effect, effects.Ignore):
+            log.log(level, "%s: %s was ignored: %s", thread_id, input_.trigger, effect.reason)
