@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import StaticPool
 
 from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores.limit import Limit
 
 __all__ = ["READERS", "Database", "open_database"]
 
 READERS = 4
-"""How many OS threads read at the same time; one more connection is reserved for the writer."""
+"""How many OS threads read at the same time. The writer has a connection of its own."""
 
 _POSTGRESQL_DEFAULTS = {
     "connect_timeout": "10",
@@ -27,16 +29,23 @@ _POSTGRESQL_DEFAULTS = {
 
 @attrs.frozen(kw_only=True)
 class Database:
-    """An engine for writing, the same engine for reading one consistent state, and a name without secrets.
+    """An engine for writing, one for reading a consistent state, and a name without secrets.
 
     Attributes:
         in_memory: True if all callers share one connection, so that they must take turns.
+        limit: how long the server may take.
     """
 
     writing: sa.Engine
     reading: sa.Engine
     name: str
     in_memory: bool
+    limit: Limit
+
+    def dispose(self) -> None:
+        """Close all connections that are not in use."""
+        self.reading.dispose()
+        self.writing.dispose()
 
     def is_there(self) -> bool:
         """False for a SQLite file that does not exist; connecting would create it."""
@@ -45,15 +54,15 @@ class Database:
         return not on_disk or Path(str(url.database)).exists()
 
 
-def open_database(url: str, lock_timeout: float) -> Database:
+def open_database(url: str, timeout: float, lock_timeout: float) -> Database:
     """Return the database at a URL, without connecting to it.
 
     Raises `StoreError` for the URL of an unsupported database, and `ImportError` if the driver is not installed.
     """
-    parsed = _parse(url)
+    parsed, limit = _parse(url), Limit(timeout)
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed, lock_timeout)
-    return _open_postgresql(parsed, lock_timeout)
+        return _open_sqlite(parsed, limit, lock_timeout)
+    return _open_postgresql(parsed, limit, lock_timeout)
 
 
 def _parse(url: str) -> sa.URL:
@@ -72,51 +81,61 @@ def _parse(url: str) -> sa.URL:
     return parsed
 
 
-def _open_sqlite(url: sa.URL, lock_timeout: float) -> Database:
+def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     in_memory = url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
     # `timeout` is SQLite's busy_timeout. One OS thread at a time uses a connection.
-    pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {"pool_size": READERS + 1, "max_overflow": 0}
-    engine = sa.create_engine(
-        url, connect_args={"check_same_thread": False, "timeout": lock_timeout}, hide_parameters=True, **pool
-    )
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+    options = {"connect_args": {"check_same_thread": False, "timeout": lock_timeout}, "hide_parameters": True}
+    if in_memory:
+        writing = sa.create_engine(url, poolclass=StaticPool, **options)
+        reading = sa.create_engine(url, pool=writing.pool, **options)
+    else:
+        writing = sa.create_engine(url, **_pool(1, limit), **options)
+        reading = sa.create_engine(url, **_pool(READERS, limit), **options)
+    for engine in {writing.pool: writing, reading.pool: reading}.values():
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+    # A transaction that begins as a reader and then writes may be refused at once; so a writer locks first.
+    sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    sa.event.listen(reading, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     name = "the SQLite database in memory" if in_memory else f"the SQLite database {url.database}"
-    return Database(writing=engine, reading=engine.execution_options(reads=True), name=name, in_memory=in_memory)
+    return Database(writing=writing, reading=reading, name=name, in_memory=in_memory, limit=limit)
+
+
+def _pool(size: int, limit: Limit) -> dict[str, Any]:
+    return {"pool_size": size, "max_overflow": 0, "pool_timeout": limit.seconds}
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     # Python's driver begins transactions late and at points of its own choice. Off: the BEGIN below decides.
     connection.isolation_level = None
+    # A damaged text must fail when it is decoded, with the name of its thread, and not fail the whole statement.
+    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
     # A commit returns only when it is on the disk, so that it survives even a power failure.
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that begins as a reader and then writes may be refused at once; so a writer locks first.
-    reads = connection.get_execution_options().get("reads")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _open_postgresql(url: sa.URL, lock_timeout: float) -> Database:
+def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     url = url.update_query_dict({key: value for key, value in _POSTGRESQL_DEFAULTS.items() if key not in url.query})
     try:
-        engine = sa.create_engine(
-            url, hide_parameters=True, pool_size=READERS + 1, max_overflow=0, pool_pre_ping=True, pool_recycle=1800
+        writing, reading = (
+            sa.create_engine(
+                url, hide_parameters=True, pool_pre_ping=True, pool_recycle=1800, **_pool(size, limit), **options
+            )
+            for size, options in ((1, {}), (READERS, {"isolation_level": "REPEATABLE READ"}))
         )
+        from gpt_agent_fsm.stores import postgresql  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ImportError(
             'SQLStore needs psycopg for PostgreSQL: pip install "gpt-agent-fsm[postgres]"', name="psycopg"
         ) from error
 
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _record: object) -> None:
-        connection.execute(f"SET lock_timeout = {max(1, round(lock_timeout * 1000))}")
-        connection.commit()
+    def connect(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> object:
+        return postgresql.connect(limit, parameters)
 
-    return Database(
-        writing=engine,
-        reading=engine.execution_options(isolation_level="REPEATABLE READ"),
-        name=f"the PostgreSQL database {url.database or ''} at {url.host or 'the local socket'}",
-        in_memory=False,
-    )
+    def prepare(connection: postgresql.LimitedConnection, _record: object) -> None:
+        postgresql.prepare(connection, limit, lock_timeout)
+
+    for engine in (writing, reading):
+        sa.event.listen(engine, "do_connect", connect)
+        sa.event.listen(engine, "connect", prepare)
+    name = f"the PostgreSQL database {url.database or ''} at {url.host or 'the local socket'}"
+    return Database(writing=writing, reading=reading, name=name, in_memory=False, limit=limit)

@@ -1,116 +1,148 @@
-"""Group commit: the operations of many OS threads wait in one queue and are written together.
+"""Group commit: the operations of many OS threads wait in one queue, and one worker writes them together.
 
-A durable commit costs a flush to disk, and a disk does some hundred flushes a second. A caller that finds no leader
-becomes the leader. It takes all waiting operations, writes them as one transaction, answers each, and hands the lead to
-the first caller that arrived in the meantime. No extra OS thread is needed, and a single caller has no overhead.
+A durable commit costs a flush to disk, and a disk does some hundred flushes a second. The worker takes all waiting
+operations, writes them as one transaction, and answers each.
+
+Callers only queue a ticket and wait for it. So an interrupt in a caller, at any line, leaves nothing half done, and a
+signal handler may call the store even if it interrupted a call of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores.store_errors import OUTCOME_UNKNOWN
 
 __all__ = ["GroupCommit", "Ticket"]
 
 T = TypeVar("T")
-_INTERRUPTED = "The group of this operation was interrupted, and none of it was saved; try again."
 
 
 class Ticket(Generic[T]):
     """An operation in the queue.
 
     Attributes:
-        answered: True once it is durable.
         error: why it is not durable; only valid if `answered` is False.
-        leads: True if its caller must write the next group.
     """
 
-    __slots__ = ("_turn", "answered", "error", "leads", "operation")
+    __slots__ = ("_called", "_end", "error", "operation")
 
     def __init__(self, operation: T) -> None:
         self.operation = operation
-        self.answered = False
         self.error: Exception | None = None
-        self.leads = False
-        self._turn = threading.Lock()
-        self._turn.acquire()
+        # The first entry decides. `setdefault` is atomic, and unlike a lock it cannot stay locked after an interrupt.
+        self._end: dict[str, str] = {}
+        self._called = threading.Lock()
+        self._called.acquire()
 
-    def wait(self) -> None:
-        """Block until this ticket is called: its caller leads, or it is finished."""
-        self._turn.acquire()
+    @property
+    def answered(self) -> bool:
+        """True once the operation is durable and its caller is told so."""
+        return self._end.get("end") == "answered"
 
-    def call(self) -> None:
-        """End `wait`."""
-        self._turn.release()
+    @property
+    def given_up(self) -> bool:
+        """True once the caller has left, without knowing that the operation is durable."""
+        return self._end.get("end") == "given up"
+
+    def answer(self) -> bool:
+        """Note that the operation is durable. Return whether the caller is told so; False if it has given up."""
+        return self._end.setdefault("end", "answered") == "answered"
+
+    def give_up(self) -> None:
+        """Note that the caller does not wait any more. Nothing changes once it is answered."""
+        self._end.setdefault("end", "given up")
 
     def fail(self, error: StoreError) -> None:
         """Set a separate copy of the error: one object raised in two OS threads mixes up their tracebacks."""
-        self.error = StoreError(*error.args)
+        self.error = type(error)(*error.args)
         self.error.__cause__ = error.__cause__
+
+    def wait(self, seconds: float) -> None:
+        """Block until `call`, or for so many seconds."""
+        self._called.acquire(timeout=seconds)
+
+    def call(self) -> None:
+        """End `wait`."""
+        self._called.release()
 
 
 class GroupCommit(Generic[T]):
     """Lets OS threads write in groups.
 
     Args:
-        write: called with tickets in order of arrival; marks each as `answered` or sets its `error`. Called by one
-            OS thread at a time.
+        write: called with tickets in order of arrival, by one worker; answers each or sets its `error`.
         maximum: how many tickets a group has at most.
+        patience: how many seconds a caller waits at most.
     """
 
-    def __init__(self, write: Callable[[Sequence[Ticket[T]]], None], maximum: int) -> None:
+    def __init__(self, write: Callable[[Sequence[Ticket[T]]], None], maximum: int, patience: float) -> None:
         self._write = write
         self._maximum = maximum
-        self._mutex = threading.Lock()
-        self._waiting: deque[Ticket[T]] = deque()
-        self._has_leader = False
+        self._patience = patience
+        self._queue: SimpleQueue[Ticket[T] | None] = SimpleQueue()
+        self._ended = False
+        # A daemon: a script that forgets to close its store still ends.
+        self._worker = threading.Thread(target=self._work, name="gpt-agent-fsm-store", daemon=True)
+        self._worker.start()
 
     def do(self, operation: T) -> None:
-        """Return when the operation is durable, or raise its error. Blocks while others write."""
+        """Return when the operation is durable, or raise its error."""
         ticket = Ticket(operation)
         try:
-            with self._mutex:
-                self._waiting.append(ticket)
-                must_wait, self._has_leader = self._has_leader, True
-                ticket.leads = not must_wait
-            if must_wait:
-                ticket.wait()
-            if ticket.leads:
-                self._lead()
-        except BaseException:
-            self._withdraw(ticket)
-            raise
-        if not ticket.answered:
-            raise ticket.error or StoreError(_INTERRUPTED)
-
-    def _lead(self) -> None:
-        group: list[Ticket[T]] = []
-        try:
-            with self._mutex:
-                while self._waiting and len(group) < self._maximum:
-                    group.append(self._waiting.popleft())
-            self._write(group)
+            self._queue.put(ticket)
+            if self._ended:
+                # The worker may have missed this ticket.
+                self._refuse_rest()
+            ticket.wait(self._patience)
         finally:
-            self._hand_over()
+            # Nobody waits any more, unless it was answered: the time is over, or this caller was interrupted.
+            ticket.give_up()
+        if not ticket.answered:
+            raise ticket.error or StoreError(
+                f"The database did not answer within {self._patience:g} seconds; check it and the network. "
+                f"{OUTCOME_UNKNOWN}"
+            )
+
+    def end(self) -> None:
+        """Let the worker end after the operations in the queue; refuse later ones. Idempotent; does not wait."""
+        self._queue.put(None)
+
+    def _work(self) -> None:
+        while not self._ended:
+            group = self._next_group()
+            try:
+                self._write([ticket for ticket in group if not ticket.given_up])
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must not end
+                problem = StoreError(f"Writing a group of operations failed ({type(error).__name__}); try again.")
+                for ticket in group:
+                    ticket.fail(problem)
             for ticket in group:
                 ticket.call()
+        self._refuse_rest()
 
-    def _hand_over(self) -> None:
-        with self._mutex:
-            self._has_leader = bool(self._waiting)
-            if self._waiting:
-                self._waiting[0].leads = True
-                self._waiting[0].call()
+    def _next_group(self) -> list[Ticket[T]]:
+        """Block for a ticket; return it and those that wait behind it."""
+        group: list[Ticket[T]] = []
+        entry = self._queue.get()
+        with contextlib.suppress(Empty):
+            while entry is not None:
+                group.append(entry)
+                if len(group) == self._maximum:
+                    return group
+                entry = self._queue.get_nowait()
+            self._ended = True
+        return group
 
-    def _withdraw(self, ticket: Ticket[T]) -> None:
-        """Leave the queue after an interrupt: the operation is not written, and no caller waits for this one."""
-        with self._mutex:
-            if ticket not in self._waiting:
-                return
-            self._waiting.remove(ticket)
-        if ticket.leads:
-            self._hand_over()
+    def _refuse_rest(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                ticket = self._queue.get_nowait()
+                if ticket is not None:
+                    ticket.fail(StoreError("This store was closed; make a new one."))
+                    ticket.call()

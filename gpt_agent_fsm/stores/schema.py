@@ -5,9 +5,11 @@ The table names have a prefix, so that they can share a database with other tabl
 
 from __future__ import annotations
 
+import attrs
 import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores.holder import Holder
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -18,6 +20,7 @@ __all__ = [
     "HISTORY",
     "INBOX",
     "LAST_GROUP",
+    "LET_GO",
     "NEXT_GROUP",
     "QUEUE",
     "REMOVE_MESSAGES",
@@ -29,9 +32,11 @@ __all__ = [
     "UNFINISHED_QUEUES",
     "UNFINISHED_RECORDS",
     "UNFINISHED_THREADS",
+    "WITHDRAW_COMMANDS",
     "check",
     "create",
     "is_older",
+    "last_holder",
     "lock_tables",
     "prefer_log",
     "take_over",
@@ -57,6 +62,18 @@ meta = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
     # Counts transactions, to determine whether one took effect.
     sa.Column("groups", sa.BigInteger, nullable=False),
+)
+# Who owns the database, in one row. Older libraries know nothing of this table, so an epoch says if it is up to date.
+holder = sa.Table(
+    "gpt_agent_holder",
+    metadata,
+    _key("id", sa.BigInteger),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.BigInteger, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    # False once it has closed its store.
+    sa.Column("holds", sa.Boolean, nullable=False),
 )
 # In SQLite, rows are stored in the index of their key: one page is written per row, not two.
 threads = sa.Table(
@@ -122,6 +139,14 @@ NEXT_GROUP = (
 )
 # On PostgreSQL this waits for an open transaction. SQLite allows only one writer at a time anyway.
 LAST_GROUP = sa.select(meta.c.epoch, meta.c.groups).where(meta.c.id == 1).with_for_update()
+LET_GO = holder.update().where(holder.c.epoch == sa.bindparam("our_epoch")).values(holds=False)
+_SAVE_HOLDER = sa.text(
+    "INSERT INTO gpt_agent_holder (id, epoch, host, pid, since, holds)"
+    " VALUES (1, :epoch, :host, :pid, :since, :holds)"
+    " ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, host = excluded.host, pid = excluded.pid,"
+    " since = excluded.since, holds = excluded.holds"
+)
+_HOLDER = sa.select(holder).join_from(holder, meta, holder.c.epoch == meta.c.epoch)
 
 _waiting = sa.select(inbox.c.thread_id, sa.func.max(inbox.c.number).label("number")).group_by(inbox.c.thread_id)
 _last_waiting = _waiting.where(inbox.c.thread_id.in_(_thread_ids)).subquery()
@@ -158,6 +183,7 @@ SAVE_MESSAGES = sa.text(
 )
 REMOVE_MESSAGES = queue.delete().where(queue.c.thread_id == _of_thread, queue.c.number == sa.bindparam("at"))
 ADD_COMMANDS = inbox.insert()
+WITHDRAW_COMMANDS = inbox.delete().where(inbox.c.thread_id == _of_thread, inbox.c.number == sa.bindparam("at"))
 DROP_COMMANDS = inbox.delete().where(inbox.c.thread_id == _of_thread, inbox.c.number <= sa.bindparam("consumed"))
 ADD_EVENTS = events.insert()
 
@@ -246,4 +272,15 @@ def create(connection: sa.Connection) -> None:
 def take_over(connection: sa.Connection) -> int:
     """Become the owner of the database. Return the new epoch, which invalidates all others."""
     raised = meta.update().where(meta.c.id == 1).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
-    return int(connection.execute(raised).scalar_one())
+    epoch = int(connection.execute(raised).scalar_one())
+    holder.create(connection, checkfirst=True)
+    connection.execute(_SAVE_HOLDER, {"epoch": epoch, "holds": True, **attrs.asdict(Holder.here())})
+    return epoch
+
+
+def last_holder(connection: sa.Connection) -> tuple[Holder, bool] | None:
+    """Return the process that took the database over last, and whether it still holds it; None if unknown."""
+    if not sa.inspect(connection).has_table(holder.name):
+        return None
+    row = connection.execute(_HOLDER).one_or_none()
+    return None if row is None else (Holder(host=row.host, pid=row.pid, since=row.since), row.holds)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,24 +20,30 @@ from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
 from gpt_agent_fsm.stores import codec, migrations, schema
-from gpt_agent_fsm.stores.engine import READERS, open_database
+from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit
+from gpt_agent_fsm.stores.holder import Holder
 from gpt_agent_fsm.stores.store_errors import as_store_error
 from gpt_agent_fsm.stores.write_batch import Accept, Announce, Commit, Flush, Operation
 from gpt_agent_fsm.stores.writer import Writer
 
 __all__ = ["SQLStore"]
 
+log = logging.getLogger(__name__)
+
 _MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1
+_GRACE = 1.0
+"""Seconds that a caller waits beyond the timeout, since its transaction then ends and says more."""
 
 
 class SQLStore:
     """Keeps threads in a database. After `accept` or `commit` returns, its data survives a crash and a power failure.
 
     Opening a store creates missing tables and takes the database over: a store that was opened for it earlier, in this
-    process or another, can no longer write and raises `StoreError`. So there is one owner at a time, and a process that
-    was wrongly presumed dead can do no harm. A `read_only` store takes nothing over and creates nothing.
+    process or another, can no longer write and raises `StoreTaken`. So there is one owner at a time, and a process that
+    was wrongly presumed dead can do no harm. `holder` returns who that is. A `read_only` store takes nothing over and
+    creates nothing.
 
     Calls from many OS threads are written in groups, one transaction for all waiting calls, so that a thousand
     conversations do not need a thousand disk flushes. If one operation fails, the others still succeed.
@@ -45,37 +52,37 @@ class SQLStore:
     `close`. After a crash and a restart, a process may therefore announce the records since the last save again:
     handlers see each record at least once.
 
-    Every method may be called from any OS thread, and blocks for at most one transaction. Each raises `StoreError` if
-    the database fails, with advice; then nothing was changed, and the store works again when the cause is fixed. There
-    is one exception: if a PostgreSQL server is lost during a commit and does not return at once, it is unknown whether
-    the commit took effect, and the error says so.
+    Every method may be called from any OS thread, and from a signal handler. Each raises `StoreError` if the database
+    fails, with advice; then nothing was changed, and the store works again when the cause is fixed. There is one
+    exception: if the database is lost during a commit, or does not answer, it may be unknown whether the call took
+    effect, and the error says so. Repeat the call: it takes effect once. A command that was accepted by such a call is
+    withdrawn when the database answers again.
 
     In a process that was forked later `close` does nothing, and every other method raises `UsedAfterFork`.
 
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
-        lock_timeout: how many seconds to wait for another program that holds a lock.
+        timeout: how many seconds a call may take, `close` included, if the database does not answer. When a store is
+            opened, each of the statements may take as long. A SQLite file that hangs is not noticed while it is read.
+        lock_timeout: how many seconds of these to wait for another program that holds a lock.
         read_only: True to read while another process owns the database.
     """
 
-    def __init__(self, url: str, *, lock_timeout: float = 5.0, read_only: bool = False) -> None:
+    def __init__(self, url: str, *, timeout: float = 20.0, lock_timeout: float = 5.0, read_only: bool = False) -> None:
         self._origin = Origin("SQLStore")
-        self._database = open_database(url, lock_timeout)
+        self._database = open_database(url, _seconds("timeout", timeout), _seconds("lock_timeout", lock_timeout))
         self._read_only = read_only
         self._closed = False
-        self._closing = threading.Lock()
         # In memory there is only one connection, so reading and writing take turns.
-        self._max_readers = 1 if self._database.in_memory else READERS
-        self._readers = threading.BoundedSemaphore(self._max_readers)
-        turn: AbstractContextManager[Any] = self._readers if self._database.in_memory else contextlib.nullcontext()
+        self._turn: AbstractContextManager[Any] = threading.RLock() if self._database.in_memory else nullcontext()
         try:
             with as_store_error(self._database.name):
                 epoch = self._open_read_only() if read_only else self._take_over()
         except BaseException:
-            self._database.writing.dispose()
+            self._database.dispose()
             raise
-        self._writer = Writer(self._database, epoch, turn)
-        self._group = GroupCommit(self._writer.write, _MAX_GROUP)
+        self._writer = Writer(self._database, epoch, self._turn)
+        self._group = None if read_only else GroupCommit(self._writer.write, _MAX_GROUP, timeout + _GRACE)
 
     def _exists(self) -> bool:
         with self._database.reading.connect() as connection:
@@ -136,7 +143,7 @@ class SQLStore:
         )
         self._do(operation)
         first = operation.last_seq - len(events) + 1
-        return [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
+        return [Record(seq=seq, at=operation.at, event=event) for seq, event in enumerate(events, first)]
 
     def announced(self, thread_id: str, seq: int) -> None:
         """See `Store.announced`; the class says when it is saved. Does nothing for an unknown thread."""
@@ -147,7 +154,7 @@ class SQLStore:
     def _do(self, operation: Operation) -> None:
         self._origin.check()
         self._check_open()
-        if self._read_only:
+        if self._group is None:
             raise StoreError("This store was opened with read_only=True; open it without to write.")
         self._group.do(operation)
 
@@ -184,50 +191,65 @@ class SQLStore:
         found = {}
         for row in threads:
             thread_id = row["thread_id"]
-            unannounced = [record for record in records[thread_id] if record["seq"] > marks.get(thread_id, 0)]
-            saved = _saved(row, queues[thread_id], commands[thread_id], unannounced)
+            try:
+                saved = _saved(row, queues[thread_id], commands[thread_id], records[thread_id], marks.get(thread_id, 0))
+            except StoreError as error:
+                # One damaged thread must not keep the others from continuing.
+                log.error("%s is not resumed: %s", thread_id, error)  # noqa: TRY400 - the sentence says it all
+                continue
             if saved.inbox or saved.unannounced or not saved.snapshot.settled:
                 found[thread_id] = saved
         return found
+
+    def holder(self) -> Holder | None:
+        """Return the process that holds the database, or None if none does. It may have died without closing its store.
+
+        Returns None as well if an older version of the library opened the database last: it leaves no name.
+        """
+        with self._reading() as (connection, _):
+            last = schema.last_holder(connection)
+        return None if last is None or not last[1] else last[0]
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
         """Yield a connection that sees one state of the database, and the marks that are not saved yet."""
         self._origin.check()
-        with self._readers, as_store_error(self._database.name):
+        with self._turn, self._database.limit.of_one_call(), as_store_error(self._database.name):
             self._check_open()
             # Read the marks first: a mark that is saved in the meantime is then seen twice rather than not at all.
             marks = self._writer.marks()
             with self._database.reading.connect() as connection:
                 yield connection, marks
+                if self._closed:
+                    # Its pool was closed in the meantime.
+                    connection.invalidate()
 
     # --- the end ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """See `Store.close`. Raises `StoreError` if the last announcements could not be saved."""
-        if self._origin.was_forked:
+        if self._origin.was_forked or self._closed:
             return
-        with self._closing:
-            if self._closed:
-                return
-            try:
-                if not self._read_only:
-                    self._group.do(Flush())
-            finally:
-                self._closed = True
-                self._release()
-
-    def _release(self) -> None:
-        """Close the connections when all readers have finished."""
-        for _ in range(self._max_readers):
-            self._readers.acquire()
-        self._database.writing.dispose()
-        for _ in range(self._max_readers):
-            self._readers.release()
+        try:
+            if self._group is not None:
+                self._group.do(Flush())
+        finally:
+            self._closed = True
+            if self._group is not None:
+                self._group.end()
+            with self._turn:
+                self._database.dispose()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError("This store was closed; make a new one.")
+
+
+def _seconds(name: str, value: object) -> float:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= threading.TIMEOUT_MAX
+    if not good:
+        raise ValueError(f"SQLStore: {name} must be a positive number of seconds, not {value!r}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _saved(
@@ -235,15 +257,21 @@ def _saved(
     queue: Sequence[sa.RowMapping],
     commands: Sequence[sa.RowMapping],
     records: Sequence[sa.RowMapping],
+    announced: int = 0,
 ) -> Saved:
-    messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)
-    return Saved(
-        snapshot=codec.decode_snapshot(row["snapshot"], messages),
-        due=row["due"],
-        inbox=tuple((command["number"], codec.decode_command(command["command"])) for command in commands),
-        unannounced=tuple(_record(record) for record in records),
-        last_seq=row["last_seq"],
-    )
+    """Return what the rows of a thread say, without records up to `announced`. Raises `StoreError` for damaged rows."""
+    thread_id = row["thread_id"]
+    try:
+        messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)
+        return Saved(
+            snapshot=codec.decode_snapshot(row["snapshot"], messages),
+            due=None if row["due"] is None else float(row["due"]),
+            inbox=tuple((command["number"], codec.decode_command(command["command"])) for command in commands),
+            unannounced=tuple(_record(record) for record in records if record["seq"] > announced),
+            last_seq=row["last_seq"],
+        )
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"A number of {thread_id} in the store cannot be read: it is damaged.") from error
 
 
 def _record(row: sa.RowMapping) -> Record:

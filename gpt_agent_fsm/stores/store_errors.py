@@ -9,7 +9,9 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
 
-__all__ = ["concerns_one_operation", "to_store_error", "as_store_error"]
+__all__ = ["OUTCOME_UNKNOWN", "concerns_one_operation", "to_store_error", "as_store_error"]
+
+OUTCOME_UNKNOWN = "It is unknown whether the call took effect; repeat it, and it takes effect once."
 
 _SQLITE = {
     "SQLITE_FULL": "the disk is full; free some space",
@@ -33,6 +35,7 @@ _POSTGRESQL = {
     "55P03": "it is locked by another program; close that, or let it finish",
     "57": "the server is shutting down or starting; wait, or start it",
     "25006": "it is read-only; connect to the primary server",
+    "TIMEOUT": "it did not answer in time; check the server and the network",
     "22": "it cannot store one of the values; keep zero characters out of thread ids",
 }
 _UNREACHABLE = (
@@ -71,7 +74,7 @@ def to_store_error(error: BaseException, name: str, *, known: bool = True) -> St
     """
     if isinstance(error, StoreError):
         return error
-    doubt = "" if known else " It is unknown whether the last commit took effect."
+    doubt = "" if known else f" {OUTCOME_UNKNOWN}"
     problem = StoreError(f"Using {name} failed: {_advice(error)}.{doubt}")
     problem.__cause__ = error
     return problem

@@ -27,6 +27,8 @@ class Accept:
 class Commit:
     """Save a snapshot with its events and its queue. `last_seq`, the number of the last record, is the result.
 
+    Commits that differ only in time are equal: so a commit that is repeated is recognized.
+
     Attributes:
         removed, written: the numbers of messages that left the queue, and written messages with their numbers.
     """
@@ -36,11 +38,11 @@ class Commit:
     settled: bool
     consumed: int
     events: list[tuple[str, str]]
-    at: float
-    due: float | None
+    at: float = attrs.field(eq=False)
+    due: float | None = attrs.field(eq=False)
     removed: Sequence[int] = ()
     written: Sequence[tuple[int, str]] = ()
-    last_seq: int = 0
+    last_seq: int = attrs.field(default=0, eq=False)
 
 
 @attrs.define(kw_only=True)
@@ -86,13 +88,17 @@ def no_such_thread(thread_id: str) -> StoreError:
 class WriteBatch:
     """Takes operations in order and returns rows. It reads `known` and writes changes to `counters`.
 
+    Args:
+        landed: commits that are in the database, although their callers were told an error: the last of each thread.
+
     Attributes:
         counters: the new counters of the threads in this batch.
         commands, dropped, threads, events, marks, unqueued, queued: rows, each for the statement of that name.
     """
 
-    def __init__(self, known: Mapping[str, Counters]) -> None:
+    def __init__(self, known: Mapping[str, Counters], landed: Mapping[str, Commit]) -> None:
         self._known = known
+        self._landed = landed
         self.counters: dict[str, Counters] = {}
         self.commands: list[Row] = []
         self.dropped: list[Row] = []
@@ -127,6 +133,10 @@ class WriteBatch:
 
     def _commit(self, operation: Commit) -> None:
         thread_id = operation.thread_id
+        landed = self._landed.get(thread_id)
+        if operation == landed and thread_id not in self._saved:
+            operation.at, operation.last_seq = landed.at, landed.last_seq
+            return
         counters = self._counters_of(thread_id)
         if counters is None:
             counters = self.counters[thread_id] = Counters()

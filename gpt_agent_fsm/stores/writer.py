@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError, StoreTaken
@@ -15,7 +17,7 @@ from gpt_agent_fsm.stores import schema
 from gpt_agent_fsm.stores.engine import Database
 from gpt_agent_fsm.stores.group import Ticket
 from gpt_agent_fsm.stores.store_errors import concerns_one_operation, to_store_error
-from gpt_agent_fsm.stores.write_batch import Counters, Flush, Operation, WriteBatch
+from gpt_agent_fsm.stores.write_batch import Accept, Commit, Counters, Flush, Operation, WriteBatch
 
 __all__ = ["Writer"]
 
@@ -24,8 +26,20 @@ _MAX_KNOWN = 100_000
 _MAX_LOOKUP = 500
 
 
+@attrs.frozen
+class _Doubt:
+    """A transaction that may have taken effect, and its operations."""
+
+    group: int
+    operations: Sequence[Operation]
+
+
 class Writer:
     """The only writer of the database, so that counters remain valid in memory once they were read.
+
+    A transaction whose outcome is unknown is resolved by the next one, which sees if its number was used. If it took
+    effect although its callers were told an error, a commit of it is recognized when it is repeated, and a command is
+    withdrawn: nobody repeats it with the same number.
 
     Args:
         epoch: our epoch; if the database has another one, another process has taken over.
@@ -39,14 +53,19 @@ class Writer:
         self._mutex = threading.Lock()
         self._known: dict[str, Counters] = {}
         self._marks: dict[str, int] = {}
+        self._doubt: _Doubt | None = None
+        self._landed: dict[str, Commit] = {}
+        """Commits that took effect although their callers were told an error; the last of each thread."""
+        self._withdrawn: list[Accept] = []
+        """Commands that were taken although their callers were told an error; to be deleted."""
         self._closed = False
 
     # --- from any OS thread -------------------------------------------------------------------------------------
 
     def marks(self) -> Mapping[str, int]:
         """Return the marks that are not saved yet: the number of the last announced record of each thread."""
-        with self._mutex:
-            return dict(self._marks)
+        # Copying a dict is atomic. No lock, which a reader would hold while a signal handler interrupts it.
+        return dict(self._marks)
 
     def note(self, thread_id: str, seq: int) -> bool:
         """Record a mark, to be saved with the next group. Return whether it should be saved now."""
@@ -71,6 +90,8 @@ class Writer:
                 self._write_singly(tickets)
             else:
                 _fail(tickets, to_store_error(error, self._database.name))
+        elif any(isinstance(ticket.operation, Flush) for ticket in tickets):
+            self._let_go()
         self._closed = self._closed or any(isinstance(ticket.operation, Flush) for ticket in tickets)
 
     def _write_singly(self, tickets: Sequence[Ticket[Operation]]) -> None:
@@ -90,34 +111,84 @@ class Writer:
 
     def _transact(self, tickets: Sequence[Ticket[Operation]]) -> None:
         marks = self.marks()
-        if not marks and all(isinstance(ticket.operation, Flush) for ticket in tickets):
-            self._settle(WriteBatch({}), marks, tickets)
+        idle = not marks and self._doubt is None and not self._withdrawn
+        if idle and all(isinstance(ticket.operation, Flush) for ticket in tickets):
+            self._settle(WriteBatch({}, {}), marks, tickets)
             return
-        with self._turn, self._database.writing.connect() as connection:
+        with self._connection() as connection:
             group = connection.execute(schema.NEXT_GROUP, {"our_epoch": self._epoch}).scalar_one_or_none()
             if group is None:
-                raise StoreTaken(
-                    f"Another process has taken over {self._database.name}; this one can no longer write. "
-                    "Open only one store for writing."
-                )
+                raise self._taken(connection)
+            self._resolve(group)
+            withdrawn = len(self._withdrawn)
             batch = self._batch(connection, tickets, marks)
             _insert(connection, batch)
+            if withdrawn:
+                rows = [{"of_thread": command.thread_id, "at": command.number} for command in self._withdrawn]
+                connection.execute(schema.WITHDRAW_COMMANDS, rows)
+            self._commit(connection, _Doubt(group, [each.operation for each in tickets if each.error is None]))
+        del self._withdrawn[:withdrawn]
+        self._settle(batch, marks, tickets)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        with self._turn, self._database.limit.of_one_call(), self._database.writing.connect() as connection:
+            yield connection
+
+    def _taken(self, connection: sa.Connection) -> StoreTaken:
+        holder = schema.last_holder(connection)
+        who = "" if holder is None else f" ({holder[0]})"
+        return StoreTaken(
+            f"Another process has taken over {self._database.name}{who}; this one can no longer write. "
+            "Open only one store for writing."
+        )
+
+    def _let_go(self) -> None:
+        """Note that the store is not held any more. An error does no harm: then the note says who held it last."""
+        with contextlib.suppress(Exception), self._connection() as connection:
+            connection.execute(schema.LET_GO, {"our_epoch": self._epoch})
+            connection.commit()
+
+    # --- transactions with an unknown outcome -------------------------------------------------------------------
+
+    def _commit(self, connection: sa.Connection, transaction: _Doubt) -> None:
+        try:
+            connection.commit()
+        except Exception as error:
             try:
-                connection.commit()
-            except BaseException as error:
-                if not self._took_effect(connection, group, error):
-                    raise
-                self._settle(batch, marks, tickets)
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                self._settle(batch, marks, tickets)
+                connection.rollback()
+                last = connection.execute(schema.LAST_GROUP).one()
+            except Exception:  # noqa: BLE001 - the first error is the one to report
+                self._doubt = transaction
+                with self._mutex:
+                    # The database may now differ from the counters in memory.
+                    self._known.clear()
+                raise to_store_error(error, self._database.name, known=False) from error
+            # A successor continues our group numbers: once it is the owner, a higher number proves nothing.
+            if last.groups < transaction.group or last.epoch != self._epoch:
+                raise
+
+    def _resolve(self, group: int) -> None:
+        """Find out if the transaction in doubt took effect: the next one has the number `group`, and all locks."""
+        if self._doubt is not None and group > self._doubt.group:
+            for operation in self._doubt.operations:
+                self._disown(operation)
+        self._doubt = None
+
+    def _disown(self, operation: Operation) -> None:
+        """Note that an operation took effect although its caller was told an error."""
+        if isinstance(operation, Commit):
+            self._landed[operation.thread_id] = operation
+        elif isinstance(operation, Accept):
+            self._withdrawn.append(operation)
+
+    # --- the parts of a transaction -----------------------------------------------------------------------------
 
     def _batch(
         self, connection: sa.Connection, tickets: Sequence[Ticket[Operation]], marks: Mapping[str, int]
     ) -> WriteBatch:
         touched = {ticket.operation.thread_id for ticket in tickets if not isinstance(ticket.operation, Flush)}
-        batch = WriteBatch(self._counters(connection, touched | marks.keys()))
+        batch = WriteBatch(self._counters(connection, touched | marks.keys()), self._landed)
         for thread_id, mark in marks.items():
             batch.mark(thread_id, mark)
         for ticket in tickets:
@@ -144,21 +215,6 @@ class Writer:
                 )
         return found
 
-    def _took_effect(self, connection: sa.Connection, group: int, error: BaseException) -> bool:
-        """Return whether a commit that raised an error still took effect; raise if that cannot be determined."""
-        try:
-            connection.rollback()
-            last = connection.execute(schema.LAST_GROUP).one()
-        except Exception:  # noqa: BLE001 - the first error is the one to report
-            with self._mutex:
-                # The database may now differ from the counters in memory.
-                self._known.clear()
-            if isinstance(error, Exception):
-                raise to_store_error(error, self._database.name, known=False) from error
-            raise error from None
-        # A successor continues our group numbers: once it is the owner, a higher number proves nothing.
-        return bool(last.groups >= group and last.epoch == self._epoch)
-
     def _settle(self, batch: WriteBatch, marks: Mapping[str, int], tickets: Sequence[Ticket[Operation]]) -> None:
         """Store the new counters in memory, and answer the tickets."""
         with self._mutex:
@@ -171,7 +227,13 @@ class Writer:
                 if self._marks[thread_id] == mark:
                     del self._marks[thread_id]
         for ticket in tickets:
-            ticket.answered = ticket.error is None
+            operation = ticket.operation
+            if ticket.error is not None:
+                continue
+            if isinstance(operation, Commit):
+                self._landed.pop(operation.thread_id, None)
+            if not ticket.answer():
+                self._disown(operation)
 
 
 def _insert(connection: sa.Connection, batch: WriteBatch) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import sys
 from pathlib import Path
 
 import attrs
@@ -61,3 +62,50 @@ def texts_of(error):
 def sqlite_file(path):
     """Open a SQLite file past the store, in a `with` statement."""
     return contextlib.closing(sqlite3.connect(path, isolation_level=None))
+
+
+# --- signals ----------------------------------------------------------------------------------------------
+
+
+def raise_interrupt():
+    raise KeyboardInterrupt
+
+
+def at_each_line(call, action, prepare=lambda: None, *, but_in="tests"):
+    """Call repeatedly; the n-th time, do `action` just before the n-th line of the library. Return how many there are.
+
+    So a signal handler works, which may run between any two lines of the main thread. Calls `prepare` before each, and
+    leaves out the lines of the module `but_in`.
+    """
+    lines = -1
+    more = True
+    while more:
+        prepare()
+        lines += 1
+        more = _at_line(lines, call, action, but_in)
+    return lines
+
+
+def _at_line(number, call, action, but_in):
+    """Call; do `action` before the line with this number. Return whether there was one."""
+    seen = 0
+
+    def trace(frame, event, _argument):
+        nonlocal seen
+        if "gpt_agent_fsm" not in frame.f_code.co_filename or but_in in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            seen += 1
+            if seen == number + 1:
+                sys.settrace(None)
+                action()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            call()
+    finally:
+        sys.settrace(before)
+    return seen > number

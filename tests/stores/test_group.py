@@ -6,6 +6,7 @@ import pytest
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.stores.group import GroupCommit, Ticket
+from tests.stores.helpers import at_each_line, raise_interrupt
 
 PATIENCE = 30
 
@@ -13,13 +14,13 @@ PATIENCE = 30
 class Writing:
     """Writes when the test permits it; records the groups."""
 
-    def __init__(self, maximum=1000):
+    def __init__(self, maximum=1000, patience=PATIENCE):
         self.groups = []
         self.begun = threading.Semaphore(0)
         self.may_continue = threading.Semaphore(0)
         self.refused = {}
-        self.queue = GroupCommit(self.write, maximum)
-        self.queued = threading.Semaphore(0)
+        self.answers = {}
+        self.queue = GroupCommit(self.write, maximum, patience)
         self.outcomes = {}
         self.callers = []
 
@@ -35,7 +36,7 @@ class Writing:
                 else:
                     raise error
             else:
-                ticket.answered = True
+                self.answers[ticket.operation] = ticket.answer()
 
     def call(self, operation):
         def work():
@@ -61,18 +62,19 @@ def waiting(monkeypatch):
     """A semaphore, released whenever a caller is in the queue and begins to wait."""
     waits, plain = threading.Semaphore(0), Ticket.wait
 
-    def wait(ticket):
+    def wait(ticket, seconds):
         waits.release()
-        plain(ticket)
+        plain(ticket, seconds)
 
     monkeypatch.setattr(Ticket, "wait", wait)
     return waits
 
 
-def lead_and_queue_up(writing, waiting, *operations):
-    """Let `first` lead, and let these operations queue behind it, one after the other."""
+def queue_up(writing, waiting, *operations):
+    """Let `first` be written, and let these operations queue behind it, one after the other."""
     writing.call("first")
     assert writing.begun.acquire(timeout=PATIENCE)
+    assert waiting.acquire(timeout=PATIENCE)
     for operation in operations:
         writing.call(operation)
         assert waiting.acquire(timeout=PATIENCE)
@@ -87,7 +89,7 @@ def test_a_single_caller_writes_at_once():
 
 def test_waiting_operations_are_written_together_in_order(waiting):
     writing = Writing()
-    lead_and_queue_up(writing, waiting, "a", "b", "c")
+    queue_up(writing, waiting, "a", "b", "c")
     writing.may_continue.release(2)
     writing.end()
     assert writing.groups == [["first"], ["a", "b", "c"]]
@@ -96,7 +98,7 @@ def test_waiting_operations_are_written_together_in_order(waiting):
 
 def test_a_group_has_a_limit(waiting):
     writing = Writing(maximum=2)
-    lead_and_queue_up(writing, waiting, "a", "b", "c")
+    queue_up(writing, waiting, "a", "b", "c")
     writing.may_continue.release(3)
     writing.end()
     assert writing.groups == [["first"], ["a", "b"], ["c"]]
@@ -104,7 +106,7 @@ def test_a_group_has_a_limit(waiting):
 
 def test_no_caller_is_answered_before_the_group_is_written(waiting):
     writing = Writing()
-    lead_and_queue_up(writing, waiting, "a", "b")
+    queue_up(writing, waiting, "a", "b")
     writing.may_continue.release()
     assert writing.begun.acquire(timeout=PATIENCE)
     assert "a" not in writing.outcomes
@@ -119,7 +121,7 @@ def test_each_caller_gets_its_own_error(waiting):
     problem = StoreError("full")
     problem.__cause__ = OSError("disk")
     writing.refused = {"a": problem, "c": problem}
-    lead_and_queue_up(writing, waiting, "a", "b", "c")
+    queue_up(writing, waiting, "a", "b", "c")
     writing.may_continue.release(2)
     writing.end()
     assert writing.outcomes["b"] == "durable"
@@ -128,36 +130,41 @@ def test_each_caller_gets_its_own_error(waiting):
     assert writing.outcomes["a"].__cause__ is problem.__cause__
 
 
-def test_an_interrupt_of_the_leader_is_an_error_for_the_others_and_the_queue_continues(waiting):
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), MemoryError()])
+def test_an_unexpected_error_fails_its_group_and_the_queue_continues(waiting, error):
     writing = Writing()
-    writing.refused = {"a": KeyboardInterrupt()}
-    lead_and_queue_up(writing, waiting, "a", "b")
+    writing.refused = {"a": error}
+    queue_up(writing, waiting, "a", "b")
     writing.may_continue.release()
     assert writing.begun.acquire(timeout=PATIENCE)
     writing.call("late")
-    assert waiting.acquire(timeout=PATIENCE)
     writing.may_continue.release(2)
     writing.end()
-    assert isinstance(writing.outcomes["a"], KeyboardInterrupt)
-    assert isinstance(writing.outcomes["b"], StoreError)
+    for operation in "ab":
+        assert isinstance(writing.outcomes[operation], StoreError)
+        assert type(error).__name__ in str(writing.outcomes[operation])
     assert writing.outcomes["late"] == "durable"
 
 
-def interrupt(monkeypatch, operation):
-    """Interrupt the caller of an operation as soon as it waits."""
+# --- callers that leave -----------------------------------------------------------------------------------
+
+
+def interrupt(monkeypatch, operation, gone=None):
+    """Interrupt the caller of an operation as soon as it waits, or when `gone` is set."""
     plain = Ticket.wait
 
-    def wait(ticket):
+    def wait(ticket, seconds):
         if ticket.operation == operation:
+            assert gone is None or gone.wait(PATIENCE)
             raise KeyboardInterrupt
-        plain(ticket)
+        plain(ticket, seconds)
 
     monkeypatch.setattr(Ticket, "wait", wait)
 
 
-def test_a_caller_that_is_interrupted_while_waiting_leaves_the_queue(waiting, monkeypatch):
+def test_what_was_interrupted_while_it_waited_is_not_written(waiting, monkeypatch):
     writing = Writing()
-    lead_and_queue_up(writing, waiting, "a")
+    queue_up(writing, waiting, "a")
     interrupt(monkeypatch, "gone")
     with pytest.raises(KeyboardInterrupt):
         writing.queue.do("gone")
@@ -166,49 +173,75 @@ def test_a_caller_that_is_interrupted_while_waiting_leaves_the_queue(waiting, mo
     assert writing.groups == [["first"], ["a"]]
 
 
-def test_a_caller_that_is_interrupted_when_it_gets_the_lead_hands_it_on(monkeypatch):
-    writing = Writing()
-    called, plain, waits = threading.Semaphore(0), Ticket.wait, threading.Semaphore(0)
-
-    def wait(ticket):
-        waits.release()
-        plain(ticket)
-        if ticket.operation == "gone":
-            called.release()
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Ticket, "wait", wait)
-    lead_and_queue_up(writing, waits, "gone", "next")
-    writing.may_continue.release(2)
-    assert called.acquire(timeout=PATIENCE)
-    writing.end()
-    assert writing.groups == [["first"], ["next"]]
-    assert isinstance(writing.outcomes["gone"], KeyboardInterrupt)
-    assert writing.outcomes["next"] == "durable"
-
-
-def test_a_caller_that_is_interrupted_while_its_group_is_written_raises_at_once(monkeypatch):
-    writing = Writing()
-    waits, gone, plain = threading.Semaphore(0), threading.Event(), Ticket.wait
-
-    def wait(ticket):
-        waits.release()
-        if ticket.operation == "gone":
-            assert gone.wait(PATIENCE)
-            raise KeyboardInterrupt
-        plain(ticket)
-
-    monkeypatch.setattr(Ticket, "wait", wait)
-    lead_and_queue_up(writing, waits, "a", "gone")
-    writing.may_continue.release()
+def test_a_caller_that_is_interrupted_while_its_group_is_written_raises_at_once_and_is_not_answered(monkeypatch):
+    writing, gone = Writing(), threading.Event()
+    interrupt(monkeypatch, "gone", gone)
+    writing.call("gone")
     assert writing.begun.acquire(timeout=PATIENCE)
     gone.set()
-    writing.callers[2].join(PATIENCE)
-    assert isinstance(writing.outcomes["gone"], KeyboardInterrupt)
-    writing.may_continue.release()
     writing.end()
-    assert writing.groups == [["first"], ["a", "gone"]]
-    assert writing.outcomes["a"] == "durable"
+    assert isinstance(writing.outcomes["gone"], KeyboardInterrupt)
+    writing.may_continue.release(2)
+    writing.queue.do("next")
+    assert writing.answers == {"gone": False, "next": True}
+
+
+def test_a_caller_waits_only_for_its_patience_and_is_not_answered_later():
+    writing = Writing(patience=0.05)
+    with pytest.raises(StoreError, match=r"did not answer within 0\.05 seconds.* takes effect once"):
+        writing.queue.do("slow")
+    with pytest.raises(StoreError, match="did not answer"):
+        writing.queue.do("queued behind it")
+    writing.may_continue.release(3)
+    writing.queue.do("next")
+    assert writing.answers == {"slow": False, "next": True}
+    assert ["queued behind it"] not in writing.groups
+
+
+def test_an_interrupt_at_any_line_of_a_call_leaves_the_queue_usable():
+    def write(tickets):
+        for ticket in tickets:
+            ticket.answer()
+
+    queue = GroupCommit(write, 10, PATIENCE)
+    assert at_each_line(lambda: queue.do("a"), raise_interrupt) > 5
+    queue.do("b")
+
+
+def test_a_call_may_be_made_from_a_signal_handler_that_interrupted_one():
+    def write(tickets):
+        for ticket in tickets:
+            ticket.answer()
+
+    queue = GroupCommit(write, 10, PATIENCE)
+    assert at_each_line(lambda: queue.do("a"), lambda: queue.do("nested")) > 5
+
+
+# --- the end ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_queued_when_the_queue_ends_is_written_and_the_rest_refused(waiting):
+    writing = Writing()
+    queue_up(writing, waiting, "a")
+    writing.queue.end()
+    writing.may_continue.release(2)
+    writing.end()
+    assert writing.outcomes == {"first": "durable", "a": "durable"}
+    writing.queue._worker.join(PATIENCE)
+    assert not writing.queue._worker.is_alive()
+    with pytest.raises(StoreError, match="This store was closed"):
+        writing.queue.do("late")
+
+
+def test_what_is_queued_behind_the_end_is_refused(waiting):
+    writing = Writing()
+    queue_up(writing, waiting)
+    writing.queue.end()
+    writing.call("late")
+    assert waiting.acquire(timeout=PATIENCE)
+    writing.may_continue.release(2)
+    writing.end()
+    assert "This store was closed" in str(writing.outcomes["late"])
 
 
 def test_a_thousand_callers_are_all_answered():
@@ -218,10 +251,10 @@ def test_a_thousand_callers_are_all_answered():
         assert lock.acquire(blocking=False), "two wrote at once"
         written.extend(ticket.operation for ticket in tickets)
         for ticket in tickets:
-            ticket.answered = True
+            ticket.answer()
         lock.release()
 
-    queue = GroupCommit(write, 50)
+    queue = GroupCommit(write, 50, PATIENCE)
 
     def work(number):
         for step in range(50):

@@ -1,0 +1,36 @@
+"""Who has opened a database for writing."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import time
+
+import attrs
+
+__all__ = ["Holder"]
+
+
+@attrs.frozen(kw_only=True)
+class Holder:
+    """The process that holds a store.
+
+    Attributes:
+        host: the name of its machine.
+        pid: its number there.
+        since: when it opened the store, in seconds since the epoch.
+    """
+
+    host: str
+    pid: int
+    since: float
+
+    @classmethod
+    def here(cls) -> Holder:
+        """Return this process, which opens a store now."""
+        return cls(host=socket.gethostname(), pid=os.getpid(), since=time.time())
+
+    def __str__(self) -> str:
+        since = datetime.datetime.fromtimestamp(self.since, tz=datetime.UTC)
+        return f"process {self.pid} on {self.host}, since {since:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,44 @@
+"""How long a database may take."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+__all__ = ["Limit"]
+
+
+class Limit(threading.local):
+    """When the statements of the present OS thread must have ended.
+
+    A call of the store has `seconds` for all of its statements. Opening a store may migrate a large one, so there each
+    statement has as many.
+
+    Attributes:
+        seconds: how long a database may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._of_call: float | None = None
+
+    @contextlib.contextmanager
+    def of_one_call(self) -> Iterator[None]:
+        """Let all statements of the block end in time."""
+        self._of_call = time.monotonic() + self.seconds
+        try:
+            yield
+        finally:
+            self._of_call = None
+
+    @property
+    def deadline(self) -> float:
+        """When a statement that begins now must have ended, in monotonic seconds."""
+        return time.monotonic() + self.seconds if self._of_call is None else self._of_call
+
+    @property
+    def remaining(self) -> float:
+        """How many seconds are left; 0 if none."""
+        return max(self.deadline - time.monotonic(), 0.0)

@@ -1,0 +1,81 @@
+"""Connections to PostgreSQL that end every wait in time, and that flush every commit."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+
+from gpt_agent_fsm.stores.limit import Limit
+
+__all__ = ["LimitedConnection", "connect", "prepare"]
+
+T = TypeVar("T")
+
+_FASTEST_CONNECT = 2
+"""Seconds; psycopg waits at least as long."""
+_MAX_MILLISECONDS = 2**31 - 1
+
+# A commit that returned must survive a power failure, whatever the role's or the database's default is. The remaining
+# values promise more, and stay.
+_FLUSH_EVERY_COMMIT = (
+    "SELECT set_config('synchronous_commit', 'on', false)"
+    " WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
+)
+
+
+class _NoAnswer(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+    sqlstate = "TIMEOUT"
+
+
+class LimitedConnection(psycopg.Connection[Any]):
+    """A connection that closes itself when a statement does not end in time.
+
+    No setting does this: a server that is frozen does not end its own statements, and a proxy before it keeps the TCP
+    connection alive.
+    """
+
+    limit: Limit | None = None
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - psycopg's
+        """See psycopg: run a generator that yields whenever it waits for the server."""
+        return super().wait(gen if self.limit is None else self._limited(gen, self.limit.deadline), *args, **kwargs)
+
+    def _limited(self, gen: Generator[Any, Any, T], deadline: float) -> Generator[Any, Any, T]:
+        try:
+            wanted = next(gen)
+            while True:
+                # Several times a second psycopg sends a falsy value: nothing has happened yet.
+                ready = yield wanted
+                if not ready and time.monotonic() >= deadline:
+                    self.pgconn.finish()
+                    raise _NoAnswer("no answer in time")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def connect(limit: Limit, parameters: dict[str, Any]) -> LimitedConnection:
+    """Return a new connection with libpq's parameters."""
+    seconds = min(float(parameters.pop("connect_timeout")), limit.remaining)
+    connection = LimitedConnection.connect(**parameters, connect_timeout=max(math.ceil(seconds), _FASTEST_CONNECT))
+    connection.limit = limit
+    return connection
+
+
+def prepare(connection: LimitedConnection, limit: Limit, lock_timeout: float) -> None:
+    """Set what a new session needs."""
+    connection.execute(f"SET lock_timeout = {_milliseconds(lock_timeout)}")
+    # If we are cut off, a proxy may keep the session open, and with it the locks of its transaction.
+    connection.execute(f"SET idle_in_transaction_session_timeout = {_milliseconds(limit.seconds)}")
+    connection.execute(_FLUSH_EVERY_COMMIT)
+    connection.commit()
+
+
+def _milliseconds(seconds: float) -> int:
+    return min(max(1, round(seconds * 1000)), _MAX_MILLISECONDS)
