@@ -137,11 +137,8 @@ class Agent:
         def is_over() -> bool:
             return driver.stop_reason is not None or driver.is_settled()
 
-        driver.add_waiter(changed)
-        try:
+        with driver.waiters.added(changed):
             in_time = self._roster.scheduler.wait(is_over, changed, timeout)
-        finally:
-            driver.remove_waiter(changed)
         self._check_alive()
         if not in_time:
             raise WaitTimeout(

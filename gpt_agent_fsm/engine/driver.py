@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import deque
 
@@ -14,8 +13,9 @@ from gpt_agent_fsm.engine.context import DriverContext, Outcome, not_alive
 from gpt_agent_fsm.engine.decision import Decision, decide
 from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
-from gpt_agent_fsm.engine.protocols import CallLimits, Lease, Saved
-from gpt_agent_fsm.engine.runner import perform
+from gpt_agent_fsm.engine.protocols import Lease, Saved
+from gpt_agent_fsm.engine.runner import call_limits, perform
+from gpt_agent_fsm.engine.waiters import Waiters
 from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.logs import get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
@@ -46,7 +46,6 @@ class Driver:
         "_polls_for_webhook",
         "_taken",
         "_ticking",
-        "_waiters",
         "announcer",
         "begun",
         "door",
@@ -56,6 +55,7 @@ class Driver:
         "settings",
         "stop_reason",
         "thread_id",
+        "waiters",
     )
 
     def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings) -> None:
@@ -88,7 +88,8 @@ class Driver:
         """The poll that is under way was caused by a webhook."""
         self._idle: str | None = None
         self._left = False
-        self._waiters: list[threading.Event] = []
+        self.waiters = Waiters()
+        """Told after each tick, and when the driver stops."""
 
     # --- from any thread ------------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ class Driver:
         with self._lock:
             self._taken = self._taken or taken
             self.stop_reason = self.stop_reason or reason
-            self._notify()
+            self.waiters.notify()
 
     def stop_if_quiet(self, reason: str) -> bool:
         """Stop unless a command waits, or is being accepted at this moment. Return whether it stopped."""
@@ -153,20 +154,6 @@ class Driver:
         with self._lock:
             busy = self._facts or self._ticking or not self.begun or not self.announcer.is_done
             return self.is_quiet() and not busy and self.snapshot.settled
-
-    def add_waiter(self, changed: threading.Event) -> None:
-        """Set `changed` after each tick and when the driver stops."""
-        with self._lock:
-            self._waiters.append(changed)
-
-    def remove_waiter(self, changed: threading.Event) -> None:
-        """Undo `add_waiter`."""
-        with self._lock:
-            self._waiters.remove(changed)
-
-    def _notify(self) -> None:
-        for waiter in self._waiters:
-            waiter.set()
 
     def try_again(self, *, unpark: bool) -> None:
         """See `gate.Waiting.try_again`."""
@@ -263,7 +250,7 @@ class Driver:
         finally:
             with self._lock:
                 self._ticking = False
-                self._notify()
+                self.waiters.notify()
 
     def _step(self) -> float | None:
         """Take one step; return when the next is due."""
@@ -308,20 +295,22 @@ class Driver:
     def _perform(self, request: effects.Request) -> inputs.Input:
         """Make a request and return its answer. Nothing but the request follows the commit that says it is sent."""
         context, lease = self._context, self.lease
-        if lease is None or not lease.holds():
-            raise StoreTaken(f"{self.thread_id} is driven by another process now.")
-        limits = CallLimits(
-            deadline=context.clock.monotonic() + self.settings.request_timeout,
-            clock=context.clock,
-            may_send=lease.holds,
-            max_answer_bytes=self.settings.max_answer_bytes,
-        )
+        if lease is None:
+            raise self._not_ours()
+        limits = call_limits(context.clock, self.settings, lease)
         if request.changes_server:
             self._save_request(sent=True, due=limits.deadline)
             self._agenda.request = None
+            if not lease.holds():
+                raise self._not_ours()
         fact = perform(context.backend, self.thread_id, request, limits)
+        if isinstance(fact, inputs.RequestDelayed) and not lease.holds():
+            raise self._not_ours()
         context.gate.learn(self, request, fact)
         return fact
+
+    def _not_ours(self) -> StoreTaken:
+        return StoreTaken(f"{self.thread_id} is driven by another process now.")
 
     def _save_request(self, *, sent: bool, due: float | None) -> None:
         """Save that the request is sent from now on, or that it waits for its time."""

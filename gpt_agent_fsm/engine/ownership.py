@@ -13,24 +13,35 @@ __all__ = ["SoleOwner"]
 
 @attrs.frozen
 class _SoleLease:
-    """A right that nobody else can take."""
+    """A right that lasts as long as its store is owned by this process."""
 
     thread_id: str
+    is_owned: Callable[[], bool]
 
     def holds(self) -> bool:
-        """See `Lease.holds`: always."""
-        return True
+        """See `Lease.holds`."""
+        return self.is_owned()
+
+
+def _always() -> bool:
+    return True
 
 
 class SoleOwner:
-    """Drives all threads of its store. `tick_soon` is called with the id of a thread that must be ticked."""
+    """Drives all threads of its store.
 
-    def __init__(self, tick_soon: Callable[[str], None]) -> None:
+    Args:
+        tick_soon: called with the id of a thread that must be ticked.
+        is_owned: returns whether the store is still owned by this process; None for a store that nobody can take.
+    """
+
+    def __init__(self, tick_soon: Callable[[str], None], is_owned: Callable[[], bool] | None = None) -> None:
         self._tick_soon = tick_soon
+        self._is_owned = is_owned or _always
 
     def claim(self, thread_id: str) -> Lease:
         """See `Ownership.claim`: always granted."""
-        return _SoleLease(thread_id)
+        return _SoleLease(thread_id, self._is_owned)
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
         """See `Ownership.heartbeat`: nothing is ever lost."""

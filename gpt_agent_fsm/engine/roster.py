@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -49,6 +50,11 @@ class _Shift:
         return self.driver.describe()
 
 
+_users_lock = threading.RLock()
+_users: weakref.WeakValueDictionary[int, Roster] = weakref.WeakValueDictionary()
+"""The roster that uses each store, by the store's `id`."""
+
+
 class Roster:
     """The drivers of one runtime. Safe to use from any thread.
 
@@ -77,7 +83,8 @@ class Roster:
         self._settings = settings
         self._make_agent = make_agent
         self._owns_all = make_ownership is None
-        self._ownership = SoleOwner(self.tick_soon) if make_ownership is None else make_ownership(self)
+        is_owned = getattr(store, "is_owned", None)
+        self._ownership = SoleOwner(self.tick_soon, is_owned) if make_ownership is None else make_ownership(self)
         self._webhooks = Webhooks(scheduler.clock)
         self._context = DriverContext(
             backend=backend,
@@ -92,9 +99,19 @@ class Roster:
         self._lock = threading.RLock()
         self._closed = False
         self._released = False
+        self._check_sole_user(store)
         self._shifts: dict[str, _Shift] = {}
         self._leaving: dict[str, _Shift] = {}
         """Stopped, but in a last tick; a driver that was made meanwhile waits in `_shifts` for its end."""
+
+    def _check_sole_user(self, store: Store) -> None:
+        """Raise `ValueError` if a roster that is open uses this very store object: both would drive its threads."""
+        with _users_lock:
+            user = _users.get(id(store))
+            if user is not None and not user._released and user._context.store is store:
+                advice = "close that one first, or make another store object"
+                raise ValueError(f"This store is in use by a runtime that is open; {advice}.")
+            _users[id(store)] = self
 
     # --- who drives -----------------------------------------------------------------------------------
 

@@ -9,18 +9,29 @@ from typing import assert_never
 import attrs
 
 from gpt_agent_fsm import errors
-from gpt_agent_fsm.engine.protocols import Backend, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.engine.protocols import Backend, CallLimits, Clock, Lease, RunRequest, Timeout, ToolOutputsRequest
 from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Run
+from gpt_agent_fsm.settings import Settings
 
-__all__ = ["perform"]
+__all__ = ["call_limits", "perform"]
 
 log = get_logger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4
 _REFUSED_FOR_GOOD = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}
+
+
+def call_limits(clock: Clock, settings: Settings, lease: Lease) -> CallLimits:
+    """Return the limits of a request that begins now."""
+    return CallLimits(
+        deadline=clock.monotonic() + settings.request_timeout,
+        clock=clock,
+        may_send=lease.holds,
+        max_answer_bytes=settings.max_answer_bytes,
+    )
 
 
 def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout) -> inputs.Input:

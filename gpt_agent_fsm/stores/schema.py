@@ -278,6 +278,11 @@ def take_over(connection: sa.Connection) -> int:
     return epoch
 
 
+def epoch_of(connection: sa.Connection) -> int:
+    """Return the epoch of the database's owner."""
+    return int(connection.execute(sa.select(meta.c.epoch).where(meta.c.id == 1)).scalar_one())
+
+
 def last_holder(connection: sa.Connection) -> tuple[Holder, bool] | None:
     """Return the process that took the database over last, and whether it still holds it; None if unknown."""
     if not sa.inspect(connection).has_table(holder.name):

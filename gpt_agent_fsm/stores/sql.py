@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -29,7 +29,7 @@ from gpt_agent_fsm.stores.writer import Writer
 
 __all__ = ["SQLStore"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1
@@ -81,6 +81,7 @@ class SQLStore:
         except BaseException:
             self._database.dispose()
             raise
+        self._epoch = epoch
         self._writer = Writer(self._database, epoch, self._turn)
         self._group = None if read_only else GroupCommit(self._writer.write, _MAX_GROUP, timeout + _GRACE)
 
@@ -239,6 +240,17 @@ class SQLStore:
                 self._group.end()
             with self._turn:
                 self._database.dispose()
+
+    def is_owned(self) -> bool:
+        """Return whether this store still owns the database; False also if that cannot be found out.
+
+        Asked right before a request that changes the server. Blocks for one query.
+        """
+        try:
+            with self._reading() as (connection, _):
+                return schema.epoch_of(connection) == self._epoch
+        except StoreError:
+            return False
 
     def _check_open(self) -> None:
         if self._closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
@@ -13,7 +13,7 @@ from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
 from gpt_agent_fsm.testing.network import Crash
 
-__all__ = ["CrashingStore"]
+__all__ = ["CrashingStore", "StoreHandle"]
 
 T = TypeVar("T")
 
@@ -79,3 +79,16 @@ class CrashingStore:
     def close(self) -> None:
         """See `Store.close`."""
         self._store.close()
+
+
+class StoreHandle:
+    """The store object of one process, over a store that several processes use one after the other.
+
+    A runtime refuses a store object that another one uses, even if that one stands for a process that was killed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
+        return getattr(self._store, name)

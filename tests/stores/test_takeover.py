@@ -24,6 +24,21 @@ def elsewhere(monkeypatch):
     monkeypatch.setattr(Holder, "here", lambda: ELSEWHERE)
 
 
+# --- ownership -------------------------------------------------------------------------------------------------
+
+
+def test_a_store_owns_its_database_until_another_one_is_opened(store, url):
+    assert store.is_owned()
+    with contextlib.closing(SQLStore(url)) as later:
+        assert later.is_owned()
+        assert not store.is_owned()
+
+
+def test_a_store_that_cannot_ask_does_not_claim_to_own_anything(store):
+    store.close()
+    assert not store.is_owned()
+
+
 # --- the holder -----------------------------------------------------------------------------------------------
 
 

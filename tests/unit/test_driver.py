@@ -126,7 +126,7 @@ def test_the_pauses_of_different_threads_are_spread():
 def test_a_waiter_that_is_gone_is_forgotten(world):
     agent = world.connect()
     agent.wait(timeout=60)
-    assert agent._driver._waiters == []
+    assert len(agent._driver.waiters) == 0
 
 
 def test_events_of_an_agent_that_stopped_are_left_for_the_next(world):

@@ -255,7 +255,7 @@ def store(request, tmp_path):
 def locks_of_store(store):
     if isinstance(store, MemoryStore):
         return [store._own_lock]
-    return [store._closing, *[store._readers] * store._max_readers, store._writer._mutex, store._group._mutex]
+    return [store._writer._mutex]
 
 
 def test_a_store_that_was_made_before_a_fork_says_so_in_the_child_and_goes_on_in_the_parent(store):

@@ -8,6 +8,7 @@ from gpt_agent_fsm import Runtime, Settings, errors, events
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer, VirtualClock, VirtualScheduler
+from gpt_agent_fsm.testing.crashing import StoreHandle
 
 RATE = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
 
@@ -27,7 +28,9 @@ class World:
         self.scheduler = VirtualScheduler()
         if clock is not None:
             self.scheduler.sleep(clock.clock.monotonic() + pause)
-        self.runtime = Runtime(self.server, self.settings, self.store, scheduler=self.scheduler, rng=random.Random(1))
+        self.runtime = Runtime(
+            self.server, self.settings, StoreHandle(self.store), scheduler=self.scheduler, rng=random.Random(1)
+        )
 
     def connect(self, **options):
         self.thread_id = self.runtime.create_thread()
@@ -145,7 +148,9 @@ class SetWorld(World):
         self.clock.now, self.clock.offset = before.now + pause, before.offset + set_by
         self.scheduler = VirtualScheduler()
         self.scheduler._clock = self.clock
-        self.runtime = Runtime(self.server, self.settings, self.store, scheduler=self.scheduler, rng=random.Random(1))
+        self.runtime = Runtime(
+            self.server, self.settings, StoreHandle(self.store), scheduler=self.scheduler, rng=random.Random(1)
+        )
 
 
 HOURS = [-7200.0, -3600.0, 3600.0]

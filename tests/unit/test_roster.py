@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gpt_agent_fsm import Agent, Settings, errors
+from gpt_agent_fsm import Agent, Runtime, Settings, errors
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.machine import inputs
@@ -368,3 +368,12 @@ def test_backend_and_store_stay_open_until_the_last_driver_has_left(world):
     assert closed == []
     world.scheduler.step()
     assert closed == ["backend"]
+
+
+def test_a_store_object_is_used_by_one_runtime_at_a_time_and_by_the_next_after_its_end():
+    store = MemoryStore()
+    with Runtime(SimulatedServer(), store=store, scheduler=VirtualScheduler()):
+        with pytest.raises(ValueError, match="in use by a runtime that is open; close that one first"):
+            Runtime(SimulatedServer(), store=store, scheduler=VirtualScheduler())
+        Runtime(SimulatedServer(), store=MemoryStore(), scheduler=VirtualScheduler()).close()
+    Runtime(SimulatedServer(), store=store, scheduler=VirtualScheduler()).close()

@@ -9,6 +9,7 @@ from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
+from gpt_agent_fsm.testing.crashing import StoreHandle
 from gpt_agent_fsm.testing.network import Crash
 from gpt_agent_fsm.testing.simulation.life import Life
 
@@ -55,7 +56,7 @@ class Process:
         self._runtime = Runtime(
             self._backend,
             self._settings,
-            self._store,
+            StoreHandle(self._store),
             scheduler=self._scheduler,
             rng=random.Random(self._life.seed),  # noqa: S311 - a life must be repeatable
         )

@@ -151,10 +151,10 @@ def test_a_conversation_that_somebody_else_has_locked_is_waited_for(world):
         agent.add_user_message("Hello")
         assert world.asked.acquire(timeout=20)
         changed = threading.Event()
-        agent._driver.add_waiter(changed)
-        for _ in range(20):
-            assert changed.wait(20)
-            changed.clear()
+        with agent._driver.waiters.added(changed):
+            for _ in range(20):
+                assert changed.wait(20)
+                changed.clear()
         assert agent.state == "idle"
         assert world.heard == []
         world.may_answer.set()

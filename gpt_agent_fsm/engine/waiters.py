@@ -1,0 +1,39 @@
+"""Who waits for something to happen on a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+__all__ = ["Waiters"]
+
+
+class Waiters:
+    """Sets the events of those who wait. Safe to use from any OS thread."""
+
+    __slots__ = ("_events", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._events: list[threading.Event] = []
+
+    @contextlib.contextmanager
+    def added(self, changed: threading.Event) -> Iterator[None]:
+        """Set `changed` whenever something happens, until the block ends."""
+        with self._lock:
+            self._events.append(changed)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._events.remove(changed)
+
+    def notify(self) -> None:
+        """Set the events of all who wait."""
+        with self._lock:
+            for event in self._events:
+                event.set()
+
+    def __len__(self) -> int:
+        return len(self._events)
