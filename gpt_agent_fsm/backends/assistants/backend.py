@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
 from gpt_agent_fsm.backends.http import client_from_env, segment
+from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
+from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
@@ -56,6 +58,9 @@ class AssistantsBackend:
             converter=wire.converter,
         )
 
+        self._order_of_runs = ListOrder(wire.are_runs_oldest_first)
+        self._order_of_messages = ListOrder(wire.are_messages_oldest_first)
+
     def __repr__(self) -> str:
         return f"AssistantsBackend(base_url={self._http.base_url!r})"
 
@@ -78,10 +83,18 @@ class AssistantsBackend:
     ) -> RunPage:
         """See `Backend.list_runs`. A run's key is in its metadata, so `key` changes nothing."""
         del key, retry_of
-        params = {"limit": str(limit), "order": "desc"}
-        page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=timeout)
-        _check_thread("GET", thread_id, *page.data)
-        return RunPage(runs=tuple(run.to_run() for run in page.data))
+        limits = limits_of(timeout)
+
+        def get(order: str, **params: str) -> wire.RunPage:
+            params |= {"limit": str(limit), "order": order}
+            page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=limits)
+            _check_thread("GET", thread_id, *page.data)
+            return page
+
+        page = self._order_of_runs.newest_first(
+            get("desc"), oldest=lambda: get("asc"), after=lambda last: get("desc", after=last)
+        )
+        return RunPage(runs=tuple(run.to_run() for run in page.data[:limit]))
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`."""
@@ -117,11 +130,19 @@ class AssistantsBackend:
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
-        params = {"limit": str(_PAGE), "order": "desc" if newest_first else "asc"}
-        if after is not None:
-            params["after"] = after
-        page = self._http.get(f"{_thread(thread_id)}/messages", wire.MessagePage, params=params, timeout=timeout)
-        _check_thread("GET", thread_id, *page.data)
+        limits = limits_of(timeout)
+
+        def get(order: str, last: str | None) -> wire.MessagePage:
+            params = {"limit": str(_PAGE), "order": order, **({} if last is None else {"after": last})}
+            page = self._http.get(f"{_thread(thread_id)}/messages", wire.MessagePage, params=params, timeout=limits)
+            _check_thread("GET", thread_id, *page.data)
+            return page
+
+        page = get("desc" if newest_first else "asc", after)
+        if newest_first and after is None:
+            page = self._order_of_messages.newest_first(
+                page, oldest=lambda: get("asc", None), after=lambda last: get("desc", last)
+            )
         return MessagePage(messages=tuple(message.to_message() for message in page.data), next_after=page.next_after)
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:

@@ -5,7 +5,7 @@ Shapes follow OpenAI's published OpenAPI document 2.3.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -97,6 +97,7 @@ class Thread:
 class Run:
     id: str = attrs.field(default=None, converter=required_id)
     thread_id: str | None = attrs.field(default=None, converter=lenient_id)
+    created_at: float | None = attrs.field(default=None, converter=lenient_number)
     status: Any = None
     assistant_id: str | None = attrs.field(default=None, converter=lenient_id)
     required_action: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
@@ -187,6 +188,25 @@ class Message:
             created_at=self.created_at,
             refusal=refusal_of(self.content),
         )
+
+
+def are_runs_oldest_first(runs: Sequence[Run]) -> bool | None:
+    """Return whether the oldest of these runs come first; None if they do not show it. The newest may be active."""
+    by_times = _by_times(runs)
+    first, last = (run.to_run().status.locks_thread for run in (runs[0], runs[-1]))
+    return by_times if by_times is not None or first == last else last
+
+
+def are_messages_oldest_first(messages: Sequence[Message]) -> bool | None:
+    """Return whether the oldest of these messages come first; None if they do not show it. Users begin threads."""
+    by_times = _by_times(messages)
+    first, last = messages[0].role == "user", messages[-1].role == "user"
+    return by_times if by_times is not None or first == last else first
+
+
+def _by_times(entries: Sequence[Run] | Sequence[Message]) -> bool | None:
+    times = [entry.created_at for entry in entries if entry.created_at is not None]
+    return None if not times or times[0] == times[-1] else times[0] < times[-1]
 
 
 @attrs.frozen(kw_only=True)

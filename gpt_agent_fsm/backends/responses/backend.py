@@ -21,6 +21,7 @@ from gpt_agent_fsm.backends.responses.asks import ENDED
 from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
+from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
@@ -79,6 +80,7 @@ class ResponsesBackend:
         self._assistants = assistants
         self._sends_empty_input = False
         """True once the server has said that it requires an input, even an empty one."""
+        self._order = ListOrder(wire.may_be_oldest_first)
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
         """The tokens so far of runs that were recently seen waiting for tools."""
@@ -97,7 +99,7 @@ class ResponsesBackend:
         return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={list(self._assistants)!r})"
 
     def _on(self, thread_id: str, timeout: Timeout) -> Conversation:
-        return Conversation(self._http, thread_id, timeout)
+        return Conversation(self._http, thread_id, timeout, self._order)
 
     # --- threads and messages -------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from gpt_agent_fsm.backends.http.outcomes import as_refusal
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.tail import Tail
+from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.ports import Timeout
@@ -27,8 +28,9 @@ _MAX_ITEMS = 20
 class Conversation:
     """One conversation during one operation; its requests share the limits of the operation."""
 
-    def __init__(self, http: HttpClient, thread_id: str, timeout: Timeout) -> None:
+    def __init__(self, http: HttpClient, thread_id: str, timeout: Timeout, order: ListOrder) -> None:
         self._http = http
+        self._order = order
         self._thread_id = thread_id
         self._path = f"/conversations/{segment(thread_id)}"
         self._limits = limits_of(timeout)
@@ -40,8 +42,16 @@ class Conversation:
     # --- items ------------------------------------------------------------------------------------------------
 
     def items(self, *, after: str | None = None, newest_first: bool = True) -> wire.ItemPage:
-        """Return a page of items."""
-        params = {"limit": str(_PAGE), "order": "desc" if newest_first else "asc"}
+        """Return a page of items, in the order that is asked for even if the server ignores it."""
+        page = self._items(after, "desc" if newest_first else "asc")
+        if not newest_first or after is not None:
+            return page
+        return self._order.newest_first(
+            page, oldest=lambda: self._items(None, "asc"), after=lambda last: self._items(last, "desc")
+        )
+
+    def _items(self, after: str | None, order: str) -> wire.ItemPage:
+        params = {"limit": str(_PAGE), "order": order}
         if after is not None:
             params["after"] = after
         return self._http.get(f"{self._path}/items", wire.ItemPage, params=params, timeout=self._limits)

@@ -153,6 +153,21 @@ def asking(items: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(item for item in items if item.closing is not None)
 
 
+def may_be_oldest_first(items: Sequence[Item]) -> bool:
+    """Return whether the oldest of these items may come first: outputs follow calls, and answers what was said."""
+    places = {item.asked_id: place for place, item in enumerate(items) if item.closing is not None}
+    for place, item in enumerate(items):
+        if item.answered_id in places:
+            return places[item.answered_id] < place
+    # A conversation begins with what the user says.
+    first, last = _is_the_users(items[0]), _is_the_users(items[-1])
+    return first or not last
+
+
+def _is_the_users(item: Item) -> bool:
+    return item.is_message and item.role == "user"
+
+
 def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | None) -> tuple[objects.Message, ...]:
     """Return the assistant's messages among items."""
     said = [item for item in items if item.is_message and item.role == "assistant" and item.id is not None]

@@ -54,7 +54,11 @@ def response(response_id="resp_1", status="completed", *output, **fields):
 
 def holds(api, *items):
     """Let the conversation hold items, the oldest first."""
-    api.get(ITEMS, json={"data": list(items)[::-1], "has_more": False})
+
+    def listed(request, _):
+        return {"data": list(items)[:: 1 if request.qs["order"] == ["asc"] else -1], "has_more": False}
+
+    api.get(ITEMS, json=listed)
 
 
 def sent(api, method="POST"):

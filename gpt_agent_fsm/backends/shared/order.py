@@ -1,0 +1,55 @@
+"""Servers that list in an order of their own, whatever they are asked for.
+
+Nothing may be concluded from the newest entries of a list before it is known that they are the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import attrs
+
+from gpt_agent_fsm.backends.shared.converter import Page
+
+__all__ = ["ListOrder"]
+
+P = TypeVar("P", bound=Page)
+_MAX_PAGES = 1000
+
+
+class ListOrder:
+    """Finds out once whether a server always lists the oldest first. Safe to use from any OS thread.
+
+    Args:
+        may_be_oldest_first: says whether the oldest of some entries may come first. If so, the server is asked for
+            the other order as well: it must differ.
+    """
+
+    def __init__(self, may_be_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
+        self._may_be_oldest_first = may_be_oldest_first
+        self._is_ignored: bool | None = None
+
+    def newest_first(self, page: P, *, oldest: Callable[[], P], after: Callable[[str], P]) -> P:
+        """Return the entries of a list with the newest first.
+
+        Args:
+            page: the first page of what was asked for with the newest first.
+            oldest: requests the first page with the oldest first; called once at most.
+            after: requests the page after an entry, with the newest first.
+        """
+        if self._is_ignored is None and len(page.data) > 1 and self._may_be_oldest_first(page.data):
+            first = oldest().data[:1]
+            self._is_ignored = bool(first) and first[0].id == page.data[0].id
+        return self._from_the_end(page, after) if self._is_ignored else page
+
+    @staticmethod
+    def _from_the_end(page: P, after: Callable[[str], P]) -> P:
+        entries = list(page.data)
+        for _ in range(_MAX_PAGES if page.has_more else 0):
+            known = {entry.id for entry in entries}
+            fresh = [entry for entry in after(entries[-1].id).data if entry.id not in known]
+            if not fresh:
+                break
+            entries += fresh
+        return attrs.evolve(page, data=entries[::-1], has_more=False)

@@ -1,0 +1,115 @@
+"""Servers that list in an order of their own, whatever they are asked for."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from gpt_agent_fsm.backends.assistants import wire as assistants
+from gpt_agent_fsm.backends.responses import wire as responses
+from gpt_agent_fsm.backends.shared.converter import Page
+from gpt_agent_fsm.backends.shared.order import ListOrder
+
+IDS = [f"id_{number}" for number in range(7)]
+
+
+class Server:
+    """Lists `ids`, which are in the order of their creation, in pages of three."""
+
+    def __init__(self, ids, keeps):
+        self.ids, self.keeps, self.asked = ids, keeps, []
+
+    def get(self, order, after=None):
+        self.asked.append((order, after))
+        ids = (
+            self.ids[::-1] if self.keeps == "newest first" or (self.keeps == "order" and order == "desc") else self.ids
+        )
+        start = ids.index(after) + 1 if after else 0
+        data = [SimpleNamespace(id=id_) for id_ in ids[start : start + 3]]
+        return Page(data=data, has_more=start + 3 < len(ids))
+
+    def newest(self, order):
+        page = order.newest_first(
+            self.get("desc"), oldest=lambda: self.get("asc"), after=lambda last: self.get("desc", last)
+        )
+        return [entry.id for entry in page.data]
+
+
+@pytest.mark.parametrize("ids", [IDS, IDS[:2], IDS[:4]])
+def test_a_server_that_keeps_the_order_is_asked_about_it_once(ids):
+    server, order = Server(ids, "order"), ListOrder(lambda entries: True)
+    for _ in range(3):
+        assert server.newest(order) == ids[::-1][:3]
+    assert [asked[0] for asked in server.asked] == ["desc", "asc", "desc", "desc"]
+
+
+def test_a_list_that_does_not_look_wrong_costs_no_further_request():
+    for shows in (False, None):
+        server, order = Server(IDS, "order"), ListOrder(lambda entries, shows=shows: shows)
+        assert server.newest(order) == IDS[::-1][:3]
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("ids", [IDS, IDS[:2], IDS[:4]])
+def test_a_server_that_always_lists_the_oldest_first_is_read_to_the_end(ids):
+    server, order = Server(ids, "oldest first"), ListOrder(lambda entries: True)
+    for _ in range(2):
+        assert server.newest(order) == ids[::-1]
+
+
+def test_a_server_that_always_lists_the_newest_first_is_believed():
+    server, order = Server(IDS, "newest first"), ListOrder(lambda entries: False)
+    assert server.newest(order) == IDS[::-1][:3]
+
+
+def test_a_single_entry_shows_nothing_and_costs_nothing():
+    server, order = Server(IDS[:1], "oldest first"), ListOrder(lambda entries: True)
+    assert server.newest(order) == IDS[:1]
+    assert len(server.asked) == 1
+    server.ids = IDS[:3]
+    assert server.newest(order) == IDS[:3][::-1]
+
+
+def item(kind, id_, **fields):
+    return responses.converter.structure({"type": kind, "id": id_, **fields}, responses.Item)
+
+
+USER = item("message", "m1", role="user")
+ASSISTANT = item("message", "m2", role="assistant")
+CALL, OUTPUT = item("function_call", "f", call_id="c"), item("function_call_output", "o", call_id="c")
+
+
+@pytest.mark.parametrize(
+    "oldest_first", [(USER, ASSISTANT), (USER, CALL), (CALL, OUTPUT), (USER, CALL, OUTPUT, USER), (USER, CALL, OUTPUT)]
+)
+def test_items_show_their_order_by_what_must_come_before_what(oldest_first):
+    assert responses.may_be_oldest_first(oldest_first) is True
+    assert responses.may_be_oldest_first(oldest_first[::-1]) is False
+
+
+def test_items_that_show_no_order_may_be_in_any():
+    assert responses.may_be_oldest_first((USER, ASSISTANT, USER)) is True
+
+
+def message(role="user", at=None):
+    return assistants.Message(id="m", role=role, created_at=at)
+
+
+def run(status="completed", at=None):
+    return assistants.Run(id="r", status=status, created_at=at)
+
+
+@pytest.mark.parametrize(
+    ("shows", "older", "newer"),
+    [
+        (assistants.are_messages_oldest_first, message(at=1), message(at=2)),
+        (assistants.are_messages_oldest_first, message("assistant", 1), message("user", 2)),
+        (assistants.are_messages_oldest_first, message("user"), message("assistant")),
+        (assistants.are_runs_oldest_first, run(at=1), run(at=2)),
+        (assistants.are_runs_oldest_first, run("in_progress", 1), run("completed", 2)),
+        (assistants.are_runs_oldest_first, run("completed"), run("queued")),
+    ],
+)
+def test_runs_and_messages_show_their_order_by_times_or_else_by_what_they_are(shows, older, newer):
+    assert shows([older, newer]) is True
+    assert shows([newer, older]) is False
+    assert shows([older, older]) is None
