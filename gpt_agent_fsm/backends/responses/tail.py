@@ -120,4 +120,5 @@ class Tail:
             return None
         # Items that are not listed yet change nothing: the response holds its calls itself.
         listed = asked & {call.id for call in calls_of(self.items)}
-        return self.to_run(run.id, run.key) if listed and self.has_answered(listed) else run
+        is_past = self.was_ended or self.has_answered(listed)
+        return self.to_run(run.id, run.key) if listed and is_past else run

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gpt_agent_fsm.backends.responses.asks import ENDED
 from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.backends.responses.samples import (
     ANSWER,
@@ -104,3 +105,10 @@ def test_a_state_inferred_for_a_noted_run_is_marked_as_inferred(backend, api):
     noted(api, response("resp_1", "completed", asked()))
     run = last(backend)
     assert (run.id, [call.id for call in run.tool_calls], run.inferred) == ("resp_1", ["call_2"], True)
+
+
+def test_a_noted_run_whose_later_calls_were_closed_does_not_wait_for_its_first_calls(backend, api):
+    noted(api, response("resp_1", "completed", asked("call_1")))
+    holds(api, said(), asked("call_1"), told("call_1"), asked("call_2"), told("call_2", ENDED))
+    run = last(backend)
+    assert (run.status, run.code) == (RunStatus.FAILED, "cancelled")
