@@ -7,11 +7,12 @@ import threading
 import uuid
 from typing import Any
 
-from gpt_agent_fsm import signals
+from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.arguments import decode_arguments
 from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Agent"]
@@ -181,6 +182,26 @@ class Agent:
     def run_id(self) -> str | None:
         """The run in progress, or the one to be started again after a rate limit; None without."""
         return self._driver.snapshot.run_id
+
+    @property
+    def open_tool_calls(self) -> tuple[events.ToolCallRequested, ...]:
+        """The tool calls that wait for `submit_tool_output`, as they were announced. Raises `AgentNotAlive`."""
+        self._check_alive()
+        snapshot = self._driver.snapshot
+        if snapshot.run is None or snapshot.state is not State.AWAITING_TOOLS:
+            return ()
+        accepted = {each.tool_call_id for each in self._driver.commands() if isinstance(each, inputs.SubmitToolOutput)}
+        return tuple(
+            events.ToolCallRequested(
+                id=call.id,
+                thread_id=self.thread_id,
+                run_id=snapshot.run.id,
+                name=call.name,
+                arguments=decode_arguments(call.arguments),
+            )
+            for call in snapshot.calls
+            if call.output is None and call.id not in accepted
+        )
 
     @property
     def state(self) -> State:

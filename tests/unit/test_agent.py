@@ -262,3 +262,25 @@ def test_who_waits_in_vain_for_a_tool_is_told_for_which(world):
         agent.wait(timeout=5)
     call = next(event for event in world.heard if type(event).__name__ == "ToolCallRequested")
     assert f"it waits for the output of measure ({call.id}), locate (" in str(caught.value)
+
+
+# --- open calls -----------------------------------------------------------------------------------------------------
+
+
+def test_the_calls_that_wait_for_an_output_are_listed_as_they_were_announced(world):
+    world.plans.append([Call((("locate", '{"city":"Oslo"}'), ("measure", "  "))), Answer("Done")])
+    agent = world.connect()
+    assert agent.open_tool_calls == ()
+    agent.add_user_message("x")
+    world.scheduler.advance(2)
+    announced = tuple(event for event in world.heard if isinstance(event, events.ToolCallRequested))
+    assert agent.open_tool_calls == announced
+    assert [call.arguments for call in announced] == [{"city": "Oslo"}, {}]
+    agent.submit_tool_output(announced[0].id, 1)
+    assert agent.open_tool_calls == announced[1:]
+    agent.submit_tool_output(announced[1].id, 2)
+    assert agent.open_tool_calls == ()
+    assert agent.wait(timeout=60) == "idle"
+    agent.shutdown()
+    with pytest.raises(AgentNotAlive):
+        agent.open_tool_calls  # noqa: B018 - a property
