@@ -1,9 +1,11 @@
 """Kill a real process over and over while it converses: `python -m gpt_agent_fsm.testing.kill_test --kills 200`.
 
 The parent process runs the embedded server for the whole experiment. A child drives many conversations over real HTTP,
-with its state in a SQLite file, and is killed with SIGKILL at random times. The child records each promise of the
-library as a line in a file. A last child completes the remaining work. Then the server's threads are compared with the
-promises: each accepted message once and in order, each tool call answered, each answer announced.
+with its state in a SQLite file, and is killed with SIGKILL at random times. Some children are stopped instead
+(SIGSTOP), as by a suspended machine: the next one takes the store over, and then the former owner continues, and must
+send nothing more. A child records each promise of the library as a line in a file. A last child completes the remaining
+work. Then the server's threads are compared with the promises: each accepted message once and in order, each tool call
+answered, each answer announced.
 
 Needs the extras `local` and `sql`, and a system with SIGKILL.
 """
@@ -32,7 +34,7 @@ from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
-from gpt_agent_fsm.errors import AgentNotAlive
+from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
 from gpt_agent_fsm.ports import Backend
 from gpt_agent_fsm.runtime import Runtime
@@ -107,8 +109,10 @@ class _Child:
                         agent.submit_tool_output(event.id, {"n": 1})
 
             signals.event.connect(hear, weak=False)
-            store = SQLStore(f"sqlite:///{self._folder / 'agents.db'}")
-            with Runtime(self._wire.backend(self._base_url), SETTINGS, store) as runtime:
+            store = SQLStore(f"sqlite:///{self._folder / 'agents.db'}", lock_timeout=1.0)
+            # A child that was stopped meanwhile is no longer the owner, and ends.
+            taken = contextlib.suppress(StoreTaken)
+            with taken, Runtime(self._wire.backend(self._base_url), SETTINGS, store) as runtime:
                 agents = [
                     runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None)
                     for thread_id in self._thread_ids
@@ -121,9 +125,11 @@ class _Child:
                     self._talk(agents, accepted)
 
     def _talk(self, agents: list[Agent], accepted: TextIO) -> None:
-        """Add a new message to each settled thread."""
+        """Add a new message to each settled thread, until somebody else owns the store."""
         life = time.time_ns()
         for number in itertools.count():
+            if not any(agent.alive for agent in agents):
+                return
             for place, agent in enumerate(agents):
                 # One message at a time: the experiment tests requests in flight, not long queues.
                 if agent._driver.is_settled():
@@ -153,6 +159,9 @@ class _Experiment:
             for _ in range(threads)
         ]
         (folder / "threads").write_text("\n".join(self.thread_ids))
+        self._stopped: list[subprocess.Popen[str]] = []
+        self.stubborn = 0
+        """How many former owners did not end by themselves."""
 
     def start(self, *, drain: bool) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", __spec__.name, "--child", str(self._folder), "--base-url", self._api]
@@ -161,18 +170,49 @@ class _Experiment:
             [*command, *(["--drain"] if drain else [])], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None  # noqa: S101 - it was asked for
-        process.stdout.readline()
+        if not process.stdout.readline():
+            # A process that was stopped within a transaction keeps SQLite's lock until it continues.
+            process.communicate()
+            self._wake()
+            return self.start(drain=drain)
         return process
 
     def kill_one(self, seconds: float) -> None:
-        """Start a child, wait some time after it is ready, and kill it."""
+        """Start a child, wait some time after it is ready, and kill it; the stopped one continues in between."""
         process = self.start(drain=False)
-        time.sleep(seconds)
+        time.sleep(seconds / 2)
+        self.let_continue()
+        time.sleep(seconds / 2)
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
+    def stop_one(self, seconds: float) -> None:
+        """Start a child, wait some time after it is ready, and stop it, until `let_continue`."""
+        process = self.start(drain=False)
+        self.let_continue()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGSTOP)
+        self._stopped.append(process)
+
+    def _wake(self) -> None:
+        for process in self._stopped:
+            process.send_signal(signal.SIGCONT)
+
+    def let_continue(self) -> None:
+        """Let the stopped children continue; they have to end, because somebody else owns the store."""
+        self._wake()
+        for process in self._stopped:
+            try:
+                process.communicate(timeout=_DRAIN / 4)
+            except subprocess.TimeoutExpired:
+                self.stubborn += 1
+                process.kill()
+                process.communicate()
+        self._stopped.clear()
+
     def drain(self) -> int:
         process = self.start(drain=True)
+        self.let_continue()
         process.communicate(timeout=2 * _DRAIN)
         return process.returncode
 
@@ -221,7 +261,7 @@ class _Experiment:
         return wrong, counts
 
 
-def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float) -> int:
+def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float, stops: int) -> int:
     def model(request: ModelRequest) -> str | list[ToolCall]:
         wants_tool = request.user_message[-1] in "048" and request.messages[-1]["role"] == "user"
         return [ToolCall("tool", {})] if wants_tool else "Understood"
@@ -230,14 +270,16 @@ def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float) 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as name, LocalServer(model) as server:
         experiment = _Experiment(server.base_url, wire, Path(name), threads)
-        for _ in range(kills):
-            experiment.kill_one(rng.uniform(0.0, longest))
+        for end in rng.sample([experiment.kill_one] * kills + [experiment.stop_one] * stops, kills + stops):
+            end(rng.uniform(0.0, longest))
         drained = experiment.drain()
         wrong, counts = experiment.violations()
     facts = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
-    print(f"{kills} kills of {threads} conversations in {time.monotonic() - started:.0f} s: {facts}")
+    print(f"{kills} kills and {stops} stops of {threads} conversations in {time.monotonic() - started:.0f} s: {facts}")
     if drained != 0:
         wrong.append(f"the last process exited with {drained}: a thread is stuck")
+    if experiment.stubborn:
+        wrong.append(f"{experiment.stubborn} processes did not end although another one owned the store")
     for sentence in wrong:
         print(sentence)
     print("nothing lost, nothing twice, nothing stuck" if not wrong else f"{len(wrong)} violations")
@@ -248,6 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.kill_test")
     parser.add_argument("--kills", type=int, default=200, help="number of kills (default: %(default)s)")
+    parser.add_argument("--stops", type=int, default=20, help="number of stops (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=50, help="number of conversations (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the kill times (default: %(default)s)")
     parser.add_argument(
@@ -262,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         thread_ids = (options.child / "threads").read_text().split()
         _Child(options.base_url, _WIRES[options.wire], options.child, thread_ids).run(drain=options.drain)
         return 0
-    return _experiment(options.wire, options.kills, options.threads, options.seed, options.longest)
+    return _experiment(options.wire, options.kills, options.threads, options.seed, options.longest, options.stops)
 
 
 if __name__ == "__main__":

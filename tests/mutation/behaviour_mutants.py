@@ -16,7 +16,7 @@ from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.backends.http import client
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.webhooks import Webhooks
-from gpt_agent_fsm.machine.actions import requests, runs
+from gpt_agent_fsm.machine.actions import endings, requests, runs
 
 __all__ = ["MUTANTS", "VARIABLE"]
 
@@ -71,7 +71,7 @@ def webhooks() -> None:
 
 def timeout() -> None:
     """A run that takes too long fails with another code."""
-    _rewrite(runs.fail_run, ('"timeout"', '"expired"'))
+    _rewrite(endings.time_out, ('"timeout"', '"expired"'))
 
 
 def idle() -> None:

@@ -1,4 +1,4 @@
-"""A real process, real HTTP, a real file, and SIGKILL. The command kills 200 times; these tests kill six times."""
+"""A real process, real HTTP, a real file, SIGKILL and SIGSTOP. The command ends 220 processes; these tests end nine."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from gpt_agent_fsm.testing import kill_test
 
 
 @pytest.mark.parametrize("wire", ["assistants", "responses"])
-def test_a_process_that_is_killed_repeatedly_loses_and_duplicates_nothing(capfd, wire):
-    code = kill_test.main(["--kills", "6", "--threads", "12", "--longest", "0.6", "--wire", wire])
+def test_processes_that_are_killed_or_stopped_lose_and_duplicate_nothing(capfd, wire):
+    code = kill_test.main(["--kills", "6", "--stops", "3", "--threads", "12", "--longest", "0.6", "--wire", wire])
     said = capfd.readouterr().out
     assert code == 0, said
-    assert said.startswith("6 kills of 12 conversations")
+    assert said.startswith("6 kills and 3 stops of 12 conversations")
     assert "nothing lost, nothing twice, nothing stuck" in said
 
 
