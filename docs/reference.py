@@ -1,7 +1,7 @@
-"""The parts of these pages that say what the code says. `python docs/reference.py` writes them into the pages.
+"""The parts of these pages that are generated from the code. `python docs/reference.py` writes them into the pages.
 
-A page holds such a part between `<!-- generated: NAME -->` and `<!-- end of NAME -->`, so that it can be read where
-nothing is built. The build renews it as well, and a test fails while a page is stale.
+A page holds such a part between `<!-- generated: NAME -->` and `<!-- end of NAME -->`, so that it can be read without a
+build. The build renews it as well, and a test fails while a page is stale.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of \2 -->)", re
 
 
 def _paragraphs(documented: type) -> tuple[str, dict[str, str]]:
-    """Return a docstring's prose, as one line, and what it says under `Attributes:`, by name."""
+    """Return a docstring's prose, as one line, and the meanings under `Attributes:`, by name."""
     prose, _, section = (inspect.getdoc(documented) or "").partition("Attributes:\n")
-    # An entry begins where the indentation is least; what is indented further goes on with it.
+    # An entry begins where the indentation is smallest; lines with more indentation continue it.
     entries = re.split(r"\n(?=\S)", textwrap.dedent(section).strip())
     meanings: dict[str, str] = {}
     for entry in filter(None, entries):
@@ -72,32 +72,33 @@ _COMMON = {
     "run_id": "the run's id",
     "assistant_id": "the assistant of the run",
 }
-"""What a field means in every event that says no more about it."""
+"""The meaning of a field in an event whose docstring does not mention it."""
 
 FOLLOWS = {
     "UserMessageAdded": "`RunStarted`, once the run for the message is created.",
-    "RunStarted": "The state is `running` and the run is polled. It ends in `RunCompleted`, `RunFailed` or "
+    "RunStarted": "The state is `running` and the run is polled. The run ends in `RunCompleted`, `RunFailed` or "
     "`RateLimited`; before that it may ask for tools.",
-    "ToolCallRequested": "Nothing, until you answer with `submit_tool_output`. Several calls of one run are announced "
+    "ToolCallRequested": "Nothing follows until you call `submit_tool_output`. Several calls of one run are announced "
     "together.",
-    "ToolCallOutputRecorded": "With the last output of the run, all are sent and the run continues.",
-    "ToolCallOutputSubmissionFailed": "`StateChanged` to `failed`. It comes after the `RequestFailed` that says why.",
-    "RunCompleted": "`StateChanged` to `idle`, then one `AssistantMessageAdded` for each new message, then the next "
-    "queued message goes out.",
-    "AssistantMessageAdded": "The cursor has moved. After the last one the next queued message goes out.",
-    "RunFailed": "`StateChanged` to `failed`. Queued messages continue at once.",
-    "RateLimited": "`StateChanged` to `rate_limited`, and after the delay `RunStarted` with a new id. With 0 retries "
-    "remaining: `RateLimitRetriesExhausted`.",
-    "RateLimitRetriesExhausted": "`StateChanged` to `failed`. Queued messages continue at once.",
-    "MessagesDiscarded": "Nothing: the queue is empty, or holds only a message that may have been sent.",
-    "OrganizationQuotaExceeded": "With a run: `RunFailed`. Without one: the queue is parked until the next command, or "
-    "until another thread gets a run created.",
-    "StateChanged": "What the new state means; see the [state machine](machine.md).",
-    "RequestFailed": "With `will_retry`: another attempt, the state stays. Without: the state is `failed`, unless only "
-    "a cancel was lost.",
-    "AgentStopped": "Nothing. It is the agent's last event, and no part of the thread's history.",
+    "ToolCallOutputRecorded": "After the last output of the run, all outputs are sent and the run continues.",
+    "ToolCallOutputSubmissionFailed": "`StateChanged` to `failed`. The `RequestFailed` before this event says why.",
+    "RunCompleted": "`StateChanged` to `idle`, then one `AssistantMessageAdded` for each new message. Then the next "
+    "queued message is sent.",
+    "AssistantMessageAdded": "The cursor is now the id of this message. After the last message of the run the next "
+    "queued message is sent.",
+    "RunFailed": "`StateChanged` to `failed`. The next queued message is sent at once.",
+    "RateLimited": "`StateChanged` to `rate_limited`, and after the delay `RunStarted` with a new id. If 0 retries "
+    "remain: `RateLimitRetriesExhausted`.",
+    "RateLimitRetriesExhausted": "`StateChanged` to `failed`. The next queued message is sent at once.",
+    "MessagesDiscarded": "Nothing follows: the queue is empty, or holds only a message that may have been sent.",
+    "OrganizationQuotaExceeded": "If a run failed: `RunFailed`. Otherwise the queue is parked until the next command, "
+    "or until a run is created on another thread.",
+    "StateChanged": "This depends on the new state; see the [state machine](machine.md).",
+    "RequestFailed": "If `will_retry` is true, the state stays and another attempt follows. Otherwise the state is "
+    "`failed`, unless the run is being cancelled.",
+    "AgentStopped": "Nothing follows. This is the agent's last event, and it is not part of the thread's history.",
 }
-"""What comes after an event, which no docstring of a single event can say."""
+"""The consequences of an event, which the docstring of a single event cannot say."""
 
 
 def _signal(event: type) -> str:
@@ -125,7 +126,7 @@ def events_reference() -> str:
 
 
 def settings_reference() -> str:
-    """Return a table of all settings, with what stands below each of them in the code."""
+    """Return a table of all settings, with the docstring below each of them in the code."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(Settings))).body
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - says so to the type checker
     meanings = {
@@ -174,7 +175,7 @@ def _tables_of_the_machine() -> tuple[str, str]:
 
 
 def machine_overview() -> str:
-    """Return the table of where each input leads in each state."""
+    """Return the table of the new state for each input in each state."""
     return _tables_of_the_machine()[0]
 
 
@@ -219,7 +220,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def renewed(text: str) -> str:
-    """Return a page with its generated parts as the code wants them now."""
+    """Return a page whose generated parts are current."""
     return _MARKED.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n{found[3]}", text)
 
 

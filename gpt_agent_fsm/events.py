@@ -33,7 +33,7 @@ class UserMessageAdded:
     Attributes:
         id: the message's id on the server.
         content: the message's text.
-        key: what `Agent.add_user_message` returned for it; None in records of an earlier version.
+        key: the key that `Agent.add_user_message` returned for the message; None in records of an earlier version.
     """
 
     id: str
@@ -44,10 +44,10 @@ class UserMessageAdded:
 
 @attrs.frozen(kw_only=True)
 class MessagesDiscarded:
-    """User messages that were not sent were dropped by `Agent.discard_queue`.
+    """`Agent.discard_queue` dropped user messages that were not sent.
 
     Attributes:
-        keys: what `Agent.add_user_message` returned for them, in order.
+        keys: the keys that `Agent.add_user_message` returned for the messages, in order.
     """
 
     thread_id: str
@@ -56,7 +56,7 @@ class MessagesDiscarded:
 
 @attrs.frozen(kw_only=True)
 class RunStarted:
-    """A run was created for the thread. An adopted run does not send this event.
+    """A run was created for the thread. There is no such event for an adopted run.
 
     Attributes:
         id: the run's id.
@@ -69,7 +69,7 @@ class RunStarted:
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequested:
-    """The run waits for `Agent.submit_tool_output(id, ...)`. Sent once for each call.
+    """The run waits for `Agent.submit_tool_output(id, ...)`. Each call is announced once.
 
     Attributes:
         id: the tool call's id.
@@ -86,7 +86,7 @@ class ToolCallRequested:
 
 @attrs.frozen(kw_only=True)
 class ToolCallOutputRecorded:
-    """An output was recorded. All outputs of a run are sent together, after the last one was recorded.
+    """An output was recorded. All outputs of a run are sent to the server together, after the last one was recorded.
 
     Attributes:
         id: the tool call's id.
@@ -105,8 +105,8 @@ class ToolCallOutputRecorded:
 class ToolCallOutputSubmissionFailed:
     """The outputs could not be sent; the state is `failed`.
 
-    The run is being cancelled, so that the thread stays usable. If the API key was refused, cancelling is impossible:
-    the outputs are kept, and they are sent when the run is polled again.
+    The run is being cancelled, so that the thread stays usable. If the API key was refused, the run cannot be
+    cancelled: the outputs are kept, and they are sent when the run is polled again.
     """
 
     thread_id: str
@@ -119,7 +119,7 @@ class RunCompleted:
 
     Attributes:
         id: the run's id.
-        prompt_tokens, completion_tokens, total_tokens: the server's token counts; 0 if it sent none.
+        prompt_tokens, completion_tokens, total_tokens: the server's token counts; 0 if the server sent none.
     """
 
     id: str
@@ -135,10 +135,10 @@ class AssistantMessageAdded:
     """The assistant added a message.
 
     Attributes:
-        message_id: becomes the agent's `last_message_id`.
-        run_id, assistant_id: the message's ids; the current ones if it has none.
+        message_id: the message's id on the server, which becomes the agent's `last_message_id`.
+        run_id, assistant_id: the ids that the message names; if it names none, those of the current run.
         content: all text parts, joined by a newline; empty only for a refusal.
-        refusal: why the assistant would not answer, in its own words; None if it did.
+        refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
     """
 
     message_id: str
@@ -151,13 +151,13 @@ class AssistantMessageAdded:
 
 @attrs.frozen(kw_only=True)
 class RunFailed:
-    """The run failed and is not started again. The next user message starts a new one.
+    """The run failed and is not started again. The next user message starts a new run.
 
     Attributes:
         id: the run's id; None if it was cancelled before it was created.
         code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout`, `cancelled`,
             `unsupported_action` or `not_found` if the library itself ended it.
-        message: a text for people; never blank.
+        message: a text for people; it is never blank.
     """
 
     id: str | None
@@ -169,7 +169,7 @@ class RunFailed:
 
 @attrs.frozen(kw_only=True)
 class RateLimited:
-    """The run was rate limited. While retries remain, a new one is started after `rate_limit_retry_delay`.
+    """The run was rate limited. While retries remain, a new run is started after `rate_limit_retry_delay`.
 
     Attributes:
         run_id: the run that failed.
@@ -200,8 +200,7 @@ class OrganizationQuotaExceeded:
     """The account's balance or spend limit is used up; a person must act. The state is `failed`.
 
     Attributes:
-        run_id: the run that failed, or None if no run could be started. `RunFailed` follows if the run failed, and not
-            if only a request did.
+        run_id: the run that failed, or None if no run could be started. `RunFailed` follows only if a run failed.
     """
 
     run_id: str | None
@@ -214,7 +213,7 @@ class StateChanged:
     """The thread's state machine moved to another state.
 
     Attributes:
-        source, dest: names of states: "idle", "running", ...
+        source, dest: the names of the old and the new state: "idle", "running", ...
         trigger: the input that caused the transition, by its name in the machine's table.
     """
 
@@ -230,9 +229,9 @@ class RequestFailed:
 
     Attributes:
         operation: `post_message`, `create_run`, `get_run`, ...
-        status: HTTP status, or None if no answer arrived.
+        status: the HTTP status, or None if no HTTP answer arrived.
         code: the API's own code, or None.
-        message: one sentence for people; never blank, never with a secret.
+        message: one sentence for people; it is never blank and never contains a secret.
         attempt: 1 for the first try of this request.
         will_retry: True if the library retries automatically.
     """

@@ -1,13 +1,13 @@
-"""One blinker signal per event class, and `event` for all of them.
+"""One blinker signal per event class, and the signal `event` for all classes.
 
-Each is sent as `signal.send(agent, event=event)` after the event was saved, from a worker, in order per thread.
-Use them in scripts like this::
+A worker calls each receiver as `receiver(agent, event=event)` after the event was saved, in order per thread.
+Connect a receiver like this::
 
     @signals.run_completed.connect
     def on_completed(agent, event): ...
 
 blinker holds receivers weakly: a lambda, or a method of an object without other references, is dropped at once. Keep a
-reference, connect with `weak=False`, or pass the callable to `Runtime.connect(subscribe=...)`, which keeps it.
+reference, connect with `weak=False`, or pass the callable to `Runtime.connect(subscribe=...)`, which keeps a reference.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def in_handler() -> bool:
 
 
 def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
-    """Yield the receivers of this sender's event: first those of its own signal, then those of `event`."""
+    """Yield the receivers of this sender's event: first those of the class's own signal, then those of `event`."""
     for signal in (by_class[type(event_)], event):
         if signal.receivers and not signal.is_muted:
             yield from signal.receivers_for(sender)
@@ -78,7 +78,7 @@ def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
     """Call one handler. If it raises, log the error; other handlers are still called.
 
-    Whatever it raises, a handler cannot end a worker. Only Ctrl-C is passed on, where handlers run on the main thread.
+    No error of a handler ends a worker. Only Ctrl-C propagates, if handlers run on the main OS thread.
     """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = handler
@@ -96,16 +96,16 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
 
 
 def name_of(handler: Handler) -> str:
-    """Return a readable name of this handler, even if it has attributes that raise."""
+    """Return a readable name of this handler, even if its attributes raise."""
     try:
         name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
         return f"{getattr(handler, '__module__', '?')}.{name}"
-    except BaseException:  # noqa: BLE001 - this is said while errors of handlers are contained
+    except BaseException:  # noqa: BLE001 - no error of a handler may end the worker, and this one reports such errors
         return type(handler).__qualname__
 
 
 def report(event_: events.Event) -> None:
-    """Log the events that concern an operator, without message text; each run that ends is one line."""
+    """Log the events that concern an operator, without message text. Each run that ends has one line."""
     match event_:
         case events.RequestFailed(thread_id=thread_id, operation=operation, message=message):
             then = "trying again" if event_.will_retry else "not retrying automatically"
