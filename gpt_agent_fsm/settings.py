@@ -54,10 +54,10 @@ class Settings:
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
     """The poll interval while webhooks report the end of runs: a safety net for a lost webhook."""
     idle_timeout: float = attrs.field(default=120.0, validator=_seconds)
-    """An idle agent shuts down after this time without activity; an agent that waits for tools polls its run.
-    It also limits `receive_timeout`: a short idle timeout cuts off answers that would still have arrived."""
+    """An agent without activity stops after this time; an agent that waits for tool outputs polls its run after it.
+    The idle timeout also limits `receive_timeout`: a short one cuts off HTTP answers that would still have arrived."""
     receive_timeout: float = attrs.field(default=30.0, validator=_seconds)
-    """The total request timeout, from connecting to the last byte of the answer."""
+    """The total request timeout, from connecting to the last byte of the HTTP answer."""
     rate_limit_max_retries: int = attrs.field(default=10, validator=_retries)
     """How many times a rate limited run is started again; the count restarts with each user message."""
     rate_limit_retry_delay: float = attrs.field(default=30.0, validator=_delay)
@@ -69,23 +69,24 @@ class Settings:
     request_max_attempts: int = attrs.field(default=8, validator=_count)
     """The maximum number of attempts of any other request. Polls of an active run have no limit."""
     request_retry_delay: float = attrs.field(default=0.5, validator=_delay)
-    """The delay before the second attempt of a request. It doubles with each further one; random jitter subtracts up to
-    half of it."""
+    """The delay before the second attempt of a request. The delay doubles with each further attempt; random jitter
+    subtracts up to half of it."""
     request_retry_max_delay: float = attrs.field(default=30.0, validator=_delay)
-    """The maximum of these delays, unless the server asks for a longer one, of at most ten minutes."""
+    """The maximum delay between two attempts of a request. The server may ask for a longer one, of at most ten
+    minutes."""
     run_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
-    """A run that takes longer is cancelled and fails with code `timeout`; None: no limit. The time counts from when
-    this process first saw the run in progress."""
+    """A run that takes longer is cancelled and fails with the code `timeout`; None means no limit. The time counts from
+    the moment at which this process first saw the run in progress."""
     tool_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
-    """A run that waits longer for tool outputs is cancelled and fails with code `timeout`; None: no limit."""
+    """A run that waits longer for tool outputs is cancelled and fails with the code `timeout`; None means no limit."""
     max_answer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
-    """The size of the largest answer to accept, unpacked, in bytes. A larger one counts as one that cannot be read."""
+    """The size in bytes of the largest HTTP answer to accept, unpacked. A larger one counts as unreadable."""
     workers: int = attrs.field(default=8, validator=_count)
     """The number of workers, which make requests and call handlers."""
 
     @property
     def outcome_grace(self) -> float:
-        """Seconds to wait before a request without an answer is sent again: no request stays in flight for longer."""
+        """Seconds to wait before a request without an HTTP answer is sent again: none stays in flight for longer."""
         return self.receive_timeout
 
     @property
