@@ -1,4 +1,4 @@
-"""All errors that the library raises on purpose. They share one root, and the class determines who must act.
+"""All errors that the library raises on purpose. They share one base class; the subclass says who must act.
 
 ============================  ==================  =====================================================
 error                         who must act        what the library does meanwhile
@@ -16,7 +16,7 @@ error                         who must act        what the library does meanwhil
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
 `QuotaExceeded`               the operator: bill  keeps the message, does not repeat the request
 `TransientError`              nobody              tries again with exponential backoff
-`OutcomeUnknown`              nobody              asks the server what happened, then tries again
+`OutcomeUnknown`              nobody              searches the server, then tries again
 `ThreadBusy`                  nobody              adopts the run that locks the thread
 ============================  ==================  =====================================================
 """
@@ -46,7 +46,7 @@ __all__ = [
 
 
 class GptAgentError(Exception):
-    """The root of all errors that the library raises on purpose."""
+    """The base class of all errors that the library raises on purpose."""
 
 
 class AgentNotAlive(GptAgentError):
@@ -72,12 +72,15 @@ class IllegalInput(GptAgentError):
 class StoreError(GptAgentError):
     """The store could not save or load data; nothing was changed. The message says what to do.
 
-    If the database went away during the call, the outcome is unknown; a call that is repeated takes effect once.
+    If the connection to the database broke during the call, the outcome is unknown; a repeated call takes effect once.
     """
 
 
 class StoreTaken(StoreError, AgentNotAlive):
-    """Another runtime has taken the store over; this one can no longer write. Its agents stop, and calls raise this."""
+    """Another runtime has taken the store over; this runtime can no longer write, and its agents stop.
+
+    Every call on these agents raises this error.
+    """
 
 
 class RuntimeClosed(GptAgentError):
@@ -92,9 +95,9 @@ class ApiError(GptAgentError):
     """A request to the API failed.
 
     Attributes:
-        status: the HTTP status, or None if no answer arrived.
+        status: the HTTP status, or None if no HTTP answer arrived.
         code: the API's own error code, or None.
-        message: one sentence for people; never empty, never with a secret.
+        message: one sentence for people; it is never empty and never contains a secret.
         request_id: the request's id in the server's logs, or None.
     """
 
@@ -142,7 +145,7 @@ class InvalidThreadId(RequestRefused):
 
 
 class AccessDenied(ApiError):
-    """The API key is missing, wrong or lacks permission (401, 403); or the backend was not given this assistant."""
+    """The API key is missing, wrong or lacks permission (401, 403), or the backend does not know this assistant."""
 
 
 class QuotaExceeded(ApiError):
@@ -153,7 +156,7 @@ class TransientError(ApiError):
     """A request failed without effect, or repeating it is harmless: it should be retried.
 
     Attributes:
-        retry_after: seconds that the server asked to wait, or None.
+        retry_after: seconds that the server asks the client to wait, or None.
         hopeless: True if a retry in the next seconds rarely helps (no server listens, or the server is not the API), so
             that a waiting caller fails fast.
     """
@@ -174,10 +177,10 @@ class TransientError(ApiError):
 
 
 class OutcomeUnknown(TransientError):
-    """A request that changes the server got no usable answer: it is unknown whether it took effect.
+    """A request that changes the server got no usable HTTP answer: it is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if no answer arrived at all, so that the request may still land.
+        in_flight: True if no HTTP answer arrived at all, so that the request may still take effect.
     """
 
     def __init__(
@@ -199,8 +202,8 @@ class ThreadBusy(ApiError):
     """The thread has an active run, so it accepts neither messages nor runs (HTTP 400).
 
     Attributes:
-        locked: True if the server only reports a lock (`conversation_locked`): the active run may be one that cannot be
-            listed.
+        locked: True if the server only reports a lock (`conversation_locked`), so that the active run may be impossible
+            to list.
     """
 
     def __init__(
