@@ -33,12 +33,12 @@ __all__ = [
     "signals",
 ]
 
-# As libraries do: what we log is shown by whoever sets up logging, and by nobody else.
+# As is usual for libraries: log lines are shown only if the program configures logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> str:
-    """Return `__version__`, which is read only when somebody asks."""
+    """Return `__version__`, which is read only when it is used."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version  # noqa: PLC0415 - takes longer than most of this package
@@ -47,5 +47,5 @@ def __getattr__(name: str) -> str:
 
 
 def __dir__() -> list[str]:
-    """Return what is public."""
+    """Return the public names."""
     return sorted([*__all__, "__version__"])

@@ -1,4 +1,4 @@
-"""What user code holds of one thread: commands are methods, questions are properties."""
+"""The object through which user code drives one thread: methods are commands, properties show the thread's state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Agent"]
 
 
 def required_text(value: object, name: str) -> str:
-    """Return `value`, a string with more in it than white space that can be sent; raise `ValueError` else."""
+    """Return `value` if it is a string that is not blank and can be sent; otherwise raise `ValueError`."""
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a string, not {value!r}")
     if not value.strip():
@@ -41,17 +41,17 @@ def _as_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def _why(driver: Driver) -> str:
-    """Say which tool calls are waited for, if any."""
+    """Return a clause that names the tool calls without an output; empty if there are none."""
     calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
     waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
     return f"; it waits for the output of {', '.join(calls)}" if waits else ""
 
 
 class Agent:
-    """Drives one thread. Made by `Runtime.connect`; safe to use from any thread, handlers included.
+    """Drives one thread. Made by `Runtime.connect`; safe to use from any OS thread and from handlers.
 
-    Commands return when the store has them, before any request is made, and raise `AgentNotAlive` once the agent
-    was shut down. What they bring about is announced as events. In a process that was forked after the runtime was made
+    Commands return when the store has them, before any request is made. They raise `AgentNotAlive` if the agent was
+    shut down. Their consequences are announced as events. In a process that was forked after the runtime was made,
     everything but `alive` and `thread_id` raises `UsedAfterFork`.
     """
 
@@ -63,7 +63,7 @@ class Agent:
 
     @property
     def _driver(self) -> Driver:
-        """The driver; raises `UsedAfterFork` in a process that was forked since."""
+        """The driver; raises `UsedAfterFork` in a process that was forked later."""
         self._roster.origin.check()
         return self._own_driver
 
@@ -74,7 +74,7 @@ class Agent:
     # --- commands -----------------------------------------------------------------------------------
 
     def add_user_message(self, content: str) -> str:
-        """Queue a user message and return its key. Messages go out in order, one run each.
+        """Queue a user message and return its key. Messages are sent in order, and each gets one run.
 
         `UserMessageAdded` and `MessagesDiscarded` name the message by the key. Raises `ValueError` for a blank message.
         """
@@ -84,10 +84,10 @@ class Agent:
         return key
 
     def submit_tool_output(self, tool_call_id: str, output: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Answer a tool call with any JSON value. When the last output of a run is in, all are sent together.
+        """Answer a tool call with any JSON value. All outputs of a run are sent together, after the last was recorded.
 
-        An output for a call that is not open is ignored, and the log says so. Raises `ValueError` for an output
-        that is not a JSON value.
+        If the call does not wait for an output, the output is ignored and the log says so. Raises `ValueError` for an
+        output that is not a JSON value.
         """
         required_text(tool_call_id, "the tool call id")
         self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=_as_json(output)))
@@ -97,15 +97,16 @@ class Agent:
         self._driver.send(inputs.SetAssistant(assistant_id=required_text(assistant_id, "the assistant id")))
 
     def cancel_run(self) -> None:
-        """End the run in progress; it ends as `RunFailed` with code `cancelled`.
+        """End the run in progress; it ends as `RunFailed` with the code `cancelled`.
 
-        So does a run that has yet to be created; `RunFailed.id` is None then. If the server does not end the run, it
-        ends here after a bounded number of tries. Messages in the queue continue. Without a run this does nothing.
+        A run that was not created yet ends in the same way, with None as `RunFailed.id`. If the server does not end the
+        run, the library stops following it after a limited number of attempts. Then the next queued message is sent.
+        Without a run this does nothing.
         """
         self._driver.send(inputs.CancelRun())
 
     def discard_queue(self) -> None:
-        """Drop the messages that were not sent, and the run that was not created: a way past whatever blocks the queue.
+        """Drop the messages that were not sent and the run that was not created, so that nothing blocks the queue.
 
         `MessagesDiscarded` names the keys of the messages. A message that may have been sent is searched for first: if
         it is on the thread, it stays there and gets no run. A run on the server continues; see `cancel_run`.
@@ -113,9 +114,9 @@ class Agent:
         self._driver.send(inputs.DiscardQueue())
 
     def shutdown(self) -> None:
-        """Take the agent out of the runtime. Effective before it returns; a request in flight may end.
+        """Stop the agent at once and remove it from the runtime. A request in flight may still finish.
 
-        What was accepted stays in the store: connecting to the thread again continues with it.
+        Accepted commands stay in the store; the next agent of the thread continues with them.
         """
         self._check_alive()
         self._roster.remove(self._driver, "shutdown")
@@ -123,11 +124,11 @@ class Agent:
     # --- waiting --------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> State:
-        """Block until nothing is queued, in flight, unread or unannounced and no run is on; return the state.
+        """Block while a run is active or anything is queued, in flight, or still to be read or announced.
 
-        A queue that waits for a person (wrong key, empty balance, attempts spent) counts as settled: the state is
-        `failed`. Raises `WaitTimeout` after `timeout` seconds (None: never), `AgentNotAlive` if the agent is
-        or gets stopped, and `WaitInHandler` when called from a handler, which would block the thread it waits for.
+        Returns the state. It is `failed` if the queue is parked until a person acts (wrong API key, exhausted balance,
+        no attempts left). Raises `WaitTimeout` after `timeout` seconds (None: never), `AgentNotAlive` if the agent is
+        stopped, and `WaitInHandler` when called from a handler, because the handler would wait for itself.
         """
         if signals.in_handler():
             raise WaitInHandler("wait() was called inside a handler; return from it and connect to a later event.")
@@ -147,14 +148,14 @@ class Agent:
             )
         return driver.snapshot.state
 
-    # --- questions --------------------------------------------------------------------------------------
+    # --- the thread's state --------------------------------------------------------------------------------------
 
     def _check_alive(self) -> None:
         self._driver.check_alive()
 
     @property
     def alive(self) -> bool:
-        """False once the agent was shut down, by whomever, and in a process that was forked since it was made."""
+        """False if the agent was stopped, and in a process that was forked after the agent was made."""
         return self._own_driver.stop_reason is None and not self._roster.origin.was_forked
 
     @property
@@ -180,7 +181,7 @@ class Agent:
 
     @property
     def run_id(self) -> str | None:
-        """The run in progress, or the one to be started again after a rate limit; None without."""
+        """The id of the run in progress, or of the run to be started again after a rate limit; None without a run."""
         return self._driver.snapshot.run_id
 
     @property
@@ -205,7 +206,7 @@ class Agent:
 
     @property
     def state(self) -> State:
-        """Where the thread is: compares equal to, and prints as, "idle", "running", ... Raises `AgentNotAlive`."""
+        """The thread's state; compares equal to "idle", "running", ... and prints as it. Raises `AgentNotAlive`."""
         self._check_alive()
         return self._driver.snapshot.state
 

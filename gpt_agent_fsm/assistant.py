@@ -1,4 +1,4 @@
-"""An assistant defined in your own program, the same for every wire."""
+"""An assistant that is defined in your own program, in the same way for every API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _text(owner: str, *, blank: bool) -> Any:  # noqa: ANN401 - the type attrs e
 
 
 def _json_object(value: object, what: str) -> dict[str, Any]:
-    """Return a copy of a mapping that can be written as JSON; raise `ValueError` for anything else."""
+    """Return a copy of a mapping if it can be written as JSON; otherwise raise `ValueError`."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{what} must be a mapping, not {type(value).__name__}")
     try:
@@ -48,7 +48,9 @@ def _schema(value: object) -> Mapping[str, Any]:
 
 def _is_name(_: object, __: object, value: str) -> None:
     if not _NAME.fullmatch(value):
-        raise ValueError(f"FunctionTool: name must be letters, digits, _ and -, at most 64 of them, not {value!r}")
+        raise ValueError(
+            f'FunctionTool: name must have at most 64 characters, only letters, digits, "_" and "-"; it is {value!r}'
+        )
 
 
 def _is_bool(_: object, __: object, value: object) -> None:
@@ -65,7 +67,7 @@ def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 def _options(value: object) -> Mapping[str, Any]:
     options = _json_object(value, "Assistant: options")
     if taken := sorted(_FIELDS & set(options)):
-        raise ValueError(f"Assistant: {', '.join(taken)} is a field of its own and does not belong in options")
+        raise ValueError(f"Assistant: give {', '.join(taken)} as a field of the assistant, not in options")
     return options
 
 
@@ -78,9 +80,9 @@ class FunctionTool:
     """A function that the model may call.
 
     Attributes:
-        name: its name, as in `ToolCallRequested.name`.
-        description: when and how to use it, for the model.
-        parameters: JSON schema of its arguments.
+        name: the function's name, as in `ToolCallRequested.name`.
+        description: tells the model when and how to use the function.
+        parameters: the JSON schema of the function's arguments.
         strict: True makes the model follow the schema exactly, if the server supports that.
     """
 
@@ -95,7 +97,7 @@ Tool: TypeAlias = FunctionTool | Mapping[str, Any]
 
 
 def _tool(value: object) -> Tool:
-    """Return a tool; a function may be given in the shape of either wire."""
+    """Return a tool; a function may be given in the form of either API."""
     if isinstance(value, FunctionTool):
         return value
     if not isinstance(value, Mapping):
@@ -129,17 +131,17 @@ def _tools(values: object) -> tuple[Tool, ...]:
 class Assistant:
     """A model, its instructions, and the tools it may call.
 
-    `ResponsesBackend` sends it with each request; `AssistantsBackend.publish` puts it on a server that keeps
+    `ResponsesBackend` sends it with each request; `AssistantsBackend.publish` stores it on a server that keeps
     assistants. Raises `ValueError` for an invalid field.
 
     Attributes:
         model: the name of the model on the server.
         instructions: the system prompt.
-        tools: functions as `FunctionTool` or in the shape of either wire, and tools that the server runs itself.
-        name: the name by which `publish` finds it.
-        temperature, top_p: how the model samples; None: the server's choice.
-        options: further fields of the request that creates a run (or of the assistant, for `publish`), sent as they
-            are: `{"reasoning": {"effort": "low"}}`.
+        tools: functions, as `FunctionTool` or in the form of either API, and tools that the server runs itself.
+        name: the name by which `publish` finds the assistant.
+        temperature, top_p: how the model samples; None leaves the choice to the server.
+        options: further fields of the request that creates a run (or of the assistant, for `publish`), sent unchanged,
+            for example `{"reasoning": {"effort": "low"}}`.
     """
 
     model: str = attrs.field(validator=_text("Assistant", blank=False))

@@ -1,4 +1,4 @@
-"""Which process an object was made in: its OS threads, locks and connections do not survive a fork."""
+"""Notice that an object is used in a forked process: its OS threads, locks and connections do not survive a fork."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Origin"]
 class Origin:
     """The process that made an object; `what` names the object in the error.
 
-    Ask it before you take a lock: the OS thread that held the lock when the process forked will never release it here.
+    Check it before you take a lock: the OS thread that held the lock when the process forked never releases it here.
     """
 
     __slots__ = ("_pid", "_what")

@@ -1,4 +1,4 @@
-"""Loggers that never raise: a log handler or filter with a defect must neither cost a fact nor stop a worker."""
+"""Loggers that never raise: a log handler or filter with a defect must neither lose an input nor stop a worker."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["get_logger", "must_propagate"]
 
 
 class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that reports what its handlers and filters raise like `logging` does: on standard error."""
+    """A logger that reports the errors of its handlers and filters on standard error, as `logging` does."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
-        # The caller of the caller is who logs.
+        # The record must name the caller of the caller.
         kwargs.setdefault("stacklevel", 2)
         try:
             super().log(level, msg, *args, **kwargs)
@@ -29,15 +29,15 @@ class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def get_logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
-    """Return the logger of a module; it raises nothing, whatever its handlers and filters do."""
+    """Return the logger of a module; it never raises, even if its handlers and filters do."""
     return _SafeLogger(logging.getLogger(name), None)
 
 
 def must_propagate(error: BaseException) -> bool:
-    """Return whether code that contains the errors of others must let this one through.
+    """Return whether code that catches all errors of handlers must let this error through.
 
-    Ctrl-C arrives on the main thread only; on any other it is an error like all others. The tests' simulated crash says
-    of itself that it ends the process.
+    Ctrl-C arrives only on the main OS thread; on any other OS thread it is an ordinary error. The tests' simulated
+    crash has an attribute that says that it ends the process.
     """
     if isinstance(error, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread()

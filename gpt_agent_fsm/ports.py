@@ -1,6 +1,6 @@
-"""What third parties implement or need: a backend, a store, a scheduler, a clock, and the objects they speak of.
+"""The interfaces of a backend, a store, a scheduler and a clock, and the objects that they use.
 
-Anything of these shapes will do; the suites in `gpt_agent_fsm.testing.contracts` hold what each has to do.
+Any object with these methods works; the suites in `gpt_agent_fsm.testing.contracts` test what each interface promises.
 """
 
 from gpt_agent_fsm.engine.protocols import (

@@ -1,4 +1,4 @@
-"""All agents of a program that talk to one API with one key."""
+"""All agents of a program that talk to one API with one API key."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Runtime:
     """Drives agents. Use it in a `with` statement, or call `close`.
 
     Args:
-        backend: which API, for example `AssistantsBackend()`.
-        settings: how often, how long, how many times.
-        store: where threads live; `MemoryStore()` by default.
-        scheduler: what ticks; threads of its own by default.
-        rng: where the jitter of pauses comes from; give a seeded one to make a test repeatable.
+        backend: the API, for example `AssistantsBackend()`.
+        settings: the intervals, timeouts and limits.
+        store: keeps the threads; `MemoryStore()` by default.
+        scheduler: ticks the threads; by default on its own OS threads.
+        rng: the source of the jitter of pauses; a seeded one makes a test repeatable.
 
-    Every thread that the store has something left to do for is resumed at once: its agent is in `agents`.
+    Every thread in the store that has unfinished work is resumed at once: its agent is in `agents`.
 
-    Make it after the last fork of the process. In a process that was forked later `close` and the end of the `with`
-    statement do nothing, and everything else raises `UsedAfterFork`.
+    Create the runtime after the last fork of the process. In a process that was forked later, `close` and the end of
+    the `with` statement do nothing, and everything else raises `UsedAfterFork`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Runtime:
         self._store: Store = store
         unfinished = store.unfinished()
         self._created: set[str] = set()
-        """Threads that this runtime made, and that nobody has connected to yet: they have no messages."""
+        """Threads that this runtime created, and that nobody has connected to yet: they have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._own_roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent)
@@ -80,14 +80,14 @@ class Runtime:
 
     @property
     def _roster(self) -> Roster:
-        """The roster; raises `UsedAfterFork` in a process that was forked since."""
+        """The roster; raises `UsedAfterFork` in a process that was forked later."""
         self._own_roster.origin.check()
         return self._own_roster
 
     # --- threads -------------------------------------------------------------------------------------------
 
     def create_thread(self) -> str:
-        """Create a thread on the server and return its id. Blocks; raises an `ApiError` when tries are spent."""
+        """Create a thread on the server and return its id. Blocks; raises an `ApiError` after the last attempt."""
         timeout = self.settings.request_timeout
         thread_id = self._insist("create_thread", "", lambda: self._backend.create_thread(timeout=timeout))
         self._created.add(thread_id)
@@ -103,22 +103,23 @@ class Runtime:
         idle_timeout: float | None = None,
         replay_after: int | None = None,
     ) -> Agent:
-        """Return the agent of a thread, made if there is none; a run in progress on the server is adopted.
+        """Return the agent of a thread; create it if there is none. A run in progress on the server is adopted.
 
-        Connecting again gives the same agent, with the new assistant, and with the new cursor if one is given.
+        A second call for a thread returns the same agent, with the new assistant, and with the new cursor if one is
+        given.
 
         Args:
             thread_id: the thread's id on the server.
-            assistant_id: who answers from the next run on.
-            last_message_id: the last assistant message known; later ones are published with the next
-                completed run. None: no cursor, or the one that is in the store.
-            subscribe: called as `subscribe(agent, event)` for each event of this agent, on worker threads.
-            idle_timeout: seconds, for this agent, instead of the runtime's. A short one also shortens the time
-                a request may take, so that a slow answer counts as none.
-            replay_after: give `subscribe` the thread's history after this number first; 0 for all of it.
+            assistant_id: the assistant that answers from the next run on.
+            last_message_id: the id of the last assistant message that the caller knows; later messages are published
+                with the next completed run. None means the cursor in the store, or no cursor if the store has none.
+            subscribe: called as `subscribe(agent, event)` for each event of this agent, on workers.
+            idle_timeout: in seconds, for this agent, instead of the runtime's. A short one also shortens the time
+                that a request may take, so that a slow HTTP answer counts as none.
+            replay_after: `subscribe` first receives the thread's history after this number; 0 means all of it.
 
-        Blocks for two requests when the agent is new. Raises `InvalidThreadId` for a thread that the server does
-        not know, and other `ApiError` when the server cannot be asked; then there is no agent.
+        Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
+        know, and another `ApiError` if a request fails; then there is no agent.
         """
         _check_connection(thread_id, assistant_id, last_message_id, subscribe)
         self._roster.check_open()
@@ -143,23 +144,23 @@ class Runtime:
         return tuple(_agent_of(driver) for driver in self._roster.drivers)
 
     def history(self, thread_id: str, after: int = 0) -> list[Record]:
-        """Return what happened to a thread since record number `after`, in order; empty for an unknown thread."""
+        """Return a thread's records with a number above `after`, in order; none for an unknown thread."""
         self._own_roster.origin.check()
         return list(self._store.history(thread_id, after))
 
     def handle_webhook(self, headers: Mapping[str, str], body: bytes | str, secret: str) -> bool:
-        """Take in a webhook about a response that has ended, and poll its run at once.
+        """Accept a webhook about a response that has ended, and poll its run at once.
 
         Args:
-            headers: those of the HTTP request, `webhook-id`, `webhook-timestamp` and `webhook-signature` among them.
-            body: that of the HTTP request, as it came.
-            secret: what the server signs with, `whsec_...`.
+            headers: the headers of the HTTP request, with `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+            body: the unchanged body of the HTTP request.
+            secret: the secret with which the server signs, `whsec_...`.
 
-        Returns True if an agent of this runtime was woken by it; False for one that came before, for one about
-        something else, and for a response that is not known, or not yet. Does not block: call it from a request handler
-        and answer 200 either way. While such webhooks arrive, runs are polled each `webhook_heartbeat_interval` only.
-        Raises `InvalidWebhook` (answer 400), `ValueError` for an impossible secret, and `ImportError` without
-        the extra `webhooks`.
+        Returns True if the webhook woke an agent of this runtime. Returns False for a repeated webhook, for a webhook
+        about something else, and for a response that is not known, or not known yet. Does not block: call it from a
+        request handler and answer 200 in both cases. While such webhooks arrive, runs are polled only once per
+        `webhook_heartbeat_interval`. Raises `InvalidWebhook` (answer 400), `ValueError` for an impossible secret, and
+        `ImportError` without the extra `webhooks`.
         """
         return self._roster.wake_by_webhook(verified(headers, body, secret))
 
@@ -176,7 +177,7 @@ class Runtime:
         subscribe: signals.Handler | None,
         replay_after: int | None,
     ) -> Driver | None:
-        """Return a new driver of a thread that the server knows; None if somebody else was faster."""
+        """Return a new driver of a thread that the server knows; None if another caller was faster."""
         settings = self.settings if idle_timeout is None else attrs.evolve(self.settings, idle_timeout=idle_timeout)
         known = self._ask_for(thread_id, settings)
         nothing_posted = ServerView(last_posted=Newest.seen(None))
@@ -190,7 +191,7 @@ class Runtime:
         return self._roster.connect(start, settings, known, subscribe, replay_after)
 
     def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
-        """Ask the server for the thread and its newest run; None if the run has to be asked for again."""
+        """Request the thread and its newest run from the server; None if the run has to be requested again."""
         timeout = settings.request_timeout
         self._insist("get_thread", thread_id, lambda: self._backend.get_thread(thread_id, timeout=timeout))
         try:
@@ -201,7 +202,7 @@ class Runtime:
         return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
 
     def _insist(self, operation: str, thread_id: str, request: Callable[[], T]) -> T:
-        """Make a request for a caller who waits, trying again while that may help."""
+        """Make a request for a caller who waits, and retry it while that may help."""
 
         def open_request() -> T:
             self._roster.check_open()
@@ -219,12 +220,12 @@ class Runtime:
     # --- the end ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop all agents, end all threads of ours, and close the backend and the store. Idempotent.
+        """Stop all agents, end the runtime's OS threads, and close the backend and the store. Idempotent.
 
-        Blocks while requests and handlers end, for at most the time a request may take; a handler that blocks for
-        longer is left behind and named in the log. What was accepted stays in the store. Called from a handler, it
-        releases backend and store when that handler has returned. In a process that was forked after the runtime was
-        made it returns at once, and ends nothing.
+        Blocks until requests and handlers have ended, but no longer than a request may take; the log names a handler
+        that blocks for longer. Accepted commands stay in the store. If a handler calls `close`, the backend and the
+        store are closed when that handler has returned. In a process that was forked after the runtime was made,
+        `close` returns at once and ends nothing.
         """
         if self._own_roster.origin.was_forked:
             return
@@ -261,7 +262,7 @@ def _connect_again(
     subscribe: signals.Handler | None,
     replay_after: int | None,
 ) -> Driver | None:
-    """Have a driver accept that its thread was connected again; None if it stopped at this very moment."""
+    """Tell a driver that its thread was connected again; return None if the driver stopped at this moment."""
     try:
         if idle_timeout is not None:
             driver.settings = attrs.evolve(driver.settings, idle_timeout=idle_timeout)
@@ -277,5 +278,5 @@ def _connect_again(
 
 def _agent_of(driver: Driver) -> Agent:
     agent = driver.announcer.sender
-    assert isinstance(agent, Agent)  # noqa: S101 - says to the type checker what `_make_agent` did
+    assert isinstance(agent, Agent)  # noqa: S101 - tells the type checker what `_make_agent` has done
     return agent
