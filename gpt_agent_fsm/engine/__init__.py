@@ -1,4 +1,4 @@
-"""The engine drives the machine: who drives which thread, one thread's ticks, one request, what is due when.
+"""The engine drives the machine: it decides which driver has which thread, ticks the drivers, and makes requests.
 
-`protocols` says what it needs from the outside; `gpt_agent_fsm.ports` hands that on to whoever implements it.
+`protocols` has the interfaces that the engine needs; `gpt_agent_fsm.ports` exports them for those who implement them.
 """

@@ -1,4 +1,4 @@
-"""What one thread does next: the request to make now, or the time to come back."""
+"""The next step of one thread: the request to make now, or the time of the next tick."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gpt_agent_fsm.settings import MAX_RETRY_AFTER, Settings
 __all__ = ["Agenda", "longest_pause"]
 
 _RECOVERY = 1.0
-"""Seconds until a thread on which a defect of ours dropped an input continues."""
+"""Seconds until a thread continues after a defect of the library has dropped an input."""
 
 
 class Agenda:
-    """The request that is due, or the timer that is set. Only the beginning of a driver and its ticks touch it.
+    """The request that is due, or the timer that is set. Only the start of a driver and its ticks use it.
 
     Attributes:
         request: the request to make now; None while the timer runs, and if there is nothing to do.
-        due: when the timer is over, in monotonic seconds; None without one.
-        when_due: what the machine is told then.
-        held_by_gate: True while the request waits for its time at the gate, and not for one of its own.
+        due: when the timer ends, in monotonic seconds; None without a timer.
+        when_due: the input that the machine gets when the timer ends.
+        held_by_gate: True while the gate holds the request back, False while the request waits for its own delay.
     """
 
     __slots__ = ("_clock", "_random", "due", "held_by_gate", "request", "when_due")
@@ -40,7 +40,7 @@ class Agenda:
     def after(
         self, wanted: Iterable[effects.Effect], min_pause: float = 0.0
     ) -> tuple[effects.Request | None, float | None]:
-        """Return the next request and due time after these effects: the last that was wanted replaces the others.
+        """Return the next request and due time after these effects; the last effect replaces those before it.
 
         A pause is at least `min_pause` seconds long.
         """
@@ -56,7 +56,7 @@ class Agenda:
         return request, due
 
     def follow(self, request: effects.Request | None, due: float | None) -> None:
-        """Go by what `after` returned, once it is saved."""
+        """Set the request and the due time that `after` returned, after they were saved."""
         self.held_by_gate = self.held_by_gate and (request, due) == (self.request, self.due)
         self.request, self.due = request, due
 
@@ -65,7 +65,7 @@ class Agenda:
         self.request, self.due, self.held_by_gate = None, due, True
 
     def come_back_now(self) -> None:
-        """Let the timer be over at once."""
+        """End the timer at once."""
         self.due = self._clock.monotonic()
 
     def recover(self) -> None:
@@ -79,28 +79,28 @@ class Agenda:
 
     @property
     def is_due(self) -> bool:
-        """True when the timer is over."""
+        """True if the timer has ended."""
         return self.request is None and self.due is not None and self._clock.monotonic() >= self.due
 
     def take_due(self) -> inputs.TimerDue | inputs.Resume:
-        """Return what the machine is told of the timer that is over; the next one is an ordinary one."""
+        """Return the input for the timer that has ended. The next timer is an ordinary one."""
         fact, self.when_due = self.when_due, inputs.TimerDue()
         return fact
 
 
 def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
-    """Return the seconds that a request which waits for its time can have been told to wait at most.
+    """Return the longest pause, in seconds, that the saved request can have been given.
 
-    Due times are saved as times of day. If the clock was set back since, a pause would seem to last until then.
+    Due times are saved as times of day. If the clock was set back later, the saved pause would seem longer than it was.
     """
     pending = snapshot.pending
     if pending is not None and (pending.tries or pending.failures):
-        # How long the server asked to wait is not saved.
+        # The pause that the server asked for is not saved.
         delays = (settings.request_retry_max_delay, settings.tool_output_retry_delay)
         return max(MAX_RETRY_AFTER, settings.outcome_grace, *delays)
     if snapshot.state is State.RATE_LIMITED:
         return settings.rate_limit_retry_delay
     if snapshot.state is State.AWAITING_TOOLS:
         return settings.idle_timeout
-    # While webhooks arrive, polls are rarer; a process that has begun has seen none yet.
+    # While webhooks arrive, polls are rarer; a process that has just started has seen no webhook yet.
     return settings.heartbeat_interval if snapshot.polls else max(settings.heartbeat_interval, settings.outcome_grace)

@@ -1,4 +1,4 @@
-"""Announce the saved events of one thread to its subscribers, in order and once each; newcomers catch up first."""
+"""Announce the saved events of one thread to its subscribers, in order and once each; replay the history to new ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Announcer"]
 
 
 class Announcer:
-    """The outbox of one thread and those who listen to it. Only ticks announce; anybody may subscribe.
+    """The saved events of one thread that must be announced, and its subscribers. Only ticks announce.
 
     Attributes:
-        sender: who signals are sent for, and handlers called with: the agent.
+        sender: the agent, which is the sender of the signals and the first argument of the handlers.
         handler: the handler that is being called at this moment, or None.
     """
 
@@ -41,12 +41,12 @@ class Announcer:
         self._lock = threading.Lock()
         self._outbox: deque[Record] = deque()
         self._subscribers: tuple[tuple[signals.Handler, int], ...] = ()
-        """Who listens, and after which record."""
+        """The new subscribers, and the number of the record after which each wants the history."""
         self._newcomers: list[tuple[signals.Handler, int]] = []
         self._seen_seq = self._noted_seq = 0
 
     def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
-        """Call `handler(agent, event)` for each event from now on, or for each record after a number."""
+        """Call `handler(agent, event)` for each event from now on, or for each record after this number."""
         with self._lock:
             if replay_after is None:
                 self._subscribers = (*self._subscribers, (handler, 0))
@@ -54,21 +54,21 @@ class Announcer:
                 self._newcomers.append((handler, replay_after))
 
     def take_over(self, saved: Saved) -> None:
-        """Continue where an announcer before this one stopped."""
+        """Continue where the previous announcer of the thread stopped."""
         self._outbox.extend(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Put records into the outbox."""
+        """Add records that must be announced."""
         self._outbox.extend(records)
 
     @property
     def is_done(self) -> bool:
-        """True when everything was announced to everybody."""
+        """True if every record was announced to every subscriber."""
         return not self._outbox and not self._newcomers
 
     def announce(self, may_continue: Callable[[], bool]) -> None:
-        """Announce what is in the outbox while `may_continue()`; the rest stays for the next time."""
+        """Announce the records while `may_continue()` is true; the rest stays for the next call."""
         self._welcome(may_continue)
         while self._outbox and may_continue():
             record = self._outbox[0]
@@ -82,11 +82,11 @@ class Announcer:
             self._noted_seq = self._seen_seq
 
     def announce_end(self, stopped: events.AgentStopped) -> None:
-        """Announce that the agent was stopped; that is not part of the thread's history."""
+        """Announce that the agent was stopped. This event is not part of the thread's history."""
         self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
 
     def _welcome(self, may_continue: Callable[[], bool]) -> None:
-        """Replay the past to newcomers, up to where the others are."""
+        """Replay the history to new subscribers, up to the record that the others have reached."""
         while self._newcomers and may_continue():
             handler, after = self._newcomers[0]
             for record in self._store.history(self._thread_id, after):

@@ -1,4 +1,4 @@
-"""When a run, or its wait for tools, will have taken too long."""
+"""The times at which a run, or its wait for tool outputs, has taken too long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """The deadlines of one thread, by the name of their setting. Counted from when this process saw them begin."""
+    """The deadlines of one thread, by the name of their setting. Each counts from when this process saw it begin."""
 
     __slots__ = ("_clock", "_moments")
 
@@ -24,16 +24,16 @@ class Deadlines:
 
     @property
     def moments(self) -> tuple[float, ...]:
-        """When there will be something to tell, in monotonic seconds."""
+        """The times of the deadlines, in monotonic seconds."""
         return tuple(self._moments.values())
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Count from now for whatever the snapshot is in the middle of."""
+        """Start the deadlines of the run in the snapshot, and of its wait for tools, now."""
         self._moments.clear()
         self._count(None, snapshot, settings, self._clock.monotonic())
 
     def follow(self, before: Snapshot, after: Snapshot, settings: Settings, now: float) -> None:
-        """Count from `now` whatever has just begun: a run, or its wait for tools."""
+        """Start the deadlines of a run, or of its wait for tools, that has just begun, at `now`."""
         if after.state not in LIVE or after.run_id != before.run_id:
             self._moments.clear()
         elif after.state is not State.AWAITING_TOOLS:
@@ -53,7 +53,7 @@ class Deadlines:
                 self._moments[setting] = now + seconds
 
     def passed(self, settings: Settings) -> Iterator[inputs.DeadlinePassed]:
-        """Yield a fact for each that is over, once."""
+        """Yield an input for each deadline that has passed, once."""
         now = self._clock.monotonic()
         for setting in [setting for setting, moment in self._moments.items() if moment <= now]:
             del self._moments[setting]

@@ -1,9 +1,9 @@
-"""Rate limits and exhausted quota are shared by all threads that use one key: a circuit breaker with a probe.
+"""Rate limits and an exhausted balance are shared by all threads that use one API key: a circuit breaker with a probe.
 
-A rate limit that one request meets (HTTP 429) holds back the requests of every thread: nothing is sent until the time
-the server asked for is over; then one request is sent as a probe, and the others follow when it succeeds. A request
-that is denied for an empty balance parks every thread that wants to start something: messages accepted before are
-denied without asking the server, and a later one is sent as a probe. A run that is created wakes them all.
+After a rate limit (HTTP 429) no thread sends anything until the time that the server asked for is over. Then one
+request is sent as a probe, and the others follow when it succeeds. After a denial because of an exhausted balance,
+every thread that wants to post a message or create a run is parked: earlier messages are denied without a request, and
+a later message is sent as a probe. As soon as a run is created, all these threads continue.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class Waiting(Protocol):
 
     @property
     def last_command(self) -> int:
-        """What `Gate.stamp` gave when the thread accepted its last command."""
+        """The number that `Gate.stamp` returned when the thread accepted its last command."""
         ...
 
     def try_again(self, *, unpark: bool) -> None:
-        """Try again; `unpark`: what kept the thread parked is over."""
+        """Try again; with `unpark`, the cause for which the thread was parked is gone."""
         ...
 
 
 class Gate:
-    """Stands between the threads of one key and its API. Safe to use from any thread."""
+    """Admits or holds back the requests of all threads of one API key. Safe to use from any OS thread."""
 
     def __init__(self, clock: Clock, settings: Settings) -> None:
         self._clock = clock
@@ -41,26 +41,26 @@ class Gate:
         self._lock = threading.Lock()
         self._until = 0.0
         self._limited = 0
-        """How often in a row the limit was met; 0 while the gate is open."""
+        """The number of rate limits in a row; 0 while the gate is open."""
         self._probe: Waiting | None = None
         self._probed = 0.0
-        """When the probe was sent; one that takes longer than a request may no longer counts."""
+        """When the probe was sent. A probe that takes longer than a request may take no longer counts."""
         self._held: dict[Waiting, None] = {}
         self._stamps = itertools.count(1)
         self._denial: inputs.RequestNeedsOperator | None = None
-        """What the server said of the empty balance, while it is thought empty."""
+        """The server's denial because of the balance, as long as the balance counts as exhausted."""
         self._denied = 0
-        """The stamp of that moment."""
+        """The stamp at the moment of the denial."""
         self._broke: dict[Waiting, None] = {}
 
     def stamp(self) -> int:
-        """Return a number higher than any before."""
+        """Return a number that is higher than all numbers before it."""
         return next(self._stamps)
 
     def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestNeedsOperator | None:
         """Return None to admit the request, a time to retry at, or the denial to report.
 
-        The time is in monotonic seconds; `who` is told to try again if it may be sooner.
+        The time is in monotonic seconds; if the request may be made sooner, `who.try_again` is called.
         """
         with self._lock:
             starts_something = isinstance(request, effects.PostMessage | effects.CreateRun)
@@ -79,7 +79,7 @@ class Gate:
             return self._until if now < self._until else now + self._settings.request_timeout
 
     def learn(self, who: Waiting, request: effects.Request, fact: inputs.Input) -> None:
-        """Take note of what a request has shown about the key."""
+        """Note what the result of a request shows about the API key."""
         with self._lock:
             woken = self._learn_of_limit(who, fact)
             rich = self._learn_of_balance(who, request, fact)
@@ -91,7 +91,7 @@ class Gate:
     def _learn_of_limit(self, who: Waiting, fact: inputs.Input) -> list[Waiting]:
         if isinstance(fact, inputs.RequestDelayed) and fact.status == 429:
             if not self._limited or self._probe is who:
-                # Of a burst that met the limit together, the first counts; after it, every probe.
+                # If several requests in flight are rate limited, only the first counts; later, every probe counts.
                 self._limited += 1
             pause = max(self._settings.backoff(self._limited), fact.retry_after or 0.0)
             self._until = max(self._until, self._clock.monotonic() + pause)
@@ -99,7 +99,7 @@ class Gate:
                 self._probe = None
             return []
         if self._limited and (self._probe is who or self._clock.monotonic() >= self._until):
-            # Also a probe that met other trouble opens the gate: it is the limit that is over.
+            # A probe that failed for another reason opens the gate as well, because the rate limit is over.
             self._limited, self._probe = 0, None
             woken, self._held = list(self._held), {}
             return woken
@@ -119,7 +119,7 @@ class Gate:
         return woken
 
     def forget(self, who: Waiting) -> None:
-        """Forget a thread that has left."""
+        """Forget a thread whose driver has ended."""
         with self._lock:
             self._held.pop(who, None)
             self._broke.pop(who, None)

@@ -1,4 +1,4 @@
-"""One thread's snapshot, and the commit that is the only door to it."""
+"""The snapshot of one thread. Only a commit changes it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Keeps a snapshot, saves its news, and lets deadlines and webhooks follow.
+    """Keeps a snapshot, saves its changes, and updates deadlines and webhooks after each change.
 
-    Only the beginning of a driver and its ticks touch it.
+    Only the start of a driver and its ticks use it.
 
     Attributes:
-        snapshot: the present one. It is replaced only by what is in the store, or differs from it by nothing that a
-            restart would miss.
-        deadlines: those of the run.
+        snapshot: the current snapshot. It is the one in the store, except for differences that a restart does not need.
+        deadlines: the deadlines of the run.
     """
 
     __slots__ = ("_clock", "_due", "_store", "_webhooks", "deadlines", "snapshot")
@@ -50,11 +49,11 @@ class Ledger:
         due: float | None,
         settings: Settings,
     ) -> Sequence[Record]:
-        """Let this be the snapshot, saved with what goes with it if there is any news; return the records.
+        """Make this the snapshot, and save it with the other changes if there are any; return the records.
 
         `consumed` and `happened` are as in `Store.commit`; `due` is in monotonic seconds.
         """
-        # Both before anything is saved: a clock that raises afterwards would have the same news saved again.
+        # Read the clock before anything is saved: if it raised afterwards, the same changes would be saved again.
         at, now = self._clock.time(), self._clock.monotonic()
         records: Sequence[Record] = ()
         request = snapshot.request

@@ -1,4 +1,4 @@
-"""Ownership within one process: whoever asks may drive the thread."""
+"""Ownership within one process: every claim to drive a thread is granted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["SoleOwner"]
 
 @attrs.frozen
 class _SoleLease:
-    """A right that lasts as long as its store is owned by this process."""
+    """A lease that holds as long as this process owns the store."""
 
     thread_id: str
     is_owned: Callable[[], bool]
@@ -44,12 +44,12 @@ class SoleOwner:
         return _SoleLease(thread_id, self._is_owned)
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """See `Ownership.heartbeat`: nothing is ever lost."""
+        """See `Ownership.heartbeat`: no lease is ever lost."""
         del leases
         return ()
 
     def release(self, lease: Lease, *, more: bool) -> None:
-        """See `Ownership.release`: there is nothing to give back."""
+        """See `Ownership.release`: there is nothing to release."""
 
     def wake(self, thread_id: str) -> None:
         """See `Ownership.wake`."""

@@ -1,4 +1,4 @@
-"""What the library needs from the outside: an API, a place for snapshots, a clock. Anything of these shapes will do."""
+"""The interfaces that the library needs: an API, a store, a scheduler, a clock. Any object with these methods works."""
 
 from __future__ import annotations
 
@@ -53,14 +53,15 @@ def _always() -> bool:
 
 @attrs.frozen(kw_only=True)
 class CallLimits:
-    """What one call of a backend may take, and whether it may still send.
+    """The limits of one call of a backend, and whether it may still send.
 
     Attributes:
         deadline: when the call must have ended, in the monotonic seconds of `clock`. It may have passed already, if the
-            process was stopped meanwhile: then nothing may be sent.
-        may_send: asked right before the first byte of a request that changes the server leaves; if it returns False,
-            nothing may be sent, because somebody else drives the thread now. It may block for a query of the store.
-        max_answer_bytes: the largest answer to accept, unpacked.
+            process was stopped in between: then nothing may be sent.
+        may_send: called immediately before the first byte of a request that changes the server is sent. If it returns
+            False, nothing may be sent, because another process drives the thread now. It may block for a query of the
+            store.
+        max_answer_bytes: the size of the largest HTTP answer to accept, unpacked.
     """
 
     deadline: float
@@ -70,12 +71,12 @@ class CallLimits:
 
     @property
     def seconds_left(self) -> float:
-        """The seconds until the deadline; negative once it has passed."""
+        """The seconds until the deadline; negative after it."""
         return self.deadline - self.clock.monotonic()
 
 
 Timeout: TypeAlias = float | CallLimits
-"""What a call may take: the engine gives `CallLimits`; a script may give seconds from now."""
+"""The limits of a call: the engine passes `CallLimits`; a script may pass seconds from now."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,9 +84,9 @@ class RunRequest:
     """A run to create.
 
     Attributes:
-        key: ours, unique, sent along so that the run can be found again.
-        retry_of: the handle of the rate limited run that it starts again; None if it is the first of its message.
-        in_doubt: True if an earlier attempt to create this very run may have taken effect.
+        key: a unique key that the library sends with the run, so that the run can be found again.
+        retry_of: the handle of the rate limited run that this run replaces; None for the first run of a message.
+        in_doubt: True if an earlier attempt to create this run may have taken effect.
     """
 
     thread_id: str
@@ -101,7 +102,7 @@ class ToolOutputsRequest:
 
     Attributes:
         outputs: pairs of tool call id and JSON text.
-        assistant_id: who continues the run.
+        assistant_id: the assistant that continues the run.
         handle: as in `Run`.
     """
 
@@ -114,14 +115,14 @@ class ToolOutputsRequest:
 
 @runtime_checkable
 class Backend(Protocol):
-    """One API. Each method makes one HTTP request, or as few as the wire allows.
+    """One API. Each method makes one HTTP request, or as few as the API allows.
 
-    It blocks at most until the deadline of `timeout`, and may be called from any OS thread. `handle` is that of the
-    run as it was last seen. Parameters and fields that come later have defaults.
+    A method blocks at most until the deadline of `timeout`, and may be called from any OS thread. `handle` is the
+    handle of the run as it was last seen. Parameters and fields that are added later have defaults.
 
-    Each raises an `ApiError` whose branch says what is known of the outcome: `TransientError` when nothing took
-    effect, `OutcomeUnknown` when a request that changes the server may have, `ThreadBusy`, `RequestRefused`,
-    `AccessDenied`, `QuotaExceeded`. No other exception leaves a backend.
+    Each method raises an `ApiError` whose subclass says what is known about the outcome: `TransientError` if the
+    request took no effect, `OutcomeUnknown` if a request that changes the server may have taken effect, `ThreadBusy`,
+    `RequestRefused`, `AccessDenied`, `QuotaExceeded`. A backend raises no other exception.
     """
 
     def create_thread(self, *, timeout: Timeout) -> str:
@@ -137,13 +138,13 @@ class Backend(Protocol):
     ) -> RunPage:
         """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most.
 
-        `key` and `retry_of` describe the run that is searched for, if one is. A wire that cannot list runs returns the
-        run in progress, and the one searched for, inferred from what it left on the thread.
+        If a run is searched for, `key` and `retry_of` describe it. With an API that cannot list runs, the method
+        returns the run in progress and the run that is searched for, inferred from their messages on the thread.
         """
         ...
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
-        """Add a user message; return its id and whether the server was seen to keep the key."""
+        """Add a user message; return its id and whether the HTTP answer shows that the server keeps the key."""
         ...
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
@@ -155,8 +156,8 @@ class Backend(Protocol):
     ) -> Run:
         """Return a run as it is now.
 
-        `in_doubt`: outputs that were submitted since it was last seen may have arrived, or an earlier attempt to start
-        this very run may have landed beside it.
+        `in_doubt`: outputs that were submitted after the run was last seen may have arrived, or an earlier attempt to
+        create this run may have created a second one.
         """
         ...
 
@@ -165,7 +166,7 @@ class Backend(Protocol):
         ...
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
-        """Read one page of messages after the message `after`, in the direction of reading."""
+        """Return one page of messages that follow the message `after` in the order of the list."""
         ...
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
@@ -182,8 +183,8 @@ class Record:
     """One event in a thread's history.
 
     Attributes:
-        seq: counts per thread from 1, without gaps.
-        at: when it was saved, seconds since the epoch.
+        seq: the number of the record, which counts per thread from 1, without gaps.
+        at: when the event was saved, in seconds since the epoch.
     """
 
     seq: int
@@ -193,14 +194,14 @@ class Record:
 
 @attrs.frozen(kw_only=True)
 class Saved:
-    """What a store has of one thread.
+    """The data that a store keeps of one thread.
 
     Attributes:
-        snapshot: the last one that was committed, its queue included.
-        due: when the timer that was set is over, in seconds since the epoch; None where none was set.
-        inbox: commands that were accepted and not yet taken into the snapshot, with their numbers, in order.
-        unannounced: records that no handler has been given yet, in order.
-        last_seq: number of the newest record; 0 without any.
+        snapshot: the snapshot that was committed last, with its queue.
+        due: when the timer ends, in seconds since the epoch; None if no timer was set.
+        inbox: accepted commands that the snapshot does not contain yet, with their numbers, in order.
+        unannounced: records that were not announced yet, in order.
+        last_seq: the number of the newest record; 0 without records.
     """
 
     snapshot: Snapshot
@@ -212,7 +213,7 @@ class Saved:
 
 @runtime_checkable
 class Store(Protocol):
-    """Where threads live between two moments. Safe to call from any thread; what returned is kept.
+    """Keeps threads. Safe to call from any OS thread. When a call returns, its data is saved.
 
     A call that cannot keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file. If
     the store went away, it may be unknown whether a call changed something. Then a commit is repeated with equal
@@ -220,11 +221,11 @@ class Store(Protocol):
     """
 
     def load(self, thread_id: str) -> Saved | None:
-        """Return what is kept of a thread, or None."""
+        """Return the data of a thread, or None."""
         ...
 
     def accept(self, thread_id: str, command: Command) -> int:
-        """Take down a command for a thread that was committed before; return its number, which grows per thread."""
+        """Save a command for a thread that was committed before; return its number, which grows per thread."""
         ...
 
     def commit(
@@ -239,14 +240,14 @@ class Store(Protocol):
     ) -> Sequence[Record]:
         """Save the snapshot, drop the commands up to number `consumed`, number and append the events: all or nothing.
 
-        `at` becomes the time of the events; `due` is when the timer that was set is over; both in seconds since the
-        epoch. `queue` says what was written to and removed from the snapshot's queue since the thread's last commit: a
-        store may keep the queue as rows by these numbers, or with the rest. Returns the records of `events`.
+        `at` is the time of the events; `due` is the time at which the timer ends; both are in seconds since the epoch.
+        `queue` has the messages that were added to and removed from the snapshot's queue since the thread's last
+        commit: a store may keep the queue as rows by these numbers, or with the rest. Returns the records of `events`.
         """
         ...
 
     def announced(self, thread_id: str, seq: int) -> None:
-        """Note that every record up to `seq` was given to the handlers."""
+        """Note that every record up to `seq` was announced."""
         ...
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
@@ -254,7 +255,7 @@ class Store(Protocol):
         ...
 
     def unfinished(self) -> Mapping[str, Saved]:
-        """Return the threads that have something left to do or to announce."""
+        """Return the threads that have unfinished work or unannounced events."""
         ...
 
     def close(self) -> None:
@@ -263,23 +264,23 @@ class Store(Protocol):
 
 
 class Task(Protocol):
-    """What a scheduler ticks: one thread of conversation."""
+    """A task that a scheduler ticks: the driver of one thread."""
 
     def tick(self) -> float | None:
-        """Do one step. Return when to come back, in the clock's monotonic seconds; None for never."""
+        """Do one step. Return the time of the next tick in the clock's monotonic seconds, or None for never."""
         ...
 
     def describe(self) -> str:
-        """Say for a log what the task is busy with."""
+        """Return for the log what the task is doing."""
         ...
 
 
 class Scheduler(Protocol):
-    """Ticks tasks when they are due or woken, each at most once at a time."""
+    """Ticks tasks when they are due or woken. A task is in at most one tick at a time."""
 
     @property
     def clock(self) -> Clock:
-        """The time that due times are told in."""
+        """The clock by which due times are measured."""
         ...
 
     def wake(self, task: Task) -> None:
@@ -287,7 +288,7 @@ class Scheduler(Protocol):
         ...
 
     def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
-        """Block until `done()`, which is asked anew whenever `changed` is set. False when `timeout` seconds passed."""
+        """Block until `done()` is true; it is called whenever `changed` is set. Return False after `timeout`."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -295,12 +296,12 @@ class Scheduler(Protocol):
         ...
 
     def close(self, timeout: float) -> None:
-        """Let the ticks that were asked for end, for at most `timeout` seconds, then tick no more. Idempotent."""
+        """Wait at most `timeout` seconds for the ticks that are due, then tick no more. Idempotent."""
         ...
 
 
 class AgentHandle(Protocol):
-    """What the engine knows of an agent: events are announced for it."""
+    """The part of an agent that the engine uses: the agent is the sender of events."""
 
     @property
     def thread_id(self) -> str:
@@ -309,7 +310,7 @@ class AgentHandle(Protocol):
 
     @property
     def alive(self) -> bool:
-        """False once the agent was stopped."""
+        """False after the agent was stopped."""
         ...
 
 
@@ -322,25 +323,25 @@ class Lease(Protocol):
         ...
 
     def holds(self) -> bool:
-        """Return whether the right still holds. Asked right before a request is made."""
+        """Return whether the lease still holds. Called immediately before a request is made."""
         ...
 
 
 class Ownership(Protocol):
-    """Who drives which thread. Whoever implements this hands a thread over by `Roster.own`."""
+    """Decides who drives which thread. An implementation hands a thread over by calling `Roster.own`."""
 
     def claim(self, thread_id: str) -> Lease | None:
         """Take the right to drive a thread; None if somebody else has it."""
         ...
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Say that the owner of these leases lives; return those that are lost. For an engine of many machines."""
+        """Renew these leases; return those that are lost. For an engine that runs on several machines."""
         ...
 
     def release(self, lease: Lease, *, more: bool) -> None:
-        """Give the right back; `more`: there is something left to do for the thread."""
+        """Release the lease; with `more`, the thread has unfinished work."""
         ...
 
     def wake(self, thread_id: str) -> None:
-        """Have the thread ticked soon by whoever drives it."""
+        """Let the driver of the thread, wherever it is, tick soon."""
         ...

@@ -1,7 +1,7 @@
-"""Requests for a caller who waits for the result: retried while that may help.
+"""Make requests for a caller who waits for the result, and retry them while that may help.
 
-This is the only loop that repeats a request and sleeps in between. Requests of a thread's tick are repeated by the
-state machine instead, which never blocks.
+This is the only loop that repeats a request and sleeps in between. The requests of a thread's ticks are repeated by the
+state machine, which never blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["announce_failure", "call_and_announce", "call_with_retries"]
 
 T = TypeVar("T")
 LIKELY_PERMANENT_ATTEMPTS = 3
-"""Attempts for an error that another try in the next seconds rarely cures: the caller learns of it soon."""
+"""The number of attempts if a retry in the next seconds rarely helps, so that the caller fails fast."""
 
 
 def call_with_retries(
@@ -37,16 +37,16 @@ def call_with_retries(
 
     Args:
         request: called once per attempt.
-        settings: how many attempts, and how long the pauses between them.
-        longest_wait: seconds; a server that asks for a longer pause gets no further attempt.
+        settings: the number of attempts, and the pauses between them.
+        longest_wait: in seconds; if the server asks for a longer pause, there is no further attempt.
         sleep: called with the seconds of each pause.
-        rng: draws the jitter of the pauses.
+        rng: the source of the jitter of the pauses.
         on_failure: called as `on_failure(error, attempt, pause)` after each failed attempt, counted from 1; `pause` is
-            the seconds until the next one, None after the last.
+            the number of seconds until the next attempt, or None after the last.
         retry_on: the errors that are worth another attempt; all others are raised at once.
-        min_attempts_if_answered: attempts for an answer that cannot be used, even if the settings allow fewer.
+        min_attempts_if_answered: the number of attempts for an unusable HTTP answer, even if the settings allow fewer.
 
-    Blocks until then.
+    Blocks until it returns or raises.
     """
     attempt = 0
     while True:
@@ -79,7 +79,7 @@ def call_and_announce(
     scheduler: Scheduler,
     rng: random.Random,
 ) -> T:
-    """Call with retries before there is an agent, and announce each failed attempt."""
+    """Make a request with retries before there is an agent, and announce each failed attempt."""
 
     def on_failure(error: ApiError, attempt: int, pause: float | None) -> None:
         announce_failure(operation, thread_id, error, attempt, will_retry=pause is not None)
@@ -96,7 +96,7 @@ def call_and_announce(
 
 
 def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: int, *, will_retry: bool) -> None:
-    """Send `RequestFailed` for a request that was made before there was an agent; the sender is None."""
+    """Announce `RequestFailed` for a request that was made before there was an agent; the sender is None."""
     event = events.RequestFailed(
         thread_id=thread_id,
         operation=operation,

@@ -35,14 +35,14 @@ def call_limits(clock: Clock, settings: Settings, lease: Lease) -> CallLimits:
 
 
 def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout) -> inputs.Input:
-    """Make one request within these limits and return the fact it brought. Never raises."""
+    """Make one request within these limits and return its result as an input. Never raises."""
     try:
         return _answer(backend, thread_id, request, timeout)
     except errors.ApiError as error:
         return _failure(error, request)
     except Exception as error:
-        # A defect of the backend must not kill a worker, nor be taken for "nothing happened".
-        log.exception("%s: %s raised what no backend may raise", thread_id, request.operation)
+        # A defect of the backend must not end a worker, and its request may have taken effect.
+        log.exception("%s: %s raised an exception that is not an ApiError", thread_id, request.operation)
         sentence = f"{type(backend).__name__} failed with {type(error).__name__}; the log has the details."
         return _failure(
             errors.OutcomeUnknown(None, None, sentence, in_flight=True)
@@ -85,14 +85,14 @@ def _answer(  # noqa: PLR0911 - one for each request
 
 
 def _seen(run_id: str, run: Run) -> inputs.RunSeen:
-    """Call the run by the id that was asked for, however the server spells it in its answer."""
+    """Return the run with the id of the request, even if the server writes the id in another way."""
     return inputs.RunSeen(run=attrs.evolve(run, id=run_id))
 
 
 def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     status, code, message = error.status, error.code, str(error)
     for said in _words_of(request):
-        # Some servers repeat what they refuse; message text must not reach a log.
+        # Some servers repeat the refused text in the error; message text must not reach a log.
         message = message.replace(said, "...")
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
@@ -116,7 +116,10 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
 
 
 def _words_of(request: effects.Request) -> list[str]:
-    """Return the texts that a request carries, plain and as JSON escapes them, unless they are too short."""
+    """Return the texts that a request carries, each in plain form and in its JSON-escaped forms.
+
+    Forms that are too short are left out.
+    """
     match request:
         case effects.PostMessage(content=content):
             said = [content]
@@ -129,7 +132,7 @@ def _words_of(request: effects.Request) -> list[str]:
 
 
 def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
-    """Return whether another run is in the way of the request."""
+    """Return whether the request was refused because another run is active."""
     if isinstance(request, effects.SubmitToolOutputs):
         return error.locked
     return isinstance(request, effects.PostMessage | effects.CreateRun)

@@ -1,6 +1,7 @@
-"""Notices that a server sends when a response has ended: who sent them, and which of our runs they are about.
+"""Webhooks that a server sends when a response has ended: check the sender, and find the run of the response.
 
-Signed by the Standard Webhooks scheme (https://www.standardwebhooks.com), which the package `standardwebhooks` checks.
+Webhooks are signed by the Standard Webhooks scheme (https://www.standardwebhooks.com), which the package
+`standardwebhooks` checks.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ __all__ = ["Notice", "Webhooks", "verified"]
 _ENDS = {"response.completed", "response.failed", "response.cancelled", "response.incomplete"}
 _MOST_REMEMBERED = 10_000
 _ARRIVING = 300.0
-"""Seconds for which one webhook lets others be expected."""
+"""For this many seconds after a webhook, others are expected."""
 
 
 @attrs.frozen
 class Notice:
-    """What a webhook said.
+    """The contents of a webhook.
 
     Attributes:
-        id: the webhook's own, the same when it is sent again.
-        response_id: the response that has ended; None if it is about something else.
+        id: the webhook's id, which is the same if the webhook is sent again.
+        response_id: the response that has ended; None if the webhook is about something else.
     """
 
     id: str
@@ -35,7 +36,7 @@ class Notice:
 
 
 def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Notice:
-    """Return what a webhook says whose signature fits and is at most five minutes old; raise `InvalidWebhook` else.
+    """Return the contents of a webhook; raise `InvalidWebhook` if its signature is wrong or older than five minutes.
 
     Raises `ImportError` if the extra is not installed, and `ValueError` for an impossible secret.
     """
@@ -47,18 +48,20 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
     try:
         verifier = Webhook(secret)
     except Exception:  # noqa: BLE001 - whatever it is, the secret is wrong
-        # Not chained: what the package says of it may repeat it.
-        raise ValueError("The webhook secret must be the server's, whsec_ and base64 text") from None
+        # Not chained: the package's error may repeat the secret.
+        raise ValueError("The webhook secret must be the one from the server: whsec_ followed by base64 text") from None
     if not isinstance(headers, Mapping) and not hasattr(headers, "items"):
-        raise TypeError(f"handle_webhook: headers must be those of the request, not {type(headers).__name__}")
+        raise TypeError(
+            f"handle_webhook: headers must be the request's headers as a mapping, not a {type(headers).__name__}"
+        )
     if not isinstance(body, bytes | str):
-        raise TypeError(f"handle_webhook: body must be the raw bytes, as they came, not {type(body).__name__}")
+        raise TypeError(f"handle_webhook: body must be the unchanged bytes of the request, not a {type(body).__name__}")
     plain = {name.lower(): value for name, value in headers.items()}
     try:
         said = verifier.verify(body, plain)
     except (WebhookVerificationError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # Headers and body may be anything that somebody sends.
-        advice = "is the secret that of this webhook, and the body as it came?"
+        # Anybody may send any headers and any body.
+        advice = "check that the secret belongs to this webhook and that the body is unchanged"
         raise InvalidWebhook(f"The webhook was not accepted: {error}; {advice}") from error
     kind, data = (said.get("type"), said.get("data")) if isinstance(said, dict) else (None, None)
     ended = isinstance(kind, str) and kind in _ENDS and isinstance(data, dict)
@@ -67,7 +70,7 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
 
 
 class Webhooks:
-    """What was told of responses so far. Safe to use from any thread."""
+    """The webhooks about responses so far. Safe to use from any OS thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -75,7 +78,7 @@ class Webhooks:
         self._known: dict[str, None] = {}
         self._ended: dict[str, None] = {}
         self._waiting: dict[str, tuple[object, str]] = {}
-        """Who waits for a response, and on which thread."""
+        """For each response, its driver and its thread."""
         self._last: float | None = None
 
     def follow(self, who: object, thread_id: str, before: str | None, after: str | None) -> None:
@@ -87,9 +90,9 @@ class Webhooks:
                 self._waiting[after] = (who, thread_id)
 
     def take_in(self, notice: Notice) -> str | None:
-        """Remember what a notice says; return the thread that waits for its response, if one is known.
+        """Remember a notice; return the thread that waits for its response, if there is one.
 
-        None for a notice that was taken in before, and for one that is about something else.
+        Return None for a notice that is known already, and for a notice about something else.
         """
         with self._lock:
             if notice.id in self._known:
@@ -97,7 +100,7 @@ class Webhooks:
             self._remember(self._known, notice.id)
             if notice.response_id is None:
                 return None
-            # The answer to the request that created it may still be on its way.
+            # The HTTP answer to the request that created the response may still be in flight.
             self._remember(self._ended, notice.response_id)
             _, thread_id = self._waiting.get(notice.response_id, (None, None))
             return thread_id
@@ -119,6 +122,6 @@ class Webhooks:
 
     @property
     def are_arriving(self) -> bool:
-        """True while the end of a run can be expected to be told."""
+        """True while a webhook can be expected to report the end of a run."""
         with self._lock:
             return self._last is not None and self._clock.monotonic() < self._last + _ARRIVING

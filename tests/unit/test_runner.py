@@ -189,7 +189,7 @@ def test_a_defect_of_a_backend_is_logged_and_not_taken_for_nothing_happened(requ
         assert fact == inputs.RequestDelayed(message=message)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"t: {request_.operation} raised what no backend may raise"
+    assert record.getMessage() == f"t: {request_.operation} raised an exception that is not an ApiError"
     assert record.exc_info[0] is ZeroDivisionError
 
 
