@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 SNAPSHOT_VERSION = 2
-"""Incremented when an older library could not read, or would misread, the snapshots of this one."""
+"""Incremented when an older version of the library could not read, or would misread, the snapshots of this version."""
 
 T = TypeVar("T")
 _JSON: TypeAlias = Any
-_NEWER = "was written by a newer version of gpt-agent-fsm; upgrade it."
+_NEWER = "was written by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm."
 
 
 def _make_converter() -> MsgspecJsonConverter:
@@ -158,7 +158,7 @@ def encode_message(message: QueuedMessage) -> str:
 
 
 def decode_message(text: str) -> QueuedMessage:
-    """Return the message of a queue. Raises `StoreError` for invalid text."""
+    """Return the queued message that the text encodes. Raises `StoreError` for invalid text."""
     return _read("A message", text, lambda value: _converter.structure(value, QueuedMessage))
 
 
@@ -168,7 +168,7 @@ def encode_command(command: Command) -> str:
 
 
 def decode_command(text: str) -> Command:
-    """Return the command. Raises `StoreError` for invalid text."""
+    """Return the command that the text encodes. Raises `StoreError` for invalid text."""
     return _read("A command", text, lambda value: _converter.structure(value, Command))  # type: ignore[arg-type]
 
 

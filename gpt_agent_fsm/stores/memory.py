@@ -38,7 +38,7 @@ class _Thread:
 
 
 class MemoryStore:
-    """Keeps everything in memory. It can resume a stopped agent, but not after the process died.
+    """Keeps everything in memory. A stopped agent can be resumed from it, but not after the process has died.
 
     In a process that was forked later every method but `close` raises `UsedAfterFork`.
     """
@@ -50,7 +50,7 @@ class MemoryStore:
 
     @property
     def _lock(self) -> threading.Lock:
-        """Held during each call. Raises `UsedAfterFork` in a process that was forked since: it would be a copy."""
+        """Held during each call. Raises `UsedAfterFork` in a process that was forked later: it has only a copy."""
         self._origin.check()
         return self._own_lock
 

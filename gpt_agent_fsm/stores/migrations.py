@@ -44,7 +44,7 @@ def _take_snapshots_apart(connection: sa.Connection) -> None:
         try:
             snapshot, messages = _in_parts(_known(json.loads(text)))
         except (ValueError, KeyError, TypeError, AttributeError):
-            # It is damaged. Loading its thread raises an error, and the other threads still work.
+            # The snapshot is damaged. Loading its thread raises an error, and the other threads still work.
             continue
         changed = schema.threads.update().where(schema.threads.c.thread_id == thread_id)
         connection.execute(changed.values(snapshot=json.dumps(snapshot)))
@@ -69,7 +69,7 @@ def _snapshots(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _known(old: Doc) -> Doc:
-    """Return a snapshot of version 1. Raises `ValueError` for anything that would be lost on the way."""
+    """Return a snapshot of version 1. Raises `ValueError` for anything that the migration would lose."""
     if old["version"] != 1 or not old.keys() <= _FIELDS_OF_VERSION_1:
         raise ValueError("not a snapshot of version 1")
     return old

@@ -233,8 +233,8 @@ def check(connection: sa.Connection) -> bool:
     version = connection.execute(sa.select(meta.c.version)).scalar()
     if version is not None and version > SCHEMA_VERSION:
         raise StoreError(
-            f"The tables in this database have version {version} and were created by a newer version of "
-            "gpt-agent-fsm; upgrade it."
+            f"The tables in this database have schema version {version} and were created by a newer version of "
+            "gpt-agent-fsm; upgrade gpt-agent-fsm."
         )
     return version is not None
 

@@ -78,7 +78,8 @@ def test_an_unpaired_surrogate_is_unchanged_after_decoding():
 def test_a_snapshot_of_a_newer_version_is_refused_with_advice():
     value = json.loads(codec.encode_snapshot(PLAIN)) | {"version": codec.SNAPSHOT_VERSION + 1, "news": 1}
     with pytest.raises(
-        StoreError, match=r"snapshot of thread_1 was written by a newer version of gpt-agent-fsm; upgrade it\."
+        StoreError,
+        match=r"snapshot of thread_1 was written by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm\.",
     ):
         codec.decode_snapshot(json.dumps(value))
 

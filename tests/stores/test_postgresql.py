@@ -77,7 +77,7 @@ def test_tables_of_a_newer_version_are_refused_and_left_unchanged(url):
     with psycopg.connect(url) as other:
         other.execute("CREATE TABLE gpt_agent_meta (id bigint, version bigint, news text)")
         other.execute("INSERT INTO gpt_agent_meta VALUES (1, %s, 'anything')", [schema.SCHEMA_VERSION + 1])
-    with pytest.raises(StoreError, match="created by a newer version of gpt-agent-fsm; upgrade it"):
+    with pytest.raises(StoreError, match="created by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm"):
         SQLStore(url)
     with psycopg.connect(url) as other:
         assert other.execute("SELECT id, news FROM gpt_agent_meta").fetchall() == [(1, "anything")]

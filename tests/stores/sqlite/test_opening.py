@@ -100,7 +100,7 @@ def test_tables_of_a_newer_version_are_refused_and_left_unchanged(path, url):
         other.execute("INSERT INTO gpt_agent_meta VALUES (1, ?, 'anything')", [schema.SCHEMA_VERSION + 1])
     before = hashlib.sha256(path.read_bytes()).hexdigest()
     for read_only in (False, True):
-        with pytest.raises(StoreError, match=r"created by a newer version of gpt-agent-fsm; upgrade it\."):
+        with pytest.raises(StoreError, match=r"created by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm\."):
             SQLStore(url, read_only=read_only)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
@@ -112,7 +112,9 @@ def test_a_snapshot_of_a_newer_version_is_refused_and_left_unchanged(store, path
     newer = '{"version": 99, "thread_id": "thread_1", "dreams": []}'
     with sqlite(path) as other:
         other.execute("UPDATE gpt_agent_threads SET snapshot = ? WHERE thread_id = 'thread_1'", [newer])
-        with pytest.raises(StoreError, match="thread_1 was written by a newer version of gpt-agent-fsm; upgrade it"):
+        with pytest.raises(
+            StoreError, match="thread_1 was written by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm"
+        ):
             store.load("thread_1")
         assert store.load("thread_2") is not None
         stored = other.execute("SELECT snapshot FROM gpt_agent_threads WHERE thread_id = 'thread_1'").fetchone()
