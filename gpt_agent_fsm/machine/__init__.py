@@ -1,5 +1,5 @@
-"""The machine decides: a thread's table of rules, `advance`, and the plain data both speak in. Pure.
+"""The machine decides: the table of rules of a thread, `advance`, and the plain data that both use. It is pure.
 
-It knows no clock, OS thread, random number, log or HTTP. `table` holds the rules, `advance` applies one input to a
-`snapshot`; `inputs` go in, `effects` and events come out; `objects` are the runs, messages and tool calls of both.
+It knows no clock, OS thread, random number, log or HTTP. `table` holds the rules. `advance` applies one of the `inputs`
+to a `snapshot` and returns `effects` and events. `objects` are the runs, messages and tool calls in all of these.
 """

@@ -19,7 +19,7 @@ __all__ = ["build_machine"]
 
 
 class _QuietState(TransitionsState):
-    """A state without anything to do on the way in or out, and without a line in the log at info level for that."""
+    """A state without actions at its start and end, and without the line that is logged at info level for them."""
 
     def enter(self, event_data: EventData) -> None:
         """Do nothing."""
@@ -66,7 +66,7 @@ class _QuietMachine(Machine):
 
 
 def build_machine(table: Sequence[Row] = TABLE) -> Machine:
-    """Make the machine that all threads share. It holds no model: `advance` hands it one for each input."""
+    """Make the machine that all threads share. It has no model: `advance` passes one for each input."""
     rows = [
         {
             "trigger": row.trigger,

@@ -1,7 +1,8 @@
-"""What the core wants done: requests to the API, and words to the runner. Imperative, plain data.
+"""Effects: the requests to the API and the orders to the driver that the core decides. They are plain data.
 
-A thread is on at most one request at a time, so the order of its effects is the order of the wire. One that is
-not `repeatable` is in doubt when its answer is lost: the server is searched for it before it is sent again.
+A thread makes at most one request at a time, so its requests are sent in the order of its effects. If the HTTP answer
+to a request is lost and the request is not `repeatable`, it is in doubt: the server is searched before it is sent
+again.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class GetLatestRun:
 
     Attributes:
         key: the key of a run in doubt, to search for; None for the newest run alone.
-        retry_of: as in `CreateRun`, for the run that is searched.
-        wide: True where the run that is in the way may be any of them.
+        retry_of: as in `CreateRun`, for the run that is searched for.
+        wide: True if the run that blocks the thread may be any of the listed runs.
     """
 
     operation: ClassVar[str] = "get_latest_run"
@@ -57,11 +58,11 @@ class PostMessage:
 
 @attrs.frozen(kw_only=True)
 class CreateRun:
-    """Start a run.
+    """Create a run.
 
     Attributes:
-        retry_of: the handle of the run that it starts again; None if it is the first, or if that run had none.
-        in_doubt: True if an earlier attempt to start this very run may have taken effect.
+        retry_of: the handle of the run that this run replaces; None if it replaces none, or if that run had no handle.
+        in_doubt: True if an earlier attempt to create this run may have taken effect.
     """
 
     operation: ClassVar[str] = "create_run"
@@ -75,12 +76,12 @@ class CreateRun:
 
 @attrs.frozen(kw_only=True)
 class GetRun:
-    """Look at a run.
+    """Poll a run.
 
     Attributes:
         handle: as in `Run`.
-        in_doubt: True where a request that was given up on may have taken effect since, or instead: outputs that were
-            submitted, or an earlier attempt to start this run.
+        in_doubt: True if a request without an HTTP answer may have taken effect: outputs that were submitted, or an
+            earlier attempt to create this run.
     """
 
     operation: ClassVar[str] = "get_run"
@@ -97,7 +98,7 @@ class SubmitToolOutputs:
 
     Attributes:
         outputs: pairs of tool call id and JSON text.
-        assistant_id: who continues the run.
+        assistant_id: the assistant that continues the run.
         handle: as in `Run`.
     """
 
@@ -115,8 +116,8 @@ class ListMessages:
     """Read one page of messages.
 
     Attributes:
-        after: the id after which to read, in the direction of reading; None from the start.
-        newest_first: True when searching for a message of ours that was just sent.
+        after: the id of the message that the page follows in the order of the list; None for the first page.
+        newest_first: True to search for a message that was just sent.
     """
 
     operation: ClassVar[str] = "list_messages"
@@ -143,11 +144,11 @@ class CancelRun:
 
 @attrs.frozen(kw_only=True)
 class Wait:
-    """Come back with `TimerDue` later; replaces the timer set before.
+    """Set a timer that ends with `TimerDue`; it replaces the timer that was set before.
 
     Attributes:
-        seconds: the least time to wait.
-        spread: up to this many seconds more, at random.
+        seconds: the shortest time to wait.
+        spread: at random, up to this many seconds more.
     """
 
     seconds: float
@@ -156,14 +157,14 @@ class Wait:
 
 @attrs.frozen(kw_only=True)
 class Stop:
-    """Take the agent out of the runtime."""
+    """Remove the agent from the runtime."""
 
     reason: str
 
 
 @attrs.frozen(kw_only=True)
 class Ignore:
-    """Say in the log that an input was ignored, and why."""
+    """Log that an input was ignored, and why."""
 
     reason: str
 

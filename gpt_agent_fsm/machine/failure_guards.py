@@ -1,4 +1,4 @@
-"""The questions that the rows of the machine's table ask about requests that did not succeed."""
+"""The guards in the machine's table for requests that did not succeed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _MIN_TRIES_WHEN_MALFORMED = 3
 
 
 def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
-    """Return whether to try again: as long as attempts are left, or a run at work keeps the thread locked."""
+    """Return whether to try again: attempts are left, or an active run locks the thread."""
     if is_locked(failure):
         return True
     limit = copy.settings.request_max_attempts
     if failure.status is not None and 200 <= failure.status < 300:
-        # The answer could not be read: that may be a proxy's hiccup.
+        # The HTTP answer could not be read: a proxy may have failed for a moment.
         limit = max(limit, _MIN_TRIES_WHEN_MALFORMED)
     return copy.attempt < limit
 
 
 def is_locked(failure: inputs.RequestFailure) -> bool:
-    """Return whether the thread is locked by something at work on it that nobody can list."""
+    """Return whether the thread is locked by an active run that cannot be listed."""
     return isinstance(failure, inputs.RequestBlocked) and failure.locked
 
 
@@ -38,7 +38,7 @@ def outputs_are_out_of_tries(copy: WorkingCopy, input_: inputs.Input) -> bool:
 
 
 def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
-    """Return whether a run or message that was cancelled or discarded meanwhile has not reached the server."""
+    """Return whether a run that was cancelled, or a message that was discarded, has not reached the server."""
     owed, outbox = copy.outbox.owed, copy.outbox
     if isinstance(copy.request, effects.CreateRun):
         return owed is not None and owed.must_cancel
@@ -46,13 +46,13 @@ def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
 
 
 def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether to try again although the key is refused: a run at work was created with it."""
+    """Return whether to try again although the API key is refused: the active run was created with this key."""
     reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
     return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
 
 
 def ending_is_denied(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether the key may not end the run; an empty balance is another matter."""
+    """Return whether the API key may not cancel the run; an exhausted balance does not count."""
     return copy.live_run.ending is not None and not failure.quota
 
 

@@ -1,6 +1,6 @@
-"""The questions that the rows of the machine's table ask. None of them changes anything.
+"""The guards of the rows in the machine's table. None of them changes anything.
 
-Each is a function of the working copy and the input, whose type says which inputs may be asked about.
+Each is a function of the working copy and the input. The type of the input says in which rows the guard may be used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_REPEATED_READINGS = 2
 
 
 def is_free(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the thread can proceed: no request is due or under way, and the agent stays."""
+    """Return whether the thread can proceed: no request is due or in flight, and the agent is not stopping."""
     return copy.request is None and not copy.stopping
 
 
@@ -122,16 +122,16 @@ def is_ending(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the server was asked often enough to end the run."""
+    """Return whether the library has tried often enough to end the run."""
     ending = copy.live_run.ending
     # Each round is a cancel and a poll.
     return ending is not None and ending.tries >= 2 * copy.settings.request_max_attempts
 
 
 def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run waits for something that cannot be given here, or has named nothing for too long.
+    """Return whether the run waits for something that the library cannot give, or has named no call for too long.
 
-    If its time is limited, it may wait that long: somebody else may give it.
+    If `run_timeout` limits its time, the run may wait until then, because another client may give it.
     """
     if copy.settings.run_timeout is not None:
         return False
@@ -145,7 +145,7 @@ def waits_for_nothing(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def run_may_exist(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether a run of ours was asked for and it is not known whether the server has it."""
+    """Return whether a run was requested and it is not known whether the server has created it."""
     asked = copy.sent and isinstance(copy.request, effects.CreateRun)
     return asked or _run_doubt(copy) is not None
 
@@ -164,9 +164,9 @@ def _run_doubt(copy: WorkingCopy) -> Doubt | None:
 
 
 def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
-    """Return the call as we took it down, or None for one that was not asked for yet.
+    """Return the recorded call that equals this one, or None for a new call.
 
-    Some servers use an id again in a later round, so a known call must be the same in all it asks.
+    Some servers use an id again in a later round, so the name and the arguments must be equal as well.
     """
     asked = (call.id, call.name, call.arguments)
     return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
@@ -190,16 +190,16 @@ def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run was seen waiting for outputs that the server has taken: what we see is old.
+    """Return whether the poll is stale: the run still waits for outputs that the server has accepted.
 
-    Seen so often in a row, it is a new round of calls that look the same: some servers count their ids from 0.
+    After too many stale polls in a row, the calls are a new round: some servers count the ids of calls from 0.
     """
     taken = copy.live_run.outputs_accepted or was_a_submission(copy, fact)
     return taken and copy.live_run.stale_polls < _MAX_STALE_POLLS and _has_all_outputs(copy, fact)
 
 
 def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether nobody has to be asked: the outputs are known, or the arguments are broken."""
+    """Return whether no call needs the user's code: its output is known, or its arguments are not valid JSON."""
     if not run_needs_tools(copy, fact):
         return False
     new_round = is_a_new_round(copy, fact)
@@ -220,7 +220,10 @@ def is_the_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> b
 
 
 def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether a poll that is under way, or a cancel, answers first; what it sees decides."""
+    """Return whether this is the last missing output while a poll is in flight or the request is a cancel.
+
+    That request is answered first, and its answer decides what happens next.
+    """
     return is_the_last_output(copy, command) and (copy.sent or was_a_cancel(copy, command))
 
 
@@ -231,7 +234,7 @@ def our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
     """Return the run that our request in doubt created, or None."""
     if not isinstance(copy.request, effects.GetLatestRun) or copy.request.key is None:
         return None
-    # A server that keeps the keys of messages keeps those of runs; not every one does the other way round.
+    # A server that keeps the keys of messages also keeps those of runs. The reverse is not always true.
     keys_kept = copy.server.run_keys_kept or copy.server.message_keys_kept
     doubt, published = _run_doubt(copy), copy.cursor.published
     found = search_run(copy.request.key, fact.runs, doubt, published, keys_kept=keys_kept)
@@ -245,22 +248,22 @@ def found_our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> bool:
 def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
     """Return the run in progress, or None.
 
-    If the server has said that a run is in the way, it may be any of those listed (not all servers list the newest
-    first), and one that is being cancelled is waited for, too.
+    If the server has said that a run blocks the thread, it may be any of the listed runs (not all servers list the
+    newest first), and a run that is being cancelled is waited for, too.
     """
     candidates = fact.runs if copy.tries else fact.runs[:1]
     for run in candidates:
         in_the_way = run.status.locks_thread if copy.tries else run.status.in_progress
-        # One that the server denied before would be lost again, and again be in the way.
+        # A run that the server denied before would be lost again, and would block the thread again.
         if in_the_way and not _is_over(copy, run) and not (copy.tries and run.id == copy.server.lost_run_id):
             return run
     return None
 
 
 def _is_over(copy: WorkingCopy, run: Run) -> bool:
-    """Return whether a run that is said to be in progress was seen to end."""
+    """Return whether a run that the server lists as in progress has already ended."""
     calls = {call.id for call in run.tool_calls}
-    # If a run may go by several names, its calls tell; elsewhere servers count them from 0 in each run.
+    # If a run may have several ids, its calls identify it; otherwise they do not, as some servers count them from 0.
     goes_by_others = run.inferred or run.handle is not None
     left_behind = goes_by_others and bool(calls) and calls.issubset(copy.server.ended_calls)
     return left_behind or run.id in copy.server.ended_run_ids
@@ -271,7 +274,7 @@ def found_a_run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> bool:
 
 
 def searches_for_our_run(copy: WorkingCopy) -> bool:
-    """Return whether the request searches for a run of ours."""
+    """Return whether the request searches for a run in doubt."""
     return isinstance(copy.request, effects.GetLatestRun) and copy.request.key is not None
 
 
@@ -284,18 +287,18 @@ def must_search_run_again(copy: WorkingCopy, _: inputs.RunsListed) -> bool:
 
 
 def is_searching(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the request searches for a message of ours."""
+    """Return whether the request searches for a message in doubt."""
     return isinstance(copy.request, effects.ListMessages) and copy.request.newest_first
 
 
 def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
-    """Return where the next page starts, or None at the end; a page that brings nothing new is the end."""
+    """Return where the next page starts, or None at the end. A page without anything new is the end."""
     asked_after = copy.request.after if isinstance(copy.request, effects.ListMessages) else None
     return None if fact.page.next_after == asked_after else fact.page.next_after
 
 
 def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Message]:
-    """Return what the search for the head of the queue has found on this page."""
+    """Return what this page shows about the message in doubt, which is the head of the queue."""
     head = copy.queue.head
     assert head.doubt is not None  # noqa: S101 - only what is in doubt is searched for
     keys_kept = copy.server.message_keys_kept
@@ -303,7 +306,7 @@ def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Mess
 
 
 def head_may_be_sent(copy: WorkingCopy) -> bool:
-    """Return whether the head of the queue is under way, or may have been posted."""
+    """Return whether the head of the queue is being posted, or may have been posted."""
     under_way = copy.sent and isinstance(copy.request, effects.PostMessage)
     return bool(copy.queue) and (under_way or copy.queue.doubt is not None)
 
@@ -314,7 +317,7 @@ def has_something_to_discard(copy: WorkingCopy, _: inputs.DiscardQueue) -> bool:
 
 
 def unwanted_head_is_not_found(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether a discarded message is not on the thread, or cannot be told apart from another one."""
+    """Return whether a discarded message is not on the thread, or cannot be distinguished from another one."""
     if not (is_searching(copy, fact) and copy.outbox.head_is_unwanted):
         return False
     return message_is_unknowable(copy, fact) or not must_search_message_again(copy, fact)
@@ -341,7 +344,7 @@ def must_search_message_again(copy: WorkingCopy, fact: inputs.MessagesListed) ->
 
 
 def read_so_far(copy: WorkingCopy, fact: inputs.MessagesListed) -> tuple[Message, ...]:
-    """Return all messages of the present reading, this page included, each once."""
+    """Return all messages of the current reading, including this page, each once."""
     reading = copy.cursor.reading
     before = reading.messages if reading else ()
     return tuple({message.id: message for message in (*before, *fact.page.messages)}.values())
@@ -354,7 +357,7 @@ def has_more_to_read(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 
 
 def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether listing after the cursor brought nothing, or brought the messages before it."""
+    """Return whether the list after the cursor is empty, or has the messages before the cursor."""
     cursor = copy.cursor
     if cursor.reading is None or cursor.reading.whole or cursor.last_message_id is None:
         return False
@@ -372,7 +375,7 @@ def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 
 
 def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:
-    """Return the messages of a reading that are to be published, in order."""
+    """Return the messages of a reading that must be published, in order."""
     found = unread(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
     return [message for message in found if message.id not in copy.cursor.published]
 
@@ -388,6 +391,6 @@ def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> boo
 
 
 def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
-    """Return whether the server does not know the message after which it was to list."""
+    """Return whether the server does not know the message after which it should list."""
     after = copy.cursor.last_message_id
     return after is not None and copy.request == effects.ListMessages(after=after)

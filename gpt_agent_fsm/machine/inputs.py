@@ -1,4 +1,4 @@
-"""What the state machine is told: commands of the user, and facts about the world.
+"""The inputs of the state machine: commands of the user, and facts about the world.
 
 `trigger` is the input's name in the machine's table.
 """
@@ -45,11 +45,11 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Connect:
-    """Somebody holds this thread now.
+    """An agent was connected to this thread.
 
     Attributes:
-        last_message_id: moves the cursor; None leaves it.
-        look: True if the server must be asked for a run in progress.
+        last_message_id: the new cursor; None keeps the old one.
+        look: True if the library must check for a run in progress on the server.
     """
 
     trigger: ClassVar[str] = "connect"
@@ -60,10 +60,10 @@ class Connect:
 
 @attrs.frozen(kw_only=True)
 class AddUserMessage:
-    """Say this.
+    """Queue this user message.
 
     Attributes:
-        key: ours, unique, sent along as metadata so that the message can be found again.
+        key: a unique key that the library sends with the message as metadata, so that the message can be found again.
     """
 
     trigger: ClassVar[str] = "add_user_message"
@@ -101,7 +101,7 @@ class CancelRun:
 
 @attrs.frozen(kw_only=True)
 class DiscardQueue:
-    """Drop what was not sent, and the run that was not created."""
+    """Drop the messages that were not sent, and the run that was not created."""
 
     trigger: ClassVar[str] = "discard_queue"
 
@@ -111,7 +111,7 @@ class DiscardQueue:
 
 @attrs.frozen(kw_only=True)
 class Resume:
-    """The process that drove this thread is gone; this one continues from what it saved."""
+    """The process that drove this thread has ended; this process continues from the saved snapshot."""
 
     trigger: ClassVar[str] = "resume"
 
@@ -129,7 +129,7 @@ class DeadlinePassed:
 
     Attributes:
         setting: `run_timeout` or `tool_timeout`.
-        seconds: its value.
+        seconds: the value of the setting.
     """
 
     trigger: ClassVar[str] = "deadline_passed"
@@ -139,14 +139,14 @@ class DeadlinePassed:
 
 @attrs.frozen(kw_only=True)
 class QuotaRestored:
-    """Another thread has got something through: an empty balance is no longer what keeps this one parked."""
+    """A run was created on another thread: the balance is no longer a reason to keep this thread parked."""
 
     trigger: ClassVar[str] = "quota_restored"
 
 
 @attrs.frozen(kw_only=True)
 class Proceed:
-    """The thread is at rest: decide what comes next. Only the machine itself sends this."""
+    """The thread is at rest: decide what to do next. Only the machine itself sends this input."""
 
     trigger: ClassVar[str] = "proceed"
 
@@ -169,7 +169,7 @@ class MessagePosted:
     """Answer to `PostMessage`.
 
     Attributes:
-        key_kept: True where the server's answer shows that it kept our key.
+        key_kept: True if the HTTP answer shows that the server has kept the key.
     """
 
     trigger: ClassVar[str] = "message_posted"
@@ -207,12 +207,12 @@ def _bounded(seconds: float | None) -> float | None:
 
 @attrs.frozen(kw_only=True)
 class RequestFailure:
-    """The request that is under way did not succeed; the subclass says what that means.
+    """The request in flight did not succeed; the subclass says what is known about its outcome.
 
     Attributes:
-        status: HTTP status, or None where no answer arrived.
+        status: the HTTP status, or None if no HTTP answer arrived.
         message: one sentence for a person.
-        retry_after: seconds the server asked to wait, at most `MAX_RETRY_AFTER`, or None.
+        retry_after: seconds that the server asks the client to wait, at most `MAX_RETRY_AFTER`, or None.
     """
 
     status: int | None = None
@@ -223,7 +223,7 @@ class RequestFailure:
 
 @attrs.frozen(kw_only=True)
 class RequestDelayed(RequestFailure):
-    """Nothing took effect, or repeating is harmless: try again later."""
+    """The request took no effect, or repeating it is harmless: try again later."""
 
     trigger: ClassVar[str] = "request_delayed"
 
@@ -233,7 +233,7 @@ class RequestUnresolved(RequestFailure):
     """The request may or may not have taken effect.
 
     Attributes:
-        in_flight: True where no answer arrived, so that it may still land.
+        in_flight: True if no HTTP answer arrived, so that the request may still take effect.
     """
 
     trigger: ClassVar[str] = "request_unresolved"
@@ -242,10 +242,10 @@ class RequestUnresolved(RequestFailure):
 
 @attrs.frozen(kw_only=True)
 class RequestBlocked(RequestFailure):
-    """A run is in the way.
+    """The request was refused because another run is active.
 
     Attributes:
-        locked: True if it may be a run that nobody can list, and that will end sooner or later.
+        locked: True if the other run may be one that cannot be listed, and that will end sooner or later.
     """
 
     trigger: ClassVar[str] = "request_blocked"
@@ -254,7 +254,7 @@ class RequestBlocked(RequestFailure):
 
 @attrs.frozen(kw_only=True)
 class RequestRejected(RequestFailure):
-    """The server said no, and would say so again.
+    """The server rejected the request, and would reject it again.
 
     Attributes:
         content_refused: True if the message's own text can never be accepted.
@@ -266,10 +266,10 @@ class RequestRejected(RequestFailure):
 
 @attrs.frozen(kw_only=True)
 class RequestNeedsOperator(RequestFailure):
-    """A person must act: the key, or the balance.
+    """A person must act: the API key is wrong, or the balance is exhausted.
 
     Attributes:
-        quota: True for the balance, False for the key.
+        quota: True for the balance, False for the API key.
     """
 
     trigger: ClassVar[str] = "request_needs_operator"

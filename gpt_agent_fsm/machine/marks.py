@@ -1,4 +1,4 @@
-"""Which rows of the table were taken, for tests and simulations that want to know."""
+"""Counts which rows of the table were taken, for tests and simulations."""
 
 from __future__ import annotations
 

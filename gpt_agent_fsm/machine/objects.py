@@ -1,6 +1,6 @@
-"""What the library says about threads, runs, messages and tool calls, in its own words.
+"""The library's own objects for threads, runs, messages and tool calls.
 
-Backends translate their wire into these; nothing of a wire's shapes leaks above them.
+Backends translate the HTTP answers of their API into these objects; no other part knows the format of an API.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ __all__ = ["Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
 
 @attrs.frozen(kw_only=True)
 class ToolCall:
-    """A function the model wants called.
+    """A call of a function that the model asks for.
 
     Attributes:
-        arguments: JSON text as the model wrote it; it may be broken.
-        output: JSON text of the answer, or None while it is open.
+        arguments: JSON text as the model wrote it; it may be invalid.
+        output: JSON text of the output, or None while there is none.
     """
 
     id: str
@@ -29,7 +29,7 @@ class ToolCall:
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """Tokens a run took; 0 where the server does not say."""
+    """The token counts of a run; 0 if the server does not say."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -41,10 +41,10 @@ class Message:
     """One message of a thread.
 
     Attributes:
-        content: its text parts, joined by a newline; empty if it has none.
-        key: the key of ours that the message was posted with, or None.
-        created_at: seconds since the epoch, or None where the server does not say.
-        refusal: why the assistant would not answer, in its own words; None if it did.
+        content: the text parts of the message, joined by a newline; empty if there are none.
+        key: the key that the library sent with the message, or None.
+        created_at: in seconds since the epoch, or None if the server does not say.
+        refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
     """
 
     id: str
@@ -67,15 +67,14 @@ class Run:
     """One run as it was last seen.
 
     Attributes:
-        assistant_id: None where the server does not say.
-        code, message: why the run ended; set where `status` is one of the failures.
-        key: the key of ours that the run was created with, or None.
-        handle: what a backend needs to find the run if its id alone does not suffice; None if the id is all there
-            is to know.
-        inferred: True if the server does not report the run: its state is inferred from what it left on the thread.
-        messages: what the run itself says it has answered, since a thread's list of messages may lag behind.
-        unsupported: what the run waits for, in a sentence, if it is something that cannot be given here. Its status is
-            `NEEDS_TOOLS` then.
+        assistant_id: None if the server does not say.
+        code, message: why the run ended; set if `status` is one of the failures.
+        key: the key that the library sent with the run, or None.
+        handle: a value from the backend that it must be given again to find the run; None if the run's id is enough.
+        inferred: True if the server does not report the run: its state is inferred from its messages on the thread.
+        messages: the assistant's messages that the run itself reports, because the thread's list may be late.
+        unsupported: set if the run waits for something that the library cannot give: a sentence that says what it waits
+            for. The status is `NEEDS_TOOLS` then.
     """
 
     id: str
@@ -97,7 +96,7 @@ class RunPage:
     """The newest runs of a thread, newest first.
 
     Attributes:
-        newest_message_id: the newest message of the thread, "" if it has none; None if the backend did not ask.
+        newest_message_id: the newest message of the thread, "" if there is none; None if the backend did not ask.
     """
 
     runs: tuple[Run, ...] = ()
@@ -106,10 +105,10 @@ class RunPage:
 
 @attrs.frozen(kw_only=True)
 class MessagePage:
-    """Some messages in the order the server gave them.
+    """Some messages in the order of the server's list.
 
     Attributes:
-        next_after: the id to ask after for the next page, or None where this is the last.
+        next_after: the id of the message that the next page follows, or None on the last page.
     """
 
     messages: tuple[Message, ...]

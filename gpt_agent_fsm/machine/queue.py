@@ -1,7 +1,7 @@
-"""The user's messages that are not yet known to be on the thread, in order, and what changes of them.
+"""The user's messages that are not yet known to be on the thread, in order, and the changes of this queue.
 
-A queue stands beside the rest of a snapshot: a store is told what was written to it and removed from it, and may keep
-it as rows. So a long queue is not written anew with each commit.
+A store gets the messages that were added to the queue and removed from it, apart from the rest of the snapshot, and may
+keep them as rows. So a long queue is not written again with each commit.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["EMPTY", "NO_CHANGE", "Doubt", "Entry", "Queue", "QueueChange", "Queu
 
 @attrs.frozen(kw_only=True)
 class Doubt:
-    """What to go by while it is unknown whether something of ours is on the server.
+    """The data for the search while it is unknown whether a message or run is on the server.
 
     Attributes:
-        searches_left: how often to search for it, the grace between, before it is sent again.
-        known: the newest ids that were known when the doubt began, so that what is in doubt is newer.
-        nothing_before: True if there was known to be nothing older, so that whatever is there is newer.
+        searches_left: how often to search, with a grace between two searches, before the request is sent again.
+        known: the newest ids that were known when the doubt began; anything in doubt is newer.
+        nothing_before: True if it is known that there was nothing before; anything that is there is newer.
     """
 
     searches_left: int
@@ -34,8 +34,9 @@ class QueuedMessage:
     """A user message that was accepted and is not yet known to be on the thread.
 
     Attributes:
-        key: ours, unique, sent along so that the message can be found again.
-        doubt: set while it is unknown whether the message was posted; only the head of a queue has one.
+        key: a unique key that the library sends with the message, so that the message can be found again.
+        doubt: set while it is unknown whether the message was posted. Only the message at the head of a queue can have
+            a doubt.
     """
 
     key: str
@@ -49,11 +50,11 @@ Entry: TypeAlias = tuple[int, QueuedMessage]
 
 @attrs.frozen(kw_only=True)
 class QueueChange:
-    """What differs between two moments of a queue.
+    """The difference between two versions of a queue.
 
     Attributes:
-        removed: the numbers of messages that are gone.
-        written: messages that are new, or that replace what had their number.
+        removed: the numbers of the messages that were removed.
+        written: messages that are new, or that replace the message with the same number.
     """
 
     removed: tuple[int, ...] = ()
@@ -62,11 +63,11 @@ class QueueChange:
 
 @attrs.frozen(eq=False)
 class Queue:
-    """Messages in the order in which they go out.
+    """Messages in the order in which they are sent.
 
     Attributes:
-        first: the number of the head, or of the next message. Numbers are not used again while anybody may remember
-            them, so they tell what changed.
+        first: the number of the head, or of the next message. Numbers are not used again while a store may know them,
+            so they show what changed.
     """
 
     messages: tuple[QueuedMessage, ...] = ()
@@ -81,7 +82,7 @@ class Queue:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Queue):
             return NotImplemented
-        # Of an empty queue nobody keeps the number.
+        # No store keeps the number of an empty queue.
         return self.messages == other.messages and (self.first == other.first or not self.messages)
 
     def __hash__(self) -> int:
@@ -98,12 +99,12 @@ class Queue:
 
     @property
     def head(self) -> QueuedMessage:
-        """The message that goes out next; there must be one."""
+        """The message that is sent next; there must be one."""
         return self.messages[0]
 
     @property
     def doubt(self) -> Doubt | None:
-        """What is known while it is unknown whether the head was posted; None otherwise, and without a head."""
+        """The doubt about the head, if it is unknown whether the head was posted; otherwise None."""
         return self.messages[0].doubt if self.messages else None
 
     def add(self, message: QueuedMessage) -> Queue:
@@ -127,7 +128,7 @@ class Queue:
         return Queue((attrs.evolve(self.head, doubt=doubt), *self.messages[1:]), self.first)
 
     def change_since(self, before: Queue) -> QueueChange:
-        """Return what was written and removed since `before`, an earlier moment of this queue."""
+        """Return what was written and removed since `before`, an earlier version of this queue."""
         if self is before:
             return NO_CHANGE
         first, end = self.first, self.first + len(self)

@@ -1,7 +1,7 @@
-"""What a row of the machine's table is, and how one is written down.
+"""The rows of the machine's table, and the functions that make them.
 
-`on` makes a row from an input's class and from functions, so that the type checker holds guard and action against the
-input that the row brings, and an editor finds them.
+`on` makes a row from the class of an input and from functions. So the type checker compares guard and action with the
+input of the row, and an editor finds them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ OTHERWISE: Final = None
 
 @attrs.frozen
 class Row:
-    """An input that, in these states, leads to that state, if the guard says yes, and does the action.
+    """An input that, in these states, leads to `dest` and does the action, if the guard returns True.
 
     Attributes:
-        dest: None to stay.
-        guard: None for a row that is taken if none above it was.
+        dest: None to stay in the same state.
+        guard: None for a row that is taken if no row above it was taken.
         story: the situation in which the row is taken, in a few words; unique, so that it names the row.
     """
 
@@ -61,7 +61,7 @@ class Row:
 
 @attrs.frozen
 class Silence:
-    """An input that does nothing in these states, and why: it is ignored, or only a defect of ours could bring it."""
+    """An input that does nothing in these states, and why: it is ignored, or only a defect can cause it."""
 
     kind: type[inputs.Input]
     states: tuple[State, ...]

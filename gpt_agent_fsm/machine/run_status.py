@@ -1,4 +1,4 @@
-"""The statuses of a run, by what they mean for whoever waits for it. Each wire translates its own words into these."""
+"""The statuses of a run, by their meaning for the library. Each backend translates the words of its API into these."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ __all__ = ["RunStatus"]
 
 
 class RunStatus(StrEnum):
-    """What a run's status means for the one who waits for it."""
+    """The status of a run, by its meaning for the library."""
 
     ACTIVE = "active"
     """Queued or in progress."""
     CANCELLING = "cancelling"
-    """On its way to its end; the thread is still locked."""
+    """Being cancelled; the thread is still locked."""
     NEEDS_TOOLS = "needs_tools"
     COMPLETED = "completed"
     RATE_LIMITED = "rate_limited"
-    """Rate limited: worth starting again later."""
+    """Rate limited: a new run may succeed later."""
     OUT_OF_QUOTA = "out_of_quota"
-    """Failed for an empty balance: a person must act."""
+    """Failed because the balance is exhausted: a person must act."""
     FAILED = "failed"
     """Ended in any other way: failed, cancelled, expired, incomplete, or unknown and final."""
 

@@ -1,7 +1,7 @@
 """Searching the server for something in doubt: a message that may have been posted, a run that may have been created.
 
-Both are told by the key that we send along. If the server drops metadata, fall back on order: a single one that is
-newer than all we knew, and looks like ours, is ours.
+Both are recognised by the key that the library sends as metadata. If the server drops metadata, fall back on order: if
+exactly one message (or run) is newer than everything known before and looks like ours, it is ours.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Absent:
 
 @attrs.frozen
 class Ambiguous:
-    """Something is there that may be ours or somebody else's, and nothing tells which."""
+    """Something is there that may be ours or somebody else's, and it is impossible to decide."""
 
 
 @attrs.frozen
 class MorePages:
-    """It is not on this page, and may be on one of those that follow.
+    """It is not on this page, and may be on a later one.
 
     Attributes:
         after: where the next page starts.
@@ -51,17 +51,17 @@ Result: TypeAlias = Found[T] | Absent | Ambiguous | MorePages
 
 
 def _newer_than(known: Sequence[str], ids: Sequence[str]) -> int:
-    """Return how many ids stand before the first that is known."""
+    """Return how many ids come before the first known id."""
     return next((position for position, id_ in enumerate(ids) if id_ in known), len(ids))
 
 
 def search_run(
     key: str, listed: Sequence[Run], doubt: Doubt | None, published: Sequence[str], *, keys_kept: bool
 ) -> Found[Run] | Absent:
-    """Search the newest runs of a thread, newest first, for the one that was to be created with `key`.
+    """Search the newest runs of a thread, newest first, for the run with `key`.
 
-    `doubt` says what was known before it; None if nothing is in doubt and only the key counts. A run inferred from
-    `published` messages alone is an older one. `keys_kept`: the server is known to keep keys.
+    `doubt` says what was known before the run; None if nothing is in doubt and only the key counts. A run that is
+    inferred only from `published` messages is an older one. `keys_kept`: the server is known to keep keys.
     """
     for run in listed:
         if run.key == key and not _is_stale(run, published):
@@ -83,8 +83,8 @@ def search_message(
 ) -> Result[Message]:
     """Search one page of a thread's messages, the newest first, for one that may have been posted.
 
-    `doubt` says what was known before it; the next page starts at `next_after`, None at the end. `keys_kept`: the
-    server is known to keep keys.
+    `doubt` says what was known before the message; the next page starts at `next_after`, None at the end.
+    `keys_kept`: the server is known to keep keys.
     """
     for listed in page:
         if listed.key == message.key:
@@ -102,9 +102,9 @@ def search_message(
 
 
 def _newer_messages(page: Sequence[Message], doubt: Doubt) -> Sequence[Message]:
-    """Return the messages of the page that are newer than all we knew."""
+    """Return the messages of the page that are newer than everything known before."""
     times = [message.created_at for message in page if message.created_at is not None]
     if times and times[0] < times[-1]:
-        # The oldest first, although the newest were asked for: only the last page is the end.
+        # The server lists the oldest first, although the newest were requested: only the last page is the end.
         return page
     return page[: _newer_than(doubt.known, [message.id for message in page])]

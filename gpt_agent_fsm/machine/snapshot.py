@@ -1,7 +1,7 @@
-"""All there is to know about one thread: what a store keeps and the machine reasons about.
+"""The snapshot of one thread: everything that a store keeps and that the machine uses for its decisions.
 
-It is made of parts that live and die together. The data of a run go with the run, and failed attempts go
-with the request they were made for.
+It has parts, and all data of a part end together: the data of a run end with the run, and the number of failed attempts
+ends with its request.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Ending:
     """Why a run must end before it is done.
 
     Attributes:
-        code, message: what it will be announced to have failed with.
-        tries: how many answers since then did not show its end.
+        code, message: the code and text with which the run will be announced as failed.
+        tries: how many HTTP answers since then did not show the end of the run.
     """
 
     code: str
@@ -53,11 +53,12 @@ class LiveRun:
     """The run that is on the server.
 
     Attributes:
-        handle: what the backend wants back to find the run; see `Run`.
-        calls: the tool calls of the present round, each with its output once that is in.
-        outputs_accepted: True once the server has taken the outputs of this round.
-        stale_polls: how often in a row the run was seen waiting for outputs that the server has taken, or for nothing.
-        must_cancel: True if the run must be cancelled as soon as no request is under way.
+        handle: a value from the backend that it must be given again to find the run; see `Run`.
+        calls: the tool calls of the current round, each with its output as soon as the output was recorded.
+        outputs_accepted: True after the server has accepted the outputs of this round.
+        stale_polls: how often in a row a poll showed the run waiting for outputs that the server has accepted, or for
+            nothing.
+        must_cancel: True if the run must be cancelled as soon as no request is in flight.
         ending: why the run must end before it is done; None while it may continue.
     """
 
@@ -73,7 +74,10 @@ class LiveRun:
 
 @attrs.frozen(kw_only=True)
 class LeftRun:
-    """A run that was left although it may still be on the server; its calls are not requested a second time."""
+    """A run that the library no longer follows, but that may continue on the server.
+
+    Its tool calls are not announced a second time.
+    """
 
     id: str
     calls: tuple[ToolCall, ...] = ()
@@ -85,11 +89,11 @@ class LeftRun:
 
 @attrs.frozen(kw_only=True)
 class Turn:
-    """What one user message set in motion: its run, and the runs that repeat it after a rate limit.
+    """The work that one user message starts: its run, and the runs that replace that run after a rate limit.
 
     Attributes:
-        key: the message's key (the run's id for an adopted run); keys of runs are made from it.
-        runs: how many runs were wanted so far.
+        key: the message's key (the run's id for an adopted run); the keys of runs are made from it.
+        runs: how many runs were requested so far.
         retries_left: how often a rate limited run may still be started again.
     """
 
@@ -99,13 +103,13 @@ class Turn:
 
     @property
     def run_key(self) -> str:
-        """The key the current run is created with."""
+        """The key of the current run."""
         return f"{self.key}.{self.runs}"
 
 
 @attrs.frozen(kw_only=True)
 class FailedAttempt:
-    """A rate limited run that another one repeats."""
+    """A rate limited run that another run replaces."""
 
     run_id: str
     assistant_id: str = ""
@@ -114,12 +118,12 @@ class FailedAttempt:
 
 @attrs.frozen(kw_only=True)
 class OwedRun:
-    """A run that has yet to be created: its message is on the thread.
+    """A run that must still be created: its message is on the thread.
 
     Attributes:
-        retry_of: the rate limited run that it repeats; None if it is the first of its turn.
-        doubt: set while it is unknown whether it was created.
-        must_cancel: True if it must be cancelled as soon as it is known.
+        retry_of: the rate limited run that this run replaces; None for the first run of the turn.
+        doubt: set while it is unknown whether the run was created.
+        must_cancel: True if the run must be cancelled as soon as it is known.
     """
 
     retry_of: FailedAttempt | None = None
@@ -129,12 +133,12 @@ class OwedRun:
 
 @attrs.frozen(kw_only=True)
 class Outbox:
-    """What goes out next, beside the queue.
+    """The part of the snapshot that says what must be sent, besides the queue.
 
     Attributes:
-        turn: the present turn.
-        owed: its run, while that has yet to be created.
-        parked: True if nothing more is tried until the next command: a person must act, or all attempts are spent.
+        turn: the current turn.
+        owed: the run of the turn, while it must still be created.
+        parked: True if nothing is tried until the next command: a person must act, or no attempts are left.
         head_is_unwanted: True if the head of the queue, which may have been posted, was discarded: it gets no run.
     """
 
@@ -149,12 +153,13 @@ class Outbox:
 
 @attrs.frozen(kw_only=True)
 class Pending:
-    """The request that is due, or under way.
+    """The request that is due, or in flight.
 
     Attributes:
         sent: True from before the request is made until its result is known.
-        tries: failed attempts of the request that changes the server, which this one is or searches for.
-        failures: failed attempts of this request, if it only reads.
+        tries: the number of failed attempts of the request that changes the server: this request, or the one that this
+            request searches for.
+        failures: the number of failed attempts of this request, if it only reads.
     """
 
     request: Request
@@ -168,15 +173,15 @@ class Pending:
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """Messages being read after a run, page by page; published when the last page is in.
+    """The messages that are read after a run, page by page; they are published after the last page.
 
     Attributes:
-        run_id, assistant_id: for messages that do not name their own.
-        whole: True when the server has to be read from the start, since it does not list after a cursor.
-        own: what the run itself said it has answered.
-        messages: what the pages brought so far, each once, in the order the server gave them.
-        repeats: how often it was read again because nothing new was there yet.
-        postponed: True once it has failed for good: what waits to be sent goes first.
+        run_id, assistant_id: used for messages that name none.
+        whole: True if all messages must be read from the start, because the server does not list after a cursor.
+        own: the assistant's messages that the run itself reports.
+        messages: the messages of the pages so far, each once, in the order of the server's list.
+        repeats: how often the list was read again because it had nothing new yet.
+        postponed: True if the reading has failed for good, so that waiting messages are sent first.
     """
 
     run_id: str
@@ -194,9 +199,9 @@ class Cursor:
 
     Attributes:
         last_message_id: the last assistant message that was published.
-        posted_since: the last message we posted after the cursor was set, so that it is known to be newer.
-        published: the newest messages that were published, so that no listing can bring them twice.
-        reading: messages that are being read.
+        posted_since: the last message that was posted after the cursor was set; it is known to be newer.
+        published: the newest messages that were published, so that no list leads to a second publication.
+        reading: the messages that are being read.
     """
 
     last_message_id: str | None = None
@@ -207,11 +212,11 @@ class Cursor:
 
 @attrs.frozen(kw_only=True)
 class Newest:
-    """The newest of something on the thread, as far as it is known.
+    """The newest message or run on the thread, as far as it is known.
 
     Attributes:
-        id: its id; None if there is none, or nobody has asked.
-        asked: False while nobody has asked.
+        id: its id; None if there is none, or if the server was not asked yet.
+        asked: False until the server was asked.
     """
 
     id: str | None = None
@@ -219,27 +224,27 @@ class Newest:
 
     @classmethod
     def seen(cls, id_: str | None) -> Newest:
-        """Return what is known once the server was asked; None: there is none."""
+        """Return the knowledge after the server was asked; an id of None means that there is none."""
         return cls(id=id_, asked=True)
 
     @property
     def is_none(self) -> bool:
-        """True if there is known to be none."""
+        """True if it is known that there is none."""
         return self.asked and self.id is None
 
 
 @attrs.frozen(kw_only=True)
 class ServerView:
-    """What is known of the server and of what is on the thread there.
+    """The knowledge about the server and about its messages and runs on the thread.
 
     Attributes:
-        must_check: True if the server must be asked for a run in progress before anything else.
+        must_check: True if the library must check for a run in progress before anything else.
         last_run: the newest run.
-        last_posted: the newest message of ours, or the newest that was there before the first of ours.
-        ended_run_ids: the last runs that were seen to end. The first end is final, whatever the server says later.
-        ended_calls: the last tool calls they were on. If a run failed, they may still be on the thread, unanswered.
-        lost_run_id: a run that the server denied knowing. It is not adopted again, even if it is in the way.
-        message_keys_kept, run_keys_kept: True if the server is known to keep the keys we send as metadata.
+        last_posted: the newest message that the library posted, or the newest message before its first one.
+        ended_run_ids: the last runs that have ended. The first end is final, whatever the server says later.
+        ended_calls: the last tool calls of these runs. If a run failed, its calls may still be open on the thread.
+        lost_run_id: a run that the server no longer knew. It is not adopted again, even if it blocks the thread.
+        message_keys_kept, run_keys_kept: True if the server is known to keep the keys that are sent as metadata.
     """
 
     must_check: bool = False
@@ -261,8 +266,8 @@ class Snapshot:
 
     Attributes:
         run: the run on the server; there is one in `running`, `awaiting_tools` and `submitting`, and in no other state.
-        left: the run that was left last, if it has calls that are not to be requested again.
-        queue: the messages to be said; a store keeps it beside the rest.
+        left: the last run that the library stopped following, if its calls must not be announced again.
+        queue: the messages to send; a store may keep the queue apart from the rest.
     """
 
     thread_id: str
@@ -278,7 +283,7 @@ class Snapshot:
 
     @property
     def run_id(self) -> str | None:
-        """The run that is on, or the one to be started again after a rate limit; None without."""
+        """The id of the active run, or of the run to be started again after a rate limit; None without a run."""
         if self.run is not None:
             return self.run.id
         failed = None if self.outbox.owed is None else self.outbox.owed.retry_of
@@ -286,28 +291,28 @@ class Snapshot:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls that are known: those of the run, or of the run that was left."""
+        """The known tool calls: those of the run, or of the run that is no longer followed."""
         known = self.run or self.left
         return () if known is None else known.calls
 
     @property
     def request(self) -> Request | None:
-        """The request that is due, or under way; None if there is nothing to do."""
+        """The request that is due, or in flight; None if there is nothing to do."""
         return None if self.pending is None else self.pending.request
 
     def with_request(self, *, sent: bool) -> Snapshot:
-        """Return the snapshot with its request, if it has one, marked as sent or as waiting for its time."""
+        """Return the snapshot with its request, if it has one, marked as sent or as not sent."""
         pending = self.pending
         return self if pending is None else attrs.evolve(self, pending=attrs.evolve(pending, sent=sent))
 
     @property
     def has_waiting_request(self) -> bool:
-        """True while a request waits for its time."""
+        """True while a request waits for its time and is not sent."""
         return self.pending is not None and not self.pending.sent
 
     @property
     def polls(self) -> bool:
-        """True between two polls of a run that goes well."""
+        """True between two polls of a run, if no attempt has failed."""
         pending = self.pending
         if pending is None or pending.sent or pending.failures or self.state is not State.RUNNING:
             return False
@@ -315,11 +320,11 @@ class Snapshot:
 
     @property
     def settled(self) -> bool:
-        """True when nothing will happen without a new input."""
+        """True if nothing will happen without a new input."""
         return self.pending is None and not self.state.run_in_progress
 
     def differs_only_by_a_poll(self, other: Snapshot) -> bool:
-        """Return whether the only news is how a request that only reads is getting on: a restart would miss nothing."""
+        """Return whether the only change is the progress of a request that only reads; a restart does not need it."""
         mine, theirs = self.pending, other.pending
         if mine is None or theirs is None or mine.request.changes_server:
             return self == other
@@ -328,7 +333,7 @@ class Snapshot:
             return False
         cursor = self.cursor
         if pages:
-            # After a restart the pages are read again.
+            # After a restart, the pages are read again.
             cursor = attrs.evolve(cursor, reading=other.cursor.reading)
         return (
             self.state is other.state

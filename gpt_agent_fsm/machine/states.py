@@ -1,4 +1,4 @@
-"""The six states of a thread, and the groups of them that the rules speak of."""
+"""The six states of a thread, and the groups of states that the rules use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["ANY", "LIVE", "NOT_LIVE", "OUTPUTS_SENT", "MAY_BE_IN_DOUBT", "RESTIN
 
 
 class State(StrEnum):
-    """Where a thread is in its life. Members compare equal to, and print as, their names in lower case."""
+    """The state of a thread. Members compare equal to their names in lower case, and print as them."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -19,19 +19,19 @@ class State(StrEnum):
 
     @property
     def run_in_progress(self) -> bool:
-        """True while a run is on, or will be started again without a new message."""
+        """True while a run is active, or will be started again without a new message."""
         return self not in (State.IDLE, State.FAILED)
 
 
 ANY = tuple(State)
 RESTING = (State.IDLE, State.FAILED)
-"""No run is on, and none will be started again by itself."""
+"""No run is active, and none will be started again without a command."""
 LIVE = (State.RUNNING, State.AWAITING_TOOLS, State.SUBMITTING)
-"""A run is on the server."""
+"""A run is active on the server."""
 NOT_LIVE = (State.IDLE, State.RATE_LIMITED, State.FAILED)
 STARTING = (State.IDLE, State.RATE_LIMITED)
-"""From here runs are created."""
+"""Runs are created in these states."""
 MAY_BE_IN_DOUBT = (State.IDLE, State.RATE_LIMITED, State.SUBMITTING)
-"""From here something is sent that must not be sent twice."""
+"""In these states requests are sent that must not be sent twice."""
 OUTPUTS_SENT = (State.RUNNING, State.SUBMITTING)
-"""Here the outputs of the last round of tool calls may be on the server."""
+"""In these states the outputs of the last round of tool calls may be on the server."""

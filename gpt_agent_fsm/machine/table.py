@@ -1,10 +1,10 @@
-"""The rules of a thread's life. They stand in the tables of this file and nowhere else.
+"""The rules of a thread. They are in the tables of this file and nowhere else.
 
-A row of `TABLE` reads: this input, in this state, leads to that state, if the guard says yes, and does the action; the
-last column names the situation in a few words. Rows are tried from the top; the first whose guard holds is
-taken, and a guarded group ends in a row without a guard. `IGNORED` are inputs that may come and change nothing;
-`ILLEGAL` are inputs that only a defect of ours could bring. `AFTER_EACH` is what the machine asks itself after every
-input. Guards are questions (`guards`) and actions are verbs (`actions`).
+A row of `TABLE` means: in this state, this input leads to that state and does the action, if the guard returns True.
+The last column names the situation in a few words. Rows are tried from the top; the first row whose guard holds is
+taken, and a group of rows with guards ends in a row without a guard. The inputs in `IGNORED` may come and change
+nothing. Only a defect of the library can cause the inputs in `ILLEGAL`. The inputs in `AFTER_EACH` are handled after
+every other input. The guards are in `guards`, and the actions in `actions`.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ SUBMITTING, RATE_LIMITED, FAILED = State.SUBMITTING, State.RATE_LIMITED, State.F
 TABLE: Final[tuple[Row, ...]] = (
     #  input                  in state          to state         if                                      do                          story
 
-    # Somebody holds the thread, or holds it again.
+    # An agent connects, or the thread is resumed.
     on(Connect,               ANY,              SAME,            OTHERWISE,                              r.attach,                   "somebody connects"),
     on(SetAssistant,          ANY,              SAME,            OTHERWISE,                              r.change_assistant,         "another assistant is set"),
     on(Resume,                MAY_BE_IN_DOUBT,  SAME,            f.outcome_is_in_doubt,                  q.search_after_crash,       "a crash while a message was being posted"),
     on(Resume,                ANY,              SAME,            g.has_request,                          q.resume_request,           "a crash between two polls"),
 
-    # At rest: what comes next?
+    # At rest: decide what to do next.
     on(AddUserMessage,        ANY,              SAME,            OTHERWISE,                              m.queue_message,            "a message while a run is on"),
     on(Proceed,               FAILED,           SAME,            g.is_parked,                            q.start_idle_timer,         "a message is parked"),
     on(Proceed,               RESTING,          SAME,            g.must_search_for_owed_run,             r.search_for_owed_run,      "connected with a run in doubt"),
@@ -75,7 +75,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(TimerDue,              ANY,              SAME,            g.request_waits,                        q.perform_request,          "the poll interval is over"),
     on(TimerDue,              RESTING,          SAME,            g.has_nothing_to_do,                    q.stop,                     "nothing happened for the idle time-out"),
 
-    # A run that is already on is adopted; one of ours whose creation was in doubt is found again.
+    # An active run is adopted; a run whose creation was in doubt is found again.
     on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_our_run,                        r.start_found_run,          "the run in doubt was created"),
     on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_a_run_to_adopt,                 r.adopt_run,                "somebody else's run is on"),
     on(RunsListed,            NOT_LIVE,         SAME,            g.must_search_run_again,                r.search_run_again,         "the run in doubt is not there yet"),
@@ -83,7 +83,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunsListed,            RATE_LIMITED,     SAME,            OTHERWISE,                              r.create_run_after_all,     "the repeated run in doubt was not created"),
     on(RunsListed,            RESTING,          SAME,            OTHERWISE,                              r.note_latest_run,          "no run is on"),
 
-    # A message goes out, then its run. A message whose posting was in doubt is searched for.
+    # A message is posted, then its run is created. A message whose posting was in doubt is searched for.
     on(MessagePosted,         IDLE,             SAME,            OTHERWISE,                              m.confirm_message,          "a message was posted"),
     on(MessagesListed,        IDLE,             SAME,            g.found_our_message,                    m.confirm_found_message,    "the message in doubt was posted"),
     on(MessagesListed,        IDLE,             SAME,            g.search_has_more_pages,                m.search_next_page,         "the message in doubt may be on the next page"),
@@ -108,7 +108,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunSeen,               LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.send_cancel,              "cancelled while a poll was under way"),
     on(RunSeen,               LIVE,             RUNNING,         g.is_ending,                            e.insist,                   "a cancel has not ended the run yet"),
 
-    # It asks for tools; each call is passed on once, and all are answered together.
+    # The run asks for tools; each call is announced once, and all outputs are sent together.
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_the_impossible,             e.refuse_action,            "the run waits for an approval"),
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_nothing,                    r.poll_later,               "the run waits for tools and names none"),
     on(RunSeen,               OUTPUTS_SENT,     RUNNING,         g.outputs_have_arrived,                 r.poll_later,               "a stale poll after the outputs were taken"),
@@ -120,7 +120,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
     on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for a run that was left"),
 
-    # A person wants it to end, or it takes too long.
+    # A person wants the run to end, or it takes too long.
     on(DeadlinePassed,        LIVE,             SAME,            OTHERWISE,                              e.time_out,                 "the run takes too long"),
     on(CancelRun,             LIVE,             SAME,            OTHERWISE,                              e.cancel,                   "the run is cancelled"),
     on(CancelRun,             NOT_LIVE,         SAME,            g.run_may_exist,                        e.remember_to_cancel,       "cancelled while the run is being created"),
@@ -129,13 +129,13 @@ TABLE: Final[tuple[Row, ...]] = (
     on(DiscardQueue,          ANY,              SAME,            g.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is on"),
     on(RunSeen,               FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
 
-    # Everything was said.
+    # The run has completed: its messages are read.
     on(MessagesListed,        IDLE,             SAME,            g.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
     on(MessagesListed,        IDLE,             SAME,            g.cursor_is_not_honoured,               m.read_from_the_start,      "the server does not list after the cursor"),
     on(MessagesListed,        IDLE,             SAME,            g.answer_may_be_late,                   m.read_again_later,         "the answer is not listed yet"),
     on(MessagesListed,        IDLE,             SAME,            OTHERWISE,                              m.publish_messages,         "the answers are read"),
 
-    # A request did not get through; nothing happened on the server.
+    # A request had no effect on the server.
     on(RequestDelayed,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is turned away"),
     on(RequestDelayed,        LIVE,             FAILED,          g.cannot_be_ended,                      e.abandon_run,              "cancels and polls are turned away once too often"),
     on(RequestDelayed,        LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.cancel_instead,           "cancelled while outputs are turned away"),
@@ -149,7 +149,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestDelayed,        IDLE,             FAILED,          g.was_a_reading,                        m.give_up_reading,          "the list fails once too often"),
     on(RequestDelayed,        NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is turned away once too often"),
 
-    # It is unknown whether it took effect: search before sending again.
+    # It is unknown whether the request took effect: search before sending it again.
     on(RequestUnresolved,     SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are lost once too often"),
     on(RequestUnresolved,     SUBMITTING,       SAME,            OTHERWISE,                              t.poll_run_later,           "the answer to outputs is lost"),
     on(RequestUnresolved,     STARTING,         SAME,            f.may_try_again,                        q.search_for_outcome,       "the answer to a message is lost"),
@@ -157,7 +157,7 @@ TABLE: Final[tuple[Row, ...]] = (
 
     on(RequestBlocked,        SUBMITTING,       SAME,            OTHERWISE,                              t.wait_for_the_lock,        "outputs meet a locked thread"),
 
-    # The server said no.
+    # The server rejected the request.
     on(RequestRejected,       STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is refused"),
     on(RequestRejected,       LIVE,             SAME,            f.was_a_cancel,                         e.poll_after_refusal,       "a cancel is refused"),
     on(RequestRejected,       SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are refused once too often"),
@@ -171,7 +171,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestRejected,       FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),
     on(RequestRejected,       NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is refused"),
 
-    # A person must act: the key, or the balance.
+    # A person must act, because of the API key or the balance.
     on(RequestNeedsOperator,  SUBMITTING,       FAILED,          f.was_a_submission,                     t.keep_outputs,             "outputs are denied"),
     on(RequestNeedsOperator,  LIVE,             SAME,            f.may_be_denied_by_mistake,             q.try_again_later,          "a poll is denied"),
     on(RequestNeedsOperator,  LIVE,             FAILED,          f.ending_is_denied,                     e.abandon_run,              "a cancel is denied"),
@@ -179,7 +179,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message is denied"),
 )
 
-# After each input that leaves a thread in one of these states, this input is handled next, if the guard says yes.
+# After each input that leaves a thread in one of these states, this input is handled next, if the guard returns True.
 AFTER_EACH: Final = (RESTING, g.is_free, Proceed())
 
 IGNORED: Final[tuple[Silence, ...]] = (

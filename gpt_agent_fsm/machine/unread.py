@@ -1,4 +1,4 @@
-"""Which messages of a reading are new, even if the server ignores `order` or `after`."""
+"""Find the new messages of a reading, even if the server ignores `order` or `after`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _position(messages: Sequence[Message], message_id: str | None) -> int | None
 
 
 def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_since: str | None) -> bool:
-    """Return whether the server listed backwards although it was asked for the oldest first.
+    """Return whether the server listed the newest first although the oldest first were requested.
 
     `posted_since` is a message that is known to be newer than the cursor, if there is one.
     """
@@ -29,8 +29,8 @@ def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_sinc
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
     """Return what the assistant has said after `cursor`, oldest first; the run's own even if it is not listed yet.
 
-    A whole reading that does not hold the cursor yields the messages of the run alone, if they can be told, so that
-    nothing old is published twice.
+    If a reading of the whole thread does not contain the cursor, only the messages of the run are returned, as far as
+    they can be recognised, so that no old message is published twice.
     """
     messages = list(reading.messages)
     if is_newest_first(messages, cursor, posted_since):
@@ -46,7 +46,7 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
 
 
 def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:
-    """Return what the run has answered and the list does not show yet; some servers name it otherwise there."""
+    """Return the run's messages that the list does not show yet; some servers give them other ids in the list."""
     listed = {message.id for message in reading.messages}
     texts = {message.content for message in heard}
     return [m for m in reading.own if m.is_worth_publishing and m.id not in listed and m.content not in texts]

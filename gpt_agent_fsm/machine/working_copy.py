@@ -1,4 +1,4 @@
-"""A snapshot in the making: what guards ask and actions change while one input is being advanced by."""
+"""The working copy of a snapshot, which guards read and actions change while one input is handled."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class WorkingCopy:
     """The parts of one snapshot, replaced as rows are taken, and the result of the input so far.
 
     Attributes:
-        request, sent, tries, failures: those of `Pending`, side by side. `tries` outlives its request until the end of
-            the advance, since what follows may be the same attempt.
-        effects, events: what is wanted and what happened, in order.
-        followed_by: an input that is handled next; returned by an action.
+        request, sent, tries, failures: the fields of `Pending`. `tries` is kept until the end of the advance, even if
+            the request changes, because the next request may belong to the same attempt.
+        effects, events: the effects to carry out and the events to announce, in order.
+        followed_by: an input that is handled next; an action returns it.
         just_searched: True if this input has shown that the run in doubt is not on the server now.
-        started_again: True if the run that has just begun was asked for before.
-        stopping: True once the agent must be taken out of the runtime.
+        started_again: True if the run that has just begun was requested before.
+        stopping: True if the agent must be removed from the runtime.
     """
 
     __slots__ = (
@@ -95,29 +95,29 @@ class WorkingCopy:
             return None
         return Pending(request=self.request, sent=self.sent, tries=self.tries, failures=self.failures)
 
-    # --- questions that many ask ------------------------------------------------------------------------
+    # --- shared by guards and actions ------------------------------------------------------------------------
 
     @property
     def live_run(self) -> LiveRun:
-        """The run; there is one in the states in which this is asked."""
+        """The run. Use it only in states with a run."""
         assert self.run is not None  # noqa: S101 - says to the type checker what the state says
         return self.run
 
     @property
     def turn(self) -> Turn:
-        """The present turn; there is one while a run is owed or live."""
+        """The current turn; there is one while a run is owed or live."""
         assert self.outbox.turn is not None  # noqa: S101 - as above
         return self.outbox.turn
 
     @property
     def owed_run(self) -> OwedRun:
-        """The run that is owed; there is one when this is asked."""
+        """The run that is owed. Use it only if there is one."""
         assert self.outbox.owed is not None  # noqa: S101 - as above
         return self.outbox.owed
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls that are known: those of the run, or of the run that was left."""
+        """The known tool calls: those of the run, or of the run that is no longer followed."""
         known = self.run or self.left
         return () if known is None else known.calls
 
@@ -127,12 +127,12 @@ class WorkingCopy:
         return [call.id for call in self.calls if call.output is None]
 
     def counts_as_try(self) -> bool:
-        """Return whether the request changes the server; such failures are counted apart from those of reading."""
+        """Return whether the request changes the server; its failures are counted apart from those of reading."""
         return self.request is not None and self.request.changes_server
 
     @property
     def attempt(self) -> int:
-        """1 for the first attempt of the request under way."""
+        """The number of the current attempt of the request, from 1."""
         return 1 + (self.tries if self.counts_as_try() else self.failures)
 
     # --- the one request --------------------------------------------------------------------------------
@@ -148,12 +148,12 @@ class WorkingCopy:
         self.effects.append(wait)
 
     def close_request(self) -> None:
-        """Be on no request; what comes next is decided at rest."""
+        """Clear the request; the next step is decided at rest."""
         self.drop_request()
         self.tries = 0
 
     def drop_request(self) -> None:
-        """Be on no request; what changes the server and was tried before may have to be tried again."""
+        """Clear the request, but keep its count: a request that changes the server may have to be tried again."""
         self.request, self.sent, self.failures = None, False, 0
 
     def poll(self, *, in_doubt: bool = False) -> GetRun:
@@ -166,7 +166,7 @@ class WorkingCopy:
         return Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_timeout))
 
     def backoff(self, failed: int, failure: inputs.RequestFailure) -> Wait:
-        """Return an exponential pause, up to half of it taken off at random; never shorter than the server asked."""
+        """Return an exponential pause minus up to half of it at random; it is never shorter than the server asks."""
         full = self.settings.backoff(failed)
         return Wait(seconds=max(full / 2, failure.retry_after or 0.0), spread=full / 2)
 
@@ -178,13 +178,13 @@ class WorkingCopy:
             self.outbox = attrs.evolve(self.outbox, parked=False)
 
     def owe(self, owed: OwedRun | None) -> None:
-        """Owe this run, or none."""
+        """Set the run that must still be created, or None."""
         self.outbox = attrs.evolve(self.outbox, owed=owed)
 
     def with_calls(self, calls: tuple[ToolCall, ...]) -> None:
-        """Keep these calls instead of those of the run, or of the run that was left."""
+        """Replace the calls of the run, or of the run that is no longer followed."""
         if self.run is not None:
             self.run = attrs.evolve(self.run, calls=calls)
         else:
-            assert self.left is not None  # noqa: S101 - somebody's calls are known when this is asked
+            assert self.left is not None  # noqa: S101 - the calls of a run are known here
             self.left = attrs.evolve(self.left, calls=calls)

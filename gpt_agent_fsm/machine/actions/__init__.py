@@ -1,5 +1,5 @@
-"""The verbs that the rows of the machine's table carry out on the working copy of a snapshot.
+"""The actions of the rows in the machine's table. They change the working copy of a snapshot.
 
-Each leaves the thread on exactly one request (made now, or set for later) or on none. One that returns an input has it
-handled next.
+Each action leaves the thread with at most one request (made now, or set for later). If an action returns an input, that
+input is handled next.
 """

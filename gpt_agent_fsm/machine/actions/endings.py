@@ -1,7 +1,7 @@
-"""Runs that must end before they are done, and what is dropped before it was sent.
+"""Runs that must end before they are done, and messages and runs that are dropped before they are sent.
 
-A server may refuse a cancel, lose it, ignore it, or take forever. So every ending is bounded: after some tries the run
-ends here, whatever it may be doing on the server.
+A server may refuse a cancel, lose it, ignore it, or take forever. So the number of attempts is limited: after the last
+one the library stops following the run, whatever the run does on the server.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _must_end(copy: WorkingCopy, input_: inputs.CancelRun | inputs.DeadlinePasse
 
 
 def refuse_action(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """End a run that waits for something which cannot be given here."""
+    """End a run that waits for something that the library cannot give."""
     message = f"The run was cancelled: {fact.run.unsupported or _NO_CALLS}."
     change_run(copy, handle=fact.run.handle, ending=Ending(code=UNSUPPORTED, message=message))
     send_cancel(copy, fact)
@@ -66,7 +66,7 @@ def cancel_instead(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
 
 
 def insist(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """The run goes on although it must end: cancel it again, or give the server time to cancel it."""
+    """Cancel a run again that continues although it must end, or give the server time to cancel it."""
     _count_try(copy)
     change_run(copy, handle=fact.run.handle)
     if was_a_cancel(copy, fact) or fact.run.status is RunStatus.CANCELLING:
@@ -76,7 +76,7 @@ def insist(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def poll_after_refusal(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
-    """A refused cancel may mean that the run was faster."""
+    """Poll the run after a refused cancel, because the run may have ended before the cancel arrived."""
     report(copy, failure, will_retry=True)
     _count_try(copy)
     ending = copy.live_run.ending
@@ -87,7 +87,7 @@ def poll_after_refusal(copy: WorkingCopy, failure: inputs.RequestRejected) -> No
 
 
 def abandon_run(copy: WorkingCopy, input_: inputs.Input) -> None:
-    """To us the run has ended, although the server has not said so."""
+    """Announce that the run has failed, although the server does not report its end."""
     if isinstance(input_, inputs.RequestFailure):
         report(copy, input_, will_retry=False)
     run = copy.live_run
@@ -144,7 +144,7 @@ def drop_owed_run(copy: WorkingCopy, _: inputs.Input | inputs.RequestFailure) ->
 
 
 def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.CancelRun | None:
-    """Drop the messages that were not sent; the head stays while it may have been sent, until that is known."""
+    """Drop the messages that were not sent; keep the head until it is known whether it was sent."""
     if head_may_be_sent(copy):
         kept = copy.queue.keep_head()
         copy.outbox = attrs.evolve(copy.outbox, head_is_unwanted=True)
@@ -161,7 +161,7 @@ def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.Can
 
 
 def drop_unsent(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """What was cancelled or discarded while it was under way has not arrived: it is not sent again."""
+    """Drop a run or message that was cancelled or discarded in flight and has not arrived: do not send it again."""
     report(copy, failure, will_retry=False)
     if copy.outbox.owed is not None:
         drop_owed_run(copy, failure)

@@ -1,4 +1,4 @@
-"""What is said: messages that go out, and answers that are read."""
+"""Messages that are posted, and answers that are read."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
 
 
 def drop_message(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
-    """Drop a message whose text can never be accepted, so that those behind it can go out."""
+    """Drop a message whose text can never be accepted, so that the messages behind it can be sent."""
     report(copy, failure, will_retry=False)
     copy.queue = copy.queue.take()
     copy.outbox = attrs.evolve(copy.outbox, head_is_unwanted=False)
@@ -101,8 +101,8 @@ def give_up_search(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
     report_doubt(
         copy,
         _post_head(copy),
-        "It is unknown whether the message was posted: the server keeps no metadata, and a message of the "
-        "same text is on the thread. It stays at the head of the queue.",
+        "It is unknown whether the message was posted: the server keeps no metadata, and a message with the "
+        "same text is on the thread. The message stays at the head of the queue.",
         will_retry=False,
     )
     park(copy)
@@ -118,7 +118,7 @@ def _read(
     wait: effects.Wait | None = None,
     **changes: Any,  # noqa: ANN401 - any fields
 ) -> None:
-    """Read the page after a message, now or after a wait, with these changes of the reading."""
+    """Request the page after a message, now or after a wait, with these changes of the reading."""
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), **changes))
     request = effects.ListMessages(after=after)
     if wait is None:

@@ -1,4 +1,4 @@
-"""The one request a thread is on: made now or set for later, repeated, searched for, or given up."""
+"""The one request of a thread: made now or set for later, repeated, searched for, or abandoned."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 _ENDS_REMEMBERED = 20
 _CALLS_REMEMBERED = 200
 _SEARCHES_IN_FLIGHT = 2
-"""A request that may still land is searched for, and once more when it can land no longer."""
+"""The searches for a request that may still take effect: one now, and one when it no longer can."""
 _SEARCHES_AFTER_CRASH = 3
-"""The process before may not be dead but slow: it waits for the answer for one grace, and the request may land for one
-grace after that."""
+"""The previous process may be slow and not dead: it waits for the HTTP answer for one grace, and the request may take
+effect until one grace later."""
 
 
 # --- the one request ----------------------------------------------------------------------------------
 
 
 def request_of(copy: WorkingCopy) -> effects.Request:
-    """Return the request under way; there is one when this is asked."""
+    """Return the request in flight. Call it only if there is one."""
     assert copy.request is not None  # noqa: S101 - the guards have seen to it
     return copy.request
 
@@ -46,7 +46,7 @@ def _searched_before(copy: WorkingCopy, request: effects.Request) -> effects.Req
 
 
 def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
-    # How much of a grace had passed is not known: search as often again.
+    # It is unknown how much of a grace has passed: start the searches again.
     owed = copy.outbox.owed
     if is_searching(copy, input_):
         doubt_message(copy, _SEARCHES_AFTER_CRASH)
@@ -75,12 +75,12 @@ def stop(copy: WorkingCopy, _: inputs.TimerDue) -> None:
 
 
 def report(copy: WorkingCopy, failure: inputs.RequestFailure, *, will_retry: bool) -> None:
-    """Announce the failure of the request under way."""
+    """Announce the failure of the request in flight."""
     _announce_failure(copy, request_of(copy), failure, copy.attempt, will_retry=will_retry)
 
 
 def report_doubt(copy: WorkingCopy, request: effects.Request, message: str, *, will_retry: bool) -> None:
-    """Announce a request whose outcome nobody saw."""
+    """Announce a request whose outcome is unknown."""
     failure = inputs.RequestUnresolved(code="outcome_unknown", message=message)
     _announce_failure(copy, request, failure, copy.tries + 1, will_retry=will_retry)
 
@@ -111,7 +111,7 @@ def try_again_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def give_up(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Keep what could not be delivered, and try nothing more until the next command."""
+    """Keep the message that could not be delivered, and try nothing until the next command."""
     report(copy, failure, will_retry=False)
     if isinstance(failure, inputs.RequestNeedsOperator) and failure.quota:
         announce_empty_balance(copy, copy.run.id if copy.run is not None else None, copy.assistant_id)
@@ -119,7 +119,7 @@ def give_up(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def announce_empty_balance(copy: WorkingCopy, run_id: str | None, assistant_id: str) -> None:
-    """Announce that a person must fill up the balance."""
+    """Announce that the balance is exhausted and a person must act."""
     copy.events.append(
         events.OrganizationQuotaExceeded(run_id=run_id, thread_id=copy.thread_id, assistant_id=assistant_id)
     )
@@ -133,16 +133,16 @@ def announce_failed_run(copy: WorkingCopy, run_id: str | None, assistant_id: str
 
 
 def park(copy: WorkingCopy) -> None:
-    """Try nothing more until the next command."""
+    """Try nothing until the next command."""
     copy.outbox = attrs.evolve(copy.outbox, parked=True)
     if copy.state in LIVE:
-        # A run we leave behind may continue without us: the next command checks for it first.
+        # A run that is no longer followed may continue on the server: the next command checks for it first.
         copy.server = attrs.evolve(copy.server, must_check=True)
     leave_run(copy)
 
 
 def leave_run(copy: WorkingCopy) -> None:
-    """Be on no run and on no request. The calls of the run are kept, should it turn up again."""
+    """Stop following the run, and clear the request. Keep the calls, in case the run appears again."""
     run = copy.run
     if run is not None:
         left = LeftRun(id=run.id, calls=run.calls, outputs_accepted=run.outputs_accepted)
@@ -151,7 +151,7 @@ def leave_run(copy: WorkingCopy) -> None:
 
 
 def end_run(copy: WorkingCopy) -> None:
-    """Be on no run and on no request: the run is over, and so are its calls."""
+    """Clear the run, its calls and the request, because the run has ended."""
     if copy.run is not None:
         note_end(copy, copy.run.id)
     copy.run = copy.left = None
@@ -193,7 +193,7 @@ def search_after_crash(copy: WorkingCopy, _: inputs.Resume) -> None:
     report_doubt(
         copy,
         request_of(copy),
-        "The process ended while the request was under way; the server is asked for the result.",
+        "The process ended while the request was in flight; the library searches the server for its result.",
         will_retry=True,
     )
     _doubt(copy, _SEARCHES_AFTER_CRASH)
@@ -206,7 +206,7 @@ def give_up_in_doubt(copy: WorkingCopy, failure: inputs.RequestUnresolved) -> No
 
 
 def _search(copy: WorkingCopy) -> effects.Request:
-    """Return the request that finds out whether the one in doubt took effect."""
+    """Return the request that finds out whether the request in doubt took effect."""
     match copy.request:
         case effects.PostMessage():
             return effects.ListMessages(after=None, newest_first=True)
@@ -217,12 +217,12 @@ def _search(copy: WorkingCopy) -> effects.Request:
 
 
 def _searches(failure: inputs.RequestUnresolved) -> int:
-    """Return how often to search before sending again: twice, the grace between, if the request may still land."""
+    """Return how often to search before sending again: twice, with a grace in between, if it may still take effect."""
     return _SEARCHES_IN_FLIGHT if failure.in_flight else 1
 
 
 def _doubt(copy: WorkingCopy, searches: int) -> None:
-    """Note that the request under way may have taken effect. A submission is told by the run's status alone."""
+    """Note that the request in flight may have taken effect. For a submission, the run's status alone shows it."""
     if isinstance(copy.request, effects.PostMessage):
         doubt_message(copy, searches)
     elif isinstance(copy.request, effects.CreateRun):
@@ -230,7 +230,7 @@ def _doubt(copy: WorkingCopy, searches: int) -> None:
 
 
 def doubt_message(copy: WorkingCopy, searches: int) -> None:
-    """Be in doubt about the head of the queue, with so many searches left."""
+    """Record a doubt about the head of the queue, with this many searches left."""
     before = copy.queue.doubt
     if before is None:
         before = _new_doubt(copy.server.last_posted, copy.cursor.last_message_id)
@@ -238,7 +238,7 @@ def doubt_message(copy: WorkingCopy, searches: int) -> None:
 
 
 def doubt_run(copy: WorkingCopy, searches: int) -> None:
-    """Be in doubt about the run that is owed, with so many searches left."""
+    """Record a doubt about the run that is owed, with this many searches left."""
     before = copy.owed_run.doubt or _new_doubt(copy.server.last_run)
     copy.owe(attrs.evolve(copy.owed_run, doubt=attrs.evolve(before, searches_left=searches)))
 

@@ -1,4 +1,4 @@
-"""Runs: found or started, followed, cancelled, and their ends."""
+"""Runs: how they are found or created, followed, cancelled and ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gpt_agent_fsm.machine.objects import Run
 from gpt_agent_fsm.machine.snapshot import Ending, FailedAttempt, LiveRun, Newest, Outbox, OwedRun, Reading, Turn
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
-# --- somebody holds the thread ------------------------------------------------------------------------
+# --- an agent connects ------------------------------------------------------------------------
 
 
 def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
@@ -79,7 +79,7 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def _note_newest_message(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
-    """Know from here on which messages are newer than any of ours will be."""
+    """Note the newest message, so that messages posted later are recognised as newer."""
     newest = fact.newest_message_id
     if newest is not None and not copy.server.last_posted.asked and copy.queue.doubt is None:
         copy.server = attrs.evolve(copy.server, last_posted=Newest.seen(newest or None))
@@ -137,7 +137,7 @@ def _begin(copy: WorkingCopy, run: Run) -> inputs.RunSeen:
     live = _take_run(copy, run)
     copy.owe(None)
     copy.events.append(events.RunStarted(id=run.id, thread_id=copy.thread_id, assistant_id=live.assistant_id))
-    # The server may have answered with a run that needs something, or is over already.
+    # The HTTP answer may show a run that needs something already, or has ended.
     return inputs.RunSeen(run=run)
 
 
@@ -153,7 +153,7 @@ def adopt_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
-    """Be on this run; keep its calls if they are known from before."""
+    """Follow this run; keep its calls if they are already known."""
     left, owed, calls = copy.left, copy.outbox.owed, {call.id for call in run.tool_calls}
     continued = bool(calls) and calls.issubset(call.id for call in copy.calls)
     same = left is not None and (left.id == run.id or continued)
@@ -165,7 +165,7 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
         outputs_accepted=left is not None and same and left.outputs_accepted,
     )
     if owed is not None and owed.must_cancel:
-        # In doubt or not: this is the run in progress, and no other is wanted.
+        # Even if a run is in doubt, this one is in progress, and no other run is wanted.
         ending = Ending(code="cancelled", message="The run was cancelled.")
         live = attrs.evolve(live, must_cancel=True, ending=ending)
         copy.owe(None)
@@ -189,14 +189,14 @@ def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
-    """Change the run, but only where something is new: most polls bring nothing."""
+    """Change the run, but only if something is new: most polls show nothing new."""
     run = copy.live_run
     if any(getattr(run, name) != value for name, value in changes.items()):
         copy.run = attrs.evolve(run, **changes)
 
 
 def _outputs_did_arrive(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run moved on while our submission was in doubt: it has taken the outputs."""
+    """Return whether the run continued while the submission was in doubt, so that it must have the outputs."""
     return bool(copy.calls) and not copy.open_calls and not run_needs_tools(copy, fact)
 
 
@@ -230,7 +230,7 @@ def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """Set a new run for later; the message is on the thread already and is not posted again."""
+    """Schedule a new run; the message is on the thread already and is not posted again."""
     run, turn = copy.live_run, copy.turn
     _rate_limited(copy, run, turn.retries_left)
     failed = FailedAttempt(run_id=run.id, assistant_id=run.assistant_id, handle=fact.run.handle)
@@ -276,7 +276,7 @@ def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
-    """Announce that the run has failed, with its own reason or with the one why it had to end."""
+    """Announce that the run has failed, with its own code or with the code of its ending."""
     run = copy.live_run
     if run.ending is not None and (run.ending.code != "cancelled" or not code):
         code, message = run.ending.code, run.ending.message
@@ -284,17 +284,17 @@ def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
 
 
 def give_up_run(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
-    """Owe no run for what was said: the server will never answer it."""
+    """Create no run for the message, because the server would always refuse it."""
     report(copy, failure, will_retry=False)
     copy.owe(None)
     end_run(copy)
 
 
 def lose_run(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """The server denies the run we know: to us it has ended."""
+    """End a run that the server no longer knows."""
     report(copy, failure, will_retry=False)
     run = copy.live_run
     _announce_end(copy, failure.code or "not_found", failure.message)
     copy.server = attrs.evolve(copy.server, lost_run_id=run.id)
-    # Should it turn up again, its calls were asked for already.
+    # If the run appears again, its calls were already announced.
     leave_run(copy)

@@ -1,4 +1,4 @@
-"""Tool calls: passed on once each, answered together."""
+"""Tool calls: each is announced once, and all outputs are sent together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 BROKEN_ARGUMENTS_OUTPUT = '{"error":"Failed to decode arguments, invalid JSON in tool call."}'
 
 
-# --- calls are passed on ------------------------------------------------------------------------------
+# --- calls are announced ------------------------------------------------------------------------------
 
 
 def request_tool_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
@@ -31,7 +31,7 @@ def submit_known_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """Note the calls the run waits for; pass on each new one, answer each whose arguments are broken."""
+    """Record the calls of the run; announce each new call, and answer each call whose arguments are not valid JSON."""
     waiting: dict[str, ToolCall] = {}
     new_round = is_a_new_round(copy, fact)
     # The words before the calls, on an API where the run itself brings them.
@@ -40,7 +40,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     for call in fact.run.tool_calls:
         known = None if new_round else known_call(copy, call)
         if known is None and call.id not in waiting:
-            # What failed before was about the calls of an earlier round.
+            # The failed attempts before belong to an earlier round of calls.
             copy.tries = 0
             known = _new_call(copy, fact.run.id, call)
         if known is not None:
@@ -104,7 +104,7 @@ def _submit(copy: WorkingCopy) -> None:
     )
 
 
-# --- outputs that do not get through ------------------------------------------------------------------
+# --- outputs that cannot be sent ------------------------------------------------------------------
 
 
 def poll_run_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
@@ -114,7 +114,7 @@ def poll_run_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def wait_for_the_lock(copy: WorkingCopy, _: inputs.RequestBlocked) -> None:
-    """Somebody is at work on the thread: most likely it is this run, which continues with the outputs."""
+    """Poll the run if the thread is locked: most likely by this run, which continues with the outputs."""
     copy.schedule(copy.poll(in_doubt=True), copy.poll_interval())
 
 
@@ -133,13 +133,13 @@ def give_up_outputs(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     report(copy, failure, will_retry=False)
     run = copy.live_run
     copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run.id))
-    # Its calls are remembered: seen once more on its way out, it is not to ask for them again.
+    # The calls are kept, so that they are not announced again if the run is seen once more before its end.
     leave_run(copy)
     copy.perform(effects.CancelRun(run_id=run.id, handle=run.handle))
 
 
 def keep_outputs(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> None:
-    """Keep the outputs for the next time this run is seen: a person must act before they can be sent."""
+    """Keep the outputs until this run is polled again: a person must act before they can be sent."""
     run_id = copy.live_run.id
     give_up(copy, failure)
     copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run_id))
