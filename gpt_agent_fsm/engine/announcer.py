@@ -1,4 +1,4 @@
-"""Announce the saved events of one thread to its subscribers, in order and once each; replay the history to new ones."""
+"""Announce the events of one thread to its subscribers, in order and once each; replay the history to new ones."""
 
 from __future__ import annotations
 

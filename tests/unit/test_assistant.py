@@ -42,7 +42,7 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
         ({"tools": 5}, "Assistant: tools must be a list of tools, not int"),
         ({"tools": [5]}, "Assistant: a tool must be a FunctionTool or a mapping, not int"),
         ({"tools": [{"type": "function", "name": "f", "params": {}}]}, "a function has only name, .* not 'params'"),
-        ({"tools": [{"type": "function", "name": "get it"}]}, "name must be letters, digits, _ and -, at most 64"),
+        ({"tools": [{"type": "function", "name": "get it"}]}, "name must have at most 64 characters, only letters"),
         (
             {"tools": [{"type": "function", "name": "f", "parameters": {"city": {"type": "string"}}}]},
             "parameters must be a JSON schema; wrap the properties",
@@ -53,7 +53,7 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
         ({"tools": [WEATHER, {"type": "function", "name": "weather"}]}, "there are two functions called 'weather'"),
         ({"temperature": "hot"}, "Assistant: temperature must be a number or None, not 'hot'"),
         ({"top_p": float("nan")}, "Assistant: top_p must be a number or None, not nan"),
-        ({"options": {"tools": [], "model": "n"}}, "Assistant: model, tools is a field of its own"),
+        ({"options": {"tools": [], "model": "n"}}, "Assistant: give model, tools as a field of the assistant"),
         ({"tools": [{"type": "function", "name": "f", "strict": "no"}]}, "strict must be True or False, not 'no'"),
         ({"options": [1]}, "Assistant: options must be a mapping, not list"),
         ({"options": {"x": {1, 2}}}, "Assistant: options cannot be written as JSON"),
