@@ -1,10 +1,11 @@
 """An OpenAI-compatible API server that runs inside your process, for demos, tests and offline work.
 
-`LocalServer` listens on a real socket and speaks two wires: Assistants v2 (threads, messages, runs), and Responses with
-Conversations. A *model* decides the answers: any callable that takes one `ModelRequest` and returns text, a list of
-`ToolCall` or a `Reply` (which can also hold usage and more), or raises `ModelError`. A `StreamingModel` can also yield
-its answer in pieces. `ScriptedModel` is a model written in YAML, `ChatCompletionsModel` is one behind a server that
-speaks chat completions. `Chaos` injects faults, for tests of clients.
+`LocalServer` listens on a real socket and offers two APIs: Assistants v2 (threads, messages, runs), and Responses with
+Conversations. In the source, the HTTP format of an API is called its *wire*. A *model* decides the answers: any
+callable that takes one `ModelRequest` and returns text, a list of `ToolCall` or a `Reply` (which can also hold usage
+and more), or raises `ModelError`. A `StreamingModel` can also yield its answer in pieces. `ScriptedModel` is a model
+written in YAML, and `ChatCompletionsModel` is a model behind a server that speaks chat completions. `Chaos` injects
+faults, for tests of clients.
 
 Needs the extra: `pip install "gpt-agent-fsm[local]"`.
 """

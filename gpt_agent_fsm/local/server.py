@@ -25,7 +25,8 @@ from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
 from gpt_agent_fsm.local.shared.workers import JobKind, Workers
 
 _HTTP_THREADS = 8
-"""OS threads that answer requests; more would only wait for the interpreter. Waits for a model do not count."""
+"""The number of OS threads that answer requests; more would only wait for the interpreter. Waits for a model do not
+count."""
 
 _MODEL_THREADS = 16
 """OS threads that call the model: this many runs and responses make progress at once, the others are queued."""
@@ -40,21 +41,21 @@ _PATIENCE = 0.4
 class LocalServer:
     """An OpenAI-compatible server on a loopback socket; it answers as soon as it is constructed.
 
-    `model` decides the answers: a callable of one `ModelRequest`, called on OS threads of the server; without one, the
-    user's words are echoed. `port=0` chooses a free port; `base_url` has its number. `database` is the path of an
-    SQLite file that keeps everything across restarts, even unfinished runs and background responses; without one, all
-    is in memory. With an `api_key`, clients must send it as their bearer token. A run expires `run_expires_after`
-    seconds after it was created, and a response fails. The items of a response are listed in its conversation
-    `item_lag` seconds after its end, as real servers are late with them. With `chaos`, requests meet faults.
-    `on_request` is called with each request when its answer begins, on OS threads of the server. Each request is one
-    line in the log, at `request_log_level`, never with the texts that people write.
+    `model` decides the answers. It is a callable that takes one `ModelRequest`, and is called on OS threads of the
+    server; without a model, the user's message is repeated. `port=0` chooses a free port; `base_url` has its number.
+    `database` is the path of an SQLite file that keeps everything across restarts, even unfinished runs and background
+    responses; without one, everything is in memory. With an `api_key`, clients must send it as their bearer token.
+    `run_expires_after` seconds after its creation, a run expires and a response fails. The items of a response are
+    listed in its conversation `item_lag` seconds after its end, because real servers are late with them. With `chaos`,
+    requests are made to fail. `on_request` is called with each request when its HTTP answer begins, on OS threads of
+    the server. Each request has one line in the log, at `request_log_level`, without the text of messages.
 
-    It speaks two wires, Assistants v2 and Responses with Conversations, and asks the model in the same way on both.
-    It behaves like the real service, with one convenience: a run may name an assistant that was never created, if its
-    id starts with `asst_`; it then has no instructions and no tools. An id that was deleted, or that does not start
-    with `asst_`, is unknown.
+    The server offers two APIs, Assistants v2 and Responses with Conversations, and asks the model in the same way for
+    both. It behaves like the real service, with one convenience: a run may name an assistant that was never created, if
+    the assistant's id starts with `asst_`; this assistant has no instructions and no tools. An id that was deleted, or
+    that does not start with `asst_`, is unknown.
 
-    Raises `OSError` when the address is taken, and `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file.
+    Raises `OSError` if the address is in use, and `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class LocalServer:
     ) -> None:
         if model is not None and not callable(model):
             raise TypeError(
-                f"A model must be a callable of one ModelRequest, but this one is a {type(model).__name__}."
+                f"A model must be a callable that takes one ModelRequest, but this one is a {type(model).__name__}."
             )
         self._origin = Origin("LocalServer")
         self._closing = threading.Lock()
@@ -85,7 +86,7 @@ class LocalServer:
         self._chaos = None if chaos is None else ChaosApplication(app, chaos)
         try:
             self._workers.recover()
-            # Waitress does not read a body it refuses, which some clients cannot handle: so its limit is higher.
+            # If waitress refuses a body, it does not read it, which some clients cannot handle: its limit is higher.
             answering: WSGIApplication = self._chaos or app
             if on_request is not None:
                 answering = Recorder(answering, on_request)
@@ -117,7 +118,7 @@ class LocalServer:
     @property
     def base_url(self) -> str:
         """The address of the API, such as `http://127.0.0.1:49152/v1`."""
-        # A server on all addresses is reached by the loopback one.
+        # Clients reach a server that listens on all addresses by the loopback address.
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self._http.port}/v1"
 
@@ -136,7 +137,7 @@ class LocalServer:
                 self._closed = True
                 if self._chaos is not None:
                     self._chaos.close()
-                # The workers first: it ends the requests that wait for them, too.
+                # Stop the workers first, which also ends the requests that wait for them.
                 self._workers.close(_PATIENCE)
                 self._http.close(_PATIENCE)
                 self._storage.close()

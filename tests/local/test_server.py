@@ -80,7 +80,7 @@ def test_a_closed_server_leaves_nothing_behind():
 
 
 def test_a_model_has_to_be_callable():
-    with pytest.raises(TypeError, match="must be a callable of one ModelRequest, but this one is a str"):
+    with pytest.raises(TypeError, match="must be a callable that takes one ModelRequest, but this one is a str"):
         LocalServer("gpt-4o")
 
 

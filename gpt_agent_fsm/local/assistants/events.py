@@ -1,7 +1,7 @@
-"""The events that a stream of the Assistants wire sends for one turn of a run, in the order that the API documents.
+"""The events that a stream of the Assistants API sends for one turn of a run, in the documented order.
 
-Text is sent as it comes; everything else is sent from the stored objects, once the turn has ended. So a client that
-gets an event and then asks for the run finds it there.
+Text is sent as it comes; everything else is sent from the stored objects, after the turn has ended. So a client that
+gets an event and then requests the run finds it there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError,
 
 
 class RunEvents:
-    """The events of one turn; created in the transaction that queued it, and sent once that is committed."""
+    """The events of one turn; created in the transaction that queues the turn, and sent after its commit."""
 
     def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: LiveTurn, opening: Sequence[Event]) -> None:
         self._storage = storage
@@ -121,7 +121,7 @@ class RunEvents:
         yield "thread.run.step.completed", step
 
     def _broken_off(self, run: Doc) -> Iterator[Event]:
-        """Yield the end of a message that was begun but is not stored."""
+        """Yield the end of a message that was begun but will not be stored."""
         step, message = self._drafts()
         message |= {"content": [objects.text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")
@@ -136,7 +136,7 @@ def _step_begins(step: Doc) -> Iterator[Event]:
 
 
 def _calls(step: Doc) -> Iterator[Event]:
-    """Yield the events of tool calls; each is sent whole, as no model hands them out in pieces."""
+    """Yield the events of tool calls; each is sent whole, because no model yields them in pieces."""
     begun = step | {"completed_at": None, "cancelled_at": None, "expired_at": None}
     yield from _step_begins(begun | {"step_details": {"type": "tool_calls", "tool_calls": []}})
     for index, call in enumerate(_asked(step)):

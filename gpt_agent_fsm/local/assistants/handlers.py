@@ -1,7 +1,7 @@
-"""The effect of each request of the Assistants wire on the stored objects; `routes` lists the requests.
+"""The effect of each request of the Assistants API on the stored objects; `routes` lists the requests.
 
-A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the answer. The life of
-a run is in `lifecycle`.
+A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the HTTP answer. The
+steps of a run are in `lifecycle`.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from gpt_agent_fsm.local.shared.workers import Workers
 
 
 class AssistantsApi(Wire):
-    """The handlers of the wire, over one storage; `lifetime` is the age in seconds at which a run expires."""
+    """The handlers of the API, with one storage; `lifetime` is the age in seconds at which a run expires."""
 
     def __init__(self, storage: Storage, workers: Workers, lifetime: float) -> None:
         super().__init__(storage, workers)
@@ -176,7 +176,7 @@ class AssistantsApi(Wire):
 
 
 def _found(tx: Transaction, kind: str, object_id: str, parent: str = "") -> Doc:
-    """Return the object, or raise the 404 that names the missing one: the object, or its thread."""
+    """Return the object, or raise the 404 that names what is missing: the object or its thread."""
     found = tx.find(kind, object_id, parent)
     if found is None:
         if kind in ("message", "run"):

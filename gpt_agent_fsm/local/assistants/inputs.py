@@ -1,6 +1,6 @@
-"""Input that only clients of the Assistants wire send: messages, tools and tool resources.
+"""Input that only clients of the Assistants API send: messages, tools and tool resources.
 
-Every function returns a checked value, or raises the `ApiProblem` that says why not.
+Every function returns a checked value, or raises the `ApiProblem` that says what is wrong.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,11 @@
-"""The life of a run on the server: the effect of each step on the stored objects.
+"""The steps of a run on the server: the effect of each step on the stored objects.
 
     queued -> in_progress -> requires_action -> queued -> ... -> completed | failed
-    any of these -> cancelling -> cancelled, and any of these -> expired
+    queued | in_progress | requires_action -> cancelling -> cancelled
+    queued | in_progress | requires_action | cancelling -> expired
 
-Every function works within one transaction, and none of them calls a model: `workers` does that in between. A function
-that finds the run in an unexpected state changes nothing: another request was faster.
+Every function works within one transaction, and none of them calls a model: the module `workers` calls it between two
+such transactions. A function that finds the run in an unexpected state changes nothing: another request was faster.
 """
 
 import math
@@ -25,11 +26,11 @@ ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 """The states in which a run locks its thread."""
 
 _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""The usage of a message before tool calls: all of the turn is counted with the calls."""
+"""The usage of a message before tool calls: the tokens of the whole turn are counted with the calls."""
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:
-    """Return the id of the run that locks the thread, if any: only the latest one can be active."""
+    """Return the id of the run that locks the thread, if any: only the latest run can be active."""
     run = tx.latest("run", thread_id)
     return run["id"] if run is not None and run["status"] in ACTIVE else None
 
@@ -89,7 +90,7 @@ def _turns(steps: list[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
     for step in steps:
         details = step["step_details"]
         if details["type"] == "message_creation":
-            # The client may have deleted it meanwhile.
+            # The client may have deleted it in between.
             message = messages.get(details["message_creation"]["message_id"])
             text = objects.text_of(message) if message else ""
         else:
@@ -147,7 +148,7 @@ def say(tx: Transaction, run: Doc, turn: LiveTurn, reply: Reply, used: dict[str,
 
 
 def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
-    """End a run whose answer was added in the same transaction, so that no client sees one without the others."""
+    """End a run whose answer was added in the same transaction, so that no client sees the end without the answer."""
     end = {"expires_at": None, "usage": _used(tx, run)}
     if incomplete is None:
         tx.settle(run | end | {"status": "completed", "completed_at": ids.now()})
@@ -176,7 +177,7 @@ def fail(tx: Transaction, run: Doc, error: ModelError) -> None:
 
 
 def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
-    """Take the outputs of all tool calls a run waits for, and queue it for its next turn. Raises `ApiProblem`."""
+    """Accept the outputs of all tool calls of a run, and queue it for its next turn. Raises `ApiProblem`."""
     outputs = validation.objects(body, "tool_outputs")
     if outputs is None:
         raise missing("tool_outputs")
@@ -202,7 +203,7 @@ def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
 
 
 def cancel(tx: Transaction, run: Doc) -> Doc:
-    """Begin to cancel a run; `cancelled` ends it. Raises `ApiProblem` if the run cannot be cancelled."""
+    """Begin to cancel a run; the function `cancelled` ends it. Raises `ApiProblem` if the run cannot be cancelled."""
     if run["status"] not in ACTIVE or run["status"] == "cancelling":
         raise bad_request(f"Cannot cancel run with status '{run['status']}'.")
     run |= {"status": "cancelling", "required_action": None}
@@ -218,7 +219,7 @@ def cancelled(tx: Transaction, run_id: str) -> None:
 
 
 def expire(tx: Transaction) -> list[str]:
-    """End all runs whose time is over, in any state, and return their ids."""
+    """End all overdue runs, whatever state they are in, and return their ids."""
     overdue = tx.overdue("run", time.time())
     for run in overdue:
         _end(tx, run, "expired")

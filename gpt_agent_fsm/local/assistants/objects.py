@@ -1,4 +1,4 @@
-"""The shapes of the Assistants wire: assistants, threads, messages, runs and steps, with every field clients expect."""
+"""The objects of the Assistants API: assistants, threads, messages, runs and steps, with all fields clients expect."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def unknown_assistant(assistant_id: str) -> Doc:
 
 
 def thread(body: Doc) -> Doc:
-    """Return a new thread; its messages are objects of their own."""
+    """Return a new thread; its messages are separate objects."""
     return {
         "id": ids.new_id("thread"),
         "object": "thread",

@@ -1,4 +1,4 @@
-"""The requests of the Assistants wire, one row each; `handlers` has the effect of each."""
+"""The requests of the Assistants API, one row each; `handlers` has the effect of each."""
 
 import flask
 
@@ -46,7 +46,7 @@ ROUTES = (
 
 
 def blueprint(storage: Storage, workers: Workers, lifetime: float) -> flask.Blueprint:
-    """Return the wire, to be mounted under `/v1`; `lifetime` is the age in seconds at which a run expires."""
+    """Return the API, to be mounted under `/v1`; `lifetime` is the age in seconds at which a run expires."""
     routes = AssistantsApi(storage, workers, lifetime).blueprint("assistants", ROUTES)
     routes.before_request(_require_beta_header)
     return routes

@@ -93,7 +93,7 @@ def _key_check(api_key: str) -> Callable[[], None]:
 
 def _finish(response: flask.Response, *, log_level: int) -> flask.Response:
     response.headers["x-request-id"] = request_id = ids.new_id("req")
-    # The path holds ids only; texts of people are in bodies, which are never logged. Quoting keeps it on one line.
+    # The path contains only ids; message texts are in bodies, which are never logged. Quoting keeps it on one line.
     if logger.isEnabledFor(log_level):
         milliseconds = (time.perf_counter() - flask.g.started) * 1000
         request = flask.request
@@ -116,7 +116,7 @@ def _http_error(error: HTTPException) -> tuple[dict[str, Any], int]:
     messages = {
         404: f"Invalid URL ({request.method} {request.path})",
         405: f"Not allowed to {request.method} on {request.path}.",
-        413: f"The request is too large: its body may have {MAX_BODY} bytes.",
+        413: f"The request is too large: its body may have at most {MAX_BODY} bytes.",
     }
     return _problem(ApiProblem(status, messages.get(status, error.description or error.name)))
 

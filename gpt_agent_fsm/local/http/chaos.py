@@ -1,7 +1,7 @@
-"""Faults on demand, as clients meet them on real networks and real services: for tests of clients.
+"""Faults on demand, as they happen on real networks and real services: for tests of clients.
 
-The faults are injected between the socket and the application: a request with a fault "after" has taken effect, and its
-answer is lost.
+The faults are injected between the socket and the application: a request with a fault "after" has taken effect, but its
+HTTP answer is lost.
 """
 
 import itertools
@@ -47,8 +47,9 @@ _GARBAGE = (
 class Chaos:
     """Injects faults into the requests of a server.
 
-    Only the seed and the number of a request, counted from 0, decide its fault. `rate` is the share of requests that
-    meet one of the `faults`. A request with the header `x-gpt-agent-chaos` meets the fault it names.
+    The fault of a request depends only on the seed and on the number of the request, counted from 0. `rate` is the
+    share of requests with one of the `faults`. With the header `x-gpt-agent-chaos`, a request asks for the fault that
+    the header names.
 
     fault          | what happens
     -------------- | ------------------------------------------------------------------------------------
@@ -58,8 +59,8 @@ class Chaos:
     `error-after`  | the same, after the effect
     `drop-before`  | the server hangs up without an effect
     `drop-after`   | the server hangs up after the effect; within a stream, after its first event
-    `garbage`      | after the effect, 200 with a body that is not what was asked for
-    `late-items`   | a list of items leaves out those of responses that ended in the last `item_lag` seconds
+    `garbage`      | 200 with an unrelated body, after the effect
+    `late-items`   | a list of items leaves out the items of responses that ended in the last `item_lag` seconds
 
     Raises `ValueError` for a rate that is not between 0 and 1, and for an unknown fault.
     """
@@ -93,7 +94,7 @@ class ChaosApplication:
         self._closing.set()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, or not."""
+        """Answer a request, or make it fail."""
         if not str(environ["PATH_INFO"]).startswith("/v1/"):
             return self._application(environ, start_response)
         number = next(self._numbers)
@@ -104,7 +105,7 @@ class ChaosApplication:
         if fault not in FAULTS:
             return _refuse(start_response, wrong_value(HEADER, fault, ", ".join(f"'{each}'" for each in FAULTS)))
         logger.debug("Request %d meets %s", number, fault)
-        # Random numbers of its own, so that a fault comes in all its forms.
+        # Each fault has its own random numbers, so that all its forms occur.
         dice = random.Random(f"{self._chaos.seed}/{number}/{fault}")  # noqa: S311 - no secret
         return self._meet(fault, dice, environ, start_response)
 
@@ -132,7 +133,7 @@ class ChaosApplication:
     def _lose(
         self, fault: str, dice: random.Random, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Have a request answered, and keep the answer from the client."""
+        """Let the application answer a request, but do not send the answer to the client."""
         answer = _Answer()
         body = self._application(environ, answer.start)
         if fault == "drop-after" and answer.is_stream:

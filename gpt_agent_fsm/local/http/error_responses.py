@@ -38,7 +38,7 @@ def not_found(what: str, object_id: str) -> ApiProblem:
 
 
 def unknown(what: str, object_id: str, where: str = "") -> ApiProblem:
-    """Return the same 404 in the words of the Responses wire; `what` is a noun such as `Conversation`."""
+    """Return the same 404 in the words of the Responses API; `what` is a noun such as `Conversation`."""
     return ApiProblem(404, f"{what} with id '{object_id}' not found{where}.")
 
 
@@ -48,7 +48,7 @@ def no_streams() -> ApiProblem:
 
 
 def not_offered(what: str, param: str | None = None) -> ApiProblem:
-    """Return the 501 for a feature that only the real service has; `what` begins the sentence."""
+    """Return the 501 for a feature that only the real service has; `what` is the beginning of the sentence."""
     message = f"{what} not offered by this server: it has assistants, threads, runs, conversations and responses only."
     return ApiProblem(501, message, param=param, code="not_offered")
 

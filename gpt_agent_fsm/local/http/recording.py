@@ -15,14 +15,14 @@ _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organizatio
 
 @frozen(kw_only=True)
 class SeenRequest:
-    """One request, once its answer has begun.
+    """One request whose HTTP answer has begun.
 
     Attributes:
-        path: below the base URL, such as `/threads`.
-        query: its parameters; the last one of duplicates.
-        headers: names as in `OpenAI-Beta`; the key is left out.
-        body: its JSON value; None if it has none, and bytes if it is not valid JSON.
-        status: of the answer.
+        path: the path below the base URL, such as `/threads`.
+        query: the parameters of the query; of duplicates, the last one.
+        headers: the headers, with names as in `OpenAI-Beta`; the API key is left out.
+        body: the JSON value of the body; None if there is no body, and bytes if it is not valid JSON.
+        status: the status of the HTTP answer.
     """
 
     method: str

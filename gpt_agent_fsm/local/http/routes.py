@@ -1,4 +1,4 @@
-"""Routes: everything that the server knows about one request is in its row, and nowhere else."""
+"""Routes: everything that the server knows about one kind of request is in its row, and nowhere else."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,15 +18,15 @@ Events = Iterable[Event | None]
 
 @frozen
 class Route:
-    """One kind of request to a wire: the functions in it are methods of that wire's handlers.
+    """One kind of request to an API: its functions are methods of the API's handlers.
 
     Attributes:
-        path: below `/v1`; in angle brackets, the ids that the handler gets as keywords.
-        handler: is called within a transaction, with it, the body and the ids.
-        stream: returns the events that a client gets instead of the answer if it asks for a stream; is called with the
-            transaction and the answer, after the handler. None: there are no streams.
-        waits: is called with the answer after the transaction, blocks, and returns the answer to send. None: the
-            handler's answer is sent at once.
+        path: the path below `/v1`; the handler gets the ids in angle brackets as keywords.
+        handler: called within a transaction, with the transaction, the body and the ids.
+        stream: called with the transaction and the handler's answer if the client asks for a stream; returns the events
+            that are sent instead of the answer. None means that there are no streams.
+        waits: called with the handler's answer after the transaction; blocks, and returns the answer to send. None
+            means that the handler's answer is sent at once.
     """
 
     method: str

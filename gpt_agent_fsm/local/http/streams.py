@@ -1,4 +1,4 @@
-"""Answers that come as server-sent events while a turn is made; each wire has its own events."""
+"""HTTP answers that come as server-sent events during a turn; each API has its own events."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ _COMMENT = b": still there\n\n"
 
 
 def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContextManager[None]]) -> flask.Response:
-    """Return the answer that sends events as they come, within `waiting`; `None` stands for a pause.
+    """Return the HTTP answer that sends events as they come, within `waiting`; `None` stands for a pause.
 
     When the client hangs up, `events` is closed, and nothing else happens.
     """

@@ -1,4 +1,4 @@
-"""Asking a model: its answer is checked, and every exception of it becomes a `ModelError`."""
+"""Calls a model: its answer is checked, and every exception that it raises becomes a `ModelError`."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,8 @@ logger = get_logger(__name__)
 def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] | None = None) -> Outcome:
     """Ask the model and return the outcome; never raises, whatever the model does.
 
-    With `on_chunk`, a streaming model is asked for chunks, and each is passed on at once; the reply begins with them.
+    With `on_chunk`, a streaming model is asked for chunks, and each chunk is passed to `on_chunk` at once; the reply
+    begins with these chunks.
     """
     chunks: list[str] = []
     try:
@@ -39,7 +40,7 @@ def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] |
         code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
         return ModelError(_encodable(code), _encodable(message))
     except BaseException as error:
-        # Even exit() in a model: it must not end an OS thread of the server.
+        # Even exit() in a model must not end an OS thread of the server.
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
         return ModelError("server_error", f"The model raised {type(error).__name__}.")
     try:
@@ -70,7 +71,7 @@ def _as_said(reply: Reply, received: str) -> Reply:
 
 
 def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object]) -> Reply:
-    """Hand each chunk of text to `on_chunk` as it comes, and return the reply.
+    """Pass each chunk of text to `on_chunk` as it comes, and return the reply.
 
     Exceptions of the stream and of `on_chunk` pass through.
     """
@@ -104,7 +105,9 @@ def _checked_reply(reply: Reply) -> Reply:
     if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in reply.calls):
         raise TypeError("A Reply must have a str as its text and ToolCalls as its calls.")
     if not isinstance(reply.usage, Usage | None) or reply.incomplete not in (None, *INCOMPLETE):
-        raise TypeError(f"A Reply must have a Usage or None as its usage, and be incomplete by one of {INCOMPLETE}.")
+        raise TypeError(
+            f"The usage of a Reply must be a Usage or None, and its incomplete must be None or one of {INCOMPLETE}."
+        )
     if reply.usage is not None and not (
         is_count(reply.usage.prompt_tokens) and is_count(reply.usage.completion_tokens)
     ):

@@ -1,8 +1,8 @@
-"""The model of the local server: a callable of one `ModelRequest`.
+"""The model of the local server: a callable that takes one `ModelRequest`.
 
-A model is called on a worker, once per turn of a run and once per response, possibly by several workers at once for
-different conversations. It may take as long as it likes; `ModelRequest.cancelled` is set when the answer is not wanted
-any more.
+A model is called on a worker, once per turn of a run and once per response. Several workers may call it at once for
+different conversations. It may take as long as it needs; `ModelRequest.cancelled` is set when the answer is no longer
+needed.
 """
 
 import threading
@@ -19,9 +19,9 @@ class ModelRequest:
     `instructions` is the system prompt, `""` when there is none. `messages` are chat-completions dicts, oldest first:
     `role` is `user`, `assistant` or `tool`; `content` is always a `str` (text parts joined by a newline); an assistant
     message that called tools has `tool_calls`, each answered by a tool message with its `tool_call_id`. Only the tool
-    calls of the run at hand are among them (of responses: those after the user's last message), so that a last message
-    with role `tool` means "here are your outputs". `tools` are the tool definitions as chat completions take them,
-    `model` is the requested name.
+    calls of the current run are among them (for a response, those after the user's last message), so that a last
+    message with the role `tool` means "here are your outputs". `tools` are the tool definitions in the form of chat
+    completions, and `model` is the requested name.
     """
 
     instructions: str
@@ -29,12 +29,13 @@ class ModelRequest:
     tools: list[dict[str, Any]]
     model: str
     attempt: int = field(default=1, kw_only=True)
-    """1 in the first run over the user's last message, 2 in the run that repeats it, and so on; for responses: one more
-    than those which failed over it."""
+    """On a thread, 1 in the first run after the user's last message, 2 in the second, and so on. On a conversation, the
+    number of responses to that message that have failed, plus 1."""
     max_tokens: int | None = field(default=None, kw_only=True)
-    """The most tokens that the answer may have; a longer one is cut by length, unless the model has counted them."""
+    """The maximum number of tokens of the answer; None if there is no limit. A longer answer is cut by length, unless
+    the model has counted the tokens."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
-    """Set when the answer is not wanted any more, after a cancel or a close: it is then dropped."""
+    """Set when the answer is no longer needed, after a cancel or a close; the answer is then dropped."""
 
     @property
     def user_message(self) -> str:
@@ -51,7 +52,8 @@ class ModelRequest:
 class ToolCall:
     """A tool call that the model asks for.
 
-    `arguments` is a dict, sent as JSON; a `str` is sent as it is, so that a test can send what no client can parse.
+    `arguments` is a dict, sent as JSON. A `str` is sent unchanged, so that a test can send text that no client can
+    parse.
     """
 
     name: str
@@ -60,7 +62,7 @@ class ToolCall:
 
 @frozen
 class Usage:
-    """The tokens of one turn, as counted by the maker of the answer."""
+    """The token counts of one turn, as the model has counted them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -73,19 +75,19 @@ class Usage:
 
 @frozen
 class Reply:
-    """The answer of a model that has more to report than a text or its tool calls."""
+    """The answer of a model that returns more than a text or tool calls."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
     """The tool calls that the run waits for before it continues; `text` then comes before them."""
     usage: Usage | None = field(default=None, kw_only=True)
-    """None if it was not counted and must be estimated."""
+    """None if the tokens were not counted and must be estimated."""
     incomplete: str | None = field(default=None, kw_only=True)
     """Why the answer ends too soon, `max_completion_tokens` or `content_filter`; the run ends as incomplete."""
 
 
 class ModelError(Exception):
-    """Raised by a model to fail the run or response: `code` and `message` become its error.
+    """Raised by a model to make the run or response fail: `code` and `message` become its error.
 
     The codes that OpenAI's service knows are `server_error`, `rate_limit_exceeded` and `invalid_prompt`.
     """
@@ -107,7 +109,7 @@ class StreamingModel(Protocol):
     """A model that can also yield its answer while it makes it."""
 
     def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
-        """Yield the text of the answer piece by piece, and at the end the whole of it as one `Reply`.
+        """Yield the text of the answer piece by piece, and at the end the whole answer as one `Reply`.
 
         The `Reply` may be left out if there is only text. Raises `ModelError` to fail the run, even between the pieces.
         A caller that stops reading must close the iterator.

@@ -19,7 +19,7 @@ def is_count(value: object) -> TypeGuard[int]:
 
 
 def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
-    """Return the tokens of one model turn in the form of a run's; estimated by length when the model has not counted.
+    """Return the usage of one model turn in the form of a run's usage; estimated if the model has not counted it.
 
     An estimate is at least one.
     """
@@ -38,7 +38,8 @@ def max_characters(tokens: int) -> int:
 def cut(reply: Reply, tokens: int | None) -> Reply:
     """Return a reply with at most this many tokens; it is incomplete if it was longer.
 
-    Tool calls are never cut, and neither is an answer whose tokens the model has counted: the model knows better.
+    Tool calls are never cut. An answer is not cut either if the model has counted its tokens, because its count is
+    exact.
     """
     if tokens is None or reply.calls or reply.usage is not None or len(reply.text) <= max_characters(tokens):
         return reply

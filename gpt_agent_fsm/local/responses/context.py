@@ -27,7 +27,7 @@ def check_tool_calls(context: Iterable[Doc]) -> None:
 
 
 def check_outputs_are_new(present: Iterable[Doc], added: Iterable[Doc]) -> None:
-    """Raise the 400 for an added tool output whose call has one already, in a conversation or among the added."""
+    """Raise the 400 for a second tool output of a call, in the conversation or among the added items."""
     answered = {item["call_id"] for item in present if item["type"] == "function_call_output"}
     for item in added:
         if item["type"] == "function_call_output":

@@ -1,7 +1,7 @@
-"""The events that a stream of the Responses wire sends for one response, in the order that the API documents.
+"""The events that a stream of the Responses API sends for one response, in the documented order.
 
-The events of a response and their numbers are always the same, whether a client follows it live or reads it later: so a
-client that was cut off can continue where it was.
+The events of a response and their numbers are always the same, whether a client follows the response live or reads it
+later: so a client that was cut off can continue where it was.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError
 
 
 class ResponseEvents:
-    """The events of one response: of the turn that makes it, or of the stored one, with the pieces it came in."""
+    """The events of one response: from its turn if it is in progress, otherwise from the stored response and pieces."""
 
     def __init__(
         self, storage: Storage, response: Doc, turn: LiveTurn | None, chunks: list[str], after: int = -1
@@ -116,7 +116,7 @@ class ResponseEvents:
 
 
 def _call(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
-    """Yield the events of a tool call; it is sent whole, as no model hands them out in pieces."""
+    """Yield the events of a tool call; it is sent whole, because no model yields it in pieces."""
     begun = item | {"arguments": "", "status": "in_progress"}
     place, arguments = {"item_id": item["id"], "output_index": index}, item["arguments"]
     yield "response.output_item.added", {"output_index": index, "item": begun}

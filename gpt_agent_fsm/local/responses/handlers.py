@@ -1,7 +1,7 @@
-"""The effect of each request of the Responses wire on the stored objects; `routes` lists the requests.
+"""The effect of each request of the Responses API on the stored objects; `routes` lists the requests.
 
-A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the answer. The life of
-a response is in `lifecycle`.
+A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the HTTP answer. The
+steps of a response are in `lifecycle`.
 """
 
 import math
@@ -23,7 +23,7 @@ from gpt_agent_fsm.local.shared.workers import Workers
 
 
 class ResponsesApi(Wire):
-    """The handlers of the wire, over one storage.
+    """The handlers of the API, with one storage.
 
     `lifetime` is the age in seconds at which a response fails; `item_lag` is the delay in seconds between the end of a
     response and the listing of its items.

@@ -1,6 +1,6 @@
-"""The items of conversations and responses: the shapes that clients may send, and the stored shape.
+"""The items of conversations and responses: the forms that clients may send, and the stored form.
 
-Every item gets an id of its own, even if it is sent with one: clients may send items of answers again.
+Every item gets a new id, even if it is sent with one: clients may send the items of a response again.
 """
 
 from collections.abc import Mapping

@@ -1,13 +1,14 @@
-"""The life of a response on the server: the effect of each step on the stored objects.
+"""The steps of a response on the server: the effect of each step on the stored objects.
 
     queued -> in_progress -> completed | incomplete | failed
-    both of these -> cancelled
+    queued | in_progress -> cancelled
 
-Every function works within one transaction, and none of them calls a model: `workers` does that in between. A function
-that finds the response in an unexpected state changes nothing: another request was faster.
+Every function works within one transaction, and none of them calls a model: the module `workers` calls it between two
+such transactions. A function that finds the response in an unexpected state changes nothing: another request was
+faster.
 
-Each response is stored with its question: the input, the number of the attempt at the user's last message, and, if it
-was streamed, the pieces it came in.
+Each response is stored with its question: the input, the number of the attempt to answer the user's last message, and,
+if the response was streamed, its pieces.
 """
 
 import math
@@ -95,7 +96,7 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
 def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
     """End a response with the outcome of asking the model; if it has ended, change nothing and return False.
 
-    Its items are added to the conversation together with its end, due from that moment on; a failure adds none.
+    Its items are added to the conversation when it ends, and are listed from that moment on; a failure adds no items.
     """
     response = tx.get("response", response_id)
     if response is None or response["status"] != "in_progress":
@@ -136,7 +137,7 @@ def chunks_of(tx: Transaction, response_id: str) -> list[str]:
 
 
 def cancel(tx: Transaction, response: Doc) -> Doc:
-    """End a background response at once; one that is cancelled stays as it is. Raises `ApiProblem`."""
+    """End a background response at once; a cancelled response stays as it is. Raises `ApiProblem`."""
     if not response["background"]:
         raise bad_request("Cannot cancel a synchronous response.")
     if response["status"] in ACTIVE:
@@ -148,7 +149,7 @@ def cancel(tx: Transaction, response: Doc) -> Doc:
 
 
 def abandon(tx: Transaction, conversation_id: str) -> Doc | None:
-    """Cancel the response that works on a conversation, and return it, if there is one."""
+    """Cancel the active response of a conversation, and return it, if there is one."""
     response = _active(tx, conversation_id)
     if response is not None:
         tx.settle(response | {"status": "cancelled"})
@@ -156,7 +157,7 @@ def abandon(tx: Transaction, conversation_id: str) -> Doc | None:
 
 
 def expire(tx: Transaction) -> list[str]:
-    """Fail all responses whose time is over, and return their ids."""
+    """Fail all overdue responses, and return their ids."""
     overdue = tx.overdue("response", time.time())
     for response in overdue:
         _fail(tx, response, "server_error", "The response took too long.")
@@ -166,8 +167,8 @@ def expire(tx: Transaction) -> list[str]:
 def recover(tx: Transaction) -> list[Doc]:
     """Prepare the responses that a stopped server left unfinished, and return those that are queued.
 
-    One in progress in the background is queued again: the answer was lost, but the request can be repeated. No client
-    waits for any other one.
+    A background response in progress is queued again: the model's answer was lost, but the request can be repeated. No
+    client waits for a synchronous response.
     """
     expire(tx)
     unsettled = tx.overdue("response", math.inf)
@@ -181,7 +182,7 @@ def recover(tx: Transaction) -> list[Doc]:
 
 
 def _active(tx: Transaction, conversation_id: str) -> Doc | None:
-    """Return the response that locks the conversation, if any: only the latest one can be active."""
+    """Return the response that locks the conversation, if any: only the latest response can be active."""
     response = tx.latest("response", conversation_id)
     return response if response is not None and response["status"] in ACTIVE else None
 
@@ -232,7 +233,7 @@ def _past(tx: Transaction, response: Doc) -> list[Doc]:
 
 
 def _question(tx: Transaction, latest: Doc | None, given: list[Doc], whole: list[Doc]) -> Doc:
-    """Return the question of a new response, with the number of the attempt at the user's last message.
+    """Return the question of a new response, with the number of the attempt to answer the user's last message.
 
     `latest` is the response before it on its conversation, `whole` is the context with the input. A failed response
     leaves nothing in its conversation. So a client that tries again sends the same text as a new item: that is the next

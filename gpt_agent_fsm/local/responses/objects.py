@@ -1,6 +1,6 @@
-"""The shapes of the Responses wire: conversations and responses, with every field that its clients expect.
+"""The objects of the Responses API: conversations and responses, with every field that its clients expect.
 
-Those of items are in `items`.
+The items are in `items`.
 """
 
 from gpt_agent_fsm.local import ids
@@ -11,11 +11,11 @@ from gpt_agent_fsm.local.shared.options import chosen
 from gpt_agent_fsm.local.shared.storage import Doc
 
 MIN_OUTPUT_TOKENS = 16
-"""The smallest `max_output_tokens` that may be asked for."""
+"""The smallest `max_output_tokens` that a client may send."""
 
 
 def conversation(body: Doc) -> Doc:
-    """Return a new conversation; its items are objects of their own."""
+    """Return a new conversation; its items are separate objects."""
     return {
         "id": ids.new_id("conv"),
         "object": "conversation",
@@ -56,7 +56,7 @@ def response(body: Doc) -> Doc:
 
 
 def nested(tools: list[Doc]) -> list[Doc]:
-    """Return functions in the form of chat completions and the Assistants wire."""
+    """Return functions in the form of chat completions and the Assistants API."""
     return [{"type": "function", "function": _definition(tool)} for tool in tools]
 
 
@@ -65,7 +65,7 @@ def _definition(tool: Doc) -> Doc:
 
 
 def usage(estimated: dict[str, int]) -> Doc:
-    """Return the tokens of a response; `estimated` is in the form of a run's."""
+    """Return the usage of a response; `estimated` is in the form of a run's usage."""
     return {
         "input_tokens": estimated["prompt_tokens"],
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},

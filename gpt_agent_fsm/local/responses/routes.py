@@ -1,4 +1,4 @@
-"""The requests of the Responses wire, one row each; `handlers` has the effect of each."""
+"""The requests of the Responses API, one row each; `handlers` has the effect of each."""
 
 import flask
 
@@ -35,7 +35,7 @@ ROUTES = (
 
 
 def blueprint(storage: Storage, workers: Workers, lifetime: float, item_lag: float) -> flask.Blueprint:
-    """Return the wire, to be mounted under `/v1`.
+    """Return the API, to be mounted under `/v1`.
 
     `lifetime` is the age in seconds at which a response fails; `item_lag` is the delay in seconds between the end of a
     response and the listing of its items.

@@ -1,4 +1,4 @@
-"""One turn of a run or response, as its followers see it live."""
+"""One turn of a run or response, for clients that follow it live."""
 
 import threading
 from collections.abc import Generator, Iterator
@@ -32,14 +32,14 @@ class LiveTurn:
             self._changed.notify_all()
 
     def add_chunk(self, chunk: str) -> None:
-        """Hand a chunk of the answer to the followers."""
+        """Pass a chunk of the answer to the followers."""
         with self._changed:
             self.first_chunk_at = self.first_chunk_at or ids.now()
             self.chunks.append(chunk)
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Wake the followers: the result of the turn is stored, or there will be none. Idempotent."""
+        """Wake the followers: the result of the turn is stored, or the turn ends without a result. Idempotent."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -50,9 +50,9 @@ class LiveTurn:
             self._changed.wait_for(lambda: self._over)
 
     def follow(self, patience: float) -> Iterator[str | None]:
-        """Yield `""` when the turn has begun, then each chunk of the answer; ends with the turn.
+        """Yield `""` when the turn has begun, then each chunk of the answer; return when the turn has ended.
 
-        `None` is yielded whenever nothing has come for `patience` seconds.
+        `None` is yielded after each `patience` seconds without a chunk.
         """
         if (yield from self._await_begin(patience)):
             yield ""
@@ -71,7 +71,7 @@ class LiveTurn:
             return self.chunks[received:], self._over
 
     def _await_begin(self, patience: float) -> Generator[None, None, bool]:
-        """Yield as `follow` does until the turn has begun or ended; return whether it has begun."""
+        """Yield like `follow` until the turn has begun or ended; return whether it has begun."""
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: self._begun or self._over, patience):

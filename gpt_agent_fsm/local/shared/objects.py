@@ -1,4 +1,4 @@
-"""Answers that both wires give in the same shape: a page of a list, and the answer to a DELETE."""
+"""HTTP answers that have the same form in both APIs: a page of a list, and the answer to a DELETE."""
 
 from gpt_agent_fsm.local.shared.storage import Doc
 
@@ -9,7 +9,7 @@ def deleted(object_id: str, kind: str) -> Doc:
 
 
 def page(docs: list[Doc], has_more: bool) -> Doc:
-    """Return a list as the API answers it."""
+    """Return a page of a list in the form of the API."""
     return {
         "object": "list",
         "data": docs,

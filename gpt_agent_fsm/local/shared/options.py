@@ -1,6 +1,6 @@
 """Options that have no effect here: they are checked, and returned as they were sent.
 
-The options of runs and of responses are in the `options` of their wires; the checks that both need are here.
+The options of runs and of responses are in the `options` of their APIs; the checks that both need are here.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ def nothing_more(_value: Mapping[str, Any], _prefix: str) -> None:
 
 
 def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:
-    """Check the `name`, of the object itself or of the one `within` it."""
+    """Check the `name` of the object, or of the object in its field `within`."""
     inner = validation.mapping(value, within, prefix=prefix) if within else value
     if inner is None:
         raise missing(prefix + within)
@@ -55,6 +55,6 @@ def optional_boolean(body: Mapping[str, Any], name: str) -> bool | None:
 
 
 def chosen(body: Mapping[str, Any], options: Options, defaults: Mapping[str, Any]) -> Doc:
-    """Return all these options, each with its default when it is absent or null; `defaults` come before those here."""
+    """Return all these options, each with its default if it is absent or null; `defaults` override the usual ones."""
     read = {name: check(body, name) for name, (_, check) in options.items()}
     return {name: defaults.get(name, options[name][0]) if value is None else value for name, value in read.items()}

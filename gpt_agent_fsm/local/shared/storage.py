@@ -94,7 +94,7 @@ class StorageClosedError(Exception):
 
 
 class UnknownCursorError(Exception):
-    """Raised when `after` or `before` names no object of its list."""
+    """Raised if `after` or `before` is not the id of an object in the list."""
 
     def __init__(self, param: str, object_id: str) -> None:
         super().__init__(param, object_id)
@@ -129,12 +129,12 @@ class Transaction:
         self._connection.execute(_INSERT, row | {"doc": msgspec.json.encode(doc)})
 
     def find(self, kind: str, object_id: str, parent: str = "") -> Doc | None:
-        """Return the object, or `None` when there is none of this kind and parent."""
+        """Return the object, or `None` if there is none with this kind and parent."""
         found = self._connection.execute(_FIND, {"an_id": object_id, "a_kind": kind, "a_parent": parent}).scalar()
         return None if found is None else _decode(found)
 
     def get(self, kind: str, object_id: str) -> Doc | None:
-        """Return the object, or `None` when there is none of this kind, whatever its parent."""
+        """Return the object, or `None` if there is none of this kind under any parent."""
         found = self._connection.execute(_GET, {"an_id": object_id, "a_kind": kind}).scalar()
         return None if found is None else _decode(found)
 
@@ -159,7 +159,7 @@ class Transaction:
         return int(self._connection.execute(_COUNT_AFTER, query).scalar_one())
 
     def overdue(self, kind: str, now: float) -> list[Doc]:
-        """Return all objects of this kind, of all parents, that have expired and are not settled."""
+        """Return all objects of this kind, under any parent, that have expired and are not settled."""
         return [_decode(row.doc) for row in self._connection.execute(_DUE, {"a_time": now, "a_kind": kind})]
 
     def save(self, doc: Doc) -> None:
@@ -171,7 +171,7 @@ class Transaction:
         self._connection.execute(_SETTLE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def soft_delete(self, object_id: str) -> None:
-        """Delete the object, but remember that it was there: see `was_there`."""
+        """Delete the object, but remember that it existed; see `was_there`."""
         self._connection.execute(_SOFT_DELETE, {"an_id": object_id})
 
     def was_there(self, object_id: str) -> bool:
@@ -196,8 +196,8 @@ class Transaction:
     ) -> tuple[list[Doc], bool]:
         """Return the objects of one page, and whether there are more beyond it in the direction of reading.
 
-        Only those that a certain run made, if `run` is given. Objects due after `due_by` are left out. Without `after`,
-        `before` reads backwards: the page is the one that ends just before that object. Raises `UnknownCursorError`.
+        With `run`, only objects that this run made are listed. Objects that are due after `due_by` are left out. With
+        `before` and without `after`, the page ends just before that object. Raises `UnknownCursorError`.
         """
         backwards = query.before is not None and query.after is None
         descending = (query.order == "desc") != backwards
@@ -239,7 +239,7 @@ class Storage:
             sa.URL.create("sqlite", database=":memory:" if path is None else os.fspath(path)),
             poolclass=StaticPool,
             connect_args={"check_same_thread": False},
-            # The parameters hold people's texts: they do not belong in the log.
+            # The parameters contain message texts, which do not belong in the log.
             hide_parameters=True,
         )
         sa.event.listen(self._engine, "connect", _prepare_connection)

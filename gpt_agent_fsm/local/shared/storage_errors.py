@@ -1,4 +1,4 @@
-"""The error responses for requests that the storage refuses; for the application, which knows no storage."""
+"""The error responses for requests that the storage refuses, for the application, which does not know the storage."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Features that only the real service offers: this server answers 501, so that nobody suspects the address."""
+"""Features that only the real service offers: this server answers 501, so that the address does not seem wrong."""
 
 import flask
 

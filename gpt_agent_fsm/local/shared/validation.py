@@ -1,4 +1,4 @@
-"""Reading a client's input: every function returns a checked value, or raises the `ApiProblem` that says why not.
+"""Reads a client's input: every function returns a checked value, or raises the `ApiProblem` that says what is wrong.
 
 Unknown fields are ignored: clients send sampling parameters and new options, and none of them is an error here.
 """
@@ -16,7 +16,7 @@ MAX_TEXT = 256_000
 """The longest text of a message or of instructions, in characters."""
 
 MAX_DEPTH = 100
-"""The maximum nesting of objects and arrays in a body: everything that is read must also be possible to write."""
+"""The maximum nesting of objects and arrays in a body: it must be possible to write everything that was read."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,12}")
 
@@ -205,7 +205,7 @@ def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
 
 
 def check_function(function: Mapping[str, Any], prefix: str) -> None:
-    """Check the fields of a function that both wires have."""
+    """Check the fields of a function that both APIs have."""
     required_text(function, "name", prefix=prefix)
     text(function, "description", prefix=prefix)
     mapping(function, "parameters", prefix=prefix)
@@ -226,7 +226,7 @@ def page_query(args: Mapping[str, str]) -> PageQuery:
 
 
 def starting_after(args: Mapping[str, str]) -> int:
-    """Return the number of the last event a client has, from the query string; -1 when it has none."""
+    """Return the number of the last event that a client has, from the query string; -1 if it has none."""
     value = args.get("starting_after") or "-1"
     if not _INTEGER.fullmatch(value):
         raise wrong_type("starting_after", "an integer", value)

@@ -1,4 +1,4 @@
-"""The answers of a wire: one transaction per request, then a stream, a wait, or the answer at once."""
+"""The HTTP answers of an API: one transaction per request, then a stream, a wait, or the answer at once."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -16,7 +16,7 @@ from gpt_agent_fsm.local.shared.workers import Workers
 
 
 class Wire:
-    """The handlers of one wire, over one storage; the `Route` of each request defines its handling."""
+    """The handlers of one API, with one storage; the `Route` of each request defines how it is handled."""
 
     def __init__(self, storage: Storage, workers: Workers) -> None:
         self._storage = storage
@@ -38,7 +38,7 @@ class Wire:
         return route.waits(self, answer) if route.waits else answer
 
     def _begin_turn(self, tx: Transaction, work: Doc, body: Doc) -> None:
-        """Queue the next turn of a run or response once the transaction is committed; see `_turn`."""
+        """Queue the next turn of a run or response after the commit of the transaction; see `_turn`."""
         flask.g.turn = LiveTurn(streamed=body.get("stream") is True)
         tx.on_commit(partial(self._workers.enqueue, work, flask.g.turn))
 
@@ -50,9 +50,9 @@ class Wire:
 
 
 def _wants_stream(route: Route, body: Doc) -> bool:
-    """Return whether the client asks for a stream: a GET in its query, any other request in its body.
+    """Return whether the client asks for a stream: in the query of a GET, in the body of any other request.
 
-    Raises `ApiProblem` if a body asks for a stream where there is none.
+    Raises `ApiProblem` if a body asks for a stream and the request has none.
     """
     if route.method == "GET":
         return route.stream is not None and flask.request.args.get("stream") == "true"

@@ -16,7 +16,7 @@ from gpt_agent_fsm.logs import get_logger
 logger = get_logger(__name__)
 
 _EXPIRY_INTERVAL = 1.0
-"""Seconds between two searches for expired work; requests search too, so that no client sees a run past its time."""
+"""Seconds between two searches for expired work; requests search too, so that no client sees an overdue run."""
 
 _Chore = Callable[[Transaction], object]
 
@@ -31,14 +31,14 @@ class JobKind(Protocol):
         """Proceed with the outcome of asking the model; if the work has ended, change nothing and return False."""
 
     def expire(self, tx: Transaction, /) -> list[str]:
-        """End all work whose time is over, and return the ids."""
+        """End all overdue work, and return the ids."""
 
     def recover(self, tx: Transaction, /) -> list[Doc]:
         """Prepare the work that a stopped server left unfinished, and return the part that is queued."""
 
 
 class Workers:
-    """A bounded pool of OS threads that calls the model, and one more that never does, so that it is always free.
+    """A bounded pool of OS threads that call the model, and one OS thread for other work that must never wait for it.
 
     Work is a stored object with an `id`, and an `object` that names one of the `kinds`. All OS threads are daemons: a
     model that hangs keeps neither the server nor the interpreter from ending.
@@ -50,10 +50,10 @@ class Workers:
         self._kinds = kinds
         self._queued: queue.SimpleQueue[tuple[str, str, LiveTurn] | None] = queue.SimpleQueue()
         self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
-        # The events that tell the models at work to stop, and for which work. Keyed by event: one turn of a run may
-        # still be ending when the next one is at work already.
+        # The events that tell models in progress to stop, and their work. Keyed by event: one turn of a run may still
+        # be ending when the next one is already in progress.
         self._asking: dict[threading.Event, str] = {}
-        # The turns that are queued or at work, by their work: it has one at a time.
+        # The turns that are queued or in progress, by their work: it has one turn at a time.
         self._turns: dict[str, LiveTurn] = {}
         self._registering = threading.Lock()
         self._closing = threading.Event()
@@ -64,11 +64,11 @@ class Workers:
 
     @property
     def closing(self) -> bool:
-        """True once `close` was called: work that is queued from then on is not done."""
+        """True after `close` was called: work that is queued later is not done."""
         return self._closing.is_set()
 
     def recover(self) -> None:
-        """Queue the work that an earlier server left in the storage; the workers do it once they are started."""
+        """Queue the work that an earlier server left in the storage; the workers do it after they are started."""
         with self._storage.transaction() as tx:
             for job_kind in self._kinds.values():
                 for work in job_kind.recover(tx):
@@ -89,15 +89,15 @@ class Workers:
             turn.end()
 
     def turn_of(self, work_id: str) -> LiveTurn | None:
-        """Return the turn that is queued or at work; if there is none, the result of the work is stored."""
+        """Return the turn that is queued or in progress; if there is none, the result of the work is stored."""
         return self._turns.get(work_id)
 
     def schedule(self, chore: _Chore) -> None:
-        """Call `chore` soon, in a transaction of its own."""
+        """Call `chore` soon, in a separate transaction."""
         self._chores.put(chore)
 
     def interrupt(self, work_id: str) -> None:
-        """Cancel the request to the model that does this work, if one does."""
+        """Cancel the request to the model for this work, if there is one."""
         for event, its_work in list(self._asking.items()):
             if its_work == work_id:
                 event.set()
@@ -117,7 +117,7 @@ class Workers:
         turn.end()
 
     def close(self, timeout: float) -> None:
-        """Stop the workers; one whose model still hangs after `timeout` seconds is left behind, idle."""
+        """Stop the workers. A worker whose model still hangs after `timeout` seconds is left behind."""
         self._closing.set()
         for event in list(self._asking):
             event.set()
@@ -138,7 +138,7 @@ class Workers:
             except StorageClosedError:
                 return
             except Exception:
-                # The changes to the work are rolled back; it expires when its time is over.
+                # The changes to the work are rolled back; the work expires later.
                 logger.exception("A turn of %s was lost", work[1])
 
     def _keep(self) -> None:
@@ -158,7 +158,7 @@ class Workers:
                 logger.exception("Cancelling or expiring runs and responses failed")
 
     def expire(self, tx: Transaction) -> None:
-        """End all work whose time is over, and interrupt its models."""
+        """End all overdue work, and interrupt its models."""
         for job_kind in self._kinds.values():
             for work_id in job_kind.expire(tx):
                 tx.on_commit(partial(self.end, work_id))

@@ -151,7 +151,7 @@ def test_tool_calls_count_with_their_names_and_arguments():
         (Reply(7), "must have a str as its text"),
         (Reply("x", ("call",)), "ToolCalls as its calls"),
         (Reply("x", usage={}), "a Usage or None"),
-        (Reply("x", incomplete="tired"), "be incomplete by one of"),
+        (Reply("x", incomplete="tired"), "incomplete must be None or one of"),
         (Reply("x", (ToolCall(" "),)), "must have a name"),
     ],
 )

@@ -1,5 +1,5 @@
 """The model behind a server that speaks chat completions, such as Ollama, llama.cpp or vLLM.
 
 `model` has the class for users, `client` sends its requests, `reply_builder` reads the answers leniently. Special cases
-for one kind of server belong in `reply_builder`.
+that only one kind of server needs belong in `reply_builder`.
 """

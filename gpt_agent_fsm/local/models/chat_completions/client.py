@@ -1,4 +1,4 @@
-"""The requests of `ChatCompletionsModel`: streams, and waits that end when the answer is not wanted any more."""
+"""The requests of `ChatCompletionsModel`: streams, and waits that end when the answer is no longer needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIECE = 65_536
 
 
 class ChatCall:
-    """One request in progress: its deadline, and whether its answer is still wanted."""
+    """One request in progress: its deadline, and whether its answer is still needed."""
 
     def __init__(self, cancelled: threading.Event, timeout: float) -> None:
         self.cancelled = cancelled
@@ -37,7 +37,7 @@ class ChatCall:
         return max(0.0, self._until - time.monotonic())
 
     def check(self) -> None:
-        """Raise `ModelError` if the answer is not wanted any more."""
+        """Raise `ModelError` if the answer is no longer needed."""
         if self.cancelled.is_set():
             raise ModelError("server_error", "The request was cancelled.")
 
@@ -48,7 +48,7 @@ class ChatCall:
 
 
 class ChatClient(HttpClient):
-    """Adds streams to the client of the other wires, and waits that end when the call is cancelled."""
+    """Adds streams to the client of the other APIs, and waits that end when the call is cancelled."""
 
     def __init__(
         self, base_url: str, api_key: str | None, *, headers: Mapping[str, str], params: Mapping[str, str]
@@ -56,7 +56,7 @@ class ChatClient(HttpClient):
         super().__init__(base_url, api_key, headers=headers, params=params, resource=_PATH, converter=make_converter())
 
     def open(self, body: bytes, call: ChatCall) -> requests.Response:
-        """Send a question and return the beginning of its answer. Raises `ApiError`, for an error answer too."""
+        """Send a question and return the beginning of the HTTP answer. Raises `ApiError`, also for an HTTP error."""
         prepared = self._prepare("POST", _PATH, body, {})
         call.proceed()
         with self._explained("POST", _PATH, call.timeout):
@@ -83,7 +83,7 @@ class ChatClient(HttpClient):
         return self._finished(builder, response, content)
 
     def read_events(self, response: requests.Response, call: ChatCall) -> Iterator[str | Reply]:
-        """Read an answer that comes in server-sent events, each of one line here."""
+        """Read an answer that comes as server-sent events; in this API, each event is one line."""
         builder, content = ReplyBuilder(), b""
         for line in self._lines(response, call):
             name, _, content = line.partition(b":")

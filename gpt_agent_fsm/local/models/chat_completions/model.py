@@ -24,19 +24,19 @@ logger = get_logger(__name__)
 _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
 _LONGEST_WAIT = 20.0
-"""The longest wait in seconds that a server may ask for; longer ones are left to the client of the run."""
+"""The longest wait in seconds for which a request is repeated here; after a longer one, the run fails."""
 _PROMPT_CODES = {"context_length_exceeded", "string_above_max_length", "invalid_prompt", "content_filter"}
 _TOO_LONG = re.compile(r"context[ _](length|size|window|limit)|prompt is too long", re.I)
 
 
 class ChatCompletionsModel:
-    """A model that asks a server at `base_url`, which ends where `/chat/completions` begins; for use by any OS thread.
+    """A model that asks a server at `base_url`, the address before `/chat/completions`; for use by any OS thread.
 
     Args:
-        model: its name on the server; if left out, the name that the run asks for.
+        model: the model's name on the server; if left out, the name that the run asks for.
         api_key: sent as bearer token. It is not read from the environment, which may hold the key of another service.
             (Variables for proxies and certificates are used.)
-        timeout: seconds for one turn, waits for a rate limit included; at most a day.
+        timeout: seconds for one turn, including waits for a rate limit; at most a day.
         headers, params: added to each request.
         options: added to the body of each request: `{"temperature": 0}`.
 
@@ -75,9 +75,10 @@ class ChatCompletionsModel:
     def __call__(self, request: ModelRequest) -> Reply:
         """Ask the server and wait for its whole answer.
 
-        Raises `ModelError`: `rate_limit_exceeded`, for an exhausted quota too, whose message says so; `invalid_prompt`
-        if the conversation is too long for the model or its content is refused, since only another prompt helps then;
-        `server_error` for all else. A cancelled request raises it as well, within a moment once it is connected.
+        Raises `ModelError` with one of three codes: `rate_limit_exceeded`, also for an exhausted quota, with an error
+        text that says so; `invalid_prompt` if the conversation is too long for the model or its content is refused,
+        because only another prompt helps; `server_error` for everything else. A cancelled request raises `ModelError`
+        as well, soon after it is connected.
         """
         call = ChatCall(request.cancelled, self._timeout)
         with _failing(), self._open(self._body(request) | {"stream": False}, call) as response:
@@ -158,10 +159,10 @@ def _failure(error: ApiError) -> ModelError:
 
 
 def _opened(words: str, sentence: str) -> str:
-    """Return the sentence, preceded by the words with which clients distinguish the two meanings of one code."""
+    """Return the sentence after the words by which clients distinguish the two meanings of one code."""
     return sentence if sentence.startswith(words) else f"{words}: {sentence}"
 
 
 def _advised(sentence: str) -> str:
-    """Return a sentence of `HttpClient` without the variables that only its other users read."""
+    """Return a sentence of `HttpClient` without the environment variables that this model does not read."""
     return re.sub(r" \(or OPENAI_\w+\)", "", sentence)

@@ -80,8 +80,8 @@ class ReplyBuilder:
     def _continued(self, index: object, call_id: object, name: str) -> _Call | None:
         """Return the call that a piece continues, or None when it begins a new one.
 
-        By the specification, the index decides. Some servers leave it out, and some number every call 0: then a name
-        begins a new call, along with another id if there are ids.
+        By the specification, the index decides. Some servers leave the index out, and some give every call the index 0:
+        then a piece with a name begins a new call if its id is new, or if it has neither an id nor an index.
         """
         known = [call for call in self._calls if index is None or call.index == index]
         if not known:
@@ -103,7 +103,7 @@ def _usage(value: object) -> Usage | None:
 
 
 def status_of(error: object) -> int:
-    """Return the HTTP status that an error inside an answer would have had on its own."""
+    """Return the HTTP status that an error inside an answer would have as an HTTP answer."""
     code = mapping(error).get("code")
     if isinstance(code, int) and 400 <= code < 600:
         return code

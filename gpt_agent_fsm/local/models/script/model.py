@@ -22,12 +22,12 @@ otherwise:                          # if no rule fits: one step or a list of the
   say: "You said: {message}"
 ```
 
-A step is one of `say`, `call` and `fail`. The last one is `say`, or a `fail` without `times`. `fail` ends the run, and
-with `times: 2` only in the first two runs over the same user message: later runs skip it.
+A step is one of `say`, `call` and `fail`. The last step of a rule is a `say`, or a `fail` without `times`. `fail` ends
+the run. With `times: 2` only the first two runs for the same user message fail; later runs skip the step.
 
 Texts, also those within `arguments`, may hold `{message}` (the user's last message), `{outputs}` (the tool outputs of
 the run, joined by ", ") and `{name}` for every group `(?P<name>...)` of `matches`. Other braces are left alone.
-`arguments` given as text are sent as they are, JSON or not.
+`arguments` given as text are sent unchanged, even if they are not valid JSON.
 """
 
 import re
@@ -79,7 +79,7 @@ class ScriptedModel:
         return cls(checked.rules or (), checked.otherwise)
 
     def __call__(self, request: ModelRequest) -> str | list[ToolCall]:
-        """Play the step of this turn. Raises `ModelError` if it is a `fail`."""
+        """Play the step of this turn. Raises `ModelError` if the step is a `fail`."""
         said = request.user_message
         steps, words = self._otherwise, {}
         for rule in self._rules:
@@ -116,7 +116,7 @@ def _due(steps: list[Step], request: ModelRequest) -> Step:
 
 
 def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall]:
-    """Return the text or the calls of a step. Raises `ModelError` for one that fails."""
+    """Return the text or the calls of a step. Raises `ModelError` for a step that fails."""
     if isinstance(step.fail, Failure):
         raise ModelError(step.fail.code, _filled(step.fail.message, words))
     if isinstance(step.say, str):

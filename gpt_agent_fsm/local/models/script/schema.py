@@ -1,4 +1,4 @@
-"""The shapes of a script, and reading it: every error is one sentence that names the place.
+"""The structure of a script, and the code that reads it: every error is one sentence that names the place.
 
 msgspec checks keys and types by the structs below. Their methods and `turns` check rules across several keys.
 """
@@ -15,7 +15,7 @@ Times = Annotated[int, Meta(ge=1)]
 
 
 class Call(Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool call; `arguments` given as text are sent as they are, and None stands for none."""
+    """A tool call; `arguments` given as text are sent unchanged, and None means no arguments."""
 
     name: Text
     arguments: dict[Any, Any] | str | None = None
@@ -46,11 +46,11 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def times(self) -> int | None:
-        """The number of attempts in which it is played; None: all."""
+        """The number of attempts in which the step is played; None means all."""
         return None if isinstance(self.fail, UnsetType) else self.fail.times
 
     def check(self, place: str) -> None:
-        """Raise `ValueError` unless it is one turn."""
+        """Raise `ValueError` unless the step is exactly one turn."""
         if len(_keys(self, "say", "call", "fail")) != 1:
             raise _error(f"{place} needs exactly one of 'say', 'call' and 'fail'")
 

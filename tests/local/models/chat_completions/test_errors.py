@@ -86,7 +86,7 @@ def test_an_address_that_is_not_the_api_is_said_to_be_suspect(serve, ask):
     server, model = serve(answer(b"<html><title>Welcome</title></html>", 404))
     assert failure(ask, model).message == (
         f"POST {server.base_url}/chat/completions was answered with an HTML page titled 'Welcome'; "
-        "the base URL may be wrong: base_url must end where /chat/completions begins"
+        "the base URL may be wrong: base_url must be the part of the address before /chat/completions"
     )
 
 
@@ -123,7 +123,7 @@ def test_unusable_answers_are_described(serve, ask, said, words):
     seen = failure(ask, model)
     assert seen.code == "server_error"
     assert seen.message.startswith(f"The answer to POST {server.base_url}/chat/completions {words}")
-    assert seen.message.endswith("base_url must end where /chat/completions begins")
+    assert seen.message.endswith("base_url must be the part of the address before /chat/completions")
 
 
 @pytest.mark.parametrize(
