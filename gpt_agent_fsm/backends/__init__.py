@@ -1,7 +1,7 @@
-"""The supported APIs: one folder for each wire, so that a third wire is one new folder.
+"""The supported APIs: there is one folder for each, so that a third API is one new folder.
 
-`http` speaks HTTP for all wires, `shared` holds the code they share for reading and sending, and `importing` copies
-from one wire to another.
+The HTTP format of an API is called its *wire*. `http` makes the HTTP requests for all APIs, `shared` holds their common
+code for reading and sending, and `importing` copies from one API to another.
 """
 
 from gpt_agent_fsm.backends.assistants import AssistantsBackend

@@ -36,9 +36,13 @@ def test_a_wrong_or_missing_key_is_named(make, server, key):
 
 def test_a_base_url_without_its_path_is_named(make, server):
     backend = make(server.base_url.removesuffix("/v1"), RIGHT)
-    with pytest.raises(RequestRefused, match="the base URL may be wrong: base_url must end where /threads begins"):
+    with pytest.raises(
+        RequestRefused, match="the base URL may be wrong: base_url must be the part of the address before /threads"
+    ):
         backend.create_thread(timeout=5)
-    with pytest.raises(InvalidThreadId, match="the base URL may be wrong: base_url must end where /threads begins"):
+    with pytest.raises(
+        InvalidThreadId, match="the base URL may be wrong: base_url must be the part of the address before /threads"
+    ):
         backend.get_thread("thread_1", timeout=5)
 
 

@@ -1,6 +1,6 @@
-"""Threads and runs: the Assistants wire, version 2, as self-hosted servers and Azure speak it.
+"""Threads and runs: the Assistants API, version 2, as self-hosted servers and Azure offer it.
 
-Reads the fields it needs, ignores the rest, and raises a clear error if a needed field is missing.
+The backend reads the fields that it needs, ignores the rest, and raises a clear error if a needed field is missing.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class AssistantsBackend:
     """The API of threads and runs.
 
     Args:
-        base_url: ends where `/threads` begins; `OPENAI_BASE_URL`, else OpenAI's own address.
-        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None if the server wants none.
-        organization, project: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
-        headers, params: added to each request; Azure takes its key in the header `api-key` and wants the
+        base_url: the part of the address before `/threads`; if left out, `OPENAI_BASE_URL` or OpenAI's own address.
+        api_key: if left out, `OPENAI_API_KEY`, unless `headers` hold a key; None if the server needs none.
+        organization, project: if left out, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        headers, params: added to each request; Azure takes its key in the header `api-key` and requires the
             parameter `api-version`.
 
     Raises `ValueError` for an invalid address or key. OpenAI removed this API from its own service
@@ -109,7 +109,7 @@ class AssistantsBackend:
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
-        # A run takes all it needs from the thread, also one that repeats another.
+        # Every run takes all that it needs from the thread, even if it replaces another run.
         body = wire.NewRun(assistant_id=request.assistant_id, metadata=wire.key_metadata(request.key))
         return self._post_run(request.thread_id, "", body, timeout)
 
@@ -117,7 +117,7 @@ class AssistantsBackend:
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
         """See `Backend.get_run`."""
-        del handle, in_doubt  # the id is all that this wire needs
+        del handle, in_doubt  # the id is all that this API needs
         answer = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout)
         _check_thread("GET", thread_id, answer)
         return answer.to_run()
@@ -151,12 +151,12 @@ class AssistantsBackend:
         return self._post_run(thread_id, f"/{segment(run_id)}/cancel", {}, timeout)
 
     def publish(self, assistant: Assistant, assistant_id: str | None = None, *, timeout: float = 30.0) -> str:
-        """Put an assistant on the server and return its id.
+        """Create or update an assistant on the server, and return its id.
 
-        Updates the one with `assistant_id`, else one of the same name if the server has one; otherwise creates it, as
-        it does one without a name. Blocks for one request, and to search for a name also for one per hundred of the
-        server's assistants, at most `timeout` seconds each. Raises an `ApiError`; after an `OutcomeUnknown` it is safe
-        to call again for an assistant with a name.
+        With `assistant_id`, that assistant is updated. Otherwise the server's assistant with the same name is updated,
+        if there is one. Otherwise, and if `assistant` has no name, a new one is created. Blocks for one request, and
+        for one more per hundred assistants on the server if it searches for a name, at most `timeout` seconds each.
+        Raises an `ApiError`. After an `OutcomeUnknown` it is safe to call `publish` again if the assistant has a name.
         """
         if assistant_id is None and assistant.name is not None:
             assistant_id = self._assistant_called(assistant.name, timeout)
@@ -164,12 +164,12 @@ class AssistantsBackend:
         return self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
 
     def _assistant_called(self, name: str, timeout: Timeout) -> str | None:
-        """Return the id of the newest assistant of a name, or None."""
+        """Return the id of the newest assistant with this name, or None if there is none."""
         params, seen = {"limit": str(_PAGE), "order": "desc"}, set[str]()
         while True:
             page = self._http.get("/assistants", wire.AssistantPage, params=params, timeout=timeout)
             found = next((assistant.id for assistant in page.data if assistant.name == name), None)
-            # A page that brings nothing new is the end, whatever the server says.
+            # A page without anything new is the end, whatever the server says.
             if found is not None or page.next_after is None or seen.issuperset(each.id for each in page.data):
                 return found
             seen.update(each.id for each in page.data)
@@ -186,7 +186,7 @@ class AssistantsBackend:
 
 
 def _check_thread(method: str, thread_id: str, *answers: wire.Run | wire.Message) -> None:
-    """Raise if an answer is about another thread: some proxy or connection has mixed up two answers."""
+    """Raise an error if an HTTP answer is about another thread: a proxy or connection has mixed up two answers."""
     for answer in answers:
         if is_another_id(answer.thread_id, thread_id):
             sentence = f"The answer to {method} for {thread_id} is about another thread ({answer.thread_id})."

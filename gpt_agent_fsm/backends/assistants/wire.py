@@ -1,6 +1,6 @@
-"""The shapes of the Assistants wire, read leniently, and their translation into our own words.
+"""The objects of the Assistants API, read leniently, and their translation into the library's own objects.
 
-Shapes follow OpenAI's published OpenAPI document 2.3.0.
+They follow OpenAI's published OpenAPI document 2.3.0.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STATUSES = {
 
 
 def key_metadata(key: str) -> dict[str, str]:
-    """Return the metadata that makes a message or run of ours findable."""
+    """Return the metadata by which the library finds a message or run again."""
     return {METADATA_KEY: key}
 
 
@@ -71,12 +71,12 @@ class NewToolOutputs:
 
 
 def tool_definition(tool: Tool) -> Mapping[str, Any]:
-    """Return a tool as this wire wants it."""
+    """Return a tool in the form of this API."""
     return {"type": "function", "function": function_of(tool)} if isinstance(tool, FunctionTool) else tool
 
 
 def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
-    """Return an assistant as this wire wants it; empty fields are sent too, so that an update clears them."""
+    """Return an assistant in the form of this API; empty fields are sent too, so that an update clears them."""
     return {
         **settings_of(assistant),
         "name": assistant.name,
@@ -107,7 +107,7 @@ class Run:
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
 
     def to_run(self) -> objects.Run:
-        """Translate into our words. A run without a status counts as queued."""
+        """Translate into a `Run`. A run without a status counts as queued."""
         outcome = run_outcome(
             lenient_text(self.status) or "queued",
             known=_STATUSES,
@@ -177,7 +177,7 @@ class Message:
     created_at: float | None = attrs.field(default=None, converter=lenient_number)
 
     def to_message(self) -> objects.Message:
-        """Translate into our words; text parts are joined by a newline, everything else is left out."""
+        """Translate into a `Message`; text parts are joined by a newline, everything else is left out."""
         return objects.Message(
             id=self.id,
             role=self.role or "",

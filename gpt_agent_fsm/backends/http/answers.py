@@ -1,4 +1,4 @@
-"""The parts of an HTTP answer that its meaning depends on."""
+"""The parts of an HTTP answer that decide its meaning."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class HttpAnswer:
     """An HTTP answer, whatever its status.
 
     Attributes:
-        url: without its query, for a person to read.
-        proxy: the proxy it came through, without credentials, or "".
-        resource: where the API begins below the base URL, such as `/threads`.
+        url: the URL without its query, for a person to read.
+        proxy: the proxy that the answer came through, without credentials, or "".
+        resource: the first part of the path below the base URL, such as `/threads`.
     """
 
     method: str
@@ -29,15 +29,15 @@ class HttpAnswer:
 
     @property
     def request_id(self) -> str | None:
-        """The id of this request in the server's own logs."""
+        """The request's id in the server's own logs."""
         return self.headers.get("x-request-id") or self.headers.get("apim-request-id")
 
     @property
     def hint(self) -> str:
         """The advice to add if the base URL may be wrong."""
-        return f"; the base URL may be wrong: base_url must end where {self.resource} begins"
+        return f"; the base URL may be wrong: base_url must be the part of the address before {self.resource}"
 
     @property
     def is_html(self) -> bool:
-        """True for a page made for people, which no API sends."""
+        """True for a page for people, which no API sends."""
         return b"<html" in self.body[:2000].lower() or b"<!doctype html" in self.body[:200].lower()

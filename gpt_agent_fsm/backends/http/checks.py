@@ -1,6 +1,6 @@
 """Addresses, keys, headers and proxies, checked before the first request.
 
-No sentence here repeats a value: it may be a secret.
+No sentence here repeats a value, because it may be a secret.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def checked_url(base_url: str, resource: str) -> str:
         raise ValueError(f"{_SHAPE}, without white space")
     base_url = base_url.rstrip("/")
     if base_url.endswith((resource, *_RESOURCES)):
-        raise ValueError(f"{_SHAPE}, ending where {resource} begins, and not with it")
+        raise ValueError(f"{_SHAPE}, the part of the address before {resource}")
     return base_url
 
 
@@ -72,12 +72,12 @@ def certificates() -> str | bool:
 
 @attrs.frozen(kw_only=True)
 class Proxy:
-    """The proxy between us and the server, if there is one.
+    """The proxy between the program and the server, if there is one.
 
     Attributes:
-        choices: for `requests`.
-        name: its address without credentials; "" for none.
-        credentials: user name and password, to be kept secret.
+        choices: the proxies in the form that `requests` takes.
+        name: the address of the proxy without credentials; "" if there is none.
+        credentials: the user name and password, which must be kept secret.
     """
 
     choices: dict[str, str]
@@ -86,7 +86,7 @@ class Proxy:
 
 
 def environment_proxy(url: str) -> Proxy:
-    """Return the proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean for a URL."""
+    """Return the proxy for a URL by `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`."""
     choices = get_environ_proxies(url)
     address = select_proxy(url, choices) or ""
     try:

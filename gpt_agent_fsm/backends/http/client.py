@@ -1,4 +1,4 @@
-"""HTTP as every wire needs it: one session per OS thread, a deadline per request, errors that say who must act."""
+"""The HTTP client for all APIs: one session per OS thread, a deadline per request, errors that say who must act."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class _Session(requests.Session):
 
 
 class HttpClient:
-    """Talks JSON to one base URL. Safe to use from any OS thread.
+    """Sends and reads JSON at one base URL. Safe to use from any OS thread.
 
     Args:
-        base_url: ends where `resource` begins.
-        api_key: None if the server wants none.
+        base_url: the part of the address before `resource`.
+        api_key: None if the server needs none.
         headers, params: added to each request.
-        converter: raises `ValueError` for a value that does not have the requested shape.
+        converter: raises `ValueError` for a value that does not have the requested form.
 
     Raises `ValueError` for an invalid base URL, key or header.
     """
@@ -91,7 +91,7 @@ class HttpClient:
         sent.update(checked_headers(headers))
         self._params = dict(params)
         self._converter = converter
-        # requests would prepare these anew and read the environment for every request: half of the request's cost.
+        # Otherwise `requests` would prepare these and read the environment for every request: half of its cost.
         self._template = requests.Request("GET", self.base_url, headers=sent).prepare()
         self._root = str(self._template.url).rstrip("/")
         self._proxy = environment_proxy(self._root)
@@ -100,19 +100,19 @@ class HttpClient:
         self._forget_connections()
 
     def _forget_connections(self) -> None:
-        """Begin without connections, in the process that makes them from now on."""
+        """Start without connections, in the process that makes the connections from now on."""
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
-        # Last: another OS thread that finds it changed finds the rest changed as well.
+        # Set this last: when another OS thread finds it changed, the rest is changed as well.
         self._origin = Origin("backend")
 
     def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
-        """Read something; raises an `ApiError` that is never `OutcomeUnknown`."""
+        """Make a GET; raises an `ApiError` that is never `OutcomeUnknown`."""
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
     def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
-        """Change something; raises `OutcomeUnknown` if the change may have happened despite the error."""
+        """Make a POST; raises `OutcomeUnknown` if it may have taken effect despite the error."""
         try:
             data = self._converter.dumps(body)
         except UnicodeEncodeError as error:
@@ -129,7 +129,7 @@ class HttpClient:
 
     def _session(self) -> requests.Session:
         if self._origin.was_forked:
-            # On the parent's connections two processes would read each other's answers.
+            # On the parent's connections, two processes would read the HTTP answers of each other.
             self._forget_connections()
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
@@ -175,7 +175,7 @@ class HttpClient:
         with self._explained(method, path, seconds):
             response = self._session().send(
                 prepared,
-                # The connection cuts it to what is left; a timeout of zero would be an error of its own.
+                # The connection shortens it to the remaining time; a timeout of zero would be another error.
                 timeout=max(seconds, 0.001),
                 allow_redirects=False,
                 proxies=self._proxy.choices,
@@ -191,7 +191,7 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _explained(self, method: str, path: str, timeout: float) -> Iterator[None]:
-        """Raise an `ApiError` if a request gets no answer."""
+        """Raise an `ApiError` if a request gets no HTTP answer."""
         try:
             with quiet():
                 yield
@@ -216,7 +216,7 @@ class HttpClient:
             resource=self._resource,
             status=status,
             headers=response.headers,
-            # Some servers repeat what they got, in an error of a run, too.
+            # Some servers repeat the request, even in the error of a run.
             body=self._redactor.body(content),
         )
 
@@ -226,7 +226,7 @@ class HttpClient:
 
 
 def _read(response: requests.Response, limit: int) -> bytes:
-    """Return the body, unpacked; a body beyond the limit is cut a little behind it, and its connection closed."""
+    """Return the unpacked body; a body beyond the limit is cut soon after it, and its connection is closed."""
     with contextlib.closing(response):
         pieces, size = [], 0
         for piece in response.iter_content(_PIECE):
@@ -254,7 +254,7 @@ def client_from_env(
     """
     environ = os.environ
     if not api_key and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
-        # A key in a header is the one to use; the service behind it must not see the key of another.
+        # If a header has a key, use that key; its service must not see the key of another service.
         api_key = environ.get("OPENAI_API_KEY")
     optional = {
         "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),

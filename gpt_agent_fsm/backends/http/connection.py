@@ -1,10 +1,10 @@
-"""Connections that keep to the limits of an exchange, and that know what they have sent and read.
+"""Connections that keep to the limits of an exchange, and that know whether anything was sent or read.
 
-The timeout of `requests` starts anew with each byte and each address of a host, so that a trickling answer would block
-its reader forever. Here every wait for the network gets only the rest of the exchange's time.
+The timeout of `requests` starts again with each byte and each address of a host, so that an HTTP answer that comes byte
+by byte would block its reader forever. Here every wait for the network gets only the rest of the exchange's time.
 
-An answer belongs to a request only by its place on the connection. So interim answers are skipped (RFC 9110, 15.2), and
-a connection that holds anything beyond the end of an answer is not used again.
+Only its place on the connection shows to which request an HTTP answer belongs. So interim answers are skipped (RFC
+9110, 15.2), and a connection with data beyond the end of an answer is not used again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Reader(io.RawIOBase):
         self.broke_off = False
         """True once the other side has ended the connection."""
         self.at_end = False
-        """True once the answer is complete: whatever else there is must not be waited for."""
+        """True if the answer is complete, so that there is nothing to wait for."""
 
     def readable(self) -> bool:
         return True
@@ -57,7 +57,7 @@ class _Reader(io.RawIOBase):
         return count
 
     def _wait(self, check: Callable[[], object]) -> None:
-        """Return when something has arrived; raise `TimeoutError` when the time is over."""
+        """Return when something has arrived; raise `TimeoutError` at the deadline."""
         while exchange.seconds_left() > 0:
             check()
             if self._has_arrived():
@@ -65,7 +65,7 @@ class _Reader(io.RawIOBase):
 
     def _has_arrived(self) -> bool:
         if not isinstance(self._sock, socket.socket):
-            return True  # TLS within TLS, through a proxy: it buffers bytes of its own, so that only a read can tell
+            return True  # TLS within TLS, through a proxy, has its own buffer: only a read shows whether there is data
         return _holds_decrypted_bytes(self._sock) or wait_for_read(self._sock, _CHECK_INTERVAL)
 
     def close(self) -> None:
@@ -97,12 +97,12 @@ class _Response(http.client.HTTPResponse):
             # What is there of the head may say anything: that the request was refused, or how long the body is.
             raise http.client.IncompleteRead(b"")
         if self.status == http.client.SWITCHING_PROTOCOLS:
-            # Nobody asked for it, and what follows would be another protocol.
+            # The client did not ask for it, and another protocol would follow.
             self.will_close = True
 
     def _close_conn(self) -> None:
         if self.fp is not None and self._has_more():
-            # The connection's pool finds it dropped, and opens another.
+            # The connection's pool finds the connection closed, and opens another.
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
         super()._close_conn()  # type: ignore[misc]  # not in typeshed
@@ -125,7 +125,7 @@ class _Connection(HTTPConnection):
             self._is_connecting = False
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address of the host that answers; all share the time of the exchange."""
+        """Connect to the first address of the host that answers; all addresses share the time of the exchange."""
         failure: Exception | None = None
         name = self._dns_host
         try:
@@ -153,7 +153,7 @@ class _Connection(HTTPConnection):
     def send(self, data: Any) -> None:  # noqa: ANN401 - as its base class
         if self.sock is None:
             self.connect()
-        # What is sent while connecting is meant for a proxy.
+        # Bytes that are sent while connecting are for a proxy.
         self.sock.settimeout(exchange.seconds_left() if self._is_connecting else exchange.let_go())
         super().send(data)
 
@@ -178,17 +178,17 @@ class Adapter(HTTPAdapter):
     """Sends requests within the limits of the exchange that this OS thread has begun."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
-        """Make the pools; for `HTTPAdapter` to call."""
+        """Make the pools; `HTTPAdapter` calls this method."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as its base class
-        """Return the pools behind a proxy; for `HTTPAdapter` to call."""
+        """Return the pools behind a proxy; `HTTPAdapter` calls this method."""
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
-        """Send a request, and know from here on whether any of it has left."""
+        """Send a request, and record whether any byte of it was sent."""
         exchange.prepare(str(request.method))
         return super().send(request, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""From the bytes of an answer to JSON values, as leniently as possible."""
+"""Decodes the bytes of an HTTP answer into JSON values, as leniently as possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the body of an error answer in any shape: JSON of many kinds, plain text, an HTML page."""
+"""Reads the body of an HTTP error in any form: JSON of many kinds, plain text, an HTML page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ErrorBody:
     """The content of an error body.
 
     Attributes:
-        message: in its full length; never empty.
+        message: the error text in its full length; it is never empty.
         structured: False if the body is not an API error but a page or plain text.
         verbatim: False if the message describes the body instead of repeating it.
     """
@@ -42,12 +42,12 @@ class ErrorBody:
 
     @property
     def quoted(self) -> str:
-        """The summary, in quotes if the words are the server's."""
+        """The summary, in quotes if it is the server's text."""
         return repr(self.summary) if self.verbatim else self.summary
 
 
 def read_error_body(answer: HttpAnswer) -> ErrorBody:
-    """Return the content of the body of an error answer; its message is never empty."""
+    """Return the content of the body of an HTTP error; its message is never empty."""
     try:
         found = _from_json(decode(answer.body))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The exchange that an OS thread is on: one request and its answer, with their limits, and what is known of them."""
+"""The current exchange of an OS thread: one request and its HTTP answer, their limits, and what was sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _clock = SystemClock()
 
 
 class NotSent(OSError):
-    """A request was held back in the last moment: it may not be sent any more."""
+    """A request was held back at the last moment, because it may no longer be sent."""
 
 
 class _Current(threading.local):
@@ -27,7 +27,7 @@ _current = _Current()
 
 
 def limits_of(timeout: Timeout) -> CallLimits:
-    """Return the limits of a call; a number means so many seconds from now."""
+    """Return the limits of a call; a number means that many seconds from now."""
     if isinstance(timeout, CallLimits):
         return timeout
     return CallLimits(deadline=_clock.monotonic() + timeout, clock=_clock)
@@ -44,7 +44,7 @@ def begin(timeout: Timeout, check: Callable[[], object] | None = None) -> None:
 
 
 def seconds_left() -> float:
-    """Return the seconds until the deadline; raise `TimeoutError` once it has passed."""
+    """Return the seconds until the deadline; raise `TimeoutError` after it."""
     seconds = _current.limits.seconds_left
     if seconds <= 0:
         raise TimeoutError("timed out")
@@ -57,7 +57,7 @@ def check() -> Callable[[], object] | None:
 
 
 def max_answer_bytes() -> int:
-    """Return how many bytes an answer may have, unpacked."""
+    """Return how many bytes an HTTP answer may have, unpacked."""
     return _current.limits.max_answer_bytes
 
 
@@ -71,21 +71,21 @@ def prepare(method: str) -> None:
 
 
 def let_go() -> float:
-    """Note that the first byte of the request leaves now; return the seconds left.
+    """Note that the first byte of the request is sent now; return the seconds left.
 
-    Nothing that can fail or wait stands between this and the first byte. Raises `NotSent` if the request may not be
-    sent any more: its time is over, or somebody else drives the thread.
+    Between this call and the first byte, nothing can fail or wait. Raises `NotSent` if the request may no longer be
+    sent: its deadline has passed, or another process drives the thread.
     """
     if not _current.sent:
         if _current.changes_server and not _current.limits.may_send():
-            raise NotSent("The request was not sent, because this thread is driven elsewhere now.")
+            raise NotSent("The request was not sent, because another process drives this thread now.")
         if _current.limits.seconds_left <= 0:
-            raise NotSent("The request was not sent, because its time was over before it could begin.")
+            raise NotSent("The request was not sent, because its deadline had passed before it could begin.")
     seconds = seconds_left()
     _current.sent = True
     return seconds
 
 
 def was_sent() -> bool | None:
-    """Return whether a byte of the last request has left; None if it did not go through our connections."""
+    """Return whether a byte of the last request was sent; None if the request did not use these connections."""
     return _current.sent

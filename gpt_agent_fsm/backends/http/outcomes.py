@@ -1,6 +1,6 @@
-"""The meaning of a failed request: the only place that chooses a branch of `ApiError` for it.
+"""The meaning of a failed request: the only place that chooses a subclass of `ApiError` for it.
 
-An answer with a status of 300 or more; the first row that fits:
+For an HTTP answer with a status of 300 or more, the first row that fits decides:
 
 ==========================================================  =====================  ====================
 status, code, message                                       error of a GET         error of a POST
@@ -14,13 +14,13 @@ a page or plain text instead of an API's answer             `TransientError`    
 all others                                                  `RequestRefused`       `RequestRefused`
 ==========================================================  =====================  ====================
 
-If nothing was sent: `TransientError`. If it was sent, but the answer is missing or unusable: `TransientError` for a GET
-and `OutcomeUnknown` for a POST.
+If nothing was sent, the error is a `TransientError`. If the request was sent, but the HTTP answer is missing or
+unusable, the error is a `TransientError` for a GET and an `OutcomeUnknown` for a POST.
 
-An `OutcomeUnknown` says whether the request may still be on its way: always, unless the API itself has answered it.
+An `OutcomeUnknown` says whether the request may still be in flight: always, unless the API itself has answered it.
 
-Meanings that exist on one wire only (such as a refusal that is a success) are decided in the folder of that wire, with
-the functions at the end.
+Meanings that only one API has (such as a refusal that is a success) are decided in the folder of that API, with the
+functions at the end.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _ABOUT_THREAD = re.compile(r"\b(thread|conversation)(_id)?\b", re.I)
 
 
 def error_for_answer(answer: HttpAnswer) -> ApiError:
-    """Return the error for an answer with a status of 300 or more."""
+    """Return the error for an HTTP answer with a status of 300 or more."""
     said, status = read_error_body(answer), answer.status
     codes = {code for code in (said.code, said.type) if code}
     limit = limit_of_answer(status, codes, said.message, said.param)
@@ -92,7 +92,7 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
         wait = wait_named_in(said.message)
     if not_begun or answer.method != "POST":
         return TransientError(*facts, retry_after=wait, hopeless=likely_permanent)
-    # A gateway's error, whatever its number, says nothing about the server behind it, which may still be working.
+    # The error of a gateway says nothing about the server behind it, which may still be working.
     in_flight = status not in (409, 425)
     return OutcomeUnknown(*facts, retry_after=wait, hopeless=likely_permanent, in_flight=in_flight)
 
@@ -100,7 +100,7 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
 def _is_refusal(answer: HttpAnswer, said: ErrorBody) -> bool:
     if not 400 <= answer.status < 500 or answer.status in (408, 409, 425):
         return False
-    # What stands before the server (an ingress that reloads, a challenge) knows nothing of what was asked for.
+    # A proxy before the server (an ingress that reloads, a challenge) knows nothing about the run.
     return said.structured or answer.method == "POST"
 
 
@@ -115,7 +115,7 @@ def _is_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
 def unusable(
     method: str, status: int, sentence: str, request_id: str | None = None, *, unreadable: bool = False
 ) -> TransientError:
-    """Return the error for an answer with a good status that lacks required content, or is `unreadable`."""
+    """Return the error for an HTTP answer with a good status that lacks required content, or is `unreadable`."""
     facts = (status, None, sentence, request_id)
     if method == "POST":
         return OutcomeUnknown(*facts, hopeless=unreadable, in_flight=unreadable)
@@ -123,19 +123,19 @@ def unusable(
 
 
 def error_for_unreadable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> TransientError:
-    """Return the error for an answer with a good status that cannot be read: it is probably not the API's."""
+    """Return the error for an HTTP answer with a good status that cannot be read: it is probably not from the API."""
     sentence = about_unusable(answer, said, reason)
     return unusable(answer.method, answer.status, sentence, answer.request_id, unreadable=True)
 
 
 def error_for_long_answer(method: str, url: str, status: int, limit: int) -> TransientError:
-    """Return the error for an answer that is longer than its limit, which is in bytes."""
+    """Return the error for an HTTP answer that has more bytes than its limit."""
     sentence = f"The answer to {method} {url} has more than {limit} bytes; see the setting max_answer_bytes."
     return unusable(method, status, sentence, unreadable=True)
 
 
 def error_for_failure(failure: TransportFailure) -> TransientError:
-    """Return the error for a request that got no answer."""
+    """Return the error for a request that got no HTTP answer."""
     if failure.never_sent:
         return TransientError(None, None, failure.sentence, hopeless=True)
     foreign = failure.is_not_http

@@ -1,6 +1,6 @@
-"""urllib3 logs nothing below a warning about our requests, unless somebody asks for it.
+"""Keeps the lines of urllib3 about the library's requests out of the log, except for warnings and errors.
 
-Its lines hold whole addresses, parameters included. Who wants them sets the level of the logger `urllib3`, or of one of
+These lines hold whole addresses, parameters included. To see them, set the level of the logger `urllib3`, or of one of
 its children.
 """
 
@@ -18,7 +18,7 @@ _requests = threading.local()
 
 
 class _NotOurs(logging.Filter):
-    """Passes what is not about a request of ours, is a warning, or was asked for."""
+    """Passes records that are not about the library's requests, that are warnings, or whose level was set."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record passes."""
@@ -39,7 +39,7 @@ for _name in _LOGGERS:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Take what urllib3 logs on this OS thread, until the block ends, for ours."""
+    """Treat the records of urllib3 on this OS thread, until the block ends, as about the library's requests."""
     before = getattr(_requests, "under_way", False)
     _requests.under_way = True
     try:

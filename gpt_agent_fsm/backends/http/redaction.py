@@ -1,4 +1,4 @@
-"""Removes secrets from texts that people see: some servers repeat the key they did not accept."""
+"""Removes secrets from texts that people see: some servers repeat the API key that they refuse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIN_SECRET = 6
 class Redactor:
     """Replaces secrets by `***`.
 
-    Secrets are `words`, and the words in headers and parameters with a name that suggests a secret. Words of fewer than
+    The secrets are `words`, and the words in headers and parameters whose name suggests a secret. Words with fewer than
     6 characters stay: they are not secrets, and texts without them would be unreadable.
     """
 
@@ -28,7 +28,7 @@ class Redactor:
                 words += [value, *re.split(r"[\s;,]+", value)]
         secrets = {word for word in words if len(word) >= _MIN_SECRET and word.lower() != "bearer"}
         forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-        # Longest first: one secret may be a part of another.
+        # The longest first, because one secret may be a part of another.
         self._forms = sorted(forms, key=len, reverse=True)
 
     def text(self, text: str) -> str:
@@ -38,7 +38,7 @@ class Redactor:
         return text
 
     def body(self, body: bytes) -> bytes:
-        """Return the body of an answer without secrets."""
+        """Return the body of an HTTP answer without secrets."""
         for form in self._forms:
             body = body.replace(form.encode(), b"***")
         return body

@@ -1,4 +1,4 @@
-"""The time that a server asks to wait before the next attempt."""
+"""How long a server asks the client to wait before the next attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["retry_after"]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds a server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date.
+    """Return how many seconds to wait by `retry-after-ms`, or by `Retry-After` as seconds or as a date.
 
     A date is compared with the answer's own `Date`, because our clock may differ from the server's, or with our clock
     if there is none. At most `MAX_RETRY_AFTER`. A value that cannot be read counts as absent.

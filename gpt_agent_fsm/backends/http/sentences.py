@@ -1,4 +1,4 @@
-"""The sentences that people read about unwanted answers. They decide nothing; see `outcomes`."""
+"""The sentences for people about HTTP answers that are errors. They decide nothing; see `outcomes`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_SUCH_PATH = re.compile(
 
 
 def about_error(answer: HttpAnswer, said: ErrorBody) -> str:
-    """Return the sentence for an answer with a status of 300 or more."""
+    """Return the sentence for an HTTP answer with a status of 300 or more."""
     status, through = answer.status, f" through the proxy {answer.proxy}" if answer.proxy else ""
     if 300 <= status < 400:
         target = answer.headers.get("location", "another address").split("?")[0]
@@ -41,7 +41,7 @@ def names_unknown_path(answer: HttpAnswer, said: ErrorBody) -> bool:
 
 
 def about_unusable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> str:
-    """Return the sentence for an answer with a good status that cannot be read; `reason` says why."""
+    """Return the sentence for an HTTP answer with a good status that cannot be read; `reason` says why."""
     if answer.is_html:
         what = "an HTML page"
     elif not answer.body.strip():

@@ -1,6 +1,6 @@
-"""The facts about a request that got no answer: whether it was sent, why it failed, and the sentence for people.
+"""The facts about a request that got no HTTP answer: whether it was sent, why it failed, and the sentence for people.
 
-Which error it becomes is decided in `outcomes`.
+`outcomes` decides which error it becomes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _FOR_OTHER_HOST = (62, 64)  # as OpenSSL counts: for another host name, for anot
 
 @attrs.frozen(kw_only=True)
 class TransportFailure:
-    """A request that got no answer.
+    """A request that got no HTTP answer.
 
     Attributes:
-        url: without its query, for a person to read.
-        proxy: the proxy it went through, without credentials, or "".
-        timeout: the seconds it had.
+        url: the URL without its query, for a person to read.
+        proxy: the proxy that the request used, without credentials, or "".
+        timeout: how many seconds the request had.
     """
 
     method: str
@@ -41,21 +41,21 @@ class TransportFailure:
 
     @property
     def never_sent(self) -> bool:
-        """True if nothing of the request left this machine: the connection knows."""
+        """True if no byte of the request was sent; the connection knows."""
         sent = was_sent()
         if sent is None:
-            # It did not go through a connection of ours: `requests` refused it before, or a test stands in its place.
+            # The request did not use one of these connections: `requests` refused it before, or a test replaces them.
             kinds = requests.ConnectTimeout | requests.exceptions.ProxyError | ValueError
             return isinstance(self.error, kinds) or bool(self.causes(ConnectionRefusedError))
         return not sent
 
     @property
     def timed_out(self) -> bool:
-        """True if its time was over."""
+        """True if the deadline had passed."""
         return isinstance(self.error, requests.Timeout) or "timed out" in str(self.error).lower()
 
     def causes(self, kind: Any) -> list[Any]:  # noqa: ANN401 - as isinstance has it
-        """Return the errors of one kind that led to this one, the innermost last."""
+        """Return the errors of one kind that caused this one, the innermost last."""
         found: list[BaseException] = []
         waiting: list[Any] = [self.error]
         while waiting:

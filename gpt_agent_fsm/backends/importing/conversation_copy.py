@@ -28,7 +28,7 @@ _PAUSES = (0.1, 0.2, 0.5, 1.0)
 
 
 class NotAnImport(GptAgentError):
-    """The conversation does not hold the beginning of the thread. Nothing was added once this was known."""
+    """The conversation's messages are not the first messages of the thread. Nothing was added after this was known."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +50,7 @@ class ConversationCopy:
     """A conversation that is being filled. After an error, each method may be called again and continues.
 
     Attributes:
-        taken: how many of the items the conversation is known to hold.
+        taken: the number of items that are known to be in the conversation.
     """
 
     def __init__(self, thread_id: str, items: Sequence[Mapping[str, Any]], http: HttpClient, retries: Retries) -> None:
@@ -60,14 +60,14 @@ class ConversationCopy:
         self._listed: dict[str, None] = {}
         """The ids of the items that were listed there, in order."""
         self._in_doubt: OutcomeUnknown | None = None
-        """The error of the request that was not answered, until its result is known."""
+        """The error of the request without an HTTP answer, until its result is known."""
 
     @property
     def _path(self) -> str:
         return f"/conversations/{segment(self.conversation_id)}"
 
     def begin(self) -> None:
-        """Create the conversation, empty. This may be repeated: a lost conversation holds nothing."""
+        """Create the conversation, empty. This may be repeated: a conversation that is lost is empty."""
         body = {"metadata": wire.metadata(**{IMPORTED_FROM: self._thread_id})}
         create = partial(self._http.post, "/conversations", body, wire.Conversation, timeout=self._retries.timeout)
         self.conversation_id = self._retries.call(create).id
@@ -102,7 +102,7 @@ class ConversationCopy:
         self._check_listed(len(self._items))
 
     def _settle(self, doubt: OutcomeUnknown, expected: int) -> None:
-        # A request still on its way arrives within the grace, or never.
+        # A request that is still in flight takes effect within the grace, or never.
         grace = (self._retries.settings.outcome_grace,) if doubt.in_flight else ()
         self._search(expected, (*_PAUSES, *grace))
         self._check_listed(self.taken)
@@ -117,7 +117,7 @@ class ConversationCopy:
             raise TransientError(None, None, sentence)
 
     def _search(self, count: int, pauses: Sequence[float]) -> None:
-        """Read until this many items are listed or the pauses are over."""
+        """Read until this many items are listed, or until there is no pause left."""
         self._read_on()
         for pause in pauses:
             if len(self._listed) >= count:

@@ -21,8 +21,8 @@ class Plan:
     """The items to copy, and counts of the rest.
 
     Attributes:
-        left_out: how many parts of messages cannot be copied, by their kind.
-        messages_left_out: how many messages become no item.
+        left_out: the number of message parts that cannot be copied, by their kind.
+        messages_left_out: the number of messages that become no item.
     """
 
     items: Sequence[Mapping[str, Any]]
@@ -43,7 +43,7 @@ def essence_of(role: str | None, content: object) -> tuple[str | None, str]:
 
 
 def _item_of(message: ThreadMessage, left_out: Counter[str]) -> dict[str, Any] | None:
-    """Return the item for a message, or None if nothing is left of it; count the parts that are left out."""
+    """Return the item for a message, or None if no part is left; count the parts that are left out."""
     content = message.content
     given = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     parts: list[dict[str, Any]] = []

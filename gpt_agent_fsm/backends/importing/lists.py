@@ -1,4 +1,4 @@
-"""Lists that are read whole, page by page."""
+"""Reads whole lists, page by page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def get_page(client: HttpClient, path: str, shape: type[Page], timeout: float, a
 
 
 def entries(fetch: Callable[[str | None], Page], after: str | None = None) -> Iterator[Any]:
-    """Yield the entries of all pages after `after`, each once, however often the server repeats it."""
+    """Yield the entries of all pages after `after`, each once, even if the server repeats an entry."""
     seen: set[str] = set()
     while True:
         page = fetch(after)

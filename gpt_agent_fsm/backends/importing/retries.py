@@ -1,4 +1,4 @@
-"""Retries the requests of an import: it waits longer than a caller of the runtime, and logs that it waits."""
+"""Retries the requests of an import. An import waits longer than a caller of the runtime, and logs each wait."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ learn_page(wire.converter, _MessagePage, ThreadMessage, whole=True)
 
 def read_messages(thread_id: str, source: AssistantsBackend, retries: Retries) -> list[ThreadMessage]:
     """Return all messages of a thread, oldest first; raises `InvalidThreadId` if there is no such thread."""
-    # Some servers list nothing for a thread that is not there.
+    # Some servers return an empty list for a thread that does not exist.
     retries.call(partial(source.get_thread, thread_id, timeout=retries.timeout))
     get = partial(get_page, source._http, f"/threads/{segment(thread_id)}/messages", _MessagePage, retries.timeout)
     messages: list[ThreadMessage] = list(entries(lambda after: retries.call(partial(get, after))))

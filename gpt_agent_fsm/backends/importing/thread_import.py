@@ -25,10 +25,10 @@ class ThreadImport:
 
     Attributes:
         conversation_id: pass it as `into` to resume the import.
-        copied: how many messages the conversation is known to hold.
-        total: how many it will hold in the end.
-        left_out: how many parts of messages cannot be copied, by their kind: "image_file", "attachment", ...
-        messages_left_out: how many messages are not copied, because nothing is left of them or their role is unknown.
+        copied: the number of messages that are known to be in the conversation.
+        total: the number of messages that will be in the conversation at the end.
+        left_out: the number of message parts that cannot be copied, by their kind: "image_file", "attachment", ...
+        messages_left_out: the number of messages that are not copied, because no part is left or their role is unknown.
     """
 
     conversation_id: str
@@ -50,19 +50,20 @@ def import_thread(
 ) -> ThreadImport:
     """Copy the messages of a thread into a conversation, oldest first, and return the final state when all are there.
 
-    Texts and refusals are copied, and users' images by URL; the rest is left out and counted. The thread is not
-    changed, and should have no active run. The conversation is a new one whose metadata name the thread, or `into`,
-    that of an interrupted import: only the missing messages are added to it, including those added to the thread since.
-    At the end it is read again: all messages are there, once, in order.
+    Texts and refusals are copied, and users' images that are given by URL; the rest is left out and counted. The thread
+    is not changed, and should have no active run. The conversation is a new one whose metadata name the thread. With
+    `into`, it is the conversation of an interrupted import: only the missing messages are added to it, including those
+    that were added to the thread later. At the end the conversation is read again, to check that it has all messages,
+    once, in order.
 
-    Blocks until it is done. Transient errors are retried as `settings` say; `sleep` is called with seconds. `report` is
-    called with the current state: when the contents of the conversation are known, and after each request that adds to
-    it. An exception from it ends the import.
+    Blocks until the import is done. Transient errors are retried as `settings` say; `sleep` is called with seconds.
+    `report` is called with the current state when the contents of the conversation are known, and after each request
+    that adds to it. An exception from `report` ends the import.
 
     Raises `InvalidThreadId` for an unknown thread or conversation, `NotAnImport` for a conversation with other
-    contents, `ValueError` for a blank id, and any other `ApiError`. It can always be resumed with the `conversation_id`
-    that was reported. Without a report nothing was copied; if the request that creates the conversation was not
-    answered, there may be an empty one that nobody knows of.
+    contents, `ValueError` for a blank id, and any other `ApiError`. The import can always be resumed with the
+    `conversation_id` that was reported. Without a report nothing was copied. If the request that creates the
+    conversation got no HTTP answer, there may be an empty conversation whose id is unknown.
     """
     if not thread_id.strip() or (into is not None and not into.strip()):
         raise ValueError("import_thread: the ids of the thread and of the conversation must not be blank")

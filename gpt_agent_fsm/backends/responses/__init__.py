@@ -1,6 +1,6 @@
-"""The Responses and Conversations wire, which succeeded the Assistants API.
+"""The API of Responses and Conversations, the successor of the Assistants API.
 
-`wire` has the shapes of its objects, `conversation` the single requests, `tail` infers the last run from a
+`wire` has the form of its objects, `conversation` the single requests, `tail` infers the last run from a
 conversation's newest items, `refusals` interprets error messages, and `backend` has the operations made of these.
 """
 

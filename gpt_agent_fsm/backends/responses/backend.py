@@ -1,8 +1,8 @@
-"""Conversations and responses: the wire that succeeded OpenAI's Assistants API.
+"""Conversations and responses: the successor of OpenAI's Assistants API.
 
 A thread is a conversation. A run is a chain of background, stored responses, one for each turn of the model: its id is
-that of the first, and its handle is the id of the last. How requests with a lost answer are settled is described in
-`docs/decisions/0004-runs-over-responses.md`.
+the id of the first response, and its handle is the id of the last. `docs/decisions/0004-runs-over-responses.md` says
+how requests with a lost HTTP answer are settled.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class ResponsesBackend:
     """The API of conversations and responses.
 
     Args:
-        base_url: ends where `/responses` begins; `OPENAI_BASE_URL`, else OpenAI's own address.
-        api_key: `OPENAI_API_KEY`, unless `headers` hold a key; None if the server wants none.
-        assistants: maps the assistant ids that `connect` and `set_assistant_id` take to assistants. It is read for each
-            request, so that the mapping may change.
-        organization, project: `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        base_url: the part of the address before `/responses`; if left out, `OPENAI_BASE_URL` or OpenAI's own address.
+        api_key: if left out, `OPENAI_API_KEY`, unless `headers` hold a key; None if the server needs none.
+        assistants: a mapping whose keys are the ids that you pass to `connect` and `set_assistant_id`, and whose values
+            are `Assistant` objects. It is read for each request, so that it may change.
+        organization, project: if left out, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
         headers, params: added to each request.
 
     Raises `ValueError` for an invalid address, key or assistants.
@@ -79,11 +79,11 @@ class ResponsesBackend:
                 raise ValueError(f"ResponsesBackend: {problem}")
         self._assistants = assistants
         self._sends_empty_input = False
-        """True once the server has said that it requires an input, even an empty one."""
+        """True after the server has said that it requires an input, even an empty one."""
         self._order = ListOrder(wire.may_be_oldest_first)
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
-        """The tokens so far of runs that were recently seen waiting for tools."""
+        """The token counts so far of runs that were recently waiting for tools."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -137,7 +137,7 @@ class ResponsesBackend:
         conversation = self._on(thread_id, timeout)
         page = conversation.items(after=after, newest_first=newest_first)
         while page.next_after not in (None, after) and not any(item.is_message for item in page.data):
-            # A page with nothing but tool calls is not the end.
+            # A page that has only tool calls is not the end.
             after = page.next_after
             page = conversation.items(after=after, newest_first=newest_first)
         return MessagePage(
@@ -151,15 +151,15 @@ class ResponsesBackend:
     ) -> RunPage:
         """See `Backend.list_runs`. The API lists no responses, so at most the last run is found.
 
-        It is found by the note that `create_run` leaves in the conversation's metadata, or else by the items it left on
-        the conversation: tool calls without an output and, if `key` is given, an answer.
+        It is found by the note that `create_run` leaves in the conversation's metadata, or else by the items that the
+        run added to the conversation: tool calls without an output and, if `key` is given, an answer.
         """
         del limit
         conversation = self._on(thread_id, timeout)
         noted = lenient_id(conversation.metadata().get(wire.RUN))
         run = None if noted is None else _noted_run(conversation, noted)
         given = {} if key is None or retry_of is None else conversation.outputs_given_to(retry_of)
-        # Read last, so that an item missing here was missing a moment ago, too.
+        # Read last: an item that is missing here was also missing at the reads before.
         tail = conversation.tail()
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
             run = tail.standing_of(run)
@@ -213,7 +213,7 @@ class ResponsesBackend:
             # A failed response left nothing on the conversation, so it gets its input again.
             given, tail = conversation.outputs_given_to(request.retry_of), conversation.tail()
             if tail.has_answered(given):
-                # An earlier request, given up as lost, has taken effect: its answer is there.
+                # An earlier request that counted as lost has taken effect: its answer is there.
                 return cast("Run", tail.to_run(key=request.key))
             again = {call.id: ENDED for call in tail.open_calls} if given is None else given
             outputs = [wire.call_output(*pair) for pair in again.items() if pair[0] not in tail.answered]
@@ -240,7 +240,7 @@ class ResponsesBackend:
             left = tail.to_run(request.run_id)
             if left is None or not tail.answered.issuperset(call_id for call_id, _ in request.outputs):
                 raise
-            # They are there: an earlier attempt has succeeded.
+            # The outputs are there: an earlier attempt has succeeded.
             return left
         conversation.leave_note(response.id)
         # Not every server keeps metadata.
@@ -250,7 +250,7 @@ class ResponsesBackend:
         return run
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
-        """See `Backend.cancel_run`. What the run waits for is answered with an error."""
+        """See `Backend.cancel_run`. The calls that the run waits for are answered with an error."""
         conversation = self._on(thread_id, timeout)
         cancelled = Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
         if handle is None and ((tail := conversation.tail()).open or tail.was_ended):
@@ -264,7 +264,7 @@ class ResponsesBackend:
                 raise
         if not wire.asking(response.output):
             return response.to_run(run_id)
-        # Nothing on the server works for a run that waits for tools, whatever it says about a cancel.
+        # While a run waits for tools, the server has nothing to cancel, whatever it answers.
         conversation.close_items(conversation.tail().unanswered(response.output))
         return cancelled
 
@@ -300,7 +300,7 @@ class ResponsesBackend:
         problem = None
         if not isinstance(assistant, Assistant):
             known = ", ".join(map(repr, self._assistants)) or "none at all"
-            problem = f"ResponsesBackend was given no assistant {assistant_id!r}; it knows {known}."
+            problem = f"ResponsesBackend has no assistant {assistant_id!r}; it has {known}."
         elif wrong := _options_problem(assistant_id, assistant):
             problem = f"ResponsesBackend: {wrong}."
         if problem is not None:
@@ -327,7 +327,7 @@ def _noted_run(conversation: Conversation, response_id: str) -> Run | None:
 
 
 def _unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
-    """Return a run's current state; if an earlier attempt to start it has already answered, cancel this one."""
+    """Return a run's current state; if an earlier attempt to create it already has an answer, cancel this one."""
     tail = conversation.tail().without(response.output)
     if not tail.has_answered(conversation.outputs_given_to(response.id)):
         return run
@@ -350,10 +350,10 @@ def _make_way(conversation: Conversation, error: RequestRefused, request: RunReq
     tail = conversation.tail()
     if tail.open and request.in_doubt and not repeating:
         return tail.to_run(key=request.key)
-    # A repetition sends the outputs of the last run's calls itself, once the calls are listed.
+    # A new attempt sends the outputs of the last run's calls itself, as soon as the calls are listed.
     left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)
     if not left_open:
-        # Another client has answered them in the meantime, or they are not listed yet.
+        # Another client has answered the calls in between, or they are not listed yet.
         raise try_again from error
     try:
         # A run that ended while it waited for tools has left calls that nobody will ever answer.

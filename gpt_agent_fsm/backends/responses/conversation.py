@@ -1,4 +1,4 @@
-"""The single requests on a conversation and its responses, within the time that one operation has."""
+"""The single requests on a conversation and its responses, within the limits of one operation."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Conversation:
         return self._http.post("/responses", body, wire.Response, timeout=self._limits)
 
     def cancel(self, response_id: str) -> wire.Response:
-        """Cancel a response; raises `RequestRefused` for one that has ended."""
+        """Cancel a response; raises `RequestRefused` for a response that has ended."""
         try:
             return self._http.post(f"{_response(response_id)}/cancel", {}, wire.Response, timeout=self._limits)
         except ApiError as error:
@@ -90,7 +90,7 @@ class Conversation:
             raise as_refusal(error) from error
 
     def outputs_given_to(self, response_id: str) -> dict[str, str] | None:
-        """Return the outputs that a response got as input, by the ids of their calls; None if the server forgot it."""
+        """Return the outputs in a response's input, by the ids of their calls; None if the server has forgotten it."""
         path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "desc"}
         try:
             items = self._http.get(path, wire.ItemPage, params=params, timeout=self._limits).data
@@ -104,12 +104,12 @@ class Conversation:
     # --- the note -----------------------------------------------------------------------------------------------
 
     def leave_note(self, response_id: str) -> None:
-        """Note which response was created last, so that a program without our store can find the run."""
+        """Note which response was created last, so that a program without this store can find the run."""
         try:
             metadata = {**self.metadata(), wire.RUN: response_id}
             self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self._limits)
         except ApiError as error:
-            # The run continues without it, and we know its id.
+            # The run continues without the note, and its id is known here.
             log.debug("%s: could not note %s in the metadata: %s", self._thread_id, response_id, error)
 
 

@@ -1,4 +1,4 @@
-"""The error messages of this wire after which a request is changed and repeated instead of given up."""
+"""The error texts of this API after which a request is changed and repeated instead of abandoned."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Tail:
 
     @property
     def left_open(self) -> tuple[Item, ...]:
-        """The same from before the last run: nobody will answer them any more."""
+        """The same items from before the last run: they will never be answered."""
         return self.unanswered(self.before)
 
     def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
@@ -86,9 +86,9 @@ class Tail:
         return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
-        """Return the run as inferred from the items it left here; None if it left none.
+        """Return the run as inferred from its items here; None if there are none.
 
-        Without a `run_id` its id is that of the first item of its last turn. It has no handle, and its usage is
+        Without a `run_id`, its id is the id of the first item of its last turn. It has no handle, and its usage is
         unknown.
         """
         run_id = run_id or next((item.id for item in (*self._last_turn, *self.items) if item.id), None)

@@ -1,4 +1,4 @@
-"""The sentences for servers that this backend cannot work with, so that nobody searches for a mistake of their own."""
+"""The errors for servers that this backend cannot work with, so that users do not search for their own mistake."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def conversations_explained(
 ) -> Iterator[None]:
     """Raise a refusal that names the server if it has no conversations; other errors pass.
 
-    `absent` are the statuses that show it. A 404 does so if its body sounds like that of an unknown path. The block and
-    the request that finds out whether the base URL is right share the limits of `timeout`.
+    `absent` are the statuses that show this. A 404 shows it if its body is like the one for an unknown path. The block
+    and the request that checks the base URL share the limits of `timeout`.
     """
     limits = limits_of(timeout)
     try:
@@ -60,7 +60,7 @@ def _has_responses(http: HttpClient, limits: CallLimits) -> bool:
 
 
 def without_empty_input(http: HttpClient, error: ApiError) -> RequestRefused:
-    """Return the error for a server that wants more than an empty input."""
+    """Return the error for a server that requires more than an empty input."""
     sentence = (
         f"The server at {http.base_url} does not take an empty input, even with a conversation, so ResponsesBackend "
         f"cannot be used with it: messages are added to the conversation before a response is asked for. "

@@ -1,6 +1,6 @@
-"""The shapes of the Responses and Conversations wire, read leniently, and their translation into our own words.
+"""The objects of Responses and Conversations, read leniently, and their translation into the library's own objects.
 
-Shapes follow OpenAI's published OpenAPI document 2.3.0.
+They follow OpenAI's published OpenAPI document 2.3.0.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from gpt_agent_fsm.backends.shared.values import (
 from gpt_agent_fsm.ports import RunStatus
 
 RUN = "gpt_agent_fsm_run"
-"""On a response: the id of its run, if that is not its own. On a conversation: our last response."""
+"""On a response, the id of its run, unless it is the same. On a conversation, the id of the last response."""
 ASSISTANT = "gpt_agent_fsm_assistant"
 USAGE = "gpt_agent_fsm_usage"
-"""On a response: the tokens that its run used before it."""
+"""On a response, the tokens that its run has used before."""
 
 _MAX_METADATA = 512
 _COUNT = re.compile(r"[0-9]{1,15}")
@@ -58,7 +58,7 @@ def call_output(call_id: str, output: str) -> dict[str, Any]:
 
 
 def tool_definition(tool: Tool) -> Mapping[str, Any]:
-    """Return a tool as this wire wants it."""
+    """Return a tool in the form of this API."""
     return {"type": "function", **function_of(tool)} if isinstance(tool, FunctionTool) else tool
 
 
@@ -126,13 +126,13 @@ class Item:
         return None if self.asked_id is None else closing_item(self.type, self.asked_id)
 
     def to_call(self) -> objects.ToolCall | None:
-        """Translate the item into a tool call; None if it is not a function call, or cannot be answered."""
+        """Translate the item into a tool call; None if it is no function call, or one that cannot be answered."""
         if self.asked_id is None or not is_function_call(self.type):
             return None
         return objects.ToolCall(id=self.asked_id, name=self.name or "", arguments=arguments_of(self.arguments))
 
     def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
-        """Translate into a message, with the run's id if that is known."""
+        """Translate the item into a message, with the run's id if it is known."""
         return objects.Message(
             id=self.id or "",
             role=self.role or "",
@@ -193,7 +193,7 @@ class Response:
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
 
     def to_run(self, run_id: str | None = None) -> objects.Run:
-        """Translate into our words; `run_id` is the run that the response is known to belong to."""
+        """Translate into a `Run`; `run_id` is the id of the response's run, if it is known."""
         run_id = run_id or lenient_id(self.metadata.get(RUN)) or self.id
         outcome = run_outcome(
             lenient_text(self.status) or self._unsaid_status,

@@ -1,4 +1,4 @@
-"""The code that all wires share besides HTTP: lenient readers of values and pages, fields to send, outcomes of runs.
+"""The code that all APIs share besides HTTP: functions that read values and pages, fields to send, outcomes of runs.
 
-A field that only one wire has belongs in the folder of that wire.
+A field that only one API has belongs in the folder of that API.
 """

@@ -1,4 +1,4 @@
-"""From JSON values to the objects and pages of a wire, leniently."""
+"""Converts JSON values into the objects and pages of an API, leniently."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Page:
 
     @property
     def next_after(self) -> str | None:
-        """The id after which the next page begins; a server that does not say whether there is one is asked again."""
+        """The id after which the next page begins. If the server does not say whether there is one, it is requested."""
         return self.data[-1].id if self.data and self.has_more is not False else None
 
 
 def make_wire_converter(singles: tuple[type, ...], pages: Mapping[type, type]) -> MsgspecJsonConverter:
-    """Return a converter for these classes; `pages` maps a class with `data` and `has_more` to that of its items.
+    """Return a converter for these classes; `pages` maps each class of pages to the class of its items.
 
-    It raises `ValueError` for a value that is not an object or page, or lacks a required id. Items of a page without an
-    id are left out: they can neither be requested nor told apart.
+    The converter raises `ValueError` for a value that is not an object or page, or lacks a required id. Items of a page
+    without an id are left out: they can be neither requested nor distinguished.
     """
     made = make_converter(detailed_validation=False)
     for single in singles:

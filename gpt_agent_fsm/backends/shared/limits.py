@@ -1,8 +1,8 @@
-"""Recognises rate limits and bills, for refused requests and failed runs of every wire.
+"""Recognises rate limits and bills, for refused requests and failed runs of every API.
 
 A rate limit is over after a while. A bill (no credits left, a spend limit reached) needs a person. Both come with many
-codes and in many words, and some servers hide them in an error of their own: the code `server_error` and the text
-"Error code: 429 - Rate limit reached ...". How far the words are trusted depends on what comes with them:
+codes and in many words, and some servers hide them in another error: the code `server_error` and the text
+"Error code: 429 - Rate limit reached ...". The code or status that comes with a text decides which words count:
 
 ==================================================  ===================================================================
 with the text                                       words that count
@@ -14,7 +14,7 @@ a code of another cause, such as an invalid prompt  none
 any other code, or none                             all, unless they are quoted or a tool is mentioned
 ==================================================  ===================================================================
 
-If the words of both are there, it is a bill.
+If a text has the words of both, it is a bill.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d":
 
 
 class Limit(enum.Enum):
-    """The limit of an account that a request or a run has met."""
+    """The limit of an account for which a request was refused or a run failed."""
 
     RATE = "rate"
     BILL = "bill"

@@ -1,7 +1,7 @@
-"""Recognises the refusal of a message whose own text is the trouble: too long, filtered, or otherwise not taken.
+"""Recognises the refusal of a message because of its text, which is too long, filtered, or otherwise not accepted.
 
-Such a message is dropped, and those behind it go out; every other refusal needs a person. So the refusal must name the
-text, in whatever way the wire and the server name it: `content`, `content.0.text.value`, `items[0].content[0].text`.
+Such a message is dropped, and the messages behind it are sent; every other refusal needs a person. So the refusal must
+name the text, in whatever way the server does it: `content`, `content.0.text.value`, `items[0].content[0].text`.
 """
 
 from __future__ import annotations

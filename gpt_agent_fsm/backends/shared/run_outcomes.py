@@ -15,7 +15,7 @@ __all__ = ["RunOutcome", "run_outcome"]
 
 _IN_PROGRESS_ENDINGS = ("ing", "progress", "queue")
 _NO_RETRY = ("cancelled", "canceled", "expired", "incomplete")
-"""Ends for which a rate limit is not the reason, even if there was one on the way."""
+"""Statuses of runs that did not end because of a rate limit, even if there was one before."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 
 
@@ -24,7 +24,7 @@ class RunOutcome:
     """The state of a run.
 
     Attributes:
-        code, message: why it ended without success, never blank then; else "".
+        code, message: why the run ended without success, never blank; "" for any other run.
     """
 
     status: RunStatus
@@ -37,8 +37,8 @@ def run_outcome(
 ) -> RunOutcome:
     """Return the outcome of a run with this status.
 
-    `known` holds the documented statuses of the wire that are not failures. Of the others, one that sounds like
-    progress means that the run continues, unless it comes with an error or a reason; any other is an end without
+    `known` holds the documented statuses of the API that are not failures. Another status that sounds like progress
+    means that the run continues, unless it comes with an error or a reason. Every other status is an end without
     success.
     """
     status = status.strip().lower()
@@ -58,7 +58,7 @@ def run_outcome(
 
 
 def _error_of(error: object) -> tuple[str, list[str], str]:
-    """Return the code of a run's error, all that may serve as its code, and its message; "" for what is missing."""
+    """Return the code of a run's error, everything that may serve as its code, and its text; "" if one is missing."""
     if isinstance(error, str):
         return "", [], error.strip()
     fields = lenient_mapping(error)

@@ -1,4 +1,4 @@
-"""The fields that have the same shape on every wire: our key, functions, and the settings of an assistant."""
+"""The fields that have the same form in every API: the key, functions, and the settings of an assistant."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from gpt_agent_fsm.assistant import Assistant, FunctionTool
 __all__ = ["METADATA_KEY", "function_of", "settings_of"]
 
 METADATA_KEY = "gpt_agent_fsm_key"
-"""The name under which messages and runs carry our key."""
+"""The name of the metadata entry that holds the key of a message or run."""
 
 
 def function_of(tool: FunctionTool) -> dict[str, Any]:
-    """Return the fields that describe a function on every wire."""
-    # `strict` is always sent, because the wires differ in their defaults.
+    """Return the fields that describe a function in every API."""
+    # `strict` is always sent, because the APIs differ in their defaults.
     return {
         "name": tool.name,
         "description": tool.description,
@@ -24,7 +24,7 @@ def function_of(tool: FunctionTool) -> dict[str, Any]:
 
 
 def settings_of(assistant: Assistant) -> dict[str, Any]:
-    """Return the fields of an assistant that have the same name on every wire."""
+    """Return the fields of an assistant that have the same name in every API."""
     chosen = {
         "instructions": assistant.instructions or None,
         "temperature": assistant.temperature,

@@ -1,7 +1,8 @@
-"""Small readers of any value, whatever the wire.
+"""Small functions that read any value, whichever API it came from.
 
-Compatible servers leave fields out or null, send floats for timestamps and strings for error objects: a field that
-makes no sense counts as absent. Ids are the exception: without one, nothing can be done.
+Compatible servers omit fields or set them to null, and send floats for timestamps and strings for error objects. A
+field that makes no sense is therefore treated as absent. Ids are the exception: without an id, an object cannot be
+used.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ def required_id(value: Any) -> str:
 
 
 def is_another_id(named: str | None, asked: str) -> bool:
-    """Return whether an answer names another object than the one asked for.
+    """Return whether an HTTP answer is about another object than the request.
 
-    Servers may leave the name out, write it in capitals, or without the letters before it: `thread_A1` is `a1`.
+    Servers may leave the id out, write it in capitals, or leave its prefix out: `thread_A1` is `a1`.
     """
     if named is None:
         return False

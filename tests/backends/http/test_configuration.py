@@ -137,8 +137,8 @@ def test_an_invalid_address_is_refused_with_an_example(base_url):
         ("http://api.test/v1#top", "queries as params"),
         ("http://api.test/v 1", "without white space"),
         ("http://api.test/v\t1", "without white space"),
-        ("http://api.test/v1/threads", "ending where /threads begins, and not with it"),
-        ("http://api.test/v1/threads/", "ending where /threads begins, and not with it"),
+        ("http://api.test/v1/threads", "the part of the address before /threads"),
+        ("http://api.test/v1/threads/", "the part of the address before /threads"),
     ],
 )
 def test_an_address_with_too_much_in_it_says_where_that_belongs(base_url, advice):

@@ -394,7 +394,7 @@ def test_a_refused_key_names_where_it_comes_from(get, status):
 )
 def test_an_unknown_path_makes_the_base_url_suspect(post, status, body):
     seen = post(status_code=status, content=body)
-    assert "the base URL may be wrong: base_url must end where /threads begins" in seen.message
+    assert "the base URL may be wrong: base_url must be the part of the address before /threads" in seen.message
     assert RUNS in seen.message
 
 
@@ -439,7 +439,7 @@ def test_a_page_instead_of_a_thread_is_an_invalid_id_that_names_the_base_url(get
     assert seen.message == (
         f"The server at {BASE} knows no thread 't': GET {BASE}/threads/t was answered with "
         "an HTML page titled 'nginx'; "
-        "the base URL may be wrong: base_url must end where /threads begins"
+        "the base URL may be wrong: base_url must be the part of the address before /threads"
     )
 
 

@@ -364,7 +364,7 @@ def test_nothing_is_sent_once_the_time_is_over(make, serve, monkeypatch, moment)
         monkeypatch.setattr(connection.HTTPConnection, "connect", slow)
     failure = failure_of(post, backend, SOON)
     assert type(failure) is TransientError
-    assert "within" in failure.message or "its time was over" in failure.message
+    assert "within" in failure.message or "its deadline had passed" in failure.message
     assert server.requests == []
 
 

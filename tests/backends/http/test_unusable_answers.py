@@ -10,7 +10,7 @@ from gpt_agent_fsm.ports import RunRequest
 
 BASE = "http://api.test/v1"
 THREAD = f"{BASE}/threads/t"
-HINT = "the base URL may be wrong: base_url must end where /threads begins"
+HINT = "the base URL may be wrong: base_url must be the part of the address before /threads"
 
 
 @pytest.fixture

@@ -76,10 +76,10 @@ def test_a_run_whose_note_cannot_be_left_continues(backend, api):
 
 
 def test_an_unknown_assistant_is_named_with_the_known_ones(backend):
-    with pytest.raises(errors.AccessDenied, match="no assistant 'asst_9'; it knows 'asst_1', 'asst_2'") as denied:
+    with pytest.raises(errors.AccessDenied, match="no assistant 'asst_9'; it has 'asst_1', 'asst_2'") as denied:
         backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_9", key="k.1"), timeout=5)
     assert denied.value.code == "unknown_assistant"
-    with pytest.raises(errors.AccessDenied, match="it knows none at all"):
+    with pytest.raises(errors.AccessDenied, match="it has none at all"):
         ResponsesBackend(BASE, KEY, assistants={}).create_run(
             RunRequest(thread_id="conv_1", assistant_id="a", key="k.1"), timeout=5
         )

@@ -53,7 +53,7 @@ def test_options_that_the_backend_sets_itself_are_refused():
 
 @pytest.mark.parametrize("end", ["responses", "conversations", "threads"])
 def test_an_address_that_ends_with_a_resource_says_where_it_should_end(end):
-    with pytest.raises(ValueError, match="ending where /responses begins"):
+    with pytest.raises(ValueError, match="the part of the address before /responses"):
         ResponsesBackend(f"{BASE}/{end}", KEY, assistants={})
 
 

@@ -49,7 +49,8 @@ def test_if_there_are_no_responses_either_both_causes_are_named(backend, request
         backend.create_thread(timeout=5)
     assert refused.value.message == (
         f"POST {BASE}/conversations was answered with an HTML page titled 'nginx'; the base URL may be wrong: "
-        "base_url must end where /responses begins; if the base URL is right, the server has no /conversations, "
+        "base_url must be the part of the address before /responses; if the base URL is right, "
+        "the server has no /conversations, "
         "which ResponsesBackend needs"
     )
 
