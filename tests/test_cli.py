@@ -173,7 +173,7 @@ def test_the_demo_ends_well_and_says_what_happened(run, fast):
     assert 'tools    wants get_forecast(city="Oslo")' in told
     assert "crowded  rate limited, 9 retries remaining" in told
     assert "broken   run failed, server_error: The model stumbled over its own feet." in told
-    assert "4 of 4 conversations went as they should, in " in summary
+    assert "4 of 4 conversations ended as expected, in " in summary
     assert "6 runs, 3 answers, 2 tool calls, 2 rate limits, 1 failure, 15 state changes; 42 events in all." in summary
 
 
@@ -230,7 +230,7 @@ def test_a_demo_that_goes_wrong_says_so_and_fails(run, monkeypatch, fast):
         "Error: plain: 0 x RunCompleted, not 1",
         "Error: plain: 0 x AssistantMessageAdded, not 1",
     ]
-    assert "3 of 4 conversations went as they should" in result.stdout
+    assert "3 of 4 conversations ended as expected" in result.stdout
 
 
 def test_a_conversation_that_should_fail_and_does_not_is_noticed(run, monkeypatch, fast):
@@ -486,7 +486,7 @@ def test_on_a_terminal_the_demo_is_drawn_live_and_the_cursor_comes_back(fast):
     assert (code, err) == (0, "")
     assert out.index("\x1b[?25l") < out.index("transcript") < out.rindex("\x1b[?25h")
     assert "\x1b[35m" in out
-    assert "4 of 4 conversations went as they should" in out.rpartition("\x1b[?25h")[2]
+    assert "4 of 4 conversations ended as expected" in out.rpartition("\x1b[?25h")[2]
 
 
 @on_posix

@@ -156,7 +156,7 @@ def test_health_needs_no_key(served):
 def test_beyond_loopback_it_needs_a_key(host, monkeypatch):
     monkeypatch.setattr(module, "_listening", lambda *_args: pytest.fail("it listens"))
     output = refused("--host", host, env={"GPT_AGENT_SERVE_API_KEY": ""})
-    assert f"without a key anybody who reaches {host!r} could use this server: give --api-key" in output
+    assert f"without a key anybody who can connect to {host!r} could use this server: give --api-key" in output
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])

@@ -78,13 +78,13 @@ def diagram(format_: str, directory: Path | None) -> None:
     type=click.Choice(["assistants", "responses"]),
     default="assistants",
     show_default=True,
-    help="The wire it goes over: threads and runs, or conversations and responses.",
+    help="The API to use: threads and runs, or conversations and responses.",
 )
 def demo(speed: float, api: str) -> None:
     """Watch four conversations at once, with a server that runs in this process.
 
-    One is plain, one calls two tools, one is rate limited twice and recovers, one fails. All goes over real HTTP on
-    the loopback interface; no key and no network are needed.
+    One is plain, one calls two tools, one is rate limited twice and recovers, one fails. All requests use real HTTP on
+    the loopback interface; no API key and no network are needed.
     """
     try:
         conversations = _hold(speed, api)

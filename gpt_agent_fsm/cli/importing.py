@@ -33,10 +33,12 @@ def _option(name: str, says: str, metavar: str | None = None) -> Callable[[F], F
 
 @click.command("import-thread")
 @click.argument("thread_id", callback=_not_blank)
-@_option("--from-url", "Base URL of the thread's server; ends where /threads begins.  [default: OPENAI_BASE_URL]")
-@_option("--from-key", "The API key for it.  [default: OPENAI_API_KEY]")
+@_option("--from-url", "Base URL of the thread's server: the address before /threads.  [default: OPENAI_BASE_URL]")
+@_option("--from-key", "The API key of the thread's server.  [default: OPENAI_API_KEY]")
 @_option("--to-url", "Base URL of the conversation's server.  [default: as --from-url]")
-@_option("--to-key", "The API key for it; needed if the servers differ.  [default: as --from-key]")
+@_option(
+    "--to-key", "The API key of the conversation's server; needed if the servers differ.  [default: as --from-key]"
+)
 @_option("--into", "Continue an interrupted import in this conversation.", "CONVERSATION_ID")
 def import_thread_command(
     thread_id: str,
@@ -46,34 +48,37 @@ def import_thread_command(
     to_key: str | None,
     into: str | None,
 ) -> None:
-    """Copy the messages of a thread into a new conversation, and print its id.
+    """Copy the messages of a thread into a new conversation, and print the conversation's id.
 
-    From the Assistants API to the Conversations API, which may be on another server. The thread is not changed. If it
-    is interrupted or fails, it says how to continue; then only the missing messages are added.
+    The command copies from the Assistants API to the Conversations API, which may be on another server. The thread is
+    not changed. If the import is interrupted or fails, the command says how to continue; then only the missing messages
+    are added.
     """
     source = from_url or os.environ.get("OPENAI_BASE_URL", "")
     differ = to_url is not None and to_url.rstrip("/") != source.rstrip("/")
     if differ and (to_key is None or (from_url is not None and from_key is None)):
-        raise click.UsageError("the servers differ: give --from-key and --to-key, so that neither sees the other's key")
+        raise click.UsageError(
+            "the servers differ: give --from-key and --to-key, so that neither server sees the key of the other"
+        )
     _copy(thread_id, Server(from_url, from_key), Server(to_url or from_url, to_key or from_key), into)
 
 
 @attrs.frozen
 class Server:
-    """An address and its key; None stands for the value of the environment."""
+    """An address and its API key; None means the value of the environment."""
 
     base_url: str | None
     api_key: str | None = attrs.field(repr=False)
 
     def threads(self) -> AssistantsBackend:
-        """Return the backend that reads threads there."""
+        """Return the backend that reads threads at this address."""
         try:
             return AssistantsBackend(self.base_url, self.api_key)
         except ValueError as error:
             raise click.ClickException(f"where to copy from: {error}") from error
 
     def conversations(self) -> ResponsesBackend:
-        """Return the backend that writes conversations there."""
+        """Return the backend that writes conversations at this address."""
         try:
             return ResponsesBackend(self.base_url, self.api_key, assistants={})
         except ValueError as error:
@@ -129,5 +134,5 @@ def _begin(thread_id: str, standing: ThreadImport) -> None:
         click.echo(f"Warning: parts of messages that cannot be copied are left out: {counts}.", err=True)
     if standing.messages_left_out:
         click.echo(
-            f"Warning: messages of which nothing can be copied are left out: {standing.messages_left_out}.", err=True
+            f"Warning: messages without a part that can be copied are left out: {standing.messages_left_out}.", err=True
         )

@@ -1,4 +1,4 @@
-"""The words of the demo: one line per event without a terminal, and the summary at the end."""
+"""The texts of the demo: one line per event without a terminal, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def totals(conversations: list[Conversation]) -> str:
         counted(events.StateChanged, "state change"),
     ]
     return (
-        f"{well} of {len(conversations)} conversations went as they should, in {max(heard, default=0.0):.1f} seconds.\n"
+        f"{well} of {len(conversations)} conversations ended as expected, in {max(heard, default=0.0):.1f} seconds.\n"
         f"{', '.join(counts)}; {len(heard)} events in all."
     )
 
@@ -124,7 +124,7 @@ class Plain(Screen):
             try:
                 click.echo(f"{seconds:5.2f}  {conversation.scene.name:{self._name_width}}  {describe(event)}")
             except OSError:
-                # The reader has hung up, as `head` does. The summary meets that too, and click handles it there.
+                # The reader of the pipe has ended, as `head` does. The summary fails too, and click handles its error.
                 self._gone = True
 
     def summary(self) -> None:

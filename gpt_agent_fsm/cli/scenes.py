@@ -1,4 +1,4 @@
-"""The conversations of the demo, and the code that holds them: also an example of how to use the library."""
+"""The conversations of the demo, and the code that drives them, which is also an example of the library's use."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Scene:
 
     Attributes:
         says: the user's message, unique among the scenes.
-        assistant: for a wire on which each request defines the assistant.
+        assistant: the assistant, for an API whose requests define the assistant.
         answer: the model of this scene.
         thinks: seconds that the model takes for each turn.
         ends: the final state.
@@ -184,7 +184,7 @@ class Conversation:
 
 
 def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api: str = "assistants") -> None:
-    """Hold all conversations at once over a wire, "assistants" or "responses", and return when they have ended.
+    """Play all conversations at once over an API, "assistants" or "responses", and return when they have ended.
 
     `show(conversation, event)` is called for each event, on workers of the runtime.
     """
@@ -214,7 +214,7 @@ def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api:
 
 
 def _backend(api: str, base_url: str, conversations: list[Conversation]) -> Backend:
-    """Return a backend for the wire."""
+    """Return a backend for the API."""
     if api == "assistants":
         # The embedded server accepts any assistant id; on another server, `publish` creates the assistant.
         return AssistantsBackend(base_url, _KEY)
@@ -223,7 +223,7 @@ def _backend(api: str, base_url: str, conversations: list[Conversation]) -> Back
 
 
 def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: float) -> Agent:
-    """Create a thread on the server, connect to it, and add the first message."""
+    """Create a thread on the server, connect an agent to that thread, and add the first message."""
 
     def hear(_: Agent, event: events.Event) -> None:
         conversation.hear(time.monotonic() - began, event)
@@ -244,7 +244,7 @@ def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: floa
 def _toolbox(speed: float) -> Iterator[None]:
     """Answer tool calls while it is open.
 
-    Tools take time, so they work on OS threads of their own: a handler that blocks holds up its conversation.
+    Tools take time, so they run on separate OS threads: a handler that blocks holds up its conversation.
     """
     closing = threading.Event()
     with ThreadPoolExecutor(thread_name_prefix="demo-tool") as pool:

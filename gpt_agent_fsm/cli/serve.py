@@ -1,4 +1,4 @@
-"""`gpt-agent-fsm serve`: the embedded server as a process of its own."""
+"""`gpt-agent-fsm serve`: the embedded server as a separate process."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
     "--model-name",
     help="The name of the model on the chat-completions server; the name that a run asks for if left out.",
 )
-@click.option("--model-key", envvar=_MODEL_KEY, help=f"Its key. Better given as {_MODEL_KEY}.")
-@click.option("--api-key", envvar=_API_KEY, help=f"What clients must send as their key. Better given as {_API_KEY}.")
+@click.option(
+    "--model-key", envvar=_MODEL_KEY, help=f"The API key of the chat-completions server. Better given as {_MODEL_KEY}."
+)
+@click.option("--api-key", envvar=_API_KEY, help=f"The key that clients must send. Better given as {_API_KEY}.")
 @click.option("--chaos", type=int, metavar="SEED", help="Inject faults into a fifth of the requests, by this seed.")
 def serve(
     host: str,
@@ -59,12 +61,12 @@ def serve(
 ) -> None:
     """Serve assistants, threads, runs, conversations and responses to any client of OpenAI's API.
 
-    Logs one line per request, never the texts that people write. Ctrl-C stops it; unfinished work is resumed by the
-    next server on the same file.
+    The server logs one line per request, without the text of messages. Ctrl-C stops the server; the next server on the
+    same file resumes unfinished work.
     """
     if not api_key and not _is_loopback(host):
         raise click.UsageError(
-            f"without a key anybody who reaches {host!r} could use this server: give --api-key or {_API_KEY}, "
+            f"without a key anybody who can connect to {host!r} could use this server: give --api-key or {_API_KEY}, "
             "or listen on 127.0.0.1"
         )
     try:

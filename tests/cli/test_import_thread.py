@@ -144,7 +144,7 @@ def test_parts_left_out_are_counted_in_warnings(run, server, requests_mock):
     assert result.exit_code == 0
     assert result.stderr.splitlines()[1:] == [
         "Warning: parts of messages that cannot be copied are left out: 4 x attachment, 2 x image_file.",
-        "Warning: messages of which nothing can be copied are left out: 2.",
+        "Warning: messages without a part that can be copied are left out: 2.",
     ]
 
 
@@ -178,7 +178,9 @@ def test_the_thread_may_be_where_the_environment_says(run, server, other):
 def test_no_server_is_given_the_key_of_another(run, server, other, keys):
     result = run(thread(server), "--from-url", server.base_url, "--to-url", other.base_url, *keys)
     assert result.exit_code == 2
-    assert "give --from-key and --to-key, so that neither sees the other's key" in " ".join(result.stderr.split())
+    assert "give --from-key and --to-key, so that neither server sees the key of the other" in " ".join(
+        result.stderr.split()
+    )
 
 
 # --- errors -------------------------------------------------------------------------------------------------------
