@@ -1,4 +1,4 @@
-"""Fixtures for tests of your own code: the embedded server, a runtime over it, and the requests the server saw.
+"""Fixtures for tests of your own code: the embedded server, a runtime that uses it, and the server's requests.
 
 pytest finds this plugin by itself if the package is installed. It is a module beside the package, so that tests which
 do not use it do not import the library. The fixtures need the extra `local`.
@@ -6,12 +6,12 @@ do not use it do not import the library. The fixtures need the extra `local`.
 =================  =========================================================================================
 fixture            meaning
 =================  =========================================================================================
-`local_model`      the model of the server: from the mark `local_model`, or an echo; override it at will
-`local_server`     a `LocalServer` over it, closed after the test
-`local_requests`   the requests the server saw so far, a list of `SeenRequest`
-`agent_backend`    an `AssistantsBackend` over the server; override it to use another
-`agent_settings`   `Settings` that lose no time
-`agent_runtime`    a `Runtime` over all of these, closed after the test
+`local_model`      the model of the server: from the mark `local_model`, or an echo; you may override it
+`local_server`     a `LocalServer` with this model, closed after the test
+`local_requests`   the server's requests so far, a list of `SeenRequest`
+`agent_backend`    an `AssistantsBackend` for the server; override it to use another
+`agent_settings`   `Settings` with short delays
+`agent_runtime`    a `Runtime` with this backend and these settings, closed after the test
 =================  =========================================================================================
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
+    """Register the mark."""
     config.addinivalue_line(
         "markers", "local_model(model): the model of `local_server`: a callable, or a script as YAML text or file"
     )
@@ -54,7 +54,7 @@ def local_model(request: pytest.FixtureRequest) -> Model | None:
 
 @pytest.fixture
 def local_requests() -> list[SeenRequest]:
-    """Return the requests the server saw so far, in the order of the answers."""
+    """Return the server's requests so far, in the order of the HTTP answers."""
     return []
 
 
@@ -69,7 +69,7 @@ def local_server(local_model: Model | None, local_requests: list[SeenRequest]) -
 
 @pytest.fixture
 def agent_backend(local_server: LocalServer) -> Backend:
-    """Return a backend over the server."""
+    """Return a backend for the server."""
     from gpt_agent_fsm.backends import AssistantsBackend
 
     return AssistantsBackend(local_server.base_url, "any-key")
@@ -77,7 +77,7 @@ def agent_backend(local_server: LocalServer) -> Backend:
 
 @pytest.fixture
 def agent_settings() -> Settings:
-    """Return settings that lose no time."""
+    """Return settings with short delays."""
     from gpt_agent_fsm import Settings
 
     return Settings(
@@ -87,7 +87,7 @@ def agent_settings() -> Settings:
 
 @pytest.fixture
 def agent_runtime(agent_backend: Backend, agent_settings: Settings) -> Iterator[Runtime]:
-    """Yield a runtime over the server that is closed after the test."""
+    """Yield a runtime for the server that is closed after the test."""
     from gpt_agent_fsm import Runtime
 
     with Runtime(agent_backend, agent_settings) as runtime:

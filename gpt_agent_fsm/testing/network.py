@@ -22,7 +22,7 @@ _MAX_STALE = 2
 
 
 class Crash(BaseException):
-    """The process is killed at this point. No code in the library may catch it."""
+    """The process is killed at this point. No code in the library may catch this exception."""
 
     ends_the_process = True
 
@@ -33,9 +33,9 @@ class Faults:
 
     Attributes:
         lost: the request never arrives.
-        answer_lost: it takes effect, and its answer never arrives.
-        late: it takes effect only after the client has timed out.
-        grace: seconds within which a late request lands; after that the network must drop it.
+        answer_lost: the request takes effect, and its answer never arrives.
+        late: the request takes effect only after the client has timed out.
+        grace: seconds within which a late request takes effect; after that the network must drop it.
         limited: HTTP 429, without effect.
         error_before, error_after: HTTP 500, without and with effect.
         garbage: the answer is not valid; the request took effect.
@@ -71,7 +71,7 @@ class FaultyNetwork:
         self._last_poll: dict[str, Any] = {}
         self._stale_in_a_row = 0
         self.faults_off = False
-        """True once there must be no more faults."""
+        """True if there must be no more faults."""
 
     def poll(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
         """Make a poll: a request that only reads, and whose answer may be stale."""
@@ -101,7 +101,7 @@ class FaultyNetwork:
         return request()
 
     def change(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
-        """Make a request that changes the server, unless it may not be sent any more."""
+        """Make a request that changes the server, unless it may no longer be sent."""
         if isinstance(timeout, CallLimits) and not (timeout.may_send() and timeout.seconds_left > 0):
             raise TransientError(None, None, f"{what}: not sent")
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
@@ -147,7 +147,7 @@ class FaultyNetwork:
         return "fine"
 
     def _crash(self, what: str, request: Callable[[], Any]) -> None:
-        """Crash while the request is in flight: it lands now, later, or never."""
+        """Crash while the request is in flight: it takes effect now, later, or never."""
         lands = self._rng.choice(["never", "now", "later"])
         if lands == "now":
             self._land(what, request)

@@ -24,7 +24,7 @@ from gpt_agent_fsm.ports import (
 __all__ = ["Answer", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step"]
 
 _MAX_IN_THE_WAY = 8
-"""A run that waits for tools expires after it was in the way of so many requests."""
+"""A run that waits for tools expires after it has blocked this many requests."""
 _CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
 
 
@@ -68,7 +68,7 @@ class _Run:
     view: Run
     steps: list[Step]
     in_the_way: int = 0
-    """How many requests it has been in the way of."""
+    """How many requests the run has blocked."""
 
 
 @attrs.define
@@ -124,7 +124,7 @@ class SimulatedServer:
             return None
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
 
-    # --- the port ---------------------------------------------------------------------------------------------
+    # --- the interface ---------------------------------------------------------------------------------------------
 
     def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
@@ -228,7 +228,7 @@ class SimulatedServer:
                 raise ThreadBusy(400, None, f"Thread {thread_id} already has an active run {run.view.id}.")
 
     def _let_time_pass(self, thread_id: str, run: _Run) -> None:
-        """Let a run continue that is in the way; one that waits for tools expires in the end."""
+        """Let a run continue that blocks the thread; a run that waits for tools expires in the end."""
         run.in_the_way += 1
         self._progress(thread_id, run)
         if run.view.status is RunStatus.NEEDS_TOOLS and run.in_the_way >= _MAX_IN_THE_WAY:

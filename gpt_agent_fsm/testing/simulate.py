@@ -1,7 +1,8 @@
 """Simulate many lives on all cores: `python -m gpt_agent_fsm.testing.simulate --lives 100000`.
 
-Prints the rate at the end, and the rows of the machine's table that no life took. If something was lost, done twice or
-stuck in a life, that life is printed completely, with its seed, and the run ends with exit code 1.
+A life is one simulated set of conversations, from the first process to the last. The command prints the rate at the
+end, and the rows of the machine's table that no life took. If something was lost, done twice or stuck in a life, that
+life is printed completely, with its seed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
 
 
 def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int) -> Iterator[_Tally]:
-    """Keep every worker busy, but start no more jobs than there is time for."""
+    """Keep every worker busy, but start only as many jobs as the time allows."""
     waiting = [pool.apply_async(_simulate_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
     while waiting:
         yield waiting.pop(0).get()

@@ -1,4 +1,4 @@
-"""What a `Clock` promises."""
+"""The contract of a `Clock`, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ClockContract:
     """Subclass it in a file of tests, name the subclass `Test...`, and implement `make_clock`."""
 
     def make_clock(self) -> Clock:
-        """Return a clock that goes, or one that `let_pass` moves."""
+        """Return a running clock, or a clock that `let_pass` moves."""
         raise NotImplementedError
 
     def let_pass(self, clock: Clock, seconds: float) -> None:
-        """Let this much time pass on the clock. Override it for a clock whose hand must be moved."""
+        """Let this much time pass on the clock. Override it for a clock that does not run by itself."""
         del clock
         threading.Event().wait(seconds)
 

@@ -1,4 +1,4 @@
-"""What a `Scheduler` promises."""
+"""The contract of a `Scheduler`, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Step = Callable[[], float | None]
 
 
 class ScriptedTask:
-    """A task that takes one step of its script per tick, and then nothing more.
+    """A task that takes one step of its script per tick, and does nothing after the last step.
 
     Attributes:
         times: when each tick began, in the clock's monotonic seconds.
-        overlapped: True once two ticks were under way at the same time.
+        overlapped: True if two ticks were in progress at the same time.
     """
 
     def __init__(self, contract: SchedulerContract, *script: Step) -> None:
@@ -55,7 +55,7 @@ class SchedulerContract:
     Ticks are waited for by `Scheduler.wait`, so a scheduler that ticks only inside `wait` can be tested as well.
 
     Attributes:
-        workers: how many ticks the scheduler makes at once on OS threads of its own; 0 if it ticks on the caller's.
+        workers: how many ticks the scheduler makes at once on its own OS threads; 0 if it ticks on the caller's.
         changed: set after each tick.
     """
 
@@ -100,16 +100,16 @@ class SchedulerContract:
         return task
 
     def after(self, seconds: float) -> Step:
-        """Return a step that asks to come back."""
+        """Return a step that asks for another tick."""
         return lambda: self.now() + seconds
 
     def wait_for(self, task: ScriptedTask, ticks: int) -> None:
-        """Wait until a task has ended so many ticks."""
+        """Wait until a task has ended this many ticks."""
         in_time = self.scheduler.wait(lambda: len(task.times) >= ticks, self.changed, _PATIENCE)
         assert in_time, f"a task was ticked {len(task.times)} times and not {ticks} times"
 
     def let_time_pass(self) -> None:
-        """Wait until a task that is due `_LATER` was ticked: whatever is due before has had its chance."""
+        """Wait until a task that is due `_LATER` was ticked, so that every task that is due before had its chance."""
         self.wait_for(self.woken(self.after(_LATER)), 2)
 
     def needs_workers(self, workers: int) -> None:

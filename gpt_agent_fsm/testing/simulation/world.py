@@ -61,7 +61,7 @@ class World:
         keeps_keys: bool,
         wire: Wire,
     ) -> None:
-        # On the Responses wire a search takes up to four requests, and each may be lost.
+        # With the Responses API a search takes up to four requests, and each may be lost.
         self._settings = SETTINGS if wire == "assistants" else attrs.evolve(SETTINGS, request_max_attempts=15)
         self._honest = keeps_keys and faults.grace <= SETTINGS.outcome_grace
         self._rng = rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
@@ -73,7 +73,7 @@ class World:
         self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_server(self, wire: Wire, *, keeps_keys: bool) -> tuple[SimulatedServer | SimulatedConversations, Backend]:
-        """Return a server of the wire, and a backend that reaches it through the faulty network."""
+        """Return a server of the API, and a backend that reaches the server through the faulty network."""
         page_size = self._rng.choice([2, 3, 100])
         if wire == "assistants":
             runs = SimulatedServer(lambda _: random_plan(self._rng), keeps_keys=keeps_keys, page_size=page_size)

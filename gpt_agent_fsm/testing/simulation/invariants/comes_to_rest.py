@@ -1,4 +1,4 @@
-"""Every thread settles once the faults are off and its user answers."""
+"""Every thread settles after the faults are off and its user answers."""
 
 from __future__ import annotations
 

@@ -11,7 +11,10 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence if it did not. After a crash the history is announced again, so only one agent is checked."""
+    """Yield a sentence if the agent announced anything but each event of the history once, in order.
+
+    After a crash the history is announced again, so the check is made only if there was a single agent.
+    """
     told = tuple(event for event in facts.heard if not isinstance(event, events.AgentStopped))
     if facts.agents == 1 and told != facts.happened:
         yield "received an event twice, or out of order, without a crash"
