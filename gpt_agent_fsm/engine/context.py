@@ -1,4 +1,4 @@
-"""What the drivers of one runtime share, and what one tick of a driver comes to."""
+"""The data that the drivers of one runtime share, and the outcome of one tick."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["DriverContext", "Outcome", "not_alive"]
 
 @attrs.frozen(kw_only=True)
 class DriverContext:
-    """What the drivers of one runtime share.
+    """The data that the drivers of one runtime share.
 
     Attributes:
-        gate: stands between all threads of the key and the API.
-        webhooks: what the server has told of by itself.
-        ownership: wakes a thread, wherever it is driven.
+        gate: admits or holds back the requests of all threads of the API key.
+        webhooks: the webhooks that the server has sent.
+        ownership: wakes the driver of a thread, wherever it is.
     """
 
     backend: Backend
@@ -35,13 +35,14 @@ class DriverContext:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What one tick came to; whoever asked for the tick acts on it.
+    """The outcome of one tick, on which the caller acts.
 
     Attributes:
-        due: when to tick again, in monotonic seconds; None for not by itself.
-        idle: why the thread is to be taken out if nothing has come in since; None if it stays.
-        lost: says who drives the thread now, so that it must be taken out, whatever it is at; None if it stays.
-        left: True once a stopped driver has ended its last tick.
+        due: when to tick again, in monotonic seconds; None if no timer is set.
+        idle: why the driver must be removed if no command has arrived; None if it stays.
+        lost: a sentence that says which process drives the thread now, so that the driver must be removed; None if it
+            stays.
+        left: True if a stopped driver has ended its last tick.
     """
 
     due: float | None = None

@@ -1,4 +1,4 @@
-"""What a thread's facts and commands lead to: pure, apart from the log."""
+"""The decision that follows from a thread's facts and commands. It is pure, apart from the log."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = get_logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """The next snapshot, what is wanted, and what has happened.
+    """The next snapshot, the effects to carry out, and the events.
 
     Attributes:
-        facts: how many facts it is based on.
-        consumed: the number of the last command that it is based on; 0 without any.
-        dropped: True if a defect of ours made it impossible to take in one of them.
+        facts: the number of facts that the decision is based on.
+        consumed: the number of the last command that the decision is based on; 0 without commands.
+        dropped: True if a defect of the library made it impossible to handle one of these inputs.
     """
 
     snapshot: Snapshot
@@ -49,12 +49,12 @@ def decide(
         try:
             snapshot, new_effects, new_events = advance(snapshot, input_, settings)
         except Exception:
-            # A defect of ours. Continue as after a crash: from what was saved, asking the server if in doubt.
+            # A defect of the library: continue from the saved snapshot, as after a crash.
             log.exception("%s: %s was dropped", snapshot.thread_id, input_.trigger)
             dropped = True
             continue
         if any(isinstance(effect, effects.Request) and effect.changes_server for effect in new_effects):
-            # It counts as sent from right before it is made: handlers come first, and the gate may hold it back.
+            # A request counts as sent only when it is made: handlers come first, and the gate may hold it back.
             snapshot = snapshot.with_request(sent=False)
         wanted.extend(new_effects)
         happened.extend(new_events)
@@ -66,7 +66,7 @@ def decide(
 
 
 def _log_ignored(thread_id: str, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
-    """Log ignored inputs: a warning for a command without effect, not for a fact that is old news."""
+    """Log ignored inputs: with a warning for a command without effect, but not for an outdated fact."""
     level = logging.WARNING if isinstance(input_, inputs.Command) else logging.DEBUG
     for effect in happened:
         if isinstance(effect, effects.Ignore):

@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 
 class Driver:
-    """One thread in this runtime. Only ticks touch its snapshot, and the scheduler runs one tick at a time."""
+    """Drives one thread in this runtime. Only ticks change its snapshot, and the scheduler runs one tick at a time."""
 
     __slots__ = (
         "__weakref__",
@@ -64,28 +64,28 @@ class Driver:
         self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks)
         self.settings = settings
         self.lease: Lease | None = None
-        """The right to drive the thread; there is one from before the driver begins until it has left."""
+        """The right to drive the thread; the driver has it from before its start until its last tick has ended."""
         self.announcer = Announcer(self.thread_id, context.store)
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
-        """Says who drives the thread now, once that was heard."""
+        """A sentence that says who drives the thread now, if another process does; else None."""
         self.begun = False
         self.lock = threading.RLock()
-        """Held while the driver begins, and while it is taken out."""
+        """Held while the driver begins, and while it is removed."""
         self._lock = threading.RLock()
         """Never held during a call of the store, which may take long."""
         self._inbox = Inbox(self.thread_id, context.store)
         self.door = self._inbox.door
         self._facts: deque[inputs.Input] = deque()
         self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
-        """What is not saved yet, with the next request and due time."""
+        """The decision that is not saved yet, with the next request and due time."""
         self._agenda = Agenda(context.clock, context.random)
         self._gate_opened = False
         self._key_works = False
         self.last_command = 0
         self._ticking = False
         self._polls_for_webhook = False
-        """The poll that is under way was caused by a webhook."""
+        """True if a webhook caused the poll in flight."""
         self._idle: str | None = None
         self._left = False
         self.waiters = Waiters()
@@ -95,16 +95,16 @@ class Driver:
 
     @property
     def snapshot(self) -> Snapshot:
-        """All that is known of the thread."""
+        """The snapshot of the thread."""
         return self._ledger.snapshot
 
     def check_alive(self) -> None:
-        """Raise `AgentNotAlive` once stopped, and `StoreTaken` if another process drives the thread."""
+        """Raise `AgentNotAlive` if the driver was stopped, and `StoreTaken` if another process drives the thread."""
         if self.stop_reason is not None or self._taken is not None:
             raise not_alive(self.thread_id, self.stop_reason, self._taken)
 
     def accept(self, command: inputs.Command) -> None:
-        """Take down a command. Returns when the store has it; raises `AgentNotAlive` once stopped."""
+        """Save a command. Returns when the store has it; raises `AgentNotAlive` if the driver was stopped."""
         with self.door:
             self.check_alive()
             try:
@@ -118,21 +118,21 @@ class Driver:
             self.last_command = self._context.gate.stamp()
 
     def send(self, command: inputs.Command) -> None:
-        """Take down a command and have the thread ticked."""
+        """Save a command and wake the driver."""
         self.accept(command)
         self._context.ownership.wake(self.thread_id)
 
     def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
-        """See `Announcer.subscribe`; the history is told by the next tick."""
+        """See `Announcer.subscribe`; the next tick replays the history."""
         self.announcer.subscribe(handler, replay_after)
         self._context.ownership.wake(self.thread_id)
 
     def commands(self) -> list[inputs.Command]:
-        """Return the commands that the snapshot does not know of yet, oldest first."""
+        """Return the commands that the snapshot does not contain yet, oldest first."""
         return [command for _, command in self._inbox.waiting()]
 
     def stop(self, reason: str, taken: StoreTaken | None = None) -> None:
-        """Accept nothing more and end with the tick in flight. Idempotent. `taken`: who drives the thread now."""
+        """Accept no more commands, and end with the current tick. Idempotent. `taken`: who drives the thread now."""
         with self._lock:
             self._taken = self._taken or taken
             self.stop_reason = self.stop_reason or reason
@@ -150,7 +150,7 @@ class Driver:
         return self._inbox.is_empty
 
     def is_settled(self) -> bool:
-        """Return whether nothing is queued, in flight, unread or unannounced, and no run is on."""
+        """Return whether no run is active and nothing is queued, in flight, or still to be read or announced."""
         with self._lock:
             busy = self._facts or self._ticking or not self.begun or not self.announcer.is_done
             return self.is_quiet() and not busy and self.snapshot.settled
@@ -172,25 +172,25 @@ class Driver:
 
     @property
     def has_work(self) -> bool:
-        """True while there is something left to do or to announce."""
+        """True while there is unfinished work or an unannounced event."""
         return not (self.is_quiet() and self.snapshot.settled and self.announcer.is_done)
 
     def withdraw(self) -> None:
-        """Stop before having begun, and leave no trace in what drivers share."""
+        """Stop a driver that has not begun, and leave no trace in the data that drivers share."""
         self.stop("not_connected")
         self._ledger.close()
 
     # --- beginning --------------------------------------------------------------------------------------
 
     def follow(self, former: Driver) -> None:
-        """Answer questions from what the thread's former driver knows, until it has left and this one begins."""
+        """Show the snapshot of the thread's former driver, until that driver has ended and this one begins."""
         self._ledger.snapshot = former.snapshot
 
     def begin(self, saved: Saved | None = None) -> None:
-        """Take over what the store has of the thread, its inbox included; announce nothing yet.
+        """Take over the thread's data from the store, with its inbox; announce nothing yet.
 
-        Call it once, before the first tick or as its beginning, holding `lock` and `door`. `saved`: what the store
-        has, if it was read already.
+        Call this method once, before the first tick or at its start, holding `lock` and `door`. `saved`: the data in
+        the store, if they were read already.
         """
         saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
@@ -212,7 +212,7 @@ class Driver:
         return self._agenda.request
 
     def answer_wanted(self, fact: inputs.Input) -> None:
-        """Answer the wanted request with what is known already. Only between `begin` and the first tick."""
+        """Answer the next request with an input that is already known. Only between `begin` and the first tick."""
         self._agenda.request = None
         self._facts.append(fact)
         self._advance()
@@ -220,7 +220,7 @@ class Driver:
     # --- the tick ----------------------------------------------------------------------------------------
 
     def tick(self) -> Outcome:
-        """Announce, take in what has come, make at most one request; raises only what `must_propagate`."""
+        """Announce events, handle inputs, and make at most one request; raises only errors that `must_propagate`."""
         with self._lock:
             self._ticking = True
         try:
@@ -238,7 +238,7 @@ class Driver:
                 self._finish()
             return Outcome(lost=error, left=self._left)
         except BaseException as error:
-            # The store failed, or a defect: keep what is known, come back later, let others continue.
+            # The store failed, or there is a defect: keep the snapshot and tick again later. Others continue.
             nothing_left = self._agenda.is_empty and not self._facts and self._decision is None
             if self.begun and self.snapshot.pending is not None and nothing_left:
                 # The outcome of a request was lost: continue as after a crash.
@@ -274,14 +274,14 @@ class Driver:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _make_request(self) -> None:
-        """Make the request that is wanted and take in its answer, unless it is held back."""
+        """Make the next request and handle its answer, unless the request is held back."""
         if self._agenda.request is None:
             return
-        # Handlers first: what they do may stop the agent, and how long they take is nobody else's time.
+        # Handlers come first: they may stop the agent, and the time that they take must not count for the request.
         self._announce()
         if self.stop_reason is not None:
             return
-        # A command may have changed it since it was wanted.
+        # A command may have changed the request in between.
         request = self.snapshot.request or self._agenda.request
         verdict = self._context.gate.admit(self, request)
         if isinstance(verdict, float):
@@ -317,12 +317,12 @@ class Driver:
         self._ledger.commit(self.snapshot.with_request(sent=sent), 0, (), due, self.settings)
 
     def _put_back(self, due: float | None) -> None:
-        """Note that the request that was wanted was not sent; it waits for its time."""
+        """Note that the request was not sent; it waits for its time."""
         self._save_request(sent=False, due=due)
         self._agenda.hold(due)
 
     def _collect_due(self) -> None:
-        """Turn what is due into facts, once nothing else must be taken in first."""
+        """Turn the timers that are due into facts, if no other input must be handled first."""
         with self._lock:
             key_works, gate_opened = self._key_works, self._gate_opened
             self._key_works = self._gate_opened = False
@@ -342,10 +342,10 @@ class Driver:
         self._polls_for_webhook = waits and run is not None and self._context.webhooks.pop_ended(run.handle)
         return self._polls_for_webhook
 
-    # --- taking in ---------------------------------------------------------------------------------------
+    # --- handling inputs ---------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Advance by the facts and commands that are waiting, and commit the result as one."""
+        """Advance by the waiting facts and commands, and commit the result in one step."""
         if self._decision is not None:
             # A commit that failed may have taken effect. The store recognizes it only if it is repeated as it was.
             self._save(*self._decision)
@@ -369,19 +369,19 @@ class Driver:
         self._decision = None
 
     def _min_pause(self, snapshot: Snapshot) -> float:
-        """Return how long to wait at least: polls are rare while webhooks arrive."""
-        # A poll that a webhook caused a little too early is not to be the last for long.
+        """Return the shortest pause: polls are rare while webhooks arrive."""
+        # A webhook may cause a poll a little too early; the next poll must not be late.
         if snapshot.polls and not self._polls_for_webhook and self._context.webhooks.are_arriving:
             return min(self.settings.webhook_heartbeat_interval, self.settings.idle_timeout)
         return 0.0
 
-    # --- telling, and the end ----------------------------------------------------------------------------
+    # --- announcing, and the end ----------------------------------------------------------------------------
 
     def _announce(self) -> None:
         self.announcer.announce(lambda: self.stop_reason is None)
 
     def _finish(self) -> None:
-        """End: whatever was decided and not sent is put back, so that nobody has to ask the server about it."""
+        """End the driver: note that a request that was decided was not sent, so that it is not in doubt later."""
         if self._left:
             return
         if self.lease is not None and self.lease.holds():

@@ -16,8 +16,8 @@ __all__ = ["Inbox"]
 class Inbox:
     """Accepts commands into the store, and keeps them in the order of their numbers.
 
-    Commands are appended, and dropped by ticks; both are atomic operations of a deque. So no lock is held here that a
-    signal handler could need, if it interrupted a command.
+    Commands are appended, and ticks drop them; both are atomic operations of a deque. So no lock is held here that the
+    handler of an operating system signal could need, if it interrupted a command.
 
     Attributes:
         door: held while a command is accepted. A store may take long, so only those who must not miss that command
@@ -33,11 +33,11 @@ class Inbox:
         self.door = threading.RLock()
 
     def accept(self, command: Command) -> None:
-        """Take down a command; call it with the `door` held. Returns when the store has it."""
+        """Save a command; call this method with the `door` held. Returns when the store has the command."""
         self._entries.append((self._store.accept(self._thread_id, command), command))
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
-        """Continue with the commands that the store has; call it with the `door` held since they were read."""
+        """Continue with the commands in the store; the `door` must have been held since they were read."""
         self._entries = deque(entries)
 
     def waiting(self) -> list[tuple[int, Command]]:
@@ -51,7 +51,7 @@ class Inbox:
 
     @contextlib.contextmanager
     def shut_if_empty(self) -> Iterator[bool]:
-        """Hold the door during the block, if no command waits and none is being accepted. Yields whether it is so."""
+        """Hold the door during the block, if no command waits and none is being accepted. Yield whether it is held."""
         held = self.door.acquire(blocking=False)
         try:
             yield held and self.is_empty

@@ -215,9 +215,10 @@ class Saved:
 class Store(Protocol):
     """Keeps threads. Safe to call from any OS thread. When a call returns, its data is saved.
 
-    A call that cannot keep its promise raises, and changes nothing: `StoreError` for a full disk or a locked file. If
-    the store went away, it may be unknown whether a call changed something. Then a commit is repeated with equal
-    arguments, apart from the times, and the store recognizes it; a command that was taken is withdrawn.
+    A call that cannot keep its promise raises an error and changes nothing: `StoreError` for a full disk or a locked
+    file. If the connection to the store broke, it may be unknown whether a call changed something. Then the engine
+    repeats a commit with equal arguments, apart from the times, and the store recognises it; the store withdraws a
+    command that it had saved.
     """
 
     def load(self, thread_id: str) -> Saved | None:

@@ -1,8 +1,8 @@
-"""Who drives which thread in this process: who may begin, who is just leaving, and who comes next.
+"""The drivers of the threads in this process: which driver may begin, which is ending, and which comes next.
 
-Decisions are made under the roster's lock and carried out outside it. A thread has at most one driver that lives. A
-former one may still be in its last tick; the next begins only when that has ended. The outcome of a tick is a value on
-which the roster acts, so drivers know nothing of the roster.
+Decisions are made under the roster's lock and carried out outside it. A thread has at most one live driver. Its former
+driver may still be in its last tick; the next driver begins only after that tick. The outcome of a tick is a value on
+which the roster acts, so drivers do not know the roster.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = get_logger(__name__)
 
 @attrs.frozen(eq=False)
 class _Shift:
-    """What the scheduler ticks for one driver."""
+    """The task that the scheduler ticks for one driver."""
 
     roster: Roster
     driver: Driver
@@ -56,12 +56,12 @@ _users: weakref.WeakValueDictionary[int, Roster] = weakref.WeakValueDictionary()
 
 
 class Roster:
-    """The drivers of one runtime. Safe to use from any thread.
+    """The drivers of one runtime. Safe to use from any OS thread.
 
     Args:
-        make_agent: gives the agent that a driver's events are announced for.
-        make_ownership: gives what decides who drives a thread; it hands threads over by `own`, and has those that are
-            driven here ticked by `tick_soon`. By default all threads are driven here.
+        make_agent: returns the agent that is the sender of a driver's events.
+        make_ownership: returns the `Ownership`, which decides who drives a thread. It hands threads over by calling
+            `own`, and wakes the drivers here by calling `tick_soon`. By default all threads are driven here.
 
     Attributes:
         origin: the process that made the runtime.
@@ -102,7 +102,8 @@ class Roster:
         self._check_sole_user(store)
         self._shifts: dict[str, _Shift] = {}
         self._leaving: dict[str, _Shift] = {}
-        """Stopped, but in a last tick; a driver that was made meanwhile waits in `_shifts` for its end."""
+        """Drivers that are stopped and in their last tick; a driver that was made later waits in `_shifts` for its
+        end."""
 
     def _check_sole_user(self, store: Store) -> None:
         """Raise `ValueError` if a roster that is open uses this very store object: both would drive its threads."""
@@ -122,12 +123,12 @@ class Roster:
 
     @property
     def drivers(self) -> tuple[Driver, ...]:
-        """The drivers that live."""
+        """The live drivers."""
         with self._lock:
             return tuple(shift.driver for shift in self._shifts.values())
 
     def check_open(self) -> None:
-        """Raise `RuntimeClosed` once closed."""
+        """Raise `RuntimeClosed` after `close`."""
         if self._closed:
             raise RuntimeClosed("This runtime was closed; make a new one.")
 
@@ -139,10 +140,10 @@ class Roster:
         subscribe: signals.Handler | None,
         replay_after: int | None,
     ) -> Driver | None:
-        """Make a thread's driver and let it begin, now or when its predecessor has left; None if one was faster.
+        """Make a thread's driver, which begins now or after the former driver; None if another caller was faster.
 
-        `start`: what the thread begins with, if the store has nothing of it. `known`: what the server has just said of
-        the thread's newest run, if it was asked. Raises `StoreTaken` for a thread that is driven elsewhere.
+        `start`: the first snapshot of the thread, if the store has none. `known`: the thread's newest run as the server
+        has just reported it, if it was requested. Raises `StoreTaken` if another process drives the thread.
         """
         shift = self._make_shift(start, settings)
         driver = shift.driver
@@ -177,15 +178,15 @@ class Roster:
                 driver.answer_wanted(known)
 
     def resume(self, saved: Saved) -> None:
-        """Drive a thread that the store has something left to do for. Raises `StoreTaken` if it is driven elsewhere."""
+        """Drive a thread with unfinished work. Raises `StoreTaken` if another process drives the thread."""
         thread_id = saved.snapshot.thread_id
         self.own(thread_id, self._claim(thread_id), saved)
 
     def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
-        """Drive a thread that was handed over, from what the store has of it; `saved`, if that was read already.
+        """Drive a thread that was handed over, from its data in the store; `saved`, if they were read already.
 
-        Gives the lease back for a thread that the store does not know, for one that has a driver here, and after
-        `close`. A former driver that is still leaving ends first.
+        Releases the lease of a thread that the store does not know or that has a driver here, and after `close`. A
+        former driver that is still in its last tick ends first.
         """
         saved = saved or self._context.store.load(thread_id)
         if saved is None:
@@ -214,21 +215,21 @@ class Roster:
         return _Shift(self, driver)
 
     def _claim(self, thread_id: str) -> Lease:
-        """Take the right to drive a thread. Raises `StoreTaken` if somebody else has it."""
+        """Claim the right to drive a thread. Raises `StoreTaken` if another process has it."""
         lease = self._ownership.claim(thread_id)
         if lease is None:
             raise StoreTaken(f"{thread_id} is driven by another process.")
         return lease
 
     def _release(self, driver: Driver) -> None:
-        """Give the right to drive the driver's thread back, once."""
+        """Release the right to drive the driver's thread, once."""
         lease, driver.lease = driver.lease, None
         if lease is not None:
             self._ownership.release(lease, more=driver.has_work)
 
     @contextlib.contextmanager
     def _withdrawn_if_it_fails(self, driver: Driver) -> Iterator[None]:
-        """Take a driver that could not begin out again: somebody may hold it already, and it must not look alive."""
+        """Remove a driver that could not begin: a caller may have it already, and it must not look alive."""
         try:
             yield
         except BaseException:
@@ -241,7 +242,7 @@ class Roster:
     # --- ticks ----------------------------------------------------------------------------------------
 
     def wake_by_webhook(self, notice: Notice) -> bool:
-        """Have the thread ticked that a webhook is about; return whether there is one."""
+        """Wake the driver of the thread that a webhook is about; return whether there is one."""
         self.check_open()
         thread_id = self._webhooks.take_in(notice)
         if thread_id is None or self.get(thread_id) is None:
@@ -250,7 +251,7 @@ class Roster:
         return True
 
     def tick_soon(self, thread_id: str) -> None:
-        """Have a thread ticked that is driven here; nothing for another one."""
+        """Wake the driver of a thread, if there is one here."""
         shift = self._shifts.get(thread_id)
         if shift is not None:
             self.scheduler.wake(shift)
@@ -264,7 +265,7 @@ class Roster:
         if outcome.left:
             self._forget(shift)
         elif outcome.lost is not None:
-            # Who owns all threads of a store has lost all when it has lost one.
+            # An owner of all threads of a store that has lost one of them has lost all.
             for lost in self.drivers if self._owns_all else (driver,):
                 self.remove(lost, "store_taken", outcome.lost)
         elif outcome.idle is not None:
@@ -272,7 +273,7 @@ class Roster:
         return outcome.due
 
     def _may_begin(self, driver: Driver) -> bool:
-        """Return whether a driver that waited for its predecessor may begin; it has its lease then."""
+        """Return whether a driver that waited for its predecessor may begin. If so, it has its lease."""
         with self._lock:
             if driver.thread_id in self._leaving:
                 return False
@@ -286,7 +287,7 @@ class Roster:
         return True
 
     def _retire(self, driver: Driver, reason: str) -> None:
-        """Take an idle driver out, unless a command came in at the last moment."""
+        """Remove an idle driver from the roster, unless a command came in at the last moment."""
         with driver.lock:
             if driver.stop_if_quiet(reason):
                 self.remove(driver, reason)
@@ -294,11 +295,11 @@ class Roster:
     # --- the end --------------------------------------------------------------------------------------
 
     def remove(self, driver: Driver, reason: str, taken: StoreTaken | None = None) -> None:
-        """Take a driver out. Effective before it returns; a tick in flight may end, and a last one follows.
+        """Remove a driver at once. A tick in progress may still finish, and a last tick follows.
 
         `taken`: says who drives the thread now, if another process does.
         """
-        # Both locks, so that a driver that is just beginning is taken out as a whole.
+        # Both locks are held, so that a driver that is just beginning is removed completely.
         with driver.lock, self._lock:
             shift = self._shifts.get(driver.thread_id)
             if shift is None or shift.driver is not driver:
@@ -309,7 +310,7 @@ class Roster:
         self.scheduler.wake(shift)
 
     def _forget(self, shift: _Shift) -> None:
-        """Let a driver that was made meanwhile begin; release everything after the last."""
+        """Let a driver that waited begin; release everything after the last driver has ended."""
         thread_id = shift.driver.thread_id
         # Before the successor asks for it.
         self._release(shift.driver)
@@ -324,7 +325,7 @@ class Roster:
             self.release_all()
 
     def close(self) -> None:
-        """Take all drivers out and accept no new ones. Idempotent."""
+        """Remove all drivers and accept no new ones. Idempotent."""
         with self._lock:
             self._closed = True
             shifts = list(self._shifts.values())
@@ -332,7 +333,7 @@ class Roster:
             self.remove(shift.driver, "runtime_closed")
 
     def release_all(self) -> None:
-        """Close the backend and the store. Idempotent; called once more by the last driver that leaves."""
+        """Close the backend and the store. Idempotent; it is called again when the last driver has ended."""
         with self._lock:
             already, self._released = self._released, True
         if already:

@@ -1,4 +1,4 @@
-"""Ticks on real threads: one keeps the due times in a heap, a few workers do what blocks."""
+"""Ticks on OS threads: one keeps the due times in a heap, and a few workers run the ticks, which may block."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(ti
 
 
 class SystemClock:
-    """The machine's own time. Time during which the machine is suspended counts, on systems that can tell."""
+    """The computer's own time. Time during which the computer is suspended counts, if the system knows it."""
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
@@ -47,10 +47,10 @@ class _Phase(Enum):
 
 
 class ThreadedScheduler:
-    """A timer thread and `workers` worker threads, all daemons: a script that forgets to close still ends.
+    """Ticks on OS threads: one for the timer and `workers` more, all daemons, so that a script without `close` ends.
 
-    A task is in at most one tick at a time. Ready tasks are ticked first come, first served, so a thread
-    that hangs holds one worker and delays nobody beyond that.
+    A task is in at most one tick at a time. Ready tasks are ticked in the order in which they became ready, so a tick
+    that hangs occupies one worker and delays no other task beyond that.
 
     In a process that was forked later there are no such OS threads: `close` does nothing there, and the other methods
     raise `UsedAfterFork`.
@@ -70,7 +70,7 @@ class ThreadedScheduler:
         self._heap: list[tuple[float, int, Task]] = []
         self._counter = itertools.count()
         self._ahead = 0.0
-        """Seconds by which the clock was ahead of this machine's when it was last read."""
+        """How many seconds the clock was ahead of the computer's own time when it was last read."""
         self._closed = False
         self._closers = 0
         self._woken_by_close = threading.Event()
@@ -91,7 +91,7 @@ class ThreadedScheduler:
         """See `Scheduler.wake`."""
         self._origin.check()
         with self._lock:
-            # Once closed, nobody would tick it, and a second `close` would wait for that.
+            # After `close` the task would not be ticked, and a second `close` would wait for its tick.
             if not self._closed or task in self._phases:
                 self._wake(task)
 
@@ -127,7 +127,7 @@ class ThreadedScheduler:
                 self._phases[task] = _Phase.TICKING
             due = self._tick(task)
             if self._origin.was_forked:
-                # A handler forked, and returned in the child as well: the conversation goes on in the parent alone.
+                # A handler forked, and returned in the child as well: the conversation continues only in the parent.
                 return
             with self._lock:
                 again = self._phases.pop(task) is _Phase.TICK_AGAIN
@@ -139,7 +139,7 @@ class ThreadedScheduler:
                     self._calm.notify_all()
 
     def _tick(self, task: Task) -> float | None:
-        """Tick a task and return when to come back. One that raises, whatever it is, comes back a little later."""
+        """Tick a task and return when to tick it again. If the tick raises any error, this is a little later."""
         try:
             return _checked(task.tick())
         except BaseException:
@@ -147,7 +147,7 @@ class ThreadedScheduler:
             return self._now() + _RECOVERY
 
     def _now(self) -> float:
-        """Return the clock's monotonic time; if the clock raises, what it would say by the time of this machine."""
+        """Return the clock's monotonic time; if the clock raises, estimate it from the computer's own time."""
         try:
             now = self._clock.monotonic()
             self._ahead = now - time.monotonic()
@@ -184,7 +184,7 @@ class ThreadedScheduler:
         self._woken_by_close.wait(seconds)
 
     def close(self, timeout: float) -> None:
-        """See `Scheduler.close`. Tasks that do not end in time are named in the log, their threads left behind."""
+        """See `Scheduler.close`. The log names tasks that do not end in time; their workers are left behind."""
         if self._origin.was_forked:
             return
         deadline = time.monotonic() + timeout
@@ -201,7 +201,7 @@ class ThreadedScheduler:
             self._timer_changed.notify_all()
         self._woken_by_close.set()
         if own:
-            # The others end by themselves; waiting for them here could be waiting for each other.
+            # The other OS threads end by themselves; two callers of `close` could wait for each other here.
             return
         for task in busy:
             log.warning("closing without waiting any longer for %s", _description(task))
@@ -210,14 +210,14 @@ class ThreadedScheduler:
 
 
 def _checked(due: float | None) -> float | None:
-    """Return when a task asked to come back; raise if that is not a time, which would stop the timer."""
+    """Return when to tick a task again; raise an error if that is not a time, which would stop the timer."""
     if due is not None and math.isnan(due):
         raise ValueError("a tick asked to come back at a time that is not a number")
     return due
 
 
 def _description(task: Task) -> str:
-    """Return what a task says of itself, or its class if that fails as well."""
+    """Return a task's description, or its class if the description raises."""
     try:
         return task.describe()
     except BaseException:  # noqa: BLE001 - it is only a line in the log
