@@ -48,7 +48,7 @@ def has_unread_messages(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def has_something_to_send(copy: WorkingCopy) -> bool:
-    """Return whether a message or a run waits to be sent."""
+    """Return whether a message or a run must still be sent."""
     return bool(copy.queue) or copy.outbox.owed is not None
 
 
@@ -57,7 +57,7 @@ def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def owed_run_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether to search before the run is created: what a search has shown holds for this moment alone."""
+    """Return whether to search before the run is created: the result of an earlier search may be outdated."""
     return _run_doubt(copy) is not None and not copy.just_searched
 
 
@@ -367,7 +367,7 @@ def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bo
 
 
 def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether the run has completed, but nothing that it said is listed yet."""
+    """Return whether the run has completed, but none of its messages is listed yet."""
     reading = copy.cursor.reading
     if reading is None or reading.own or reading.repeats >= _MAX_REPEATED_READINGS:
         return False
@@ -385,7 +385,7 @@ def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    """Return whether the list has failed, and the run itself or the pages before have brought something."""
+    """Return whether the list has failed, but the run itself or earlier pages have brought messages."""
     reading = copy.cursor.reading
     return was_a_reading(copy, input_) and reading is not None and bool(unpublished(copy, reading))
 

@@ -58,7 +58,7 @@ class Message:
 
     @property
     def is_worth_publishing(self) -> bool:
-        """True for a message of the assistant's that says something. What has a key of ours is no such message."""
+        """True for a message of the assistant with a text or a refusal. A message with a key is from the user."""
         return self.role == "assistant" and self.key is None and bool(self.content or self.refusal)
 
 

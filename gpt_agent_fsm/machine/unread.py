@@ -27,7 +27,7 @@ def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_sinc
 
 
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    """Return what the assistant has said after `cursor`, oldest first; the run's own even if it is not listed yet.
+    """Return the assistant's messages after `cursor`, oldest first; the run's own even if they are not listed yet.
 
     If a reading of the whole thread does not contain the cursor, only the messages of the run are returned, as far as
     they can be recognised, so that no old message is published twice.

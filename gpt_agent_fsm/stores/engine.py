@@ -17,7 +17,7 @@ from gpt_agent_fsm.stores.limit import Limit
 __all__ = ["READERS", "Database", "open_database"]
 
 READERS = 4
-"""How many OS threads read at the same time. The writer has a connection of its own."""
+"""How many OS threads read at the same time. The writer has a separate connection."""
 
 _POSTGRESQL_DEFAULTS = {
     "connect_timeout": "10",

@@ -4,7 +4,7 @@ A durable commit costs a flush to disk, and a disk does some hundred flushes a s
 operations, writes them as one transaction, and answers each.
 
 Callers only queue a ticket and wait for it. So an interrupt in a caller, at any line, leaves nothing half done, and a
-signal handler may call the store even if it interrupted a call of it.
+signal handler may call the store even if it has interrupted another call of the store.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ class Holder:
     """The process that holds a store.
 
     Attributes:
-        host: the name of its machine.
-        pid: its number there.
-        since: when it opened the store, in seconds since the epoch.
+        host: the name of the process's machine.
+        pid: the process's id on this machine.
+        since: when the process opened the store, in seconds since the epoch.
     """
 
     host: str

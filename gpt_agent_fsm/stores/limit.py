@@ -11,10 +11,10 @@ __all__ = ["Limit"]
 
 
 class Limit(threading.local):
-    """When the statements of the present OS thread must have ended.
+    """The time at which the statements of the current OS thread must have ended.
 
-    A call of the store has `seconds` for all of its statements. Opening a store may migrate a large one, so there each
-    statement has as many.
+    A call of the store has `seconds` for all of its statements. When a store is opened, it may have to be migrated, so
+    each statement has this many seconds.
 
     Attributes:
         seconds: how long a database may take.

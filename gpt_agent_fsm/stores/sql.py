@@ -34,7 +34,7 @@ log = get_logger(__name__)
 _MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1
 _GRACE = 1.0
-"""Seconds that a caller waits beyond the timeout, since its transaction then ends and says more."""
+"""Seconds that a caller waits beyond the timeout, because the error of its transaction then says more."""
 
 
 class SQLStore:
@@ -42,7 +42,7 @@ class SQLStore:
 
     Opening a store creates missing tables and takes the database over: a store that was opened for it earlier, in this
     process or another, can no longer write and raises `StoreTaken`. So there is one owner at a time, and a process that
-    was wrongly presumed dead can do no harm. `holder` returns who that is. A `read_only` store takes nothing over and
+    was wrongly presumed dead can do no harm. `holder` returns this owner. A `read_only` store takes nothing over and
     creates nothing.
 
     Calls from many OS threads are written in groups, one transaction for all waiting calls, so that a thousand
@@ -52,19 +52,19 @@ class SQLStore:
     `close`. After a crash and a restart, a process may therefore announce the records since the last save again:
     handlers see each record at least once.
 
-    Every method may be called from any OS thread, and from a signal handler. Each raises `StoreError` if the database
-    fails, with advice; then nothing was changed, and the store works again when the cause is fixed. There is one
-    exception: if the database is lost during a commit, or does not answer, it may be unknown whether the call took
-    effect, and the error says so. Repeat the call: it takes effect once. A command that was accepted by such a call is
-    withdrawn when the database answers again.
+    Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
+    fails, a method raises `StoreError` with advice; then nothing was changed, and the store works again when the cause
+    is fixed. There is one exception: if the connection breaks during a commit, or the database does not answer, it may
+    be unknown whether the call took effect, and the error says so. Repeat the call: it takes effect once. A command
+    that was accepted by such a call is withdrawn when the database answers again.
 
     In a process that was forked later `close` does nothing, and every other method raises `UsedAfterFork`.
 
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
-        timeout: how many seconds a call may take, `close` included, if the database does not answer. When a store is
-            opened, each of the statements may take as long. A SQLite file that hangs is not noticed while it is read.
-        lock_timeout: how many seconds of these to wait for another program that holds a lock.
+        timeout: how many seconds a call may take, including `close`, if the database does not answer. When a store is
+            opened, each statement may take this long. A SQLite file that hangs is not noticed while it is read.
+        lock_timeout: how many of these seconds to wait for another program that holds a lock.
         read_only: True to read while another process owns the database.
     """
 
@@ -271,7 +271,7 @@ def _saved(
     records: Sequence[sa.RowMapping],
     announced: int = 0,
 ) -> Saved:
-    """Return what the rows of a thread say, without records up to `announced`. Raises `StoreError` for damaged rows."""
+    """Return a thread's data from its rows, without records up to `announced`. Raises `StoreError` for damaged rows."""
     thread_id = row["thread_id"]
     try:
         messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)

@@ -89,7 +89,7 @@ class WriteBatch:
     """Takes operations in order and returns rows. It reads `known` and writes changes to `counters`.
 
     Args:
-        landed: commits that are in the database, although their callers were told an error: the last of each thread.
+        landed: commits that are in the database although their callers got an error; the last of each thread.
 
     Attributes:
         counters: the new counters of the threads in this batch.

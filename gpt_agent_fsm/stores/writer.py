@@ -37,12 +37,12 @@ class _Doubt:
 class Writer:
     """The only writer of the database, so that counters remain valid in memory once they were read.
 
-    A transaction whose outcome is unknown is resolved by the next one, which sees if its number was used. If it took
-    effect although its callers were told an error, a commit of it is recognized when it is repeated, and a command is
-    withdrawn: nobody repeats it with the same number.
+    If the outcome of a transaction is unknown, the next one finds out, because it sees whether the number was used. If
+    the transaction took effect although its callers got an error, a commit in it is recognised when it is repeated, and
+    a command in it is withdrawn, because it is not repeated with the same number.
 
     Args:
-        epoch: our epoch; if the database has another one, another process has taken over.
+        epoch: the epoch of this store; if the database has another one, another process has taken over.
         turn: held during a transaction.
     """
 
@@ -55,9 +55,9 @@ class Writer:
         self._marks: dict[str, int] = {}
         self._doubt: _Doubt | None = None
         self._landed: dict[str, Commit] = {}
-        """Commits that took effect although their callers were told an error; the last of each thread."""
+        """Commits that took effect although their callers got an error; the last of each thread."""
         self._withdrawn: list[Accept] = []
-        """Commands that were taken although their callers were told an error; to be deleted."""
+        """Commands that were saved although their callers got an error; they must be deleted."""
         self._closed = False
 
     # --- from any OS thread -------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Writer:
         self._doubt = None
 
     def _disown(self, operation: Operation) -> None:
-        """Note that an operation took effect although its caller was told an error."""
+        """Note that an operation took effect although its caller got an error."""
         if isinstance(operation, Commit):
             self._landed[operation.thread_id] = operation
         elif isinstance(operation, Accept):

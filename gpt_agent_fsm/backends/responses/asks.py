@@ -1,7 +1,7 @@
-"""Items that ask something of the client: function calls, and others that nobody here can answer.
+"""Items that the client must answer: function calls, and others that this library cannot answer.
 
-A conversation with an open item of these kinds takes no further response, so each kind has an item that closes it.
-Tools that the server runs by itself (searches, code interpreters, images, MCP calls) ask nothing.
+A conversation with an open item of these kinds accepts no further response, so each kind has an item that closes it.
+Tools that the server runs by itself (searches, code interpreters, images, MCP calls) need no answer of the client.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["ENDED", "closing_item", "describe", "is_answer", "is_function_call"]
 
 _SENTENCE = "The run that asked for this was ended before its output was used."
 ENDED = json.dumps({"error": _SENTENCE}, separators=(",", ":"))
-"""The output that is sent for a call that nobody will answer."""
+"""The output that is sent for a call that will never be answered otherwise."""
 
 _FUNCTION_CALL = "function_call"
 # The smallest picture: a computer call must be answered with one.
@@ -54,22 +54,22 @@ _CLOSING: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
 
 
 def closing_item(kind: str | None, item_id: str) -> Mapping[str, Any] | None:
-    """Return the item that closes one of this kind; None for a kind that asks nothing of the client."""
+    """Return the item that closes an item of this kind; None if the client need not answer this kind."""
     make = _CLOSING.get(kind or "")
     return None if make is None else make(item_id)
 
 
 def is_function_call(kind: str | None) -> bool:
-    """Return whether items of this kind are function calls, which our users answer."""
+    """Return whether items of this kind are function calls, which the user's code answers."""
     return kind == _FUNCTION_CALL
 
 
 def is_answer(kind: str | None) -> bool:
-    """Return whether items of this kind answer one that asks."""
+    """Return whether items of this kind are answers to other items."""
     return kind == "mcp_approval_response" or (kind or "").endswith("_call_output")
 
 
 def describe(kinds: Sequence[str | None]) -> str:
-    """Return what a run waits for that cannot be given here, for a sentence; "" for function calls alone."""
+    """Return a clause that names the items that the library cannot answer; "" if there are only function calls."""
     others = sorted({kind for kind in kinds if kind and not is_function_call(kind)})
     return f"it waits for {' and '.join(others)}, which gpt-agent-fsm cannot answer" if others else ""

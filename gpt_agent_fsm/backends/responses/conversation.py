@@ -65,7 +65,7 @@ class Conversation:
         return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self._limits).data
 
     def close_items(self, items: Sequence[wire.Item]) -> None:
-        """Answer items that ask for something nobody will give, so that the conversation can continue."""
+        """Answer items that would otherwise never be answered, so that the conversation can continue."""
         closing = [item.closing for item in items if item.closing is not None]
         for start in range(0, len(closing), _MAX_ITEMS):
             self.add(closing[start : start + _MAX_ITEMS])
@@ -96,7 +96,7 @@ class Conversation:
             items = self._http.get(path, wire.ItemPage, params=params, timeout=self._limits).data
         except RequestRefused:
             return None
-        # Some servers list the whole conversation before it: its own input is at the end.
+        # Some servers list the whole conversation before the response's own input, which is at the end.
         own = list(itertools.takewhile(lambda item: item.answered_id is not None, items))[::-1]
         outputs = {item.call_id: item.output for item in own if item.type == "function_call_output"}
         return {call_id: output for call_id, output in outputs.items() if call_id and isinstance(output, str)}

@@ -40,7 +40,7 @@ class Tail:
 
     @property
     def open(self) -> tuple[Item, ...]:
-        """The items of the last run that ask something of the client and have no answer."""
+        """The items of the last run that the client must answer and that have no answer."""
         return self.unanswered(self.items)
 
     @property
@@ -49,7 +49,7 @@ class Tail:
         return self.unanswered(self.before)
 
     def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Return those of the items that ask something and have no answer here."""
+        """Return the items that the client must answer and that have no answer here."""
         return tuple(item for item in asking(items) if item.asked_id not in self.answered)
 
     @property
@@ -60,7 +60,7 @@ class Tail:
 
     @property
     def answered(self) -> set[str | None]:
-        """The ids of the items that asked for something and have an answer."""
+        """The ids of the items that the client had to answer and that have an answer."""
         return {item.answered_id for item in (*self.before, *self.items)} - {None}
 
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:

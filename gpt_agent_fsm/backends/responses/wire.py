@@ -112,7 +112,7 @@ class Item:
 
     @property
     def asked_id(self) -> str | None:
-        """The id by which an item that asks something of the client is answered."""
+        """The id by which an item that the client must answer is answered."""
         return self.call_id or self.id
 
     @property
@@ -122,7 +122,7 @@ class Item:
 
     @property
     def closing(self) -> Mapping[str, Any] | None:
-        """The item that closes this one; None if it asks nothing of the client, or cannot be answered."""
+        """The item that closes this one; None if the client need not answer it, or cannot."""
         return None if self.asked_id is None else closing_item(self.type, self.asked_id)
 
     def to_call(self) -> objects.ToolCall | None:
@@ -149,7 +149,7 @@ def calls_of(items: Sequence[Item]) -> tuple[objects.ToolCall, ...]:
 
 
 def asking(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Return the items that ask something of the client."""
+    """Return the items that the client must answer."""
     return tuple(item for item in items if item.closing is not None)
 
 

@@ -162,13 +162,13 @@ def publish_messages(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
 
 
 def publish_what_is_there(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """The list fails: publish what the run itself has said, and what was read before."""
+    """Publish the messages of the run itself and of earlier pages, because the list fails."""
     report(copy, failure, will_retry=False)
     _end_reading(copy, _reading(copy))
 
 
 def give_up_reading(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Let what waits to be sent go first; what was not read comes with the next reading."""
+    """Let waiting messages be sent first; the next reading brings the messages that were not read."""
     report(copy, failure, will_retry=False)
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), postponed=True))
     if has_something_to_send(copy):
@@ -185,7 +185,7 @@ def _end_reading(copy: WorkingCopy, reading: Reading) -> None:
 
 
 def publish(copy: WorkingCopy, found: Sequence[Message], run_id: str, assistant_id: str) -> None:
-    """Announce messages, and move the cursor behind them. The ids are for messages that do not name their own."""
+    """Announce messages, and move the cursor behind them. The ids are used for messages that name none."""
     for message in found:
         copy.events.append(
             events.AssistantMessageAdded(

@@ -39,7 +39,7 @@ def perform_request(copy: WorkingCopy, _: inputs.Input) -> None:
 
 
 def _searched_before(copy: WorkingCopy, request: effects.Request) -> effects.Request:
-    """Return the request, or the search that comes first: a run in doubt is not created after a wait."""
+    """Return the request, or a search first: after a wait, a run in doubt is searched for before it is created."""
     owed = copy.outbox.owed
     in_doubt = owed is not None and owed.doubt is not None and isinstance(request, effects.CreateRun)
     return _search(copy) if in_doubt else request

@@ -73,7 +73,7 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
     newest = Newest.seen(fact.runs[0].id if fact.runs else None)
     copy.server = attrs.evolve(copy.server, last_run=newest, must_check=False)
     _note_newest_message(copy, fact)
-    # The doubt lasts until a run is there: an attempt may be at work that nobody can see yet.
+    # The doubt remains until a run is found: an earlier attempt may still take effect.
     copy.just_searched = searches_for_our_run(copy)
     copy.drop_request()
 
