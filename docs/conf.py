@@ -23,7 +23,7 @@ copyright = "the authors of gpt-agent-fsm"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "decisions/template.md"]
-# What stands in single backticks in a docstring is a name of ours or code.
+# Text in single backticks in a docstring is code, or a name from this package.
 default_role = "py:obj"
 
 myst_heading_anchors = 3

@@ -1,7 +1,7 @@
-"""Words that the project does not use, and what it writes instead. `python docs/words.py` lists where they stand.
+"""Words that the project does not use, and what it writes instead. `python docs/words.py` lists their places.
 
-Only patterns without an exception are in the list. Comments, docstrings and texts of the source are read, and pages
-outside their blocks of code.
+The list has only patterns without an exception, with a reason if the better word does not show it. Comments, docstrings
+and texts of the source are read, and pages outside their blocks of code.
 """
 
 from __future__ import annotations
@@ -23,9 +23,44 @@ INSTEAD = {
     r"\bis no JSON\b": "is not valid JSON",
     r"\bhalf of a surrogate\b": "unpaired surrogate",
     r"\b(failed|fails) for rate\b": "rate limited",
+    # People are told something; results and failures are not.
+    r"\btold apart\b": "distinguished",
+    r"\btold by\b": "recognised by",
+    r"\btells? of\b": "report",
+    r"\bwhat was said\b": "the message",
+    # These verbs have several meanings, and a reader often takes the wrong one first.
+    r"\b(go|goes|going|gone|went) on\b": "continue",
+    r"\b(tak(e|es|en|ing)|took) up\b(?! to\b)": "resume",
+    r"\b(hand|hands|handed) on\b": "export or pass",
+    r"\b(go|goes|going|went) out\b": "is sent",
+    r"\bturns? up\b": "appears",
+    r"\blook(s|ed)? for\b": "search for",
+    # These name a place instead of an effect.
+    r"\bin the way\b": "blocks",
+    r"\bunder way\b": "in flight or in progress",
+    r"\bat work\b": "active",
+    # These have a plainer form.
+    r"\b(is|are|was|were) to be\b": "must be",
+    r"\bany more\b": "no longer",
+    r"\ball the same\b": "still",
+    r"\banew\b": "again",
+    r"\bamid\b": "during",
+    r"\bmeanwhile\b": "name the time",
+    # These have a second meaning: "anyway", and a balance that was always empty.
+    r"\bin any case\b": "name the case",
+    r"\bempty balance\b": "exhausted balance",
+    # A thread is a conversation.
+    r"\bworker threads?\b": "worker",
+    r"\bfrom any thread\b": "from any OS thread",
+    # Only those who write a backend know the word "wire".
+    r"\b(both|either|every|other|each) wires?\b": "API",
+    # A reader does not know who "we" are.
+    r"\b(of|from|to) ours\b": "the library's",
 }
 _PLACES = ("gpt_agent_fsm/**/*.py", "*.py", "docs/*.py", "benchmarks/*.py", "*.md", "docs/**/*.md", "benchmarks/*.md")
-_COMPILED = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in INSTEAD.items()]
+_SPACE = r"(?:[ \t]+|[ \t]*\n[ \t]*)"
+"""A line may break between two words, but a blank line is the end of a paragraph."""
+_COMPILED = [(re.compile(pattern.replace(" ", _SPACE), re.IGNORECASE), instead) for pattern, instead in INSTEAD.items()]
 
 
 def findings(text: str, *, python: bool) -> Iterator[tuple[int, str, str]]:
@@ -33,7 +68,7 @@ def findings(text: str, *, python: bool) -> Iterator[tuple[int, str, str]]:
     for line, words in _python_words(text) if python else _page_words(text):
         for pattern, instead in _COMPILED:
             for match in pattern.finditer(words):
-                yield line, match.group(), instead
+                yield line + words.count("\n", 0, match.start()), match.group(), instead
 
 
 def _python_words(text: str) -> Iterator[tuple[int, str]]:
@@ -43,12 +78,12 @@ def _python_words(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _page_words(text: str) -> Iterator[tuple[int, str]]:
-    in_code = False
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("```"):
-            in_code = not in_code
-        elif not in_code:
-            yield number, line
+    in_code, lines = False, []
+    for line in text.splitlines():
+        is_fence = line.lstrip().startswith("```")
+        lines.append("" if in_code or is_fence else line)
+        in_code ^= is_fence
+    yield 1, "\n".join(lines)
 
 
 def everywhere() -> Iterator[str]:

@@ -320,7 +320,7 @@ def test_the_second_table_has_every_row_in_the_order_in_which_it_is_tried(tables
 def test_a_row_after_guarded_ones_says_otherwise(tables):
     assert ["`run_created`", "`idle`, `rate_limited`", "`running`", "", "`start_run`"] in tables[1]
     assert ["`request_blocked`", "`idle`, `rate_limited`", "`failed`", "otherwise", "`give_up`"] in tables[1]
-    assert ["`resume`", "any", "ignored", "otherwise", "nothing was under way"] in tables[1]
+    assert ["`resume`", "any", "ignored", "otherwise", "no request was in flight"] in tables[1]
 
 
 def test_a_row_says_otherwise_only_after_guarded_rows_of_its_own_states(monkeypatch):

@@ -44,7 +44,7 @@ _BESIDE_TRANSCRIPT = 13
 
 
 class Live(Screen):  # pragma: no cover - see the module's head
-    """A table of the conversations and a transcript, drawn anew several times a second."""
+    """A table of the conversations and a transcript, drawn again several times a second."""
 
     def __init__(self, conversations: list[Conversation]) -> None:
         super().__init__(conversations)
@@ -121,7 +121,7 @@ def _path(conversation: Conversation) -> Text:  # pragma: no cover - see the mod
 
 
 def _last(conversation: Conversation) -> str:  # pragma: no cover - see the module's head
-    """Return the last event in words, except for changes of state, which have a column of their own."""
+    """Return the last event in words, except for changes of state, which have their own column."""
     skipped = (events.StateChanged, events.AgentStopped)
     heard = [event for _, event in conversation.heard if not isinstance(event, skipped)]
     return describe(heard[-1]) if heard else ""

@@ -91,7 +91,7 @@ class Driver:
         self.waiters = Waiters()
         """Told after each tick, and when the driver stops."""
 
-    # --- from any thread ------------------------------------------------------------------------------
+    # --- from any OS thread ------------------------------------------------------------------------------
 
     @property
     def snapshot(self) -> Snapshot:

@@ -74,7 +74,7 @@ class Ledger:
         return records
 
     def close(self) -> None:
-        """Let no webhook find the thread any more."""
+        """Let webhooks no longer find the thread."""
         self._let_webhooks_find(self.snapshot.run, None)
 
     def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:

@@ -139,7 +139,7 @@ def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
 
 
 def _is_about_what_was_said(error: errors.ApiError, request: effects.Request) -> bool:
-    """Return whether the server will refuse the request again for what was said, whoever asks and whenever."""
+    """Return whether the server would always refuse the request, because of the content of the message."""
     param = error.param if isinstance(error, errors.RequestRefused) else None
     root = re.split(r"[.\[]", param or "")[0]
     if isinstance(request, effects.CreateRun):

@@ -61,7 +61,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(Resume,                ANY,              SAME,            g.has_request,                          q.resume_request,           "a crash between two polls"),
 
     # At rest: decide what to do next.
-    on(AddUserMessage,        ANY,              SAME,            OTHERWISE,                              m.queue_message,            "a message while a run is on"),
+    on(AddUserMessage,        ANY,              SAME,            OTHERWISE,                              m.queue_message,            "a message while a run is active"),
     on(Proceed,               FAILED,           SAME,            g.is_parked,                            q.start_idle_timer,         "a message is parked"),
     on(Proceed,               RESTING,          SAME,            g.must_search_for_owed_run,             r.search_for_owed_run,      "connected with a run in doubt"),
     on(Proceed,               RESTING,          SAME,            g.must_check_for_run,                   r.check_for_run,            "connected at rest"),
@@ -77,11 +77,11 @@ TABLE: Final[tuple[Row, ...]] = (
 
     # An active run is adopted; a run whose creation was in doubt is found again.
     on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_our_run,                        r.start_found_run,          "the run in doubt was created"),
-    on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_a_run_to_adopt,                 r.adopt_run,                "somebody else's run is on"),
+    on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_a_run_to_adopt,                 r.adopt_run,                "somebody else's run is active"),
     on(RunsListed,            NOT_LIVE,         SAME,            g.must_search_run_again,                r.search_run_again,         "the run in doubt is not there yet"),
     on(RunsListed,            NOT_LIVE,         FAILED,          g.owed_run_is_unwanted,                 e.drop_absent_run,          "the cancelled run in doubt was not created"),
     on(RunsListed,            RATE_LIMITED,     SAME,            OTHERWISE,                              r.create_run_after_all,     "the repeated run in doubt was not created"),
-    on(RunsListed,            RESTING,          SAME,            OTHERWISE,                              r.note_latest_run,          "no run is on"),
+    on(RunsListed,            RESTING,          SAME,            OTHERWISE,                              r.note_latest_run,          "no run is active"),
 
     # A message is posted, then its run is created. A message whose posting was in doubt is searched for.
     on(MessagePosted,         IDLE,             SAME,            OTHERWISE,                              m.confirm_message,          "a message was posted"),
@@ -92,9 +92,9 @@ TABLE: Final[tuple[Row, ...]] = (
     on(MessagesListed,        IDLE,             SAME,            g.must_search_message_again,            m.search_message_again,     "the message in doubt is not there yet"),
     on(MessagesListed,        IDLE,             SAME,            g.is_searching,                         m.conclude_absence,         "the message in doubt was not posted"),
     on(RunCreated,            STARTING,         RUNNING,         OTHERWISE,                              r.start_run,                "a run was created"),
-    on(RequestBlocked,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "a run is in the way of what was discarded"),
-    on(RequestBlocked,        STARTING,         SAME,            f.may_try_again,                        r.search_for_blocking_run,  "a run is in the way of a message"),
-    on(RequestBlocked,        STARTING,         FAILED,          OTHERWISE,                              q.give_up,                  "a run stays in the way of a message"),
+    on(RequestBlocked,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "another run blocks what was discarded"),
+    on(RequestBlocked,        STARTING,         SAME,            f.may_try_again,                        r.search_for_blocking_run,  "another run blocks a message"),
+    on(RequestBlocked,        STARTING,         FAILED,          OTHERWISE,                              q.give_up,                  "another run keeps blocking a message"),
 
     # The run is polled until it needs something or ends.
     on(RunSeen,               LIVE,             SAME,            g.run_is_another,                       r.ignore_other_run,         "news of another run"),
@@ -105,7 +105,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunSeen,               LIVE,             FAILED,          g.run_is_out_of_quota,                  r.report_empty_balance,     "the run is out of quota"),
     on(RunSeen,               LIVE,             FAILED,          g.run_is_failed,                        r.fail_run,                 "the run has failed"),
     on(RunSeen,               LIVE,             FAILED,          g.cannot_be_ended,                      e.abandon_run,              "the run does not end although it must"),
-    on(RunSeen,               LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.send_cancel,              "cancelled while a poll was under way"),
+    on(RunSeen,               LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.send_cancel,              "cancelled while a poll is in flight"),
     on(RunSeen,               LIVE,             RUNNING,         g.is_ending,                            e.insist,                   "a cancel has not ended the run yet"),
 
     # The run asks for tools; each call is announced once, and all outputs are sent together.
@@ -115,7 +115,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunSeen,               LIVE,             SUBMITTING,      g.all_calls_are_answered,               t.submit_known_outputs,     "the run asks for tools whose outputs are known"),
     on(RunSeen,               LIVE,             AWAITING_TOOLS,  g.run_needs_tools,                      t.request_tool_calls,       "the run asks for tools"),
     on(RunSeen,               LIVE,             RUNNING,         OTHERWISE,                              r.poll_later,               "the run continues"),
-    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output_during_a_request,  t.record_output,            "the last output comes while a poll is under way"),
+    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output_during_a_request,  t.record_output,            "the last output comes while a poll is in flight"),
     on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output,                   t.record_last_output,       "the last output comes"),
     on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
     on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for a run that was left"),
@@ -126,7 +126,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(CancelRun,             NOT_LIVE,         SAME,            g.run_may_exist,                        e.remember_to_cancel,       "cancelled while the run is being created"),
     on(CancelRun,             RESTING,          FAILED,          g.owes_a_run,                           e.drop_owed_run,            "cancelled before the run could be created"),
     on(CancelRun,             RATE_LIMITED,     FAILED,          OTHERWISE,                              e.drop_owed_run,            "cancelled while the rate limit is waited out"),
-    on(DiscardQueue,          ANY,              SAME,            g.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is on"),
+    on(DiscardQueue,          ANY,              SAME,            g.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is active"),
     on(RunSeen,               FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
 
     # The run has completed: its messages are read.
@@ -167,7 +167,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestRejected,       IDLE,             SAME,            g.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list is refused, and the answer is in hand"),
     on(RequestRejected,       IDLE,             FAILED,          g.was_a_reading,                        m.give_up_reading,          "the list is refused"),
     on(RequestRejected,       IDLE,             FAILED,          f.content_is_refused,                   m.drop_message,             "the text of a message is refused"),
-    on(RequestRejected,       STARTING,         FAILED,          f.run_is_refused_for_good,              r.give_up_run,              "a run is refused for what was said"),
+    on(RequestRejected,       STARTING,         FAILED,          f.run_is_refused_for_good,              r.give_up_run,              "a run is refused because of its message"),
     on(RequestRejected,       FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),
     on(RequestRejected,       NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is refused"),
 
@@ -189,9 +189,9 @@ IGNORED: Final[tuple[Silence, ...]] = (
     silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not ask for it, or has its output"),
     silent(CancelRun,         RESTING,                "there is no run"),
     silent(DiscardQueue,      ANY,                    "nothing waits to be sent"),
-    silent(Resume,            ANY,                    "nothing was under way"),
+    silent(Resume,            ANY,                    "no request was in flight"),
     silent(RunSeen,           NOT_LIVE,               "that run is over"),
-    silent(TimerDue,          ANY,                    "a request is under way"),
+    silent(TimerDue,          ANY,                    "a request is in flight"),
     silent(DeadlinePassed,    NOT_LIVE,               "that run is over"),
     silent(QuotaRestored,     ANY,                    "nothing is parked"),
 )
@@ -203,7 +203,7 @@ ILLEGAL: Final[tuple[Silence, ...]] = (
     silent(MessagePosted,      [*LIVE, RATE_LIMITED, FAILED],      "messages are posted only in idle"),
     silent(MessagesListed,     [*LIVE, RATE_LIMITED, FAILED],      "messages are listed only in idle"),
     silent(RunCreated,         [*LIVE, FAILED],                    "runs are created only in idle and rate_limited"),
-    silent(RequestBlocked,     [RUNNING, AWAITING_TOOLS, FAILED],  "only what starts something meets a busy thread"),
+    silent(RequestBlocked,     [RUNNING, AWAITING_TOOLS, FAILED],  "only posting and creating meet a busy thread"),
     silent(RequestUnresolved,  [RUNNING, AWAITING_TOOLS, FAILED],  "requests made here may be repeated without harm"),
 )
 # fmt: on

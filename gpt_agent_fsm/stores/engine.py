@@ -105,7 +105,7 @@ def _pool(size: int, limit: Limit) -> dict[str, Any]:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    # Python's driver begins transactions late and at points of its own choice. Off: the BEGIN below decides.
+    # Python's driver begins transactions late. This switches it off, so that the BEGIN below decides.
     connection.isolation_level = None
     # A damaged text must fail when it is decoded, with the name of its thread, and not fail the whole statement.
     connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")

@@ -55,7 +55,7 @@ class Ticket(Generic[T]):
         return self._end.setdefault("end", "answered") == "answered"
 
     def give_up(self) -> None:
-        """Note that the caller does not wait any more. Nothing changes once it is answered."""
+        """Note that the caller no longer waits. This changes nothing if the ticket is already answered."""
         self._end.setdefault("end", "given up")
 
     def fail(self, error: StoreError) -> None:
@@ -101,7 +101,7 @@ class GroupCommit(Generic[T]):
                 self._refuse_rest()
             ticket.wait(self._patience)
         finally:
-            # Nobody waits any more, unless it was answered: the time is over, or this caller was interrupted.
+            # Unless the ticket was answered, the caller no longer waits: its time is over, or it was interrupted.
             ticket.give_up()
         if not ticket.answered:
             raise ticket.error or StoreError(

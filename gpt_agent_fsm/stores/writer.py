@@ -144,7 +144,7 @@ class Writer:
         )
 
     def _let_go(self) -> None:
-        """Note that the store is not held any more. An error does no harm: then the note says who held it last."""
+        """Note that the store is no longer held. An error does no harm: the note then names the last holder."""
         with contextlib.suppress(Exception), self._connection() as connection:
             connection.execute(schema.LET_GO, {"our_epoch": self._epoch})
             connection.commit()

@@ -30,7 +30,7 @@ class CrashingStore:
         self._rng = rng
         self._likely = likely
         self.faults_off = False
-        """True once the process must not crash any more."""
+        """True if the process must no longer crash."""
 
     def _change(self, call: Callable[[], T]) -> T:
         crashes = not self.faults_off and self._rng.random() < self._likely

@@ -57,7 +57,7 @@ _DRAIN = 120.0
 
 @attrs.frozen
 class _Wire:
-    """The URL paths of a wire, for requests without the library.
+    """The URL paths of an API, for requests without the library.
 
     Attributes:
         root: the path of the threads.

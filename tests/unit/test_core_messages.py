@@ -490,7 +490,7 @@ def test_a_timer_that_is_due_while_a_request_is_under_way_is_ignored(make):
     story = make()
     before = story.snapshot
     story.tell(due)
-    assert story.ignored == "a request is under way"
+    assert story.ignored == "a request is in flight"
     assert story.snapshot == before
 
 
@@ -507,7 +507,7 @@ def test_a_request_that_was_waiting_is_made():
 
 def test_with_nothing_under_way_there_is_nothing_to_resume():
     story = idle().tell(resume)
-    assert story.ignored == "nothing was under way"
+    assert story.ignored == "no request was in flight"
     assert story.state is State.IDLE
 
 

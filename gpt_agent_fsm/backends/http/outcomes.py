@@ -150,7 +150,7 @@ def error_for_unencodable() -> RequestRefused:
     return RequestRefused(None, None, sentence)
 
 
-# --- another meaning of an error, for a wire that knows its request ---------------------------------------------
+# --- another meaning of an error, for an API that knows its request ---------------------------------------------
 
 
 def as_unknown_thread(error: ApiError, thread_id: str, base_url: str) -> InvalidThreadId | None:

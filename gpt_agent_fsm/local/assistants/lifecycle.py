@@ -56,7 +56,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
 
 
 def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Start a queued run: return the request for the model, or `None` if the run is not queued any more."""
+    """Start a queued run: return the request for the model, or `None` if the run is no longer queued."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "queued":
         return None

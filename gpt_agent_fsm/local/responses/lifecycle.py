@@ -75,7 +75,7 @@ def input_of(tx: Transaction, response_id: str) -> list[Doc]:
 
 
 def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Start a queued response: return the request for the model, or `None` if it is not queued any more."""
+    """Start a queued response: return the request for the model, or `None` if it is no longer queued."""
     response = tx.get("response", response_id)
     if response is None or response["status"] != "queued":
         return None

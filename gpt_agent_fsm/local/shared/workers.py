@@ -25,7 +25,7 @@ class JobKind(Protocol):
     """The operations of the workers on one kind of work, such as runs; every call is within one transaction."""
 
     def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
-        """Start queued work: return the request for the model, or `None` if the work is not queued any more."""
+        """Start queued work: return the request for the model, or `None` if the work is no longer queued."""
 
     def settle(self, tx: Transaction, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome, /) -> bool:
         """Proceed with the outcome of asking the model; if the work has ended, change nothing and return False."""

@@ -20,7 +20,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 _REMEMBERED = 50
 
 
-# --- a message goes out -------------------------------------------------------------------------------
+# --- a message is posted -------------------------------------------------------------------------------
 
 
 def queue_message(copy: WorkingCopy, command: inputs.AddUserMessage) -> None:

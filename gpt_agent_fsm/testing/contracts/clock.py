@@ -65,5 +65,5 @@ class ClockContract:
         self.let_pass(clock, _PAUSE)
         elapsed = clock.monotonic() - monotonic
         assert elapsed > 0
-        # Somebody may set the machine's clock meanwhile, by a little.
+        # Somebody may set the machine's clock during the test, by a little.
         assert abs(clock.time() - time - elapsed) < 1.0

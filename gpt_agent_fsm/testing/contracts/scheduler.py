@@ -203,7 +203,7 @@ class SchedulerContract:
         self.scheduler.wake(task)
         self.wait_for(task, 2)
         self.wait_for(other, 1)
-        assert not any(delayed), "a tick under way delays another task"
+        assert not any(delayed), "a tick in progress delays another task"
         assert not task.overlapped
 
     def test_a_tick_that_hangs_delays_no_other_task(self) -> None:

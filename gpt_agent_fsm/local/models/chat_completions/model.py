@@ -97,7 +97,7 @@ class ChatCompletionsModel:
                 yield from self._client.read_events(response, call)
 
     def close(self) -> None:
-        """Close the connections that are idle. Idempotent; a request afterwards connects anew."""
+        """Close the connections that are idle. Idempotent; a later request connects again."""
         self._client.close()
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
