@@ -89,7 +89,7 @@ class Driver:
         self._idle: str | None = None
         self._left = False
         self.waiters = Waiters()
-        """Told after each tick, and when the driver stops."""
+        """Notified after each tick, and when the driver stops."""
 
     # --- from any OS thread ------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ class Roster:
         end."""
 
     def _check_sole_user(self, store: Store) -> None:
-        """Raise `ValueError` if a roster that is open uses this very store object: both would drive its threads."""
+        """Raise `ValueError` if an open roster uses this store object, because both would drive its threads."""
         with _users_lock:
             user = _users.get(id(store))
             if user is not None and not user._released and user._context.store is store:

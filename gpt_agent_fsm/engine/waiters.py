@@ -1,4 +1,4 @@
-"""Who waits for something to happen on a thread."""
+"""The callers that wait for a change of a thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Waiters"]
 
 
 class Waiters:
-    """Sets the events of those who wait. Safe to use from any OS thread."""
+    """Sets the events of the waiting callers. Safe to use from any OS thread."""
 
     __slots__ = ("_events", "_lock")
 
@@ -20,7 +20,7 @@ class Waiters:
 
     @contextlib.contextmanager
     def added(self, changed: threading.Event) -> Iterator[None]:
-        """Set `changed` whenever something happens, until the block ends."""
+        """Set `changed` at each change, until the block ends."""
         with self._lock:
             self._events.append(changed)
         try:
@@ -30,7 +30,7 @@ class Waiters:
                 self._events.remove(changed)
 
     def notify(self) -> None:
-        """Set the events of all who wait."""
+        """Set the events of all waiting callers."""
         with self._lock:
             for event in self._events:
                 event.set()

@@ -242,9 +242,9 @@ class SQLStore:
                 self._database.dispose()
 
     def is_owned(self) -> bool:
-        """Return whether this store still owns the database; False also if that cannot be found out.
+        """Return whether this store still owns the database; False also if the database does not answer.
 
-        Asked right before a request that changes the server. Blocks for one query.
+        Called immediately before a request that changes the server. Blocks for one query.
         """
         try:
             with self._reading() as (connection, _):
