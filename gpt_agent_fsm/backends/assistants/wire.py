@@ -191,14 +191,14 @@ class Message:
 
 
 def are_runs_oldest_first(runs: Sequence[Run]) -> bool | None:
-    """Return whether the oldest of these runs come first; None if they do not show it. The newest may be active."""
+    """Return whether the oldest of these runs come first; None if it is unknown. Only the newest may be active."""
     by_times = _by_times(runs)
     first, last = (run.to_run().status.locks_thread for run in (runs[0], runs[-1]))
     return by_times if by_times is not None or first == last else last
 
 
 def are_messages_oldest_first(messages: Sequence[Message]) -> bool | None:
-    """Return whether the oldest of these messages come first; None if they do not show it. Users begin threads."""
+    """Return whether the oldest of these messages come first; None if it is unknown. Users begin threads."""
     by_times = _by_times(messages)
     first, last = messages[0].role == "user", messages[-1].role == "user"
     return by_times if by_times is not None or first == last else first

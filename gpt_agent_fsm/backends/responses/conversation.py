@@ -42,7 +42,7 @@ class Conversation:
     # --- items ------------------------------------------------------------------------------------------------
 
     def items(self, *, after: str | None = None, newest_first: bool = True) -> wire.ItemPage:
-        """Return a page of items, in the order that is asked for even if the server ignores it."""
+        """Return a page of items in the requested order, even if the server ignores the order."""
         page = self._items(after, "desc" if newest_first else "asc")
         if not newest_first or after is not None:
             return page

@@ -154,12 +154,12 @@ def asking(items: Sequence[Item]) -> tuple[Item, ...]:
 
 
 def may_be_oldest_first(items: Sequence[Item]) -> bool:
-    """Return whether the oldest of these items may come first: outputs follow calls, and answers what was said."""
+    """Return whether the first of these items may be the oldest: outputs follow calls, and answers follow messages."""
     places = {item.asked_id: place for place, item in enumerate(items) if item.closing is not None}
     for place, item in enumerate(items):
         if item.answered_id in places:
             return places[item.answered_id] < place
-    # A conversation begins with what the user says.
+    # A conversation begins with a message of the user.
     first, last = _is_the_users(items[0]), _is_the_users(items[-1])
     return first or not last
 

@@ -1,6 +1,6 @@
-"""Servers that list in an order of their own, whatever they are asked for.
+"""Recognises servers that ignore the requested order of a list.
 
-Nothing may be concluded from the newest entries of a list before it is known that they are the newest.
+Before the newest entries of a list are used, it must be known that they are the newest.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class ListOrder:
     """Finds out once whether a server always lists the oldest first. Safe to use from any OS thread.
 
     Args:
-        may_be_oldest_first: says whether the oldest of some entries may come first. If so, the server is asked for
-            the other order as well: it must differ.
+        may_be_oldest_first: returns whether the first of these entries may be the oldest. If so, the other order is
+            requested as well, and must differ.
     """
 
     def __init__(self, may_be_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
@@ -34,8 +34,8 @@ class ListOrder:
         """Return the entries of a list with the newest first.
 
         Args:
-            page: the first page of what was asked for with the newest first.
-            oldest: requests the first page with the oldest first; called once at most.
+            page: the first page of the list, which was requested with the newest first.
+            oldest: requests the first page with the oldest first; called at most once.
             after: requests the page after an entry, with the newest first.
         """
         if self._is_ignored is None and len(page.data) > 1 and self._may_be_oldest_first(page.data):
