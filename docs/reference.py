@@ -75,7 +75,7 @@ _COMMON = {
 """The meaning of a field in an event whose docstring does not mention it."""
 
 FOLLOWS = {
-    "UserMessageAdded": "`RunStarted`, once the run for the message is created.",
+    "UserMessageAdded": "`RunStarted`, after the run for the message is created.",
     "RunStarted": "The state is `running` and the run is polled. The run ends in `RunCompleted`, `RunFailed` or "
     "`RateLimited`; before that it may ask for tools.",
     "ToolCallRequested": "Nothing follows until you call `submit_tool_output`. Several calls of one run are announced "
@@ -189,7 +189,7 @@ def machine_size() -> str:
     rows, ignored, illegal = len(TABLE), len(IGNORED), len(ILLEGAL)
     return (
         f"{len(State)} states, {len(TRIGGERS)} inputs, {rows} rows; "
-        f"{ignored} more say what is ignored and why, and {illegal} what cannot happen.\n"
+        f"{ignored} more rows name the inputs that are ignored, and {illegal} rows the inputs that cannot happen.\n"
     )
 
 

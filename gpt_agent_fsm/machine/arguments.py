@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["BROKEN", "decode_arguments"]
 
 BROKEN = object()
-"""What `decode_arguments` returns for text that is not valid JSON."""
+"""The result of `decode_arguments` for text that is not valid JSON."""
 
 
 def _refuse_constant(name: str) -> None:

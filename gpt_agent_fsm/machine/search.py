@@ -1,7 +1,7 @@
 """Searching the server for something in doubt: a message that may have been posted, a run that may have been created.
 
 Both are recognised by the key that the library sends as metadata. If the server drops metadata, fall back on order: if
-exactly one message (or run) is newer than everything known before and looks like ours, it is ours.
+exactly one message (or run) is newer than everything known before and looks like it, it is the one in doubt.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Absent:
 
 @attrs.frozen
 class Ambiguous:
-    """Something is there that may be ours or somebody else's, and it is impossible to decide."""
+    """Something is there that may come from the library or from another client, and it is impossible to decide."""
 
 
 @attrs.frozen

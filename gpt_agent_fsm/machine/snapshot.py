@@ -195,7 +195,7 @@ class Reading:
 
 @attrs.frozen(kw_only=True)
 class Cursor:
-    """How far the thread was read.
+    """The position up to which the thread was read.
 
     Attributes:
         last_message_id: the last assistant message that was published.

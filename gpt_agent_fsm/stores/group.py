@@ -42,12 +42,12 @@ class Ticket(Generic[T]):
 
     @property
     def answered(self) -> bool:
-        """True once the operation is durable and its caller is told so."""
+        """True if the operation is durable and its caller gets this answer."""
         return self._end.get("end") == "answered"
 
     @property
     def given_up(self) -> bool:
-        """True once the caller has left, without knowing that the operation is durable."""
+        """True if the caller no longer waits, and does not know whether the operation is durable."""
         return self._end.get("end") == "given up"
 
     def answer(self) -> bool:

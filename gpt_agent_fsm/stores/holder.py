@@ -1,4 +1,4 @@
-"""Who has opened a database for writing."""
+"""The process that has opened a database for writing."""
 
 from __future__ import annotations
 

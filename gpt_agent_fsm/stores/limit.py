@@ -1,4 +1,4 @@
-"""How long a database may take."""
+"""The time that a database may take."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Limit(threading.local):
 
     @property
     def deadline(self) -> float:
-        """When a statement that begins now must have ended, in monotonic seconds."""
+        """The time at which a statement that begins now must have ended, in monotonic seconds."""
         return time.monotonic() + self.seconds if self._of_call is None else self._of_call
 
     @property
     def remaining(self) -> float:
-        """How many seconds are left; 0 if none."""
+        """The number of seconds that are left, at least 0."""
         return max(self.deadline - time.monotonic(), 0.0)

@@ -72,7 +72,7 @@ holder = sa.Table(
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("pid", sa.BigInteger, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
-    # False once it has closed its store.
+    # False after this process has closed its store.
     sa.Column("holds", sa.Boolean, nullable=False),
 )
 # In SQLite, rows are stored in the index of their key: one page is written per row, not two.

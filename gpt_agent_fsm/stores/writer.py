@@ -164,7 +164,7 @@ class Writer:
                     # The database may now differ from the counters in memory.
                     self._known.clear()
                 raise to_store_error(error, self._database.name, known=False) from error
-            # A successor continues our group numbers: once it is the owner, a higher number proves nothing.
+            # The next owner continues the group numbers of this store: after that, a higher number proves nothing.
             if last.groups < transaction.group or last.epoch != self._epoch:
                 raise
 

@@ -39,7 +39,7 @@ class _Reader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self.broke_off = False
-        """True once the other side has ended the connection."""
+        """True if the other side has ended the connection."""
         self.at_end = False
         """True if the answer is complete, so that there is nothing to wait for."""
 

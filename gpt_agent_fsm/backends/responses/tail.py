@@ -1,4 +1,4 @@
-"""Infers the last run of a conversation from its newest items, if nobody has kept the id of a response."""
+"""Infers the last run of a conversation from its newest items, if the id of its response is unknown."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from gpt_agent_fsm.ports import CallLimits, Timeout
 __all__ = ["conversations_explained", "without_empty_input"]
 
 _HAS_THE_PATH = (400, 405, 422)
-"""How servers answer a GET of a path that they have, but for another method."""
+"""The statuses of HTTP answers to a GET if the server has the path, but perhaps only for another method."""
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ def limit_of_answer(status: int, codes: Iterable[str], message: str, param: str 
     """Return the limit for which a request was refused, given the codes of the answer; None for another cause."""
     names, text = _plain([*codes, *([str(status)] if status in (402, 429) else [])]), _one_line(message)
     limit = _limit_of_codes(names, text)
-    # An error about a parameter is about the request. With 500 or more, a gateway speaks: nobody may have refused.
+    # An error about a parameter is about the request. An error from 500 upwards may be a gateway's and no refusal.
     if limit is not None or param is not None or not 400 <= status < 500:
         return limit
     return _limit_of_words(names, text)

@@ -120,7 +120,7 @@ class Transaction:
         self.after_commit: list[Callable[[], object]] = []
 
     def on_commit(self, action: Callable[[], object]) -> None:
-        """Call `action` once the transaction is committed; never when it is rolled back."""
+        """Call `action` after the transaction is committed, but not if it is rolled back."""
         self.after_commit.append(action)
 
     def add(self, kind: str, doc: Doc, *, parent: str = "", run: str | None = None, due: float | None = None) -> None:

@@ -119,7 +119,7 @@ def _poll_later(copy: WorkingCopy) -> None:
 
 
 def remember_to_cancel(copy: WorkingCopy, _: inputs.CancelRun) -> None:
-    """Cancel the run once it is known whether it was created."""
+    """Cancel the run as soon as it is known whether it was created."""
     copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
     copy.unpark()
 

@@ -6,7 +6,7 @@ rules:                              # the first rule that fits the user's last m
     steps:                          # one step per turn of the run
       - call:                       # one tool call, or a list of them
           - {name: get_weather, arguments: {city: Oslo}}
-      - say: "It is {outputs} now." # once the outputs are in
+      - say: "It is {outputs} now." # after the outputs were sent
   - matches: "book a table for (?P<people>[0-9]+)"   # or a regular expression, searched for
     steps:
       - call: {name: book, arguments: {people: "{people}"}}
