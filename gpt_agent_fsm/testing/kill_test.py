@@ -81,6 +81,12 @@ _WIRES = {
 }
 
 
+def _acceptance(content: str) -> tuple[int, int]:
+    """Return when a message was accepted: the life of the child, and the number in it."""
+    _, life, number = content.split(".")
+    return int(life), int(number)
+
+
 def _text(message: dict[str, Any]) -> str:
     text = message["content"][0]["text"]
     return str(text if isinstance(text, str) else text["value"])
@@ -237,7 +243,8 @@ class _Experiment:
         counts: Counter[str] = Counter()
         heard = set(self._lines("heard"))
         accepted: defaultdict[int, list[str]] = defaultdict(list)
-        for line in self._lines("accepted"):
+        # A child may have been stopped between the acceptance of a message and its line in the file.
+        for line in sorted(self._lines("accepted"), key=_acceptance):
             accepted[int(line.split(".")[0])].append(line)
         for place, thread_id in enumerate(self.thread_ids):
             listed = self._listed(f"{self._wire.root}/{thread_id}/{self._wire.list}")
