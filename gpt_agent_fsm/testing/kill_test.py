@@ -116,7 +116,7 @@ class _Child:
 
             signals.event.connect(hear, weak=False)
             store = SQLStore(f"sqlite:///{self._folder / 'agents.db'}", lock_timeout=1.0)
-            # A child that was stopped meanwhile is no longer the owner, and ends.
+            # If another child took the store over while this one was stopped, this one ends.
             taken = contextlib.suppress(StoreTaken)
             with taken, Runtime(self._wire.backend(self._base_url), SETTINGS, store) as runtime:
                 agents = [
