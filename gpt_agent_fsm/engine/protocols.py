@@ -130,7 +130,7 @@ class Backend(Protocol):
         ...
 
     def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
-        """Return if the server knows the thread; raise `InvalidThreadId` if it does not."""
+        """Check that the server knows the thread; raise `InvalidThreadId` if it does not."""
         ...
 
     def list_runs(

@@ -153,7 +153,7 @@ class Proceed:
 
 @attrs.frozen(kw_only=True)
 class RunsListed:
-    """Answer to `GetLatestRun`, newest first.
+    """Answer to `GetLatestRun`: the newest runs of the thread, newest first.
 
     Attributes:
         newest_message_id: as in `RunPage`.

@@ -143,7 +143,7 @@ def _build_snapshot(value: _JSON, queue: Queue) -> Snapshot:
     if version > SNAPSHOT_VERSION:
         raise StoreError(f"The snapshot of {value.get('thread_id', 'a thread')} {_NEWER}")
     if version < SNAPSHOT_VERSION:
-        raise ValueError("this version is migrated when the store is opened")
+        raise ValueError("it has an old format, which should have been migrated when the store was opened")
     run = value.get("run") or {}
     if "timed_out" in run:
         # The field's former form.

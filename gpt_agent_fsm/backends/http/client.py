@@ -226,7 +226,7 @@ class HttpClient:
 
 
 def _read(response: requests.Response, limit: int) -> bytes:
-    """Return the unpacked body; a body beyond the limit is cut soon after it, and its connection is closed."""
+    """Return the unpacked body. Beyond `limit`, reading stops soon, and the connection is closed."""
     with contextlib.closing(response):
         pieces, size = [], 0
         for piece in response.iter_content(_PIECE):

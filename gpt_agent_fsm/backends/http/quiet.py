@@ -27,7 +27,7 @@ class _NotOurs(logging.Filter):
 
 
 def _is_asked_for(name: str) -> bool:
-    """Return whether a level was set for the logger, or for one above it but the root."""
+    """Return whether a level was set on this logger or on one of its ancestors, not counting the root logger."""
     parts = name.split(".")
     names = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
     return any(logging.getLogger(each).level != logging.NOTSET for each in names)

@@ -40,7 +40,7 @@ _JSON = {"a": [1, -2.5, True, None, "\N{SNOWMAN}"], "": {}, "big": 10**30}
 
 
 def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 - any value of any type
-    """Return a value of a type that differs from the default of such fields."""
+    """Return a value of the type `kind` that differs from the default of a field of this type."""
     if kind is Any:
         return _JSON
     if kind is str:

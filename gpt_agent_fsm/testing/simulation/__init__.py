@@ -1,10 +1,10 @@
 """Simulates whole lives: users, agents, crashes and restarts over a faulty network, in virtual time.
 
-The simulation has this model: A request takes effect at once, within the grace after its client gave up, or never. The
-server keeps the metadata that the library sends. A store keeps everything that it has confirmed. `HONEST` faults
-respect this model, and then nothing may be lost or done twice. `BREAKING` faults violate the model on purpose: requests
-take effect later than the grace, and metadata is dropped. Then an unknown outcome must at least be reported as
-`RequestFailed`.
+The simulation has this model: A request takes effect at once, or late (within a fixed time, the grace, after its
+client gave up), or never. The server keeps the metadata that the library sends. A store keeps everything that it has
+confirmed. `HONEST` faults respect this model, and then nothing may be lost or done twice. `BREAKING` faults violate
+the model on purpose: requests take effect later than the grace, and metadata is dropped. Then an unknown outcome must
+at least be reported as `RequestFailed`.
 
 The invariants are in `invariants`, one per file. A seed always gives the same life;
 `python -m gpt_agent_fsm.testing.simulate` simulates many.

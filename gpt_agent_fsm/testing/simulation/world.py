@@ -94,7 +94,7 @@ class World:
         return user
 
     def run(self) -> bool:
-        """Run from the first process until every thread is settled; return whether all of them settled."""
+        """Run from the first process until every thread is settled or time is over; return False if time is over."""
         self._process.survive(self._process.start)
         for _ in range(self._rng.randint(5, 25)):
             self._act()
