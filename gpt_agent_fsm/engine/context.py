@@ -11,7 +11,7 @@ from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, Store
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 
-__all__ = ["DriverContext", "Outcome", "not_alive"]
+__all__ = ["DriverContext", "Outcome", "driven_elsewhere", "not_alive"]
 
 
 @attrs.frozen(kw_only=True)
@@ -57,3 +57,8 @@ def not_alive(thread_id: str, reason: str | None, taken: StoreTaken | None) -> A
         return StoreTaken(*taken.args)
     then = "make a new runtime and connect" if reason == "runtime_closed" else "connect again"
     return AgentNotAlive(f"The agent of {thread_id} was stopped ({reason}); {then}.")
+
+
+def driven_elsewhere(thread_id: str) -> StoreTaken:
+    """Return the error for a thread that this process may no longer drive."""
+    return StoreTaken(f"{thread_id} is driven by another process now.")

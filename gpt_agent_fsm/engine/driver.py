@@ -9,7 +9,7 @@ from collections import deque
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.agenda import Agenda, longest_pause
 from gpt_agent_fsm.engine.announcer import Announcer
-from gpt_agent_fsm.engine.context import DriverContext, Outcome, not_alive
+from gpt_agent_fsm.engine.context import DriverContext, Outcome, driven_elsewhere, not_alive
 from gpt_agent_fsm.engine.decision import Decision, decide
 from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
@@ -296,21 +296,18 @@ class Driver:
         """Make a request and return its answer. Nothing but the request follows the commit that says it is sent."""
         context, lease = self._context, self.lease
         if lease is None:
-            raise self._not_ours()
+            raise driven_elsewhere(self.thread_id)
         limits = call_limits(context.clock, self.settings, lease)
         if request.changes_server:
             self._save_request(sent=True, due=limits.deadline)
             self._agenda.request = None
             if not lease.holds():
-                raise self._not_ours()
+                raise driven_elsewhere(self.thread_id)
         fact = perform(context.backend, self.thread_id, request, limits)
         if isinstance(fact, inputs.RequestDelayed) and not lease.holds():
-            raise self._not_ours()
+            raise driven_elsewhere(self.thread_id)
         context.gate.learn(self, request, fact)
         return fact
-
-    def _not_ours(self) -> StoreTaken:
-        return StoreTaken(f"{self.thread_id} is driven by another process now.")
 
     def _save_request(self, *, sent: bool, due: float | None) -> None:
         """Save that the request is sent from now on, or that it waits for its time."""
@@ -355,7 +352,10 @@ class Driver:
         decision = decide(self.snapshot, self._facts, commands, self.settings)
         if decision.dropped:
             self._agenda.recover()
-        self._decision = (decision, *self._agenda.after(decision.wanted, self._min_pause(decision.snapshot)))
+        # A webhook may cause a poll a little too early; the next poll must not be late.
+        rarely = decision.snapshot.polls and not self._polls_for_webhook
+        pause = self._context.webhooks.min_pause(self.settings) if rarely else 0.0
+        self._decision = (decision, *self._agenda.after(decision.wanted, pause))
         self._save(*self._decision)
 
     def _save(self, decision: Decision, request: effects.Request | None, due: float | None) -> None:
@@ -367,13 +367,6 @@ class Driver:
         self._agenda.follow(request, due)
         self._idle = next((effect.reason for effect in decision.wanted if isinstance(effect, effects.Stop)), None)
         self._decision = None
-
-    def _min_pause(self, snapshot: Snapshot) -> float:
-        """Return the shortest pause: polls are rare while webhooks arrive."""
-        # A webhook may cause a poll a little too early; the next poll must not be late.
-        if snapshot.polls and not self._polls_for_webhook and self._context.webhooks.are_arriving:
-            return min(self.settings.webhook_heartbeat_interval, self.settings.idle_timeout)
-        return 0.0
 
     # --- announcing, and the end ----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import attrs
 
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.errors import InvalidWebhook
+from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Notice", "Webhooks", "verified"]
 
@@ -119,6 +120,10 @@ class Webhooks:
             del self._ended[response_id]
             self._last = self._clock.monotonic()
             return True
+
+    def min_pause(self, settings: Settings) -> float:
+        """Return the shortest pause between two polls in seconds: they are rare while webhooks arrive."""
+        return min(settings.webhook_heartbeat_interval, settings.idle_timeout) if self.are_arriving else 0.0
 
     @property
     def are_arriving(self) -> bool:
