@@ -14,6 +14,7 @@ from gpt_agent_fsm.agent import Agent, required_text
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
 from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
 from gpt_agent_fsm.machine import inputs
@@ -88,8 +89,10 @@ class Runtime:
 
     def create_thread(self) -> str:
         """Create a thread on the server and return its id. Blocks; raises an `ApiError` after the last attempt."""
-        timeout = self.settings.request_timeout
-        thread_id = self._insist("create_thread", "", lambda: self._backend.create_thread(timeout=timeout))
+        clock, settings, backend = self.scheduler.clock, self.settings, self._backend
+        thread_id = self._insist(
+            "create_thread", "", lambda: backend.create_thread(timeout=call_limits(clock, settings))
+        )
         self._created.add(thread_id)
         return thread_id
 
@@ -192,10 +195,12 @@ class Runtime:
 
     def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
         """Request the thread and its newest run from the server; None if the run has to be requested again."""
-        timeout = settings.request_timeout
-        self._insist("get_thread", thread_id, lambda: self._backend.get_thread(thread_id, timeout=timeout))
+        clock, backend = self.scheduler.clock, self._backend
+        self._insist(
+            "get_thread", thread_id, lambda: backend.get_thread(thread_id, timeout=call_limits(clock, settings))
+        )
         try:
-            listed = self._backend.list_runs(thread_id, limit=1, key=None, timeout=timeout)
+            listed = backend.list_runs(thread_id, limit=1, key=None, timeout=call_limits(clock, settings))
         except TransientError as error:
             announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
             return None

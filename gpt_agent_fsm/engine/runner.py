@@ -24,14 +24,12 @@ _LEAST_QUOTE = 4
 _REFUSED_FOR_GOOD = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}
 
 
-def call_limits(clock: Clock, settings: Settings, lease: Lease) -> CallLimits:
-    """Return the limits of a request that begins now."""
-    return CallLimits(
-        deadline=clock.monotonic() + settings.request_timeout,
-        clock=clock,
-        may_send=lease.holds,
-        max_answer_bytes=settings.max_answer_bytes,
-    )
+def call_limits(clock: Clock, settings: Settings, lease: Lease | None = None) -> CallLimits:
+    """Return the limits of a request that begins now; without a lease, anybody may send it."""
+    deadline, size = clock.monotonic() + settings.request_timeout, settings.max_answer_bytes
+    if lease is None:
+        return CallLimits(deadline=deadline, clock=clock, max_answer_bytes=size)
+    return CallLimits(deadline=deadline, clock=clock, max_answer_bytes=size, may_send=lease.holds)
 
 
 def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout) -> inputs.Input:

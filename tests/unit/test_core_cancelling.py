@@ -2,6 +2,7 @@
 
 import itertools
 
+import attrs
 import pytest
 
 from gpt_agent_fsm.machine import effects, inputs
@@ -90,6 +91,14 @@ def test_a_cancel_that_comes_too_late_leads_to_a_look():
     assert story.request == POLL
     assert (story.only.operation, story.only.will_retry) == ("cancel_run", True)
     assert story.tell(completed()).said == ["RunCompleted"]
+
+
+def test_a_cancel_that_an_older_version_has_sent_may_be_refused():
+    story = running().tell(cancel)
+    run_without_reason = attrs.evolve(story.snapshot.run, ending=None)
+    story.snapshot = attrs.evolve(story.snapshot, run=run_without_reason)
+    assert story.tell(refused()).request == POLL
+    assert story.snapshot.run.ending is None
 
 
 # --- the run does not end -----------------------------------------------------------------------------
