@@ -45,42 +45,25 @@ _JSON: TypeAlias = Any
 _NEWER = "was written by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm."
 
 
+def _store_field(converter: MsgspecJsonConverter, kind: type, **fields: Any) -> None:  # noqa: ANN401 - overrides by name
+    """Store some fields of a class in a way of their own, and the others as usual."""
+    write: Callable[[Any], Any] = make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **fields)
+    read: Callable[[Any, Any], Any] = make_dict_structure_fn(
+        kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False, **fields
+    )
+    converter.register_unstructure_hook(kind, write)
+    converter.register_structure_hook(kind, read)
+
+
 def _make_converter() -> MsgspecJsonConverter:
     converter = make_converter(omit_if_default=True, forbid_extra_keys=True, detailed_validation=False)
     # A tool's arguments are any JSON value, even one that only Python's own decoder reads (an infinite number, an
     # unpaired surrogate). An event must not be lost because of that, so the arguments are stored as separate JSON text.
     own = override(unstruct_hook=json.dumps, struct_hook=lambda text, _: json.loads(text))
-    converter.register_unstructure_hook(
-        ToolCallRequested, make_dict_unstructure_fn(ToolCallRequested, converter, arguments=own)
-    )
-    converter.register_structure_hook(
-        ToolCallRequested,
-        make_dict_structure_fn(
-            ToolCallRequested,
-            converter,
-            _cattrs_forbid_extra_keys=True,
-            _cattrs_detailed_validation=False,
-            arguments=own,
-        ),
-    )
-    # Stored as `repeats`, the field's former name.
+    _store_field(converter, ToolCallRequested, arguments=own)
     for kind in (CreateRun, GetLatestRun):
-        converter.register_unstructure_hook(
-            kind,
-            make_dict_unstructure_fn(
-                kind, converter, _cattrs_omit_if_default=True, retry_of=override(rename="repeats")
-            ),
-        )
-        converter.register_structure_hook(
-            kind,
-            make_dict_structure_fn(
-                kind,
-                converter,
-                _cattrs_forbid_extra_keys=True,
-                _cattrs_detailed_validation=False,
-                retry_of=override(rename="repeats"),
-            ),
-        )
+        # Stored by the field's former name.
+        _store_field(converter, kind, retry_of=override(rename="repeats"))
     for union in (Request, Command, Event):
         configure_tagged_union(union, converter, tag_name="type")
     converter.register_unstructure_hook(
