@@ -7,7 +7,7 @@ import pytest
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import RunStarted, ToolCallRequested
-from gpt_agent_fsm.machine.effects import GetRun
+from gpt_agent_fsm.machine.effects import CreateRun, GetRun
 from gpt_agent_fsm.machine.inputs import AddUserMessage, CancelRun
 from gpt_agent_fsm.machine.queue import Queue, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Pending, Snapshot, State
@@ -128,3 +128,11 @@ def test_an_invalid_event_is_refused(kind, text):
 def test_a_message_is_stored_once_and_unescaped():
     text = codec.encode_command(AddUserMessage(key="k", content="Grüße"))
     assert text.count("Grüße") == 1
+
+
+def test_the_handle_of_a_repeated_run_is_stored_under_its_former_name():
+    request = CreateRun(key="k", assistant_id="a", retry_of="resp_1")
+    snapshot = Snapshot(thread_id="t", assistant_id="a", pending=Pending(request=request))
+    text = codec.encode_snapshot(snapshot)
+    assert '"repeats":"resp_1"' in text
+    assert codec.decode_snapshot(text) == snapshot
