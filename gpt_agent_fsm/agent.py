@@ -7,13 +7,16 @@ import threading
 import uuid
 from typing import Any
 
+import attrs
+
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.arguments import decode_arguments
+from gpt_agent_fsm.machine.objects import Failure
 from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.machine.waits import open_calls
 
 __all__ = ["Agent"]
 
@@ -68,8 +71,12 @@ class Agent:
         return self._own_driver
 
     def __repr__(self) -> str:
-        state = str(self._driver.snapshot.state) if self.alive else "not alive"
-        return f"<Agent {self.thread_id} {state}>"
+        snapshot = self._own_driver.snapshot
+        state, failure = str(snapshot.state) if self.alive else "not alive", snapshot.failure
+        if failure is None:
+            return f"<Agent {self.thread_id} {state}>"
+        what = f"{failure.operation or 'run'} failed" + ("" if failure.code is None else f" ({failure.code})")
+        return f"<Agent {self.thread_id} {state}; {what}{', parked' if snapshot.outbox.parked else ''}>"
 
     # --- commands -----------------------------------------------------------------------------------
 
@@ -188,21 +195,24 @@ class Agent:
     def open_tool_calls(self) -> tuple[events.ToolCallRequested, ...]:
         """The tool calls that wait for `submit_tool_output`, as they were announced. Raises `AgentNotAlive`."""
         self._check_alive()
-        snapshot = self._driver.snapshot
-        if snapshot.run is None or snapshot.state is not State.AWAITING_TOOLS:
-            return ()
         accepted = {each.tool_call_id for each in self._driver.commands() if isinstance(each, inputs.SubmitToolOutput)}
-        return tuple(
-            events.ToolCallRequested(
-                id=call.id,
-                thread_id=self.thread_id,
-                run_id=snapshot.run.id,
-                name=call.name,
-                arguments=decode_arguments(call.arguments),
-            )
-            for call in snapshot.calls
-            if call.output is None and call.id not in accepted
-        )
+        return tuple(call for call in open_calls(self._driver.snapshot) if call.id not in accepted)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The last failure of a run or a request; None after the next success. A stopped agent answers, too."""
+        snapshot = self._driver.snapshot
+        failure = snapshot.failure
+        return None if failure is None else attrs.evolve(failure, parked=snapshot.outbox.parked)
+
+    def explain(self) -> str:
+        """Return, in a few plain sentences, what the thread waits for.
+
+        They say since when it waits, what happens next and when, and what you can call. Does not block. Raises
+        `AgentNotAlive`.
+        """
+        self._check_alive()
+        return self._driver.explain()
 
     @property
     def state(self) -> State:

@@ -19,6 +19,7 @@ __all__ = [
     "RunFailed",
     "RunStarted",
     "StateChanged",
+    "ThreadStalled",
     "ToolCallOutputRecorded",
     "ToolCallOutputSubmissionFailed",
     "ToolCallRequested",
@@ -69,12 +70,14 @@ class RunStarted:
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequested:
-    """The run waits for `Agent.submit_tool_output(id, ...)`. Each call is announced once.
+    """The run waits for `Agent.submit_tool_output(id, ...)`. Each call is announced once, and again after a takeover.
 
     Attributes:
         id: the tool call's id.
         name: the function's name.
         arguments: the decoded JSON arguments, usually a dict.
+        again: True if the call was announced before, by the runtime that drove the thread then. Such an event is not
+            part of the history.
     """
 
     id: str
@@ -82,6 +85,7 @@ class ToolCallRequested:
     run_id: str
     name: str
     arguments: Any
+    again: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -246,6 +250,24 @@ class RequestFailed:
 
 
 @attrs.frozen(kw_only=True)
+class ThreadStalled:
+    """The thread has waited for the same thing for `stall_after` seconds; sent again each time the wait has doubled.
+
+    Nothing ends because of it. `Agent.explain` says what can be called.
+
+    Attributes:
+        reason: a sentence that says what the thread waits for, with the last failure if there is one.
+        since: since when it waits, in seconds since the epoch.
+        next_look: when the library acts next, in seconds since the epoch; None if a request is in flight.
+    """
+
+    thread_id: str
+    reason: str
+    since: float
+    next_look: float | None
+
+
+@attrs.frozen(kw_only=True)
 class AgentStopped:
     """The agent was removed from the runtime. Every later call on it raises `AgentNotAlive`.
 
@@ -272,5 +294,6 @@ Event: TypeAlias = (
     | OrganizationQuotaExceeded
     | StateChanged
     | RequestFailed
+    | ThreadStalled
     | AgentStopped
 )

@@ -38,6 +38,7 @@ def _check(minimum: float, *, zero: bool = False) -> Callable[[Any, attrs.Attrib
 
 _seconds = _check(0.0)
 _delay = _check(0.0, zero=True)
+_seconds_or_none: Any = attrs.validators.optional(_seconds)
 _count = _check(1)
 _retries = _check(0, zero=True)
 
@@ -74,11 +75,14 @@ class Settings:
     request_retry_max_delay: float = attrs.field(default=30.0, validator=_delay)
     """The maximum delay between two attempts of a request. The server may ask for a longer one, of at most ten
     minutes."""
-    run_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
+    run_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
     """A run that takes longer is cancelled and fails with the code `timeout`; None means no limit. The time counts from
     the moment at which this process first saw the run in progress."""
-    tool_timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_seconds))
+    tool_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
     """A run that waits longer for tool outputs is cancelled and fails with the code `timeout`; None means no limit."""
+    stall_after: float | None = attrs.field(default=300.0, validator=_seconds_or_none)
+    """After this time of waiting for the same thing, `ThreadStalled` is sent, and again each time the wait has doubled;
+    None means never."""
     max_answer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
     """The size in bytes of the largest HTTP answer to accept, unpacked. A larger one counts as unreadable."""
     workers: int = attrs.field(default=8, validator=_count)
@@ -103,7 +107,8 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read `GPT_AGENT_HEARTBEAT_INTERVAL` and similar variables. A setting without a variable keeps its default.
 
-        Raises `ValueError` for a value that is not a number and for a `GPT_AGENT_` variable that is not a setting.
+        The text `none` means None. Raises `ValueError` for a value that is not a number, and for a `GPT_AGENT_`
+        variable that is not a setting.
         """
         environ = os.environ if environ is None else environ
         fields = {PREFIX + field.name.upper(): field for field in attrs.fields(cls)}
@@ -114,8 +119,13 @@ class Settings:
             if name not in fields:
                 raise ValueError(f"{name} is not a setting; the settings are {', '.join(sorted(fields))}")
             field = fields[name]
+            optional = "None" in str(field.type)
+            if optional and text.strip().lower() == "none":
+                values[field.name] = None
+                continue
             try:
-                values[field.name] = (int if field.type in ("int", int) else float)(text)
+                values[field.name] = (int if str(field.type).startswith("int") else float)(text)
             except ValueError:
-                raise ValueError(f"{name} must be a number, not {text!r}") from None
+                kinds = "a number or none" if optional else "a number"
+                raise ValueError(f"{name} must be {kinds}, not {text!r}") from None
         return cls(**values)

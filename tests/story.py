@@ -13,6 +13,7 @@ from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, ToolCall, U
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import LIVE, State
+from gpt_agent_fsm.machine.waits import with_waiting
 from gpt_agent_fsm.settings import Settings
 
 SETTINGS = Settings(
@@ -184,6 +185,16 @@ def denied(*, quota: bool = False) -> inputs.RequestNeedsOperator:
 discard = inputs.DiscardQueue()
 NOTHING_NEW = (page(), due, page(), due, page())
 """The answers to a reading that brings nothing: the answer may be late, so the list is read three times."""
+
+
+def waiting(story: Story, since: float = 0.0) -> Story:
+    """Let the engine note since when the thread waits."""
+    story.snapshot = with_waiting(attrs.evolve(story.snapshot, waiting=None), story.snapshot, since)
+    return story
+
+
+def long_wait(seconds: float = 300.0) -> inputs.StillWaiting:
+    return inputs.StillWaiting(seconds=seconds, next_look=None)
 
 
 def deny_the_poll(story: Story) -> Story:

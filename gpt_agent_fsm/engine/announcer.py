@@ -6,8 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import attrs
+
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.protocols import AgentHandle, Record, Saved, Store
+from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Announcer"]
 
@@ -21,12 +24,16 @@ class Announcer:
     """
 
     __slots__ = (
+        "_again",
+        "_first",
         "_lock",
         "_newcomers",
         "_noted_seq",
         "_outbox",
         "_seen_seq",
+        "_signals_heard",
         "_store",
+        "_subscribed",
         "_subscribers",
         "_thread_id",
         "handler",
@@ -44,6 +51,13 @@ class Announcer:
         """The new subscribers, and the number of the record after which each wants the history."""
         self._newcomers: list[tuple[signals.Handler, int]] = []
         self._seen_seq = self._noted_seq = 0
+        self._again: dict[str, events.ToolCallRequested] = {}
+        """The open calls that another runtime announced, by their ids: handlers here have not heard of them."""
+        self._signals_heard = False
+        """True after these calls were sent to the signals."""
+        self._subscribed = False
+        self._first: signals.Handler | None = None
+        """The first subscriber, until it has heard of these calls."""
 
     def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
         """Call `handler(agent, event)` for each event from now on, or for each record after this number."""
@@ -52,11 +66,19 @@ class Announcer:
                 self._subscribers = (*self._subscribers, (handler, 0))
             else:
                 self._newcomers.append((handler, replay_after))
+            if not self._subscribed:
+                self._subscribed, self._first = True, handler
 
-    def take_over(self, saved: Saved) -> None:
-        """Continue where the previous announcer of the thread stopped."""
+    def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
+        """Continue where the previous announcer of the thread stopped.
+
+        `open_calls`: the calls to announce again, unless their first announcement is still to come.
+        """
         self._outbox.extend(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
+        unannounced = (record.event for record in saved.unannounced)
+        to_come = {event.id for event in unannounced if isinstance(event, events.ToolCallRequested)}
+        self._again = {call.id: attrs.evolve(call, again=True) for call in open_calls if call.id not in to_come}
 
     def add(self, records: Iterable[Record]) -> None:
         """Add records that must be announced."""
@@ -65,7 +87,7 @@ class Announcer:
     @property
     def is_done(self) -> bool:
         """True if every record was announced to every subscriber."""
-        return not self._outbox and not self._newcomers
+        return not self._outbox and not self._newcomers and not (self._first is not None and self._again)
 
     def announce(self, may_continue: Callable[[], bool]) -> None:
         """Announce the records while `may_continue()` is true; the rest stays for the next call."""
@@ -76,14 +98,38 @@ class Announcer:
             self._deliver(record.event, [handler for handler, after in self._subscribers if record.seq > after])
             self._seen_seq = record.seq
             self._outbox.popleft()
+            self._forget_what_ended(record.event)
             self._welcome(may_continue)
         if self._seen_seq > self._noted_seq:
             self._store.announced(self._thread_id, self._seen_seq)
             self._noted_seq = self._seen_seq
+        if may_continue():
+            self._announce_open_calls_again()
 
     def announce_end(self, stopped: events.AgentStopped) -> None:
         """Announce that the agent was stopped. This event is not part of the thread's history."""
         self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
+
+    def _forget_what_ended(self, event: events.Event) -> None:
+        """Forget an open call that need not be announced again."""
+        if isinstance(event, events.ToolCallOutputRecorded):
+            self._again.pop(event.id, None)
+        elif isinstance(event, events.StateChanged) and event.dest != State.AWAITING_TOOLS:
+            self._again.clear()
+
+    def _announce_open_calls_again(self) -> None:
+        """Announce the open calls once to the signals, and once to the first subscriber."""
+        with self._lock:
+            if self._newcomers:
+                # The history comes first.
+                return
+            first, self._first = self._first, None
+        to_signals, self._signals_heard = not self._signals_heard, True
+        for call in list(self._again.values()):
+            if first is not None:
+                self._call(first, call, by_keyword=False)
+            if to_signals:
+                self._deliver(call, ())
 
     def _welcome(self, may_continue: Callable[[], bool]) -> None:
         """Replay the history to new subscribers, up to the record that the others have reached."""

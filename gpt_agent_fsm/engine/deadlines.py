@@ -1,4 +1,4 @@
-"""The times at which a run, or its wait for tool outputs, has taken too long."""
+"""The times at which a run, its wait for tool outputs, or any other wait has taken too long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import LIVE, State
 from gpt_agent_fsm.settings import Settings
 
@@ -14,13 +14,18 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """The deadlines of one thread, by the name of their setting. Each counts from when this process saw it begin."""
+    """The deadlines of one thread, by the name of their setting.
 
-    __slots__ = ("_clock", "_moments")
+    Each counts from when this process saw it begin; `stall_after` counts from when the wait began.
+    """
+
+    __slots__ = ("_clock", "_moments", "_waits_since")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._moments: dict[str, float] = {}
+        self._waits_since = 0.0
+        """When the present wait began, in monotonic seconds."""
 
     @property
     def moments(self) -> tuple[float, ...]:
@@ -29,16 +34,32 @@ class Deadlines:
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
         """Start the deadlines of the run in the snapshot, and of its wait for tools, now."""
+        now, waiting = self._clock.monotonic(), snapshot.waiting
         self._moments.clear()
-        self._count(None, snapshot, settings, self._clock.monotonic())
+        self._count(None, snapshot, settings, now)
+        # The clock may have been set back since then.
+        self._waits_since = now if waiting is None else now - max(self._clock.time() - waiting.since, 0.0)
+        self._watch(waiting, settings)
 
     def follow(self, before: Snapshot, after: Snapshot, settings: Settings, now: float) -> None:
         """Start the deadlines of a run, or of its wait for tools, that has just begun, at `now`."""
+        if after.waiting != before.waiting:
+            if before.waiting is None or after.waiting is None or before.waiting.since != after.waiting.since:
+                self._waits_since = now
+            self._watch(after.waiting, settings)
         if after.state not in LIVE or after.run_id != before.run_id:
-            self._moments.clear()
+            self._moments.pop("run_timeout", None)
+            self._moments.pop("tool_timeout", None)
         elif after.state is not State.AWAITING_TOOLS:
             self._moments.pop("tool_timeout", None)
         self._count(before, after, settings, now)
+
+    def _watch(self, waiting: Waiting | None, settings: Settings) -> None:
+        """Set when the wait is long enough to be told."""
+        if waiting is None or settings.stall_after is None:
+            self._moments.pop("stall_after", None)
+        else:
+            self._moments["stall_after"] = self._waits_since + settings.stall_after * 2.0**waiting.told
 
     def _count(self, before: Snapshot | None, after: Snapshot, settings: Settings, now: float) -> None:
         went_on = before is not None and before.state in LIVE and before.run_id == after.run_id
@@ -52,9 +73,13 @@ class Deadlines:
             if seconds is not None:
                 self._moments[setting] = now + seconds
 
-    def passed(self, settings: Settings) -> Iterator[inputs.DeadlinePassed]:
-        """Yield an input for each deadline that has passed, once."""
+    def passed(self, settings: Settings, due: float | None) -> Iterator[inputs.DeadlinePassed | inputs.StillWaiting]:
+        """Yield an input for each deadline that has passed, once. `due`: the next step, in monotonic seconds."""
         now = self._clock.monotonic()
         for setting in [setting for setting, moment in self._moments.items() if moment <= now]:
             del self._moments[setting]
-            yield inputs.DeadlinePassed(setting=setting, seconds=getattr(settings, setting))
+            if setting == "stall_after":
+                next_look = None if due is None else self._clock.time() + due - now
+                yield inputs.StillWaiting(seconds=now - self._waits_since, next_look=next_look)
+            else:
+                yield inputs.DeadlinePassed(setting=setting, seconds=getattr(settings, setting))

@@ -12,6 +12,7 @@ from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
 from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.waits import with_waiting
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Decision", "decide"]
@@ -42,9 +43,10 @@ def decide(
     facts: Sequence[inputs.Input],
     commands: Sequence[tuple[int, inputs.Command]],
     settings: Settings,
+    at: float,
 ) -> Decision:
-    """Advance a snapshot by all facts, and then by all commands with their numbers."""
-    wanted, happened, dropped = list[effects.Effect](), list[events.Event](), False
+    """Advance a snapshot by all facts, and then by all commands with their numbers; `at`: seconds since the epoch."""
+    before, wanted, happened, dropped = snapshot, list[effects.Effect](), list[events.Event](), False
     for input_ in (*facts, *(command for _, command in commands)):
         try:
             snapshot, new_effects, new_events = advance(snapshot, input_, settings)
@@ -60,6 +62,7 @@ def decide(
         happened.extend(new_events)
         _log_ignored(snapshot.thread_id, input_, new_effects)
     consumed = commands[-1][0] if commands else 0
+    snapshot = with_waiting(before, snapshot, at)
     return Decision(
         snapshot=snapshot, wanted=wanted, happened=happened, facts=len(facts), consumed=consumed, dropped=dropped
     )

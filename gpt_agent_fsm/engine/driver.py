@@ -8,9 +8,11 @@ from collections import deque
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.agenda import Agenda, longest_pause
+from gpt_agent_fsm.engine.alarms import Alarms
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.context import DriverContext, Outcome, driven_elsewhere, not_alive
 from gpt_agent_fsm.engine.decision import Decision, decide
+from gpt_agent_fsm.engine.explaining import explain
 from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.protocols import Lease, Saved
@@ -20,6 +22,7 @@ from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.logs import get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.waits import open_calls
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Driver"]
@@ -33,17 +36,15 @@ class Driver:
     __slots__ = (
         "__weakref__",
         "_agenda",
+        "_alarms",
         "_context",
         "_decision",
         "_facts",
-        "_gate_opened",
         "_idle",
         "_inbox",
-        "_key_works",
         "_ledger",
         "_left",
         "_lock",
-        "_polls_for_webhook",
         "_taken",
         "_ticking",
         "announcer",
@@ -54,6 +55,7 @@ class Driver:
         "lock",
         "settings",
         "stop_reason",
+        "takes_over",
         "thread_id",
         "waiters",
     )
@@ -69,6 +71,8 @@ class Driver:
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
         """A sentence that says who drives the thread now, if another process does; else None."""
+        self.takes_over = True
+        """False if an earlier driver of this runtime has announced the open calls of the thread."""
         self.begun = False
         self.lock = threading.RLock()
         """Held while the driver begins, and while it is removed."""
@@ -80,12 +84,9 @@ class Driver:
         self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
         """The decision that is not saved yet, with the next request and due time."""
         self._agenda = Agenda(context.clock, context.random)
-        self._gate_opened = False
-        self._key_works = False
+        self._alarms = Alarms(self._agenda, self._ledger, context.webhooks)
         self.last_command = 0
         self._ticking = False
-        self._polls_for_webhook = False
-        """True if a webhook caused the poll in flight."""
         self._idle: str | None = None
         self._left = False
         self.waiters = Waiters()
@@ -157,8 +158,7 @@ class Driver:
 
     def try_again(self, *, unpark: bool) -> None:
         """See `gate.Waiting.try_again`."""
-        with self._lock:
-            self._key_works, self._gate_opened = self._key_works or unpark, True
+        self._alarms.try_again(unpark=unpark)
         self._context.ownership.wake(self.thread_id)
 
     def describe(self) -> str:
@@ -169,6 +169,13 @@ class Driver:
         else:
             doing = f"in request {request.operation}" if request is not None else "at rest"
         return f"thread {self.thread_id} {doing}"
+
+    def explain(self) -> str:
+        """See `Agent.explain`."""
+        clock, due = self._context.clock, self._agenda.due
+        now = clock.time()
+        at = None if due is None else now + due - clock.monotonic()
+        return explain(self.snapshot, self.settings, now, at, held=self._agenda.held_by_gate)
 
     @property
     def has_work(self) -> bool:
@@ -196,7 +203,7 @@ class Driver:
         if saved is not None:
             self._ledger.take_over(saved, self.settings)
             self._inbox.take_over(saved.inbox)
-            self.announcer.take_over(saved)
+            self.announcer.take_over(saved, open_calls(self.snapshot) if self.takes_over else ())
             remaining = 0.0 if saved.due is None else saved.due - clock.time()
             if remaining > 0 and self.snapshot.has_waiting_request:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
@@ -261,7 +268,7 @@ class Driver:
         self._collect_due()
         self._advance()
         self._make_request()
-        if self._take_webhook():
+        if self._alarms.take_webhook():
             self._agenda.come_back_now()
         self._announce()
         if self.stop_reason is not None:
@@ -320,24 +327,9 @@ class Driver:
 
     def _collect_due(self) -> None:
         """Turn the timers that are due into facts, if no other input must be handled first."""
-        with self._lock:
-            key_works, gate_opened = self._key_works, self._gate_opened
-            self._key_works = self._gate_opened = False
-        if key_works:
-            self._facts.append(inputs.QuotaRestored())
-        if (gate_opened and self._agenda.held_by_gate) or self._take_webhook():
-            self._agenda.come_back_now()
-        self._facts.extend(self._ledger.deadlines.passed(self.settings))
+        self._facts.extend(self._alarms.collect(self.settings))
         if self._agenda.is_due and not self._facts and self.is_quiet():
             self._facts.append(self._agenda.take_due())
-
-    def _take_webhook(self) -> bool:
-        """Consume the webhook for the response that the next poll is about; return whether there was one."""
-        snapshot, run = self.snapshot, self.snapshot.run
-        polls = snapshot.has_waiting_request and isinstance(snapshot.request, effects.GetRun)
-        waits = polls and not self._agenda.held_by_gate and run is not None
-        self._polls_for_webhook = waits and run is not None and self._context.webhooks.pop_ended(run.handle)
-        return self._polls_for_webhook
 
     # --- handling inputs ---------------------------------------------------------------------------------------
 
@@ -349,12 +341,10 @@ class Driver:
         commands = self._inbox.waiting()
         if not self._facts and not commands:
             return
-        decision = decide(self.snapshot, self._facts, commands, self.settings)
+        decision = decide(self.snapshot, self._facts, commands, self.settings, self._context.clock.time())
         if decision.dropped:
             self._agenda.recover()
-        # A webhook may cause a poll a little too early; the next poll must not be late.
-        rarely = decision.snapshot.polls and not self._polls_for_webhook
-        pause = self._context.webhooks.min_pause(self.settings) if rarely else 0.0
+        pause = self._alarms.min_pause(self.settings) if decision.snapshot.polls else 0.0
         self._decision = (decision, *self._agenda.after(decision.wanted, pause))
         self._save(*self._decision)
 

@@ -27,6 +27,7 @@ from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Roster"]
@@ -101,6 +102,8 @@ class Roster:
         self._released = False
         self._check_sole_user(store)
         self._shifts: dict[str, _Shift] = {}
+        self._announced: set[str] = set()
+        """Threads without a driver whose open calls were announced here."""
         self._leaving: dict[str, _Shift] = {}
         """Drivers that are stopped and in their last tick; a driver that was made later waits in `_shifts` for its
         end."""
@@ -211,6 +214,7 @@ class Roster:
 
     def _make_shift(self, snapshot: Snapshot, settings: Settings) -> _Shift:
         driver = Driver(self._context, snapshot, settings)
+        driver.takes_over = snapshot.thread_id not in self._announced
         driver.announcer.sender = self._make_agent(driver)
         return _Shift(self, driver)
 
@@ -307,6 +311,10 @@ class Roster:
             del self._shifts[driver.thread_id]
             self._leaving.setdefault(driver.thread_id, shift)
             driver.stop(reason, taken)
+            if taken is None and driver.snapshot.state is State.AWAITING_TOOLS:
+                self._announced.add(driver.thread_id)
+            else:
+                self._announced.discard(driver.thread_id)
         self.scheduler.wake(shift)
 
     def _forget(self, shift: _Shift) -> None:

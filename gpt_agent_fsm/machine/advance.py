@@ -16,6 +16,7 @@ from gpt_agent_fsm.machine.driving import build_machine
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.table import AFTER_EACH
+from gpt_agent_fsm.machine.waits import note_failure
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 from gpt_agent_fsm.settings import Settings
 
@@ -40,6 +41,7 @@ def advance(
     states, guard, question = AFTER_EACH
     if copy.state in states and guard(copy, question):
         _trigger(copy, question)
+    note_failure(copy, input_)
     return copy.freeze(), tuple(copy.effects), tuple(copy.events)
 
 

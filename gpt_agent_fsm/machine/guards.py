@@ -81,6 +81,10 @@ def has_nothing_to_do(copy: WorkingCopy, _: inputs.Input) -> bool:
     return copy.request is None
 
 
+def is_waiting(copy: WorkingCopy, _: inputs.StillWaiting) -> bool:
+    return copy.waiting is not None
+
+
 # --- the run ------------------------------------------------------------------------------------------
 
 

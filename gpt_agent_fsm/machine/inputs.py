@@ -34,6 +34,7 @@ __all__ = [
     "RunSeen",
     "RunsListed",
     "SetAssistant",
+    "StillWaiting",
     "SubmitToolOutput",
     "Proceed",
     "RequestBlocked",
@@ -135,6 +136,20 @@ class DeadlinePassed:
     trigger: ClassVar[str] = "deadline_passed"
     setting: str
     seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class StillWaiting:
+    """The thread has waited for the same thing for a long time.
+
+    Attributes:
+        seconds: how long.
+        next_look: when the library acts next, in seconds since the epoch; None if a request is in flight.
+    """
+
+    trigger: ClassVar[str] = "still_waiting"
+    seconds: float
+    next_look: float | None
 
 
 @attrs.frozen(kw_only=True)
@@ -282,6 +297,7 @@ Input: TypeAlias = (
     | Resume
     | TimerDue
     | DeadlinePassed
+    | StillWaiting
     | QuotaRestored
     | Proceed
     | RunsListed

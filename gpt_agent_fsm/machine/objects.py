@@ -9,7 +9,7 @@ import attrs
 
 from gpt_agent_fsm.machine.run_status import RunStatus
 
-__all__ = ["Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
+__all__ = ["Failure", "Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
 
 
 @attrs.frozen(kw_only=True)
@@ -89,6 +89,23 @@ class Run:
     inferred: bool = False
     messages: tuple[Message, ...] = ()
     unsupported: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """The last failure on a thread.
+
+    Attributes:
+        code: the code of the `RunFailed` or `RequestFailed`; `rate_limit_exceeded` for a rate limited run.
+        message: a text for people; it is never blank.
+        operation: the request that failed, for example `post_message`; None if a run failed.
+        parked: True if nothing is tried until the next command.
+    """
+
+    code: str | None
+    message: str
+    operation: str | None = None
+    parked: bool = False
 
 
 @attrs.frozen(kw_only=True)

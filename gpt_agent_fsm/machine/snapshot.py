@@ -9,7 +9,7 @@ from __future__ import annotations
 import attrs
 
 from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
-from gpt_agent_fsm.machine.objects import Message, ToolCall
+from gpt_agent_fsm.machine.objects import Failure, Message, ToolCall
 from gpt_agent_fsm.machine.queue import EMPTY, Doubt, Queue
 from gpt_agent_fsm.machine.states import State
 
@@ -28,6 +28,7 @@ __all__ = [
     "Snapshot",
     "State",
     "Turn",
+    "Waiting",
 ]
 
 
@@ -257,6 +258,22 @@ class ServerView:
     run_keys_kept: bool = False
 
 
+# --- the wait -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Waiting:
+    """The wait of a thread for one thing.
+
+    Attributes:
+        since: when it began, in seconds since the epoch.
+        told: how often the wait has doubled, up to the last `ThreadStalled`; 0 before the first.
+    """
+
+    since: float
+    told: int = 0
+
+
 # --- the whole --------------------------------------------------------------------------------------
 
 
@@ -267,6 +284,9 @@ class Snapshot:
     Attributes:
         run: the run on the server; there is one in `running`, `awaiting_tools` and `submitting`, and in no other state.
         left: the last run that the library stopped following, if its calls must not be announced again.
+        failure: the last failure; None after a success.
+        waiting: the wait for what the thread waits for now; None at rest. The machine has no clock, so the engine fills
+            it in.
         queue: the messages to send; a store may keep the queue apart from the rest.
     """
 
@@ -279,6 +299,8 @@ class Snapshot:
     pending: Pending | None = None
     cursor: Cursor = Cursor()
     server: ServerView = ServerView()
+    failure: Failure | None = None
+    waiting: Waiting | None = None
     queue: Queue = EMPTY
 
     @property
@@ -343,5 +365,7 @@ class Snapshot:
             and self.server == other.server
             and self.queue == other.queue
             and self.left == other.left
+            and self.failure == other.failure
+            and self.waiting == other.waiting
             and (self.thread_id, self.assistant_id) == (other.thread_id, other.assistant_id)
         )

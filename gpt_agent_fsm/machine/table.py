@@ -18,6 +18,7 @@ from gpt_agent_fsm.machine.actions import messages as m
 from gpt_agent_fsm.machine.actions import requests as q
 from gpt_agent_fsm.machine.actions import runs as r
 from gpt_agent_fsm.machine.actions import tools as t
+from gpt_agent_fsm.machine.actions import waits as w
 from gpt_agent_fsm.machine.inputs import (
     AddUserMessage,
     CancelRun,
@@ -38,6 +39,7 @@ from gpt_agent_fsm.machine.inputs import (
     RunSeen,
     RunsListed,
     SetAssistant,
+    StillWaiting,
     SubmitToolOutput,
     TimerDue,
 )
@@ -120,6 +122,9 @@ TABLE: Final[tuple[Row, ...]] = (
     on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
     on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for a run that was left"),
 
+    # It waits for long.
+    on(StillWaiting,          ANY,              SAME,            g.is_waiting,                           w.announce_stall,           "nothing has changed for long"),
+
     # A person wants the run to end, or it takes too long.
     on(DeadlinePassed,        LIVE,             SAME,            OTHERWISE,                              e.time_out,                 "the run takes too long"),
     on(CancelRun,             LIVE,             SAME,            OTHERWISE,                              e.cancel,                   "the run is cancelled"),
@@ -194,6 +199,7 @@ IGNORED: Final[tuple[Silence, ...]] = (
     silent(TimerDue,          ANY,                    "a request is in flight"),
     silent(DeadlinePassed,    NOT_LIVE,               "that run is over"),
     silent(QuotaRestored,     ANY,                    "nothing is parked"),
+    silent(StillWaiting,      ANY,                    "that wait is over"),
 )
 
 ILLEGAL: Final[tuple[Silence, ...]] = (

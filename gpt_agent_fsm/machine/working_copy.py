@@ -32,6 +32,7 @@ class WorkingCopy:
         "cursor",
         "effects",
         "events",
+        "failure",
         "failures",
         "followed_by",
         "just_searched",
@@ -48,6 +49,7 @@ class WorkingCopy:
         "stopping",
         "thread_id",
         "tries",
+        "waiting",
     )
 
     def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
@@ -61,6 +63,8 @@ class WorkingCopy:
         self.cursor = snapshot.cursor
         self.server = snapshot.server
         self.queue = snapshot.queue
+        self.failure = snapshot.failure
+        self.waiting = snapshot.waiting
         pending = snapshot.pending
         self.request: Request | None
         if pending is None:
@@ -87,6 +91,8 @@ class WorkingCopy:
             pending=self._freeze_pending(),
             cursor=self.cursor,
             server=self.server,
+            failure=self.failure,
+            waiting=self.waiting,
             queue=self.queue,
         )
 

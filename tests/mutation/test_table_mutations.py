@@ -22,6 +22,7 @@ from tests.unit import (
     test_core_messages,
     test_core_runs,
     test_core_tools,
+    test_core_waits,
 )
 
 
@@ -51,6 +52,7 @@ CASES = [
         test_core_doubt,
         test_core_chains,
         test_core_everywhere,
+        test_core_waits,
     )
     for case in _cases(module)
 ]

@@ -25,6 +25,7 @@ from tests.story import (
     discard,
     due,
     idle,
+    long_wait,
     needs,
     output,
     page,
@@ -45,6 +46,7 @@ from tests.story import (
     seen,
     submitting,
     unknown,
+    waiting,
 )
 
 ONCE = {"request_max_attempts": 1}
@@ -97,6 +99,7 @@ def ended(status: RunStatus) -> inputs.RunSeen:
 STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     # somebody holds the thread
     "somebody connects": lambda: (idle(), connect),
+    "nothing has changed for long": lambda: (waiting(running()), long_wait()),
     "another assistant is set": lambda: (idle(), inputs.SetAssistant(assistant_id="asst_2")),
     "a crash while a message was being posted": lambda: (posting(), resume),
     "a crash between two polls": lambda: (running(), resume),

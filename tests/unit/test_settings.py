@@ -21,6 +21,7 @@ def test_the_defaults_are_those_of_the_contract():
         "request_retry_max_delay": 30.0,
         "run_timeout": None,
         "tool_timeout": None,
+        "stall_after": 300.0,
         "max_answer_bytes": 64 * 1024 * 1024,
         "workers": 8,
     }
@@ -29,7 +30,7 @@ def test_the_defaults_are_those_of_the_contract():
 @pytest.mark.parametrize("name", [field.name for field in attrs.fields(Settings)])
 @pytest.mark.parametrize("value", [-1, "1", None, float("nan"), float("inf"), True])
 def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
-    if value is None and name in ("run_timeout", "tool_timeout"):
+    if value is None and name in ("run_timeout", "tool_timeout", "stall_after"):
         return
     with pytest.raises(ValueError, match=name):
         Settings(**{name: value})

@@ -1,0 +1,88 @@
+"""Say in plain sentences what a thread waits for, since when, what happens next, and what can be called.
+
+Everything here is a pure function of the snapshot, the settings and the time, so that it can be asked of a store that
+another process uses.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.advance import advance
+from gpt_agent_fsm.machine.reasons import reason_of
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["explain"]
+
+_CALLS: Final[tuple[tuple[inputs.Command, str], ...]] = (
+    (inputs.CancelRun(), "cancel_run() to end the run"),
+    (inputs.DiscardQueue(), "discard_queue() to drop what was not sent"),
+)
+
+
+def explain(
+    snapshot: Snapshot,
+    settings: Settings,
+    now: float,
+    due: float | None = None,
+    *,
+    held: bool = False,
+) -> str:
+    """Return what the thread waits for, since when, what happens next and when, and what can be called.
+
+    `now` and `due`, the time of the next step, are in seconds since the epoch. `held`: True if the limits of the API
+    key hold the next request back.
+    """
+    sentences = [reason_of(snapshot)]
+    if snapshot.waiting is not None:
+        sentences.append(f"It has waited for {_duration(now - snapshot.waiting.since)}, since {_moment(snapshot)}.")
+    sentences += [_next_step(snapshot, now, due, held=held), _advice(snapshot, settings)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+# --- when, and what next ------------------------------------------------------------------------------
+
+
+def _duration(seconds: float) -> str:
+    seconds = max(seconds, 0.0)
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}s"
+    return "a moment" if seconds < 1 else f"{seconds:.0f} second{'' if round(seconds) == 1 else 's'}"
+
+
+def _moment(snapshot: Snapshot) -> str:
+    assert snapshot.waiting is not None  # noqa: S101 - the caller has seen to it
+    return datetime.fromtimestamp(snapshot.waiting.since, UTC).isoformat(sep=" ", timespec="seconds")
+
+
+def _next_step(snapshot: Snapshot, now: float, due: float | None, *, held: bool) -> str:
+    pending = snapshot.pending
+    if pending is None:
+        return ""
+    operation = pending.request.operation
+    why = "; the limits of the API key hold it back" if held else ""
+    if due is None or due <= now:
+        return f"Next: {operation}, {'held back' if held else 'now'}{why}."
+    return f"Next: {operation}, in {_duration(due - now)}{why}."
+
+
+def _advice(snapshot: Snapshot, settings: Settings) -> str:
+    calls = [call.id for call in snapshot.calls if call.output is None]
+    answer = "submit_tool_output() to answer it"
+    answering = [(inputs.SubmitToolOutput(tool_call_id=call_id, output="null"), answer) for call_id in calls[:1]]
+    useful = [text for command, text in (*answering, *_CALLS) if _changes_something(snapshot, command, settings)]
+    if snapshot.outbox.parked:
+        useful.insert(0, "connect() or add_user_message() to try again")
+    elif snapshot.settled:
+        useful.append("add_user_message() to start a run")
+    return f"Call {' or '.join(useful)}." if useful else ""
+
+
+def _changes_something(snapshot: Snapshot, command: inputs.Command, settings: Settings) -> bool:
+    """Return whether the table takes the command and does not ignore it."""
+    _, wanted, _ = advance(snapshot, command, settings)
+    return not any(isinstance(effect, effects.Ignore) for effect in wanted)

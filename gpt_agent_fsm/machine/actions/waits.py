@@ -1,0 +1,28 @@
+"""Say that a thread has waited for the same thing for long."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.reasons import reason_of
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
+
+
+def announce_stall(copy: WorkingCopy, fact: inputs.StillWaiting) -> None:
+    assert copy.waiting is not None  # noqa: S101 - the guard has seen to it
+    copy.events.append(
+        events.ThreadStalled(
+            thread_id=copy.thread_id,
+            reason=reason_of(copy.freeze()),
+            since=copy.waiting.since,
+            next_look=fact.next_look,
+        )
+    )
+    first = copy.settings.stall_after or fact.seconds
+    # After a long stop of the program, the wait may have doubled several times.
+    doublings = int(math.log2(fact.seconds / first)) if fact.seconds > first else 0
+    copy.waiting = attrs.evolve(copy.waiting, told=max(copy.waiting.told, doublings) + 1)

@@ -1,0 +1,80 @@
+"""Say in one or two sentences what a thread waits for."""
+
+from __future__ import annotations
+
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import State
+
+__all__ = ["reason_of"]
+
+
+def reason_of(snapshot: Snapshot) -> str:
+    """Return what the thread waits for, with the last failure."""
+    thing, failure = _thing(snapshot), snapshot.failure
+    sentences = [f"{thing[0].upper()}{thing[1:]}."]
+    already_said = snapshot.state is State.RATE_LIMITED and failure is not None and failure.operation is None
+    if failure is not None and not already_said:
+        what = "run" if failure.operation is None else failure.operation
+        code = "" if failure.code is None else f" ({failure.code})"
+        sentences.append(f"The last {what} failed{code}: {failure.message.rstrip('.')}.")
+    return " ".join(sentences)
+
+
+def _thing(snapshot: Snapshot) -> str:
+    if snapshot.run is not None:
+        return _run(snapshot)
+    if snapshot.outbox.parked:
+        return f"The queue is parked until the next command; {_unsent(snapshot)}"
+    if snapshot.outbox.owed is not None:
+        return _creation(snapshot)
+    reading = snapshot.cursor.reading
+    if reading is not None and not reading.postponed:
+        return f"The run {reading.run_id} has ended, and its messages are being read"
+    if snapshot.queue:
+        return _head(snapshot)
+    checks = snapshot.pending is not None
+    return "The library checks whether a run is in progress" if checks else "The thread is at rest"
+
+
+def _creation(snapshot: Snapshot) -> str:
+    owed, turn = snapshot.outbox.owed, snapshot.outbox.turn
+    if owed is not None and owed.doubt is not None:
+        return "It is not known whether the run was created; the library searches for it"
+    if owed is None or owed.retry_of is None or turn is None:
+        return "A message is on the thread, and its run must be created"
+    left = _count(turn.retries_left, "retry")
+    return f"The run {owed.retry_of.run_id} was rate limited and is started again; after that, {left} left"
+
+
+def _run(snapshot: Snapshot) -> str:
+    run = snapshot.run
+    assert run is not None  # noqa: S101 - the caller has seen to it
+    if run.ending is not None:
+        return f"The run {run.id} must end ({run.ending.code}), and the server has not ended it yet"
+    if snapshot.state is State.SUBMITTING:
+        return f"The tool outputs of the run {run.id} are being sent"
+    if snapshot.state is State.AWAITING_TOOLS:
+        calls = [f"{call.name} ({call.id})" for call in run.calls if call.output is None]
+        if calls:
+            return f"The run {run.id} waits for the output of {', '.join(calls)}"
+    return f"The run {run.id} is in progress on the server"
+
+
+def _head(snapshot: Snapshot) -> str:
+    if snapshot.queue.doubt is not None:
+        return "It is not known whether a message was posted; the library searches for it"
+    return "A message waits to be posted" if len(snapshot.queue) == 1 else f"{_unsent(snapshot)} to be posted"
+
+
+def _unsent(snapshot: Snapshot) -> str:
+    waiting = [_count(len(snapshot.queue), "message")] if snapshot.queue else []
+    if snapshot.outbox.owed is not None:
+        waiting.append("one run")
+    singular = waiting in (["one message"], ["one run"])
+    return f"{' and '.join(waiting) or 'nothing'} {'waits' if singular or not waiting else 'wait'}"
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    many = "no" if number == 0 else f"{number:,}"
+    return f"one {noun}" if number == 1 else f"{many} {plural}"

@@ -1,0 +1,86 @@
+"""The thing that a thread waits for, and the last failure: both are facts about a snapshot, for people to read."""
+
+from __future__ import annotations
+
+import attrs
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.arguments import decode_arguments
+from gpt_agent_fsm.machine.objects import Failure
+from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
+from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
+
+__all__ = ["note_failure", "open_calls", "waited_for", "with_waiting"]
+
+_ANSWERS = (inputs.RunsListed, inputs.MessagePosted, inputs.RunCreated, inputs.RunSeen, inputs.MessagesListed)
+_RATE_LIMITED = "rate_limit_exceeded"
+
+
+def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
+    """Return the tool calls that wait for an output, as they were announced."""
+    run = snapshot.run
+    if run is None or snapshot.state is not State.AWAITING_TOOLS:
+        return ()
+    return tuple(
+        events.ToolCallRequested(
+            id=call.id,
+            thread_id=snapshot.thread_id,
+            run_id=run.id,
+            name=call.name,
+            arguments=decode_arguments(call.arguments),
+        )
+        for call in run.calls
+        if call.output is None
+    )
+
+
+def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what the thread waits for: equal for two snapshots that wait for the same thing, empty at rest."""
+    if snapshot.settled:
+        return ()
+    run, owed, turn = snapshot.run, snapshot.outbox.owed, snapshot.outbox.turn
+    if run is not None:
+        return (snapshot.state, run.id, *(call.id for call in run.calls if call.output is None))
+    if owed is not None and turn is not None:
+        return ("creation", turn.run_key)
+    if snapshot.cursor.reading is not None:
+        return ("messages", snapshot.cursor.reading.run_id)
+    return ("message", snapshot.queue.head.key) if snapshot.queue else ("request",)
+
+
+def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
+    """Return `after` with its wait. If `before` waited for something else, the wait began at `at` (epoch seconds)."""
+    thing = waited_for(after)
+    if thing == waited_for(before) and (after.waiting is None) is not bool(thing):
+        return after
+    waiting = Waiting(since=at) if thing else None
+    return after if waiting == after.waiting else attrs.evolve(after, waiting=waiting)
+
+
+def note_failure(copy: WorkingCopy, input_: inputs.Input) -> None:
+    """Keep the last failure among the events of this input; forget a request's failure after the next answer."""
+    failure = copy.failure
+    if failure is not None and failure.operation is not None and isinstance(input_, _ANSWERS):
+        ignored = any(isinstance(effect, effects.Ignore) for effect in copy.effects)
+        failure = failure if ignored else None
+    for event in copy.events:
+        failure = _failure_after(event, failure)
+    copy.failure = failure
+
+
+def _failure_after(event: events.Event, failure: Failure | None) -> Failure | None:
+    match event:
+        case events.RequestFailed(code=code, message=message, operation=operation):
+            return Failure(code=code, message=message, operation=operation)
+        case events.RunFailed(code=code, message=message):
+            return Failure(code=code, message=message)
+        case events.RateLimited():
+            return Failure(code=_RATE_LIMITED, message="The run was rate limited.")
+        case events.RateLimitRetriesExhausted():
+            return Failure(code=_RATE_LIMITED, message="The run was rate limited, and no retries are left.")
+        case events.RunStarted() | events.RunCompleted():
+            return None
+        case _:
+            return failure

@@ -1,0 +1,124 @@
+"""The sentences that say what a thread waits for."""
+
+import re
+
+import pytest
+
+from gpt_agent_fsm.engine.explaining import explain
+from gpt_agent_fsm.machine.run_status import RunStatus
+from tests.story import (
+    LOCATE,
+    SETTINGS,
+    awaiting,
+    cancel,
+    connect,
+    creating,
+    delayed,
+    denied,
+    due,
+    failed,
+    idle,
+    parked,
+    polling,
+    posting,
+    rate_limited,
+    reading,
+    retrying,
+    say,
+    seen,
+    submitting,
+    unknown,
+    waiting,
+)
+
+SITUATIONS = {
+    "at rest": (idle, "The thread is at rest"),
+    "checking": (lambda: idle().tell(connect), "The library checks whether a run is in progress"),
+    "posting": (posting, "A message waits to be posted"),
+    "two messages": (lambda: posting().tell(say(key="k2")), "2 messages wait to be posted"),
+    "a message in doubt": (lambda: posting().tell(unknown()), "It is not known whether a message was posted"),
+    "creating": (creating, "its run must be created"),
+    "a run in doubt": (lambda: creating().tell(unknown()), "It is not known whether the run was created"),
+    "running": (polling, "The run run_1 is in progress on the server"),
+    "awaiting": (lambda: awaiting(LOCATE), "The run run_1 waits for the output of locate (call_1)"),
+    "submitting": (submitting, "The tool outputs of the run run_1 are being sent"),
+    "ending": (lambda: polling().tell(cancel, seen()), "The run run_1 must end (cancelled)"),
+    "rate limited": (rate_limited, "The run run_1 was rate limited and is started again; after that, one retry left"),
+    "retrying": (retrying, "The run run_1 was rate limited"),
+    "reading": (reading, "The run run_1 has ended, and its messages are being read"),
+    "failed": (failed, "The last run failed (server_error): Sorry."),
+    "parked": (
+        parked,
+        "The queue is parked until the next command; one message waits. The last post_message failed (x)",
+    ),
+    "a parked run": (lambda: creating().tell(denied()), "one run waits"),
+}
+
+
+def told(story, now=1_000.0, when=None, *, held=False):
+    return explain(story.snapshot, SETTINGS, now, when, held=held)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_each_situation_has_its_sentence(name):
+    make, sentence = SITUATIONS[name]
+    assert sentence in told(make())
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_it_is_whole_sentences_without_the_words_of_a_message(name):
+    text = told(waiting(SITUATIONS[name][0]()))
+    assert re.fullmatch(r"[A-Z].*\.", text)
+    assert "Hello" not in text
+    assert ".." not in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("make", "calls"),
+    [
+        (idle, ["add_user_message"]),
+        (polling, ["cancel_run"]),
+        (lambda: awaiting(LOCATE), ["submit_tool_output", "cancel_run"]),
+        (parked, ["connect", "add_user_message", "discard_queue"]),
+        (rate_limited, ["cancel_run", "discard_queue"]),
+        (lambda: posting().tell(delayed()), ["discard_queue"]),
+    ],
+)
+def test_it_names_the_calls_that_change_something(make, calls):
+    named = re.findall(r"(\w+)\(\)", told(make()))
+    assert named == calls
+
+
+def test_it_says_since_when():
+    assert "It has waited for 3 minutes, since 1970-01-01 00:13:20+00:00." in told(waiting(polling(), 800.0))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "a moment"), (1, "1 second"), (59, "59 seconds"), (7_300, "2 hours"), (200_000, "2 days")],
+)
+def test_times_are_easy_to_read(seconds, words):
+    assert f"It has waited for {words}," in told(waiting(polling(), 1_000.0 - seconds))
+
+
+def test_it_says_what_comes_next_and_when():
+    story = polling().tell(seen())
+    assert "Next: get_run, in 5 seconds." in told(story, when=1_005.0)
+    assert "Next: get_run, now." in told(story, when=999.0)
+    assert "Next: get_run, in 5 seconds; the limits of the API key hold it back." in told(
+        story, when=1_005.0, held=True
+    )
+
+
+def test_a_thread_at_rest_has_no_next_step():
+    assert "Next" not in told(idle())
+    assert "Next" in told(polling())
+
+
+def test_a_failed_poll_is_named():
+    assert "The last get_run failed (overloaded): Too much to do." in told(polling().tell(delayed(), due))
+
+
+def test_a_run_that_failed_before_is_named_until_the_next():
+    assert "The last run failed" in told(polling().tell(seen(RunStatus.FAILED, code="server_error", message="Sorry")))
