@@ -96,6 +96,8 @@ FOLLOWS = {
     "StateChanged": "This depends on the new state; see the [state machine](machine.md).",
     "RequestFailed": "If `will_retry` is true, the state stays and another attempt follows. Otherwise the state is "
     "`failed`, unless the run is being cancelled.",
+    "ThreadStalled": "Nothing ends because of it: the library continues. Call `agent.explain()`, and perhaps "
+    "`agent.cancel_run()` or `agent.discard_queue()`.",
     "AgentStopped": "Nothing follows. This is the agent's last event, and it is not part of the thread's history.",
 }
 """The consequences of an event, which the docstring of a single event cannot say."""

@@ -144,7 +144,7 @@ class Agent:
         driver, changed = self._driver, threading.Event()
 
         def is_over() -> bool:
-            return driver.stop_reason is not None or driver.is_settled()
+            return driver.has_stopped or driver.is_settled()
 
         with driver.waiters.added(changed):
             in_time = self._roster.scheduler.wait(is_over, changed, timeout)

@@ -112,6 +112,8 @@ def report(event_: events.Event) -> None:
             then = "trying again" if event_.will_retry else "not retrying automatically"
             where = f"{thread_id}: " if thread_id else ""
             log.warning("%s%s failed, %s: %s", where, operation, then, message)
+        case events.ThreadStalled(thread_id=thread_id, reason=reason):
+            log.warning("%s has waited for long: %s", thread_id, reason)
         case events.StateChanged(thread_id=thread_id, source=source, dest=dest, trigger=trigger):
             log.debug("%s: %s -> %s on %s", thread_id, source, dest, trigger)
         case events.RunCompleted(thread_id=thread_id, id=run_id, total_tokens=tokens):

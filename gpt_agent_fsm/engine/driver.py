@@ -156,6 +156,11 @@ class Driver:
             busy = self._facts or self._ticking or not self.begun or not self.announcer.is_done
             return self.is_quiet() and not busy and self.snapshot.settled
 
+    @property
+    def has_stopped(self) -> bool:
+        """True after the driver was stopped; if the store was taken, only after its end was announced."""
+        return self._left or self.stop_reason not in (None, "store_taken")
+
     def try_again(self, *, unpark: bool) -> None:
         """See `gate.Waiting.try_again`."""
         self._alarms.try_again(unpark=unpark)
@@ -310,7 +315,7 @@ class Driver:
             self._agenda.request = None
             if not lease.holds():
                 raise driven_elsewhere(self.thread_id)
-        fact = perform(context.backend, self.thread_id, request, limits)
+        fact = perform(context.backend, self.thread_id, request, limits, context.webhooks.belongs_elsewhere)
         if isinstance(fact, inputs.RequestDelayed) and not lease.holds():
             raise driven_elsewhere(self.thread_id)
         context.gate.learn(self, request, fact)

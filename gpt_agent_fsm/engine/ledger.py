@@ -78,7 +78,7 @@ class Ledger:
         self._let_webhooks_find(self.snapshot.run, None)
 
     def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:
-        """Let webhooks find the thread by the handle of its run."""
+        """Let webhooks find the thread by its run."""
         if after is not before:
-            handles = (None if run is None else run.handle for run in (before, after))
-            self._webhooks.follow(self, self.snapshot.thread_id, *handles)
+            names = (None if run is None else run.handle or run.id for run in (before, after))
+            self._webhooks.follow(self, self.snapshot.thread_id, *names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import assert_never
 
 import attrs
@@ -32,10 +33,21 @@ def call_limits(clock: Clock, settings: Settings, lease: Lease | None = None) ->
     return CallLimits(deadline=deadline, clock=clock, max_answer_bytes=size, may_send=lease.holds)
 
 
-def perform(backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout) -> inputs.Input:
-    """Make one request within these limits and return its result as an input. Never raises."""
+def perform(
+    backend: Backend,
+    thread_id: str,
+    request: effects.Request,
+    timeout: Timeout,
+    belongs_elsewhere: Callable[[str, str], bool] = lambda run, thread_id: False,
+) -> inputs.Input:
+    """Make one request within these limits and return its result as an input. Never raises.
+
+    `belongs_elsewhere(run, thread_id)` returns whether a run is known to be another thread's; see `Webhooks`.
+    """
     try:
-        return _answer(backend, thread_id, request, timeout)
+        answer = _answer(backend, thread_id, request, timeout)
+        _check_runs(answer, request, lambda run: belongs_elsewhere(run.handle or run.id, thread_id))
+        return _renamed(answer, request)
     except errors.ApiError as error:
         return _failure(error, request)
     except Exception as error:
@@ -68,23 +80,42 @@ def _answer(  # noqa: PLR0911 - one for each request
             return inputs.RunCreated(run=backend.create_run(wanted, timeout=timeout))
         case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):
             run = backend.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout)
-            return _seen(run_id, run)
+            return inputs.RunSeen(run=run)
         case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle):
             answer = ToolOutputsRequest(
                 thread_id=thread_id, run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle
             )
-            return _seen(run_id, backend.submit_tool_outputs(answer, timeout=timeout))
+            return inputs.RunSeen(run=backend.submit_tool_outputs(answer, timeout=timeout))
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
             return inputs.MessagesListed(page=page)
         case effects.CancelRun(run_id=run_id, handle=handle):
-            return _seen(run_id, backend.cancel_run(thread_id, run_id, handle=handle, timeout=timeout))
+            return inputs.RunSeen(run=backend.cancel_run(thread_id, run_id, handle=handle, timeout=timeout))
     assert_never(request)
 
 
-def _seen(run_id: str, run: Run) -> inputs.RunSeen:
-    """Return the run with the id of the request, even if the server writes the id in another way."""
-    return inputs.RunSeen(run=attrs.evolve(run, id=run_id))
+def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Callable[[Run], bool]) -> None:
+    """Raise an error if an answer shows a run of another thread: a proxy or connection has mixed up two answers."""
+    match answer:
+        case inputs.RunSeen(run=run) | inputs.RunCreated(run=run):
+            runs: tuple[Run, ...] = (run,)
+        case inputs.RunsListed(runs=runs):
+            pass
+        case _:
+            runs = ()
+    for run in filter(is_anothers, runs):
+        sentence = f"The answer to {request.operation} is about {run.id}, which is a run of another thread."
+        if request.changes_server:
+            raise errors.OutcomeUnknown(200, None, sentence, in_flight=True)
+        raise errors.TransientError(200, None, sentence)
+
+
+def _renamed(answer: inputs.Input, request: effects.Request) -> inputs.Input:
+    """Return the answer with the run's id of the request, even if the server writes the id in another way."""
+    if isinstance(answer, inputs.RunSeen):
+        assert isinstance(request, effects.GetRun | effects.SubmitToolOutputs | effects.CancelRun)  # noqa: S101 - for the type checker
+        return inputs.RunSeen(run=attrs.evolve(answer.run, id=request.run_id))
+    return answer
 
 
 def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:

@@ -71,7 +71,10 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
 
 
 class Webhooks:
-    """The webhooks about responses so far. Safe to use from any OS thread."""
+    """The webhooks about responses so far, and the runs that are followed here. Safe to use from any OS thread.
+
+    A run is known by its handle if it has one (on Responses, the id of its last response), and by its id otherwise.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -79,16 +82,22 @@ class Webhooks:
         self._known: dict[str, None] = {}
         self._ended: dict[str, None] = {}
         self._waiting: dict[str, tuple[object, str]] = {}
-        """For each response, its driver and its thread."""
+        """For each run, its driver and its thread."""
         self._last: float | None = None
 
     def follow(self, who: object, thread_id: str, before: str | None, after: str | None) -> None:
-        """Note that `who` waits for the response `after`, and no longer for `before`; None stands for none."""
+        """Note that `who` follows the run `after`, and no longer the run `before`; None stands for none."""
         with self._lock:
             if before is not None and before in self._waiting and self._waiting[before][0] is who:
                 del self._waiting[before]
             if after is not None:
                 self._waiting[after] = (who, thread_id)
+
+    def belongs_elsewhere(self, run: str, thread_id: str) -> bool:
+        """Return whether a run is followed here for another thread."""
+        with self._lock:
+            _, owner = self._waiting.get(run, (None, thread_id))
+            return owner != thread_id
 
     def take_in(self, notice: Notice) -> str | None:
         """Remember a notice; return the thread that waits for its response, if there is one.

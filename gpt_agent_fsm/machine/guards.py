@@ -5,21 +5,18 @@ Each is a function of the working copy and the input. The type of the input says
 
 from __future__ import annotations
 
-import attrs
-
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel, was_a_submission
-from gpt_agent_fsm.machine.objects import Message, Run, ToolCall
+from gpt_agent_fsm.machine.objects import Run, ToolCall
 from gpt_agent_fsm.machine.queue import Doubt
 from gpt_agent_fsm.machine.run_status import RunStatus
-from gpt_agent_fsm.machine.search import Ambiguous, Found, MorePages, Result, search_message, search_run
-from gpt_agent_fsm.machine.snapshot import Reading
-from gpt_agent_fsm.machine.unread import is_newest_first, unread
+from gpt_agent_fsm.machine.search import Found, search_run
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
-_MAX_STALE_POLLS = 5
-_MAX_REPEATED_READINGS = 2
+_MIN_STALE_POLLS = 5
+_STALE_SECONDS = 2.0
+"""A server may show an outdated state of a run for this long, however short the poll interval is."""
 
 
 # --- at rest ------------------------------------------------------------------------------------------
@@ -139,7 +136,7 @@ def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """
     if copy.settings.run_timeout is not None:
         return False
-    names_nothing = waits_for_nothing(copy, fact) and copy.live_run.stale_polls >= _MAX_STALE_POLLS
+    names_nothing = waits_for_nothing(copy, fact) and is_stale_for_long(copy)
     return run_needs_tools(copy, fact) and (bool(fact.run.unsupported) or names_nothing)
 
 
@@ -176,10 +173,16 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
 
 
+def is_stale_for_long(copy: WorkingCopy) -> bool:
+    """Return whether polls have shown an outdated state for so long that it must be the true one."""
+    polls = copy.live_run.stale_polls
+    return polls >= _MIN_STALE_POLLS and polls * copy.poll_interval().seconds >= _STALE_SECONDS
+
+
 def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether calls that look like those of the last round are new ones."""
     run = copy.live_run
-    return _has_all_outputs(copy, fact) and run.outputs_accepted and run.stale_polls >= _MAX_STALE_POLLS
+    return _has_all_outputs(copy, fact) and run.outputs_accepted and is_stale_for_long(copy)
 
 
 def run_needs_tools(_: WorkingCopy, fact: inputs.RunSeen) -> bool:
@@ -196,10 +199,10 @@ def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the poll is stale: the run still waits for outputs that the server has accepted.
 
-    After too many stale polls in a row, the calls are a new round: some servers count the ids of calls from 0.
+    After stale polls for too long, the calls are a new round: some servers count the ids of calls from 0.
     """
     taken = copy.live_run.outputs_accepted or was_a_submission(copy, fact)
-    return taken and copy.live_run.stale_polls < _MAX_STALE_POLLS and _has_all_outputs(copy, fact)
+    return taken and not is_stale_for_long(copy) and _has_all_outputs(copy, fact)
 
 
 def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
@@ -285,116 +288,3 @@ def searches_for_our_run(copy: WorkingCopy) -> bool:
 def must_search_run_again(copy: WorkingCopy, _: inputs.RunsListed) -> bool:
     doubt = _run_doubt(copy)
     return searches_for_our_run(copy) and doubt is not None and doubt.searches_left > 1
-
-
-# --- messages that are searched for -------------------------------------------------------------------
-
-
-def is_searching(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the request searches for a message in doubt."""
-    return isinstance(copy.request, effects.ListMessages) and copy.request.newest_first
-
-
-def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
-    """Return where the next page starts, or None at the end. A page without anything new is the end."""
-    asked_after = copy.request.after if isinstance(copy.request, effects.ListMessages) else None
-    return None if fact.page.next_after == asked_after else fact.page.next_after
-
-
-def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Message]:
-    """Return what this page shows about the message in doubt, which is the head of the queue."""
-    head = copy.queue.head
-    assert head.doubt is not None  # noqa: S101 - only what is in doubt is searched for
-    keys_kept = copy.server.message_keys_kept
-    return search_message(head, fact.page.messages, head.doubt, next_page(copy, fact), keys_kept=keys_kept)
-
-
-def head_may_be_sent(copy: WorkingCopy) -> bool:
-    """Return whether the head of the queue is being posted, or may have been posted."""
-    under_way = copy.sent and isinstance(copy.request, effects.PostMessage)
-    return bool(copy.queue) and (under_way or copy.queue.doubt is not None)
-
-
-def has_something_to_discard(copy: WorkingCopy, _: inputs.DiscardQueue) -> bool:
-    waits = len(copy.queue) > int(head_may_be_sent(copy) and copy.outbox.head_is_unwanted)
-    return waits or (copy.run is None and copy.outbox.owed is not None)
-
-
-def unwanted_head_is_not_found(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether a discarded message is not on the thread, or cannot be distinguished from another one."""
-    if not (is_searching(copy, fact) and copy.outbox.head_is_unwanted):
-        return False
-    return message_is_unknowable(copy, fact) or not must_search_message_again(copy, fact)
-
-
-def found_our_message(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    return is_searching(copy, fact) and isinstance(search_result(copy, fact), Found)
-
-
-def search_has_more_pages(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    return is_searching(copy, fact) and isinstance(search_result(copy, fact), MorePages)
-
-
-def message_is_unknowable(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    return is_searching(copy, fact) and isinstance(search_result(copy, fact), Ambiguous)
-
-
-def must_search_message_again(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    doubt = copy.queue.doubt
-    return is_searching(copy, fact) and doubt is not None and doubt.searches_left > 1
-
-
-# --- messages that are read ---------------------------------------------------------------------------
-
-
-def read_so_far(copy: WorkingCopy, fact: inputs.MessagesListed) -> tuple[Message, ...]:
-    """Return all messages of the current reading, including this page, each once."""
-    reading = copy.cursor.reading
-    before = reading.messages if reading else ()
-    return tuple({message.id: message for message in (*before, *fact.page.messages)}.values())
-
-
-def has_more_to_read(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    reading = copy.cursor.reading
-    news = reading is not None and len(read_so_far(copy, fact)) > len(reading.messages)
-    return news and next_page(copy, fact) is not None
-
-
-def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether the list after the cursor is empty, or has the messages before the cursor."""
-    cursor = copy.cursor
-    if cursor.reading is None or cursor.reading.whole or cursor.last_message_id is None:
-        return False
-    read = attrs.evolve(cursor.reading, messages=read_so_far(copy, fact))
-    backwards = is_newest_first(read.messages, cursor.last_message_id, cursor.posted_since)
-    return backwards or not unpublished(copy, read)
-
-
-def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether the run has completed, but none of its messages is listed yet."""
-    reading = copy.cursor.reading
-    if reading is None or reading.own or reading.repeats >= _MAX_REPEATED_READINGS:
-        return False
-    return not unpublished(copy, attrs.evolve(reading, messages=read_so_far(copy, fact)))
-
-
-def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:
-    """Return the messages of a reading that must be published, in order."""
-    found = unread(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
-    return [message for message in found if message.id not in copy.cursor.published]
-
-
-def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return isinstance(copy.request, effects.ListMessages) and not copy.request.newest_first
-
-
-def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    """Return whether the list has failed, but the run itself or earlier pages have brought messages."""
-    reading = copy.cursor.reading
-    return was_a_reading(copy, input_) and reading is not None and bool(unpublished(copy, reading))
-
-
-def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
-    """Return whether the server does not know the message after which it should list."""
-    after = copy.cursor.last_message_id
-    return after is not None and copy.request == effects.ListMessages(after=after)

@@ -4,7 +4,8 @@ A row of `TABLE` means: in this state, this input leads to that state and does t
 The last column names the situation in a few words. Rows are tried from the top; the first row whose guard holds is
 taken, and a group of rows with guards ends in a row without a guard. The inputs in `IGNORED` may come and change
 nothing. Only a defect of the library can cause the inputs in `ILLEGAL`. The inputs in `AFTER_EACH` are handled after
-every other input. The guards are in `guards`, and the actions in `actions`.
+every other input. The guards are in the three modules whose
+names end in `guards`, and the actions in `actions`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 from gpt_agent_fsm.machine import failure_guards as f
 from gpt_agent_fsm.machine import guards as g
+from gpt_agent_fsm.machine import message_guards as h
 from gpt_agent_fsm.machine.actions import endings as e
 from gpt_agent_fsm.machine.actions import messages as m
 from gpt_agent_fsm.machine.actions import requests as q
@@ -87,12 +89,12 @@ TABLE: Final[tuple[Row, ...]] = (
 
     # A message is posted, then its run is created. A message whose posting was in doubt is searched for.
     on(MessagePosted,         IDLE,             SAME,            OTHERWISE,                              m.confirm_message,          "a message was posted"),
-    on(MessagesListed,        IDLE,             SAME,            g.found_our_message,                    m.confirm_found_message,    "the message in doubt was posted"),
-    on(MessagesListed,        IDLE,             SAME,            g.search_has_more_pages,                m.search_next_page,         "the message in doubt may be on the next page"),
-    on(MessagesListed,        IDLE,             SAME,            g.unwanted_head_is_not_found,           e.drop_unwanted_head,       "the discarded message in doubt was not posted"),
-    on(MessagesListed,        IDLE,             FAILED,          g.message_is_unknowable,                m.give_up_search,           "a message like the one in doubt is there"),
-    on(MessagesListed,        IDLE,             SAME,            g.must_search_message_again,            m.search_message_again,     "the message in doubt is not there yet"),
-    on(MessagesListed,        IDLE,             SAME,            g.is_searching,                         m.conclude_absence,         "the message in doubt was not posted"),
+    on(MessagesListed,        IDLE,             SAME,            h.found_our_message,                    m.confirm_found_message,    "the message in doubt was posted"),
+    on(MessagesListed,        IDLE,             SAME,            h.search_has_more_pages,                m.search_next_page,         "the message in doubt may be on the next page"),
+    on(MessagesListed,        IDLE,             SAME,            h.unwanted_head_is_not_found,           e.drop_unwanted_head,       "the discarded message in doubt was not posted"),
+    on(MessagesListed,        IDLE,             FAILED,          h.message_is_unknowable,                m.give_up_search,           "a message like the one in doubt is there"),
+    on(MessagesListed,        IDLE,             SAME,            h.must_search_message_again,            m.search_message_again,     "the message in doubt is not there yet"),
+    on(MessagesListed,        IDLE,             SAME,            h.is_searching,                         m.conclude_absence,         "the message in doubt was not posted"),
     on(RunCreated,            STARTING,         RUNNING,         OTHERWISE,                              r.start_run,                "a run was created"),
     on(RequestBlocked,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "another run blocks what was discarded"),
     on(RequestBlocked,        STARTING,         SAME,            f.may_try_again,                        r.search_for_blocking_run,  "another run blocks a message"),
@@ -131,13 +133,13 @@ TABLE: Final[tuple[Row, ...]] = (
     on(CancelRun,             NOT_LIVE,         SAME,            g.run_may_exist,                        e.remember_to_cancel,       "cancelled while the run is being created"),
     on(CancelRun,             RESTING,          FAILED,          g.owes_a_run,                           e.drop_owed_run,            "cancelled before the run could be created"),
     on(CancelRun,             RATE_LIMITED,     FAILED,          OTHERWISE,                              e.drop_owed_run,            "cancelled while the rate limit is waited out"),
-    on(DiscardQueue,          ANY,              SAME,            g.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is active"),
+    on(DiscardQueue,          ANY,              SAME,            h.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is active"),
     on(RunSeen,               FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
 
     # The run has completed: its messages are read.
-    on(MessagesListed,        IDLE,             SAME,            g.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
-    on(MessagesListed,        IDLE,             SAME,            g.cursor_is_not_honoured,               m.read_from_the_start,      "the server does not list after the cursor"),
-    on(MessagesListed,        IDLE,             SAME,            g.answer_may_be_late,                   m.read_again_later,         "the answer is not listed yet"),
+    on(MessagesListed,        IDLE,             SAME,            h.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
+    on(MessagesListed,        IDLE,             SAME,            h.cursor_is_not_honoured,               m.read_from_the_start,      "the server does not list after the cursor"),
+    on(MessagesListed,        IDLE,             SAME,            h.answer_may_be_late,                   m.read_again_later,         "the answer is not listed yet"),
     on(MessagesListed,        IDLE,             SAME,            OTHERWISE,                              m.publish_messages,         "the answers are read"),
 
     # A request had no effect on the server.
@@ -150,8 +152,8 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              q.try_again_later,          "a poll is turned away"),
     on(RequestDelayed,        NOT_LIVE,         SAME,            f.may_try_again,                        q.try_again_later,          "a message is turned away"),
     on(RequestDelayed,        FAILED,           SAME,            f.was_a_cancel,                         q.drop_cancel,              "the cancel of a run that was left is turned away"),
-    on(RequestDelayed,        IDLE,             SAME,            g.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list fails once too often, and the answer is in hand"),
-    on(RequestDelayed,        IDLE,             FAILED,          g.was_a_reading,                        m.give_up_reading,          "the list fails once too often"),
+    on(RequestDelayed,        IDLE,             SAME,            h.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list fails once too often, and the answer is in hand"),
+    on(RequestDelayed,        IDLE,             FAILED,          h.was_a_reading,                        m.give_up_reading,          "the list fails once too often"),
     on(RequestDelayed,        NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is turned away once too often"),
 
     # It is unknown whether the request took effect: search before sending it again.
@@ -168,9 +170,9 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestRejected,       SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are refused once too often"),
     on(RequestRejected,       SUBMITTING,       SAME,            f.was_a_submission,                     t.poll_run_later,           "outputs are refused"),
     on(RequestRejected,       LIVE,             FAILED,          OTHERWISE,                              r.lose_run,                 "the server denies knowing the run"),
-    on(RequestRejected,       IDLE,             SAME,            g.cursor_is_refused,                    m.read_without_cursor,      "the server denies knowing the cursor"),
-    on(RequestRejected,       IDLE,             SAME,            g.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list is refused, and the answer is in hand"),
-    on(RequestRejected,       IDLE,             FAILED,          g.was_a_reading,                        m.give_up_reading,          "the list is refused"),
+    on(RequestRejected,       IDLE,             SAME,            h.cursor_is_refused,                    m.read_without_cursor,      "the server denies knowing the cursor"),
+    on(RequestRejected,       IDLE,             SAME,            h.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list is refused, and the answer is in hand"),
+    on(RequestRejected,       IDLE,             FAILED,          h.was_a_reading,                        m.give_up_reading,          "the list is refused"),
     on(RequestRejected,       IDLE,             FAILED,          f.content_is_refused,                   m.drop_message,             "the text of a message is refused"),
     on(RequestRejected,       STARTING,         FAILED,          f.run_is_refused_for_good,              r.give_up_run,              "a run is refused because of its message"),
     on(RequestRejected,       FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),

@@ -349,6 +349,15 @@ def test_calls_that_look_like_the_last_ones_again_and_again_are_a_new_round():
     assert story.tell(output(LOCATE), output(MEASURE, "2")).request == SUBMIT
 
 
+def test_a_short_poll_interval_does_not_make_an_outdated_state_a_new_round():
+    story = submitting(heartbeat_interval=0.05).tell(seen())
+    for _ in range(40):
+        story.tell(due, needs(LOCATE, MEASURE))
+        assert story.said == []
+    story.tell(due, needs(LOCATE, MEASURE))
+    assert story.said == ["ToolCallRequested", "ToolCallRequested"]
+
+
 def test_a_look_that_shows_the_run_going_on_ends_the_suspicion_of_a_new_round():
     story = submitting().tell(seen())
     for _ in range(3):

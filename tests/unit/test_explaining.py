@@ -68,7 +68,7 @@ def test_each_situation_has_its_sentence(name):
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_it_is_whole_sentences_without_the_words_of_a_message(name):
     text = told(waiting(SITUATIONS[name][0]()))
-    assert re.fullmatch(r"[A-Z].*\.", text)
+    assert re.fullmatch(r"[A-Z0-9].*\.", text)
     assert "Hello" not in text
     assert ".." not in text
     assert "None" not in text

@@ -241,3 +241,38 @@ def test_what_was_said_is_cut_out_of_what_the_server_says_about_it():
 
     fact = perform(Repeating(), "thread_1", effects.PostMessage(key="k", content="my PIN is 4711"), 1)
     assert fact.message == "Your message '...' is not welcome. (HTTP 400)"
+
+
+# --- the runs of other threads -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "result", "kind"),
+    [
+        (CREATE_RUN, RUN, inputs.RequestUnresolved),
+        (SUBMIT, RUN, inputs.RequestUnresolved),
+        (GET_RUN, RUN, inputs.RequestDelayed),
+        (CANCEL_RUN, RUN, inputs.RequestDelayed),
+        (GET_LATEST_RUN, RunPage(runs=(RUN,)), inputs.RequestDelayed),
+    ],
+    ids=lambda value: getattr(value, "operation", None),
+)
+def test_an_answer_about_a_run_of_another_thread_is_not_believed(request_, result, kind):
+    asked = []
+
+    def belongs_elsewhere(run, thread_id):
+        asked.append((run, thread_id))
+        return True
+
+    fact = perform(FakeBackend(result), "t", request_, 5.0, belongs_elsewhere)
+    assert type(fact) is kind
+    assert "a run of another thread" in fact.message
+    assert asked == [("run_1", "t")]
+    assert type(perform(FakeBackend(result), "t", request_, 5.0)) is not kind
+
+
+def test_a_run_with_a_handle_is_known_by_it():
+    asked = []
+    run = Run(id="run_1", status=RunStatus.ACTIVE, handle="resp_2")
+    perform(FakeBackend(run), "t", GET_RUN, 5.0, lambda name, thread_id: bool(asked.append(name)))
+    assert asked == ["resp_2"]

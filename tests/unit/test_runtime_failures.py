@@ -85,7 +85,10 @@ def test_agents_whose_store_was_taken_over_stop_and_say_so(world, caplog):
         agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
         agent.add_user_message("Hello")
         store.taken = True
-        world.scheduler.advance(60)
+        with pytest.raises(errors.StoreTaken):
+            agent.wait(60)
+        # The caller of `wait` is told after the handlers.
+        assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="store_taken")
         assert not agent.alive
         assert runtime.agents == ()
         assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="store_taken")

@@ -304,3 +304,13 @@ def test_the_end_of_a_response_is_told_once():
     assert webhooks.are_arriving
     assert not webhooks.pop_ended("resp_1")
     assert not webhooks.pop_ended(None)
+
+
+def test_a_run_belongs_to_the_thread_that_follows_it():
+    webhooks = Webhooks(VirtualClock())
+    assert not webhooks.belongs_elsewhere("run_1", "thread_2")
+    webhooks.follow("me", "thread_1", None, "run_1")
+    assert webhooks.belongs_elsewhere("run_1", "thread_2")
+    assert not webhooks.belongs_elsewhere("run_1", "thread_1")
+    webhooks.follow("me", "thread_1", "run_1", None)
+    assert not webhooks.belongs_elsewhere("run_1", "thread_2")

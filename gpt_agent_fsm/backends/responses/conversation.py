@@ -8,11 +8,13 @@ from typing import Any
 
 from gpt_agent_fsm.backends.http import HttpClient, segment
 from gpt_agent_fsm.backends.http.exchange import limits_of
-from gpt_agent_fsm.backends.http.outcomes import as_refusal
+from gpt_agent_fsm.backends.http.outcomes import as_refusal, unusable
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.backends.shared.order import ListOrder
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
+from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.ports import Timeout
@@ -74,16 +76,34 @@ class Conversation:
 
     def response(self, response_id: str) -> wire.Response:
         """Return the current state of a response."""
-        return self._http.get(_response(response_id), wire.Response, timeout=self._limits)
+        return self._checked("GET", self._http.get(_response(response_id), wire.Response, timeout=self._limits))
 
     def create(self, body: Mapping[str, Any]) -> wire.Response:
         """Create a response."""
-        return self._http.post("/responses", body, wire.Response, timeout=self._limits)
+        response = self._checked("POST", self._http.post("/responses", body, wire.Response, timeout=self._limits))
+        for name in (METADATA_KEY, wire.RUN):
+            # Not every server keeps metadata.
+            sent = body["metadata"].get(name)
+            if sent is not None and response.metadata.get(name, sent) != sent:
+                raise self._mixed_up("POST", f"a response with another {name}")
+        return response
+
+    def _checked(self, method: str, response: wire.Response) -> wire.Response:
+        """Return the response; raise an error if it is about another conversation."""
+        if is_another_id(response.conversation, self._thread_id):
+            raise self._mixed_up(method, f"another conversation ({response.conversation})")
+        return response
+
+    def _mixed_up(self, method: str, about: str) -> ApiError:
+        """Return the error for an answer to somebody else's request: a proxy or connection has mixed up two answers."""
+        sentence = f"The answer to {method} for {self._thread_id} is about {about}."
+        return unusable(method, 200, sentence, unreadable=True)
 
     def cancel(self, response_id: str) -> wire.Response:
         """Cancel a response; raises `RequestRefused` for a response that has ended."""
         try:
-            return self._http.post(f"{_response(response_id)}/cancel", {}, wire.Response, timeout=self._limits)
+            path = f"{_response(response_id)}/cancel"
+            return self._checked("POST", self._http.post(path, {}, wire.Response, timeout=self._limits))
         except ApiError as error:
             if not says_it_is_over(error):
                 raise

@@ -182,10 +182,16 @@ def _items(value: Any) -> tuple[Item, ...]:
     return tuple(converter.structure(item, Item) for item in value if isinstance(item, dict))
 
 
+def _conversation_id(value: Any) -> str | None:
+    """Return the id of a response's conversation, which some servers name without an object around it."""
+    return lenient_id(value.get("id") if isinstance(value, dict) else value)
+
+
 @attrs.frozen(kw_only=True)
 class Response:
     id: str = attrs.field(default=None, converter=required_id)
     status: Any = None
+    conversation: str | None = attrs.field(default=None, converter=_conversation_id)
     error: Any = None
     incomplete_details: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
     output: tuple[Item, ...] = attrs.field(default=(), converter=_items)

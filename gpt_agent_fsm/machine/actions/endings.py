@@ -13,7 +13,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import announce_failed_run, end_run, report, try_again_later
 from gpt_agent_fsm.machine.actions.runs import change_run, note_latest_run, poll_run
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel
-from gpt_agent_fsm.machine.guards import head_may_be_sent
+from gpt_agent_fsm.machine.message_guards import head_may_be_sent
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import Ending
 from gpt_agent_fsm.machine.working_copy import WorkingCopy

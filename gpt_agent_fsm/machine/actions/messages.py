@@ -10,7 +10,8 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import doubt_message, park, report, report_doubt
-from gpt_agent_fsm.machine.guards import has_something_to_send, next_page, read_so_far, search_result, unpublished
+from gpt_agent_fsm.machine.guards import has_something_to_send
+from gpt_agent_fsm.machine.message_guards import next_page, read_so_far, search_result, unpublished
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from gpt_agent_fsm.machine.search import Found

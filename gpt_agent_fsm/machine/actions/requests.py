@@ -6,7 +6,8 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.guards import is_searching, searches_for_our_run
+from gpt_agent_fsm.machine.guards import searches_for_our_run
+from gpt_agent_fsm.machine.message_guards import is_searching
 from gpt_agent_fsm.machine.queue import Doubt
 from gpt_agent_fsm.machine.snapshot import LeftRun, Newest
 from gpt_agent_fsm.machine.states import LIVE

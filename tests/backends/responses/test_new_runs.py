@@ -265,3 +265,33 @@ def test_instructions_that_the_server_repeats_are_not_shown(backend, api):
     with pytest.raises(errors.RequestRefused) as refused:
         backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     assert "Be brief" not in str(refused.value)
+
+
+# --- answers to the requests of others ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["conv_2", {"id": "conv_2"}])
+def test_an_answer_about_another_conversation_leaves_the_creation_in_doubt(backend, api, named):
+    api.post(RESPONSES, json=QUEUED | {"conversation": named})
+    with pytest.raises(errors.OutcomeUnknown, match=r"another conversation \(conv_2\)") as caught:
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
+    assert caught.value.in_flight
+
+
+@pytest.mark.parametrize("named", ["conv_1", {"id": "conv_1"}, "CONV_1", "1", None, {}])
+def test_an_answer_may_name_the_conversation_in_any_way_or_not_at_all(backend, api, named):
+    api.post(RESPONSES, json=QUEUED | {"conversation": named})
+    run = backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
+    assert run.id == "resp_1"
+
+
+def test_an_answer_with_the_key_of_another_run_leaves_the_creation_in_doubt(backend, api):
+    api.post(RESPONSES, json=QUEUED | {"metadata": {"gpt_agent_fsm_key": "k.2"}})
+    with pytest.raises(errors.OutcomeUnknown, match="another gpt_agent_fsm_key"):
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
+
+
+def test_a_poll_that_is_answered_about_another_conversation_is_repeated(backend, api):
+    api.get(f"{RESPONSES}/resp_1", json=QUEUED | {"conversation": "conv_2"})
+    with pytest.raises(errors.TransientError, match="another conversation"):
+        backend.get_run("conv_1", "resp_1", handle="resp_1", timeout=5)

@@ -1,0 +1,127 @@
+"""The guards of the rows about messages that are searched for, discarded or read. See `guards`."""
+
+from __future__ import annotations
+
+import attrs
+
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import Message
+from gpt_agent_fsm.machine.search import Ambiguous, Found, MorePages, Result, search_message
+from gpt_agent_fsm.machine.snapshot import Reading
+from gpt_agent_fsm.machine.unread import is_newest_first, unread
+from gpt_agent_fsm.machine.working_copy import WorkingCopy
+
+_MAX_REPEATED_READINGS = 2
+
+
+# --- messages that are searched for -------------------------------------------------------------------
+
+
+def is_searching(copy: WorkingCopy, _: inputs.Input) -> bool:
+    """Return whether the request searches for a message in doubt."""
+    return isinstance(copy.request, effects.ListMessages) and copy.request.newest_first
+
+
+def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
+    """Return where the next page starts, or None at the end. A page without anything new is the end."""
+    asked_after = copy.request.after if isinstance(copy.request, effects.ListMessages) else None
+    return None if fact.page.next_after == asked_after else fact.page.next_after
+
+
+def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Message]:
+    """Return what this page shows about the message in doubt, which is the head of the queue."""
+    head = copy.queue.head
+    assert head.doubt is not None  # noqa: S101 - only what is in doubt is searched for
+    keys_kept = copy.server.message_keys_kept
+    return search_message(head, fact.page.messages, head.doubt, next_page(copy, fact), keys_kept=keys_kept)
+
+
+def head_may_be_sent(copy: WorkingCopy) -> bool:
+    """Return whether the head of the queue is being posted, or may have been posted."""
+    under_way = copy.sent and isinstance(copy.request, effects.PostMessage)
+    return bool(copy.queue) and (under_way or copy.queue.doubt is not None)
+
+
+def has_something_to_discard(copy: WorkingCopy, _: inputs.DiscardQueue) -> bool:
+    waits = len(copy.queue) > int(head_may_be_sent(copy) and copy.outbox.head_is_unwanted)
+    return waits or (copy.run is None and copy.outbox.owed is not None)
+
+
+def unwanted_head_is_not_found(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    """Return whether a discarded message is not on the thread, or cannot be distinguished from another one."""
+    if not (is_searching(copy, fact) and copy.outbox.head_is_unwanted):
+        return False
+    return message_is_unknowable(copy, fact) or not must_search_message_again(copy, fact)
+
+
+def found_our_message(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    return is_searching(copy, fact) and isinstance(search_result(copy, fact), Found)
+
+
+def search_has_more_pages(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    return is_searching(copy, fact) and isinstance(search_result(copy, fact), MorePages)
+
+
+def message_is_unknowable(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    return is_searching(copy, fact) and isinstance(search_result(copy, fact), Ambiguous)
+
+
+def must_search_message_again(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    doubt = copy.queue.doubt
+    return is_searching(copy, fact) and doubt is not None and doubt.searches_left > 1
+
+
+# --- messages that are read ---------------------------------------------------------------------------
+
+
+def read_so_far(copy: WorkingCopy, fact: inputs.MessagesListed) -> tuple[Message, ...]:
+    """Return all messages of the current reading, including this page, each once."""
+    reading = copy.cursor.reading
+    before = reading.messages if reading else ()
+    return tuple({message.id: message for message in (*before, *fact.page.messages)}.values())
+
+
+def has_more_to_read(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    reading = copy.cursor.reading
+    news = reading is not None and len(read_so_far(copy, fact)) > len(reading.messages)
+    return news and next_page(copy, fact) is not None
+
+
+def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    """Return whether the list after the cursor is empty, or has the messages before the cursor."""
+    cursor = copy.cursor
+    if cursor.reading is None or cursor.reading.whole or cursor.last_message_id is None:
+        return False
+    read = attrs.evolve(cursor.reading, messages=read_so_far(copy, fact))
+    backwards = is_newest_first(read.messages, cursor.last_message_id, cursor.posted_since)
+    return backwards or not unpublished(copy, read)
+
+
+def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    """Return whether the run has completed, but none of its messages is listed yet."""
+    reading = copy.cursor.reading
+    if reading is None or reading.own or reading.repeats >= _MAX_REPEATED_READINGS:
+        return False
+    return not unpublished(copy, attrs.evolve(reading, messages=read_so_far(copy, fact)))
+
+
+def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:
+    """Return the messages of a reading that must be published, in order."""
+    found = unread(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
+    return [message for message in found if message.id not in copy.cursor.published]
+
+
+def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
+    return isinstance(copy.request, effects.ListMessages) and not copy.request.newest_first
+
+
+def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
+    """Return whether the list has failed, but the run itself or earlier pages have brought messages."""
+    reading = copy.cursor.reading
+    return was_a_reading(copy, input_) and reading is not None and bool(unpublished(copy, reading))
+
+
+def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
+    """Return whether the server does not know the message after which it should list."""
+    after = copy.cursor.last_message_id
+    return after is not None and copy.request == effects.ListMessages(after=after)
