@@ -15,6 +15,7 @@ import logging
 
 from gpt_agent_fsm import errors, events, ports, signals
 from gpt_agent_fsm.agent import Agent
+from gpt_agent_fsm.answer import Answer
 from gpt_agent_fsm.assistant import Assistant, FunctionTool
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.runtime import Runtime
@@ -22,6 +23,7 @@ from gpt_agent_fsm.settings import Settings
 
 __all__ = [
     "Agent",
+    "Answer",
     "Assistant",
     "FunctionTool",
     "Runtime",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.answer import Answer
 from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
@@ -41,6 +44,14 @@ def _as_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"a tool output must be a JSON value: {error}") from None
     return text
+
+
+def _check_wait(name: str, timeout: object) -> None:
+    """Raise an error if the caller may not wait, or cannot wait for so long."""
+    if signals.in_handler():
+        raise WaitInHandler(f"{name}() was called inside a handler; return from it and connect to a later event.")
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+        raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
 
 
 def _why(driver: Driver) -> str:
@@ -137,23 +148,51 @@ class Agent:
         no attempts left). Raises `WaitTimeout` after `timeout` seconds (None: never), `AgentNotAlive` if the agent is
         stopped, and `WaitInHandler` when called from a handler, because the handler would wait for itself.
         """
-        if signals.in_handler():
-            raise WaitInHandler("wait() was called inside a handler; return from it and connect to a later event.")
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-            raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
-        driver, changed = self._driver, threading.Event()
-
-        def is_over() -> bool:
-            return driver.has_stopped or driver.is_settled()
-
-        with driver.waiters.added(changed):
-            in_time = self._roster.scheduler.wait(is_over, changed, timeout)
-        self._check_alive()
-        if not in_time:
+        _check_wait("wait", timeout)
+        driver = self._driver
+        if not self._wait_until(lambda: driver.has_stopped or driver.is_settled(), timeout):
             raise WaitTimeout(
                 f"{self.thread_id} is still {driver.snapshot.state} after {timeout} seconds{_why(driver)}"
             )
         return driver.snapshot.state
+
+    def ask(self, content: str, timeout: float | None = None) -> Answer:
+        """Send a user message and return the answer to it. Blocks until the message's run has ended.
+
+        Several OS threads may ask at once: the messages are sent one after the other, and each call returns the answer
+        to its own. A rate limited run is waited for until its last retry.
+
+        Raises `RunError` if the run fails or cannot be started. If that is because the queue is parked, a message that
+        was not sent is withdrawn. Raises `WaitTimeout` after `timeout` seconds (None: never); the conversation then
+        continues. Raises `ValueError`, `AgentNotAlive` and `WaitInHandler` as `add_user_message` and `wait` do.
+        """
+        _check_wait("ask", timeout)
+        required_text(content, "the message")
+        driver, clock, inquiry = self._driver, self._roster.scheduler.clock, Inquiry(self.thread_id, uuid.uuid4().hex)
+        end = None if timeout is None else clock.monotonic() + timeout
+
+        def wait_until(is_over: Callable[[], bool]) -> None:
+            left = None if end is None else max(0.0, end - clock.monotonic())
+            if not self._wait_until(lambda: driver.has_stopped or is_over(), left):
+                raise WaitTimeout(f"{self.thread_id} has not answered after {timeout} seconds. {self.explain()}")
+
+        with driver.announcer.followed_by(inquiry):
+            driver.send(inputs.AddUserMessage(key=inquiry.key, content=content))
+            while not inquiry.is_over:
+                wait_until(lambda: inquiry.is_over or inquiry.is_parked)
+                if inquiry.is_parked:
+                    driver.send(inputs.WithdrawMessage(key=inquiry.key))
+                    wait_until(driver.is_settled)
+                    inquiry.check_parked()
+        return inquiry.answer()
+
+    def _wait_until(self, is_over: Callable[[], bool], timeout: float | None) -> bool:
+        """Block until `is_over()` is true after a change; return False if the timeout came first."""
+        driver, changed = self._driver, threading.Event()
+        with driver.waiters.added(changed):
+            in_time = self._roster.scheduler.wait(is_over, changed, timeout)
+        self._check_alive()
+        return in_time
 
     # --- the thread's state --------------------------------------------------------------------------------------
 

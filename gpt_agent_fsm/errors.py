@@ -10,6 +10,7 @@ error                         who must act        what the library does until th
 `UsedAfterFork`               the caller          nothing: create a new runtime in this process
 `StoreError`                  the operator: disk  keeps its data, tries again
 `StoreTaken`                  nobody              stops its agents: another runtime drives them
+`RunError`                    the caller          continues with the next message
 `WaitInHandler`               the caller          nothing: handlers must return
 `InvalidWebhook`              the sender          nothing: it may not be from the server
 `RequestRefused`              the caller          does not repeat the request
@@ -34,6 +35,7 @@ __all__ = [
     "OutcomeUnknown",
     "QuotaExceeded",
     "RequestRefused",
+    "RunError",
     "RuntimeClosed",
     "StoreError",
     "StoreTaken",
@@ -54,11 +56,33 @@ class AgentNotAlive(GptAgentError):
 
 
 class WaitTimeout(GptAgentError, TimeoutError):
-    """`Agent.wait` timed out. The conversation continues."""
+    """`Agent.wait` or `Agent.ask` timed out. The conversation continues."""
+
+
+class RunError(GptAgentError):
+    """`Agent.ask` got no answer, because the run of its message failed or could not be started.
+
+    Attributes:
+        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue; `rate_limit_exceeded` if no
+            retries are left; `content_refused`, `cancelled` or `discarded`.
+        message: a text for people; it is never empty.
+        thread_id: the thread.
+        run_id: the run, or None if there is none.
+    """
+
+    def __init__(self, code: str, message: str, thread_id: str, run_id: str | None) -> None:
+        super().__init__(code, message, thread_id, run_id)
+        self.code = code
+        self.message = message
+        self.thread_id = thread_id
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.code}, {self.thread_id}{'' if self.run_id is None else f', {self.run_id}'})"
 
 
 class WaitInHandler(GptAgentError, RuntimeError):
-    """`Agent.wait` was called from a signal handler or subscriber, where it could block forever."""
+    """`Agent.wait` or `Agent.ask` was called from a signal handler or subscriber, where it could block forever."""
 
 
 class InvalidWebhook(GptAgentError, ValueError):

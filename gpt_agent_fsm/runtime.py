@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -12,6 +13,7 @@ import attrs
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent, required_text
 from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.runner import call_limits
@@ -58,6 +60,7 @@ class Runtime:
         self.settings = settings
         self._backend = backend
         self._store: Store = store
+        self._keys = ThreadKeys(store)
         unfinished = store.unfinished()
         self._created: set[str] = set()
         """Threads that this runtime created, and that nobody has connected to yet: they have no messages."""
@@ -105,6 +108,7 @@ class Runtime:
         subscribe: Callable[[Agent, events.Event], object] | None = None,
         idle_timeout: float | None = None,
         replay_after: int | None = None,
+        key: str | None = None,
     ) -> Agent:
         """Return the agent of a thread; create it if there is none. A run in progress on the server is adopted.
 
@@ -120,12 +124,16 @@ class Runtime:
             idle_timeout: in seconds, for this agent, instead of the runtime's. A short one also shortens the time
                 that a request may take, so that a slow HTTP answer counts as none.
             replay_after: `subscribe` first receives the thread's history after this number; 0 means all of it.
+            key: a name of the caller's own for the thread, for example that of a customer, under which `find` and
+                `start` find the thread. It is kept with the thread. Raises `ValueError` if another thread has it.
 
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
         know, and another `ApiError` if a request fails; then there is no agent.
         """
         _check_connection(thread_id, assistant_id, last_message_id, subscribe)
         self._roster.check_open()
+        if key is not None and (owner := self._keys.claim(required_text(key, "key"), thread_id)) != thread_id:
+            raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
         command = inputs.Connect(assistant_id=assistant_id, last_message_id=last_message_id)
         driver = None
         while driver is None:
@@ -135,6 +143,41 @@ class Runtime:
             else:
                 driver = _connect_again(known, command, idle_timeout, subscribe, replay_after)
         return _agent_of(driver)
+
+    def start(
+        self,
+        assistant_id: str,
+        *,
+        key: str | None = None,
+        subscribe: Callable[[Agent, events.Event], object] | None = None,
+        idle_timeout: float | None = None,
+        replay_after: int | None = None,
+    ) -> Agent:
+        """Create a thread and return its agent; with a key, return the agent of the key's thread if there is one.
+
+        The arguments are those of `connect`. Two calls with one key at the same time get the same thread. Blocks for
+        two or three requests. Raises an `ApiError` if one fails, and `InvalidThreadId` if the server no longer has the
+        key's thread.
+        """
+        required_text(assistant_id, "assistant_id")
+        with self._keys.held(required_text(key, "key")) if key is not None else contextlib.nullcontext():
+            thread_id = None if key is None else self._keys.find(key)
+            if thread_id is None:
+                thread_id = self.create_thread()
+                thread_id = thread_id if key is None else self._keys.claim(key, thread_id)
+        return self.connect(
+            thread_id=thread_id,
+            assistant_id=assistant_id,
+            last_message_id=None,
+            subscribe=subscribe,
+            idle_timeout=idle_timeout,
+            replay_after=replay_after,
+        )
+
+    def find(self, key: str) -> str | None:
+        """Return the id of the thread that has the key, or None. Makes no request."""
+        self._own_roster.origin.check()
+        return self._keys.find(required_text(key, "key"))
 
     def get(self, thread_id: str) -> Agent | None:
         """Return the agent of a thread, or None if there is none in this runtime."""

@@ -183,6 +183,12 @@ def denied(*, quota: bool = False) -> inputs.RequestNeedsOperator:
 
 
 discard = inputs.DiscardQueue()
+
+
+def withdraw(key: str = "k1") -> inputs.WithdrawMessage:
+    return inputs.WithdrawMessage(key=key)
+
+
 NOTHING_NEW = (page(), due, page(), due, page())
 """The answers to a reading that brings nothing: the answer may be late, so the list is read three times."""
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
 from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.protocols import AgentHandle, Record, Saved, Store
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Announcer"]
@@ -21,6 +25,7 @@ class Announcer:
     Attributes:
         sender: the agent, which is the sender of the signals and the first argument of the handlers.
         handler: the handler that is being called at this moment, or None.
+        inquiries: the inquiries of callers who wait for an answer; they hear each event after the handlers.
     """
 
     __slots__ = (
@@ -37,6 +42,7 @@ class Announcer:
         "_subscribers",
         "_thread_id",
         "handler",
+        "inquiries",
         "sender",
     )
 
@@ -45,6 +51,7 @@ class Announcer:
         self._store = store
         self.sender: AgentHandle | None = None
         self.handler: signals.Handler | None = None
+        self.inquiries: tuple[Inquiry, ...] = ()
         self._lock = threading.Lock()
         self._outbox: deque[Record] = deque()
         self._subscribers: tuple[tuple[signals.Handler, int], ...] = ()
@@ -96,6 +103,8 @@ class Announcer:
             record = self._outbox[0]
             signals.report(record.event)
             self._deliver(record.event, [handler for handler, after in self._subscribers if record.seq > after])
+            for inquiry in self.inquiries:
+                inquiry.hear(record.event)
             self._seen_seq = record.seq
             self._outbox.popleft()
             self._forget_what_ended(record.event)
@@ -105,6 +114,23 @@ class Announcer:
             self._noted_seq = self._seen_seq
         if may_continue():
             self._announce_open_calls_again()
+
+    @contextlib.contextmanager
+    def followed_by(self, inquiry: Inquiry) -> Iterator[None]:
+        """Let an inquiry hear each event, until the block ends."""
+        with self._lock:
+            self.inquiries = (*self.inquiries, inquiry)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.inquiries = tuple(each for each in self.inquiries if each is not inquiry)
+
+    def observe(self, snapshot: Snapshot, waiting: Sequence[inputs.Command]) -> None:
+        """Show the inquiries how the thread stands, unless an event that led there is still to be announced."""
+        if not self._outbox:
+            for inquiry in self.inquiries:
+                inquiry.observe(snapshot, waiting)
 
     def announce_end(self, stopped: events.AgentStopped) -> None:
         """Announce that the agent was stopped. This event is not part of the thread's history."""

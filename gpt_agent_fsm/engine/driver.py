@@ -262,6 +262,8 @@ class Driver:
         finally:
             with self._lock:
                 self._ticking = False
+                if self.announcer.inquiries:
+                    self.announcer.observe(self.snapshot, self.commands())
                 self.waiters.notify()
 
     def _step(self) -> float | None:

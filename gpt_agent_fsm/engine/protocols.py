@@ -19,6 +19,7 @@ __all__ = [
     "Backend",
     "CallLimits",
     "Clock",
+    "KeyedStore",
     "Lease",
     "Ownership",
     "Record",
@@ -261,6 +262,19 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release files and connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class KeyedStore(Protocol):
+    """A store that also keeps the keys under which an application finds its threads. Each key belongs to one thread."""
+
+    def claim_key(self, key: str, thread_id: str) -> str:
+        """Give the key to the thread, unless a thread has it; return the thread that has it now."""
+        ...
+
+    def find(self, key: str) -> str | None:
+        """Return the thread that has the key, or None."""
         ...
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "Proceed",
     "RequestBlocked",
     "TimerDue",
+    "WithdrawMessage",
 ]
 
 # --- commands -----------------------------------------------------------------------------------
@@ -105,6 +106,14 @@ class DiscardQueue:
     """Drop the messages that were not sent, and the run that was not created."""
 
     trigger: ClassVar[str] = "discard_queue"
+
+
+@attrs.frozen(kw_only=True)
+class WithdrawMessage:
+    """Drop one message, if it was not sent."""
+
+    trigger: ClassVar[str] = "withdraw_message"
+    key: str
 
 
 # --- facts --------------------------------------------------------------------------------------
@@ -291,7 +300,9 @@ class RequestNeedsOperator(RequestFailure):
     quota: bool = False
 
 
-Command: TypeAlias = Connect | AddUserMessage | SubmitToolOutput | SetAssistant | CancelRun | DiscardQueue
+Command: TypeAlias = (
+    Connect | AddUserMessage | SubmitToolOutput | SetAssistant | CancelRun | DiscardQueue | WithdrawMessage
+)
 Input: TypeAlias = (
     Command
     | Resume

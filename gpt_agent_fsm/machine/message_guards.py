@@ -47,6 +47,11 @@ def has_something_to_discard(copy: WorkingCopy, _: inputs.DiscardQueue) -> bool:
     return waits or (copy.run is None and copy.outbox.owed is not None)
 
 
+def message_was_not_sent(copy: WorkingCopy, command: inputs.WithdrawMessage) -> bool:
+    in_question = 1 if head_may_be_sent(copy) else 0
+    return any(message.key == command.key for message in copy.queue.messages[in_question:])
+
+
 def unwanted_head_is_not_found(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     """Return whether a discarded message is not on the thread, or cannot be distinguished from another one."""
     if not (is_searching(copy, fact) and copy.outbox.head_is_unwanted):

@@ -115,6 +115,12 @@ class Queue:
         """Return the queue with its head alone."""
         return Queue(self.messages[:1], self.first)
 
+    def without(self, key: str) -> Queue:
+        """Return the queue without one message."""
+        kept = tuple(message for message in self.messages if message.key != key)
+        # The messages get new numbers, because numbers have no gaps.
+        return Queue(kept, self.first + len(self.messages))
+
     def drop_all(self) -> Queue:
         """Return the queue without any message."""
         return Queue((), self.first + len(self.messages))

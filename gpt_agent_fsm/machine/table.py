@@ -44,6 +44,7 @@ from gpt_agent_fsm.machine.inputs import (
     StillWaiting,
     SubmitToolOutput,
     TimerDue,
+    WithdrawMessage,
 )
 from gpt_agent_fsm.machine.rows import OTHERWISE, SAME, Row, Silence, on, silent
 from gpt_agent_fsm.machine.states import ANY, LIVE, MAY_BE_IN_DOUBT, NOT_LIVE, OUTPUTS_SENT, RESTING, STARTING, State
@@ -134,6 +135,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(CancelRun,             RESTING,          FAILED,          g.owes_a_run,                           e.drop_owed_run,            "cancelled before the run could be created"),
     on(CancelRun,             RATE_LIMITED,     FAILED,          OTHERWISE,                              e.drop_owed_run,            "cancelled while the rate limit is waited out"),
     on(DiscardQueue,          ANY,              SAME,            h.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is active"),
+    on(WithdrawMessage,       ANY,              SAME,            h.message_was_not_sent,                 e.withdraw_message,         "a message is withdrawn before it was sent"),
     on(RunSeen,               FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
 
     # The run has completed: its messages are read.
@@ -196,6 +198,7 @@ IGNORED: Final[tuple[Silence, ...]] = (
     silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not ask for it, or has its output"),
     silent(CancelRun,         RESTING,                "there is no run"),
     silent(DiscardQueue,      ANY,                    "nothing waits to be sent"),
+    silent(WithdrawMessage,   ANY,                    "the message was sent, or is not in the queue"),
     silent(Resume,            ANY,                    "no request was in flight"),
     silent(RunSeen,           NOT_LIVE,               "that run is over"),
     silent(TimerDue,          ANY,                    "a request is in flight"),

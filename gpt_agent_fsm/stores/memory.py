@@ -47,6 +47,7 @@ class MemoryStore:
         self._origin = Origin("MemoryStore")
         self._own_lock = threading.Lock()
         self._threads: dict[str, _Thread] = {}
+        self._keys: dict[str, str] = {}
 
     @property
     def _lock(self) -> threading.Lock:
@@ -112,6 +113,16 @@ class MemoryStore:
                 for thread_id, saved in every.items()
                 if saved.inbox or saved.unannounced or not saved.snapshot.settled
             }
+
+    def claim_key(self, key: str, thread_id: str) -> str:
+        """See `KeyedStore.claim_key`."""
+        with self._lock:
+            return self._keys.setdefault(key, thread_id)
+
+    def find(self, key: str) -> str | None:
+        """See `KeyedStore.find`."""
+        with self._lock:
+            return self._keys.get(key)
 
     def close(self) -> None:
         """Do nothing: there are no resources to release."""

@@ -15,10 +15,12 @@ __all__ = [
     "SCHEMA_VERSION",
     "ADD_COMMANDS",
     "ADD_EVENTS",
+    "CLAIM_KEYS",
     "COUNTERS",
     "DROP_COMMANDS",
     "HISTORY",
     "INBOX",
+    "KEY",
     "LAST_GROUP",
     "LET_GO",
     "NEXT_GROUP",
@@ -35,6 +37,7 @@ __all__ = [
     "WITHDRAW_COMMANDS",
     "check",
     "create",
+    "has_keys",
     "is_older",
     "last_holder",
     "lock_tables",
@@ -126,6 +129,15 @@ events = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# The names that an application gives to its threads. Older libraries know nothing of this table, and lose nothing.
+keys = sa.Table(
+    "gpt_agent_keys",
+    metadata,
+    _key("key", sa.Text),
+    sa.Column("thread_id", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # --- statements, built once: building one takes longer than running it -------------------------------
 
 _of_thread: sa.BindParameter[str] = sa.bindparam("of_thread")
@@ -186,6 +198,10 @@ ADD_COMMANDS = inbox.insert()
 WITHDRAW_COMMANDS = inbox.delete().where(inbox.c.thread_id == _of_thread, inbox.c.number == sa.bindparam("at"))
 DROP_COMMANDS = inbox.delete().where(inbox.c.thread_id == _of_thread, inbox.c.number <= sa.bindparam("consumed"))
 ADD_EVENTS = events.insert()
+CLAIM_KEYS = sa.text(
+    "INSERT INTO gpt_agent_keys (key, thread_id) VALUES (:key, :thread_id) ON CONFLICT (key) DO NOTHING"
+)
+KEY = sa.select(keys.c.thread_id).where(keys.c.key == sa.bindparam("of_key"))
 
 _SAVED = (threads.c.thread_id, threads.c.due, threads.c.last_seq, threads.c.announced, threads.c.snapshot)
 _RECORD = (events.c.seq, events.c.at, events.c.kind, events.c.body)
@@ -273,7 +289,8 @@ def take_over(connection: sa.Connection) -> int:
     """Become the owner of the database. Return the new epoch, which invalidates all others."""
     raised = meta.update().where(meta.c.id == 1).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
     epoch = int(connection.execute(raised).scalar_one())
-    holder.create(connection, checkfirst=True)
+    for table in (holder, keys):
+        table.create(connection, checkfirst=True)
     connection.execute(_SAVE_HOLDER, {"epoch": epoch, "holds": True, **attrs.asdict(Holder.here())})
     return epoch
 
@@ -281,6 +298,11 @@ def take_over(connection: sa.Connection) -> int:
 def epoch_of(connection: sa.Connection) -> int:
     """Return the epoch of the database's owner."""
     return int(connection.execute(sa.select(meta.c.epoch).where(meta.c.id == 1)).scalar_one())
+
+
+def has_keys(connection: sa.Connection) -> bool:
+    """Return whether the database has a table of keys: an older library creates none."""
+    return bool(sa.inspect(connection).has_table(keys.name))
 
 
 def last_holder(connection: sa.Connection) -> tuple[Holder, bool] | None:

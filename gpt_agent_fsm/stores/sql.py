@@ -24,7 +24,7 @@ from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit
 from gpt_agent_fsm.stores.holder import Holder
 from gpt_agent_fsm.stores.store_errors import as_store_error
-from gpt_agent_fsm.stores.write_batch import Accept, Announce, Commit, Flush, Operation
+from gpt_agent_fsm.stores.write_batch import Accept, Announce, ClaimKey, Commit, Flush, Operation
 from gpt_agent_fsm.stores.writer import Writer
 
 __all__ = ["SQLStore"]
@@ -152,6 +152,11 @@ class SQLStore:
         if self._writer.note(thread_id, seq):
             self._do(Announce(thread_id=thread_id, seq=seq))
 
+    def claim_key(self, key: str, thread_id: str) -> str:
+        """See `KeyedStore.claim_key`."""
+        self._do(ClaimKey(thread_id=thread_id, key=key))
+        return self.find(key) or thread_id
+
     def _do(self, operation: Operation) -> None:
         self._origin.check()
         self._check_open()
@@ -181,6 +186,14 @@ class SQLStore:
         with self._reading() as (connection, _):
             query = {"of_thread": thread_id, "after": min(max(after, 0), _HIGHEST)}
             return [_record(row) for row in connection.execute(schema.HISTORY, query).mappings()]
+
+    def find(self, key: str) -> str | None:
+        """See `KeyedStore.find`."""
+        with self._reading() as (connection, _):
+            if self._read_only and not schema.has_keys(connection):
+                return None
+            thread_id: str | None = connection.execute(schema.KEY, {"of_key": key}).scalar_one_or_none()
+            return thread_id
 
     def unfinished(self) -> Mapping[str, Saved]:
         """See `Store.unfinished`. The cost depends on these threads only, not on all threads of the store."""

@@ -9,7 +9,7 @@ import attrs
 
 from gpt_agent_fsm.errors import StoreError
 
-__all__ = ["Accept", "Announce", "Commit", "Counters", "WriteBatch", "Flush", "Operation", "no_such_thread"]
+__all__ = ["Accept", "Announce", "ClaimKey", "Commit", "Counters", "WriteBatch", "Flush", "Operation", "no_such_thread"]
 
 Row: TypeAlias = dict[str, Any]
 
@@ -53,12 +53,20 @@ class Announce:
     seq: int
 
 
+@attrs.define(kw_only=True)
+class ClaimKey:
+    """Give a key to a thread, unless a thread has it."""
+
+    thread_id: str
+    key: str
+
+
 @attrs.define
 class Flush:
     """Write the recorded marks."""
 
 
-Operation: TypeAlias = Accept | Commit | Announce | Flush
+Operation: TypeAlias = Accept | Commit | Announce | ClaimKey | Flush
 
 
 @attrs.define(kw_only=True)
@@ -93,7 +101,7 @@ class WriteBatch:
 
     Attributes:
         counters: the new counters of the threads in this batch.
-        commands, dropped, threads, events, marks, unqueued, queued: rows, each for the statement of that name.
+        commands, dropped, threads, events, marks, unqueued, queued, keys: rows, each for the statement of that name.
     """
 
     def __init__(self, known: Mapping[str, Counters], landed: Mapping[str, Commit]) -> None:
@@ -103,6 +111,7 @@ class WriteBatch:
         self.commands: list[Row] = []
         self.dropped: list[Row] = []
         self.events: list[Row] = []
+        self.keys: list[Row] = []
         self._queue: dict[tuple[str, int], str | None] = {}
         """The new messages by thread and number; None for a removed message."""
         self._saved: dict[str, Commit] = {}
@@ -121,6 +130,8 @@ class WriteBatch:
             self._commit(operation)
         elif isinstance(operation, Announce):
             self.mark(operation.thread_id, operation.seq)
+        elif isinstance(operation, ClaimKey):
+            self.keys.append({"key": operation.key, "thread_id": operation.thread_id})
 
     def _accept(self, operation: Accept) -> None:
         counters = self._counters_of(operation.thread_id)

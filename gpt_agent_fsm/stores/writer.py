@@ -246,6 +246,7 @@ def _insert(connection: sa.Connection, batch: WriteBatch) -> None:
         (schema.SAVE_MESSAGES, batch.queued),
         (schema.SAVE_MARKS, batch.marks),
         (schema.ADD_EVENTS, batch.events),
+        (schema.CLAIM_KEYS, batch.keys),
     ):
         if rows:
             connection.execute(statement, rows)

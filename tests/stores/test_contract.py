@@ -3,20 +3,20 @@
 import pytest
 
 from gpt_agent_fsm.stores import MemoryStore, SQLStore
-from gpt_agent_fsm.testing.contracts import StoreContract
+from gpt_agent_fsm.testing.contracts import KeyedStoreContract
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(KeyedStoreContract):
     def make_store(self):
         return MemoryStore()
 
 
-class TestSQLStoreInMemory(StoreContract):
+class TestSQLStoreInMemory(KeyedStoreContract):
     def make_store(self):
         return SQLStore("sqlite://")
 
 
-class Durable(StoreContract):
+class Durable(KeyedStoreContract):
     url: str
 
     def make_store(self):

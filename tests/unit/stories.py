@@ -47,6 +47,7 @@ from tests.story import (
     submitting,
     unknown,
     waiting,
+    withdraw,
 )
 
 ONCE = {"request_max_attempts": 1}
@@ -168,6 +169,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "cancelled while the rate limit is waited out": lambda: (rate_limited(), cancel),
     "the queue is discarded while a run is active": lambda: (running().tell(say("Two", "k2")), discard),
     "the discarded message in doubt was not posted": lambda: (searching(SURELY_UNSENT).tell(discard), page()),
+    "a message is withdrawn before it was sent": lambda: (running().tell(say("Two", "k2")), withdraw("k2")),
     "another run blocks what was discarded": lambda: (posting().tell(discard), busy()),
     "what was discarded is turned away": lambda: (posting().tell(discard), delayed()),
     "what was discarded is refused": lambda: (posting().tell(discard), refused()),

@@ -1,8 +1,11 @@
 """Dropping what was not sent: a way past whatever blocks a queue."""
 
+import attrs
 import pytest
 
+from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.queue import QueuedMessage
 from tests.story import (
     answer,
     awaiting,
@@ -33,9 +36,16 @@ from tests.story import (
     say,
     submitting,
     unknown,
+    withdraw,
 )
 
 TWO, THREE = say("Two", "k2"), say("Three", "k3")
+
+
+def queue_behind(story):
+    """Put a message into the queue without a word to the machine."""
+    queue = story.snapshot.queue.add(QueuedMessage(key="k2", content="Two"))
+    story.snapshot = attrs.evolve(story.snapshot, queue=queue)
 
 
 def test_a_parked_queue_is_dropped_and_the_next_message_goes_out():
@@ -214,3 +224,45 @@ def test_what_was_answered_before_is_still_read():
 def test_cancelling_leaves_the_queue():
     story = running().tell(TWO, cancel)
     assert len(story.snapshot.queue) == 1
+
+
+# --- one message is withdrawn -------------------------------------------------------------------------
+
+
+def test_a_message_that_was_not_sent_is_withdrawn_and_the_others_stay():
+    story = running().tell(say("Two", "k2"), say("Three", "k3"), say("Four", "k4"), withdraw("k3"))
+    assert story.only == events.MessagesDiscarded(thread_id="thread_1", keys=("k3",))
+    assert [message.key for message in story.snapshot.queue] == ["k2", "k4"]
+
+
+@pytest.mark.parametrize("make", [idle, rate_limited, failed, awaiting, submitting])
+def test_a_message_is_withdrawn_in_every_state(make):
+    story = make()
+    before = story.state
+    story.snapshot = attrs.evolve(
+        story.snapshot, queue=story.snapshot.queue.add(QueuedMessage(key="k2", content="Two"))
+    )
+    assert story.tell(withdraw("k2")).said == ["MessagesDiscarded"]
+    assert (story.state, story.moves) == (before, [])
+
+
+@pytest.mark.parametrize("story", [posting, lambda: posting().tell(unknown()), idle, running])
+def test_a_message_that_may_have_been_sent_is_not_withdrawn(story):
+    made = story()
+    before = made.snapshot
+    assert made.tell(withdraw("k1")).ignored == "the message was sent, or is not in the queue"
+    assert made.snapshot == before
+
+
+def test_the_parked_head_is_withdrawn_and_the_queue_is_no_longer_parked_if_it_was_the_last():
+    assert not parked().tell(withdraw("k1")).snapshot.outbox.parked
+    story = parked()
+    story.snapshot = attrs.evolve(
+        story.snapshot, queue=story.snapshot.queue.add(QueuedMessage(key="k2", content="Two"))
+    )
+    assert story.tell(withdraw("k1")).snapshot.outbox.parked
+
+
+def test_a_head_that_waits_to_be_posted_again_is_withdrawn_and_the_next_message_is_posted():
+    story = posting().tell(say("Two", "k2"), delayed(), withdraw("k1"))
+    assert story.request == effects.PostMessage(key="k2", content="Two")

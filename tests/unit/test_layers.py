@@ -20,7 +20,7 @@ ROOMS = [
     ["backends", "stores"],
     ["ports"],
     ["engine"],
-    ["diagrams", "signals"],
+    ["answer", "diagrams", "signals"],
     ["machine"],
     ["forks", "logs"],
     ["assistant", "errors", "events", "settings"],

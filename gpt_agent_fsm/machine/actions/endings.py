@@ -160,6 +160,17 @@ def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.Can
     return inputs.CancelRun() if copy.run is None and copy.outbox.owed is not None else None
 
 
+def withdraw_message(copy: WorkingCopy, command: inputs.WithdrawMessage) -> None:
+    """Drop one message. If it was the next to be posted, the next step is decided again."""
+    was_head = copy.queue.head.key == command.key
+    copy.queue = copy.queue.without(command.key)
+    _drop(copy, [command.key])
+    if was_head and isinstance(copy.request, effects.PostMessage):
+        copy.close_request()
+    if not copy.queue and copy.outbox.owed is None:
+        copy.unpark()
+
+
 def drop_unsent(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     """Drop a run or message that was cancelled or discarded in flight and has not arrived: do not send it again."""
     report(copy, failure, will_retry=False)

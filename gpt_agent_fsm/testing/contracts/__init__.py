@@ -26,5 +26,6 @@ from gpt_agent_fsm.testing.contracts.backend import BackendContract
 from gpt_agent_fsm.testing.contracts.clock import ClockContract
 from gpt_agent_fsm.testing.contracts.scheduler import SchedulerContract
 from gpt_agent_fsm.testing.contracts.store import StoreContract
+from gpt_agent_fsm.testing.contracts.store_keys import KeyedStoreContract
 
-__all__ = ["BackendContract", "ClockContract", "SchedulerContract", "StoreContract"]
+__all__ = ["BackendContract", "ClockContract", "KeyedStoreContract", "SchedulerContract", "StoreContract"]

@@ -1,0 +1,173 @@
+"""Find the answer to one message among the events of its thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.answer import Answer
+from gpt_agent_fsm.errors import RunError
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.objects import Usage
+from gpt_agent_fsm.machine.snapshot import Snapshot
+
+__all__ = ["Inquiry"]
+
+_CONTENT_REFUSED = "content_refused"
+
+
+class Inquiry:
+    """Follows one message from its acceptance to the end of its run, through the runs that replace it.
+
+    Workers call `hear` for each event of the thread, in order, and `observe` after each tick. The caller, who waits,
+    reads the attributes.
+
+    Attributes:
+        key: the message's key.
+        is_over: True when the answer or the error is complete.
+        is_parked: True while the queue is parked and the message waits in it or its run must be created.
+    """
+
+    def __init__(self, thread_id: str, key: str) -> None:
+        self._thread_id = thread_id
+        self.key = key
+        self._lock = threading.Lock()
+        self._is_posted = False
+        self._was_discarded = False
+        self._run_ids: list[str] = []
+        self._messages: list[events.AssistantMessageAdded] = []
+        self._calls: list[events.ToolCallRequested] = []
+        self._usage = Usage()
+        self._completed = False
+        self._next_turn = False
+        self._refusal: events.RequestFailed | None = None
+        """The last failure of a request that is not retried, since the message was accepted."""
+        self._error: RunError | None = None
+        self.is_over = self.is_parked = False
+
+    # --- on workers ---------------------------------------------------------------------------------------
+
+    def hear(self, event: events.Event) -> None:
+        """Take one event of the thread into account."""
+        with self._lock:
+            if self._error is not None or self._next_turn:
+                return
+            match event:
+                case events.UserMessageAdded(key=key):
+                    self._next_turn = self._is_posted
+                    self._is_posted = self._is_posted or key == self.key
+                case events.MessagesDiscarded(keys=keys) if self.key in keys:
+                    self._was_discarded = True
+                    self._fail("discarded", "The message was discarded before it was sent.")
+                case events.RequestFailed(will_retry=False):
+                    self._refusal = event
+                case _ if self._is_posted:
+                    self._hear_of_run(event)
+                case _:
+                    pass
+
+    def _hear_of_run(self, event: events.Event) -> None:
+        """Take an event into account that comes after the message was posted: the next run is the message's."""
+        match event:
+            case events.RunStarted(id=run_id):
+                if self._completed:
+                    self._next_turn = True
+                else:
+                    self._run_ids.append(run_id)
+            case events.RunFailed(id=run_id, code=code, message=message) if run_id is None or run_id in self._run_ids:
+                self._fail(code, message)
+            case events.RateLimitRetriesExhausted(run_id=run_id) if run_id in self._run_ids:
+                self._fail("rate_limit_exceeded", "The run was rate limited, and no retries are left.")
+            case events.ToolCallOutputSubmissionFailed(run_id=run_id) if run_id in self._run_ids:
+                self._fail(*self._refused())
+            case events.RunCompleted(id=run_id) if run_id in self._run_ids:
+                self._completed = True
+                self._usage = Usage(
+                    prompt_tokens=event.prompt_tokens,
+                    completion_tokens=event.completion_tokens,
+                    total_tokens=event.total_tokens,
+                )
+            case events.AssistantMessageAdded(run_id=run_id) if run_id in self._run_ids:
+                self._messages.append(event)
+            case events.ToolCallRequested(run_id=run_id) if run_id in self._run_ids:
+                self._calls.append(event)
+            case _:
+                pass
+
+    def _fail(self, code: str | None, message: str) -> None:
+        run_id = self._run_ids[-1] if self._run_ids else None
+        self._error = RunError(code or "request_failed", message, self._thread_id, run_id)
+
+    def _refused(self) -> tuple[str | None, str]:
+        refusal = self._refusal
+        return (None, "The request failed.") if refusal is None else (refusal.code, refusal.message)
+
+    def observe(self, snapshot: Snapshot, waiting: Iterable[inputs.Command]) -> None:
+        """Find out how the message stands, between two ticks. Every event up to `snapshot` must have been heard.
+
+        `waiting`: the commands that the snapshot does not contain yet.
+        """
+        with self._lock:
+            parked = snapshot.outbox.parked and snapshot.settled
+            if self._completed:
+                self._next_turn = self._next_turn or self._has_all_messages(snapshot)
+            elif self._refusal is not None and not parked and self._was_taken_in(waiting):
+                self._check_for_refusal(snapshot)
+            self.is_over = self._error is not None or self._next_turn
+            self.is_parked = parked and not self.is_over and self._was_taken_in(waiting)
+
+    def _was_taken_in(self, waiting: Iterable[inputs.Command]) -> bool:
+        """Return whether the machine has the message."""
+        commands = (each for each in waiting if isinstance(each, inputs.AddUserMessage))
+        return self._is_posted or all(command.key != self.key for command in commands)
+
+    def _has_all_messages(self, snapshot: Snapshot) -> bool:
+        reading = snapshot.cursor.reading
+        if reading is None or reading.run_id not in self._run_ids:
+            return True
+        if reading.postponed:
+            code, message = self._refused()
+            self._fail(code, f"The run has completed, but its messages could not be read. {message}")
+        return reading.postponed
+
+    def _check_for_refusal(self, snapshot: Snapshot) -> None:
+        """Find out if the server has refused the content of the message, so that it was dropped or gets no run."""
+        turn, _, message = snapshot.outbox.turn, *self._refused()
+        if self._is_posted:
+            is_dropped = not self._run_ids and (turn is None or turn.key != self.key)
+        else:
+            is_dropped = all(queued.key != self.key for queued in snapshot.queue)
+        if is_dropped:
+            self._fail(_CONTENT_REFUSED, message)
+
+    # --- on the caller's thread -----------------------------------------------------------------------------
+
+    def check_parked(self) -> None:
+        """Raise the error of a parked queue if it is still parked, or if the message was withdrawn from it."""
+        if self._was_discarded:
+            then = "The message was not sent, and it was withdrawn."
+        elif not self.is_parked:
+            return
+        elif self._is_posted:
+            then = "The message is on the thread, and the next command tries again."
+        else:
+            then = "The message may have been sent; it stays in the queue, and the next command tries again."
+        code, message = self._refused()
+        run_id = self._run_ids[-1] if self._run_ids else None
+        raise RunError(code or "request_failed", f"{message} {then}", self._thread_id, run_id)
+
+    def answer(self) -> Answer:
+        """Return the answer; raise the error if there is none."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if not self._completed:
+                raise RunError("lost", "The run has ended without a result.", self._thread_id, None)
+            return Answer(
+                text="\n".join(message.content for message in self._messages if message.content),
+                messages=tuple(self._messages),
+                run_id=self._run_ids[-1],
+                usage=self._usage,
+                tool_calls=tuple(self._calls),
+            )

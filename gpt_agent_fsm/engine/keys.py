@@ -1,0 +1,45 @@
+"""The keys under which an application finds its threads: a name of its own for each, for example that of a customer."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+
+from gpt_agent_fsm.engine.protocols import KeyedStore, Store
+
+__all__ = ["ThreadKeys"]
+
+
+class ThreadKeys:
+    """The keys in a store. Safe to use from any OS thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._locks: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
+
+    @property
+    def _keyed_store(self) -> KeyedStore:
+        if not isinstance(self._store, KeyedStore):
+            raise TypeError(f"{type(self._store).__name__} keeps no keys: it must have the methods claim_key and find")
+        return self._store
+
+    def find(self, key: str) -> str | None:
+        """Return the thread that has the key, or None."""
+        return self._keyed_store.find(key)
+
+    def claim(self, key: str, thread_id: str) -> str:
+        """Give the key to the thread, unless a thread has it; return the thread that has it now."""
+        return self._keyed_store.claim_key(key, thread_id)
+
+    @contextlib.contextmanager
+    def held(self, key: str) -> Iterator[None]:
+        """Keep others in this process from making a thread for the key, until the block ends."""
+        with self._lock:
+            lock = self._locks.get(key)
+            if lock is None:
+                self._locks[key] = lock = threading.Lock()
+        with lock:
+            yield
