@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.waits import open_calls
+from gpt_agent_fsm.tools.outputs import json_text
 
 __all__ = ["Agent"]
 
@@ -35,15 +35,6 @@ def required_text(value: object, name: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
     return value
-
-
-def _as_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"a tool output must be a JSON value: {error}") from None
-    return text
 
 
 def _check_wait(name: str, timeout: object) -> None:
@@ -108,7 +99,7 @@ class Agent:
         output that is not a JSON value.
         """
         required_text(tool_call_id, "the tool call id")
-        self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=_as_json(output)))
+        self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=json_text(output)))
 
     def set_assistant_id(self, assistant_id: str) -> None:
         """Use another assistant from the next run on."""

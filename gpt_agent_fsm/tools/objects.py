@@ -1,0 +1,106 @@
+"""Objects: the arguments of a function, and the fields of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from gpt_agent_fsm.tools.schemas import Definitions, Schema
+from gpt_agent_fsm.tools.shapes import Mismatch, Path, Problem, Shape, nullable, shown
+
+__all__ = ["Field", "Object"]
+
+
+@attrs.frozen
+class Field:
+    """A property of an object.
+
+    Attributes:
+        name: the name in JSON.
+        argument: the argument that gets the value, or None if the value is only checked.
+        shape: the shape of the value.
+        required: False if the value may be left out.
+        notes: the keywords that are added to the schema: a description, a default.
+    """
+
+    name: str
+    argument: str | None
+    shape: Shape
+    required: bool
+    notes: Schema = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Object:
+    """A JSON object with known properties and no others.
+
+    Attributes:
+        name: the name of the function or class.
+        build: makes the Python value of keyword arguments.
+        strict: True for OpenAI's strict form, in which no property may be left out: a null means the default.
+        description: what the class is.
+        fields: the properties. They are set later than the rest, because a class may contain itself.
+    """
+
+    name: str
+    build: Callable[..., Any]
+    strict: bool
+    description: str = ""
+    fields: tuple[Field, ...] = ()
+    words = "an object"
+
+    def schema(self, definitions: Definitions) -> Schema:
+        """Return a reference to the schema of a class."""
+        return definitions.refer(self, self.name, self.body)
+
+    def body(self, definitions: Definitions) -> Schema:
+        """Return the schema itself."""
+        required = [field.name for field in self.fields if field.required or self.strict]
+        return {
+            "type": "object",
+            **({"description": self.description} if self.description else {}),
+            "properties": {field.name: self._property(field, definitions) for field in self.fields},
+            **({"required": required} if required or self.strict else {}),
+            "additionalProperties": False,
+        }
+
+    def _property(self, field: Field, definitions: Definitions) -> Schema:
+        shape = field.shape if field.required or not self.strict else nullable(field.shape)
+        return shape.schema(definitions) | field.notes
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value, any Python value
+        """Return the Python value; the message of `Mismatch` names every wrong, missing and unknown property."""
+        if not isinstance(value, dict):
+            raise Mismatch([Problem(path, f"must be {self.words}, not {shown(value)}", is_type=True)])
+        given, problems = dict[str, Any](), list[Problem]()
+        for field in self.fields:
+            here = (*path, field.name)
+            if self._is_left_out(field, value):
+                problems += [Problem(here, "is missing")] if field.required else []
+                continue
+            try:
+                made = field.shape.structure(value[field.name], here)
+            except Mismatch as mismatch:
+                problems += mismatch.problems
+            else:
+                given |= {field.argument: made} if field.argument is not None else {}
+        names = [field.name for field in self.fields]
+        known = f"known here: {', '.join(names)}" if names else "nothing is known here"
+        problems += [Problem((*path, name), f"is unknown ({known})") for name in value if name not in names]
+        if problems:
+            raise Mismatch(problems)
+        return self._built(given, path)
+
+    def _is_left_out(self, field: Field, value: dict[str, Any]) -> bool:
+        if field.name not in value:
+            return True
+        return self.strict and not field.required and value[field.name] is None
+
+    def _built(self, given: dict[str, Any], path: Path) -> Any:  # noqa: ANN401
+        try:
+            return self.build(**given)
+        except (TypeError, ValueError) as error:  # a validator of the class
+            reason = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+            raise Mismatch([Problem(path, f"is not valid: {reason}")]) from error

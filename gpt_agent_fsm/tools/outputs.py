@@ -1,0 +1,51 @@
+"""The output of a tool as JSON text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+__all__ = ["json_text", "output_text"]
+
+
+def json_text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return a JSON value as compact text; otherwise raise `ValueError`."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"a tool output must be a JSON value: {error}") from None
+    return text
+
+
+def output_text(value: Any) -> str:  # noqa: ANN401 - whatever a function returns
+    """Return the result of a function as compact JSON text; raise `ValueError` if JSON has no form for it.
+
+    Attrs classes, dataclasses, `msgspec.Struct`, enums, dates, sets, tuples, UUIDs and decimals have a form.
+    """
+    try:
+        return json_text(value)
+    except ValueError:
+        return json_text(_in_plain_types(value))
+
+
+def _in_plain_types(value: object) -> object:
+    import msgspec  # noqa: PLC0415 - few results need it
+
+    try:
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"a tool output must be a JSON value: {error}") from None
+
+
+def _plain(value: object) -> object:
+    """Return an object that msgspec does not know in a form that it does know."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Collection):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

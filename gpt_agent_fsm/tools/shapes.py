@@ -1,0 +1,358 @@
+"""The shapes that a JSON value may have. Each shape writes its JSON schema, and structures exactly what that allows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeAlias
+
+import attrs
+import msgspec
+
+from gpt_agent_fsm.tools.schemas import Definitions, Schema, any_of
+
+__all__ = [
+    "Anything",
+    "Array",
+    "Choice",
+    "FixedArray",
+    "Mismatch",
+    "Noted",
+    "Path",
+    "Problem",
+    "Scalar",
+    "Shape",
+    "StringMap",
+    "Union",
+    "nullable",
+    "shown",
+]
+
+Path: TypeAlias = tuple[str | int, ...]
+_MAX_SHOWN = 80
+_WORDS = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "an array",
+    "object": "an object",
+}
+
+
+@attrs.frozen
+class Problem:
+    """One fault of a value: where it is, what is wrong, and whether the value has another JSON type altogether."""
+
+    path: Path
+    text: str
+    is_type: bool = False
+
+    def __str__(self) -> str:
+        first, *rest = self.path or ("the value",)
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in rest)
+        return f"{first}{''.join(steps)} {self.text}"
+
+
+class Mismatch(Exception):
+    """A value does not have the shape."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+class Shape(Protocol):
+    """A set of JSON values, and the Python value for each of them."""
+
+    @property
+    def words(self) -> str:
+        """The values in words, such as "a string"."""
+
+    def schema(self, definitions: Definitions) -> Schema:
+        """Return the JSON schema; classes are added to the definitions."""
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value, any Python value
+        """Return the Python value; raise `Mismatch` for a value that the schema does not allow."""
+
+
+def shown(value: object) -> str:
+    """Return a JSON value as text that is not too long for a message."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _fits(value: object, kind: str) -> bool:
+    """Return whether a decoded JSON value has a type of JSON schema, where 1.0 is an integer."""
+    if isinstance(value, bool) or value is None:
+        return kind == ("null" if value is None else "boolean")
+    if isinstance(value, float):
+        return math.isfinite(value) and (kind == "number" or (kind == "integer" and value.is_integer()))
+    kinds = {str: ("string",), int: ("integer", "number"), list: ("array",), dict: ("object",)}
+    return kind in kinds[type(value)]
+
+
+def _wrong(shape: Shape, value: object, path: Path) -> Mismatch:
+    return Mismatch([Problem(path, f"must be {shape.words}, not {shown(value)}", is_type=True)])
+
+
+@attrs.frozen
+class Scalar:
+    """A value that msgspec describes and converts: a string, a number, a date, ... with its constraints.
+
+    It is also the outer part of an array or map: a list or dict of any values.
+
+    Attributes:
+        base: the msgspec type.
+        own: the JSON schema.
+        make: makes the Python value of what msgspec returns.
+    """
+
+    base: Any
+    own: Schema
+    make: Callable[[Any], Any] | None = None
+
+    @property
+    def words(self) -> str:
+        """The type and the format."""
+        form = self.own.get("format")
+        return _WORDS[self.own["type"]] + (f" with the format {form}" if form else "")
+
+    def schema(self, _: Definitions) -> Schema:
+        """Return the schema that msgspec wrote."""
+        return dict(self.own)
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        """Return what msgspec makes of a value of the right JSON type."""
+        if not _fits(value, self.own["type"]):
+            raise _wrong(self, value, path)
+        if self.own["type"] == "integer":
+            value = int(value)
+        try:
+            made = msgspec.convert(value, self.base)
+        except msgspec.ValidationError as error:
+            raise Mismatch([Problem(path, f"{self._explained(str(error))}, not {shown(value)}")]) from None
+        return self.make(made) if self.make else made
+
+    def _explained(self, message: str) -> str:
+        """Return msgspec's message without the names of Python types."""
+        expected, _, limit = message.partition("` ")
+        is_limit = expected.startswith("Expected `") and limit
+        return f"must be {_WORDS[self.own['type']]} {limit}" if is_limit else f"must be {self.words}"
+
+
+@attrs.frozen
+class Choice:
+    """One of some scalars, each with its Python value: a `Literal` or an enum."""
+
+    values: tuple[tuple[Any, Any], ...]
+
+    @property
+    def words(self) -> str:
+        """The values as JSON."""
+        return ("one of " if len(self.values) > 1 else "") + ", ".join(shown(value) for value, _ in self.values)
+
+    def schema(self, _: Definitions) -> Schema:
+        """Return the types and the values in their order."""
+        types = [next(kind for kind in _WORDS if _fits(value, kind)) for value, _ in self.values]
+        unique = list(dict.fromkeys(types))
+        return {"type": unique if len(unique) > 1 else unique[0], "enum": [value for value, _ in self.values]}
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        """Return the Python value of an equal JSON value; true is not 1."""
+        for known, made in self.values:
+            if known == value and isinstance(known, bool) == isinstance(value, bool):
+                return made
+        is_type = all(not isinstance(value, type(known)) for known, _ in self.values)
+        raise Mismatch([Problem(path, f"must be {self.words}, not {shown(value)}", is_type=is_type)])
+
+
+@attrs.frozen
+class Anything:
+    """Any JSON value."""
+
+    words = "any value"
+
+    def schema(self, _: Definitions) -> Schema:
+        """Return the schema that allows everything."""
+        return {}
+
+    def structure(self, value: Any, _: Path) -> Any:  # noqa: ANN401
+        """Return the value."""
+        return value
+
+
+def _gathered(parts: Iterable[tuple[Shape, Any, Path]]) -> list[Any]:
+    """Return the structured parts of a value; raise `Mismatch` with the problems of all parts."""
+    made, problems = [], list[Problem]()
+    for shape, value, path in parts:
+        try:
+            made.append(shape.structure(value, path))
+        except Mismatch as mismatch:
+            problems += mismatch.problems
+    if problems:
+        raise Mismatch(problems)
+    return made
+
+
+@attrs.frozen
+class Array:
+    """Any number of values of one shape: a list, a set, a tuple of one type.
+
+    Attributes:
+        whole: the array as a list of any values, with its limits.
+        item: the shape of each value.
+        make: makes the Python value of a list.
+        unique: True if no two values may be equal.
+    """
+
+    whole: Scalar
+    item: Shape
+    make: Callable[[list[Any]], Any]
+    unique: bool = False
+
+    @property
+    def words(self) -> str:
+        """The type."""
+        return self.whole.words
+
+    def schema(self, definitions: Definitions) -> Schema:
+        """Return the schema of an array whose items may be anything or have a schema."""
+        item = self.item.schema(definitions)
+        return self.whole.schema(definitions) | ({"items": item} if item else {})
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        """Return the values in the Python container."""
+        values = self.whole.structure(value, path)
+        made = self.make(_gathered((self.item, each, (*path, index)) for index, each in enumerate(values)))
+        if self.unique and len(made) < len(values):
+            raise Mismatch([Problem(path, "must not contain a value twice")])
+        return made
+
+
+@attrs.frozen
+class FixedArray:
+    """A fixed number of values, each with a shape of its own: a tuple."""
+
+    items: tuple[Shape, ...]
+
+    @property
+    def words(self) -> str:
+        """The type and the number of values."""
+        return f"an array of length {len(self.items)}"
+
+    def schema(self, definitions: Definitions) -> Schema:
+        """Return the schema; values of one shape are described once."""
+        size = len(self.items)
+        schemas = [item.schema(definitions) for item in self.items]
+        alike = all(schema == schemas[0] for schema in schemas)
+        form = {"items": schemas[0]} if schemas and alike else {"prefixItems": schemas, "items": False}
+        return {"type": "array", **(form if schemas else {}), "minItems": size, "maxItems": size}
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        """Return the values as a tuple."""
+        if not isinstance(value, list) or len(value) != len(self.items):
+            raise _wrong(self, value, path)
+        parts = zip(self.items, value, range(len(value)), strict=True)
+        return tuple(_gathered((item, each, (*path, index)) for item, each, index in parts))
+
+
+@attrs.frozen
+class StringMap:
+    """Values of one shape under names that are not known before: a dict.
+
+    Attributes:
+        whole: the map as a dict of any values, with its limits.
+        key: the shape of the names.
+        value: the shape of the values.
+    """
+
+    whole: Scalar
+    key: Shape
+    value: Shape
+
+    @property
+    def words(self) -> str:
+        """The type."""
+        return self.whole.words
+
+    def schema(self, definitions: Definitions) -> Schema:
+        """Return the schema; names that may be any string are not mentioned."""
+        key = {name: rule for name, rule in self.key.schema(definitions).items() if name != "type"}
+        value = self.value.schema(definitions)
+        return (
+            self.whole.schema(definitions)
+            | ({"propertyNames": key} if key else {})
+            | ({"additionalProperties": value} if value else {})
+        )
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        """Return the dict with structured names and values."""
+        given = self.whole.structure(value, path)
+        keys = _gathered((self.key, key, (*path, key)) for key in given)
+        return dict(zip(keys, _gathered((self.value, each, (*path, key)) for key, each in given.items()), strict=True))
+
+
+@attrs.frozen
+class Union:
+    """A value that has one of several shapes; the first shape that fits is taken."""
+
+    options: tuple[Shape, ...]
+
+    @property
+    def words(self) -> str:
+        """The options."""
+        return " or ".join(dict.fromkeys(option.words for option in self.options))
+
+    def schema(self, definitions: Definitions) -> Schema:
+        """Return the shortest schema that allows what any of the options allows."""
+        return any_of([option.schema(definitions) for option in self.options])
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        """Return what the first fitting option makes; the message is about the option that is closest."""
+        near: list[Mismatch] = []
+        for option in self.options:
+            try:
+                return option.structure(value, path)
+            except Mismatch as mismatch:
+                if not any(problem.is_type and problem.path == path for problem in mismatch.problems):
+                    near.append(mismatch)
+        raise min(near, key=lambda each: len(each.problems), default=_wrong(self, value, path))
+
+
+@attrs.frozen
+class Noted:
+    """A shape with a description, and other keywords that restrict nothing."""
+
+    shape: Shape
+    notes: Schema
+
+    @property
+    def words(self) -> str:
+        """The words of the shape."""
+        return self.shape.words
+
+    def schema(self, definitions: Definitions) -> Schema:
+        """Return the schema with the notes."""
+        return self.shape.schema(definitions) | self.notes
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
+        """Return what the shape makes."""
+        return self.shape.structure(value, path)
+
+
+NULL = Scalar(None, {"type": "null"})
+
+
+def nullable(shape: Shape) -> Shape:
+    """Return a shape that also allows null. Notes stay at the outside, where they describe the whole."""
+    if isinstance(shape, Noted):
+        return Noted(nullable(shape.shape), shape.notes)
+    options = shape.options if isinstance(shape, Union) else (shape,)
+    try:
+        shape.structure(None, ())
+    except Mismatch:
+        return Union((*options, NULL))
+    return shape
