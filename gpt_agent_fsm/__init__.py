@@ -16,10 +16,11 @@ import logging
 from gpt_agent_fsm import errors, events, ports, signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.answer import Answer
-from gpt_agent_fsm.assistant import Assistant, FunctionTool
+from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.tools import FunctionTool, ToolContext, tool
 
 __all__ = [
     "Agent",
@@ -29,10 +30,12 @@ __all__ = [
     "Runtime",
     "Settings",
     "State",
+    "ToolContext",
     "errors",
     "events",
     "ports",
     "signals",
+    "tool",
 ]
 
 # As is usual for libraries: log lines are shown only if the program configures logging.

@@ -12,6 +12,7 @@ error                         who must act        what the library does until th
 `StoreTaken`                  nobody              stops its agents: another runtime drives them
 `RunError`                    the caller          continues with the next message
 `WaitInHandler`               the caller          nothing: handlers must return
+`ToolArgumentsError`          the model           nothing: its message is the output of the call
 `InvalidWebhook`              the sender          nothing: it may not be from the server
 `RequestRefused`              the caller          does not repeat the request
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
@@ -40,6 +41,7 @@ __all__ = [
     "StoreError",
     "StoreTaken",
     "ThreadBusy",
+    "ToolArgumentsError",
     "TransientError",
     "UsedAfterFork",
     "WaitInHandler",
@@ -87,6 +89,10 @@ class WaitInHandler(GptAgentError, RuntimeError):
 
 class InvalidWebhook(GptAgentError, ValueError):
     """A webhook has a wrong signature, is too old, or is not valid. Answer it with HTTP 400."""
+
+
+class ToolArgumentsError(GptAgentError, ValueError):
+    """A model called a tool with arguments that the tool's schema does not allow. The message names each of them."""
 
 
 class IllegalInput(GptAgentError):

@@ -1,8 +1,9 @@
 """An assistant written down in one's own program."""
 
+import attrs
 import pytest
 
-from gpt_agent_fsm import Assistant, FunctionTool
+from gpt_agent_fsm import Assistant, FunctionTool, tool
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = FunctionTool("weather", "Tells the weather", SCHEMA, True)
@@ -30,6 +31,31 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
     assert assistant.options == {"reasoning": {"effort": "low"}}
 
 
+def measure(city: str):
+    """Return how warm it is."""
+
+
+MEASURE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+MEASURE["additionalProperties"] = False
+
+
+@pytest.mark.parametrize("given", [measure, tool(measure)])
+def test_a_function_is_a_tool_with_a_definition_for_the_model(given):
+    assistant = Assistant("m", tools=[given, WEATHER, {"type": "web_search"}])
+    described = FunctionTool("measure", "Return how warm it is.", MEASURE)
+    assert assistant.definitions == (described, WEATHER, {"type": "web_search"})
+    assert assistant.functions == (tool(measure),)
+
+
+def test_a_changed_copy_of_an_assistant_keeps_its_functions():
+    assistant = attrs.evolve(Assistant("m", tools=[tool(timeout=5)(measure)]), model="n")
+    assert [each.timeout for each in assistant.functions] == [5]
+
+
+def test_assistants_with_the_same_function_are_equal():
+    assert Assistant("m", tools=[measure]) == Assistant("m", tools=[tool(measure)])
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -40,7 +66,7 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
         ({"tools": "search"}, "Assistant: tools must be a list of tools, not str"),
         ({"tools": {"type": "x"}}, "Assistant: tools must be a list of tools, not dict"),
         ({"tools": 5}, "Assistant: tools must be a list of tools, not int"),
-        ({"tools": [5]}, "Assistant: a tool must be a FunctionTool or a mapping, not int"),
+        ({"tools": [5]}, "Assistant: a tool must be a function, a FunctionTool or a mapping, not int"),
         ({"tools": [{"type": "function", "name": "f", "params": {}}]}, "a function has only name, .* not 'params'"),
         ({"tools": [{"type": "function", "name": "get it"}]}, "name must have at most 64 characters, only letters"),
         (
@@ -51,6 +77,8 @@ def test_what_was_given_may_be_changed_without_changing_the_assistant():
         ({"tools": [{"type": "function", "function": 5}]}, 'Assistant: the "function" of a tool must be a mapping'),
         ({"tools": [{"type": "function"}]}, "FunctionTool: name must be a string that is not blank"),
         ({"tools": [WEATHER, {"type": "function", "name": "weather"}]}, "there are two functions called 'weather'"),
+        ({"tools": [measure, FunctionTool("measure")]}, "there are two functions called 'measure'"),
+        ({"tools": [lambda city: city]}, "parameter city: it has no annotation"),
         ({"temperature": "hot"}, "Assistant: temperature must be a number or None, not 'hot'"),
         ({"top_p": float("nan")}, "Assistant: top_p must be a number or None, not nan"),
         ({"options": {"tools": [], "model": "n"}}, "Assistant: give model, tools as a field of the assistant"),

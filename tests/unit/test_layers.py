@@ -20,10 +20,15 @@ ROOMS = [
     ["backends", "stores"],
     ["ports"],
     ["engine"],
+<<<<<<< HEAD
     ["answer", "diagrams", "signals"],
+=======
+    ["diagrams", "signals", "assistant"],
+    ["tools"],
+>>>>>>> c37af04 (Make a tool of a function, and take functions as the tools of an assistant)
     ["machine"],
     ["forks", "logs"],
-    ["assistant", "errors", "events", "settings"],
+    ["errors", "events", "settings"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 PURE = ["machine", "events", "errors"]

@@ -12,7 +12,6 @@ import attrs
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant as OurAssistant
-from gpt_agent_fsm.assistant import FunctionTool, Tool
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
@@ -28,6 +27,7 @@ from gpt_agent_fsm.backends.shared.values import (
     text_of,
 )
 from gpt_agent_fsm.ports import RunStatus
+from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition
 
 _STATUSES = {
     "queued": RunStatus.ACTIVE,
@@ -70,7 +70,7 @@ class NewToolOutputs:
     tool_outputs: list[NewToolOutput]
 
 
-def tool_definition(tool: Tool) -> Mapping[str, Any]:
+def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
     """Return a tool in the form of this API."""
     return {"type": "function", "function": function_of(tool)} if isinstance(tool, FunctionTool) else tool
 
@@ -81,7 +81,7 @@ def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
         **settings_of(assistant),
         "name": assistant.name,
         "instructions": assistant.instructions,
-        "tools": [tool_definition(tool) for tool in assistant.tools],
+        "tools": [tool_definition(tool) for tool in assistant.definitions],
     }
 
 

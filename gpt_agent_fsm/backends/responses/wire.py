@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from gpt_agent_fsm import ports as objects
-from gpt_agent_fsm.assistant import Assistant, FunctionTool, Tool
+from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.responses.asks import closing_item, describe, is_answer, is_function_call
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
@@ -28,6 +28,7 @@ from gpt_agent_fsm.backends.shared.values import (
     text_of,
 )
 from gpt_agent_fsm.ports import RunStatus
+from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition
 
 RUN = "gpt_agent_fsm_run"
 """On a response, the id of its run, unless it is the same. On a conversation, the id of the last response."""
@@ -57,7 +58,7 @@ def call_output(call_id: str, output: str) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": call_id, "output": output}
 
 
-def tool_definition(tool: Tool) -> Mapping[str, Any]:
+def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
     """Return a tool in the form of this API."""
     return {"type": "function", **function_of(tool)} if isinstance(tool, FunctionTool) else tool
 
@@ -71,7 +72,7 @@ def new_response(
     assistant: Assistant, conversation_id: str, said: Sequence[Mapping[str, Any]] | None, about: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the body that creates a response. `said` is its input; None leaves it out."""
-    tools = [tool_definition(tool) for tool in assistant.tools]
+    tools = [tool_definition(tool) for tool in assistant.definitions]
     return {
         "background": True,
         **settings_of(assistant),

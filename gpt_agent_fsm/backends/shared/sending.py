@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpt_agent_fsm.assistant import Assistant, FunctionTool
+from gpt_agent_fsm.assistant import Assistant
+from gpt_agent_fsm.tools.definition import FunctionTool
 
 __all__ = ["METADATA_KEY", "function_of", "settings_of"]
 

@@ -1,0 +1,8 @@
+"""Functions as tools: what the model sees of them, and how they are called."""
+
+from gpt_agent_fsm.tools.box import ToolBox
+from gpt_agent_fsm.tools.context import ToolContext
+from gpt_agent_fsm.tools.definition import FunctionTool
+from gpt_agent_fsm.tools.function import Tool, tool
+
+__all__ = ["FunctionTool", "Tool", "ToolBox", "ToolContext", "tool"]

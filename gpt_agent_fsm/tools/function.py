@@ -1,0 +1,243 @@
+"""`@tool`: a function that the model may call."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType, MethodType
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+import attrs
+
+from gpt_agent_fsm.errors import ToolArgumentsError
+from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
+from gpt_agent_fsm.tools.context import ToolContext
+from gpt_agent_fsm.tools.definition import FunctionTool
+from gpt_agent_fsm.tools.outputs import output_text
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.tools.parameters import Parameters
+
+__all__ = ["Tool", "as_tool", "tool"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _must_be(rule: str, holds: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - the type attrs expects of a validator
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not holds(value):
+            raise ValueError(f"tool: {attribute.name} must be {rule}, not {value!r}")
+
+    return check
+
+
+def _is_timeout(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and 0 < value < math.inf)  # type: ignore[operator]
+
+
+_TIMEOUT = _must_be("a number of seconds above 0 or None", _is_timeout)
+_APPROVE = _must_be("True, False or a function of the call", lambda value: isinstance(value, bool) or callable(value))
+_RETRY = _must_be('"never" or "safe"', lambda value: value in ("never", "safe"))
+_STRICT = _must_be("True, False or None", lambda value: value is None or isinstance(value, bool))
+
+
+@attrs.frozen(slots=False, repr=False)
+class Tool(Generic[P, R]):
+    """A function that the model may call. It is made by `tool`, and can still be called as before.
+
+    Attributes:
+        function: the function itself.
+        name: its name for the model.
+        timeout: the seconds that a call may take, or None.
+        approve: whether a person must approve a call: True, False, or a function of the call that returns True, False
+            or None; None asks a person.
+        retry: "safe" if a call whose end is unknown after a crash may be repeated, else "never".
+        strict: True for OpenAI's strict form of the schema.
+    """
+
+    function: Callable[P, R]
+    name: str
+    timeout: float | None = attrs.field(default=None, kw_only=True, validator=_TIMEOUT)
+    approve: bool | Callable[[Any], bool | None] = attrs.field(default=False, kw_only=True, validator=_APPROVE)
+    retry: Literal["never", "safe"] = attrs.field(default="never", kw_only=True, validator=_RETRY)
+    strict: bool | None = attrs.field(default=None, kw_only=True, validator=_STRICT)
+    _description: str | None = attrs.field(default=None, kw_only=True)
+    _namespace: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        names = ("__module__", "__name__", "__qualname__", "__doc__")
+        copied = {name: getattr(self.function, name) for name in names if hasattr(self.function, name)}
+        vars(self).update(copied, __wrapped__=self.function)
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Tool[..., R]:
+        """Return the tool of an object, if the function is a method."""
+        if instance is None or not self.is_unbound:
+            return self
+        bound = attrs.evolve(self, function=MethodType(self.function, instance))
+        vars(bound).update({name: value for name, value in vars(self).items() if name in ("definition", "_parameters")})
+        return bound
+
+    @functools.cached_property
+    def definition(self) -> FunctionTool:
+        """The tool as the model sees it. Raises `ValueError` if it cannot be described."""
+        description = self._parameters.description if self._description is None else self._description
+        return FunctionTool(self.name, description, self._parameters.schema(), bool(self.strict))
+
+    @property
+    def is_unbound(self) -> bool:
+        """True for a method that was not taken from an object."""
+        from gpt_agent_fsm.tools.parameters import takes_receiver  # noqa: PLC0415 - see `_parameters`
+
+        return takes_receiver(self.function)
+
+    def structure(self, arguments: str) -> dict[str, Any]:
+        """Return the keyword arguments for the JSON text of a call.
+
+        Raises `ToolArgumentsError` unless the schema allows the arguments.
+        """
+        value = decode_arguments(arguments)
+        if value is BROKEN:
+            raise ToolArgumentsError(f"the arguments of {self.name} are not valid JSON")
+        # Some models write null where a function has no arguments.
+        keywords, reason = self._parameters.structure({} if value is None else value)
+        if reason:
+            raise ToolArgumentsError(f"the arguments of {self.name} are wrong: {reason}")
+        return keywords
+
+    def run(self, arguments: str, context: ToolContext) -> str:
+        """Call the function with the arguments of a call, and return its result as JSON text.
+
+        Raises `ToolArgumentsError` before the function is called, the function's own exception, and `ValueError` for a
+        result that has no form in JSON.
+        """
+        function: Callable[..., Any] = self.function
+        keywords = self.structure(arguments)
+        return output_text(function(**keywords, **dict.fromkeys(self._parameters.contexts, context)))
+
+    @functools.cached_property
+    def _parameters(self) -> Parameters:
+        # Describing takes msgspec and a parser of docstrings, which a program without tools does not need.
+        from gpt_agent_fsm.tools.parameters import parameters_of  # noqa: PLC0415
+
+        found = parameters_of(
+            self.function,
+            self.name,
+            strict=bool(self.strict),
+            namespace=self._namespace,
+            skip_receiver=self.is_unbound,
+        )
+        vars(self)["_namespace"] = {}  # the local names of the caller may be large
+        return found
+
+
+@overload
+def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
+
+
+@overload
+def tool(
+    *,
+    timeout: float | None = None,
+    approve: bool | Callable[[Any], bool | None] = False,
+    retry: Literal["never", "safe"] = "never",
+    strict: bool | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    timeout: float | None = None,
+    approve: bool | Callable[[Any], bool | None] = False,
+    retry: Literal["never", "safe"] = "never",
+    strict: bool | None = None,
+    name: str | None = None,
+    description: str | None = None,
+) -> Any:
+    """Make a tool of a function, with or without options: `@tool` or `@tool(timeout=30)`.
+
+    The JSON schema comes from the annotations, and the descriptions come from the docstring. Raises `ValueError` for a
+    parameter that cannot be described to a model.
+
+    Args:
+        function: the function, a method, or an object that can be called.
+        timeout: the seconds that a call may take; None sets no limit.
+        approve: True if a person must approve each call, or a function of the call that returns True or False, or None
+            to ask a person.
+        retry: "safe" if a call may be repeated when a crash hides whether it has ended.
+        strict: True makes the model follow the schema exactly, in OpenAI's strict form: the model gives every argument,
+            and a null for one with a default means the default.
+        name: the name for the model; the function's name if left out.
+        description: the description for the model; that of the docstring if left out.
+    """
+    namespace = _local_names(sys._getframe(1))
+
+    def make(function: Callable[..., Any]) -> Tool[..., Any]:
+        return _made(
+            function,
+            name,
+            timeout=timeout,
+            approve=approve,
+            retry=retry,
+            strict=strict,
+            description=description,
+            namespace=namespace,
+        )
+
+    return make if function is None else make(function)
+
+
+def as_tool(value: object) -> Tool[..., Any]:
+    """Return the tool that a value is or becomes; raise `ValueError` if it is no function with a known receiver."""
+    if inspect.ismethod(value) and isinstance(value.__func__, Tool):  # a class method
+        value = attrs.evolve(value.__func__, function=MethodType(value.__func__.function, value.__self__))
+    made = value if isinstance(value, Tool) else _made(value, None)
+    if made.is_unbound:
+        raise ValueError(f"the tool {made.name} is a method; take it from an object, as in service.{made.name}")
+    return made
+
+
+def _made(function: Any, name: str | None, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
+    """Return a tool that was checked, except for names that are defined later."""
+    from gpt_agent_fsm.tools.parameters import UnknownName, name_of  # noqa: PLC0415 - see `Tool._parameters`
+
+    if not callable(function) or isinstance(function, type):
+        raise ValueError(f"a tool must be a function, a method or an object that can be called, not {function!r}")
+    if isinstance(function, Tool):
+        function = function.function
+    made = Tool(function, name_of(function) if name is None else name, **options)
+    if _is_lazy(function) or _is_lazy(getattr(function, "__call__", None)):  # noqa: B004 - it is read, not tested
+        raise ValueError(f"the tool {made.name} is asynchronous or a generator; a tool returns its output")
+    with contextlib.suppress(UnknownName):
+        made.definition  # noqa: B018 - it describes the function
+    return made
+
+
+def _is_lazy(function: object) -> bool:
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    return any(is_kind(function) for is_kind in kinds)
+
+
+def _local_names(frame: FrameType | None) -> dict[str, Any]:
+    """Return the names that are visible at a frame, except globals. A class body sees the function around it."""
+    names: dict[str, Any] = {}
+    while frame is not None and frame.f_locals is not frame.f_globals:
+        names = {**frame.f_locals, **names}
+        frame = frame.f_back if "__qualname__" in frame.f_locals else None
+    return names
