@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 import attrs
-from docstring_parser import ParseError, parse
+from docstring_parser import parse
 
 __all__ = ["Documentation", "class_documentation", "documentation"]
 
@@ -25,11 +25,7 @@ class Documentation:
 
 def documentation(docstring: str | None) -> Documentation:
     """Return the parts of a docstring. Sections such as "Returns" and "Raises" are left out."""
-    clean = inspect.cleandoc(docstring or "")
-    try:
-        parsed = parse(clean)
-    except ParseError:
-        return Documentation(_reflowed(clean))
+    parsed = parse(inspect.cleandoc(docstring or ""))
     parts = [part for part in (parsed.short_description, parsed.long_description) if part]
     gap = "\n\n" if parsed.blank_after_short_description else "\n"
     parameters = {

@@ -96,8 +96,7 @@ def takes_receiver(function: Callable[..., Any]) -> bool:
     owner = getattr(function, "__qualname__", "").rpartition(".")[0]
     if not inspect.isfunction(function) or not owner or owner.endswith("<locals>"):
         return False
-    first = next(iter(inspect.signature(function).parameters.values()), None)
-    return first is not None and first.annotation is first.empty and first.name in ("self", "cls")
+    return next(iter(inspect.signature(function).parameters), None) in ("self", "cls")
 
 
 def _signature(function: Callable[..., Any], name: str, *, skip_receiver: bool) -> list[inspect.Parameter]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import attrs
 import pytest
+import typing_extensions
 
 from gpt_agent_fsm import tool
 
@@ -108,6 +109,12 @@ def test_an_annotation_describes_a_parameter_better_than_the_docstring():
         """
 
     assert tool(f).definition.parameters["properties"]["city"]["description"] == "Better."
+
+
+def test_a_doc_object_describes_a_parameter_as_a_string_does():
+    def f(city: Annotated[str, typing_extensions.Doc("The city.")]): ...
+
+    assert tool(f).definition.parameters["properties"]["city"] == {"type": "string", "description": "The city."}
 
 
 def test_a_given_description_replaces_that_of_the_docstring():

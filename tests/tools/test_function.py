@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import functools
 import inspect
 import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Annotated
+import types
+from typing import TYPE_CHECKING, Annotated, NotRequired, Required, TypedDict
 
 import attrs
 import msgspec
@@ -144,6 +147,20 @@ class Holder:
     pattern: re.Pattern
 
 
+@dataclasses.dataclass
+class Once:
+    value: dataclasses.InitVar[int]
+
+
+class Row(msgspec.Struct, array_like=True):
+    value: int
+
+
+Untyped = attrs.make_class("Untyped", ["value"])
+Empty = enum.Enum("Empty", [])
+Odd = enum.Enum("Odd", {"A": (1, 2)})
+
+
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -158,6 +175,13 @@ def in_a_list(value: list[str | re.Pattern]): ...
 def in_a_class(value: Holder): ...
 def generic(value: Page): ...
 def generic_of(value: Page[int]): ...
+def once(value: Once): ...
+def row(value: Row): ...
+def untyped(value: Untyped): ...
+def empty(value: Empty): ...
+def odd(value: Odd): ...
+def unreadable(value: "int["): ...  # noqa: F722
+def set_of_dicts(value: set[Postponed]): ...
 def bad_keys(value: dict[int, str]): ...
 def unhashable(value: set[list[int]]): ...
 def not_a_type(value: [int]): ...
@@ -176,6 +200,14 @@ def missing_name(value: Annotated[list[Ghost], "x"]): ...
         (custom, "parameter value: Pattern cannot be described to a model"),
         (in_a_list, "parameter value: Pattern cannot be described to a model"),
         (in_a_class, "parameter value: Holder.pattern: Pattern cannot be described to a model"),
+        (once, "parameter value: the dataclass Once with InitVar cannot be described"),
+        (row, "parameter value: the struct Row with array_like=True cannot be described"),
+        (untyped, "parameter value: the field value has no annotation"),
+        (empty, "parameter value: an enum without members has no values"),
+        (odd, r"parameter value: the value \(1, 2\) has no form in JSON"),
+        (unreadable, r"parameter value: its annotation .*int\[.* cannot be read"),
+        (set_of_dicts, "parameter value: a set cannot contain an object"),
+        (max, "the tool max has no signature that Python can read"),
         (generic, "parameter value: the generic class Page cannot be described"),
         (generic_of, r"parameter value: .*Page\[int\] cannot be described"),
         (bad_keys, "parameter value: the keys of a dict must be strings, not int"),
@@ -247,6 +279,16 @@ def plant(seed: Seed, tree: Tree | None = None) -> Ghost:
     return seed.name
 
 
+class Postponed(TypedDict, total=False):
+    needed: Required[int]
+    extra: NotRequired[str]
+
+
+class PostponedTotal(TypedDict):
+    needed: int
+    extra: NotRequired[str]
+
+
 @attrs.frozen
 class Seed:
     name: str
@@ -255,6 +297,14 @@ class Seed:
 
 def test_a_class_may_be_defined_below_the_function():
     assert plant.run('{"seed": {"name": "a", "parent": {"name": "b"}}}', CONTEXT) == '"a"'
+
+
+@pytest.mark.parametrize("kind", [Postponed, PostponedTotal])
+def test_a_typed_dict_with_postponed_annotations_knows_what_it_needs(kind):
+    def f(value): ...
+
+    f.__annotations__["value"] = kind
+    assert tool(f).definition.parameters["properties"]["value"]["required"] == ["needed"]
 
 
 def test_a_name_that_is_never_defined_is_refused_when_the_tool_is_used():
@@ -308,6 +358,10 @@ class Service:
         """Greet a person."""
         return f"{self.greeting} {name}"
 
+    @tool
+    def count(self: Service, step: int) -> int:
+        return len(self.greeting) + step
+
     def part(self, name: str, context: ToolContext) -> str:
         """Say goodbye."""
         return f"Bye {name} ({context.call_id})"
@@ -336,10 +390,13 @@ def test_a_method_is_a_tool_of_its_object():
     assert (hello.greet.name, hello.greet.timeout, names(hello.greet)) == ("greet", 3, ["name"])
     assert hello.greet == hello.greet != hi.greet
     assert Service.greet(hi, "Bob") == "Hi Bob"
+    assert hi.count.run('{"step": 1}', CONTEXT) == "3"
 
 
 def test_class_methods_and_static_methods_are_tools():
     assert as_tool(Service.kind).run('{"short": true}', CONTEXT) == '"Ser"'
+    # Later versions of Python bind a tool under @classmethod in this way.
+    assert as_tool(types.MethodType(vars(Service)["kind"].__func__, Service)).run('{"short": true}', CONTEXT) == '"Ser"'
     assert as_tool(Service("").kind).run('{"short": false}', CONTEXT) == '"Service"'
     assert as_tool(Service.double).run('{"number": 2}', CONTEXT) == "4"
     assert as_tool(Service("").triple).run('{"number": 2}', CONTEXT) == "6"

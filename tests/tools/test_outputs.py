@@ -64,6 +64,7 @@ def text_of(result: Any) -> str:
         ({"a": 1}.keys(), '["a"]'),
         (range(3), "[0,1,2]"),
         ([Celsius(1.5), Name("x")], '[1.5,"x"]'),
+        ([Celsius(1.5), Name("x"), {1}], '[1.5,"x",[1]]'),
     ],
 )
 def test_a_result_becomes_compact_json(result, text):

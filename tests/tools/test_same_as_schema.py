@@ -18,7 +18,7 @@ WITH_LOST_LIMITS = {"limits", "texts_set"}
 """Strict functions with limits that the strict form does not have."""
 TOOLS = [pytest.param(tool(each), id=each.__name__) for each, _ in TABLE]
 STRICT_TOOLS = [pytest.param(tool(strict=True)(each), id=f"strict_{each.__name__}") for each, _ in STRICT]
-RANDOM = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+RANDOM = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def without(tools, names):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NewType, Optional
 import attrs
 import jsonschema
 import pytest
+import typing_extensions
 from msgspec import Meta
 
 from gpt_agent_fsm import tool
@@ -308,3 +309,29 @@ def test_a_title_examples_and_further_keywords_are_kept():
         "examples": ["a@b.c"],
         "format": "email",
     }
+
+
+@pytest.mark.parametrize("kind", [datetime.datetime, datetime.time])
+def test_a_time_that_must_have_no_zone_has_no_format_of_times_with_a_zone(kind):
+    def f(at): ...
+
+    f.__annotations__["at"] = Annotated[kind, Meta(tz=False)]
+    assert tool(f).definition.parameters["properties"]["at"] == STRING
+
+
+def test_an_alias_of_a_type_is_the_type():
+    def f(values): ...
+
+    f.__annotations__["values"] = typing_extensions.TypeAliasType("Values", list[int])
+    assert tool(f).definition.parameters["properties"]["values"] == {"type": "array", "items": INTEGER}
+
+
+def test_a_typed_dict_for_older_pythons_is_an_object():
+    class Older(typing_extensions.TypedDict):
+        a: int
+        b: typing_extensions.NotRequired[str]
+
+    def f(value): ...
+
+    f.__annotations__["value"] = Older
+    assert tool(f).definition.parameters["properties"]["value"] == thing(["a"], a=INTEGER, b=STRING)
