@@ -83,9 +83,8 @@ class Describer:
     def field(self, found: ClassField, description: str) -> Field:
         """Return a property with its description and its default."""
         shape = self.shape(found.hint)
-        notes: dict[str, Any] = {}
-        if description and not (isinstance(shape, Noted) and "description" in shape.notes):
-            notes["description"] = description
+        is_described = "description" in _unwrapped(found.hint)[1]
+        notes: dict[str, Any] = {"description": description} if description and not is_described else {}
         # The strict form has no defaults, because nothing is left out. A default of null says nothing new.
         if not found.required and not self._strict and (default := _default_of(found, shape)) is not None:
             notes["default"] = default

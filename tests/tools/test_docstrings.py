@@ -7,6 +7,7 @@ import pytest
 import typing_extensions
 
 from gpt_agent_fsm import tool
+from tests.tools.samples import Place, Unit
 
 
 def google(city: str, days: int = 1):
@@ -109,6 +110,19 @@ def test_an_annotation_describes_a_parameter_better_than_the_docstring():
         """
 
     assert tool(f).definition.parameters["properties"]["city"]["description"] == "Better."
+
+
+def test_a_parameter_is_described_better_than_its_class():
+    def f(unit: Unit, place: Place):
+        """Do.
+
+        Args:
+            unit: The unit.
+            place: The place.
+        """
+
+    properties = tool(f).definition.parameters["properties"]
+    assert [each["description"] for each in properties.values()] == ["The unit.", "The place."]
 
 
 def test_a_doc_object_describes_a_parameter_as_a_string_does():
