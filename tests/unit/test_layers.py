@@ -20,12 +20,8 @@ ROOMS = [
     ["backends", "stores"],
     ["ports"],
     ["engine"],
-<<<<<<< HEAD
-    ["answer", "diagrams", "signals"],
-=======
-    ["diagrams", "signals", "assistant"],
+    ["answer", "diagrams", "signals", "assistant"],
     ["tools"],
->>>>>>> c37af04 (Make a tool of a function, and take functions as the tools of an assistant)
     ["machine"],
     ["forks", "logs"],
     ["errors", "events", "settings"],
