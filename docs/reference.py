@@ -96,6 +96,11 @@ FOLLOWS = {
     "StateChanged": "This depends on the new state; see the [state machine](machine.md).",
     "RequestFailed": "If `will_retry` is true, the state stays and another attempt follows. Otherwise the state is "
     "`failed`, unless the run is being cancelled.",
+    "ToolApprovalRequested": "The thread waits until your code calls `agent.approve(id)` or `agent.deny(id)`.",
+    "ToolApproved": "`ToolStarted`, as soon as the function starts.",
+    "ToolDenied": "`ToolCallOutputRecorded` with the reason, unless the run has ended.",
+    "ToolStarted": "`ToolCallOutputRecorded`, or `ToolOutcomeUnknown`.",
+    "ToolOutcomeUnknown": "`ToolCallOutputRecorded` with a sentence for the model.",
     "ThreadStalled": "Nothing ends because of it: the library continues. Call `agent.explain()`, and perhaps "
     "`agent.cancel_run()` or `agent.discard_queue()`.",
     "AgentStopped": "Nothing follows. This is the agent's last event, and it is not part of the thread's history.",

@@ -18,7 +18,7 @@ from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure
 from gpt_agent_fsm.machine.states import State
-from gpt_agent_fsm.machine.waits import open_calls
+from gpt_agent_fsm.machine.waits import open_approvals, open_calls
 from gpt_agent_fsm.tools.outputs import json_text
 
 __all__ = ["Agent"]
@@ -35,6 +35,13 @@ def required_text(value: object, name: str) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
     return value
+
+
+def _text(value: object, name: str) -> str | None:
+    """Return `value` if it is a string or None; otherwise raise `ValueError`."""
+    if value is None or value == "":
+        return None
+    return required_text(value, name)
 
 
 def _check_wait(name: str, timeout: object) -> None:
@@ -100,6 +107,23 @@ class Agent:
         """
         required_text(tool_call_id, "the tool call id")
         self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=json_text(output)))
+
+    def approve(self, tool_call_id: str, by: str | None = None, note: str | None = None) -> None:
+        """Let the function of a tool call start that waits for an approval.
+
+        `by` and `note` are kept in the history: who decided, and a remark. A decision about a call that does not wait
+        for one is ignored, and the log says so.
+        """
+        required_text(tool_call_id, "the tool call id")
+        self._driver.send(
+            inputs.ApproveToolCall(tool_call_id=tool_call_id, by=_text(by, "by"), note=_text(note, "note"))
+        )
+
+    def deny(self, tool_call_id: str, reason: str = "", by: str | None = None) -> None:
+        """Deny a tool call that waits for an approval; the model gets the reason. See `approve`."""
+        required_text(tool_call_id, "the tool call id")
+        reason = _text(reason, "the reason") or ""
+        self._driver.send(inputs.DenyToolCall(tool_call_id=tool_call_id, reason=reason, by=_text(by, "by")))
 
     def set_assistant_id(self, assistant_id: str) -> None:
         """Use another assistant from the next run on."""
@@ -223,10 +247,25 @@ class Agent:
 
     @property
     def open_tool_calls(self) -> tuple[events.ToolCallRequested, ...]:
-        """The tool calls that wait for `submit_tool_output`, as they were announced. Raises `AgentNotAlive`."""
+        """The tool calls that wait for `submit_tool_output`, as they were announced. Raises `AgentNotAlive`.
+
+        A call that a function of the runtime answers is not among them.
+        """
         self._check_alive()
         accepted = {each.tool_call_id for each in self._driver.commands() if isinstance(each, inputs.SubmitToolOutput)}
-        return tuple(call for call in open_calls(self._driver.snapshot) if call.id not in accepted)
+        calls = (call for call in open_calls(self._driver.snapshot) if call.id not in accepted)
+        return tuple(call for call in calls if not self._driver.answers(call.name))
+
+    @property
+    def open_approvals(self) -> tuple[events.ToolApprovalRequested, ...]:
+        """The tool calls that wait for `approve` or `deny`, as they were announced. Raises `AgentNotAlive`."""
+        self._check_alive()
+        decided = {
+            each.tool_call_id
+            for each in self._driver.commands()
+            if isinstance(each, inputs.ApproveToolCall | inputs.DenyToolCall)
+        }
+        return tuple(call for call in open_approvals(self._driver.snapshot) if call.id not in decided)
 
     @property
     def failure(self) -> Failure | None:

@@ -20,9 +20,14 @@ __all__ = [
     "RunStarted",
     "StateChanged",
     "ThreadStalled",
+    "ToolApprovalRequested",
+    "ToolApproved",
     "ToolCallOutputRecorded",
     "ToolCallOutputSubmissionFailed",
     "ToolCallRequested",
+    "ToolDenied",
+    "ToolOutcomeUnknown",
+    "ToolStarted",
     "UserMessageAdded",
 ]
 
@@ -86,6 +91,90 @@ class ToolCallRequested:
     name: str
     arguments: Any
     again: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ToolApprovalRequested:
+    """A person must decide about a tool call: call `Agent.approve(id)` or `Agent.deny(id)`.
+
+    Attributes:
+        id: the tool call's id.
+        name: the function's name.
+        arguments: the decoded JSON arguments, usually a dict.
+    """
+
+    id: str
+    thread_id: str
+    run_id: str
+    name: str
+    arguments: Any
+
+
+@attrs.frozen(kw_only=True)
+class ToolApproved:
+    """A person approved a tool call.
+
+    Attributes:
+        id: the tool call's id.
+        by: who approved it, as given to `Agent.approve`.
+        note: a remark, as given to `Agent.approve`.
+    """
+
+    id: str
+    thread_id: str
+    by: str | None = None
+    note: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ToolDenied:
+    """A tool call was denied; its output tells the model why.
+
+    Attributes:
+        id: the tool call's id.
+        by: who denied it, as given to `Agent.deny`; None if no person did: the tool's own rule, the time or the run's
+            end.
+        reason: the reason, which may be blank.
+    """
+
+    id: str
+    thread_id: str
+    by: str | None = None
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class ToolStarted:
+    """The function of a tool call is started.
+
+    Attributes:
+        id: the tool call's id.
+        name: the function's name.
+        attempt: 1, and 2 or more if the function is started again after a crash.
+    """
+
+    id: str
+    thread_id: str
+    run_id: str
+    name: str
+    attempt: int
+
+
+@attrs.frozen(kw_only=True)
+class ToolOutcomeUnknown:
+    """A function was started, and it is unknown whether it has ended: the process died, or its time is over.
+
+    It is not started again, because it was not declared safe; its output tells the model so.
+
+    Attributes:
+        id: the tool call's id.
+        name: the function's name.
+    """
+
+    id: str
+    thread_id: str
+    run_id: str
+    name: str
 
 
 @attrs.frozen(kw_only=True)
@@ -284,6 +373,11 @@ Event: TypeAlias = (
     | MessagesDiscarded
     | RunStarted
     | ToolCallRequested
+    | ToolApprovalRequested
+    | ToolApproved
+    | ToolDenied
+    | ToolStarted
+    | ToolOutcomeUnknown
     | ToolCallOutputRecorded
     | ToolCallOutputSubmissionFailed
     | RunCompleted

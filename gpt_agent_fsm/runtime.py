@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -19,13 +19,17 @@ from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
+from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
 from gpt_agent_fsm.ports import Backend, Record, Scheduler, Store, ThreadedScheduler
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.tools import Tool, ToolBox
 
 __all__ = ["Runtime"]
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -37,6 +41,8 @@ class Runtime:
         backend: the API, for example `AssistantsBackend()`.
         settings: the intervals, timeouts and limits.
         store: keeps the threads; `MemoryStore()` by default.
+        tools: functions that answer the tool calls of their names; see `gpt_agent_fsm.tool`. The functions of the
+            assistants that the backend knows answer calls as well. Raises `ValueError` for two of one name.
         scheduler: ticks the threads; by default on its own OS threads.
         rng: the source of the jitter of pauses; a seeded one makes a test repeatable.
 
@@ -52,6 +58,7 @@ class Runtime:
         settings: Settings = Settings(),  # noqa: B008 - frozen
         store: Store | None = None,
         *,
+        tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (),
         scheduler: Scheduler | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -66,7 +73,9 @@ class Runtime:
         """Threads that this runtime created, and that nobody has connected to yet: they have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._own_roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent)
+        box = ToolBox(tools)
+        box | getattr(backend, "functions", ())  # raises for two functions of one name
+        self._own_roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent, tools=box)
         try:
             for saved in unfinished.values():
                 self._roster.resume(saved)
@@ -277,8 +286,12 @@ class Runtime:
         """
         if self._own_roster.origin.was_forked:
             return
+        clock, waited = self.scheduler.clock, self.settings.receive_timeout
+        end = clock.monotonic() + waited
+        if not signals.in_handler() and not self._roster.jobs.wait_until_taken(waited):
+            log.warning("close: a tool is still running after %g seconds; its output is lost", waited)
         self._roster.close()
-        self.scheduler.close(self.settings.receive_timeout)
+        self.scheduler.close(max(0.0, end - clock.monotonic()))
         if not signals.in_handler():
             self._roster.release_all()
 

@@ -21,7 +21,7 @@ MAX_RETRY_AFTER = 600.0
 
 def _check(minimum: float, *, zero: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:  # noqa: ANN401 - a validator gets any value
-        integral = attribute.type in ("int", int)
+        integral = str(attribute.type).startswith("int") or attribute.type is int
         kind = int if integral else (int, float)
         if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
             noun = "a whole number" if integral else "a number of seconds"
@@ -40,6 +40,7 @@ _seconds = _check(0.0)
 _delay = _check(0.0, zero=True)
 _seconds_or_none: Any = attrs.validators.optional(_seconds)
 _count = _check(1)
+_count_or_none: Any = attrs.validators.optional(_count)
 _retries = _check(0, zero=True)
 
 
@@ -80,6 +81,14 @@ class Settings:
     the moment at which this process first saw the run in progress."""
     tool_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
     """A run that waits longer for tool outputs is cancelled and fails with the code `timeout`; None means no limit."""
+    max_tool_rounds: int | None = attrs.field(default=None, validator=_count_or_none)
+    """A run that asks for tools more often than this is cancelled and fails with the code `max_tool_rounds`; None means
+    no limit. The calls of one round count once."""
+    approval_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    """A tool call that waits longer for an approval is denied; None means no limit. The time counts from when the
+    approval was requested, across restarts."""
+    tool_workers: int = attrs.field(default=8, validator=_count)
+    """How many functions of tools run at the same time."""
     stall_after: float | None = attrs.field(default=300.0, validator=_seconds_or_none)
     """After this time of waiting for the same thing, `ThreadStalled` is sent, and again each time the wait has doubled;
     None means never."""

@@ -12,6 +12,7 @@ reference, connect with `weak=False`, or pass the callable to `Runtime.connect(s
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import typing
@@ -39,6 +40,11 @@ user_message_added = _signal(events.UserMessageAdded)
 messages_discarded = _signal(events.MessagesDiscarded)
 run_started = _signal(events.RunStarted)
 tool_call_requested = _signal(events.ToolCallRequested)
+tool_approval_requested = _signal(events.ToolApprovalRequested)
+tool_approved = _signal(events.ToolApproved)
+tool_denied = _signal(events.ToolDenied)
+tool_started = _signal(events.ToolStarted)
+tool_outcome_unknown = _signal(events.ToolOutcomeUnknown)
 tool_call_output_recorded = _signal(events.ToolCallOutputRecorded)
 tool_call_output_submission_failed = _signal(events.ToolCallOutputSubmissionFailed)
 run_completed = _signal(events.RunCompleted)
@@ -67,6 +73,17 @@ _announcing = threading.local()
 def in_handler() -> bool:
     """Return whether the current OS thread is calling a handler."""
     return getattr(_announcing, "handler", None) is not None
+
+
+@contextlib.contextmanager
+def inside_tool() -> Iterator[None]:
+    """Let the current OS thread count as one that calls a handler: a tool must not wait for its own conversation."""
+    outer = getattr(_announcing, "handler", None)
+    _announcing.handler = inside_tool
+    try:
+        yield
+    finally:
+        _announcing.handler = outer
 
 
 def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:

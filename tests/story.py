@@ -104,6 +104,8 @@ LOCATE = ToolCall(id="call_1", name="locate", arguments='{"city":"Oslo"}')
 MEASURE = ToolCall(id="call_2", name="measure", arguments="{}")
 BROKEN = ToolCall(id="call_3", name="measure", arguments="{broken")
 
+MEASURE_AGAIN = ToolCall(id="call_4", name="measure", arguments="{}")
+
 connect = inputs.Connect(assistant_id="asst_1", look=True)
 due = inputs.TimerDue()
 cancel = inputs.CancelRun()
@@ -191,6 +193,30 @@ def withdraw(key: str = "k1") -> inputs.WithdrawMessage:
 
 NOTHING_NEW = (page(), due, page(), due, page())
 """The answers to a reading that brings nothing: the answer may be late, so the list is read three times."""
+
+
+def ask_approval(call: ToolCall, at: float = 0.0) -> inputs.AskForApproval:
+    return inputs.AskForApproval(tool_call_id=call.id, at=at)
+
+
+def approve(call: ToolCall, by: str | None = "ann", note: str | None = None) -> inputs.ApproveToolCall:
+    return inputs.ApproveToolCall(tool_call_id=call.id, by=by, note=note)
+
+
+def deny(call: ToolCall, reason: str = "too dear", **fields: Any) -> inputs.DenyToolCall:
+    return inputs.DenyToolCall(tool_call_id=call.id, reason=reason, **fields)
+
+
+def start_tool(call: ToolCall, *, safe: bool = False) -> inputs.StartTool:
+    return inputs.StartTool(tool_call_id=call.id, is_safe=safe)
+
+
+def tool_ended(call: ToolCall, text: str = "1", attempt: int = 1) -> inputs.ToolEnded:
+    return inputs.ToolEnded(tool_call_id=call.id, attempt=attempt, output=text)
+
+
+def tool_lost(call: ToolCall, attempt: int = 1) -> inputs.ToolLost:
+    return inputs.ToolLost(tool_call_id=call.id, attempt=attempt, reason="Nobody knows.")
 
 
 def waiting(story: Story, since: float = 0.0) -> Story:

@@ -92,6 +92,12 @@ class Announcer:
         self._outbox.extend(records)
 
     @property
+    def hears_calls(self) -> bool:
+        """True if there is a handler that may answer tool calls."""
+        receivers = signals.tool_call_requested.receivers_for(self.sender)
+        return bool(self._subscribers or self._newcomers) or next(iter(receivers), None) is not None
+
+    @property
     def is_done(self) -> bool:
         """True if every record was announced to every subscriber."""
         return not self._outbox and not self._newcomers and not (self._first is not None and self._again)

@@ -8,6 +8,7 @@ import attrs
 
 from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, Store
+from gpt_agent_fsm.engine.tool_desk import Tooling
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 
@@ -21,6 +22,7 @@ class DriverContext:
     Attributes:
         gate: admits or holds back the requests of all threads of the API key.
         webhooks: the webhooks that the server has sent.
+        tooling: the tools that answer calls.
         ownership: wakes the driver of a thread, wherever it is.
     """
 
@@ -30,6 +32,7 @@ class DriverContext:
     gate: Gate
     webhooks: Webhooks
     ownership: Ownership
+    tooling: Tooling
     random: random.Random
 
 

@@ -8,6 +8,7 @@ from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import LIVE, State
+from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Deadlines"]
@@ -19,11 +20,15 @@ class Deadlines:
     Each counts from when this process saw it begin; `stall_after` counts from when the wait began.
     """
 
-    __slots__ = ("_clock", "_moments", "_waits_since")
+    __slots__ = ("_asking", "_clock", "_moments", "_tool_time_left", "_waits_since")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._moments: dict[str, float] = {}
+        self._tool_time_left: float | None = None
+        """The rest of `tool_timeout` while only a person is waited for."""
+        self._asking: dict[str, float] = {}
+        """The calls that wait for a person, with the time of the question in seconds since the epoch."""
         self._waits_since = 0.0
         """When the present wait began, in monotonic seconds."""
 
@@ -40,6 +45,7 @@ class Deadlines:
         # The clock may have been set back since then.
         self._waits_since = now if waiting is None else now - max(self._clock.time() - waiting.since, 0.0)
         self._watch(waiting, settings)
+        self._follow_approvals(snapshot, settings, now)
 
     def follow(self, before: Snapshot, after: Snapshot, settings: Settings, now: float) -> None:
         """Start the deadlines of a run, or of its wait for tools, that has just begun, at `now`."""
@@ -53,6 +59,25 @@ class Deadlines:
         elif after.state is not State.AWAITING_TOOLS:
             self._moments.pop("tool_timeout", None)
         self._count(before, after, settings, now)
+        if after.calls or before.calls:
+            self._follow_approvals(after, settings, now)
+
+    def _follow_approvals(self, snapshot: Snapshot, settings: Settings, now: float) -> None:
+        """Let `approval_timeout` run for each question; `tool_timeout` stands still while nothing else is open."""
+        self._asking = {call.id: call.asked_at or 0.0 for call in snapshot.calls if call.waits_for_a_person}
+        limit, time = settings.approval_timeout, self._clock.time()
+        if self._asking and limit is not None:
+            first = min(self._asking.values())
+            self._moments["approval_timeout"] = now + limit - max(time - first, 0.0)
+        else:
+            self._moments.pop("approval_timeout", None)
+        stands_still = only_a_person_is_waited_for(snapshot)
+        if stands_still and "tool_timeout" in self._moments:
+            self._tool_time_left = self._moments.pop("tool_timeout") - now
+        elif not stands_still and self._tool_time_left is not None:
+            if snapshot.state is State.AWAITING_TOOLS:
+                self._moments["tool_timeout"] = now + self._tool_time_left
+            self._tool_time_left = None
 
     def _watch(self, waiting: Waiting | None, settings: Settings) -> None:
         """Set when the wait is long enough to be told."""
@@ -73,7 +98,7 @@ class Deadlines:
             if seconds is not None:
                 self._moments[setting] = now + seconds
 
-    def passed(self, settings: Settings, due: float | None) -> Iterator[inputs.DeadlinePassed | inputs.StillWaiting]:
+    def passed(self, settings: Settings, due: float | None) -> Iterator[inputs.Input]:
         """Yield an input for each deadline that has passed, once. `due`: the next step, in monotonic seconds."""
         now = self._clock.monotonic()
         for setting in [setting for setting, moment in self._moments.items() if moment <= now]:
@@ -81,5 +106,14 @@ class Deadlines:
             if setting == "stall_after":
                 next_look = None if due is None else self._clock.time() + due - now
                 yield inputs.StillWaiting(seconds=now - self._waits_since, next_look=next_look)
+            elif setting == "approval_timeout":
+                yield from self._expired(settings.approval_timeout or 0.0)
             else:
                 yield inputs.DeadlinePassed(setting=setting, seconds=getattr(settings, setting))
+
+    def _expired(self, limit: float) -> Iterator[inputs.DenyToolCall]:
+        """Yield a denial of each call about which nobody has decided in time."""
+        first = min(self._asking.values(), default=0.0)
+        for call_id, asked_at in self._asking.items():
+            if asked_at <= max(first, self._clock.time() - limit):
+                yield inputs.DenyToolCall(tool_call_id=call_id, reason=f"nobody decided within {limit:g} seconds")

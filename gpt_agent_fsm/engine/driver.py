@@ -16,7 +16,8 @@ from gpt_agent_fsm.engine.explaining import explain
 from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.protocols import Lease, Saved
-from gpt_agent_fsm.engine.runner import call_limits, perform
+from gpt_agent_fsm.engine.sending import Sender
+from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.engine.waiters import Waiters
 from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.logs import get_logger, must_propagate
@@ -39,12 +40,14 @@ class Driver:
         "_alarms",
         "_context",
         "_decision",
+        "_desk",
         "_facts",
         "_idle",
         "_inbox",
         "_ledger",
         "_left",
         "_lock",
+        "_sender",
         "_taken",
         "_ticking",
         "announcer",
@@ -84,7 +87,9 @@ class Driver:
         self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
         """The decision that is not saved yet, with the next request and due time."""
         self._agenda = Agenda(context.clock, context.random)
+        self._sender = Sender(context, self.thread_id, self._ledger, self._agenda)
         self._alarms = Alarms(self._agenda, self._ledger, context.webhooks)
+        self._desk = ToolDesk(context.tooling, self.thread_id)
         self.last_command = 0
         self._ticking = False
         self._idle: str | None = None
@@ -182,6 +187,10 @@ class Driver:
         at = None if due is None else now + due - clock.monotonic()
         return explain(self.snapshot, self.settings, now, at, held=self._agenda.held_by_gate)
 
+    def answers(self, name: str) -> bool:
+        """Return whether a function answers the calls of this name."""
+        return self._context.tooling.find(name) is not None
+
     @property
     def has_work(self) -> bool:
         """True while there is unfinished work or an unannounced event."""
@@ -208,7 +217,7 @@ class Driver:
         if saved is not None:
             self._ledger.take_over(saved, self.settings)
             self._inbox.take_over(saved.inbox)
-            self.announcer.take_over(saved, open_calls(self.snapshot) if self.takes_over else ())
+            self.announcer.take_over(saved, self._calls_to_repeat())
             remaining = 0.0 if saved.due is None else saved.due - clock.time()
             if remaining > 0 and self.snapshot.has_waiting_request:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
@@ -217,6 +226,10 @@ class Driver:
         # All of this is done once, even if the commit fails: the next tick repeats only that.
         self.begun = True
         self._advance()
+
+    def _calls_to_repeat(self) -> list[events.ToolCallRequested]:
+        """Return the open calls that another runtime announced and that no function answers."""
+        return [call for call in open_calls(self.snapshot) if self.takes_over and not self.answers(call.name)]
 
     @property
     def wanted(self) -> effects.Request | None:
@@ -278,14 +291,30 @@ class Driver:
         if self._alarms.take_webhook():
             self._agenda.come_back_now()
         self._announce()
+        self._use_tools()
         if self.stop_reason is not None:
             self._finish()
             return None
         if not self.is_quiet():
             return clock.monotonic()
         next_request = clock.monotonic() if self._agenda.request is not None else None
-        moments = (next_request, self._agenda.due, *self._ledger.deadlines.moments)
+        moments = (next_request, self._agenda.due, self._desk.deadline, *self._ledger.deadlines.moments)
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def _use_tools(self) -> None:
+        """Let functions answer calls. The start of a function is saved, and the lease checked, before it runs."""
+        if self.stop_reason is not None or not self.is_quiet():
+            # A command may answer a call: the first output counts.
+            return
+        self._facts.extend(self._desk.next_inputs(self.snapshot, is_heard=self.announcer.hears_calls))
+        if not self._facts and not self._desk.has_decided_a_start:
+            return
+        self._advance()
+        if self._desk.has_decided_a_start:
+            if self.lease is None or not self.lease.holds():
+                raise driven_elsewhere(self.thread_id)
+            self._desk.start(self.snapshot, self.announcer.sender)
+        self._announce()
 
     def _make_request(self) -> None:
         """Make the next request and handle its answer, unless the request is held back."""
@@ -297,40 +326,11 @@ class Driver:
             return
         # A command may have changed the request in between.
         request = self.snapshot.request or self._agenda.request
-        verdict = self._context.gate.admit(self, request)
-        if isinstance(verdict, float):
-            self._put_back(verdict)
-            return
-        fact = self._perform(request) if verdict is None else verdict
-        self._agenda.request = None
-        self._facts.append(fact)
-        self._advance()
-
-    def _perform(self, request: effects.Request) -> inputs.Input:
-        """Make a request and return its answer. Nothing but the request follows the commit that says it is sent."""
-        context, lease = self._context, self.lease
-        if lease is None:
-            raise driven_elsewhere(self.thread_id)
-        limits = call_limits(context.clock, self.settings, lease)
-        if request.changes_server:
-            self._save_request(sent=True, due=limits.deadline)
+        fact = self._sender.send(request, self, self.lease, self.settings)
+        if fact is not None:
             self._agenda.request = None
-            if not lease.holds():
-                raise driven_elsewhere(self.thread_id)
-        fact = perform(context.backend, self.thread_id, request, limits, context.webhooks.belongs_elsewhere)
-        if isinstance(fact, inputs.RequestDelayed) and not lease.holds():
-            raise driven_elsewhere(self.thread_id)
-        context.gate.learn(self, request, fact)
-        return fact
-
-    def _save_request(self, *, sent: bool, due: float | None) -> None:
-        """Save that the request is sent from now on, or that it waits for its time."""
-        self._ledger.commit(self.snapshot.with_request(sent=sent), 0, (), due, self.settings)
-
-    def _put_back(self, due: float | None) -> None:
-        """Note that the request was not sent; it waits for its time."""
-        self._save_request(sent=False, due=due)
-        self._agenda.hold(due)
+            self._facts.append(fact)
+            self._advance()
 
     def _collect_due(self) -> None:
         """Turn the timers that are due into facts, if no other input must be handled first."""
@@ -379,7 +379,7 @@ class Driver:
                 with contextlib.suppress(StoreError):
                     self._save(*self._decision)
             if self._decision is None and self._agenda.request is not None:
-                self._put_back(None)
+                self._sender.put_back(None, self.settings)
         # A successor must find the command that is being accepted. After `close` there is none, and the caller may be
         # a frame that waits for the signal handler that called `close`.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:

@@ -71,9 +71,13 @@ def _next_step(snapshot: Snapshot, now: float, due: float | None, *, held: bool)
 
 
 def _advice(snapshot: Snapshot, settings: Settings) -> str:
-    calls = [call.id for call in snapshot.calls if call.output is None]
-    answer = "submit_tool_output() to answer it"
-    answering = [(inputs.SubmitToolOutput(tool_call_id=call_id, output="null"), answer) for call_id in calls[:1]]
+    calls = [call for call in snapshot.calls if call.output is None]
+    answering: list[tuple[inputs.Command, str]] = []
+    if taking := [call.id for call in calls if call.takes_output]:
+        answer = inputs.SubmitToolOutput(tool_call_id=taking[0], output="null")
+        answering.append((answer, "submit_tool_output() to answer it"))
+    if asking := [call.id for call in calls if call.waits_for_a_person]:
+        answering.append((inputs.ApproveToolCall(tool_call_id=asking[0]), "approve() or deny() to decide"))
     useful = [text for command, text in (*answering, *_CALLS) if _changes_something(snapshot, command, settings)]
     if snapshot.outbox.parked:
         useful.insert(0, "connect() or add_user_message() to try again")

@@ -21,6 +21,8 @@ from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store
+from gpt_agent_fsm.engine.tool_desk import Tooling
+from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
 from gpt_agent_fsm.forks import Origin
@@ -29,6 +31,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.tools import ToolBox
 
 __all__ = ["Roster"]
 
@@ -51,6 +54,12 @@ class _Shift:
         return self.driver.describe()
 
 
+def _run_soon(scheduler: Scheduler) -> Callable[[Callable[[], None]], None] | None:
+    """Return how a scheduler with a virtual time runs a function; None for OS threads."""
+    call_later = getattr(scheduler, "call_later", None)
+    return None if call_later is None else lambda function: call_later(0.0, function)
+
+
 _users_lock = threading.RLock()
 _users: weakref.WeakValueDictionary[int, Roster] = weakref.WeakValueDictionary()
 """The roster that uses each store, by the store's `id`."""
@@ -64,7 +73,10 @@ class Roster:
         make_ownership: returns the `Ownership`, which decides who drives a thread. It hands threads over by calling
             `own`, and wakes the drivers here by calling `tick_soon`. By default all threads are driven here.
 
+        tools: the functions that answer tool calls.
+
     Attributes:
+        jobs: the functions of tools that run.
         origin: the process that made the runtime.
         scheduler: ticks the drivers.
     """
@@ -78,6 +90,7 @@ class Roster:
         rng: random.Random,
         make_agent: Callable[[Driver], AgentHandle],
         make_ownership: Callable[[Roster], Ownership] | None = None,
+        tools: ToolBox = ToolBox(),  # noqa: B008 - it never changes
     ) -> None:
         self.origin = Origin("runtime")
         self.scheduler = scheduler
@@ -87,6 +100,7 @@ class Roster:
         is_owned = getattr(store, "is_owned", None)
         self._ownership = SoleOwner(self.tick_soon, is_owned) if make_ownership is None else make_ownership(self)
         self._webhooks = Webhooks(scheduler.clock)
+        self.jobs = ToolJobs(scheduler.clock, settings.tool_workers, self._ownership.wake, _run_soon(scheduler))
         self._context = DriverContext(
             backend=backend,
             store=store,
@@ -94,6 +108,7 @@ class Roster:
             gate=Gate(scheduler.clock, settings),
             webhooks=self._webhooks,
             ownership=self._ownership,
+            tooling=Tooling(tools, lambda: getattr(backend, "functions", ()), self.jobs, scheduler.clock),
             random=rng,
         )
         # Reentrant: a signal handler that closes the runtime may have interrupted a call of it.

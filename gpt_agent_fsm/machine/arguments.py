@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["BROKEN", "decode_arguments"]
+__all__ = ["BROKEN", "decode_arguments", "error_output"]
 
 BROKEN = object()
 """The result of `decode_arguments` for text that is not valid JSON."""
@@ -23,3 +23,8 @@ def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return BROKEN
+
+
+def error_output(sentence: str) -> str:
+    """Return the output of a call that went wrong: JSON text for the model."""
+    return json.dumps({"error": sentence}, ensure_ascii=False, separators=(",", ":"))

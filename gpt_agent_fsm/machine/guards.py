@@ -8,7 +8,7 @@ from __future__ import annotations
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel, was_a_submission
-from gpt_agent_fsm.machine.objects import Run, ToolCall
+from gpt_agent_fsm.machine.objects import CallStage, Run, ToolCall
 from gpt_agent_fsm.machine.queue import Doubt
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.search import Found, search_run
@@ -219,11 +219,56 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    return command.tool_call_id in copy.open_calls
+    """Return whether the call takes an output: no function was started for it, and no person decides about it."""
+    call = _call(copy, command.tool_call_id)
+    return call is not None and call.takes_output
 
 
 def is_the_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    return copy.open_calls == [command.tool_call_id]
+    return answers_an_open_call(copy, command) and copy.open_calls == [command.tool_call_id]
+
+
+def _call(copy: WorkingCopy, call_id: str) -> ToolCall | None:
+    return next((call for call in copy.calls if call.id == call_id and call.output is None), None)
+
+
+def may_ask_for_approval(copy: WorkingCopy, fact: inputs.AskForApproval) -> bool:
+    call = _call(copy, fact.tool_call_id)
+    return call is not None and call.stage is CallStage.OPEN
+
+
+def waits_for_approval(copy: WorkingCopy, command: inputs.ApproveToolCall) -> bool:
+    call = _call(copy, command.tool_call_id)
+    return call is not None and call.waits_for_a_person
+
+
+def may_be_denied(copy: WorkingCopy, command: inputs.DenyToolCall) -> bool:
+    """Return whether the call waits for a person, or the tool's own rule denies it before anybody was asked."""
+    call = _call(copy, command.tool_call_id)
+    return call is not None and (call.waits_for_a_person or (command.by_rule and call.stage is CallStage.OPEN))
+
+
+def may_be_started(copy: WorkingCopy, fact: inputs.StartTool) -> bool:
+    """Return whether the function may be started, for the first time or again."""
+    call = _call(copy, fact.tool_call_id)
+    return call is not None and (call.takes_output or (call.runs and call.is_safe))
+
+
+def tool_runs(copy: WorkingCopy, fact: inputs.ToolEnded | inputs.ToolLost) -> bool:
+    call = _call(copy, fact.tool_call_id)
+    return call is not None and call.runs and call.attempt == fact.attempt
+
+
+def has_too_many_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
+    limit = copy.settings.max_tool_rounds
+    return limit is not None and copy.live_run.rounds >= limit and asks_for_more(copy, fact)
+
+
+def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
+    """Return whether the run asks for calls that are not known yet."""
+    if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact):
+        return False
+    return is_a_new_round(copy, fact) or any(known_call(copy, call) is None for call in fact.run.tool_calls)
 
 
 def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:

@@ -1,4 +1,4 @@
-"""The inputs of the state machine: commands of the user, and facts about the world.
+"""The inputs of the state machine: the user's commands, which are in `commands`, and facts about the world.
 
 `trigger` is the input's name in the machine's table.
 """
@@ -10,15 +10,30 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
+from gpt_agent_fsm.machine.commands import (
+    AddUserMessage,
+    ApproveToolCall,
+    CancelRun,
+    Command,
+    Connect,
+    DenyToolCall,
+    DiscardQueue,
+    SetAssistant,
+    SubmitToolOutput,
+    WithdrawMessage,
+)
 from gpt_agent_fsm.machine.objects import MessagePage, Run
 from gpt_agent_fsm.settings import MAX_RETRY_AFTER
 
 __all__ = [
     "AddUserMessage",
+    "ApproveToolCall",
+    "AskForApproval",
     "CancelRun",
     "Command",
     "Connect",
     "DeadlinePassed",
+    "DenyToolCall",
     "DiscardQueue",
     "RequestFailure",
     "Input",
@@ -34,87 +49,16 @@ __all__ = [
     "RunSeen",
     "RunsListed",
     "SetAssistant",
+    "StartTool",
     "StillWaiting",
+    "ToolEnded",
+    "ToolLost",
     "SubmitToolOutput",
     "Proceed",
     "RequestBlocked",
     "TimerDue",
     "WithdrawMessage",
 ]
-
-# --- commands -----------------------------------------------------------------------------------
-
-
-@attrs.frozen(kw_only=True)
-class Connect:
-    """An agent was connected to this thread.
-
-    Attributes:
-        last_message_id: the new cursor; None keeps the old one.
-        look: True if the library must check for a run in progress on the server.
-    """
-
-    trigger: ClassVar[str] = "connect"
-    assistant_id: str
-    last_message_id: str | None = None
-    look: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class AddUserMessage:
-    """Queue this user message.
-
-    Attributes:
-        key: a unique key that the library sends with the message as metadata, so that the message can be found again.
-    """
-
-    trigger: ClassVar[str] = "add_user_message"
-    key: str
-    content: str
-
-
-@attrs.frozen(kw_only=True)
-class SubmitToolOutput:
-    """Answer a tool call.
-
-    Attributes:
-        output: compact JSON text.
-    """
-
-    trigger: ClassVar[str] = "submit_tool_output"
-    tool_call_id: str
-    output: str
-
-
-@attrs.frozen(kw_only=True)
-class SetAssistant:
-    """Use this assistant for the runs to come."""
-
-    trigger: ClassVar[str] = "set_assistant"
-    assistant_id: str
-
-
-@attrs.frozen(kw_only=True)
-class CancelRun:
-    """End the run in progress."""
-
-    trigger: ClassVar[str] = "cancel_run"
-
-
-@attrs.frozen(kw_only=True)
-class DiscardQueue:
-    """Drop the messages that were not sent, and the run that was not created."""
-
-    trigger: ClassVar[str] = "discard_queue"
-
-
-@attrs.frozen(kw_only=True)
-class WithdrawMessage:
-    """Drop one message, if it was not sent."""
-
-    trigger: ClassVar[str] = "withdraw_message"
-    key: str
-
 
 # --- facts --------------------------------------------------------------------------------------
 
@@ -159,6 +103,56 @@ class StillWaiting:
     trigger: ClassVar[str] = "still_waiting"
     seconds: float
     next_look: float | None
+
+
+@attrs.frozen(kw_only=True)
+class AskForApproval:
+    """A person must approve the call before its function is started.
+
+    Attributes:
+        at: now, in seconds since the epoch.
+    """
+
+    trigger: ClassVar[str] = "ask_for_approval"
+    tool_call_id: str
+    at: float
+
+
+@attrs.frozen(kw_only=True)
+class StartTool:
+    """The function of the call will be started as soon as this is saved."""
+
+    trigger: ClassVar[str] = "start_tool"
+    tool_call_id: str
+    is_safe: bool
+
+
+@attrs.frozen(kw_only=True)
+class ToolEnded:
+    """The function of the call has an output.
+
+    Attributes:
+        output: compact JSON text.
+    """
+
+    trigger: ClassVar[str] = "tool_ended"
+    tool_call_id: str
+    attempt: int
+    output: str
+
+
+@attrs.frozen(kw_only=True)
+class ToolLost:
+    """The function of the call was started and may have run; its output will never be known.
+
+    Attributes:
+        reason: a sentence for the model.
+    """
+
+    trigger: ClassVar[str] = "tool_lost"
+    tool_call_id: str
+    attempt: int
+    reason: str
 
 
 @attrs.frozen(kw_only=True)
@@ -300,15 +294,16 @@ class RequestNeedsOperator(RequestFailure):
     quota: bool = False
 
 
-Command: TypeAlias = (
-    Connect | AddUserMessage | SubmitToolOutput | SetAssistant | CancelRun | DiscardQueue | WithdrawMessage
-)
 Input: TypeAlias = (
     Command
     | Resume
     | TimerDue
     | DeadlinePassed
     | StillWaiting
+    | AskForApproval
+    | StartTool
+    | ToolEnded
+    | ToolLost
     | QuotaRestored
     | Proceed
     | RunsListed

@@ -5,11 +5,24 @@ Backends translate the HTTP answers of their API into these objects; no other pa
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import attrs
 
 from gpt_agent_fsm.machine.run_status import RunStatus
 
-__all__ = ["Failure", "Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
+__all__ = ["CallStage", "Failure", "Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
+
+
+class CallStage(StrEnum):
+    """How far a tool call is that a function or a person answers."""
+
+    OPEN = "open"
+    ASKING = "asking"
+    """A person must approve or deny it."""
+    APPROVED = "approved"
+    STARTED = "started"
+    """Its function was started."""
 
 
 @attrs.frozen(kw_only=True)
@@ -19,12 +32,35 @@ class ToolCall:
     Attributes:
         arguments: JSON text as the model wrote it; it may be invalid.
         output: JSON text of the output, or None while there is none.
+        stage: how far the call is, if a function or a person answers it.
+        attempt: how often its function was started.
+        is_safe: True if its function may be started again after a crash.
+        asked_at: when a person was asked for an approval, in seconds since the epoch.
     """
 
     id: str
     name: str
     arguments: str
     output: str | None = None
+    stage: CallStage = CallStage.OPEN
+    attempt: int = 0
+    is_safe: bool = False
+    asked_at: float | None = None
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """True while a person must approve or deny the call."""
+        return self.output is None and self.stage is CallStage.ASKING
+
+    @property
+    def runs(self) -> bool:
+        """True after the function was started, until its output is there."""
+        return self.output is None and self.stage is CallStage.STARTED
+
+    @property
+    def takes_output(self) -> bool:
+        """True while an output by hand is accepted."""
+        return self.output is None and self.stage in (CallStage.OPEN, CallStage.APPROVED)
 
 
 @attrs.frozen(kw_only=True)

@@ -53,11 +53,17 @@ def _run(snapshot: Snapshot) -> str:
         return f"The run {run.id} must end ({run.ending.code}), and the server has not ended it yet"
     if snapshot.state is State.SUBMITTING:
         return f"The tool outputs of the run {run.id} are being sent"
-    if snapshot.state is State.AWAITING_TOOLS:
-        calls = [f"{call.name} ({call.id})" for call in run.calls if call.output is None]
-        if calls:
-            return f"The run {run.id} waits for the output of {', '.join(calls)}"
+    if snapshot.state is State.AWAITING_TOOLS and (parts := _calls(snapshot)):
+        return f"The run {run.id} waits for {' and for '.join(parts)}"
     return f"The run {run.id} is in progress on the server"
+
+
+def _calls(snapshot: Snapshot) -> list[str]:
+    kinds: dict[str, list[str]] = {}
+    for call in (call for call in snapshot.calls if call.output is None):
+        what = "the approval of" if call.waits_for_a_person else "the output of"
+        kinds.setdefault(what, []).append(f"{call.name} ({call.id})")
+    return [f"{what} {', '.join(names)}" for what, names in kinds.items()]
 
 
 def _head(snapshot: Snapshot) -> str:

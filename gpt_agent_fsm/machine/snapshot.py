@@ -56,6 +56,7 @@ class LiveRun:
     Attributes:
         handle: a value from the backend that it must be given again to find the run; see `Run`.
         calls: the tool calls of the current round, each with its output as soon as the output was recorded.
+        rounds: how many rounds of calls the run has asked for.
         outputs_accepted: True after the server has accepted the outputs of this round.
         stale_polls: how often in a row a poll showed the run waiting for outputs that the server has accepted, or for
             nothing.
@@ -67,6 +68,7 @@ class LiveRun:
     handle: str | None = None
     assistant_id: str = ""
     calls: tuple[ToolCall, ...] = ()
+    rounds: int = 0
     outputs_accepted: bool = False
     stale_polls: int = 0
     must_cancel: bool = False

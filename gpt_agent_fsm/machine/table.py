@@ -15,6 +15,7 @@ from typing import Final
 from gpt_agent_fsm.machine import failure_guards as f
 from gpt_agent_fsm.machine import guards as g
 from gpt_agent_fsm.machine import message_guards as h
+from gpt_agent_fsm.machine.actions import calls as c
 from gpt_agent_fsm.machine.actions import endings as e
 from gpt_agent_fsm.machine.actions import messages as m
 from gpt_agent_fsm.machine.actions import requests as q
@@ -23,9 +24,12 @@ from gpt_agent_fsm.machine.actions import tools as t
 from gpt_agent_fsm.machine.actions import waits as w
 from gpt_agent_fsm.machine.inputs import (
     AddUserMessage,
+    ApproveToolCall,
+    AskForApproval,
     CancelRun,
     Connect,
     DeadlinePassed,
+    DenyToolCall,
     DiscardQueue,
     MessagePosted,
     MessagesListed,
@@ -41,9 +45,12 @@ from gpt_agent_fsm.machine.inputs import (
     RunSeen,
     RunsListed,
     SetAssistant,
+    StartTool,
     StillWaiting,
     SubmitToolOutput,
     TimerDue,
+    ToolEnded,
+    ToolLost,
     WithdrawMessage,
 )
 from gpt_agent_fsm.machine.rows import OTHERWISE, SAME, Row, Silence, on, silent
@@ -53,6 +60,7 @@ __all__ = ["AFTER_EACH", "IGNORED", "ILLEGAL", "STORIES", "TABLE", "TRIGGERS"]
 
 IDLE, RUNNING, AWAITING_TOOLS = State.IDLE, State.RUNNING, State.AWAITING_TOOLS
 SUBMITTING, RATE_LIMITED, FAILED = State.SUBMITTING, State.RATE_LIMITED, State.FAILED
+MAY_HAVE_CALLS = (AWAITING_TOOLS, FAILED)
 
 # fmt: off
 # ruff: noqa: E501 - a row is one line
@@ -117,6 +125,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_the_impossible,             e.refuse_action,            "the run waits for an approval"),
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_nothing,                    r.poll_later,               "the run waits for tools and names none"),
     on(RunSeen,               OUTPUTS_SENT,     RUNNING,         g.outputs_have_arrived,                 r.poll_later,               "a stale poll after the outputs were taken"),
+    on(RunSeen,               LIVE,             RUNNING,         g.has_too_many_rounds,                  c.end_for_rounds,           "the run asks for tools too often"),
     on(RunSeen,               LIVE,             SUBMITTING,      g.all_calls_are_answered,               t.submit_known_outputs,     "the run asks for tools whose outputs are known"),
     on(RunSeen,               LIVE,             AWAITING_TOOLS,  g.run_needs_tools,                      t.request_tool_calls,       "the run asks for tools"),
     on(RunSeen,               LIVE,             RUNNING,         OTHERWISE,                              r.poll_later,               "the run continues"),
@@ -124,6 +133,14 @@ TABLE: Final[tuple[Row, ...]] = (
     on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output,                   t.record_last_output,       "the last output comes"),
     on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
     on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for a run that was left"),
+
+    # Functions of this program answer calls, and a person may have to approve them.
+    on(AskForApproval,        AWAITING_TOOLS,   SAME,            g.may_ask_for_approval,                 c.ask_for_approval,         "a person must approve a call"),
+    on(ApproveToolCall,       AWAITING_TOOLS,   SAME,            g.waits_for_approval,                   c.approve,                  "a call is approved"),
+    on(DenyToolCall,          AWAITING_TOOLS,   SAME,            g.may_be_denied,                        c.deny,                     "a call is denied"),
+    on(StartTool,             AWAITING_TOOLS,   SAME,            g.may_be_started,                       c.start,                    "a function is started"),
+    on(ToolEnded,             MAY_HAVE_CALLS,   SAME,            g.tool_runs,                            c.end,                      "a function has ended"),
+    on(ToolLost,              MAY_HAVE_CALLS,   SAME,            g.tool_runs,                            c.lose,                     "a function was started and is lost"),
 
     # It waits for long.
     on(StillWaiting,          ANY,              SAME,            g.is_waiting,                           w.announce_stall,           "nothing has changed for long"),
@@ -195,7 +212,13 @@ IGNORED: Final[tuple[Silence, ...]] = (
     #      input              in state                because
     silent(SubmitToolOutput,  NOT_LIVE,               "no run waits for it"),
     silent(SubmitToolOutput,  [RUNNING, SUBMITTING],  "the run does not wait for it now"),
-    silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not ask for it, or has its output"),
+    silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not ask for it, has its output, or a function or a person answers it"),
+    silent(AskForApproval,    ANY,                   "the call is not open, or the question was asked"),
+    silent(ApproveToolCall,   ANY,                   "the call does not wait for an approval"),
+    silent(DenyToolCall,      ANY,                   "the call does not wait for an approval"),
+    silent(StartTool,         ANY,                   "the call is not open"),
+    silent(ToolEnded,         ANY,                   "the output is no longer wanted"),
+    silent(ToolLost,          ANY,                   "the output is no longer wanted"),
     silent(CancelRun,         RESTING,                "there is no run"),
     silent(DiscardQueue,      ANY,                    "nothing waits to be sent"),
     silent(WithdrawMessage,   ANY,                    "the message was sent, or is not in the queue"),

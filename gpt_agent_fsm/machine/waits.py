@@ -7,33 +7,56 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.arguments import decode_arguments
-from gpt_agent_fsm.machine.objects import Failure
+from gpt_agent_fsm.machine.objects import Failure, ToolCall
 from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
-__all__ = ["note_failure", "open_calls", "waited_for", "with_waiting"]
+__all__ = ["note_failure", "only_a_person_is_waited_for", "open_approvals", "open_calls", "waited_for", "with_waiting"]
 
 _ANSWERS = (inputs.RunsListed, inputs.MessagePosted, inputs.RunCreated, inputs.RunSeen, inputs.MessagesListed)
 _RATE_LIMITED = "rate_limit_exceeded"
 
 
+def _waiting_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
+    waits = snapshot.run is not None and snapshot.state is State.AWAITING_TOOLS
+    return tuple(call for call in snapshot.calls if call.output is None) if waits else ()
+
+
 def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
-    """Return the tool calls that wait for an output, as they were announced."""
-    run = snapshot.run
-    if run is None or snapshot.state is not State.AWAITING_TOOLS:
-        return ()
+    """Return the tool calls that take an output, as they were announced."""
     return tuple(
         events.ToolCallRequested(
             id=call.id,
             thread_id=snapshot.thread_id,
-            run_id=run.id,
+            run_id=snapshot.run_id or "",
             name=call.name,
             arguments=decode_arguments(call.arguments),
         )
-        for call in run.calls
-        if call.output is None
+        for call in _waiting_calls(snapshot)
+        if call.takes_output
     )
+
+
+def open_approvals(snapshot: Snapshot) -> tuple[events.ToolApprovalRequested, ...]:
+    """Return the tool calls that wait for a person, as they were announced."""
+    return tuple(
+        events.ToolApprovalRequested(
+            id=call.id,
+            thread_id=snapshot.thread_id,
+            run_id=snapshot.run_id or "",
+            name=call.name,
+            arguments=decode_arguments(call.arguments),
+        )
+        for call in _waiting_calls(snapshot)
+        if call.waits_for_a_person
+    )
+
+
+def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:
+    """Return whether every open call waits for a person."""
+    calls = _waiting_calls(snapshot)
+    return bool(calls) and all(call.waits_for_a_person for call in calls)
 
 
 def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
@@ -42,7 +65,7 @@ def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
         return ()
     run, owed, turn = snapshot.run, snapshot.outbox.owed, snapshot.outbox.turn
     if run is not None:
-        return (snapshot.state, run.id, *(call.id for call in run.calls if call.output is None))
+        return (snapshot.state, run.id, *(f"{call.id} {call.stage}" for call in run.calls if call.output is None))
     if owed is not None and turn is not None:
         return ("creation", turn.run_key)
     if snapshot.cursor.reading is not None:

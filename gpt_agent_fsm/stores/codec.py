@@ -19,7 +19,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 from cattrs.strategies import configure_tagged_union
 
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.events import Event, ToolCallRequested
+from gpt_agent_fsm.events import Event, ToolApprovalRequested, ToolCallRequested
 from gpt_agent_fsm.machine.effects import CreateRun, GetLatestRun, Request
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
@@ -60,7 +60,8 @@ def _make_converter() -> MsgspecJsonConverter:
     # A tool's arguments are any JSON value, even one that only Python's own decoder reads (an infinite number, an
     # unpaired surrogate). An event must not be lost because of that, so the arguments are stored as separate JSON text.
     own = override(unstruct_hook=json.dumps, struct_hook=lambda text, _: json.loads(text))
-    _store_field(converter, ToolCallRequested, arguments=own)
+    for asked in (ToolCallRequested, ToolApprovalRequested):
+        _store_field(converter, asked, arguments=own)
     for kind in (CreateRun, GetLatestRun):
         # Stored by the field's former name.
         _store_field(converter, kind, retry_of=override(rename="repeats"))

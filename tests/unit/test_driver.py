@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events
-from gpt_agent_fsm.engine import driver
+from gpt_agent_fsm.engine import driver, sending
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.testing import Linger, SimulatedServer, VirtualScheduler
 
@@ -43,8 +43,8 @@ def test_a_thread_whose_answer_was_dropped_goes_on_as_after_a_crash(world, caplo
     agent = world.connect()
     agent.add_user_message("Hello")
     with pytest.MonkeyPatch.context() as patch:
-        work = driver.perform
-        patch.setattr(driver, "perform", lambda *args: work(*args) and broken.pop() if broken else work(*args))
+        work = sending.perform
+        patch.setattr(sending, "perform", lambda *args: work(*args) and broken.pop() if broken else work(*args))
         assert agent.wait(timeout=300) == "idle"
     assert "messages_listed was dropped" in caplog.text
     assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]

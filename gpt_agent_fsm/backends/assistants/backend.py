@@ -6,6 +6,7 @@ The backend reads the fields that it needs, ignores the rest, and raises a clear
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
@@ -17,6 +18,7 @@ from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.tools import Tool
 
 __all__ = ["AssistantsBackend"]
 
@@ -47,6 +49,7 @@ class AssistantsBackend:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
+        self._functions: dict[str, Tool[..., Any]] = {}
         self._http = client_from_env(
             base_url,
             api_key,
@@ -161,7 +164,14 @@ class AssistantsBackend:
         if assistant_id is None and assistant.name is not None:
             assistant_id = self._assistant_called(assistant.name, timeout)
         path = "/assistants" if assistant_id is None else f"/assistants/{segment(assistant_id)}"
-        return self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
+        published = self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
+        self._functions.update({tool.name: tool for tool in assistant.functions})
+        return published
+
+    @property
+    def functions(self) -> tuple[Tool[..., Any], ...]:
+        """The functions of the assistants that were published here, which answer tool calls in a runtime."""
+        return tuple(self._functions.values())
 
     def _assistant_called(self, name: str, timeout: Timeout) -> str | None:
         """Return the id of the newest assistant with this name, or None if there is none."""

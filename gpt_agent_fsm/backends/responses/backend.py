@@ -37,6 +37,7 @@ from gpt_agent_fsm.ports import (
     ToolOutputsRequest,
     Usage,
 )
+from gpt_agent_fsm.tools import Tool
 
 __all__ = ["ResponsesBackend"]
 
@@ -267,6 +268,11 @@ class ResponsesBackend:
         # While a run waits for tools, the server has nothing to cancel, whatever it answers.
         conversation.close_items(conversation.tail().unanswered(response.output))
         return cancelled
+
+    @property
+    def functions(self) -> tuple[Tool[..., Any], ...]:
+        """The functions of the assistants, which answer tool calls in a runtime."""
+        return tuple(dict.fromkeys(tool for each in self._assistants.values() for tool in each.functions))
 
     def close(self) -> None:
         """See `Backend.close`."""

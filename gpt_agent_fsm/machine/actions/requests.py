@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.guards import searches_for_our_run
 from gpt_agent_fsm.machine.message_guards import is_searching
+from gpt_agent_fsm.machine.objects import CallStage
 from gpt_agent_fsm.machine.queue import Doubt
 from gpt_agent_fsm.machine.snapshot import LeftRun, Newest
 from gpt_agent_fsm.machine.states import LIVE
@@ -165,8 +168,22 @@ def _end_turn(copy: WorkingCopy) -> None:
     copy.close_request()
 
 
+def change_call(copy: WorkingCopy, call_id: str, **changes: Any) -> None:  # noqa: ANN401 - any fields
+    """Change one of the known tool calls."""
+    copy.with_calls(tuple(attrs.evolve(call, **changes) if call.id == call_id else call for call in copy.calls))
+
+
+def close_approvals(copy: WorkingCopy) -> None:
+    """Announce that no person needs to decide about the calls that wait for one: their run has ended."""
+    for call in copy.calls:
+        if call.waits_for_a_person:
+            copy.events.append(events.ToolDenied(id=call.id, thread_id=copy.thread_id, reason="run ended"))
+            change_call(copy, call.id, stage=CallStage.OPEN)
+
+
 def note_end(copy: WorkingCopy, run_id: str) -> None:
     """Remember that the run has ended, so that it is not adopted again."""
+    close_approvals(copy)
     server = copy.server
     copy.server = attrs.evolve(
         server,

@@ -11,6 +11,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import (
     announce_empty_balance,
     announce_failed_run,
+    close_approvals,
     doubt_run,
     end_run,
     leave_run,
@@ -296,5 +297,6 @@ def lose_run(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     run = copy.live_run
     _announce_end(copy, failure.code or "not_found", failure.message)
     copy.server = attrs.evolve(copy.server, lost_run_id=run.id)
+    close_approvals(copy)
     # If the run appears again, its calls were already announced.
     leave_run(copy)

@@ -9,7 +9,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
-from gpt_agent_fsm.machine.guards import is_a_new_round, known_call
+from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, known_call
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
@@ -33,7 +33,7 @@ def submit_known_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Record the calls of the run; announce each new call, and answer each call whose arguments are not valid JSON."""
     waiting: dict[str, ToolCall] = {}
-    new_round = is_a_new_round(copy, fact)
+    new_round, rounds = is_a_new_round(copy, fact), copy.live_run.rounds + asks_for_more(copy, fact)
     # The words before the calls, on an API where the run itself brings them.
     said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
     publish(copy, said, fact.run.id, copy.live_run.assistant_id)
@@ -49,6 +49,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
         copy.live_run,
         handle=fact.run.handle,
         calls=tuple(waiting.values()),
+        rounds=rounds,
         outputs_accepted=False,
         stale_polls=0,
     )

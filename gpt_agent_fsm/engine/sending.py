@@ -1,0 +1,65 @@
+"""Send the next request of one thread, unless the gate holds it back."""
+
+from __future__ import annotations
+
+from gpt_agent_fsm.engine.agenda import Agenda
+from gpt_agent_fsm.engine.context import DriverContext, driven_elsewhere
+from gpt_agent_fsm.engine.gate import Waiting
+from gpt_agent_fsm.engine.ledger import Ledger
+from gpt_agent_fsm.engine.protocols import Lease
+from gpt_agent_fsm.engine.runner import call_limits, perform
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Sender"]
+
+
+class Sender:
+    """Sends the requests of one thread. Only ticks use it."""
+
+    __slots__ = ("_agenda", "_context", "_ledger", "_thread_id")
+
+    def __init__(self, context: DriverContext, thread_id: str, ledger: Ledger, agenda: Agenda) -> None:
+        self._context = context
+        self._thread_id = thread_id
+        self._ledger = ledger
+        self._agenda = agenda
+
+    def send(
+        self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings
+    ) -> inputs.Input | None:
+        """Make the request and return its answer; None if the gate holds it back.
+
+        Raises `StoreTaken` if the lease does not hold; then nothing was sent.
+        """
+        verdict = self._context.gate.admit(who, request)
+        if isinstance(verdict, float):
+            self.put_back(verdict, settings)
+            return None
+        return verdict or self._perform(request, who, lease, settings)
+
+    def _perform(self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings) -> inputs.Input:
+        """Make a request and return its answer. Nothing but the request follows the commit that says it is sent."""
+        context = self._context
+        if lease is None:
+            raise driven_elsewhere(self._thread_id)
+        limits = call_limits(context.clock, settings, lease)
+        if request.changes_server:
+            self._save_request(sent=True, due=limits.deadline, settings=settings)
+            self._agenda.request = None
+            if not lease.holds():
+                raise driven_elsewhere(self._thread_id)
+        fact = perform(context.backend, self._thread_id, request, limits, context.webhooks.belongs_elsewhere)
+        if isinstance(fact, inputs.RequestDelayed) and not lease.holds():
+            raise driven_elsewhere(self._thread_id)
+        context.gate.learn(who, request, fact)
+        return fact
+
+    def _save_request(self, *, sent: bool, due: float | None, settings: Settings) -> None:
+        """Save that the request is sent from now on, or that it waits for its time."""
+        self._ledger.commit(self._ledger.snapshot.with_request(sent=sent), 0, (), due, settings)
+
+    def put_back(self, due: float | None, settings: Settings) -> None:
+        """Note that the request was not sent; it waits for its time."""
+        self._save_request(sent=False, due=due, settings=settings)
+        self._agenda.hold(due)

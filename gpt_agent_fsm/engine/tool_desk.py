@@ -1,0 +1,214 @@
+"""Answer the tool calls of one thread by functions: decide what happens to each call next, and start the functions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.engine.protocols import Clock
+from gpt_agent_fsm.engine.tool_jobs import Job, JobKey, ToolJobs
+from gpt_agent_fsm.errors import ToolArgumentsError
+from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.arguments import decode_arguments, error_output
+from gpt_agent_fsm.machine.objects import CallStage, ToolCall
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.tools import Tool, ToolBox, ToolContext
+
+__all__ = ["ToolDesk", "Tooling"]
+
+log = get_logger(__name__)
+
+_RULE = 0
+"""The attempt of the job that asks the rule of a tool, whether a person must approve."""
+_DENIED_BY_RULE = "the rule of the tool does not allow it"
+
+
+@attrs.frozen
+class Tooling:
+    """The tools of a runtime, and the jobs that run them.
+
+    Attributes:
+        box: the tools that the runtime was given.
+        others: returns the functions of the assistants that the backend knows.
+    """
+
+    box: ToolBox
+    others: Callable[[], Iterable[Tool[..., Any]]]
+    jobs: ToolJobs
+    clock: Clock
+
+    def find(self, name: str) -> Tool[..., Any] | None:
+        """Return the tool of this name, or None."""
+        found = self.box.get(name)
+        return found or next((tool for tool in self.others() if tool.name == name), None)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is no tool at all."""
+        return not self.box and next(iter(self.others()), None) is None
+
+
+class ToolDesk:
+    """The tool calls of one thread. Only ticks use it."""
+
+    __slots__ = ("_starting", "_thread_id", "_tooling")
+
+    def __init__(self, tooling: Tooling, thread_id: str) -> None:
+        self._tooling = tooling
+        self._thread_id = thread_id
+        self._starting: set[tuple[str, int]] = set()
+        """The calls and attempts whose start was decided here, until their functions are started."""
+
+    @property
+    def has_decided_a_start(self) -> bool:
+        """True while a function must be started whose start was decided."""
+        return bool(self._starting)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the time of a function is over, in monotonic seconds; None if no function runs with a timeout."""
+        jobs = self._tooling.jobs.of_thread(self._thread_id).values()
+        return min((job.deadline for job in jobs if job.deadline is not None and not job.has_ended), default=None)
+
+    def next_inputs(self, snapshot: Snapshot, *, is_heard: bool) -> list[inputs.Input]:
+        """Return what the machine must know next about the open calls, and begin to ask the rules of their tools.
+
+        `is_heard`: True if a handler may answer calls for which there is no tool.
+        """
+        jobs = self._tooling.jobs.of_thread(self._thread_id)
+        if not jobs and not snapshot.calls:
+            return []
+        found, wanted = list[inputs.Input](), set[JobKey]()
+        for call in snapshot.calls if snapshot.state in (State.AWAITING_TOOLS, State.FAILED) else ():
+            if call.output is not None:
+                continue
+            key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
+            wanted.add(key)
+            if call.runs:
+                found += self._about_started(call, jobs.get(key))
+            elif call.takes_output and snapshot.state is State.AWAITING_TOOLS:
+                found += self._about_open(call, key, jobs.get(key), is_heard=is_heard)
+        for key, job in jobs.items():
+            if key not in wanted:
+                self._tooling.jobs.forget(job, cancel=True)
+        return found
+
+    def _key(self, snapshot: Snapshot, call: ToolCall, attempt: int) -> JobKey:
+        run = snapshot.run or snapshot.left
+        return (self._thread_id, "" if run is None else run.id, call.id, attempt)
+
+    # --- a function was started -----------------------------------------------------------------------------
+
+    def _about_started(self, call: ToolCall, job: Job | None) -> Iterator[inputs.Input]:
+        if job is None:
+            if (call.id, call.attempt) not in self._starting:
+                yield self._about_lost(call)
+        elif job.has_ended:
+            self._tooling.jobs.forget(job, cancel=False)
+            yield inputs.ToolEnded(tool_call_id=call.id, attempt=call.attempt, output=job.result)
+        elif job.deadline is not None and self._tooling.clock.monotonic() >= job.deadline:
+            self._tooling.jobs.forget(job, cancel=True)
+            sentence = f"{call.name} did not end within {job.timeout:g} seconds."
+            if call.is_safe:
+                yield inputs.ToolEnded(tool_call_id=call.id, attempt=call.attempt, output=error_output(sentence))
+            else:
+                reason = f"{sentence} It is unknown whether it took effect."
+                yield inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
+
+    def _about_lost(self, call: ToolCall) -> inputs.Input:
+        """Start the function of a process that has died again, if that is safe."""
+        if call.is_safe and self._tooling.find(call.name) is not None:
+            return self._start(call, is_safe=True)
+        reason = f"The process that ran {call.name} has ended. It is unknown whether the call took effect."
+        return inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
+
+    # --- no function was started yet --------------------------------------------------------------------------
+
+    def _about_open(self, call: ToolCall, key: JobKey, job: Job | None, *, is_heard: bool) -> Iterator[inputs.Input]:
+        tool = self._tooling.find(call.name)
+        if tool is None:
+            if not is_heard and not self._tooling.is_empty:
+                output = error_output(f"There is no tool called {call.name}.")
+                yield inputs.SubmitToolOutput(tool_call_id=call.id, output=output)
+        elif call.stage is CallStage.APPROVED or tool.approve is False:
+            yield self._start(call, is_safe=tool.retry == "safe")
+        elif tool.approve is True:
+            yield self._ask(call)
+        elif job is None:
+            self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None))
+        elif job.has_ended:
+            self._tooling.jobs.forget(job, cancel=False)
+            if job.result is None:
+                yield self._ask(call)
+            elif job.result:
+                yield self._start(call, is_safe=tool.retry == "safe")
+            else:
+                yield inputs.DenyToolCall(tool_call_id=call.id, reason=_DENIED_BY_RULE, by_rule=True)
+
+    def _ask(self, call: ToolCall) -> inputs.AskForApproval:
+        return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
+
+    def _start(self, call: ToolCall, *, is_safe: bool) -> inputs.StartTool:
+        self._starting.add((call.id, call.attempt + 1))
+        return inputs.StartTool(tool_call_id=call.id, is_safe=is_safe)
+
+    # --- functions are started ------------------------------------------------------------------------------
+
+    def start(self, snapshot: Snapshot, agent: object) -> None:
+        """Start the functions whose start was decided here and is saved in `snapshot`."""
+        for call in snapshot.calls:
+            if call.runs and (call.id, call.attempt) in self._starting:
+                self._add_job(self._key(snapshot, call, call.attempt), call, agent)
+        # A start that the machine ignored is forgotten: the call has its output.
+        self._starting.clear()
+
+    def _add_job(self, key: JobKey, call: ToolCall, agent: object) -> None:
+        tool = self._tooling.find(call.name)
+        thread_id, run_id, _, attempt = key
+
+        def work(cancelled: threading.Event) -> str:
+            if tool is None:
+                return error_output(f"There is no tool called {call.name}.")
+            context = ToolContext(
+                agent=agent,
+                thread_id=thread_id,
+                run_id=run_id,
+                call_id=call.id,
+                attempt=attempt,
+                cancelled=cancelled,
+            )
+            return _output(tool, call, context)
+
+        self._tooling.jobs.add(Job(key, work, None if tool is None else tool.timeout))
+
+
+def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
+    """Return the output of a function; an error that it raises becomes an output for the model."""
+    try:
+        return tool.run(call.arguments, context)
+    except ToolArgumentsError as error:
+        return error_output(str(error))
+    except BaseException as error:
+        log.exception("%s: the tool %s failed on the call %s", context.thread_id, tool.name, call.id)
+        return error_output(f"{type(error).__name__}: {error}")
+
+
+def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
+    """Return what the rule of a tool says about a call; None asks a person, also if the rule fails."""
+    arguments = decode_arguments(call.arguments)
+    asked = events.ToolCallRequested(
+        id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments
+    )
+    try:
+        assert callable(tool.approve)  # noqa: S101 - the caller has seen to it
+        verdict = tool.approve(asked)
+    except BaseException:
+        log.exception("%s: the rule of the tool %s failed on the call %s", thread_id, tool.name, call.id)
+        return None
+    return None if verdict is None else bool(verdict)

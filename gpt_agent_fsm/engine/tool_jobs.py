@@ -1,0 +1,132 @@
+"""Run the functions of tools, and the rules that decide about approvals, on OS threads of their own."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+
+from gpt_agent_fsm import signals
+from gpt_agent_fsm.engine.protocols import Clock
+from gpt_agent_fsm.logs import get_logger
+
+__all__ = ["Job", "JobKey", "ToolJobs"]
+
+log = get_logger(__name__)
+
+JobKey: TypeAlias = tuple[str, str, str, int]
+"""Thread, run, call and attempt; the rule of a call has the attempt 0."""
+
+
+@attrs.define(eq=False)
+class Job:
+    """A function that runs, or waits for its turn.
+
+    Attributes:
+        work: returns the result, and raises nothing.
+        timeout: the seconds that it may take, or None.
+        cancelled: set when the result is no longer wanted.
+        deadline: when its time is over, in monotonic seconds; None until it has begun, and without a timeout.
+        result: what `work` returned; None until then.
+    """
+
+    key: JobKey
+    work: Callable[[threading.Event], Any]
+    timeout: float | None
+    cancelled: threading.Event = attrs.field(factory=threading.Event)
+    deadline: float | None = None
+    result: Any = None
+    has_ended: bool = False
+
+
+class ToolJobs:
+    """The jobs of one runtime. Safe to use from any OS thread.
+
+    Args:
+        limit: how many jobs run at the same time. A job whose time is over no longer counts.
+        wake: called with the id of a thread when one of its jobs has begun or ended.
+        run_soon: calls a function a little later; None to use an OS thread for each job.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        limit: int,
+        wake: Callable[[str], None],
+        run_soon: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._wake = wake
+        self._run_soon = run_soon or _on_a_thread
+        self._changed = threading.Condition(threading.RLock())
+        self._jobs: dict[str, dict[JobKey, Job]] = {}
+        """The jobs whose results are still wanted, by thread."""
+        self._waiting: deque[Job] = deque()
+        self._begun: set[Job] = set()
+        """The jobs that count for the limit."""
+
+    def add(self, job: Job) -> None:
+        """Run a job as soon as it is its turn."""
+        with self._changed:
+            self._jobs.setdefault(job.key[0], {})[job.key] = job
+            self._waiting.append(job)
+        self._begin_next()
+
+    def of_thread(self, thread_id: str) -> dict[JobKey, Job]:
+        """Return the jobs of a thread whose results are still wanted."""
+        if thread_id not in self._jobs:
+            return {}
+        with self._changed:
+            return dict(self._jobs.get(thread_id, {}))
+
+    def forget(self, job: Job, *, cancel: bool) -> None:
+        """Want the result of a job no longer; with `cancel`, say so to the function, and let the next job begin."""
+        with self._changed:
+            wanted = self._jobs.get(job.key[0], {})
+            wanted.pop(job.key, None)
+            if not wanted:
+                self._jobs.pop(job.key[0], None)
+            if cancel:
+                job.cancelled.set()
+                self._waiting = deque(each for each in self._waiting if each is not job)
+                self._begun.discard(job)
+            self._changed.notify_all()
+        self._begin_next()
+
+    def wait_until_taken(self, timeout: float) -> bool:
+        """Block until there is no job whose result is wanted; return False after `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, timeout)
+
+    # --- inside ------------------------------------------------------------------------------------------
+
+    def _begin_next(self) -> None:
+        with self._changed:
+            if not self._waiting or len(self._begun) >= self._limit:
+                return
+            job = self._waiting.popleft()
+            self._begun.add(job)
+        self._run_soon(lambda: self._run(job))
+
+    def _run(self, job: Job) -> None:
+        if job.timeout is not None:
+            job.deadline = self._clock.monotonic() + job.timeout
+            self._wake(job.key[0])
+        with signals.inside_tool():
+            result = job.work(job.cancelled)
+        with self._changed:
+            job.result, job.has_ended = result, True
+            self._begun.discard(job)
+            unwanted = job.key not in self._jobs.get(job.key[0], {})
+        if unwanted:
+            log.warning("%s: the output of the call %s came too late and is dropped", job.key[0], job.key[2])
+        self._wake(job.key[0])
+        self._begin_next()
+
+
+def _on_a_thread(function: Callable[[], None]) -> None:
+    threading.Thread(target=function, name="gpt-agent-fsm tool", daemon=True).start()

@@ -1,0 +1,133 @@
+"""The commands of the user: the inputs of the state machine that a store keeps until they are handled.
+
+`trigger` is the input's name in the machine's table.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeAlias
+
+import attrs
+
+__all__ = [
+    "AddUserMessage",
+    "ApproveToolCall",
+    "CancelRun",
+    "Command",
+    "Connect",
+    "DenyToolCall",
+    "DiscardQueue",
+    "SetAssistant",
+    "SubmitToolOutput",
+    "WithdrawMessage",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Connect:
+    """An agent was connected to this thread.
+
+    Attributes:
+        last_message_id: the new cursor; None keeps the old one.
+        look: True if the library must check for a run in progress on the server.
+    """
+
+    trigger: ClassVar[str] = "connect"
+    assistant_id: str
+    last_message_id: str | None = None
+    look: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class AddUserMessage:
+    """Queue this user message.
+
+    Attributes:
+        key: a unique key that the library sends with the message as metadata, so that the message can be found again.
+    """
+
+    trigger: ClassVar[str] = "add_user_message"
+    key: str
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class SubmitToolOutput:
+    """Answer a tool call.
+
+    Attributes:
+        output: compact JSON text.
+    """
+
+    trigger: ClassVar[str] = "submit_tool_output"
+    tool_call_id: str
+    output: str
+
+
+@attrs.frozen(kw_only=True)
+class SetAssistant:
+    """Use this assistant for the runs to come."""
+
+    trigger: ClassVar[str] = "set_assistant"
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class CancelRun:
+    """End the run in progress."""
+
+    trigger: ClassVar[str] = "cancel_run"
+
+
+@attrs.frozen(kw_only=True)
+class DiscardQueue:
+    """Drop the messages that were not sent, and the run that was not created."""
+
+    trigger: ClassVar[str] = "discard_queue"
+
+
+@attrs.frozen(kw_only=True)
+class WithdrawMessage:
+    """Drop one message, if it was not sent."""
+
+    trigger: ClassVar[str] = "withdraw_message"
+    key: str
+
+
+@attrs.frozen(kw_only=True)
+class ApproveToolCall:
+    """Let the function of a call start that waits for an approval."""
+
+    trigger: ClassVar[str] = "approve_tool_call"
+    tool_call_id: str
+    by: str | None = None
+    note: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DenyToolCall:
+    """Answer a call that waits for an approval with an error.
+
+    Attributes:
+        by: the person, or None.
+        by_rule: True if the tool's own rule denies the call, before anybody is asked.
+    """
+
+    trigger: ClassVar[str] = "deny_tool_call"
+    tool_call_id: str
+    reason: str = ""
+    by: str | None = None
+    by_rule: bool = False
+
+
+Command: TypeAlias = (
+    Connect
+    | AddUserMessage
+    | SubmitToolOutput
+    | SetAssistant
+    | CancelRun
+    | DiscardQueue
+    | WithdrawMessage
+    | ApproveToolCall
+    | DenyToolCall
+)

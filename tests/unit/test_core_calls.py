@@ -1,0 +1,286 @@
+"""Tool calls that functions answer, and those that a person must approve: the rules of the machine."""
+
+import attrs
+import pytest
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.machine import effects
+from gpt_agent_fsm.machine.objects import CallStage
+from gpt_agent_fsm.machine.run_status import RunStatus
+from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for, open_approvals, open_calls
+from tests.story import (
+    LOCATE,
+    MEASURE,
+    MEASURE_AGAIN,
+    approve,
+    ask_approval,
+    awaiting,
+    cancel,
+    completed,
+    deny,
+    deny_the_poll,
+    due,
+    idle,
+    needs,
+    output,
+    polling,
+    rate_limit,
+    refused,
+    running,
+    seen,
+    start_tool,
+    submitting,
+    tool_ended,
+    tool_lost,
+)
+
+ONE = LOCATE.id
+
+
+def asking():
+    return awaiting().tell(ask_approval(LOCATE, at=5.0))
+
+
+def started(*, safe=False):
+    return awaiting().tell(start_tool(LOCATE, safe=safe))
+
+
+def left_with_a_function():
+    """The run was left because polls are denied, while a function still runs."""
+    return deny_the_poll(started().tell(due))
+
+
+def stage(story, call=LOCATE):
+    return next(each.stage for each in story.snapshot.calls if each.id == call.id)
+
+
+def stays(story, before, *told):
+    """Tell it, and make sure that it is ignored."""
+    for input_ in told:
+        assert story.tell(input_).ignored
+        assert story.snapshot == before
+
+
+# --- functions ----------------------------------------------------------------------------------------
+
+
+def test_the_start_of_a_function_is_announced_with_its_attempt():
+    story = started()
+    assert story.only == events.ToolStarted(id=ONE, thread_id="thread_1", run_id="run_1", name="locate", attempt=1)
+    assert (story.state, story.request) == ("awaiting_tools", None)
+    assert stage(story) is CallStage.STARTED
+
+
+def test_the_output_of_a_function_is_recorded():
+    story = started().tell(tool_ended(LOCATE, '"Oslo"'))
+    assert story.only == events.ToolCallOutputRecorded(
+        id=ONE, thread_id="thread_1", run_id="run_1", name="locate", output='"Oslo"'
+    )
+    assert story.state == "awaiting_tools"
+
+
+def test_the_last_output_of_a_function_is_sent():
+    story = started().tell(output(MEASURE, "2"), tool_ended(LOCATE))
+    assert story.request == effects.SubmitToolOutputs(
+        run_id="run_1", outputs=((ONE, "1"), (MEASURE.id, "2")), assistant_id="asst_1"
+    )
+    assert story.moves == ["awaiting_tools -> submitting"]
+
+
+def test_an_output_by_hand_is_ignored_after_the_function_was_started():
+    story = started()
+    stays(story, story.snapshot, output(LOCATE))
+
+
+def test_a_function_is_not_started_after_an_output_by_hand():
+    story = awaiting().tell(output(LOCATE))
+    stays(story, story.snapshot, start_tool(LOCATE), ask_approval(LOCATE))
+
+
+def test_a_function_that_is_not_safe_is_not_started_twice():
+    story = started()
+    stays(story, story.snapshot, start_tool(LOCATE))
+
+
+def test_a_safe_function_is_started_again():
+    story = started(safe=True).tell(start_tool(LOCATE, safe=True))
+    assert story.only.attempt == 2
+    stays(story, story.snapshot, tool_ended(LOCATE, attempt=1))
+    assert story.tell(tool_ended(LOCATE, attempt=2)).said == ["ToolCallOutputRecorded"]
+
+
+def test_a_lost_function_is_announced_and_the_model_is_told():
+    story = started().tell(tool_lost(LOCATE))
+    unknown, recorded = story.events
+    assert unknown == events.ToolOutcomeUnknown(id=ONE, thread_id="thread_1", run_id="run_1", name="locate")
+    assert recorded.output == '{"error":"Nobody knows."}'
+
+
+@pytest.mark.parametrize("fact", [tool_ended(LOCATE), tool_lost(LOCATE)])
+@pytest.mark.parametrize("make", [idle, running, awaiting, submitting, lambda: started().tell(tool_ended(LOCATE))])
+def test_the_end_of_a_function_that_does_not_run_is_ignored(make, fact):
+    story = make()
+    stays(story, story.snapshot, fact)
+
+
+@pytest.mark.parametrize(
+    ("fact", "said"),
+    [
+        (tool_ended(LOCATE), ["ToolCallOutputRecorded"]),
+        (tool_lost(LOCATE), ["ToolOutcomeUnknown", "ToolCallOutputRecorded"]),
+    ],
+)
+def test_the_end_of_a_function_is_kept_for_a_run_that_was_left(fact, said):
+    story = left_with_a_function()
+    assert story.state == "failed"
+    assert story.tell(fact).said == said
+    assert story.state == "failed"
+
+
+def test_a_poll_during_a_function_changes_nothing():
+    story = started().tell(due, needs(LOCATE, MEASURE))
+    assert story.said == []
+    assert stage(story) is CallStage.STARTED
+
+
+def test_an_unknown_call_is_not_started():
+    story = awaiting()
+    stays(
+        story, story.snapshot, start_tool(MEASURE_AGAIN), ask_approval(MEASURE_AGAIN), deny(MEASURE_AGAIN, by_rule=True)
+    )
+
+
+# --- approvals ----------------------------------------------------------------------------------------
+
+
+def test_the_question_is_announced_with_the_arguments():
+    story = asking()
+    assert story.only == events.ToolApprovalRequested(
+        id=ONE, thread_id="thread_1", run_id="run_1", name="locate", arguments={"city": "Oslo"}
+    )
+    assert [call.id for call in open_approvals(story.snapshot)] == [ONE]
+    assert [call.id for call in open_calls(story.snapshot)] == [MEASURE.id]
+    assert story.snapshot.calls[0].asked_at == 5.0
+
+
+def test_a_question_is_asked_once():
+    story = asking()
+    stays(story, story.snapshot, ask_approval(LOCATE))
+
+
+def test_nothing_else_is_accepted_while_a_person_is_asked():
+    story = asking()
+    stays(story, story.snapshot, output(LOCATE), start_tool(LOCATE), tool_ended(LOCATE))
+
+
+def test_an_approved_call_may_be_started():
+    story = asking().tell(approve(LOCATE, "ann", "fine"))
+    assert story.only == events.ToolApproved(id=ONE, thread_id="thread_1", by="ann", note="fine")
+    assert stage(story) is CallStage.APPROVED
+    assert story.tell(start_tool(LOCATE)).said == ["ToolStarted"]
+
+
+def test_a_denied_call_is_answered_with_the_reason():
+    story = asking().tell(deny(LOCATE, "too dear", by="ann"))
+    denied, recorded = story.events
+    assert denied == events.ToolDenied(id=ONE, thread_id="thread_1", by="ann", reason="too dear")
+    assert recorded.output == '{"error":"The call was denied: too dear"}'
+
+
+def test_the_last_call_that_is_denied_lets_the_outputs_be_sent():
+    story = asking().tell(output(MEASURE, "2"), deny(LOCATE, ""))
+    assert isinstance(story.request, effects.SubmitToolOutputs)
+    assert dict(story.request.outputs)[ONE] == '{"error":"The call was denied"}'
+
+
+@pytest.mark.parametrize("decision", [approve(LOCATE), deny(LOCATE)])
+@pytest.mark.parametrize(
+    "make", [idle, running, awaiting, submitting, started, lambda: asking().tell(approve(LOCATE)), left_with_a_function]
+)
+def test_a_decision_that_nobody_waits_for_is_ignored(make, decision):
+    story = make()
+    stays(story, story.snapshot, decision)
+
+
+def test_the_rule_of_a_tool_may_deny_a_call_before_anybody_was_asked():
+    assert awaiting().tell(deny(LOCATE, by_rule=True)).said == ["ToolDenied", "ToolCallOutputRecorded"]
+    story = started()
+    stays(story, story.snapshot, deny(LOCATE, by_rule=True))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        seen(RunStatus.FAILED, code="expired", message="Too late"),
+        completed(),
+        rate_limit(),
+        refused(404),
+    ],
+    ids=["failed", "completed", "rate limited", "lost"],
+)
+def test_the_end_of_the_run_is_a_denial_of_what_nobody_has_decided(end):
+    story = asking().tell(due, end)
+    (denied,) = (event for event in story.events if isinstance(event, events.ToolDenied))
+    assert denied == events.ToolDenied(id=ONE, thread_id="thread_1", by=None, reason="run ended")
+
+
+def test_a_decision_is_kept_over_a_poll():
+    story = asking().tell(due, needs(LOCATE, MEASURE))
+    assert story.said == []
+    assert [call.id for call in open_approvals(story.snapshot)] == [ONE]
+
+
+def test_a_person_alone_is_waited_for_if_every_open_call_waits_for_an_approval():
+    story = asking()
+    assert not only_a_person_is_waited_for(story.snapshot)
+    assert only_a_person_is_waited_for(story.tell(output(MEASURE)).snapshot)
+    assert not only_a_person_is_waited_for(story.tell(approve(LOCATE)).snapshot)
+    assert not only_a_person_is_waited_for(idle().snapshot)
+
+
+# --- rounds -------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_asks_too_often_is_cancelled():
+    story = submitting(max_tool_rounds=1).tell(seen(), due, needs(MEASURE_AGAIN))
+    assert story.request == effects.CancelRun(run_id="run_1")
+    assert story.state == "running"
+    story.tell(seen(RunStatus.FAILED, code="cancelled", message="Cancelled"))
+    assert (story.only.code, story.state) == ("max_tool_rounds", "failed")
+    assert "more than 1 times" in story.only.message
+
+
+def test_the_rounds_up_to_the_limit_are_announced():
+    story = submitting(max_tool_rounds=2).tell(seen(), due, needs(MEASURE_AGAIN))
+    assert story.said == ["ToolCallRequested"]
+    story.tell(output(MEASURE_AGAIN), seen(), due, needs(attrs.evolve(MEASURE_AGAIN, id="call_9")))
+    assert story.request == effects.CancelRun(run_id="run_1")
+
+
+def test_polls_of_one_round_count_once():
+    story = awaiting(max_tool_rounds=1)
+    for _ in range(3):
+        story.tell(due, needs(LOCATE, MEASURE))
+    assert story.state == "awaiting_tools"
+    assert story.tell(output(LOCATE), output(MEASURE)).state == "submitting"
+
+
+def test_an_outdated_poll_after_the_outputs_is_no_new_round():
+    story = submitting(max_tool_rounds=1).tell(seen(), due, needs(LOCATE, MEASURE))
+    assert story.state == "running"
+    assert story.request is None
+
+
+def test_without_a_limit_rounds_are_not_counted_against_the_run():
+    story = polling()
+    for number in range(50):
+        call = attrs.evolve(MEASURE, id=f"call_{number}")
+        story.tell(needs(call), output(call), seen(), due)
+    assert story.state == "running"
+    assert not isinstance(story.request, effects.CancelRun)
+
+
+def test_a_cancel_goes_out_while_a_function_runs():
+    story = started().tell(cancel)
+    assert story.request == effects.CancelRun(run_id="run_1")
+    assert story.tell(tool_ended(LOCATE)).said == ["ToolCallOutputRecorded"]

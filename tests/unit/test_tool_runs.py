@@ -1,0 +1,608 @@
+"""Functions answer tool calls: when they are started, what becomes of their outputs, and what a crash leaves behind."""
+
+import threading
+
+import pytest
+
+from gpt_agent_fsm import Assistant, Runtime, Settings, ToolContext, errors, events, signals, tool
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.local import LocalServer, ToolCall
+from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.testing import Answer, Call, SimulatedServer, VirtualScheduler
+from gpt_agent_fsm.testing.crashing import StoreHandle
+
+WEATHER = Call((("get_weather", '{"city":"Oslo"}'),))
+PATIENCE = 60
+
+
+class World:
+    """A server and a store that outlive the processes that use them."""
+
+    def __init__(self, *steps, tools=(), **settings):
+        plans = [list(steps)]
+        self.server = SimulatedServer(lambda text: plans.pop(0) if plans else [Answer("Later")])
+        self.store, self.settings = MemoryStore(), Settings(**settings)
+        self.start(tools)
+
+    def start(self, tools=(), pause=0.0):
+        """Let the process that runs die without a word, and a new one begin after `pause` seconds."""
+        before = getattr(self, "scheduler", None)
+        self.scheduler = VirtualScheduler()
+        if before is not None:
+            self.scheduler.sleep(before.clock.monotonic() + pause)
+        handle = StoreHandle(self.store)
+        self.runtime = Runtime(self.server, self.settings, handle, tools=tools, scheduler=self.scheduler)
+
+    def connect(self, thread_id=None, **options):
+        self.thread_id = thread_id or self.runtime.create_thread()
+        return self.runtime.connect(thread_id=self.thread_id, assistant_id="a", last_message_id=None, **options)
+
+    def happened(self):
+        return [
+            record.event
+            for record in self.runtime.history(self.thread_id)
+            if type(record.event).__name__.startswith("Tool")
+        ]
+
+    def names(self):
+        return [type(event).__name__ for event in self.happened()]
+
+    def outputs(self):
+        return [event.output for event in self.happened() if isinstance(event, events.ToolCallOutputRecorded)]
+
+
+# --- a function answers -------------------------------------------------------------------------------
+
+
+def test_a_call_is_answered_by_the_function_of_its_name():
+    def get_weather(city: str) -> dict:
+        return {"city": city, "celsius": 21}
+
+    world = World(WEATHER, Answer("21 degrees"), tools=[get_weather])
+    answer = world.connect().ask("How warm is it?", timeout=PATIENCE)
+    assert answer.text == "21 degrees"
+    assert world.names() == ["ToolCallRequested", "ToolStarted", "ToolCallOutputRecorded"]
+    assert world.outputs() == ['{"city":"Oslo","celsius":21}']
+
+
+def test_a_call_that_a_function_answers_is_not_open():
+    seen = []
+
+    def get_weather(city: str) -> int:
+        return 1
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    agent = world.connect(subscribe=lambda agent, event: seen.append(agent.open_tool_calls))
+    agent.ask("Hello", timeout=PATIENCE)
+    assert set(seen) == {()}
+
+
+def test_the_context_says_which_call_it_is():
+    contexts = []
+
+    def get_weather(city: str, context: ToolContext) -> int:
+        contexts.append(context)
+        return 1
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    agent = world.connect()
+    agent.ask("Hello", timeout=PATIENCE)
+    (context,) = contexts
+    (requested, *_) = world.happened()
+    assert (context.agent, context.thread_id, context.run_id) == (agent, agent.thread_id, requested.run_id)
+    assert (context.call_id, context.attempt, context.cancelled()) == (requested.id, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [("{}", "city"), ('{"city":7}', "city"), ('{"city":"Oslo","x":1}', "x")],
+)
+def test_wrong_arguments_are_told_to_the_model(arguments, text):
+    def get_weather(city: str) -> int:
+        raise AssertionError("never called")
+
+    world = World(Call((("get_weather", arguments),)), Answer("Done"), tools=[get_weather])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    (output,) = world.outputs()
+    assert '"error"' in output
+    assert text in output
+    assert "never called" not in output
+
+
+def test_an_error_of_a_function_is_told_to_the_model_and_its_traceback_is_logged(caplog):
+    def get_weather(city: str) -> int:
+        raise LookupError("no such city")
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert world.outputs() == ['{"error":"LookupError: no such city"}']
+    assert "Traceback" in caplog.text
+
+
+def test_a_result_without_a_form_in_json_is_told_to_the_model():
+    def get_weather(city: str) -> object:
+        return object()
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert "JSON" in world.outputs()[0]
+
+
+def test_an_unknown_tool_is_told_to_the_model_if_nobody_else_can_answer():
+    def other() -> int:
+        return 1
+
+    world = World(WEATHER, Answer("Done"), tools=[other])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert world.outputs() == ['{"error":"There is no tool called get_weather."}']
+
+
+def test_a_handler_answers_the_calls_for_which_there_is_no_function():
+    def other() -> int:
+        return 1
+
+    def answer(agent, event):
+        agent.submit_tool_output(event.id, 7)
+
+    world = World(Call((("get_weather", "{}"), ("other", "{}"))), Answer("Done"), tools=[other])
+    with signals.tool_call_requested.connected_to(answer, sender=world.connect()):
+        world.runtime.get(world.thread_id).ask("Hello", timeout=PATIENCE)
+    assert sorted(world.outputs()) == ["1", "7"] or world.outputs() == ["7", "7"]
+
+
+def test_an_output_by_hand_that_comes_first_wins_and_the_function_is_not_started():
+    def get_weather(city: str) -> int:
+        raise AssertionError("never called")
+
+    def answer(agent, event):
+        agent.submit_tool_output(event.id, 7)
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    agent = world.connect()
+    with signals.tool_call_requested.connected_to(answer, sender=agent):
+        agent.ask("Hello", timeout=PATIENCE)
+    assert world.outputs() == ["7"]
+    assert "ToolStarted" not in world.names()
+
+
+def test_without_any_tool_calls_wait_for_an_answer_by_hand():
+    world = World(WEATHER, Answer("Done"))
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert [call.name for call in agent.open_tool_calls] == ["get_weather"]
+
+
+def test_two_functions_of_one_name_are_refused():
+    def get_weather(city: str) -> int:
+        return 1
+
+    first = get_weather
+
+    def get_weather(city: str) -> int:
+        return 2
+
+    with pytest.raises(ValueError, match="get_weather"):
+        Runtime(SimulatedServer(), tools=[first, get_weather], scheduler=VirtualScheduler())
+
+
+def test_waiting_inside_a_function_is_refused():
+    caught = []
+
+    def get_weather(city: str, context: ToolContext) -> int:
+        for wait in (context.agent.wait, lambda: context.agent.ask("Again")):
+            with pytest.raises(errors.WaitInHandler):
+                wait()
+            caught.append(wait)
+        return 1
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert len(caught) == 2
+
+
+def test_a_run_that_goes_round_and_round_is_ended():
+    def get_weather(city: str) -> int:
+        return 1
+
+    world = World(*[WEATHER] * 10, Answer("Done"), tools=[get_weather], max_tool_rounds=3)
+    with pytest.raises(errors.RunError) as caught:
+        world.connect().ask("Hello", timeout=PATIENCE)
+    assert caught.value.code == "max_tool_rounds"
+    assert world.names().count("ToolStarted") == 3
+
+
+# --- a crash ------------------------------------------------------------------------------------------
+
+
+def died_during(retry, world_tools):
+    """A world whose process died after the start of a function was saved, and before its output was."""
+    world = World(WEATHER, Answer("Done"), tools=world_tools)
+    world.connect().add_user_message("Hello")
+    commit, world.store.commit = world.store.commit, None
+
+    def last_commit(snapshot, **rest):
+        records = commit(snapshot, **rest)
+        if any(isinstance(record.event, events.ToolStarted) for record in records):
+            raise KeyboardInterrupt
+        return records
+
+    world.store.commit = last_commit
+    with pytest.raises(KeyboardInterrupt):
+        world.scheduler.advance(30)
+    world.store.commit = commit
+    assert world.names()[-1] == "ToolStarted"
+    return world
+
+
+def test_a_function_that_may_have_run_is_not_run_again_and_the_model_is_told():
+    ran = []
+
+    def get_weather(city: str) -> int:
+        ran.append(city)
+        return 1
+
+    world = died_during("never", [get_weather])
+    world.start([get_weather])
+    (agent,) = world.runtime.agents
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert ran == []
+    assert world.names()[-2:] == ["ToolOutcomeUnknown", "ToolCallOutputRecorded"]
+    assert "unknown" in world.outputs()[0]
+
+
+def test_a_safe_function_is_run_again_with_the_next_attempt():
+    attempts = []
+
+    @tool(retry="safe")
+    def get_weather(city: str, context: ToolContext) -> int:
+        attempts.append((context.call_id, context.attempt))
+        return 1
+
+    world = died_during("safe", [get_weather])
+    world.start([get_weather])
+    (agent,) = world.runtime.agents
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert attempts == [(world.happened()[0].id, 2)]
+    assert [event.attempt for event in world.happened() if isinstance(event, events.ToolStarted)] == [1, 2]
+    assert world.outputs() == ["1"]
+
+
+def test_a_safe_function_that_the_next_process_does_not_have_is_unknown():
+    @tool(retry="safe")
+    def get_weather(city: str) -> int:
+        return 1
+
+    world = died_during("safe", [get_weather])
+    world.start([])
+    assert world.runtime.agents[0].wait(timeout=PATIENCE) == "idle"
+    assert "ToolOutcomeUnknown" in world.names()
+
+
+def test_a_call_that_a_function_answers_is_not_announced_again_after_a_takeover():
+    def get_weather(city: str) -> int:
+        return 1
+
+    world = World(WEATHER, Answer("Done"))
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(10)
+    heard = []
+
+    def hear(agent, event):
+        heard.append(event)
+
+    world.start([get_weather])
+    with signals.tool_call_requested.connected_to(hear):
+        assert world.runtime.agents[0].wait(timeout=PATIENCE) == "idle"
+    assert heard == []
+    assert world.outputs() == ["1"]
+
+
+def test_a_function_is_not_started_by_a_process_that_lost_the_thread():
+    ran = []
+
+    def get_weather(city: str) -> int:
+        ran.append(city)
+        return 1
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    agent = world.connect()
+    lease = agent._driver.lease
+    commit = world.store.commit
+
+    class Lost:
+        def holds(self):
+            return False
+
+    def commit_and_lose(snapshot, **rest):
+        records = commit(snapshot, **rest)
+        if any(isinstance(record.event, events.ToolStarted) for record in records):
+            agent._driver.lease = Lost()
+        return records
+
+    world.store.commit = commit_and_lose
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert lease is not None
+    assert ran == []
+    assert not agent.alive
+
+
+# --- approvals ----------------------------------------------------------------------------------------
+
+
+def make_tool(approve, ran):
+    @tool(approve=approve)
+    def get_weather(city: str) -> int:
+        ran.append(city)
+        return 1
+
+    return get_weather
+
+
+def test_a_function_that_needs_an_approval_waits_for_a_person_over_a_restart():
+    ran = []
+    tools = [make_tool(True, ran)]
+    world = World(WEATHER, Answer("Done"), tools=tools)
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(10)
+    world.start(tools, pause=100)
+    (agent,) = world.runtime.agents
+    world.scheduler.advance(100)
+    assert agent.state == "awaiting_tools"
+    assert agent.open_tool_calls == ()
+    (asked,) = agent.open_approvals
+    assert (asked.name, asked.arguments) == ("get_weather", {"city": "Oslo"})
+    assert "waits for the approval of get_weather" in agent.explain()
+    assert ran == []
+    agent.approve(asked.id, by="ann", note="fine")
+    assert agent.open_approvals == ()
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert ran == ["Oslo"]
+    assert world.names() == [
+        "ToolCallRequested",
+        "ToolApprovalRequested",
+        "ToolApproved",
+        "ToolStarted",
+        "ToolCallOutputRecorded",
+    ]
+
+
+def test_a_denied_call_tells_the_model_why_and_the_function_does_not_run():
+    ran = []
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(True, ran)])
+    agent = world.connect()
+
+    def deny(agent, event):
+        agent.deny(event.id, "too far", by="ann")
+
+    with signals.tool_approval_requested.connected_to(deny):
+        agent.ask("Hello", timeout=PATIENCE)
+    assert ran == []
+    assert world.outputs() == ['{"error":"The call was denied: too far"}']
+
+
+@pytest.mark.parametrize(
+    ("verdict", "names"),
+    [
+        (True, ["ToolCallRequested", "ToolStarted", "ToolCallOutputRecorded"]),
+        (False, ["ToolCallRequested", "ToolDenied", "ToolCallOutputRecorded"]),
+        (None, ["ToolCallRequested", "ToolApprovalRequested"]),
+    ],
+)
+def test_a_rule_decides_or_asks_a_person(verdict, names):
+    asked = []
+
+    def rule(call):
+        asked.append((call.name, call.arguments))
+        return verdict
+
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(rule, [])])
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert asked == [("get_weather", {"city": "Oslo"})]
+    assert world.names() == names
+
+
+def test_a_rule_that_fails_asks_a_person(caplog):
+    def rule(call):
+        raise LookupError("broken")
+
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(rule, [])])
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert len(agent.open_approvals) == 1
+    assert "the rule of the tool get_weather failed" in caplog.text
+
+
+def test_an_approval_that_nobody_gives_is_denied_in_time_across_restarts():
+    tools = [make_tool(True, [])]
+    world = World(WEATHER, Answer("Done"), tools=tools, approval_timeout=100)
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(60)
+    world.start(tools)
+    world.scheduler.advance(30)
+    assert "ToolDenied" not in world.names()
+    world.scheduler.advance(30)
+    (denied,) = (event for event in world.happened() if isinstance(event, events.ToolDenied))
+    assert (denied.by, denied.reason) == (None, "nobody decided within 100 seconds")
+
+
+def test_the_tool_timeout_stands_still_while_only_a_person_is_waited_for():
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(True, [])], tool_timeout=50)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(500)
+    assert agent.state == "awaiting_tools"
+    agent.approve(agent.open_approvals[0].id)
+    assert agent.wait(timeout=PATIENCE) == "idle"
+
+
+def test_the_tool_timeout_runs_while_another_call_is_open():
+    both = Call((("get_weather", '{"city":"Oslo"}'), ("by_hand", "{}")))
+    world = World(both, Answer("Done"), tools=[make_tool(True, [])], tool_timeout=50)
+    agent = world.connect(subscribe=lambda agent, event: None)
+    agent.add_user_message("Hello")
+    assert agent.wait(timeout=100) == "failed"
+    assert agent.failure.code == "timeout"
+
+
+def test_a_decision_for_an_unknown_call_is_ignored(caplog):
+    world = World(Answer("Done"))
+    agent = world.connect()
+    agent.approve("call_9")
+    agent.deny("call_9", "no")
+    agent.ask("Hello", timeout=PATIENCE)
+    assert caplog.text.count("the call does not wait for an approval") == 2
+
+
+@pytest.mark.parametrize("call", [lambda agent: agent.approve(""), lambda agent: agent.deny(None)])
+def test_a_blank_call_id_is_refused(call):
+    with pytest.raises(ValueError, match="tool call id"):
+        call(World().connect())
+
+
+# --- with OS threads, over the wire ---------------------------------------------------------------------
+
+QUICK = Settings(heartbeat_interval=0.02, receive_timeout=20)
+
+
+def weather_model(request):
+    last = request.messages[-1]
+    if last["role"] == "user":
+        return [ToolCall("get_weather", {"city": "Oslo"})]
+    return f"It is {last['content']}"
+
+
+def test_the_functions_of_published_assistants_answer_without_being_said_twice():
+    def get_weather(city: str) -> int:
+        return 21
+
+    with LocalServer(weather_model) as server:
+        backend = AssistantsBackend(server.base_url, "k")
+        assistant_id = backend.publish(Assistant("m", tools=[get_weather]))
+        with Runtime(backend, QUICK) as runtime:
+            assert runtime.start(assistant_id).ask("How warm?", timeout=PATIENCE).text == "It is 21"
+
+
+def test_the_functions_of_the_assistants_of_responses_answer():
+    def get_weather(city: str) -> int:
+        return 21
+
+    with LocalServer(weather_model) as server:
+        assistants = {"asst_1": Assistant("m", tools=[get_weather])}
+        with Runtime(ResponsesBackend(server.base_url, "k", assistants=assistants), QUICK) as runtime:
+            assert runtime.start("asst_1").ask("How warm?", timeout=PATIENCE).text == "It is 21"
+
+
+def test_the_calls_of_one_round_run_at_the_same_time():
+    both = threading.Barrier(2)
+
+    def one() -> int:
+        both.wait(PATIENCE)
+        return 1
+
+    def two() -> int:
+        both.wait(PATIENCE)
+        return 2
+
+    def model(request):
+        return [ToolCall("one", {}), ToolCall("two", {})] if request.messages[-1]["role"] == "user" else "Done"
+
+    with LocalServer(model) as server, Runtime(AssistantsBackend(server.base_url, "k"), QUICK, tools=[one, two]) as run:
+        answer = run.start("asst_1").ask("Hello", timeout=PATIENCE)
+    assert answer.text == "Done"
+
+
+@pytest.mark.parametrize("retry", ["never", "safe"])
+def test_a_function_that_takes_too_long_is_told_to_stop_and_the_model_is_told(retry, caplog):
+    told, ended = threading.Event(), threading.Event()
+
+    @tool(timeout=0.05, retry=retry)
+    def get_weather(city: str, context: ToolContext) -> int:
+        while not context.cancelled():
+            ended.wait(0.005)
+        told.set()
+        assert ended.wait(PATIENCE)
+        return 1
+
+    with (
+        LocalServer(weather_model) as server,
+        Runtime(AssistantsBackend(server.base_url, "k"), QUICK, tools=[get_weather]) as runtime,
+    ):
+        agent = runtime.start("asst_1")
+        answer = agent.ask("How warm?", timeout=PATIENCE)
+        names = [type(record.event).__name__ for record in runtime.history(agent.thread_id)]
+        assert told.wait(PATIENCE)
+        ended.set()
+    assert "did not end within 0.05 seconds" in answer.text
+    assert ("ToolOutcomeUnknown" in names) == (retry == "never")
+
+
+def test_the_end_of_the_run_is_told_to_the_function():
+    began, told = threading.Event(), threading.Event()
+
+    def get_weather(city: str, context: ToolContext) -> int:
+        began.set()
+        for _ in range(10_000):
+            if context.cancelled():
+                told.set()
+                break
+            told.wait(0.005)
+        return 1
+
+    with (
+        LocalServer(weather_model) as server,
+        Runtime(AssistantsBackend(server.base_url, "k"), QUICK, tools=[get_weather]) as runtime,
+    ):
+        agent = runtime.start("asst_1")
+        agent.add_user_message("How warm?")
+        assert began.wait(PATIENCE)
+        agent.cancel_run()
+        assert agent.wait(timeout=PATIENCE) == "failed"
+        assert told.wait(PATIENCE)
+
+
+def test_close_waits_for_a_function_and_saves_its_output():
+    began, go_on = threading.Event(), threading.Event()
+
+    def get_weather(city: str) -> int:
+        began.set()
+        assert go_on.wait(PATIENCE)
+        return 21
+
+    store = MemoryStore()
+    with LocalServer(weather_model) as server:
+        runtime = Runtime(AssistantsBackend(server.base_url, "k"), QUICK, store, tools=[get_weather])
+        agent = runtime.start("asst_1")
+        agent.add_user_message("How warm?")
+        assert began.wait(PATIENCE)
+        closing = threading.Thread(target=runtime.close)
+        closing.start()
+        go_on.set()
+        closing.join(PATIENCE)
+        assert not closing.is_alive()
+    assert any(isinstance(record.event, events.ToolCallOutputRecorded) for record in store.history(agent.thread_id))
+
+
+def test_no_more_functions_run_at_once_than_the_setting_says():
+    running, most, lock = [], [], threading.Lock()
+
+    def work(number: int) -> int:
+        with lock:
+            running.append(number)
+            most.append(len(running))
+        with lock:
+            running.remove(number)
+        return number
+
+    def model(request):
+        calls = [ToolCall("work", {"number": number}) for number in range(20)]
+        return calls if request.messages[-1]["role"] == "user" else "Done"
+
+    settings = Settings(heartbeat_interval=0.02, tool_workers=2)
+    with LocalServer(model) as server, Runtime(AssistantsBackend(server.base_url, "k"), settings, tools=[work]) as run:
+        assert run.start("asst_1").ask("Hello", timeout=PATIENCE).text == "Done"
+    assert len(most) == 20
+    assert max(most) <= 2
