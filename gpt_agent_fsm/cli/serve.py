@@ -110,6 +110,8 @@ def _listening(
     """Return the server, or raise an error that says in one sentence why it cannot start."""
     from sqlalchemy.exc import DatabaseError  # noqa: PLC0415 - as above
 
+    from gpt_agent_fsm.local import DatabaseInUseError  # noqa: PLC0415 - as above
+
     try:
         return server(
             model,
@@ -120,6 +122,8 @@ def _listening(
             chaos=chaos,
             request_log_level=logging.INFO,
         )
+    except DatabaseInUseError as error:
+        raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host} port {port}: {error.strerror}") from error
     except DatabaseError as error:

@@ -28,10 +28,12 @@ from gpt_agent_fsm.local.models.chat_completions.model import ChatCompletionsMod
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
 from gpt_agent_fsm.local.models.script.model import ScriptedModel
 from gpt_agent_fsm.local.server import LocalServer
+from gpt_agent_fsm.local.shared.file_owner import DatabaseInUseError
 
 __all__ = [
     "Chaos",
     "ChatCompletionsModel",
+    "DatabaseInUseError",
     "LocalServer",
     "ModelError",
     "ModelRequest",

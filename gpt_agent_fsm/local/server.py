@@ -1,5 +1,6 @@
 """`LocalServer`: the API on a socket, from construction to `close()`."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -13,7 +14,7 @@ from gpt_agent_fsm.local.assistants import lifecycle as run_lifecycle
 from gpt_agent_fsm.local.assistants import routes as assistant_routes
 from gpt_agent_fsm.local.http.application import MAX_BODY, create_app
 from gpt_agent_fsm.local.http.chaos import Chaos, ChaosApplication
-from gpt_agent_fsm.local.http.listener import HttpServer
+from gpt_agent_fsm.local.http.listener import HttpServer, bind
 from gpt_agent_fsm.local.http.recording import Recorder, SeenRequest
 from gpt_agent_fsm.local.models.echo import echo
 from gpt_agent_fsm.local.models.protocol import Model
@@ -30,6 +31,9 @@ count."""
 
 _MODEL_THREADS = 16
 """OS threads that call the model: this many runs and responses make progress at once, the others are queued."""
+
+_HEALTH_PATIENCE = 1.0
+"""Seconds that a check of the server's health waits for the end of another program's lock on the database."""
 
 _JOB_KINDS: dict[str, JobKind] = {"thread.run": run_lifecycle, "response": response_lifecycle}
 """The kinds of work for the model, by the `object` of their stored form."""
@@ -55,7 +59,9 @@ class LocalServer:
     the assistant's id starts with `asst_`; this assistant has no instructions and no tools. An id that was deleted, or
     that does not start with `asst_`, is unknown.
 
-    Raises `OSError` if the address is in use, and `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file.
+    A server that cannot start changes nothing: `OSError` is raised if the address is in use, `DatabaseInUseError`,
+    which is an `OSError`, if another server uses the file, and `sqlalchemy.exc.DatabaseError` if `database` is not an
+    SQLite file or another program keeps it locked.
     """
 
     def __init__(
@@ -80,20 +86,21 @@ class LocalServer:
         self._closing = threading.Lock()
         self._closed = False
         self._host = host
-        self._storage = Storage(database)
-        self._workers = Workers(self._storage, model or echo, _JOB_KINDS, _MODEL_THREADS)
-        app = self._application(api_key, run_expires_after, item_lag, request_log_level)
-        self._chaos = None if chaos is None else ChaosApplication(app, chaos)
-        try:
-            self._workers.recover()
-            # If waitress refuses a body, it does not read it, which some clients cannot handle: its limit is higher.
+        with contextlib.ExitStack() as failed:
+            # First of all: a server that cannot listen changes nothing in the file, which may be that of another one.
+            listening = failed.enter_context(bind(host, port))
+            self._storage = Storage(database)
+            failed.callback(self._storage.close)
+            self._workers = Workers(self._storage, model or echo, _JOB_KINDS, _MODEL_THREADS)
+            app = self._application(api_key, run_expires_after, item_lag, request_log_level)
+            self._chaos = None if chaos is None else ChaosApplication(app, chaos)
             answering: WSGIApplication = self._chaos or app
             if on_request is not None:
                 answering = Recorder(answering, on_request)
-            self._http = HttpServer(answering, host, port, threads=_HTTP_THREADS, max_body=4 * MAX_BODY)
-        except BaseException:
-            self._storage.close()
-            raise
+            self._workers.recover()
+            # If waitress refuses a body, it does not read it, which some clients cannot handle: its limit is higher.
+            self._http = HttpServer(answering, listening, threads=_HTTP_THREADS, max_body=4 * MAX_BODY)
+            failed.pop_all()
         self._workers.start()
         self._http.start()
 
@@ -111,8 +118,8 @@ class LocalServer:
         )
 
     def _check_health(self) -> None:
-        """Raise if the storage cannot be used."""
-        with self._storage.transaction():
+        """Raise if the storage cannot be used now."""
+        with self._storage.transaction(_HEALTH_PATIENCE):
             pass
 
     @property

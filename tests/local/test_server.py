@@ -1,7 +1,9 @@
 """Starting, closing and restarting `LocalServer`."""
 
+import contextlib
 import gc
 import socket
+import sqlite3
 import threading
 import time
 import weakref
@@ -10,10 +12,24 @@ import pytest
 import requests
 import sqlalchemy.exc
 
-from gpt_agent_fsm.local import LocalServer, ScriptedModel, ToolCall
-from gpt_agent_fsm.local.shared.storage import Storage
+from gpt_agent_fsm.local import DatabaseInUseError, LocalServer, ScriptedModel, ToolCall
+from tests.local.responses.asking import in_thread
 
 PATIENCE = 10.0
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Lock the file as another program would."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def wait_until(question):
+    deadline = time.monotonic() + PATIENCE
+    while not question():
+        assert time.monotonic() < deadline
 
 
 def threads_of(action):
@@ -84,23 +100,77 @@ def test_a_model_has_to_be_callable():
         LocalServer("gpt-4o")
 
 
-def test_a_port_that_is_taken_is_an_os_error_and_leaves_no_os_thread_and_no_database(monkeypatch):
+def test_a_port_that_is_taken_is_an_os_error_and_leaves_no_os_thread_and_no_file(tmp_path):
     with LocalServer() as server:
-        closed = []
-        monkeypatch.setattr(Storage, "close", lambda storage: closed.append(storage))  # noqa: PLW0108 - a builtin is not bound
-        _, threads = threads_of(lambda: refused(OSError, port=server._http.port))
-        monkeypatch.undo()
-        assert threads == []
-        assert [storage.close() for storage in closed] == [None]
+        _, threads = threads_of(lambda: refused(OSError, port=server._http.port, database=tmp_path / "new.db"))
+    assert threads == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_not_a_database_is_an_error_and_leaves_no_os_thread(tmp_path):
+def test_a_file_that_is_not_a_database_is_an_error_and_leaves_no_os_thread_and_no_socket(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("These are no tables. " * 100)
-    _, threads = threads_of(lambda: refused(sqlalchemy.exc.DatabaseError, database=path))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    _, threads = threads_of(lambda: refused(sqlalchemy.exc.DatabaseError, database=path, port=port))
     assert threads == []
+    socket.create_server(("127.0.0.1", port)).close()
+    assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(sqlalchemy.exc.DatabaseError):
         LocalServer(database=tmp_path / "no" / "such" / "folder")
+
+
+@pytest.mark.parametrize("taken", ["port", "file"])
+def test_a_start_that_fails_leaves_the_work_of_the_server_before_it_alone(serve, tmp_path, waiting, taken):
+    path = tmp_path / "local.db"
+    api = serve(waiting, database=path)
+    run, background = api.run(api.thread("Hello")), api.ask("Hello")
+    synchronous = in_thread(lambda: api.post("/responses", {"model": "m", "input": "Hello"}))
+    wait_until(lambda: len(api.server._workers._asking) == 3)
+    port = api.server._http.port if taken == "port" else 0
+    refused(OSError if taken == "port" else DatabaseInUseError, database=path, port=port)
+    waiting.go.set()
+    assert synchronous()["status"] == "completed"
+    api.see(run, "completed")
+    api.follow(background, "completed")
+
+
+def test_work_that_meets_a_lock_of_another_program_is_done_when_the_lock_is_gone(serve, tmp_path, waiting):
+    path = tmp_path / "local.db"
+    api = serve(waiting, database=path)
+    run = api.run(api.thread("Hello"))
+    assert waiting.called.wait(PATIENCE)
+    with locked(path):
+        waiting.go.set()
+        assert waiting.returned.wait(PATIENCE)
+        sent = in_thread(lambda: api.post("/threads"))
+        wait_until(api.server._storage._lock.locked)
+        health = requests.get(f"{api.server.base_url.removesuffix('/v1')}/healthz", timeout=PATIENCE)
+    assert health.status_code == 503
+    assert "Another program has locked the server's database" in health.json()["error"]["message"]
+    assert sent()["object"] == "thread"
+    api.see(run, "completed")
+
+
+def test_a_request_that_a_lock_keeps_for_too_long_is_a_503_without_effect(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr("gpt_agent_fsm.local.shared.wire._PATIENCE", 0.0)
+    api = serve(database=tmp_path / "local.db")
+    with locked(tmp_path / "local.db"):
+        error = api.error("POST", "/threads", 503)
+    assert (error["type"], error["message"].startswith("Another program")) == ("server_error", True)
+
+
+def test_closing_does_not_wait_for_the_lock_of_another_program(serve, tmp_path, waiting):
+    api = serve(waiting, database=tmp_path / "local.db")
+    run = api.run(api.thread("Hello"))
+    assert waiting.called.wait(PATIENCE)
+    with locked(tmp_path / "local.db"):
+        waiting.go.set()
+        assert waiting.returned.wait(PATIENCE)
+        began = time.monotonic()
+        api.server.close()
+        assert time.monotonic() - began < 3
+    serve(database=tmp_path / "local.db").see(run, "completed")
 
 
 def test_it_listens_where_it_is_told(serve):

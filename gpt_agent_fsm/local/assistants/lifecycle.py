@@ -218,12 +218,12 @@ def cancelled(tx: Transaction, run_id: str) -> None:
         _end(tx, run, "cancelled", cancelled_at=ids.now(), expires_at=None)
 
 
-def expire(tx: Transaction) -> list[str]:
-    """End all overdue runs, whatever state they are in, and return their ids."""
+def expire(tx: Transaction) -> list[Doc]:
+    """End all overdue runs, whatever state they are in, and return them as they were."""
     overdue = tx.overdue("run", time.time())
     for run in overdue:
         _end(tx, run, "expired")
-    return [run["id"] for run in overdue]
+    return overdue
 
 
 def recover(tx: Transaction) -> list[Doc]:

@@ -58,6 +58,11 @@ def closing() -> ApiProblem:
     return ApiProblem(503, "The server is closing.", kind="server_error")
 
 
+def database_locked() -> ApiProblem:
+    """Return the 503 for a request that had no effect because another program has a lock on the database."""
+    return ApiProblem(503, "Another program has locked the server's database: try again soon.", kind="server_error")
+
+
 def missing(param: str) -> ApiProblem:
     """Return the 400 for a missing required parameter."""
     return bad_request(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")

@@ -116,15 +116,19 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
             super().pull_trigger()
 
 
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on the address. Raises `OSError` when the address cannot be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)
+
+
 class HttpServer:
-    """A WSGI application on a socket, from `start` to `close`. Raises `OSError` when the address cannot be bound.
+    """A WSGI application on a listening socket, from `start` to `close`, which also closes the socket.
 
     `max_body` is in bytes: a larger declared body is not read.
     """
 
-    def __init__(self, application: WSGIApplication, host: str, port: int, *, threads: int, max_body: int) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=1024)
+    def __init__(self, application: WSGIApplication, listening: socket.socket, *, threads: int, max_body: int) -> None:
         self.port: int = listening.getsockname()[1]
         self._dispatcher = _Dispatcher(threads)
         self._listener = _Listener(
@@ -141,7 +145,7 @@ class HttpServer:
                 clear_untrusted_proxy_headers=False,
                 ident="gpt-agent-fsm",
             ),
-            sockinfo=(family, listening.type, listening.proto, listening.getsockname()),
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             bind_socket=False,
         )
         self._hung_up = threading.Event()

@@ -7,7 +7,7 @@ later: so a client that was cut off can continue where it was.
 from collections.abc import Iterable, Iterator
 
 from gpt_agent_fsm.local.http import streams
-from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing, unknown
+from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing
 from gpt_agent_fsm.local.http.streams import Event
 from gpt_agent_fsm.local.responses import items, lifecycle
 from gpt_agent_fsm.local.shared.clip import Clip
@@ -64,7 +64,7 @@ class ResponseEvents:
                 yield "response.in_progress", self._as("in_progress")
             else:
                 yield from self._streamed(chunk)
-        response = self._ended()
+        response = lifecycle.result(self._storage, self._response["id"], self._turn)
         for index, item in enumerate(response["output"]):
             yield from self._message_ends(index, item) if item["type"] == "message" else _call(index, item)
         yield f"response.{response['status']}", {"response": response}
@@ -73,15 +73,6 @@ class ResponseEvents:
         """Return the response as it was before it had any output."""
         nothing: Doc = {"output": [], "usage": None, "error": None, "incomplete_details": None, "completed_at": None}
         return {"response": self._response | nothing | {"status": status}}
-
-    def _ended(self) -> Doc:
-        with self._storage.transaction() as tx:
-            response = tx.get("response", self._response["id"])
-        if response is None:
-            raise unknown("Response", self._response["id"])
-        if response["status"] in lifecycle.ACTIVE:
-            raise closing()
-        return response
 
     def _streamed(self, text: str) -> Iterator[tuple[str, Doc]]:
         first = not self._clip.length

@@ -12,7 +12,7 @@ import flask
 from attrs import evolve
 
 from gpt_agent_fsm.local.http.environ import ITEM_LAG, WAITING
-from gpt_agent_fsm.local.http.error_responses import closing, missing, unknown
+from gpt_agent_fsm.local.http.error_responses import missing, unknown
 from gpt_agent_fsm.local.responses import context, items, lifecycle, objects
 from gpt_agent_fsm.local.responses.events import ResponseEvents
 from gpt_agent_fsm.local.shared import validation
@@ -53,13 +53,7 @@ class ResponsesApi(Wire):
             return answer
         with flask.request.environ[WAITING]():
             self._turn().wait()
-        with self._storage.transaction() as tx:
-            response = tx.get("response", answer["id"])
-        if response is None:
-            raise unknown("Response", answer["id"])
-        if response["status"] in lifecycle.ACTIVE:
-            raise closing()
-        return response
+        return lifecycle.result(self._storage, answer["id"], self._turn())
 
     # Conversations
 
@@ -84,7 +78,7 @@ class ResponsesApi(Wire):
         _conversation(tx, conversation_id)
         abandoned = lifecycle.abandon(tx, conversation_id)
         if abandoned is not None:
-            tx.on_commit(partial(self._workers.end, abandoned["id"]))
+            tx.on_commit(partial(self._workers.end, abandoned["id"], abandoned))
         # Its responses can still be read.
         tx.delete_children("item", conversation_id)
         tx.delete(conversation_id)
@@ -149,7 +143,7 @@ class ResponsesApi(Wire):
 
     def cancel_response(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:
         response = lifecycle.cancel(tx, lifecycle.found(tx, response_id))
-        tx.on_commit(partial(self._workers.end, response_id))
+        tx.on_commit(partial(self._workers.end, response_id, response))
         return response
 
     def list_input_items(self, tx: Transaction, _body: Doc, response_id: str) -> Doc:

@@ -16,12 +16,12 @@ import threading
 import time
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.http.error_responses import bad_request, unknown
+from gpt_agent_fsm.local.http.error_responses import bad_request, closing, unknown
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply
 from gpt_agent_fsm.local.models.tokens import cut, usage
 from gpt_agent_fsm.local.responses import context, items, objects
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
-from gpt_agent_fsm.local.shared.storage import Doc, Transaction
+from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 
 ACTIVE = frozenset({"queued", "in_progress"})
 """The states in which a response locks its conversation."""
@@ -104,7 +104,7 @@ def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequ
     if turn.chunks:
         tx.save(_question_of(tx, response_id) | {"said": turn.chunks})
     if isinstance(outcome, ModelError):
-        _fail(tx, response, outcome.code, outcome.message)
+        turn.result = _fail(tx, response, outcome.code, outcome.message)
         return True
     reply = cut(outcome, request.max_tokens)
     response["output"] = _output(turn, reply)
@@ -118,7 +118,7 @@ def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequ
         ended = time.time()
         for item in input_of(tx, response_id) + response["output"]:
             tx.add("item", item, parent=response["conversation"]["id"], run=response_id, due=ended)
-    tx.settle(response)
+    turn.result = _end(tx, response)
     return True
 
 
@@ -141,8 +141,7 @@ def cancel(tx: Transaction, response: Doc) -> Doc:
     if not response["background"]:
         raise bad_request("Cannot cancel a synchronous response.")
     if response["status"] in ACTIVE:
-        response["status"] = "cancelled"
-        tx.settle(response)
+        response = _end(tx, response | {"status": "cancelled"})
     elif response["status"] != "cancelled":
         raise bad_request("Cannot cancel a completed response.")
     return response
@@ -151,25 +150,25 @@ def cancel(tx: Transaction, response: Doc) -> Doc:
 def abandon(tx: Transaction, conversation_id: str) -> Doc | None:
     """Cancel the active response of a conversation, and return it, if there is one."""
     response = _active(tx, conversation_id)
-    if response is not None:
-        tx.settle(response | {"status": "cancelled"})
-    return response
+    return None if response is None else _end(tx, response | {"status": "cancelled"})
 
 
-def expire(tx: Transaction) -> list[str]:
-    """Fail all overdue responses, and return their ids."""
+def expire(tx: Transaction) -> list[Doc]:
+    """Fail all overdue responses, and return them."""
     overdue = tx.overdue("response", time.time())
-    for response in overdue:
-        _fail(tx, response, "server_error", "The response took too long.")
-    return [response["id"] for response in overdue]
+    return [_fail(tx, response, "server_error", "The response took too long.") for response in overdue]
 
 
 def recover(tx: Transaction) -> list[Doc]:
     """Prepare the responses that a stopped server left unfinished, and return those that are queued.
 
     A background response in progress is queued again: the model's answer was lost, but the request can be repeated. No
-    client waits for a synchronous response.
+    client waits for a synchronous response; nothing remains of those that were not to be stored.
     """
+    for response in tx.containing("response", b'"store":false'):
+        # The text may occur elsewhere in a response, such as in the schema of a tool.
+        if not response["store"]:
+            tx.erase_tree(response["id"])
     expire(tx)
     unsettled = tx.overdue("response", math.inf)
     for response in unsettled:
@@ -254,5 +253,27 @@ def _question_of(tx: Transaction, response_id: str) -> Doc:
     return tx.children("question", response_id)[0]
 
 
-def _fail(tx: Transaction, response: Doc, code: str, message: str) -> None:
-    tx.settle(response | {"status": "failed", "error": {"code": code, "message": message}})
+def _fail(tx: Transaction, response: Doc, code: str, message: str) -> Doc:
+    return _end(tx, response | {"status": "failed", "error": {"code": code, "message": message}})
+
+
+def _end(tx: Transaction, response: Doc) -> Doc:
+    """Store a response that has ended, and return it; of one that is not to be stored, nothing remains."""
+    if response["store"]:
+        tx.settle(response)
+    else:
+        tx.erase_tree(response["id"])
+    return response
+
+
+def result(storage: Storage, response_id: str, turn: LiveTurn | None) -> Doc:
+    """Return a response whose turn has ended. Raises `ApiProblem` if it was deleted, or if the server is closing."""
+    if turn is not None and turn.result is not None:
+        return turn.result
+    with storage.transaction() as tx:
+        response = tx.get("response", response_id)
+    if response is None:
+        raise unknown("Response", response_id)
+    if response["status"] in ACTIVE:
+        raise closing()
+    return response

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Generator, Iterator
 
 from gpt_agent_fsm.local import ids
+from gpt_agent_fsm.local.shared.storage import Doc
 
 
 class LiveTurn:
@@ -19,6 +20,8 @@ class LiveTurn:
         self.step_id = ids.new_id("step")
         self.chunks: list[str] = []
         """The chunks of the answer so far; a turn that is not streamed has none."""
+        self.result: Doc | None = None
+        """The work at the end of the turn; `None` if only the storage has it."""
         self.first_chunk_at: int | None = None
         """When the first chunk came, in seconds since 1970."""
         self._changed = threading.Condition()
@@ -39,7 +42,7 @@ class LiveTurn:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Wake the followers: the result of the turn is stored, or the turn ends without a result. Idempotent."""
+        """Wake the followers: the result of the turn is known, or the turn ends without a result. Idempotent."""
         with self._changed:
             self._over = True
             self._changed.notify_all()

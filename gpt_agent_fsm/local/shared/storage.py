@@ -4,11 +4,13 @@ There is one connection, and a lock around each transaction. SQLite has one writ
 last well below a millisecond, and an in-memory database exists only within its connection.
 """
 
+import contextlib
 import math
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import msgspec
@@ -16,6 +18,8 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import StaticPool
+
+from gpt_agent_fsm.local.shared.file_owner import FileOwner
 
 Doc = dict[str, Any]
 
@@ -62,6 +66,9 @@ _GET = sa.select(_columns.doc).where(_columns.id == sa.bindparam("an_id"), _colu
 _CHILDREN_BEFORE = _CHILDREN.where(
     _columns.seq < sa.select(_columns.seq).where(_columns.id == sa.bindparam("an_id")).scalar_subquery()
 )
+_CONTAINING = sa.select(_columns.doc).where(
+    _columns.kind == sa.bindparam("a_kind"), sa.func.instr(_columns.doc, sa.bindparam("a_part")) > 0
+)
 _KIND = sa.select(_columns.kind).where(_columns.id == sa.bindparam("an_id"))
 _SEQ = sa.select(_columns.seq).where(
     _columns.id == sa.bindparam("an_id"),
@@ -89,8 +96,22 @@ _DELETE_GRANDCHILDREN = _objects.delete().where(
 )
 
 
+_STARTING = 5.0
+"""Seconds that a server waits, when it starts, for the end of another program's lock on the file."""
+
+_RETRY = 1.0
+"""Seconds between two attempts to remove erased objects from SQLite's log."""
+
+_POLL = 0.25
+"""Seconds between two checks of a transaction that waits: is the storage closed, is the caller's patience over?"""
+
+
 class StorageClosedError(Exception):
     """Raised when a transaction is begun after `Storage.close`."""
+
+
+class StorageBusyError(Exception):
+    """Raised when another program keeps the file locked for longer than the caller can wait."""
 
 
 class UnknownCursorError(Exception):
@@ -118,6 +139,7 @@ class Transaction:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self.after_commit: list[Callable[[], object]] = []
+        self.erased = False
 
     def on_commit(self, action: Callable[[], object]) -> None:
         """Call `action` after the transaction is committed, but not if it is rolled back."""
@@ -191,6 +213,15 @@ class Transaction:
         for statement in (_DELETE_GRANDCHILDREN, _DELETE_CHILDREN, _DELETE):
             self._connection.execute(statement, {"an_id": object_id})
 
+    def erase_tree(self, object_id: str) -> None:
+        """Delete an object, its children, and their children, and leave no copy of them anywhere in the file."""
+        self.delete_tree(object_id)
+        self.erased = True
+
+    def containing(self, kind: str, part: bytes) -> list[Doc]:
+        """Return all objects of this kind whose JSON text contains `part`; this reads the whole table."""
+        return [_decode(row.doc) for row in self._connection.execute(_CONTAINING, {"a_kind": kind, "a_part": part})]
+
     def page(
         self, kind: str, parent: str, query: PageQuery, *, run: str | None = None, due_by: float = math.inf
     ) -> tuple[list[Doc], bool]:
@@ -228,60 +259,106 @@ class Transaction:
 class Storage:
     """The objects of one server. May be used from any OS thread; a transaction blocks the others while it is open.
 
-    `path` is a file, which is created if missing, or `None` for a database in memory. Raises
-    `sqlalchemy.exc.DatabaseError` when the file cannot be opened as a database.
+    `path` is a file, which is created if missing, or `None` for a database in memory. Raises `DatabaseInUseError` when
+    another server has the file, and `sqlalchemy.exc.DatabaseError` when it cannot be opened as a database.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._lock = threading.Lock()
         self._closed = False
-        self._engine = sa.create_engine(
-            sa.URL.create("sqlite", database=":memory:" if path is None else os.fspath(path)),
+        self._path = ":memory:" if path is None else os.fspath(path)
+        self._resources = contextlib.ExitStack()
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=self._path),
             poolclass=StaticPool,
-            connect_args={"check_same_thread": False},
+            connect_args={"check_same_thread": False, "timeout": _STARTING},
             # The parameters contain message texts, which do not belong in the log.
             hide_parameters=True,
         )
-        sa.event.listen(self._engine, "connect", _prepare_connection)
-        sa.event.listen(self._engine, "begin", _begin)
+        sa.event.listen(engine, "connect", self._prepare)
+        sa.event.listen(engine, "begin", _begin)
+        self._resources.callback(engine.dispose)
         try:
-            self._connection = self._engine.connect()
+            self._connection = self._resources.enter_context(engine.connect())
             with self._connection.begin():
                 _metadata.create_all(self._connection)
+            # The log of a server that was killed may have copies of what was erased.
+            self._truncate_log()
+            self._dbapi.execute(f"PRAGMA busy_timeout = {int(1000 * _POLL)}")
         except BaseException:
-            self._engine.dispose()
+            self._resources.close()
             raise
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def _prepare(self, connection: DBAPIConnection, _record: object) -> None:
+        # Python's driver begins transactions late and commits on its own; off, so that the BEGIN below decides.
+        connection.isolation_level = None
+        # Nothing is written beside a file that is not a database, and nothing to the file of another server.
+        connection.execute("SELECT name FROM sqlite_master").close()
+        if self._path not in ("", ":memory:"):
+            self._resources.enter_context(FileOwner(self._path))
+        # A commit then needs no disk flush; committed data survives a crash of the process.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        # What is deleted is overwritten in the file.
+        connection.execute("PRAGMA secure_delete = ON")
+        self._dbapi = connection
+
+    @contextlib.contextmanager
+    def transaction(self, patience: float = math.inf) -> Iterator[Transaction]:
         """Open a transaction: committed at the end of the block, rolled back when it raises.
 
-        Raises `StorageClosedError` when the storage is closed.
+        While another program has a lock on the file, this waits. Raises `StorageBusyError` when it has waited for
+        `patience` seconds, and `StorageClosedError` when the storage is closed.
         """
-        with self._lock:
-            if self._closed:
-                raise StorageClosedError
-            with self._connection.begin():
+        begun = self._begin(patience)
+        try:
+            with begun:
                 transaction = Transaction(self._connection)
                 yield transaction
+            if transaction.erased or time.monotonic() >= self._truncate_at:
+                self._truncate_log()
+        finally:
+            self._lock.release()
         for action in transaction.after_commit:
             action()
 
+    def _begin(self, patience: float) -> sa.RootTransaction:
+        """Take the lock, and begin a transaction."""
+        deadline = time.monotonic() + patience
+        while not self._closed:
+            if self._lock.acquire(timeout=_POLL):
+                try:
+                    return self._begin_once()
+                except BaseException as error:
+                    self._lock.release()
+                    if not _says_locked(error):
+                        raise
+            if time.monotonic() >= deadline:
+                raise StorageBusyError
+        raise StorageClosedError
+
+    def _begin_once(self) -> sa.RootTransaction:
+        if self._closed:
+            raise StorageClosedError
+        return self._connection.begin()
+
+    def _truncate_log(self) -> None:
+        """Move all changes from SQLite's log to the file; while another program reads the file, only try."""
+        [busy, *_] = self._dbapi.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._truncate_at = time.monotonic() + _RETRY if busy else math.inf
+
     def close(self) -> None:
         """Close the database, after the transaction that is open. May be called twice."""
+        # Those that wait for another program's lock give up.
+        self._closed = True
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._connection.close()
-                self._engine.dispose()
+            self._resources.close()
 
 
-def _prepare_connection(connection: DBAPIConnection, _record: object) -> None:
-    # Python's driver begins transactions late and commits on its own; off, so that the BEGIN below decides.
-    connection.isolation_level = None
-    # A commit then needs no disk flush; committed data survives a crash of the process.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+def _says_locked(error: BaseException) -> bool:
+    """Return whether the error says that another program has a lock on the file."""
+    orig = error.orig if isinstance(error, sa.exc.OperationalError) else None
+    return isinstance(orig, sqlite3.OperationalError) and orig.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpt_agent_fsm.local.http.error_responses import ApiProblem, bad_request, closing
-from gpt_agent_fsm.local.shared.storage import StorageClosedError, UnknownCursorError
+from gpt_agent_fsm.local.http.error_responses import ApiProblem, bad_request, closing, database_locked
+from gpt_agent_fsm.local.shared.storage import StorageBusyError, StorageClosedError, UnknownCursorError
 
 
 def _unknown_cursor(error: UnknownCursorError) -> ApiProblem:
@@ -16,8 +16,13 @@ def _closed(_error: StorageClosedError) -> ApiProblem:
     return closing()
 
 
+def _busy(_error: StorageBusyError) -> ApiProblem:
+    return database_locked()
+
+
 STORAGE_ERRORS: Mapping[type[Exception], Callable[[Any], ApiProblem]] = {
     UnknownCursorError: _unknown_cursor,
     StorageClosedError: _closed,
+    StorageBusyError: _busy,
 }
 """The error response for each error that a transaction raises because of the request or the server's state."""

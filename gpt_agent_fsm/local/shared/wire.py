@@ -14,6 +14,9 @@ from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 from gpt_agent_fsm.local.shared.workers import Workers
 
+_PATIENCE = 5.0
+"""Seconds that a request waits for the end of another program's lock on the database."""
+
 
 class Wire:
     """The handlers of one API, with one storage; the `Route` of each request defines how it is handled."""
@@ -30,7 +33,7 @@ class Wire:
         # The body is read before the transaction, which must never wait for a client.
         body = validation.json_object(flask.request.get_data()) if route.method == "POST" else {}
         streamed = _wants_stream(route, body)
-        with self._storage.transaction() as tx:
+        with self._storage.transaction(_PATIENCE) as tx:
             answer = route.handler(self, tx, body, **ids)
             events = route.stream(self, tx, answer) if streamed and route.stream else None
         if events is not None:

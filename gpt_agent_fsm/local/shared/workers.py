@@ -30,8 +30,8 @@ class JobKind(Protocol):
     def settle(self, tx: Transaction, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome, /) -> bool:
         """Proceed with the outcome of asking the model; if the work has ended, change nothing and return False."""
 
-    def expire(self, tx: Transaction, /) -> list[str]:
-        """End all overdue work, and return the ids."""
+    def expire(self, tx: Transaction, /) -> list[Doc]:
+        """End all overdue work, and return it."""
 
     def recover(self, tx: Transaction, /) -> list[Doc]:
         """Prepare the work that a stopped server left unfinished, and return the part that is queued."""
@@ -102,11 +102,12 @@ class Workers:
             if its_work == work_id:
                 event.set()
 
-    def end(self, work_id: str) -> None:
-        """Interrupt the work, and end its turn for the followers; call it when the end is stored."""
+    def end(self, work_id: str, result: Doc | None = None) -> None:
+        """Interrupt the work, and end its turn for the followers; call it when the end is committed."""
         self.interrupt(work_id)
         turn = self._turns.get(work_id)
         if turn is not None:
+            turn.result = result
             self._end_turn(work_id, turn)
 
     def _end_turn(self, work_id: str, turn: LiveTurn) -> None:
@@ -160,8 +161,8 @@ class Workers:
     def expire(self, tx: Transaction) -> None:
         """End all overdue work, and interrupt its models."""
         for job_kind in self._kinds.values():
-            for work_id in job_kind.expire(tx):
-                tx.on_commit(partial(self.end, work_id))
+            for work in job_kind.expire(tx):
+                tx.on_commit(partial(self.end, work["id"], work))
 
     def _make_turn(self, kind: str, work_id: str, turn: LiveTurn) -> None:
         cancelled = threading.Event()

@@ -113,7 +113,7 @@ def test_a_turn_that_is_queued_after_the_end_has_ended(serve):
 def test_work_that_expires_in_a_failed_transaction_continues_until_its_end_is_stored(serve, waiting, monkeypatch):
     server = serve(waiting).server
     workers, storage, here = server._workers, server._storage, threading.current_thread()
-    monkeypatch.setattr(runs, "expire", lambda _tx: ["run_x"] if threading.current_thread() is here else [])
+    monkeypatch.setattr(runs, "expire", lambda _tx: [{"id": "run_x"}] if threading.current_thread() is here else [])
     turn = LiveTurn()
     workers.enqueue({"object": "thread.run", "id": "run_x"}, turn)
     with contextlib.suppress(ZeroDivisionError), storage.transaction() as tx:
