@@ -159,11 +159,6 @@ def test_beyond_loopback_it_needs_a_key(host, monkeypatch):
     assert f"without a key anybody who can connect to {host!r} could use this server: give --api-key" in output
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
-def test_loopback_needs_no_key(host):
-    assert module._is_loopback(host)
-
-
 def test_beyond_loopback_with_a_key_it_serves(served):
     args = ["--host", "0.0.0.0", "--api-key", "sk-right"]  # noqa: S104
     assert served(args, lambda server: thread_on(server, "sk-right").status_code)[0] == 200
@@ -177,12 +172,36 @@ def test_beyond_loopback_with_a_key_it_serves(served):
         (["--model", "http://"], "http://"),
         (["--model-name", "llama3"], "--model-name is for a chat-completions server"),
         (["--port", "65536"], "65536 is not in the range"),
+        (["--allow-origin", "app.example"], "An allowed origin must be '*' or like 'http://localhost:3000'"),
+        (["--model-workers", "0"], "0 is not in the range"),
         (["--chaos", "much"], "'much' is not a valid integer"),
     ],
 )
 def test_invalid_options_are_refused_in_a_sentence(args, words):
     output = refused(*args)
     assert words in output
+    assert "Traceback" not in output
+
+
+def test_pages_of_allowed_origins_come_in(served):
+    def ask(server):
+        origins = ("https://a.example", "https://b.example", "https://c.example")
+        url = f"{server.base_url}/threads"
+        return [requests.post(url, json={}, headers=BETA | {"Origin": each}, timeout=9).status_code for each in origins]
+
+    args = ["--allow-origin", "https://a.example", "--allow-origin", "https://b.example"]
+    assert served(args, ask)[0] == [200, 200, 403]
+
+
+def test_the_number_of_requests_to_the_model_is_an_option(served):
+    assert served(["--model-workers", "3"], lambda server: server._workers._limit)[0] == 3
+
+
+def test_a_file_of_another_server_is_refused_in_a_sentence_that_names_its_process(tmp_path):
+    path = str(tmp_path / "local.db")
+    with LocalServer(database=path):
+        output = refused("--port", "0", "--db", path)
+    assert f"{path} is in use by the server of process {os.getpid()}" in output
     assert "Traceback" not in output
 
 

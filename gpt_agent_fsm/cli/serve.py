@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import functools
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import click
 from gpt_agent_fsm.cli.exits import HINT
 
 if TYPE_CHECKING:
-    from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer, ScriptedModel
+    from gpt_agent_fsm.local import ChatCompletionsModel, LocalServer, ScriptedModel
 
 __all__ = ["serve"]
 
@@ -47,7 +47,20 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
 @click.option(
     "--model-key", envvar=_MODEL_KEY, help=f"The API key of the chat-completions server. Better given as {_MODEL_KEY}."
 )
+@click.option(
+    "--model-workers",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="How many requests to the model are made at once; the others wait in order.",
+)
 @click.option("--api-key", envvar=_API_KEY, help=f"The key that clients must send. Better given as {_API_KEY}.")
+@click.option(
+    "--allow-origin",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let web pages of this origin use the server, such as http://localhost:3000; '*' for all. May be repeated.",
+)
 @click.option("--chaos", type=int, metavar="SEED", help="Inject faults into a fifth of the requests, by this seed.")
 def serve(
     host: str,
@@ -56,7 +69,9 @@ def serve(
     model: str,
     model_name: str | None,
     model_key: str | None,
+    model_workers: int,
     api_key: str | None,
+    allow_origin: tuple[str, ...],
     chaos: int | None,
 ) -> None:
     """Serve assistants, threads, runs, conversations and responses to any client of OpenAI's API.
@@ -64,64 +79,53 @@ def serve(
     The server logs one line per request, without the text of messages. Ctrl-C stops the server; the next server on the
     same file resumes unfinished work.
     """
-    if not api_key and not _is_loopback(host):
-        raise click.UsageError(
-            f"without a key anybody who can connect to {host!r} could use this server: give --api-key or {_API_KEY}, "
-            "or listen on 127.0.0.1"
-        )
     try:
         from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer  # noqa: PLC0415 - may not be there
+        from gpt_agent_fsm.local.http.access import is_loopback  # noqa: PLC0415
     except ImportError as error:
         if error.name is None or error.name.startswith("gpt_agent_fsm"):
             raise
         raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
-    faults = None if chaos is None else Chaos(chaos)
+    if not api_key and not is_loopback(host):
+        raise click.UsageError(
+            f"without a key anybody who can connect to {host!r} could use this server: give --api-key or {_API_KEY}, "
+            "or listen on 127.0.0.1"
+        )
     with contextlib.ExitStack() as stack:
         answering = _model_of(model, model_name, model_key)
         if isinstance(answering, ChatCompletionsModel):
             stack.callback(answering.close)
         stack.enter_context(_logged())
         stopped = stack.enter_context(_stopped_by_signals())
-        server = stack.enter_context(_listening(LocalServer, answering, host, port, db, api_key, faults))
+        start = functools.partial(
+            LocalServer,
+            answering,
+            host=host,
+            port=port,
+            database=db,
+            api_key=api_key or None,
+            allow_origins=allow_origin,
+            model_workers=model_workers,
+            chaos=None if chaos is None else Chaos(chaos),
+            request_log_level=logging.INFO,
+        )
+        server = stack.enter_context(_listening(start, host, port, db))
         kept = "in memory" if db is None else f"in {db}"
         click.echo(f"Serving at {server.base_url}, all is kept {kept}. Ctrl-C stops it.")
         stopped.wait()
     click.echo("Stopped.")
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _listening(
-    server: type[LocalServer],
-    model: ScriptedModel | ChatCompletionsModel | None,
-    host: str,
-    port: int,
-    db: Path | None,
-    api_key: str | None,
-    chaos: Chaos | None,
-) -> LocalServer:
+def _listening(start: Callable[[], LocalServer], host: str, port: int, db: Path | None) -> LocalServer:
     """Return the server, or raise an error that says in one sentence why it cannot start."""
     from sqlalchemy.exc import DatabaseError  # noqa: PLC0415 - as above
 
     from gpt_agent_fsm.local import DatabaseInUseError  # noqa: PLC0415 - as above
 
     try:
-        return server(
-            model,
-            host=host,
-            port=port,
-            database=db,
-            api_key=api_key or None,
-            chaos=chaos,
-            request_log_level=logging.INFO,
-        )
+        return start()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     except DatabaseInUseError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 from wsgiref.types import WSGIApplication
@@ -12,8 +12,10 @@ from wsgiref.types import WSGIApplication
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.local.assistants import lifecycle as run_lifecycle
 from gpt_agent_fsm.local.assistants import routes as assistant_routes
-from gpt_agent_fsm.local.http.application import MAX_BODY, create_app
+from gpt_agent_fsm.local.http import access
+from gpt_agent_fsm.local.http.application import HEALTH, MAX_BODY, create_app
 from gpt_agent_fsm.local.http.chaos import Chaos, ChaosApplication
+from gpt_agent_fsm.local.http.cors import Cors
 from gpt_agent_fsm.local.http.listener import HttpServer, bind
 from gpt_agent_fsm.local.http.recording import Recorder, SeenRequest
 from gpt_agent_fsm.local.models.echo import echo
@@ -29,9 +31,6 @@ _HTTP_THREADS = 8
 """The number of OS threads that answer requests; more would only wait for the interpreter. Waits for a model do not
 count."""
 
-_MODEL_THREADS = 16
-"""OS threads that call the model: this many runs and responses make progress at once, the others are queued."""
-
 _HEALTH_PATIENCE = 1.0
 """Seconds that a check of the server's health waits for the end of another program's lock on the database."""
 
@@ -46,9 +45,12 @@ class LocalServer:
     """An OpenAI-compatible server on a loopback socket; it answers as soon as it is constructed.
 
     `model` decides the answers. It is a callable that takes one `ModelRequest`, and is called on OS threads of the
-    server; without a model, the user's message is repeated. `port=0` chooses a free port; `base_url` has its number.
+    server, at most `model_workers` at once, while the other work waits in order; without a model, the user's message is
+    repeated. `port=0` chooses a free port; `base_url` has its number.
     `database` is the path of an SQLite file that keeps everything across restarts, even unfinished runs and background
-    responses; without one, everything is in memory. With an `api_key`, clients must send it as their bearer token.
+    responses; without one, everything is in memory. With an `api_key`, clients must send it as their bearer token or in
+    the header `api-key`. Without one, the server listens on loopback only, and refuses what browsers send for pages of
+    other sites; the pages of the `allow_origins` may use it.
     `run_expires_after` seconds after its creation, a run expires and a response fails. The items of a response are
     listed in its conversation `item_lag` seconds after its end, because real servers are late with them. With `chaos`,
     requests are made to fail. `on_request` is called with each request when its HTTP answer begins, on OS threads of
@@ -72,6 +74,8 @@ class LocalServer:
         port: int = 0,
         database: str | os.PathLike[str] | None = None,
         api_key: str | None = None,
+        allow_origins: Iterable[str] = (),
+        model_workers: int = 256,
         run_expires_after: float = 600.0,
         item_lag: float = 0.0,
         chaos: Chaos | None = None,
@@ -82,6 +86,10 @@ class LocalServer:
             raise TypeError(
                 f"A model must be a callable that takes one ModelRequest, but this one is a {type(model).__name__}."
             )
+        if not isinstance(model_workers, int) or model_workers < 1:
+            raise ValueError(f"model_workers must be a whole number of at least 1, not {model_workers!r}.")
+        access.check_options(host, api_key)
+        allowed = access.origins(allow_origins)
         self._origin = Origin("LocalServer")
         self._closing = threading.Lock()
         self._closed = False
@@ -91,21 +99,24 @@ class LocalServer:
             listening = failed.enter_context(bind(host, port))
             self._storage = Storage(database)
             failed.callback(self._storage.close)
-            self._workers = Workers(self._storage, model or echo, _JOB_KINDS, _MODEL_THREADS)
-            app = self._application(api_key, run_expires_after, item_lag, request_log_level)
+            self._workers = Workers(self._storage, model or echo, _JOB_KINDS, model_workers)
+            check = access.site_check(host, allowed) if api_key is None else access.key_check(api_key)
+            app = self._application(check, run_expires_after, item_lag, request_log_level)
             self._chaos = None if chaos is None else ChaosApplication(app, chaos)
             answering: WSGIApplication = self._chaos or app
             if on_request is not None:
                 answering = Recorder(answering, on_request)
+            if allowed:
+                answering = Cors(answering, allowed)
             self._workers.recover()
             # If waitress refuses a body, it does not read it, which some clients cannot handle: its limit is higher.
-            self._http = HttpServer(answering, listening, threads=_HTTP_THREADS, max_body=4 * MAX_BODY)
+            self._http = HttpServer(answering, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
             failed.pop_all()
         self._workers.start()
         self._http.start()
 
     def _application(
-        self, api_key: str | None, lifetime: float, item_lag: float, request_log_level: int
+        self, check_access: Callable[[], None], lifetime: float, item_lag: float, request_log_level: int
     ) -> WSGIApplication:
         return create_app(
             assistant_routes.blueprint(self._storage, self._workers, lifetime),
@@ -113,7 +124,7 @@ class LocalServer:
             unsupported.blueprint(),
             check_health=self._check_health,
             errors=STORAGE_ERRORS,
-            api_key=api_key,
+            check_access=check_access,
             log_level=request_log_level,
         )
 

@@ -177,7 +177,8 @@ def test_it_listens_where_it_is_told(serve):
     api = serve(host="localhost")
     assert api.server.base_url.startswith("http://localhost:")
     api.thread()
-    everywhere = serve(host="0.0.0.0")  # noqa: S104
+    everywhere = serve(host="0.0.0.0", api_key="sk-right")  # noqa: S104
+    everywhere.session.headers["Authorization"] = "Bearer sk-right"
     assert everywhere.server.base_url.startswith("http://127.0.0.1:")
     everywhere.thread()
 

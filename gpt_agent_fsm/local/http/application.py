@@ -1,6 +1,5 @@
-"""The Flask application: the check of the key, error responses, and one log line per request."""
+"""The Flask application: the checks of every request, error responses, and one log line per request."""
 
-import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,9 @@ logger = get_logger(__name__)
 MAX_BODY = 8 * 1024 * 1024
 """The largest body of a request, in bytes."""
 
+HEALTH = "/healthz"
+"""The path at which the server says whether it can answer."""
+
 _SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 
 
@@ -36,12 +38,13 @@ def create_app(
     *blueprints: flask.Blueprint,
     check_health: Callable[[], object],
     errors: Mapping[type[Exception], Callable[[Any], ApiProblem]],
-    api_key: str | None = None,
+    check_access: Callable[[], None],
     log_level: int = logging.DEBUG,
 ) -> flask.Flask:
-    """Return the application that serves these blueprints under `/v1`, and `/healthz` without a key.
+    """Return the application that serves these blueprints under `/v1`, and `/healthz` to everybody.
 
-    `check_health` raises if the server cannot answer. `errors` turns exceptions of the handlers into error responses.
+    `check_health` raises if the server cannot answer, and `check_access` if the current request is not to be answered.
+    `errors` turns exceptions of the handlers into error responses.
     Each request is logged in one line, at `log_level`.
     """
     app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
@@ -50,8 +53,7 @@ def create_app(
     # A wrong path is a 404, never a redirect.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.before_request(_remember_start)
-    if api_key is not None:
-        app.before_request(_key_check(api_key))
+    app.before_request(partial(_check_request, check_access))
     app.after_request(partial(_finish, log_level=log_level))
     for error, handler in ((ApiProblem, _problem), (HTTPException, _http_error), (Exception, _unexpected)):
         app.register_error_handler(error, handler)
@@ -60,7 +62,7 @@ def create_app(
     for blueprint in blueprints:
         app.register_blueprint(blueprint, url_prefix="/v1")
 
-    @app.get("/healthz")
+    @app.get(HEALTH)
     def healthz() -> dict[str, str]:
         check_health()
         return {"status": "ok"}
@@ -72,23 +74,18 @@ def _remember_start() -> None:
     flask.g.started = time.perf_counter()
 
 
-def _key_check(api_key: str) -> Callable[[], None]:
-    expected = api_key.encode()
-
-    def check() -> None:
-        if not flask.request.path.startswith("/v1/"):
-            return
-        scheme, _, given = flask.request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not given.strip():
-            raise ApiProblem(
-                401,
-                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
-                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-            )
-        if not hmac.compare_digest(given.strip().encode(), expected):
-            raise ApiProblem(401, "Incorrect API key provided.", code="invalid_api_key")
-
-    return check
+def _check_request(check_access: Callable[[], None]) -> None:
+    if not flask.request.path.startswith("/v1/"):
+        return
+    check_access()
+    encoding = flask.request.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() not in ("", "identity") and flask.request.content_length:
+        raise ApiProblem(
+            415,
+            f"The body has the encoding '{encoding[:100]}', which this server does not read: send it without "
+            "Content-Encoding.",
+            code="unsupported_content_encoding",
+        )
 
 
 def _finish(response: flask.Response, *, log_level: int) -> flask.Response:

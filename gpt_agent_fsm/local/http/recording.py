@@ -1,6 +1,7 @@
 """The requests that a server got, for tests to inspect."""
 
 import io
+import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,6 +9,9 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import msgspec
 from attrs import field, frozen
+
+_SECRET_NAME = re.compile(r"auth|api[-_]?key|token|secret|cookie|password|signature|credential|^(key|sig|code)$", re.I)
+"""Names of headers and parameters that suggest a secret; an `Idempotency-Key` is none."""
 
 # WSGI has headers in capitals.
 _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organization", "Project")}
@@ -17,10 +21,12 @@ _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organizatio
 class SeenRequest:
     """One request whose HTTP answer has begun.
 
+    Headers and parameters are left out if their name suggests a secret, as `Authorization` and `Api-Key` do.
+
     Attributes:
         path: the path below the base URL, such as `/threads`.
         query: the parameters of the query; of duplicates, the last one.
-        headers: the headers, with names as in `OpenAI-Beta`; the API key is left out.
+        headers: the headers, with names as in `OpenAI-Beta`.
         body: the JSON value of the body; None if there is no body, and bytes if it is not valid JSON.
         status: the status of the HTTP answer.
     """
@@ -55,15 +61,18 @@ class Recorder:
 def _seen(environ: WSGIEnvironment, raw: bytes, status: int) -> SeenRequest:
     names = {name: name.removeprefix("HTTP_").replace("_", "-").title() for name in environ if name.startswith("HTTP_")}
     headers = {_SPELLED.get(spelled, spelled): str(environ[name]) for name, spelled in names.items()}
-    headers.pop("Authorization", None)
     return SeenRequest(
         method=environ["REQUEST_METHOD"],
         path=environ["PATH_INFO"].removeprefix("/v1"),
-        query=dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""))),
-        headers=headers,
+        query=_public(dict(urllib.parse.parse_qsl(environ.get("QUERY_STRING", "")))),
+        headers=_public(headers),
         body=_body(raw),
         status=status,
     )
+
+
+def _public(values: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if not _SECRET_NAME.search(name)}
 
 
 def _body(raw: bytes) -> Any:  # noqa: ANN401 - any JSON value

@@ -1,5 +1,6 @@
 """The workers behind the API: they ask models, finish cancelled work, and end expired work."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -38,13 +39,13 @@ class JobKind(Protocol):
 
 
 class Workers:
-    """A bounded pool of OS threads that call the model, and one OS thread for other work that must never wait for it.
+    """At most `limit` OS threads that call the model, and one OS thread for other work that must never wait for it.
 
     Work is a stored object with an `id`, and an `object` that names one of the `kinds`. All OS threads are daemons: a
     model that hangs keeps neither the server nor the interpreter from ending.
     """
 
-    def __init__(self, storage: Storage, model: Model, kinds: Mapping[str, JobKind], threads: int = 16) -> None:
+    def __init__(self, storage: Storage, model: Model, kinds: Mapping[str, JobKind], limit: int) -> None:
         self._storage = storage
         self._model = model
         self._kinds = kinds
@@ -57,10 +58,11 @@ class Workers:
         self._turns: dict[str, LiveTurn] = {}
         self._registering = threading.Lock()
         self._closing = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"local-model-{number}", daemon=True) for number in range(threads)
-        ]
-        self._threads.append(threading.Thread(target=self._keep, name="local-keeper", daemon=True))
+        self._limit = limit
+        # Counts the OS threads that wait for work.
+        self._idle = threading.Semaphore(0)
+        self._threads: list[threading.Thread] = []
+        self._keeper = threading.Thread(target=self._keep, name="local-keeper", daemon=True)
 
     @property
     def closing(self) -> bool:
@@ -75,9 +77,10 @@ class Workers:
                     self.enqueue(work)
 
     def start(self) -> None:
-        """Start the workers."""
-        for thread in self._threads:
-            thread.start()
+        """Start the workers, as many as the queued work needs."""
+        self._keeper.start()
+        for _ in range(self._queued.qsize()):
+            self._add_worker()
 
     def enqueue(self, work: Doc, turn: LiveTurn | None = None) -> None:
         """Queue the next turn of a queued run or response for the next free worker."""
@@ -87,6 +90,16 @@ class Workers:
         self._queued.put((work["object"], work["id"], turn))
         if self.closing:
             turn.end()
+        elif self._keeper.is_alive():
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        """Start an OS thread for the work that was queued last, unless one is idle or their number is at its limit."""
+        with self._registering:
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit and not self.closing:
+                name = f"local-model-{len(self._threads)}"
+                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                self._threads[-1].start()
 
     def turn_of(self, work_id: str) -> LiveTurn | None:
         """Return the turn that is queued or in progress; if there is none, the result of the work is stored."""
@@ -122,6 +135,7 @@ class Workers:
         self._closing.set()
         for event in list(self._asking):
             event.set()
+        # From now on, no worker is added.
         with self._registering:
             for turn in self._turns.values():
                 turn.end()
@@ -129,11 +143,11 @@ class Workers:
             self._queued.put(None)
         self._chores.put(None)
         deadline = time.monotonic() + timeout
-        for thread in set(self._threads) - {threading.current_thread()}:
+        for thread in {*self._threads, self._keeper} - {threading.current_thread()}:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
-        while (work := self._queued.get()) is not None and not self.closing:
+        while (work := self._next()) is not None and not self.closing:
             try:
                 self._make_turn(*work)
             except StorageClosedError:
@@ -141,6 +155,12 @@ class Workers:
             except Exception:
                 # The changes to the work are rolled back; the work expires later.
                 logger.exception("A turn of %s was lost", work[1])
+
+    def _next(self) -> tuple[str, str, LiveTurn] | None:
+        with contextlib.suppress(queue.Empty):
+            return self._queued.get_nowait()
+        self._idle.release()
+        return self._queued.get()
 
     def _keep(self) -> None:
         while not self.closing:

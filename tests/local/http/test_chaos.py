@@ -111,7 +111,7 @@ def test_latency_is_at_most_the_delay_and_then_all_is_well(serve):
 def test_a_client_that_waits_in_vain_does_not_keep_the_server_from_closing(serve):
     api = serve(chaos=Chaos(7, rate=0, delay=1e6))
     dispatcher = api.server._http._dispatcher
-    head = f"GET /v1/threads HTTP/1.1\r\nHost: x\r\n{HEADER}: latency\r\n\r\n"
+    head = f"GET /v1/threads HTTP/1.1\r\nHost: localhost\r\n{HEADER}: latency\r\n\r\n"
     with socket.create_connection(("127.0.0.1", api.server._http.port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode())
         deadline = time.monotonic() + PATIENCE

@@ -63,7 +63,7 @@ def test_invalid_http_gets_a_json_error_as_well(connect, sent, status):
 
 def test_a_body_in_chunks_is_taken(connect):
     connection = connect()
-    head = b"POST /v1/threads HTTP/1.1\r\nHost: x\r\nOpenAI-Beta: assistants=v2\r\nConnection: close\r\n"
+    head = b"POST /v1/threads HTTP/1.1\r\nHost: localhost\r\nOpenAI-Beta: assistants=v2\r\nConnection: close\r\n"
     connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
     assert until_closed(connection).startswith(b"HTTP/1.1 200")
 
@@ -86,7 +86,9 @@ def test_a_client_that_does_not_read_its_answer_does_not_keep_the_server_from_cl
     thread = api.thread(*["x" * 200_000] * 20)
     connection = connect()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    head = f"GET /v1/threads/{thread}/messages?limit=100 HTTP/1.1\r\nHost: x\r\nOpenAI-Beta: assistants=v2\r\n\r\n"
+    head = (
+        f"GET /v1/threads/{thread}/messages?limit=100 HTTP/1.1\r\nHost: localhost\r\nOpenAI-Beta: assistants=v2\r\n\r\n"
+    )
     connection.sendall(head.encode() * 10)
     wait_until(lambda: any(each.total_outbufs_len > 1_000_000 for each in channels_of(api)))
     began = time.monotonic()
@@ -97,7 +99,9 @@ def test_a_client_that_does_not_read_its_answer_does_not_keep_the_server_from_cl
 def test_the_loop_leaves_a_connection_alone_while_an_os_thread_sends_on_it(api, connect):
     thread = api.thread(*["x" * 200_000] * 20)
     connection = connect()
-    head = f"GET /v1/threads/{thread}/messages?limit=100 HTTP/1.1\r\nHost: x\r\nOpenAI-Beta: assistants=v2\r\n\r\n"
+    head = (
+        f"GET /v1/threads/{thread}/messages?limit=100 HTTP/1.1\r\nHost: localhost\r\nOpenAI-Beta: assistants=v2\r\n\r\n"
+    )
     connection.sendall(head.encode() * 10)
     wait_until(lambda: any(each.total_outbufs_len > 1_000_000 and each.requests for each in channels_of(api)))
     [channel] = (each for each in channels_of(api) if each.requests)

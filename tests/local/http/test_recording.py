@@ -51,6 +51,26 @@ def test_the_key_is_not_recorded(base_url, seen):
     assert "sk-secret" not in repr(seen[0]) + repr(seen[0].headers)
 
 
+def test_headers_and_parameters_whose_name_suggests_a_secret_are_not_recorded(base_url, seen):
+    secrets = (
+        "Api-Key",
+        "X-Api-Key",
+        "Cookie",
+        "Proxy-Authorization",
+        "X-Auth-Token",
+        "X-Amz-Security-Token",
+        "X-Secret",
+    )
+    others = {"Idempotency-Key": "once", "X-Stainless-Os": "Linux"}
+    headers = dict.fromkeys(secrets, "sk-secret") | others
+    ask(
+        "GET", f"{base_url}/assistants?api-key=sk-secret&code=sk-secret&access_token=sk-secret&limit=5", headers=headers
+    )
+    assert seen[0].query == {"limit": "5"}
+    assert "sk-secret" not in repr(seen[0].headers)
+    assert {name: seen[0].headers[name] for name in others} == others
+
+
 def test_json_nested_too_deeply_is_recorded_as_it_came(base_url, seen):
     deep = b'{"metadata":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
     assert ask("POST", f"{base_url}/threads", data=deep).status_code == 400

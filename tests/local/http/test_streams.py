@@ -50,7 +50,7 @@ def test_a_client_that_hangs_up_does_not_hurt_the_run_and_frees_its_os_thread(se
     thread = api.thread("Hi")
     body = b'{"assistant_id": "asst_1", "stream": true}'
     connection = socket.create_connection(("127.0.0.1", api.server._http.port), timeout=PATIENCE)
-    head = f"POST /v1/threads/{thread}/runs HTTP/1.1\r\nHost: x\r\nOpenAI-Beta: assistants=v2\r\n"
+    head = f"POST /v1/threads/{thread}/runs HTTP/1.1\r\nHost: localhost\r\nOpenAI-Beta: assistants=v2\r\n"
     connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     assert gate.reached.wait(PATIENCE)
     dispatcher = api.server._http._dispatcher

@@ -1,0 +1,139 @@
+"""Who may come in: those who have the key; without a key, everything on this machine except other sites' web pages.
+
+A browser runs pages of strangers on this machine. It lets them send requests to every address, under the page's
+`Origin`, or under a name of their own that points to this machine (DNS rebinding), which is then the `Host`.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+import flask
+
+from gpt_agent_fsm.local.http.error_responses import ApiProblem
+
+ANY = "*"
+"""Stands for all origins."""
+
+_UPLOADS = ("/v1/files", "/v1/uploads")
+"""The paths below which a body may be a form with a file."""
+
+_REFUSED = "a server without an API key refuses it"
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_options(host: str, api_key: str | None) -> None:
+    """Raise `ValueError` if anybody could use a server with these options, or nobody."""
+    if api_key is None and not is_loopback(host):
+        raise ValueError(
+            f"Without a key anybody who can connect to {host!r} could use this server: give an api_key, or listen on "
+            "127.0.0.1."
+        )
+    if api_key is not None and not api_key.strip():
+        raise ValueError("An api_key must not be blank: leave it out if clients need no key.")
+
+
+def origins(given: Iterable[str]) -> frozenset[str]:
+    """Return the origins in the form in which browsers send them. Raises `ValueError`."""
+    if isinstance(given, str):
+        raise ValueError("allow_origins must be a list of origins, such as ['http://localhost:3000'], not one string.")
+    return frozenset(_origin(each) for each in given)
+
+
+def _origin(given: str) -> str:
+    if given == ANY:
+        return ANY
+    try:
+        parts = urlsplit(given)
+        port, host, user = parts.port, parts.hostname, parts.username
+    except ValueError:
+        port = host = user = None
+    if not host or user is not None or parts.path or parts.query or parts.fragment:
+        raise ValueError(f"An allowed origin must be '*' or like 'http://localhost:3000', not {given!r}.")
+    scheme = parts.scheme.lower()
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}" + ("" if port in (None, _DEFAULT_PORTS.get(scheme)) else f":{port}")
+
+
+def key_check(api_key: str) -> Callable[[], None]:
+    """Return a function that raises the 401 for the current request if it does not have the key."""
+    expected = api_key.strip().encode()
+
+    def check() -> None:
+        headers = flask.request.headers
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        bearer = token if scheme.lower() == "bearer" else ""
+        given = [key.strip() for key in (bearer, headers.get("api-key", "")) if key.strip()]
+        if not given:
+            raise ApiProblem(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or in an api-key header.",
+            )
+        if not any(hmac.compare_digest(key.encode(), expected) for key in given):
+            raise ApiProblem(401, "Incorrect API key provided.", code="invalid_api_key")
+
+    return check
+
+
+def site_check(host: str, allowed: frozenset[str]) -> Callable[[], None]:
+    """Return a function that raises the 403 or 415 for the current request if a page of another site may have sent it.
+
+    `host` is the name that the server listens on, and `allowed` are the origins of pages that may send requests.
+    """
+
+    def check() -> None:
+        request = flask.request
+        named = request.headers.get("Host")
+        if named is not None and not _is_own(named, host):
+            sentence = f"The request is for the host '{named[:100]}': {_REFUSED}. Use 127.0.0.1 or localhost."
+            raise ApiProblem(403, sentence, code="foreign_host")
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            if not (allowed & {origin, ANY} or origin in (f"http://{named}", f"https://{named}")):
+                raise _foreign(f", '{origin[:100]}'")
+        elif request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and ANY not in allowed:
+            # Browsers send some requests for pages without the origin, such as those for images.
+            raise _foreign()
+        _check_type(request)
+
+    return check
+
+
+def _is_own(named: str, listening: str) -> bool:
+    try:
+        host = (urlsplit(f"//{named}").hostname or "").removesuffix(".")
+    except ValueError:
+        return False
+    return is_loopback(host) or host.endswith(".localhost") or host == listening.lower()
+
+
+def _foreign(origin: str = "") -> ApiProblem:
+    sentence = f"The request comes from a page of another site{origin}: {_REFUSED}, unless the origin is allowed."
+    return ApiProblem(403, sentence, code="foreign_origin")
+
+
+def _check_type(request: flask.Request) -> None:
+    """Refuse bodies of the types that browsers send for a page of another site without asking."""
+    kind = request.mimetype
+    if not request.content_length or not kind or kind == "application/json" or kind.endswith("+json"):
+        return
+    is_upload = request.path.startswith(_UPLOADS) and kind == "multipart/form-data"
+    if not is_upload:
+        raise ApiProblem(
+            415,
+            f"Invalid Content-Type header ({kind[:100]}), expected application/json.",
+            code="unsupported_media_type",
+        )

@@ -1,0 +1,154 @@
+"""The connections of one server, and their limits: no client can keep the others waiting, however slow it is.
+
+One OS thread reads all connections, so a request that comes slowly needs no other OS thread until it is complete.
+"""
+
+import time
+
+from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+from waitress.parser import HTTPRequestParser  # type: ignore[import-untyped]
+from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
+from waitress.utilities import Error  # type: ignore[import-untyped]
+
+from gpt_agent_fsm.local.http.dispatcher import Dispatcher, RefusalTask, Task
+from gpt_agent_fsm.logs import get_logger
+
+logger = get_logger(__name__)
+
+HEADER_TIMEOUT = 30.0
+"""Seconds from the first byte of a request to the end of its headers."""
+
+REQUEST_TIMEOUT = 120.0
+"""Seconds from the first byte of a request to the end of its body."""
+
+IDLE_TIMEOUT = 120
+"""Seconds after which a connection without a request is closed, and one whose client does not read its answer."""
+
+_BATCH = 64
+"""Connections that are accepted at once, and closed at once to make room."""
+
+
+class _TooSlow(Error):  # type: ignore[misc]
+    code = 408
+    reason = "Request Timeout"
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    def __init__(self, adj: object) -> None:
+        super().__init__(adj)
+        self.began = time.monotonic()
+
+    def refuse_if_late(self, now: float) -> bool:
+        """Complete the request with an error if its time is over."""
+        part, limit = ("body", REQUEST_TIMEOUT) if self.headers_finished else ("headers", HEADER_TIMEOUT)
+        if now - self.began < limit:
+            return False
+        if not self.headers_finished:
+            self.parse_header(b"GET / HTTP/1.0\r\n")
+        self.error = _TooSlow(f"the {part} did not arrive within {limit:.0f} seconds")
+        self.completed = True
+        return True
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """One connection."""
+
+    logger = logger
+    task_class = Task
+    error_task_class = RefusalTask
+    parser_class = _Parser
+    request: _Parser | None
+
+    def writable(self) -> bool:
+        """Return whether the loop should send."""
+        # While an OS thread sends its answer, waitress's loop would offer its help again and again, and keep the
+        # interpreter lock from that very OS thread, which wakes the loop when something is left to send.
+        if self.requests and self.total_outbufs_len and not self.will_close:
+            if not self.outbuf_lock.acquire(blocking=False):
+                return False
+            self.outbuf_lock.release()
+        return bool(super().writable())
+
+    @property
+    def is_idle(self) -> bool:
+        """True if nothing is being answered or sent."""
+        return not (self.requests or self.total_outbufs_len)
+
+    def service(self) -> None:
+        """Answer a request; called on an OS thread of the dispatcher."""
+        super().service()
+        # The next request may have begun to arrive, but was not read in the meantime.
+        with self.requests_lock:
+            if self.request is not None:
+                self.request.began = time.monotonic()
+
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            # This waits for the client.
+            with self.server.task_dispatcher.waiting():
+                super()._flush_outbufs_below_high_watermark()
+
+    def enforce_limits(self, now: float) -> None:
+        """Answer a request whose time is over with an error, and hang up on a client that does not read its answer."""
+        if self.request is not None and self.is_idle:
+            with self.requests_lock:
+                if self.request.refuse_if_late(now):
+                    self.requests.append(self.request)
+                    self.request = None
+                    self.server.add_task(self)
+        elif self.total_outbufs_len and time.time() - self.last_activity > self.adj.channel_timeout:
+            self.will_close = True
+
+
+class Listener(TcpWSGIServer):  # type: ignore[misc]
+    """The listening socket and its connections.
+
+    Requests for the `reserved` path have an OS thread of their own, which answers them while all others are busy.
+    """
+
+    logger = logger
+    channel_class = Channel
+    closed = False
+    reserved: tuple[str, Dispatcher]
+    _next_check = 0.0
+
+    def pull_trigger(self) -> None:
+        """Wake the loop."""
+        # The file descriptor of a closed pipe may belong to another file by now.
+        if not self.closed:
+            super().pull_trigger()
+
+    def add_task(self, channel: Channel) -> None:
+        """Queue the next request of a connection for an OS thread."""
+        path, dispatcher = self.reserved
+        if getattr(channel.requests[0], "path", None) == path:
+            dispatcher.add_task(channel)
+        else:
+            super().add_task(channel)
+
+    def handle_accept(self) -> None:
+        """Accept the connections that wait."""
+        for _ in range(_BATCH):
+            number = len(self.active_channels)
+            super().handle_accept()
+            if len(self.active_channels) == number:
+                break
+
+    def enforce_limits(self, now: float) -> None:
+        """Make room for new connections, and, each second, enforce the limits of all; called by the loop."""
+        # waitress stops accepting connections at its limit; before that, those that wait for nothing are closed.
+        if len(self._map) > self.adj.connection_limit - _BATCH:
+            self._close_idle()
+        if now >= self._next_check:
+            self._next_check = now + 1.0
+            for channel in list(self.active_channels.values()):
+                channel.enforce_limits(now)
+
+    def _close_idle(self) -> None:
+        """Close the connections that have been idle for longest; those with a part of a request come last."""
+        idle = [channel for channel in list(self.active_channels.values()) if channel.is_idle]
+        idle.sort(key=lambda channel: (channel.request is not None, channel.last_activity))
+        for channel in idle[:_BATCH]:
+            channel.handle_close()
+            if channel.request is not None:
+                channel.request.close()

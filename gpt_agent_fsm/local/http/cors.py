@@ -1,0 +1,46 @@
+"""Cross-origin resource sharing (CORS): what lets the pages of some sites read the answers of a server."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from gpt_agent_fsm.local.http.access import ANY
+
+_METHODS = "GET, POST, DELETE"
+_EXPOSED = "Retry-After, X-Request-Id"
+_REMEMBERED = "600"
+"""For how many seconds a browser may remember what it may send."""
+
+
+class Cors:
+    """Stands in front of an application, answers preflight requests of allowed origins, and adds headers to answers."""
+
+    def __init__(self, application: WSGIApplication, allowed: frozenset[str]) -> None:
+        self._application = application
+        self._allowed = allowed
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request; for a WSGI server to call."""
+        origin = environ.get("HTTP_ORIGIN")
+        # Caches must not give the answer for one origin to another one.
+        headers = [("Vary", "Origin")]
+        if origin is not None and self._allowed & {origin, ANY}:
+            headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
+            if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+                start_response("204 No Content", headers + _preflight(environ))
+                return []
+
+        def start(status: str, given: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:  # noqa: ANN401 - as WSGI has it
+            return start_response(status, given + headers, *rest)
+
+        return self._application(environ, start)
+
+
+def _preflight(environ: WSGIEnvironment) -> list[tuple[str, str]]:
+    """Return the headers that say what a page may send: any header, because clients have many of their own."""
+    headers = [("Access-Control-Allow-Methods", _METHODS), ("Access-Control-Max-Age", _REMEMBERED)]
+    if asked := environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS"):
+        headers.append(("Access-Control-Allow-Headers", asked))
+    if environ.get("HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK") == "true":
+        headers.append(("Access-Control-Allow-Private-Network", "true"))
+    return headers

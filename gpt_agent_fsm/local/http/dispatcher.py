@@ -1,0 +1,83 @@
+"""The OS threads that answer requests, and one request on such an OS thread."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask  # type: ignore[import-untyped]
+
+from gpt_agent_fsm.local.http.environ import WAITING
+from gpt_agent_fsm.local.http.error_responses import ApiProblem
+from gpt_agent_fsm.logs import get_logger
+
+logger = get_logger(__name__)
+# Waitress warns whenever a request waits for an OS thread, but that is normal for a bounded pool.
+_queue_logger = logging.getLogger(f"{__name__}.queue")
+_queue_logger.setLevel(logging.ERROR)
+
+
+class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """A pool of OS threads that grows while some of them wait for something."""
+
+    logger = logger
+    queue_logger = _queue_logger
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self._sizing = threading.Lock()
+        self._closed = False
+        self._wanted = 0
+        self._grow(threads)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Add one OS thread, as long as the caller's waits for something."""
+        self._grow(1)
+        try:
+            yield
+        finally:
+            self._grow(-1)
+
+    def _grow(self, change: int) -> None:
+        with self._sizing:
+            # A wait that ends because of the shutdown must not start OS threads again.
+            if not self._closed:
+                self._wanted += change
+                self.set_thread_count(self._wanted)
+
+    def shutdown(self, *args: object, **kwargs: object) -> bool:
+        """End all OS threads."""
+        with self._sizing:
+            self._closed = True
+        return bool(super().shutdown(*args, **kwargs))
+
+
+class Task(WSGITask):  # type: ignore[misc]
+    """A request that the application answers."""
+
+    logger = logger
+
+    def get_environment(self) -> dict[str, object]:
+        """Return the WSGI environment, with the keys of this package."""
+        environment: dict[str, object] = super().get_environment()
+        environment[WAITING] = self.channel.server.task_dispatcher.waiting
+        return environment
+
+
+class RefusalTask(ErrorTask):  # type: ignore[misc]
+    """Answers requests that the application does not get (invalid HTTP, too large, too slow) with JSON errors, too."""
+
+    logger = logger
+
+    def execute(self) -> None:
+        """Write the answer."""
+        error = self.request.error
+        problem = ApiProblem(error.code, f"{error.reason}: {error.body}")
+        body = msgspec.json.encode(problem.body())
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
