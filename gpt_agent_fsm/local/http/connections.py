@@ -25,7 +25,7 @@ IDLE_TIMEOUT = 120
 """Seconds after which a connection without a request is closed, and one whose client does not read its answer."""
 
 _BATCH = 64
-"""Connections that are accepted at once, and closed at once to make room."""
+"""Connections that are accepted at once, so there is room for as many."""
 
 
 class _TooSlow(Error):  # type: ignore[misc]
@@ -97,7 +97,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                     self.request = None
                     self.server.add_task(self)
         elif self.total_outbufs_len and time.time() - self.last_activity > self.adj.channel_timeout:
-            self.will_close = True
+            # Waitress would wait until the socket takes more, which may be never.
+            self.handle_close()
 
 
 class Listener(TcpWSGIServer):  # type: ignore[misc]
@@ -137,18 +138,19 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     def enforce_limits(self, now: float) -> None:
         """Make room for new connections, and, each second, enforce the limits of all; called by the loop."""
         # waitress stops accepting connections at its limit; before that, those that wait for nothing are closed.
-        if len(self._map) > self.adj.connection_limit - _BATCH:
-            self._close_idle()
+        surplus = len(self._map) - self.adj.connection_limit + _BATCH
+        if surplus > 0:
+            self._close_idle(surplus)
         if now >= self._next_check:
             self._next_check = now + 1.0
             for channel in list(self.active_channels.values()):
                 channel.enforce_limits(now)
 
-    def _close_idle(self) -> None:
-        """Close the connections that have been idle for longest; those with a part of a request come last."""
+    def _close_idle(self, number: int) -> None:
+        """Close those connections that have been idle for longest; those with a part of a request come last."""
         idle = [channel for channel in list(self.active_channels.values()) if channel.is_idle]
         idle.sort(key=lambda channel: (channel.request is not None, channel.last_activity))
-        for channel in idle[:_BATCH]:
+        for channel in idle[:number]:
             channel.handle_close()
             if channel.request is not None:
                 channel.request.close()

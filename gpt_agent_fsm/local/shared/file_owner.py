@@ -39,6 +39,8 @@ class FileOwner:
                 self._connection.close()
 
     def _take(self) -> None:
+        # A number of a process need not survive a loss of power.
+        self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("BEGIN IMMEDIATE")
         # Another server may take the lock in the moment after the commit: the number must be that of the holder.
         while self._pid() != os.getpid():

@@ -46,7 +46,7 @@ def test_an_answer_that_comes_before_its_model_is_told_of_the_cancel_is_thrown_a
 def test_a_queued_response_is_cancelled_before_its_model_is_asked(serve):
     asked = []
     go = threading.Event()
-    api = serve(lambda request: (asked.append(request.user_message), str(go.wait(PATIENCE)))[1])
+    api = serve(lambda request: (asked.append(request.user_message), str(go.wait(PATIENCE)))[1], model_workers=16)
     for _ in range(16):
         api.ask("Hello")
     last = api.ask("last")

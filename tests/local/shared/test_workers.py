@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -15,14 +16,49 @@ from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 PATIENCE = 10.0
 
 
-def test_more_runs_than_workers_are_queued_and_all_get_their_turn(serve):
-    go = threading.Event()
-    api = serve(lambda request: request.user_message if go.wait(PATIENCE) else "")
-    started = [api.run(api.thread(str(number))) for number in range(20)]
+def test_more_runs_than_workers_are_queued_and_all_get_their_turn_in_order(serve):
+    go, asked, full = threading.Event(), [], threading.Semaphore(0)
+
+    def model(request):
+        asked.append(request.user_message)
+        full.release()
+        assert go.wait(PATIENCE)
+        return request.user_message
+
+    api = serve(model, model_workers=3)
+    started = [api.run(api.thread(str(number))) for number in range(10)]
+    assert all(full.acquire(timeout=PATIENCE) for _ in range(3))
+    assert [api.see(run, "in_progress", "queued")["status"] for run in started] == ["in_progress"] * 3 + ["queued"] * 7
     go.set()
     for number, run in enumerate(started):
         api.see(run, "completed")
         assert api.texts(run["thread_id"])[-1] == str(number)
+    assert sorted(asked[:3]) == ["0", "1", "2"]
+    assert len(api.server._workers._threads) == 3
+
+
+def test_a_worker_that_is_idle_is_used_again(serve):
+    api = serve()
+    workers = api.server._workers
+    for number in range(5):
+        api.play(str(number), until=("completed",))
+        deadline = time.monotonic() + PATIENCE
+        while workers._idle._value != 1:
+            assert time.monotonic() < deadline
+    assert len(workers._threads) == 1
+
+
+def test_more_models_than_most_servers_have_clients_are_asked_at_once(serve, waiting):
+    api = serve(waiting)
+    runs = [api.run(api.thread("Hello")) for _ in range(50)]
+    for run in runs:
+        api.see(run, "in_progress")
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "8", None])
+def test_a_number_of_workers_that_is_none_is_refused(number):
+    with pytest.raises(ValueError, match="model_workers must be a whole number of at least 1"):
+        LocalServer(model_workers=number)
 
 
 def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_continue(serve, monkeypatch, caplog):
