@@ -10,10 +10,7 @@ from waitress.parser import HTTPRequestParser  # type: ignore[import-untyped]
 from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
 from waitress.utilities import Error  # type: ignore[import-untyped]
 
-from gpt_agent_fsm.local.http.dispatcher import Dispatcher, RefusalTask, Task
-from gpt_agent_fsm.logs import get_logger
-
-logger = get_logger(__name__)
+from gpt_agent_fsm.local.http.dispatcher import Dispatcher, RefusalTask, Task, logger
 
 HEADER_TIMEOUT = 30.0
 """Seconds from the first byte of a request to the end of its headers."""

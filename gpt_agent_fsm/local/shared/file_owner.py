@@ -16,7 +16,7 @@ class FileOwner:
     """The right to use a file, from construction to `close`, or to the end of the process. Raises `DatabaseInUseError`.
 
     The lock is a transaction that is never committed, on an SQLite file of its own: SQLite locks files on every
-    platform, between the connections of one process as well, and lets others read the number of the process meanwhile.
+    platform, between the connections of one process as well, and lets others read the number of the owner's process.
     """
 
     def __init__(self, path: str) -> None:

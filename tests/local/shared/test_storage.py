@@ -1,10 +1,17 @@
+import contextlib
 import sqlite3
 import threading
 
 import pytest
 import sqlalchemy.exc
 
-from gpt_agent_fsm.local.shared.storage import PageQuery, Storage, StorageClosedError, UnknownCursorError
+from gpt_agent_fsm.local.shared.storage import (
+    PageQuery,
+    Storage,
+    StorageBusyError,
+    StorageClosedError,
+    UnknownCursorError,
+)
 
 PATIENCE = 10.0
 
@@ -118,6 +125,50 @@ def test_a_closed_storage_begins_no_transaction(storage):
     storage.close()
     with pytest.raises(StorageClosedError), storage.transaction():
         pass
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Lock the file as another program would."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_a_transaction_waits_for_the_lock_of_another_program_as_long_as_its_caller_can(tmp_path):
+    storage = Storage(tmp_path / "a.db")
+    with locked(tmp_path / "a.db"), pytest.raises(StorageBusyError), storage.transaction(0.0):
+        pass
+    with storage.transaction(0.0) as tx:
+        tx.add("thread", {"id": "thread_1"})
+    storage.close()
+
+
+def test_a_transaction_that_waits_for_the_lock_of_another_program_gives_up_when_the_storage_is_closed(tmp_path):
+    storage = Storage(tmp_path / "a.db")
+    raised = []
+
+    def wait():
+        try:
+            with storage.transaction():
+                pass
+        except StorageClosedError as error:
+            raised.append(error)
+
+    with locked(tmp_path / "a.db"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        storage.close()
+        thread.join(PATIENCE)
+    assert len(raised) == 1
+
+
+def test_a_file_that_another_program_keeps_locked_cannot_be_opened_and_is_free_again_later(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpt_agent_fsm.local.shared.storage._STARTING", 0.1)
+    Storage(tmp_path / "a.db").close()
+    with locked(tmp_path / "a.db"), pytest.raises(sqlalchemy.exc.OperationalError, match="database is locked"):
+        Storage(tmp_path / "a.db")
+    Storage(tmp_path / "a.db").close()
 
 
 def test_the_file_is_an_sqlite_database_that_others_may_read(tmp_path):
