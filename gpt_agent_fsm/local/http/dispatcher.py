@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -39,6 +39,16 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
             yield
         finally:
             self._grow(-1)
+
+    def start_new_thread(self, target: Callable[[int], None], thread_no: int) -> None:
+        """Start an OS thread; if the process may not have more, continue with those that there are."""
+        try:
+            super().start_new_thread(target, thread_no)
+        except RuntimeError as error:
+            logger.warning("Requests have to wait: %s", error)
+            # The caller has counted it, or will.
+            self.threads.discard(thread_no)
+            self.active_count -= 1
 
     def _grow(self, change: int) -> None:
         with self._sizing:

@@ -343,9 +343,12 @@ class Storage:
         return self._connection.begin()
 
     def _truncate_log(self) -> None:
-        """Move all changes from SQLite's log to the file; while another program reads the file, only try."""
-        [busy, *_] = self._dbapi.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self._truncate_at = time.monotonic() + _RETRY if busy else math.inf
+        """Move all changes from SQLite's log to the file; if this fails or another program reads, try again later."""
+        self._truncate_at = time.monotonic() + _RETRY
+        with contextlib.suppress(sqlite3.OperationalError):
+            [is_busy, *_] = self._dbapi.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not is_busy:
+                self._truncate_at = math.inf
 
     def close(self) -> None:
         """Close the database, after the transaction that is open. May be called twice."""

@@ -98,8 +98,14 @@ class Workers:
         with self._registering:
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit and not self.closing:
                 name = f"local-model-{len(self._threads)}"
-                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-                self._threads[-1].start()
+                worker = threading.Thread(target=self._work, name=name, daemon=True)
+                try:
+                    worker.start()
+                except RuntimeError as error:
+                    # The process may not have more: those that there are do the work later.
+                    logger.warning("Requests to the model have to wait: %s", error)
+                else:
+                    self._threads.append(worker)
 
     def turn_of(self, work_id: str) -> LiveTurn | None:
         """Return the turn that is queued or in progress; if there is none, the result of the work is stored."""

@@ -131,6 +131,25 @@ def test_a_wait_that_ends_after_the_close_brings_no_os_threads_back(api):
     assert dispatcher.threads == set()
 
 
+def test_waits_share_the_os_threads_that_there_are_if_the_process_may_not_start_more(api, monkeypatch, caplog):
+    dispatcher = api.server._http._dispatcher
+    with monkeypatch.context() as patch:
+
+        def start(_thread):
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", start)
+        with dispatcher.waiting():
+            assert len(dispatcher.threads) == 8
+            api.thread()
+    assert "Requests have to wait: can't start new thread" in caplog.text
+    assert [dispatcher._wanted, len(dispatcher.threads)] == [8, 8]
+    with dispatcher.waiting():
+        assert len(dispatcher.threads) == 9
+    wait_until(lambda: len(dispatcher.threads) == 8)
+    api.thread()
+
+
 def test_an_answer_much_larger_than_a_socket_buffer_arrives_whole(api):
     texts = ["x" * 200_000] * 20
     thread = api.thread(*texts)

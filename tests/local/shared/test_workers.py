@@ -55,6 +55,23 @@ def test_more_models_than_most_servers_have_clients_are_asked_at_once(serve, wai
         api.see(run, "in_progress")
 
 
+def test_work_is_done_later_if_the_process_may_not_start_more_os_threads(serve, waiting, monkeypatch, caplog):
+    api = serve(waiting)
+    first = api.run(api.thread("Hello"))
+    assert waiting.called.wait(PATIENCE)
+    with monkeypatch.context() as patch:
+
+        def start(_thread):
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", start)
+        second = api.run(api.thread("Hello"))
+    waiting.go.set()
+    api.see(first, "completed")
+    api.see(second, "completed")
+    assert "Requests to the model have to wait: can't start new thread" in caplog.text
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5, "8", None])
 def test_a_number_of_workers_that_is_none_is_refused(number):
     with pytest.raises(ValueError, match="model_workers must be a whole number of at least 1"):
