@@ -97,18 +97,9 @@ def serve(
             stack.callback(answering.close)
         stack.enter_context(_logged())
         stopped = stack.enter_context(_stopped_by_signals())
-        start = functools.partial(
-            LocalServer,
-            answering,
-            host=host,
-            port=port,
-            database=db,
-            api_key=api_key or None,
-            allow_origins=allow_origin,
-            model_workers=model_workers,
-            chaos=None if chaos is None else Chaos(chaos),
-            request_log_level=logging.INFO,
-        )
+        faults = None if chaos is None else Chaos(chaos)
+        start = functools.partial(LocalServer, answering, host=host, port=port, database=db, api_key=api_key or None)
+        start = functools.partial(start, allow_origins=allow_origin, model_workers=model_workers, chaos=faults)
         server = stack.enter_context(_listening(start, host, port, db))
         kept = "in memory" if db is None else f"in {db}"
         click.echo(f"Serving at {server.base_url}, all is kept {kept}. Ctrl-C stops it.")
@@ -116,14 +107,14 @@ def serve(
     click.echo("Stopped.")
 
 
-def _listening(start: Callable[[], LocalServer], host: str, port: int, db: Path | None) -> LocalServer:
+def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path | None) -> LocalServer:
     """Return the server, or raise an error that says in one sentence why it cannot start."""
     from sqlalchemy.exc import DatabaseError  # noqa: PLC0415 - as above
 
     from gpt_agent_fsm.local import DatabaseInUseError  # noqa: PLC0415 - as above
 
     try:
-        return start()
+        return start(request_log_level=logging.INFO)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except DatabaseInUseError as error:

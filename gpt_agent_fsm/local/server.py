@@ -82,12 +82,7 @@ class LocalServer:
         on_request: Callable[[SeenRequest], object] | None = None,
         request_log_level: int = logging.DEBUG,
     ) -> None:
-        if model is not None and not callable(model):
-            raise TypeError(
-                f"A model must be a callable that takes one ModelRequest, but this one is a {type(model).__name__}."
-            )
-        if not isinstance(model_workers, int) or model_workers < 1:
-            raise ValueError(f"model_workers must be a whole number of at least 1, not {model_workers!r}.")
+        _check_model(model, model_workers)
         access.check_options(host, api_key)
         allowed = access.origins(allow_origins)
         self._origin = Origin("LocalServer")
@@ -103,14 +98,11 @@ class LocalServer:
             check = access.site_check(host, allowed) if api_key is None else access.key_check(api_key)
             app = self._application(check, run_expires_after, item_lag, request_log_level)
             self._chaos = None if chaos is None else ChaosApplication(app, chaos)
-            answering: WSGIApplication = self._chaos or app
-            if on_request is not None:
-                answering = Recorder(answering, on_request)
-            if allowed:
-                answering = Cors(answering, allowed)
+            recorded = self._chaos or app if on_request is None else Recorder(self._chaos or app, on_request)
+            outermost = Cors(recorded, allowed) if allowed else recorded
             self._workers.recover()
             # If waitress refuses a body, it does not read it, which some clients cannot handle: its limit is higher.
-            self._http = HttpServer(answering, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
+            self._http = HttpServer(outermost, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
             failed.pop_all()
         self._workers.start()
         self._http.start()
@@ -170,3 +162,12 @@ class LocalServer:
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.base_url}{' closed' if self._closed else ''}>"
+
+
+def _check_model(model: Model | None, workers: int) -> None:
+    if model is not None and not callable(model):
+        raise TypeError(
+            f"A model must be a callable that takes one ModelRequest, but this one is a {type(model).__name__}."
+        )
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"model_workers must be a whole number of at least 1, not {workers!r}.")
