@@ -93,7 +93,7 @@ def test_a_request_from_a_page_of_the_server_itself_is_answered(api):
 @pytest.mark.parametrize(
     ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 404), ("none", 404)]
 )
-def test_what_a_page_fetches_without_its_origin_is_told_by_the_browser(api, site, status):
+def test_a_request_without_an_origin_is_judged_by_what_the_browser_says_of_its_site(api, site, status):
     assert asked(api.server, "GET", "/v1/conversations/conv_x", Sec_Fetch_Site=site)[0] == status
 
 
@@ -134,7 +134,7 @@ def test_with_the_key_a_request_may_come_from_anywhere(guarded):
     assert asked(guarded, body=b'{"model": "m", "input": "x"}', **headers)[0] == 200
 
 
-def test_health_is_told_to_everybody(api):
+def test_health_is_answered_for_every_host_and_origin(api):
     assert asked(api.server, "GET", "/healthz", Host="evil.example", Origin="https://evil.example")[0] == 200
 
 

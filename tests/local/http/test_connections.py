@@ -145,7 +145,7 @@ def test_idle_connections_make_room_for_new_ones_and_those_that_have_sent_someth
     assert idle[0].recv(1) == b""
 
 
-def test_health_is_told_while_all_os_threads_are_busy(serve, monkeypatch):
+def test_health_is_answered_while_all_os_threads_are_busy(serve, monkeypatch):
     api = serve()
     busy, go = threading.Semaphore(0), threading.Event()
 

@@ -57,7 +57,7 @@ def test_nothing_remains_of_one_that_was_streamed(serve, tmp_path):
     assert left_in(tmp_path) == []
 
 
-def test_what_others_were_told_to_keep_remains(serve, tmp_path):
+def test_stored_responses_and_the_items_of_conversations_remain(serve, tmp_path):
     api = serve(Recorder("One.", "Two.", "Three."), database=tmp_path / "a.db")
     conversation = api.conversation()
     kept = [api.answered("Hello"), api.answered("Hello", conversation=conversation)]
@@ -106,7 +106,7 @@ requests.post(server.base_url + "/responses", json={"model": "m", "input": sys.a
 """
 
 
-def test_what_a_killed_server_left_is_removed_by_the_next_one(serve, tmp_path):
+def test_the_next_server_removes_the_rest_of_a_killed_one(serve, tmp_path):
     path = tmp_path / "a.db"
     subprocess.run([sys.executable, "-c", KILLED, os.fspath(path), SECRET], check=True)
     assert left_in(tmp_path) != []
@@ -114,7 +114,7 @@ def test_what_a_killed_server_left_is_removed_by_the_next_one(serve, tmp_path):
     assert left_in(tmp_path) == []
 
 
-def test_what_earlier_versions_kept_is_removed_and_the_words_alone_remove_nothing(serve, tmp_path):
+def test_responses_kept_by_earlier_versions_are_removed_and_the_words_alone_remove_nothing(serve, tmp_path):
     path = tmp_path / "a.db"
     storage = Storage(path)
     with storage.transaction() as tx:

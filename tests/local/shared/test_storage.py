@@ -5,6 +5,7 @@ import threading
 import pytest
 import sqlalchemy.exc
 
+from gpt_agent_fsm.local.shared.file_owner import FileOwner
 from gpt_agent_fsm.local.shared.storage import (
     PageQuery,
     Storage,
@@ -182,3 +183,20 @@ def test_the_file_is_an_sqlite_database_that_others_may_read(tmp_path):
         ("thread_1", "thread", b'{"id":"thread_1"}')
     ]
     connection.close()
+
+
+def test_the_next_server_gets_the_file_only_when_this_one_has_closed_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.db"
+    left = []
+    close = FileOwner.close
+
+    def closes(owner):
+        left.append((tmp_path / "a.db-wal").exists())
+        close(owner)
+
+    monkeypatch.setattr(FileOwner, "close", closes)
+    storage = Storage(path)
+    with storage.transaction() as tx:
+        tx.add("thread", {"id": "thread_1"})
+    storage.close()
+    assert left == [False]
