@@ -296,7 +296,7 @@ class Storage:
         connection.execute("SELECT name FROM sqlite_master").close()
         if self._path not in ("", ":memory:"):
             self._resources.enter_context(FileOwner(self._path))
-        # Closed in the reverse order: the next server gets the file when nothing is written to it any more.
+        # Closed in the reverse order: the next server gets the file after the last byte is written to it.
         self._resources.callback(connection.close)
         # A commit then needs no disk flush; committed data survives a crash of the process.
         connection.execute("PRAGMA journal_mode = WAL")
