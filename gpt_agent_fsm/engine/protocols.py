@@ -105,13 +105,16 @@ class ToolOutputsRequest:
         outputs: pairs of tool call id and JSON text.
         assistant_id: the assistant that continues the run.
         handle: as in `Run`.
+        decisions: the same pairs for calls that the server makes itself; the text is an object with `approve`, true or
+            false, and perhaps a `reason`.
     """
 
     thread_id: str
     run_id: str
-    outputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...] = ()
     assistant_id: str = ""
     handle: str | None = None
+    decisions: tuple[tuple[str, str], ...] = ()
 
 
 @runtime_checkable

@@ -81,10 +81,8 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):
             run = backend.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout)
             return inputs.RunSeen(run=run)
-        case effects.SubmitToolOutputs(run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle):
-            answer = ToolOutputsRequest(
-                thread_id=thread_id, run_id=run_id, outputs=outputs, assistant_id=assistant_id, handle=handle
-            )
+        case effects.SubmitToolOutputs():
+            answer = ToolOutputsRequest(thread_id=thread_id, **attrs.asdict(request, recurse=False))
             return inputs.RunSeen(run=backend.submit_tool_outputs(answer, timeout=timeout))
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)

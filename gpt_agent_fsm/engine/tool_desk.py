@@ -92,6 +92,8 @@ class ToolDesk:
             wanted.add(key)
             if call.runs:
                 found += self._about_started(call, jobs.get(key))
+            elif call.by_server and call.stage is CallStage.OPEN:
+                found.append(self._ask(call))
             elif call.takes_output and snapshot.state is State.AWAITING_TOOLS:
                 found += self._about_open(call, key, jobs.get(key), is_heard=is_heard)
         for key, job in jobs.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["BROKEN", "decode_arguments", "error_output"]
+__all__ = ["BROKEN", "decision_output", "decode_arguments", "error_output"]
 
 BROKEN = object()
 """The result of `decode_arguments` for text that is not valid JSON."""
@@ -28,3 +28,8 @@ def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
 def error_output(sentence: str) -> str:
     """Return the output of a call that went wrong: JSON text for the model."""
     return json.dumps({"error": sentence}, ensure_ascii=False, separators=(",", ":"))
+
+
+def decision_output(*, approve: bool, reason: str = "") -> str:
+    """Return the output of a call that the server makes itself: whether a person approves it, as JSON text."""
+    return json.dumps({"approve": approve, **({"reason": reason} if reason else {})}, ensure_ascii=False)

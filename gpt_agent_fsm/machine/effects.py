@@ -100,6 +100,8 @@ class SubmitToolOutputs:
         outputs: pairs of tool call id and JSON text.
         assistant_id: the assistant that continues the run.
         handle: as in `Run`.
+        decisions: the same pairs for calls that the server makes itself; the text is an object with `approve`, true or
+            false, and perhaps a `reason`.
     """
 
     operation: ClassVar[str] = "submit_tool_outputs"
@@ -109,6 +111,7 @@ class SubmitToolOutputs:
     outputs: tuple[tuple[str, str], ...]
     assistant_id: str = ""
     handle: str | None = None
+    decisions: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen(kw_only=True)

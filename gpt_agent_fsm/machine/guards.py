@@ -213,7 +213,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     for call in fact.run.tool_calls:
         known = None if new_round else known_call(copy, call)
         answered = known is not None and known.output is not None
-        if not answered and decode_arguments(call.arguments) is not BROKEN:
+        if not answered and (call.by_server or decode_arguments(call.arguments) is not BROKEN):
             return False
     return True
 

@@ -36,6 +36,7 @@ class ToolCall:
         attempt: how often its function was started.
         is_safe: True if its function may be started again after a crash.
         asked_at: when a person was asked for an approval, in seconds since the epoch.
+        by_server: True if the server itself makes the call, and only asks a person for an approval.
     """
 
     id: str
@@ -46,6 +47,7 @@ class ToolCall:
     attempt: int = 0
     is_safe: bool = False
     asked_at: float | None = None
+    by_server: bool = False
 
     @property
     def waits_for_a_person(self) -> bool:
@@ -60,7 +62,8 @@ class ToolCall:
     @property
     def takes_output(self) -> bool:
         """True while an output by hand is accepted."""
-        return self.output is None and self.stage in (CallStage.OPEN, CallStage.APPROVED)
+        is_open = self.stage is CallStage.OPEN and not self.by_server
+        return self.output is None and (is_open or self.stage is CallStage.APPROVED)
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,7 @@ import pytest
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects
-from gpt_agent_fsm.machine.objects import CallStage
+from gpt_agent_fsm.machine.objects import CallStage, ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for, open_approvals, open_calls
 from tests.story import (
@@ -236,6 +236,44 @@ def test_a_person_alone_is_waited_for_if_every_open_call_waits_for_an_approval()
     assert only_a_person_is_waited_for(story.tell(output(MEASURE)).snapshot)
     assert not only_a_person_is_waited_for(story.tell(approve(LOCATE)).snapshot)
     assert not only_a_person_is_waited_for(idle().snapshot)
+
+
+# --- calls that the server makes itself --------------------------------------------------------------
+
+SEARCH = ToolCall(id="call_5", name="search", arguments="{broken", by_server=True)
+
+
+def test_a_call_of_the_server_takes_no_output_and_no_function():
+    story = polling().tell(needs(SEARCH))
+    assert story.said == ["ToolCallRequested"]
+    assert open_calls(story.snapshot) == ()
+    stays(story, story.snapshot, output(SEARCH), start_tool(SEARCH), approve(SEARCH))
+
+
+@pytest.mark.parametrize(
+    ("decide", "said", "sent"),
+    [
+        (approve(SEARCH), ["ToolApproved"], '{"approve": true}'),
+        (deny(SEARCH, "no"), ["ToolDenied"], '{"approve": false, "reason": "no"}'),
+        (deny(SEARCH, ""), ["ToolDenied"], '{"approve": false}'),
+    ],
+)
+def test_the_decision_about_a_call_of_the_server_is_sent(decide, said, sent):
+    story = polling().tell(needs(SEARCH), ask_approval(SEARCH))
+    assert [call.id for call in open_approvals(story.snapshot)] == [SEARCH.id]
+    story.tell(decide)
+    assert story.said == said
+    assert story.request == effects.SubmitToolOutputs(
+        run_id="run_1", outputs=(), assistant_id="asst_1", decisions=((SEARCH.id, sent),)
+    )
+
+
+def test_decisions_and_outputs_are_sent_together():
+    story = polling().tell(needs(SEARCH, MEASURE), ask_approval(SEARCH), approve(SEARCH))
+    assert story.request is None
+    story.tell(output(MEASURE, "2"))
+    assert story.request.outputs == ((MEASURE.id, "2"),)
+    assert story.request.decisions == ((SEARCH.id, '{"approve": true}'),)
 
 
 # --- rounds -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import threading
 
+import attrs
 import pytest
 
 from gpt_agent_fsm import Assistant, Runtime, Settings, ToolContext, errors, events, signals, tool
@@ -461,6 +462,30 @@ def test_a_decision_for_an_unknown_call_is_ignored(caplog):
 def test_a_blank_call_id_is_refused(call):
     with pytest.raises(ValueError, match="tool call id"):
         call(World().connect())
+
+
+def test_a_call_that_the_server_makes_itself_waits_for_a_person():
+    world, sent = World(WEATHER, Answer("Done")), []
+    get_run, submit = world.server.get_run, world.server.submit_tool_outputs
+
+    def by_server(*args, **options):
+        run = get_run(*args, **options)
+        return attrs.evolve(run, tool_calls=tuple(attrs.evolve(call, by_server=True) for call in run.tool_calls))
+
+    def decide(request, *, timeout):
+        sent.append((request.outputs, request.decisions))
+        return submit(attrs.evolve(request, outputs=request.decisions, decisions=()), timeout=timeout)
+
+    world.server.get_run, world.server.submit_tool_outputs = by_server, decide
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert agent.open_tool_calls == ()
+    (asked,) = agent.open_approvals
+    agent.approve(asked.id)
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert sent == [((), ((asked.id, '{"approve": true}'),))]
+    assert world.names() == ["ToolCallRequested", "ToolApprovalRequested", "ToolApproved"]
 
 
 # --- with OS threads, over the wire ---------------------------------------------------------------------

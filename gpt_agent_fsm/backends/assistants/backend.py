@@ -127,9 +127,8 @@ class AssistantsBackend:
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`."""
-        outputs = [wire.NewToolOutput(tool_call_id=call_id, output=output) for call_id, output in request.outputs]
         action = f"/{segment(request.run_id)}/submit_tool_outputs"
-        return self._post_run(request.thread_id, action, wire.NewToolOutputs(tool_outputs=outputs), timeout)
+        return self._post_run(request.thread_id, action, wire.tool_outputs(request), timeout)
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""

@@ -5,6 +5,7 @@ They follow OpenAI's published OpenAPI document 2.3.0.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from gpt_agent_fsm.backends.shared.values import (
     required_id,
     text_of,
 )
-from gpt_agent_fsm.ports import RunStatus
+from gpt_agent_fsm.ports import RunStatus, ToolOutputsRequest
 from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition
 
 _STATUSES = {
@@ -59,15 +60,16 @@ class NewRun:
     metadata: dict[str, str]
 
 
-@attrs.frozen(kw_only=True)
-class NewToolOutput:
-    tool_call_id: str
-    output: str
-
-
-@attrs.frozen(kw_only=True)
-class NewToolOutputs:
-    tool_outputs: list[NewToolOutput]
+def tool_outputs(request: ToolOutputsRequest) -> dict[str, Any]:
+    """Return the body that answers the tool calls of a run; decisions are an extension of Azure's agents."""
+    outputs = [{"tool_call_id": call_id, "output": output} for call_id, output in request.outputs]
+    approvals = [
+        {"tool_call_id": call_id, "approve": json.loads(decision)["approve"]} for call_id, decision in request.decisions
+    ]
+    return {
+        **({"tool_outputs": outputs} if outputs or not approvals else {}),
+        **({"tool_approvals": approvals} if approvals else {}),
+    }
 
 
 def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
@@ -86,6 +88,9 @@ def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
 
 
 # --- objects to read --------------------------------------------------------------------------------
+
+
+_OUTPUTS, _APPROVAL = "submit_tool_outputs", "submit_tool_approval"
 
 
 @attrs.frozen(kw_only=True)
@@ -130,8 +135,8 @@ class Run:
             key=lenient_text(self.metadata.get(METADATA_KEY)),
         )
 
-    def _asked(self) -> list[Mapping[str, Any]]:
-        calls = lenient_mapping(self.required_action.get("submit_tool_outputs")).get("tool_calls")
+    def _asked(self, action: str = _OUTPUTS) -> list[Mapping[str, Any]]:
+        calls = lenient_mapping(self.required_action.get(action)).get("tool_calls")
         return [lenient_mapping(call) for call in calls] if isinstance(calls, list) else []
 
     def _tool_calls(self) -> list[objects.ToolCall]:
@@ -142,13 +147,18 @@ class Run:
             if call_id and _kind_of(call) == "function":
                 arguments = arguments_of(function.get("arguments"))
                 found.append(objects.ToolCall(id=call_id, name=name or "", arguments=arguments))
+        for call in self._asked(_APPROVAL):
+            # Azure's agents: the server makes the call itself, if a person approves it.
+            if call_id := lenient_id(call.get("id")):
+                name, arguments = lenient_text(call.get("name")) or "", arguments_of(call.get("arguments"))
+                found.append(objects.ToolCall(id=call_id, name=name, arguments=arguments, by_server=True))
         return found
 
     def _unsupported(self) -> str:
-        """Return what the run waits for if it is more than function calls, for a sentence."""
-        action = lenient_text(self.required_action.get("type")) or "submit_tool_outputs"
+        """Return what the run waits for if it is more than function calls and approvals, for a sentence."""
+        action = lenient_text(self.required_action.get("type")) or _OUTPUTS
         others = sorted({_kind_of(call) for call in self._asked()} - {"function"})
-        if action != "submit_tool_outputs":
+        if action not in (_OUTPUTS, _APPROVAL):
             return f"it waits for {action}, which gpt-agent-fsm cannot give"
         return (
             f"it waits for tools of the type {' and '.join(others)}, which gpt-agent-fsm cannot call" if others else ""

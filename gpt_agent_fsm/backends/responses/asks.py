@@ -1,4 +1,4 @@
-"""Items that the client must answer: function calls, and others that this library cannot answer.
+"""Items that the client must answer: function calls, approvals, and others that this library cannot answer.
 
 A conversation with an open item of these kinds accepts no further response, so each kind has an item that closes it.
 Tools that the server runs by itself (searches, code interpreters, images, MCP calls) need no answer of the client.
@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["ENDED", "closing_item", "describe", "is_answer", "is_function_call"]
+__all__ = ["ENDED", "closing_item", "decision", "describe", "is_answer", "is_approval", "is_function_call"]
 
 _SENTENCE = "The run that asked for this was ended before its output was used."
 ENDED = json.dumps({"error": _SENTENCE}, separators=(",", ":"))
 """The output that is sent for a call that will never be answered otherwise."""
 
-_FUNCTION_CALL = "function_call"
+_FUNCTION_CALL, _APPROVAL = "function_call", "mcp_approval_request"
 # The smallest picture: a computer call must be answered with one.
 _PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAA"
@@ -49,7 +49,7 @@ _CLOSING: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
     "shell_call": _shell_output,
     "apply_patch_call": _failed_patch,
     "computer_call": _screenshot,
-    "mcp_approval_request": _refusal,
+    _APPROVAL: _refusal,
 }
 
 
@@ -64,12 +64,22 @@ def is_function_call(kind: str | None) -> bool:
     return kind == _FUNCTION_CALL
 
 
+def is_approval(kind: str | None) -> bool:
+    """Return whether items of this kind ask for the approval of a call that the server makes itself."""
+    return kind == _APPROVAL
+
+
+def decision(item_id: str, text: str) -> Mapping[str, Any]:
+    """Return the item that answers the request for an approval; `text` as in `ToolOutputsRequest.decisions`."""
+    return {"type": "mcp_approval_response", "approval_request_id": item_id, **json.loads(text)}
+
+
 def is_answer(kind: str | None) -> bool:
     """Return whether items of this kind are answers to other items."""
     return kind == "mcp_approval_response" or (kind or "").endswith("_call_output")
 
 
 def describe(kinds: Sequence[str | None]) -> str:
-    """Return a clause that names the items that the library cannot answer; "" if there are only function calls."""
-    others = sorted({kind for kind in kinds if kind and not is_function_call(kind)})
+    """Return a clause that names the items that the library cannot answer; "" if there are none."""
+    others = sorted({kind for kind in kinds if kind and not is_function_call(kind) and not is_approval(kind)})
     return f"it waits for {' and '.join(others)}, which gpt-agent-fsm cannot answer" if others else ""

@@ -17,7 +17,7 @@ from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.http import client_from_env
 from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread, unusable
 from gpt_agent_fsm.backends.responses import wire
-from gpt_agent_fsm.backends.responses.asks import ENDED
+from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
@@ -209,15 +209,17 @@ class ResponsesBackend:
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
         conversation = self._on(request.thread_id, timeout)
-        outputs: list[dict[str, Any]] = []
+        outputs: list[Mapping[str, Any]] = []
         if request.retry_of is not None:
             # A failed response left nothing on the conversation, so it gets its input again.
             given, tail = conversation.outputs_given_to(request.retry_of), conversation.tail()
             if tail.has_answered(given):
                 # An earlier request that counted as lost has taken effect: its answer is there.
                 return cast("Run", tail.to_run(key=request.key))
-            again = {call.id: ENDED for call in tail.open_calls} if given is None else given
-            outputs = [wire.call_output(*pair) for pair in again.items() if pair[0] not in tail.answered]
+            if given is None:
+                outputs = [item.closing for item in tail.open if item.closing is not None]
+            else:
+                outputs = [item for call_id, item in given.items() if call_id not in tail.answered]
         about = wire.metadata(**{METADATA_KEY: request.key, wire.ASSISTANT: request.assistant_id})
         try:
             response = self._create(conversation, request.thread_id, request.assistant_id, outputs, about)
@@ -231,7 +233,8 @@ class ResponsesBackend:
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`. The outputs are the input of the response that continues the run."""
         conversation = self._on(request.thread_id, timeout)
-        said = [wire.call_output(call_id, output) for call_id, output in request.outputs]
+        said: list[Mapping[str, Any]] = [wire.call_output(*pair) for pair in request.outputs]
+        said += [decision(*pair) for pair in request.decisions]
         usage = wire.usage_text(self._usage_until(request.run_id, request.handle, conversation))
         about = wire.metadata(**{wire.RUN: request.run_id, wire.ASSISTANT: request.assistant_id, wire.USAGE: usage})
         try:
@@ -239,7 +242,7 @@ class ResponsesBackend:
         except RequestRefused:
             tail = conversation.tail()
             left = tail.to_run(request.run_id)
-            if left is None or not tail.answered.issuperset(call_id for call_id, _ in request.outputs):
+            if left is None or not tail.answered.issuperset(id_ for id_, _ in (*request.outputs, *request.decisions)):
                 raise
             # The outputs are there: an earlier attempt has succeeded.
             return left

@@ -109,8 +109,8 @@ class Conversation:
                 raise
             raise as_refusal(error) from error
 
-    def outputs_given_to(self, response_id: str) -> dict[str, str] | None:
-        """Return the outputs in a response's input, by the ids of their calls; None if the server has forgotten it."""
+    def outputs_given_to(self, response_id: str) -> dict[str, Mapping[str, Any]] | None:
+        """Return the answers in a response's input, by the ids of their calls; None if the server has forgotten it."""
         path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "desc"}
         try:
             items = self._http.get(path, wire.ItemPage, params=params, timeout=self._limits).data
@@ -118,8 +118,7 @@ class Conversation:
             return None
         # Some servers list the whole conversation before the response's own input, which is at the end.
         own = list(itertools.takewhile(lambda item: item.answered_id is not None, items))[::-1]
-        outputs = {item.call_id: item.output for item in own if item.type == "function_call_output"}
-        return {call_id: output for call_id, output in outputs.items() if call_id and isinstance(output, str)}
+        return {item.answered_id: again for item in own if item.answered_id and (again := item.as_answer) is not None}
 
     # --- the note -----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import attrs
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant
-from gpt_agent_fsm.backends.responses.asks import closing_item, describe, is_answer, is_function_call
+from gpt_agent_fsm.backends.responses.asks import closing_item, describe, is_answer, is_approval, is_function_call
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
@@ -105,6 +105,8 @@ class Item:
     name: str | None = attrs.field(default=None, converter=lenient_text)
     arguments: Any = None
     output: Any = None
+    approve: Any = None
+    reason: str | None = attrs.field(default=None, converter=lenient_text)
 
     @property
     def is_message(self) -> bool:
@@ -122,15 +124,30 @@ class Item:
         return (self.call_id or self.approval_request_id or self.id) if is_answer(self.type) else None
 
     @property
+    def as_answer(self) -> Mapping[str, Any] | None:
+        """The answer of this item, to be sent again; None if it is no answer to a function call or for an approval."""
+        if self.type == "function_call_output" and self.call_id and isinstance(self.output, str):
+            return call_output(self.call_id, self.output)
+        if self.type == "mcp_approval_response" and self.approval_request_id and isinstance(self.approve, bool):
+            given = {"approve": self.approve, **({"reason": self.reason} if self.reason else {})}
+            return {"type": self.type, "approval_request_id": self.approval_request_id, **given}
+        return None
+
+    @property
     def closing(self) -> Mapping[str, Any] | None:
         """The item that closes this one; None if the client need not answer it, or cannot."""
         return None if self.asked_id is None else closing_item(self.type, self.asked_id)
 
     def to_call(self) -> objects.ToolCall | None:
-        """Translate the item into a tool call; None if it is no function call, or one that cannot be answered."""
-        if self.asked_id is None or not is_function_call(self.type):
+        """Translate the item into a tool call; None if the library cannot answer it."""
+        if self.asked_id is None or not (is_function_call(self.type) or is_approval(self.type)):
             return None
-        return objects.ToolCall(id=self.asked_id, name=self.name or "", arguments=arguments_of(self.arguments))
+        return objects.ToolCall(
+            id=self.asked_id,
+            name=self.name or "",
+            arguments=arguments_of(self.arguments),
+            by_server=is_approval(self.type),
+        )
 
     def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
         """Translate the item into a message, with the run's id if it is known."""

@@ -11,7 +11,7 @@ from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.actions.endings import send_cancel
 from gpt_agent_fsm.machine.actions.requests import change_call
 from gpt_agent_fsm.machine.actions.runs import change_run
-from gpt_agent_fsm.machine.arguments import decode_arguments, error_output
+from gpt_agent_fsm.machine.arguments import decision_output, decode_arguments, error_output
 from gpt_agent_fsm.machine.objects import CallStage, ToolCall
 from gpt_agent_fsm.machine.snapshot import Ending
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
@@ -43,19 +43,25 @@ def ask_for_approval(copy: WorkingCopy, fact: inputs.AskForApproval) -> None:
     change_call(copy, call.id, stage=CallStage.ASKING, asked_at=fact.at)
 
 
-def approve(copy: WorkingCopy, command: inputs.ApproveToolCall) -> None:
+def approve(copy: WorkingCopy, command: inputs.ApproveToolCall) -> inputs.SubmitToolOutput | None:
     copy.events.append(
         events.ToolApproved(id=command.tool_call_id, thread_id=copy.thread_id, by=command.by, note=command.note)
     )
     change_call(copy, command.tool_call_id, stage=CallStage.APPROVED)
+    if not _call(copy, command.tool_call_id).by_server:
+        return None
+    return inputs.SubmitToolOutput(tool_call_id=command.tool_call_id, output=decision_output(approve=True))
 
 
 def deny(copy: WorkingCopy, command: inputs.DenyToolCall) -> inputs.SubmitToolOutput:
     copy.events.append(
         events.ToolDenied(id=command.tool_call_id, thread_id=copy.thread_id, by=command.by, reason=command.reason)
     )
-    why = f": {command.reason}" if command.reason else ""
-    return _answered(copy, command.tool_call_id, error_output(f"The call was denied{why}"))
+    if _call(copy, command.tool_call_id).by_server:
+        output = decision_output(approve=False, reason=command.reason)
+    else:
+        output = error_output(f"The call was denied{f': {command.reason}' if command.reason else ''}")
+    return _answered(copy, command.tool_call_id, output)
 
 
 def start(copy: WorkingCopy, fact: inputs.StartTool) -> None:
@@ -82,7 +88,7 @@ def lose(copy: WorkingCopy, fact: inputs.ToolLost) -> inputs.SubmitToolOutput:
 
 def _answered(copy: WorkingCopy, call_id: str, output: str) -> inputs.SubmitToolOutput:
     """Let the call take an output, and return the input that gives it."""
-    change_call(copy, call_id, stage=CallStage.OPEN)
+    change_call(copy, call_id, stage=CallStage.APPROVED)
     return inputs.SubmitToolOutput(tool_call_id=call_id, output=output)
 
 

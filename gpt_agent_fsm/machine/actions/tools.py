@@ -57,7 +57,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 def _new_call(copy: WorkingCopy, run_id: str, call: ToolCall) -> ToolCall:
     arguments = decode_arguments(call.arguments)
-    if arguments is BROKEN:
+    if arguments is BROKEN and not call.by_server:
         return _record(copy, run_id, call, BROKEN_ARGUMENTS_OUTPUT)
     copy.events.append(
         events.ToolCallRequested(
@@ -68,11 +68,13 @@ def _new_call(copy: WorkingCopy, run_id: str, call: ToolCall) -> ToolCall:
 
 
 def _record(copy: WorkingCopy, run_id: str, call: ToolCall, output: str) -> ToolCall:
-    copy.events.append(
-        events.ToolCallOutputRecorded(
-            id=call.id, thread_id=copy.thread_id, run_id=run_id, name=call.name, output=output
+    if not call.by_server:
+        # What a person decides about a call of the server is announced as the decision.
+        copy.events.append(
+            events.ToolCallOutputRecorded(
+                id=call.id, thread_id=copy.thread_id, run_id=run_id, name=call.name, output=output
+            )
         )
-    )
     return attrs.evolve(call, output=output)
 
 
@@ -99,9 +101,15 @@ def record_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> N
 def _submit(copy: WorkingCopy) -> None:
     copy.failures = 0
     run = copy.live_run
-    outputs = tuple((call.id, call.output) for call in run.calls if call.output is not None)
+    answered = [(call, call.output) for call in run.calls if call.output is not None]
     copy.perform(
-        effects.SubmitToolOutputs(run_id=run.id, outputs=outputs, assistant_id=run.assistant_id, handle=run.handle)
+        effects.SubmitToolOutputs(
+            run_id=run.id,
+            outputs=tuple((call.id, output) for call, output in answered if not call.by_server),
+            assistant_id=run.assistant_id,
+            handle=run.handle,
+            decisions=tuple((call.id, output) for call, output in answered if call.by_server),
+        )
     )
 
 

@@ -178,3 +178,16 @@ def test_the_ids_of_a_server_may_be_hundreds_of_characters_long(backend, request
     long = "run_" + "é/" * 400
     requests_mock.post(f"{THREAD}/runs", json=RUN | {"id": long})
     assert backend.create_run(RunRequest(thread_id="thread_1", assistant_id="asst_1", key="k"), timeout=5).id == long
+
+
+def test_decisions_about_calls_of_the_server_are_sent_as_azure_takes_them(backend, requests_mock):
+    requests_mock.post(f"{THREAD}/runs/run_1/submit_tool_outputs", json=RUN)
+    decisions = (("c", '{"approve": true}'), ("d", '{"approve": false, "reason": "no"}'))
+    for outputs in ((), (("e", "1"),)):
+        request = ToolOutputsRequest(thread_id="thread_1", run_id="run_1", outputs=outputs, decisions=decisions)
+        backend.submit_tool_outputs(request, timeout=5)
+    approvals = [{"tool_call_id": "c", "approve": True}, {"tool_call_id": "d", "approve": False}]
+    assert [request.json() for request in requests_mock.request_history] == [
+        {"tool_approvals": approvals},
+        {"tool_outputs": [{"tool_call_id": "e", "output": "1"}], "tool_approvals": approvals},
+    ]

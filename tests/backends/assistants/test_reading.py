@@ -198,10 +198,6 @@ def test_a_run_that_needs_tools_but_names_none_is_told_as_it_is(backend, request
 @pytest.mark.parametrize(
     ("action", "named"),
     [
-        (
-            {"type": "submit_tool_approval", "submit_tool_approval": {"tool_calls": [{"id": "c"}]}},
-            "submit_tool_approval",
-        ),
         ({"type": "something_new"}, "something_new"),
         (required({"id": "c", "type": "mcp"})["required_action"], "type mcp"),
         (required({"id": "c", "type": "mcp"}, {"id": "d", "type": "browser"})["required_action"], "browser and mcp"),
@@ -282,3 +278,13 @@ def test_items_that_come_twice_are_left_to_the_reader_and_ones_without_an_id_are
 )
 def test_the_next_page_is_requested_if_there_may_be_one(page, body, next_after):
     assert page(body).next_after == next_after
+
+
+APPROVAL = {"id": "c", "type": "mcp", "name": "search", "arguments": '{"q":1}', "server_label": "docs"}
+
+
+def test_a_call_that_the_server_makes_itself_waits_for_an_approval(run):
+    action = {"type": "submit_tool_approval", "submit_tool_approval": {"tool_calls": [APPROVAL]}}
+    found = run(status="requires_action", required_action=action)
+    assert found.tool_calls == (ToolCall(id="c", name="search", arguments='{"q":1}', by_server=True),)
+    assert found.unsupported == ""
