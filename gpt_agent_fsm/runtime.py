@@ -17,6 +17,7 @@ from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.runner import call_limits
+from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
 from gpt_agent_fsm.logs import get_logger
@@ -74,7 +75,7 @@ class Runtime:
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
         box = ToolBox(tools)
-        box | getattr(backend, "functions", ())  # raises for two functions of one name
+        box | functions_of(backend)  # raises for two functions of one name
         self._own_roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent, tools=box)
         try:
             for saved in unfinished.values():

@@ -21,7 +21,7 @@ from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store
-from gpt_agent_fsm.engine.tool_desk import Tooling
+from gpt_agent_fsm.engine.tool_desk import Tooling, functions_of
 from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
@@ -108,7 +108,7 @@ class Roster:
             gate=Gate(scheduler.clock, settings),
             webhooks=self._webhooks,
             ownership=self._ownership,
-            tooling=Tooling(tools, lambda: getattr(backend, "functions", ()), self.jobs, scheduler.clock),
+            tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, scheduler.clock),
             random=rng,
         )
         # Reentrant: a signal handler that closes the runtime may have interrupted a call of it.

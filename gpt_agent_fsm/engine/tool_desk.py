@@ -20,7 +20,7 @@ from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.tools import Tool, ToolBox, ToolContext
 
-__all__ = ["ToolDesk", "Tooling"]
+__all__ = ["ToolDesk", "Tooling", "functions_of"]
 
 log = get_logger(__name__)
 
@@ -52,6 +52,12 @@ class Tooling:
     def is_empty(self) -> bool:
         """True if there is no tool at all."""
         return not self.box and next(iter(self.others()), None) is None
+
+
+def functions_of(backend: object) -> tuple[Tool[..., Any], ...]:
+    """Return the functions of the assistants that a backend knows; not every backend has them."""
+    found = getattr(backend, "functions", ())
+    return found if isinstance(found, tuple) else ()
 
 
 class ToolDesk:

@@ -265,8 +265,8 @@ def has_too_many_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run asks for calls that are not known yet."""
-    if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact):
+    """Return whether the run asks for a new round of calls. Calls that appear beside open ones are of their round."""
+    if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or copy.open_calls:
         return False
     return is_a_new_round(copy, fact) or any(known_call(copy, call) is None for call in fact.run.tool_calls)
 

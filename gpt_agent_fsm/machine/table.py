@@ -60,7 +60,7 @@ __all__ = ["AFTER_EACH", "IGNORED", "ILLEGAL", "STORIES", "TABLE", "TRIGGERS"]
 
 IDLE, RUNNING, AWAITING_TOOLS = State.IDLE, State.RUNNING, State.AWAITING_TOOLS
 SUBMITTING, RATE_LIMITED, FAILED = State.SUBMITTING, State.RATE_LIMITED, State.FAILED
-MAY_HAVE_CALLS = (AWAITING_TOOLS, FAILED)
+MAY_HAVE_CALLS, NOT_AWAITING = (AWAITING_TOOLS, FAILED), (RUNNING, SUBMITTING)
 
 # fmt: off
 # ruff: noqa: E501 - a row is one line
@@ -125,7 +125,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_the_impossible,             e.refuse_action,            "the run waits for an approval"),
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_nothing,                    r.poll_later,               "the run waits for tools and names none"),
     on(RunSeen,               OUTPUTS_SENT,     RUNNING,         g.outputs_have_arrived,                 r.poll_later,               "a stale poll after the outputs were taken"),
-    on(RunSeen,               LIVE,             RUNNING,         g.has_too_many_rounds,                  c.end_for_rounds,           "the run asks for tools too often"),
+    on(RunSeen,               NOT_AWAITING,     RUNNING,         g.has_too_many_rounds,                  c.end_for_rounds,           "the run asks for tools too often"),
     on(RunSeen,               LIVE,             SUBMITTING,      g.all_calls_are_answered,               t.submit_known_outputs,     "the run asks for tools whose outputs are known"),
     on(RunSeen,               LIVE,             AWAITING_TOOLS,  g.run_needs_tools,                      t.request_tool_calls,       "the run asks for tools"),
     on(RunSeen,               LIVE,             RUNNING,         OTHERWISE,                              r.poll_later,               "the run continues"),

@@ -32,6 +32,7 @@ from tests.story import (
     submitting,
     tool_ended,
     tool_lost,
+    unknown,
 )
 
 ONE = LOCATE.id
@@ -293,6 +294,18 @@ def test_the_rounds_up_to_the_limit_are_announced():
     assert story.said == ["ToolCallRequested"]
     story.tell(output(MEASURE_AGAIN), seen(), due, needs(attrs.evolve(MEASURE_AGAIN, id="call_9")))
     assert story.request == effects.CancelRun(run_id="run_1")
+
+
+def test_a_run_that_asks_for_more_while_its_outputs_are_in_doubt_is_cancelled():
+    story = submitting(max_tool_rounds=1).tell(unknown(), due, needs(MEASURE_AGAIN))
+    assert story.request == effects.CancelRun(run_id="run_1")
+    assert story.moves == ["submitting -> running"]
+
+
+def test_calls_that_are_named_a_little_later_are_of_the_same_round():
+    story = awaiting(LOCATE, max_tool_rounds=1).tell(due, needs(LOCATE, MEASURE))
+    assert story.said == ["ToolCallRequested"]
+    assert story.snapshot.run.rounds == 1
 
 
 def test_polls_of_one_round_count_once():
