@@ -101,6 +101,7 @@ FOLLOWS = {
     "ToolDenied": "`ToolCallOutputRecorded` with the reason, unless the run has ended.",
     "ToolStarted": "`ToolCallOutputRecorded`, or `ToolOutcomeUnknown`.",
     "ToolOutcomeUnknown": "`ToolCallOutputRecorded` with a sentence for the model.",
+    "BudgetExceeded": "The queue waits for a larger limit, or for `agent.discard_queue()`.",
     "ThreadStalled": "Nothing ends because of it: the library continues. Call `agent.explain()`, and perhaps "
     "`agent.cancel_run()` or `agent.discard_queue()`.",
     "AgentStopped": "Nothing follows. This is the agent's last event, and it is not part of the thread's history.",

@@ -16,7 +16,7 @@ from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.objects import Failure
+from gpt_agent_fsm.machine.objects import Failure, Usage
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.waits import open_approvals, open_calls
 from gpt_agent_fsm.tools.outputs import json_text
@@ -266,6 +266,11 @@ class Agent:
             if isinstance(each, inputs.ApproveToolCall | inputs.DenyToolCall)
         }
         return tuple(call for call in open_approvals(self._driver.snapshot) if call.id not in decided)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all runs of the thread that have ended, failed ones too. A stopped agent answers, too."""
+        return self._driver.snapshot.usage
 
     @property
     def failure(self) -> Failure | None:

@@ -23,7 +23,7 @@ from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
 from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
-from gpt_agent_fsm.ports import Backend, Record, Scheduler, Store, ThreadedScheduler
+from gpt_agent_fsm.ports import Backend, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
@@ -119,6 +119,7 @@ class Runtime:
         idle_timeout: float | None = None,
         replay_after: int | None = None,
         key: str | None = None,
+        max_total_tokens: int | None = None,
     ) -> Agent:
         """Return the agent of a thread; create it if there is none. A run in progress on the server is adopted.
 
@@ -136,6 +137,8 @@ class Runtime:
             replay_after: `subscribe` first receives the thread's history after this number; 0 means all of it.
             key: a name of the caller's own for the thread, for example that of a customer, under which `find` and
                 `start` find the thread. It is kept with the thread. Raises `ValueError` if another thread has it.
+            max_total_tokens: how many tokens the runs of the thread may use together, instead of the setting; see
+                `BudgetExceeded`. It is kept with the thread; None keeps the limit that was given before.
 
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
         know, and another `ApiError` if a request fails; then there is no agent.
@@ -144,7 +147,10 @@ class Runtime:
         self._roster.check_open()
         if key is not None and (owner := self._keys.claim(required_text(key, "key"), thread_id)) != thread_id:
             raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
-        command = inputs.Connect(assistant_id=assistant_id, last_message_id=last_message_id)
+        _check_limit(max_total_tokens)
+        command = inputs.Connect(
+            assistant_id=assistant_id, last_message_id=last_message_id, max_total_tokens=max_total_tokens
+        )
         driver = None
         while driver is None:
             known = self._roster.get(thread_id)
@@ -162,6 +168,7 @@ class Runtime:
         subscribe: Callable[[Agent, events.Event], object] | None = None,
         idle_timeout: float | None = None,
         replay_after: int | None = None,
+        max_total_tokens: int | None = None,
     ) -> Agent:
         """Create a thread and return its agent; with a key, return the agent of the key's thread if there is one.
 
@@ -182,6 +189,7 @@ class Runtime:
             subscribe=subscribe,
             idle_timeout=idle_timeout,
             replay_after=replay_after,
+            max_total_tokens=max_total_tokens,
         )
 
     def find(self, key: str) -> str | None:
@@ -203,6 +211,14 @@ class Runtime:
         """Return a thread's records with a number above `after`, in order; none for an unknown thread."""
         self._own_roster.origin.check()
         return list(self._store.history(thread_id, after))
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all runs that have ended, of all threads in the store. Reads the store."""
+        self._own_roster.origin.check()
+        if not isinstance(self._store, CountingStore):
+            raise TypeError(f"{type(self._store).__name__} does not count tokens: it must have the method usage")
+        return self._store.usage()
 
     def handle_webhook(self, headers: Mapping[str, str], body: bytes | str, secret: str) -> bool:
         """Accept a webhook about a response that has ended, and poll its run at once.
@@ -240,6 +256,7 @@ class Runtime:
         start = Snapshot(
             thread_id=thread_id,
             assistant_id=command.assistant_id,
+            max_total_tokens=command.max_total_tokens,
             cursor=Cursor(last_message_id=command.last_message_id),
             server=nothing_posted if thread_id in self._created else ServerView(),
         )
@@ -315,6 +332,12 @@ def _check_connection(thread_id: object, assistant_id: object, last_message_id: 
         required_text(last_message_id, "last_message_id")
     if subscribe is not None and not callable(subscribe):
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
+
+
+def _check_limit(max_total_tokens: object) -> None:
+    is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool) and max_total_tokens > 0
+    if max_total_tokens is not None and not is_count:
+        raise ValueError(f"connect: max_total_tokens must be a whole number above 0 or None, not {max_total_tokens!r}")
 
 
 def _connect_again(

@@ -84,6 +84,9 @@ class Settings:
     max_tool_rounds: int | None = attrs.field(default=None, validator=_count_or_none)
     """A run that asks for tools more often than this is cancelled and fails with the code `max_tool_rounds`; None means
     no limit. The calls of one round count once."""
+    max_total_tokens: int | None = attrs.field(default=None, validator=_count_or_none)
+    """When the runs of a thread have used so many tokens, the queue is parked with `BudgetExceeded` before the next
+    message or run; None means no limit. `Runtime.connect` can set another limit for a thread."""
     approval_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
     """A tool call that waits longer for an approval is denied; None means no limit. The time counts from when the
     approval was requested, across restarts."""

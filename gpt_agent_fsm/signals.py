@@ -55,6 +55,7 @@ rate_limit_retries_exhausted = _signal(events.RateLimitRetriesExhausted)
 organization_quota_exceeded = _signal(events.OrganizationQuotaExceeded)
 state_changed = _signal(events.StateChanged)
 request_failed = _signal(events.RequestFailed)
+budget_exceeded = _signal(events.BudgetExceeded)
 thread_stalled = _signal(events.ThreadStalled)
 agent_stopped = _signal(events.AgentStopped)
 

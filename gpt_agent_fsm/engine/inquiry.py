@@ -9,7 +9,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.answer import Answer
 from gpt_agent_fsm.errors import RunError
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.objects import Usage
+from gpt_agent_fsm.machine.objects import Failure, Usage
 from gpt_agent_fsm.machine.snapshot import Snapshot
 
 __all__ = ["Inquiry"]
@@ -45,6 +45,8 @@ class Inquiry:
         """The last failure of a request that is not retried, since the message was accepted."""
         self._error: RunError | None = None
         self.is_over = self.is_parked = False
+        self._failure: Failure | None = None
+        """The failure that parked the queue."""
 
     # --- on workers ---------------------------------------------------------------------------------------
 
@@ -116,6 +118,8 @@ class Inquiry:
                 self._check_for_refusal(snapshot)
             self.is_over = self._error is not None or self._next_turn
             self.is_parked = parked and not self.is_over and self._was_taken_in(waiting)
+            if self.is_parked:
+                self._failure = snapshot.failure
 
     def _was_taken_in(self, waiting: Iterable[inputs.Command]) -> bool:
         """Return whether the machine has the message."""
@@ -153,9 +157,9 @@ class Inquiry:
             then = "The message is on the thread, and the next command tries again."
         else:
             then = "The message may have been sent; it stays in the queue, and the next command tries again."
-        code, message = self._refused()
+        failure = self._failure or Failure(code=None, message="The queue is parked.")
         run_id = self._run_ids[-1] if self._run_ids else None
-        raise RunError(code or "request_failed", f"{message} {then}", self._thread_id, run_id)
+        raise RunError(failure.code or "request_failed", f"{failure.message} {then}", self._thread_id, run_id)
 
     def answer(self) -> Answer:
         """Return the answer; raise the error if there is none."""

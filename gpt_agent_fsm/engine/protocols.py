@@ -10,7 +10,7 @@ import attrs
 
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
-from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
+from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage, Usage
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 
@@ -19,6 +19,7 @@ __all__ = [
     "Backend",
     "CallLimits",
     "Clock",
+    "CountingStore",
     "KeyedStore",
     "Lease",
     "Ownership",
@@ -278,6 +279,15 @@ class KeyedStore(Protocol):
 
     def find(self, key: str) -> str | None:
         """Return the thread that has the key, or None."""
+        ...
+
+
+@runtime_checkable
+class CountingStore(Protocol):
+    """A store that also adds up the tokens of its threads."""
+
+    def usage(self) -> Usage:
+        """Return the sum of `Snapshot.usage` over all threads."""
         ...
 
 

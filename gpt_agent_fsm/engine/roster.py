@@ -188,7 +188,12 @@ class Roster:
         elif store.load(driver.thread_id) is None:
             store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
         driver.accept(
-            inputs.Connect(assistant_id=start.assistant_id, last_message_id=start.cursor.last_message_id, look=True)
+            inputs.Connect(
+                assistant_id=start.assistant_id,
+                last_message_id=start.cursor.last_message_id,
+                look=True,
+                max_total_tokens=start.max_total_tokens,
+            )
         )
         if predecessor is None:
             driver.begin()

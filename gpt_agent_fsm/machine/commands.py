@@ -29,6 +29,7 @@ class Connect:
 
     Attributes:
         last_message_id: the new cursor; None keeps the old one.
+        max_total_tokens: the new limit of tokens; None keeps the old one.
         look: True if the library must check for a run in progress on the server.
     """
 
@@ -36,6 +37,7 @@ class Connect:
     assistant_id: str
     last_message_id: str | None = None
     look: bool = False
+    max_total_tokens: int | None = None
 
 
 @attrs.frozen(kw_only=True)

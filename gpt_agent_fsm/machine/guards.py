@@ -49,6 +49,17 @@ def has_something_to_send(copy: WorkingCopy) -> bool:
     return bool(copy.queue) or copy.outbox.owed is not None
 
 
+def is_over_budget(copy: WorkingCopy, _: inputs.Input) -> bool:
+    """Return whether the tokens are used up before something that was not sent yet."""
+    limit = copy.token_limit
+    waits = copy.outbox.owed is not None or (bool(copy.queue) and copy.queue.doubt is None)
+    return limit is not None and waits and copy.usage.total_tokens >= limit
+
+
+def retry_is_over_budget(copy: WorkingCopy, fact: inputs.TimerDue) -> bool:
+    return is_over_budget(copy, fact) and isinstance(copy.request, effects.CreateRun) and _run_doubt(copy) is None
+
+
 def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
     return copy.outbox.owed is not None
 

@@ -68,11 +68,25 @@ class ToolCall:
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """The token counts of a run; 0 if the server does not say."""
+    """Token counts; 0 if the server does not say.
+
+    Attributes:
+        runs: how many runs are counted.
+        cached_tokens: those of the prompt tokens that the server had in its cache.
+        reasoning_tokens: those of the completion tokens that the model used to think.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    runs: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            **{field.name: getattr(self, field.name) + getattr(other, field.name) for field in attrs.fields(Usage)}
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import attrs
 
 from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
-from gpt_agent_fsm.machine.objects import Failure, Message, ToolCall
+from gpt_agent_fsm.machine.objects import Failure, Message, ToolCall, Usage
 from gpt_agent_fsm.machine.queue import EMPTY, Doubt, Queue
 from gpt_agent_fsm.machine.states import State
 
@@ -31,6 +31,8 @@ __all__ = [
     "Waiting",
 ]
 
+
+_NO_TOKENS = Usage()
 
 # --- the run ----------------------------------------------------------------------------------------
 
@@ -142,12 +144,14 @@ class Outbox:
         turn: the current turn.
         owed: the run of the turn, while it must still be created.
         parked: True if nothing is tried until the next command: a person must act, or no attempts are left.
+        budget_told: the used tokens and the limit that were announced as `BudgetExceeded`.
         head_is_unwanted: True if the head of the queue, which may have been posted, was discarded: it gets no run.
     """
 
     turn: Turn | None = None
     owed: OwedRun | None = None
     parked: bool = False
+    budget_told: tuple[int, int] | None = None
     head_is_unwanted: bool = False
 
 
@@ -286,6 +290,8 @@ class Snapshot:
     Attributes:
         run: the run on the server; there is one in `running`, `awaiting_tools` and `submitting`, and in no other state.
         left: the last run that the library stopped following, if its calls must not be announced again.
+        usage: the tokens of all runs that have ended, also of those that failed.
+        max_total_tokens: the limit of `usage.total_tokens` for this thread; None for that of the settings.
         failure: the last failure; None after a success.
         waiting: the wait for what the thread waits for now; None at rest. The machine has no clock, so the engine fills
             it in.
@@ -301,6 +307,8 @@ class Snapshot:
     pending: Pending | None = None
     cursor: Cursor = Cursor()
     server: ServerView = ServerView()
+    usage: Usage = _NO_TOKENS
+    max_total_tokens: int | None = None
     failure: Failure | None = None
     waiting: Waiting | None = None
     queue: Queue = EMPTY
@@ -368,6 +376,7 @@ class Snapshot:
             and self.queue == other.queue
             and self.left == other.left
             and self.failure == other.failure
+            and (self.usage, self.max_total_tokens) == (other.usage, other.max_total_tokens)
             and self.waiting == other.waiting
             and (self.thread_id, self.assistant_id) == (other.thread_id, other.assistant_id)
         )

@@ -80,11 +80,13 @@ TABLE: Final[tuple[Row, ...]] = (
     on(Proceed,               RESTING,          SAME,            g.must_check_for_run,                   r.check_for_run,            "connected at rest"),
     on(Proceed,               RESTING,          IDLE,            g.has_unread_messages,                  m.read_messages,            "an answer waits to be read"),
     on(Proceed,               RESTING,          IDLE,            g.owed_run_is_in_doubt,                 r.search_for_owed_run,      "a run in doubt is unparked"),
+    on(Proceed,               RESTING,          FAILED,          g.is_over_budget,                       q.park_for_budget,          "the tokens are used up"),
     on(Proceed,               RESTING,          IDLE,            g.owes_a_run,                           r.create_run,               "a message has no run yet"),
     on(Proceed,               RESTING,          IDLE,            g.message_is_in_doubt,                  m.search_for_message,       "a message in doubt is unparked"),
     on(Proceed,               RESTING,          IDLE,            g.has_queued_message,                   m.post_message,             "a message at rest"),
     on(Proceed,               RESTING,          SAME,            OTHERWISE,                              q.start_idle_timer,         "nothing is left to do"),
     on(QuotaRestored,         FAILED,           SAME,            g.is_parked,                            q.unpark,                   "the balance was filled up"),
+    on(TimerDue,              RATE_LIMITED,     FAILED,          g.retry_is_over_budget,                 q.park_for_budget,          "the tokens are used up before a retry"),
     on(TimerDue,              ANY,              SAME,            g.request_waits,                        q.perform_request,          "the poll interval is over"),
     on(TimerDue,              RESTING,          SAME,            g.has_nothing_to_do,                    q.stop,                     "nothing happened for the idle time-out"),
 

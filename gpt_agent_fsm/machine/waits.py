@@ -96,14 +96,17 @@ def note_failure(copy: WorkingCopy, input_: inputs.Input) -> None:
 def _failure_after(event: events.Event, failure: Failure | None) -> Failure | None:
     match event:
         case events.RequestFailed(code=code, message=message, operation=operation):
-            return Failure(code=code, message=message, operation=operation)
+            failure = Failure(code=code, message=message, operation=operation)
         case events.RunFailed(code=code, message=message):
-            return Failure(code=code, message=message)
+            failure = Failure(code=code, message=message)
+        case events.BudgetExceeded(used=used, limit=limit):
+            failure = Failure(code="budget_exceeded", message=f"{used:,} tokens were used; the limit is {limit:,}.")
         case events.RateLimited():
-            return Failure(code=_RATE_LIMITED, message="The run was rate limited.")
+            failure = Failure(code=_RATE_LIMITED, message="The run was rate limited.")
         case events.RateLimitRetriesExhausted():
-            return Failure(code=_RATE_LIMITED, message="The run was rate limited, and no retries are left.")
+            failure = Failure(code=_RATE_LIMITED, message="The run was rate limited, and no retries are left.")
         case events.RunStarted() | events.RunCompleted():
-            return None
+            failure = None
         case _:
-            return failure
+            pass
+    return failure

@@ -37,6 +37,7 @@ class WorkingCopy:
         "followed_by",
         "just_searched",
         "left",
+        "max_total_tokens",
         "outbox",
         "queue",
         "request",
@@ -49,6 +50,7 @@ class WorkingCopy:
         "stopping",
         "thread_id",
         "tries",
+        "usage",
         "waiting",
     )
 
@@ -63,6 +65,8 @@ class WorkingCopy:
         self.cursor = snapshot.cursor
         self.server = snapshot.server
         self.queue = snapshot.queue
+        self.usage = snapshot.usage
+        self.max_total_tokens = snapshot.max_total_tokens
         self.failure = snapshot.failure
         self.waiting = snapshot.waiting
         pending = snapshot.pending
@@ -91,6 +95,8 @@ class WorkingCopy:
             pending=self._freeze_pending(),
             cursor=self.cursor,
             server=self.server,
+            usage=self.usage,
+            max_total_tokens=self.max_total_tokens,
             failure=self.failure,
             waiting=self.waiting,
             queue=self.queue,
@@ -131,6 +137,11 @@ class WorkingCopy:
     def open_calls(self) -> list[str]:
         """The ids of the calls that have no output yet."""
         return [call.id for call in self.calls if call.output is None]
+
+    @property
+    def token_limit(self) -> int | None:
+        """The most tokens that the runs of the thread may use together; None without a limit."""
+        return self.settings.max_total_tokens if self.max_total_tokens is None else self.max_total_tokens
 
     def counts_as_try(self) -> bool:
         """Return whether the request changes the server; its failures are counted apart from those of reading."""

@@ -13,7 +13,7 @@ from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.ports import Record, Saved, Usage
 
 __all__ = ["MemoryStore"]
 
@@ -123,6 +123,11 @@ class MemoryStore:
         """See `KeyedStore.find`."""
         with self._lock:
             return self._keys.get(key)
+
+    def usage(self) -> Usage:
+        """See `CountingStore.usage`."""
+        with self._lock:
+            return sum((thread.snapshot.usage for thread in self._threads.values()), Usage())
 
     def close(self) -> None:
         """Do nothing: there are no resources to release."""

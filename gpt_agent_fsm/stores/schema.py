@@ -43,6 +43,7 @@ __all__ = [
     "lock_tables",
     "prefer_log",
     "take_over",
+    "usage_of",
 ]
 
 SCHEMA_VERSION = 2
@@ -140,6 +141,7 @@ keys = sa.Table(
 
 # --- statements, built once: building one takes longer than running it -------------------------------
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "runs", "cached_tokens", "reasoning_tokens")
 _of_thread: sa.BindParameter[str] = sa.bindparam("of_thread")
 _thread_ids: sa.BindParameter[str] = sa.bindparam("thread_ids", expanding=True)
 
@@ -237,6 +239,16 @@ UNFINISHED_RECORDS = sa.text(
     "SELECT e.thread_id, e.seq, e.at, e.kind, e.body FROM gpt_agent_threads AS t CROSS JOIN gpt_agent_events AS e"
     " WHERE t.unfinished AND e.thread_id = t.thread_id AND e.seq > t.announced ORDER BY e.thread_id, e.seq"
 )
+
+
+def usage_of(dialect: str) -> sa.TextClause:
+    """Return the statement that adds up the tokens of all threads."""
+    read = {
+        "sqlite": "json_extract(snapshot, '$.usage.{name}')",
+        "postgresql": "CAST(CAST(snapshot AS json) -> 'usage' ->> '{name}' AS bigint)",
+    }[dialect]
+    sums = ", ".join(f"SUM({read.format(name=name)}) AS {name}" for name in _COUNTS)
+    return sa.text(f"SELECT {sums} FROM gpt_agent_threads")  # noqa: S608 - our own names
 
 
 # --- preparing a database ---------------------------------------------------------------------------

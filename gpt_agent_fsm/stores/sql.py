@@ -18,7 +18,7 @@ from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.ports import Record, Saved, Usage
 from gpt_agent_fsm.stores import codec, migrations, schema
 from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit
@@ -194,6 +194,12 @@ class SQLStore:
                 return None
             thread_id: str | None = connection.execute(schema.KEY, {"of_key": key}).scalar_one_or_none()
             return thread_id
+
+    def usage(self) -> Usage:
+        """See `CountingStore.usage`. Blocks while the database goes through all threads."""
+        with self._reading() as (connection, _):
+            row = connection.execute(schema.usage_of(connection.dialect.name)).one()
+        return Usage(**{name: int(count or 0) for name, count in row._mapping.items()})
 
     def unfinished(self) -> Mapping[str, Saved]:
         """See `Store.unfinished`. The cost depends on these threads only, not on all threads of the store."""

@@ -14,6 +14,7 @@ from gpt_agent_fsm.machine.driving import build_machine
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.table import TABLE
 from tests.unit import (
+    test_core_budgets,
     test_core_calls,
     test_core_cancelling,
     test_core_chains,
@@ -54,6 +55,7 @@ CASES = [
         test_core_chains,
         test_core_everywhere,
         test_core_waits,
+        test_core_budgets,
         test_core_calls,
     )
     for case in _cases(module)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.objects import Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     BROKEN,
     LOCATE,
     MEASURE,
     MEASURE_AGAIN,
+    NOTHING_NEW,
     Story,
     answer,
     approve,
@@ -83,6 +85,20 @@ def reading_on(**settings) -> Story:
     return reading(**settings).tell(page(answer("msg_2"), next_after="msg_2"))
 
 
+def spent() -> Story:
+    """The only run has used all tokens that the thread may use."""
+    return reading(max_total_tokens=3).tell(*NOTHING_NEW)
+
+
+def costly_rate_limit():
+    return seen(
+        RunStatus.RATE_LIMITED,
+        code="rate_limit_exceeded",
+        message="Rate limit reached",
+        usage=Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2),
+    )
+
+
 def finding(lost=None) -> Story:
     """A run in doubt is being searched for."""
     return creating().tell(lost or unknown(), due)
@@ -117,6 +133,8 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
         submitting(max_tool_rounds=1).tell(seen(), due),
         needs(MEASURE_AGAIN),
     ),
+    "the tokens are used up": lambda: (spent(), say("Two", "k2")),
+    "the tokens are used up before a retry": lambda: (polling(max_total_tokens=2).tell(costly_rate_limit()), due),
     "nothing has changed for long": lambda: (waiting(running()), long_wait()),
     "another assistant is set": lambda: (idle(), inputs.SetAssistant(assistant_id="asst_2")),
     "a crash while a message was being posted": lambda: (posting(), resume),

@@ -22,6 +22,7 @@ def test_the_defaults_are_those_of_the_contract():
         "run_timeout": None,
         "tool_timeout": None,
         "max_tool_rounds": None,
+        "max_total_tokens": None,
         "approval_timeout": None,
         "tool_workers": 8,
         "stall_after": 300.0,
@@ -33,7 +34,14 @@ def test_the_defaults_are_those_of_the_contract():
 @pytest.mark.parametrize("name", [field.name for field in attrs.fields(Settings)])
 @pytest.mark.parametrize("value", [-1, "1", None, float("nan"), float("inf"), True])
 def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
-    if value is None and name in ("run_timeout", "tool_timeout", "stall_after", "max_tool_rounds", "approval_timeout"):
+    if value is None and name in (
+        "run_timeout",
+        "tool_timeout",
+        "stall_after",
+        "max_tool_rounds",
+        "approval_timeout",
+        "max_total_tokens",
+    ):
         return
     with pytest.raises(ValueError, match=name):
         Settings(**{name: value})

@@ -131,6 +131,8 @@ class Run:
                 prompt_tokens=lenient_count(self.usage.get("prompt_tokens")),
                 completion_tokens=lenient_count(self.usage.get("completion_tokens")),
                 total_tokens=lenient_count(self.usage.get("total_tokens")),
+                cached_tokens=lenient_count(_detail(self.usage, "prompt_tokens_details", "cached_tokens")),
+                reasoning_tokens=lenient_count(_detail(self.usage, "completion_tokens_details", "reasoning_tokens")),
             ),
             key=lenient_text(self.metadata.get(METADATA_KEY)),
         )
@@ -163,6 +165,10 @@ class Run:
         return (
             f"it waits for tools of the type {' and '.join(others)}, which gpt-agent-fsm cannot call" if others else ""
         )
+
+
+def _detail(usage: Mapping[str, Any], group: str, name: str) -> Any:
+    return lenient_mapping(usage.get(group)).get(name)
 
 
 def _kind_of(call: Mapping[str, Any]) -> str:

@@ -251,22 +251,30 @@ class Response:
     @property
     def usage_so_far(self) -> objects.Usage:
         """The tokens of the run up to and with this response."""
-        before = [int(count) for count in self._usage_before() if _COUNT.fullmatch(count)]
-        prompt, completion, total = before if len(before) == 3 else (0, 0, 0)
+        texts = self._usage_before()
+        before = [int(text) for text in texts] if all(map(_COUNT.fullmatch, texts)) else []
+        # An earlier version wrote three counts.
+        prompt, completion, total, cached, reasoning = [*before, 0, 0, 0, 0, 0][:5]
         here = [lenient_count(self.usage.get(name)) for name in ("input_tokens", "output_tokens", "total_tokens")]
+        details = [lenient_mapping(self.usage.get(name)) for name in ("input_tokens_details", "output_tokens_details")]
         return objects.Usage(
             prompt_tokens=prompt + here[0],
             completion_tokens=completion + here[1],
             total_tokens=total + (here[2] or here[0] + here[1]),
+            cached_tokens=cached + lenient_count(details[0].get("cached_tokens")),
+            reasoning_tokens=reasoning + lenient_count(details[1].get("reasoning_tokens")),
         )
 
     def _usage_before(self) -> list[str]:
-        return (lenient_text(self.metadata.get(USAGE)) or "").split("/")
+        counts = (lenient_text(self.metadata.get(USAGE)) or "").split("/")
+        return counts if len(counts) in (3, 5) else []
 
 
 def usage_text(usage: objects.Usage) -> str:
     """Return the value of `USAGE` for the tokens that were used so far."""
-    return f"{usage.prompt_tokens}/{usage.completion_tokens}/{usage.total_tokens}"
+    counts = (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+    details = (usage.cached_tokens, usage.reasoning_tokens)
+    return "/".join(map(str, (*counts, *details) if any(details) else counts))
 
 
 @attrs.frozen(kw_only=True)

@@ -145,6 +145,16 @@ def park(copy: WorkingCopy) -> None:
     leave_run(copy)
 
 
+def park_for_budget(copy: WorkingCopy, _: inputs.Input) -> None:
+    """Try nothing until the next command, because the tokens are used up; say so once."""
+    told = (copy.usage.total_tokens, copy.token_limit or 0)
+    if copy.outbox.budget_told != told:
+        copy.events.append(events.BudgetExceeded(thread_id=copy.thread_id, used=told[0], limit=told[1]))
+    copy.outbox = attrs.evolve(copy.outbox, budget_told=told)
+    copy.close_request()
+    park(copy)
+
+
 def leave_run(copy: WorkingCopy) -> None:
     """Stop following the run, and clear the request. Keep the calls, in case the run appears again."""
     run = copy.run

@@ -39,6 +39,8 @@ def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
         copy.cursor = attrs.evolve(copy.cursor, last_message_id=command.last_message_id, posted_since=None)
     if command.look and not copy.state.run_in_progress:
         copy.server = attrs.evolve(copy.server, must_check=True)
+    if command.max_total_tokens is not None:
+        copy.max_total_tokens = command.max_total_tokens
     change_assistant(copy, command)
 
 
@@ -213,7 +215,12 @@ def ignore_other_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 # --- a run ends ---------------------------------------------------------------------------------------
 
 
+def _count_usage(copy: WorkingCopy, run: Run) -> None:
+    copy.usage += attrs.evolve(run.usage, runs=1)
+
+
 def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    _count_usage(copy, fact.run)
     run, assistant_id = fact.run, copy.live_run.assistant_id
     copy.events.append(
         events.RunCompleted(
@@ -232,6 +239,7 @@ def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Schedule a new run; the message is on the thread already and is not posted again."""
+    _count_usage(copy, fact.run)
     run, turn = copy.live_run, copy.turn
     _rate_limited(copy, run, turn.retries_left)
     failed = FailedAttempt(run_id=run.id, assistant_id=run.assistant_id, handle=fact.run.handle)
@@ -239,6 +247,7 @@ def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
         turn=attrs.evolve(turn, runs=turn.runs + 1, retries_left=turn.retries_left - 1),
         owed=attrs.evolve(copy.outbox.owed or OwedRun(), retry_of=failed),
         parked=copy.outbox.parked,
+        budget_told=copy.outbox.budget_told,
     )
     note_end(copy, run.id)
     copy.run = None
@@ -257,7 +266,8 @@ def _rate_limited(copy: WorkingCopy, run: LiveRun, retries_remaining: int) -> No
     )
 
 
-def exhaust_retries(copy: WorkingCopy, _: inputs.RunSeen) -> None:
+def exhaust_retries(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    _count_usage(copy, fact.run)
     run = copy.live_run
     _rate_limited(copy, run, 0)
     copy.events.append(
@@ -272,6 +282,7 @@ def report_empty_balance(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
+    _count_usage(copy, fact.run)
     _announce_end(copy, fact.run.code, fact.run.message)
     end_run(copy)
 

@@ -1,15 +1,18 @@
-"""The contract of a `KeyedStore`, as tests."""
+"""The contract of a store that also keeps keys and adds up tokens, as tests."""
 
 from __future__ import annotations
 
-from gpt_agent_fsm.ports import KeyedStore
+import attrs
+
+from gpt_agent_fsm.ports import CountingStore, KeyedStore, Usage
 from gpt_agent_fsm.testing.contracts.store import StoreContract
+from gpt_agent_fsm.testing.contracts.store_means import idle
 
 __all__ = ["KeyedStoreContract"]
 
 
 class KeyedStoreContract(StoreContract):
-    """The contract of a store that also keeps keys."""
+    """The contract of a `Store` that is a `KeyedStore` and a `CountingStore`, too."""
 
     @property
     def keyed(self) -> KeyedStore:
@@ -39,3 +42,12 @@ class KeyedStoreContract(StoreContract):
         self.keyed.claim_key("user-42", "thread_1")
         self.open_again()
         assert self.keyed.find("user-42") == "thread_1"
+
+    def test_tokens_add_up_over_all_threads(self) -> None:
+        assert isinstance(self.store, CountingStore), "the store must have the method usage"
+        assert self.store.usage() == Usage()
+        one = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3, runs=1, cached_tokens=1, reasoning_tokens=2)
+        for thread_id in ("thread_1", "thread_2"):
+            self.commit(attrs.evolve(idle(thread_id), usage=one))
+        self.commit(idle("thread_3"))
+        assert self.store.usage() == one + one

@@ -1,0 +1,85 @@
+"""The events of a thread: frozen classes, named in the past tense. `gpt_agent_fsm.signals` sends them."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from gpt_agent_fsm.events.runs import (
+    AssistantMessageAdded,
+    MessagesDiscarded,
+    OrganizationQuotaExceeded,
+    RateLimited,
+    RateLimitRetriesExhausted,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    UserMessageAdded,
+)
+from gpt_agent_fsm.events.threads import (
+    AgentStopped,
+    BudgetExceeded,
+    RequestFailed,
+    StateChanged,
+    ThreadStalled,
+)
+from gpt_agent_fsm.events.tools import (
+    ToolApprovalRequested,
+    ToolApproved,
+    ToolCallOutputRecorded,
+    ToolCallOutputSubmissionFailed,
+    ToolCallRequested,
+    ToolDenied,
+    ToolOutcomeUnknown,
+    ToolStarted,
+)
+
+__all__ = [
+    "AgentStopped",
+    "AssistantMessageAdded",
+    "BudgetExceeded",
+    "Event",
+    "MessagesDiscarded",
+    "OrganizationQuotaExceeded",
+    "RateLimitRetriesExhausted",
+    "RateLimited",
+    "RequestFailed",
+    "RunCompleted",
+    "RunFailed",
+    "RunStarted",
+    "StateChanged",
+    "ThreadStalled",
+    "ToolApprovalRequested",
+    "ToolApproved",
+    "ToolCallOutputRecorded",
+    "ToolCallOutputSubmissionFailed",
+    "ToolCallRequested",
+    "ToolDenied",
+    "ToolOutcomeUnknown",
+    "ToolStarted",
+    "UserMessageAdded",
+]
+
+Event: TypeAlias = (
+    UserMessageAdded
+    | MessagesDiscarded
+    | RunStarted
+    | ToolCallRequested
+    | ToolApprovalRequested
+    | ToolApproved
+    | ToolDenied
+    | ToolStarted
+    | ToolOutcomeUnknown
+    | ToolCallOutputRecorded
+    | ToolCallOutputSubmissionFailed
+    | RunCompleted
+    | AssistantMessageAdded
+    | RunFailed
+    | RateLimited
+    | RateLimitRetriesExhausted
+    | OrganizationQuotaExceeded
+    | BudgetExceeded
+    | StateChanged
+    | RequestFailed
+    | ThreadStalled
+    | AgentStopped
+)

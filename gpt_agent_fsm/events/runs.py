@@ -1,0 +1,153 @@
+"""The events of messages and runs."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "AssistantMessageAdded",
+    "MessagesDiscarded",
+    "OrganizationQuotaExceeded",
+    "RateLimitRetriesExhausted",
+    "RateLimited",
+    "RunCompleted",
+    "RunFailed",
+    "RunStarted",
+    "UserMessageAdded",
+]
+
+
+@attrs.frozen(kw_only=True)
+class UserMessageAdded:
+    """A user message is on the server's thread.
+
+    Attributes:
+        id: the message's id on the server.
+        content: the message's text.
+        key: the key that `Agent.add_user_message` returned for the message; None in records of an earlier version.
+    """
+
+    id: str
+    thread_id: str
+    content: str
+    key: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MessagesDiscarded:
+    """`Agent.discard_queue` dropped user messages that were not sent.
+
+    Attributes:
+        keys: the keys that `Agent.add_user_message` returned for the messages, in order.
+    """
+
+    thread_id: str
+    keys: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class RunStarted:
+    """A run was created for the thread. There is no such event for an adopted run.
+
+    Attributes:
+        id: the run's id.
+    """
+
+    id: str
+    thread_id: str
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class RunCompleted:
+    """The run completed; its messages follow as `AssistantMessageAdded`.
+
+    Attributes:
+        id: the run's id.
+        prompt_tokens, completion_tokens, total_tokens: the server's token counts; 0 if the server sent none.
+    """
+
+    id: str
+    thread_id: str
+    assistant_id: str
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class AssistantMessageAdded:
+    """The assistant added a message.
+
+    Attributes:
+        message_id: the message's id on the server, which becomes the agent's `last_message_id`.
+        run_id, assistant_id: the ids that the message names; if it names none, those of the current run.
+        content: all text parts, joined by a newline; empty only for a refusal.
+        refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
+    """
+
+    message_id: str
+    thread_id: str
+    run_id: str
+    assistant_id: str
+    content: str
+    refusal: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RunFailed:
+    """The run failed and is not started again. The next user message starts a new run.
+
+    Attributes:
+        id: the run's id; None if it was cancelled before it was created.
+        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout`, `cancelled`,
+            `unsupported_action` or `not_found` if the library itself ended it.
+        message: a text for people; it is never blank.
+    """
+
+    id: str | None
+    thread_id: str
+    assistant_id: str
+    code: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class RateLimited:
+    """The run was rate limited. While retries remain, a new run is started after `rate_limit_retry_delay`.
+
+    Attributes:
+        run_id: the run that failed.
+        retries_remaining: how many more runs will be tried: 10, 9, ... 0 with the default settings.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    retries_remaining: int
+
+
+@attrs.frozen(kw_only=True)
+class RateLimitRetriesExhausted:
+    """The last retry was also rate limited; the state is `failed`. No `RunFailed` is sent.
+
+    Attributes:
+        run_id: the last run that failed.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+
+
+@attrs.frozen(kw_only=True)
+class OrganizationQuotaExceeded:
+    """The account's balance or spend limit is used up; a person must act. The state is `failed`.
+
+    Attributes:
+        run_id: the run that failed, or None if no run could be started. `RunFailed` follows only if a run failed.
+    """
+
+    run_id: str | None
+    thread_id: str
+    assistant_id: str

@@ -1,0 +1,97 @@
+"""The events of a thread as a whole, and of its requests."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "AgentStopped",
+    "BudgetExceeded",
+    "RequestFailed",
+    "StateChanged",
+    "ThreadStalled",
+]
+
+
+@attrs.frozen(kw_only=True)
+class StateChanged:
+    """The thread's state machine moved to another state.
+
+    Attributes:
+        source, dest: the names of the old and the new state: "idle", "running", ...
+        trigger: the input that caused the transition, by its name in the machine's table.
+    """
+
+    thread_id: str
+    source: str
+    dest: str
+    trigger: str
+
+
+@attrs.frozen(kw_only=True)
+class RequestFailed:
+    """A request to the API did not succeed.
+
+    Attributes:
+        operation: `post_message`, `create_run`, `get_run`, ...
+        status: the HTTP status, or None if no HTTP answer arrived.
+        code: the API's own code, or None.
+        message: one sentence for people; it is never blank and never contains a secret.
+        attempt: 1 for the first try of this request.
+        will_retry: True if the library retries automatically.
+    """
+
+    thread_id: str
+    operation: str
+    status: int | None
+    code: str | None
+    message: str
+    attempt: int
+    will_retry: bool
+
+
+@attrs.frozen(kw_only=True)
+class BudgetExceeded:
+    """The runs of the thread have used their tokens; the queue is parked and the state is `failed`.
+
+    It is sent once until the used tokens or the limit change. A larger limit, given to `Runtime.connect`, lets the
+    queue continue.
+
+    Attributes:
+        used: the tokens of all runs of the thread that have ended.
+        limit: the limit that was given to `connect`, or else `Settings.max_total_tokens`.
+    """
+
+    thread_id: str
+    used: int
+    limit: int
+
+
+@attrs.frozen(kw_only=True)
+class ThreadStalled:
+    """The thread has waited for the same thing for `stall_after` seconds; sent again each time the wait has doubled.
+
+    Nothing ends because of it. `Agent.explain` says what can be called.
+
+    Attributes:
+        reason: a sentence that says what the thread waits for, with the last failure if there is one.
+        since: since when it waits, in seconds since the epoch.
+        next_look: when the library acts next, in seconds since the epoch; None if a request is in flight.
+    """
+
+    thread_id: str
+    reason: str
+    since: float
+    next_look: float | None
+
+
+@attrs.frozen(kw_only=True)
+class AgentStopped:
+    """The agent was removed from the runtime. Every later call on it raises `AgentNotAlive`.
+
+    Attributes:
+        reason: "shutdown", "idle_timeout", "runtime_closed", or "store_taken" if another runtime drives the thread.
+    """
+
+    thread_id: str
+    reason: str
