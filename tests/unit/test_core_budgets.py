@@ -102,7 +102,7 @@ def test_the_limit_of_the_thread_counts_before_that_of_the_settings_and_is_kept(
 def test_a_rate_limited_run_is_not_started_again_beyond_the_limit():
     story = ended(RunStatus.RATE_LIMITED, max_total_tokens=3).tell(due)
     assert story.said == ["BudgetExceeded"]
-    assert (story.state, story.request) == ("failed", None)
+    assert (story.moves, story.request) == (["rate_limited -> failed"], None)
     story.tell(larger(4))
     assert isinstance(story.request, effects.CreateRun)
 
