@@ -355,8 +355,12 @@ def test_an_invalid_option_of_a_response_is_refused_with_its_param(api, body, pa
     [
         {"reasoning": {"effort": "low", "summary": "auto"}, "text": {"verbosity": "low"}},
         {"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}}},
-        {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "get"}]}},
-        {"tool_choice": {"type": "function", "name": "get"}, "tools": FLAT, "top_logprobs": 3, "temperature": None},
+        {
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "get"}]},
+            "tools": FLAT,
+        },
+        {"tool_choice": {"type": "function", "name": "get"}, "tools": FLAT, "top_logprobs": 0, "temperature": None},
+        {"temperature": 0, "top_p": 1, "seed": 7, "stop": ["END"], "frequency_penalty": 1, "presence_penalty": -1},
         {
             "service_tier": "flex",
             "truncation": "auto",
@@ -375,7 +379,12 @@ def test_options_of_a_response_come_back_as_the_document_says(api, body):
     [
         {"response_format": {"type": "json_object"}, "temperature": 0, "top_p": 1, "tools": NESTED},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}},
-        {"tool_choice": {"type": "function", "function": {"name": "get"}}, "parallel_tool_calls": False},
+        {
+            "tool_choice": {"type": "function", "function": {"name": "get"}},
+            "tools": NESTED,
+            "parallel_tool_calls": False,
+        },
+        {"reasoning_effort": "low", "seed": 7, "stop": "END", "frequency_penalty": 1, "presence_penalty": -1},
         {"truncation_strategy": {"type": "last_messages", "last_messages": 3}, "max_prompt_tokens": 256},
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_offered, wrong_type, wrong_value
 from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared.parts import check_image_source, no_files
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
@@ -47,19 +48,31 @@ def _part(part: object, param: str) -> Doc:
     if kind is None:
         raise missing(f"{param}.type")
     if kind == "text":
-        value = validation.text(part, "text", prefix=f"{param}.")
+        # Our own messages have the text in an object, and clients may send them again.
+        own = part.get("text")
+        value = (
+            validation.text(own, "value", prefix=f"{param}.text.")
+            if isinstance(own, dict)
+            else validation.text(part, "text", prefix=f"{param}.")
+        )
         if value is None:
             raise missing(f"{param}.text")
         return {"type": "text", "text": {"value": value, "annotations": []}}
-    keys = {"image_file": "file_id", "image_url": "url"}
-    if kind not in keys:
-        raise wrong_value(f"{param}.type", kind, "'text', 'image_url', and 'image_file'")
-    image = part.get(kind)
+    if kind == "image_file":
+        raise no_files(f"{param}.image_file")
+    if kind != "image_url":
+        raise wrong_value(f"{param}.type", kind, "'text' and 'image_url'")
+    return {"type": kind, kind: _image(part, f"{param}.{kind}")}
+
+
+def _image(part: Mapping[str, Any], param: str) -> Doc:
+    image = part.get("image_url")
     if not isinstance(image, dict):
-        raise missing(f"{param}.{kind}")
-    source = validation.required_text(image, keys[kind], prefix=f"{param}.{kind}.")
-    level = validation.choice(image, "detail", choices=("auto", "low", "high"), prefix=f"{param}.{kind}.")
-    return {"type": kind, kind: {keys[kind]: source, "detail": level or "auto"}}
+        raise missing(param)
+    url = validation.required_text(image, "url", prefix=f"{param}.", longest=validation.MAX_DATA_URL)
+    check_image_source(url, f"{param}.url")
+    level = validation.choice(image, "detail", choices=("auto", "low", "high"), prefix=f"{param}.")
+    return {"url": url, "detail": level or "auto"}
 
 
 def attachments(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.assistants import objects
+from gpt_agent_fsm.local.assistants import objects, options
 from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_found
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply, ToolCall
 from gpt_agent_fsm.local.models.tokens import cut, usage
@@ -65,22 +65,21 @@ def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequ
     run["started_at"] = run["started_at"] or ids.now()
     tx.save(run)
     messages = tx.children("message", thread_id)
-    said = [_spoken(message) for message in messages if message["run_id"] != run_id]
+    said = [objects.as_chat(message) for message in messages if message["run_id"] != run_id]
+    last = run["truncation_strategy"]["last_messages"]
     own = {message["id"]: message for message in messages if message["run_id"] == run_id}
+    turns = _turns(tx.children("step", run_id), own)
     asked = next((message["id"] for message in reversed(messages) if message["role"] == "user"), thread_id)
     return ModelRequest(
         run["instructions"],
-        said + _turns(tx.children("step", run_id), own),
+        (said[-last:] if last else said) + turns,
         run["tools"],
         run["model"],
         attempt=tx.count_after("run", thread_id, asked),
         max_tokens=tokens_left(tx, run),
         cancelled=cancelled,
+        **options.for_model(run, is_first_turn=not turns),
     )
-
-
-def _spoken(message: Doc) -> Doc:
-    return {"role": message["role"], "content": objects.text_of(message)}
 
 
 def _turns(steps: list[Doc], messages: Mapping[str, Doc]) -> list[Doc]:

@@ -4,15 +4,18 @@ from typing import Any
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.assistants import inputs
-from gpt_agent_fsm.local.assistants.options import RUN, SAMPLING
+from gpt_agent_fsm.local.assistants.options import RUN, SAMPLING, check_tool_choice
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
-from gpt_agent_fsm.local.shared.options import chosen
+from gpt_agent_fsm.local.shared.options import check_names, chosen, extensions
+from gpt_agent_fsm.local.shared.parts import chat_message, image_part
+from gpt_agent_fsm.local.shared.parts import text_part as chat_text
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def assistant(body: Doc, existing: Doc | None = None) -> Doc:
     """Return a new assistant, or the existing one with the changes of the body."""
+    check_names(body, SAMPLING)
     if existing is None:
         existing = {
             "id": ids.new_id("asst"),
@@ -34,6 +37,7 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
         "tool_resources": inputs.tool_resources(body),
         "metadata": validation.metadata(body),
         **chosen(body, SAMPLING, {}),
+        **extensions(body),
     }
     if body.get("model") is not None:
         changed["model"] = validation.required_text(body, "model")
@@ -116,13 +120,14 @@ def _message(thread_id: str, role: str, content: list[Doc]) -> Doc:
 
 def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
     """Return a queued run of the assistant, with the overrides of the body; `lifetime` is in seconds."""
+    check_names(body, RUN)
     instructions = validation.text(body, "instructions")
     if instructions is None:
         instructions = assistant["instructions"] or ""
     additional = validation.text(body, "additional_instructions")
     tools = inputs.tools(body)
     created_at = ids.now()
-    return {
+    made = {
         "id": ids.new_id("run"),
         "object": "thread.run",
         "created_at": created_at,
@@ -142,8 +147,11 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
         "instructions": "\n".join(part for part in (instructions, additional) if part),
         "tools": assistant["tools"] if tools is None else tools,
         "metadata": validation.metadata(body),
-        **chosen(body, RUN, {name: assistant[name] for name in SAMPLING}),
+        **chosen(body, RUN, {name: assistant.get(name, SAMPLING[name][0]) for name in SAMPLING}),
+        **extensions({**assistant, **body}),
     }
+    check_tool_choice(made)
+    return made
 
 
 def required_action(calls: list[Doc]) -> Doc:
@@ -183,6 +191,18 @@ def _step(run: Doc, details: Doc) -> Doc:
         "metadata": {},
         "usage": None,
     }
+
+
+def as_chat(message: Doc) -> Doc:
+    """Return a message as a chat message."""
+    parts = [
+        chat_text(part["text"]["value"])
+        if part["type"] == "text"
+        else image_part(part["image_url"]["url"], part["image_url"]["detail"])
+        for part in message["content"]
+        if part["type"] in ("text", "image_url")
+    ]
+    return chat_message(message["role"], text_of(message), parts)
 
 
 def text_of(message: Doc) -> str:

@@ -1,12 +1,14 @@
-"""The options of assistants and runs that have no effect here: they are checked, and returned as they were sent."""
+"""The options of assistants and runs: their checks, and what a model is told of them."""
 
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from gpt_agent_fsm.local.http.error_responses import missing
-from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.http.error_responses import bad_request, missing
+from gpt_agent_fsm.local.models.structured import schema_error
+from gpt_agent_fsm.local.shared import options, validation
 from gpt_agent_fsm.local.shared.options import (
+    EFFORTS,
     TOOL_CHOICES,
     Check,
     Options,
@@ -14,14 +16,18 @@ from gpt_agent_fsm.local.shared.options import (
     named,
     nothing_more,
     optional_boolean,
+    without_effect,
 )
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def _json_schema(value: Mapping[str, Any], prefix: str) -> None:
     named(value, prefix, within="json_schema")
-    validation.mapping(value["json_schema"], "schema", prefix=f"{prefix}json_schema.")
-    validation.boolean(value["json_schema"], "strict", default=False, prefix=f"{prefix}json_schema.")
+    prefix += "json_schema."
+    schema = validation.mapping(value["json_schema"], "schema", prefix=prefix)
+    if schema is not None and (reason := schema_error(schema)):
+        raise bad_request(f"Invalid schema for '{prefix}schema': {reason}.", f"{prefix}schema", "invalid_json_schema")
+    validation.boolean(value["json_schema"], "strict", default=False, prefix=prefix)
 
 
 def _truncation(body: Mapping[str, Any], name: str) -> Doc | None:
@@ -31,6 +37,8 @@ def _truncation(body: Mapping[str, Any], name: str) -> Doc | None:
     if validation.choice(value, "type", choices=("auto", "last_messages"), prefix=f"{name}.") is None:
         raise missing(f"{name}.type")
     last = validation.integer(value, "last_messages", minimum=1, prefix=f"{name}.")
+    if value["type"] == "last_messages" and last is None:
+        raise missing(f"{name}.last_messages")
     return {"type": value["type"], "last_messages": last}
 
 
@@ -39,9 +47,8 @@ _function = partial(named, within="function")
 
 # The default of each option, and its check.
 # fmt: off
-SAMPLING: Options = {
-    "temperature":     (1.0,    partial(validation.number, minimum=0, maximum=2)),
-    "top_p":           (1.0,    partial(validation.number, minimum=0, maximum=1)),
+SAMPLING: Options = options.SAMPLING | {
+    "reasoning_effort": (None,  partial(validation.choice, choices=EFFORTS)),
     "response_format": ("auto", partial(choice_or_object, choices=("auto",), kinds=_FORMATS)),
 }
 
@@ -50,6 +57,25 @@ RUN: Options = SAMPLING | {
     "parallel_tool_calls":   (True,   optional_boolean),
     "truncation_strategy":   ({"type": "auto", "last_messages": None}, _truncation),
     "max_completion_tokens": (None,   partial(validation.integer, minimum=256)),
-    "max_prompt_tokens":     (None,   partial(validation.integer, minimum=256)),
+    "max_prompt_tokens":     (None,   without_effect(partial(validation.integer, minimum=256))),
 }
 # fmt: on
+
+
+def check_tool_choice(run: Doc) -> None:
+    """Refuse a choice of a tool that the run does not have."""
+    choice = run["tool_choice"]
+    called = [choice["function"]["name"]] if isinstance(choice, dict) else []
+    options.check_tool_choice(choice, [tool["function"]["name"] for tool in run["tools"]], called)
+
+
+def for_model(run: Doc, *, is_first_turn: bool) -> dict[str, Any]:
+    """Return the options of a run as the fields of a `ModelRequest`."""
+    form, choice, tools = run["response_format"], run["tool_choice"], run["tools"]
+    # A tool that must be called must be called once: otherwise the run would never end.
+    is_chosen = bool(tools) and choice != "auto" and (is_first_turn or choice == "none")
+    return options.for_model(run, tools) | {
+        "reasoning_effort": run.get("reasoning_effort"),
+        "response_format": form if isinstance(form, dict) and form["type"] != "text" else None,
+        "tool_choice": choice if is_chosen else None,
+    }

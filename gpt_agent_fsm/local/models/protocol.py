@@ -9,7 +9,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
+
+OPTIONS = (
+    *("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort"),
+    *("verbosity", "tool_choice", "parallel_tool_calls", "response_format"),
+)
+"""The names of the options of a request."""
+
+
+def _schema_of(request: "ModelRequest") -> dict[str, Any] | None:
+    schema: dict[str, Any] | None = ((request.response_format or {}).get("json_schema") or {}).get("schema")
+    return schema
 
 
 @frozen
@@ -18,10 +29,13 @@ class ModelRequest:
 
     `instructions` is the system prompt, `""` when there is none. `messages` are chat-completions dicts, oldest first:
     `role` is `user`, `assistant` or `tool`; `content` is always a `str` (text parts joined by a newline); an assistant
-    message that called tools has `tool_calls`, each answered by a tool message with its `tool_call_id`. Only the tool
-    calls of the current run are among them (for a response, those after the user's last message), so that a last
+    message that called tools has `tool_calls`, each answered by a tool message with its `tool_call_id`. A message with
+    more than text, such as images, has all of it in `parts`, also in the form of chat completions. Only the tool calls
+    of the current run are among the messages (for a response, those after the user's last message), so that a last
     message with the role `tool` means "here are your outputs". `tools` are the tool definitions in the form of chat
     completions, and `model` is the requested name.
+
+    The options have the names and the values of chat completions; each is None if the client did not ask for it.
     """
 
     instructions: str
@@ -34,8 +48,30 @@ class ModelRequest:
     max_tokens: int | None = field(default=None, kw_only=True)
     """The maximum number of tokens of the answer; None if there is no limit. A longer answer is cut by length, unless
     the model has counted the tokens."""
+    temperature: float | None = field(default=None, kw_only=True)
+    top_p: float | None = field(default=None, kw_only=True)
+    frequency_penalty: float | None = field(default=None, kw_only=True)
+    presence_penalty: float | None = field(default=None, kw_only=True)
+    seed: int | None = field(default=None, kw_only=True)
+    stop: list[str] | None = field(default=None, kw_only=True)
+    reasoning_effort: str | None = field(default=None, kw_only=True)
+    verbosity: str | None = field(default=None, kw_only=True)
+    tool_choice: str | dict[str, Any] | None = field(default=None, kw_only=True)
+    """`none`, `required`, or the function to call; None if the model decides. There are tools if it is set."""
+    parallel_tool_calls: bool | None = field(default=None, kw_only=True)
+    """False if at most one tool may be called in a turn. There are tools if it is set."""
+    response_format: dict[str, Any] | None = field(default=None, kw_only=True)
+    """The form of a structured answer: any JSON object, or JSON that fits `schema`."""
+    schema: dict[str, Any] | None = field(default=Factory(_schema_of, takes_self=True), kw_only=True)
+    """The JSON schema of the answer, as `response_format` has it; None if there is none."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
     """Set when the answer is no longer needed, after a cancel or a close; the answer is then dropped."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that the client asked for, by their names; `max_tokens` is not among them."""
+        values = {name: getattr(self, name) for name in OPTIONS}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def user_message(self) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from gpt_agent_fsm.local.http.error_responses import bad_request
-from gpt_agent_fsm.local.responses.items import text_of
+from gpt_agent_fsm.local.responses.items import chat_parts, text_of
+from gpt_agent_fsm.local.shared.parts import chat_message
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
@@ -63,7 +64,7 @@ def chat(context: Sequence[Doc]) -> list[Doc]:
         begun = begun or item is said
         if item["type"] == "message":
             if item["role"] in ("user", "assistant"):
-                messages.append({"role": item["role"], "content": text_of(item["content"])})
+                messages.append(chat_message(item["role"], text_of(item["content"]), chat_parts(item["content"])))
         elif begun and item["type"] == "function_call":
             if not messages or messages[-1]["role"] != "assistant":
                 messages.append({"role": "assistant", "content": ""})
@@ -71,7 +72,8 @@ def chat(context: Sequence[Doc]) -> list[Doc]:
             calls = messages[-1].setdefault("tool_calls", [])
             calls.append({"id": item["call_id"], "type": "function", "function": function})
         elif begun:
-            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text_of(item["output"])})
+            output = chat_message("tool", text_of(item["output"]), chat_parts(item["output"]))
+            messages.append(output | {"tool_call_id": item["call_id"]})
     return messages
 
 

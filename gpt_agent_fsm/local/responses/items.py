@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.http.error_responses import bad_request, missing, wrong_type, wrong_value
+from gpt_agent_fsm.local.http.error_responses import missing, wrong_type, wrong_value
 from gpt_agent_fsm.local.models.protocol import ToolCall
+from gpt_agent_fsm.local.shared import parts as chat
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.storage import Doc
 
@@ -22,8 +23,9 @@ _INPUT_PARTS = ("input_text", "input_image", "input_file")
 _PARTS = {
     "user": _INPUT_PARTS,
     "assistant": ("output_text", "refusal"),
-    "system": _INPUT_PARTS,
-    "developer": _INPUT_PARTS,
+    # They become instructions, which are only text.
+    "system": ("input_text",),
+    "developer": ("input_text",),
 }
 """The parts that a message may have, by its role."""
 
@@ -66,6 +68,21 @@ def text_of(content: str | list[Doc]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part[name] for part in content for name in ("text", "refusal") if name in part)
+
+
+def chat_parts(content: str | list[Doc]) -> list[Doc]:
+    """Return a message's content or a tool's output as parts of a chat message."""
+    if isinstance(content, str):
+        return [chat.text_part(content)]
+    return [_chat_part(part) for part in content]
+
+
+def _chat_part(part: Doc) -> Doc:
+    if part["type"] == "input_image":
+        return chat.image_part(part.get("image_url", ""), part.get("detail"))
+    if part["type"] == "input_file":
+        return {"type": "file", "file": {name: part[name] for name in ("filename", "file_data") if name in part}}
+    return chat.text_part(part["refusal" if part["type"] == "refusal" else "text"])
 
 
 def _item(kind: str, prefix: str) -> Doc:
@@ -134,14 +151,19 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
 
 
 def _attachment(part: Doc, place: str, kind: str) -> Doc:
-    """Return a part that is an image or a file, embedded in the request or referenced."""
-    sources = ("image_url", "file_id") if kind == "input_image" else ("file_id", "file_url", "file_data", "filename")
+    """Return a part that is an image or a file, as its content or its URL."""
+    sources = ("image_url",) if kind == "input_image" else ("file_data", "filename")
+    unavailable = next((name for name in ("file_id", "file_url") if part.get(name) is not None), None)
+    if unavailable is not None:
+        raise chat.no_files(f"{place}.{unavailable}")
     read = {name: validation.text(part, name, prefix=f"{place}.", longest=_MAX_TEXT) for name in sources}
     found = {name: text for name, text in read.items() if text is not None}
-    if not found:
-        raise bad_request(f"Missing one of {', '.join(sources)} in '{place}'.", place, "missing_required_parameter")
-    detail = {"detail": _detail(part, place)} if kind == "input_image" else {}
-    return {"type": kind} | found | detail
+    if sources[0] not in found:
+        raise missing(f"{place}.{sources[0]}")
+    if kind == "input_file":
+        return {"type": kind} | found
+    chat.check_image_source(found["image_url"], f"{place}.image_url")
+    return {"type": kind} | found | {"detail": _detail(part, place)}
 
 
 def _detail(part: Doc, place: str) -> str:

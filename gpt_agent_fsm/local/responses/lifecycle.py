@@ -19,7 +19,7 @@ from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, closing, unknown
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply
 from gpt_agent_fsm.local.models.tokens import cut, usage
-from gpt_agent_fsm.local.responses import context, items, objects
+from gpt_agent_fsm.local.responses import context, items, objects, options
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 
@@ -85,11 +85,12 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
     return ModelRequest(
         context.instructions(response["instructions"], whole),
         context.chat(whole),
-        objects.nested(response["tools"]),
+        objects.nested(options.offered(response)),
         response["model"],
         attempt=_question_of(tx, response_id)["attempt"],
         max_tokens=response["max_output_tokens"],
         cancelled=cancelled,
+        **options.for_model(response),
     )
 
 

@@ -5,9 +5,9 @@ The items are in `items`.
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_offered
-from gpt_agent_fsm.local.responses.options import RESPONSE
+from gpt_agent_fsm.local.responses.options import OFFERED, RESPONSE, UNSEEN, check_tool_choice
 from gpt_agent_fsm.local.shared import validation
-from gpt_agent_fsm.local.shared.options import chosen
+from gpt_agent_fsm.local.shared.options import check_names, chosen, extensions
 from gpt_agent_fsm.local.shared.storage import Doc
 
 MIN_OUTPUT_TOKENS = 16
@@ -26,13 +26,15 @@ def conversation(body: Doc) -> Doc:
 
 def response(body: Doc) -> Doc:
     """Return the queued response for a body; its conversation may still be unknown. Raises `ApiProblem`."""
+    check_names(body, OFFERED)
     if body.get("prompt") is not None:
         raise not_offered("A stored prompt is", "prompt")
     store = validation.boolean(body, "store", default=True)
     background = validation.boolean(body, "background", default=False)
     if background and not store:
         raise bad_request("Background mode requires 'store' to be true.", "background", "invalid_value")
-    return {
+    chosen(body, UNSEEN, {})
+    made = {
         "id": ids.new_id("resp"),
         "object": "response",
         "created_at": ids.now(),
@@ -52,7 +54,10 @@ def response(body: Doc) -> Doc:
         "usage": None,
         "metadata": validation.metadata(body),
         **chosen(body, RESPONSE, {}),
+        **extensions(body),
     }
+    check_tool_choice(made)
+    return made
 
 
 def nested(tools: list[Doc]) -> list[Doc]:
@@ -90,6 +95,5 @@ def _tools(body: Doc) -> list[Doc]:
 
 def _tool(tool: Doc, prefix: str) -> Doc:
     validation.check_function(tool, prefix)
-    strict = validation.boolean(tool, "strict", default=True, prefix=prefix)
-    read = {name: tool.get(name) for name in ("name", "description", "parameters")}
-    return {"type": "function"} | read | {"strict": strict}
+    # `strict` is null unless the client asked for it: a model that is strict refuses most schemas.
+    return {"type": "function"} | {name: tool.get(name) for name in ("name", "description", "parameters", "strict")}

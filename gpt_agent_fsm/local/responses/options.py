@@ -1,44 +1,56 @@
-"""The options of responses that have no effect here: they are checked, and returned as they were sent."""
+"""The options of responses: their checks, and what a model is told of them."""
 
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from gpt_agent_fsm.local.http.error_responses import missing, wrong_value
-from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.http.error_responses import bad_request, missing, wrong_type, wrong_value
+from gpt_agent_fsm.local.models.structured import schema_error
+from gpt_agent_fsm.local.shared import options, validation
 from gpt_agent_fsm.local.shared.options import (
+    EFFORTS,
     TOOL_CHOICES,
     Options,
     choice_or_object,
     named,
     nothing_more,
     optional_boolean,
+    refused,
+    unsupported,
+    without_effect,
 )
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def _schema(value: Mapping[str, Any], prefix: str) -> None:
     named(value, prefix)
-    if validation.mapping(value, "schema", prefix=prefix) is None:
+    schema = validation.mapping(value, "schema", prefix=prefix)
+    if schema is None:
         raise missing(f"{prefix}schema")
+    if reason := schema_error(schema):
+        raise bad_request(f"Invalid schema for '{prefix}schema': {reason}.", f"{prefix}schema", "invalid_json_schema")
+    validation.text(value, "description", prefix=prefix)
     validation.boolean(value, "strict", default=False, prefix=prefix)
 
 
 def _allowed_tools(value: Mapping[str, Any], prefix: str) -> None:
     if validation.choice(value, "mode", choices=("auto", "required"), prefix=prefix) is None:
         raise missing(f"{prefix}mode")
-    if validation.objects(value, "tools", prefix=prefix) is None:
+    tools = validation.objects(value, "tools", prefix=prefix)
+    if not tools:
         raise missing(f"{prefix}tools")
+    for index, tool in enumerate(tools):
+        validation.required_text(tool, "name", prefix=f"{prefix}tools[{index}].")
 
 
 def _reasoning(body: Mapping[str, Any], name: str) -> Doc | None:
     value = validation.mapping(body, name)
     if value is None:
         return None
-    efforts = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-    summaries = ("auto", "concise", "detailed")
-    effort = validation.choice(value, "effort", choices=efforts, prefix=f"{name}.")
-    return {"effort": effort, "summary": validation.choice(value, "summary", choices=summaries, prefix=f"{name}.")}
+    effort = validation.choice(value, "effort", choices=EFFORTS, prefix=f"{name}.")
+    # No summary is made.
+    validation.choice(value, "summary", choices=("auto", "concise", "detailed"), prefix=f"{name}.")
+    return {"effort": effort, "summary": None}
 
 
 def _text(body: Mapping[str, Any], name: str) -> Doc | None:
@@ -53,27 +65,99 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
             raise wrong_value(f"{name}.format.type", kind, ", ".join(f"'{each}'" for each in kinds))
         kinds[kind](form, f"{name}.format.")
     verbosity = validation.choice(value, "verbosity", choices=("low", "medium", "high"), prefix=f"{name}.")
-    return {"format": form or {"type": "text"}, "verbosity": verbosity or "medium"}
+    return {"format": form or {"type": "text"}, "verbosity": verbosity}
+
+
+def _include(body: Mapping[str, Any], name: str) -> None:
+    """Check the list of additional data; it may name data that an answer never has, such as the sources of a search."""
+    value = body.get(name)
+    if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        raise wrong_type(name, "an array of strings", value)
+    if "message.output_text.logprobs" in (value or ()):
+        raise unsupported("include[message.output_text.logprobs]")
+
+
+def _no_logprobs(body: Mapping[str, Any], name: str) -> None:
+    validation.integer(body, name, minimum=0, maximum=20)
+    refused(body, name)
 
 
 _TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 
 # The default of each option, and its check.
 # fmt: off
-RESPONSE: Options = {
+RESPONSE: Options = options.SAMPLING | {
     "max_tool_calls":      (None,       partial(validation.integer, minimum=1)),
     "parallel_tool_calls": (True,       optional_boolean),
     "prompt_cache_key":    (None,       validation.text),
     "reasoning":           ({"effort": None, "summary": None}, _reasoning),
     "safety_identifier":   (None,       partial(validation.text, longest=64)),
-    "service_tier":        ("auto",     partial(validation.choice, choices=_TIERS)),
-    "temperature":         (1.0,        partial(validation.number, minimum=0, maximum=2)),
-    "text":                ({"format": {"type": "text"}, "verbosity": "medium"}, _text),
+    "service_tier":        ("default",  without_effect(partial(validation.choice, choices=_TIERS))),
+    "text":                ({"format": {"type": "text"}, "verbosity": None}, _text),
     "tool_choice":         ("auto",     partial(choice_or_object, choices=TOOL_CHOICES, kinds={
                                             "function": named, "allowed_tools": _allowed_tools})),
-    "top_logprobs":        (0,          partial(validation.integer, minimum=0, maximum=20)),
-    "top_p":               (1.0,        partial(validation.number, minimum=0, maximum=1)),
-    "truncation":          ("disabled", partial(validation.choice, choices=("auto", "disabled"))),
+    "top_logprobs":        (0,          _no_logprobs),
+    "truncation":          ("disabled", without_effect(partial(validation.choice, choices=("auto", "disabled")))),
     "user":                (None,       validation.text),
 }
+
+# Those that a response does not have.
+UNSEEN: Options = {
+    "context_management":     (None, refused),
+    "include":                (None, _include),
+    "moderation":             (None, refused),
+    "prompt_cache_options":   (None, validation.mapping),
+    "prompt_cache_retention": (None, validation.text),
+    "stream_options":         (None, validation.mapping),
+}
 # fmt: on
+
+OFFERED = RESPONSE.keys() | UNSEEN.keys() | {"max_output_tokens"}
+"""The names of all options of a response."""
+
+
+def check_tool_choice(response: Doc) -> None:
+    """Refuse a choice of a tool that the response does not have."""
+    choice = response["tool_choice"]
+    options.check_tool_choice(choice, [tool["name"] for tool in response["tools"]], _chosen_names(choice))
+
+
+def _chosen_names(choice: object) -> list[str]:
+    if not isinstance(choice, dict):
+        return []
+    return [tool["name"] for tool in choice["tools"]] if choice["type"] == "allowed_tools" else [choice["name"]]
+
+
+def offered(response: Doc) -> list[Doc]:
+    """Return the tools that the model may use: those that `allowed_tools` names, or all."""
+    tools, choice = response["tools"], response["tool_choice"]
+    if isinstance(choice, dict) and choice["type"] == "allowed_tools":
+        return [tool for tool in tools if tool["name"] in _chosen_names(choice)]
+    return list(tools)
+
+
+def for_model(response: Doc) -> dict[str, Any]:
+    """Return the options of a response as the fields of a `ModelRequest`."""
+    form, tools = response["text"]["format"], response["tools"]
+    return options.for_model(response, tools) | {
+        "reasoning_effort": response["reasoning"]["effort"],
+        "verbosity": response["text"]["verbosity"],
+        "response_format": _response_format(form),
+        "tool_choice": _tool_choice(response["tool_choice"]) if tools else None,
+    }
+
+
+def _response_format(form: Doc) -> Doc | None:
+    if form["type"] == "text":
+        return None
+    fields = {name: value for name, value in form.items() if name != "type" and value is not None}
+    return {"type": form["type"]} | ({"json_schema": fields} if form["type"] == "json_schema" else {})
+
+
+def _tool_choice(choice: str | Doc) -> str | Doc | None:
+    if isinstance(choice, dict):
+        if choice["type"] == "function":
+            return {"type": "function", "function": {"name": choice["name"]}}
+        # The other tools are not offered to the model.
+        choice = str(choice["mode"])
+    return None if choice == "auto" else choice

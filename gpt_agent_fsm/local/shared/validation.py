@@ -1,6 +1,6 @@
 """Reads a client's input: every function returns a checked value, or raises the `ApiProblem` that says what is wrong.
 
-Unknown fields are ignored: clients send sampling parameters and new options, and none of them is an error here.
+Unknown fields within objects are ignored. An unknown option of a model is refused, see `options.check_names`.
 """
 
 import re
@@ -14,6 +14,9 @@ from gpt_agent_fsm.local.shared.storage import Doc, PageQuery
 
 MAX_TEXT = 256_000
 """The longest text of a message or of instructions, in characters."""
+
+MAX_DATA_URL = 10_485_760
+"""The longest text that may be an image or a file, in characters."""
 
 MAX_DEPTH = 100
 """The maximum nesting of objects and arrays in a body: it must be possible to write everything that was read."""

@@ -67,13 +67,13 @@ def test_content_may_be_parts_of_text_and_images(api):
     parts = [
         {"type": "text", "text": "one"},
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
-        {"type": "image_file", "image_file": {"file_id": "file_1", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA==", "detail": "low"}},
         {"type": "text", "text": "two"},
     ]
     message = api.post(f"/threads/{thread}/messages", {"role": "user", "content": parts})
-    assert [part["type"] for part in message["content"]] == ["text", "image_url", "image_file", "text"]
+    assert [part["type"] for part in message["content"]] == ["text", "image_url", "image_url", "text"]
     assert message["content"][1]["image_url"] == {"url": "https://example.com/a.png", "detail": "auto"}
-    assert message["content"][2]["image_file"]["detail"] == "low"
+    assert message["content"][2]["image_url"]["detail"] == "low"
     api.see(api.run(thread), "completed")
     assert api.texts(thread)[-1] == "You said: one\ntwo"
 
@@ -97,6 +97,14 @@ def test_content_may_be_parts_of_text_and_images(api):
         ({"role": "user", "content": [{"type": "text", "text": {}}]}, "content[0].text"),
         ({"role": "user", "content": [{"type": "image_url"}]}, "content[0].image_url"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "content[0].image_url.url"),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}]},
+            "content[0].image_url.url",
+        ),
+        (
+            {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "f"}}]},
+            "content[0].image_file",
+        ),
         ({"role": "user", "content": "x", "attachments": "y"}, "attachments"),
         ({"role": "user", "content": "x", "metadata": []}, "metadata"),
         ({"role": "user", "content": "x", "metadata": {str(n): "" for n in range(17)}}, "metadata"),

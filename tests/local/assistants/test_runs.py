@@ -47,9 +47,9 @@ def test_the_model_is_asked_with_what_the_assistant_and_the_thread_hold(serve):
     api.post(f"/threads/{thread}/messages", {"role": "user", "content": "Go away"})
     api.see(api.run(thread, assistant_id=made["id"]), "completed")
     hello = {"role": "user", "content": "Hello"}
-    assert model.requests[0] == ModelRequest("Be kind.", [hello], tools, "gpt-x")
+    assert model.requests[0] == ModelRequest("Be kind.", [hello], tools, "gpt-x", temperature=0.5)
     said = [hello, {"role": "assistant", "content": "Hi."}, {"role": "user", "content": "Go away"}]
-    assert model.requests[1] == ModelRequest("Be kind.", said, tools, "gpt-x")
+    assert model.requests[1] == ModelRequest("Be kind.", said, tools, "gpt-x", temperature=0.5)
 
 
 def test_a_run_may_override_what_its_assistant_says(serve):
@@ -68,14 +68,15 @@ def test_a_run_may_override_what_its_assistant_says(serve):
         metadata={"a": "b"},
         additional_messages=more,
         temperature=0.1,
-        tool_choice={"type": "function", "function": {"name": "f"}},
-        max_prompt_tokens=1000,
+        tool_choice="none",
+        max_completion_tokens=1000,
     )
-    assert (run["metadata"], run["temperature"], run["max_prompt_tokens"]) == ({"a": "b"}, 0.1, 1000)
-    assert run["tool_choice"] == {"type": "function", "function": {"name": "f"}}
+    assert (run["metadata"], run["temperature"], run["max_completion_tokens"]) == ({"a": "b"}, 0.1, 1000)
+    assert run["tool_choice"] == "none"
     api.see(run, "completed")
     hello = {"role": "user", "content": "Hello"}
-    assert model.requests == [ModelRequest("Be rude.\nBe brief.", [hello, *more], [], "gpt-y")]
+    asked = ModelRequest("Be rude.\nBe brief.", [hello, *more], [], "gpt-y", temperature=0.1, max_tokens=1000)
+    assert model.requests == [asked]
 
 
 def test_an_assistant_that_was_never_created_has_no_instructions_and_no_tools(serve):

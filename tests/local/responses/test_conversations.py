@@ -131,9 +131,8 @@ def test_items_of_every_kind_are_stored_with_ids_of_their_own(api):
     ("role", "part", "stored"),
     [
         ("user", {"type": "input_image", "image_url": "http://x/y.png"}, {"detail": "auto"}),
-        ("user", {"type": "input_image", "file_id": "file_1", "detail": "low"}, {}),
-        ("user", {"type": "input_file", "file_id": "file_1"}, {}),
-        ("developer", {"type": "input_file", "filename": "a.txt", "file_data": "eA=="}, {}),
+        ("user", {"type": "input_image", "image_url": "data:image/png;base64,eA==", "detail": "low"}, {}),
+        ("user", {"type": "input_file", "filename": "a.txt", "file_data": "eA=="}, {}),
         ("assistant", {"type": "refusal", "refusal": "No."}, {}),
         ("assistant", {"type": "output_text", "text": "x", "annotations": [], "logprobs": []}, {}),
         ("assistant", {"type": "output_text", "text": "x"}, {"annotations": [], "logprobs": []}),
@@ -182,8 +181,33 @@ def test_items_of_an_answer_may_be_sent_again(api):
         ),
         (
             {"role": "user", "content": [{"type": "input_image"}]},
-            "items[0].content[0]",
+            "items[0].content[0].image_url",
             "missing_required_parameter",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_image", "image_url": "a.png"}]},
+            "items[0].content[0].image_url",
+            "invalid_value",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]},
+            "items[0].content[0].file_id",
+            "not_offered",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]},
+            "items[0].content[0].file_id",
+            "not_offered",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_file", "file_url": "http://x/a.pdf"}]},
+            "items[0].content[0].file_url",
+            "not_offered",
+        ),
+        (
+            {"role": "developer", "content": [{"type": "input_image", "image_url": "http://x/y.png"}]},
+            "items[0].content[0].type",
+            "invalid_value",
         ),
         (
             {"role": "user", "content": [{"type": "input_image", "image_url": {"url": "x"}}]},

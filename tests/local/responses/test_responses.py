@@ -45,8 +45,8 @@ def test_given_options_are_answered_with_the_defaults_of_the_rest(api):
     assert {name: plain[name] for name in ("background", "store", "temperature", "top_p", "tool_choice", "tools")} == {
         "background": False,
         "store": True,
-        "temperature": 1.0,
-        "top_p": 1.0,
+        "temperature": None,
+        "top_p": None,
         "tool_choice": "auto",
         "tools": [],
     }
@@ -71,7 +71,7 @@ def test_given_options_are_answered_with_the_defaults_of_the_rest(api):
 
 def test_a_function_gets_the_defaults_of_its_definition(api):
     [tool] = api.post("/responses", {"model": "m", "input": "x", "tools": [{"type": "function", "name": "f"}]})["tools"]
-    assert tool == {"type": "function", "name": "f", "description": None, "parameters": None, "strict": True}
+    assert tool == {"type": "function", "name": "f", "description": None, "parameters": None, "strict": None}
 
 
 @pytest.mark.parametrize("body", [{}, {"input": None}, {"input": ""}, {"input": []}, {"conversation": None}])

@@ -1,0 +1,39 @@
+"""The content of messages in the form of chat completions: the text, and all parts if there is more than text."""
+
+import re
+
+from gpt_agent_fsm.local.http.error_responses import ApiProblem, bad_request
+from gpt_agent_fsm.local.shared.storage import Doc
+
+_IMAGE_SOURCE = re.compile(r"https?://\S|data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
+
+
+def chat_message(role: str, text: str, parts: list[Doc]) -> Doc:
+    """Return a chat message; `parts` are in the form of chat completions, and are left out if they are only text."""
+    message: Doc = {"role": role, "content": text}
+    return message | {"parts": parts} if any(part["type"] != "text" for part in parts) else message
+
+
+def text_part(text: str) -> Doc:
+    """Return a text as a part of a chat message."""
+    return {"type": "text", "text": text}
+
+
+def image_part(url: str, detail: str | None) -> Doc:
+    """Return an image as a part of a chat message."""
+    level = {"detail": _CHAT_DETAILS[detail]} if detail in _CHAT_DETAILS else {}
+    return {"type": "image_url", "image_url": {"url": url} | level}
+
+
+def check_image_source(url: str, param: str) -> None:
+    """Refuse an image that no model could load."""
+    if not _IMAGE_SOURCE.match(url):
+        message = f"Invalid '{param}': expected an http or https URL, or a base64 data URL of an image."
+        raise bad_request(message, param, "invalid_value")
+
+
+def no_files(param: str) -> ApiProblem:
+    """Return the 400 for a file by its id: this server has no files."""
+    message = f"Invalid '{param}': files are not offered by this server; send the content itself, or its URL."
+    return bad_request(message, param, "not_offered")
