@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import itertools
+import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
+import msgspec
 import requests
 from cattrs.preconf.msgspec import make_converter
 
@@ -13,14 +18,23 @@ from gpt_agent_fsm.backends.http import HttpClient, exchange
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
 from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.outcomes import error_for_answer
+from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent, read_events
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
-from gpt_agent_fsm.local.models.chat_completions.reply_builder import ReplyBuilder, mapping, status_of
+from gpt_agent_fsm.local.models.chat_completions.errors_within import error_in, status_of
+from gpt_agent_fsm.local.models.chat_completions.json_values import mapping
+from gpt_agent_fsm.local.models.chat_completions.reply_builder import ReplyBuilder
 from gpt_agent_fsm.local.models.protocol import ModelError, Reply
 
 __all__ = ["ChatClient", "ChatCall"]
 
 _PATH = "/chat/completions"
 _PIECE = 65_536
+_BLANK = codecs.BOM_UTF8 + b" \t\r\n"
+_FIELD = re.compile(rb"(data|event|id|retry)?[ ]?:")
+_LONGEST_FIELD = len(b"event :")
+_DONE_MARK = b"[DONE]"
+_DONE: Any = object()
+"""Stands for the mark at the end of a stream."""
 
 
 class ChatCall:
@@ -73,60 +87,53 @@ class ChatClient(HttpClient):
             content = response.content
         raise self._reported(response, response.status_code, content)
 
-    def read(self, response: requests.Response, call: ChatCall) -> Reply:
-        """Read an answer that comes in one piece."""
-        call.proceed()
-        with self._explained("POST", _PATH, call.timeout):
-            content = response.content
-        builder = ReplyBuilder()
-        self._add(builder, response, content)
-        return self._finished(builder, response, content)
+    def read(self, response: requests.Response, call: ChatCall, tools: Collection[str]) -> Iterator[str | Reply]:
+        """Yield the texts of an answer as they come, then the reply, whether it comes as events or in one piece.
 
-    def read_events(self, response: requests.Response, call: ChatCall) -> Iterator[str | Reply]:
-        """Read an answer that comes as server-sent events; in this API, each event is one line."""
-        builder, content = ReplyBuilder(), b""
-        for line in self._lines(response, call):
-            name, _, content = line.partition(b":")
-            if name != b"data":
-                continue  # an empty line, or a comment that keeps the connection busy
-            if content.strip() == b"[DONE]":
+        `tools` are the names of the tools that the model may call. Raises `ApiError`, also for an error within the
+        answer.
+        """
+        builder, content = ReplyBuilder(tools), b""
+        chunks, is_stream = _begun(self._chunks(response, call), response.headers.get("content-type", ""))
+        events = read_events(chunks) if is_stream else [ServerSentEvent("message", b"".join(chunks))]
+        for event in events:
+            content = event.data
+            values = self._values(response, event)
+            for answer in itertools.takewhile(lambda value: value != _DONE, values):
+                if said := error_in(answer, event.name):
+                    raise self._reported(response, status_of(said), msgspec.json.encode({"error": said}))
+                if text := builder.add(answer):
+                    yield text
+            if _DONE in values:
                 break
-            if text := self._add(builder, response, content):
-                yield text
         else:
-            if builder.finish is None:
+            if is_stream and builder.begun and not builder.ended:
                 sentence = f"The answer to POST {self.base_url}{_PATH} broke off."
                 raise OutcomeUnknown(None, None, sentence)
-        yield self._finished(builder, response, content)
+        if not builder.begun:
+            answered = self._answered(response, response.status_code, content)
+            self._raise_malformed(answered, ValueError("it has no choices"))
+        if text := builder.finish():
+            yield text
+        yield builder.reply()
 
-    def _lines(self, response: requests.Response, call: ChatCall) -> Iterator[bytes]:
-        rest = b""
+    def _chunks(self, response: requests.Response, call: ChatCall) -> Iterator[bytes]:
         while True:
             call.proceed()
             with self._explained("POST", _PATH, call.timeout):
-                piece = response.raw.read1(_PIECE, decode_content=True)
-            if not piece:
-                break
-            *lines, rest = (rest + piece).split(b"\n")
-            yield from lines
-        yield rest
+                chunk = response.raw.read1(_PIECE, decode_content=True)
+            if not chunk:
+                return
+            yield chunk
 
-    def _add(self, builder: ReplyBuilder, response: requests.Response, content: bytes) -> str:
+    def _values(self, response: requests.Response, event: ServerSentEvent) -> list[Any]:
+        """Return the JSON objects of an event, and `_DONE` for the mark at the end."""
         try:
-            value = decode(content)
+            return _objects(event.data)
         except ValueError as error:
-            self._raise_malformed(self._answered(response, response.status_code, content), error)
-        answer = mapping(value)
-        # An error of a gateway, or one that occurred after the server had begun to answer.
-        if said := answer.get("error"):
-            raise self._reported(response, status_of(said), content)
-        return builder.add(answer)
-
-    def _finished(self, builder: ReplyBuilder, response: requests.Response, content: bytes) -> Reply:
-        if not builder.begun:
-            answer = self._answered(response, response.status_code, content)
-            self._raise_malformed(answer, ValueError("it has no choices"))
-        return builder.reply()
+            if event.name == "error":
+                return [{"error": event.data.decode(errors="replace")}]
+            self._raise_malformed(self._answered(response, response.status_code, event.data), error)
 
     def _answered(self, response: requests.Response, status: int, content: bytes) -> HttpAnswer:
         return HttpAnswer(
@@ -141,3 +148,29 @@ class ChatClient(HttpClient):
 
     def _reported(self, response: requests.Response, status: int, content: bytes) -> ApiError:
         return self._redactor.error(error_for_answer(self._answered(response, status, content)))
+
+
+def _begun(chunks: Iterator[bytes], content_type: str) -> tuple[Iterator[bytes], bool]:
+    """Return the bytes of an answer, and whether they are server-sent events: some servers name the other type."""
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head.lstrip(_BLANK)) >= _LONGEST_FIELD:
+            break
+    begun = head.lstrip(_BLANK)
+    is_stream = bool(_FIELD.match(begun)) or ("event-stream" in content_type and begun[:1] not in b"{[<")
+    return itertools.chain([head], chunks), is_stream
+
+
+def _objects(data: bytes) -> list[Any]:
+    """Return the JSON objects in the data of an event, which may be one on each line. Raises `ValueError`."""
+    if data.strip(b'" ').upper() == _DONE_MARK:
+        return [_DONE]
+    try:
+        value = decode(data)
+    except ValueError:
+        lines = data.split(b"\n")
+        if len(lines) == 1:
+            raise
+        return [value for line in lines if line.strip() for value in _objects(line)]
+    return [mapping(each) for each in value] if isinstance(value, list) else [mapping(value)]

@@ -10,12 +10,13 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import requests
 
 from gpt_agent_fsm.errors import ApiError, QuotaExceeded, RequestRefused, TransientError
 from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatClient
+from gpt_agent_fsm.local.models.chat_completions.messages import chat_messages
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
 from gpt_agent_fsm.logs import get_logger
 
@@ -23,6 +24,7 @@ logger = get_logger(__name__)
 
 _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _LONGEST_WAIT = 20.0
 """The longest wait in seconds for which a request is repeated here; after a longer one, the run fails."""
 _PROMPT_CODES = {"context_length_exceeded", "string_above_max_length", "invalid_prompt", "content_filter"}
@@ -38,10 +40,15 @@ class ChatCompletionsModel:
             (Variables for proxies and certificates are used.)
         timeout: seconds for one turn, including waits for a rate limit; at most a day.
         headers, params: added to each request.
-        options: added to the body of each request: `{"temperature": 0}`.
+        options: added to the body of each request unless the client asks for others: `{"temperature": 0}`.
+        merge_turns: send messages in a row of one role as one message, for models that want the turns to alternate.
 
-    Tools other than functions are left out, because these servers know none. If a busy server asks to wait for at most
-    20 seconds, the request is retried, at most three times.
+    What the client asks for is sent under the names of chat completions; the server decides whether it can have that,
+    and the words of its refusal become those of the failed run. Only the token limit is tried under both of its names,
+    `max_tokens` and `max_completion_tokens`. Reasoning, in fields of its own or between `<think>` and `</think>` at the
+    beginning, is left out of the answer. Tools other than functions are left out, because these servers know none.
+
+    If a busy server asks to wait for at most 20 seconds, the request is retried, at most three times.
 
     Raises `ValueError` for an invalid address, key, header or timeout.
     """
@@ -56,6 +63,7 @@ class ChatCompletionsModel:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
+        merge_turns: bool = False,
     ) -> None:
         if not 0 < timeout <= _LONGEST_TIMEOUT:
             raise ValueError("timeout must be a number of seconds above 0, and at most a day")
@@ -67,7 +75,10 @@ class ChatCompletionsModel:
         self._model = model
         self._timeout = timeout
         self._options = dict(options or {})
+        self._merge_turns = merge_turns
+        # Two facts about the server that its refusals teach.
         self._counts_streams = True
+        self._limit_name = next((name for name in _LIMITS if name in self._options), _LIMITS[0])
 
     def __repr__(self) -> str:
         return f"ChatCompletionsModel(base_url={self._client.base_url!r}, model={self._model!r})"
@@ -80,41 +91,54 @@ class ChatCompletionsModel:
         because only another prompt helps; `server_error` for everything else. A cancelled request raises `ModelError`
         as well, soon after it is connected.
         """
-        call = ChatCall(request.cancelled, self._timeout)
-        with _failing(), self._open(self._body(request) | {"stream": False}, call) as response:
-            return self._client.read(response, call)
+        *_, reply = self._answers(request, {"stream": False})
+        return cast(Reply, reply)
 
     def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
         """Ask the server and yield its answer as it comes: see `StreamingModel.stream`; raises as a call does."""
-        call = ChatCall(request.cancelled, self._timeout)
-        with _failing(), self._open_stream(self._body(request) | {"stream": True}, call) as response:
-            if re.search("json|html", response.headers.get("content-type", "")):  # it does not stream
-                reply = self._client.read(response, call)
-                if reply.text:
-                    yield reply.text
-                yield reply
-            else:
-                yield from self._client.read_events(response, call)
+        yield from self._answers(request, {"stream": True})
 
     def close(self) -> None:
         """Close the connections that are idle. Idempotent; a later request connects again."""
         self._client.close()
 
+    def _answers(self, request: ModelRequest, wanted: dict[str, Any]) -> Iterator[str | Reply]:
+        call = ChatCall(request.cancelled, self._timeout)
+        body = self._body(request) | wanted
+        names = [tool["function"]["name"] for tool in body.get("tools", ())]
+        with _failing(), self._open_within_limit(body, request.max_tokens, call) as response:
+            yield from self._client.read(response, call, names)
+
     def _body(self, request: ModelRequest) -> dict[str, Any]:
-        system = [{"role": "system", "content": request.instructions}] if request.instructions else []
-        body = {**self._options, "model": self._model or request.model, "messages": system + request.messages}
-        if request.max_tokens is not None:
-            body["max_tokens"] = request.max_tokens
+        messages = chat_messages(request, merge_turns=self._merge_turns)
+        body = {**self._options, **request.options, "model": self._model or request.model, "messages": messages}
         tools = [tool for tool in request.tools if tool.get("type") == "function"]
         return body | {"tools": tools} if tools else body
 
-    def _open_stream(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
-        """Ask for the usage as well, until the server refuses that option."""
-        if self._counts_streams:
+    def _open_within_limit(self, body: dict[str, Any], limit: int | None, call: ChatCall) -> requests.Response:
+        """Ask for an answer of limited length, under the other name of the limit if the server refuses one."""
+        if limit is None:
+            return self._open_counted(body, call)
+        body = {name: value for name, value in body.items() if name not in _LIMITS}
+        first, second = sorted(_LIMITS, key=lambda name: name != self._limit_name)
+        try:
+            return self._open_counted(body | {first: limit}, call)
+        except RequestRefused as error:
+            if not _is_about(error, first):
+                raise
+            with contextlib.suppress(RequestRefused):
+                response = self._open_counted(body | {second: limit}, call)
+                self._limit_name = second
+                return response
+            raise  # it is the limit itself that is refused
+
+    def _open_counted(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
+        """Ask for the usage of a stream as well, until the server refuses that option."""
+        if body["stream"] and self._counts_streams:
             try:
                 return self._open(body | {"stream_options": {"include_usage": True}}, call)
             except RequestRefused as error:
-                if "stream_options" not in f"{error.param} {error.message}":
+                if not _is_about(error, "stream_options"):
                     raise
                 self._counts_streams = False
         return self._open(body, call)
@@ -133,6 +157,10 @@ class ChatCompletionsModel:
                 logger.info("Waiting %g seconds, as %s asks", seconds, self._client.base_url)
             call.cancelled.wait(seconds)
         return self._client.open(data, call)
+
+
+def _is_about(error: RequestRefused, option: str) -> bool:
+    return option in f"{error.param} {error.message}"
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

@@ -2,118 +2,148 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-import msgspec
-from attrs import define
-
-from gpt_agent_fsm.local.models.protocol import Reply, ToolCall, Usage
+from gpt_agent_fsm.local.models.chat_completions.json_values import items_of, mapping, text_of
+from gpt_agent_fsm.local.models.chat_completions.thinking import Thinking
+from gpt_agent_fsm.local.models.chat_completions.tool_calls import CallBuilder
+from gpt_agent_fsm.local.models.protocol import Reply, Usage
 from gpt_agent_fsm.local.models.tokens import is_count
 
-__all__ = ["ReplyBuilder", "mapping", "status_of"]
+__all__ = ["ReplyBuilder"]
 
-_INCOMPLETE = {
-    "length": "max_completion_tokens",
-    "model_length": "max_completion_tokens",
-    "content_filter": "content_filter",
-}
-
-
-@define
-class _Call:
-    """A tool call, as complete as it is so far."""
-
-    index: object
-    id: object
-    name: str = ""
-    arguments: str = ""
+_TOO_LONG = ("length", "model_length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
+_FILTERED = (
+    "content_filter",
+    "content_filtered",
+    "safety",
+    "sensitive",
+    "recitation",
+    "prohibited_content",
+    "blocklist",
+)
+_INCOMPLETE = dict.fromkeys(_TOO_LONG, "max_completion_tokens") | dict.fromkeys(_FILTERED, "content_filter")
 
 
 class ReplyBuilder:
-    """Builds a reply from one whole answer or the pieces of a stream.
+    """Builds a reply from one whole answer or the pieces of a stream; `tools` are the names that may be called.
 
     Accepts content as text, as a list of parts or null; arguments as text or as an object; a refusal as the answer;
-    tool calls without ids; and leaves out unknown parts.
+    tool calls without ids; a `message` in place of a `delta`, beside it or after all of them; the one function call of
+    older servers; and leaves out reasoning and unknown parts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tools: Collection[str] = ()) -> None:
         self.begun = False
-        self.finish: object = None
+        self.ended = False
+        """True if the answer is known to be complete."""
+        self._finish = ""
         self._said: list[str] = []
-        self._calls: list[_Call] = []
+        self._has_deltas = False
+        self._thinking = Thinking()
+        self._shown: list[str] = []
+        self._calls = CallBuilder(tools)
+        self._choice: object = None
         self._usage: Usage | None = None
 
     def add(self, answer: dict[str, Any]) -> str:
         """Add an answer or a piece of one, and return the text in it."""
-        self._usage = _usage(answer.get("usage")) or self._usage
-        choice = next(iter(_list(answer.get("choices"))), None)
-        if not isinstance(choice, dict):
+        choice = mapping(next(iter(items_of(answer.get("choices"))), None))
+        for holder in (answer, choice, mapping(answer.get("x_groq"))):
+            self._add_usage(mapping(holder.get("usage")))
+        if not choice or not self._is_ours(choice):
             return ""
         self.begun = True
-        self.finish = choice.get("finish_reason") or self.finish
-        whole = "message" in choice
-        message = mapping(choice["message"] if whole else choice.get("delta"))
-        for call in _list(message.get("tool_calls")):
-            self._add_call(mapping(call), whole=whole)
-        text = _text(message.get("content")) or _text(message.get("refusal"))
-        self._said.append(text)
-        return text
+        self._finish = finish_of(choice) or self._finish
+        self.ended = self.ended or bool(self._finish) or answer.get("object") == "chat.completion"
+        delta, message = mapping(choice.get("delta")), mapping(choice.get("message"))
+        said = self._beyond_deltas(_said_in(delta) or text_of(choice.get("text")))
+        said += self._beyond_messages(_said_in(message))
+        self._calls.add_pieces(_calls_in(delta))
+        self._calls.add_whole(_calls_in(message))
+        shown = self._thinking.add(said)
+        self._shown.append(shown)
+        return shown
+
+    def finish(self) -> str:
+        """Return the text that was held back because it might have been reasoning."""
+        rest = "" if _INCOMPLETE.get(self._finish) else self._thinking.rest()
+        self._shown.append(rest)
+        return rest
 
     def reply(self) -> Reply:
         """Return the complete answer."""
-        incomplete = _INCOMPLETE.get(str(self.finish))
+        incomplete = _INCOMPLETE.get(self._finish)
         # The arguments of a call that was cut off may be anything.
-        calls = () if incomplete else tuple(ToolCall(call.name, call.arguments or "{}") for call in self._calls)
-        return Reply("".join(self._said), calls, usage=self._usage, incomplete=incomplete)
+        calls = () if incomplete else self._calls.calls()
+        return Reply("".join(self._shown), calls, usage=self._usage, incomplete=incomplete)
 
-    def _add_call(self, piece: dict[str, Any], *, whole: bool) -> None:
-        function = mapping(piece.get("function"))
-        index, call_id, name = piece.get("index"), piece.get("id"), _text(function.get("name"))
-        call = None if whole else self._continued(index, call_id, name)
-        if call is None:
-            call = _Call(index, call_id, name)
-            self._calls.append(call)
-        arguments = function.get("arguments")
-        if arguments is not None:
-            call.arguments += arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    def _is_ours(self, choice: dict[str, Any]) -> bool:
+        """Return whether a piece is of the first answer, if a server makes several ones at once."""
+        index = choice.get("index")
+        if not self.begun:
+            self._choice = index
+        return index is None or index == self._choice
 
-    def _continued(self, index: object, call_id: object, name: str) -> _Call | None:
-        """Return the call that a piece continues, or None when it begins a new one.
+    def _beyond_deltas(self, text: str) -> str:
+        """Keep the text of a `delta`, and return what is new in it: the last one may repeat all of the answer."""
+        said = "".join(self._said) if self._finish else ""
+        # A single word may well come twice in a row.
+        if said and text and (len(self._said) > 1 or " " in said.strip()):
+            new = _beyond(said, text)
+            text = text if new is None else new
+        self._has_deltas = self._has_deltas or bool(text)
+        return self._kept(text)
 
-        By the specification, the index decides. Some servers leave the index out, and some give every call the index 0:
-        then a piece with a name begins a new call if its id is new, or if it has neither an id nor an index.
-        """
-        known = [call for call in self._calls if index is None or call.index == index]
-        if not known:
-            return None
-        another = call_id != known[-1].id if call_id else index is None
-        return None if name and another else known[-1]
+    def _beyond_messages(self, text: str) -> str:
+        """Keep the text of a `message`, and return what is new in it: all of the answer so far, or only a piece."""
+        said = "".join(self._said) if text else ""
+        new = _beyond(said, text) if said else None
+        if self._has_deltas:
+            text = new or ""
+        elif new is not None and (self._finish or new):
+            text = new
+        return self._kept(text)
 
+    def _kept(self, text: str) -> str:
+        if text:
+            self._said.append(text)
+        return text
 
-def _text(content: object) -> str:
-    if isinstance(content, list):
-        parts = [mapping(part) for part in content]
-        return "".join(_text(part.get("text")) or _text(part.get("refusal")) for part in parts)
-    return content if isinstance(content, str) else ""
-
-
-def _usage(value: object) -> Usage | None:
-    prompt, completion = (mapping(value).get(name) for name in ("prompt_tokens", "completion_tokens"))
-    return Usage(prompt, completion) if is_count(prompt) and is_count(completion) else None
-
-
-def status_of(error: object) -> int:
-    """Return the HTTP status that an error inside an answer would have as an HTTP answer."""
-    code = mapping(error).get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return 429 if code == "rate_limit_exceeded" else 500
+    def _add_usage(self, value: dict[str, Any]) -> None:
+        """Keep the greatest usage: some servers count with each piece, and some end with zeros."""
+        prompt = value.get("prompt_tokens", value.get("input_tokens"))
+        completion = value.get("completion_tokens", value.get("output_tokens"))
+        if is_count(prompt) and is_count(completion):
+            counted = Usage(prompt, completion)
+            if self._usage is None or _total(counted) >= _total(self._usage):
+                self._usage = counted
 
 
-def mapping(value: object) -> dict[str, Any]:
-    """Return a value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
+def finish_of(choice: dict[str, Any]) -> str:
+    """Return the reason for which a choice has ended, "" if it has not; some servers send an object with a `type`."""
+    reason = choice.get("finish_reason")
+    return (text_of(mapping(reason).get("type")) or text_of(reason)).lower()
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _said_in(message: dict[str, Any]) -> str:
+    return text_of(message.get("content")) or text_of(message.get("refusal"))
+
+
+def _calls_in(message: dict[str, Any]) -> list[Any]:
+    calls = items_of(message.get("tool_calls"))
+    function = mapping(message.get("function_call"))
+    return calls or ([{"function": function}] if function else [])
+
+
+def _beyond(said: str, text: str) -> str | None:
+    """Return what a text has beyond what was said, "" if it only repeats that, None if it is another text."""
+    if text.startswith(said):
+        return text[len(said) :]
+    said, text = said.strip(), text.strip()
+    return text[len(said) :] if text.startswith(said) else None
+
+
+def _total(usage: Usage) -> int:
+    return usage.prompt_tokens + usage.completion_tokens

@@ -1,0 +1,43 @@
+"""The messages of a request, as a chat-completions server gets them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpt_agent_fsm.local.models.protocol import ModelRequest
+
+__all__ = ["chat_messages"]
+
+_Message = dict[str, Any]
+
+
+def chat_messages(request: ModelRequest, *, merge_turns: bool) -> list[_Message]:
+    """Return the system prompt and the messages; with `merge_turns`, no two texts of one role in a row."""
+    sent: list[_Message] = [{"role": "system", "content": request.instructions}] if request.instructions else []
+    for message in map(_with_parts, request.messages):
+        if merge_turns and sent and _is_text(sent[-1]) and _is_text(message) and sent[-1]["role"] == message["role"]:
+            sent[-1] = message | {"content": _joined(sent[-1]["content"], message["content"])}
+        else:
+            sent.append(message)
+    return sent
+
+
+def _with_parts(message: _Message) -> _Message:
+    """Return a message whose content is its parts, if it has more than text."""
+    if "parts" not in message:
+        return message
+    return {name: value for name, value in message.items() if name != "parts"} | {"content": message["parts"]}
+
+
+def _is_text(message: _Message) -> bool:
+    return message["role"] in ("user", "assistant") and "tool_calls" not in message
+
+
+def _joined(first: str | list[_Message], second: str | list[_Message]) -> str | list[_Message]:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [*_parts(first), *_parts(second)]
+
+
+def _parts(content: str | list[_Message]) -> list[_Message]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
