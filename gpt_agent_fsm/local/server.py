@@ -54,7 +54,9 @@ class LocalServer:
     `run_expires_after` seconds after its creation, a run expires and a response fails. The items of a response are
     listed in its conversation `item_lag` seconds after its end, because real servers are late with them. With `chaos`,
     requests are made to fail. `on_request` is called with each request when its HTTP answer begins, on OS threads of
-    the server. Each request has one line in the log, at `request_log_level`, without the text of messages.
+    the server. Each request has one line in the log, at `request_log_level`, without the text of messages. With
+    `strict_schemas`, a run or response fails if the client asked for JSON and the answer is not valid JSON or does not
+    fit the schema.
 
     The server offers two APIs, Assistants v2 and Responses with Conversations, and asks the model in the same way for
     both. It behaves like the real service, with one convenience: a run may name an assistant that was never created, if
@@ -81,6 +83,7 @@ class LocalServer:
         chaos: Chaos | None = None,
         on_request: Callable[[SeenRequest], object] | None = None,
         request_log_level: int = logging.DEBUG,
+        strict_schemas: bool = False,
     ) -> None:
         _check_model(model, model_workers)
         access.check_options(host, api_key)
@@ -94,7 +97,9 @@ class LocalServer:
             listening = failed.enter_context(bind(host, port))
             self._storage = Storage(database)
             failed.callback(self._storage.close)
-            self._workers = Workers(self._storage, model or echo, _JOB_KINDS, model_workers)
+            self._workers = Workers(
+                self._storage, model or echo, _JOB_KINDS, model_workers, strict_schemas=strict_schemas
+            )
             check = access.site_check(host, allowed) if api_key is None else access.key_check(api_key)
             app = self._application(check, run_expires_after, item_lag, request_log_level)
             self._chaos = None if chaos is None else ChaosApplication(app, chaos)

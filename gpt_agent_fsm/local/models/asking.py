@@ -17,17 +17,24 @@ from gpt_agent_fsm.local.models.protocol import (
     ToolCall,
     Usage,
 )
+from gpt_agent_fsm.local.models.structured import misfit
 from gpt_agent_fsm.local.models.tokens import is_count
 from gpt_agent_fsm.logs import get_logger
 
 logger = get_logger(__name__)
 
 
-def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] | None = None) -> Outcome:
+def ask(
+    model: Model,
+    request: ModelRequest,
+    on_chunk: Callable[[str], object] | None = None,
+    *,
+    strict_schemas: bool = False,
+) -> Outcome:
     """Ask the model and return the outcome; never raises, whatever the model does.
 
     With `on_chunk`, a streaming model is asked for chunks, and each chunk is passed to `on_chunk` at once; the reply
-    begins with these chunks.
+    begins with these chunks. With `strict_schemas`, an answer that is not the JSON that was asked for is an error.
     """
     chunks: list[str] = []
     try:
@@ -44,7 +51,8 @@ def ask(model: Model, request: ModelRequest, on_chunk: Callable[[str], object] |
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
         return ModelError("server_error", f"The model raised {type(error).__name__}.")
     try:
-        return _as_said(_checked(answer), "".join(chunks))
+        reply = _as_said(_checked(answer, request), "".join(chunks))
+        return (misfit(request, reply) if strict_schemas else None) or reply
     except (TypeError, ValueError, RecursionError) as error:
         logger.warning("The model returned an invalid answer: %s", error)
         return ModelError("server_error", _encodable(error))
@@ -88,16 +96,19 @@ def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object]) -> 
     return Reply("".join(chunks))
 
 
-def _checked(answer: object) -> Reply:
+def _checked(answer: object, request: ModelRequest) -> Reply:
     if isinstance(answer, str):
         return Reply(_encodable(answer))
+    if isinstance(answer, dict) and request.response_format is not None:
+        return Reply(_json(answer, "The object that a model returned"))
     if isinstance(answer, Reply):
         return _checked_reply(answer)
     if isinstance(answer, list | tuple) and answer and all(isinstance(call, ToolCall) for call in answer):
         return Reply(calls=tuple(_checked_call(call) for call in answer))
     got = "an empty one" if answer in ([], ()) else f"a {type(answer).__name__}"
     raise TypeError(
-        f"A model must return a str, a Reply or a list of at least one ToolCall, but this one returned {got}."
+        "A model must return a str, a Reply or a list of at least one ToolCall (or a dict, if the client asked for "
+        f"JSON), but this one returned {got}."
     )
 
 
@@ -124,11 +135,15 @@ def _checked_call(call: ToolCall) -> ToolCall:
         return ToolCall(_encodable(call.name), _encodable(call.arguments))
     if not isinstance(call.arguments, dict):
         raise TypeError(f"The arguments of ToolCall {call.name} must be a dict or a str.")
-    try:
-        arguments = msgspec.json.encode(call.arguments).decode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"The arguments of ToolCall {call.name} cannot be written as JSON: {error}") from error
+    arguments = _json(call.arguments, f"The arguments of ToolCall {call.name}")
     return ToolCall(_encodable(call.name), arguments)
+
+
+def _json(value: dict[str, object], what: str) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{what} cannot be written as JSON: {error}") from error
 
 
 def _encodable(value: object) -> str:

@@ -137,7 +137,8 @@ class ModelError(Exception):
         return f"{self.code}: {self.message}"
 
 
-Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply]
+Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply | dict[str, Any]]
+"""A dict is a structured answer, which is sent as JSON; a model may return it if `response_format` is set."""
 
 
 @runtime_checkable

@@ -23,23 +23,27 @@ def schema_error(schema: dict[str, Any]) -> str | None:
     return None
 
 
-def check_answer(request: ModelRequest, reply: Reply) -> None:
-    """Raise `ModelError` if a complete answer is not the JSON that was asked for."""
+def misfit(request: ModelRequest, reply: Reply) -> ModelError | None:
+    """Return the error for a complete answer that is not the JSON that was asked for; None if it is."""
     if request.response_format is None or reply.calls or reply.incomplete:
-        return
+        return None
     try:
         value = msgspec.json.decode(reply.text)
     except (ValueError, RecursionError):
-        raise ModelError("server_error", "The answer is not valid JSON, but JSON was asked for.") from None
-    if request.schema is not None and (reason := _misfit(request.schema, value)):
-        raise ModelError("server_error", f"The answer does not fit the JSON schema that was asked for: {reason}.")
+        return ModelError("server_error", "The answer is not valid JSON, but JSON was asked for.")
+    reason = None if request.schema is None else _reason(request.schema, value)
+    if reason is None:
+        return None
+    return ModelError("server_error", f"The answer does not fit the JSON schema that was asked for: {reason}.")
 
 
-def _misfit(schema: dict[str, Any], value: object) -> str | None:
+def _reason(schema: dict[str, Any], value: object) -> str | None:
     try:
         error = next(_validator(schema)(schema, registry=_NO_REMOTE).iter_errors(value), None)
     except referencing.exceptions.Unresolvable as unresolvable:
         return _shown(f"the schema refers to {unresolvable.ref}, which it does not have")
+    except RecursionError:
+        return "the schema refers to itself without an end"
     return None if error is None else _shown(f"at {error.json_path}, {error.message}")
 
 

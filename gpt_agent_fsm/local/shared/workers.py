@@ -45,9 +45,17 @@ class Workers:
     model that hangs keeps neither the server nor the interpreter from ending.
     """
 
-    def __init__(self, storage: Storage, model: Model, kinds: Mapping[str, JobKind], limit: int) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        model: Model,
+        kinds: Mapping[str, JobKind],
+        limit: int,
+        *,
+        strict_schemas: bool = False,
+    ) -> None:
         self._storage = storage
-        self._model = model
+        self._ask = partial(ask, model, strict_schemas=strict_schemas)
         self._kinds = kinds
         self._queued: queue.SimpleQueue[tuple[str, str, LiveTurn] | None] = queue.SimpleQueue()
         self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
@@ -202,7 +210,7 @@ class Workers:
                 # Set after `_asking` was filled: either close() saw the event, or this sees that it closes.
                 if self.closing:
                     cancelled.set()
-                outcome = ask(self._model, request, turn.add_chunk if turn.streamed else None)
+                outcome = self._ask(request, turn.add_chunk if turn.streamed else None)
                 try:
                     self._settle(kind, work_id, turn, request, outcome)
                 except StorageClosedError:

@@ -22,12 +22,13 @@ otherwise:                          # if no rule fits: one step or a list of the
   say: "You said: {message}"
 ```
 
-A step is one of `say`, `call` and `fail`. The last step of a rule is a `say`, or a `fail` without `times`. `fail` ends
-the run. With `times: 2` only the first two runs for the same user message fail; later runs skip the step.
+A step is one of `say`, `call` and `fail`. The last step of a rule is a `say`, or a `fail` without `times`. `say` may be
+a mapping, which is sent as JSON to a client that asks for JSON. `fail` ends the run. With `times: 2` only the first two
+runs for the same user message fail; later runs skip the step.
 
-Texts, also those within `arguments`, may hold `{message}` (the user's last message), `{outputs}` (the tool outputs of
-the run, joined by ", ") and `{name}` for every group `(?P<name>...)` of `matches`. Other braces are left alone.
-`arguments` given as text are sent unchanged, even if they are not valid JSON.
+Texts, also those within `arguments` or the mapping of a `say`, may hold `{message}` (the user's last message),
+`{outputs}` (the tool outputs of the run, joined by ", ") and `{name}` for every group `(?P<name>...)` of `matches`.
+Other braces are left alone. `arguments` given as text are sent unchanged, even if they are not valid JSON.
 """
 
 import re
@@ -78,7 +79,7 @@ class ScriptedModel:
         checked = read(script)
         return cls(checked.rules or (), checked.otherwise)
 
-    def __call__(self, request: ModelRequest) -> str | list[ToolCall]:
+    def __call__(self, request: ModelRequest) -> str | list[ToolCall] | dict[str, Any]:
         """Play the step of this turn. Raises `ModelError` if the step is a `fail`."""
         said = request.user_message
         steps, words = self._otherwise, {}
@@ -115,12 +116,14 @@ def _due(steps: list[Step], request: ModelRequest) -> Step:
     return played[min(turn, len(played) - 1)]
 
 
-def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall]:
-    """Return the text or the calls of a step. Raises `ModelError` for a step that fails."""
+def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall] | dict[str, Any]:
+    """Return the text, the object or the calls of a step. Raises `ModelError` for a step that fails."""
     if isinstance(step.fail, Failure):
         raise ModelError(step.fail.code, _filled(step.fail.message, words))
     if isinstance(step.say, str):
         return _filled(step.say, words)
+    if isinstance(step.say, dict):
+        return _filled_object(step.say, words)
     return [ToolCall(call.name, _filled_arguments(call.arguments, words)) for call in step.calls]
 
 
@@ -131,9 +134,11 @@ def _filled(text: str, words: Mapping[str, str]) -> str:
 def _filled_arguments(arguments: dict[str, Any] | str | None, words: Mapping[str, str]) -> dict[str, Any] | str:
     if arguments is None:
         return {}
-    if isinstance(arguments, str):
-        return _filled(arguments, words)
-    return {name: _filled_value(value, words) for name, value in arguments.items()}
+    return _filled(arguments, words) if isinstance(arguments, str) else _filled_object(arguments, words)
+
+
+def _filled_object(values: dict[str, Any], words: Mapping[str, str]) -> dict[str, Any]:
+    return {name: _filled_value(value, words) for name, value in values.items()}
 
 
 def _filled_value(value: object, words: Mapping[str, str]) -> object:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Text = Annotated[str, Meta(pattern=r"\S")]
+Say = Text | dict[Any, Any]
 Delay = Annotated[float, Meta(ge=0, le=86_400)]
 Times = Annotated[int, Meta(ge=1)]
 
@@ -33,7 +34,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
     """One turn: exactly one of `say`, `call` and `fail`, after `delay` seconds."""
 
     delay: Delay | None = None
-    say: Text | UnsetType = UNSET
+    say: Say | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
     fail: Failure | UnsetType = UNSET
 
@@ -62,7 +63,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     matches: Text | UnsetType = UNSET
     steps: Step | list[Step] | UnsetType = UNSET
     delay: Delay | UnsetType | None = UNSET
-    say: Text | UnsetType = UNSET
+    say: Say | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
     fail: Failure | UnsetType = UNSET
 
@@ -127,7 +128,8 @@ _EXPECTED = {
     "arguments": "a mapping or text",
     "delay": "a number of seconds",
     "times": "a whole number above 0",
-    **dict.fromkeys(("when", "matches", "say", "name", "code", "message"), "text"),
+    "say": "text or a mapping",
+    **dict.fromkeys(("when", "matches", "name", "code", "message"), "text"),
 }
 """The required type of the value of a key; everything else must be a mapping."""
 
