@@ -13,7 +13,7 @@ from attrs import evolve
 
 from gpt_agent_fsm.local.http.environ import ITEM_LAG, WAITING
 from gpt_agent_fsm.local.http.error_responses import missing, unknown
-from gpt_agent_fsm.local.responses import context, items, lifecycle, objects
+from gpt_agent_fsm.local.responses import context, items, lifecycle, objects, references
 from gpt_agent_fsm.local.responses.events import ResponseEvents
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.objects import deleted, page
@@ -94,7 +94,7 @@ class ResponsesApi(Wire):
         return page(self._add_items(tx, conversation_id, body), has_more=False)
 
     def _add_items(self, tx: Transaction, conversation_id: str, body: Doc) -> list[Doc]:
-        added = items.given(body, "items", items.MAX_ITEMS)
+        added = references.resolved(tx, items.given(body, "items", items.MAX_ITEMS), "items")
         if any(item["type"] == "function_call_output" for item in added):
             context.check_outputs_are_new(tx.children("item", conversation_id), added)
         for item in added:

@@ -31,9 +31,13 @@ _PARTS = {
 
 
 def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
-    """Return the items a client sent, ready to be stored; empty when they are absent or null. Raises `ApiProblem`."""
+    """Return the items a client sent; empty when they are absent or null. Raises `ApiProblem`.
+
+    Except for references, they are ready to be stored. Reasoning is left out, because no model here reads it.
+    """
     sent = validation.objects(body, name, maximum=maximum) or []
-    return [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
+    items = [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
+    return [item for item in items if item["type"] != "reasoning"]
 
 
 def of_input(body: Mapping[str, Any]) -> list[Doc]:
@@ -90,11 +94,12 @@ def _item(kind: str, prefix: str) -> Doc:
 
 
 def _read(item: Doc, place: str) -> Doc:
-    kind = "message" if item.get("type") is None else validation.required_text(item, "type", prefix=f"{place}.")
-    readers = {"message": _message, "function_call": _call, "function_call_output": _output}
-    if kind not in readers:
-        raise wrong_value(f"{place}.type", kind, "'message', 'function_call', and 'function_call_output'")
-    return readers[kind](item, f"{place}.")
+    # A reference may leave its type out.
+    default = "item_reference" if item.keys() == {"id"} else "message"
+    kind = default if item.get("type") is None else validation.required_text(item, "type", prefix=f"{place}.")
+    if kind not in _READERS:
+        raise wrong_value(f"{place}.type", kind, ", ".join(f"'{each}'" for each in _READERS))
+    return _READERS[kind](item, f"{place}.")
 
 
 def _message(item: Doc, prefix: str) -> Doc:
@@ -122,6 +127,24 @@ def _output(item: Doc, prefix: str) -> Doc:
     if not isinstance(output, str):
         output = _parts(output, f"{prefix}output", _INPUT_PARTS)
     return _item("function_call_output", "fco") | {"call_id": call_id, "output": output}
+
+
+def _reference(item: Doc, prefix: str) -> Doc:
+    return {"type": "item_reference", "id": validation.required_text(item, "id", prefix=prefix)}
+
+
+def _reasoning(item: Doc, prefix: str) -> Doc:
+    validation.objects(item, "summary", prefix=prefix)
+    return {"type": "reasoning"}
+
+
+_READERS = {
+    "message": _message,
+    "function_call": _call,
+    "function_call_output": _output,
+    "item_reference": _reference,
+    "reasoning": _reasoning,
+}
 
 
 def _parts(value: object, param: str, kinds: tuple[str, ...]) -> list[Doc]:

@@ -19,7 +19,7 @@ from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, closing, unknown
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply
 from gpt_agent_fsm.local.models.tokens import cut, usage
-from gpt_agent_fsm.local.responses import context, items, objects, options
+from gpt_agent_fsm.local.responses import context, items, objects, options, references
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 
@@ -35,7 +35,9 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
     conversation_id = response["conversation"]["id"] if response["conversation"] else ""
     latest = tx.latest("response", conversation_id) if conversation_id else None
     tx.add("response", response, parent=conversation_id, due=time.time() + lifetime)
-    whole = _past(tx, response) + given
+    past = _past(tx, response)
+    given = references.resolved(tx, given, "input", past)
+    whole = past + given
     context.check_tool_calls(whole)
     tx.add("question", _question(tx, latest, given, whole), parent=response["id"])
     return response
@@ -119,6 +121,8 @@ def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequ
         ended = time.time()
         for item in input_of(tx, response_id) + response["output"]:
             tx.add("item", item, parent=response["conversation"]["id"], run=response_id, due=ended)
+    elif response["store"]:
+        references.remember(tx, response)
     turn.result = _end(tx, response)
     return True
 
