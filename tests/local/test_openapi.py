@@ -6,6 +6,7 @@ from gpt_agent_fsm.local import ModelError, ToolCall
 from tests.local.schemas import ASSISTANTS, RESPONSES, checked, faults, jsonschema
 from tests.local.stand_ins import PATIENCE, Recorder
 
+FORM = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}, "strict": True}
 TOOLS = [{"type": "function", "name": "get", "parameters": {"type": "object"}}]
 
 
@@ -34,7 +35,7 @@ def test_conversations_and_items_fit_their_schemas(api):
     conversation = checked("ConversationResource", api.post("/conversations", {"metadata": {"a": "b"}}))
     path = f"/conversations/{conversation['id']}"
     checked("ConversationItemList", api.get(f"{path}/items"))
-    picture = {"type": "input_image", "image_url": "http://x/y.png"}
+    picture = {"type": "input_image", "image_url": "http://x/y.png", "detail": "low"}
     document = {"type": "input_file", "filename": "a.txt", "file_data": "eA=="}
     items = [
         {"role": "system", "content": "Be kind."},
@@ -57,7 +58,11 @@ def test_conversations_and_items_fit_their_schemas(api):
 
 
 def test_responses_of_every_end_fit_their_schema(serve):
-    api = serve(Recorder([ToolCall("get", {"a": 1})], "Done.", ModelError("rate_limit_exceeded", "x"), "x" * 100, "y"))
+    api = serve(
+        Recorder(
+            [ToolCall("get", {"a": 1})], "Done.", ModelError("rate_limit_exceeded", "x"), "x" * 100, {"ok": True}, "y"
+        )
+    )
     conversation = api.conversation()
     first = answered(api, said="go", conversation=conversation, tools=TOOLS, instructions="Be kind.")
     output = {"type": "function_call_output", "call_id": first["output"][0]["call_id"], "output": "1"}
@@ -74,6 +79,11 @@ def test_responses_of_every_end_fit_their_schema(serve):
     ]
     assert answered(api, said="x", previous_response_id=second["id"])["status"] == "failed"
     assert answered(api, said="x", max_output_tokens=16)["status"] == "incomplete"
+    again = [{"role": "user", "content": "x"}, {"type": "item_reference", "id": second["output"][0]["id"]}]
+    options = {"temperature": 0, "reasoning": {"effort": "low"}, "seed": 7, "stop": ["END"]}
+    third = answered(api, said=again, text={"format": FORM}, **options)
+    assert third["output"][0]["content"][0]["text"] == '{"ok":true}'
+    checked("ResponseItemList", api.get(f"/responses/{third['id']}/input_items"))
     assert checked("Response", api.post("/responses", {"model": "gpt-5", "input": "x"}))["status"] == "completed"
 
 
