@@ -67,9 +67,12 @@ def test_a_text_is_never_checked():
     assert asked("7", form=JSON) == Reply("7")
 
 
-def test_a_schema_that_refers_to_another_place_is_not_fetched():
+def test_a_schema_that_refers_to_another_place_is_not_fetched(monkeypatch):
+    opened = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **_kwargs: opened.append(args))
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"$ref": "http://127.0.0.1:1/schema.json"}}}
     assert "the schema refers to http://127.0.0.1:1/schema.json, which it does not have" in asked({}, form=form).message
+    assert opened == []
 
 
 def test_a_schema_that_never_ends_is_an_error():

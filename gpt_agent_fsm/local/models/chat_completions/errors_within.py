@@ -36,8 +36,8 @@ def error_in(answer: dict[str, Any], event: str = "") -> dict[str, Any] | None:
             return error
     if event == "error" or "error" in (answer.get("object"), answer.get("type"), answer.get("status")):
         return _as_error(answer, {})
-    # Only an error has words, and neither choices nor usage.
-    if not choice and not answer.get("usage") and any(_words(answer.get(name)) for name in _WORDS):
+    # Only an error has words, and no choices.
+    if not choice and any(_words(answer.get(name)) for name in _WORDS):
         return _as_error(answer, {})
     reason = finish_of(choice)
     if not _FAILED.search(reason):

@@ -138,7 +138,7 @@ def _calls_in(message: dict[str, Any]) -> list[Any]:
 
 
 def _beyond(said: str, text: str) -> str | None:
-    """Return what a text has beyond what was said, "" if it only repeats that, None if it is another text."""
+    """Return what a text has beyond the text before it, "" if it only repeats that, None if it is another text."""
     if text.startswith(said):
         return text[len(said) :]
     said, text = said.strip(), text.strip()

@@ -322,6 +322,11 @@ CALLS = [
         calls(call("get_time", "", index=0)),
         right=(ToolCall("ping", "{}"), ToolCall("get_time", "{}")),
     ),
+    asked(
+        "one tool twice without arguments in one piece",
+        calls(call("ping", "", index=0), call("ping", "", index=0)),
+        right=(ToolCall("ping", "{}"), ToolCall("ping", "{}")),
+    ),
     asked("an entry that is empty", calls(call("get_weather", OSLO, index=0, id="a"), {"index": 1})),
     asked(
         "the one call of older servers",
@@ -340,6 +345,7 @@ ERRORS = [
     failing("a flat error without a type", text("Hello"), event({"message": "The engine stopped.", "code": 500})),
     failing("an error event", text("Hello"), b'event: error\ndata: {"message": "The engine stopped."}\n\n'),
     failing("an error event with plain words", text("Hello"), b"event: error\ndata: The engine stopped.\n\n"),
+    failing("an error event without words", text("Hello"), b'event: error\ndata: {"code": 503}\n\n', says="503"),
     failing("details", event({"detail": "The engine stopped."})),
     failing("a list of details", event({"detail": [{"loc": ["body"], "msg": "The engine stopped."}]})),
     failing("a list of errors", event([{"error": WORDS}])),
