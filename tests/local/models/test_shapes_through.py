@@ -6,7 +6,8 @@ from gpt_agent_fsm.local import ChatCompletionsModel, LocalServer
 from tests.local.chat_server import Answer, ChatServer
 from tests.local.conftest import Client
 from tests.local.event_streams import deltas, response_stream, run_stream
-from tests.local.models.chat_completions.shapes import CALLS, ERRORS, SHAPES, TEXTS, TOOLS
+from tests.local.models.chat_completions.shape_builders import TOOLS
+from tests.local.models.chat_completions.shapes import CALLS, ERRORS, SHAPES, TEXTS
 from tests.local.models.chat_completions.test_shapes import name_of
 from tests.local.stand_ins import PATIENCE
 

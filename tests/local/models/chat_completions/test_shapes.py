@@ -6,7 +6,8 @@ from gpt_agent_fsm.local import ModelError
 from gpt_agent_fsm.local.models.asking import listen
 from tests.local.chat_server import Answer
 from tests.local.models.chat_completions.questions import request
-from tests.local.models.chat_completions.shapes import CALLS, FRAMES, SHAPES, TEXTS, TOOLS
+from tests.local.models.chat_completions.shape_builders import TOOLS
+from tests.local.models.chat_completions.shapes import CALLS, FRAMES, SHAPES, TEXTS
 
 ONE_BY_ONE = [*TEXTS[:12], *CALLS[:8], *FRAMES]
 
