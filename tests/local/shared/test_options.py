@@ -60,7 +60,7 @@ def test_a_wrong_value_is_refused_with_its_name(api, option, param):
 
 
 def test_an_option_that_asks_for_nothing_and_a_name_that_is_no_option_are_fine(api):
-    nothing = {"logprobs": False, "top_k": None, "n": 0, "logit_bias": {}, "my_own_name": 7}
+    nothing = {"logprobs": False, "top_k": None, "n": 1, "logit_bias": {}, "my_own_name": 7}
     for answer in (
         api.post("/responses", {"model": "m", "input": "x"} | nothing),
         api.post("/threads/runs", {"assistant_id": "asst_1"} | nothing),

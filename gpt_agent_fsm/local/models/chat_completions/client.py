@@ -29,6 +29,8 @@ __all__ = ["ChatClient", "ChatCall"]
 
 _PATH = "/chat/completions"
 _PIECE = 65_536
+_GRACE = 5.0
+"""Seconds to wait for the usage and the end of a stream after its answer is complete."""
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _FIELD = re.compile(rb"(data|event|id|retry)?[ ]?:")
 _LONGEST_FIELD = len(b"event :")
@@ -55,10 +57,10 @@ class ChatCall:
         if self.cancelled.is_set():
             raise ModelError("server_error", "The request was cancelled.")
 
-    def proceed(self) -> None:
-        """Use this call's deadline and check for the next reads of this OS thread."""
+    def proceed(self, at_most: float | None = None) -> None:
+        """Use this call's deadline, or an earlier one, and its check for the next reads of this OS thread."""
         self.check()
-        exchange.begin(self.left, self.check)
+        exchange.begin(self.left if at_most is None else min(self.left, at_most), self.check)
 
 
 class ChatClient(HttpClient):
@@ -94,7 +96,7 @@ class ChatClient(HttpClient):
         answer.
         """
         builder, content = ReplyBuilder(tools), b""
-        chunks, is_stream = _begun(self._chunks(response, call), response.headers.get("content-type", ""))
+        chunks, is_stream = _begun(self._chunks(response, call, builder), response.headers.get("content-type", ""))
         events = read_events(chunks) if is_stream else [ServerSentEvent("message", b"".join(chunks))]
         for event in events:
             content = event.data
@@ -117,11 +119,17 @@ class ChatClient(HttpClient):
             yield text
         yield builder.reply()
 
-    def _chunks(self, response: requests.Response, call: ChatCall) -> Iterator[bytes]:
+    def _chunks(self, response: requests.Response, call: ChatCall, builder: ReplyBuilder) -> Iterator[bytes]:
+        """Yield the bytes of an answer as they come; once it is complete, no failure of the connection matters."""
         while True:
-            call.proceed()
-            with self._explained("POST", _PATH, call.timeout):
-                chunk = response.raw.read1(_PIECE, decode_content=True)
+            call.proceed(_GRACE if builder.ended else None)
+            try:
+                with self._explained("POST", _PATH, call.timeout):
+                    chunk = response.raw.read1(_PIECE, decode_content=True)
+            except ApiError:
+                if not builder.ended:
+                    raise
+                return
             if not chunk:
                 return
             yield chunk

@@ -24,20 +24,14 @@ def error_in(answer: dict[str, Any], event: str = "") -> dict[str, Any] | None:
     `event` is the name of the server-sent event.
     """
     choice = mapping(next(iter(items_of(answer.get("choices"))), None))
-    places = (
-        answer,
-        mapping(answer.get("x_groq")),
-        choice,
-        mapping(choice.get("delta")),
-        mapping(choice.get("message")),
-    )
-    for place in places:
+    inner = (answer.get("x_groq"), choice, choice.get("delta"), choice.get("message"))
+    for place in (answer, *map(mapping, inner)):
         if (said := place.get("error")) and (error := _as_error(said, place)):
             return error
     if event == "error" or "error" in (answer.get("object"), answer.get("type"), answer.get("status")):
-        return _as_error(answer, {})
-    # Only an error has words, and no choices.
-    if not choice and any(_words(answer.get(name)) for name in _WORDS):
+        return _as_error(answer, {}) or {"message": "The server reported an error without saying which."}
+    # Of the events without a name of their own, only an error has words, and no choices.
+    if event in ("", "message") and not choice and any(_words(answer.get(name)) for name in _WORDS):
         return _as_error(answer, {})
     reason = finish_of(choice)
     if not _FAILED.search(reason):

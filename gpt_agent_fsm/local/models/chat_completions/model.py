@@ -16,6 +16,7 @@ import requests
 
 from gpt_agent_fsm.errors import ApiError, QuotaExceeded, RequestRefused, TransientError
 from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatClient
+from gpt_agent_fsm.local.models.chat_completions.json_values import mapping, text_of
 from gpt_agent_fsm.local.models.chat_completions.messages import chat_messages
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
 from gpt_agent_fsm.logs import get_logger
@@ -105,7 +106,7 @@ class ChatCompletionsModel:
     def _answers(self, request: ModelRequest, wanted: dict[str, Any]) -> Iterator[str | Reply]:
         call = ChatCall(request.cancelled, self._timeout)
         body = self._body(request) | wanted
-        names = [tool["function"]["name"] for tool in body.get("tools", ())]
+        names = [text_of(mapping(tool.get("function")).get("name")) for tool in request.tools]
         with _failing(), self._open_within_limit(body, request.max_tokens, call) as response:
             yield from self._client.read(response, call, names)
 

@@ -290,6 +290,9 @@ ERRORS = [
     failing("an error event", text("Hello"), b'event: error\ndata: {"message": "The engine stopped."}\n\n'),
     failing("an error event with plain words", text("Hello"), b"event: error\ndata: The engine stopped.\n\n"),
     failing("an error event without words", text("Hello"), b'event: error\ndata: {"code": 503}\n\n', says="503"),
+    failing(
+        "an error event without data of its own", text("Hello"), b"event: error\ndata: {}\n\n", says="without saying"
+    ),
     failing("details", event({"detail": "The engine stopped."})),
     failing("a list of details", event({"detail": [{"loc": ["body"], "msg": "The engine stopped."}]})),
     failing("a list of errors", event([{"error": WORDS}])),
@@ -331,7 +334,9 @@ FRAMES = [
     Shape("no empty lines between the events", PLAIN.sent.replace(b"\n\n", b"\n"), HELLO),
     Shape("data on several lines", PLAIN.sent.replace(b'{"index"', b'\ndata: {"index"'), HELLO),
     Shape("a byte order mark", b"\xef\xbb\xbf" + PLAIN.sent, HELLO),
-    Shape("pings", b'event: ping\ndata: {"type": "ping"}\n\ndata: null\n\n' + PLAIN.sent, HELLO),
+    Shape(
+        "pings", b'event: ping\ndata: {"type": "ping", "message": "Still here."}\n\ndata: null\n\n' + PLAIN.sent, HELLO
+    ),
     Shape("another mark at the end", PLAIN.sent.replace(DONE, b'data: "[done]"\n\n'), HELLO),
     Shape("events as plain text", PLAIN.sent, HELLO, "text/plain"),
     Shape("events as JSON", b"\n" + PLAIN.sent, HELLO, JSON),

@@ -174,6 +174,14 @@ def test_an_answer_that_trickles_is_given_up_in_time(serve, ask):
     assert len(server.requests) == 1
 
 
+def test_an_answer_in_one_piece_that_is_cut_off_is_not_called_something_else(serve, ask):
+    cut = Answer(
+        headers={"Content-Type": "application/json", "Content-Length": "500"}, body=[b'{"cho', HANG_UP], chunked=False
+    )
+    _, model = serve(cut)
+    assert "The connection was lost during" in failure(ask, model).message
+
+
 def test_a_connection_lost_is_said_to_be(serve, ask):
     server, model = serve(HANG_UP)
     seen = failure(ask, model)

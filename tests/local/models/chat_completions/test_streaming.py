@@ -12,6 +12,7 @@ from gpt_agent_fsm.local import (
     ToolCall,
     Usage,
 )
+from gpt_agent_fsm.local.models.chat_completions import client
 from tests.backends.conftest import certificate, tls  # noqa: F401 - fixtures
 from tests.local.chat_server import (
     DONE,
@@ -27,7 +28,7 @@ from tests.local.chat_server import (
     say,
     stream,
 )
-from tests.local.models.chat_completions.questions import USAGE, failure, request, streamed
+from tests.local.models.chat_completions.questions import SOON, USAGE, failure, request, streamed
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -158,6 +159,19 @@ def test_done_is_the_end_though_the_server_keeps_the_connection_open(serve):
 def test_a_reason_to_finish_is_an_end_as_well(serve):
     _, model = serve(stream("Hi.", piece({}, "length"), {}, finish=None))
     assert streamed(model, request()) == Reply("Hi.", incomplete="max_completion_tokens")
+
+
+@pytest.mark.parametrize("last", [SILENCE, HANG_UP])
+def test_a_complete_answer_counts_whatever_becomes_of_its_connection(serve, monkeypatch, last):
+    monkeypatch.setattr(client, "_GRACE", SOON)
+    _, model = serve(stream("Hi.", piece({}, "stop"), last, finish=None))
+    assert list(model.stream(request())) == ["Hi.", Reply("Hi.")]
+
+
+def test_an_answer_that_is_complete_still_waits_for_its_usage(serve):
+    counted = event({"choices": [], "usage": USAGE})
+    _, model = serve(stream("Hi.", piece({}, "stop"), lambda: None, counted, SILENCE, finish=None), timeout=SOON * 5)
+    assert streamed(model, request()) == Reply("Hi.", usage=Usage(7, 2))
 
 
 @pytest.mark.parametrize(
