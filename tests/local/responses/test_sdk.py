@@ -165,3 +165,19 @@ def test_errors_are_the_exceptions_of_the_sdk(sdk, connect):
         sdk.responses.cancel(response.id)
     with pytest.raises(openai.AuthenticationError):
         connect(api_key="sk-right").conversations.create()
+
+
+def test_structured_answers_are_parsed_streamed_or_not(connect):
+    pydantic = pytest.importorskip("pydantic")
+    warm = pydantic.create_model("Warm", city=(str, ...), celsius=(int, ...))
+    sdk = connect(lambda _request: {"city": "Oslo", "celsius": 21}, strict_schemas=True)
+    parsed = complete(sdk.responses.parse(model="gpt-5", input="Warm?", text_format=warm)).output_parsed
+    assert (parsed.city, parsed.celsius) == ("Oslo", 21)
+    with sdk.responses.stream(model="gpt-5", input="Warm?", text_format=warm) as stream:
+        assert stream.get_final_response().output_parsed == parsed
+
+
+def test_options_that_cannot_be_had_are_bad_requests_that_name_them(sdk):
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdk.responses.create(model="gpt-5", input="x", extra_body={"top_k": 5})
+    assert (caught.value.param, caught.value.code) == ("top_k", "unsupported_parameter")
