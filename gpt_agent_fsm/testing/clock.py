@@ -22,9 +22,11 @@ class VirtualClock:
 
     Attributes:
         now: seconds since the clock was created.
+        offset: by how many seconds the time of day was set forward; negative if it was set back.
     """
 
     now: float = 0.0
+    offset: float = 0.0
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
@@ -32,7 +34,7 @@ class VirtualClock:
 
     def time(self) -> float:
         """See `Clock.time`."""
-        return _EPOCH + self.now
+        return _EPOCH + self.now + self.offset
 
 
 class VirtualScheduler:
@@ -54,6 +56,10 @@ class VirtualScheduler:
     def clock(self) -> Clock:
         """See `Scheduler.clock`."""
         return self._clock
+
+    def set_time_of_day(self, offset: float) -> None:
+        """Set the time of day, as a person or a time server does; no time passes. See `VirtualClock.offset`."""
+        self._clock.offset = offset
 
     def wake(self, task: Task) -> None:
         """See `Scheduler.wake`."""

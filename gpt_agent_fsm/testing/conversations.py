@@ -14,13 +14,25 @@ import attrs
 
 from gpt_agent_fsm.errors import RequestRefused, ThreadBusy
 from gpt_agent_fsm.ports import Message
-from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, Planner, Step, codes_of, echo
+from gpt_agent_fsm.testing.habits import Habits
+from gpt_agent_fsm.testing.server import Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
 
 __all__ = ["SimulatedConversations"]
 
-_ACTIVE = ("queued", "in_progress")
+_ACTIVE = ("queued", "in_progress", "cancelling")
 _MAX_LAG = 1.0
 _RUN = "gpt_agent_fsm_run"
+
+_ANSWERED_BY = {
+    "function_call": "function_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+    "computer_call": "computer_call_output",
+    "local_shell_call": "local_shell_call_output",
+    "mcp_approval_request": "mcp_approval_response",
+}
+"""The items that the client must answer, and the types of their answers."""
+_BY_ITEM_ID = ("mcp_approval_request", "local_shell_call")
+"""The items that an answer names by their own id."""
 
 Doc = dict[str, Any]
 
@@ -52,6 +64,10 @@ class SimulatedConversations:
         now: returns the time in seconds.
         rng: decides how long the items of a response are not listed; None for a server without lag.
         page_size: items per page.
+        habits: what the server does in its own way.
+
+    Attributes:
+        faults_off: True if cancels must be obeyed from now on, and every run must end.
     """
 
     def __init__(
@@ -61,7 +77,10 @@ class SimulatedConversations:
         now: Callable[[], float] = lambda: 0.0,
         rng: random.Random | None = None,
         page_size: int = 100,
+        habits: Habits = Habits(),  # noqa: B008 - frozen
     ) -> None:
+        self.habits = habits
+        self.faults_off = False
         self._plan = plan
         self._now = now
         self._rng = rng
@@ -91,6 +110,10 @@ class SimulatedConversations:
         """Return the outputs on a conversation for each call, in order. Without a defect each call has at most one."""
         return dict(self._conversations[thread_id].answered)
 
+    def is_locked(self, thread_id: str) -> bool:
+        """Return whether a response locks the conversation."""
+        return self._conversations[thread_id].active is not None
+
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
         """Create a response like another client, and return its id; None if that is not possible now."""
         conversation = self._conversations[thread_id]
@@ -114,7 +137,10 @@ class SimulatedConversations:
                 self._progress(response)
                 return self._view(response)
             case ["responses", response_id, "input_items"]:
-                return {"data": list(self._response(response_id)["said"]), "has_more": False}
+                response = self._response(response_id)
+                before = [item.doc for item in self._conversations[response["conversation"]].items]
+                data = [*(before if self.habits.lists_context else ()), *response["said"]]
+                return {"data": data[::-1], "has_more": False}
         raise RequestRefused(404, None, f"Invalid URL (GET {path})")
 
     def post(self, path: str, body: Doc) -> Doc:
@@ -163,7 +189,7 @@ class SimulatedConversations:
             late = abs(self._now() - item.since) > _MAX_LAG
             item.hidden_for = 0 if late else max(item.hidden_for - 1, 0)
         docs = [item.doc for item in conversation.items if not item.hidden_for]
-        if params.get("order") != "asc":
+        if params.get("order") != "asc" and not self.habits.ignores_order:
             docs.reverse()
         after = params.get("after")
         if after is not None:
@@ -180,23 +206,26 @@ class SimulatedConversations:
 
     @staticmethod
     def _open_calls(conversation: _Conversation) -> list[str]:
-        calls = [item.doc["call_id"] for item in conversation.items if item.doc["type"] == "function_call"]
+        calls = [_asked_id(item.doc) for item in conversation.items if item.doc["type"] in _ANSWERED_BY]
         return [call_id for call_id in calls if call_id not in conversation.answered]
 
     def _check_outputs(self, conversation: _Conversation, docs: Sequence[Doc]) -> None:
         for doc in docs:
-            if doc["type"] == "function_call_output" and doc["call_id"] not in self._open_calls(conversation):
-                raise RequestRefused(400, None, f"No tool call found for {doc['call_id']}.", param="input")
+            if doc["type"] in _ANSWERED_BY.values() and _asked_id(doc) not in self._open_calls(conversation):
+                raise RequestRefused(400, None, f"No tool call found for {_asked_id(doc)}.", param="input")
 
     def _put(self, conversation: _Conversation, docs: Sequence[Doc], run_id: str | None, hidden_for: int = 0) -> None:
         for doc in docs:
             conversation.items.append(_Item(doc, run_id, hidden_for, self._now()))
-            if doc["type"] == "function_call_output":
-                conversation.answered.setdefault(doc["call_id"], []).append(doc["output"])
+            if doc["type"] in _ANSWERED_BY.values():
+                conversation.answered.setdefault(_asked_id(doc), []).append(str(doc.get("output")))
 
     def _add(self, conversation: _Conversation, docs: Sequence[Doc]) -> list[Doc]:
         self._check_lock(conversation)
         self._check_outputs(conversation, docs)
+        for doc in docs:
+            if doc["type"] == "message":
+                self.habits.check_message(doc["content"][0]["text"])
         added = [{**doc, "id": self._new_id("item")} for doc in docs]
         self._put(conversation, added, None)
         return added
@@ -205,14 +234,16 @@ class SimulatedConversations:
         conversation, said = self._conversation(body["conversation"]), body.get("input") or []
         self._check_lock(conversation)
         self._check_outputs(conversation, said)
-        given = {doc["call_id"] for doc in said}
+        given = {_asked_id(doc) for doc in said}
         for call_id in self._open_calls(conversation):
             if call_id not in given:
                 raise RequestRefused(400, None, f"No tool output found for function call {call_id}.", param="input")
+        if _RUN in body["metadata"]:
+            return self._start(conversation, said, dict(body["metadata"]))
+        texts = [message.content for message in self.messages(body["conversation"]) if message.role == "user"]
+        self.habits.check_run(texts[-1] if texts else "")
         response = self._start(conversation, said, dict(body["metadata"]))
-        if _RUN not in response["metadata"]:
-            texts = [message.content for message in self.messages(body["conversation"]) if message.role == "user"]
-            conversation.steps = list(self._plan(texts[-1] if texts else ""))
+        conversation.steps = list(self._plan(texts[-1] if texts else ""))
         return response
 
     def _start(self, conversation: _Conversation, said: Sequence[Doc], metadata: Doc) -> Doc:
@@ -233,29 +264,47 @@ class SimulatedConversations:
         return response
 
     def _cancel(self, response: Doc) -> Doc:
+        cancels = "obeyed" if self.faults_off else self.habits.cancels
         if response["status"] in _ACTIVE:
-            self._conversations[response["conversation"]].active = None
+            if cancels == "endless":
+                response["status"] = "cancelling"
+            elif cancels != "ignored":
+                if not self.faults_off:
+                    self.habits.check_cancel()
+                self._end(response, "cancelled")
+        elif cancels == "taken":
             response["status"] = "cancelled"
         elif response["status"] != "cancelled":
             raise RequestRefused(400, None, "Cannot cancel a completed response.")
         return response
 
+    def _end(self, response: Doc, status: str) -> None:
+        self._conversations[response["conversation"]].active = None
+        response["status"] = status
+
     def _progress(self, response: Doc) -> None:
         """Perform the next step of the run's plan in a response."""
-        if response["status"] not in _ACTIVE:
+        if response["status"] == "cancelling" and self.faults_off:
+            self._end(response, "cancelled")
+        if response["status"] not in ("queued", "in_progress"):
             return
         conversation = self._conversations[str(response["conversation"])]
-        response["status"] = "in_progress"
         step = conversation.steps.pop(0) if conversation.steps else Answer("")
+        response["status"] = "queued" if isinstance(step, Stuck) else "in_progress"
         match step:
+            case Stuck() if self.faults_off:
+                self._end(response, "expired")
+            case Stuck():
+                conversation.steps.insert(0, step)
+            case Ask(kind=kind):
+                self._complete(conversation, response, [self._ask(kind)])
             case Linger(looks=polls):
                 if polls > 1:
                     conversation.steps.insert(0, Linger(polls - 1))
             case Call(calls=calls):
                 self._complete(conversation, response, [self._call(*call) for call in calls])
             case Fail(status=status, code=code, message=message):
-                conversation.active = None
-                response["status"] = "failed"
+                self._end(response, "failed")
                 response["error"] = {"code": codes_of(status, code), "message": message}
             case Answer(text=text):
                 self._complete(conversation, response, [self._message(text)] if text else [])
@@ -280,3 +329,12 @@ class SimulatedConversations:
             "name": name,
             "arguments": arguments,
         }
+
+    def _ask(self, kind: str) -> Doc:
+        number = re.sub(r"\D", "", self._new_id("n"))
+        return {"id": f"ask_{number}", "type": kind, "call_id": None if kind in _BY_ITEM_ID else f"call_{number}"}
+
+
+def _asked_id(doc: Doc) -> str:
+    """Return the id that an item and its answer have in common."""
+    return str(doc.get("call_id") or doc.get("approval_request_id") or doc["id"])

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
-from gpt_agent_fsm.testing.network import Crash
 
-__all__ = ["CrashingStore", "StoreHandle"]
+__all__ = ["Crash", "CrashingStore", "StoreHandle"]
 
 T = TypeVar("T")
+
+
+class Crash(BaseException):
+    """The process is killed at this point. No code in the library may catch this exception."""
+
+    ends_the_process = True
 
 
 class CrashingStore:
@@ -84,11 +91,52 @@ class CrashingStore:
 class StoreHandle:
     """The store object of one process, over a store that several processes use one after the other.
 
-    A runtime refuses a store object that another one uses, even if that one stands for a process that was killed.
+    A runtime refuses a store object that another one uses, even if that one stands for a process that was killed. The
+    newest handle owns the store; an older one cannot write any more.
+
+    Args:
+        on_sent: called after each commit that says that a request is sent from now on.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_sent: Callable[[], object] = lambda: None) -> None:
         self._store = store
+        self._on_sent = on_sent
+        self._number = _takeovers[store] = _takeovers.get(store, 0) + 1
+
+    def is_owned(self) -> bool:
+        """Return whether no newer handle of the store was made."""
+        return _takeovers[self._store] == self._number
+
+    def disown(self) -> None:
+        """Take the store from this handle, as the next process does when it starts."""
+        _takeovers[self._store] += 1
+
+    def _check(self) -> None:
+        if not self.is_owned():
+            raise StoreTaken("Another process uses the store now.")
+
+    def accept(self, thread_id: str, command: Command) -> int:
+        """See `Store.accept`."""
+        self._check()
+        return self._store.accept(thread_id, command)
+
+    def commit(self, snapshot: Snapshot, **fields: Any) -> Sequence[Record]:  # noqa: ANN401 - as the protocol has them
+        """See `Store.commit`."""
+        self._check()
+        records = self._store.commit(snapshot, **fields)
+        pending = snapshot.pending
+        if pending is not None and pending.sent and pending.request.changes_server:
+            self._on_sent()
+        return records
+
+    def announced(self, thread_id: str, seq: int) -> None:
+        """See `Store.announced`."""
+        self._check()
+        self._store.announced(thread_id, seq)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
         return getattr(self._store, name)
+
+
+_takeovers: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
+"""How often each store was taken over."""

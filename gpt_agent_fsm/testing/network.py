@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
+from cattrs.preconf.msgspec import MsgspecJsonConverter
 
-from gpt_agent_fsm.backends.responses.wire import converter
+from gpt_agent_fsm.backends.http import exchange, outcomes
+from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
+from gpt_agent_fsm.backends.responses import wire as responses
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
-from gpt_agent_fsm.ports import CallLimits, MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.ports import CallLimits, Timeout
+from gpt_agent_fsm.testing.answers import FaultyAnswer, random_gateway_answer
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.conversations import SimulatedConversations
-from gpt_agent_fsm.testing.server import SimulatedServer
+from gpt_agent_fsm.testing.crashing import Crash, StoreHandle
+from gpt_agent_fsm.testing.threads_api import SimulatedThreads
 
-__all__ = ["Crash", "Faults", "FaultyBackend", "FaultyHttp", "FaultyNetwork"]
+__all__ = ["Crash", "Faults", "FaultyHttp", "FaultyNetwork", "Outage"]
 
 T = TypeVar("T")
 _MAX_STALE = 2
+_THREAD = re.compile(r"/threads/[^/]+")
+"""The path at which a thread is checked when an agent connects."""
 
 
-class Crash(BaseException):
-    """The process is killed at this point. No code in the library may catch this exception."""
+@attrs.frozen(kw_only=True)
+class Outage:
+    """A time in which requests are answered by something else than the API, or denied; they have no effect.
 
-    ends_the_process = True
+    Attributes:
+        requests: a regular expression for the requests, such as `GET /threads/.*`.
+        since, until: in monotonic seconds.
+        answer: the HTTP answer to each of them.
+    """
+
+    requests: str
+    since: float
+    until: float
+    answer: FaultyAnswer
+
+    def affects(self, request: str, now: float) -> bool:
+        """Return whether a request at this time is affected."""
+        return self.since <= now < self.until and re.fullmatch(self.requests, request) is not None
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +63,10 @@ class Faults:
         garbage: the answer is not valid; the request took effect.
         stale: a poll of a run returns the answer of the previous poll, at most twice in a row.
         crash: the process crashes, before or after the request.
+        gateway: the answer of a gateway (an error from 500 to 599, a redirect, an unreadable answer). The request takes
+            effect before it, within the grace after it, or never.
+        slow: the process is replaced by the next one, as if it had crashed, but it is only slow: its request may take
+            effect until the end of a second grace.
     """
 
     lost: float = 0.03
@@ -53,6 +79,8 @@ class Faults:
     garbage: float = 0.02
     stale: float = 0.02
     crash: float = 0.01
+    gateway: float = 0.0
+    slow: float = 0.0
 
 
 class FaultyNetwork:
@@ -70,42 +98,66 @@ class FaultyNetwork:
         self._journal = journal
         self._last_poll: dict[str, Any] = {}
         self._stale_in_a_row = 0
+        self.outages: Sequence[Outage] = ()
+        self.before_change: Callable[[], object] = lambda: None
+        """Called before each request that changes the server."""
         self.faults_off = False
         """True if there must be no more faults."""
+        self.sent_without_right: list[str] = []
+        """The requests that a process sent after it had lost the store, or after their deadline."""
 
-    def poll(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
-        """Make a poll: a request that only reads, and whose answer may be stale."""
-        may_be_stale = what in self._last_poll and not self.faults_off and self._stale_in_a_row < _MAX_STALE
+    def poll(self, path: str, timeout: Timeout, request: Callable[[], T]) -> T:
+        """Make a poll: a GET whose answer may be stale."""
+        may_be_stale = path in self._last_poll and not self.faults_off and self._stale_in_a_row < _MAX_STALE
         if may_be_stale and self._rng.random() < self._faults.stale:
             self._stale_in_a_row += 1
-            self._note(f"{what}: stale")
-            stale: T = self._last_poll[what]
+            self._note(f"GET {path}: stale")
+            stale: T = self._last_poll[path]
             return stale
         self._stale_in_a_row = 0
-        seen = self.read(what, timeout, request)
-        self._last_poll[what] = seen
+        seen = self.read(path, timeout, request)
+        self._last_poll[path] = seen
         return seen
 
-    def read(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
-        """Make a request that only reads."""
-        fate = self._fate(["lost", "answer_lost", "limited", "error_before", "garbage", "crash"])
-        self._note(f"{what}: {fate}")
+    def check(self, path: str, timeout: Timeout, request: Callable[[], T]) -> T:
+        """Make a GET that meets no fault but an outage."""
+        self._begin("GET", path, timeout)
+        return request()
+
+    def read(self, path: str, timeout: Timeout, request: Callable[[], T]) -> T:
+        """Make a GET."""
+        self._begin("GET", path, timeout)
+        fate = self._fate(["lost", "answer_lost", "limited", "error_before", "garbage", "crash", "gateway"])
+        self._note(f"GET {path}: {fate}")
         self._take_time(_seconds(timeout) if fate in ("lost", "answer_lost") else None)
         match fate:
             case "crash":
                 raise Crash
             case "limited":
                 raise self._limit()
+            case "gateway":
+                raise random_gateway_answer(self._rng).error("GET", path)
             case "lost" | "answer_lost" | "error_before" | "garbage":
-                raise TransientError(None, None, f"{what}: {fate}")
+                raise TransientError(None, None, f"GET {path}: {fate}")
         return request()
 
-    def change(self, what: str, timeout: Timeout, request: Callable[[], T]) -> T:
-        """Make a request that changes the server, unless it may no longer be sent."""
-        if isinstance(timeout, CallLimits) and not (timeout.may_send() and timeout.seconds_left > 0):
-            raise TransientError(None, None, f"{what}: not sent")
+    def change(
+        self,
+        path: str,
+        timeout: Timeout,
+        request: Callable[[], T],
+        *,
+        said: object = None,
+        sender: StoreHandle | None = None,
+    ) -> T:
+        """Make a POST with the content `said`, unless it may no longer be sent."""
+        what = f"POST {path} {said}"
+        self.before_change()
+        self._begin("POST", path, timeout)
+        if sender is not None and not sender.is_owned():
+            self.sent_without_right.append(what)
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
-        fate = self._fate(names)
+        fate = self._fate([*names, "gateway", "slow"])
         self._note(f"{what}: {fate}")
         self._take_time(_seconds(timeout) if fate == "lost" else None)
         match fate:
@@ -113,16 +165,21 @@ class FaultyNetwork:
                 raise OutcomeUnknown(None, None, f"{what}: lost", in_flight=True)
             case "late":
                 self._take_time(_seconds(timeout))
-                self._scheduler.call_later(
-                    self._rng.uniform(0, self._faults.grace) * 0.999, lambda: self._land(what, request)
-                )
+                self._land_later(what, request)
                 raise OutcomeUnknown(None, None, f"{what}: late", in_flight=True)
             case "limited":
                 raise self._limit()
             case "error_before":
                 raise OutcomeUnknown(500, None, f"{what}: failed before")
+            case "gateway":
+                self._land_anytime(what, request)
+                raise random_gateway_answer(self._rng).error("POST", path)
             case "crash":
-                self._crash(what, request)
+                self._land_anytime(what, request)
+                raise Crash
+            case "slow":
+                self._land_later(what, request, graces=2)
+                raise Crash
         answer = request()
         match fate:
             case "answer_lost":
@@ -131,6 +188,26 @@ class FaultyNetwork:
             case "error_after" | "garbage":
                 raise OutcomeUnknown(500, None, f"{what}: failed after")
         return answer
+
+    def _begin(self, method: str, path: str, timeout: Timeout) -> None:
+        """Raise an error if a request may no longer be sent, or meets an outage."""
+        limits = exchange.limits_of(timeout)
+        exchange.begin(limits)
+        exchange.prepare(method)
+        try:
+            exchange.let_go()
+        except OSError as error:
+            failure = TransportFailure(
+                method=method, url=path, base_url="", proxy="", timeout=limits.seconds_left, error=error
+            )
+            raise outcomes.error_for_failure(failure) from error
+        if limits.seconds_left <= 0:
+            self.sent_without_right.append(f"{method} {path}")
+        now = self._scheduler.clock.monotonic()
+        for outage in self.outages:
+            if not self.faults_off and outage.affects(f"{method} {path}", now):
+                self._note(f"{method} {path}: HTTP {outage.answer.status}")
+                raise outage.answer.error(method, path)
 
     def _note(self, what: str) -> None:
         self._journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {what}")
@@ -146,15 +223,18 @@ class FaultyNetwork:
                 return name
         return "fine"
 
-    def _crash(self, what: str, request: Callable[[], Any]) -> None:
-        """Crash while the request is in flight: it takes effect now, later, or never."""
+    def _land_anytime(self, what: str, request: Callable[[], Any]) -> None:
+        """Let a request take effect now, later, or never, while nobody waits for its answer."""
         lands = self._rng.choice(["never", "now", "later"])
         if lands == "now":
             self._land(what, request)
         elif lands == "later":
-            delay = self._rng.uniform(0, self._faults.grace) * 0.999
-            self._scheduler.call_later(delay, lambda: self._land(what, request))
-        raise Crash
+            self._land_later(what, request)
+
+    def _land_later(self, what: str, request: Callable[[], Any], graces: int = 1) -> None:
+        """Let a request take effect within so many graces."""
+        delay = self._rng.uniform(0, graces * self._faults.grace) * 0.999
+        self._scheduler.call_later(delay, lambda: self._land(what, request))
 
     def _land(self, what: str, request: Callable[[], Any]) -> None:
         """Deliver a request that the client no longer waits for."""
@@ -176,108 +256,51 @@ def _seconds(timeout: Timeout) -> float:
 
 
 class FaultyHttp:
-    """Replaces the HTTP client of `ResponsesBackend`; forwards requests to `server` through the network."""
+    """Replaces the HTTP client of a backend; forwards requests to a server in memory through the network.
+
+    Args:
+        server: takes and returns JSON values.
+        converter: that of the backend's API.
+        sender: the store of the process that sends; None if nobody can take the store over.
+    """
 
     base_url = "http://simulated/v1"
 
-    def __init__(self, server: SimulatedConversations, network: FaultyNetwork) -> None:
+    def __init__(
+        self,
+        server: SimulatedConversations | SimulatedThreads,
+        network: FaultyNetwork,
+        *,
+        converter: MsgspecJsonConverter = responses.converter,
+        sender: StoreHandle | None = None,
+    ) -> None:
         self._server = server
         self._network = network
+        self._converter = converter
+        self._sender = sender
 
     def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
         """See `HttpClient.get`."""
 
         def request() -> T:
-            return converter.structure(self._server.get(path, params or {}), shape)
+            return self._converter.structure(self._server.get(path, params or {}), shape)
 
-        if path.startswith("/responses/"):
-            return self._network.poll(f"GET {path}", timeout, request)
-        return self._network.read(f"GET {path}", timeout, request)
+        if path.startswith("/responses/") or "/runs/" in path:
+            return self._network.poll(path, timeout, request)
+        if _THREAD.fullmatch(path):
+            return self._network.check(path, timeout, request)
+        return self._network.read(path, timeout, request)
 
-    def post(self, path: str, body: dict[str, Any], shape: type[T], *, timeout: Timeout) -> T:
+    def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
         """See `HttpClient.post`."""
+        value = self._converter.unstructure(body)
         return self._network.change(
-            f"POST {path} {body}", timeout, lambda: converter.structure(self._server.post(path, body), shape)
+            path,
+            timeout,
+            lambda: self._converter.structure(self._server.post(path, value), shape),
+            said=value,
+            sender=self._sender,
         )
 
     def close(self) -> None:
         """See `HttpClient.close`."""
-
-
-class FaultyBackend:
-    """A `Backend` that forwards requests to `server` through the network."""
-
-    def __init__(self, server: SimulatedServer, network: FaultyNetwork) -> None:
-        self._server = server
-        self._network = network
-
-    def create_thread(self, *, timeout: Timeout) -> str:
-        """See `Backend.create_thread`."""
-        return self._server.create_thread(timeout=timeout)
-
-    def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
-        """See `Backend.get_thread`."""
-        self._server.get_thread(thread_id, timeout=timeout)
-
-    def list_runs(
-        self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
-    ) -> RunPage:
-        """See `Backend.list_runs`."""
-        return self._network.read(
-            "list_runs",
-            timeout,
-            lambda: self._server.list_runs(thread_id, limit=limit, key=key, retry_of=retry_of, timeout=timeout),
-        )
-
-    def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
-        """See `Backend.post_message`."""
-        return self._network.change(
-            f"post_message {content!r}",
-            timeout,
-            lambda: self._server.post_message(thread_id, content, key=key, timeout=timeout),
-        )
-
-    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
-        """See `Backend.create_run`."""
-        return self._network.change(
-            "create_run",
-            timeout,
-            lambda: self._server.create_run(request, timeout=timeout),
-        )
-
-    def get_run(
-        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
-    ) -> Run:
-        """See `Backend.get_run`."""
-        return self._network.poll(
-            f"get_run {run_id}",
-            timeout,
-            lambda: self._server.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout),
-        )
-
-    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
-        """See `Backend.submit_tool_outputs`."""
-        return self._network.change(
-            f"submit_tool_outputs {request.run_id}",
-            timeout,
-            lambda: self._server.submit_tool_outputs(request, timeout=timeout),
-        )
-
-    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
-        """See `Backend.list_messages`."""
-        return self._network.read(
-            "list_messages",
-            timeout,
-            lambda: self._server.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout),
-        )
-
-    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
-        """See `Backend.cancel_run`."""
-        return self._network.change(
-            f"cancel_run {run_id}",
-            timeout,
-            lambda: self._server.cancel_run(thread_id, run_id, handle=handle, timeout=timeout),
-        )
-
-    def close(self) -> None:
-        """See `Backend.close`."""

@@ -20,8 +20,9 @@ from gpt_agent_fsm.ports import (
     ToolOutputsRequest,
     Usage,
 )
+from gpt_agent_fsm.testing.habits import Habits
 
-__all__ = ["Answer", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step"]
+__all__ = ["Answer", "Ask", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step", "Stuck"]
 
 _MAX_IN_THE_WAY = 8
 """A run that waits for tools expires after it has blocked this many requests."""
@@ -58,7 +59,23 @@ class Linger:
     looks: int = 1
 
 
-Step: TypeAlias = Answer | Call | Fail | Linger
+@attrs.frozen
+class Stuck:
+    """The run stays in progress until `faults_off`; then it expires."""
+
+
+@attrs.frozen
+class Ask:
+    """The run waits for something that is not the output of a function; after `faults_off` it expires.
+
+    Attributes:
+        kind: what it waits for: the type of a required action, or of an item on a conversation.
+    """
+
+    kind: str = "mcp_approval_request"
+
+
+Step: TypeAlias = Answer | Call | Fail | Linger | Stuck | Ask
 Planner: TypeAlias = Callable[[str], Sequence[Step]]
 """Returns the steps of a run, given the text of the last user message."""
 
@@ -95,9 +112,22 @@ class SimulatedServer:
         plan: returns the steps of each run; the default is an echo.
         keeps_keys: False for a server that drops metadata.
         page_size: messages per page.
+        habits: what the server does in its own way.
+
+    Attributes:
+        faults_off: True if cancels must be obeyed from now on, and every run must end.
     """
 
-    def __init__(self, plan: Planner = echo, *, keeps_keys: bool = True, page_size: int = 100) -> None:
+    def __init__(
+        self,
+        plan: Planner = echo,
+        *,
+        keeps_keys: bool = True,
+        page_size: int = 100,
+        habits: Habits = Habits(),  # noqa: B008 - frozen
+    ) -> None:
+        self.habits = habits
+        self.faults_off = False
         self._plan = plan
         self._keeps_keys = keeps_keys
         self._page_size = page_size
@@ -118,9 +148,13 @@ class SimulatedServer:
         """Return the accepted outputs of each tool call, in order. Without a defect each call has at most one."""
         return dict(self._threads[thread_id].answered)
 
+    def is_locked(self, thread_id: str) -> bool:
+        """Return whether a run locks the thread."""
+        return any(run.view.status.locks_thread for run in self._thread(thread_id).runs)
+
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
         """Start a run like another client, and return its id; None if the thread is busy."""
-        if any(run.view.status.locks_thread for run in self._thread(thread_id).runs):
+        if self.is_locked(thread_id):
             return None
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
 
@@ -150,6 +184,7 @@ class SimulatedServer:
         """See `Backend.post_message`."""
         del timeout
         self._check_free(thread_id)
+        self.habits.check_message(content)
         kept = key if self._keeps_keys else None
         return self._say(thread_id, Message(id=self._new_id("msg"), role="user", content=content, key=kept)), bool(kept)
 
@@ -158,6 +193,7 @@ class SimulatedServer:
         del timeout
         self._check_free(request.thread_id)
         said = [message.content for message in self._thread(request.thread_id).messages if message.role == "user"]
+        self.habits.check_run(said[-1] if said else "")
         plan = list(self._plan(said[-1] if said else ""))
         return self._start(request.thread_id, request.assistant_id, request.key, plan)
 
@@ -198,7 +234,10 @@ class SimulatedServer:
         run = self._run(thread_id, run_id)
         if not run.view.status.locks_thread:
             raise RequestRefused(400, None, f"Cannot cancel run with status '{run.view.status}'.")
-        run.view = attrs.evolve(run.view, status=RunStatus.CANCELLING, tool_calls=())
+        if not self.faults_off:
+            self.habits.check_cancel()
+        if self.faults_off or self.habits.cancels != "ignored":
+            run.view = attrs.evolve(run.view, status=RunStatus.CANCELLING, tool_calls=(), unsupported="")
         return run.view
 
     def close(self) -> None:
@@ -232,9 +271,7 @@ class SimulatedServer:
         run.in_the_way += 1
         self._progress(thread_id, run)
         if run.view.status is RunStatus.NEEDS_TOOLS and run.in_the_way >= _MAX_IN_THE_WAY:
-            run.view = attrs.evolve(
-                run.view, status=RunStatus.FAILED, tool_calls=(), code="expired", message="Expired."
-            )
+            _end(run, "expired")
 
     def _say(self, thread_id: str, message: Message) -> str:
         self._thread(thread_id).messages.append(message)
@@ -252,12 +289,20 @@ class SimulatedServer:
 
     def _progress(self, thread_id: str, run: _Run) -> None:
         """Perform the next step of a run's plan."""
-        if run.view.status is RunStatus.CANCELLING:
-            run.view = attrs.evolve(run.view, status=RunStatus.FAILED, code="cancelled", message="Cancelled.")
+        if run.view.status is RunStatus.CANCELLING and (self.faults_off or self.habits.cancels != "endless"):
+            _end(run, "cancelled")
+        if run.view.unsupported and self.faults_off:
+            _end(run, "expired")
         if run.view.status is not RunStatus.ACTIVE:
             return
         step = run.steps.pop(0) if run.steps else Answer("")
         match step:
+            case Stuck() if self.faults_off:
+                _end(run, "expired")
+            case Stuck():
+                run.steps.insert(0, step)
+            case Ask(kind=kind):
+                run.view = attrs.evolve(run.view, status=RunStatus.NEEDS_TOOLS, unsupported=f"it waits for {kind}")
             case Linger(looks=polls):
                 if polls > 1:
                     run.steps.insert(0, Linger(polls - 1))
@@ -280,3 +325,9 @@ class SimulatedServer:
                     )
                 usage = Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
                 run.view = attrs.evolve(run.view, status=RunStatus.COMPLETED, usage=usage)
+
+
+def _end(run: _Run, code: str) -> None:
+    run.view = attrs.evolve(
+        run.view, status=RunStatus.FAILED, tool_calls=(), unsupported="", code=code, message=f"{code.capitalize()}."
+    )

@@ -12,9 +12,10 @@ The invariants are in `invariants`, one per file. A seed always gives the same l
 
 from gpt_agent_fsm.testing.simulation.life import Life
 from gpt_agent_fsm.testing.simulation.scenario import simulate
+from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles
 from gpt_agent_fsm.testing.simulation.world import BREAKING, HONEST, Wire
 
 live = simulate
 """The former name of `simulate`."""
 
-__all__ = ["BREAKING", "HONEST", "Life", "Wire", "live", "simulate"]
+__all__ = ["BREAKING", "HONEST", "NONE", "Life", "Troubles", "Wire", "live", "simulate"]

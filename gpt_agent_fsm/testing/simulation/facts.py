@@ -27,6 +27,9 @@ class Facts:
         records: the thread's history.
         heard: the events that the user received, in order, over all processes.
         agents: how many agents the user subscribed to; each announces the whole history.
+        rested: whether the thread came to rest without help from the server or the user, if its runs had deadlines.
+        excused: accepted messages that need not be on the server: they were discarded, or their text is refused.
+        sent_without_right: the requests that were sent by a process that had lost the store, or after their deadline.
         max_attempts: how many times the library may try a request.
     """
 
@@ -39,6 +42,9 @@ class Facts:
     records: tuple[Record, ...] = ()
     heard: tuple[Event, ...] = ()
     agents: int = 1
+    rested: bool = True
+    excused: frozenset[str] = frozenset()
+    sent_without_right: tuple[str, ...] = ()
     max_attempts: int = 1
 
     @property

@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 
 from gpt_agent_fsm.ports import RunStatus
-from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, Step
+from gpt_agent_fsm.testing.server import Answer, Ask, Call, Fail, Linger, Step, Stuck
 
-__all__ = ["random_plan"]
+__all__ = ["random_plan", "with_trouble"]
 
 _CALLS = (("f", "{}"), ("g", '{"x":1}'), ("h", "{broken"))
 
@@ -23,3 +23,10 @@ def random_plan(rng: random.Random) -> Sequence[Step]:
     limit = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
     ends: list[Step] = [Answer(f"answer {rng.random()}"), Answer(""), Fail(), limit]
     return [*steps, rng.choices(ends, [8, 1, 1, 1])[0]]
+
+
+def with_trouble(plan: Sequence[Step], rng: random.Random, asks: Sequence[str]) -> Sequence[Step]:
+    """Return a plan that stops somewhere: the run stays in progress, or waits for one of the `asks`."""
+    kept = plan[: rng.randint(0, len(plan) - 1)]
+    ends: list[Step] = [Stuck(), *map(Ask, asks)]
+    return [*kept, rng.choice(ends)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
-from gpt_agent_fsm.testing.crashing import StoreHandle
-from gpt_agent_fsm.testing.network import Crash
+from gpt_agent_fsm.testing.crashing import Crash, StoreHandle
 from gpt_agent_fsm.testing.simulation.life import Life
 
 __all__ = ["Process"]
@@ -20,7 +20,11 @@ _PAUSES = (0.0, 1.0, 40.0)
 
 
 class Process:
-    """A sequence of runtimes over the same backend and store.
+    """A sequence of runtimes over the same server and store.
+
+    Args:
+        make_backend: returns the backend of a process, given the store object of the process.
+        on_sent: called after each commit that says that a request is sent from now on.
 
     Attributes:
         on_start: callables for each start, called in order; users reconnect here.
@@ -29,19 +33,22 @@ class Process:
     def __init__(
         self,
         life: Life,
-        backend: Backend,
+        make_backend: Callable[[StoreHandle], Backend],
         settings: Settings,
         store: Store,
         scheduler: VirtualScheduler,
         rng: random.Random,
+        on_sent: Callable[[], object] = lambda: None,
     ) -> None:
         self._life = life
-        self._backend = backend
+        self._make_backend = make_backend
+        self._on_sent = on_sent
         self._settings = settings
         self._store = store
         self._scheduler = scheduler
         self._rng = rng
         self._runtime: Runtime | None = None
+        self._handle: StoreHandle | None = None
         self.on_start: list[Callable[[], object]] = []
 
     @property
@@ -53,10 +60,23 @@ class Process:
     def start(self) -> None:
         """Start a process: the runtime resumes the threads of the store, and the users reconnect."""
         self._scheduler.restart()
+        self._run()
+
+    def take_over(self) -> None:
+        """Let the next process take the store over at once; the former one continues, and is not told."""
+        former = self._handle
+        if former is None or not former.is_owned():
+            return
+        self.note("TAKEOVER")
+        former.disown()
+        self._scheduler.call_later(0.0, lambda: self._run() if self._handle is former else None)
+
+    def _run(self) -> None:
+        self._handle = StoreHandle(self._store, self._on_sent)
         self._runtime = Runtime(
-            self._backend,
+            self._make_backend(self._handle),
             self._settings,
-            StoreHandle(self._store),
+            self._handle,
             scheduler=self._scheduler,
             rng=random.Random(self._life.seed),  # noqa: S311 - a life must be repeatable
         )
@@ -74,6 +94,8 @@ class Process:
             while not self.survive(self.start):
                 pass
             return False
+        except StoreTaken:
+            return False  # the next process starts as soon as the time continues
         return True
 
     def advance(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from gpt_agent_fsm.machine.marks import rows_taken
@@ -10,6 +11,7 @@ from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.network import Faults
 from gpt_agent_fsm.testing.simulation.invariants import violations_of
 from gpt_agent_fsm.testing.simulation.life import Life
+from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, random_troubles
 from gpt_agent_fsm.testing.simulation.world import HONEST, Wire, World
 
 __all__ = ["simulate"]
@@ -23,6 +25,7 @@ def simulate(
     wire: Wire = "assistants",
     make_store: Callable[[], Store] = MemoryStore,
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
+    troubles: Troubles | None = None,
 ) -> Life:
     """Simulate the life of a seed. Return it with its violations and with the rows of the table that it took.
 
@@ -33,10 +36,15 @@ def simulate(
         wire: the API of the server.
         make_store: returns the store, which survives the processes.
         wrap: wraps the backend, to break it on purpose.
+        troubles: what is unusual in this life; by default the seed decides.
     """
     life = Life(seed)
+    if troubles is None:
+        troubles = random_troubles(random.Random(f"troubles {seed}"), wire)  # noqa: S311 - a life must be repeatable
+    if troubles != NONE:
+        life.journal.append(f"{troubles}")
     with rows_taken() as life.rows:
-        world = World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire)
+        world = World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire, troubles=troubles)
         settled = world.run()
     for user in world.users:
         for sentence in violations_of(world.facts(user, settled=settled)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpt_agent_fsm.ports import Saved
 
-__all__ = ["is_settled"]
+__all__ = ["is_at_rest", "is_settled"]
 
 
 def is_settled(saved: Saved | None, *, honest: bool) -> bool:
@@ -18,3 +18,14 @@ def is_settled(saved: Saved | None, *, honest: bool) -> bool:
     if snapshot.queue.doubt is not None and not honest:
         return snapshot.outbox.parked
     return not snapshot.queue and snapshot.outbox.owed is None and snapshot.cursor.reading is None
+
+
+def is_at_rest(saved: Saved | None, *, locked: bool) -> bool:
+    """Return whether nothing will happen in a stored thread without a command.
+
+    While the server says that the thread is `locked`, a message or run may wait for the end of the lock.
+    """
+    if saved is None or saved.inbox or saved.unannounced:
+        return False
+    snapshot = saved.snapshot
+    return snapshot.settled or (locked and snapshot.run is None)

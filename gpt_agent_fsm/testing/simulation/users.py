@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Callable
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.errors import AgentNotAlive, TransientError
+from gpt_agent_fsm.errors import AgentNotAlive, ApiError
 from gpt_agent_fsm.testing.simulation.process import Process
 
 __all__ = ["User"]
+
+_MAX_ATTEMPTS = 20
+"""How often a user tries to connect before something else is done."""
 
 
 class User:
@@ -21,6 +25,7 @@ class User:
         words: the messages that are not posted yet, in order.
         accepted: messages that `add_user_message` returned from, in order.
         doubtful: messages that were being added when the process crashed: it is unknown whether they were accepted.
+        keys: the key of each accepted message, with its text.
         heard: every event that the user received, in order, over all processes.
         agents: how many agents the user subscribed to: one, and one more after each shutdown or crash.
     """
@@ -30,18 +35,21 @@ class User:
         self.words = words
         self.accepted: list[str] = []
         self.doubtful: list[str] = []
+        self.keys: dict[str, str] = {}
         self.heard: list[events.Event] = []
         self.agents = 0
         self._agent: Agent | None = None
         self._process = process
         self._rng = rng
 
-    def connect(self) -> Agent:
-        """Return the thread's agent. If it is new, subscribe from the start of the history."""
+    def connect(self) -> Agent | None:
+        """Return the thread's agent; None if that fails. If it is new, subscribe from the start of the history."""
         runtime = self._process.runtime
         agent = runtime.get(self.thread_id)
-        while agent is None or agent is not self._agent:
-            with contextlib.suppress(TransientError):  # a user tries again
+        for _ in range(_MAX_ATTEMPTS):
+            if agent is not None and agent is self._agent:
+                return agent
+            with contextlib.suppress(ApiError):  # a user tries again
                 agent = self._agent = runtime.connect(
                     thread_id=self.thread_id,
                     assistant_id="asst_1",
@@ -50,7 +58,25 @@ class User:
                     replay_after=0,
                 )
                 self.agents += 1
-        return agent
+        return None
+
+    def reconnect(self) -> None:
+        """Connect again, as a person does who has acted: what is parked is tried again."""
+
+        def connect() -> None:
+            if self.connect() is not None:
+                self._process.runtime.connect(thread_id=self.thread_id, assistant_id="asst_1", last_message_id=None)
+
+        self._process.survive(connect)
+
+    def _command(self, command: Callable[[Agent], object]) -> None:
+        """Give a command to the agent, if there is one."""
+
+        def give() -> None:
+            if (agent := self.connect()) is not None:
+                command(agent)
+
+        self._process.survive(give)
 
     def _hear(self, agent: Agent, event: events.Event) -> None:
         """Record an event; answer most tool calls at once, and leave some open."""
@@ -61,25 +87,36 @@ class User:
 
     def say_next(self) -> None:
         """Add the next message."""
-        word = self.words.pop(0)
-        accepted = self._process.survive(lambda: self.connect().add_user_message(word))
-        (self.accepted if accepted else self.doubtful).append(word)
-        self._process.note(f"user says {word!r} in {self.thread_id}")
+        word, before = self.words.pop(0), len(self.keys)
+
+        def say() -> None:
+            if (agent := self.connect()) is not None:
+                self.keys[agent.add_user_message(word)] = word
+
+        survived = self._process.survive(say)
+        accepted = len(self.keys) > before
+        if accepted or not survived:
+            (self.accepted if accepted else self.doubtful).append(word)
+            self._process.note(f"user says {word!r} in {self.thread_id}")
 
     def cancel_run(self) -> None:
         """Cancel the run, if there is one."""
-        self._process.survive(lambda: self.connect().cancel_run())
+        self._command(Agent.cancel_run)
+
+    def discard_queue(self) -> None:
+        """Drop what was not sent."""
+        self._process.note(f"user discards in {self.thread_id}")
+        self._command(Agent.discard_queue)
 
     def shut_down(self) -> None:
         """Stop the agent; the next action reconnects."""
-        self._process.survive(lambda: self.connect().shutdown())
+        self._command(Agent.shutdown)
 
     def answer_open_calls(self) -> None:
         """Answer every received call, like a user who returns; a second answer is harmless."""
 
-        def answer() -> None:
-            agent = self.connect()
+        def answer(agent: Agent) -> None:
             for event in [event for event in self.heard if isinstance(event, events.ToolCallRequested)]:
                 agent.submit_tool_output(event.id, "late")
 
-        self._process.survive(answer)
+        self._command(answer)

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from gpt_agent_fsm import events
-from gpt_agent_fsm.assistant import Assistant
-from gpt_agent_fsm.backends.responses import ResponsesBackend
 from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
-from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.crashing import CrashingStore
-from gpt_agent_fsm.testing.network import Faults, FaultyBackend, FaultyHttp, FaultyNetwork
-from gpt_agent_fsm.testing.server import SimulatedServer
+from gpt_agent_fsm.testing.network import Faults, FaultyNetwork
+from gpt_agent_fsm.testing.server import Step
 from gpt_agent_fsm.testing.simulation.facts import Facts
 from gpt_agent_fsm.testing.simulation.life import Life
-from gpt_agent_fsm.testing.simulation.plans import random_plan
+from gpt_agent_fsm.testing.simulation.plans import random_plan, with_trouble
 from gpt_agent_fsm.testing.simulation.process import Process
-from gpt_agent_fsm.testing.simulation.settled import is_settled
+from gpt_agent_fsm.testing.simulation.servers import make_server
+from gpt_agent_fsm.testing.simulation.settled import is_at_rest, is_settled
+from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, Wire
 from gpt_agent_fsm.testing.simulation.users import User
 
 __all__ = ["BREAKING", "HONEST", "Wire", "World"]
-
-Wire: TypeAlias = Literal["assistants", "responses"]
 
 HONEST = Faults()
 BREAKING = attrs.evolve(HONEST, late=0.1, grace=300.0)
@@ -41,6 +37,7 @@ SETTINGS = Settings(
 )
 _PATIENCE = 20_000.0
 """Seconds without faults in which every thread must settle."""
+_LONGEST_PAUSE = 120.0
 
 
 class World:
@@ -49,6 +46,7 @@ class World:
     Args:
         wrap: wraps the backend.
         keeps_keys: False for a server that drops metadata.
+        troubles: what is unusual in this life.
     """
 
     def __init__(
@@ -60,30 +58,33 @@ class World:
         *,
         keeps_keys: bool,
         wire: Wire,
+        troubles: Troubles,
     ) -> None:
-        # With the Responses API a search takes up to four requests, and each may be lost.
-        self._settings = SETTINGS if wire == "assistants" else attrs.evolve(SETTINGS, request_max_attempts=15)
+        self._troubles = troubles
+        self._fate = random.Random(f"fate {life.seed}")  # noqa: S311 - decides when the troubles happen
+        self._settings = _settings(wire, troubles)
         self._honest = keeps_keys and faults.grace <= SETTINGS.outcome_grace
         self._rng = rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
         self._scheduler = VirtualScheduler()
+        faults = attrs.evolve(faults, gateway=troubles.gateway, slow=troubles.slow)
         self._network = FaultyNetwork(self._scheduler, rng, faults, life.journal)
+        self._network.outages = troubles.outages
+        self._network.before_change = self._maybe_take_over
         self._store = CrashingStore(make_store(), rng, faults.crash / 10)
-        self._server, backend = self._make_server(wire, keeps_keys=keeps_keys)
-        self._process = Process(life, wrap(backend), self._settings, self._store, self._scheduler, rng)
-        self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
-
-    def _make_server(self, wire: Wire, *, keeps_keys: bool) -> tuple[SimulatedServer | SimulatedConversations, Backend]:
-        """Return a server of the API, and a backend that reaches the server through the faulty network."""
-        page_size = self._rng.choice([2, 3, 100])
-        if wire == "assistants":
-            runs = SimulatedServer(lambda _: random_plan(self._rng), keeps_keys=keeps_keys, page_size=page_size)
-            return runs, FaultyBackend(runs, self._network)
-        conversations = SimulatedConversations(
-            lambda _: random_plan(self._rng), now=self._scheduler.clock.monotonic, rng=self._rng
+        self._server, make_backend = make_server(
+            wire, troubles, self._network, self._scheduler, rng, self._plan, keeps_keys=keeps_keys
         )
-        backend = ResponsesBackend(FaultyHttp.base_url, assistants={"asst_1": Assistant("m"), "asst_2": Assistant("n")})
-        backend._http = FaultyHttp(conversations, self._network)  # type: ignore[assignment]
-        return conversations, backend
+        self._process = Process(
+            life,
+            lambda handle: wrap(make_backend(handle)),
+            self._settings,
+            self._store,
+            self._scheduler,
+            rng,
+            on_sent=self._disturb,
+        )
+        self._rested: set[str] = set()
+        self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
         """Return a user with one to four messages, who connects whenever a process starts."""
@@ -93,6 +94,36 @@ class World:
         self._process.on_start.append(user.connect)
         return user
 
+    def _plan(self) -> Sequence[Step]:
+        plan = random_plan(self._rng)
+        return with_trouble(plan, self._fate, self._troubles.asks) if self._happens(self._troubles.stuck) else plan
+
+    # --- troubles -----------------------------------------------------------------------------------------
+
+    def _happens(self, likely: float) -> bool:
+        return likely > 0 and not self._network.faults_off and self._fate.random() < likely
+
+    def _maybe_take_over(self) -> None:
+        if self._happens(self._troubles.takeover / 5):
+            self._process.take_over()
+
+    def _disturb(self) -> None:
+        """Stop the process between the commit that says "sent" and the request, or let another one take over."""
+        if self._happens(self._troubles.takeover):
+            self._process.take_over()
+        if self._happens(self._troubles.pause):
+            self._scheduler.sleep(self._fate.uniform(0, _LONGEST_PAUSE))
+
+    def _trouble(self) -> None:
+        """Let a user give a rare command, and somebody set the clock."""
+        if self._happens(self._troubles.clock):
+            self._scheduler.set_time_of_day(self._troubles.random_jump(self._fate))
+        if self._happens(self._troubles.commands):
+            user = self._fate.choice(self.users)
+            self._fate.choice([user.cancel_run, user.discard_queue, user.reconnect])()
+
+    # --- a life -------------------------------------------------------------------------------------------
+
     def run(self) -> bool:
         """Run from the first process until every thread is settled or time is over; return False if time is over."""
         self._process.survive(self._process.start)
@@ -101,6 +132,9 @@ class World:
         for user in self.users:
             while user.words:
                 user.say_next()
+        self._network.faults_off = self._store.faults_off = True
+        if self._troubles.has_deadlines:
+            self._wait_for_deadlines()
         return self._settle()
 
     def _act(self) -> None:
@@ -117,23 +151,58 @@ class World:
             user.shut_down()
         elif action < 0.75:
             self._server.start_run_elsewhere(user.thread_id, *random_plan(self._rng))
+        self._trouble()
         self._process.advance(self._rng.choice([0.1, 1.0, 5.0, 60.0]))
 
-    def _settle(self) -> bool:
-        """Switch the faults off and let users answer until every thread is settled. Return False if time runs out."""
-        self._network.faults_off = self._store.faults_off = True
+    def _pass_time(self, is_over: Callable[[], bool], act: Callable[[User], object]) -> bool:
+        """Let users act and time pass until something `is_over`. Return False if time runs out."""
         until = self._scheduler.clock.monotonic() + _PATIENCE
         while self._scheduler.clock.monotonic() < until:
             for user in self.users:
-                user.answer_open_calls()
+                act(user)
             self._process.advance(50.0)
-            if all(is_settled(self._store.load(user.thread_id), honest=self._honest) for user in self.users):
+            if is_over():
                 return True
         return False
+
+    def _wait_for_deadlines(self) -> None:
+        """Let the deadlines of all runs pass: nobody answers, and the server keeps its habits."""
+        self._pass_time(lambda: all(map(self._is_at_rest, self.users)), User.connect)
+        self._rested = {user.thread_id for user in self.users if self._is_at_rest(user)}
+
+    def _is_at_rest(self, user: User) -> bool:
+        saved = self._store.load(user.thread_id)
+        return is_at_rest(saved, locked=self._server.is_locked(user.thread_id))
+
+    def _settle(self) -> bool:
+        """Let users answer until every thread is settled. Return False if time runs out.
+
+        Either the users drop everything, or the server obeys from now on and the users try again what is parked.
+        """
+        troubled, gives_up = self._troubles != NONE, self._troubles.gives_up
+        self._server.faults_off = not gives_up
+        for user in self.users if gives_up else ():
+            user.cancel_run()
+            user.discard_queue()
+
+        def act(user: User) -> None:
+            if troubled and not gives_up:
+                user.reconnect()
+            user.answer_open_calls()
+
+        stored = self._store.load
+        return self._pass_time(
+            lambda: all(is_settled(stored(user.thread_id), honest=self._honest) for user in self.users), act
+        )
+
+    # --- the verdict --------------------------------------------------------------------------------------
 
     def facts(self, user: User, *, settled: bool) -> Facts:
         """Return the facts about a user's thread."""
         was_told = any(isinstance(event, events.RequestFailed) for event in user.heard)
+        records = tuple(self._store.history(user.thread_id))
+        dropped = [record.event.keys for record in records if isinstance(record.event, events.MessagesDiscarded)]
+        refusals = self._troubles.habits.refusals
         return Facts(
             settled=settled,
             strict=self._honest or not was_told,
@@ -141,8 +210,25 @@ class World:
             accepted=tuple(user.accepted),
             messages=tuple(self._server.messages(user.thread_id)),
             outputs={call_id: tuple(given) for call_id, given in self._server.outputs(user.thread_id).items()},
-            records=tuple(self._store.history(user.thread_id)),
+            records=records,
             heard=tuple(user.heard),
             agents=user.agents,
+            rested=user.thread_id in self._rested or not self._troubles.has_deadlines,
+            excused=frozenset(
+                [user.keys[key] for keys in dropped for key in keys if key in user.keys]
+                + [word for word, refusal in refusals.items() if refusal.of_message]
+            ),
+            sent_without_right=tuple(self._network.sent_without_right),
             max_attempts=self._settings.request_max_attempts,
         )
+
+
+def _settings(wire: Wire, troubles: Troubles) -> Settings:
+    # With the Responses API a search takes up to four requests, and each may be lost.
+    attempts = SETTINGS.request_max_attempts if wire == "assistants" else 15
+    return attrs.evolve(
+        SETTINGS,
+        request_max_attempts=attempts,
+        run_timeout=troubles.run_timeout,
+        tool_timeout=troubles.tool_timeout,
+    )

@@ -12,9 +12,11 @@ from gpt_agent_fsm.testing.simulation.invariants import (
     calls_answered_at_most_once,
     calls_requested_at_most_once,
     comes_to_rest,
+    deadlines_bring_rest,
     heard_once_in_order,
     history_has_no_gaps,
     history_is_heard,
+    only_the_owner_sends,
     posted_at_most_once,
     posted_in_order,
 )
@@ -23,6 +25,7 @@ __all__ = ["INVARIANTS", "violations_of"]
 
 INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     comes_to_rest.check,
+    deadlines_bring_rest.check,
     posted_at_most_once.check,
     accepted_is_posted.check,
     posted_in_order.check,
@@ -33,6 +36,7 @@ INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     history_is_heard.check,
     heard_once_in_order.check,
     attempts_are_limited.check,
+    only_the_owner_sends.check,
 )
 """All invariants, in the order in which violations are reported."""
 

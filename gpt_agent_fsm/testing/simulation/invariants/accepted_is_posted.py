@@ -1,4 +1,4 @@
-"""A message that was accepted is on the server."""
+"""A message that was accepted is on the server, unless it was discarded or is refused for good."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["check"]
 
 def check(facts: Facts) -> Iterator[str]:
     """Yield the messages that were lost."""
-    lost = [word for word in facts.accepted if word not in facts.posted]
+    lost = [word for word in facts.accepted if word not in facts.posted and word not in facts.excused]
     if lost and facts.strict:
         yield f"messages {lost} were accepted and are not on the server"

@@ -1,0 +1,71 @@
+"""HTTP answers that do not come from the API, or that deny a request, and the errors that they mean.
+
+The HTTP client's own functions choose the errors, so that a simulation tests this choice as well.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+
+import attrs
+
+from gpt_agent_fsm.backends.http import outcomes
+from gpt_agent_fsm.backends.http.answers import HttpAnswer
+from gpt_agent_fsm.backends.http.error_bodies import read_error_body
+from gpt_agent_fsm.errors import ApiError
+
+__all__ = ["DENIALS", "PAGE", "FaultyAnswer", "random_gateway_answer", "random_page"]
+
+PAGE = b"<!doctype html><html><head><title>Please wait</title></head></html>"
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+@attrs.frozen
+class FaultyAnswer:
+    """An HTTP answer after which a request counts as failed."""
+
+    status: int
+    body: bytes = PAGE
+
+    def error(self, method: str, path: str) -> ApiError:
+        """Return the error that the HTTP client raises for this answer to a request."""
+        answer = HttpAnswer(method=method, url=path, status=self.status, headers={}, body=self.body)
+        if self.status < 300:
+            reason = ValueError("it is not JSON")
+            return outcomes.error_for_unreadable(answer, read_error_body(answer), reason)
+        return outcomes.error_for_answer(answer)
+
+
+def _denial(status: int, code: str, kind: str = "invalid_request_error") -> FaultyAnswer:
+    said = {"message": f"The request is denied ({code}).", "type": kind, "code": code, "param": None}
+    return FaultyAnswer(status, json.dumps({"error": said}).encode())
+
+
+DENIALS = (
+    _denial(401, "invalid_api_key"),
+    _denial(403, "unsupported_country_region_territory"),
+    _denial(404, "model_not_found"),
+    _denial(429, "insufficient_quota", "insufficient_quota"),
+)
+"""The answers of an API that refuses a run until a person has acted."""
+
+_ERROR = json.dumps({"error": {"message": "The server had an error.", "type": "server_error"}}).encode()
+
+
+def random_gateway_answer(rng: random.Random) -> FaultyAnswer:
+    """Return the answer of a gateway that cannot know what the server behind it does with the request."""
+    kinds = ["error", "redirect", "page", "timeout"]
+    match rng.choices(kinds, [6, 2, 2, 1])[0]:
+        case "redirect":
+            return FaultyAnswer(rng.choice(_REDIRECTS), b"")
+        case "page":
+            return FaultyAnswer(200)
+        case "timeout":
+            return FaultyAnswer(408, b"")
+    return FaultyAnswer(rng.randint(500, 599), rng.choice([PAGE, _ERROR, b""]))
+
+
+def random_page(rng: random.Random) -> FaultyAnswer:
+    """Return a page for people, with any status."""
+    return FaultyAnswer(rng.choice([200, 302, 401, 403, 404, 418, 502, 503, 520]))

@@ -1,0 +1,19 @@
+"""If runs have deadlines, each thread comes to rest whatever its server does, and a parked one has a told reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield a sentence for a thread that did not rest, or that is parked although no failure was announced."""
+    if not facts.rested:
+        yield f"did not come to rest after its deadlines: {facts.saved}"
+    told = any(isinstance(event, events.RequestFailed) and not event.will_retry for event in facts.happened)
+    if facts.saved is not None and facts.saved.snapshot.outbox.parked and not told:
+        yield "is parked, and the user was not told why"

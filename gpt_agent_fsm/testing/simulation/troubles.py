@@ -1,0 +1,131 @@
+"""The troubles of a life: what a server, a network, a clock and a person do beyond the faults of each request.
+
+They are drawn from the seed apart from everything else, and every other life has none.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, get_args
+
+import attrs
+
+from gpt_agent_fsm.testing.answers import DENIALS, random_page
+from gpt_agent_fsm.testing.habits import Cancels, Habits, Refusal
+from gpt_agent_fsm.testing.network import Outage
+
+__all__ = ["NONE", "Troubles", "Wire", "random_troubles"]
+
+Wire: TypeAlias = Literal["assistants", "responses"]
+
+_LIKELY = 0.3
+_REFUSALS = (
+    Refusal(code="content_filter"),
+    Refusal(code="context_length_exceeded"),
+    Refusal(code="invalid_prompt"),
+    Refusal(code="string_above_max_length", param="input[0].content"),
+    Refusal(param="prompt"),
+    Refusal(status=413, of_message=True),
+    Refusal(param="content", of_message=True),
+)
+_ASKS: Mapping[Wire, tuple[str, ...]] = {
+    "assistants": ("submit_tool_approval",),
+    "responses": ("mcp_approval_request", "custom_tool_call", "computer_call", "local_shell_call"),
+}
+_ANY = r".*"
+_LISTS = r"GET .*/(messages|items)"
+_CREATIONS = r"POST (.*/runs|/responses)"
+_POLLS = r"GET (.*/runs/.*|/responses/[^/]*)"
+_JUMPS = (-1e7, -3600.0, -60.0, 60.0, 3600.0, 1e7)
+
+
+@attrs.frozen(kw_only=True)
+class Troubles:
+    """What is unusual in one life. Fields that are probabilities are for each occasion.
+
+    Attributes:
+        habits: of the server.
+        outages: times in which requests are not answered by the API.
+        gateway, slow: as in `Faults`.
+        stuck: the probability that a run never ends by itself.
+        asks: what a run that is stuck may wait for, besides nothing at all.
+        takeover: the next process takes the store over, and the former one continues.
+        pause: the process is stopped for a while between the commit that says "sent" and the request.
+        clock: the time of day is set.
+        commands: a user cancels the run, discards the queue, or connects again.
+        run_timeout, tool_timeout: as in `Settings`.
+        gives_up: the users cancel and discard everything at the end, and the server keeps its habits.
+    """
+
+    habits: Habits = attrs.field(factory=Habits)
+    outages: tuple[Outage, ...] = ()
+    gateway: float = 0.0
+    slow: float = 0.0
+    stuck: float = 0.0
+    asks: tuple[str, ...] = ()
+    takeover: float = 0.0
+    pause: float = 0.0
+    clock: float = 0.0
+    commands: float = 0.0
+    run_timeout: float | None = None
+    tool_timeout: float | None = None
+    gives_up: bool = False
+
+    @property
+    def has_deadlines(self) -> bool:
+        """True if every run has a deadline, even one that waits for a person."""
+        return self.run_timeout is not None and self.tool_timeout is not None
+
+    def random_jump(self, rng: random.Random) -> float:
+        """Return by how many seconds the time of day is wrong from now on."""
+        return rng.choice(_JUMPS)
+
+
+NONE = Troubles()
+
+
+def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
+    """Return the troubles of a life; none in every second life."""
+    if rng.random() < 0.5:
+        return NONE
+
+    def sometimes(value: float) -> float:
+        return value if rng.random() < _LIKELY else 0.0
+
+    has_deadlines = rng.random() < 0.5
+    return Troubles(
+        habits=_random_habits(rng),
+        outages=tuple(_random_outage(rng) for _ in range(rng.choice([0, 0, 1, 2]))),
+        gateway=sometimes(0.1),
+        slow=sometimes(0.03),
+        stuck=sometimes(0.3),
+        asks=_ASKS[wire],
+        takeover=sometimes(0.1),
+        pause=sometimes(0.1),
+        clock=sometimes(0.3),
+        commands=sometimes(0.3),
+        run_timeout=rng.choice([20.0, 90.0]) if has_deadlines else None,
+        tool_timeout=rng.choice([10.0, 60.0]) if has_deadlines else None,
+        gives_up=rng.random() < _LIKELY,
+    )
+
+
+def _random_habits(rng: random.Random) -> Habits:
+    words = [f"{user}.{number}" for user in range(3) for number in range(4)]
+    refused = rng.random() < _LIKELY
+    return Habits(
+        cancels=rng.choice(get_args(Cancels)) if rng.random() < _LIKELY else "obeyed",
+        ignores_order=rng.random() < _LIKELY,
+        lists_context=rng.random() < _LIKELY,
+        refusals={word: rng.choice(_REFUSALS) for word in words if refused and rng.random() < _LIKELY},
+    )
+
+
+def _random_outage(rng: random.Random) -> Outage:
+    since = rng.uniform(0, 200)
+    until = since + rng.choice([30.0, 300.0, math.inf])
+    requests = rng.choice([_ANY, _LISTS, _CREATIONS, _POLLS])
+    answer = rng.choice(DENIALS) if requests == _CREATIONS else random_page(rng)
+    return Outage(requests=requests, since=since, until=until, answer=answer)

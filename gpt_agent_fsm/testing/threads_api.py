@@ -1,0 +1,137 @@
+"""The Assistants API in front of a `SimulatedServer`: takes and returns the JSON values of its HTTP requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
+from gpt_agent_fsm.errors import RequestRefused
+from gpt_agent_fsm.ports import Message, Run, RunRequest, RunStatus, ToolOutputsRequest
+from gpt_agent_fsm.testing.server import SimulatedServer
+
+__all__ = ["SimulatedThreads"]
+
+Doc = dict[str, Any]
+
+_STATUSES = {
+    RunStatus.ACTIVE: "in_progress",
+    RunStatus.CANCELLING: "cancelling",
+    RunStatus.NEEDS_TOOLS: "requires_action",
+    RunStatus.COMPLETED: "completed",
+}
+_OWN_STATUSES = ("cancelled", "expired")
+"""The codes of failed runs for which the API has a status."""
+_NO_TIME = 0.0
+"""The timeout of calls of a server in memory, which ignores it."""
+
+
+class SimulatedThreads:
+    """Handles `GET` and `POST` as the Assistants API does. Raises the same errors as the HTTP client.
+
+    Args:
+        server: has the threads and their runs.
+    """
+
+    def __init__(self, server: SimulatedServer) -> None:
+        self._server = server
+
+    def get(self, path: str, params: Mapping[str, str]) -> Doc:
+        """Answer a `GET`."""
+        match path.strip("/").split("/"):
+            case ["threads", thread_id]:
+                self._server.get_thread(thread_id, timeout=_NO_TIME)
+                return {"id": thread_id}
+            case ["threads", thread_id, "messages"]:
+                return self._list_messages(thread_id, params)
+            case ["threads", thread_id, "runs"]:
+                self._server.get_thread(thread_id, timeout=_NO_TIME)
+                return self._list_runs(thread_id, params)
+            case ["threads", thread_id, "runs", run_id]:
+                return _run(thread_id, self._server.get_run(thread_id, run_id, timeout=_NO_TIME))
+        raise RequestRefused(404, None, f"Invalid URL (GET {path})")
+
+    def post(self, path: str, body: Doc) -> Doc:
+        """Answer a `POST`."""
+        match path.strip("/").split("/"):
+            case ["threads"]:
+                return {"id": self._server.create_thread(timeout=_NO_TIME)}
+            case ["threads", thread_id, "messages"]:
+                return self._post_message(thread_id, body)
+            case ["threads", thread_id, "runs"]:
+                wanted = RunRequest(
+                    thread_id=thread_id, assistant_id=body["assistant_id"], key=body["metadata"][METADATA_KEY]
+                )
+                return _run(thread_id, self._server.create_run(wanted, timeout=_NO_TIME))
+            case ["threads", thread_id, "runs", run_id, "submit_tool_outputs"]:
+                outputs = tuple((each["tool_call_id"], each["output"]) for each in body["tool_outputs"])
+                given = ToolOutputsRequest(thread_id=thread_id, run_id=run_id, outputs=outputs)
+                return _run(thread_id, self._server.submit_tool_outputs(given, timeout=_NO_TIME))
+            case ["threads", thread_id, "runs", run_id, "cancel"]:
+                return _run(thread_id, self._server.cancel_run(thread_id, run_id, timeout=_NO_TIME))
+        raise RequestRefused(404, None, f"Invalid URL (POST {path})")
+
+    def _post_message(self, thread_id: str, body: Doc) -> Doc:
+        key, content = body["metadata"][METADATA_KEY], body["content"]
+        message_id, kept = self._server.post_message(thread_id, content, key=key, timeout=_NO_TIME)
+        return _message(thread_id, Message(id=message_id, role="user", content=content, key=key if kept else None))
+
+    def _list_messages(self, thread_id: str, params: Mapping[str, str]) -> Doc:
+        newest_first = params.get("order") != "asc" and not self._server.habits.ignores_order
+        page = self._server.list_messages(
+            thread_id, after=params.get("after"), newest_first=newest_first, timeout=_NO_TIME
+        )
+        docs = [_message(thread_id, message) for message in page.messages]
+        return {"data": docs, "has_more": page.next_after is not None}
+
+    def _list_runs(self, thread_id: str, params: Mapping[str, str]) -> Doc:
+        runs: Sequence[Run] = self._server.runs(thread_id)
+        if params.get("order") != "asc" and not self._server.habits.ignores_order:
+            runs = runs[::-1]
+        after = params.get("after")
+        start = next((place + 1 for place, run in enumerate(runs) if run.id == after), 0)
+        end = start + int(params.get("limit", "20"))
+        return {"data": [_run(thread_id, run) for run in runs[start:end]], "has_more": end < len(runs)}
+
+
+def _message(thread_id: str, message: Message) -> Doc:
+    return {
+        "id": message.id,
+        "thread_id": thread_id,
+        "role": message.role,
+        "content": [{"type": "text", "text": {"value": message.content, "annotations": []}}],
+        "run_id": message.run_id,
+        "assistant_id": message.assistant_id,
+        "metadata": _key(message.key),
+    }
+
+
+def _run(thread_id: str, run: Run) -> Doc:
+    return {
+        "id": run.id,
+        "thread_id": thread_id,
+        "assistant_id": run.assistant_id,
+        "status": _STATUSES.get(run.status) or (run.code if run.code in _OWN_STATUSES else "failed"),
+        "required_action": _required_action(run) if run.status is RunStatus.NEEDS_TOOLS else None,
+        "last_error": {"code": run.code, "message": run.message} if run.code else None,
+        "usage": {
+            "prompt_tokens": run.usage.prompt_tokens,
+            "completion_tokens": run.usage.completion_tokens,
+            "total_tokens": run.usage.total_tokens,
+        },
+        "metadata": _key(run.key),
+    }
+
+
+def _required_action(run: Run) -> Doc:
+    if run.unsupported:
+        return {"type": run.unsupported}
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in run.tool_calls
+    ]
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+
+
+def _key(key: str | None) -> Doc:
+    return {} if key is None else {METADATA_KEY: key}
