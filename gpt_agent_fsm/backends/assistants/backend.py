@@ -89,7 +89,8 @@ class AssistantsBackend:
         limits = limits_of(timeout)
 
         def get(order: str, **params: str) -> wire.RunPage:
-            params |= {"limit": str(limit), "order": order}
+            # A single run would not show in which order the server lists.
+            params |= {"limit": str(max(limit, 2)), "order": order}
             page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=limits)
             _check_thread("GET", thread_id, *page.data)
             return page

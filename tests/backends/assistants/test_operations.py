@@ -43,6 +43,19 @@ def test_list_runs_asks_for_the_newest_first(backend, requests_mock):
     assert the_request(requests_mock).qs == {"limit": ["7"], "order": ["desc"]}
 
 
+@pytest.mark.parametrize("statuses", [("completed", "in_progress"), ("completed", "completed", "completed")])
+def test_the_newest_run_is_found_on_a_server_that_lists_the_oldest_first(backend, requests_mock, statuses):
+    runs = [RUN | {"id": f"run_{number}", "status": status} for number, status in enumerate(statuses)]
+
+    def listed(request, context):
+        after, limit = request.qs.get("after", [None])[0], int(request.qs["limit"][0])
+        start = next((place + 1 for place, run in enumerate(runs) if run["id"] == after), 0)
+        return {"data": runs[start : start + limit], "has_more": start + limit < len(runs)}
+
+    requests_mock.get(f"{THREAD}/runs", json=listed)
+    assert [run.id for run in backend.list_runs("thread_1", limit=1, timeout=5).runs] == [runs[-1]["id"]]
+
+
 @pytest.mark.parametrize(
     ("metadata", "kept"), [({"gpt_agent_fsm_key": "k1"}, True), ({}, False), ({"gpt_agent_fsm_key": "other"}, False)]
 )

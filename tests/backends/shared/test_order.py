@@ -43,10 +43,19 @@ def test_a_server_that_keeps_the_order_is_asked_about_it_once(ids):
 
 
 def test_a_list_that_does_not_look_wrong_costs_no_further_request():
-    for shows in (False, None):
-        server, order = Server(IDS, "order"), ListOrder(lambda entries, shows=shows: shows)
-        assert server.newest(order) == IDS[::-1][:3]
-        assert len(server.asked) == 1
+    server, order = Server(IDS, "order"), ListOrder(lambda entries: False)
+    assert server.newest(order) == IDS[::-1][:3]
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("keeps", "newest"), [("order", IDS[::-1][:3]), ("oldest first", IDS[::-1])])
+def test_if_the_entries_show_no_order_the_server_is_asked_about_it_once(keeps, newest):
+    server, order = Server(IDS, keeps), ListOrder(lambda entries: None)
+    assert server.newest(order) == newest
+    asked = len(server.asked)
+    assert ("asc", None) in server.asked
+    assert server.newest(order) == newest
+    assert len(server.asked) == 2 * asked - 1
 
 
 @pytest.mark.parametrize("ids", [IDS, IDS[:2], IDS[:4]])
