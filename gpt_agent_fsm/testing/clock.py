@@ -114,7 +114,8 @@ class VirtualScheduler:
         self.settle()
         while self._move(until):
             self.settle()
-        self._clock.now = until
+        # A request may have taken longer: the time never goes back.
+        self._clock.now = max(self._clock.now, until)
 
     def _move(self, until: float) -> bool:
         """Advance to the next time at which something is due. Return False if there is none before `until`."""

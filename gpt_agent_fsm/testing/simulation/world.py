@@ -184,6 +184,7 @@ class World:
         for user in self.users if gives_up else ():
             user.cancel_run()
             user.discard_queue()
+            user.reconnect()  # messages that could not be read are parked, too
 
         def act(user: User) -> None:
             if troubled and not gives_up:

@@ -1,4 +1,4 @@
-"""A request has at most as many attempts as the settings allow; polls of a run have no limit."""
+"""A request has at most as many attempts as the settings allow, and a cancel three times as many; polls have no limit."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ __all__ = ["check"]
 def check(facts: Facts) -> Iterator[str]:
     """Yield a sentence if a request had more attempts."""
     failed = [event for event in facts.happened if isinstance(event, events.RequestFailed)]
-    if any(event.attempt > facts.max_attempts for event in failed if event.operation != "get_run"):
+    # A run that must end is left after twice as many tries; a cancel that is denied is counted apart.
+    limits = {"get_run": float("inf"), "cancel_run": 3 * facts.max_attempts}
+    if any(event.attempt > limits.get(event.operation, facts.max_attempts) for event in failed):
         yield "tried a request more often than allowed"
