@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.errors import RequestRefused, ThreadBusy
 from gpt_agent_fsm.ports import Message
 from gpt_agent_fsm.testing.habits import Habits
@@ -113,6 +114,22 @@ class SimulatedConversations:
     def is_locked(self, thread_id: str) -> bool:
         """Return whether a response locks the conversation."""
         return self._conversations[thread_id].active is not None
+
+    def is_stuck(self, thread_id: str) -> bool:
+        """Return whether a response of the conversation stays in progress until `faults_off`."""
+        conversation = self._conversations[thread_id]
+        return conversation.active is not None and conversation.steps[:1] == [Stuck()]
+
+    def failed_runs(self, thread_id: str) -> frozenset[str]:
+        """Return the ids of the runs that did not end well."""
+        ended = [each for each in self._responses.values() if each["status"] not in (*_ACTIVE, "completed")]
+        return frozenset(each["run"] for each in ended if each["conversation"] == thread_id)
+
+    def count_starts(self, thread_id: str) -> int:
+        """Return how many messages were posted and runs created by a client that sends keys."""
+        posted = [message for message in self.messages(thread_id) if message.role == "user"]
+        created = [each for each in self._responses.values() if METADATA_KEY in each["metadata"]]
+        return len(posted) + len([each for each in created if each["conversation"] == thread_id])
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
         """Create a response like another client, and return its id; None if that is not possible now."""

@@ -26,6 +26,7 @@ __all__ = ["Answer", "Ask", "Call", "Fail", "Linger", "Planner", "SimulatedServe
 
 _MAX_IN_THE_WAY = 8
 """A run that waits for tools expires after it has blocked this many requests."""
+_ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 _CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
 
 
@@ -151,6 +152,20 @@ class SimulatedServer:
     def is_locked(self, thread_id: str) -> bool:
         """Return whether a run locks the thread."""
         return any(run.view.status.locks_thread for run in self._thread(thread_id).runs)
+
+    def is_stuck(self, thread_id: str) -> bool:
+        """Return whether a run of the thread stays in progress until `faults_off`."""
+        runs = self._thread(thread_id).runs
+        return any(run.view.status is RunStatus.ACTIVE and run.steps[:1] == [Stuck()] for run in runs)
+
+    def failed_runs(self, thread_id: str) -> frozenset[str]:
+        """Return the ids of the runs that did not end well."""
+        return frozenset(run.id for run in self.runs(thread_id) if run.status in _ENDED_BADLY)
+
+    def count_starts(self, thread_id: str) -> int:
+        """Return how many messages were posted and runs created by a client that sends keys."""
+        posted = [message for message in self.messages(thread_id) if message.role == "user"]
+        return len(posted) + sum(run.key is not None for run in self.runs(thread_id))
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
         """Start a run like another client, and return its id; None if the thread is busy."""

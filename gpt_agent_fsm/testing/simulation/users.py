@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.errors import AgentNotAlive, ApiError
+from gpt_agent_fsm.errors import AgentNotAlive, ApiError, WaitTimeout
 from gpt_agent_fsm.testing.simulation.process import Process
 
 __all__ = ["User"]
@@ -107,6 +107,14 @@ class User:
         """Drop what was not sent."""
         self._process.note(f"user discards in {self.thread_id}")
         self._command(Agent.discard_queue)
+
+    def sees_rest(self) -> bool:
+        """Return whether `wait` returns at once, if there is an agent."""
+        agent = self._process.runtime.get(self.thread_id)
+        try:
+            return agent is None or agent.wait(timeout=0) is not None
+        except WaitTimeout:
+            return False
 
     def shut_down(self) -> None:
         """Stop the agent; the next action reconnects."""

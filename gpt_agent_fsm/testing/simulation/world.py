@@ -84,6 +84,7 @@ class World:
             on_sent=self._disturb,
         )
         self._rested: set[str] = set()
+        self._starts_before_drop: dict[str, int] = {}
         self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
@@ -133,8 +134,8 @@ class World:
             while user.words:
                 user.say_next()
         self._network.faults_off = self._store.faults_off = True
-        if self._troubles.has_deadlines:
-            self._wait_for_deadlines()
+        if self._troubles != NONE:
+            self._wait_for_rest()
         return self._settle()
 
     def _act(self) -> None:
@@ -165,13 +166,19 @@ class World:
                 return True
         return False
 
-    def _wait_for_deadlines(self) -> None:
-        """Let the deadlines of all runs pass: nobody answers, and the server keeps its habits."""
-        self._pass_time(lambda: all(map(self._is_at_rest, self.users)), User.connect)
+    def _wait_for_rest(self) -> None:
+        """Let the deadlines of all runs pass while the server keeps its habits. If there are none, users answer."""
+        act = User.connect if self._troubles.has_deadlines else User.answer_open_calls
+        self._pass_time(lambda: all(map(self._is_at_rest, self.users)), act)
         self._rested = {user.thread_id for user in self.users if self._is_at_rest(user)}
 
     def _is_at_rest(self, user: User) -> bool:
         saved = self._store.load(user.thread_id)
+        if not self._troubles.has_deadlines and self._server.is_stuck(user.thread_id):
+            # This is the place to check that a user who has set no deadlines was told so.
+            return True
+        if saved is not None and saved.snapshot.settled and not user.sees_rest():
+            return False
         return is_at_rest(saved, locked=self._server.is_locked(user.thread_id))
 
     def _settle(self) -> bool:
@@ -182,9 +189,7 @@ class World:
         troubled, gives_up = self._troubles != NONE, self._troubles.gives_up
         self._server.faults_off = not gives_up
         for user in self.users if gives_up else ():
-            user.cancel_run()
-            user.discard_queue()
-            user.reconnect()  # messages that could not be read are parked, too
+            self._drop(user)
 
         def act(user: User) -> None:
             if troubled and not gives_up:
@@ -196,6 +201,13 @@ class World:
             lambda: all(is_settled(stored(user.thread_id), honest=self._honest) for user in self.users), act
         )
 
+    def _drop(self, user: User) -> None:
+        """Let a user give up everything that was not answered yet."""
+        self._starts_before_drop[user.thread_id] = self._server.count_starts(user.thread_id)
+        user.cancel_run()
+        user.discard_queue()
+        user.reconnect()  # answers that could not be read are read then
+
     # --- the verdict --------------------------------------------------------------------------------------
 
     def facts(self, user: User, *, settled: bool) -> Facts:
@@ -204,6 +216,7 @@ class World:
         records = tuple(self._store.history(user.thread_id))
         dropped = [record.event.keys for record in records if isinstance(record.event, events.MessagesDiscarded)]
         refusals = self._troubles.habits.refusals
+        before = self._starts_before_drop.get(user.thread_id)
         return Facts(
             settled=settled,
             strict=self._honest or not was_told,
@@ -214,7 +227,9 @@ class World:
             records=records,
             heard=tuple(user.heard),
             agents=user.agents,
-            rested=user.thread_id in self._rested or not self._troubles.has_deadlines,
+            rested=user.thread_id in self._rested or self._troubles == NONE,
+            failed_runs=self._server.failed_runs(user.thread_id),
+            started_when_dropped=0 if before is None else self._server.count_starts(user.thread_id) - before,
             excused=frozenset(
                 [user.keys[key] for keys in dropped for key in keys if key in user.keys]
                 + [word for word, refusal in refusals.items() if refusal.of_message]

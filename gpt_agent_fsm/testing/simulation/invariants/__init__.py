@@ -13,6 +13,8 @@ from gpt_agent_fsm.testing.simulation.invariants import (
     calls_requested_at_most_once,
     comes_to_rest,
     deadlines_bring_rest,
+    dropped_is_not_started,
+    failed_runs_have_failed,
     heard_once_in_order,
     history_has_no_gaps,
     history_is_heard,
@@ -37,6 +39,8 @@ INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     heard_once_in_order.check,
     attempts_are_limited.check,
     only_the_owner_sends.check,
+    failed_runs_have_failed.check,
+    dropped_is_not_started.check,
 )
 """All invariants, in the order in which violations are reported."""
 

@@ -1,4 +1,4 @@
-"""A request has at most as many attempts as the settings allow, and a cancel three times as many; polls have no limit."""
+"""A request has at most as many attempts as the settings allow, a cancel three times as many; polls have no limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""If runs have deadlines, each thread comes to rest whatever its server does, and a parked one has a told reason."""
+"""If every run has a deadline, each thread comes to rest whatever its server does; a parked one has a told reason."""
 
 from __future__ import annotations
 

@@ -1,0 +1,15 @@
+"""After its user has cancelled and discarded everything, a thread posts no message and creates no run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield how much was started."""
+    if facts.started_when_dropped:
+        yield f"posted or created {facts.started_when_dropped} although everything was dropped"
