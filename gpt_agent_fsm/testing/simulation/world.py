@@ -188,8 +188,8 @@ class World:
         """
         troubled, gives_up = self._troubles != NONE, self._troubles.gives_up
         self._server.faults_off = not gives_up
-        for user in self.users if gives_up else ():
-            self._drop(user)
+        if gives_up:
+            self._drop_everything()
 
         def act(user: User) -> None:
             if troubled and not gives_up:
@@ -201,12 +201,16 @@ class World:
             lambda: all(is_settled(stored(user.thread_id), honest=self._honest) for user in self.users), act
         )
 
-    def _drop(self, user: User) -> None:
-        """Let a user give up everything that was not answered yet."""
-        self._starts_before_drop[user.thread_id] = self._server.count_starts(user.thread_id)
-        user.cancel_run()
-        user.discard_queue()
-        user.reconnect()  # answers that could not be read are read then
+    def _drop_everything(self) -> None:
+        """Let the users give up everything that was not answered yet."""
+        for user in self.users:
+            user.reconnect()  # a run that was left because of a fault is adopted
+        self._process.advance(50.0)
+        for user in self.users:
+            self._starts_before_drop[user.thread_id] = self._server.count_starts(user.thread_id)
+            user.cancel_run()
+            user.discard_queue()
+            user.reconnect()  # answers that could not be read are read
 
     # --- the verdict --------------------------------------------------------------------------------------
 
