@@ -214,10 +214,8 @@ def are_runs_oldest_first(runs: Sequence[Run]) -> bool | None:
 
 
 def are_messages_oldest_first(messages: Sequence[Message]) -> bool | None:
-    """Return whether the oldest of these messages come first; None if it is unknown. Users begin threads."""
-    by_times = _by_times(messages)
-    first, last = messages[0].role == "user", messages[-1].role == "user"
-    return by_times if by_times is not None or first == last else first
+    """Return whether the oldest of these messages come first; None if it is unknown. Anybody may begin a thread."""
+    return _by_times(messages)
 
 
 def _by_times(entries: Sequence[Run] | Sequence[Message]) -> bool | None:

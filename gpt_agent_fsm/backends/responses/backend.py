@@ -81,7 +81,7 @@ class ResponsesBackend:
         self._assistants = assistants
         self._sends_empty_input = False
         """True after the server has said that it requires an input, even an empty one."""
-        self._order = ListOrder(wire.may_be_oldest_first)
+        self._order = ListOrder(wire.are_items_oldest_first)
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
         """The token counts so far of runs that were recently waiting for tools."""

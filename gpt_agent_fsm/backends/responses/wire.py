@@ -171,19 +171,10 @@ def asking(items: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(item for item in items if item.closing is not None)
 
 
-def may_be_oldest_first(items: Sequence[Item]) -> bool:
-    """Return whether the first of these items may be the oldest: outputs follow calls, and answers follow messages."""
+def are_items_oldest_first(items: Sequence[Item]) -> bool | None:
+    """Return whether the oldest of these items come first; None if it is unknown. An output follows its call."""
     places = {item.asked_id: place for place, item in enumerate(items) if item.closing is not None}
-    for place, item in enumerate(items):
-        if item.answered_id in places:
-            return places[item.answered_id] < place
-    # A conversation begins with a message of the user.
-    first, last = _is_the_users(items[0]), _is_the_users(items[-1])
-    return first or not last
-
-
-def _is_the_users(item: Item) -> bool:
-    return item.is_message and item.role == "user"
+    return next((places[item.answered_id] < n for n, item in enumerate(items) if item.answered_id in places), None)
 
 
 def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | None) -> tuple[objects.Message, ...]:

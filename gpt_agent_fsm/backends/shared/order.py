@@ -22,12 +22,12 @@ class ListOrder:
     """Finds out once whether a server always lists the oldest first. Safe to use from any OS thread.
 
     Args:
-        may_be_oldest_first: returns whether the first of these entries may be the oldest, or None if the entries do not
-            show it. Unless it returns False, the other order is requested as well, and must differ.
+        are_oldest_first: returns whether the oldest of these entries come first; None if they do not show it. Unless it
+            returns False, the other order is requested as well, and must differ.
     """
 
-    def __init__(self, may_be_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
-        self._may_be_oldest_first = may_be_oldest_first
+    def __init__(self, are_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
+        self._are_oldest_first = are_oldest_first
         self._is_ignored: bool | None = None
 
     def newest_first(self, page: P, *, oldest: Callable[[], P], after: Callable[[str], P]) -> P:
@@ -38,7 +38,7 @@ class ListOrder:
             oldest: requests the first page with the oldest first; called at most once.
             after: requests the page after an entry, with the newest first.
         """
-        if self._is_ignored is None and len(page.data) > 1 and self._may_be_oldest_first(page.data) is not False:
+        if self._is_ignored is None and len(page.data) > 1 and self._are_oldest_first(page.data) is not False:
             first = oldest().data[:1]
             self._is_ignored = bool(first) and first[0].id == page.data[0].id
         return self._from_the_end(page, after) if self._is_ignored else page

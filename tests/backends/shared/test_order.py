@@ -88,15 +88,16 @@ CALL, OUTPUT = item("function_call", "f", call_id="c"), item("function_call_outp
 
 
 @pytest.mark.parametrize(
-    "oldest_first", [(USER, ASSISTANT), (USER, CALL), (CALL, OUTPUT), (USER, CALL, OUTPUT, USER), (USER, CALL, OUTPUT)]
+    "oldest_first", [(CALL, OUTPUT), (USER, CALL, OUTPUT, USER), (CALL, USER, OUTPUT), (ASSISTANT, CALL, OUTPUT)]
 )
-def test_items_show_their_order_by_what_must_come_before_what(oldest_first):
-    assert responses.may_be_oldest_first(oldest_first) is True
-    assert responses.may_be_oldest_first(oldest_first[::-1]) is False
+def test_items_show_their_order_by_an_output_and_its_call(oldest_first):
+    assert responses.are_items_oldest_first(oldest_first) is True
+    assert responses.are_items_oldest_first(oldest_first[::-1]) is False
 
 
-def test_items_that_show_no_order_may_be_in_any():
-    assert responses.may_be_oldest_first((USER, ASSISTANT, USER)) is True
+@pytest.mark.parametrize("items", [(USER, ASSISTANT), (ASSISTANT, USER), (USER, CALL), (CALL, USER), (OUTPUT, USER)])
+def test_a_conversation_may_begin_with_anything_so_that_other_items_show_no_order(items):
+    assert responses.are_items_oldest_first(items) is None
 
 
 def message(role="user", at=None):
@@ -112,7 +113,6 @@ def run(status="completed", at=None):
     [
         (assistants.are_messages_oldest_first, message(at=1), message(at=2)),
         (assistants.are_messages_oldest_first, message("assistant", 1), message("user", 2)),
-        (assistants.are_messages_oldest_first, message("user"), message("assistant")),
         (assistants.are_runs_oldest_first, run(at=1), run(at=2)),
         (assistants.are_runs_oldest_first, run("in_progress", 1), run("completed", 2)),
         (assistants.are_runs_oldest_first, run("completed"), run("queued")),
@@ -122,3 +122,8 @@ def test_runs_and_messages_show_their_order_by_times_or_else_by_what_they_are(sh
     assert shows([older, newer]) is True
     assert shows([newer, older]) is False
     assert shows([older, older]) is None
+
+
+@pytest.mark.parametrize("roles", [("user", "assistant"), ("assistant", "user"), ("user", "user")])
+def test_a_thread_may_begin_with_any_message_so_that_roles_show_no_order(roles):
+    assert assistants.are_messages_oldest_first([message(role) for role in roles]) is None
