@@ -117,7 +117,7 @@ def test_messages_are_the_items_that_are_messages_and_pages_continue_after_the_l
     )
     assert page.next_after == "fco_call_1"
     assert api.last_request.qs == {"limit": ["100"], "order": ["asc"], "after": ["msg_0"]}
-    api.get(ITEMS, json={"data": [ANSWER, asked()], "has_more": False})
+    api.get(ITEMS, json={"data": [told(), asked()], "has_more": False})
     backend.list_messages("conv_1", after=None, newest_first=True, timeout=5)
     assert api.last_request.qs == {"limit": ["100"], "order": ["desc"]}
 
