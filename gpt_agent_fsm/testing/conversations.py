@@ -125,11 +125,10 @@ class SimulatedConversations:
         ended = [each for each in self._responses.values() if each["status"] not in (*_ACTIVE, "completed")]
         return frozenset(each["run"] for each in ended if each["conversation"] == thread_id)
 
-    def count_starts(self, thread_id: str) -> int:
-        """Return how many messages were posted and runs created by a client that sends keys."""
-        posted = [message for message in self.messages(thread_id) if message.role == "user"]
-        created = [each for each in self._responses.values() if METADATA_KEY in each["metadata"]]
-        return len(posted) + len([each for each in created if each["conversation"] == thread_id])
+    def run_keys(self, thread_id: str) -> list[str]:
+        """Return the keys of the runs on a conversation that have one, oldest first."""
+        made = [each["metadata"] for each in self._responses.values() if each["conversation"] == thread_id]
+        return [metadata[METADATA_KEY] for metadata in made if METADATA_KEY in metadata]
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
         """Create a response like another client, and return its id; None if that is not possible now."""

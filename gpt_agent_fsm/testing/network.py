@@ -25,6 +25,7 @@ __all__ = ["Crash", "Faults", "FaultyHttp", "FaultyNetwork", "Outage"]
 
 T = TypeVar("T")
 _MAX_STALE = 2
+_START = re.compile(r"POST (.*/(messages|runs) .*|/responses (?!.*gpt_agent_fsm_run).*|.*/items .*'type': 'message'.*)")
 _THREAD = re.compile(r"/threads/[^/]+")
 """The path at which a thread is checked when an agent connects."""
 
@@ -103,6 +104,8 @@ class FaultyNetwork:
         """Called before each request that changes the server."""
         self.faults_off = False
         """True if there must be no more faults."""
+        self.starts: list[str] = []
+        """The requests that post a message or create a run, in order."""
         self.sent_without_right: list[str] = []
         """The requests that a process sent after it had lost the store, or after their deadline."""
 
@@ -154,6 +157,8 @@ class FaultyNetwork:
         what = f"POST {path} {said}"
         self.before_change()
         self._begin("POST", path, timeout)
+        if _START.fullmatch(what):
+            self.starts.append(what)
         if sender is not None and not sender.is_owned():
             self.sent_without_right.append(what)
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]

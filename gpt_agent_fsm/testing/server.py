@@ -162,10 +162,9 @@ class SimulatedServer:
         """Return the ids of the runs that did not end well."""
         return frozenset(run.id for run in self.runs(thread_id) if run.status in _ENDED_BADLY)
 
-    def count_starts(self, thread_id: str) -> int:
-        """Return how many messages were posted and runs created by a client that sends keys."""
-        posted = [message for message in self.messages(thread_id) if message.role == "user"]
-        return len(posted) + sum(run.key is not None for run in self.runs(thread_id))
+    def run_keys(self, thread_id: str) -> list[str]:
+        """Return the keys of the runs of a thread that have one, oldest first."""
+        return [run.key for run in self.runs(thread_id) if run.key is not None]
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
         """Start a run like another client, and return its id; None if the thread is busy."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import textwrap
 import types
 from collections.abc import Callable
 
@@ -18,16 +19,16 @@ from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.machine.actions import endings, requests, runs
 
-__all__ = ["MUTANTS", "VARIABLE"]
+__all__ = ["MUTANTS", "VARIABLE", "rewrite"]
 
 VARIABLE = "BEHAVIOUR_MUTANT"
 
 _OUR_HEADERS = {"OpenAI-Beta", "OpenAI-Organization", "OpenAI-Project", "Accept"}
 
 
-def _rewrite(function: types.FunctionType, *changes: tuple[str, str]) -> None:
+def rewrite(function: types.FunctionType, *changes: tuple[str, str]) -> None:
     """Change the source of a function, for everybody who holds it: the table holds its actions themselves."""
-    source = inspect.getsource(function)
+    source = textwrap.dedent(inspect.getsource(function))
     for old, new in changes:
         if old not in source:
             raise LookupError(f"{function.__qualname__} no longer contains {old!r}: renew the mutant")
@@ -49,13 +50,13 @@ def delivery() -> None:
 
 def assistant() -> None:
     """A run that waits for its request keeps the old assistant."""
-    _rewrite(runs.change_assistant, ("not copy.sent", "False"))
+    rewrite(runs.change_assistant, ("not copy.sent", "False"))
 
 
 def reconnect() -> None:
     """Connecting again sets the idle time-out to a millisecond, whatever is asked for."""
     millisecond = ("idle_timeout=idle_timeout", "idle_timeout=0.001")
-    _rewrite(runtime._connect_again, ("idle_timeout is not None", "True"), millisecond)
+    rewrite(runtime._connect_again, ("idle_timeout is not None", "True"), millisecond)
 
 
 def headers() -> None:
@@ -71,12 +72,12 @@ def webhooks() -> None:
 
 def timeout() -> None:
     """A run that takes too long fails with another code."""
-    _rewrite(endings.time_out, ('"timeout"', '"expired"'))
+    rewrite(endings.time_out, ('"timeout"', '"expired"'))
 
 
 def idle() -> None:
     """An idle agent stops after a second."""
-    _rewrite(requests.start_idle_timer, ("copy.settings.idle_timeout", "1.0"))
+    rewrite(requests.start_idle_timer, ("copy.settings.idle_timeout", "1.0"))
 
 
 def message() -> None:

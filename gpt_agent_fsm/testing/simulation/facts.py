@@ -29,6 +29,8 @@ class Facts:
         agents: how many agents the user subscribed to; each announces the whole history.
         rested: whether the thread came to rest without help from the server or the user, if its runs had deadlines.
         excused: accepted messages that need not be on the server: they were discarded, or their text is refused.
+        lists_runs: whether the API can list the runs of a thread.
+        run_keys: the key of each run that the library created.
         failed_runs: the ids of the runs that did not end well on the server.
         started_when_dropped: how many messages were posted and runs created after the user had dropped everything.
         sent_without_right: the requests that were sent by a process that had lost the store, or after their deadline.
@@ -46,6 +48,8 @@ class Facts:
     agents: int = 1
     rested: bool = True
     excused: frozenset[str] = frozenset()
+    lists_runs: bool = True
+    run_keys: tuple[str, ...] = ()
     failed_runs: frozenset[str] = frozenset()
     started_when_dropped: int = 0
     sent_without_right: tuple[str, ...] = ()

@@ -57,6 +57,7 @@ class Troubles:
         commands: a user cancels the run, discards the queue, or connects again.
         run_timeout, tool_timeout: as in `Settings`.
         gives_up: the users cancel and discard everything at the end, and the server keeps its habits.
+        hasty: they do so before their threads have come to rest.
     """
 
     habits: Habits = attrs.field(factory=Habits)
@@ -72,6 +73,7 @@ class Troubles:
     run_timeout: float | None = None
     tool_timeout: float | None = None
     gives_up: bool = False
+    hasty: bool = False
 
     @property
     def has_deadlines(self) -> bool:
@@ -94,12 +96,12 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
     def sometimes(value: float) -> float:
         return value if rng.random() < _LIKELY else 0.0
 
-    has_deadlines = rng.random() < 0.5
+    has_deadlines, gives_up = rng.random() < 0.5, rng.random() < _LIKELY
     return Troubles(
         habits=_random_habits(rng),
         outages=tuple(_random_outage(rng) for _ in range(rng.choice([0, 0, 1, 2]))),
         gateway=sometimes(0.1),
-        slow=sometimes(0.03),
+        slow=sometimes(0.08),
         stuck=sometimes(0.3),
         asks=_ASKS[wire],
         takeover=sometimes(0.1),
@@ -108,7 +110,8 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
         commands=sometimes(0.3),
         run_timeout=rng.choice([20.0, 90.0]) if has_deadlines else None,
         tool_timeout=rng.choice([10.0, 60.0]) if has_deadlines else None,
-        gives_up=rng.random() < _LIKELY,
+        gives_up=gives_up,
+        hasty=gives_up and rng.random() < 0.5,
     )
 
 

@@ -38,6 +38,8 @@ SETTINGS = Settings(
 _PATIENCE = 20_000.0
 """Seconds without faults in which every thread must settle."""
 _LONGEST_PAUSE = 120.0
+_MAX_LINES = 10_000
+"""A thread that has not come to rest after so many lines in the journal never will."""
 
 
 class World:
@@ -60,6 +62,7 @@ class World:
         wire: Wire,
         troubles: Troubles,
     ) -> None:
+        self._life = life
         self._troubles = troubles
         self._fate = random.Random(f"fate {life.seed}")  # noqa: S311 - decides when the troubles happen
         self._settings = _settings(wire, troubles)
@@ -84,7 +87,9 @@ class World:
             on_sent=self._disturb,
         )
         self._rested: set[str] = set()
-        self._starts_before_drop: dict[str, int] = {}
+        self._lists_runs = wire == "assistants"
+        self._dropped_at: int | None = None
+        """How many messages had been posted and runs created when the users dropped everything."""
         self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
@@ -134,7 +139,7 @@ class World:
             while user.words:
                 user.say_next()
         self._network.faults_off = self._store.faults_off = True
-        if self._troubles != NONE:
+        if self._troubles != NONE and not self._troubles.hasty:
             self._wait_for_rest()
         return self._settle()
 
@@ -158,7 +163,7 @@ class World:
     def _pass_time(self, is_over: Callable[[], bool], act: Callable[[User], object]) -> bool:
         """Let users act and time pass until something `is_over`. Return False if time runs out."""
         until = self._scheduler.clock.monotonic() + _PATIENCE
-        while self._scheduler.clock.monotonic() < until:
+        while self._scheduler.clock.monotonic() < until and len(self._life.journal) < _MAX_LINES:
             for user in self.users:
                 act(user)
             self._process.advance(50.0)
@@ -205,12 +210,17 @@ class World:
         """Let the users give up everything that was not answered yet."""
         for user in self.users:
             user.reconnect()  # a run that was left because of a fault is adopted
-        self._process.advance(50.0)
+        self._process.advance(self._fate.choice([0.1, 5.0, 50.0]))
+        self._dropped_at = len(self._network.starts)
         for user in self.users:
-            self._starts_before_drop[user.thread_id] = self._server.count_starts(user.thread_id)
             user.cancel_run()
             user.discard_queue()
             user.reconnect()  # answers that could not be read are read
+
+    def _count_starts(self, user: User, first: int) -> int:
+        return sum(
+            f"{user.thread_id}/" in what or f"'{user.thread_id}'" in what for what in self._network.starts[first:]
+        )
 
     # --- the verdict --------------------------------------------------------------------------------------
 
@@ -220,7 +230,6 @@ class World:
         records = tuple(self._store.history(user.thread_id))
         dropped = [record.event.keys for record in records if isinstance(record.event, events.MessagesDiscarded)]
         refusals = self._troubles.habits.refusals
-        before = self._starts_before_drop.get(user.thread_id)
         return Facts(
             settled=settled,
             strict=self._honest or not was_told,
@@ -231,9 +240,11 @@ class World:
             records=records,
             heard=tuple(user.heard),
             agents=user.agents,
-            rested=user.thread_id in self._rested or self._troubles == NONE,
+            rested=user.thread_id in self._rested or self._troubles == NONE or self._troubles.hasty,
             failed_runs=self._server.failed_runs(user.thread_id),
-            started_when_dropped=0 if before is None else self._server.count_starts(user.thread_id) - before,
+            started_when_dropped=0 if self._dropped_at is None else self._count_starts(user, self._dropped_at),
+            lists_runs=self._lists_runs,
+            run_keys=tuple(self._server.run_keys(user.thread_id)),
             excused=frozenset(
                 [user.keys[key] for keys in dropped for key in keys if key in user.keys]
                 + [word for word, refusal in refusals.items() if refusal.of_message]

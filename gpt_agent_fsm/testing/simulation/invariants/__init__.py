@@ -21,6 +21,7 @@ from gpt_agent_fsm.testing.simulation.invariants import (
     only_the_owner_sends,
     posted_at_most_once,
     posted_in_order,
+    runs_created_once,
 )
 
 __all__ = ["INVARIANTS", "violations_of"]
@@ -41,6 +42,7 @@ INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     only_the_owner_sends.check,
     failed_runs_have_failed.check,
     dropped_is_not_started.check,
+    runs_created_once.check,
 )
 """All invariants, in the order in which violations are reported."""
 

@@ -1,0 +1,147 @@
+"""Ways to switch off one protection of the library, each of which simulated lives must notice.
+
+`python -m tests.mutation.simulation_mutants` switches off one after the other, and simulates up to 1,000 lives on each
+wire until one has a violation. It prints the seed of that life, and fails if some mutant was not noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import sys
+import types
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from gpt_agent_fsm.backends.http import exchange, outcomes
+from gpt_agent_fsm.backends.shared.order import ListOrder
+from gpt_agent_fsm.engine import agenda, runner
+from gpt_agent_fsm.engine.ownership import _SoleLease
+from gpt_agent_fsm.machine import failure_guards, guards
+from gpt_agent_fsm.machine.actions import endings, requests
+from gpt_agent_fsm.testing.simulation import simulate
+from tests.mutation.behaviour_mutants import rewrite
+
+__all__ = ["MUTANTS", "WIRES", "main", "noticed_by"]
+
+WIRES = ("assistants", "responses")
+
+
+@attrs.frozen
+class _Mutant:
+    """A function whose source is changed, and the wires on which lives must notice it."""
+
+    function: types.FunctionType
+    old: str
+    new: str
+    wires: Sequence[str] = WIRES
+
+
+_NO_EFFECT = 'if not_begun or answer.method != "POST":'
+_OWED = "inputs.CancelRun() if copy.run is None and copy.outbox.owed is not None else None"
+_REFUSED = 'error.code in _REFUSED_FOR_GOOD or root in ("prompt", "input", "content")'
+
+MUTANTS = {
+    # Nothing is mixed up, and nothing is sent twice.
+    "an error of a gateway says that nothing is in flight": _Mutant(
+        outcomes.error_for_answer, "in_flight = status not in (409, 425)", "in_flight = False"
+    ),
+    "a status above 504 says that nothing took effect": _Mutant(
+        outcomes.error_for_answer, _NO_EFFECT, 'if status > 504 or not_begun or answer.method != "POST":'
+    ),
+    "a redirect says that nothing took effect": _Mutant(
+        outcomes.error_for_answer, _NO_EFFECT, 'if status < 400 or not_begun or answer.method != "POST":'
+    ),
+    "an unreadable answer says that nothing took effect": _Mutant(
+        outcomes.unusable, 'if method == "POST":', "if False:"
+    ),
+    "a page is the answer of the API to a poll": _Mutant(
+        outcomes._is_refusal, 'said.structured or answer.method == "POST"', "True"
+    ),
+    "a request in flight is searched for once": _Mutant(
+        requests._searches, "_SEARCHES_IN_FLIGHT if failure.in_flight else 1", "1"
+    ),
+    "a former process is never slow": _Mutant(
+        requests.search_after_crash, "_SEARCHES_AFTER_CRASH", "_SEARCHES_IN_FLIGHT"
+    ),
+    "a run in doubt is created after a wait without a search": _Mutant(
+        requests._searched_before, "_search(copy) if in_doubt else request", "request"
+    ),
+    "a process that has lost the store sends": _Mutant(_SoleLease.holds, "self.is_owned()", "True"),
+    "the lease is not checked at the last moment": _Mutant(
+        exchange.let_go, "_current.changes_server and not _current.limits.may_send()", "False"
+    ),
+    "the deadline is not checked at the last moment": _Mutant(
+        exchange.let_go,
+        "if not _current.sent:",
+        "if _current.sent is False:\n        _current.sent = True\n        return 1.0\n    if False:",
+    ),
+    "a server is believed to list the newest first": _Mutant(
+        ListOrder.newest_first, "self._is_ignored is None and", "False and"
+    ),
+    "a cancelled run in doubt is created after all": _Mutant(
+        guards.owed_run_is_unwanted, "return searches_for_our_run(copy) and", "return False and"
+    ),
+    # Nothing stands still.
+    "a run that must end is followed until it ends": _Mutant(
+        guards.cannot_be_ended, "return ending is not None and", "return False and"
+    ),
+    "an ignored cancel is no try": _Mutant(endings.insist, "_count_try(copy)", "pass"),
+    "a lost cancel is no try": _Mutant(endings.count_and_try_again, "_count_try(copy)", "pass"),
+    "a run that takes too long is not ended": _Mutant(endings.time_out, "_must_end(", "str("),
+    "a run that was left is adopted again": _Mutant(guards._is_over, "or run.id in copy.server.ended_run_ids", ""),
+    "a parked queue is not discarded": _Mutant(
+        guards.has_something_to_discard, "return waits", "return not copy.outbox.parked and waits"
+    ),
+    "an owed run is not discarded": _Mutant(endings.discard_queue, _OWED, "None"),
+    "a run that must end is started again after a rate limit": _Mutant(
+        guards.unwanted_run_is_rate_limited, "return run_is_rate_limited", "return False and run_is_rate_limited"
+    ),
+    "a run that is refused for good stays owed": _Mutant(runner._is_about_what_was_said, _REFUSED, "False"),
+    "a message that is refused for good stays in the queue": _Mutant(
+        failure_guards.content_is_refused, "return isinstance(", "return False and isinstance("
+    ),
+    "a run that waits for an approval is followed": _Mutant(
+        guards.waits_for_the_impossible, "if copy.settings.run_timeout is not None:", "if True:"
+    ),
+    "a clock that was set back makes a pause longer": _Mutant(agenda.longest_pause, "return ", "return 1e9 + "),
+}
+"""What the library would do without the protection."""
+
+
+def noticed_by(name: str, wire: str, lives: int) -> str:
+    """Return the seed and the first violation of a life that notices a mutant, or "". The process stays mutated."""
+    logging.disable(logging.CRITICAL)
+    mutant = MUTANTS[name]
+    rewrite(mutant.function, (mutant.old, mutant.new))
+    lived = ((seed, simulate(seed, wire=wire).violations) for seed in range(lives))
+    return next((f"seed {seed}: {violations[0][:100]}" for seed, violations in lived if violations), "")
+
+
+def _notice(job: tuple[str, str, int]) -> tuple[str, str, str]:
+    return job[0], job[1], noticed_by(*job)
+
+
+def _results(lives: int) -> Iterator[tuple[str, str, str]]:
+    """Yield each mutant, each wire, and who notices it; each in a process of its own."""
+    jobs = [(name, wire, lives) for name, mutant in MUTANTS.items() for wire in mutant.wires]
+    with multiprocessing.get_context("spawn").Pool(maxtasksperchild=1) as pool:
+        yield from pool.imap(_notice, jobs, chunksize=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation.simulation_mutants")
+    parser.add_argument("--lives", type=int, default=1000, help="lives for each mutant (default: %(default)s)")
+    unnoticed = 0
+    for name, wire, found in _results(parser.parse_args(arguments).lives):
+        print(f"{name} ({wire}): {found or 'NOT NOTICED'}", flush=True)
+        unnoticed += not found
+    print(f"{unnoticed} not noticed" if unnoticed else "every mutant was noticed")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
