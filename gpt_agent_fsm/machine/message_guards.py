@@ -44,7 +44,7 @@ def head_may_be_sent(copy: WorkingCopy) -> bool:
 
 def has_something_to_discard(copy: WorkingCopy, _: inputs.DiscardQueue) -> bool:
     waits = len(copy.queue) > int(head_may_be_sent(copy) and copy.outbox.head_is_unwanted)
-    return waits or (copy.run is None and copy.outbox.owed is not None)
+    return waits or copy.outbox.owed is not None
 
 
 def message_was_not_sent(copy: WorkingCopy, command: inputs.WithdrawMessage) -> bool:

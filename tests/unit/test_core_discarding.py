@@ -11,6 +11,7 @@ from tests.story import (
     awaiting,
     busy,
     cancel,
+    completed,
     created,
     creating,
     delayed,
@@ -26,6 +27,7 @@ from tests.story import (
     posted,
     posting,
     question,
+    rate_limit,
     rate_limited,
     reading,
     refused,
@@ -183,6 +185,35 @@ def test_a_run_in_doubt_is_searched_for_first():
     assert story.request == effects.GetLatestRun(key="k1.1")
     story.tell(runs(run(key="k1.1")))
     assert story.request == effects.CancelRun(run_id="run_1")
+
+
+def behind_another_run(*before):
+    """Return a thread whose own run waits for the end of another client's run."""
+    return creating().tell(*before, busy(), runs(run(run_id="run_x", key="another")))
+
+
+def test_a_run_that_waits_for_the_end_of_another_run_is_dropped_and_the_other_one_continues():
+    story = behind_another_run().tell(TWO)
+    before = story.snapshot
+    story.tell(discard)
+    assert story.said == ["MessagesDiscarded", "RunFailed"]
+    assert (story.events[1].id, story.events[1].code) == (None, "cancelled")
+    assert (story.snapshot.run, story.snapshot.pending) == (before.run, before.pending)
+    assert story.tell(completed("run_x")).request == effects.ListMessages(after=None)
+    story.tell(page())
+    assert story.snapshot.outbox.owed is None
+
+
+def test_a_rate_limit_of_that_other_run_repeats_the_other_run_alone():
+    story = behind_another_run().tell(discard, rate_limit("run_x"), due)
+    assert story.request == effects.CreateRun(key="run_x.1", assistant_id="asst_1")
+
+
+def test_a_run_in_doubt_behind_another_run_is_cancelled_as_soon_as_it_is_known():
+    story = behind_another_run(unknown(), due, runs(), due, runs()).tell(discard)
+    assert story.said == []
+    story.tell(completed("run_x"), page())
+    assert story.snapshot.outbox.owed.must_cancel
 
 
 def test_a_refusal_for_good_owes_no_run_and_the_next_message_goes_out():

@@ -15,7 +15,7 @@ from gpt_agent_fsm.machine.actions.runs import change_run, note_latest_run, poll
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel
 from gpt_agent_fsm.machine.message_guards import head_may_be_sent
 from gpt_agent_fsm.machine.run_status import RunStatus
-from gpt_agent_fsm.machine.snapshot import Ending
+from gpt_agent_fsm.machine.snapshot import Ending, LiveRun, Turn
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 UNSUPPORTED = "unsupported_action"
@@ -131,13 +131,27 @@ def drop_absent_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 def drop_owed_run(copy: WorkingCopy, _: inputs.Input | inputs.RequestFailure) -> None:
     """End a run that was not created, or that waited to be started again."""
+    _announce_dropped_run(copy)
+    copy.owe(None)
+    copy.unpark()
+    end_run(copy)
+
+
+def _announce_dropped_run(copy: WorkingCopy) -> None:
     failed = copy.owed_run.retry_of
     run_id, assistant_id = (None, copy.assistant_id) if failed is None else (failed.run_id, failed.assistant_id)
     waited = "it was created" if failed is None else "it was started again"
     announce_failed_run(copy, run_id, assistant_id, "cancelled", f"The run was cancelled before {waited}.")
-    copy.owe(None)
-    copy.unpark()
-    end_run(copy)
+
+
+def _drop_run_behind(copy: WorkingCopy, run: LiveRun) -> None:
+    """Drop the run that waits for the end of another client's run; that one continues."""
+    if copy.owed_run.doubt is not None:
+        copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
+        return
+    _announce_dropped_run(copy)
+    turn = Turn(key=run.id, runs=0, retries_left=copy.settings.rate_limit_max_retries)
+    copy.outbox = attrs.evolve(copy.outbox, turn=turn, owed=None)
 
 
 # --- messages that were not sent ------------------------------------------------------------------------
@@ -157,7 +171,12 @@ def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.Can
     copy.queue = kept
     if not copy.queue and copy.outbox.owed is None:
         copy.unpark()
-    return inputs.CancelRun() if copy.run is None and copy.outbox.owed is not None else None
+    if copy.outbox.owed is None:
+        return None
+    if copy.run is None:
+        return inputs.CancelRun()
+    _drop_run_behind(copy, copy.run)
+    return None
 
 
 def withdraw_message(copy: WorkingCopy, command: inputs.WithdrawMessage) -> None:
