@@ -40,7 +40,6 @@ class _Mutant:
 
 
 _NO_EFFECT = 'if not_begun or answer.method != "POST":'
-_OWED = "inputs.CancelRun() if copy.run is None and copy.outbox.owed is not None else None"
 _REFUSED = 'error.code in _REFUSED_FOR_GOOD or root in ("prompt", "input", "content")'
 
 MUTANTS = {
@@ -66,9 +65,6 @@ MUTANTS = {
     "a former process is never slow": _Mutant(
         requests.search_after_crash, "_SEARCHES_AFTER_CRASH", "_SEARCHES_IN_FLIGHT"
     ),
-    "a run in doubt is created after a wait without a search": _Mutant(
-        requests._searched_before, "_search(copy) if in_doubt else request", "request"
-    ),
     "a process that has lost the store sends": _Mutant(_SoleLease.holds, "self.is_owned()", "True"),
     "the lease is not checked at the last moment": _Mutant(
         exchange.let_go, "_current.changes_server and not _current.limits.may_send()", "False"
@@ -92,10 +88,12 @@ MUTANTS = {
     "a lost cancel is no try": _Mutant(endings.count_and_try_again, "_count_try(copy)", "pass"),
     "a run that takes too long is not ended": _Mutant(endings.time_out, "_must_end(", "str("),
     "a run that was left is adopted again": _Mutant(guards._is_over, "or run.id in copy.server.ended_run_ids", ""),
-    "a parked queue is not discarded": _Mutant(
-        guards.has_something_to_discard, "return waits", "return not copy.outbox.parked and waits"
+    "a queue is not discarded": _Mutant(
+        guards.has_something_to_discard, "return waits or", "return False and waits or"
     ),
-    "an owed run is not discarded": _Mutant(endings.discard_queue, _OWED, "None"),
+    "a run behind another one is not discarded": _Mutant(
+        endings.discard_queue, "_drop_run_behind(copy, copy.run)", "pass"
+    ),
     "a run that must end is started again after a rate limit": _Mutant(
         guards.unwanted_run_is_rate_limited, "return run_is_rate_limited", "return False and run_is_rate_limited"
     ),

@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from gpt_agent_fsm import events
-from gpt_agent_fsm.ports import Message, Record
+from gpt_agent_fsm.machine.snapshot import Outbox, Snapshot
+from gpt_agent_fsm.ports import Message, Record, Saved
 from gpt_agent_fsm.testing.simulation import invariants
 from gpt_agent_fsm.testing.simulation.facts import Facts
 
@@ -47,6 +48,10 @@ def failed(operation, attempt):
     )
 
 
+def run_failed(run_id, code):
+    return events.RunFailed(id=run_id, thread_id=THREAD, assistant_id="asst_1", code=code, message="no")
+
+
 def recorded(happened):
     return tuple(Record(seq=seq, at=0.0, event=event) for seq, event in enumerate(happened, start=1))
 
@@ -69,6 +74,7 @@ def living(*happened, **changes):
 
 
 GAPS = "the history has gaps"
+PARKED = Saved(snapshot=Snapshot(thread_id=THREAD, assistant_id="asst_1", outbox=Outbox(parked=True)))
 TWICE = "received an event twice, or out of order, without a crash"
 OFTEN = "tried a request more often than allowed"
 
@@ -118,6 +124,17 @@ PLANTED = [
     ("heard_once_in_order", {"heard": (*HAPPENED, HAPPENED[0])}, TWICE),
     ("attempts_are_limited", living(failed("create_run", 3)), OFTEN),
     ("attempts_are_limited", living(failed("list_messages", 3)), OFTEN),
+    ("attempts_are_limited", living(failed("cancel_run", 7)), OFTEN),
+    ("deadlines_bring_rest", {"rested": False}, "did not come to rest after its deadlines: None"),
+    ("deadlines_bring_rest", {"saved": PARKED}, "is parked, and the user was not told why"),
+    ("only_the_owner_sends", {"sent_without_right": ("POST /threads",)}, "sent without the right to: POST /threads"),
+    (
+        "failed_runs_have_failed",
+        living(run_failed("run_1", "not_found"), *HAPPENED),
+        "run run_1 was announced as failed (not_found), but has not failed",
+    ),
+    ("dropped_is_not_started", {"started_when_dropped": 2}, "posted or created 2 although everything was dropped"),
+    ("runs_created_once", {"run_keys": ("k.1", "k.2", "k.1")}, "run k.1 was created 2 times"),
 ]
 
 ALLOWED = [
@@ -132,8 +149,19 @@ ALLOWED = [
     # Each agent announces the whole history, and its own end.
     {"heard": HAPPENED * 2, "agents": 2},
     {"heard": (*HAPPENED[:1], STOPPED, *HAPPENED[1:])},
-    # A run is polled until it ends.
+    # A run is polled until it ends, and a cancel has attempts of its own.
     living(failed("get_run", 99), *HAPPENED),
+    living(failed("cancel_run", 6), *HAPPENED),
+    # A discarded message, or one whose text is refused for good, is not posted.
+    {"messages": GOOD.messages[:2], "excused": frozenset({"two"})},
+    # A queue is parked for a reason that was told.
+    {"saved": PARKED, **living(attrs.evolve(failed("create_run", 1), will_retry=False), *HAPPENED)},
+    # The library and its user may end a run that has not failed, and a run may really fail.
+    living(run_failed("run_2", "timeout"), run_failed(None, "cancelled"), *HAPPENED),
+    {"failed_runs": frozenset({"run_2"}), **living(run_failed("run_2", "server_error"), *HAPPENED)},
+    # A server that lists no runs may hide one that was created.
+    {"run_keys": ("k.1", "k.1"), "lists_runs": False},
+    {"run_keys": ("k.1", "k.1"), "strict": False},
 ]
 
 

@@ -13,7 +13,7 @@ from gpt_agent_fsm.machine.table import STORIES
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing import kill_test, killing, lives
 from gpt_agent_fsm.testing import simulate as command
-from gpt_agent_fsm.testing.simulation import BREAKING, Life, live, simulate
+from gpt_agent_fsm.testing.simulation import BREAKING, NONE, Life, Troubles, live, simulate
 
 BLOCK = 50
 
@@ -54,7 +54,7 @@ def test_the_breaking_network_breaks_something():
     for seed in range(100):
         life = simulate(seed, BREAKING, keeps_keys=False)
         posts = Counter(
-            line.split("post_message ")[1] for line in life.journal if "post_message" in line and "fine" in line
+            line.split("/messages ")[1] for line in life.journal if "/messages {" in line and "fine" in line
         )
         doubled += any(count > 1 for count in posts.values()) or any("lands" in line for line in life.journal)
     assert doubled
@@ -79,6 +79,33 @@ class Blind:
 
 
 @pytest.mark.parametrize("wire", ["assistants", "responses"])
+def test_every_second_life_has_troubles_and_the_others_are_as_without(wire):
+    troubled = [seed for seed in range(20) if simulate(seed, wire=wire).journal[0].startswith("Troubles(")]
+    assert 3 < len(troubled) < 17
+    seed = next(seed for seed in range(20) if seed not in troubled)
+    assert simulate(seed, wire=wire).rows == simulate(seed, wire=wire, troubles=NONE).rows
+
+
+def test_the_troubles_lead_to_rows_that_no_other_life_takes():
+    rows = sum((simulate(seed).rows for seed in range(150)), Counter())
+    assert rows["the run takes too long"]
+    assert rows["the run does not end although it must"]
+    assert rows["the run waits for an approval"]
+    assert rows["a cancel is refused"]
+    assert rows["the text of a message is refused"]
+    assert rows["a run is refused because of its message"]
+    assert rows["a message is denied"]
+
+
+@pytest.mark.parametrize("wire", ["assistants", "responses"])
+def test_a_process_that_loses_the_store_before_each_request_loses_nothing(wire):
+    for seed in range(20):
+        life = simulate(seed, wire=wire, troubles=Troubles(takeover=0.5, pause=0.5))
+        assert not life.violations, life.report()
+        assert sum("TAKEOVER" in line for line in life.journal) > 0 or life.requests < 20
+
+
+@pytest.mark.parametrize("wire", ["assistants", "responses"])
 def test_a_hundred_lives_without_reconciliation_have_violations(wire):
     assert any(simulate(seed, wrap=Blind, wire=wire).violations for seed in range(100))
 
@@ -97,7 +124,7 @@ def test_a_bad_life_is_reported_with_its_seed_and_journal():
     seed = next(seed for seed in range(100) if simulate(seed, wrap=Blind).violations)
     report = simulate(seed, wrap=Blind).report()
     assert report.startswith(f"seed {seed}\n")
-    assert "post_message" in report
+    assert "/messages" in report
 
 
 def test_the_command_simulates_many_lives_and_prints_the_rate(capsys):

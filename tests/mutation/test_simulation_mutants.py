@@ -1,0 +1,53 @@
+"""Some protections that, when switched off, are noticed by a few lives. `simulation_mutants` tries all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.simulation_mutants import MUTANTS, WIRES
+
+ROOT = Path(__file__).parents[2]
+FEW = 150
+
+QUICK = [
+    "a status above 504 says that nothing took effect",
+    "a page is the answer of the API to a poll",
+    "a process that has lost the store sends",
+    "the deadline is not checked at the last moment",
+    "a server is believed to list the newest first",
+    "a run that takes too long is not ended",
+]
+
+
+def _noticed(name: str, wire: str, lives: int) -> str:
+    """Return who notices a mutant, which is made in a process of its own."""
+    code = f"from tests.mutation.simulation_mutants import noticed_by; print(noticed_by({name!r}, {wire!r}, {lives}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("name", QUICK)
+def test_a_few_lives_notice_a_protection_that_is_switched_off(name, wire):
+    assert _noticed(name, wire, FEW).startswith("seed ")
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_mutant_changes_the_source_of_its_function(name):
+    code = "import sys; from tests.mutation.simulation_mutants import MUTANTS, rewrite; mutant = MUTANTS[sys.argv[1]]; "
+    code += "rewrite(mutant.function, (mutant.old, mutant.new))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, name], cwd=ROOT, env=environment, timeout=60, check=True)
