@@ -79,8 +79,11 @@ class User:
         self._process.survive(give)
 
     def _hear(self, agent: Agent, event: events.Event) -> None:
-        """Record an event; answer most tool calls at once, and leave some open."""
+        """Record an event; answer most tool calls at once, decide most approvals, and leave some open."""
         self.heard.append(event)
+        if isinstance(event, events.ToolApprovalRequested) and self._rng.random() < 0.9:
+            with contextlib.suppress(AgentNotAlive):
+                agent.approve(event.id) if self._rng.random() < 0.5 else agent.deny(event.id, "no")
         if isinstance(event, events.ToolCallRequested) and self._rng.random() < 0.9:
             with contextlib.suppress(AgentNotAlive):
                 agent.submit_tool_output(event.id, {"n": len(self.heard)})
@@ -121,9 +124,11 @@ class User:
         self._command(Agent.shutdown)
 
     def answer_open_calls(self) -> None:
-        """Answer every received call, like a user who returns; a second answer is harmless."""
+        """Answer and decide every received call, like a user who returns; a second answer is harmless."""
 
         def answer(agent: Agent) -> None:
+            for asked in [event for event in self.heard if isinstance(event, events.ToolApprovalRequested)]:
+                agent.approve(asked.id)
             for event in [event for event in self.heard if isinstance(event, events.ToolCallRequested)]:
                 agent.submit_tool_output(event.id, "late")
 
