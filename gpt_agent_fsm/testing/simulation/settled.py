@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpt_agent_fsm.ports import Saved
 
-__all__ = ["is_at_rest", "is_settled"]
+__all__ = ["has_said_so", "is_at_rest", "is_settled"]
 
 
 def is_settled(saved: Saved | None, *, honest: bool) -> bool:
@@ -29,3 +29,9 @@ def is_at_rest(saved: Saved | None, *, locked: bool) -> bool:
         return False
     snapshot = saved.snapshot
     return snapshot.settled or (locked and snapshot.run is None)
+
+
+def has_said_so(saved: Saved | None) -> bool:
+    """Return whether a thread that waits has announced that it has waited for long."""
+    waiting = None if saved is None else saved.snapshot.waiting
+    return waiting is None or waiting.told > 0

@@ -19,7 +19,7 @@ from gpt_agent_fsm.testing.simulation.life import Life
 from gpt_agent_fsm.testing.simulation.plans import random_plan, with_trouble
 from gpt_agent_fsm.testing.simulation.process import Process
 from gpt_agent_fsm.testing.simulation.servers import make_server
-from gpt_agent_fsm.testing.simulation.settled import is_at_rest, is_settled
+from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_settled
 from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, Wire
 from gpt_agent_fsm.testing.simulation.users import User
 
@@ -180,8 +180,8 @@ class World:
     def _is_at_rest(self, user: User) -> bool:
         saved = self._store.load(user.thread_id)
         if not self._troubles.has_deadlines and self._server.is_stuck(user.thread_id):
-            # This is the place to check that a user who has set no deadlines was told so.
-            return True
+            # It may wait for as long as the server does, but its user must have been told so.
+            return has_said_so(saved)
         if saved is not None and saved.snapshot.settled and not user.sees_rest():
             return False
         return is_at_rest(saved, locked=self._server.is_locked(user.thread_id))

@@ -1,4 +1,7 @@
-"""If every run has a deadline, each thread comes to rest whatever its server does; a parked one has a told reason."""
+"""If every run has a deadline, each thread comes to rest whatever its server does; a parked one has a told reason.
+
+Without deadlines, a thread whose server does not end its run has said that it waits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ __all__ = ["check"]
 def check(facts: Facts) -> Iterator[str]:
     """Yield a sentence for a thread that did not rest, or that is parked although no failure was announced."""
     if not facts.rested:
-        yield f"did not come to rest after its deadlines: {facts.saved}"
+        yield f"did not come to rest after its deadlines, or did not say that it waits: {facts.saved}"
     told = any(isinstance(event, events.RequestFailed) and not event.will_retry for event in facts.happened)
     if facts.saved is not None and facts.saved.snapshot.outbox.parked and not told:
         yield "is parked, and the user was not told why"
