@@ -38,6 +38,10 @@ class _Mutant:
     new: str
     wires: Sequence[str] = WIRES
 
+    def apply(self) -> None:
+        """Change the function in this process, for everybody who holds it."""
+        rewrite(self.function, (self.old, self.new))
+
 
 _NO_EFFECT = 'if not_begun or answer.method != "POST":'
 _REFUSED = 'error.code in _REFUSED_FOR_GOOD or root in ("prompt", "input", "content")'
@@ -112,8 +116,7 @@ MUTANTS = {
 def noticed_by(name: str, wire: str, lives: int) -> str:
     """Return the seed and the first violation of a life that notices a mutant, or "". The process stays mutated."""
     logging.disable(logging.CRITICAL)
-    mutant = MUTANTS[name]
-    rewrite(mutant.function, (mutant.old, mutant.new))
+    MUTANTS[name].apply()
     lived = ((seed, simulate(seed, wire=wire).violations) for seed in range(lives))
     return next((f"seed {seed}: {violations[0][:100]}" for seed, violations in lived if violations), "")
 
