@@ -19,7 +19,7 @@ from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
-from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs
+from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs, is_about_calls
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
@@ -354,7 +354,7 @@ def _make_way(conversation: Conversation, error: RequestRefused, request: RunReq
     Returns the run if the calls are its own: an earlier attempt to create it has taken effect.
     """
     repeating = request.retry_of is not None
-    if not repeating and not asks_for_outputs(error):
+    if not (is_about_calls(error) if repeating else asks_for_outputs(error)):
         raise error
     tail = conversation.tail()
     if tail.open and request.in_doubt and not repeating:

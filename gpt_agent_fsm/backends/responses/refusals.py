@@ -6,9 +6,10 @@ import re
 
 from gpt_agent_fsm.errors import ApiError
 
-__all__ = ["asks_for_input", "asks_for_outputs", "says_it_is_over"]
+__all__ = ["asks_for_input", "asks_for_outputs", "is_about_calls", "says_it_is_over"]
 
 _NO_OUTPUT = re.compile(r"no tool output found", re.I)
+_CALLS = re.compile(r"\b(tool|function|call|output)", re.I)
 _INPUT_MISSING = re.compile(
     r"\binput\b.*(required|missing|must be provided|empty|at least (1|one)\b)|(missing|empty|at least one).*\binput\b",
     re.I | re.S,
@@ -18,6 +19,11 @@ _INPUT_MISSING = re.compile(
 def asks_for_outputs(error: ApiError) -> bool:
     """Return whether a response was refused because tool calls on the conversation have no output."""
     return bool(_NO_OUTPUT.search(error.message))
+
+
+def is_about_calls(error: ApiError) -> bool:
+    """Return whether a refusal mentions tool calls or their outputs, in any words."""
+    return bool(_CALLS.search(error.message))
 
 
 def asks_for_input(error: ApiError) -> bool:

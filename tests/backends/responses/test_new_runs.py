@@ -216,6 +216,19 @@ def test_a_repetition_that_is_refused_searches_again_and_closes_no_call_of_its_o
     assert [path for path, _ in sent(api)] == ["/responses"]
 
 
+@pytest.mark.parametrize("message", ["The text is refused.", "The context is too long.", "The model is being moved."])
+def test_a_repetition_that_is_refused_for_another_reason_is_refused(backend, api, message):
+    holds(api, said())
+    given(api)
+    api.post(RESPONSES, status_code=400, json={"error": {"message": message, "param": "prompt"}})
+    with pytest.raises(errors.RequestRefused) as caught:
+        backend.create_run(
+            RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0"), timeout=5
+        )
+    assert caught.value.param == "prompt"
+    assert [path for path, _ in sent(api)] == ["/responses"]
+
+
 def forgotten(api):
     api.get(f"{RESPONSES}/resp_0/input_items", status_code=404, json={"error": {"message": "Not found"}})
 
