@@ -19,7 +19,7 @@ from gpt_agent_fsm.backends.http import exchange, outcomes
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.engine import agenda, runner
 from gpt_agent_fsm.engine.ownership import _SoleLease
-from gpt_agent_fsm.machine import failure_guards, guards
+from gpt_agent_fsm.machine import failure_guards, guards, message_guards
 from gpt_agent_fsm.machine.actions import endings, requests
 from gpt_agent_fsm.testing.simulation import simulate
 from tests.mutation.behaviour_mutants import rewrite
@@ -91,9 +91,10 @@ MUTANTS = {
     "an ignored cancel is no try": _Mutant(endings.insist, "_count_try(copy)", "pass"),
     "a lost cancel is no try": _Mutant(endings.count_and_try_again, "_count_try(copy)", "pass"),
     "a run that takes too long is not ended": _Mutant(endings.time_out, "_must_end(", "str("),
+    "a long wait is not announced": _Mutant(guards.is_waiting, "copy.waiting is not None", "False"),
     "a run that was left is adopted again": _Mutant(guards._is_over, "or run.id in copy.server.ended_run_ids", ""),
     "a queue is not discarded": _Mutant(
-        guards.has_something_to_discard, "return waits or", "return False and waits or"
+        message_guards.has_something_to_discard, "return waits or", "return False and waits or"
     ),
     "a run behind another one is not discarded": _Mutant(
         endings.discard_queue, "_drop_run_behind(copy, copy.run)", "pass"

@@ -125,7 +125,11 @@ PLANTED = [
     ("attempts_are_limited", living(failed("create_run", 3)), OFTEN),
     ("attempts_are_limited", living(failed("list_messages", 3)), OFTEN),
     ("attempts_are_limited", living(failed("cancel_run", 7)), OFTEN),
-    ("deadlines_bring_rest", {"rested": False}, "did not come to rest after its deadlines, or did not say that it waits: None"),
+    (
+        "deadlines_bring_rest",
+        {"rested": False},
+        "did not come to rest after its deadlines, or did not say that it waits: None",
+    ),
     ("deadlines_bring_rest", {"saved": PARKED}, "is parked, and the user was not told why"),
     ("only_the_owner_sends", {"sent_without_right": ("POST /threads",)}, "sent without the right to: POST /threads"),
     (

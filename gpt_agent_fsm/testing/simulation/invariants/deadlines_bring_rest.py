@@ -1,7 +1,4 @@
-"""If every run has a deadline, each thread comes to rest whatever its server does; a parked one has a told reason.
-
-Without deadlines, a thread whose server does not end its run has said that it waits.
-"""
+"""With deadlines each thread comes to rest, or is parked for a told reason, and without them it says that it waits."""
 
 from __future__ import annotations
 
