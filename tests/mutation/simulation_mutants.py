@@ -42,6 +42,13 @@ class _Mutant:
         """Change the function in this process, for everybody who holds it."""
         rewrite(self.function, (self.old, self.new))
 
+    def fits(self) -> bool:
+        """Return whether the function can be changed, and leave it as it is."""
+        code = self.function.__code__
+        self.apply()
+        changed, self.function.__code__ = self.function.__code__, code
+        return changed is not code
+
 
 _NO_EFFECT = 'if not_begun or answer.method != "POST":'
 _REFUSED = 'error.code in _REFUSED_FOR_GOOD or root in ("prompt", "input", "content")'
