@@ -12,7 +12,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.engine.tool_jobs import Job, JobKey, ToolJobs
 from gpt_agent_fsm.errors import ToolArgumentsError
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import get_logger, must_propagate
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.arguments import decode_arguments, error_output
 from gpt_agent_fsm.machine.objects import CallStage, ToolCall
@@ -149,7 +149,8 @@ class ToolDesk:
         elif tool.approve is True:
             yield self._ask(call)
         elif job is None:
-            self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None))
+            # If the rule cannot say, a person is asked.
+            self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, None))
         elif job.has_ended:
             self._tooling.jobs.forget(job, cancel=False)
             if job.result is None:
@@ -170,11 +171,11 @@ class ToolDesk:
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
         """Start the functions whose start was decided here and is saved in `snapshot`."""
-        for call in snapshot.calls:
-            if call.runs and (call.id, call.attempt) in self._starting:
-                self._add_job(self._key(snapshot, call, call.attempt), call, agent)
         # A start that the machine ignored is forgotten: the call has its output.
-        self._starting.clear()
+        decided, self._starting = self._starting, set()
+        for call in snapshot.calls:
+            if call.runs and (call.id, call.attempt) in decided:
+                self._add_job(self._key(snapshot, call, call.attempt), call, agent)
 
     def _add_job(self, key: JobKey, call: ToolCall, agent: object) -> None:
         tool = self._tooling.find(call.name)
@@ -193,7 +194,8 @@ class ToolDesk:
             )
             return _output(tool, call, context)
 
-        self._tooling.jobs.add(Job(key, work, None if tool is None else tool.timeout))
+        fallback = error_output(f"{call.name} could not be called.")
+        self._tooling.jobs.add(Job(key, work, fallback, None if tool is None else tool.timeout))
 
 
 def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
@@ -203,8 +205,18 @@ def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
     except ToolArgumentsError as error:
         return error_output(str(error))
     except BaseException as error:
+        if must_propagate(error):
+            raise
         log.exception("%s: the tool %s failed on the call %s", context.thread_id, tool.name, call.id)
-        return error_output(f"{type(error).__name__}: {error}")
+        return error_output(_described(error))
+
+
+def _described(error: BaseException) -> str:
+    """Return the name and the text of an error, even if its text cannot be made."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - an error that raises while it is described
+        return type(error).__name__
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
@@ -216,7 +228,9 @@ def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) 
     try:
         assert callable(tool.approve)  # noqa: S101 - the caller has seen to it
         verdict = tool.approve(asked)
-    except BaseException:
+        return None if verdict is None else bool(verdict)
+    except BaseException as error:
+        if must_propagate(error):
+            raise
         log.exception("%s: the rule of the tool %s failed on the call %s", thread_id, tool.name, call.id)
         return None
-    return None if verdict is None else bool(verdict)

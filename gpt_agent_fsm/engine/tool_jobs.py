@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import attrs
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.protocols import Clock
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import get_logger, must_propagate
 
 __all__ = ["Job", "JobKey", "ToolJobs"]
 
@@ -26,7 +27,8 @@ class Job:
     """A function that runs, or waits for its turn.
 
     Attributes:
-        work: returns the result, and raises nothing.
+        work: returns the result.
+        fallback: the result if `work` raises, or if there is no OS thread for it.
         timeout: the seconds that it may take, or None.
         cancelled: set when the result is no longer wanted.
         deadline: when its time is over, in monotonic seconds; None until it has begun, and without a timeout.
@@ -35,6 +37,7 @@ class Job:
 
     key: JobKey
     work: Callable[[threading.Event], Any]
+    fallback: Any
     timeout: float | None
     cancelled: threading.Event = attrs.field(factory=threading.Event)
     deadline: float | None = None
@@ -105,27 +108,48 @@ class ToolJobs:
     # --- inside ------------------------------------------------------------------------------------------
 
     def _begin_next(self) -> None:
+        """Begin the next job that may begin. Without an OS thread for it, it ends at once."""
+        while (job := self._next()) is not None:
+            try:
+                self._run_soon(functools.partial(self._run, job))
+            except Exception:
+                log.exception("%s: there is no OS thread for the call %s", job.key[0], job.key[2])
+                self._end(job, job.fallback)
+            else:
+                return
+
+    def _next(self) -> Job | None:
         with self._changed:
             if not self._waiting or len(self._begun) >= self._limit:
-                return
+                return None
             job = self._waiting.popleft()
             self._begun.add(job)
-        self._run_soon(lambda: self._run(job))
+            return job
 
     def _run(self, job: Job) -> None:
         if job.timeout is not None:
             job.deadline = self._clock.monotonic() + job.timeout
             self._wake(job.key[0])
-        with signals.inside_tool():
-            result = job.work(job.cancelled)
+        result = job.fallback
+        try:
+            with signals.inside_tool():
+                result = job.work(job.cancelled)
+        except BaseException as error:
+            if must_propagate(error):
+                raise
+            log.exception("%s: the call %s failed", job.key[0], job.key[2])
+        finally:
+            self._end(job, result)
+            self._begin_next()
+
+    def _end(self, job: Job, result: Any) -> None:  # noqa: ANN401 - whatever the job returns
         with self._changed:
             job.result, job.has_ended = result, True
             self._begun.discard(job)
-            unwanted = job.key not in self._jobs.get(job.key[0], {})
+            unwanted = self._jobs.get(job.key[0], {}).get(job.key) is not job
         if unwanted:
             log.warning("%s: the output of the call %s came too late and is dropped", job.key[0], job.key[2])
         self._wake(job.key[0])
-        self._begin_next()
 
 
 def _on_a_thread(function: Callable[[], None]) -> None:

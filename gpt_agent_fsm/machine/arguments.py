@@ -26,7 +26,8 @@ def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def error_output(sentence: str) -> str:
-    """Return the output of a call that went wrong: JSON text for the model."""
+    """Return the output of a call that went wrong: JSON text for the model, which UTF-8 can encode."""
+    sentence = sentence.encode(errors="backslashreplace").decode()
     return json.dumps({"error": sentence}, ensure_ascii=False, separators=(",", ":"))
 
 

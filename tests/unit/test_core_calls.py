@@ -1,10 +1,13 @@
 """Tool calls that functions answer, and those that a person must approve: the rules of the machine."""
 
+import json
+
 import attrs
 import pytest
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects
+from gpt_agent_fsm.machine.arguments import error_output
 from gpt_agent_fsm.machine.objects import CallStage, ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for, open_approvals, open_calls
@@ -335,3 +338,9 @@ def test_a_cancel_goes_out_while_a_function_runs():
     story = started().tell(cancel)
     assert story.request == effects.CancelRun(run_id="run_1")
     assert story.tell(tool_ended(LOCATE)).said == ["ToolCallOutputRecorded"]
+
+
+def test_the_output_of_a_call_that_went_wrong_can_be_sent():
+    output = error_output("FileNotFoundError: caf\udce9")
+    assert json.loads(output) == {"error": "FileNotFoundError: caf\\udce9"}
+    output.encode()

@@ -120,6 +120,46 @@ def test_an_error_of_a_function_is_told_to_the_model_and_its_traceback_is_logged
     assert "Traceback" in caplog.text
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("never read")
+
+
+@pytest.mark.parametrize(
+    ("error", "output"), [(Mute(), '{"error":"Mute"}'), (SystemExit(3), '{"error":"SystemExit: 3"}')]
+)
+def test_every_error_of_a_function_is_an_output(error, output):
+    def get_weather(city: str) -> int:
+        raise error
+
+    world = World(WEATHER, Answer("Done"), tools=[get_weather])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert world.outputs() == [output]
+
+
+def test_a_function_runs_once_if_there_is_no_os_thread_for_the_other_one(monkeypatch):
+    def one() -> int:
+        ran.append("one")
+        return 1
+
+    def two() -> int:
+        ran.append("two")
+        return 2
+
+    def start(function):
+        starts.append(function)
+        if len(starts) == 2:
+            raise RuntimeError("can't start new thread")
+        world.scheduler.call_later(5.0, function)
+
+    ran, starts = [], []
+    world = World(Call((("one", "{}"), ("two", "{}"))), Answer("Done"), tools=[one, two])
+    monkeypatch.setattr(world.runtime._roster.jobs, "_run_soon", start)
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert ran == ["one"]
+    assert sorted(world.outputs()) == ["1", '{"error":"two could not be called."}']
+
+
 def test_a_result_without_a_form_in_json_is_told_to_the_model():
     def get_weather(city: str) -> object:
         return object()
@@ -415,6 +455,19 @@ def test_a_rule_that_fails_asks_a_person(caplog):
     world.scheduler.advance(30)
     assert len(agent.open_approvals) == 1
     assert "the rule of the tool get_weather failed" in caplog.text
+
+
+class Undecided:
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+
+def test_a_verdict_that_is_neither_true_nor_false_asks_a_person():
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(lambda call: Undecided(), [])])
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert len(agent.open_approvals) == 1
 
 
 def test_an_approval_that_nobody_gives_is_denied_in_time_across_restarts():
