@@ -8,7 +8,7 @@ from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import LIVE, State
-from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for
+from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for, waiting_calls
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Deadlines"]
@@ -64,7 +64,9 @@ class Deadlines:
 
     def _follow_approvals(self, snapshot: Snapshot, settings: Settings, now: float) -> None:
         """Let `approval_timeout` run for each question; `tool_timeout` stands still while nothing else is open."""
-        self._asking = {call.id: call.asked_at or 0.0 for call in snapshot.calls if call.waits_for_a_person}
+        # The answer to a question about a run that is not followed now would be ignored.
+        asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
+        self._asking = {call.id: call.asked_at or 0.0 for call in asking}
         limit, time = settings.approval_timeout, self._clock.time()
         if self._asking and limit is not None:
             first = min(self._asking.values())

@@ -298,7 +298,7 @@ class Driver:
         if not self.is_quiet():
             return clock.monotonic()
         next_request = clock.monotonic() if self._agenda.request is not None else None
-        moments = (next_request, self._agenda.due, self._desk.deadline, *self._ledger.deadlines.moments)
+        moments = (next_request, self._agenda.due, self._desk.deadline(self.snapshot), *self._ledger.deadlines.moments)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _use_tools(self) -> None:

@@ -26,6 +26,7 @@ log = get_logger(__name__)
 
 _RULE = 0
 """The attempt of the job that asks the rule of a tool, whether a person must approve."""
+_TAKES_RESULTS = (State.AWAITING_TOOLS, State.FAILED)
 _DENIED_BY_RULE = "the rule of the tool does not allow it"
 
 
@@ -76,9 +77,10 @@ class ToolDesk:
         """True while a function must be started whose start was decided."""
         return bool(self._starting)
 
-    @property
-    def deadline(self) -> float | None:
-        """When the time of a function is over, in monotonic seconds; None if no function runs with a timeout."""
+    def deadline(self, snapshot: Snapshot) -> float | None:
+        """Return when the time of a function is over, in monotonic seconds; None while no result can be taken."""
+        if snapshot.state not in _TAKES_RESULTS:
+            return None
         jobs = self._tooling.jobs.of_thread(self._thread_id).values()
         return min((job.deadline for job in jobs if job.deadline is not None and not job.has_ended), default=None)
 
@@ -91,16 +93,16 @@ class ToolDesk:
         if not jobs and not snapshot.calls:
             return []
         found, wanted = list[inputs.Input](), set[JobKey]()
-        for call in snapshot.calls if snapshot.state in (State.AWAITING_TOOLS, State.FAILED) else ():
+        for call in snapshot.calls if _may_take_results(snapshot) else ():
             if call.output is not None:
                 continue
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             wanted.add(key)
-            if call.runs:
+            if call.runs and snapshot.state in _TAKES_RESULTS:
                 found += self._about_started(call, jobs.get(key))
-            elif call.by_server and call.stage is CallStage.OPEN:
+            elif call.by_server and call.stage is CallStage.OPEN and _may_begin(snapshot):
                 found.append(self._ask(call))
-            elif call.takes_output and snapshot.state is State.AWAITING_TOOLS:
+            elif call.takes_output and _may_begin(snapshot):
                 found += self._about_open(call, key, jobs.get(key), is_heard=is_heard)
         for key, job in jobs.items():
             if key not in wanted:
@@ -196,6 +198,21 @@ class ToolDesk:
 
         fallback = error_output(f"{call.name} could not be called.")
         self._tooling.jobs.add(Job(key, work, fallback, None if tool is None else tool.timeout))
+
+
+def _may_take_results(snapshot: Snapshot) -> bool:
+    """Return whether the open calls take results, or may take them after the next poll.
+
+    A poll may show an outdated state of the run, and a run that was left may be followed again.
+    """
+    run = snapshot.run
+    return snapshot.state in _TAKES_RESULTS or (run is not None and run.ending is None)
+
+
+def _may_begin(snapshot: Snapshot) -> bool:
+    """Return whether functions and questions may begin: not in a run that must end."""
+    run = snapshot.run
+    return snapshot.state is State.AWAITING_TOOLS and run is not None and run.ending is None
 
 
 def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:

@@ -12,13 +12,22 @@ from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
-__all__ = ["note_failure", "only_a_person_is_waited_for", "open_approvals", "open_calls", "waited_for", "with_waiting"]
+__all__ = [
+    "note_failure",
+    "only_a_person_is_waited_for",
+    "open_approvals",
+    "open_calls",
+    "waited_for",
+    "waiting_calls",
+    "with_waiting",
+]
 
 _ANSWERS = (inputs.RunsListed, inputs.MessagePosted, inputs.RunCreated, inputs.RunSeen, inputs.MessagesListed)
 _RATE_LIMITED = "rate_limit_exceeded"
 
 
-def _waiting_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
+def waiting_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
+    """Return the tool calls without an output that the run waits for."""
     waits = snapshot.run is not None and snapshot.state is State.AWAITING_TOOLS
     return tuple(call for call in snapshot.calls if call.output is None) if waits else ()
 
@@ -33,7 +42,7 @@ def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
             name=call.name,
             arguments=decode_arguments(call.arguments),
         )
-        for call in _waiting_calls(snapshot)
+        for call in waiting_calls(snapshot)
         if call.takes_output
     )
 
@@ -48,14 +57,14 @@ def open_approvals(snapshot: Snapshot) -> tuple[events.ToolApprovalRequested, ..
             name=call.name,
             arguments=decode_arguments(call.arguments),
         )
-        for call in _waiting_calls(snapshot)
+        for call in waiting_calls(snapshot)
         if call.waits_for_a_person
     )
 
 
 def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:
     """Return whether every open call waits for a person."""
-    calls = _waiting_calls(snapshot)
+    calls = waiting_calls(snapshot)
     return bool(calls) and all(call.waits_for_a_person for call in calls)
 
 

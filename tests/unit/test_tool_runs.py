@@ -8,6 +8,7 @@ import pytest
 from gpt_agent_fsm import Assistant, Runtime, Settings, ToolContext, errors, events, signals, tool
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.local import LocalServer, ToolCall
+from gpt_agent_fsm.ports import RunStatus
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import Answer, Call, SimulatedServer, VirtualScheduler
 from gpt_agent_fsm.testing.crashing import StoreHandle
@@ -50,6 +51,10 @@ class World:
 
     def outputs(self):
         return [event.output for event in self.happened() if isinstance(event, events.ToolCallOutputRecorded)]
+
+
+def deny_polls(*args, **options):
+    raise errors.AccessDenied(401, None, "No")
 
 
 # --- a function answers -------------------------------------------------------------------------------
@@ -339,6 +344,107 @@ def test_a_call_that_a_function_answers_is_not_announced_again_after_a_takeover(
     assert world.outputs() == ["1"]
 
 
+# --- the run is not always seen as it is ------------------------------------------------------------------
+
+
+class SlowWorld(World):
+    """A world whose functions take `seconds`."""
+
+    def __init__(self, seconds, *steps, tools, **settings):
+        super().__init__(*steps, tools=tools, **settings)
+        self.runtime._roster.jobs._run_soon = lambda function: self.scheduler.call_later(seconds, function)
+
+
+def get_weather(city: str) -> int:
+    return 21
+
+
+ANSWERED_BY_A_FUNCTION = ["ToolCallRequested", "ToolStarted", "ToolCallOutputRecorded"]
+
+
+def test_an_outdated_poll_does_not_lose_a_function_that_runs(monkeypatch):
+    world = SlowWorld(20, WEATHER, Answer("Done"), tools=[get_weather], idle_timeout=5)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(3)
+    now, outdated = world.server.get_run, []
+
+    def get_run(*args, **options):
+        run = now(*args, **options)
+        outdated.append(run)
+        return attrs.evolve(run, status=RunStatus.ACTIVE, tool_calls=()) if len(outdated) == 1 else run
+
+    monkeypatch.setattr(world.server, "get_run", get_run)
+    agent.wait(timeout=PATIENCE)
+    assert outdated
+    assert world.names() == ANSWERED_BY_A_FUNCTION
+
+
+def test_a_function_that_runs_while_its_run_is_parked_answers_after_the_next_connect(monkeypatch):
+    world = SlowWorld(90, WEATHER, Answer("Done"), tools=[get_weather], idle_timeout=50, request_max_attempts=2)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.server, "get_run", deny_polls)
+        world.scheduler.advance(70)
+        assert agent.failure.parked
+    world.connect(world.thread_id)
+    agent.wait(timeout=PATIENCE)
+    assert world.names() == ANSWERED_BY_A_FUNCTION
+
+
+def test_the_time_of_a_function_passes_while_the_run_is_shown_outdated(monkeypatch):
+    limited = tool(timeout=10)(get_weather)
+    world = SlowWorld(0, WEATHER, Answer("Done"), tools=[limited], idle_timeout=5)
+    began = []
+
+    def begin(function):
+        began.append(function)
+        job = next(iter(world.runtime._roster.jobs.of_thread(world.thread_id).values()))
+        job.deadline = world.scheduler.clock.monotonic() + job.timeout
+
+    world.runtime._roster.jobs._run_soon = begin
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(3)
+    run_is = world.server.get_run
+    until = world.scheduler.clock.monotonic() + 20
+
+    def get_run(*args, **options):
+        run = run_is(*args, **options)
+        shown = world.scheduler.clock.monotonic() < until
+        return attrs.evolve(run, status=RunStatus.ACTIVE, tool_calls=()) if shown else run
+
+    monkeypatch.setattr(world.server, "get_run", get_run)
+    count_ticks(world.scheduler, monkeypatch)
+    agent.wait(timeout=PATIENCE)
+    assert began
+    assert "ToolOutcomeUnknown" in world.names()
+
+
+@pytest.mark.parametrize("approve", [False, True])
+def test_after_a_cancel_no_function_is_started_and_nobody_is_asked(approve, monkeypatch):
+    def refuse_twice(*args, **options):
+        refused.append(1)
+        if len(refused) < 3:
+            raise errors.TransientError(503, None, "Later")
+        return cancel_run(*args, **options)
+
+    refused, ran = [], []
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(approve, ran)])
+    cancel_run = world.server.cancel_run
+    monkeypatch.setattr(world.server, "cancel_run", refuse_twice)
+    agent = world.connect()
+    with (
+        signals.tool_call_requested.connected_to(lambda agent, event: agent.cancel_run(), sender=agent),
+        pytest.raises(errors.RunError, match="cancelled"),
+    ):
+        agent.ask("Hello", timeout=PATIENCE)
+    assert ran == []
+    assert world.names() == ["ToolCallRequested"]
+
+
 def test_a_function_is_not_started_by_a_process_that_lost_the_thread():
     ran = []
 
@@ -455,6 +561,36 @@ def test_a_rule_that_fails_asks_a_person(caplog):
     world.scheduler.advance(30)
     assert len(agent.open_approvals) == 1
     assert "the rule of the tool get_weather failed" in caplog.text
+
+
+def count_ticks(scheduler, monkeypatch):
+    """Return a list that grows with each tick; a loop without a pause fails the test instead of hanging."""
+    ticks, tick = [], scheduler._tick
+
+    def counted(task):
+        ticks.append(task)
+        assert len(ticks) < 1_000, "the thread ticks without a pause"
+        return tick(task)
+
+    monkeypatch.setattr(scheduler, "_tick", counted)
+    return ticks
+
+
+def test_a_question_that_expires_while_its_run_is_not_followed_is_denied_when_it_is_followed_again(monkeypatch):
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(True, [])], approval_timeout=200, request_max_attempts=2)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.server, "get_run", deny_polls)
+        world.scheduler.advance(160)
+        assert agent.failure.parked
+    count_ticks(world.scheduler, monkeypatch)
+    world.scheduler.advance(40)
+    assert "ToolDenied" not in world.names()
+    world.connect(world.thread_id)
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert world.names().count("ToolDenied") == 1
 
 
 class Undecided:
