@@ -356,8 +356,7 @@ def _connect_again(
         raise
     except AgentNotAlive:
         return None
-    if subscribe is not None:
-        driver.subscribe(subscribe, replay_after)
+    driver.join(subscribe, replay_after)
     return driver
 
 

@@ -31,6 +31,7 @@ class Announcer:
     __slots__ = (
         "_again",
         "_first",
+        "_joined",
         "_lock",
         "_newcomers",
         "_noted_seq",
@@ -62,13 +63,19 @@ class Announcer:
         """The open calls that another runtime announced, by their ids: handlers here have not heard of them."""
         self._signals_heard = False
         """True after these calls were sent to the signals."""
-        self._subscribed = False
+        self._joined = self._subscribed = False
         self._first: signals.Handler | None = None
         """The first subscriber, until it has heard of these calls."""
 
-    def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
-        """Call `handler(agent, event)` for each event from now on, or for each record after this number."""
+    def join(self, handler: signals.Handler | None, replay_after: int | None) -> None:
+        """Note that somebody has connected here.
+
+        Call `handler(agent, event)`, if there is one, for each event from now on, or for each record after this number.
+        """
         with self._lock:
+            self._joined = True
+            if handler is None:
+                return
             if replay_after is None:
                 self._subscribers = (*self._subscribers, (handler, 0))
             else:
@@ -91,9 +98,10 @@ class Announcer:
         """Add records that must be announced."""
         self._outbox.extend(records)
 
-    @property
-    def hears_calls(self) -> bool:
-        """True if there is a handler that may answer tool calls."""
+    def is_heard(self, call_id: str) -> bool:
+        """Return whether a handler may answer this tool call, or may still be connected to answer it."""
+        if call_id in self._again and not self._joined:
+            return True
         receivers = signals.tool_call_requested.receivers_for(self.sender)
         return bool(self._subscribers or self._newcomers) or next(iter(receivers), None) is not None
 

@@ -128,9 +128,9 @@ class Driver:
         self.accept(command)
         self._context.ownership.wake(self.thread_id)
 
-    def subscribe(self, handler: signals.Handler, replay_after: int | None) -> None:
-        """See `Announcer.subscribe`; the next tick replays the history."""
-        self.announcer.subscribe(handler, replay_after)
+    def join(self, handler: signals.Handler | None, replay_after: int | None) -> None:
+        """See `Announcer.join`; the next tick replays the history."""
+        self.announcer.join(handler, replay_after)
         self._context.ownership.wake(self.thread_id)
 
     def commands(self) -> list[inputs.Command]:
@@ -306,7 +306,7 @@ class Driver:
         if self.stop_reason is not None or not self.is_quiet():
             # A command may answer a call: the first output counts.
             return
-        self._facts.extend(self._desk.next_inputs(self.snapshot, is_heard=self.announcer.hears_calls))
+        self._facts.extend(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
         if not self._facts and not self._desk.has_decided_a_start:
             return
         self._advance()

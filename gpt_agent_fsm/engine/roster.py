@@ -176,8 +176,7 @@ class Roster:
                 if predecessor is None:
                     driver.lease = self._claim(driver.thread_id)
                 self._begin_connected(driver, predecessor, known)
-            if subscribe is not None:
-                driver.announcer.subscribe(subscribe, replay_after)
+            driver.announcer.join(subscribe, replay_after)
         self.scheduler.wake(shift)
         return driver
 

@@ -84,10 +84,10 @@ class ToolDesk:
         jobs = self._tooling.jobs.of_thread(self._thread_id).values()
         return min((job.deadline for job in jobs if job.deadline is not None and not job.has_ended), default=None)
 
-    def next_inputs(self, snapshot: Snapshot, *, is_heard: bool) -> list[inputs.Input]:
+    def next_inputs(self, snapshot: Snapshot, is_heard: Callable[[str], bool]) -> list[inputs.Input]:
         """Return what the machine must know next about the open calls, and begin to ask the rules of their tools.
 
-        `is_heard`: True if a handler may answer calls for which there is no tool.
+        `is_heard`: returns whether a handler may answer the call of this id, for which there is no tool.
         """
         jobs = self._tooling.jobs.of_thread(self._thread_id)
         if not jobs and not snapshot.calls:
@@ -103,7 +103,7 @@ class ToolDesk:
             elif call.by_server and call.stage is CallStage.OPEN and _may_begin(snapshot):
                 found.append(self._ask(call))
             elif call.takes_output and _may_begin(snapshot):
-                found += self._about_open(call, key, jobs.get(key), is_heard=is_heard)
+                found += self._about_open(call, key, jobs.get(key), is_heard)
         for key, job in jobs.items():
             if key not in wanted:
                 self._tooling.jobs.forget(job, cancel=True)
@@ -140,10 +140,12 @@ class ToolDesk:
 
     # --- no function was started yet --------------------------------------------------------------------------
 
-    def _about_open(self, call: ToolCall, key: JobKey, job: Job | None, *, is_heard: bool) -> Iterator[inputs.Input]:
+    def _about_open(
+        self, call: ToolCall, key: JobKey, job: Job | None, is_heard: Callable[[str], bool]
+    ) -> Iterator[inputs.Input]:
         tool = self._tooling.find(call.name)
         if tool is None:
-            if not is_heard and not self._tooling.is_empty:
+            if not self._tooling.is_empty and not is_heard(call.id):
                 output = error_output(f"There is no tool called {call.name}.")
                 yield inputs.SubmitToolOutput(tool_call_id=call.id, output=output)
         elif call.stage is CallStage.APPROVED or tool.approve is False:

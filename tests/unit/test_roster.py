@@ -145,7 +145,7 @@ def test_the_lease_is_given_back_once_by_a_driver_that_is_stopped_during_its_own
         if agent.alive:
             agent.shutdown()
 
-    driver.subscribe(shut_down, None)
+    driver.join(shut_down, None)
     say(driver)
     world.scheduler.advance(5)
     assert [thread_id for thread_id, _ in world.owner.released] == [driver.thread_id]

@@ -325,6 +325,36 @@ def test_a_safe_function_that_the_next_process_does_not_have_is_unknown():
     assert "ToolOutcomeUnknown" in world.names()
 
 
+def other() -> int:
+    return 1
+
+
+def test_a_call_without_a_function_waits_in_the_next_process_until_somebody_connects():
+    world = World(WEATHER, Answer("Done"), tools=[other])
+    world.connect(subscribe=lambda agent, event: None).add_user_message("Hello")
+    world.scheduler.advance(30)
+    world.start([other])
+    world.scheduler.advance(30)
+    heard = []
+    agent = world.connect(world.thread_id, subscribe=lambda agent, event: heard.append(event))
+    world.scheduler.advance(30)
+    assert [call.again for call in heard if isinstance(call, events.ToolCallRequested)] == [True]
+    agent.submit_tool_output(agent.open_tool_calls[0].id, 7)
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert world.outputs() == ["7"]
+
+
+def test_a_call_without_a_function_is_unknown_if_whoever_connects_hears_no_calls():
+    world = World(WEATHER, Answer("Done"), tools=[other])
+    world.connect(subscribe=lambda agent, event: None).add_user_message("Hello")
+    world.scheduler.advance(30)
+    world.start([other])
+    world.scheduler.advance(30)
+    world.connect(world.thread_id)
+    world.scheduler.advance(5)
+    assert world.outputs() == ['{"error":"There is no tool called get_weather."}']
+
+
 def test_a_call_that_a_function_answers_is_not_announced_again_after_a_takeover():
     def get_weather(city: str) -> int:
         return 1
