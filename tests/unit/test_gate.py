@@ -100,9 +100,71 @@ def test_an_answer_to_a_request_from_before_the_limit_does_not_open_the_gate(gat
     assert gate.admit(two, POST) == 10
 
 
-def test_other_trouble_is_no_limit(gate, one):
-    gate.learn(one, POST, inputs.RequestDelayed(status=503, message="down", retry_after=10))
+@pytest.mark.parametrize("status", [None, 408, 503])
+def test_a_failure_other_than_429_is_not_a_rate_limit(gate, one, status):
+    gate.learn(one, POST, inputs.RequestDelayed(status=status, message="down", retry_after=10))
     assert gate.admit(one, POST) is None
+
+
+def test_a_short_pause_is_not_made_longer(clock, one):
+    gate = Gate(clock, Settings(request_retry_delay=0.25))
+    gate.learn(one, POST, inputs.RequestDelayed(status=429, message="slow down"))
+    assert gate.admit(one, POST) == 0.25
+
+
+def test_while_a_probe_is_in_flight_the_others_wait_as_long_as_a_request_may_take(gate, one, two, clock):
+    gate.learn(one, POST, LIMITED)
+    clock.now = 12
+    assert gate.admit(one, POST) is None
+    clock.now = 13
+    assert gate.admit(two, POST) == 43
+
+
+@pytest.mark.parametrize("late", [10, 11])
+def test_a_success_after_the_pause_opens_the_gate_for_everybody_even_without_a_probe(gate, one, two, clock, late):
+    gate.learn(one, POST, LIMITED)
+    assert gate.admit(one, POST) == 10
+    clock.now = late
+    gate.learn(two, POST, FINE)
+    assert one.told == [False]
+    assert gate.admit(one, POST) is gate.admit(two, POST) is None
+
+
+def test_the_first_rate_limit_after_the_gate_opened_counts_as_the_first(gate, one, clock):
+    limited = inputs.RequestDelayed(status=429, message="slow down")
+    for _ in range(2):
+        gate.learn(one, POST, limited)
+        assert gate.admit(one, POST) == clock.now + 2
+        clock.now += 2
+        assert gate.admit(one, POST) is None
+        gate.learn(one, POST, FINE)
+
+
+def test_after_a_rate_limited_probe_any_thread_may_send_the_next(gate, one, two, clock):
+    gate.learn(one, POST, LIMITED)
+    clock.now = 10
+    assert gate.admit(one, POST) is None
+    gate.learn(one, POST, LIMITED)
+    clock.now = 20
+    assert gate.admit(two, POST) is None
+
+
+def test_a_rate_limit_of_an_earlier_request_does_not_end_the_probe(gate, one, two, clock):
+    gate.learn(one, POST, LIMITED)
+    clock.now = 10
+    assert gate.admit(one, POST) is None
+    gate.learn(two, POST, LIMITED)
+    clock.now = 20
+    assert gate.admit(two, POST) == 50
+
+
+def test_a_run_that_could_not_be_created_does_not_end_the_denial(gate, one, two):
+    gate.learn(one, CREATE, BROKE)
+    gate.learn(two, CREATE, inputs.RequestDelayed(status=503, message="down"))
+    assert one.told == []
+    assert gate.admit(two, CREATE) is BROKE
+    gate.learn(two, CREATE, inputs.RunCreated(run=None))
+    assert one.told == [True]
 
 
 def test_a_run_that_was_created_wakes_those_whom_an_empty_balance_parked(gate, one, two):
@@ -249,10 +311,11 @@ def test_a_burst_that_meets_the_limit_together_counts_once(gate, clock):
     assert gate.admit(threads[0], POST) == 2
 
 
-def test_a_probe_that_takes_longer_than_a_request_may_is_counted_on_no_longer(gate, one, two, clock):
+@pytest.mark.parametrize("later", [40, 41])
+def test_a_probe_that_takes_longer_than_a_request_may_no_longer_counts(gate, one, two, clock, later):
     gate.learn(one, POST, LIMITED)
     clock.now = 10
     assert gate.admit(one, POST) is None
     assert gate.admit(two, POST) == 40
-    clock.now = 40
+    clock.now = later
     assert gate.admit(two, POST) is None

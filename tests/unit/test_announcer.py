@@ -1,0 +1,150 @@
+"""Each subscriber is called for each record once and in order, whether the record is old or new."""
+
+import pytest
+
+from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.engine.announcer import Announcer
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.ports import Record, Saved
+
+THREAD = "thread_1"
+
+
+class Journal:
+    """The two methods of a store that an announcer calls. It has the records 1 to `last`."""
+
+    def __init__(self, last):
+        self.records = [
+            Record(seq=n, at=0.0, event=events.ToolCallOutputSubmissionFailed(thread_id=THREAD, run_id=f"run_{n}"))
+            for n in range(1, last + 1)
+        ]
+        self.noted = []
+
+    def history(self, thread_id, after):
+        return self.records[after:]
+
+    def announced(self, thread_id, seq):
+        self.noted.append(seq)
+
+
+class Subscriber:
+    """A handler whose second parameter is not called `event`, as a subscriber may do. Keeps the numbers it heard."""
+
+    def __init__(self, log=None):
+        self.heard = []
+        self.log = [] if log is None else log
+
+    def __call__(self, agent, what):
+        self.heard.append(what.run_id)
+        self.log.append((self, what.run_id))
+
+
+def runs(*numbers):
+    return [f"run_{number}" for number in numbers]
+
+
+def always():
+    return True
+
+
+@pytest.fixture
+def journal():
+    return Journal(last=3)
+
+
+@pytest.fixture
+def announcer(journal):
+    """An announcer that must announce all three records."""
+    made = Announcer(THREAD, journal)
+    made.add(journal.records)
+    return made
+
+
+REPLAYS = [(0, runs(1, 2, 3)), (1, runs(2, 3)), (2, runs(3)), (3, []), (9, [])]
+
+
+@pytest.mark.parametrize(("replay_after", "expected"), [(None, runs(1, 2, 3)), *REPLAYS])
+def test_an_early_subscriber_hears_each_record_after_its_number_once(announcer, replay_after, expected):
+    subscriber = Subscriber()
+    announcer.subscribe(subscriber, replay_after)
+    announcer.announce(always)
+    assert subscriber.heard == expected
+
+
+@pytest.mark.parametrize(("replay_after", "expected"), [(None, []), *REPLAYS])
+def test_a_late_subscriber_hears_each_record_after_its_number_once(announcer, replay_after, expected):
+    subscriber = Subscriber()
+    announcer.announce(always)
+    announcer.subscribe(subscriber, replay_after)
+    announcer.announce(always)
+    assert subscriber.heard == expected
+
+
+def test_two_new_subscribers_hear_the_history_in_the_order_in_which_they_came(announcer):
+    announcer.announce(always)
+    log = []
+    first, second = Subscriber(log), Subscriber(log)
+    announcer.subscribe(first, 1)
+    announcer.subscribe(second, 0)
+    announcer.announce(always)
+    assert log == [(first, "run_2"), (first, "run_3"), (second, "run_1"), (second, "run_2"), (second, "run_3")]
+
+
+def test_an_announcer_that_takes_over_announces_only_the_rest(journal):
+    announcer, old, new = Announcer(THREAD, journal), Subscriber(), Subscriber()
+    snapshot = Snapshot(thread_id=THREAD, assistant_id="a")
+    announcer.take_over(Saved(snapshot=snapshot, unannounced=tuple(journal.records[2:]), last_seq=3))
+    announcer.subscribe(old, None)
+    announcer.subscribe(new, 0)
+    announcer.announce(always)
+    assert old.heard == runs(3)
+    assert new.heard == runs(1, 2, 3)
+    assert journal.noted == [3]
+
+
+def test_the_store_is_told_once_how_far_the_announcer_came(announcer, journal):
+    announcer.announce(always)
+    announcer.announce(always)
+    assert journal.noted == [3]
+
+
+def test_the_work_is_done_only_when_neither_a_record_nor_a_new_subscriber_waits(announcer):
+    assert not announcer.is_done
+    announcer.announce(always)
+    assert announcer.is_done
+    announcer.subscribe(Subscriber(), None)
+    assert announcer.is_done
+    announcer.subscribe(Subscriber(), 0)
+    assert not announcer.is_done
+    announcer.announce(always)
+    assert announcer.is_done
+
+
+def test_the_rest_is_announced_by_the_next_call(announcer, journal):
+    subscriber = Subscriber()
+    announcer.subscribe(subscriber, None)
+    announcer.announce(lambda: not subscriber.heard)
+    assert subscriber.heard == runs(1)
+    assert journal.noted == [1]
+    announcer.announce(always)
+    assert subscriber.heard == runs(1, 2, 3)
+    assert journal.noted == [1, 3]
+
+
+def test_receivers_of_a_signal_get_the_event_by_keyword(announcer):
+    heard = []
+
+    def receiver(sender, **named):
+        heard.append(named["event"].run_id)
+
+    with signals.event.connected_to(receiver):
+        announcer.announce(always)
+    assert heard == runs(1, 2, 3)
+
+
+def test_the_end_is_announced_to_subscribers_who_still_wait_for_the_history(announcer):
+    ended = []
+    announcer.subscribe(lambda agent, what: ended.append(("old", what.reason)), None)
+    announcer.subscribe(lambda agent, what: ended.append(("new", what.reason)), 0)
+    announcer.announce_end(events.AgentStopped(thread_id=THREAD, reason="shutdown"))
+    assert ended == [("old", "shutdown"), ("new", "shutdown")]
