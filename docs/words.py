@@ -1,7 +1,7 @@
 """Words that the project does not use, and what it writes instead. `python docs/words.py` lists their places.
 
-The list has only patterns without an exception, with a reason if the better word does not show it. Comments, docstrings
-and texts of the source are read, and pages outside their blocks of code.
+The list has only patterns without an exception, with a reason if the better word does not show it. The program reads
+comments, docstrings, texts and the names of tests, and pages outside their blocks of code.
 """
 
 from __future__ import annotations
@@ -54,10 +54,16 @@ INSTEAD = {
     r"\bfrom any thread\b": "from any OS thread",
     # Only those who write a backend know the word "wire".
     r"\b(both|either|every|other|each) wires?\b": "API",
+    # The inputs of the machine say which of the three it is.
+    r"\bturn(s|ed)? away\b": "delayed, refused or denied",
+    # The name of a test begins with its subject.
+    r"^test (what|whatever|who|whoever)\b": "a noun",
     # A reader does not know who "we" are.
     r"\b(of|from|to) ours\b": "the library's",
 }
-_PLACES = ("gpt_agent_fsm/**/*.py", "*.py", "docs/*.py", "benchmarks/*.py", "*.md", "docs/**/*.md", "benchmarks/*.md")
+_PLACES = ("gpt_agent_fsm/**/*.py", "*.py", "*.md", "docs/*.py", "docs/**/*.md", "benchmarks/*.*", "tests/**/*.py")
+_NOT_READ = {Path(__file__), ROOT / "tests" / "docs" / "test_words.py"}
+"""They quote the words."""
 _SPACE = r"(?:[ \t]+|[ \t]*\n[ \t]*)"
 """A line may break between two words, but a blank line is the end of a paragraph."""
 _COMPILED = [(re.compile(pattern.replace(" ", _SPACE), re.IGNORECASE), instead) for pattern, instead in INSTEAD.items()]
@@ -75,6 +81,8 @@ def _python_words(text: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING):
             yield token.start[0], token.string
+        elif token.string.startswith("test_"):
+            yield token.start[0], token.string.replace("_", " ")
 
 
 def _page_words(text: str) -> Iterator[tuple[int, str]]:
@@ -88,7 +96,7 @@ def _page_words(text: str) -> Iterator[tuple[int, str]]:
 
 def everywhere() -> Iterator[str]:
     """Yield a line for each place in the project."""
-    for path in sorted({path for place in _PLACES for path in ROOT.glob(place)} - {Path(__file__)}):
+    for path in sorted({path for place in _PLACES for path in ROOT.glob(place)} - _NOT_READ):
         text = path.read_text(encoding="utf-8")
         for line, words, instead in findings(text, python=path.suffix == ".py"):
             yield f"{path.relative_to(ROOT)}:{line}: {words!r}, write {instead!r}"

@@ -1,4 +1,4 @@
-"""Tell the core a story: one input after another, and look at what it wants and what it says."""
+"""Tell the machine a story: one input after another, with the effects and events of the last."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Story:
         self.events: tuple[events.Event, ...] = ()
 
     def tell(self, *told: inputs.Input) -> Story:
-        """Advance by each input; the last one's effects and events stay to be looked at."""
+        """Advance by each input; keep the effects and events of the last."""
         for input_ in told:
             self.snapshot, self.effects, self.events = advance(self.snapshot, input_, self.settings)
             self._check()
@@ -93,7 +93,7 @@ class Story:
 
     @property
     def only(self) -> events.Event:
-        """The last event, where there was one beside changes of state."""
+        """The last event, if there was exactly one beside changes of state."""
         (event,) = (event for event in self.events if not isinstance(event, events.StateChanged))
         return event
 
@@ -230,7 +230,7 @@ def long_wait(seconds: float = 300.0) -> inputs.StillWaiting:
 
 
 def deny_the_poll(story: Story) -> Story:
-    """Deny the poll that is under way, and its repetitions, until the thread is parked."""
+    """Deny the poll in flight, and its repetitions, until the thread is parked."""
     for _ in range(story.settings.request_max_attempts - 1):
         story.tell(denied(), due)
     return story.tell(denied())
@@ -240,7 +240,7 @@ def deny_the_poll(story: Story) -> Story:
 
 
 def idle(**settings: Any) -> Story:
-    """Connected; nothing was ever said here."""
+    """Connected, on a thread without messages."""
     return Story(**settings).tell(connect, runs())
 
 
@@ -257,7 +257,7 @@ def running(**settings: Any) -> Story:
 
 
 def polling(**settings: Any) -> Story:
-    """Running, with a look under way."""
+    """Running, with a poll in flight."""
     return running(**settings).tell(due)
 
 
@@ -287,5 +287,5 @@ def failed(**settings: Any) -> Story:
 
 
 def parked(**settings: Any) -> Story:
-    """Failed, with a message that a wrong key kept from being posted."""
+    """Failed, with a message that was not posted because of a wrong key."""
     return posting(**settings).tell(denied())

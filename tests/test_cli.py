@@ -177,7 +177,7 @@ def test_the_demo_ends_well_and_says_what_happened(run, fast):
     assert "6 runs, 3 answers, 2 tool calls, 2 rate limits, 1 failure, 15 state changes; 42 events in all." in summary
 
 
-def test_the_summary_tells_each_conversation(run, api, fast):
+def test_the_summary_has_a_line_for_each_conversation(run, api, fast):
     paragraphs = {part.split(" ", 1)[0]: part for part in run(*fast).stdout.split("\n\n")[1:]}
     assert "asked     What is a state machine?" in paragraphs["plain"]
     assert "answered  A set of states" in paragraphs["plain"]
@@ -189,7 +189,7 @@ def test_the_summary_tells_each_conversation(run, api, fast):
     assert all(re.search(rf", {THREADS[api]}\w+\n", paragraphs[scene.name]) for scene in scenes.SCENES)
 
 
-def test_both_wires_tell_the_same_story(run):
+def test_the_demo_is_the_same_over_both_apis(run):
     told = [run("demo", "--api", api, *FAST).stdout.split("\n\n", 1)[1] for api in DEMOS]
     first, second = (re.sub(r"(thread|conv)_\w+|\d\.\d seconds", "...", story) for story in told)
     assert first == second
@@ -318,7 +318,7 @@ def test_ctrl_c_ends_the_demo_at_once(demo, moment):
 
 
 @on_posix
-def test_a_reader_that_hangs_up_ends_the_demo_without_a_traceback(fast):
+def test_a_reader_that_closes_its_pipe_ends_the_demo_without_a_traceback(fast):
     with spawn(fast) as process:
         process.stdout.readline()
         process.stdout.close()
@@ -327,7 +327,7 @@ def test_a_reader_that_hangs_up_ends_the_demo_without_a_traceback(fast):
     assert err == ""
 
 
-def test_a_tool_at_work_is_released_when_the_demo_stops():
+def test_a_running_tool_is_released_when_the_demo_stops():
     class Agent:
         outputs: ClassVar[list] = []
 

@@ -109,7 +109,7 @@ def test_an_input_that_always_leads_the_same_way_needs_no_guard(monkeypatch):
     assert arrows() == [Arrow("idle", "failed", (Cause(("bell",), ()), Cause(("knock",), ("is_loud",))))]
 
 
-def test_what_holds_in_all_states_of_a_run_is_drawn_once_from_the_frame(monkeypatch):
+def test_a_row_for_all_states_of_a_run_is_drawn_once_from_the_frame(monkeypatch):
     table = [
         made_up("seen", LIVE, State.IDLE, "is_over", "end"),
         made_up("seen", State.SUBMITTING, State.IDLE, "is_odd", "end"),
@@ -265,7 +265,7 @@ def test_the_picture_can_be_read_on_light_and_on_dark_pages(picture, scheme):
         assert contrast(line, frame) >= 3
 
 
-def test_an_arrow_that_has_no_way_yet_is_a_clear_error(monkeypatch):
+def test_an_arrow_without_a_path_is_a_clear_error(monkeypatch):
     monkeypatch.setattr(arrows_module, "TABLE", [*TABLE, made_up("leap", State.IDLE, State.SUBMITTING, None, "jump")])
     monkeypatch.setattr(arrows_module, "TRIGGERS", (*TRIGGERS, "leap"))
     with pytest.raises(LookupError, match="no route for an arrow from idle to submitting"):

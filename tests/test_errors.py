@@ -19,7 +19,7 @@ def test_all_that_is_defined_is_exported_and_has_one_root():
     assert all(issubclass(kind, errors.GptAgentError) for kind in ALL)
 
 
-def test_the_table_in_the_documentation_names_every_error_a_caller_can_meet():
+def test_the_table_in_the_documentation_names_every_error_a_caller_can_get():
     named = {line.split("`")[1] for line in (errors.__doc__ or "").splitlines() if line.startswith("`")}
     assert named == set(errors.__all__) - {"GptAgentError", "ApiError", "IllegalInput"}
 

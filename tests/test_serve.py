@@ -91,7 +91,7 @@ def test_it_echoes_until_a_signal_and_says_so(served, number):
     assert output.endswith("Stopped.\n")
 
 
-def test_each_request_is_one_line_of_log_without_what_people_write(served):
+def test_each_request_is_one_line_of_the_log_without_message_text(served):
     _, output = served([], said_by)
     assert len(re.findall(r"INFO POST /v1/responses 200 [0-9.]+ ms req_", output)) == 1
     assert "secret" not in output

@@ -107,7 +107,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(MessagesListed,        IDLE,             SAME,            h.must_search_message_again,            m.search_message_again,     "the message in doubt is not there yet"),
     on(MessagesListed,        IDLE,             SAME,            h.is_searching,                         m.conclude_absence,         "the message in doubt was not posted"),
     on(RunCreated,            STARTING,         RUNNING,         OTHERWISE,                              r.start_run,                "a run was created"),
-    on(RequestBlocked,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "another run blocks what was discarded"),
+    on(RequestBlocked,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "another run blocks a discarded message"),
     on(RequestBlocked,        STARTING,         SAME,            f.may_try_again,                        r.search_for_blocking_run,  "another run blocks a message"),
     on(RequestBlocked,        STARTING,         FAILED,          OTHERWISE,                              q.give_up,                  "another run keeps blocking a message"),
 
@@ -134,7 +134,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output_during_a_request,  t.record_output,            "the last output comes while a poll is in flight"),
     on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output,                   t.record_last_output,       "the last output comes"),
     on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
-    on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for a run that was left"),
+    on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for an abandoned run"),
 
     # Functions of this program answer calls, and a person may have to approve them.
     on(AskForApproval,        AWAITING_TOOLS,   SAME,            g.may_ask_for_approval,                 c.ask_for_approval,         "a person must approve a call"),
@@ -155,7 +155,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(CancelRun,             RATE_LIMITED,     FAILED,          OTHERWISE,                              e.drop_owed_run,            "cancelled while the rate limit is waited out"),
     on(DiscardQueue,          ANY,              SAME,            h.has_something_to_discard,             e.discard_queue,            "the queue is discarded while a run is active"),
     on(WithdrawMessage,       ANY,              SAME,            h.message_was_not_sent,                 e.withdraw_message,         "a message is withdrawn before it was sent"),
-    on(RunSeen,               FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the run that was left is cancelled"),
+    on(RunSeen,               FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the abandoned run is being cancelled"),
 
     # The run has completed: its messages are read.
     on(MessagesListed,        IDLE,             SAME,            h.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
@@ -164,18 +164,18 @@ TABLE: Final[tuple[Row, ...]] = (
     on(MessagesListed,        IDLE,             SAME,            OTHERWISE,                              m.publish_messages,         "the answers are read"),
 
     # A request had no effect on the server.
-    on(RequestDelayed,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is turned away"),
-    on(RequestDelayed,        LIVE,             FAILED,          g.cannot_be_ended,                      e.abandon_run,              "cancels and polls are turned away once too often"),
-    on(RequestDelayed,        LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.cancel_instead,           "cancelled while outputs are turned away"),
-    on(RequestDelayed,        LIVE,             SAME,            g.is_ending,                            e.count_and_try_again,      "a cancel is turned away"),
-    on(RequestDelayed,        SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are turned away once too often"),
-    on(RequestDelayed,        SUBMITTING,       SAME,            f.was_a_submission,                     t.submit_again_later,       "outputs are turned away"),
-    on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              q.try_again_later,          "a poll is turned away"),
-    on(RequestDelayed,        NOT_LIVE,         SAME,            f.may_try_again,                        q.try_again_later,          "a message is turned away"),
-    on(RequestDelayed,        FAILED,           SAME,            f.was_a_cancel,                         q.drop_cancel,              "the cancel of a run that was left is turned away"),
+    on(RequestDelayed,        STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "a discarded message is delayed"),
+    on(RequestDelayed,        LIVE,             FAILED,          g.cannot_be_ended,                      e.abandon_run,              "cancels and polls are delayed once too often"),
+    on(RequestDelayed,        LIVE,             RUNNING,         g.is_to_be_cancelled,                   e.cancel_instead,           "cancelled while outputs are delayed"),
+    on(RequestDelayed,        LIVE,             SAME,            g.is_ending,                            e.count_and_try_again,      "a cancel is delayed"),
+    on(RequestDelayed,        SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are delayed once too often"),
+    on(RequestDelayed,        SUBMITTING,       SAME,            f.was_a_submission,                     t.submit_again_later,       "outputs are delayed"),
+    on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              q.try_again_later,          "a poll is delayed"),
+    on(RequestDelayed,        NOT_LIVE,         SAME,            f.may_try_again,                        q.try_again_later,          "a message is delayed"),
+    on(RequestDelayed,        FAILED,           SAME,            f.was_a_cancel,                         q.drop_cancel,              "the cancel of an abandoned run is delayed"),
     on(RequestDelayed,        IDLE,             SAME,            h.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list fails once too often, and the answer is in hand"),
     on(RequestDelayed,        IDLE,             FAILED,          h.was_a_reading,                        m.give_up_reading,          "the list fails once too often"),
-    on(RequestDelayed,        NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is turned away once too often"),
+    on(RequestDelayed,        NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is delayed once too often"),
 
     # It is unknown whether the request took effect: search before sending it again.
     on(RequestUnresolved,     SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are lost once too often"),
@@ -186,7 +186,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestBlocked,        SUBMITTING,       SAME,            OTHERWISE,                              t.wait_for_the_lock,        "outputs meet a locked thread"),
 
     # The server rejected the request.
-    on(RequestRejected,       STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is refused"),
+    on(RequestRejected,       STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "a discarded message is refused"),
     on(RequestRejected,       LIVE,             SAME,            f.was_a_cancel,                         e.poll_after_refusal,       "a cancel is refused"),
     on(RequestRejected,       SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are refused once too often"),
     on(RequestRejected,       SUBMITTING,       SAME,            f.was_a_submission,                     t.poll_run_later,           "outputs are refused"),
@@ -196,14 +196,14 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestRejected,       IDLE,             FAILED,          h.was_a_reading,                        m.give_up_reading,          "the list is refused"),
     on(RequestRejected,       IDLE,             FAILED,          f.content_is_refused,                   m.drop_message,             "the text of a message is refused"),
     on(RequestRejected,       STARTING,         FAILED,          f.run_is_refused_for_good,              r.give_up_run,              "a run is refused because of its message"),
-    on(RequestRejected,       FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the cancel of a run that was left is refused"),
+    on(RequestRejected,       FAILED,           SAME,            f.was_a_cancel,                         q.close_request,            "the cancel of an abandoned run is refused"),
     on(RequestRejected,       NOT_LIVE,         FAILED,          OTHERWISE,                              q.give_up,                  "a message is refused"),
 
     # A person must act, because of the API key or the balance.
     on(RequestNeedsOperator,  SUBMITTING,       FAILED,          f.was_a_submission,                     t.keep_outputs,             "outputs are denied"),
     on(RequestNeedsOperator,  LIVE,             SAME,            f.may_be_denied_by_mistake,             q.try_again_later,          "a poll is denied"),
     on(RequestNeedsOperator,  LIVE,             FAILED,          f.ending_is_denied,                     e.abandon_run,              "a cancel is denied"),
-    on(RequestNeedsOperator,  STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "what was discarded is denied"),
+    on(RequestNeedsOperator,  STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "a discarded message is denied"),
     on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message is denied"),
 )
 

@@ -226,7 +226,7 @@ BROKEN = [
     (OneAtATime, "a_tick_that_hangs_delays_no_other_task"),
     (GivesUpEarly, "waiting_in_vain_ends_at_its_timeout"),
     (NeverGivesUp, "waiting_in_vain_ends_at_its_timeout"),
-    (WaitsOnce, "whoever_waits_asks_anew_whenever_something_has_changed"),
+    (WaitsOnce, "a_waiter_checks_its_condition_after_every_change"),
     (DoesNotSleep, "sleeping_takes_its_time"),
     (DropsTicksAtClose, "closing_lets_ticks_end_that_were_asked_for"),
     (TicksAfterClose, "nothing_is_ticked_after_closing"),

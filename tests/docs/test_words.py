@@ -3,11 +3,17 @@
 import words
 
 
-def test_nothing_is_said_in_words_that_the_project_does_not_use():
+def test_the_project_uses_none_of_the_listed_words():
     assert list(words.everywhere()) == []
 
 
-def test_comments_docstrings_and_texts_of_the_source_are_read_and_names_are_not():
+def test_the_name_of_a_test_is_read_as_a_sentence():
+    source = "def test_what_came_of_it():\n    pass\n\ndef test_it_is_asked_for_ever():\n    pass\n"
+    found = [(line, said, instead) for line, said, instead in words.findings(source, python=True)]
+    assert found == [(1, "test what", "a noun"), (4, "for ever", "forever")]
+
+
+def test_comments_docstrings_and_texts_of_the_source_are_read_and_other_names_are_not():
     source = '"""It can not."""\nfor_ever = 1  # as a rule\nsay("seldom")\n'
     found = [(line, said, instead) for line, said, instead in words.findings(source, python=True)]
     assert found == [(1, "can not", "cannot"), (2, "as a rule", "usually"), (3, "seldom", "rarely")]

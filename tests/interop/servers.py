@@ -13,7 +13,7 @@ from tests.interop.programs import free_port, running
 from tests.interop.upstream import MODEL, Upstream
 
 BACKGROUND, FOREGROUND = "background", "foreground"
-"""The ids of two assistants: one that answers in the background, as all of ours do, and one that is told not to."""
+"""The ids of two assistants: one that answers in the background, as all other tests do, and one that does not."""
 
 
 @frozen

@@ -57,7 +57,7 @@ queries = st.dictionaries(
 
 
 class World:
-    """A server with one object of each kind; deleted ones are created anew."""
+    """A server with one object of each kind; deleted ones are created again."""
 
     def __init__(self, server, session):
         self.server = server

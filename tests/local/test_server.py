@@ -62,7 +62,7 @@ def test_it_answers_as_soon_as_it_is_constructed_and_not_after_it_was_closed():
         requests.get(f"{root}/healthz", timeout=PATIENCE)
 
 
-def test_leaving_the_block_closes_it_and_closing_twice_is_fine():
+def test_leaving_the_block_closes_the_server_and_close_is_idempotent():
     with LocalServer() as server:
         port = server._http.port
     server.close()
@@ -70,7 +70,7 @@ def test_leaving_the_block_closes_it_and_closing_twice_is_fine():
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
-def test_closing_from_many_os_threads_at_once_is_fine():
+def test_many_os_threads_may_close_the_server_at_once():
     server = LocalServer()
     threads = [threading.Thread(target=server.close) for _ in range(4)]
     for thread in threads:
@@ -173,7 +173,7 @@ def test_closing_does_not_wait_for_the_lock_of_another_program(serve, tmp_path, 
     serve(database=tmp_path / "local.db").see(run, "completed")
 
 
-def test_it_listens_where_it_is_told(serve):
+def test_the_server_listens_at_the_given_address(serve):
     api = serve(host="localhost")
     assert api.server.base_url.startswith("http://localhost:")
     api.thread()
@@ -248,7 +248,7 @@ def test_a_model_may_close_its_own_server():
     assert gone(threads)
 
 
-def test_objects_in_memory_are_gone_with_the_server(serve):
+def test_objects_in_memory_end_with_the_server(serve):
     first = serve()
     thread = first.thread("Hello")
     first.server.close()
@@ -267,7 +267,7 @@ def test_objects_in_a_file_are_there_again_after_a_restart(serve, tmp_path):
     assert second.texts(run["thread_id"]) == ["Hello", "Got ['1']."]
 
 
-def test_runs_under_way_are_made_again_by_the_next_server(serve, tmp_path):
+def test_runs_in_progress_are_made_again_by_the_next_server(serve, tmp_path):
     called = threading.Event()
 
     def hangs(request):

@@ -23,15 +23,14 @@ WEBHOOKS, CONFIGURATION = "unit/test_webhooks.py", "backends/http/test_configura
 NOTICED_BY = {
     "shutdown": {
         AGENT: "a_dead_agent_refuses_commands_and_answers_what_it_can",
-        DRIVER: "no_request_goes_out_after_a_handler_has_shut_the_agent_down "
-        "a_subscriber_who_knows_everything_up_to_a_number_is_told_nothing_of_it",
+        DRIVER: "no_request_is_sent_after_a_handler_has_shut_the_agent_down "
+        "a_subscriber_hears_no_record_up_to_its_number",
         RUNTIME: "shutting_down_is_effective_before_it_returns_and_announced the_cursor_of_an_earlier_agent_is_kept",
         "unit/test_gate.py": "a_thread_that_waits_at_the_gate_may_be_shut_down",
-        "unit/test_scheduler.py": "an_agent_connected_while_the_last_request_of_its_predecessor_is_under_way_"
-        "begins_after_it",
+        "unit/test_scheduler.py": "an_agent_connected_during_the_last_request_of_its_predecessor_begins_after_it",
     },
     "delivery": {
-        DRIVER: "a_subscriber_who_knows_everything_up_to_a_number_is_told_nothing_of_it",
+        DRIVER: "a_subscriber_hears_no_record_up_to_its_number",
         RUNTIME: "connecting_again_adds_a_subscriber a_subscriber_that_joins_inside_a_handler_gets_each_event_once "
         "a_late_subscriber_is_given_the_history_first_and_misses_nothing",
         SIGNALS: "a_muted_signal_is_not_sent events_are_announced_after_they_were_saved "
@@ -40,7 +39,7 @@ NOTICED_BY = {
     "assistant": {
         AGENT: "a_run_that_waits_to_be_started_again_has_the_new_assistant",
         CORE: "the_assistant_may_be_changed_in_every_state an_agent_may_be_connected_again_in_every_state",
-        "unit/test_core_messages.py": "the_assistant_is_changed_also_for_a_run_that_waits_to_be_created_again",
+        "unit/test_core_messages.py": "the_assistant_is_changed_even_for_a_run_that_waits_to_be_created_again",
     },
     "reconnect": {
         RUNTIME: "connecting_again_may_change_the_idle_timeout "
@@ -52,26 +51,26 @@ NOTICED_BY = {
         "backends/responses/test_threads.py": "given_headers_and_parameters_are_sent_with_each_request",
     },
     "webhooks": {
-        WEBHOOKS: "what_was_not_signed_with_the_secret_just_now_is_refused what_is_about_something_else_wakes_nobody "
+        WEBHOOKS: "a_wrong_or_old_signature_is_refused a_webhook_about_something_else_wakes_nobody "
         "a_webhook_about_a_run_that_waits_for_tools_causes_a_poll_and_nothing_else "
-        "when_no_webhook_comes_any_more_runs_are_polled_as_before webhooks_of_others_slow_nobody_down "
-        "a_webhook_that_came_a_little_too_early_is_followed_by_a_look_at_the_usual_time",
+        "runs_are_polled_as_before_when_webhooks_no_longer_arrive webhooks_about_other_responses_slow_no_polls_down "
+        "a_webhook_that_came_a_little_too_early_is_followed_by_a_poll_at_the_usual_time",
     },
     "timeout": {
         CORE: "a_run_that_takes_too_long_is_cancelled_and_its_end_is_a_timeout a_timeout_does_not_outlive_its_run",
-        DRIVER: "a_dead_line_passes_also_while_the_key_is_limited",
+        DRIVER: "a_deadline_passes_even_while_the_key_is_rate_limited",
         RESUME: "a_run_that_takes_too_long_is_cancelled_and_fails_with_code_timeout "
-        "a_resumed_run_has_its_time_counted_anew",
+        "the_time_of_a_resumed_run_starts_again",
     },
     "idle": {
         RESUME: "a_resumed_agent_that_has_nothing_more_to_do_stops_after_its_idle_time",
-        RUNTIME: "without_activity_an_agent_stops_and_leaves_the_runtime activity_starts_the_idle_time_anew "
+        RUNTIME: "without_activity_an_agent_stops_and_leaves_the_runtime activity_restarts_the_idle_time "
         "connecting_again_may_change_the_idle_timeout a_command_at_the_last_moment_keeps_the_agent",
     },
     "message": {
         AGENT: "commands_return_before_any_request_is_made",
-        DRIVER: "no_request_goes_out_after_a_handler_has_shut_the_agent_down "
-        "a_number_that_could_not_be_noted_is_noted_later",
+        DRIVER: "no_request_is_sent_after_a_handler_has_shut_the_agent_down "
+        "the_number_of_the_last_announced_record_is_saved_later_if_the_store_fails",
         RESUME: "a_run_that_ends_in_time_is_not_disturbed a_thread_with_nothing_left_to_do_is_not_resumed",
         RUNTIME: "the_cursor_of_an_earlier_agent_is_kept the_history_of_a_thread_is_numbered_from_one_without_gaps "
         "at_debug_level_the_machine_is_silent_and_the_library_says_little connecting_again_adds_a_subscriber",

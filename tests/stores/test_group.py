@@ -162,7 +162,7 @@ def interrupt(monkeypatch, operation, gone=None):
     monkeypatch.setattr(Ticket, "wait", wait)
 
 
-def test_what_was_interrupted_while_it_waited_is_not_written(waiting, monkeypatch):
+def test_an_operation_that_was_interrupted_while_it_waited_is_not_written(waiting, monkeypatch):
     writing = Writing()
     queue_up(writing, waiting, "a")
     interrupt(monkeypatch, "gone")
@@ -220,7 +220,7 @@ def test_a_call_may_be_made_from_a_signal_handler_that_interrupted_one():
 # --- the end ----------------------------------------------------------------------------------------------
 
 
-def test_what_is_queued_when_the_queue_ends_is_written_and_the_rest_refused(waiting):
+def test_operations_queued_before_the_end_are_written_and_later_ones_refused(waiting):
     writing = Writing()
     queue_up(writing, waiting, "a")
     writing.queue.end()
@@ -233,7 +233,7 @@ def test_what_is_queued_when_the_queue_ends_is_written_and_the_rest_refused(wait
         writing.queue.do("late")
 
 
-def test_what_is_queued_behind_the_end_is_refused(waiting):
+def test_an_operation_queued_after_the_end_is_refused(waiting):
     writing = Writing()
     queue_up(writing, waiting)
     writing.queue.end()

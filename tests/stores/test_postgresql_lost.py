@@ -1,4 +1,4 @@
-"""A PostgreSQL server that is lost during a commit, and one that does not answer any more."""
+"""A PostgreSQL server that is lost during a commit, and one that no longer answers."""
 
 import contextlib
 import threading
@@ -57,7 +57,7 @@ def test_a_commit_that_is_repeated_takes_effect_once(proxy, store, passed_on):
 
 
 @PASSED_ON
-def test_a_command_whose_caller_was_told_an_error_is_not_taken(proxy, store, passed_on):
+def test_a_command_that_raised_for_its_caller_is_not_kept(proxy, store, passed_on):
     commit(store, idle())
     proxy.cut_next_commit(passed_on=passed_on)
     with pytest.raises(StoreError, match=UNKNOWN):

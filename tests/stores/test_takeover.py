@@ -149,7 +149,7 @@ def test_an_error_of_a_taken_store_is_that_of_an_agent_that_is_not_alive():
     assert issubclass(StoreTaken, AgentNotAlive)
 
 
-def test_a_command_is_told_at_once_and_all_agents_stop(world):
+def test_a_command_raises_at_once_and_all_agents_stop(world):
     with pytest.raises(StoreTaken):
         world.agent.add_user_message("Hello")
     with pytest.raises(StoreTaken):

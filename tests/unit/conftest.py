@@ -12,7 +12,7 @@ from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
 
 @pytest.fixture
 def world():
-    """Everything a test needs: `world.plans` is what the runs to come will do, `world.heard` what was announced."""
+    """Everything a test needs: `world.plans` are the plans of the next runs, `world.heard` are the announced events."""
     plans: list = []
     server = SimulatedServer(lambda text: plans.pop(0) if plans else SimulatedServer()._plan(text))
     scheduler = VirtualScheduler()

@@ -1,4 +1,4 @@
-"""One minimal story for each row of the machine's table: how to come there, and the input that takes the row."""
+"""One minimal story for each row of the machine's table: the inputs before the row, and the input that takes it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def searching(lost=None) -> Story:
 
 
 def tired(story: Story) -> Story:
-    """A run that must end, and whose server was asked often enough."""
+    """A run that must end, and whose cancels and polls are exhausted."""
     story.tell(cancel)
     story.tell(seen())
     for _ in range(100):
@@ -105,7 +105,7 @@ def finding(lost=None) -> Story:
 
 
 def parting(**settings) -> Story:
-    """Outputs were given up, and the run that was left is being cancelled."""
+    """Outputs were given up, and the abandoned run is being cancelled."""
     return submitting(**ONE_SUBMISSION, **settings).tell(refused())
 
 
@@ -116,7 +116,7 @@ def reading_after_a_cursor() -> Story:
 
 
 def ended(status: RunStatus) -> inputs.RunSeen:
-    """A poll that brings a bad end."""
+    """A poll that shows a failed run."""
     return seen(status, code="server_error", message="Sorry")
 
 
@@ -139,7 +139,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "another assistant is set": lambda: (idle(), inputs.SetAssistant(assistant_id="asst_2")),
     "a crash while a message was being posted": lambda: (posting(), resume),
     "a crash between two polls": lambda: (running(), resume),
-    # nothing is going on
+    # no run is active
     "a message while a run is active": lambda: (polling(), say("More", "k2")),
     "a message is parked": lambda: (posting(), denied()),
     "connected with a run in doubt": lambda: (creating(**ONCE).tell(unknown()), connect),
@@ -185,18 +185,18 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "the last output comes while a poll is in flight": lambda: (awaiting(LOCATE).tell(due), output(LOCATE)),
     "the last output comes": lambda: (awaiting(LOCATE), output(LOCATE)),
     "an output comes, others are open": lambda: (awaiting(LOCATE, MEASURE), output(LOCATE)),
-    "an output comes for a run that was left": lambda: (deny_the_poll(awaiting().tell(due)), output(LOCATE)),
+    "an output comes for an abandoned run": lambda: (deny_the_poll(awaiting().tell(due)), output(LOCATE)),
     "the run waits for an approval": lambda: (polling(), seen(RunStatus.NEEDS_TOOLS, unsupported="an approval")),
     "the run waits for tools and names none": lambda: (polling(), seen(RunStatus.NEEDS_TOOLS)),
-    # it is to end
+    # the run must end
     "the run takes too long": lambda: (polling(), inputs.DeadlinePassed(setting="run_timeout", seconds=30)),
     "the run is cancelled": lambda: (running(), cancel),
     "the run does not end although it must": lambda: (tired(polling()), seen()),
     "a cancel has not ended the run yet": lambda: (running().tell(cancel), seen(RunStatus.CANCELLING)),
     "the run is rate limited while it must end": lambda: (polling().tell(cancel), rate_limit()),
-    "cancels and polls are turned away once too often": lambda: (tired(polling()), delayed()),
-    "cancelled while outputs are turned away": lambda: (submitting().tell(cancel), delayed()),
-    "a cancel is turned away": lambda: (running().tell(cancel), delayed()),
+    "cancels and polls are delayed once too often": lambda: (tired(polling()), delayed()),
+    "cancelled while outputs are delayed": lambda: (submitting().tell(cancel), delayed()),
+    "a cancel is delayed": lambda: (running().tell(cancel), delayed()),
     "a cancel is denied": lambda: (running(**ONCE).tell(cancel), denied()),
     "cancelled while the run is being created": lambda: (creating(), cancel),
     "cancelled before the run could be created": lambda: (creating().tell(denied()), cancel),
@@ -205,11 +205,11 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "the queue is discarded while a run is active": lambda: (running().tell(say("Two", "k2")), discard),
     "the discarded message in doubt was not posted": lambda: (searching(SURELY_UNSENT).tell(discard), page()),
     "a message is withdrawn before it was sent": lambda: (running().tell(say("Two", "k2")), withdraw("k2")),
-    "another run blocks what was discarded": lambda: (posting().tell(discard), busy()),
-    "what was discarded is turned away": lambda: (posting().tell(discard), delayed()),
-    "what was discarded is refused": lambda: (posting().tell(discard), refused()),
-    "what was discarded is denied": lambda: (posting().tell(discard), denied()),
-    "the run that was left is cancelled": lambda: (parting(), seen(RunStatus.CANCELLING)),
+    "another run blocks a discarded message": lambda: (posting().tell(discard), busy()),
+    "a discarded message is delayed": lambda: (posting().tell(discard), delayed()),
+    "a discarded message is refused": lambda: (posting().tell(discard), refused()),
+    "a discarded message is denied": lambda: (posting().tell(discard), denied()),
+    "the abandoned run is being cancelled": lambda: (parting(), seen(RunStatus.CANCELLING)),
     # everything was said
     "the answers have another page": lambda: (reading(), page(answer("msg_2"), next_after="msg_2")),
     "the server does not list after the cursor": lambda: (reading_after_a_cursor(), page()),
@@ -219,13 +219,13 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "the list is refused": lambda: (reading(), refused()),
     "the list is refused, and the answer is in hand": lambda: (reading_on(), refused()),
     "the answers are read": lambda: (reading(), page(answer("msg_2"))),
-    # requests that do not get through
-    "outputs are turned away once too often": lambda: (submitting(**ONE_SUBMISSION), delayed()),
-    "outputs are turned away": lambda: (submitting(), delayed()),
-    "a poll is turned away": lambda: (polling(), delayed()),
-    "a message is turned away": lambda: (posting(), delayed()),
-    "the cancel of a run that was left is turned away": lambda: (parting(**ONCE), delayed()),
-    "a message is turned away once too often": lambda: (posting(**ONCE), delayed()),
+    # requests that took no effect
+    "outputs are delayed once too often": lambda: (submitting(**ONE_SUBMISSION), delayed()),
+    "outputs are delayed": lambda: (submitting(), delayed()),
+    "a poll is delayed": lambda: (polling(), delayed()),
+    "a message is delayed": lambda: (posting(), delayed()),
+    "the cancel of an abandoned run is delayed": lambda: (parting(**ONCE), delayed()),
+    "a message is delayed once too often": lambda: (posting(**ONCE), delayed()),
     # outcomes that are unknown
     "outputs are lost once too often": lambda: (submitting(**ONE_SUBMISSION), unknown()),
     "the answer to outputs is lost": lambda: (submitting(), unknown()),
@@ -239,7 +239,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "the server denies knowing the run": lambda: (polling(), refused(404)),
     "the server denies knowing the cursor": lambda: (reading_after_a_cursor(), refused(404)),
     "the text of a message is refused": lambda: (posting(), refused(content=True)),
-    "the cancel of a run that was left is refused": lambda: (parting(), refused()),
+    "the cancel of an abandoned run is refused": lambda: (parting(), refused()),
     "a run is refused because of its message": lambda: (creating(), refused(content=True)),
     "a message is refused": lambda: (posting(), refused()),
     "outputs are denied": lambda: (submitting(), denied()),

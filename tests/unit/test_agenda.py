@@ -25,7 +25,7 @@ def agenda(clock):
     return Agenda(clock, random.Random(1))
 
 
-def test_nothing_is_to_be_done_at_first(agenda):
+def test_an_agenda_is_empty_at_first(agenda):
     assert (agenda.request, agenda.due, agenda.held_by_gate) == (None, None, False)
     assert not agenda.is_due
 
@@ -49,7 +49,7 @@ def test_the_last_effect_that_is_not_ignored_decides(agenda, wanted, expected):
     assert (agenda.request, agenda.due) == (LIST, 7.0)
 
 
-def test_a_pause_is_spread_and_lasts_for_the_minimum_at_least(agenda):
+def test_a_pause_has_jitter_and_lasts_at_least_for_the_minimum(agenda):
     wait = effects.Wait(seconds=2, spread=4)
     moments = [agenda.after([wait])[1] for _ in range(50)]
     assert all(102 <= moment < 106 for moment in moments)

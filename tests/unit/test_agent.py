@@ -1,4 +1,4 @@
-"""What user code holds: commands, questions, waiting."""
+"""The agent that user code holds: commands, properties, waiting."""
 
 import threading
 
@@ -61,7 +61,7 @@ def test_any_json_value_is_an_output(world, value, text):
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, "\ud800"])
-def test_an_output_that_is_no_json_is_refused_at_the_call(world, value):
+def test_an_output_that_is_not_valid_json_is_refused_at_the_call(world, value):
     with pytest.raises(ValueError, match="JSON"):
         world.connect().submit_tool_output("call_1", value)
 
@@ -73,7 +73,7 @@ def test_a_blank_message_is_refused_at_the_call(world, content):
 
 
 @pytest.mark.parametrize("content", [None, 7, b"x"])
-def test_a_message_that_is_no_text_is_refused_at_the_call(world, content):
+def test_a_message_that_is_not_a_string_is_refused_at_the_call(world, content):
     with pytest.raises(ValueError, match="must be a string"):
         world.connect().add_user_message(content)
 
@@ -91,7 +91,7 @@ def test_blank_ids_are_refused_at_the_call(world):
         agent.submit_tool_output("", 1)
 
 
-def test_questions_know_of_commands_that_are_not_taken_in_yet(world):
+def test_properties_reflect_commands_that_no_tick_has_handled_yet(world):
     agent = world.connect(last_message_id="msg_1")
     agent.set_assistant_id("asst_2")
     assert agent.assistant_id == "asst_2"
@@ -134,7 +134,7 @@ def test_the_state_is_a_word(world):
     assert agent.run_id is None
 
 
-def test_a_run_in_progress_is_told(world):
+def test_the_agent_shows_whether_a_run_is_in_progress(world):
     world.plans.append([Linger(5)])
     agent = world.connect()
     agent.add_user_message("Hello")
@@ -154,7 +154,7 @@ def test_a_run_is_cancelled(world):
     assert world.heard[-2].code == "cancelled"
 
 
-def test_waiting_gives_up_in_time_and_the_conversation_goes_on(world):
+def test_waiting_gives_up_in_time_and_the_conversation_continues(world):
     world.plans.append([Linger(20), Answer()])
     agent = world.connect()
     agent.add_user_message("Hello")
@@ -165,7 +165,7 @@ def test_waiting_gives_up_in_time_and_the_conversation_goes_on(world):
     assert agent.wait(timeout=60) == "idle"
 
 
-def test_waiting_includes_what_is_queued_and_what_is_unread(world):
+def test_waiting_includes_queued_and_unread_messages(world):
     agent = world.connect()
     for word in ("one", "two", "three"):
         agent.add_user_message(word)
@@ -254,7 +254,7 @@ def test_a_timeout_is_a_number_of_seconds(world, timeout):
         world.connect().wait(timeout=timeout)
 
 
-def test_who_waits_in_vain_for_a_tool_is_told_for_which(world):
+def test_a_wait_that_times_out_names_the_tool_that_it_waited_for(world):
     world.plans.append([Call((("measure", "{}"), ("locate", "{}")))])
     agent = world.connect()
     agent.add_user_message("Hello")

@@ -1,4 +1,4 @@
-"""An assistant written down in one's own program."""
+"""An assistant that is defined in the user's program."""
 
 import attrs
 import pytest
@@ -9,13 +9,13 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = FunctionTool("weather", "Tells the weather", SCHEMA, True)
 
 
-def test_a_function_is_the_same_in_the_shape_of_either_wire():
+def test_a_function_is_the_same_in_the_shape_of_either_api():
     fields = {"name": "weather", "description": "Tells the weather", "parameters": SCHEMA, "strict": True}
     nested, flat = {"type": "function", "function": fields}, {"type": "function", **fields}
     assert Assistant("m", "", [WEATHER]) == Assistant("m", "", [nested]) == Assistant("m", "", [flat])
 
 
-def test_what_a_function_leaves_out_has_its_default():
+def test_omitted_fields_of_a_function_have_their_defaults():
     (tool,) = Assistant("m", tools=[{"type": "function", "function": {"name": "f", "description": None}}]).tools
     assert tool == FunctionTool("f", "", {"type": "object", "properties": {}}, False)
 
@@ -24,7 +24,7 @@ def test_a_tool_that_the_server_runs_is_kept_as_it_is():
     assert Assistant("m", tools=[{"type": "web_search"}]).tools == ({"type": "web_search"},)
 
 
-def test_what_was_given_may_be_changed_without_changing_the_assistant():
+def test_changing_the_given_objects_does_not_change_the_assistant():
     options = {"reasoning": {"effort": "low"}}
     assistant = Assistant("m", options=options)
     options["x"] = 1
@@ -93,6 +93,6 @@ def test_invalid_arguments_are_refused_in_a_sentence(arguments, sentence):
         Assistant(**({"model": "m"} | arguments))
 
 
-def test_parameters_that_are_no_schema_are_refused():
+def test_parameters_that_are_not_a_schema_are_refused():
     with pytest.raises(ValueError, match="FunctionTool: parameters must be a mapping, not list"):
         FunctionTool("f", "", [])

@@ -1,4 +1,4 @@
-"""Cancelling a run: at once, after what is under way, too late, or before it exists."""
+"""Cancelling a run: at once, after a request in flight, too late, or before it exists."""
 
 import itertools
 
@@ -59,7 +59,7 @@ def test_a_run_is_cancelled_at_once(make):
 
 
 @pytest.mark.parametrize("make", [polling, submitting], ids=["polling", "submitting"])
-def test_a_run_with_a_request_under_way_is_cancelled_after_it(make):
+def test_a_run_with_a_request_in_flight_is_cancelled_after_it(make):
     story = make().tell(cancel)
     assert story.effects == ()
     story.tell(needs(LOCATE, MEASURE))
@@ -86,7 +86,7 @@ def test_the_last_output_does_not_replace_a_cancel_that_waits():
     assert story.tell(due).request == CANCEL
 
 
-def test_a_cancel_that_comes_too_late_leads_to_a_look():
+def test_a_cancel_that_comes_too_late_leads_to_a_poll():
     story = running().tell(cancel, refused())
     assert story.request == POLL
     assert (story.only.operation, story.only.will_retry) == ("cancel_run", True)
@@ -117,8 +117,8 @@ IGNORED = {
     "refused": (refused(), seen()),
     "ignored": (seen(),),
     "cancelling forever": (seen(RunStatus.CANCELLING),),
-    "turned away": (delayed(),),
-    "turned away, then polled": (delayed(), delayed(), delayed(), seen()),
+    "delayed": (delayed(),),
+    "delayed, then polled": (delayed(), delayed(), delayed(), seen()),
     "denied": (denied(),),
     "waiting for tools forever": (refused(), needs(LOCATE)),
 }
@@ -161,7 +161,7 @@ def test_a_run_that_is_rate_limited_while_it_must_end_is_not_started_again():
     assert polling().tell(LATE, rate_limit()).only.code == "timeout"
 
 
-def test_a_submission_that_is_turned_away_is_not_repeated_for_a_run_that_must_end():
+def test_a_delayed_submission_is_not_repeated_for_a_run_that_must_end():
     story = submitting().tell(cancel, delayed())
     assert story.request == CANCEL
     assert story.state == "running"
@@ -202,14 +202,14 @@ def test_a_run_that_is_seen_while_it_must_end_is_running(state, answer):
 
 
 @in_every_state
-def test_a_poll_that_is_turned_away_while_the_run_must_end_is_replaced_by_a_cancel(state):
+def test_a_delayed_poll_of_a_run_that_must_end_is_replaced_by_a_cancel(state):
     story = POLLED[state]().tell(cancel, delayed())
     assert story.request == CANCEL
     assert story.moves == to("running", state)
 
 
 @in_every_state
-def test_a_cancel_that_is_turned_away_is_sent_again_from_the_same_state(state):
+def test_a_delayed_cancel_is_sent_again_from_the_same_state(state):
     story = CANCELLED[state]().tell(delayed())
     assert story.moves == []
     assert story.tell(due).request == CANCEL
@@ -234,7 +234,7 @@ def test_a_cancel_that_is_denied_once_too_often_ends_the_run(state):
 
 
 @in_every_state
-def test_a_poll_that_is_denied_or_turned_away_is_repeated_from_the_same_state(state):
+def test_a_denied_or_delayed_poll_is_repeated_from_the_same_state(state):
     for no in (denied(), delayed()):
         story = POLLED[state]().tell(no)
         assert story.moves == []
@@ -250,7 +250,7 @@ def test_a_rate_limit_ends_a_run_that_must_end_in_every_state(state):
 
 
 @in_every_state
-def test_an_unsupported_action_is_met_in_every_state(state):
+def test_an_unsupported_action_is_handled_in_every_state(state):
     story = POLLED[state]().tell(seen(RunStatus.NEEDS_TOOLS, unsupported="an approval"))
     assert story.request == CANCEL
     assert story.moves == to("running", state)
@@ -259,7 +259,7 @@ def test_an_unsupported_action_is_met_in_every_state(state):
     assert story.moves == to("running", state)
 
 
-# --- a run that asks for what cannot be given ---------------------------------------------------------
+# --- a run that waits for something unsupported -------------------------------------------------------
 
 
 def test_a_run_that_waits_for_something_unsupported_is_cancelled_and_fails_by_name():
@@ -301,7 +301,7 @@ def test_cancelling_without_a_run_does_nothing(make):
     assert story.snapshot == before
 
 
-def test_cancelling_while_waiting_for_the_rate_ends_the_waiting():
+def test_cancelling_during_the_pause_of_a_rate_limit_ends_the_pause():
     story = rate_limited().tell(cancel)
     assert (story.only.id, story.only.code) == ("run_1", "cancelled")
     assert story.state == "failed"
@@ -365,7 +365,7 @@ def test_a_run_behind_a_lasting_lock_is_cancelled_at_once():
     assert story.snapshot.settled
 
 
-def test_a_run_that_is_not_created_any_more_leaves_a_failed_thread():
+def test_a_run_that_is_no_longer_created_leaves_a_failed_thread():
     assert creating().tell(denied(), cancel).moves == []
     assert creating().tell(delayed(), cancel).moves == ["idle -> failed"]
     assert creating().tell(cancel, delayed()).moves == ["idle -> failed"]
@@ -373,7 +373,7 @@ def test_a_run_that_is_not_created_any_more_leaves_a_failed_thread():
 
 
 @pytest.mark.parametrize("make", [creating, retrying])
-def test_a_run_that_is_refused_for_what_was_said_leaves_a_failed_thread(make):
+def test_a_run_that_is_refused_because_of_its_message_leaves_a_failed_thread(make):
     story = make()
     state = story.state
     story.tell(refused(content=True))

@@ -1,4 +1,4 @@
-"""Runs that go on under another name at each turn, threads that only say that they are locked, and late lists."""
+"""Runs whose handle changes at each turn, threads that only report that they are locked, and late lists."""
 
 import attrs
 
@@ -46,7 +46,7 @@ def needs(*calls, handle):
 # --- a chain is followed by its handle ------------------------------------------------------------------
 
 
-def test_a_run_is_looked_at_answered_and_cancelled_by_the_handle_it_was_last_seen_with():
+def test_a_run_is_polled_answered_and_cancelled_by_its_newest_handle():
     story = creating().tell(created(handle="h1"), due)
     assert story.request == effects.GetRun(run_id="run_1", handle="h1")
     story.tell(needs(LOCATE, handle="h1"), output(LOCATE))
@@ -59,12 +59,12 @@ def test_a_run_is_looked_at_answered_and_cancelled_by_the_handle_it_was_last_see
     assert story.request == effects.CancelRun(run_id="run_1", handle="h2")
 
 
-def test_a_run_that_waits_for_tools_is_looked_at_by_its_handle():
+def test_a_run_that_waits_for_tools_is_polled_by_its_handle():
     story = polling().tell(needs(LOCATE, handle="h1"), due)
     assert story.request == effects.GetRun(run_id="run_1", handle="h1")
 
 
-def test_an_adopted_run_is_looked_at_by_its_handle():
+def test_an_adopted_run_is_polled_by_its_handle():
     story = Story().tell(connect, runs(run(run_id="run_9", handle="h9")))
     assert story.request == effects.GetRun(run_id="run_9", handle="h9")
 
@@ -79,10 +79,10 @@ def test_outputs_that_were_given_up_cancel_the_run_by_its_handle():
     assert story.request == effects.CancelRun(run_id="run_1", handle="h1")
 
 
-# --- what a submission came to is not told by the handle alone --------------------------------------------
+# --- the handle alone does not show the result of a submission --------------------------------------------
 
 
-def test_a_submission_in_doubt_is_looked_for_as_one_that_may_have_left_its_handle_behind():
+def test_a_poll_after_a_submission_in_doubt_says_that_the_handle_may_be_outdated():
     for doubt in (unknown(), refused()):
         story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), doubt, due)
         assert story.request == DOUBTFUL_LOOK
@@ -90,7 +90,7 @@ def test_a_submission_in_doubt_is_looked_for_as_one_that_may_have_left_its_handl
         assert story.request == effects.GetRun(run_id="run_1", handle="h2")
 
 
-def test_after_a_crash_a_submission_is_looked_for_as_one_in_doubt():
+def test_after_a_crash_a_submission_counts_as_one_in_doubt():
     story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), resume)
     assert story.request == DOUBTFUL_LOOK
 
@@ -134,12 +134,12 @@ def test_a_locked_thread_is_tried_each_heartbeat_without_an_end():
     assert story.tell(runs(), posted()).said == ["UserMessageAdded"]
 
 
-def test_a_run_is_created_when_the_thread_is_locked_no_more():
+def test_a_run_is_created_when_the_thread_is_no_longer_locked():
     story = creating(request_max_attempts=2).tell(LOCKED, runs(), LOCKED, due, runs(), LOCKED, due, runs())
     assert story.request == effects.CreateRun(key="k1.1", assistant_id="asst_1")
 
 
-def test_a_run_in_doubt_that_keeps_its_thread_locked_is_found_by_what_it_leaves():
+def test_a_run_in_doubt_that_keeps_its_thread_locked_is_found_by_its_messages():
     story = creating().tell(unknown(in_flight=False), due, runs(), LOCKED, runs(), LOCKED, due)
     assert story.request == effects.GetLatestRun(key="k1.1", wide=True)
     story.tell(runs(run(RunStatus.COMPLETED, "msg_2", key="k1.1")))
@@ -147,7 +147,7 @@ def test_a_run_in_doubt_that_keeps_its_thread_locked_is_found_by_what_it_leaves(
     assert story.state == "idle"
 
 
-def test_outputs_that_meet_a_lock_wait_for_it_without_counting_as_tried():
+def test_outputs_wait_for_a_locked_thread_without_counting_as_an_attempt():
     story = submitting(tool_output_max_attempts=2)
     for _ in range(5):
         story.tell(LOCKED)
@@ -160,27 +160,27 @@ def test_outputs_that_meet_a_lock_wait_for_it_without_counting_as_tried():
     assert story.tell(seen(handle="h2")).state == "running"
 
 
-# --- messages: what was there before, and what comes late ---------------------------------------------------
+# --- messages: earlier ones and late ones -------------------------------------------------------------------
 
 
-def test_the_newest_message_at_the_first_look_bounds_the_search_for_ours():
+def test_the_newest_message_at_the_first_poll_bounds_the_search_for_our_message():
     story = Story().tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_0"), say(), unknown(), due)
     story.tell(page(question("msg_5"), question("msg_0"), next_after="msg_0"))
     assert story.said == ["UserMessageAdded"]
 
 
-def test_a_thread_in_which_a_run_is_adopted_is_bounded_as_well():
+def test_the_search_is_bounded_on_a_thread_whose_run_was_adopted_as_well():
     listed = inputs.RunsListed(runs=(run(run_id="run_9"),), newest_message_id="msg_0")
     assert Story().tell(connect, listed).snapshot.server.last_posted.id == "msg_0"
 
 
-def test_a_later_look_moves_no_bound():
+def test_a_later_poll_does_not_move_the_bound():
     story = idle().tell(say(), posted(), created(), due, seen(RunStatus.FAILED, code="x", message="x"))
     story.tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_7"))
     assert story.snapshot.server.last_posted.id == "msg_1"
 
 
-def test_a_look_while_a_message_is_in_doubt_takes_no_bound_since_it_may_be_that_message():
+def test_a_poll_while_a_message_is_in_doubt_sets_no_bound_because_the_newest_may_be_that_message():
     story = Story(request_max_attempts=1).tell(connect, runs(), say(), unknown())
     story.snapshot = attrs.evolve(story.snapshot, server=attrs.evolve(story.snapshot.server, last_posted=Newest()))
     story.tell(connect, inputs.RunsListed(runs=(), newest_message_id="msg_5"))
@@ -195,13 +195,13 @@ def heard(story):
     return [event.content for event in story.events if isinstance(event, events.AssistantMessageAdded)]
 
 
-def test_what_the_run_has_answered_is_published_although_the_list_lags_behind():
+def test_the_answer_of_a_run_is_published_although_the_list_lags_behind():
     story = completed_with(answer("msg_2")).tell(page(question("msg_1")))
     assert heard(story) == ["Hi"]
     assert story.snapshot.cursor.last_message_id == "msg_2"
 
 
-def test_what_the_list_shows_is_not_published_twice():
+def test_an_answer_that_the_list_contains_is_not_published_twice():
     story = completed_with(answer("msg_2")).tell(page(question("msg_1"), answer("msg_2")))
     assert heard(story) == ["Hi"]
 
@@ -217,7 +217,7 @@ def test_answers_on_the_list_come_before_those_that_lag_behind():
     assert heard(story) == ["Early", "Late"]
 
 
-def test_an_empty_list_is_not_read_from_the_start_when_the_run_told_its_answer():
+def test_an_empty_list_is_not_read_from_the_start_if_the_run_contained_its_answer():
     story = completed_with(answer("msg_2")).tell(page(question("msg_1")))
     story.tell(say("Two", "k2"), posted("msg_3"), created(run_id="run_2"), due)
     story.tell(seen(RunStatus.COMPLETED, "run_2", messages=(answer("msg_4", "Again"),)), page())
@@ -228,13 +228,13 @@ def test_an_own_answer_without_text_is_not_published():
     assert heard(completed_with(answer("msg_2", "")).tell(page(question("msg_1")))) == []
 
 
-def test_calls_of_a_chain_are_asked_for_once_per_turn():
+def test_calls_of_a_chain_are_requested_once_per_turn():
     story = awaiting(LOCATE).tell(output(LOCATE), seen(handle="h2"), due, needs(MEASURE, handle="h2"))
     assert story.said == ["ToolCallRequested"]
     assert story.snapshot.run.handle == "h2"
 
 
-# --- an end is an end ------------------------------------------------------------------------------------
+# --- a run ends once -------------------------------------------------------------------------------------
 
 
 def ended(*calls):
@@ -243,7 +243,7 @@ def ended(*calls):
     return story.tell(seen(RunStatus.FAILED, code="cancelled", message="Cancelled", handle="h2"))
 
 
-def test_a_run_that_was_seen_to_end_is_not_taken_up_again_whatever_the_server_says():
+def test_a_run_that_has_ended_is_never_resumed_even_if_the_server_reports_it_as_active():
     story = ended(LOCATE).tell(connect, runs(run(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,))))
     assert story.state == "failed"
     assert story.said == []
@@ -257,7 +257,7 @@ def test_many_ends_are_remembered_but_not_all():
     assert story.snapshot.server.ended_run_ids == tuple(f"run_{number}" for number in range(5, 25))
 
 
-def test_calls_that_an_ended_run_has_left_open_are_no_run():
+def test_open_calls_of_an_ended_run_do_not_count_as_a_run():
     left = run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE,), inferred=True)
     assert ended(LOCATE).tell(connect, runs(left)).state == "failed"
     assert ended(MEASURE).tell(connect, runs(left)).state == "running"
@@ -266,7 +266,7 @@ def test_calls_that_an_ended_run_has_left_open_are_no_run():
     assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, tool_calls=()))).state == "running"
 
 
-def test_a_run_that_failed_for_rate_is_not_taken_up_while_its_repetition_is_in_doubt():
+def test_a_rate_limited_run_is_not_resumed_while_its_repetition_is_in_doubt():
     limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
     story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), limit, due, unknown(in_flight=False), due)
     assert story.request == effects.GetLatestRun(key="k1.2", retry_of="h1")
@@ -282,17 +282,17 @@ def test_a_run_that_is_parked_before_it_is_repeated_still_names_the_one_that_fai
     assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", retry_of="h1")
 
 
-# --- a run that was asked for before ---------------------------------------------------------------------
+# --- a run that may exist twice --------------------------------------------------------------------------
 
 
-def test_a_run_that_was_asked_for_before_is_looked_at_as_one_that_may_be_there_twice():
+def test_a_poll_after_two_creations_says_that_the_run_may_exist_twice():
     story = creating().tell(unknown(in_flight=False), due, runs(), created(handle="h2"), due)
     assert story.request == effects.GetRun(run_id="run_1", handle="h2", in_doubt=True)
     story.tell(seen(handle="h2"), due)
     assert story.request == effects.GetRun(run_id="run_1", handle="h2")
 
 
-def test_a_run_that_was_asked_for_once_is_not():
+def test_a_poll_after_one_creation_does_not_say_that_the_run_may_exist_twice():
     assert creating().tell(created(handle="h1"), due).request == effects.GetRun(run_id="run_1", handle="h1")
 
 
@@ -307,7 +307,7 @@ def test_a_server_may_keep_the_keys_of_runs_and_not_those_of_messages():
     assert not story.snapshot.server.message_keys_kept
 
 
-# --- what is old is no news ------------------------------------------------------------------------------
+# --- old messages and calls ------------------------------------------------------------------------------
 
 
 def test_an_answer_that_was_published_is_not_that_of_a_run_in_doubt():
@@ -319,7 +319,7 @@ def test_an_answer_that_was_published_is_not_that_of_a_run_in_doubt():
     assert story.said == []
 
 
-def test_calls_of_a_run_that_comes_back_under_another_name_are_not_asked_for_again():
+def test_calls_of_a_run_that_returns_under_another_id_are_not_requested_again():
     story = polling().tell(needs(LOCATE, MEASURE, handle="h1"), output(LOCATE), due)
     deny_the_poll(story).tell(connect)
     story.tell(runs(run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE, MEASURE), inferred=True)))
@@ -328,7 +328,7 @@ def test_calls_of_a_run_that_comes_back_under_another_name_are_not_asked_for_aga
     assert story.tell(output(MEASURE)).request.outputs == (("call_1", "1"), ("call_2", "1"))
 
 
-def test_calls_of_a_run_that_was_cancelled_while_it_waited_for_its_rate_are_no_run_either():
+def test_open_calls_of_a_run_that_was_cancelled_while_rate_limited_do_not_count_as_a_run():
     limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
     story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), limit, inputs.CancelRun(), connect)
     left = run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE,), inferred=True)

@@ -1,4 +1,4 @@
-"""Dropping what was not sent: a way past whatever blocks a queue."""
+"""Dropping unsent messages: a way past anything that blocks a queue."""
 
 import attrs
 import pytest
@@ -50,7 +50,7 @@ def queue_behind(story):
     story.snapshot = attrs.evolve(story.snapshot, queue=queue)
 
 
-def test_a_parked_queue_is_dropped_and_the_next_message_goes_out():
+def test_a_parked_queue_is_dropped_and_the_next_message_is_sent():
     story = parked().tell(TWO, denied())
     assert story.snapshot.outbox.parked
     story.tell(discard)
@@ -87,7 +87,7 @@ def test_a_message_that_waits_for_its_next_attempt_is_dropped_at_once():
 # --- a message that may be on the thread ------------------------------------------------------------------------------
 
 
-def test_a_message_under_way_stays_on_the_thread_without_a_run():
+def test_a_message_in_flight_stays_on_the_thread_without_a_run():
     story = posting().tell(TWO, discard)
     assert story.only.keys == ("k2",)
     story.tell(posted())
@@ -100,7 +100,7 @@ def test_a_message_under_way_stays_on_the_thread_without_a_run():
 @pytest.mark.parametrize(
     "no", [delayed(), busy(), refused(), refused(content=True), denied()], ids=lambda no: no.trigger
 )
-def test_a_message_under_way_that_does_not_arrive_is_dropped(no):
+def test_a_message_in_flight_that_does_not_arrive_is_dropped(no):
     story = posting().tell(TWO, discard, THREE, no)
     assert story.said == ["RequestFailed", "MessagesDiscarded"]
     assert story.events[1].keys == ("k1",)
@@ -109,7 +109,7 @@ def test_a_message_under_way_that_does_not_arrive_is_dropped(no):
 
 
 @pytest.mark.parametrize("no", [delayed(), busy(), refused(), denied()])
-def test_a_message_that_was_dropped_on_its_way_leaves_a_failed_thread(no):
+def test_a_message_that_was_dropped_in_flight_leaves_a_failed_thread(no):
     assert posting().tell(discard, no).moves == ["idle -> failed"]
 
 
@@ -128,7 +128,7 @@ def test_a_message_in_doubt_that_is_absent_is_dropped_once_it_can_no_longer_land
     assert story.snapshot.settled
 
 
-def test_a_message_that_cannot_be_told_apart_is_dropped():
+def test_a_message_that_cannot_be_distinguished_is_dropped():
     twins = page(question("msg_9"), question("msg_8"))
     story = posting().tell(unknown(), due, twins)
     assert story.snapshot.outbox.parked
@@ -139,7 +139,7 @@ def test_a_message_that_cannot_be_told_apart_is_dropped():
     assert story.snapshot.settled
 
 
-def test_a_crash_while_a_discarded_message_is_under_way_forgets_nothing():
+def test_a_crash_while_a_discarded_message_is_in_flight_forgets_nothing():
     story = posting().tell(discard, resume)
     for _ in range(3):
         assert story.request == effects.ListMessages(after=None, newest_first=True)
@@ -216,7 +216,7 @@ def test_a_run_in_doubt_behind_another_run_is_cancelled_as_soon_as_it_is_known()
     assert story.snapshot.outbox.owed.must_cancel
 
 
-def test_a_refusal_for_good_owes_no_run_and_the_next_message_goes_out():
+def test_after_a_final_refusal_no_run_is_owed_and_the_next_message_is_sent():
     story = creating().tell(TWO, refused(content=True))
     assert story.said == ["RequestFailed"]
     assert story.events[0].will_retry is False
@@ -225,7 +225,7 @@ def test_a_refusal_for_good_owes_no_run_and_the_next_message_goes_out():
 
 
 def test_a_cancel_and_a_discard_get_past_every_parked_thread():
-    """Whatever a server refuses, one of the two brings the thread to rest, with nothing left to send."""
+    """After any refusal of a server, one of the two brings the thread to rest, with nothing left to send."""
     for story in (
         posting().tell(refused()),
         posting().tell(denied()),
@@ -247,7 +247,7 @@ def test_a_cancel_and_a_discard_get_past_every_parked_thread():
         assert story.tell(say("Next", "k9")).request == effects.PostMessage(key="k9", content="Next")
 
 
-def test_what_was_answered_before_is_still_read():
+def test_an_answer_from_before_the_discard_is_still_read():
     story = reading().tell(TWO, discard, page(answer("msg_2")))
     assert story.said == ["AssistantMessageAdded"]
 

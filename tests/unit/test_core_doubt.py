@@ -1,4 +1,4 @@
-"""When it is unknown whether a request took effect: look first, wait out the grace, and only then send again."""
+"""If it is unknown whether a request took effect: search, wait for the grace, and only then send it again."""
 
 import attrs
 import pytest
@@ -44,19 +44,19 @@ GRACE = effects.Wait(seconds=30)
 
 
 def searching(*, in_flight: bool = True, **settings) -> Story:
-    """A message was sent, its answer was lost, and it is being looked for."""
+    """A message was sent, its answer was lost, and it is being searched for."""
     return posting(**settings).tell(unknown(in_flight=in_flight), due)
 
 
 def finding(*, in_flight: bool = True, **settings) -> Story:
-    """A run was asked for, the answer was lost, and it is being looked for."""
+    """A run was requested, the answer was lost, and it is being searched for."""
     return creating(**settings).tell(unknown(in_flight=in_flight), due)
 
 
 # --- messages -----------------------------------------------------------------------------------------
 
 
-def test_a_message_in_doubt_is_looked_for_before_it_is_sent_again():
+def test_a_message_in_doubt_is_searched_for_before_it_is_sent_again():
     story = posting().tell(unknown())
     assert (story.only.operation, story.only.attempt, story.only.will_retry) == ("post_message", 1, True)
     assert story.wait == effects.Wait(seconds=1, spread=1)
@@ -79,12 +79,12 @@ def test_a_message_that_is_not_there_is_sent_again_only_after_the_grace():
     assert story.tell(posted()).said == ["UserMessageAdded"]
 
 
-def test_a_message_that_lands_late_is_found_by_the_second_look():
+def test_a_message_that_lands_late_is_found_by_the_second_search():
     story = searching().tell(page(), due, page(question("msg_4", key="k1")))
     assert story.said == ["UserMessageAdded"]
 
 
-def test_after_an_answer_that_said_nothing_one_look_is_enough():
+def test_after_an_unusable_answer_one_search_is_enough():
     assert searching(in_flight=False).tell(page()).request == POST
 
 
@@ -100,7 +100,7 @@ def test_the_search_ends_at_the_newest_message_that_is_known():
     assert story.wait == GRACE
 
 
-def test_the_second_look_starts_at_the_newest_message_again():
+def test_the_second_search_starts_at_the_newest_message_again():
     story = searching().tell(page(answer("msg_9"), next_after="msg_9"), page(answer("msg_8")), due)
     assert story.request == SEARCH
 
@@ -120,7 +120,7 @@ def test_a_message_in_doubt_whose_search_is_given_up_is_searched_for_again_and_n
     assert story.tell(page(question("msg_4", key="k1"))).only.content == "Hello"
 
 
-def test_a_message_in_doubt_out_of_attempts_is_parked_and_searched_for_with_the_next_command():
+def test_a_message_in_doubt_without_attempts_left_is_parked_and_searched_for_with_the_next_command():
     story = posting(request_max_attempts=1).tell(unknown())
     assert story.only.will_retry is False
     assert story.state == "failed"
@@ -129,7 +129,7 @@ def test_a_message_in_doubt_out_of_attempts_is_parked_and_searched_for_with_the_
     assert story.tell(page()).wait == GRACE
 
 
-def test_looking_for_a_run_does_not_settle_a_doubt_about_a_message():
+def test_searching_for_a_run_does_not_settle_a_doubt_about_a_message():
     story = posting(request_max_attempts=1).tell(unknown(), connect)
     assert story.request == effects.GetLatestRun()
     assert story.tell(runs()).request == SEARCH
@@ -144,7 +144,7 @@ def in_second_turn() -> Story:
     return story.tell(say("Two", "k2"), unknown(), due)
 
 
-def test_a_single_new_message_of_the_same_text_is_ours_where_the_server_drops_metadata():
+def test_a_single_new_message_of_the_same_text_is_ours_if_the_server_drops_metadata():
     story = in_second_turn().tell(page(question("msg_3", "Two"), answer("msg_2"), question("msg_1")))
     assert story.only.id == "msg_3"
     assert not story.snapshot.server.run_keys_kept
@@ -155,7 +155,7 @@ def test_an_older_message_of_the_same_text_is_not_ours():
     assert story.wait == GRACE
 
 
-def test_two_new_messages_of_the_same_text_cannot_be_told_apart():
+def test_two_new_messages_of_the_same_text_cannot_be_distinguished():
     story = in_second_turn().tell(page(question("msg_4", "Two"), question("msg_3", "Two"), answer("msg_2")))
     assert (story.only.operation, story.only.code, story.only.will_retry) == ("post_message", "outcome_unknown", False)
     assert story.state == "failed"
@@ -164,12 +164,12 @@ def test_two_new_messages_of_the_same_text_cannot_be_told_apart():
     assert story.tell(say("Three", "k3")).request == SEARCH
 
 
-def test_a_look_alike_of_unknown_age_cannot_be_told_from_ours():
+def test_a_message_of_the_same_text_and_of_unknown_age_cannot_be_distinguished():
     story = searching().tell(page(question("msg_4"), next_after="msg_4"))
     assert story.only.code == "outcome_unknown"
 
 
-def test_a_look_alike_is_a_stranger_where_the_server_keeps_our_keys():
+def test_a_message_of_the_same_text_without_our_key_is_a_strangers_if_the_server_keeps_keys():
     story = searching().tell(page(question("msg_4"), answer("msg_3", key="k0")))
     assert story.wait == GRACE
     story = Story().tell(connect, runs(), say("One", "k0"), posted(kept=True))
@@ -181,7 +181,7 @@ def test_a_look_alike_is_a_stranger_where_the_server_keeps_our_keys():
 
 
 @pytest.mark.parametrize(("make", "key"), [(creating, "k1.1"), (retrying, "k1.2")])
-def test_a_run_in_doubt_is_looked_for_before_it_is_created_again(make, key):
+def test_a_run_in_doubt_is_searched_for_before_it_is_created_again(make, key):
     story = make().tell(unknown())
     state = story.state
     assert story.only.operation == "create_run"
@@ -198,7 +198,7 @@ def test_a_found_run_that_is_over_already_is_announced_with_its_end():
     assert story.said == ["RunStarted", "RunCompleted"]
 
 
-def test_a_found_run_is_told_from_newer_ones_of_others():
+def test_a_found_run_is_distinguished_from_newer_runs_of_others():
     story = finding().tell(runs(run(RunStatus.COMPLETED, "run_6", key="z"), run(run_id="run_5", key="k1.1")))
     assert story.snapshot.run_id == "run_5"
 
@@ -212,7 +212,7 @@ def test_a_run_that_is_not_there_is_created_again_only_after_the_grace(make, key
     assert story.tell(runs()).request == attrs.evolve(AGAIN, key=key)
 
 
-def test_a_single_new_run_without_a_key_is_ours_where_the_server_drops_metadata():
+def test_a_single_new_run_without_a_key_is_ours_if_the_server_drops_metadata():
     story = finding().tell(runs(run(run_id="run_5")))
     assert story.said == ["RunStarted"]
 
@@ -222,19 +222,19 @@ def test_a_run_that_was_known_before_is_not_ours():
     assert story.tell(runs(run(RunStatus.COMPLETED, "run_0"))).wait == GRACE
 
 
-def test_of_two_new_runs_without_a_key_the_one_in_progress_is_adopted_as_a_stranger():
+def test_of_two_new_runs_without_a_key_the_one_in_progress_is_adopted_as_a_strangers():
     story = finding().tell(runs(run(run_id="run_6"), run(RunStatus.COMPLETED, "run_5")))
     assert story.said == []
     assert story.state == "running"
     assert story.snapshot.outbox.owed
 
 
-def test_a_run_without_a_key_is_a_stranger_where_the_server_keeps_our_keys():
+def test_a_run_without_a_key_is_a_strangers_if_the_server_keeps_keys():
     story = Story().tell(connect, runs(), say(), posted(kept=True), unknown(), due)
     assert story.tell(runs(run(RunStatus.COMPLETED, "run_5"))).wait == GRACE
 
 
-def test_a_strangers_run_met_while_ours_is_in_doubt_does_not_settle_the_doubt():
+def test_a_strangers_run_does_not_settle_the_doubt_about_ours():
     story = finding().tell(runs(run(run_id="run_9", key="other")))
     assert story.state == "running"
     story.tell(seen(RunStatus.FAILED, "run_9", code="x", message="y"))
@@ -242,7 +242,7 @@ def test_a_strangers_run_met_while_ours_is_in_doubt_does_not_settle_the_doubt():
 
 
 @pytest.mark.parametrize("make", [creating, retrying])
-def test_a_run_in_doubt_out_of_attempts_is_looked_for_with_the_next_command(make):
+def test_a_run_in_doubt_without_attempts_left_is_searched_for_with_the_next_command(make):
     story = make(request_max_attempts=1).tell(unknown())
     assert story.only.will_retry is False
     assert story.state == "failed"
@@ -250,7 +250,7 @@ def test_a_run_in_doubt_out_of_attempts_is_looked_for_with_the_next_command(make
     assert story.tell(say("Two", "k2")).request == effects.GetLatestRun(key=key)
 
 
-def test_a_run_in_doubt_is_found_by_the_look_of_a_reconnect():
+def test_a_run_in_doubt_is_found_by_the_search_of_a_reconnect():
     story = creating(request_max_attempts=1).tell(unknown(), connect)
     assert story.request == FIND
     story.tell(runs(run(run_id="run_5", key="k1.1")))
@@ -258,7 +258,7 @@ def test_a_run_in_doubt_is_found_by_the_look_of_a_reconnect():
     assert story.state == "running"
 
 
-def test_a_run_in_doubt_that_a_reconnect_does_not_find_is_looked_for_again_after_the_grace():
+def test_a_run_in_doubt_that_a_reconnect_does_not_find_is_searched_for_again_after_the_grace():
     story = creating(request_max_attempts=1).tell(unknown(), connect, runs())
     assert story.wait == GRACE
     assert story.state == "failed"
@@ -270,7 +270,7 @@ def test_a_run_in_doubt_that_a_reconnect_does_not_find_is_looked_for_again_after
 # --- after a crash --------------------------------------------------------------------------------------------------
 
 
-def test_a_message_that_was_under_way_at_a_crash_is_looked_for():
+def test_a_message_that_was_in_flight_at_a_crash_is_searched_for():
     story = posting().tell(resume)
     assert story.request == SEARCH
     assert (story.only.operation, story.only.code, story.only.will_retry) == ("post_message", "outcome_unknown", True)
@@ -278,13 +278,13 @@ def test_a_message_that_was_under_way_at_a_crash_is_looked_for():
 
 
 @pytest.mark.parametrize(("make", "key"), [(creating, "k1.1"), (retrying, "k1.2")])
-def test_a_run_that_was_being_created_at_a_crash_is_looked_for(make, key):
+def test_a_run_that_was_being_created_at_a_crash_is_searched_for(make, key):
     story = make().tell(resume)
     assert story.request == effects.GetLatestRun(key=key)
     assert story.tell(runs()).wait == GRACE
 
 
-def test_outputs_that_were_under_way_at_a_crash_are_sent_again_only_if_the_run_still_waits():
+def test_outputs_that_were_in_flight_at_a_crash_are_sent_again_only_if_the_run_still_waits():
     story = submitting().tell(resume)
     assert story.request == effects.GetRun(run_id="run_1", in_doubt=True)
     assert story.tell(needs_again()).request.operation == "submit_tool_outputs"
@@ -301,11 +301,11 @@ def test_a_grace_that_a_crash_cut_short_is_waited_for_again():
     assert story.tell(page()).wait == GRACE
 
 
-def test_a_poll_resumed_after_a_crash_is_no_search():
+def test_a_poll_resumed_after_a_crash_is_not_a_search():
     assert polling().tell(resume).snapshot.outbox.owed is None
 
 
-def test_a_strangers_run_that_is_read_meanwhile_does_not_hide_a_message_in_doubt():
+def test_reading_the_run_of_a_stranger_does_not_hide_a_message_in_doubt():
     story = posting(request_max_attempts=1).tell(unknown(), connect, runs(run(run_id="run_9")))
     story.tell(seen(RunStatus.COMPLETED, "run_9"), page(question("msg_4", key="k1"), answer("msg_5")))
     assert story.request == SEARCH
@@ -315,7 +315,7 @@ def test_a_strangers_run_that_is_read_meanwhile_does_not_hide_a_message_in_doubt
     assert story.tell(page(question("msg_4", key="k1"))).only.id == "msg_4"
 
 
-def test_a_strangers_run_that_is_met_meanwhile_does_not_hide_a_run_in_doubt():
+def test_adopting_the_run_of_a_stranger_does_not_hide_a_run_in_doubt():
     story = finding().tell(runs(run(run_id="run_9"), run(RunStatus.COMPLETED, "run_8")))
     story.tell(seen(RunStatus.FAILED, "run_9", code="x", message="y"))
     assert story.tell(runs(run(RunStatus.FAILED, "run_9"))).said == ["RunStarted", "RunFailed"]
@@ -327,7 +327,7 @@ def test_a_grace_for_a_run_that_a_crash_cut_short_is_waited_for_again():
     assert story.tell(runs()).wait == GRACE
 
 
-def test_on_a_thread_that_was_empty_a_single_look_alike_is_ours():
+def test_on_a_thread_that_was_empty_a_single_message_of_the_same_text_is_ours():
     from gpt_agent_fsm.machine.snapshot import Newest, ServerView, Snapshot
 
     story = Story(
@@ -347,11 +347,11 @@ def test_a_listing_against_the_order_is_searched_to_its_end():
     assert story.only.id == "msg_3"
 
 
-# --- a run in doubt, and others meanwhile ---------------------------------------------------------------------------
+# --- a run in doubt, and runs of others -----------------------------------------------------------------------------
 
 
 def between_answers() -> Story:
-    """A run is in doubt, somebody else's was met and is completed, and its answers are being read."""
+    """A run is in doubt, somebody else's was adopted and is completed, and its answers are being read."""
     story = finding().tell(runs(run(run_id="run_9"), run(RunStatus.COMPLETED, "run_8")))
     return story.tell(seen(RunStatus.COMPLETED, "run_9"))
 
@@ -361,7 +361,7 @@ def test_a_run_in_doubt_is_searched_for_once_the_answers_of_another_are_read():
     assert (story.request, story.state) == (FIND, "idle")
 
 
-def test_whoever_connects_meanwhile_has_the_run_in_doubt_searched_for_and_not_just_any():
+def test_connecting_while_a_run_is_in_doubt_searches_for_that_run_and_not_for_any():
     story = between_answers().tell(connect, *NOTHING_NEW)
     assert (story.request, story.state) == (FIND, "idle")
 

@@ -1,4 +1,4 @@
-"""What holds in every state, and moves that no row may take by the way."""
+"""Promises that hold in every state, and moves that no row may make."""
 
 import attrs
 import pytest
@@ -52,22 +52,22 @@ everywhere = pytest.mark.parametrize("make", IN_EVERY_STATE)
 
 
 def looking_again() -> Story:
-    """Awaiting tools, with a look at the run under way."""
+    """Awaiting tools, with a poll in flight."""
     return awaiting().tell(due)
 
 
 def resubmitting() -> Story:
-    """Submitting, with a look at the run under way."""
+    """Submitting, with a poll in flight."""
     return submitting().tell(unknown(), due)
 
 
 def looking_while_failed() -> Story:
-    """Failed, and asking for a run in progress."""
+    """Failed, with a search for a run in flight."""
     return failed(request_max_attempts=1).tell(connect)
 
 
 def assistants_of_runs_to_come(story: Story) -> set[str]:
-    """Return who answers in the run whose request waits, if one does."""
+    """Return the assistant of the run whose request waits, if one does."""
     waits = isinstance(story.snapshot.request, effects.CreateRun) and not story.snapshot.pending.sent
     return {story.snapshot.request.assistant_id} if waits else set()
 
@@ -84,7 +84,7 @@ def test_the_assistant_may_be_changed_in_every_state(make):
     assert assistants_of_runs_to_come(story) <= {"asst_2"}
 
 
-def test_a_run_to_come_is_told_from_one_under_way():
+def test_a_run_that_is_still_owed_is_distinguished_from_one_in_progress():
     assert assistants_of_runs_to_come(rate_limited()) == {"asst_1"}
     assert assistants_of_runs_to_come(creating()) == set()
 
@@ -122,7 +122,7 @@ def test_a_message_is_accepted_in_every_state(make):
     ],
     ids=["running", "awaiting", "looking", "submitting", "rate_limited", "failed", "posting"],
 )
-def test_what_was_next_is_made_after_a_crash_in_every_state(make, request_):
+def test_the_next_request_is_made_after_a_crash_in_every_state(make, request_):
     story = make().tell(resume)
     assert story.request == request_ or isinstance(story.request, request_)
     assert story.moves == []
@@ -138,7 +138,7 @@ def test_a_fact_about_another_run_moves_nothing(make):
 
 
 @pytest.mark.parametrize("make", [polling, looking_again, resubmitting])
-def test_retries_may_be_exhausted_in_every_state_that_looks(make):
+def test_retries_may_be_exhausted_in_every_state_that_polls(make):
     snapshot = make().snapshot
     outbox = attrs.evolve(snapshot.outbox, turn=attrs.evolve(snapshot.outbox.turn, retries_left=0))
     story = Story(attrs.evolve(snapshot, outbox=outbox)).tell(rate_limit())
@@ -147,19 +147,19 @@ def test_retries_may_be_exhausted_in_every_state_that_looks(make):
 
 
 @pytest.mark.parametrize("make", [looking_again, resubmitting])
-def test_a_cancel_goes_out_before_tools_and_outputs(make):
+def test_a_cancel_is_sent_before_tools_and_outputs(make):
     story = make().tell(cancel, needs(LOCATE, MEASURE))
     assert story.request == CANCEL
     assert story.moves[-1].endswith("-> running")
 
 
 @pytest.mark.parametrize("make", [looking_again, resubmitting])
-def test_a_run_denied_while_it_is_looked_at_is_lost(make):
+def test_a_run_that_the_server_denies_knowing_during_a_poll_is_lost(make):
     assert make().tell(refused(404)).said == ["RequestFailed", "RunFailed"]
 
 
 @pytest.mark.parametrize("make", [running, awaiting, lambda: submitting().tell(delayed())])
-def test_a_cancel_that_came_too_late_leads_to_a_look_and_moves_nothing(make):
+def test_a_cancel_that_came_too_late_leads_to_a_poll_and_moves_nothing(make):
     story = make().tell(cancel, refused())
     assert story.request == POLL
     assert story.moves == []
@@ -167,13 +167,13 @@ def test_a_cancel_that_came_too_late_leads_to_a_look_and_moves_nothing(make):
 
 
 @pytest.mark.parametrize("make", [running, awaiting, lambda: submitting().tell(delayed())])
-def test_a_cancel_that_is_turned_away_moves_nothing(make):
+def test_a_delayed_cancel_moves_nothing(make):
     story = make().tell(cancel, delayed())
     assert story.only.will_retry is True
     assert story.moves == []
 
 
-def test_a_look_that_is_denied_or_fails_for_good_parks_a_failed_thread():
+def test_a_search_that_is_denied_or_fails_permanently_parks_a_failed_thread():
     for no in (delayed(), refused(), denied()):
         story = looking_while_failed().tell(no)
         assert story.only.will_retry is False
@@ -195,13 +195,13 @@ def test_a_found_run_moves_the_thread_once():
     assert story.moves == ["idle -> running"]
 
 
-def test_an_output_for_a_run_left_behind_stays_in_failed_until_the_run_is_seen():
+def test_an_output_for_an_abandoned_run_stays_in_failed_until_the_run_is_seen():
     story = deny_the_poll(awaiting().tell(due)).tell(output(LOCATE))
     assert story.moves == []
     assert story.state == "failed"
 
 
-def test_the_answer_to_a_farewell_moves_nothing():
+def test_the_answer_to_the_cancel_of_an_abandoned_run_moves_nothing():
     for fact in (seen(RunStatus.CANCELLING), delayed(), refused()):
         story = submitting(tool_output_max_attempts=1, request_max_attempts=1).tell(delayed())
         assert story.tell(fact).moves == []
@@ -209,7 +209,7 @@ def test_the_answer_to_a_farewell_moves_nothing():
         assert story.snapshot.settled
 
 
-def test_a_refused_submission_moves_nothing_before_the_run_was_looked_at():
+def test_a_refused_submission_moves_nothing_before_the_run_was_polled():
     assert submitting().tell(refused()).moves == []
 
 
@@ -223,13 +223,13 @@ def test_broken_arguments_of_a_later_round_are_answered_in_every_state():
     assert story.state == "submitting"
 
 
-def test_a_stale_look_at_a_run_whose_outputs_were_taken_changes_nothing_but_the_time():
+def test_a_stale_poll_of_a_run_whose_outputs_were_accepted_changes_only_the_time():
     story = submitting().tell(seen(), due, needs(LOCATE, MEASURE))
     assert story.state == "running"
     assert story.moves == []
 
 
-def test_a_new_call_beside_outputs_that_were_taken_is_asked_for_alone():
+def test_only_the_new_call_beside_accepted_outputs_is_requested():
     other = ToolCall(id="call_8", name="g", arguments="{}")
     story = submitting().tell(seen(), due, needs(LOCATE, MEASURE, other))
     assert [event.id for event in story.events if hasattr(event, "arguments")] == ["call_8"]
@@ -237,7 +237,7 @@ def test_a_new_call_beside_outputs_that_were_taken_is_asked_for_alone():
     assert story.state == "submitting"
 
 
-def test_a_reading_under_way_survives_a_new_message():
+def test_a_reading_in_progress_survives_a_new_message():
     story = reading().tell(say("Two", "k2"), *NOTHING_NEW)
     assert story.request == effects.PostMessage(key="k2", content="Two")
 
@@ -249,7 +249,7 @@ def test_a_run_may_be_over_when_its_creation_is_answered(make):
     assert story.moves[-1] == "running -> failed"
 
 
-# --- facts that come from beside the wire -----------------------------------------------------------------------
+# --- deadlines and the quota ------------------------------------------------------------------------------------
 
 LATE = inputs.DeadlinePassed(setting="run_timeout", seconds=60)
 
@@ -282,18 +282,18 @@ def test_a_deadline_of_a_run_that_is_over_is_ignored(make):
     assert make().tell(LATE).ignored == "that run is over"
 
 
-def test_a_thread_that_was_parked_tries_again_when_the_key_works():
+def test_a_parked_thread_tries_again_when_the_quota_is_restored():
     story = posting().tell(denied(quota=True), inputs.QuotaRestored())
     assert story.request == effects.PostMessage(key="k1", content="Hello")
     assert story.state == "idle"
 
 
 @everywhere
-def test_a_key_that_works_is_no_news_where_nothing_is_parked(make):
+def test_a_restored_quota_changes_nothing_if_nothing_is_parked(make):
     assert make().tell(inputs.QuotaRestored()).ignored == "nothing is parked"
 
 
-def test_a_failed_thread_that_looks_again_because_the_key_works_stays_failed_until_it_finds_something():
+def test_a_failed_thread_that_searches_after_the_quota_was_restored_stays_failed_until_it_finds_something():
     story = looking_while_failed().tell(denied(quota=True), inputs.QuotaRestored())
     assert story.request == effects.GetLatestRun()
     assert story.moves == []

@@ -1,4 +1,4 @@
-"""Connecting, messages going out, and answers being read."""
+"""Connecting, sending messages, and reading answers."""
 
 import pytest
 
@@ -49,7 +49,7 @@ READ = effects.ListMessages(after=None)
 # --- connecting ---------------------------------------------------------------------------------------
 
 
-def test_connecting_looks_for_a_run_before_anything_else():
+def test_connecting_searches_for_a_run_before_anything_else():
     story = Story().tell(connect)
     assert story.request == LOOK
     assert story.state == "idle"
@@ -105,7 +105,7 @@ def test_connecting_without_a_cursor_leaves_the_one_that_is_known():
     assert story.snapshot.cursor.last_message_id == "msg_9"
 
 
-def test_a_look_that_fails_is_tried_again_and_given_up_when_the_attempts_are_spent():
+def test_a_search_that_fails_is_tried_again_until_the_attempts_are_exhausted():
     story = Story(request_max_attempts=2).tell(connect, delayed())
     assert story.only.will_retry
     assert story.state == "idle"
@@ -117,13 +117,13 @@ def test_a_look_that_fails_is_tried_again_and_given_up_when_the_attempts_are_spe
     assert story.snapshot.settled
 
 
-def test_a_look_that_failed_is_repeated_when_the_user_says_something():
+def test_a_search_that_failed_is_repeated_with_the_next_message():
     story = Story(request_max_attempts=1).tell(connect, delayed(), say())
     assert story.request == LOOK
     assert story.tell(runs()).request == POST
 
 
-# --- messages go out -----------------------------------------------------------------------------------
+# --- messages are sent ---------------------------------------------------------------------------------
 
 
 def test_a_message_is_posted_and_a_run_created_for_it():
@@ -163,12 +163,12 @@ def test_a_message_that_is_queued_while_another_is_posted_changes_nothing_about_
     assert [message.key for message in story.snapshot.queue] == ["k1", "k2"]
 
 
-def test_messages_are_read_before_the_next_message_goes_out():
+def test_messages_are_read_before_the_next_message_is_sent():
     story = running().tell(say("Two", "k2"), due, completed())
     assert story.request == READ
 
 
-def test_queued_messages_go_on_after_a_failed_run():
+def test_queued_messages_continue_after_a_failed_run():
     story = polling().tell(say("Two", "k2"), seen(RunStatus.FAILED, code="x", message="y"))
     assert [(e.source, e.dest) for e in story.events if isinstance(e, events.StateChanged)] == [
         ("running", "failed"),
@@ -177,7 +177,7 @@ def test_queued_messages_go_on_after_a_failed_run():
     assert story.request == effects.PostMessage(key="k2", content="Two")
 
 
-def test_a_message_whose_text_is_refused_is_dropped_and_the_next_goes_out():
+def test_a_message_whose_text_is_refused_is_dropped_and_the_next_is_sent():
     story = posting().tell(say("Two", "k2"), refused(content=True))
     assert story.only.will_retry is False
     assert [(e.source, e.dest) for e in story.events if isinstance(e, events.StateChanged)] == [
@@ -230,24 +230,24 @@ def test_a_wrong_key_keeps_the_message_and_is_not_retried():
     assert story.snapshot.queue
 
 
-def test_an_empty_balance_at_the_door_sends_both_events_and_names_no_run():
+def test_an_exhausted_balance_before_a_run_sends_both_events_and_names_no_run():
     story = creating().tell(denied(quota=True))
     assert story.said == ["RequestFailed", "OrganizationQuotaExceeded"]
     assert story.events[1].run_id is None
     assert story.state == "failed"
 
 
-def test_the_assistant_is_changed_also_for_a_run_that_waits_to_be_created_again():
+def test_the_assistant_is_changed_even_for_a_run_that_waits_to_be_created_again():
     story = creating().tell(delayed(), inputs.SetAssistant(assistant_id="asst_2"))
     assert story.tell(due).request == effects.CreateRun(key="k1.1", assistant_id="asst_2")
 
 
-def test_the_assistant_of_a_request_under_way_is_left_alone():
+def test_the_assistant_of_a_request_in_flight_stays():
     story = creating().tell(inputs.SetAssistant(assistant_id="asst_2"))
     assert story.snapshot.request == CREATE
 
 
-# --- a run is in the way ----------------------------------------------------------------------------------
+# --- a run blocks the thread ------------------------------------------------------------------------------
 
 
 def test_a_run_somebody_else_started_is_adopted_and_the_message_waits_for_its_end():
@@ -262,12 +262,12 @@ def test_a_run_somebody_else_started_is_adopted_and_the_message_waits_for_its_en
     assert story.tell(*NOTHING_NEW).request == POST
 
 
-def test_a_run_that_is_being_cancelled_is_adopted_when_it_is_in_the_way():
+def test_a_run_that_is_being_cancelled_is_adopted_if_it_blocks_the_thread():
     story = posting().tell(busy(), runs(run(RunStatus.CANCELLING, "run_9")))
     assert story.state == "running"
 
 
-def test_the_run_of_a_message_is_created_after_the_run_that_was_in_its_way():
+def test_the_run_of_a_message_is_created_after_the_run_that_blocked_it():
     story = creating().tell(busy())
     assert story.request == effects.GetLatestRun(key="k1.1", wide=True)
     story.tell(runs(run(run_id="run_9", key="other")), completed("run_9"), *NOTHING_NEW)
@@ -285,7 +285,7 @@ def test_a_busy_thread_whose_run_is_gone_gets_the_message_again_with_growing_pau
     assert story.wait == effects.Wait(seconds=2, spread=2)
 
 
-def test_a_thread_that_stays_busy_is_given_up_when_the_attempts_are_spent():
+def test_a_thread_that_stays_busy_is_given_up_when_the_attempts_are_exhausted():
     story = posting(request_max_attempts=2).tell(busy(), runs(), busy())
     assert story.state == "failed"
     assert story.only.will_retry is False
@@ -340,7 +340,7 @@ def test_a_page_that_brings_nothing_new_ends_the_reading():
     assert story.said == ["AssistantMessageAdded"]
 
 
-def test_a_server_that_answers_every_page_with_the_same_next_one_is_not_asked_for_ever():
+def test_a_server_that_names_the_same_next_page_each_time_is_not_asked_forever():
     story = reading().tell(page(answer("msg_2"), next_after="msg_3"), page(answer("msg_4"), next_after="msg_3"))
     assert len(story.events) == 2
 
@@ -374,12 +374,12 @@ def test_a_server_that_lists_backwards_is_read_from_its_start():
     assert [event.message_id for event in story.events] == ["msg_4"]
 
 
-def test_messages_listed_backwards_are_told_by_their_times():
+def test_messages_listed_backwards_are_recognised_by_their_times():
     story = second_turn().tell(page(answer("msg_5", created_at=5.0), answer("msg_4", created_at=4.0)))
     assert story.request == effects.ListMessages(after=None)
 
 
-def test_messages_listed_backwards_are_told_by_what_we_know_of_their_order():
+def test_messages_listed_backwards_are_recognised_by_their_known_order():
     story = second_turn().tell(page(answer("msg_4"), question("msg_3"), answer("msg_2"), question("msg_1")))
     assert story.request == effects.ListMessages(after=None)
     story.tell(page(answer("msg_4"), question("msg_3"), answer("msg_2"), question("msg_1")))
@@ -391,7 +391,7 @@ def test_a_whole_reading_without_the_cursor_publishes_the_messages_of_the_run_al
     assert [event.message_id for event in story.events] == ["msg_4"]
 
 
-def test_a_whole_reading_that_cannot_tell_runs_publishes_what_there_is():
+def test_a_whole_reading_without_run_ids_publishes_everything():
     story = second_turn().tell(page(), page(answer("msg_4")))
     assert [event.message_id for event in story.events] == ["msg_4"]
 
@@ -415,7 +415,7 @@ def test_a_reading_that_fails_is_tried_again_and_then_parked_until_the_next_comm
 
 
 @pytest.mark.parametrize("no", [delayed(), refused()])
-def test_what_was_read_before_the_list_failed_is_published(no):
+def test_messages_that_were_read_before_the_list_failed_are_published(no):
     story = reading(request_max_attempts=1).tell(page(answer("msg_2"), next_after="msg_2"), no)
     assert story.said == ["RequestFailed", "AssistantMessageAdded"]
     assert (story.state, story.moves) == ("idle", [])
@@ -432,7 +432,7 @@ def test_the_answer_of_a_run_is_published_although_the_list_fails(no):
 
 
 @pytest.mark.parametrize("no", [delayed(), refused()])
-def test_a_list_that_fails_for_good_holds_up_no_message(no):
+def test_a_list_that_fails_permanently_delays_no_message(no):
     story = reading(request_max_attempts=1).tell(say("Two", "k2"), no)
     assert story.said == ["RequestFailed"]
     assert story.moves == ["idle -> failed", "failed -> idle"]
@@ -456,7 +456,7 @@ def test_an_answer_that_is_listed_late_is_waited_for_a_little():
     assert story.snapshot.settled
 
 
-def test_a_run_that_has_said_nothing_is_believed_in_the_end():
+def test_a_run_without_an_answer_counts_as_one_in_the_end():
     story = reading().tell(*NOTHING_NEW)
     assert story.said == []
     assert story.moves == []
@@ -468,7 +468,7 @@ def test_a_refusal_is_published_as_what_it_is():
     assert (story.only.content, story.only.refusal) == ("", "I would rather not.")
 
 
-def test_a_message_of_ours_that_is_listed_as_the_assistants_is_not_published():
+def test_a_message_with_our_key_is_not_published_even_if_it_is_listed_as_the_assistants():
     story = reading().tell(page(answer("msg_1", "Hello", key="k1"), answer("msg_2")))
     assert story.only.message_id == "msg_2"
 
@@ -486,7 +486,7 @@ def test_without_activity_an_agent_at_rest_stops(make):
 
 
 @pytest.mark.parametrize("make", [posting, polling, retrying])
-def test_a_timer_that_is_due_while_a_request_is_under_way_is_ignored(make):
+def test_a_timer_that_is_due_while_a_request_is_in_flight_is_ignored(make):
     story = make()
     before = story.snapshot
     story.tell(due)
@@ -494,10 +494,10 @@ def test_a_timer_that_is_due_while_a_request_is_under_way_is_ignored(make):
     assert story.snapshot == before
 
 
-# --- going on after a crash -----------------------------------------------------------------------------------------
+# --- after a crash --------------------------------------------------------------------------------------------------
 
 
-def test_a_poll_that_was_under_way_is_made_again():
+def test_a_poll_that_was_in_flight_is_made_again():
     assert polling().tell(resume).request == effects.GetRun(run_id="run_1")
 
 
@@ -505,13 +505,13 @@ def test_a_request_that_was_waiting_is_made():
     assert posting().tell(delayed(), resume).request == POST
 
 
-def test_with_nothing_under_way_there_is_nothing_to_resume():
+def test_with_nothing_in_flight_there_is_nothing_to_resume():
     story = idle().tell(resume)
     assert story.ignored == "no request was in flight"
     assert story.state is State.IDLE
 
 
-# --- what cannot happen ----------------------------------------------------------------------------------------------
+# --- impossible inputs -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_an_input_that_cannot_happen_raises_and_changes_nothing(make, impossible
     assert story.snapshot is before
 
 
-def test_a_run_without_a_message_of_ours_is_read_in_the_order_the_server_gives():
+def test_the_run_of_a_stranger_is_read_in_the_servers_order():
     story = reading().tell(page(question("msg_1"), answer("msg_2")), connect, runs(run(run_id="run_2")))
     story.tell(completed("run_2"))
     assert story.request == effects.ListMessages(after="msg_2")
@@ -554,12 +554,12 @@ def test_a_reading_without_a_cursor_that_is_refused_is_parked():
     assert reading().tell(refused()).snapshot.outbox.parked
 
 
-def test_a_run_in_the_way_may_be_any_of_those_listed():
+def test_a_blocking_run_may_be_any_of_those_listed():
     story = posting().tell(busy(), runs(run(RunStatus.COMPLETED, "run_1"), run(run_id="run_9")))
     assert story.request == effects.GetRun(run_id="run_9")
 
 
-def test_a_run_that_the_server_denies_and_that_stays_in_the_way_is_given_up_in_the_end():
+def test_a_run_that_the_server_denies_knowing_and_that_still_blocks_is_given_up_in_the_end():
     story = posting(request_max_attempts=3).tell(busy(), runs(run(run_id="run_9")), refused(404))
     assert story.said == ["RequestFailed", "RunFailed"]
     failures = 1
@@ -577,7 +577,7 @@ def test_a_run_that_the_server_denies_and_that_stays_in_the_way_is_given_up_in_t
     assert story.snapshot.outbox.parked
 
 
-def test_what_was_published_is_never_published_again():
+def test_a_published_message_is_never_published_again():
     story = second_turn().tell(page(answer("msg_2"), answer("msg_4")))
     assert [event.message_id for event in story.events] == ["msg_4"]
     story.tell(say("Three", "k3"), posted("msg_5"), created(run_id="run_3"), due, completed("run_3"))
@@ -585,7 +585,7 @@ def test_what_was_published_is_never_published_again():
     assert [event.message_id for event in story.events] == ["msg_6"]
 
 
-def test_a_whole_reading_that_can_tell_runs_publishes_nothing_of_others():
+def test_a_whole_reading_with_run_ids_publishes_nothing_of_other_runs():
     story = second_turn().tell(page(), page(answer("msg_0", run_id="run_0")))
     assert story.events == ()
 

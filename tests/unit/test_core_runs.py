@@ -49,7 +49,7 @@ def test_a_run_in_progress_is_polled_each_heartbeat(status):
     assert story.events == ()
 
 
-def test_a_run_is_looked_at_within_the_idle_timeout_also_when_the_heartbeat_is_slower():
+def test_a_run_is_polled_within_the_idle_timeout_even_if_the_poll_interval_is_longer():
     assert running(idle_timeout=0.5).wait == effects.Wait(seconds=0.5)
 
 
@@ -88,7 +88,7 @@ def test_the_pause_between_attempts_doubles_up_to_its_limit():
     assert waits == [effects.Wait(seconds=half, spread=half) for half in (1, 2, 3, 3)]
 
 
-def test_an_attempt_that_succeeds_starts_the_count_anew():
+def test_an_attempt_that_succeeds_restarts_the_count():
     story = polling().tell(delayed(), due, seen(), due, delayed())
     assert story.only.attempt == 1
 
@@ -105,7 +105,7 @@ def test_a_run_that_the_server_denies_is_lost():
     assert story.snapshot.settled
 
 
-def test_a_wrong_key_leaves_the_run_behind_and_the_next_command_finds_it_again():
+def test_a_wrong_key_abandons_the_run_and_the_next_command_finds_it_again():
     story = deny_the_poll(polling())
     assert story.said == ["RequestFailed"]
     assert story.state == "failed"
@@ -116,14 +116,14 @@ def test_a_wrong_key_leaves_the_run_behind_and_the_next_command_finds_it_again()
     assert story.tell(runs(run())).state == "running"
 
 
-def test_an_empty_balance_met_by_a_poll_names_the_run():
+def test_an_exhausted_balance_during_a_poll_names_the_run():
     story = polling().tell(denied(quota=True))
     assert story.events[1] == events.OrganizationQuotaExceeded(
         run_id="run_1", thread_id="thread_1", assistant_id="asst_1"
     )
 
 
-def test_a_run_that_is_known_is_not_looked_for_when_the_agent_is_connected_again():
+def test_a_known_run_is_not_searched_for_when_the_agent_is_connected_again():
     story = polling().tell(connect, completed())
     assert story.request == effects.ListMessages(after=None)
 
@@ -140,7 +140,7 @@ def test_a_server_that_blocks_until_the_run_is_over_is_understood():
 
 @pytest.mark.parametrize("make", [polling, awaiting, submitting])
 @pytest.mark.parametrize("ending", ["completed", "failed", "rate", "quota"])
-def test_a_run_may_end_in_every_state_that_looks_at_it(make, ending):
+def test_a_run_may_end_in_every_state_that_polls_it(make, ending):
     facts = {
         "completed": completed(),
         "failed": seen(RunStatus.FAILED, code="expired", message="m"),
@@ -211,7 +211,7 @@ def test_retries_count_down_to_zero_and_are_then_exhausted_without_run_failed():
     assert story.snapshot.settled
 
 
-def test_the_retries_are_counted_anew_for_each_user_message():
+def test_the_count_of_retries_restarts_for_each_user_message():
     story = retrying().tell(created(run_id="run_2"), due, completed("run_2"), page())
     story.tell(say("Two", "k2"), posted("msg_3"), created(run_id="run_3"), due, rate_limit("run_3"))
     assert story.only.retries_remaining == 2
@@ -224,7 +224,7 @@ def test_an_adopted_run_that_is_rate_limited_is_started_again_as_well():
     assert story.tell(due).request == effects.CreateRun(key="run_9.1", assistant_id="asst_1")
 
 
-def test_a_retry_that_meets_trouble_is_repeated_and_keeps_the_state():
+def test_a_retry_that_fails_is_repeated_and_keeps_the_state():
     story = retrying().tell(delayed())
     assert story.state == "rate_limited"
     assert story.tell(due).request == effects.CreateRun(key="k1.2", assistant_id="asst_1")
@@ -246,7 +246,7 @@ def test_a_retry_that_is_refused_is_parked(no):
     assert story.snapshot.outbox.owed
 
 
-def test_a_run_met_by_a_retry_is_adopted():
+def test_a_run_that_blocks_a_retry_is_adopted():
     story = retrying().tell(busy(), runs(run(run_id="run_9", key="other")))
     assert story.state == "running"
     assert story.request == effects.GetRun(run_id="run_9")

@@ -1,4 +1,4 @@
-"""Tool calls: requested once, answered together, and outputs that do not get through."""
+"""Tool calls: requested once, answered together; and outputs that the server does not accept."""
 
 import pytest
 
@@ -95,7 +95,7 @@ def test_outputs_are_recorded_and_sent_together_when_the_last_is_in():
     assert story.request == SUBMIT
 
 
-def test_a_call_whose_arguments_are_no_json_is_answered_at_once():
+def test_a_call_whose_arguments_are_not_valid_json_is_answered_at_once():
     story = polling().tell(needs(LOCATE, BROKEN))
     assert story.said == ["ToolCallRequested", "ToolCallOutputRecorded"]
     assert story.events[1].output == BROKEN_ARGUMENTS_OUTPUT
@@ -104,7 +104,7 @@ def test_a_call_whose_arguments_are_no_json_is_answered_at_once():
     assert story.request.outputs == (("call_1", "1"), ("call_3", BROKEN_ARGUMENTS_OUTPUT))
 
 
-def test_when_no_call_has_readable_arguments_nobody_is_asked():
+def test_no_call_is_requested_if_all_arguments_are_unreadable():
     story = polling().tell(needs(BROKEN))
     assert story.said == ["ToolCallOutputRecorded"]
     assert story.state == "submitting"
@@ -121,7 +121,7 @@ def test_a_call_with_blank_arguments_is_requested_without_arguments(text):
 
 
 @pytest.mark.parametrize("text", ["{", "NaN", '{"a": Infinity}', "[" * 100_000])
-def test_what_is_no_json_is_told_apart(text):
+def test_invalid_json_is_recognised(text):
     story = polling().tell(needs(ToolCall(id="call_1", name="f", arguments=text)))
     assert story.said == ["ToolCallOutputRecorded"]
 
@@ -151,13 +151,13 @@ def test_a_tool_answer_that_nobody_waits_for_now_is_ignored(make):
 
 
 @pytest.mark.parametrize("status", [RunStatus.ACTIVE, RunStatus.CANCELLING])
-def test_accepted_outputs_let_the_run_go_on(status):
+def test_accepted_outputs_let_the_run_continue(status):
     story = submitting().tell(seen(status))
     assert story.state == "running"
     assert story.wait == effects.Wait(seconds=1)
 
 
-def test_outputs_are_not_sent_twice_when_the_server_shows_the_run_waiting_after_it_took_them():
+def test_outputs_are_not_sent_twice_if_the_server_still_shows_the_run_as_waiting():
     story = submitting().tell(needs(LOCATE, MEASURE))
     assert story.state == "running"
     story.tell(due, needs(LOCATE, MEASURE))
@@ -186,14 +186,14 @@ def test_an_id_that_is_used_again_for_another_call_is_another_call():
     assert story.said == ["ToolCallRequested"]
 
 
-def test_a_run_that_goes_on_without_our_outputs_is_followed():
+def test_a_run_that_continues_without_our_outputs_is_followed():
     story = awaiting().tell(due, seen())
     assert story.state == "running"
     assert story.tell(due, needs(LOCATE, MEASURE)).said == []
     assert story.state == "awaiting_tools"
 
 
-def test_the_last_output_waits_for_a_look_that_is_under_way():
+def test_the_last_output_waits_for_a_poll_in_flight():
     story = awaiting().tell(due, output(LOCATE), output(MEASURE, "2"))
     assert story.state == "submitting"
     assert story.request is None
@@ -207,7 +207,7 @@ def test_the_first_poll_of_a_started_run_may_find_calls_at_once():
     assert story.state == "awaiting_tools"
 
 
-# --- outputs that do not get through ---------------------------------------------------------------------------
+# --- outputs that the server does not accept -------------------------------------------------------------------
 
 
 def test_a_submission_that_did_not_happen_is_repeated_after_its_delay():
@@ -223,7 +223,7 @@ def test_a_submission_waits_as_long_as_the_server_asks():
 
 
 @pytest.mark.parametrize("trouble", [unknown(), refused()], ids=["unknown", "refused"])
-def test_after_a_submission_in_doubt_the_run_is_looked_at_before_sending_again(trouble):
+def test_after_a_submission_in_doubt_the_run_is_polled_before_sending_again(trouble):
     story = submitting().tell(trouble)
     assert story.wait == effects.Wait(seconds=5)
     assert story.only.will_retry
@@ -241,7 +241,7 @@ def test_outputs_that_had_arrived_are_not_sent_again():
 
 
 @pytest.mark.parametrize("trouble", [delayed(), unknown(), refused()], ids=["delayed", "unknown", "refused"])
-def test_outputs_out_of_tries_fail_the_thread_and_cancel_the_run(trouble):
+def test_outputs_without_attempts_left_fail_the_thread_and_cancel_the_run(trouble):
     story = submitting(tool_output_max_attempts=2).tell(trouble, due)
     if story.request == DOUBTFUL_POLL:
         story.tell(needs(LOCATE, MEASURE))
@@ -259,13 +259,13 @@ def given_up(**settings):
     return submitting(tool_output_max_attempts=1, **settings).tell(delayed())
 
 
-def test_messages_go_on_after_the_farewell_to_a_run():
+def test_messages_continue_after_the_cancel_of_an_abandoned_run():
     story = given_up().tell(say("Two", "k2"))
     assert story.effects == ()
     assert story.tell(seen(RunStatus.CANCELLING)).request == effects.PostMessage(key="k2", content="Two")
 
 
-def test_a_farewell_that_fails_is_repeated_and_then_let_go():
+def test_the_cancel_of_an_abandoned_run_is_repeated_if_it_fails_and_then_dropped():
     story = given_up(request_max_attempts=2).tell(delayed())
     assert story.only.will_retry
     assert story.tell(due).request == CANCEL
@@ -275,21 +275,21 @@ def test_a_farewell_that_fails_is_repeated_and_then_let_go():
     assert not story.snapshot.outbox.parked
 
 
-def test_a_farewell_to_a_run_that_has_ended_is_no_trouble():
+def test_the_cancel_of_an_abandoned_run_may_find_it_ended():
     story = given_up().tell(refused())
     assert story.events == ()
     assert story.snapshot.settled
     assert not story.snapshot.outbox.parked
 
 
-def test_a_farewell_with_a_wrong_key_is_given_up():
+def test_the_cancel_of_an_abandoned_run_is_given_up_with_a_wrong_key():
     story = given_up().tell(denied())
     assert story.only.will_retry is False
     assert story.state == "failed"
     assert story.snapshot.settled
 
 
-def test_looks_during_a_submission_have_no_limit():
+def test_polls_during_a_submission_have_no_limit():
     story = submitting().tell(unknown(), due)
     for _ in range(10):
         story.tell(delayed(), due)
@@ -297,13 +297,13 @@ def test_looks_during_a_submission_have_no_limit():
     assert story.state == "submitting"
 
 
-def test_a_run_denied_during_a_submission_is_lost():
+def test_a_run_that_the_server_denies_knowing_during_a_submission_is_lost():
     story = submitting().tell(unknown(), due, refused(404))
     assert story.said == ["RequestFailed", "RunFailed"]
     assert story.state == "failed"
 
 
-def test_outputs_that_a_wrong_key_kept_back_are_sent_when_the_run_is_seen_again():
+def test_outputs_that_a_wrong_key_held_back_are_sent_when_the_run_is_seen_again():
     story = submitting().tell(denied())
     assert story.said == ["RequestFailed", "ToolCallOutputSubmissionFailed"]
     assert story.state == "failed"
@@ -312,7 +312,7 @@ def test_outputs_that_a_wrong_key_kept_back_are_sent_when_the_run_is_seen_again(
     assert story.said == []
 
 
-def test_an_output_for_a_run_that_a_wrong_key_left_behind_is_kept_and_sent_later():
+def test_an_output_for_a_run_that_a_wrong_key_abandoned_is_kept_and_sent_later():
     story = deny_the_poll(awaiting().tell(output(LOCATE), due)).tell(output(MEASURE, "2"))
     assert story.said == ["ToolCallOutputRecorded"]
     assert story.request == effects.GetLatestRun()
@@ -320,16 +320,16 @@ def test_an_output_for_a_run_that_a_wrong_key_left_behind_is_kept_and_sent_later
     assert story.request == SUBMIT
 
 
-def test_a_look_denied_during_a_submission_parks_the_thread():
+def test_a_denied_poll_during_a_submission_parks_the_thread():
     story = deny_the_poll(submitting().tell(unknown(), due))
     assert story.said == ["RequestFailed"]
     assert story.state == "failed"
 
 
-# --- rounds that look alike, and runs that turn up again ----------------------------------------------------------
+# --- rounds of equal calls, and runs that reappear ----------------------------------------------------------------
 
 
-def test_a_run_that_was_thought_lost_and_turns_up_again_requests_nothing_again():
+def test_a_run_that_was_thought_lost_and_reappears_requests_nothing_again():
     story = awaiting().tell(output(LOCATE), due, refused(404))
     assert story.said == ["RequestFailed", "RunFailed"]
     story.tell(output(MEASURE, "2"), connect, runs(run(RunStatus.NEEDS_TOOLS)), needs(LOCATE, MEASURE))
@@ -337,7 +337,7 @@ def test_a_run_that_was_thought_lost_and_turns_up_again_requests_nothing_again()
     assert story.request == SUBMIT
 
 
-def test_calls_that_look_like_the_last_ones_again_and_again_are_a_new_round():
+def test_calls_that_repeat_the_last_ones_in_several_polls_are_a_new_round():
     story = submitting().tell(seen())
     for _ in range(5):
         story.tell(due, needs(LOCATE, MEASURE))
@@ -358,7 +358,7 @@ def test_a_short_poll_interval_does_not_make_an_outdated_state_a_new_round():
     assert story.said == ["ToolCallRequested", "ToolCallRequested"]
 
 
-def test_a_look_that_shows_the_run_going_on_ends_the_suspicion_of_a_new_round():
+def test_a_poll_that_shows_the_run_in_progress_ends_the_suspicion_of_a_new_round():
     story = submitting().tell(seen())
     for _ in range(3):
         story.tell(due, needs(LOCATE, MEASURE), due, needs(LOCATE, MEASURE), due, seen())
@@ -366,7 +366,7 @@ def test_a_look_that_shows_the_run_going_on_ends_the_suspicion_of_a_new_round():
     assert story.snapshot.run.stale_polls == 0
 
 
-def test_a_new_round_of_broken_calls_that_look_alike_is_answered_again():
+def test_a_new_round_of_equal_broken_calls_is_answered_again():
     story = polling().tell(needs(BROKEN), seen())
     for _ in range(6):
         story.tell(due, needs(BROKEN))
@@ -374,7 +374,7 @@ def test_a_new_round_of_broken_calls_that_look_alike_is_answered_again():
     assert story.state == "submitting"
 
 
-def test_each_round_has_all_its_tries():
+def test_each_round_has_all_its_attempts():
     again = ToolCall(id="call_8", name="locate", arguments="{}")
     story = submitting().tell(unknown(), due, needs(again), output(again), delayed())
     assert (story.only.attempt, story.only.will_retry) == (1, True)
@@ -386,7 +386,7 @@ def test_the_calls_of_a_rate_limited_run_are_forgotten():
     assert story.tell(output(LOCATE)).ignored == "no run waits for it"
 
 
-def test_a_run_that_was_given_up_and_is_met_on_its_way_out_requests_nothing_again():
+def test_a_run_that_was_given_up_and_is_still_being_cancelled_requests_nothing_again():
     story = given_up().tell(say("Two", "k2"), seen(RunStatus.CANCELLING), busy())
     story.tell(runs(run(RunStatus.CANCELLING)), needs(LOCATE, MEASURE))
     assert story.said == []

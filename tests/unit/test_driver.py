@@ -1,4 +1,4 @@
-"""The tick: what is announced when, and what a failure leaves behind."""
+"""The tick: when it announces, and its state after a failure."""
 
 import random
 import threading
@@ -28,7 +28,7 @@ def test_a_driver_says_what_it_is_busy_with(world):
     assert agent._driver.describe() == f"thread {agent.thread_id} in request create_run"
 
 
-def test_an_input_that_cannot_happen_is_dropped_and_the_thread_goes_on(world, caplog):
+def test_an_input_that_cannot_happen_is_dropped_and_the_thread_continues(world, caplog):
     agent = world.connect()
     agent.add_user_message("Hello")
     world.scheduler.step()
@@ -38,7 +38,7 @@ def test_an_input_that_cannot_happen_is_dropped_and_the_thread_goes_on(world, ca
     assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
 
 
-def test_a_thread_whose_answer_was_dropped_goes_on_as_after_a_crash(world, caplog):
+def test_a_thread_whose_answer_was_dropped_continues_as_after_a_crash(world, caplog):
     broken = [inputs.MessagesListed(page=None)]
     agent = world.connect()
     agent.add_user_message("Hello")
@@ -101,7 +101,7 @@ def test_a_request_that_changes_the_server_is_saved_before_it_is_made():
     assert saved == [("post_message", True)]
 
 
-def test_the_pauses_of_different_threads_are_spread():
+def test_the_pauses_of_different_threads_differ():
     from gpt_agent_fsm import errors
 
     times = []
@@ -123,7 +123,7 @@ def test_the_pauses_of_different_threads_are_spread():
     assert all(5 <= moment <= 10 for moment in second)
 
 
-def test_a_waiter_that_is_gone_is_forgotten(world):
+def test_a_waiter_that_has_returned_is_forgotten(world):
     agent = world.connect()
     agent.wait(timeout=60)
     assert len(agent._driver.waiters) == 0
@@ -147,7 +147,7 @@ def test_events_of_an_agent_that_stopped_are_left_for_the_next(world):
     assert [(change.source, change.dest) for change in changes] == [("idle", "running"), ("running", "idle")]
 
 
-def test_no_request_goes_out_after_a_handler_has_shut_the_agent_down(world):
+def test_no_request_is_sent_after_a_handler_has_shut_the_agent_down(world):
     def stop(agent, event):
         if isinstance(event, events.UserMessageAdded):
             agent.shutdown()
@@ -159,7 +159,7 @@ def test_no_request_goes_out_after_a_handler_has_shut_the_agent_down(world):
     assert world.server.runs(agent.thread_id) == []
 
 
-def test_a_number_that_could_not_be_noted_is_noted_later(world, caplog):
+def test_the_number_of_the_last_announced_record_is_saved_later_if_the_store_fails(world, caplog):
     store, noted = world.runtime._store, []
     work = store.announced
 
@@ -178,7 +178,7 @@ def test_a_number_that_could_not_be_noted_is_noted_later(world, caplog):
     assert store.load(agent.thread_id).unannounced == ()
 
 
-def test_a_subscriber_who_knows_everything_up_to_a_number_is_told_nothing_of_it(world):
+def test_a_subscriber_hears_no_record_up_to_its_number(world):
     agent = world.connect()
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
@@ -198,7 +198,7 @@ def test_a_subscriber_who_knows_everything_up_to_a_number_is_told_nothing_of_it(
     assert isinstance(told[-1], events.AssistantMessageAdded)
 
 
-def test_a_subscriber_who_waits_for_his_history_hears_of_the_end(world):
+def test_a_subscriber_that_waits_for_the_history_hears_the_end(world):
     told = []
     agent = world.connect(subscribe=lambda agent, event: told.append(event), replay_after=0)
     agent.shutdown()
@@ -206,7 +206,7 @@ def test_a_subscriber_who_waits_for_his_history_hears_of_the_end(world):
     assert [type(event).__name__ for event in told] == ["AgentStopped"]
 
 
-def test_a_dead_line_passes_also_while_the_key_is_limited(world):
+def test_a_deadline_passes_even_while_the_key_is_rate_limited(world):
     from gpt_agent_fsm import errors
 
     world.plans.append([Linger(99)])
@@ -225,7 +225,7 @@ def test_a_dead_line_passes_also_while_the_key_is_limited(world):
     assert [event.code for event in world.heard if isinstance(event, events.RunFailed)] == ["timeout"]
 
 
-# --- whatever is raised in a tick --------------------------------------------------------------------------------
+# --- exceptions in a tick ----------------------------------------------------------------------------------------
 
 ANYTHING = [ValueError, SystemExit, GeneratorExit]
 
@@ -254,7 +254,7 @@ def test_a_request_that_raised_anything_is_followed_up(kind, operation):
 
 
 class Moody:
-    """Raises at one of its calls, and does what it should at all others."""
+    """Raises at one of its calls, and calls the real function at all others."""
 
     def __init__(self, real, kind, at):
         self.real, self.kind, self.at = real, kind, at
@@ -281,7 +281,7 @@ def test_a_clock_that_raises_at_any_moment_of_a_tick_loses_and_doubles_nothing(w
     tick = driver_.tick
 
     def tick_again():
-        # What a scheduler does with a task that raises.
+        # A scheduler does the same with a task that raises.
         try:
             return tick()
         except SystemExit:
@@ -298,7 +298,7 @@ def test_a_clock_that_raises_at_any_moment_of_a_tick_loses_and_doubles_nothing(w
     assert world.names().count("RunCompleted") == 1
 
 
-def test_a_random_number_that_cannot_be_had_delays_and_loses_nothing():
+def test_a_random_generator_that_raises_delays_and_loses_nothing():
     def fail():
         raise SystemExit
 

@@ -23,7 +23,7 @@ from gpt_agent_fsm.testing import Linger, SimulatedServer
 TIMEOUT = 20
 FAST = Settings(heartbeat_interval=0.01, receive_timeout=2.0, request_retry_delay=0.01, workers=2)
 
-# Newer Pythons warn about each fork of a process with OS threads: that is what these tests are about.
+# Newer Pythons warn about each fork of a process with OS threads, which these tests need.
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
@@ -209,7 +209,7 @@ def test_a_scheduler_without_os_threads_says_so(method):
         scheduler.close(TIMEOUT)
 
 
-def test_a_child_that_a_handler_forked_does_not_go_on_with_the_conversation():
+def test_a_child_that_a_handler_forked_does_not_continue_the_conversation():
     reader, writer = os.pipe()
     parent, children = os.getpid(), []
 
@@ -258,7 +258,7 @@ def locks_of_store(store):
     return [store._writer._mutex]
 
 
-def test_a_store_that_was_made_before_a_fork_says_so_in_the_child_and_goes_on_in_the_parent(store):
+def test_a_store_that_was_made_before_a_fork_says_so_in_the_child_and_continues_in_the_parent(store):
     with Runtime(SimulatedServer(), FAST, store) as runtime:
         agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
         agent.add_user_message("Hello")

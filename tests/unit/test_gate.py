@@ -1,4 +1,4 @@
-"""What one thread learns about the key, all go by."""
+"""Rate limits and an exhausted balance are shared by all threads that use one key."""
 
 import pytest
 
@@ -17,7 +17,7 @@ BROKE = inputs.RequestNeedsOperator(status=429, message="balance", quota=True)
 
 
 class Thread:
-    """Who stands at the gate."""
+    """A thread that wants to make a request. Keeps how it was woken."""
 
     last_command = 0
 
@@ -69,7 +69,7 @@ def test_a_limit_without_a_time_doubles_up_to_the_longest_pause(gate, one, clock
     assert waits == [2, 4, 6, 6]
 
 
-def test_one_probe_goes_ahead_and_wakes_the_others_when_it_gets_through(gate, one, two, clock):
+def test_one_probe_is_sent_first_and_wakes_the_others_when_it_succeeds(gate, one, two, clock):
     three = Thread()
     gate.learn(one, POST, LIMITED)
     for thread in (two, three):
@@ -167,7 +167,7 @@ def test_a_run_that_could_not_be_created_does_not_end_the_denial(gate, one, two)
     assert one.told == [True]
 
 
-def test_a_run_that_was_created_wakes_those_whom_an_empty_balance_parked(gate, one, two):
+def test_a_created_run_wakes_the_threads_that_an_exhausted_balance_parked(gate, one, two):
     three = Thread()
     gate.learn(one, CREATE, BROKE)
     gate.learn(two, CREATE, BROKE)
@@ -180,7 +180,7 @@ def test_a_run_that_was_created_wakes_those_whom_an_empty_balance_parked(gate, o
     assert one.told == [True]
 
 
-def test_a_wrong_key_is_no_empty_balance(gate, one, two):
+def test_a_wrong_key_is_not_an_exhausted_balance(gate, one, two):
     gate.learn(one, CREATE, inputs.RequestNeedsOperator(status=401, message="key"))
     gate.learn(two, CREATE, inputs.RunCreated(run=None))
     assert one.told == []
@@ -202,7 +202,7 @@ def test_a_thread_that_has_left_is_neither_probe_nor_woken(gate, one, two, clock
 
 
 class Moody(SimulatedServer):
-    """A server whose mood is an error, or None."""
+    """A server that raises `mood` for each new run, unless it is None."""
 
     def __init__(self):
         super().__init__()
@@ -232,7 +232,7 @@ def moody():
         yield server
 
 
-def test_a_rate_limit_met_by_one_thread_holds_back_all_and_one_probe_frees_them(moody):
+def test_a_rate_limit_of_one_thread_holds_back_all_and_one_probe_releases_them(moody):
     moody.mood = errors.TransientError(429, None, "slow down", retry_after=50)
     for agent in moody.agents:
         agent.add_user_message("Hello")
@@ -247,7 +247,7 @@ def test_a_rate_limit_met_by_one_thread_holds_back_all_and_one_probe_frees_them(
     assert len({thread_id for _, thread_id in moody.requests[2:]}) == 5
 
 
-def test_an_empty_balance_seen_by_one_thread_parks_all_and_one_that_gets_through_wakes_them(moody):
+def test_an_exhausted_balance_seen_by_one_thread_parks_all_and_one_that_succeeds_wakes_them(moody):
     moody.mood = errors.QuotaExceeded(429, "insufficient_quota", "You exceeded your current quota")
     for agent in moody.agents:
         agent.add_user_message("Hello")
@@ -262,7 +262,7 @@ def test_an_empty_balance_seen_by_one_thread_parks_all_and_one_that_gets_through
         assert [m.content for m in moody.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
 
 
-def test_what_is_said_after_the_balance_was_found_empty_is_a_probe(moody):
+def test_a_message_after_the_balance_was_exhausted_is_a_probe(moody):
     told = []
     moody.mood = errors.QuotaExceeded(429, "insufficient_quota", "You exceeded your current quota")
     moody.agents[0].add_user_message("Hello")
@@ -304,7 +304,7 @@ def test_a_thread_that_waits_at_the_gate_may_be_shut_down(moody):
     assert moody.agents[2].wait(timeout=60) == "idle"
 
 
-def test_a_burst_that_meets_the_limit_together_counts_once(gate, clock):
+def test_requests_that_are_rate_limited_together_count_once(gate, clock):
     threads = [Thread() for _ in range(8)]
     for thread in threads:
         gate.learn(thread, POST, inputs.RequestDelayed(status=429, message="slow down"))

@@ -1,4 +1,4 @@
-"""Imports point down only, and the core knows nothing of the world."""
+"""Imports point down only, and the machine is pure."""
 
 import ast
 import sys

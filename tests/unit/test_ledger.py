@@ -1,4 +1,4 @@
-"""The ledger: what is saved of a thread, when, and how webhooks find it."""
+"""The ledger: which changes of a thread are saved, when, and how webhooks find the thread."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ STARTED = events.RunStarted(id="run_1", thread_id="thread_1", assistant_id="asst
 
 
 class Counting(MemoryStore):
-    """A store that keeps what it was told."""
+    """A store that records its calls."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ def test_each_kind_of_news_is_saved(world, news):
     assert world.store.load("thread_1").snapshot == world.ledger.snapshot == snapshot
 
 
-def test_a_poll_is_no_news(world):
+def test_a_poll_without_news_is_not_saved(world):
     before, after = running().snapshot, polling().snapshot
     commit(world, before)
     assert commit(world, after) == ()

@@ -1,4 +1,4 @@
-"""A log handler or filter with a defect: reported like `logging` does, and felt by nobody who logs."""
+"""A log handler or filter with a defect: reported as `logging` reports it, and never raised for the caller."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def log_each_way():
 
 
 @pytest.mark.parametrize("error", ANYTHING, ids=repr)
-def test_whatever_a_log_handler_raises_it_reaches_nobody_who_logs(logger, capsys, error):
+def test_no_error_of_a_log_handler_reaches_the_caller(logger, capsys, error):
     logger.addHandler(Broken(error))
     assert on_a_worker(log_each_way) is None
     reported = capsys.readouterr().err
@@ -76,7 +76,7 @@ def test_whatever_a_log_handler_raises_it_reaches_nobody_who_logs(logger, capsys
     assert "ValueError: invalid literal" in reported
 
 
-def test_whatever_a_log_filter_raises_it_reaches_nobody_who_logs(logger, capsys):
+def test_no_error_of_a_log_filter_reaches_the_caller(logger, capsys):
     def broken(record):
         raise LookupError("no such tenant")
 
@@ -85,7 +85,7 @@ def test_whatever_a_log_filter_raises_it_reaches_nobody_who_logs(logger, capsys)
     assert "LookupError: no such tenant" in capsys.readouterr().err
 
 
-def test_nothing_is_reported_where_logging_was_told_not_to(logger, capsys, monkeypatch):
+def test_nothing_is_reported_if_logging_is_configured_not_to(logger, capsys, monkeypatch):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     logger.addHandler(Broken(ConnectionError()))
     log_each_way()
@@ -93,7 +93,7 @@ def test_nothing_is_reported_where_logging_was_told_not_to(logger, capsys, monke
 
 
 @pytest.mark.parametrize("stream", [None, Path("no stream at all")])
-def test_a_standard_error_that_cannot_be_written_to_is_no_reason_to_raise(logger, monkeypatch, stream):
+def test_an_unwritable_standard_error_raises_nothing(logger, monkeypatch, stream):
     monkeypatch.setattr("sys.stderr", stream)
     logger.addHandler(Broken(ConnectionError()))
     log_each_way()

@@ -1,4 +1,4 @@
-"""The table: nothing missing, nothing twice, and every row needed."""
+"""The table: no row is missing, none is there twice, and each is needed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_guards_and_actions_are_named_functions():
         assert function is None or function.__name__.isidentifier()
 
 
-def test_what_is_ignored_or_illegal_has_its_reason():
+def test_each_ignored_or_illegal_pair_has_a_reason():
     assert all(len(reason) > 10 for reason in (*SILENT.values(), *IMPOSSIBLE.values()))
     assert idle().tell(inputs.CancelRun()).ignored == SILENT["cancel_run", State.IDLE] == "there is no run"
 
@@ -77,7 +77,7 @@ def test_an_incomplete_table_is_noticed_when_it_is_used(monkeypatch):
         idle().tell(say())
 
 
-def test_the_machine_asks_itself_what_is_next_only_with_an_input_it_has_rows_for():
+def test_the_machines_own_inputs_have_rows():
     states, _, question = AFTER_EACH
     assert all(ROWS[question.trigger, state] for state in states)
 

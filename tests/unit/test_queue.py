@@ -43,7 +43,7 @@ def test_an_emptied_queue_uses_no_number_again_and_equals_an_empty_one():
 
 
 def test_a_long_queue_is_not_compared_message_by_message():
-    """Of two moments only the ends and the head are looked at."""
+    """Only the ends and the heads of two queues are compared."""
 
     class Unequal(QueuedMessage):
         def __eq__(self, other):

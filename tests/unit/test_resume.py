@@ -1,4 +1,4 @@
-"""A process after this one goes on with what the store has; and runs that take too long."""
+"""The next process continues from the data in the store; and runs that take too long."""
 
 import random
 
@@ -23,7 +23,7 @@ class World:
         self.start()
 
     def start(self, pause=0.0):
-        """Let the process that runs die without a word, and a new one begin after `pause` seconds."""
+        """Kill the running process, and start a new one after `pause` seconds."""
         clock = getattr(self, "scheduler", None)
         self.scheduler = VirtualScheduler()
         if clock is not None:
@@ -63,7 +63,7 @@ def test_a_run_in_progress_is_followed_by_the_next_process():
     assert world.names() == ["UserMessageAdded", "RunStarted", "RunCompleted", "AssistantMessageAdded"]
 
 
-def test_what_nobody_was_told_is_told_by_the_next_process():
+def test_unannounced_events_are_announced_by_the_next_process():
     world = World()
     world.connect().add_user_message("Hello")
     for _ in range(4):
@@ -119,7 +119,7 @@ def test_a_rate_limit_is_waited_out_to_its_end_by_the_next_process():
     assert len(world.server.runs(world.thread_id)) == 2
 
 
-def test_a_process_that_comes_too_late_for_the_timer_goes_on_at_once():
+def test_a_process_that_comes_too_late_for_the_timer_continues_at_once():
     world = World(RATE)
     world.connect().add_user_message("Hello")
     world.scheduler.advance(5)
@@ -178,7 +178,7 @@ def test_a_rate_limit_is_waited_out_in_time_after_a_clock_was_set(set_by):
 
 
 @pytest.mark.parametrize("set_by", HOURS)
-def test_a_wait_for_tools_is_looked_at_in_time_after_a_clock_was_set(set_by):
+def test_a_run_that_waits_for_tools_is_polled_in_time_after_a_clock_was_set(set_by):
     world = SetWorld(Call((("f", "{}"),)))
     world.connect().add_user_message("Hello")
     world.scheduler.advance(5)
@@ -241,7 +241,7 @@ def test_a_run_that_takes_too_long_is_cancelled_and_fails_with_code_timeout():
     assert failed.message == "The run was cancelled: it took longer than run_timeout (30 seconds)."
 
 
-def test_a_wait_for_tools_that_takes_too_long_is_ended_and_its_time_counts_anew_each_round():
+def test_a_wait_for_tools_that_takes_too_long_is_ended_and_each_round_has_its_own_time():
     world = World(Call((("f", "{}"),)), Linger(20), Call((("g", "{}"),)), tool_timeout=30)
     calls = []
 
@@ -278,7 +278,7 @@ def test_the_next_run_has_all_its_time():
     assert world.names().count("RunCompleted") == 2
 
 
-def test_a_resumed_run_has_its_time_counted_anew():
+def test_the_time_of_a_resumed_run_starts_again():
     world = World(Linger(10**6), run_timeout=30)
     world.connect().add_user_message("Hello")
     world.scheduler.advance(20)
@@ -291,7 +291,7 @@ def test_a_resumed_run_has_its_time_counted_anew():
     assert failed.code == "timeout"
 
 
-def test_a_dead_line_that_passes_while_waiting_for_the_rate_is_forgotten():
+def test_a_deadline_that_passes_while_rate_limited_is_forgotten():
     world = World(RATE, run_timeout=10)
     agent = world.connect()
     agent.add_user_message("Hello")
@@ -299,7 +299,7 @@ def test_a_dead_line_that_passes_while_waiting_for_the_rate_is_forgotten():
     assert agent.state == "rate_limited"
 
 
-def test_a_shutdown_during_a_request_keeps_what_the_request_brought():
+def test_a_shutdown_during_a_request_keeps_the_result_of_the_request():
     world = World()
 
     class Slow(SimulatedServer):

@@ -1,4 +1,4 @@
-"""The roster: who drives which thread, who may begin, and what an outcome leads to."""
+"""The roster: which driver has which thread, which one may begin, and the reaction to each outcome."""
 
 import random
 from types import SimpleNamespace
@@ -110,7 +110,7 @@ def test_no_request_is_made_once_the_lease_is_lost_and_the_driver_is_taken_out(w
     assert world.roster.get(driver.thread_id) is None
 
 
-def test_a_command_has_the_thread_woken_wherever_it_is_driven(world):
+def test_a_command_wakes_the_thread_in_whichever_process_drives_it(world):
     driver = world.connect()
     world.owner.woken.clear()
     say(driver)
@@ -118,7 +118,7 @@ def test_a_command_has_the_thread_woken_wherever_it_is_driven(world):
 
 
 @pytest.mark.parametrize(("plan", "more"), [([], False), ([Linger(50)], True)])
-def test_the_lease_is_given_back_when_a_driver_has_left_and_it_is_said_whether_work_is_left(world, plan, more):
+def test_a_driver_that_has_left_releases_its_lease_and_says_whether_work_remains(world, plan, more):
     world.server._plan = lambda text: plan
     driver = world.connect()
     say(driver)
@@ -129,7 +129,7 @@ def test_the_lease_is_given_back_when_a_driver_has_left_and_it_is_said_whether_w
     assert world.owner.released == [(driver.thread_id, more)]
 
 
-def test_a_command_that_waits_in_the_inbox_is_work_that_is_left(world):
+def test_a_command_in_the_inbox_counts_as_remaining_work(world):
     driver = world.connect()
     world.scheduler.settle()
     say(driver)
@@ -173,7 +173,7 @@ def taken(*args, **kwargs):
 
 
 def left(world):
-    """Return a thread that was driven and let go."""
+    """Return a thread that was driven and released."""
     driver = world.connect()
     world.scheduler.settle()
     world.roster.remove(driver, "shutdown")
@@ -183,10 +183,10 @@ def left(world):
 
 def test_a_thread_that_is_handed_over_continues_from_the_store(world):
     thread_id = left(world)
-    world.store.accept(thread_id, inputs.AddUserMessage(key="k", content="Said meanwhile"))
+    world.store.accept(thread_id, inputs.AddUserMessage(key="k", content="Said while it waited"))
     world.owner.hand_over(thread_id)
     world.scheduler.advance(5)
-    assert posted(world, thread_id) == ["Said meanwhile"]
+    assert posted(world, thread_id) == ["Said while it waited"]
     assert world.roster.get(thread_id).announcer.sender.alive
 
 
@@ -242,10 +242,10 @@ def test_a_thread_that_cannot_begin_when_it_is_handed_over_is_not_driven(world, 
     assert world.roster.get(thread_id) is not None
 
 
-# --- who begins -----------------------------------------------------------------------------------------
+# --- the beginning of a driver --------------------------------------------------------------------------
 
 
-def test_a_successor_whose_thread_was_claimed_elsewhere_meanwhile_stops(world):
+def test_a_successor_stops_if_its_thread_was_claimed_elsewhere_while_it_waited(world):
     former = world.connect()
     world.scheduler.settle()
     world.roster.remove(former, "shutdown")
@@ -262,7 +262,7 @@ def test_two_who_connect_at_once_get_one_driver(world):
     assert world.roster.drivers == (driver,)
 
 
-def test_whoever_is_connected_while_a_former_driver_leaves_begins_after_it(world):
+def test_an_agent_connected_while_a_former_driver_leaves_begins_after_it(world):
     former = world.connect()
     world.scheduler.settle()
     world.roster.remove(former, "shutdown")
@@ -274,7 +274,7 @@ def test_whoever_is_connected_while_a_former_driver_leaves_begins_after_it(world
     assert posted(world, driver.thread_id) == ["Hello"]
 
 
-def test_a_driver_that_cannot_begin_does_not_look_alive(world, monkeypatch):
+def test_a_driver_that_cannot_begin_is_not_alive(world, monkeypatch):
     def full(thread_id, command):
         raise errors.StoreError("full")
 

@@ -1,4 +1,4 @@
-"""One request, and the fact that comes of it: whatever the backend does, `perform` tells the core and never raises."""
+"""One request and its result: `perform` returns a fact for anything that a backend does, and never raises."""
 
 import logging
 from typing import get_args
@@ -17,7 +17,7 @@ PAGE = MessagePage(messages=(), next_after=None)
 
 
 class FakeBackend:
-    """Notes how it was called; each call returns, or raises, what it was made with."""
+    """Records its calls; each one returns or raises the given result."""
 
     def __init__(self, outcome):
         self.outcome = outcome
@@ -123,7 +123,7 @@ def test_a_transient_error_delays_any_request(request_):
 
 @pytest.mark.parametrize("in_flight", [True, False])
 @pytest.mark.parametrize("request_", IN_DOUBT, ids=lambda request: request.operation)
-def test_an_unknown_outcome_stays_unknown_where_repeating_would_do_harm(request_, in_flight):
+def test_an_unknown_outcome_stays_unknown_if_repeating_would_do_harm(request_, in_flight):
     error = errors.OutcomeUnknown(None, None, "Lost.", retry_after=1.0, in_flight=in_flight)
     assert outcome_of(error, request_) == inputs.RequestUnresolved(
         message="Lost.", retry_after=1.0, in_flight=in_flight
@@ -131,7 +131,7 @@ def test_an_unknown_outcome_stays_unknown_where_repeating_would_do_harm(request_
 
 
 @pytest.mark.parametrize("request_", [*READING, CANCEL_RUN], ids=lambda request: request.operation)
-def test_an_unknown_outcome_delays_where_repeating_is_harmless(request_):
+def test_an_unknown_outcome_delays_if_repeating_is_harmless(request_):
     error = errors.OutcomeUnknown(500, None, "Lost.", in_flight=True)
     assert outcome_of(error, request_) == inputs.RequestDelayed(status=500, message="Lost. (HTTP 500)")
 
@@ -146,7 +146,7 @@ def test_a_busy_thread_matters_to_messages_and_runs_alone(request_):
 
 
 @by_operation
-def test_what_a_person_must_see_to_denies_any_request(request_):
+def test_a_problem_that_a_person_must_solve_denies_any_request(request_):
     denied = outcome_of(errors.AccessDenied(401, "invalid_api_key", "No."), request_)
     assert denied == inputs.RequestNeedsOperator(
         status=401, code="invalid_api_key", message="No. (HTTP 401, code invalid_api_key)", quota=False
@@ -173,14 +173,14 @@ def test_what_a_person_must_see_to_denies_any_request(request_):
         (errors.InvalidThreadId(404, None, "No."), False),
     ],
 )
-def test_a_refusal_tells_whether_it_is_about_the_text(error, content_refused):
+def test_a_refusal_says_whether_it_is_about_the_text(error, content_refused):
     fact = outcome_of(error, POST_MESSAGE)
     expected = inputs.RequestRejected(status=error.status, message=str(error), content_refused=content_refused)
     assert fact == expected
 
 
 @by_operation
-def test_a_defect_of_a_backend_is_logged_and_not_taken_for_nothing_happened(request_, caplog):
+def test_a_defect_of_a_backend_is_logged_and_may_leave_the_outcome_unknown(request_, caplog):
     fact = outcome_of(ZeroDivisionError("oh"), request_)
     message = "FakeBackend failed with ZeroDivisionError; the log has the details."
     if request_ in IN_DOUBT:
@@ -198,7 +198,7 @@ def test_an_answer_of_another_shape_is_a_defect_too(caplog):
     assert caplog.records[0].exc_info[0] is ValueError
 
 
-def test_what_ends_the_process_is_not_held_up():
+def test_exceptions_that_end_the_process_propagate():
     with pytest.raises(KeyboardInterrupt):
         outcome_of(KeyboardInterrupt(), GET_RUN)
 
@@ -226,13 +226,13 @@ def test_a_cancel_that_meets_a_lock_is_tried_again():
 
 
 @pytest.mark.parametrize("quoted", ['{"name":"Ada"}', r"{\"name\":\"Ada\"}"])
-def test_what_a_tool_gave_is_cut_out_of_what_the_server_says_about_it(quoted):
+def test_tool_outputs_are_cut_out_of_the_servers_error_text(quoted):
     request = effects.SubmitToolOutputs(run_id="run_1", outputs=(("call_1", '{"name":"Ada"}'), ("call_2", "1")))
     fact = outcome_of(errors.RequestRefused(400, None, f"Not this: {quoted}!"), request)
     assert fact.message == "Not this: ...! (HTTP 400)"
 
 
-def test_what_was_said_is_cut_out_of_what_the_server_says_about_it():
+def test_message_texts_are_cut_out_of_the_servers_error_text():
     from gpt_agent_fsm.testing import SimulatedServer
 
     class Repeating(SimulatedServer):

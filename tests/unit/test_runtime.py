@@ -121,7 +121,7 @@ def test_a_run_in_progress_is_adopted_before_connect_returns(world):
     ]
 
 
-def test_a_look_for_a_run_that_fails_is_repeated_in_the_background():
+def test_a_failed_search_for_a_run_is_repeated_in_the_background():
     backend = Stubborn("list_runs", overloaded())
     with runtime_over(backend) as runtime:
         thread_id = runtime.create_thread()
@@ -132,7 +132,7 @@ def test_a_look_for_a_run_that_fails_is_repeated_in_the_background():
         assert agent.state == "running"
 
 
-def test_connect_raises_what_the_server_says_about_the_key():
+def test_connect_raises_the_servers_error_about_the_key():
     backend = Stubborn("get_thread", errors.AccessDenied(401, None, "No such key"))
     with runtime_over(backend) as runtime:
         thread_id = runtime.create_thread()
@@ -174,7 +174,7 @@ def test_a_caller_is_not_kept_waiting_for_longer_than_a_request_may_take():
     assert caught.value.retry_after == 3600
 
 
-def test_a_runtime_refuses_what_is_no_backend_and_no_settings():
+def test_a_runtime_refuses_arguments_that_are_not_a_backend_or_not_settings():
     with pytest.raises(TypeError, match="backend must be a Backend, not str"):
         Runtime("https://example.com/v1")
     with pytest.raises(TypeError, match="settings must be a Settings, not dict"):
@@ -194,7 +194,7 @@ def test_without_activity_an_agent_stops_and_leaves_the_runtime(world):
     assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="idle_timeout")
 
 
-def test_activity_starts_the_idle_time_anew(world):
+def test_activity_restarts_the_idle_time(world):
     agent = world.connect()
     world.scheduler.advance(100)
     agent.set_assistant_id("asst_2")
@@ -202,7 +202,7 @@ def test_activity_starts_the_idle_time_anew(world):
     assert agent.alive
 
 
-def test_an_agent_that_waits_for_tools_looks_at_its_run_instead_of_stopping(world):
+def test_an_agent_that_waits_for_tools_polls_its_run_instead_of_stopping(world):
     world.plans.append([Call((("f", "{}"),)), Answer()])
     agent = world.connect(idle_timeout=10)
     agent.add_user_message("Hello")
@@ -233,7 +233,7 @@ def test_shutting_down_is_effective_before_it_returns_and_announced(world):
     assert world.names().count("AgentStopped") == 1
 
 
-def test_an_agent_connected_again_goes_on_with_what_was_left(world):
+def test_an_agent_connected_again_continues_the_unfinished_work(world):
     agent = world.connect()
     agent.add_user_message("Hello")
     agent.shutdown()
@@ -307,7 +307,7 @@ def test_a_successor_that_is_shut_down_before_it_began_leaves_its_messages_for_t
     assert "Again" in [message.content for message in world.server.messages(agent.thread_id)]
 
 
-def test_what_was_decided_but_not_sent_is_not_in_doubt_after_a_shutdown(world):
+def test_a_request_that_was_decided_but_not_sent_is_not_in_doubt_after_a_shutdown(world):
     world.plans.append([Linger(9)])
     agent = world.connect()
 
@@ -382,7 +382,7 @@ def test_a_subscriber_that_joins_inside_a_handler_gets_each_event_once(world):
     assert late == world.heard
 
 
-# --- what is refused, and what is logged ---------------------------------------------------------------------------
+# --- refused arguments, and the log --------------------------------------------------------------------------------
 
 
 def test_no_message_text_is_logged(world, caplog):
@@ -400,12 +400,12 @@ def test_a_subscriber_must_be_callable(world):
         world.connect(subscribe=3)
 
 
-def test_a_backend_class_is_no_backend():
+def test_a_backend_class_is_not_a_backend():
     with pytest.raises(TypeError, match="not the class SimulatedServer"):
         Runtime(SimulatedServer)
 
 
-def test_what_is_left_unsaid_at_the_end_is_told_in_the_log(world, caplog):
+def test_unfinished_work_at_the_end_is_logged(world, caplog):
     agent = world.connect()
     agent.add_user_message("Hello")
     world.runtime.close()

@@ -1,4 +1,4 @@
-"""A store that fails, and what lies between one agent of a thread and the next."""
+"""A store that fails, and the change from one agent of a thread to the next."""
 
 import pytest
 
@@ -133,7 +133,7 @@ def test_a_successor_that_cannot_begin_at_once_begins_later(world):
         assert said == ["one", "two"]
 
 
-def test_an_agent_that_could_not_be_made_is_not_alive_for_whoever_has_found_it(full):
+def test_an_agent_that_could_not_be_made_is_not_alive_for_a_caller_that_found_it(full):
     store, runtime = full
     found = []
     work = store.accept
@@ -179,7 +179,7 @@ def test_a_thread_that_cannot_be_resumed_ends_the_start_and_its_threads():
     assert threading.active_count() == before
 
 
-def test_closing_in_a_handler_lets_go_when_the_handler_has_returned(world):
+def test_closing_in_a_handler_releases_the_store_when_the_handler_has_returned(world):
     closed = []
 
     class Watched(MemoryStore):

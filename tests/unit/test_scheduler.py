@@ -1,4 +1,4 @@
-"""Real threads: met with events and barriers, never with sleeps."""
+"""Real OS threads: the tests wait for events and barriers, and never sleep."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT = 20
 
 
 class Task:
-    """A task that does what its script says and tells when it was ticked."""
+    """A task whose ticks return the steps of its script, or what they return; it keeps the times of its ticks."""
 
     def __init__(self, *script):
         self.script = list(script)
@@ -178,7 +178,7 @@ def test_sleeping_is_cut_short_by_closing(scheduler):
     assert not thread.is_alive()
 
 
-def test_the_clock_tells_the_time(scheduler):
+def test_the_clock_returns_the_computers_time(scheduler):
     assert abs(scheduler.clock.time() - time.time()) < 5
     assert abs(scheduler.clock.monotonic() - time.monotonic()) < 5
 
@@ -226,7 +226,7 @@ def test_two_threads_that_connect_at_once_get_the_same_agent():
 
 
 class Hanging(SimulatedServer):
-    """A server that hangs on some threads until it is let go."""
+    """A server that hangs on some threads until it is released."""
 
     def __init__(self):
         super().__init__()
@@ -257,7 +257,7 @@ def test_a_server_that_hangs_on_one_conversation_delays_no_other():
             assert agent.wait(TIMEOUT) == "idle"
 
 
-def test_an_agent_connected_while_the_last_request_of_its_predecessor_is_under_way_begins_after_it():
+def test_an_agent_connected_during_the_last_request_of_its_predecessor_begins_after_it():
     server = Hanging()
     with Runtime(server, FAST) as runtime:
         first = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
@@ -316,7 +316,7 @@ def test_a_handler_may_close_the_runtime():
         assert not thread.is_alive()
 
 
-def test_closing_ends_every_thread_of_ours():
+def test_closing_ends_every_os_thread_of_the_library():
     before = set(threading.enumerate())
     with Runtime(SimulatedServer(lambda _: [Linger(99), Answer()]), FAST) as runtime:
         agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
@@ -359,7 +359,7 @@ class BrokenHandler(logging.Handler):
 
 @pytest.fixture
 def broken_log():
-    """Let every line that the library logs meet an error."""
+    """Let the log handler raise for every line that the library logs."""
     logger, handler = logging.getLogger("gpt_agent_fsm"), BrokenHandler()
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
@@ -369,7 +369,7 @@ def broken_log():
 
 
 def ends_all_its_threads(scheduler):
-    """Return whether all OS threads of a scheduler live, and end when it is closed."""
+    """Return whether all OS threads of a scheduler are alive, and end when it is closed."""
     alive = all(thread.is_alive() for thread in scheduler._threads)
     scheduler.close(TIMEOUT)
     return alive and not any(thread.is_alive() for thread in scheduler._threads)
@@ -463,7 +463,7 @@ def test_closing_from_two_ticks_at_once_waits_for_neither(caplog):
 
 
 @pytest.mark.parametrize("kind", ANYTHING)
-def test_whatever_a_handler_raises_the_conversation_goes_on(kind, broken_log):
+def test_no_error_of_a_handler_ends_the_conversation(kind, broken_log):
     def broken(agent, event):
         raise kind
 
@@ -482,7 +482,7 @@ def test_whatever_a_handler_raises_the_conversation_goes_on(kind, broken_log):
 
 def test_a_log_that_is_broken_loses_nothing_of_many_conversations(broken_log):
     class Limited(SimulatedServer):
-        """Refuses the first attempt of each message, and is silent about the second."""
+        """Refuses the first attempt of each message, and does not answer the second."""
 
         def __init__(self):
             super().__init__()

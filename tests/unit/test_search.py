@@ -1,4 +1,4 @@
-"""Searching for what is in doubt: four results, and what each is told by."""
+"""Searching for a request in doubt: the four results, and how each is recognised."""
 
 import pytest
 
@@ -21,21 +21,21 @@ def message(*page, doubt=NOTHING_KNOWN, after=None, keys_kept=False):
 @pytest.mark.parametrize(
     ("result", "expected"),
     [
-        # the key tells, wherever it stands
+        # the key decides, wherever the message is
         (message(OTHER, KEYED), Found(KEYED)),
         (message(OLD, KEYED, doubt=KNOWN), Found(KEYED)),
-        # without keys: a single one of the same words, newer than all we knew
+        # without keys: a single message of the same text, newer than all known ones
         (message(ALIKE, OLD, doubt=KNOWN), Found(ALIKE)),
         (message(ALIKE, doubt=EMPTY), Found(ALIKE)),
         (message(ALIKE), Ambiguous()),
         (message(ALIKE, doubt=EMPTY, after="msg_4"), Ambiguous()),
         (message(ALIKE, question("msg_3"), OLD, doubt=KNOWN), Ambiguous()),
-        # what keeps keys, or is somebody else's, is not ours
+        # without our key on a server that keeps keys, or of somebody else: not ours
         (message(ALIKE, OLD, doubt=KNOWN, keys_kept=True), Absent()),
         (message(ALIKE, question("msg_3", key="k0"), OLD, doubt=KNOWN), Absent()),
         (message(answer("msg_4", "Hello"), OLD, doubt=KNOWN), Absent()),
         (message(OLD, ALIKE, doubt=KNOWN), Absent()),
-        # the pages end at what is known, or at the end
+        # the search ends at a known message, or at the last page
         (message(OTHER, after="msg_5"), MorePages("msg_5")),
         (message(OTHER), Absent()),
         (message(OTHER, OLD, doubt=KNOWN, after="msg_1"), Absent()),

@@ -1,4 +1,4 @@
-"""The knobs: defaults, limits, the environment."""
+"""The settings: defaults, limits, the environment."""
 
 import attrs
 import pytest
@@ -48,13 +48,13 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize("name", ["heartbeat_interval", "idle_timeout", "receive_timeout", "workers"])
-def test_what_must_take_time_or_exist_is_more_than_nothing(name):
+def test_intervals_timeouts_and_workers_must_be_positive(name):
     with pytest.raises(ValueError, match="must be more than 0"):
         Settings(**{name: 0})
 
 
 @pytest.mark.parametrize("name", ["rate_limit_max_retries", "rate_limit_retry_delay", "request_retry_delay"])
-def test_what_may_be_left_out_may_be_nothing(name):
+def test_retries_and_delays_may_be_zero(name):
     assert getattr(Settings(**{name: 0}), name) == 0
 
 
@@ -85,12 +85,12 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "value"), [("GPT_AGENT_WORKERS", "many"), ("GPT_AGENT_WORKERS", "2.5")])
-def test_a_variable_that_is_no_number_is_refused_by_name(name, value):
+def test_a_variable_that_is_not_a_number_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a number, not '{value}'"):
         Settings.from_env({name: value})
 
 
-def test_a_variable_that_is_no_setting_is_refused_with_those_that_are():
+def test_an_unknown_variable_is_refused_and_the_known_ones_are_named():
     with pytest.raises(
         ValueError, match=r"GPT_AGENT_HARTBEAT is not a setting; the settings are .*GPT_AGENT_HEARTBEAT_INTERVAL"
     ):

@@ -1,4 +1,4 @@
-"""Who hears what, in which order, and what a failing handler does to others."""
+"""Which handler hears which event, in which order, and the effect of a failing handler."""
 
 import logging
 import typing
@@ -105,7 +105,7 @@ def test_events_are_announced_after_they_were_saved(world):
     assert isinstance(announced[-1][0], events.AssistantMessageAdded)
 
 
-def test_the_name_of_a_handler_is_what_a_person_would_call_it():
+def test_the_name_of_a_handler_is_readable():
     class Listener:
         def __call__(self, agent, event): ...
 

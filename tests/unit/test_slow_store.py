@@ -1,4 +1,4 @@
-"""A store that fails or takes long: nothing is decided twice, and nobody waits who need not."""
+"""A store that fails or takes long: nothing is decided twice, and nobody waits without need."""
 
 import threading
 
@@ -40,7 +40,7 @@ def recorded(world):
 
 @pytest.fixture
 def lost_at_post(world, recorded, monkeypatch):
-    """The store fails from the moment on when a message was posted."""
+    """Let the store fail as soon as a message was posted."""
     store, post = recorded[0], world.server.post_message
 
     def post_and_lose_the_store(*args, **options):
@@ -53,7 +53,7 @@ def lost_at_post(world, recorded, monkeypatch):
 
 
 @pytest.mark.usefixtures("lost_at_post")
-def test_a_commit_that_failed_is_repeated_as_it_was_whatever_came_in_meanwhile(world, recorded):
+def test_a_failed_commit_is_repeated_unchanged_even_if_inputs_arrived_after_it(world, recorded):
     store, _, agent = recorded
     agent.add_user_message("one")
     world.scheduler.settle()
@@ -70,7 +70,7 @@ def test_a_commit_that_failed_is_repeated_as_it_was_whatever_came_in_meanwhile(w
 
 
 @pytest.mark.usefixtures("lost_at_post")
-def test_what_could_not_be_saved_is_saved_before_the_agent_leaves(world, recorded):
+def test_a_decision_that_could_not_be_saved_is_saved_before_the_agent_leaves(world, recorded):
     store, _, agent = recorded
     agent.add_user_message("Hello")
     world.scheduler.settle()
@@ -83,7 +83,7 @@ def test_what_could_not_be_saved_is_saved_before_the_agent_leaves(world, recorde
     assert [type(record.event).__name__ for record in store.history(agent.thread_id)] == ["UserMessageAdded"]
 
 
-def test_an_agent_whose_store_stays_away_leaves_nevertheless(world, recorded):
+def test_an_agent_whose_store_stays_unavailable_leaves_nevertheless(world, recorded):
     store, _, agent = recorded
     world.heard.clear()
     agent.add_user_message("Hello")
@@ -232,7 +232,7 @@ def test_an_idle_agent_does_not_leave_while_a_command_waits_for_the_store(slow):
     assert not agent.alive
 
 
-def test_a_command_to_a_thread_that_is_being_connected_comes_after_it(slow):
+def test_a_command_during_connect_is_handled_after_it(slow):
     store, server, runtime = slow
     thread_id = runtime.create_thread()
     store.may_go_on.clear()

@@ -1,4 +1,4 @@
-"""Webhooks: who may tell of the end of a run, whom it wakes, and how polling slows down meanwhile."""
+"""Webhooks: which ones are accepted, which thread each wakes, and how polling slows down."""
 
 import json
 import random
@@ -72,7 +72,7 @@ def world():
     made.runtime.close()
 
 
-# --- who may tell ---------------------------------------------------------------------------------------
+# --- accepted webhooks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def world():
         (lambda headers, body: ({**headers, "Webhook-Id": b"wh_1"}, body), "not accepted"),
     ],
 )
-def test_what_was_not_signed_with_the_secret_just_now_is_refused(world, spoil, sentence):
+def test_a_wrong_or_old_signature_is_refused(world, spoil, sentence):
     headers, body = spoil(*signed(ended(world.response_id)))
     before = len(world.polls())
     with pytest.raises(errors.InvalidWebhook, match=sentence):
@@ -103,37 +103,37 @@ def test_what_was_not_signed_with_the_secret_just_now_is_refused(world, spoil, s
 
 
 @pytest.mark.parametrize(("swap", "sentence"), [(True, "headers must be"), (False, "body must be the unchanged bytes")])
-def test_what_is_no_request_is_the_callers_mistake(world, swap, sentence):
+def test_an_invalid_request_raises_an_error_for_the_caller(world, swap, sentence):
     headers, body = signed(ended("r"))
     with pytest.raises(TypeError, match=sentence):
         world.runtime.handle_webhook(*((body, headers) if swap else (headers, {"type": "x"})), SECRET)
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_é", None])
-def test_a_secret_that_cannot_be_one_is_told_without_repeating_it(world, secret):
+def test_the_error_for_an_invalid_secret_does_not_repeat_it(world, secret):
     with pytest.raises(ValueError, match="The webhook secret must be the one from the server") as caught:
         world.runtime.handle_webhook(*signed(ended("r")), secret)
     assert caught.value.__cause__ is None
     assert not isinstance(caught.value, errors.InvalidWebhook)
 
 
-def test_without_the_extra_it_is_said_how_to_install_it(world, monkeypatch):
+def test_without_the_extra_the_error_says_how_to_install_it(world, monkeypatch):
     monkeypatch.setitem(sys.modules, "standardwebhooks", None)
     with pytest.raises(ImportError, match=r'pip install "gpt-agent-fsm\[webhooks\]"'):
         world.runtime.handle_webhook({}, b"", SECRET)
 
 
-def test_a_closed_runtime_takes_nothing_in(world):
+def test_a_closed_runtime_accepts_no_webhook(world):
     world.runtime.close()
     with pytest.raises(errors.RuntimeClosed):
         world.tell(ended("r"))
 
 
-# --- whom it wakes --------------------------------------------------------------------------------------
+# --- the thread that a webhook wakes --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["response.completed", "response.failed", "response.cancelled", "response.incomplete"])
-def test_the_run_of_a_response_that_has_ended_is_looked_at_at_once(world, kind):
+def test_the_run_of_a_response_that_has_ended_is_polled_at_once(world, kind):
     before, now = len(world.polls()), world.scheduler.clock.monotonic()
     assert world.tell(ended(world.response_id, kind))
     world.scheduler.settle()
@@ -141,7 +141,7 @@ def test_the_run_of_a_response_that_has_ended_is_looked_at_at_once(world, kind):
     assert world.polls()[-1] == pytest.approx(now, abs=0.01)
 
 
-def test_one_look_is_enough_and_a_webhook_that_comes_twice_causes_no_other(world):
+def test_a_webhook_that_comes_twice_causes_one_poll(world):
     assert world.tell(ended(world.response_id))
     world.scheduler.settle()
     looks = len(world.polls())
@@ -162,7 +162,7 @@ def test_one_look_is_enough_and_a_webhook_that_comes_twice_causes_no_other(world
         [],
     ],
 )
-def test_what_is_about_something_else_wakes_nobody(world, body):
+def test_a_webhook_about_something_else_wakes_nobody(world, body):
     looks = len(world.polls())
     assert not world.tell(body)
     world.scheduler.settle()
@@ -225,7 +225,7 @@ def test_while_webhooks_arrive_runs_are_polled_as_a_safety_net_only(world):
     assert 3 <= len(world.polls()) - before <= 5
 
 
-def test_when_no_webhook_comes_any_more_runs_are_polled_as_before(world):
+def test_runs_are_polled_as_before_when_webhooks_no_longer_arrive(world):
     assert world.tell(ended(world.response_id))
     world.scheduler.advance(100)
     rarely = len(world.polls())
@@ -237,7 +237,7 @@ def test_when_no_webhook_comes_any_more_runs_are_polled_as_before(world):
     assert len(world.polls()) - before > 10
 
 
-def test_webhooks_of_others_slow_nobody_down(world):
+def test_webhooks_about_other_responses_slow_no_polls_down(world):
     assert not world.tell(ended("resp_of_somebody_else"))
     before = len(world.polls())
     world.scheduler.advance(20)
@@ -249,7 +249,7 @@ def test_webhooks_of_others_slow_nobody_down(world):
     assert len(world.polls()) - before <= 1
 
 
-def test_a_webhook_that_came_a_little_too_early_is_followed_by_a_look_at_the_usual_time(world):
+def test_a_webhook_that_came_a_little_too_early_is_followed_by_a_poll_at_the_usual_time(world):
     now = world.scheduler.clock.monotonic()
     assert world.tell(ended(world.response_id))
     world.scheduler.settle()
@@ -258,7 +258,7 @@ def test_a_webhook_that_came_a_little_too_early_is_followed_by_a_look_at_the_usu
     assert len([at for at in world.polls() if at > now - 0.01]) >= 2
 
 
-def test_only_so_much_is_remembered(monkeypatch):
+def test_only_a_limited_number_of_webhooks_is_remembered(monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.engine.webhooks._MOST_REMEMBERED", 2)
     webhooks = Webhooks(VirtualClock())
     for number in range(3):
@@ -278,7 +278,7 @@ def test_a_notice_finds_the_thread_that_waits_for_its_response_and_no_other():
     assert found == [None, "thread_2", "thread_1"]
 
 
-def test_whoever_ends_takes_away_no_entry_of_its_successor():
+def test_a_thread_that_ends_does_not_remove_the_entry_of_its_successor():
     webhooks = Webhooks(VirtualClock())
     webhooks.follow("former driver", "thread_1", None, "resp_1")
     webhooks.follow("its successor", "thread_1", None, "resp_1")
@@ -295,7 +295,7 @@ def test_a_webhook_for_an_agent_that_was_shut_down_wakes_nobody(world):
     assert not world.tell(ended(response_id), webhook_id="wh_2")
 
 
-def test_the_end_of_a_response_is_told_once():
+def test_the_end_of_a_response_is_reported_once():
     webhooks = Webhooks(VirtualClock())
     assert not webhooks.are_arriving
     webhooks.take_in(Notice("wh_1", "resp_1"))

@@ -225,7 +225,7 @@ class SchedulerContract:
         assert self.now() - before >= _SOON
         assert not self.scheduler.wait(lambda: False, threading.Event(), 0)
 
-    def test_whoever_waits_asks_anew_whenever_something_has_changed(self) -> None:
+    def test_a_waiter_checks_its_condition_after_every_change(self) -> None:
         task = self.task(self.after(_SOON), self.after(0), self.after(_SOON))
         self.scheduler.wake(task)
         assert self.scheduler.wait(lambda: len(task.times) >= 4, self.changed, None)

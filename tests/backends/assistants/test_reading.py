@@ -184,7 +184,7 @@ def test_tool_calls_that_cannot_be_answered_are_left_out(run):
 @pytest.mark.parametrize(
     "action", [None, {}, "x", {"submit_tool_outputs": None}, {"submit_tool_outputs": {"tool_calls": {}}}]
 )
-def test_a_run_that_needs_tools_but_names_none_is_told_as_it_is(backend, requests_mock, action):
+def test_a_run_that_needs_tools_but_names_none_is_reported_unchanged(backend, requests_mock, action):
     answer = {"id": "r", "status": "requires_action", "required_action": action}
     requests_mock.get(f"{THREAD}/runs/r", json=answer)
     requests_mock.post(f"{THREAD}/runs", json=answer)
@@ -203,7 +203,7 @@ def test_a_run_that_needs_tools_but_names_none_is_told_as_it_is(backend, request
         (required({"id": "c", "type": "mcp"}, {"id": "d", "type": "browser"})["required_action"], "browser and mcp"),
     ],
 )
-def test_a_run_that_waits_for_something_else_than_functions_says_so(run, action, named):
+def test_a_run_that_waits_for_something_other_than_functions_says_so(run, action, named):
     found = run(status="requires_action", required_action=action)
     assert named in found.unsupported
     assert found.tool_calls == ()
@@ -257,7 +257,7 @@ def test_timestamps_are_numbers_or_absent(page, created_at, seconds):
     assert page({"data": [{"id": "m", "created_at": created_at}]}).messages[0].created_at == seconds
 
 
-def test_items_that_come_twice_are_left_to_the_reader_and_ones_without_an_id_are_dropped(page):
+def test_duplicate_items_are_kept_and_items_without_an_id_are_dropped(page):
     data = [{"id": "a"}, {"id": "a"}, {"role": "user"}, None, {"id": ""}, {"id": " "}, {"id": 1.5}, {"id": "b"}]
     assert [message.id for message in page({"data": data}).messages] == ["a", "a", "b"]
 

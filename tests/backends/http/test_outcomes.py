@@ -100,7 +100,7 @@ def test_each_status_says_who_must_act(get, post, status, to_get, to_post, in_fl
     ],
 )
 @pytest.mark.parametrize("field", ["code", "type"])
-def test_a_used_up_balance_needs_a_person(get, post, code, field):
+def test_an_exhausted_balance_needs_a_person(get, post, code, field):
     for make in (get, post):
         seen = make(status_code=429, json={"error": {"message": "No.", field: code}})
         assert type(seen) is QuotaExceeded
@@ -118,7 +118,7 @@ def test_a_used_up_balance_needs_a_person(get, post, code, field):
         {"error": "No money", "type": "insufficient_quota"},
     ],
 )
-def test_a_used_up_balance_is_known_in_any_shape(get, body):
+def test_an_exhausted_balance_is_recognised_in_any_shape(get, body):
     assert type(get(status_code=429, json=body)) is QuotaExceeded
 
 
@@ -150,7 +150,7 @@ def test_a_wait_that_only_the_text_of_a_rate_limit_names_is_passed_on(post):
 
 
 @pytest.mark.parametrize("status", [400, 403])
-def test_a_limit_hidden_in_another_refusal_is_known(get, post, status):
+def test_a_limit_hidden_in_another_refusal_is_recognised(get, post, status):
     for make in (get, post):
         seen = make(status_code=status, json={"error": {"message": "Rate limit is exceeded.", "type": "x"}})
         assert type(seen) is TransientError
@@ -158,7 +158,7 @@ def test_a_limit_hidden_in_another_refusal_is_known(get, post, status):
         assert type(seen) is QuotaExceeded
 
 
-def test_a_gateways_word_of_a_limit_leaves_a_post_in_doubt(post):
+def test_a_rate_limit_reported_by_a_gateway_leaves_a_post_in_doubt(post):
     seen = post(status_code=500, json={"error": {"message": "Error code: 429 - Rate limit reached"}})
     assert type(seen) is OutcomeUnknown
 
@@ -242,7 +242,7 @@ def test_a_wait_may_be_a_date(zone, monkeypatch):
         f"Can't add messages to {'t' * 600} while a run {'r' * 600} is active.",
     ],
 )
-def test_a_busy_thread_is_known_by_its_sentence_whatever_the_status(post, get, status, sentence):
+def test_a_busy_thread_is_recognised_by_its_sentence_under_any_status(post, get, status, sentence):
     for body in ({"error": {"message": sentence}}, {"detail": sentence}, [sentence]):
         assert type(post(status_code=status, json=body)) is ThreadBusy
     assert type(post(status_code=status, text=sentence)) is ThreadBusy
@@ -250,7 +250,7 @@ def test_a_busy_thread_is_known_by_its_sentence_whatever_the_status(post, get, s
 
 
 @pytest.mark.parametrize("field", ["code", "type"])
-def test_a_busy_thread_is_known_by_its_code(post, field):
+def test_a_busy_thread_is_recognised_by_its_code(post, field):
     assert type(post(status_code=400, json={"error": {"message": "No.", field: "conversation_locked"}})) is ThreadBusy
 
 

@@ -40,7 +40,7 @@ def test_an_exchange_is_a_few_lines_at_debug_and_all_of_them_ours(server, caplog
     assert 0 < len(ours) < 20
 
 
-def test_an_exchange_is_one_line_at_info_without_what_was_said(server, caplog):
+def test_an_exchange_is_one_line_at_info_without_message_text(server, caplog):
     caplog.set_level(logging.INFO)
     exchange(server)
     [line] = [r.getMessage() for r in caplog.records if r.name.startswith("gpt_agent_fsm") and ".local" not in r.name]
@@ -48,7 +48,7 @@ def test_an_exchange_is_one_line_at_info_without_what_was_said(server, caplog):
     assert SECRET not in caplog.text
 
 
-def test_requests_of_other_code_are_logged_as_ever(server, caplog):
+def test_requests_of_other_code_are_logged_as_before(server, caplog):
     caplog.set_level(logging.DEBUG)
     exchange(server)
     requests.get(server.base_url.removesuffix("/v1") + "/healthz", timeout=10)
@@ -56,7 +56,7 @@ def test_requests_of_other_code_are_logged_as_ever(server, caplog):
 
 
 @pytest.mark.parametrize("name", ["urllib3", "urllib3.connectionpool"])
-def test_whoever_sets_a_level_gets_the_lines(server, caplog, name):
+def test_a_level_that_the_user_sets_shows_the_lines(server, caplog, name):
     caplog.set_level(logging.DEBUG, logger=name)
     exchange(server)
     assert others(caplog)

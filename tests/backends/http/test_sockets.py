@@ -89,7 +89,7 @@ def test_each_os_thread_has_a_connection_of_its_own_and_close_ends_them_all(make
         thread.join()
 
 
-def test_closing_twice_is_fine_and_a_request_afterwards_connects_anew(make, serve):
+def test_close_is_idempotent_and_a_request_after_it_connects_again(make, serve):
     server = serve(answer(RUN))
     backend = make(server.base_url)
     backend.close()
@@ -116,7 +116,7 @@ def test_a_backend_that_nobody_closed_leaves_no_socket_open(serve, recwarn):
     assert not recwarn.list
 
 
-def test_an_answer_that_ends_the_connection_is_read_and_the_next_request_connects_anew(make, serve):
+def test_an_answer_that_ends_the_connection_is_read_and_the_next_request_connects_again(make, serve):
     def once(connection, _):
         connection.sendall(answer(RUN, Connection="close"))
         return False
@@ -200,7 +200,7 @@ def test_an_unknown_host_is_named(make, request_, monkeypatch):
     )
 
 
-def test_a_server_that_lets_nobody_in_is_given_up_in_time(make, request_):
+def test_a_server_that_accepts_no_connection_is_given_up_in_time(make, request_):
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -327,7 +327,7 @@ def test_an_answer_that_trickles_is_given_up_in_time(make, serve, request_, head
     expect_lost(request_, seen, "was not answered within 0.2 seconds.")
 
 
-def test_the_deadline_is_counted_anew_for_each_request_on_a_connection(make, serve):
+def test_each_request_on_a_connection_has_its_own_deadline(make, serve):
     def slow(connection, _):
         server.stopping.wait(0.3)
         connection.sendall(answer(RUN))

@@ -88,7 +88,7 @@ def test_a_message_listed_twice_is_copied_once(odd, odd_importer):
     assert odd.texts == ["1", "2", "3"]
 
 
-def test_a_server_that_gives_the_same_full_page_again_and_again_is_not_believed(odd, odd_importer):
+def test_a_server_that_repeats_one_full_page_is_not_believed(odd, odd_importer):
     odd.thread({"data": plain(*range(100)), "has_more": True})
     with pytest.raises(RequestRefused, match="gives the same 100 entries for each page"):
         odd_importer("t")

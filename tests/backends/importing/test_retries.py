@@ -40,7 +40,7 @@ def test_it_is_given_up_after_all_attempts(local, importer, wires, method, end):
     assert len(importer.pauses) == 3
 
 
-def test_the_attempts_are_counted_anew_for_each_request(local, importer, wires):
+def test_each_request_has_all_its_attempts(local, importer, wires):
     busy = before(partial(TransientError, 503, None, "Slow down."))
     wires.on("POST", "/items", busy, busy, None, busy, busy, None, busy, busy)
     assert local.told(importer(local.thread(*MANY)).conversation_id) == MANY

@@ -20,7 +20,7 @@ ANSWER = {
     "content": [{"type": "output_text", "text": "Hi", "annotations": []}],
 }
 NO_OUTPUT = {"error": {"message": "No tool output found for function call call_1.", "param": "input"}}
-LOCKED = {"error": {"message": "Another process is at work.", "code": "conversation_locked"}}
+LOCKED = {"error": {"message": "Another process is active.", "code": "conversation_locked"}}
 
 
 def asked(call_id="call_1"):

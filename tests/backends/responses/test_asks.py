@@ -17,7 +17,7 @@ APPROVAL = {"type": "mcp_approval_request", "id": "c", "name": "search", "argume
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_what_nobody_here_can_answer_is_named_and_closed_in_its_own_way(backend, api, kind):
+def test_requests_that_the_library_cannot_answer_are_named_and_closed_in_their_own_way(backend, api, kind):
     item = {"type": kind, "name": "f", **FOREIGN[kind]}
     api.get(f"{RESPONSES}/resp_1", json={"id": "resp_1", "status": "completed", "output": [item]})
     run = backend.get_run("conv_1", "resp_1", handle="resp_1", timeout=5)

@@ -27,7 +27,7 @@ def noted(api, seen=None, response_id="resp_1"):
         api.get(f"{RESPONSES}/{response_id}", json=seen)
 
 
-def test_a_conversation_without_a_note_has_no_run_but_tells_its_newest_message(backend, api):
+def test_a_conversation_without_a_note_has_no_run_but_a_newest_message(backend, api):
     holds(api)
     assert backend.list_runs("conv_1", limit=1, timeout=5).newest_message_id == ""
     holds(api, said(), ANSWER)
@@ -47,7 +47,7 @@ def test_open_calls_are_a_run_even_if_the_note_is_out_of_date(backend, api):
     assert (last(backend).id, last(backend).status) == ("fc_1", RunStatus.NEEDS_TOOLS)
 
 
-def test_a_note_about_a_response_that_is_gone_is_ignored(backend, api):
+def test_a_note_about_a_deleted_response_is_ignored(backend, api):
     holds(api, said())
     noted(api)
     assert last(backend) is None
@@ -84,7 +84,7 @@ def test_a_run_in_doubt_is_found_by_its_key_or_by_its_items(backend, api):
     assert (run.id, run.key, run.status) == ("msg_2", "k.2", RunStatus.COMPLETED)
 
 
-def test_a_run_in_doubt_that_left_nothing_is_not_found(backend, api):
+def test_a_run_in_doubt_that_left_no_items_is_not_found(backend, api):
     holds(api, ANSWER, said())
     noted(api, response("resp_1", "completed", ANSWER))
     assert last(backend, key="k.2").key is None

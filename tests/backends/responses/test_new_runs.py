@@ -65,7 +65,7 @@ def test_options_are_sent_as_they_are_and_empty_fields_are_left_out(backend, api
     assert not {"instructions", "tools", "input", "temperature", "top_p"} & set(body)
 
 
-def test_a_run_whose_note_cannot_be_left_continues(backend, api):
+def test_a_run_whose_note_cannot_be_saved_continues(backend, api):
     api.post(RESPONSES, json=QUEUED)
     for trouble in ({"status_code": 400, "json": LOCKED}, {"status_code": 500}, {"text": "garbage"}):
         api.post(CONVERSATION, **trouble)
@@ -147,7 +147,9 @@ def test_more_calls_than_a_request_may_bring_are_closed_in_several(backend, api)
 MORE = said("More", "msg_3")
 
 
-@pytest.mark.parametrize("items", [[said()], [said(), asked(), MORE]], ids=["not listed yet", "answered meanwhile"])
+@pytest.mark.parametrize(
+    "items", [[said()], [said(), asked(), MORE]], ids=["not listed yet", "answered before the search"]
+)
 def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api, items):
     holds(api, *items)
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)

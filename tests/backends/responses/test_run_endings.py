@@ -60,7 +60,7 @@ def test_outputs_that_are_refused_because_they_are_there_have_arrived(backend, a
         submit(backend)
 
 
-def test_outputs_go_out_although_the_response_that_asked_for_them_is_gone(backend, api):
+def test_outputs_are_sent_even_if_the_response_that_requested_them_was_deleted(backend, api):
     api.get(f"{RESPONSES}/resp_1", status_code=404, json={"error": {"message": "Not found"}})
     api.post(RESPONSES, json=QUEUED | {"id": "resp_2"})
     assert submit(backend).handle == "resp_2"

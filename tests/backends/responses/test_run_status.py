@@ -115,7 +115,7 @@ def test_the_state_of_a_run_without_a_handle_is_inferred_from_the_conversation(b
     assert (run.status, run.messages[0].content, run.handle) == (RunStatus.COMPLETED, "Hi", None)
 
 
-def test_a_run_that_left_nothing_is_asked_for_by_its_id(backend, api):
+def test_a_run_that_left_no_items_is_requested_by_its_id(backend, api):
     holds(api, said())
     api.get(f"{RESPONSES}/resp_1", json=QUEUED)
     assert backend.get_run("conv_1", "resp_1", timeout=5).handle == "resp_1"
@@ -151,7 +151,7 @@ def test_outputs_in_doubt_are_inferred_from_the_conversation(backend, api, items
     assert (run.status, [call.id for call in run.tool_calls], run.handle) == (status, calls, handle)
 
 
-def test_a_run_that_was_started_twice_gives_way_to_the_answer_that_is_there(backend, api):
+def test_a_second_start_of_a_run_is_cancelled_if_the_first_has_answered(backend, api):
     holds(api, said(), ANSWER)
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
     api.post(f"{RESPONSES}/resp_1/cancel", json=response("resp_1", "cancelled"))

@@ -34,7 +34,7 @@ def test_a_server_without_conversations_is_named_at_the_first_request(backend, w
     assert "base" not in refused.value.message
 
 
-def test_the_words_of_such_a_server_are_passed_on(backend, with_responses):
+def test_the_error_text_of_such_a_server_is_kept(backend, with_responses):
     body = {"error": {"message": "Resource missing here.", "code": "404"}}
     with_responses.post(f"{BASE}/conversations", status_code=404, json=body)
     with pytest.raises(errors.RequestRefused, match=r"no /conversations, .*; the server says: Resource missing here\."):

@@ -61,13 +61,13 @@ OTHER_SENTENCES = [
 
 @pytest.mark.parametrize("code", ["rate_limit_exceeded", "server_error", "some_proxys_code", ""])
 @pytest.mark.parametrize(("text", "limit"), SENTENCES)
-def test_a_limit_of_a_run_is_known_by_its_words_under_any_code(text, limit, code):
+def test_a_rate_limit_of_a_run_is_recognised_by_its_words_under_any_code(text, limit, code):
     assert limit_of_run([code], text) is limit
     assert limit_of_run([code], text.upper().replace(" ", "\n ")) is limit
 
 
 @pytest.mark.parametrize("text", OTHER_SENTENCES)
-def test_words_that_are_quoted_or_a_tools_are_no_limit(text):
+def test_quoted_words_and_words_of_a_tool_do_not_mean_a_rate_limit(text):
     assert limit_of_run(["server_error"], text) is None
     assert limit_of_answer(400, ["invalid_request_error"], text) is None
 
@@ -134,7 +134,7 @@ def test_a_refused_request_is_read_like_a_run(status, text, limit):
     assert limit_of_answer(status, ["invalid_request_error"], text) is limit
 
 
-def test_a_status_may_say_it_without_words():
+def test_a_status_may_mean_a_rate_limit_without_words():
     assert limit_of_answer(402, [], "No.") is Limit.BILL
     assert limit_of_answer(429, [], "No.") is Limit.RATE
     assert limit_of_answer(400, [], "No.") is None

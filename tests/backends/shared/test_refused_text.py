@@ -64,7 +64,7 @@ def test_another_parameter_keeps_its_name(param):
 
 @pytest.mark.parametrize("param", [None, "items", "input", "prompt"])
 @pytest.mark.parametrize("code", ["string_above_max_length", "content_filter", "context_length_exceeded"])
-def test_without_a_telling_parameter_the_code_decides(code, param):
+def test_if_the_parameter_says_nothing_the_code_decides(code, param):
     assert param_of("No.", code, param) == "content"
     assert param_of("No.", "invalid_value", param) == param
 
@@ -87,7 +87,7 @@ def test_other_statuses_do_not_speak_of_the_text(status):
         (lambda: ResponsesBackend(BASE_URL, "k", assistants={}), "conversations/t/items", "items[0].content[0].text"),
     ],
 )
-def test_both_wires_name_the_text_of_a_refused_message(requests_mock, make, path, param):
+def test_both_backends_name_the_text_of_a_refused_message(requests_mock, make, path, param):
     body = {"error": {"message": TOO_LONG, "code": "string_above_max_length", "param": param}}
     requests_mock.post(f"{BASE_URL}/{path}", status_code=400, json=body)
     with pytest.raises(RequestRefused) as refused:

@@ -50,7 +50,7 @@ def test_beside_an_error_or_a_reason_it_is_an_end(error, details):
         ("failed", "You exceeded your current quota.", RunStatus.OUT_OF_QUOTA),
     ],
 )
-def test_a_limit_is_known_by_its_code_and_its_words(status, error, meaning):
+def test_a_limit_is_recognised_by_its_code_and_its_words(status, error, meaning):
     assert outcome(status, error).status is meaning
 
 

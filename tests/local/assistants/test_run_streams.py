@@ -66,7 +66,7 @@ def test_a_model_that_answers_at_once_is_one_delta(api):
 
 
 @pytest.mark.parametrize("ask", [run_stream, response_stream])
-def test_pieces_arrive_while_the_model_is_still_at_work(serve, gate, ask):
+def test_pieces_arrive_while_the_model_is_still_answering(serve, gate, ask):
     stream = ask(serve(Speaker("Hel", gate, "lo")), "Hi")
     early = list(itertools.takewhile(lambda event: not event[0].endswith("delta"), stream))
     assert gate.reached.wait(PATIENCE)
@@ -125,7 +125,7 @@ def test_a_model_may_say_something_before_its_tool_calls(serve):
     assert done["usage"]["prompt_tokens"] == 5 + 1 + len("HiLet me see.1") // 4
 
 
-def test_a_message_that_the_client_has_deleted_meanwhile_is_not_sent_to_the_model(serve):
+def test_a_message_that_the_client_deletes_during_a_run_is_not_sent_to_the_model(serve):
     model = Recorder(Reply("Let me see.", (ToolCall("get"),)), "Done.")
     api = serve(model)
     run = api.play("Hi")

@@ -141,7 +141,7 @@ def test_the_tool_calls_of_an_earlier_run_are_not_repeated_to_the_model(serve):
     assert [message["role"] for message in model.requests[2].messages] == ["user", "assistant", "user"]
 
 
-def test_the_steps_of_a_run_tell_what_it_did(serve):
+def test_the_steps_of_a_run_list_its_tool_calls_and_messages(serve):
     api = serve(Recorder([ToolCall("get", {})], "Done."))
     run = api.play("Weather?")
     [waiting] = api.get(path(run, "steps"))["data"]
@@ -295,7 +295,7 @@ def test_of_many_clients_at_once_one_starts_the_run(serve, waiting):
     assert sorted(statuses) == [200] + [400] * 7
 
 
-def test_a_run_that_waits_for_tools_is_cancelled_by_way_of_cancelling(serve):
+def test_a_run_that_waits_for_tools_passes_through_cancelling(serve):
     api = serve(Recorder([ToolCall("a")]))
     run = api.play("go")
     stopped = api.post(path(run, "cancel"))
@@ -306,7 +306,7 @@ def test_a_run_that_waits_for_tools_is_cancelled_by_way_of_cancelling(serve):
     api.post(f"/threads/{run['thread_id']}/messages", {"role": "user", "content": "x"})
 
 
-def test_a_model_at_work_is_told_of_the_cancelling_and_its_answer_is_thrown_away(serve):
+def test_a_cancel_is_passed_to_the_model_and_its_answer_is_discarded(serve):
     model = Waiting()
     api = serve(model)
     run = api.run(api.thread("Hello"))
@@ -328,7 +328,7 @@ def test_a_run_is_cancelled_even_while_its_model_hangs(serve, waiting):
     assert (api.see(run, "cancelled")["status"], api.texts(run["thread_id"])) == ("cancelled", ["Hello"])
 
 
-def test_an_answer_that_arrives_while_its_run_is_being_cancelled_is_thrown_away(serve, waiting, monkeypatch):
+def test_an_answer_that_arrives_while_its_run_is_being_cancelled_is_discarded(serve, waiting, monkeypatch):
     api = serve(waiting)
     for name in ("interrupt", "schedule"):
         monkeypatch.setattr(api.server._workers, name, lambda _what: None)
@@ -370,7 +370,7 @@ def test_a_run_expires_in_any_state(serve, model):
     api.post(f"/threads/{run['thread_id']}/messages", {"role": "user", "content": "x"})
 
 
-def test_a_run_that_nobody_polls_expires_and_its_model_is_told(serve):
+def test_a_run_that_nobody_polls_expires_and_its_model_is_cancelled(serve):
     model = Waiting()
     api = serve(model, run_expires_after=0.05)
     api.run(api.thread("Hello"))
@@ -439,7 +439,7 @@ def test_an_invalid_run_is_refused_with_its_param(api, body, param):
     assert api.error("POST", f"/threads/{api.thread()}/runs", 400, json=body)["param"] == param
 
 
-def test_deleting_a_thread_tells_the_model_that_works_for_it(serve):
+def test_deleting_a_thread_cancels_its_model(serve):
     model = Waiting()
     api = serve(model)
     thread = api.thread("Hello")

@@ -66,7 +66,7 @@ def test_a_client_that_hangs_up_does_not_hurt_the_run_and_frees_its_os_thread(se
 
 
 @pytest.mark.parametrize("ask", [run_stream, response_stream])
-def test_a_stream_that_has_nothing_to_tell_keeps_its_connection_busy(serve, monkeypatch, ask):
+def test_a_stream_without_events_keeps_its_connection_busy(serve, monkeypatch, ask):
     monkeypatch.setattr(streams, "KEEP_ALIVE", 0.01)
     paused = []
     encode = streams.encode

@@ -102,7 +102,7 @@ def test_any_exception_of_a_model_is_a_server_error_without_its_details(error, c
     assert type(error).__name__ in caplog.text
 
 
-def test_a_log_handler_that_raises_does_not_keep_the_result_from_those_who_wait(serve, capsys):
+def test_a_log_handler_that_raises_does_not_hide_the_result_from_its_callers(serve, capsys):
     class Broken(logging.Handler):
         def emit(self, record):
             raise ConnectionError("the log service is down")

@@ -47,7 +47,7 @@ def asked(text, *outputs, attempt=1, calls=1, earlier=()):
     return ModelRequest("", messages, [], "gpt", attempt=attempt)
 
 
-def test_a_rule_fits_when_its_words_are_in_the_message_in_any_case(model):
+def test_a_rule_matches_regardless_of_upper_and_lower_case(model):
     assert model(asked("What WEATHER is it?")) == [ToolCall("get_weather", {"city": "Oslo"})]
 
 
@@ -90,7 +90,7 @@ def test_arguments_given_as_text_are_sent_verbatim(model):
 
 
 @pytest.mark.parametrize(("given", "arguments"), [("", {}), ("arguments:", {}), ("arguments: ''", "")])
-def test_arguments_that_are_left_out_are_no_arguments(given, arguments):
+def test_omitted_arguments_count_as_empty(given, arguments):
     call = ScriptedModel.from_yaml(f"otherwise: [{{call: {{name: a, {given}}}}}, {{say: b}}]")(asked("x"))
     assert call == [ToolCall("a", arguments)]
 
@@ -112,7 +112,7 @@ def test_the_users_text_is_never_taken_for_a_placeholder():
     assert ScriptedModel(otherwise={"say": "{message}"})(asked("{outputs}")) == "{outputs}"
 
 
-def test_a_delay_ends_at_once_when_nobody_waits_any_more(model):
+def test_a_delay_ends_at_once_when_nobody_waits_for_it(model):
     request = asked("slow")
     threading.Timer(0.02, request.cancelled.set).start()
     began = time.monotonic()

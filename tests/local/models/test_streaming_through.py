@@ -76,7 +76,7 @@ def test_an_answer_that_ends_too_soon_is_incomplete(behind, finish, run_reason, 
     )
 
 
-def test_a_model_is_told_its_token_limit_and_an_answer_with_counted_tokens_is_not_cut(behind):
+def test_a_model_receives_its_token_limit_and_an_answer_with_counted_tokens_is_not_cut(behind):
     text = "x" * 2000
     counted = {"prompt_tokens": 1, "completion_tokens": 256, "total_tokens": 257}
     short = chat.completion({"content": text}, "length", usage=counted)

@@ -7,7 +7,7 @@ from tests.local.responses.asking import HELLO, TOOL, calls_of, outputs_for, ref
 from tests.local.stand_ins import PATIENCE, Recorder
 
 
-def test_the_model_is_asked_as_on_the_other_wire(serve):
+def test_the_model_is_asked_as_in_the_assistants_api(serve):
     model = Recorder("Hi.", "Bye.")
     api = serve(model)
     conversation = api.conversation({"role": "system", "content": "Be kind."})

@@ -11,7 +11,7 @@ from tests.local.responses.asking import HELLO, in_thread, refused, said_in
 from tests.local.stand_ins import PATIENCE, Recorder, Waiting
 
 
-def test_a_background_response_is_cancelled_at_once_and_the_answer_of_its_model_is_thrown_away(serve, waiting):
+def test_a_background_response_is_cancelled_at_once_and_the_answer_of_its_model_is_discarded(serve, waiting):
     api = serve(waiting)
     conversation = api.conversation()
     response = api.ask("Hello", conversation=conversation)
@@ -30,7 +30,7 @@ def test_a_background_response_is_cancelled_at_once_and_the_answer_of_its_model_
     assert said_in(api.items(conversation)) == ["Again", "too late"]
 
 
-def test_an_answer_that_comes_before_its_model_is_told_of_the_cancel_is_thrown_away(serve, waiting, monkeypatch):
+def test_an_answer_is_discarded_even_if_it_comes_before_the_cancel_reaches_the_model(serve, waiting, monkeypatch):
     api = serve(waiting)
     monkeypatch.setattr(api.server._workers, "interrupt", lambda _work_id: None)
     response = api.ask("Hello")
@@ -57,7 +57,7 @@ def test_a_queued_response_is_cancelled_before_its_model_is_asked(serve):
     assert api.get(f"/responses/{last['id']}")["status"] == "cancelled"
 
 
-def test_a_cancelled_model_is_told(serve):
+def test_a_cancel_reaches_the_model(serve):
     model = Waiting()
     api = serve(model)
     response = api.ask("Hello")
@@ -94,7 +94,7 @@ def test_a_deleted_response_is_gone_and_its_items_stay(serve):
     assert said_in(api.items(conversation)) == ["Hello", "You said: Hello"]
 
 
-def test_deleting_a_response_under_way_interrupts_its_model_and_frees_its_conversation(serve):
+def test_deleting_a_response_in_progress_interrupts_its_model_and_releases_its_conversation(serve):
     model = Waiting()
     api = serve(model)
     conversation = api.conversation()

@@ -63,7 +63,7 @@ def test_a_stream_can_be_resumed_where_it_was(serve, tmp_path):
         api = serve(database=path)
 
 
-def test_a_response_under_way_can_be_followed_by_others(serve, gate):
+def test_a_response_in_progress_can_be_followed_by_others(serve, gate):
     api = serve(Speaker("Hel", gate, "lo"))
     first = response_stream(api, background=True)
     response = next(first)[1]["response"]["id"]

@@ -191,7 +191,7 @@ def test_tool_calls_are_never_cut(serve):
     assert calls_of(done)[0]["arguments"] == "x" * 1000
 
 
-def test_a_script_plays_as_on_the_other_wire(serve):
+def test_a_script_plays_as_in_the_assistants_api(serve):
     script = """
         rules:
           - when: busy

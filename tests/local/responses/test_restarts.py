@@ -8,7 +8,7 @@ from tests.local.responses.asking import in_thread, refused, said_in
 from tests.local.stand_ins import PATIENCE, Waiting
 
 
-def test_background_responses_under_way_are_made_again_by_the_next_server(serve, tmp_path):
+def test_background_responses_in_progress_are_made_again_by_the_next_server(serve, tmp_path):
     path = tmp_path / "local.db"
     model = Waiting()
     first = serve(model, database=path)
@@ -22,7 +22,7 @@ def test_background_responses_under_way_are_made_again_by_the_next_server(serve,
         assert said_in(second.items(conversation)) == ["Hello", "You said: Hello"]
 
 
-def test_a_synchronous_response_under_way_has_failed_after_a_restart(serve, tmp_path, waiting):
+def test_a_synchronous_response_in_progress_has_failed_after_a_restart(serve, tmp_path, waiting):
     path = tmp_path / "local.db"
     first = serve(waiting, database=path)
     conversation = first.conversation()

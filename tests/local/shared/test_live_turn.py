@@ -54,7 +54,7 @@ def test_all_followers_hear_the_same_from_other_os_threads():
     assert results == [["", *map(str, range(100))]] * 4
 
 
-def test_the_first_piece_tells_when_it_was_said(monkeypatch):
+def test_the_first_piece_has_the_time_at_which_it_was_made(monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.local.ids.now", iter((7, 8)).__next__)
     turn = LiveTurn()
     assert turn.first_chunk_at is None

@@ -120,7 +120,7 @@ def test_a_failure_of_the_upkeep_is_logged_and_does_not_end_it(serve, monkeypatc
 
 
 @pytest.mark.parametrize("kind", ["thread.run", "response"])
-def test_work_that_is_gone_when_its_turn_comes_is_passed_over(serve, kind, caplog):
+def test_work_that_was_removed_before_its_turn_is_skipped(serve, kind, caplog):
     api = serve()
     workers = api.server._workers
     workers.enqueue({"object": kind, "id": "work_x"})
@@ -129,7 +129,7 @@ def test_work_that_is_gone_when_its_turn_comes_is_passed_over(serve, kind, caplo
     assert caplog.records == []
 
 
-def test_a_turn_that_begins_while_the_server_closes_is_told_at_once_and_changes_nothing(serve):
+def test_a_turn_that_begins_while_the_server_closes_is_cancelled_at_once_and_changes_nothing(serve):
     told = []
     api = serve(lambda request: str(told.append(request.cancelled.is_set())))
     workers = api.server._workers

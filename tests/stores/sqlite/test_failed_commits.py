@@ -145,7 +145,7 @@ def test_a_different_commit_follows_the_one_that_took_effect(store, lose):
 
 
 @WHEN
-def test_a_command_whose_caller_was_told_an_error_is_not_taken(store, path, lose, when):
+def test_a_command_that_raised_for_its_caller_is_not_kept(store, path, lose, when):
     commit(store, idle())
     first = store.accept("thread_1", say("first"))
     with lose(when):
@@ -156,7 +156,7 @@ def test_a_command_whose_caller_was_told_an_error_is_not_taken(store, path, lose
     assert store.load("thread_1").inbox[-1][0] == again
 
 
-def test_such_a_command_is_withdrawn_by_the_end_at_the_latest(store, path, lose):
+def test_such_a_command_is_withdrawn_at_the_latest_when_the_store_closes(store, path, lose):
     commit(store, idle())
     with lose("after"):
         store.accept("thread_1", say())
@@ -176,7 +176,7 @@ def test_a_mark_that_is_repeated_is_saved(store, lose, when):
     assert store.unfinished() == {}
 
 
-def test_what_was_written_for_a_caller_who_had_left_is_handled_likewise(store):
+def test_a_command_whose_caller_was_interrupted_is_handled_alike(store):
     commit(store, idle())
     tickets = [accept_ticket("thread_1"), commit_ticket("thread_2")]
     tickets[1].operation.events = [("RunStarted", "{}")]

@@ -71,7 +71,7 @@ def test_its_repr_says_where_it_asks_and_not_with_which_key():
     assert repr(model) == "ChatCompletionsModel(base_url='http://localhost:11434/v1', model='llama3')"
 
 
-def test_a_closed_model_connects_anew(serve):
+def test_a_closed_model_connects_again(serve):
     server, model = serve(say("1"), say("2"))
     model(request())
     model.close()

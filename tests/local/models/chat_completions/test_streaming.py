@@ -203,7 +203,7 @@ def test_the_answer_of_a_server_that_does_not_stream_comes_in_one_piece(serve):
     assert list(model.stream(request())) == [Reply(calls=(ToolCall("add", "{}"),))]
 
 
-def test_a_stream_that_nobody_reads_on_is_hung_up_on(serve):
+def test_a_stream_that_nobody_reads_is_closed(serve):
     server, model = serve(stream("Once", SILENCE))
     pieces = model.stream(request())
     next(pieces)

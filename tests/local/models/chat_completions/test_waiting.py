@@ -1,4 +1,4 @@
-"""Retries, and ending a request whose answer is not wanted any more."""
+"""Retries, and the end of a request whose answer is no longer wanted."""
 
 import threading
 import time
