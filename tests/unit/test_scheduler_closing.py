@@ -1,0 +1,90 @@
+"""The end of a scheduler: it waits for its ticks and its OS threads, and never for itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from gpt_agent_fsm.engine.scheduler import ThreadedScheduler
+from tests.unit.tasks import TIMEOUT, Task
+
+
+def test_closing_returns_as_soon_as_the_last_tick_has_ended(monkeypatch, caplog):
+    scheduler, closing = ThreadedScheduler(workers=1), threading.Event()
+    wait_for = scheduler._calm.wait_for
+    # The lock is held here, so the tick ends only when `close` waits for it.
+    monkeypatch.setattr(scheduler._calm, "wait_for", lambda *args: closing.set() or wait_for(*args))
+    task = Task(lambda: closing.wait(TIMEOUT) and None)
+    scheduler.wake(task)
+    before = time.monotonic()
+    scheduler.close(TIMEOUT)
+    assert time.monotonic() - before < TIMEOUT / 2
+    assert len(task.times) == 1
+    assert caplog.text == ""
+
+
+class Joined:
+    """Stands for an OS thread of a scheduler, and keeps how long `close` would wait for it."""
+
+    def join(self, timeout):
+        self.timeout = timeout
+
+
+def join_timeout(scheduler, timeout):
+    """Close a scheduler and return how long it would wait for the end of an OS thread."""
+    joined = Joined()
+    real, scheduler._threads = scheduler._threads, [joined]
+    scheduler.close(timeout)
+    scheduler._threads = real
+    return joined.timeout
+
+
+@pytest.mark.parametrize(("timeout", "shortest", "longest"), [(TIMEOUT, TIMEOUT - 5, TIMEOUT), (0, 1, 1)])
+def test_closing_waits_for_the_ends_of_its_os_threads_for_a_second_at_least(timeout, shortest, longest):
+    assert shortest <= join_timeout(ThreadedScheduler(workers=1), timeout) <= longest
+
+
+def test_closing_does_not_wait_for_its_os_threads_once_a_tick_took_too_long():
+    scheduler, inside, release = ThreadedScheduler(workers=1), threading.Event(), threading.Event()
+    scheduler.wake(Task(lambda: inside.set() or (release.wait(TIMEOUT) and None)))
+    assert inside.wait(TIMEOUT)
+    assert join_timeout(scheduler, 0) == 0
+    release.set()
+    for thread in scheduler._threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+def test_closing_from_two_ticks_at_once_waits_for_neither(caplog):
+    scheduler, both, took = ThreadedScheduler(workers=2), threading.Barrier(2), []
+
+    def close():
+        both.wait(TIMEOUT)
+        before = time.monotonic()
+        scheduler.close(15)
+        took.append(time.monotonic() - before)
+
+    tasks = [Task(close), Task(close)]
+    for task in tasks:
+        scheduler.wake(task)
+    for task in tasks:
+        task.wait()
+    for thread in scheduler._threads:
+        thread.join(TIMEOUT)
+    assert max(took) < 10
+
+
+def test_a_signal_handler_that_interrupted_a_call_may_close():
+    scheduler = ThreadedScheduler(workers=1)
+    closing = threading.Thread(target=_close_while_the_lock_is_held, args=(scheduler,), daemon=True)
+    closing.start()
+    closing.join(TIMEOUT)
+    assert not closing.is_alive()
+
+
+def _close_while_the_lock_is_held(scheduler):
+    # The handler runs on top of the frame that it interrupted, and that frame may be between any two lines.
+    with scheduler._lock:
+        scheduler.close(0.01)
