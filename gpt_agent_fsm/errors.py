@@ -1,7 +1,7 @@
 """All errors that the library raises on purpose. They share one base class; the subclass says who must act.
 
 ============================  ==================  =====================================================
-error                         who must act        what the library does until then
+error                         who must act        what the library does
 ============================  ==================  =====================================================
 `InvalidThreadId`             the caller          nothing: no agent was created
 `AgentNotAlive`               the caller          nothing: connect to the thread again

@@ -24,7 +24,7 @@ def test_the_test_command_is_marked_once_for_the_script_that_runs_it():
     assert TEXT.count("<!-- test-command -->") == 1
     (marked,) = (block for block in blocks(README) if block.remark == "test-command")
     assert marked.body == COMMANDS["test"]
-    # The script ends at the first fence without a word.
+    # The script reads up to the first fence without a word.
     assert marked.kind
 
 
