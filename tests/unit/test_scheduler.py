@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import subprocess
 import sys
 import threading
@@ -36,6 +37,13 @@ def test_a_task_comes_back_when_it_is_due(scheduler):
     scheduler.wake(task)
     task.wait(2)
     assert task.times[1] - task.times[0] >= 0.02
+
+
+def test_the_timer_sleeps_until_the_next_task_is_due(scheduler, monkeypatch):
+    pauses, wait = queue.SimpleQueue(), scheduler._timer_changed.wait
+    monkeypatch.setattr(scheduler._timer_changed, "wait", lambda pause: pauses.put(pause) or wait(pause))
+    scheduler.wake(Task(lambda: scheduler.clock.monotonic() + 1000))
+    assert 900 < pauses.get(timeout=TIMEOUT) <= 1000
 
 
 def test_tasks_are_ticked_in_the_order_in_which_they_are_due(scheduler):
