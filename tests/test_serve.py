@@ -132,7 +132,7 @@ def test_everything_is_kept_in_the_file(served, tmp_path):
     assert found[0].status_code == 200
 
 
-def test_chaos_reigns_by_its_seed(served):
+def test_the_seed_decides_the_faults(served):
     def ask(server):
         seen = []
         for _ in range(40):

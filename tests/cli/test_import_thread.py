@@ -107,7 +107,7 @@ def stopped_by(monkeypatch, error, copied):
 # --- models and tools ---------------------------------------------------------------------------------------
 
 
-def test_the_id_of_the_conversation_is_all_there_is_on_stdout(run, server):
+def test_only_the_id_of_the_conversation_is_on_stdout(run, server):
     result = run(thread(server))
     assert result.exit_code == 0
     assert re.fullmatch(r"conv_\w+\n", result.stdout)
@@ -280,7 +280,7 @@ def test_an_import_that_is_interrupted_says_how_to_continue(run, server, monkeyp
     ("error", "code", "said"),
     [(KeyboardInterrupt(), 130, "\nStopped.\n"), (TransientError(503, None, "No."), 1, "Error: No. (HTTP 503)\n")],
 )
-def test_an_import_that_has_begun_nothing_offers_nothing_to_continue(run, monkeypatch, error, code, said):
+def test_an_import_without_a_conversation_does_not_say_how_to_continue(run, monkeypatch, error, code, said):
     stopped_by(monkeypatch, error, copied=None)
     result = run("thread_1")
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", said)

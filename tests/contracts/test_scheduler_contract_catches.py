@@ -252,7 +252,7 @@ def _workers(scheduler):
     return [scheduler.workers] if issubclass(scheduler, ThreadedScheduler) else []
 
 
-def test_each_promise_of_a_scheduler_is_broken_by_somebody():
+def test_each_promise_of_a_scheduler_has_an_implementation_that_breaks_it():
     promised = {name.removeprefix("test_") for name in dir(SchedulerContract) if name.startswith("test_")}
     assert promised - {test for _, test in BROKEN} == {"waiting_for_what_is_so_already_returns_at_once"}
 

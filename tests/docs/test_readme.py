@@ -15,7 +15,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_each_command_stands_there_once_in_a_block_of_its_own(command):
+def test_each_command_is_there_once_in_a_separate_block(command):
     assert [block.body for block in blocks(README)].count(command) == 1
     assert TEXT.count(command.strip()) == 1
 

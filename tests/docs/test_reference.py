@@ -140,7 +140,7 @@ def test_every_state_and_every_input_is_on_the_page_of_the_machine():
     assert [row[0] for row in rows_of(reference.machine_overview())] == [f"`{trigger}`" for trigger in TRIGGERS]
 
 
-def test_the_page_of_the_machine_explains_no_input_that_there_is_not():
+def test_the_page_of_the_machine_explains_only_existing_inputs():
     page = (DOCS / "machine.md").read_text(encoding="utf-8")
     explained = page.split("## How to read the tables")[1].split("## Where each input leads")[0]
     named = re.findall(r"^\| `([a-z_]+)` \|", explained, re.MULTILINE)

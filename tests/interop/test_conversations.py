@@ -69,7 +69,7 @@ def test_a_run_is_followed_in_the_background(connect):
     assert client.settled()[-1].content == ANSWER
 
 
-def test_a_program_that_knows_the_thread_alone_answers_the_call(connect):
+def test_a_program_that_knows_only_the_thread_answers_the_call(connect):
     client = connect(answers=False)
     client.agent.add_user_message(IN_OSLO)
     asked = client.first(ToolCallRequested)

@@ -222,12 +222,12 @@ def test_a_server_that_accepts_no_connection_is_given_up_in_time(make, request_)
     assert seen.message == f"No server could be reached at {base_url} within 0.2 seconds; is it running there?"
 
 
-def test_a_connection_closed_without_an_answer_may_have_been_heard(make, serve, request_):
+def test_a_connection_closed_without_an_answer_counts_as_a_lost_answer(make, serve, request_):
     seen = failure_of(request_, make(serve(lambda *_: False).base_url))
     expect_lost(request_, seen, "(it was closed without an answer)")
 
 
-def test_a_reset_connection_may_have_been_heard(make, serve, request_):
+def test_a_reset_connection_counts_as_a_lost_answer(make, serve, request_):
     def reset(connection, _):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         return False
@@ -235,7 +235,7 @@ def test_a_reset_connection_may_have_been_heard(make, serve, request_):
     expect_lost(request_, failure_of(request_, make(serve(reset).base_url)), "(Connection reset by peer)")
 
 
-def test_an_answer_that_breaks_off_may_stand_for_anything(make, serve, request_):
+def test_a_truncated_answer_counts_as_a_lost_answer(make, serve, request_):
     def half(connection, _):
         connection.sendall(answer(RUN)[:-5])
         return False
@@ -243,12 +243,12 @@ def test_an_answer_that_breaks_off_may_stand_for_anything(make, serve, request_)
     expect_lost(request_, failure_of(request_, make(serve(half).base_url)), "(the answer broke off)")
 
 
-def test_broken_chunks_may_stand_for_anything(make, serve, request_):
+def test_broken_chunks_count_as_a_lost_answer(make, serve, request_):
     server = serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
     expect_lost(request_, failure_of(request_, make(server.base_url)), "The connection was lost during")
 
 
-def test_a_body_that_is_not_compressed_as_it_says_may_stand_for_anything(make, serve, request_):
+def test_a_body_that_cannot_be_decompressed_counts_as_a_lost_answer(make, serve, request_):
     server = serve(answer(b"no gzip", Content_Encoding="gzip"))
     expect_lost(request_, failure_of(request_, make(server.base_url)), "The connection was lost during")
 

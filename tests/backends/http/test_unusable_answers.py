@@ -88,7 +88,7 @@ def test_the_charset_a_server_claims_changes_nothing(backend, requests_mock):
     assert backend.get_run("t", "r", timeout=5).id == "é"
 
 
-def test_numbers_that_json_does_not_know_are_read_over(backend, requests_mock):
+def test_numbers_that_json_does_not_allow_are_ignored(backend, requests_mock):
     body = b'{"id": "r", "created_at": NaN, "usage": {"total_tokens": Infinity, "prompt_tokens": 1e999}, "x": [1e999]}'
     requests_mock.get(f"{THREAD}/runs/r", content=body)
     assert backend.get_run("t", "r", timeout=5).usage == Usage()

@@ -62,7 +62,7 @@ def test_the_parts_of_a_message_stay_one_message(local, importer):
     assert local.told(importer(thread_id).conversation_id) == ["one|two|three", "four"]
 
 
-def test_images_by_url_go_along_with_what_the_user_said(local, importer):
+def test_images_by_url_are_copied_with_the_users_text(local, importer):
     plain, fine = ({"type": "image_url", "image_url": {"url": f"https://example.com/{n}.png"}} for n in (1, 2))
     fine["image_url"]["detail"] = "high"
     thread_id = local.thread({"role": "user", "content": [{"type": "text", "text": "Look:"}, plain, fine]})
@@ -84,7 +84,7 @@ def test_a_report_follows_everything_that_is_added(local, importer):
     assert importer.reports[-1] == done
 
 
-def test_without_settings_a_report_or_a_sleep_it_works_too(local, importer):
+def test_settings_report_and_sleep_are_optional(local, importer):
     done = import_thread(local.thread("Hello"), importer.source, importer.target)
     assert local.told(done.conversation_id) == ["Hello"]
 

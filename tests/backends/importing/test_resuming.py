@@ -141,7 +141,7 @@ def test_a_conversation_that_begins_like_the_thread_and_is_an_import_of_another_
     assert local.items(conversation_id) == []
 
 
-def test_its_sentence_quotes_no_message(local, importer):
+def test_the_error_quotes_no_message(local, importer):
     thread_id, conversation_id = local.thread("a secret"), local.conversation({"role": "user", "content": "another"})
     with pytest.raises(NotAnImport) as caught:
         importer(thread_id, conversation_id)

@@ -29,7 +29,7 @@ from tests.backends.responses.samples import (
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_a_background_stored_response_that_the_conversation_is_noted_with(backend, api):
+def test_a_run_is_a_stored_background_response_whose_id_is_noted_in_the_conversation(backend, api):
     api.post(RESPONSES, json=QUEUED | {"metadata": {"gpt_agent_fsm_key": "k.1", "gpt_agent_fsm_assistant": "asst_1"}})
     run = backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1"), timeout=5)
     assert run == Run(id="resp_1", status=RunStatus.ACTIVE, assistant_id="asst_1", key="k.1", handle="resp_1")
@@ -134,7 +134,7 @@ def test_calls_that_nobody_will_answer_are_closed_so_that_a_run_can_begin(backen
     assert "was ended" in added[0]["output"]
 
 
-def test_more_calls_than_a_request_may_bring_are_closed_in_several(backend, api):
+def test_many_open_calls_are_closed_in_several_requests(backend, api):
     holds(api, said(), *[asked(f"call_{n}") for n in range(45)], said("More", "msg_3"))
     api.post(RESPONSES, [{"status_code": 400, "json": NO_OUTPUT}, {"json": QUEUED}])
     api.post(ITEMS, json={"data": []})
@@ -150,7 +150,7 @@ MORE = said("More", "msg_3")
 @pytest.mark.parametrize(
     "items", [[said()], [said(), asked(), MORE]], ids=["not listed yet", "answered before the search"]
 )
-def test_calls_that_cannot_be_closed_now_are_a_reason_to_try_again(backend, api, items):
+def test_a_run_is_delayed_while_open_calls_cannot_be_closed(backend, api, items):
     holds(api, *items)
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
     api.post(ITEMS, status_code=400, json={"error": {"message": "No tool call found"}})
@@ -171,7 +171,7 @@ def test_calls_behind_the_message_are_those_of_an_earlier_attempt_and_are_not_cl
 # --- a rate limited run is started again ----------------------------------------------------------------------------
 
 
-def test_a_repetition_brings_the_outputs_along_that_the_failed_response_was_given(backend, api):
+def test_a_repetition_sends_the_outputs_that_the_failed_response_received(backend, api):
     holds(api, said(), asked("call_1"), asked("call_2"))
     given(api, said(), told("call_1", "21"), told("call_2", "22"))
     api.post(RESPONSES, json=QUEUED)

@@ -86,7 +86,7 @@ def test_tokens_are_counted_on_a_server_that_blocks_and_keeps_no_metadata(backen
     assert submit(backend, handle="resp_2").usage.total_tokens == 9
 
 
-def test_only_so_many_runs_are_remembered(backend, api, monkeypatch):
+def test_only_a_limited_number_of_runs_is_remembered(backend, api, monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.backends.responses.backend._MAX_REMEMBERED", 2)
     for number in range(5):
         poll(backend, api, response(f"resp_{number}", "completed", asked()), run_id=f"resp_{number}")

@@ -28,7 +28,7 @@ def test_a_completed_response_with_calls_needs_tools(backend, api):
     assert [message.content for message in run.messages] == ["Hi"], "the words before the calls"
 
 
-def test_a_completed_response_brings_its_answer_along(backend, api):
+def test_a_completed_response_contains_its_answer(backend, api):
     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
     seen = response("resp_1", "completed", {"type": "reasoning", "id": "rs_1"}, ANSWER, usage=usage)
     run = poll(backend, api, seen)

@@ -75,7 +75,7 @@ def test_other_failures_are_not_explained_and_cost_no_request(backend, requests_
         (422, {"detail": [{"loc": ["body", "input"], "msg": "List should have at least 1 item, not 0"}]}),
     ],
 )
-def test_a_server_that_takes_no_empty_input_is_named_each_time(backend, api, status, complaint):
+def test_a_server_that_refuses_an_empty_input_is_named_each_time(backend, api, status, complaint):
     missing = {"error": {"message": "missing field `input` at line 1"}}
     api.post(RESPONSES, [{"status_code": 400, "json": missing}, {"status_code": status, "json": complaint}])
     for _ in range(2):

@@ -66,5 +66,5 @@ def test_the_message_is_never_blank():
     )
 
 
-def test_a_run_that_did_not_end_badly_has_neither():
+def test_a_run_that_did_not_fail_has_no_code_and_no_message():
     assert outcome("completed", LIMIT) == RunOutcome(status=RunStatus.COMPLETED, code="", message="")

@@ -215,7 +215,7 @@ def test_an_invalid_page_is_refused_with_its_param(api, params, param):
     assert api.error("GET", f"/threads/{api.thread('a')}/messages", 400, params=params)["param"] == param
 
 
-def test_a_limit_of_one_and_of_a_hundred_is_fine(api):
+def test_a_limit_may_be_one_or_a_hundred(api):
     thread = api.thread("a", "b")
     assert api.texts(thread, limit=1) == ["a"]
     assert api.texts(thread, limit=100) == ["a", "b"]

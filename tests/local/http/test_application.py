@@ -31,7 +31,7 @@ def test_a_wrong_key_is_a_401_that_does_not_repeat_it(serve, key):
     assert "sk-" not in json.dumps(error)
 
 
-def test_the_right_key_comes_in_and_without_one_everybody_does(serve):
+def test_the_right_key_is_accepted_and_without_a_key_everybody_is(serve):
     guarded = serve(api_key="sk-right").post("/threads", headers={"Authorization": "Bearer sk-right"})
     open_to_all = serve().post("/threads", headers={"Authorization": "Bearer whatever"})
     assert guarded["object"] == open_to_all["object"] == "thread"
@@ -89,16 +89,16 @@ def test_unknown_paths_and_ids_are_a_json_error(api, method, path, status):
         b"a=b&c=d",
     ],
 )
-def test_a_body_that_cannot_be_taken_in_is_a_400(api, body):
+def test_an_unreadable_body_is_a_400(api, body):
     assert api.error("POST", "/threads", 400, data=body)["message"].startswith(("We could not", "The JSON", "Invalid"))
 
 
-def test_a_body_with_many_brackets_side_by_side_is_fine(api):
+def test_a_body_with_many_brackets_side_by_side_is_accepted(api):
     resources = {"other": {"ids": [{"n": [number]} for number in range(300)]}}
     assert api.post("/threads", {"tool_resources": resources})["tool_resources"] == resources
 
 
-def test_numbers_that_no_database_column_holds_come_back_as_they_went(api):
+def test_numbers_too_large_for_a_database_column_are_returned_unchanged(api):
     resources = {"x": {"n": 12345678901234567890123}}
     assert api.post("/threads", {"tool_resources": resources})["tool_resources"] == resources
 

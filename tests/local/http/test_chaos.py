@@ -30,7 +30,7 @@ def attempt(api, fault):
     return ask(api, fault, path="/assistants", json={"model": "m"})
 
 
-def test_the_seed_and_the_number_of_a_request_decide_and_nothing_else():
+def test_a_fault_depends_only_on_the_seed_and_the_number_of_the_request():
     first, again, other = ([Chaos(seed, rate=0.5).fault(number) for number in range(200)] for seed in (1, 1, 2))
     assert first == again != other
     assert set(first) == {None, *FAULTS}
@@ -103,7 +103,7 @@ def test_garbage_comes_after_the_effect_in_several_forms(serve):
     assert made(api) == 20
 
 
-def test_latency_is_at_most_the_delay_and_then_all_is_well(serve):
+def test_latency_is_at_most_the_delay_and_the_request_succeeds(serve):
     api = serve(chaos=QUIET)
     assert attempt(api, "latency").json()["object"] == "assistant"
 
@@ -184,7 +184,7 @@ def test_any_application_may_stand_behind_it(fault):
     assert len(heads) == 1
 
 
-def test_a_fault_that_is_named_and_not_written_is_a_clear_error_and_not_another_fault(monkeypatch):
+def test_a_fault_without_code_is_a_clear_error_and_not_another_fault(monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.local.http.chaos.FAULTS", (*FAULTS, "new"))
     application = ChaosApplication(lambda environ, start_response: [], QUIET)
     environ = {"PATH_INFO": "/v1/threads", f"HTTP_{HEADER.upper().replace('-', '_')}": "new"}

@@ -123,7 +123,7 @@ def test_a_late_os_thread_does_not_touch_a_closed_pipe(api, monkeypatch):
     assert pulled == []
 
 
-def test_a_wait_that_ends_after_the_close_brings_no_os_threads_back(api):
+def test_a_wait_that_ends_after_the_close_starts_no_os_threads(api):
     dispatcher = api.server._http._dispatcher
     with dispatcher.waiting():
         assert len(dispatcher.threads) == 9

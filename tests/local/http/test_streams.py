@@ -44,7 +44,7 @@ def test_a_database_that_is_closed_ends_streams_with_an_error(serve, gate, ask):
 
 
 @pytest.mark.parametrize("abrupt", [False, True])
-def test_a_client_that_hangs_up_does_not_hurt_the_run_and_frees_its_os_thread(serve, gate, monkeypatch, abrupt):
+def test_a_client_that_hangs_up_does_not_affect_the_run_and_releases_its_os_thread(serve, gate, monkeypatch, abrupt):
     monkeypatch.setattr(streams, "KEEP_ALIVE", 0.01)
     api = serve(Speaker("Hel", gate, "lo"))
     thread = api.thread("Hi")
@@ -90,7 +90,7 @@ def test_a_stream_without_events_keeps_its_connection_busy(serve, monkeypatch, a
     assert paused[-1] in ("done", "response.completed")
 
 
-def test_streams_keep_no_other_requests_from_being_answered(serve, gate):
+def test_streams_do_not_block_other_requests(serve, gate):
     api = serve(Speaker("Hel", gate, "lo"))
     opened = [run_stream(api, str(number)) for number in range(12)]
     for stream in opened:

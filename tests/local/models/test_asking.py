@@ -119,7 +119,7 @@ def test_a_log_handler_that_raises_does_not_hide_the_result_from_its_callers(ser
     assert "the log service is down" in capsys.readouterr().err
 
 
-def test_text_that_no_utf8_can_hold_is_replaced():
+def test_text_that_utf8_cannot_encode_is_replaced():
     def model(_request):
         raise ModelError("a\ud800", "b\ud800")
 
@@ -129,7 +129,7 @@ def test_text_that_no_utf8_can_hold_is_replaced():
     assert (outcome.code, outcome.message) == ("a?", "b?")
 
 
-def test_usage_is_above_zero_even_for_nothing_at_all_and_adds_up():
+def test_usage_is_above_zero_even_for_empty_text_and_adds_up():
     nothing = usage(ModelRequest("", [], [], "gpt"), Reply())
     assert nothing == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     longer = usage(ModelRequest("", [{"role": "user", "content": "x" * 400}], [], "gpt"), Reply("y" * 40))
@@ -179,14 +179,14 @@ def heard_from(*pieces):
     return ask(Speaker(*pieces), REQUEST, heard.append), heard
 
 
-def test_a_streaming_model_is_heard_piece_by_piece():
+def test_the_answer_of_a_streaming_model_arrives_piece_by_piece():
     assert isinstance(Speaker(), StreamingModel)
     assert heard_from("Hel", "", "lo") == (Reply("Hello"), ["Hel", "lo"])
     last = Reply("Hello you", usage=Usage(1, 2))
     assert heard_from("Hel", "lo", last, "never") == (last, ["Hel", "lo"])
 
 
-def test_pieces_that_no_utf8_can_hold_are_replaced():
+def test_pieces_that_utf8_cannot_encode_are_replaced():
     assert heard_from("a\ud800", "b") == (Reply("a?b"), ["a?", "b"])
 
 

@@ -51,7 +51,7 @@ def test_a_rule_matches_regardless_of_upper_and_lower_case(model):
     assert model(asked("What WEATHER is it?")) == [ToolCall("get_weather", {"city": "Oslo"})]
 
 
-def test_once_the_outputs_are_in_the_next_step_is_played_with_them(model):
+def test_the_next_step_is_played_with_the_outputs_when_all_are_there(model):
     assert model(asked("weather", "12", "rain")) == "It is 12, rain now."
 
 
@@ -74,7 +74,7 @@ def test_a_group_that_took_no_part_is_empty(model):
     assert call.arguments["notes"] == ["at ", 1]
 
 
-def test_the_first_attempts_fail_one_failure_after_the_other_and_then_it_answers(model):
+def test_the_first_attempts_fail_in_turn_and_the_next_one_answers(model):
     seen = []
     for attempt in (1, 2, 3, 4, 5):
         try:

@@ -52,7 +52,7 @@ def test_the_arguments_of_a_tool_call_are_text_broken_or_not(serve, given, argum
     assert model(request()) == Reply(calls=(ToolCall("add", arguments),))
 
 
-def test_tool_calls_may_come_without_ids_or_with_the_same_and_with_words_on_the_way(serve):
+def test_tool_calls_may_have_no_ids_or_equal_ids_and_text_before_them(serve):
     calls = [
         {"function": {"name": "a"}},
         {"id": "1", "function": {"name": "b"}},

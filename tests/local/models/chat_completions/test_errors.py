@@ -70,7 +70,7 @@ def test_an_error_becomes_the_code_by_which_clients_know_what_to_do(serve, ask, 
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_is_not_accepted_is_spoken_of_but_not_repeated(serve, ask, caplog, status):
+def test_the_error_for_a_wrong_key_does_not_repeat_it(serve, ask, caplog, status):
     caplog.set_level(logging.DEBUG)
     _, model = serve(fail(status, f"Incorrect API key provided: {KEY}", KEY), api_key=KEY)
     seen = failure(ask, model)
@@ -82,7 +82,7 @@ def test_a_key_that_is_not_accepted_is_spoken_of_but_not_repeated(serve, ask, ca
     assert KEY not in "".join(traceback.format_exception(seen)) + repr(model) + caplog.text
 
 
-def test_an_address_that_is_not_the_api_is_said_to_be_suspect(serve, ask):
+def test_the_error_for_an_address_without_the_api_says_that_it_may_be_wrong(serve, ask):
     server, model = serve(answer(b"<html><title>Welcome</title></html>", 404))
     assert failure(ask, model).message == (
         f"POST {server.base_url}/chat/completions was answered with an HTML page titled 'Welcome'; "
@@ -140,7 +140,7 @@ def test_unusable_answers_are_described(serve, ask, said, words):
         ("It broke.", "server_error", "It broke."),
     ],
 )
-def test_an_error_inside_an_answer_is_still_one(serve, ask, error, code, message):
+def test_an_error_inside_an_answer_counts_as_an_error(serve, ask, error, code, message):
     broken = {"error": error, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}
     said = stream("Once", event(broken)) if ask is streamed else answer({"error": error})
     _, model = serve(said, api_key=KEY)
@@ -182,7 +182,7 @@ def test_an_answer_in_one_piece_that_is_cut_off_is_not_called_something_else(ser
     assert "The connection was lost during" in failure(ask, model).message
 
 
-def test_a_connection_lost_is_said_to_be(serve, ask):
+def test_a_lost_connection_is_reported(serve, ask):
     server, model = serve(HANG_UP)
     seen = failure(ask, model)
     assert seen.code == "server_error"

@@ -66,7 +66,7 @@ def test_invalid_arguments_are_refused_in_a_sentence(kwargs, words):
     assert "OPENAI" not in str(caught.value)
 
 
-def test_its_repr_says_where_it_asks_and_not_with_which_key():
+def test_the_repr_shows_the_address_and_not_the_key():
     model = ChatCompletionsModel("http://localhost:11434/v1/", "llama3", KEY)
     assert repr(model) == "ChatCompletionsModel(base_url='http://localhost:11434/v1', model='llama3')"
 

@@ -34,7 +34,7 @@ def test_without_instructions_there_is_no_system_message(serve):
     assert server.requests[0].body["messages"] == HELLO
 
 
-def test_a_model_of_its_own_stands_in_for_the_one_the_run_names(serve):
+def test_the_models_own_name_replaces_the_one_of_the_run(serve):
     server, model = serve(say("Hi."), model="llama3")
     model(request(model="gpt-4"))
     assert server.requests[0].body["model"] == "llama3"

@@ -32,7 +32,7 @@ from tests.local.models.chat_completions.questions import SOON, USAGE, failure, 
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-def test_a_piece_is_handed_out_before_the_next_one_is_made(serve, chunked):
+def test_a_piece_is_passed_on_before_the_next_one_is_made(serve, chunked):
     heard = threading.Event()
     _, model = serve(stream("Once ", lambda: heard.wait(PATIENCE), "upon", chunked=chunked), timeout=PATIENCE / 2)
     pieces = model.stream(request())
@@ -57,7 +57,7 @@ def test_a_stream_asks_for_the_usage_which_comes_last(serve):
         answer({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, 422),
     ],
 )
-def test_a_server_that_refuses_to_count_is_not_asked_to_again(serve, refusal):
+def test_a_server_that_refuses_to_report_usage_is_not_asked_again(serve, refusal):
     server, model = serve(refusal, stream("1"), stream("2"))
     assert [streamed(model, request()).text for _ in range(2)] == ["1", "2"]
     assert ["stream_options" in asked.body for asked in server.requests] == [True, False, False]
@@ -138,7 +138,7 @@ NOISE = (
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_events_may_be_cut_anywhere_and_come_with_noise(serve, size):
+def test_events_may_be_split_anywhere_and_mixed_with_other_lines(serve, size):
     parts = [NOISE[start : start + size] for start in range(0, len(NOISE), size)]
     _, model = serve(Answer(headers={"Content-Type": "text/event-stream; charset=utf-8"}, body=parts))
     assert list(model.stream(request())) == ["é", "😀", Reply("é😀")]
@@ -156,7 +156,7 @@ def test_done_is_the_end_though_the_server_keeps_the_connection_open(serve):
     assert server.hung_up.acquire(timeout=PATIENCE)
 
 
-def test_a_reason_to_finish_is_an_end_as_well(serve):
+def test_a_finish_reason_ends_the_stream_as_well(serve):
     _, model = serve(stream("Hi.", piece({}, "length"), {}, finish=None))
     assert streamed(model, request()) == Reply("Hi.", incomplete="max_completion_tokens")
 
