@@ -123,6 +123,33 @@ def test_the_pauses_of_different_threads_differ():
     assert all(5 <= moment <= 10 for moment in second)
 
 
+def test_a_delay_shorter_than_a_second_is_kept():
+    times = []
+
+    class Down(SimulatedServer):
+        def post_message(self, thread_id, content, *, key, timeout):
+            times.append(runtime.scheduler.clock.monotonic())
+            raise errors.TransientError(503, None, "down")
+
+    with Runtime(Down(), Settings(request_retry_delay=0.2), scheduler=VirtualScheduler()) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+        runtime.scheduler.advance(0.25)
+    assert len(times) == 2
+    assert 0.1 <= times[1] <= 0.2
+
+
+def test_a_thread_is_not_settled_before_its_tick_has_ended(world):
+    agent, settled = world.connect(), []
+    work = world.runtime._store.announced
+    world.runtime._store.announced = lambda *args: settled.append(agent._driver.is_settled()) or work(*args)
+    agent.add_user_message("Hello")
+    assert agent.wait(timeout=60) == "idle"
+    assert settled
+    assert not any(settled)
+    assert agent._driver.is_settled()
+
+
 def test_a_waiter_that_has_returned_is_forgotten(world):
     agent = world.connect()
     agent.wait(timeout=60)

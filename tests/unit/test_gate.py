@@ -262,6 +262,19 @@ def test_an_exhausted_balance_seen_by_one_thread_parks_all_and_one_that_succeeds
         assert [m.content for m in moody.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
 
 
+def test_an_exhausted_balance_parks_threads_that_were_resumed_as_well():
+    server, store = Moody(), MemoryStore()
+    with Runtime(server, store=store, scheduler=VirtualScheduler()) as runtime:
+        for _ in range(2):
+            agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+            agent.add_user_message("Hello")
+    server.mood = errors.QuotaExceeded(429, "insufficient_quota", "You exceeded your current quota")
+    server.scheduler = VirtualScheduler()
+    with Runtime(server, store=store, scheduler=server.scheduler) as runtime:
+        assert [agent.wait(timeout=60) for agent in runtime.agents] == ["failed"] * 2
+    assert len(server.requests) == 1
+
+
 def test_a_message_after_the_balance_was_exhausted_is_a_probe(moody):
     told = []
     moody.mood = errors.QuotaExceeded(429, "insufficient_quota", "You exceeded your current quota")

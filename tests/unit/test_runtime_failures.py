@@ -94,7 +94,32 @@ def test_agents_whose_store_was_taken_over_stop_and_say_so(world, caplog):
         assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="store_taken")
         assert caplog.text.count("another process has taken over") == 1
         assert world.server.messages(agent.thread_id) == []
+        with pytest.raises(errors.StoreTaken, match="another process has taken over"):
+            agent.add_user_message("Again")
     assert "the store could not be closed properly" in caplog.text
+
+
+def test_an_idle_agent_stops_at_once_when_a_command_shows_that_its_store_was_taken(world):
+    class Taken(MemoryStore):
+        taken = False
+
+        def accept(self, *args):
+            if self.taken:
+                self.taken = False
+                raise errors.StoreTaken("another process has taken over")
+            return super().accept(*args)
+
+    store = Taken()
+    with Runtime(world.server, store=store, scheduler=world.scheduler) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        world.scheduler.settle()
+        store.taken = True
+        for _ in range(2):
+            with pytest.raises(errors.StoreTaken, match="another process has taken over"):
+                agent.add_user_message("Hello")
+        world.scheduler.settle()
+        assert runtime.agents == ()
+        assert world.heard[-1] == events.AgentStopped(thread_id=agent.thread_id, reason="store_taken")
 
 
 # --- between one agent and the next --------------------------------------------------------------------------
