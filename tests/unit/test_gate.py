@@ -262,6 +262,21 @@ def test_an_exhausted_balance_seen_by_one_thread_parks_all_and_one_that_succeeds
         assert [m.content for m in moody.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
 
 
+def test_a_thread_that_waits_for_a_probe_continues_as_soon_as_the_probe_succeeds(world, one):
+    agent = world.connect()
+    world.scheduler.settle()
+    gate = agent._driver._context.gate
+    gate.learn(one, POST, LIMITED)
+    world.scheduler.advance(10)
+    assert gate.admit(one, POST) is None
+    agent.add_user_message("Hello")
+    world.scheduler.settle()
+    assert world.server.messages(agent.thread_id) == []
+    gate.learn(one, POST, FINE)
+    world.scheduler.settle()
+    assert [message.content for message in world.server.messages(agent.thread_id)] == ["Hello"]
+
+
 def test_an_exhausted_balance_parks_threads_that_were_resumed_as_well():
     server, store = Moody(), MemoryStore()
     with Runtime(server, store=store, scheduler=VirtualScheduler()) as runtime:

@@ -119,6 +119,54 @@ def test_a_rate_limit_is_waited_out_to_its_end_by_the_next_process():
     assert len(world.server.runs(world.thread_id)) == 2
 
 
+def test_a_delay_is_waited_out_even_if_less_than_a_second_remains():
+    world = World(RATE)
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(5)
+    remaining = world.store.load(world.thread_id).due - world.scheduler.clock.time()
+    world.start(pause=remaining - 0.5)
+    world.scheduler.advance(0.4)
+    assert len(world.server.runs(world.thread_id)) == 1
+    world.scheduler.advance(0.2)
+    assert len(world.server.runs(world.thread_id)) == 2
+
+
+def test_a_request_that_was_in_flight_is_searched_for_before_its_deadline():
+    world = World()
+    work = world.server.post_message
+
+    def post_and_die(*args, **options):
+        world.server.post_message = work
+        work(*args, **options)
+        raise KeyboardInterrupt
+
+    world.server.post_message = post_and_die
+    world.connect().add_user_message("Hello")
+    with pytest.raises(KeyboardInterrupt):
+        world.scheduler.advance(5)
+    saved = world.store.load(world.thread_id)
+    assert saved.snapshot.pending.sent
+    assert saved.due - world.scheduler.clock.time() > 20
+    world.start()
+    world.scheduler.advance(5)
+    assert world.said() == ["Hello", "You said: Hello"]
+
+
+def test_a_request_that_was_not_sent_before_a_shutdown_is_made_at_once_by_the_next_agent():
+    world = World()
+
+    def stop(agent, event):
+        if isinstance(event, events.UserMessageAdded):
+            agent.shutdown()
+
+    world.connect(subscribe=stop).add_user_message("Hello")
+    world.scheduler.settle()
+    assert world.server.runs(world.thread_id) == []
+    world.runtime.connect(thread_id=world.thread_id, assistant_id="a", last_message_id=None)
+    world.scheduler.settle()
+    assert len(world.server.runs(world.thread_id)) == 1
+
+
 def test_a_process_that_comes_too_late_for_the_timer_continues_at_once():
     world = World(RATE)
     world.connect().add_user_message("Hello")
