@@ -160,6 +160,38 @@ def test_a_thread_is_not_settled_while_a_subscriber_waits_for_the_history(world)
     assert heard == world.heard
 
 
+def test_a_tick_that_fails_does_not_end_the_delay_of_a_request(world, caplog):
+    agent, attempts, store = world.connect(), [], world.runtime._store
+    announced = store.announced
+
+    def refuse(*args, **options):
+        attempts.append(world.scheduler.clock.monotonic())
+        store.announced = fail_once
+        raise errors.TransientError(503, None, "down", retry_after=100)
+
+    def fail_once(*args):
+        store.announced = announced
+        raise OSError("No space left on device")
+
+    world.server.post_message = refuse
+    agent.add_user_message("Hello")
+    world.scheduler.advance(50)
+    assert "the tick failed; trying again" in caplog.text
+    assert len(attempts) == 1
+    world.scheduler.advance(60)
+    assert len(attempts) == 2
+
+
+def test_a_command_may_change_the_request_that_is_made_next(world):
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.step()
+    assert agent._driver.wanted.operation == "create_run"
+    agent.set_assistant_id("asst_2")
+    agent.wait(timeout=60)
+    assert [event.assistant_id for event in world.heard if isinstance(event, events.RunStarted)] == ["asst_2"]
+
+
 def test_a_waiter_that_has_returned_is_forgotten(world):
     agent = world.connect()
     agent.wait(timeout=60)
