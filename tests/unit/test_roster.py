@@ -110,6 +110,21 @@ def test_no_request_is_made_once_the_lease_is_lost_and_the_driver_is_taken_out(w
     assert world.roster.get(driver.thread_id) is None
 
 
+def test_a_request_that_was_not_sent_because_the_lease_was_lost_is_no_failure_of_the_request(world):
+    driver = world.connect()
+    world.scheduler.settle()
+
+    def lose_the_lease(*args, **options):
+        driver.lease.held = False
+        raise errors.TransientError(None, None, "The request was not sent.")
+
+    world.server.post_message = lose_the_lease
+    say(driver)
+    world.scheduler.settle()
+    assert driver.stop_reason == "store_taken"
+    assert world.store.history(driver.thread_id) == []
+
+
 def test_a_command_wakes_the_thread_in_whichever_process_drives_it(world):
     driver = world.connect()
     world.owner.woken.clear()
