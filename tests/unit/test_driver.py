@@ -182,6 +182,23 @@ def test_a_tick_that_fails_does_not_end_the_delay_of_a_request(world, caplog):
     assert len(attempts) == 2
 
 
+def test_an_open_gate_does_not_end_the_delay_of_a_request(world):
+    agent, attempts = world.connect(), []
+
+    def refuse(*args, **options):
+        attempts.append(world.scheduler.clock.monotonic())
+        raise errors.TransientError(503, None, "down", retry_after=100)
+
+    world.server.post_message = refuse
+    agent.add_user_message("Hello")
+    world.scheduler.settle()
+    agent._driver.try_again(unpark=False)
+    world.scheduler.advance(50)
+    assert len(attempts) == 1
+    world.scheduler.advance(60)
+    assert len(attempts) == 2
+
+
 def test_a_command_may_change_the_request_that_is_made_next(world):
     agent = world.connect()
     agent.add_user_message("Hello")

@@ -167,6 +167,18 @@ def test_a_request_that_was_not_sent_before_a_shutdown_is_made_at_once_by_the_ne
     assert len(world.server.runs(world.thread_id)) == 1
 
 
+def test_a_shutdown_keeps_the_delay_of_a_request():
+    world = World(RATE)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    assert agent.state == "rate_limited"
+    due = world.store.load(world.thread_id).due
+    agent.shutdown()
+    world.scheduler.settle()
+    assert world.store.load(world.thread_id).due == due
+
+
 def test_a_process_that_comes_too_late_for_the_timer_continues_at_once():
     world = World(RATE)
     world.connect().add_user_message("Hello")

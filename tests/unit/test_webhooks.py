@@ -141,6 +141,27 @@ def test_the_run_of_a_response_that_has_ended_is_polled_at_once(world, kind):
     assert world.polls()[-1] == pytest.approx(now, abs=0.01)
 
 
+def test_a_webhook_does_not_end_the_delay_of_a_request_that_is_not_a_poll():
+    world, attempts = World(Call((("f", "{}"),))), []
+
+    def refuse(*args, **options):
+        attempts.append(world.scheduler.clock.monotonic())
+        raise errors.TransientError(503, None, "down", retry_after=100)
+
+    world.backend.submit_tool_outputs = refuse
+    world.agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    (call,) = world.agent.open_tool_calls
+    world.agent.submit_tool_output(call.id, 1)
+    world.scheduler.settle()
+    world.tell(ended(world.response_id))
+    world.scheduler.advance(50)
+    assert len(attempts) == 1
+    world.scheduler.advance(60)
+    assert len(attempts) == 2
+    world.runtime.close()
+
+
 def test_a_webhook_that_comes_twice_causes_one_poll(world):
     assert world.tell(ended(world.response_id))
     world.scheduler.settle()
