@@ -371,15 +371,12 @@ class Driver:
         self.announcer.announce(lambda: self.stop_reason is None)
 
     def _finish(self) -> None:
-        """End the driver: note that a request that was decided was not sent, so that it is not in doubt later."""
+        """End the driver. A request that was decided was saved as not sent, so it is not in doubt later."""
         if self._left:
             return
-        if self.lease is not None and self.lease.holds():
-            if self._decision is not None:
-                with contextlib.suppress(StoreError):
-                    self._save(*self._decision)
-            if self._decision is None and self._agenda.request is not None:
-                self._sender.put_back(None, self.settings)
+        if self._decision is not None and self.lease is not None and self.lease.holds():
+            with contextlib.suppress(StoreError):
+                self._save(*self._decision)
         # A successor must find the command that is being accepted. After `close` there is none, and the caller may be
         # a frame that waits for the signal handler that called `close`.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:

@@ -414,6 +414,16 @@ def test_unfinished_work_at_the_end_is_logged(world, caplog):
         agent.add_user_message("x")
 
 
+def test_a_run_in_progress_at_the_end_is_logged_and_an_agent_at_rest_is_not(world, caplog):
+    resting, busy = world.connect(), world.connect()
+    world.plans.append([Linger(99)])
+    busy.add_user_message("Hello")
+    world.scheduler.advance(5)
+    world.runtime.close()
+    assert f"{busy.thread_id}: stopped (runtime_closed) with work left" in caplog.text
+    assert resting.thread_id not in caplog.text
+
+
 def test_at_debug_level_the_machine_is_silent_and_the_library_says_little(world, caplog):
     caplog.set_level(logging.DEBUG)
     agent = world.connect()

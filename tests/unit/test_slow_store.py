@@ -99,7 +99,7 @@ def test_a_successor_that_could_not_begin_at_once_announces_nothing_twice(world,
     heard, made = [], []
 
     def replace(agent, event):
-        # The last event: no request is left to be put back.
+        # The last event: no request follows.
         if isinstance(event, events.AssistantMessageAdded) and not made:
             agent.shutdown()
             made.append(
