@@ -92,7 +92,7 @@ class StoreHandle:
     """The store object of one process, over a store that several processes use one after the other.
 
     A runtime refuses a store object that another one uses, even if that one stands for a process that was killed. The
-    newest handle owns the store; an older one cannot write any more.
+    newest handle owns the store; an older one can no longer write.
 
     Args:
         on_sent: called after each commit that says that a request is sent from now on.

@@ -1,7 +1,7 @@
 """Ways to switch off one protection of the library, each of which simulated lives must notice.
 
 `python -m tests.mutation.simulation_mutants` switches off one after the other, and simulates up to 1,000 lives on each
-wire until one has a violation. It prints the seed of that life, and fails if some mutant was not noticed.
+API until one has a violation. It prints the seed of that life, and fails if some mutant was not noticed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _notice(job: tuple[str, str, int]) -> tuple[str, str, str]:
 
 
 def _results(lives: int) -> Iterator[tuple[str, str, str]]:
-    """Yield each mutant, each wire, and who notices it; each in a process of its own."""
+    """Yield each mutant, each API, and who notices it; each in a process of its own."""
     jobs = [(name, wire, lives) for name, mutant in MUTANTS.items() for wire in mutant.wires]
     with multiprocessing.get_context("spawn").Pool(maxtasksperchild=1) as pool:
         yield from pool.imap(_notice, jobs, chunksize=1)

@@ -56,6 +56,6 @@ def test_boxes_are_joined_with_the_functions_of_assistants():
         ([lambda city: city], "parameter city: it has no annotation"),
     ],
 )
-def test_what_is_no_function_is_refused(tools, sentence):
+def test_a_value_that_is_not_a_function_is_refused(tools, sentence):
     with pytest.raises(ValueError, match=sentence):
         ToolBox(tools)

@@ -221,7 +221,7 @@ def missing_name(value: Annotated[list[Ghost], "x"]): ...
         (classmethod(lambda cls: 1), "a tool must be a function, "),
     ],
 )
-def test_what_cannot_be_a_tool_is_refused_at_decoration(function, sentence):
+def test_a_function_that_cannot_be_a_tool_is_refused_at_decoration(function, sentence):
     with pytest.raises(ValueError, match=sentence):
         tool(function)
 

@@ -53,7 +53,7 @@ def test_the_handlers_have_heard_the_answer_before_it_is_returned(world):
     assert world.heard[-1] == answer.messages[-1]
 
 
-def test_tool_calls_are_answered_by_hand_meanwhile_and_are_part_of_the_answer(world):
+def test_tool_calls_that_are_answered_by_hand_are_part_of_the_answer(world):
     world.plans.append([MEASURE, MEASURE, Answer("Done")])
 
     def measure(agent, event):

@@ -63,7 +63,7 @@ def test_tokens_add_up():
     assert (story.snapshot.usage.total_tokens, story.snapshot.usage.runs) == (6, 2)
 
 
-def test_a_run_that_goes_on_is_not_counted():
+def test_a_run_that_continues_is_not_counted():
     assert polling().tell(seen(usage=THREE), due, seen(usage=THREE)).snapshot.usage == Usage()
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_posted_after_the_tokens_are_used_up():
     assert story.snapshot.failure.code == "budget_exceeded"
 
 
-def test_a_message_goes_out_while_tokens_are_left():
+def test_a_message_is_sent_while_tokens_are_left():
     story = spent(max_total_tokens=4).tell(say("Two", "k2"))
     assert story.request == effects.PostMessage(key="k2", content="Two")
 
@@ -120,7 +120,7 @@ def test_a_run_that_is_owed_is_not_created_beyond_the_limit():
 
 
 @pytest.mark.parametrize("make", [posting, creating])
-def test_what_is_in_doubt_is_searched_for_whatever_the_limit_says(make):
+def test_a_request_in_doubt_is_searched_for_whatever_the_limit_says(make):
     story = make().tell(unknown(), due)
     story.snapshot = attrs.evolve(story.snapshot, usage=THREE, max_total_tokens=1, pending=None)
     story.snapshot = attrs.evolve(story.snapshot, outbox=attrs.evolve(story.snapshot.outbox, parked=True))

@@ -334,7 +334,7 @@ def test_without_a_limit_rounds_are_not_counted_against_the_run():
     assert not isinstance(story.request, effects.CancelRun)
 
 
-def test_a_cancel_goes_out_while_a_function_runs():
+def test_a_cancel_is_sent_while_a_function_runs():
     story = started().tell(cancel)
     assert story.request == effects.CancelRun(run_id="run_1")
     assert story.tell(tool_ended(LOCATE)).said == ["ToolCallOutputRecorded"]

@@ -83,7 +83,7 @@ def test_a_request_that_does_not_arrive_in_time_is_a_408(api, connect, sent, lim
     )
 
 
-def test_the_server_looks_for_late_requests_by_itself(api, connect, monkeypatch):
+def test_the_server_finds_late_requests_by_itself(api, connect, monkeypatch):
     monkeypatch.setattr("gpt_agent_fsm.local.http.connections.HEADER_TIMEOUT", 0.2)
     assert b" 408 " in until_closed(connect(api.server, HALF_HEADERS))
 

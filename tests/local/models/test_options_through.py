@@ -68,7 +68,7 @@ def test_sampling_is_passed_on_by_its_own_name(behind, ask, options):
 
 
 @pytest.mark.parametrize("ask", [respond, run])
-def test_what_is_not_asked_for_is_neither_sent_nor_shown_as_if_it_were(behind, ask):
+def test_an_option_that_is_not_asked_for_is_neither_sent_nor_shown(behind, ask):
     api, upstream = behind(chat.say("Hi."))
     answer = ask(api)
     assert sent_with(upstream) == {}

@@ -34,7 +34,7 @@ def test_an_object_is_no_answer_to_a_client_that_asked_for_text():
     assert "(or a dict, if the client asked for JSON), but this one returned a dict" in asked({}, form=None).message
 
 
-def test_an_object_that_is_no_json_is_an_error():
+def test_an_object_that_is_not_valid_json_is_an_error():
     assert "cannot be written as JSON" in asked({"ok": object()}).message
 
 

@@ -84,7 +84,7 @@ def test_one_whose_conversation_is_deleted_is_answered_as_cancelled_and_nothing_
     assert left_in(tmp_path) == []
 
 
-def test_nothing_remains_when_a_program_that_read_the_file_meanwhile_has_ended(serve, tmp_path):
+def test_nothing_remains_when_another_reader_of_the_file_has_ended(serve, tmp_path):
     path = tmp_path / "a.db"
     api = serve(database=path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
