@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from gpt_agent_fsm import Runtime
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.objects import Usage
 from gpt_agent_fsm.machine.queue import Queue
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.stores import SQLStore, codec, schema
@@ -91,8 +92,10 @@ def lived_today(name):
         # Version 1 kept the failed run only if the server needed its id.
         outbox = attrs.evolve(snapshot.outbox, owed=attrs.evolve(snapshot.outbox.owed, retry_of=None))
         snapshot = attrs.evolve(snapshot, outbox=outbox)
-    # Version 1 did not number messages, and did not keep the last failure.
-    return attrs.evolve(snapshot, queue=Queue(snapshot.queue.messages), failure=None)
+    if snapshot.run is not None:
+        snapshot = attrs.evolve(snapshot, run=attrs.evolve(snapshot.run, rounds=0))
+    # Version 1 did not number messages, and kept neither the last failure nor the usage.
+    return attrs.evolve(snapshot, queue=Queue(snapshot.queue.messages), failure=None, usage=Usage())
 
 
 @pytest.mark.parametrize("name", LIVES)

@@ -66,7 +66,7 @@ REPLAYS = [(0, runs(1, 2, 3)), (1, runs(2, 3)), (2, runs(3)), (3, []), (9, [])]
 @pytest.mark.parametrize(("replay_after", "expected"), [(None, runs(1, 2, 3)), *REPLAYS])
 def test_an_early_subscriber_hears_each_record_after_its_number_once(announcer, replay_after, expected):
     subscriber = Subscriber()
-    announcer.subscribe(subscriber, replay_after)
+    announcer.join(subscriber, replay_after)
     announcer.announce(always)
     assert subscriber.heard == expected
 
@@ -75,7 +75,7 @@ def test_an_early_subscriber_hears_each_record_after_its_number_once(announcer, 
 def test_a_late_subscriber_hears_each_record_after_its_number_once(announcer, replay_after, expected):
     subscriber = Subscriber()
     announcer.announce(always)
-    announcer.subscribe(subscriber, replay_after)
+    announcer.join(subscriber, replay_after)
     announcer.announce(always)
     assert subscriber.heard == expected
 
@@ -84,8 +84,8 @@ def test_two_new_subscribers_hear_the_history_in_the_order_in_which_they_came(an
     announcer.announce(always)
     log = []
     first, second = Subscriber(log), Subscriber(log)
-    announcer.subscribe(first, 1)
-    announcer.subscribe(second, 0)
+    announcer.join(first, 1)
+    announcer.join(second, 0)
     announcer.announce(always)
     assert log == [(first, "run_2"), (first, "run_3"), (second, "run_1"), (second, "run_2"), (second, "run_3")]
 
@@ -94,8 +94,8 @@ def test_an_announcer_that_takes_over_announces_only_the_rest(journal):
     announcer, old, new = Announcer(THREAD, journal), Subscriber(), Subscriber()
     snapshot = Snapshot(thread_id=THREAD, assistant_id="a")
     announcer.take_over(Saved(snapshot=snapshot, unannounced=tuple(journal.records[2:]), last_seq=3))
-    announcer.subscribe(old, None)
-    announcer.subscribe(new, 0)
+    announcer.join(old, None)
+    announcer.join(new, 0)
     announcer.announce(always)
     assert old.heard == runs(3)
     assert new.heard == runs(1, 2, 3)
@@ -112,9 +112,9 @@ def test_the_work_is_done_only_when_neither_a_record_nor_a_new_subscriber_waits(
     assert not announcer.is_done
     announcer.announce(always)
     assert announcer.is_done
-    announcer.subscribe(Subscriber(), None)
+    announcer.join(Subscriber(), None)
     assert announcer.is_done
-    announcer.subscribe(Subscriber(), 0)
+    announcer.join(Subscriber(), 0)
     assert not announcer.is_done
     announcer.announce(always)
     assert announcer.is_done
@@ -122,7 +122,7 @@ def test_the_work_is_done_only_when_neither_a_record_nor_a_new_subscriber_waits(
 
 def test_the_rest_is_announced_by_the_next_call(announcer, journal):
     subscriber = Subscriber()
-    announcer.subscribe(subscriber, None)
+    announcer.join(subscriber, None)
     announcer.announce(lambda: not subscriber.heard)
     assert subscriber.heard == runs(1)
     assert journal.noted == [1]
@@ -144,7 +144,7 @@ def test_receivers_of_a_signal_get_the_event_by_keyword(announcer):
 
 def test_the_end_is_announced_to_subscribers_who_still_wait_for_the_history(announcer):
     ended = []
-    announcer.subscribe(lambda agent, what: ended.append(("old", what.reason)), None)
-    announcer.subscribe(lambda agent, what: ended.append(("new", what.reason)), 0)
+    announcer.join(lambda agent, what: ended.append(("old", what.reason)), None)
+    announcer.join(lambda agent, what: ended.append(("new", what.reason)), 0)
     announcer.announce_end(events.AgentStopped(thread_id=THREAD, reason="shutdown"))
     assert ended == [("old", "shutdown"), ("new", "shutdown")]

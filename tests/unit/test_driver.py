@@ -154,7 +154,7 @@ def test_a_thread_is_not_settled_while_a_subscriber_waits_for_the_history(world)
     agent, heard = world.connect(), []
     agent.add_user_message("Hello")
     agent.wait(timeout=60)
-    agent._driver.subscribe(lambda agent, event: heard.append(event), replay_after=0)
+    agent._driver.join(lambda agent, event: heard.append(event), replay_after=0)
     assert not agent._driver.is_settled()
     assert agent.wait(timeout=60) == "idle"
     assert heard == world.heard
