@@ -49,7 +49,7 @@ class LocalServer:
     repeated. `port=0` chooses a free port; `base_url` has its number.
     `database` is the path of an SQLite file that keeps everything across restarts, even unfinished runs and background
     responses; without one, everything is in memory. With an `api_key`, clients must send it as their bearer token or in
-    the header `api-key`. Without one, the server listens on loopback only, and refuses what browsers send for pages of
+    the header `api-key`; a callable is asked with each token whether it is valid, so that tokens can run out. Without one, the server listens on loopback only, and refuses what browsers send for pages of
     other sites; the pages of the `allow_origins` may use it.
     `run_expires_after` seconds after its creation, a run expires and a response fails. The items of a response are
     listed in its conversation `item_lag` seconds after its end, because real servers are late with them. With `chaos`,
@@ -75,7 +75,7 @@ class LocalServer:
         host: str = "127.0.0.1",
         port: int = 0,
         database: str | os.PathLike[str] | None = None,
-        api_key: str | None = None,
+        api_key: str | Callable[[str], bool] | None = None,
         allow_origins: Iterable[str] = (),
         model_workers: int = 256,
         run_expires_after: float = 600.0,

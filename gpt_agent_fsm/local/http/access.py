@@ -7,6 +7,8 @@ A browser runs pages of strangers on this machine. It lets them send requests to
 import hmac
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import flask
@@ -18,6 +20,9 @@ ANY = "*"
 
 _UPLOADS = ("/v1/files", "/v1/uploads")
 """The paths below which a body may be a form with a file."""
+
+Key: TypeAlias = str | Callable[[str], bool]
+"""The key of every client, or a callable that returns whether a key is valid."""
 
 _REFUSED = "a server without an API key refuses it"
 
@@ -34,14 +39,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_options(host: str, api_key: str | None) -> None:
+def check_options(host: str, api_key: Key | None) -> None:
     """Raise `ValueError` if anybody could use a server with these options, or nobody."""
     if api_key is None and not is_loopback(host):
         raise ValueError(
             f"Without a key anybody who can connect to {host!r} could use this server: give an api_key, or listen on "
             "127.0.0.1."
         )
-    if api_key is not None and not api_key.strip():
+    if isinstance(api_key, str) and not api_key.strip():
         raise ValueError("An api_key must not be blank: leave it out if clients need no key.")
 
 
@@ -67,9 +72,9 @@ def _origin(given: str) -> str:
     return f"{scheme}://{name}" + ("" if port in (None, _DEFAULT_PORTS.get(scheme)) else f":{port}")
 
 
-def key_check(api_key: str) -> Callable[[], None]:
-    """Return a function that raises the 401 for the current request if it does not have the key."""
-    expected = api_key.strip().encode()
+def key_check(api_key: Key) -> Callable[[], None]:
+    """Return a function that raises the 401 for the current request if it does not have the key, or a valid one."""
+    is_valid = partial(_is_same, api_key.strip()) if isinstance(api_key, str) else api_key
 
     def check() -> None:
         headers = flask.request.headers
@@ -82,10 +87,14 @@ def key_check(api_key: str) -> Callable[[], None]:
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY), or in an api-key header.",
             )
-        if not any(hmac.compare_digest(key.encode(), expected) for key in given):
+        if not any(map(is_valid, given)):
             raise ApiProblem(401, "Incorrect API key provided.", code="invalid_api_key")
 
     return check
+
+
+def _is_same(expected: str, given: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def site_check(host: str, allowed: frozenset[str]) -> Callable[[], None]:

@@ -37,6 +37,15 @@ def test_the_right_key_is_accepted_and_without_a_key_everybody_is(serve):
     assert guarded["object"] == open_to_all["object"] == "thread"
 
 
+def test_a_callable_is_asked_with_each_token_whether_it_is_valid(serve):
+    valid = {"token-1"}
+    api = serve(api_key=valid.__contains__)
+    headers = {"Authorization": "Bearer token-1"}
+    assert api.post("/threads", headers=headers)["object"] == "thread"
+    valid.clear()
+    assert api.error("POST", "/threads", 401, headers=headers)["code"] == "invalid_api_key"
+
+
 def test_unknown_paths_need_the_key_as_well(serve):
     error = serve(api_key="sk-right").error("GET", "/nothing", 401)
     assert error["message"].startswith("You didn't provide an API key.")
