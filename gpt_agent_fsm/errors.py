@@ -175,7 +175,10 @@ class InvalidThreadId(RequestRefused):
 
 
 class AccessDenied(ApiError):
-    """The API key is missing, wrong or lacks permission (401, 403), or the backend does not know this assistant."""
+    """The API key is missing, wrong or lacks permission (401, 403).
+
+    Also raised if the backend's `auth` gives no token, or if the backend does not know this assistant.
+    """
 
 
 class QuotaExceeded(ApiError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
-from gpt_agent_fsm.backends.http import client_from_env, segment
+from gpt_agent_fsm.backends.http import Auth, client_from_env, segment
 from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
 from gpt_agent_fsm.backends.shared.order import ListOrder
@@ -30,12 +30,16 @@ class AssistantsBackend:
 
     Args:
         base_url: the part of the address before `/threads`; if left out, `OPENAI_BASE_URL` or OpenAI's own address.
-        api_key: if left out, `OPENAI_API_KEY`, unless `headers` hold a key; None if the server needs none.
+        api_key: if left out, `OPENAI_API_KEY`, unless there is `auth` or `headers` hold a key; None if the server needs
+            none.
         organization, project: if left out, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        auth: instead of a key, a callable that returns a bearer token, or a `requests` `AuthBase`. It is asked before
+            each request, on any OS thread, so that a token can be renewed; it may cache. If the server refuses the
+            request with a 401, `auth` is asked once more.
         headers, params: added to each request; Azure takes its key in the header `api-key` and requires the
             parameter `api-version`.
 
-    Raises `ValueError` for an invalid address or key. OpenAI removed this API from its own service
+    Raises `ValueError` for an invalid address, key or `auth`. OpenAI removed this API from its own service
     on 2026-08-26.
     """
 
@@ -46,6 +50,7 @@ class AssistantsBackend:
         *,
         organization: str | None = None,
         project: str | None = None,
+        auth: Auth | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
@@ -53,6 +58,7 @@ class AssistantsBackend:
         self._http = client_from_env(
             base_url,
             api_key,
+            auth=auth,
             organization=organization,
             project=project,
             headers={"OpenAI-Beta": "assistants=v2", **(headers or {})},

@@ -4,6 +4,7 @@ Nothing here knows the paths or the objects of an API. `outcomes` chooses the er
 `transport_errors` describes requests without one, and `exchange` limits the time of every request.
 """
 
+from gpt_agent_fsm.backends.http.auth import Auth
 from gpt_agent_fsm.backends.http.client import HttpClient, client_from_env, segment
 
-__all__ = ["HttpClient", "client_from_env", "segment"]
+__all__ = ["Auth", "HttpClient", "client_from_env", "segment"]

@@ -17,12 +17,14 @@ class HttpAnswer:
         url: the URL without its query, for a person to read.
         proxy: the proxy that the answer came through, without credentials, or "".
         resource: the first part of the path below the base URL, such as `/threads`.
+        credentials: the argument that the request's credentials come from.
     """
 
     method: str
     url: str
     proxy: str = ""
     resource: str = "/threads"
+    credentials: str = "api_key (or OPENAI_API_KEY)"
     status: int
     headers: Mapping[str, str]
     body: bytes

@@ -14,7 +14,16 @@ import attrs
 import requests
 from requests.utils import get_auth_from_url, get_environ_proxies, select_proxy
 
-__all__ = ["Proxy", "certificates", "checked_headers", "checked_key", "checked_url", "environment_proxy"]
+__all__ = [
+    "Proxy",
+    "certificates",
+    "checked_headers",
+    "checked_key",
+    "checked_url",
+    "environment_proxy",
+    "is_header_value",
+    "is_key",
+]
 
 _SHAPE = "base_url (or OPENAI_BASE_URL) must look like https://api.example.com/v1"
 _RESOURCES = ("/threads", "/assistants", "/responses", "/conversations", "/chat/completions")
@@ -42,9 +51,20 @@ def checked_url(base_url: str, resource: str) -> str:
     return base_url
 
 
+def is_key(text: str) -> bool:
+    """Return whether a text can be sent as a bearer token."""
+    return text.isascii() and text.isprintable() and text != "" and " " not in text
+
+
+def is_header_value(value: object) -> bool:
+    """Return whether a value can be sent in a header: printable ASCII without white space around it."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    return isinstance(text, str) and text.isprintable() and text == text.strip() and text.isascii()
+
+
 def checked_key(api_key: str) -> str:
     """Return the key; raise `ValueError` if it cannot be sent."""
-    if not api_key.isascii() or not api_key.isprintable() or not api_key.strip() or " " in api_key:
+    if not is_key(api_key):
         raise ValueError(
             "api_key (or OPENAI_API_KEY) must be printable ASCII without white space; is there a line break at its end?"
         )
@@ -54,8 +74,7 @@ def checked_key(api_key: str) -> str:
 def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return the headers; raise `ValueError` if one cannot be sent."""
     for name, value in headers.items():
-        sendable = isinstance(value, str) and value.isprintable() and value == value.strip() and value.isascii()
-        if not sendable or not _HEADER_NAME.fullmatch(name):
+        if not isinstance(value, str) or not is_header_value(value) or not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"The header {name!r} must be printable ASCII without white space around it")
     return headers
 

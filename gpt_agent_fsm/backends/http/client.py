@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from gpt_agent_fsm.backends.http import exchange, outcomes
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
+from gpt_agent_fsm.backends.http.auth import Auth, Signer
 from gpt_agent_fsm.backends.http.checks import (
     certificates,
     checked_headers,
@@ -61,6 +62,7 @@ class HttpClient:
     Args:
         base_url: the part of the address before `resource`.
         api_key: None if the server needs none.
+        auth: credentials that are asked for before each request, instead of a key.
         headers, params: added to each request.
         converter: raises `ValueError` for a value that does not have the requested form.
 
@@ -72,6 +74,7 @@ class HttpClient:
         base_url: str,
         api_key: str | None,
         *,
+        auth: Auth | None = None,
         headers: Mapping[str, str],
         params: Mapping[str, str],
         resource: str,
@@ -96,6 +99,7 @@ class HttpClient:
         self._root = str(self._template.url).rstrip("/")
         self._proxy = environment_proxy(self._root)
         self._redactor = Redactor([api_key or "", *self._proxy.credentials], {**headers, **params})
+        self._signer = None if auth is None else Signer(auth, self._redactor, api_key, headers)
         self._verify = certificates()
         self._forget_connections()
 
@@ -145,7 +149,11 @@ class HttpClient:
     def _exchange(
         self, method: str, path: str, body: bytes | None, shape: type[T], params: Mapping[str, str], timeout: Timeout
     ) -> T:
-        answer = self._send(method, path, body, params, exchange.limits_of(timeout))
+        limits = exchange.limits_of(timeout)
+        answer = self._send(method, path, body, params, limits)
+        if answer.status == 401 and self._signer is not None:
+            # The refused request took no effect. Its token may have run out on the way, or been revoked.
+            answer = self._send(method, path, body, params, limits)
         if answer.status >= 300:
             raise self._redactor.error(outcomes.error_for_answer(answer))
         try:
@@ -170,6 +178,8 @@ class HttpClient:
         self, method: str, path: str, body: bytes | None, params: Mapping[str, str], limits: CallLimits
     ) -> HttpAnswer:
         prepared = self._prepare(method, path, body, params)
+        if self._signer is not None:
+            prepared = self._signer.sign(prepared, limits)
         seconds = round(limits.seconds_left, 2)
         exchange.begin(limits)
         with self._explained(method, path, seconds):
@@ -214,6 +224,7 @@ class HttpClient:
             url=self.base_url + path,
             proxy=self._proxy.name,
             resource=self._resource,
+            credentials="api_key (or OPENAI_API_KEY)" if self._signer is None else "auth",
             status=status,
             headers=response.headers,
             # Some servers repeat the request, even in the error of a run.
@@ -241,6 +252,7 @@ def client_from_env(
     base_url: str | None,
     api_key: str | None,
     *,
+    auth: Auth | None,
     organization: str | None,
     project: str | None,
     headers: Mapping[str, str],
@@ -250,11 +262,12 @@ def client_from_env(
 ) -> HttpClient:
     """Return a client that is configured like OpenAI's own: arguments left out are taken from the environment.
 
-    `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`, and `OPENAI_API_KEY` unless `headers` hold a key.
+    `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`, and `OPENAI_API_KEY` unless there is `auth`, or a key in
+    `headers`.
     """
     environ = os.environ
-    if not api_key and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
-        # If a header has a key, use that key; its service must not see the key of another service.
+    if not api_key and auth is None and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
+        # If there are other credentials, use those; their service must not see the key of another service.
         api_key = environ.get("OPENAI_API_KEY")
     optional = {
         "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),
@@ -263,6 +276,7 @@ def client_from_env(
     return HttpClient(
         base_url or environ.get("OPENAI_BASE_URL") or _OPENAI,
         api_key or None,
+        auth=auth,
         headers={**{name: value for name, value in optional.items() if value}, **headers},
         params=params,
         resource=resource,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
@@ -12,6 +14,8 @@ __all__ = ["Redactor"]
 
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential|^code$", re.I)
 _MIN_SECRET = 6
+_MAX_LEARNT = 32
+"""Credentials that change are remembered up to this number: a server may repeat those of an earlier request."""
 
 
 class Redactor:
@@ -22,14 +26,24 @@ class Redactor:
     """
 
     def __init__(self, words: Iterable[str], named: Mapping[str, str]) -> None:
-        words = list(words)
-        for name, value in named.items():
-            if _SECRET_NAME.search(name):
-                words += [value, *re.split(r"[\s;,]+", value)]
-        secrets = {word for word in words if len(word) >= _MIN_SECRET and word.lower() != "bearer"}
-        forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
-        # The longest first, because one secret may be a part of another.
-        self._forms = sorted(forms, key=len, reverse=True)
+        self._fixed = _forms([*words, *_secrets_in(named)])
+        self._learnt: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._forms = _longest_first(self._fixed)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Replace these secrets as well, from now on. Safe to call from any OS thread."""
+        with self._lock:
+            new = {secret for secret in secrets if secret not in self._learnt}
+            if new:
+                self._learnt.update(dict.fromkeys(sorted(new)))
+                while len(self._learnt) > _MAX_LEARNT:
+                    self._learnt.popitem(last=False)
+                self._forms = _longest_first(self._fixed | _forms(self._learnt))
+
+    def learn_named(self, named: Mapping[str, str]) -> None:
+        """Replace the values whose name suggests a secret as well, from now on."""
+        self.learn(_secrets_in(named))
 
     def text(self, text: str) -> str:
         """Return `text` without secrets."""
@@ -57,3 +71,19 @@ class Redactor:
         while current is not None:
             seen, current = f"{seen} {current} {current!r}", current.__context__
         return error if self.text(seen) == seen else None
+
+
+def _secrets_in(named: Mapping[str, str]) -> list[str]:
+    values = [value for name, value in named.items() if _SECRET_NAME.search(name)]
+    return [word for value in values for word in (value, *re.split(r"[\s;,]+", value))]
+
+
+def _forms(words: Iterable[str]) -> set[str]:
+    """Return the words that are secrets, as they are and as they are written in a URL."""
+    secrets = {word for word in words if len(word) >= _MIN_SECRET and word.lower() != "bearer"}
+    return {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+
+
+def _longest_first(forms: Iterable[str]) -> list[str]:
+    # One secret may be a part of another.
+    return sorted(forms, key=len, reverse=True)

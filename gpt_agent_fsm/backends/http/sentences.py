@@ -26,7 +26,8 @@ def about_error(answer: HttpAnswer, said: ErrorBody) -> str:
     if status == 407:
         return f"The proxy {answer.proxy} wants a user name and a password; put them into HTTP_PROXY and HTTPS_PROXY."
     if status in (401, 403):
-        advice = "The API key is missing, wrong, or may not do this; check api_key (or OPENAI_API_KEY)"
+        what = "token from auth is out of date," if answer.credentials == "auth" else "API key is missing,"
+        advice = f"The {what} wrong, or may not do this; check {answer.credentials}"
         return f"{advice}; the server{through} says: {said.summary}"
     elsewhere = names_unknown_path(answer, said)
     if said.structured and not elsewhere:

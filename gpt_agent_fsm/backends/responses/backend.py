@@ -14,7 +14,7 @@ from typing import Any, cast
 import attrs
 
 from gpt_agent_fsm.assistant import Assistant
-from gpt_agent_fsm.backends.http import client_from_env
+from gpt_agent_fsm.backends.http import Auth, client_from_env
 from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread, unusable
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.asks import decision
@@ -53,13 +53,17 @@ class ResponsesBackend:
 
     Args:
         base_url: the part of the address before `/responses`; if left out, `OPENAI_BASE_URL` or OpenAI's own address.
-        api_key: if left out, `OPENAI_API_KEY`, unless `headers` hold a key; None if the server needs none.
+        api_key: if left out, `OPENAI_API_KEY`, unless there is `auth` or `headers` hold a key; None if the server needs
+            none.
         assistants: a mapping whose keys are the ids that you pass to `connect` and `set_assistant_id`, and whose values
             are `Assistant` objects. It is read for each request, so that it may change.
         organization, project: if left out, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        auth: instead of a key, a callable that returns a bearer token, or a `requests` `AuthBase`. It is asked before
+            each request, on any OS thread, so that a token can be renewed; it may cache. If the server refuses the
+            request with a 401, `auth` is asked once more.
         headers, params: added to each request.
 
-    Raises `ValueError` for an invalid address, key or assistants.
+    Raises `ValueError` for an invalid address, key, `auth` or assistants.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class ResponsesBackend:
         assistants: Mapping[str, Assistant],
         organization: str | None = None,
         project: str | None = None,
+        auth: Auth | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
@@ -88,6 +93,7 @@ class ResponsesBackend:
         self._http = client_from_env(
             base_url,
             api_key,
+            auth=auth,
             organization=organization,
             project=project,
             headers=headers or {},
