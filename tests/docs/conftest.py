@@ -2,12 +2,15 @@
 
 import logging
 import os
+import sys
+import types
 
 import blinker
 import pytest
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
+from tests.tokens import ShortTokens
 
 
 def weather_man(request: ModelRequest) -> str | list[ToolCall]:
@@ -25,11 +28,24 @@ def environment(tmp_path, monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-key")
-    monkeypatch.setenv("AZURE_TOKEN", "azure-token")
     monkeypatch.setenv("OPENAI_API_KEY", "any-key")
     with LocalServer(weather_man, api_key="any-key") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         yield tmp_path
+
+
+@pytest.fixture
+def azure(monkeypatch):
+    """Azure: a server whose tokens run out often, and the package that issues them."""
+    tokens = ShortTokens(requests_per_token=4)
+    identity = types.ModuleType("azure.identity")
+    identity.DefaultAzureCredential = object
+    identity.get_bearer_token_provider = lambda credential, *scopes: tokens.issue
+    monkeypatch.setitem(sys.modules, "azure", types.ModuleType("azure"))
+    monkeypatch.setitem(sys.modules, "azure.identity", identity)
+    with LocalServer(api_key=tokens.accepts) as server:
+        monkeypatch.setenv("AZURE_OPENAI_BASE_URL", server.base_url)
+        yield tokens
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ WITH_CODE = [page for page in PAGES if any(block.kind == "python" for block in b
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
-@pytest.mark.usefixtures("clean_signals")
+@pytest.mark.usefixtures("clean_signals", "azure")
 def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(page, environment, capsys):
     names = {"__name__": "page"}
     printed = None
@@ -28,6 +28,14 @@ def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(pag
             printed = capsys.readouterr().out
         elif block.kind == "output":
             assert printed == block.body, f"{name_of(page)}, line {block.line}"
+
+
+@pytest.mark.usefixtures("environment")
+def test_tokens_run_out_while_the_page_about_azure_is_executed(azure, capsys):
+    page = next(page for page in PAGES if page.name == "azure.md")
+    exec(next(block.body for block in blocks(page) if block.kind == "python"), {})  # noqa: S102 - it is ours
+    assert capsys.readouterr().out.count("You said: ") == 3
+    assert azure.refused >= 3
 
 
 def executed(script):
