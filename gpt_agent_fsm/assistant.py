@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -23,7 +23,7 @@ def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         raise ValueError(f"Assistant: {attribute.name} must be a number or None, not {value!r}")
 
 
-def _options(value: object) -> Mapping[str, Any]:
+def _options(value: Mapping[str, Any]) -> Mapping[str, Any]:
     options = json_object(value, "Assistant: options")
     if taken := sorted(_FIELDS & set(options)):
         raise ValueError(f"Assistant: give {', '.join(taken)} as a field of the assistant, not in options")
@@ -32,6 +32,8 @@ def _options(value: object) -> Mapping[str, Any]:
 
 AssistantTool: TypeAlias = ToolDefinition | Tool[..., Any]
 """A tool of an assistant: described only, or with the function that answers its calls."""
+AnyTool: TypeAlias = AssistantTool | Callable[..., Any] | Mapping[str, Any]
+"""A tool as a program may give it."""
 
 
 def _tool(value: object) -> AssistantTool:
@@ -61,7 +63,7 @@ def _definition(tool: AssistantTool) -> ToolDefinition:
     return tool.definition if isinstance(tool, Tool) else tool
 
 
-def _tools(values: object) -> tuple[AssistantTool, ...]:
+def _tools(values: Iterable[AnyTool]) -> tuple[AssistantTool, ...]:
     if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
         raise ValueError(f"Assistant: tools must be a list of tools, not {type(values).__name__}")
     tools = tuple(_tool(value) for value in values)

@@ -12,6 +12,7 @@ import attrs
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent, required_text
+from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
@@ -115,7 +116,7 @@ class Runtime:
         thread_id: str,
         assistant_id: str,
         last_message_id: str | None,
-        subscribe: Callable[[Agent, events.Event], object] | None = None,
+        subscribe: Callable[[Agent, events.Event], None] | None = None,
         idle_timeout: float | None = None,
         replay_after: int | None = None,
         key: str | None = None,
@@ -165,7 +166,7 @@ class Runtime:
         assistant_id: str,
         *,
         key: str | None = None,
-        subscribe: Callable[[Agent, events.Event], object] | None = None,
+        subscribe: Callable[[Agent, events.Event], None] | None = None,
         idle_timeout: float | None = None,
         replay_after: int | None = None,
         max_total_tokens: int | None = None,
@@ -332,6 +333,8 @@ def _check_connection(thread_id: object, assistant_id: object, last_message_id: 
         required_text(last_message_id, "last_message_id")
     if subscribe is not None and not callable(subscribe):
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
+    if subscribe is not None and (reason := why_not_callable(subscribe, 2)):
+        raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event): {reason}")
 
 
 def _check_limit(max_total_tokens: object) -> None:

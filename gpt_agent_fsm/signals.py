@@ -13,29 +13,127 @@ reference, connect with `weak=False`, or pass the callable to `Runtime.connect(s
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
+import sys
 import threading
 import typing
-from collections.abc import Callable, Iterator
+import warnings
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
 
-from blinker import Namespace, Signal
+import blinker
 
 from gpt_agent_fsm import events
+from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.logs import get_logger, must_propagate
 
 log = get_logger(__name__)
-namespace = Namespace()
+namespace = blinker.Namespace()
+
+E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
+Handler = Callable[..., object]
+
+
+class Receiver(Protocol[E_contra]):
+    """What a signal calls: a function of the agent (None before there is one) and, by keyword, the event."""
+
+    def __call__(self, agent: Any, /, *, event: E_contra) -> None:  # noqa: ANN401 - an Agent, which this module cannot import
+        """Handle one event."""
+
+
+class _Probe:
+    def connect(self, receiver: object) -> int:
+        return sys.getrefcount(receiver)
+
+
+_ALONE = _Probe().connect(lambda: None)
+"""The references to an argument that only the call itself holds, counted within the call."""
+
+
+class Signal(blinker.NamedSignal, Generic[E]):
+    """A blinker signal that takes no receiver that it could not call with its events."""
+
+    def __init__(self, name: str, doc: str | None = None) -> None:
+        super().__init__(name, doc)
+        self._watched: dict[object, tuple[weakref.ref[Any], str]] = {}
+        self._vanished: list[str] = []
+
+    def connect(self, receiver: Receiver[E], sender: Any = blinker.ANY, weak: bool = True) -> Receiver[E]:  # type: ignore[override]  # noqa: ANN401 - as its base class
+        """Call `receiver(agent, event=event)` for each event, or for each event of the agent `sender`.
+
+        Raises `TypeError` for a receiver that cannot be called so, and for an async one. Warns of a lambda that nothing
+        else references: with `weak=True` it would vanish at once.
+        """
+        if reason := why_not_callable(receiver, 1, "event"):
+            form = f"receiver(agent, event=event): {reason}"
+            raise TypeError(f"signals.{self.name}.connect: {name_of(receiver)} cannot be called as {form}")
+        is_lambda = inspect.isfunction(receiver) and receiver.__name__ == "<lambda>"
+        vanishes = weak and is_lambda and sys.getrefcount(receiver) <= _ALONE
+        if vanishes:
+            advice = "connect it with weak=False, or keep a reference to it"
+            why = f"nothing else references this lambda, so it is never called; {advice}"
+            warnings.warn(f"signals.{self.name}.connect: {why}", RuntimeWarning, stacklevel=2)
+        super().connect(receiver, sender, weak)
+        if weak and not vanishes:
+            self._watch(receiver)
+        return receiver
+
+    def connect_via(self, sender: Any, weak: bool = False) -> Callable[[Receiver[E]], Receiver[E]]:  # type: ignore[override]  # noqa: ANN401 - as its base class
+        """Return a decorator that connects a receiver to the agent `sender`."""
+        return super().connect_via(sender, weak)
+
+    def connected_to(self, receiver: Receiver[E], sender: Any = blinker.ANY) -> AbstractContextManager[None]:  # type: ignore[override]  # noqa: ANN401 - as its base class
+        """Connect a receiver until the block ends."""
+        return super().connected_to(receiver, sender)
+
+    def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:  # noqa: ANN401 - as its base class
+        """Disconnect a receiver."""
+        self._watched.pop(_identity(receiver), None)
+        super().disconnect(receiver, sender)
+
+    def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:  # noqa: ANN401 - as its base class
+        """Yield the receivers of an event of this sender; log those that vanished since the last event."""
+        while self._vanished:
+            gone = "%s: the receiver %s is gone, because nothing referenced it"
+            advice = "keep a reference to it, connect it with weak=False, or disconnect it"
+            log.warning(f"{gone}; {advice}", self.name, self._vanished.pop(0))
+        yield from super().receivers_for(sender)
+
+    def _watch(self, receiver: Handler) -> None:
+        identity, name = _identity(receiver), name_of(receiver)
+
+        def on_end(_: object) -> None:
+            if self._watched.pop(identity, None) is not None:
+                self._vanished.append(name)
+
+        kind = weakref.WeakMethod if inspect.ismethod(receiver) else weakref.ref
+        self._watched[identity] = (kind(receiver, on_end), name)
+
+
+def _identity(receiver: object) -> object:
+    return (id(receiver.__self__), id(receiver.__func__)) if inspect.ismethod(receiver) else id(receiver)
 
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def _signal(event_class: type) -> Signal:
-    return namespace.signal(_snake(event_class.__name__), doc=event_class.__doc__)
+def _signal(event_class: type[E]) -> Signal[E]:
+    return _named(_snake(event_class.__name__), event_class.__doc__)
 
 
-event = namespace.signal("event", doc="Every event of any class.")
+def _named(name: str, doc: str | None) -> Signal[Any]:
+    signal: Signal[Any] = Signal(name, doc)
+    namespace[name] = signal
+    return signal
+
+
+event: Signal[events.Event] = _named("event", "Every event of any class.")
 user_message_added = _signal(events.UserMessageAdded)
 messages_discarded = _signal(events.MessagesDiscarded)
 run_started = _signal(events.RunStarted)
@@ -59,15 +157,16 @@ budget_exceeded = _signal(events.BudgetExceeded)
 thread_stalled = _signal(events.ThreadStalled)
 agent_stopped = _signal(events.AgentStopped)
 
-by_class: dict[type, Signal] = {
-    event_class: namespace[_snake(event_class.__name__)]  # a KeyError: add a line for the new event above
+by_class: dict[type, Signal[Any]] = {
+    event_class: typing.cast(
+        "Signal[Any]", namespace[_snake(event_class.__name__)]
+    )  # a KeyError: add a line for the new event above
     for event_class in typing.get_args(events.Event)
 }
 
 
 # --- announcing -----------------------------------------------------------------------------------
 
-Handler = Callable[..., object]
 _announcing = threading.local()
 
 
@@ -90,13 +189,14 @@ def inside_tool() -> Iterator[None]:
 def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
     """Yield the receivers of this sender's event: first those of the class's own signal, then those of `event`."""
     for signal in (by_class[type(event_)], event):
-        if signal.receivers and not signal.is_muted:
+        if not signal.is_muted:
             yield from signal.receivers_for(sender)
 
 
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
     """Call one handler. If it raises, log the error; other handlers are still called.
 
+    The same failure of a handler is logged with its traceback once, and then in one line.
     No error of a handler ends a worker. Only Ctrl-C propagates, if handlers run on the main OS thread.
     """
     outer = getattr(_announcing, "handler", None)
@@ -109,9 +209,40 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
     except BaseException as error:
         if must_propagate(error):
             raise
-        log.exception("%s: handler %s failed on %s", thread, name_of(handler), type(event_).__name__)
+        what = (thread, name_of(handler), type(event_).__name__)
+        if _is_new(handler, error):
+            log.exception("%s: handler %s failed on %s", *what)
+        else:
+            log.error("%s: handler %s failed on %s again with %s", *what, type(error).__name__)  # noqa: TRY400 - in one line
     finally:
         _announcing.handler = outer
+
+
+_failures: weakref.WeakKeyDictionary[Any, set[object]] = weakref.WeakKeyDictionary()
+_failures_lock = threading.Lock()
+
+
+def _is_new(handler: Handler, error: BaseException) -> bool:
+    """Return whether this handler fails for the first time with such an error at this place."""
+    failure = (type(error), _place(error.__traceback__))
+    try:
+        function = getattr(handler, "__func__", handler)
+        with _failures_lock:
+            known = _failures.setdefault(function, set())
+            is_new = failure not in known
+            known.add(failure)
+    except BaseException:  # noqa: BLE001 - a handler without a hash, or whose attributes raise: each failure is new
+        return True
+    return is_new
+
+
+def _place(traceback: TracebackType | None) -> tuple[str, int] | None:
+    """Return the file and the line that raised."""
+    place = None
+    while traceback is not None:
+        place = (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return place
 
 
 def name_of(handler: Handler) -> str:

@@ -1,8 +1,12 @@
 """Which handler hears which event, in which order, and the effect of a failing handler."""
 
+import functools
+import gc
 import logging
 import typing
+import warnings
 
+import blinker
 import pytest
 
 from gpt_agent_fsm import events, signals
@@ -147,6 +151,171 @@ def test_ctrl_c_in_a_handler_is_passed_on_to_the_main_thread():
     assert not signals.in_handler()
 
 
+EVENT = events.AgentStopped(thread_id="t", reason="r")
+
+
+# --- receivers that could not be called ---------------------------------------------------------------------
+
+
+class Listener:
+    """An object with handlers."""
+
+    def hear(self, agent, event): ...
+
+    async def hear_later(self, agent, event): ...
+
+
+class AsyncListener:
+    async def __call__(self, agent, event): ...
+
+
+async def async_handler(agent, event): ...
+
+
+def generator(agent, event):
+    yield
+
+
+KEPT = Listener()
+WRONG_RECEIVERS = [
+    (async_handler, "it must not be async, because nothing would await it"),
+    (functools.partial(async_handler), "must not be async"),
+    (KEPT.hear_later, "must not be async"),
+    (AsyncListener(), "must not be async"),
+    (generator, "must not be a generator function, because nothing would iterate over it"),
+    (lambda agent: None, "it has no parameter named event"),
+    (lambda agent, evt: None, "it has no parameter named event"),
+    (lambda event: None, "multiple values for argument 'event'"),
+    (lambda *, event: None, "too many positional arguments"),
+    (lambda agent, event, more: None, "missing a required argument: 'more'"),
+    (lambda agent, event, /: None, "'event' parameter is positional only"),
+    (Listener.hear, "missing a required argument: 'agent'"),
+    (7, "it is not callable"),
+]
+
+
+@pytest.mark.parametrize(("receiver", "words"), WRONG_RECEIVERS)
+def test_a_receiver_that_could_not_be_called_with_an_event_is_refused(receiver, words):
+    signal = signals.run_completed
+    ways = (
+        lambda: signal.connect(receiver),
+        lambda: signal.connect_via(KEPT)(receiver),
+        lambda: signal.connected_to(receiver).__enter__(),
+    )
+    for connect in ways:
+        with pytest.raises(
+            TypeError, match=rf"signals\.run_completed\.connect: .* receiver\(agent, event=event\): .*{words}"
+        ):
+            connect()
+    assert not signal.receivers
+
+
+class Unreadable:
+    __signature__ = "none"
+
+    def __call__(self, agent, event): ...
+
+
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        KEPT.hear,
+        Unreadable(),
+        lambda agent, event: None,
+        lambda agent, event, more=1: None,
+        lambda *args, **kwargs: None,
+        lambda sender, /, **named: None,
+        functools.partial(lambda more, agent, event: None, 1),
+    ],
+)
+def test_a_receiver_that_can_be_called_or_has_no_readable_signature_is_taken(receiver):
+    with signals.run_completed.connected_to(receiver):
+        assert signals.run_completed.receivers
+
+
+@pytest.mark.parametrize(
+    ("subscribe", "words"),
+    [
+        (async_handler, "it must not be async, because nothing would await it"),
+        (generator, "it must not be a generator function"),
+        (lambda event: None, "too many positional arguments"),
+        (lambda agent, *, event: None, "too many positional arguments"),
+        (lambda agent, event, more: None, "missing a required argument: 'more'"),
+    ],
+)
+def test_a_subscriber_that_could_not_be_called_is_refused(world, subscribe, words):
+    with pytest.raises(TypeError, match=rf"subscribe must be callable as subscribe\(agent, event\): {words}"):
+        world.connect(subscribe=subscribe)
+    assert world.runtime.agents == ()
+
+
+def test_the_signals_are_blinker_signals():
+    assert isinstance(signals.run_completed, blinker.NamedSignal)
+    assert signals.namespace["run_completed"] is signals.run_completed
+
+
+# --- receivers that vanish ------------------------------------------------------------------------------------
+
+
+def send(signal):
+    """Send an event of any class to a signal, as an announcer does."""
+    for receiver in signal.receivers_for(None):
+        receiver(None, event=None)
+
+
+def test_a_lambda_that_nothing_else_references_gets_a_warning_that_says_what_to_do(caplog):
+    with pytest.warns(RuntimeWarning, match=r"signals\.run_completed\.connect: nothing else .* weak=False") as caught:
+        signals.run_completed.connect(lambda agent, event: None)
+    assert caught[0].filename == __file__
+    gc.collect()
+    send(signals.run_completed)
+    assert caplog.text == ""
+
+
+def test_a_lambda_that_is_kept_gets_no_warning():
+    def connect_all(kept):
+        signals.run_completed.connect(kept[0])
+        signals.run_completed.connect(handler := lambda agent, event: None)
+        signals.run_completed.connect(lambda agent, event: None, weak=False)
+        return handler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        connect_all([lambda agent, event: None])
+    for receiver in list(signals.run_completed.receivers_for(None)):
+        signals.run_completed.disconnect(receiver)
+
+
+@pytest.mark.parametrize("kind", ["a method", "a function", "a partial"])
+def test_another_receiver_that_vanished_is_named_once_when_its_signal_is_next_sent(caplog, kind):
+    def connect():
+        def hear_briefly(agent, event): ...
+
+        given = {"a method": Listener().hear, "a function": hear_briefly, "a partial": functools.partial(hear_briefly)}
+        signals.run_completed.connect(given[kind])
+
+    connect()
+    gc.collect()
+    assert caplog.text == ""
+    send(signals.run_failed)
+    assert caplog.text == ""
+    for _ in range(2):
+        send(signals.run_completed)
+    [record] = caplog.records
+    assert "run_completed: the receiver" in record.getMessage()
+    assert "is gone, because nothing referenced it; keep a reference" in record.getMessage()
+
+
+def test_a_receiver_that_was_disconnected_is_not_missed(caplog):
+    listener = Listener()
+    signals.run_completed.connect(listener.hear)
+    signals.run_completed.disconnect(listener.hear)
+    del listener
+    gc.collect()
+    send(signals.run_completed)
+    assert caplog.text == ""
+
+
 # --- the log ----------------------------------------------------------------------------------------------
 
 
@@ -170,3 +339,50 @@ def test_each_run_that_ends_is_one_line_at_info_without_message_text(world, capl
     [record] = [record for record in caplog.records if record.levelno == logging.INFO]
     assert line in record.getMessage()
     assert "secret" not in caplog.text
+
+
+def test_the_same_failure_of_a_handler_is_logged_with_its_traceback_once(caplog):
+    def broken(agent, event):
+        raise ValueError(event)
+
+    for _ in range(3):
+        signals.call(broken, None, EVENT, by_keyword=True, thread="t")
+    assert [record.exc_info is not None for record in caplog.records] == [True, False, False]
+    assert caplog.records[2].getMessage().endswith("broken failed on AgentStopped again with ValueError")
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+def test_another_failure_of_a_handler_is_logged_with_its_traceback(caplog):
+    def broken(agent, event):
+        if event.reason == "one":
+            raise ValueError(1)
+        raise failures.pop()
+
+    failures = [KeyError(2), ValueError(3)]
+    for reason in ("one", "two", "three", "one"):
+        stopped = events.AgentStopped(thread_id="t", reason=reason)
+        signals.call(broken, None, stopped, by_keyword=True, thread="t")
+    assert [record.exc_info is not None for record in caplog.records] == [True, True, True, False]
+
+
+def test_the_same_method_of_several_objects_is_one_handler(caplog):
+    class Broken:
+        def hear(self, agent, event):
+            raise ValueError
+
+    for _ in range(2):
+        signals.call(Broken().hear, None, EVENT, by_keyword=True, thread="t")
+    assert [record.exc_info is not None for record in caplog.records] == [True, False]
+
+
+def test_each_failure_of_a_handler_without_a_hash_is_logged_with_its_traceback(caplog):
+    class Broken:
+        __hash__ = None
+
+        def __call__(self, agent, event):
+            raise ValueError
+
+    broken = Broken()
+    for _ in range(2):
+        signals.call(broken, None, EVENT, by_keyword=True, thread="t")
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
