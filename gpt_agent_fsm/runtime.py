@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -93,6 +94,11 @@ class Runtime:
     ) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        agents = len(self._own_roster.drivers)
+        count = f"{agents} agent{'' if agents == 1 else 's'}"
+        return f"<Runtime {count} on {self._backend!r} and a {type(self._store).__name__}>"
+
     @property
     def _roster(self) -> Roster:
         """The roster; raises `UsedAfterFork` in a process that was forked later."""
@@ -133,8 +139,8 @@ class Runtime:
             last_message_id: the id of the last assistant message that the caller knows; later messages are published
                 with the next completed run. None means the cursor in the store, or no cursor if the store has none.
             subscribe: called as `subscribe(agent, event)` for each event of this agent, on workers.
-            idle_timeout: in seconds, for this agent, instead of the runtime's. A short one also shortens the time
-                that a request may take, so that a slow HTTP answer counts as none.
+            idle_timeout: in seconds, for this agent, instead of the runtime's; `math.inf` means never. A short one
+                also shortens the time that a request may take, so that a slow HTTP answer counts as none.
             replay_after: `subscribe` first receives the thread's history after this number; 0 means all of it.
             key: a name of the caller's own for the thread, for example that of a customer, under which `find` and
                 `start` find the thread. It is kept with the thread. Raises `ValueError` if another thread has it.
@@ -251,7 +257,7 @@ class Runtime:
         replay_after: int | None,
     ) -> Driver | None:
         """Return a new driver of a thread that the server knows; None if another caller was faster."""
-        settings = self.settings if idle_timeout is None else attrs.evolve(self.settings, idle_timeout=idle_timeout)
+        settings = self.settings if idle_timeout is None else _with_idle_timeout(self.settings, idle_timeout)
         known = self._ask_for(thread_id, settings)
         nothing_posted = ServerView(last_posted=Newest.seen(None))
         start = Snapshot(
@@ -353,7 +359,7 @@ def _connect_again(
     """Tell a driver that its thread was connected again; return None if the driver stopped at this moment."""
     try:
         if idle_timeout is not None:
-            driver.settings = attrs.evolve(driver.settings, idle_timeout=idle_timeout)
+            driver.settings = _with_idle_timeout(driver.settings, idle_timeout)
         driver.send(command)
     except StoreTaken:
         raise
@@ -361,6 +367,11 @@ def _connect_again(
         return None
     driver.join(subscribe, replay_after)
     return driver
+
+
+def _with_idle_timeout(settings: Settings, idle_timeout: float) -> Settings:
+    """Return the settings with another idle timeout; infinity means none."""
+    return attrs.evolve(settings, idle_timeout=None if idle_timeout == math.inf else idle_timeout)
 
 
 def _agent_of(driver: Driver) -> Agent:

@@ -15,6 +15,7 @@ PREFIX = "GPT_AGENT_"
 _MAX_DOUBLINGS = 60
 _MAX_VALUE = 1_000_000_000
 """Thirty years in seconds: longer than any useful wait, and within the range of every timer."""
+_TOOL_POLL_INTERVAL = 120.0
 MAX_RETRY_AFTER = 600.0
 """The longest wait in seconds that a server may ask for: a mistake in a header must not stop a thread for a day."""
 
@@ -55,9 +56,10 @@ class Settings:
     """The poll interval of a run that is in progress."""
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
     """The poll interval while webhooks report the end of runs: a safety net for a lost webhook."""
-    idle_timeout: float = attrs.field(default=120.0, validator=_seconds)
-    """An agent without activity stops after this time; an agent that waits for tool outputs polls its run after it.
-    The idle timeout also limits `receive_timeout`: a short one cuts off HTTP answers that would still have arrived."""
+    idle_timeout: float | None = attrs.field(default=120.0, validator=_seconds_or_none)
+    """An agent without activity stops after this time; None means never. An agent that waits for tool outputs polls
+    its run after this time, or every 120 seconds without an idle timeout. The idle timeout also limits
+    `receive_timeout`: a short one cuts off HTTP answers that would still have arrived."""
     receive_timeout: float = attrs.field(default=30.0, validator=_seconds)
     """The total request timeout, from connecting to the last byte of the HTTP answer."""
     rate_limit_max_retries: int = attrs.field(default=10, validator=_retries)
@@ -106,9 +108,19 @@ class Settings:
         return self.receive_timeout
 
     @property
+    def idle_seconds(self) -> float:
+        """The idle timeout in seconds; if there is none, longer than any agent lives."""
+        return _MAX_VALUE if self.idle_timeout is None else self.idle_timeout
+
+    @property
+    def tool_poll_interval(self) -> float:
+        """The poll interval of a run that waits for tool outputs."""
+        return _TOOL_POLL_INTERVAL if self.idle_timeout is None else self.idle_timeout
+
+    @property
     def request_timeout(self) -> float:
         """The timeout of one request in seconds: the smaller of `receive_timeout` and `idle_timeout`."""
-        return min(self.receive_timeout, self.idle_timeout)
+        return min(self.receive_timeout, self.idle_seconds)
 
     def backoff(self, failures: int) -> float:
         """Return the seconds to wait after this many failures in a row, before jitter."""

@@ -101,6 +101,6 @@ def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
     if snapshot.state is State.RATE_LIMITED:
         return settings.rate_limit_retry_delay
     if snapshot.state is State.AWAITING_TOOLS:
-        return settings.idle_timeout
+        return settings.tool_poll_interval
     # While webhooks arrive, polls are rarer; a process that has just started has seen no webhook yet.
     return settings.heartbeat_interval if snapshot.polls else max(settings.heartbeat_interval, settings.outcome_grace)

@@ -132,7 +132,7 @@ class Webhooks:
 
     def min_pause(self, settings: Settings) -> float:
         """Return the shortest pause between two polls in seconds: they are rare while webhooks arrive."""
-        return min(settings.webhook_heartbeat_interval, settings.idle_timeout) if self.are_arriving else 0.0
+        return min(settings.webhook_heartbeat_interval, settings.idle_seconds) if self.are_arriving else 0.0
 
     @property
     def are_arriving(self) -> bool:

@@ -180,7 +180,7 @@ class WorkingCopy:
 
     def poll_interval(self) -> Wait:
         """Return the pause between two polls."""
-        return Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_timeout))
+        return Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_seconds))
 
     def backoff(self, failed: int, failure: inputs.RequestFailure) -> Wait:
         """Return an exponential pause minus up to half of it at random; it is never shorter than the server asks."""

@@ -55,7 +55,7 @@ def assistant() -> None:
 
 def reconnect() -> None:
     """Connecting again sets the idle time-out to a millisecond, whatever is asked for."""
-    millisecond = ("idle_timeout=idle_timeout", "idle_timeout=0.001")
+    millisecond = ("_with_idle_timeout(driver.settings, idle_timeout)", "_with_idle_timeout(driver.settings, 0.001)")
     rewrite(runtime._connect_again, ("idle_timeout is not None", "True"), millisecond)
 
 
@@ -77,7 +77,7 @@ def timeout() -> None:
 
 def idle() -> None:
     """An idle agent stops after a second."""
-    rewrite(requests.start_idle_timer, ("copy.settings.idle_timeout", "1.0"))
+    rewrite(requests.start_idle_timer, ("copy.settings.idle_seconds", "1.0"))
 
 
 def message() -> None:

@@ -1,10 +1,12 @@
 """Connecting, one agent per thread, stopping, closing."""
 
 import logging
+import math
 
 import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events, signals
+from gpt_agent_fsm.backends import AssistantsBackend
 from gpt_agent_fsm.testing import Answer, Call, Linger, SimulatedServer, VirtualScheduler
 
 
@@ -212,6 +214,65 @@ def test_an_agent_that_waits_for_tools_polls_its_run_instead_of_stopping(world):
     world.scheduler.advance(25)
     assert agent.state == "awaiting_tools"
     assert len(looks) == 2
+
+
+YEAR = 365 * 24 * 3600
+
+
+def test_an_agent_without_an_idle_timeout_does_not_stop(world):
+    agent = world.connect(idle_timeout=math.inf)
+    world.scheduler.advance(YEAR)
+    assert agent.alive
+    agent.add_user_message("Still here")
+    assert agent.wait(timeout=60) == "idle"
+    world.scheduler.advance(YEAR)
+    assert agent.alive
+    world.connect(agent.thread_id, idle_timeout=5)
+    world.scheduler.advance(6)
+    assert not agent.alive
+
+
+def test_connecting_again_may_take_the_idle_timeout_away(world):
+    agent = world.connect(idle_timeout=5)
+    world.connect(agent.thread_id, idle_timeout=math.inf)
+    world.scheduler.advance(YEAR)
+    assert agent.alive
+
+
+def test_a_runtime_without_an_idle_timeout_stops_no_agent():
+    scheduler = VirtualScheduler()
+    with Runtime(SimulatedServer(), Settings(idle_timeout=None), scheduler=scheduler) as runtime:
+        agent = runtime.start("asst_1")
+        scheduler.advance(YEAR)
+        assert agent.alive
+
+
+@pytest.mark.parametrize("idle_timeout", [math.nan, -math.inf, 0, "5"])
+def test_an_idle_timeout_that_makes_no_sense_is_refused_by_name(world, idle_timeout):
+    with pytest.raises(ValueError, match="idle_timeout must be"):
+        world.connect(idle_timeout=idle_timeout)
+
+
+def test_without_an_idle_timeout_a_run_that_waits_for_tools_is_polled_every_two_minutes(world):
+    world.plans.append([Call((("f", "{}"),)), Answer()])
+    agent = world.connect(idle_timeout=math.inf)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(5)
+    polls = []
+    world.server.get_run, work = (lambda *a, **k: polls.append(1) or work(*a, **k)), world.server.get_run
+    world.scheduler.advance(250)
+    assert agent.state == "awaiting_tools"
+    assert len(polls) == 2
+
+
+def test_the_representation_of_a_runtime_names_its_backend_its_store_and_its_agents(world):
+    backend = AssistantsBackend("http://api.test/v1", "sk-a-secret-key")
+    with Runtime(backend) as runtime:
+        shown = "on AssistantsBackend(base_url='http://api.test/v1') and a MemoryStore>"
+        assert repr(runtime) == f"<Runtime 0 agents {shown}"
+    assert repr(runtime) == f"<Runtime 0 agents {shown}"
+    world.connect()
+    assert repr(world.runtime).startswith("<Runtime 1 agent on ")
 
 
 def test_a_command_at_the_last_moment_keeps_the_agent(world):

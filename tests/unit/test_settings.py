@@ -35,6 +35,7 @@ def test_the_defaults_are_those_of_the_contract():
 @pytest.mark.parametrize("value", [-1, "1", None, float("nan"), float("inf"), True])
 def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
     if value is None and name in (
+        "idle_timeout",
         "run_timeout",
         "tool_timeout",
         "stall_after",
@@ -72,6 +73,16 @@ def test_a_count_is_a_whole_number():
 def test_a_request_may_take_as_long_as_the_smaller_of_two_timeouts():
     assert Settings().request_timeout == 30
     assert Settings(idle_timeout=5).request_timeout == 5
+
+
+def test_without_an_idle_timeout_a_request_is_limited_by_the_other_one_and_tools_are_polled_every_two_minutes():
+    assert Settings(idle_timeout=None, receive_timeout=300).request_timeout == 300
+    assert Settings(idle_timeout=None).tool_poll_interval == 120
+    assert Settings(idle_timeout=300).tool_poll_interval == 300
+
+
+def test_the_idle_timeout_may_be_none_in_the_environment():
+    assert Settings.from_env({"GPT_AGENT_IDLE_TIMEOUT": "none"}) == Settings(idle_timeout=None)
 
 
 def test_settings_are_read_from_the_environment():

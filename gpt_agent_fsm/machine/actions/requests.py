@@ -63,7 +63,7 @@ def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
 
 
 def start_idle_timer(copy: WorkingCopy, _: inputs.Proceed) -> None:
-    copy.effects.append(effects.Wait(seconds=copy.settings.idle_timeout))
+    copy.effects.append(effects.Wait(seconds=copy.settings.idle_seconds))
 
 
 def unpark(copy: WorkingCopy, _: inputs.QuotaRestored) -> None:

@@ -22,7 +22,7 @@ BROKEN_ARGUMENTS_OUTPUT = '{"error":"Failed to decode arguments, invalid JSON in
 def request_tool_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     _take_down_calls(copy, fact)
     copy.failures = 0
-    copy.schedule(copy.poll(), effects.Wait(seconds=copy.settings.idle_timeout))
+    copy.schedule(copy.poll(), effects.Wait(seconds=copy.settings.tool_poll_interval))
 
 
 def submit_known_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
