@@ -28,6 +28,9 @@ from gpt_agent_fsm.backends.http import exchange
 
 __all__ = ["Adapter"]
 
+_TLS_PATIENCE = 1.0
+"""Seconds of silence after which a server is suspected of plain HTTP."""
+_STATUS_LINE = len(b"HTTP/1.1 200")
 _CHECK_INTERVAL = 0.05
 """Seconds between two calls of the exchange's check while nothing arrives."""
 
@@ -160,7 +163,38 @@ class _Connection(HTTPConnection):
 
 # `connect` and the like come from `_Connection`, whose `super()` is then the secure one.
 class _SecureConnection(_Connection, HTTPSConnection):
-    pass
+    _patience: float | None = None
+    """How many seconds the server may be silent during the handshake; None means until the deadline."""
+
+    def connect(self) -> None:
+        # A server of plain HTTP takes the greeting of TLS for the beginning of a request, and waits for the rest.
+        self._patience = None if self.proxy is not None else _TLS_PATIENCE
+        try:
+            super().connect()
+        except TimeoutError:
+            if self._patience is None:
+                raise
+            self._patience = None
+            self.close()
+            if self._speaks_plain_http():
+                raise ssl.SSLError(1, "it speaks plain HTTP") from None
+            super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        if self._patience is not None:
+            connected.settimeout(min(self._patience, exchange.seconds_left()))
+        return connected
+
+    def _speaks_plain_http(self) -> bool:
+        """Ask for the root in plain HTTP. Many servers of TLS answer this as well, but with a 400."""
+        request = f"GET / HTTP/1.1\r\nHost: {self._dns_host}\r\nConnection: close\r\n\r\n"
+        with super()._new_conn() as connected, contextlib.suppress(OSError):
+            connected.settimeout(min(_TLS_PATIENCE, exchange.seconds_left()))
+            connected.sendall(request.encode("ascii", "replace"))
+            answer = connected.recv(_STATUS_LINE, socket.MSG_WAITALL)
+            return answer.startswith(b"HTTP/1.") and b" 400" not in answer
+        return False
 
 
 class _Pool(urllib3.HTTPConnectionPool):

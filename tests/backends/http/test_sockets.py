@@ -458,6 +458,42 @@ def test_a_server_that_answers_tls_in_plain_http_makes_the_scheme_suspect(make, 
     assert seen.message.endswith("); does base_url need http:// instead?")
 
 
+def test_a_plain_port_that_waits_for_the_rest_of_a_request_is_named_long_before_the_deadline(
+    make, serve, request_, monkeypatch
+):
+    monkeypatch.setattr(connection, "_TLS_PATIENCE", 0.1)
+    server = serve(lambda connection, _: connection.sendall(answer({}, 404)))
+    seen = failure_of(request_, make(f"https://127.0.0.1:{server.port}/v1"), timeout=600)
+    assert type(seen) is TransientError
+    assert seen.hopeless
+    assert seen.message == (
+        f"The server at https://127.0.0.1:{server.port}/v1 does not answer in TLS (it speaks plain HTTP); "
+        "does base_url need http:// instead?"
+    )
+    assert b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" in server.requests
+
+
+@pytest.mark.parametrize("plain", [answer({}, 400), b"", b"SSH-2.0-OpenSSH_9.7\r\n"])
+def test_a_server_whose_handshake_is_slow_is_not_taken_for_a_plain_port(make, tls, certificate, monkeypatch, plain):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setattr(connection, "_TLS_PATIENCE", 0.1)
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def stall_once():
+        with listening, listening.accept()[0], listening.accept()[0] as probe:
+            probe.recv(65536)
+            probe.sendall(plain)
+            probe.close()
+            with tls.wrap_socket(listening.accept()[0], server_side=True) as inner:
+                inner.recv(65536)
+                inner.sendall(answer({"id": "t"}))
+
+    thread = threading.Thread(target=stall_once)
+    thread.start()
+    assert make(f"https://localhost:{listening.getsockname()[1]}/v1").get_thread("t", timeout=10) is None
+    thread.join()
+
+
 def test_a_server_that_waits_for_more_than_a_tls_greeting_is_given_up_in_time(make, request_):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         base_url = f"https://127.0.0.1:{deaf.getsockname()[1]}/v1"
