@@ -10,6 +10,7 @@ from typing import Any
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
+from gpt_agent_fsm.backends.assistants.removal import removal_explained
 from gpt_agent_fsm.backends.http import Auth, client_from_env, segment
 from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
@@ -75,12 +76,14 @@ class AssistantsBackend:
 
     def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
-        return self._http.post("/threads", {}, wire.Thread, timeout=timeout).id
+        with removal_explained(self._http.base_url):
+            return self._http.post("/threads", {}, wire.Thread, timeout=timeout).id
 
     def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """See `Backend.get_thread`."""
         try:
-            self._http.get(_thread(thread_id), wire.Thread, timeout=timeout)
+            with removal_explained(self._http.base_url):
+                self._http.get(_thread(thread_id), wire.Thread, timeout=timeout)
         except ApiError as error:
             invalid = as_unknown_thread(error, thread_id, self._http.base_url)
             if invalid is None:
@@ -167,10 +170,11 @@ class AssistantsBackend:
         for one more per hundred assistants on the server if it searches for a name, at most `timeout` seconds each.
         Raises an `ApiError`. After an `OutcomeUnknown` it is safe to call `publish` again if the assistant has a name.
         """
-        if assistant_id is None and assistant.name is not None:
-            assistant_id = self._assistant_called(assistant.name, timeout)
-        path = "/assistants" if assistant_id is None else f"/assistants/{segment(assistant_id)}"
-        published = self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
+        with removal_explained(self._http.base_url):
+            if assistant_id is None and assistant.name is not None:
+                assistant_id = self._assistant_called(assistant.name, timeout)
+            path = "/assistants" if assistant_id is None else f"/assistants/{segment(assistant_id)}"
+            published = self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
         self._functions.update({tool.name: tool for tool in assistant.functions})
         return published
 
