@@ -382,12 +382,8 @@ class Driver:
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:
             self._left = True
         if not self.snapshot.settled or not self.is_quiet():
-            log.warning(
-                "%s: stopped (%s) with work left; it continues when the thread is connected again, from the data in "
-                "the store. A MemoryStore ends with the process: call agent.wait() before you close.",
-                self.thread_id,
-                self.stop_reason,
-            )
+            outlook = self._ledger.outlook
+            log.warning("%s: stopped (%s) with work left; %s", self.thread_id, self.stop_reason, outlook)
         stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
         self.announcer.announce_end(stopped)
         self._ledger.close()

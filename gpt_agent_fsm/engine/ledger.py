@@ -73,6 +73,13 @@ class Ledger:
         self.snapshot = snapshot
         return records
 
+    @property
+    def outlook(self) -> str:
+        """What becomes of unfinished work, for the log. Another kind of store may say nothing about itself."""
+        if getattr(self._store, "ends_with_process", False):
+            return "its data ends with the process, because it is in memory only: call agent.wait() before you close"
+        return "the next runtime on this store resumes it, or this one when the thread is connected again"
+
     def close(self) -> None:
         """Let webhooks no longer find the thread."""
         self._let_webhooks_find(self.snapshot.run, None)

@@ -43,6 +43,9 @@ class MemoryStore:
     In a process that was forked later every method but `close` raises `UsedAfterFork`.
     """
 
+    ends_with_process = True
+    """True if the data is lost when the process ends; the log says so if an agent stops with work left."""
+
     def __init__(self) -> None:
         self._origin = Origin("MemoryStore")
         self._own_lock = threading.Lock()

@@ -85,6 +85,11 @@ class SQLStore:
         self._writer = Writer(self._database, epoch, self._turn)
         self._group = None if read_only else GroupCommit(self._writer.write, _MAX_GROUP, timeout + _GRACE)
 
+    @property
+    def ends_with_process(self) -> bool:
+        """True for a SQLite database in memory. See `MemoryStore`."""
+        return self._database.in_memory
+
     def _exists(self) -> bool:
         with self._database.reading.connect() as connection:
             return schema.check(connection)

@@ -7,6 +7,7 @@ import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events, signals
 from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm.stores import MemoryStore, SQLStore
 from gpt_agent_fsm.testing import Answer, Call, Linger, SimulatedServer, VirtualScheduler
 
 
@@ -483,6 +484,30 @@ def test_a_run_in_progress_at_the_end_is_logged_and_an_agent_at_rest_is_not(worl
     world.runtime.close()
     assert f"{busy.thread_id}: stopped (runtime_closed) with work left" in caplog.text
     assert resting.thread_id not in caplog.text
+
+
+class SaysNothing(MemoryStore):
+    """Another kind of store, which does not say how long it keeps its data."""
+
+    ends_with_process = None
+
+
+@pytest.mark.parametrize(
+    ("store", "outlook"),
+    [
+        (MemoryStore, "its data ends with the process, because it is in memory only: call agent.wait() before you"),
+        (lambda: SQLStore("sqlite://"), "its data ends with the process"),
+        (lambda: SQLStore("sqlite:///threads.db"), "the next runtime on this store resumes it, or this one when"),
+        (SaysNothing, "the next runtime on this store resumes it"),
+    ],
+)
+def test_the_warning_about_work_left_says_what_becomes_of_it_in_the_store_in_use(
+    store, outlook, caplog, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with Runtime(SimulatedServer(), Settings(), store(), scheduler=VirtualScheduler()) as runtime:
+        runtime.start("asst_1").add_user_message("Hello")
+    assert f"stopped (runtime_closed) with work left; {outlook}" in caplog.text
 
 
 def test_at_debug_level_the_machine_is_silent_and_the_library_says_little(world, caplog):
