@@ -13,6 +13,9 @@ fixture            meaning
 `agent_settings`   `Settings` with short delays
 `agent_runtime`    a `Runtime` with this backend and these settings, closed after the test
 =================  =========================================================================================
+
+With the option `agent_handler_errors = true`, a test that uses `agent_runtime` fails with the exception of a handler
+that raised during the test.
 """
 
 from __future__ import annotations
@@ -30,6 +33,32 @@ if TYPE_CHECKING:
     from gpt_agent_fsm.ports import Backend
 
 
+_handler_errors = pytest.StashKey[list[BaseException]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the option."""
+    sentence = "a handler that raises during a test of `agent_runtime` fails the test with its own exception"
+    parser.addini("agent_handler_errors", sentence, type="bool", default=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Raise the first exception of a handler, even if the test has failed: it is probably the reason."""
+    try:
+        return (yield)
+    finally:
+        _raise_first(item)
+
+
+def _raise_first(item: pytest.Item) -> None:
+    """Raise the first exception of a handler, unless this was done before."""
+    errors = item.stash.get(_handler_errors, [])
+    if errors:
+        del item.stash[_handler_errors]
+        raise errors[0]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark."""
     config.addinivalue_line(
@@ -44,12 +73,19 @@ def local_model(request: pytest.FixtureRequest) -> Model | None:
     It is taken from the mark `local_model`, or from an indirect parameter.
     """
     mark = request.node.get_closest_marker("local_model")
-    model: Any = mark.args[0] if mark is not None else getattr(request, "param", None)
+    model: Any = getattr(request, "param", None) if mark is None else _model_of(mark)
     if isinstance(model, str | Path):
         from gpt_agent_fsm.local import ScriptedModel
 
         return ScriptedModel.from_yaml(model)
     return model  # type: ignore[no-any-return]
+
+
+def _model_of(mark: pytest.Mark) -> object:
+    if len(mark.args) != 1 or mark.kwargs:
+        forms = "a callable, a script as YAML text, or the path of a script"
+        raise pytest.UsageError(f"@pytest.mark.local_model takes one argument, the model: {forms}")
+    return mark.args[0]
 
 
 @pytest.fixture
@@ -86,9 +122,15 @@ def agent_settings() -> Settings:
 
 
 @pytest.fixture
-def agent_runtime(agent_backend: Backend, agent_settings: Settings) -> Iterator[Runtime]:
+def agent_runtime(
+    request: pytest.FixtureRequest, agent_backend: Backend, agent_settings: Settings
+) -> Iterator[Runtime]:
     """Yield a runtime for the server that is closed after the test."""
-    from gpt_agent_fsm import Runtime
+    from gpt_agent_fsm import Runtime, signals
 
-    with Runtime(agent_backend, agent_settings) as runtime:
+    errors: list[BaseException] = []
+    if request.config.getini("agent_handler_errors"):
+        request.node.stash[_handler_errors] = errors
+    with signals.failures_added_to(errors), Runtime(agent_backend, agent_settings) as runtime:
         yield runtime
+    _raise_first(request.node)

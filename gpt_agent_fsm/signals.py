@@ -21,7 +21,7 @@ import typing
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -211,6 +211,8 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
     except BaseException as error:
         if must_propagate(error):
             raise
+        for errors in tuple(_followers):
+            errors.append(error)
         what = (thread, name_of(handler), type(event_).__name__)
         if _is_new(handler, error):
             log.exception("%s: handler %s failed on %s", *what)
@@ -218,6 +220,19 @@ def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: 
             log.error("%s: handler %s failed on %s again with %s", *what, type(error).__name__)  # noqa: TRY400 - in one line
     finally:
         _announcing.handler = outer
+
+
+_followers: list[list[BaseException]] = []
+
+
+@contextmanager
+def failures_added_to(errors: list[BaseException]) -> Iterator[None]:
+    """Add each exception of a handler to this list, until the block ends."""
+    _followers.append(errors)
+    try:
+        yield
+    finally:
+        _followers[:] = [each for each in _followers if each is not errors]
 
 
 _failures: weakref.WeakKeyDictionary[Any, set[object]] = weakref.WeakKeyDictionary()

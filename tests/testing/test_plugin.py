@@ -118,6 +118,89 @@ def test_it(agent_runtime):
     ).assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("mark", ["local_model", "local_model()", "local_model(1, 2)", "local_model(model=1)"])
+def test_a_marker_without_its_one_argument_explains_itself(run, mark):
+    result = run(
+        f"""
+@pytest.mark.{mark}
+def test_it(agent_runtime):
+    pass
+"""
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*@pytest.mark.local_model takes one argument, the model: a callable, a script as*"])
+
+
+BROKEN_HANDLER = """
+class Mine(Exception):
+    pass
+
+def broken(agent, event):
+    raise Mine(type(event).__name__)
+
+def converse_with_a_broken_handler(runtime):
+    agent = runtime.start("asst_1", subscribe=broken)
+    agent.add_user_message("Hello")
+    return agent.wait(timeout=20)
+"""
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        """
+def test_it(agent_runtime):
+    assert converse_with_a_broken_handler(agent_runtime) == "idle"
+""",
+        """
+def test_it(agent_runtime):
+    assert converse_with_a_broken_handler(agent_runtime) == "the test has another failure as well"
+""",
+    ],
+)
+def test_with_the_option_a_test_fails_with_the_exception_of_its_handler(run, pytester, test):
+    pytester.makeini("[pytest]\nagent_handler_errors = true")
+    result = run(BROKEN_HANDLER + test)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_it - test_it.Mine: UserMessageAdded"])
+
+
+def test_with_the_option_a_handler_that_raises_after_the_test_is_an_error_of_the_test(run, pytester):
+    pytester.makeini("[pytest]\nagent_handler_errors = true")
+    result = run(
+        BROKEN_HANDLER
+        + """
+def test_it(agent_runtime):
+    def hear(agent, event):
+        if type(event).__name__ == "AgentStopped":
+            raise Mine("stopped")
+
+    agent_runtime.start("asst_1", subscribe=hear)
+"""
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_it - test_it.Mine: stopped"])
+
+
+def test_without_the_option_a_handler_that_raises_is_only_logged(run):
+    code = """
+def test_it(agent_runtime, caplog):
+    assert converse_with_a_broken_handler(agent_runtime) == "idle"
+    assert "broken failed on UserMessageAdded" in caplog.text
+"""
+    run(BROKEN_HANDLER + code).assert_outcomes(passed=1)
+
+
+def test_with_the_option_a_test_without_failing_handlers_passes(run, pytester):
+    pytester.makeini("[pytest]\nagent_handler_errors = true")
+    run(
+        """
+def test_it(agent_runtime):
+    assert converse(agent_runtime, "Hello") == ["You said: Hello"]
+"""
+    ).assert_outcomes(passed=1)
+
+
 def test_the_requests_to_the_server_can_be_inspected(run):
     run(
         """
