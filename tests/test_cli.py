@@ -24,7 +24,7 @@ from gpt_agent_fsm.local import ModelError
 FAST = ["--speed", "20"]
 DEMOS = {"assistants": ["demo"], "responses": ["demo", "--api", "responses"]}
 THREADS = {"assistants": "thread_", "responses": "conv_"}
-HINT = 'pip install "gpt-agent-fsm[cli,local]"'
+HINT = "pip install click rich flask waitress pyyaml SQLAlchemy"
 # Tests that run in the background may ignore Ctrl-C, and children inherit that.
 CODE = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -1,9 +1,12 @@
 """What `import gpt_agent_fsm` does to the program that imports it."""
 
+import configparser
 import logging
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +36,28 @@ def test_the_version_is_that_of_the_installed_package():
     assert gpt_agent_fsm.__version__ == metadata.version("gpt-agent-fsm")
     with pytest.raises(AttributeError, match="has no attribute 'version'"):
         gpt_agent_fsm.version  # noqa: B018 - it raises
+
+
+ROOT = Path(gpt_agent_fsm.__file__).parents[1]
+SOURCES = [*(ROOT / "gpt_agent_fsm").rglob("*.py"), ROOT / "pytest_gpt_agent_fsm.py"]
+
+
+def test_no_text_advises_to_install_the_package_by_its_name_which_no_index_has():
+    advice = re.compile(r"pip install [\"'\w\[\], -]*gpt-agent-fsm")
+    assert [path.name for path in SOURCES if advice.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_each_text_that_advises_to_install_something_names_what_an_extra_needs():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    needed = {
+        re.split("[>=]", line)[0].lower()
+        for _, lines in setup.items("options.extras_require")
+        for line in lines.split()
+    }
+    advised = [
+        words for path in SOURCES for words in re.findall(r"pip install ([^(\n]+)", path.read_text(encoding="utf-8"))
+    ]
+    named = {word.strip("\"' ").lower() for words in advised for word in words.split()} - {""}
+    assert len(named) >= 8
+    assert named <= needed

@@ -1,6 +1,6 @@
 """The command line: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`, `gpt-agent-fsm import-thread`.
 
-Needs the extras: `pip install "gpt-agent-fsm[cli,local]"`; `local` is for the demo.
+Needs the extras `cli` and `local`; `local` is for the demo.
 """
 
 from __future__ import annotations

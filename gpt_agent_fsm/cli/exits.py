@@ -4,4 +4,7 @@ __all__ = ["HINT", "INTERRUPTED"]
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, by the convention of shells."""
-HINT = 'install what the command line needs with: pip install "gpt-agent-fsm[cli,local]"'
+HINT = (
+    "install what the command line needs with: pip install click rich flask waitress pyyaml SQLAlchemy "
+    '(the extras "cli" and "local" of gpt-agent-fsm)'
+)

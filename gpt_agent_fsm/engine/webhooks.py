@@ -44,8 +44,8 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
     try:
         from standardwebhooks import Webhook, WebhookVerificationError  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
-        sentence = 'handle_webhook needs standardwebhooks: install it with pip install "gpt-agent-fsm[webhooks]"'
-        raise ImportError(sentence, name=error.name) from error
+        advice = 'pip install standardwebhooks (the extra "webhooks" of gpt-agent-fsm)'
+        raise ImportError(f"handle_webhook needs standardwebhooks: {advice}", name=error.name) from error
     try:
         verifier = Webhook(secret)
     except Exception:  # noqa: BLE001 - whatever it is, the secret is wrong

@@ -7,7 +7,7 @@ and more), or raises `ModelError`. A `StreamingModel` can also yield its answer 
 written in YAML, and `ChatCompletionsModel` is a model behind a server that speaks chat completions. `Chaos` injects
 faults, for tests of clients.
 
-Needs the extra: `pip install "gpt-agent-fsm[local]"`.
+Needs the extra `local`.
 """
 
 try:
@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(
         f"gpt_agent_fsm.local needs {error.name}, which is not installed: "
-        'install it with pip install "gpt-agent-fsm[local]"',
+        'pip install flask waitress pyyaml SQLAlchemy (the extra "local" of gpt-agent-fsm)',
         name=error.name,
     ) from error
 

@@ -21,5 +21,6 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name != "sqlalchemy":
             raise
-        raise ImportError('SQLStore needs SQLAlchemy: pip install "gpt-agent-fsm[sql]"', name="sqlalchemy") from error
+        sentence = 'SQLStore needs SQLAlchemy: pip install SQLAlchemy (the extra "sql" of gpt-agent-fsm)'
+        raise ImportError(sentence, name="sqlalchemy") from error
     return SQLStore

@@ -124,9 +124,8 @@ def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float) -> Database
         )
         from gpt_agent_fsm.stores import postgresql  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ImportError(
-            'SQLStore needs psycopg for PostgreSQL: pip install "gpt-agent-fsm[postgres]"', name="psycopg"
-        ) from error
+        advice = 'pip install "psycopg[binary]" (the extra "postgres" of gpt-agent-fsm)'
+        raise ImportError(f"SQLStore needs psycopg for PostgreSQL: {advice}", name="psycopg") from error
 
     def connect(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> object:
         return postgresql.connect(limit, parameters)

@@ -18,7 +18,7 @@ def test_importing_the_package_does_not_import_sqlalchemy():
 def test_without_sqlalchemy_the_error_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "gpt_agent_fsm.stores.sql")
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    with pytest.raises(ImportError, match=r'SQLStore needs SQLAlchemy: pip install "gpt-agent-fsm\[sql\]"'):
+    with pytest.raises(ImportError, match=r"SQLStore needs SQLAlchemy: pip install SQLAlchemy"):
         _ = stores.SQLStore
 
 
@@ -36,5 +36,5 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_without_psycopg_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ImportError, match=r'psycopg for PostgreSQL: pip install "gpt-agent-fsm\[postgres\]"'):
+    with pytest.raises(ImportError, match=r'psycopg for PostgreSQL: pip install "psycopg\[binary\]"'):
         SQLStore("postgresql://localhost/agents")
