@@ -88,14 +88,14 @@ class RunRequest:
     Attributes:
         key: a unique key that the library sends with the run, so that the run can be found again.
         retry_of: the handle of the rate limited run that this run replaces; None for the first run of a message.
-        in_doubt: True if an earlier attempt to create this run may have taken effect.
+        may_exist: True if an earlier attempt to create this run may have taken effect.
     """
 
     thread_id: str
     assistant_id: str
     key: str
     retry_of: str | None = None
-    in_doubt: bool = False
+    may_exist: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -73,9 +73,9 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.PostMessage(key=key, content=content):
             message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
-        case effects.CreateRun(key=key, assistant_id=assistant_id, retry_of=retry_of, in_doubt=in_doubt):
+        case effects.CreateRun(key=key, assistant_id=assistant_id, retry_of=retry_of, may_exist=may_exist):
             wanted = RunRequest(
-                thread_id=thread_id, assistant_id=assistant_id, key=key, retry_of=retry_of, in_doubt=in_doubt
+                thread_id=thread_id, assistant_id=assistant_id, key=key, retry_of=retry_of, may_exist=may_exist
             )
             return inputs.RunCreated(run=backend.create_run(wanted, timeout=timeout))
         case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):

@@ -62,7 +62,7 @@ class CreateRun:
 
     Attributes:
         retry_of: the handle of the run that this run replaces; None if it replaces none, or if that run had no handle.
-        in_doubt: True if an earlier attempt to create this run may have taken effect.
+        may_exist: True if an earlier attempt to create this run may have taken effect.
     """
 
     operation: ClassVar[str] = "create_run"
@@ -71,7 +71,7 @@ class CreateRun:
     key: str
     assistant_id: str
     retry_of: str | None = None
-    in_doubt: bool = False
+    may_exist: bool = False
 
 
 @attrs.frozen(kw_only=True)

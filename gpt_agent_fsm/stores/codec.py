@@ -62,9 +62,9 @@ def _make_converter() -> MsgspecJsonConverter:
     own = override(unstruct_hook=json.dumps, struct_hook=lambda text, _: json.loads(text))
     for asked in (ToolCallRequested, ToolApprovalRequested):
         _store_field(converter, asked, arguments=own)
-    for kind in (CreateRun, GetLatestRun):
-        # Stored by the field's former name.
-        _store_field(converter, kind, retry_of=override(rename="repeats"))
+    # Stored by the fields' former names.
+    _store_field(converter, CreateRun, retry_of=override(rename="repeats"), may_exist=override(rename="in_doubt"))
+    _store_field(converter, GetLatestRun, retry_of=override(rename="repeats"))
     for union in (Request, Command, Event):
         configure_tagged_union(union, converter, tag_name="type")
     converter.register_unstructure_hook(

@@ -130,9 +130,9 @@ def test_a_message_is_stored_once_and_unescaped():
     assert text.count("Grüße") == 1
 
 
-def test_the_handle_of_a_repeated_run_is_stored_under_its_former_name():
-    request = CreateRun(key="k", assistant_id="a", retry_of="resp_1")
+def test_the_fields_of_a_repeated_run_are_stored_under_their_former_names():
+    request = CreateRun(key="k", assistant_id="a", retry_of="resp_1", may_exist=True)
     snapshot = Snapshot(thread_id="t", assistant_id="a", pending=Pending(request=request))
     text = codec.encode_snapshot(snapshot)
-    assert '"repeats":"resp_1"' in text
+    assert '"repeats":"resp_1","in_doubt":true' in text
     assert codec.decode_snapshot(text) == snapshot

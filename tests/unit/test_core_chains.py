@@ -271,7 +271,7 @@ def test_a_rate_limited_run_is_not_resumed_while_its_repetition_is_in_doubt():
     story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), limit, due, unknown(in_flight=False), due)
     assert story.request == effects.GetLatestRun(key="k1.2", retry_of="h1")
     story.tell(runs(run(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,))))
-    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", retry_of="h1", in_doubt=True)
+    assert story.request == effects.CreateRun(key="k1.2", assistant_id="asst_1", retry_of="h1", may_exist=True)
 
 
 def test_a_run_that_is_parked_before_it_is_repeated_still_names_the_one_that_failed():
@@ -315,7 +315,7 @@ def test_an_answer_that_was_published_is_not_that_of_a_run_in_doubt():
     story.tell(unknown(in_flight=False), due)
     old = run(RunStatus.COMPLETED, "msg_2", key="k2.1", messages=(answer("msg_2"),), inferred=True)
     story.tell(runs(old))
-    assert story.request == effects.CreateRun(key="k2.1", assistant_id="asst_1", in_doubt=True)
+    assert story.request == effects.CreateRun(key="k2.1", assistant_id="asst_1", may_exist=True)
     assert story.said == []
 
 

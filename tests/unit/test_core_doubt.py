@@ -38,7 +38,7 @@ from tests.story import (
 POST = effects.PostMessage(key="k1", content="Hello")
 CREATE = effects.CreateRun(key="k1.1", assistant_id="asst_1")
 SEARCH = effects.ListMessages(after=None, newest_first=True)
-AGAIN = effects.CreateRun(key="k1.1", assistant_id="asst_1", in_doubt=True)
+AGAIN = effects.CreateRun(key="k1.1", assistant_id="asst_1", may_exist=True)
 FIND = effects.GetLatestRun(key="k1.1")
 GRACE = effects.Wait(seconds=30)
 

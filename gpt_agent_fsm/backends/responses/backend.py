@@ -363,7 +363,7 @@ def _make_way(conversation: Conversation, error: RequestRefused, request: RunReq
     if not (is_about_calls(error) if repeating else asks_for_outputs(error)):
         raise error
     tail = conversation.tail()
-    if tail.open and request.in_doubt and not repeating:
+    if tail.open and request.may_exist and not repeating:
         return tail.to_run(key=request.key)
     # A new attempt sends the outputs of the last run's calls itself, as soon as the calls are listed.
     left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)

@@ -114,8 +114,8 @@ def create_run(copy: WorkingCopy, _: inputs.Input) -> None:
 
 def _new_run(copy: WorkingCopy) -> effects.CreateRun:
     key, retry_of = copy.turn.run_key, _handle_to_repeat(copy)
-    in_doubt = copy.owed_run.doubt is not None
-    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, retry_of=retry_of, in_doubt=in_doubt)
+    may_exist = copy.owed_run.doubt is not None
+    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, retry_of=retry_of, may_exist=may_exist)
 
 
 def create_run_after_all(copy: WorkingCopy, fact: inputs.RunsListed) -> None:

@@ -162,7 +162,9 @@ def test_a_run_is_delayed_while_open_calls_cannot_be_closed(backend, api, items)
 def test_calls_behind_the_message_are_those_of_an_earlier_attempt_and_are_not_closed(backend, api):
     holds(api, said(), asked("call_1"), asked("call_2"))
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
-    run = backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1", in_doubt=True), timeout=5)
+    run = backend.create_run(
+        RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1", may_exist=True), timeout=5
+    )
     assert (run.status, run.key, run.inferred) == (RunStatus.NEEDS_TOOLS, "k.1", True)
     assert [call.id for call in run.tool_calls] == ["call_1", "call_2"]
     assert [path for path, _ in sent(api)] == ["/responses"]
