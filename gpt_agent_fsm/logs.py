@@ -7,9 +7,11 @@ import logging
 import sys
 import threading
 import traceback
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["get_logger", "must_propagate"]
+__all__ = ["Log", "get_logger", "must_propagate"]
+
+Log: TypeAlias = logging.LoggerAdapter[logging.Logger]
 
 
 class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
@@ -28,7 +30,7 @@ class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
                     print("--- Logging error ---", traceback.format_exc(), sep="\n", file=sys.stderr)
 
 
-def get_logger(name: str) -> logging.LoggerAdapter[logging.Logger]:
+def get_logger(name: str) -> Log:
     """Return the logger of a module; it never raises, even if its handlers and filters do."""
     return _SafeLogger(logging.getLogger(name), None)
 

@@ -29,10 +29,10 @@ import blinker
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.callables import why_not_callable
-from gpt_agent_fsm.logs import get_logger, must_propagate
+from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 
-log = get_logger(__name__)
-namespace = blinker.Namespace()
+log: Log = get_logger(__name__)
+namespace: blinker.Namespace = blinker.Namespace()
 
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)

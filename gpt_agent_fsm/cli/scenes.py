@@ -149,7 +149,7 @@ class Conversation:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.thread_id = ""
-        self.state = State.IDLE
+        self.state: State = State.IDLE
         self.ended = False
         self.heard: list[tuple[float, events.Event]] = []
         """Seconds since the demo began, and the event."""

@@ -35,7 +35,7 @@ class Agenda:
         self.request: effects.Request | None = None
         self.due: float | None = None
         self.when_due: inputs.TimerDue | inputs.Resume = inputs.TimerDue()
-        self.held_by_gate = False
+        self.held_by_gate: bool = False
 
     def after(
         self, wanted: Iterable[effects.Effect], min_pause: float = 0.0

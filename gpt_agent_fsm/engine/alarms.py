@@ -29,7 +29,7 @@ class Alarms:
         self._webhooks = webhooks
         self._lock = threading.Lock()
         self._gate_opened = self._quota_restored = False
-        self.webhook_came = False
+        self.webhook_came: bool = False
 
     def try_again(self, *, unpark: bool) -> None:
         """See `gate.Waiting.try_again`. May be called on any OS thread."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from gpt_agent_fsm import events
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -17,7 +17,7 @@ from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Decision", "decide"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 
 @attrs.frozen(kw_only=True)

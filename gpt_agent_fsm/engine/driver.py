@@ -20,7 +20,7 @@ from gpt_agent_fsm.engine.sending import Sender
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.engine.waiters import Waiters
 from gpt_agent_fsm.errors import StoreError, StoreTaken
-from gpt_agent_fsm.logs import get_logger, must_propagate
+from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.waits import open_calls
@@ -28,7 +28,7 @@ from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Driver"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 
 class Driver:
@@ -65,24 +65,24 @@ class Driver:
 
     def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings) -> None:
         self._context = context
-        self.thread_id = snapshot.thread_id
+        self.thread_id: str = snapshot.thread_id
         self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks)
-        self.settings = settings
+        self.settings: Settings = settings
         self.lease: Lease | None = None
         """The right to drive the thread; the driver has it from before its start until its last tick has ended."""
-        self.announcer = Announcer(self.thread_id, context.store)
+        self.announcer: Announcer = Announcer(self.thread_id, context.store)
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
         """A sentence that says who drives the thread now, if another process does; else None."""
-        self.takes_over = True
+        self.takes_over: bool = True
         """False if an earlier driver of this runtime has announced the open calls of the thread."""
-        self.begun = False
-        self.lock = threading.RLock()
+        self.begun: bool = False
+        self.lock: threading.RLock = threading.RLock()
         """Held while the driver begins, and while it is removed."""
         self._lock = threading.RLock()
         """Never held during a call of the store, which may take long."""
         self._inbox = Inbox(self.thread_id, context.store)
-        self.door = self._inbox.door
+        self.door: threading.RLock = self._inbox.door
         self._facts: deque[inputs.Input] = deque()
         self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
         """The decision that is not saved yet, with the next request and due time."""
@@ -94,7 +94,7 @@ class Driver:
         self._ticking = False
         self._idle: str | None = None
         self._left = False
-        self.waiters = Waiters()
+        self.waiters: Waiters = Waiters()
         """Notified after each tick, and when the driver stops."""
 
     # --- from any OS thread ------------------------------------------------------------------------------

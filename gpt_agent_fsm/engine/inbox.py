@@ -30,7 +30,7 @@ class Inbox:
         self._thread_id = thread_id
         self._store = store
         self._entries: deque[tuple[int, Command]] = deque()
-        self.door = threading.RLock()
+        self.door: threading.RLock = threading.RLock()
 
     def accept(self, command: Command) -> None:
         """Save a command; call this method with the `door` held. Returns when the store has the command."""

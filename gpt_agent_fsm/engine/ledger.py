@@ -27,8 +27,8 @@ class Ledger:
     __slots__ = ("_clock", "_due", "_store", "_webhooks", "deadlines", "snapshot")
 
     def __init__(self, snapshot: Snapshot, store: Store, clock: Clock, webhooks: Webhooks) -> None:
-        self.snapshot = snapshot
-        self.deadlines = Deadlines(clock)
+        self.snapshot: Snapshot = snapshot
+        self.deadlines: Deadlines = Deadlines(clock)
         self._store = store
         self._clock = clock
         self._webhooks = webhooks

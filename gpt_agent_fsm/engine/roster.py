@@ -26,7 +26,7 @@ from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
 from gpt_agent_fsm.forks import Origin
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
@@ -35,7 +35,7 @@ from gpt_agent_fsm.tools import ToolBox
 
 __all__ = ["Roster"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 
 @attrs.frozen(eq=False)
@@ -92,7 +92,7 @@ class Roster:
         make_ownership: Callable[[Roster], Ownership] | None = None,
         tools: ToolBox = ToolBox(),  # noqa: B008 - it never changes
     ) -> None:
-        self.origin = Origin("runtime")
+        self.origin: Origin = Origin("runtime")
         self.scheduler = scheduler
         self._settings = settings
         self._make_agent = make_agent

@@ -11,14 +11,14 @@ import attrs
 
 from gpt_agent_fsm import errors
 from gpt_agent_fsm.engine.protocols import Backend, CallLimits, Clock, Lease, RunRequest, Timeout, ToolOutputsRequest
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Run
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["call_limits", "perform"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4

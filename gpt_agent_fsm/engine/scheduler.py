@@ -13,11 +13,11 @@ from enum import Enum
 
 from gpt_agent_fsm.engine.protocols import Clock, Task
 from gpt_agent_fsm.forks import Origin
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 
 __all__ = ["SystemClock", "ThreadedScheduler"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 
 _RECOVERY = 1.0

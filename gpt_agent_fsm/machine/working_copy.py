@@ -8,7 +8,14 @@ from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.effects import Effect, GetRun, Request, Wait
 from gpt_agent_fsm.machine.objects import ToolCall
-from gpt_agent_fsm.machine.snapshot import LiveRun, OwedRun, Pending, Snapshot, Turn
+from gpt_agent_fsm.machine.snapshot import (
+    LiveRun,
+    OwedRun,
+    Pending,
+    Snapshot,
+    Turn,
+)
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["WorkingCopy"]
@@ -55,10 +62,10 @@ class WorkingCopy:
     )
 
     def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
-        self.settings = settings
-        self.thread_id = snapshot.thread_id
-        self.assistant_id = snapshot.assistant_id
-        self.state = snapshot.state
+        self.settings: Settings = settings
+        self.thread_id: str = snapshot.thread_id
+        self.assistant_id: str = snapshot.assistant_id
+        self.state: State = snapshot.state
         self.run = snapshot.run
         self.left = snapshot.left
         self.outbox = snapshot.outbox
@@ -71,6 +78,9 @@ class WorkingCopy:
         self.waiting = snapshot.waiting
         pending = snapshot.pending
         self.request: Request | None
+        self.sent: bool
+        self.tries: int
+        self.failures: int
         if pending is None:
             self.request, self.sent, self.tries, self.failures = None, False, 0, 0
         else:
@@ -79,9 +89,9 @@ class WorkingCopy:
         self.effects: list[Effect] = []
         self.events: list[Event] = []
         self.followed_by: inputs.Input | None = None
-        self.just_searched = False
-        self.started_again = False
-        self.stopping = False
+        self.just_searched: bool = False
+        self.started_again: bool = False
+        self.stopping: bool = False
 
     def freeze(self) -> Snapshot:
         """Return the resulting snapshot."""

@@ -33,7 +33,7 @@ class Ticket(Generic[T]):
     __slots__ = ("_called", "_end", "error", "operation")
 
     def __init__(self, operation: T) -> None:
-        self.operation = operation
+        self.operation: T = operation
         self.error: Exception | None = None
         # The first entry decides. `setdefault` is atomic, and unlike a lock it cannot stay locked after an interrupt.
         self._end: dict[str, str] = {}

@@ -49,14 +49,14 @@ __all__ = [
 SCHEMA_VERSION = 2
 """Incremented when an older library must no longer use the tables."""
 
-metadata = sa.MetaData()
+metadata: sa.MetaData = sa.MetaData()
 
 
 def _key(name: str, kind: type[sa.Text | sa.BigInteger]) -> sa.Column[object]:
     return sa.Column(name, kind, primary_key=True, autoincrement=False)
 
 
-meta = sa.Table(
+meta: sa.Table = sa.Table(
     "gpt_agent_meta",
     metadata,
     # There is only one row.
@@ -68,7 +68,7 @@ meta = sa.Table(
     sa.Column("groups", sa.BigInteger, nullable=False),
 )
 # Who owns the database, in one row. Older libraries know nothing of this table, so an epoch says if it is up to date.
-holder = sa.Table(
+holder: sa.Table = sa.Table(
     "gpt_agent_holder",
     metadata,
     _key("id", sa.BigInteger),
@@ -80,7 +80,7 @@ holder = sa.Table(
     sa.Column("holds", sa.Boolean, nullable=False),
 )
 # In SQLite, rows are stored in the index of their key: one page is written per row, not two.
-threads = sa.Table(
+threads: sa.Table = sa.Table(
     "gpt_agent_threads",
     metadata,
     _key("thread_id", sa.Text),
@@ -103,7 +103,7 @@ sa.Index(
     postgresql_where=_is_unfinished,
 )
 # Messages that are not posted yet, by number; a separate table, so that a commit does not rewrite a long queue.
-queue = sa.Table(
+queue: sa.Table = sa.Table(
     "gpt_agent_queue",
     metadata,
     _key("thread_id", sa.Text),
@@ -111,7 +111,7 @@ queue = sa.Table(
     sa.Column("message", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
-inbox = sa.Table(
+inbox: sa.Table = sa.Table(
     "gpt_agent_inbox",
     metadata,
     _key("thread_id", sa.Text),
@@ -119,7 +119,7 @@ inbox = sa.Table(
     sa.Column("command", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
-events = sa.Table(
+events: sa.Table = sa.Table(
     "gpt_agent_events",
     metadata,
     _key("thread_id", sa.Text),
@@ -131,7 +131,7 @@ events = sa.Table(
 )
 
 # The names that an application gives to its threads. Older libraries know nothing of this table, and lose nothing.
-keys = sa.Table(
+keys: sa.Table = sa.Table(
     "gpt_agent_keys",
     metadata,
     _key("key", sa.Text),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -29,7 +29,7 @@ from gpt_agent_fsm.stores.writer import Writer
 
 __all__ = ["SQLStore"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 _MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1

@@ -60,7 +60,7 @@ class Mismatch(Exception):
     """A value does not have the shape."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("; ".join(map(str, self.problems)))
 
 

@@ -35,12 +35,22 @@ def test_mypy_finds_each_mistake_and_nothing_else(marked, tmp_path):
     assert reported(output) == set(marked), output
 
 
-def test_pyright_finds_each_mistake_and_nothing_else(marked):
-    pyright = shutil.which("pyright") or shutil.which("basedpyright")
-    if pyright is None:
+@pytest.fixture(scope="module")
+def pyright():
+    program = shutil.which("pyright") or shutil.which("basedpyright")
+    if program is None:
         pytest.skip("needs the program pyright")
+    return program
+
+
+def test_pyright_finds_each_mistake_and_nothing_else(marked, pyright):
     output = run(pyright, "--level", "error", "--pythonpath", sys.executable, PROGRAM)
     assert reported(output) == set(marked), output
+
+
+def test_pyright_knows_the_type_of_nearly_everything(pyright):
+    output = run(pyright, "--pythonpath", sys.executable, "--verifytypes", "gpt_agent_fsm", "--ignoreexternal")
+    assert float(re.search(r"Type completeness score: ([\d.]+)%", output)[1]) >= 99, output[-3000:]
 
 
 def test_there_are_many_mistakes_to_find(marked):

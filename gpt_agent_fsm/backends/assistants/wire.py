@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant as OurAssistant
@@ -238,6 +239,6 @@ class AssistantPage(Page):
     data: list[Assistant]
 
 
-converter = make_wire_converter(
+converter: MsgspecJsonConverter = make_wire_converter(
     (Thread, Run, Message, Assistant), {RunPage: Run, MessagePage: Message, AssistantPage: Assistant}
 )

@@ -80,7 +80,7 @@ class HttpClient:
         resource: str,
         converter: MsgspecJsonConverter,
     ) -> None:
-        self.base_url = checked_url(base_url, resource)
+        self.base_url: str = checked_url(base_url, resource)
         self._resource = resource
         sent = CaseInsensitiveDict(
             {

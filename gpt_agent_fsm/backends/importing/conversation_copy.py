@@ -54,8 +54,8 @@ class ConversationCopy:
     """
 
     def __init__(self, thread_id: str, items: Sequence[Mapping[str, Any]], http: HttpClient, retries: Retries) -> None:
-        self.conversation_id = ""
-        self.taken = 0
+        self.conversation_id: str = ""
+        self.taken: int = 0
         self._thread_id, self._items, self._http, self._retries = thread_id, items, http, retries
         self._listed: dict[str, None] = {}
         """The ids of the items that were listed there, in order."""

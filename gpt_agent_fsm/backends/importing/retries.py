@@ -10,12 +10,12 @@ import attrs
 
 from gpt_agent_fsm.engine.retrying import call_with_retries
 from gpt_agent_fsm.errors import ApiError, ThreadBusy, TransientError
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Retries"]
 
-log = get_logger(__package__)
+log: Log = get_logger(__package__)
 
 T = TypeVar("T")
 _LONGEST_WAIT = 300.0

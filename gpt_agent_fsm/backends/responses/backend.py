@@ -26,7 +26,7 @@ from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.ports import (
     MessagePage,
     Run,
@@ -41,7 +41,7 @@ from gpt_agent_fsm.tools import Tool
 
 __all__ = ["ResponsesBackend"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 _OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "stream"}
 _MAX_REMEMBERED = 10_000

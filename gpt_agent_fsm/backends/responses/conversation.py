@@ -16,12 +16,12 @@ from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.ports import Timeout
 
 __all__ = ["Conversation"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 _PAGE = 100
 _MAX_ITEMS = 20

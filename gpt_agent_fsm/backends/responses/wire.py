@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
+from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant
@@ -280,4 +281,4 @@ class Added:
     data: tuple[Item, ...] = attrs.field(default=(), converter=_items)
 
 
-converter = make_wire_converter((Conversation, Item, Response, Added), {ItemPage: Item})
+converter: MsgspecJsonConverter = make_wire_converter((Conversation, Item, Response, Added), {ItemPage: Item})

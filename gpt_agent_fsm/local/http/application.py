@@ -14,9 +14,9 @@ from werkzeug.exceptions import HTTPException
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import ApiProblem
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 
-logger = get_logger(__name__)
+logger: Log = get_logger(__name__)
 
 MAX_BODY = 8 * 1024 * 1024
 """The largest body of a request, in bytes."""

@@ -16,9 +16,9 @@ from attrs import field, frozen, validators
 from gpt_agent_fsm.local.http.environ import ITEM_LAG, WAITING
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, wrong_value
 from gpt_agent_fsm.local.http.listener import HangUp
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 
-logger = get_logger(__name__)
+logger: Log = get_logger(__name__)
 
 HEADER = "x-gpt-agent-chaos"
 """The header with which a request asks for a fault, if the server has chaos at all."""

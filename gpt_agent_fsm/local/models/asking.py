@@ -19,9 +19,9 @@ from gpt_agent_fsm.local.models.protocol import (
 )
 from gpt_agent_fsm.local.models.structured import misfit
 from gpt_agent_fsm.local.models.tokens import is_count
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 
-logger = get_logger(__name__)
+logger: Log = get_logger(__name__)
 
 
 def ask(

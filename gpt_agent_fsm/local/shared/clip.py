@@ -11,7 +11,7 @@ class Clip:
 
     def __init__(self, tokens: int | None) -> None:
         self._longest = None if tokens is None else max_characters(tokens)
-        self.length = 0
+        self.length: int = 0
         """The number of characters that were returned so far."""
 
     def __call__(self, piece: str) -> str:

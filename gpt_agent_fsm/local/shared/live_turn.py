@@ -16,8 +16,8 @@ class LiveTurn:
 
     def __init__(self, *, streamed: bool = False) -> None:
         self.streamed = streamed
-        self.message_id = ids.new_id("msg")
-        self.step_id = ids.new_id("step")
+        self.message_id: str = ids.new_id("msg")
+        self.step_id: str = ids.new_id("step")
         self.chunks: list[str] = []
         """The chunks of the answer so far; a turn that is not streamed has none."""
         self.result: Doc | None = None

@@ -12,9 +12,9 @@ from gpt_agent_fsm.local.models.asking import ask
 from gpt_agent_fsm.local.models.protocol import Model, ModelError, ModelRequest, Outcome
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError, Transaction
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 
-logger = get_logger(__name__)
+logger: Log = get_logger(__name__)
 
 _EXPIRY_INTERVAL = 1.0
 """Seconds between two searches for expired work; requests search too, so that no client sees an overdue run."""

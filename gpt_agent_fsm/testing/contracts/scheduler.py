@@ -30,7 +30,7 @@ class ScriptedTask:
         self._script = list(script)
         self._inside = threading.Lock()
         self.times: list[float] = []
-        self.overlapped = False
+        self.overlapped: bool = False
 
     def tick(self) -> float | None:
         """See `Task.tick`."""
@@ -68,8 +68,8 @@ class SchedulerContract:
     # --- means -----------------------------------------------------------------------------------------------
 
     def setup_method(self) -> None:
-        self.changed = threading.Event()
-        self.hung = threading.Event()
+        self.changed: threading.Event = threading.Event()
+        self.hung: threading.Event = threading.Event()
         """Set to end the ticks that hang."""
         self._scheduler: Scheduler | None = None
 

@@ -37,7 +37,7 @@ class User:
         self.doubtful: list[str] = []
         self.keys: dict[str, str] = {}
         self.heard: list[events.Event] = []
-        self.agents = 0
+        self.agents: int = 0
         self._agent: Agent | None = None
         self._process = process
         self._rng = rng

@@ -19,9 +19,9 @@ from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatCli
 from gpt_agent_fsm.local.models.chat_completions.json_values import mapping, text_of
 from gpt_agent_fsm.local.models.chat_completions.messages import chat_messages
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 
-logger = get_logger(__name__)
+logger: Log = get_logger(__name__)
 
 _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
