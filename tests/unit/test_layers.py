@@ -23,7 +23,7 @@ ROOMS = [
     ["answer", "diagrams", "signals", "assistant"],
     ["tools"],
     ["machine"],
-    ["forks", "logs"],
+    ["callables", "forks", "logs"],
     ["errors", "events", "settings"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
