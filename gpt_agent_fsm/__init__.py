@@ -14,8 +14,7 @@
 import logging
 
 from gpt_agent_fsm import errors, events, ports, signals
-from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.answer import Answer
+from gpt_agent_fsm.agent import Agent, Answer
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.runtime import Runtime

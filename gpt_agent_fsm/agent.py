@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from gpt_agent_fsm import events, signals
-from gpt_agent_fsm.answer import Answer
+from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.roster import Roster
@@ -21,7 +21,7 @@ from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.waits import open_approvals, open_calls
 from gpt_agent_fsm.tools.outputs import json_text
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "Answer"]
 
 
 def required_text(value: object, name: str) -> str:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 
 from gpt_agent_fsm import events
-from gpt_agent_fsm.answer import Answer
+from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.errors import RunError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage

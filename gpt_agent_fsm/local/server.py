@@ -50,7 +50,8 @@ class LocalServer:
     `database` is the path of an SQLite file that keeps everything across restarts, even unfinished runs and background
     responses; without one, everything is in memory. With an `api_key`, clients must send it as their bearer token or in
     the header `api-key`; a callable is asked with each token whether it is valid, so that tokens can run out. Without
-    one, the server listens on loopback only, and refuses what browsers send for pages of other sites; the pages of the `allow_origins` may use it.
+    one, the server listens on loopback only, and refuses what browsers send for pages of other sites; the pages of the
+    `allow_origins` may use it.
     `run_expires_after` seconds after its creation, a run expires and a response fails. The items of a response are
     listed in its conversation `item_lag` seconds after its end, because real servers are late with them. With `chaos`,
     requests are made to fail. `on_request` is called with each request when its HTTP answer begins, on OS threads of

@@ -20,7 +20,7 @@ ROOMS = [
     ["backends", "stores"],
     ["ports"],
     ["engine"],
-    ["answer", "diagrams", "signals", "assistant"],
+    ["diagrams", "signals", "assistant"],
     ["tools"],
     ["machine"],
     ["callables", "forks", "logs"],
