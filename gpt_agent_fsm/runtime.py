@@ -304,17 +304,18 @@ class Runtime:
     def close(self) -> None:
         """Stop all agents, end the runtime's OS threads, and close the backend and the store. Idempotent.
 
-        Blocks until requests and handlers have ended, but no longer than a request may take; the log names a handler
-        that blocks for longer. Accepted commands stay in the store. If a handler calls `close`, the backend and the
-        store are closed when that handler has returned. In a process that was forked after the runtime was made,
-        `close` returns at once and ends nothing.
+        Blocks until requests, handlers and functions of tools have ended, but no longer than a request may take; the
+        log names a handler that blocks for longer. Functions that still run then see `cancelled()`, and no other one is
+        started. Accepted commands stay in the store. If a handler calls `close`, the backend and the store are closed
+        when that handler has returned. In a process that was forked after the runtime was made, `close` returns at once
+        and ends nothing.
         """
         if self._own_roster.origin.was_forked:
             return
         clock, waited = self.scheduler.clock, self.settings.receive_timeout
         end = clock.monotonic() + waited
-        if not signals.in_handler() and not self._roster.jobs.wait_until_taken(waited):
-            log.warning("close: a tool is still running after %g seconds; its output is lost", waited)
+        if not signals.in_handler():
+            self._roster.await_tools(waited)
         self._roster.close()
         self.scheduler.close(max(0.0, end - clock.monotonic()))
         if not signals.in_handler():

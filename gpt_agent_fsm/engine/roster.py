@@ -334,6 +334,8 @@ class Roster:
                 self._announced.add(driver.thread_id)
             else:
                 self._announced.discard(driver.thread_id)
+        if taken is not None:
+            self.jobs.drop(driver.thread_id)
         self.scheduler.wake(shift)
 
     def _forget(self, shift: _Shift) -> None:
@@ -351,8 +353,17 @@ class Roster:
         if last:
             self.release_all()
 
+    def await_tools(self, timeout: float) -> None:
+        """Decide to start no more functions, and wait, at most `timeout` seconds, for the results of those that run."""
+        self.jobs.is_closing = True
+        changed = threading.Event()
+        with self.jobs.waiters.added(changed):
+            self.scheduler.wait(lambda: self.jobs.threads.isdisjoint(self._shifts), changed, timeout)
+
     def close(self) -> None:
         """Remove all drivers and accept no new ones. Idempotent."""
+        if lost := self.jobs.close():
+            log.warning("close: %d functions of tools have not ended; their outputs are lost", lost)
         with self._lock:
             self._closed = True
             shifts = list(self._shifts.values())

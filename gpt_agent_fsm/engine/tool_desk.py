@@ -98,6 +98,9 @@ class ToolDesk:
                 continue
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             wanted.add(key)
+            if key not in jobs and self._tooling.jobs.is_closing:
+                # The next process begins it, or notices that its function is lost.
+                continue
             if call.runs and snapshot.state in _TAKES_RESULTS:
                 found += self._about_started(call, jobs.get(key))
             elif call.by_server and call.stage is CallStage.OPEN and _may_begin(snapshot):

@@ -12,6 +12,7 @@ import attrs
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.protocols import Clock
+from gpt_agent_fsm.engine.waiters import Waiters
 from gpt_agent_fsm.logs import get_logger, must_propagate
 
 __all__ = ["Job", "JobKey", "ToolJobs"]
@@ -52,6 +53,10 @@ class ToolJobs:
         limit: how many jobs run at the same time. A job whose time is over no longer counts.
         wake: called with the id of a thread when one of its jobs has begun or ended.
         run_soon: calls a function a little later; None to use an OS thread for each job.
+
+    Attributes:
+        is_closing: True when no job should be added any more.
+        waiters: notified when a result is no longer wanted.
     """
 
     def __init__(
@@ -65,61 +70,77 @@ class ToolJobs:
         self._limit = limit
         self._wake = wake
         self._run_soon = run_soon or _on_a_thread
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self.waiters = Waiters()
         self._jobs: dict[str, dict[JobKey, Job]] = {}
         """The jobs whose results are still wanted, by thread."""
         self._waiting: deque[Job] = deque()
         self._begun: set[Job] = set()
         """The jobs that count for the limit."""
+        self.is_closing = False
 
     def add(self, job: Job) -> None:
         """Run a job as soon as it is its turn."""
-        with self._changed:
+        with self._lock:
             self._jobs.setdefault(job.key[0], {})[job.key] = job
             self._waiting.append(job)
-        self._begin_next()
+        self._begin()
 
     def of_thread(self, thread_id: str) -> dict[JobKey, Job]:
         """Return the jobs of a thread whose results are still wanted."""
         if thread_id not in self._jobs:
             return {}
-        with self._changed:
+        with self._lock:
             return dict(self._jobs.get(thread_id, {}))
 
-    def forget(self, job: Job, *, cancel: bool) -> None:
-        """Want the result of a job no longer; with `cancel`, say so to the function, and let the next job begin."""
-        with self._changed:
-            wanted = self._jobs.get(job.key[0], {})
-            wanted.pop(job.key, None)
-            if not wanted:
-                self._jobs.pop(job.key[0], None)
+    def forget(self, *jobs: Job, cancel: bool) -> None:
+        """Want these results no longer; with `cancel`, say so to the functions, and let other jobs begin."""
+        with self._lock:
+            for job in jobs:
+                wanted = self._jobs.get(job.key[0], {})
+                wanted.pop(job.key, None)
+                if not wanted:
+                    self._jobs.pop(job.key[0], None)
+                if cancel:
+                    job.cancelled.set()
+                    self._begun.discard(job)
             if cancel:
-                job.cancelled.set()
-                self._waiting = deque(each for each in self._waiting if each is not job)
-                self._begun.discard(job)
-            self._changed.notify_all()
-        self._begin_next()
+                self._waiting = deque(each for each in self._waiting if each not in jobs)
+        self.waiters.notify()
+        self._begin()
 
-    def wait_until_taken(self, timeout: float) -> bool:
-        """Block until there is no job whose result is wanted; return False after `timeout` seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._jobs, timeout)
+    @property
+    def threads(self) -> set[str]:
+        """The threads with jobs whose results are still wanted."""
+        with self._lock:
+            return set(self._jobs)
+
+    def drop(self, thread_id: str) -> None:
+        """Want the results of a thread no longer: another process drives it."""
+        self.forget(*self.of_thread(thread_id).values(), cancel=True)
+
+    def close(self) -> int:
+        """Let no job begin, want no results, and say so to the functions that run; return how many have not ended."""
+        with self._lock:
+            self.is_closing, self._limit = True, 0
+            self._waiting.clear()
+            left = [job for jobs in self._jobs.values() for job in jobs.values()]
+        self.forget(*left, cancel=True)
+        return sum(not job.has_ended for job in left)
 
     # --- inside ------------------------------------------------------------------------------------------
 
-    def _begin_next(self) -> None:
-        """Begin the next job that may begin. Without an OS thread for it, it ends at once."""
+    def _begin(self) -> None:
+        """Begin the jobs that may begin. Without an OS thread for it, a job ends at once."""
         while (job := self._next()) is not None:
             try:
                 self._run_soon(functools.partial(self._run, job))
             except Exception:
                 log.exception("%s: there is no OS thread for the call %s", job.key[0], job.key[2])
                 self._end(job, job.fallback)
-            else:
-                return
 
     def _next(self) -> Job | None:
-        with self._changed:
+        with self._lock:
             if not self._waiting or len(self._begun) >= self._limit:
                 return None
             job = self._waiting.popleft()
@@ -140,10 +161,10 @@ class ToolJobs:
             log.exception("%s: the call %s failed", job.key[0], job.key[2])
         finally:
             self._end(job, result)
-            self._begin_next()
+            self._begin()
 
     def _end(self, job: Job, result: Any) -> None:  # noqa: ANN401 - whatever the job returns
-        with self._changed:
+        with self._lock:
             job.result, job.has_ended = result, True
             self._begun.discard(job)
             unwanted = self._jobs.get(job.key[0], {}).get(job.key) is not job

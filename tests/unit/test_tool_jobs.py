@@ -74,6 +74,30 @@ def test_a_job_that_raises_ends_with_its_fallback_and_lets_the_next_begin(caplog
     assert "the call call_1 failed" in caplog.text
 
 
+def test_after_close_no_job_begins_and_those_that_run_are_told_to_stop():
+    jobs, threads, _ = make(limit=1)
+    runs, waits, late = job(lambda _: 1), job(lambda _: 2, call="call_2"), job(lambda _: 3, call="call_3")
+    jobs.add(runs)
+    jobs.add(waits)
+    assert jobs.close() == 2
+    jobs.add(late)
+    threads.run()
+    assert (runs.has_ended, waits.has_ended, late.has_ended) == (True, False, False)
+    assert runs.cancelled.is_set()
+
+
+def test_the_jobs_of_a_thread_that_another_process_drives_are_told_to_stop_or_do_not_begin():
+    jobs, threads, _ = make(limit=1)
+    runs, waits = job(lambda _: 1), job(lambda _: 2, call="call_2")
+    jobs.add(runs)
+    jobs.add(waits)
+    jobs.drop("thread_1")
+    threads.run()
+    assert runs.cancelled.is_set()
+    assert not waits.has_ended
+    assert not jobs.threads
+
+
 def test_a_result_that_comes_after_a_new_job_for_the_same_call_is_too_late(caplog):
     jobs, threads, _ = make()
     slow, again = job(lambda _: "slow"), job(lambda _: "again")

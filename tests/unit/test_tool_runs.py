@@ -830,6 +830,83 @@ def test_close_waits_for_a_function_and_saves_its_output():
     assert any(isinstance(record.event, events.ToolCallOutputRecorded) for record in store.history(agent.thread_id))
 
 
+@pytest.fixture
+def slow_tool():
+    """A function that has begun and runs until `go_on`, and what it sees."""
+
+    class Slow:
+        began, go_on, told = threading.Event(), threading.Event(), threading.Event()
+
+        def get_weather(self, city: str, context: ToolContext) -> int:
+            self.began.set()
+            assert self.go_on.wait(PATIENCE)
+            if context.cancelled():
+                self.told.set()
+            return 21
+
+    slow = Slow()
+    yield slow
+    slow.go_on.set()
+
+
+def running_tool(slow, receive_timeout, store=None):
+    """Return a runtime, and an agent whose run waits for the slow function."""
+    settings = Settings(heartbeat_interval=0.02, receive_timeout=receive_timeout)
+    runtime = Runtime(SimulatedServer(lambda text: [WEATHER]), settings, store, tools=[slow.get_weather])
+    agent = runtime.start("asst_1")
+    agent.add_user_message("How warm?")
+    assert slow.began.wait(PATIENCE)
+    return runtime, agent
+
+
+def test_close_does_not_wait_for_a_function_whose_agent_was_shut_down(slow_tool):
+    runtime, agent = running_tool(slow_tool, receive_timeout=10 * PATIENCE)
+    agent.shutdown()
+    closing = threading.Thread(target=runtime.close, daemon=True)
+    closing.start()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+
+
+def test_close_tells_a_function_that_it_no_longer_waits_for_to_stop(slow_tool, caplog):
+    runtime, _ = running_tool(slow_tool, receive_timeout=0.05)
+    runtime.close()
+    assert "1 functions of tools have not ended" in caplog.text
+    slow_tool.go_on.set()
+    assert slow_tool.told.wait(PATIENCE)
+
+
+def test_close_in_virtual_time_waits_for_a_function_in_virtual_time():
+    world = SlowWorld(10, WEATHER, Answer("Done"), tools=[get_weather], receive_timeout=3_000)
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(3)
+    world.runtime.close()
+    assert [type(record.event).__name__ for record in world.store.history(world.thread_id)].count(
+        "ToolCallOutputRecorded"
+    ) == 1
+
+
+def test_no_function_is_started_while_the_runtime_closes():
+    ran = []
+
+    def first() -> int:
+        ran.append("first")
+        return 1
+
+    def second() -> int:
+        ran.append("second")
+        return 2
+
+    world = SlowWorld(10, Call((("first", "{}"),)), Call((("second", "{}"),)), tools=[first, second])
+    world.connect().add_user_message("Hello")
+    world.scheduler.advance(3)
+    world.runtime._roster.await_tools(60)
+    # The agent continues for a moment after the last result was taken.
+    world.scheduler.advance(60)
+    assert ran == ["first"]
+    assert world.runtime.get(world.thread_id).state == "awaiting_tools"
+
+
 def test_no_more_functions_run_at_once_than_the_setting_says():
     running, most, lock = [], [], threading.Lock()
 
