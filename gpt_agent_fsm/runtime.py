@@ -150,10 +150,11 @@ class Runtime:
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
         know, and another `ApiError` if a request fails; then there is no agent.
         """
-        _check_connection(thread_id, assistant_id, last_message_id, subscribe)
+        required_text(thread_id, "thread_id")
+        _check_connection(assistant_id, last_message_id, subscribe)
+        if key is not None:
+            required_text(key, "key")
         self._roster.check_open()
-        if key is not None and (owner := self._keys.claim(required_text(key, "key"), thread_id)) != thread_id:
-            raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
         _check_limit(max_total_tokens)
         command = inputs.Connect(
             assistant_id=assistant_id, last_message_id=last_message_id, max_total_tokens=max_total_tokens
@@ -162,8 +163,9 @@ class Runtime:
         while driver is None:
             known = self._roster.get(thread_id)
             if known is None:
-                driver = self._introduce(thread_id, command, idle_timeout, subscribe, replay_after)
+                driver = self._introduce(thread_id, command, idle_timeout, subscribe, replay_after, key)
             else:
+                self._claim_key(key, thread_id)
                 driver = _connect_again(known, command, idle_timeout, subscribe, replay_after)
         return _agent_of(driver)
 
@@ -183,7 +185,9 @@ class Runtime:
         two or three requests. Raises an `ApiError` if one fails, and `InvalidThreadId` if the server no longer has the
         key's thread.
         """
-        required_text(assistant_id, "assistant_id")
+        _check_connection(assistant_id, None, subscribe)
+        _check_limit(max_total_tokens)
+        self._settings_with(idle_timeout)  # raises for a wrong one before a thread is created
         with self._keys.held(required_text(key, "key")) if key is not None else contextlib.nullcontext():
             thread_id = None if key is None else self._keys.find(key)
             if thread_id is None:
@@ -255,10 +259,13 @@ class Runtime:
         idle_timeout: float | None,
         subscribe: signals.Handler | None,
         replay_after: int | None,
+        key: str | None,
     ) -> Driver | None:
         """Return a new driver of a thread that the server knows; None if another caller was faster."""
-        settings = self.settings if idle_timeout is None else _with_idle_timeout(self.settings, idle_timeout)
+        settings = self._settings_with(idle_timeout)
         known = self._ask_for(thread_id, settings)
+        # Not earlier: a key that leads to a thread which the server does not know cannot be used again.
+        self._claim_key(key, thread_id)
         nothing_posted = ServerView(last_posted=Newest.seen(None))
         start = Snapshot(
             thread_id=thread_id,
@@ -269,6 +276,14 @@ class Runtime:
         )
         self._created.discard(thread_id)
         return self._roster.connect(start, settings, known, subscribe, replay_after)
+
+    def _settings_with(self, idle_timeout: float | None) -> Settings:
+        return self.settings if idle_timeout is None else _with_idle_timeout(self.settings, idle_timeout)
+
+    def _claim_key(self, key: str | None, thread_id: str) -> None:
+        """Give the key to the thread; raise `ValueError` if another thread has it."""
+        if key is not None and (owner := self._keys.claim(key, thread_id)) != thread_id:
+            raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
 
     def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
         """Request the thread and its newest run from the server; None if the run has to be requested again."""
@@ -333,8 +348,7 @@ def _check_parts(backend: object, settings: object, store: object) -> None:
             raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
 
 
-def _check_connection(thread_id: object, assistant_id: object, last_message_id: object, subscribe: object) -> None:
-    required_text(thread_id, "thread_id")
+def _check_connection(assistant_id: object, last_message_id: object, subscribe: object) -> None:
     required_text(assistant_id, "assistant_id")
     if last_message_id is not None:
         required_text(last_message_id, "last_message_id")

@@ -48,6 +48,20 @@ def test_a_key_of_another_thread_is_refused(world):
         world.connect(key="user-42")
 
 
+def test_a_thread_that_the_server_does_not_know_gets_no_key(world):
+    with pytest.raises(errors.InvalidThreadId):
+        world.connect("thread_9", key="user-42")
+    assert world.runtime.find("user-42") is None
+    assert world.runtime.start("asst_1", key="user-42").alive
+
+
+@pytest.mark.parametrize("wrong", [{"subscribe": 5}, {"idle_timeout": -1}])
+def test_start_makes_no_thread_if_an_argument_is_wrong(world, wrong):
+    with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
+        world.runtime.start("asst_1", key="user-42", **wrong)
+    assert world.runtime.find("user-42") is None
+
+
 @pytest.mark.parametrize("key", ["", " ", 42])
 def test_a_key_must_be_a_text(world, key):
     for call in (world.runtime.find, lambda key: world.runtime.start("asst_1", key=key)):
