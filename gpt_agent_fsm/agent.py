@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import uuid
 from collections.abc import Callable
@@ -48,7 +49,8 @@ def _check_wait(name: str, timeout: object) -> None:
     """Raise an error if the caller may not wait, or cannot wait for so long."""
     if signals.in_handler():
         raise WaitInHandler(f"{name}() was called inside a handler; return from it and connect to a later event.")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and not math.isnan(timeout)
+    if timeout is not None and not is_number:
         raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
 
 

@@ -174,7 +174,7 @@ class ThreadedScheduler:
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 return False
-            changed.wait(remaining)
+            changed.wait(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))
             changed.clear()
         return True
 

@@ -130,7 +130,7 @@ class VirtualScheduler:
         until = float("inf") if timeout is None else self._clock.now + timeout
         while not done():
             if not self.step() and not self._move(until):
-                self._clock.now = self._clock.now if timeout is None else until
+                self._clock.now = self._clock.now if until == float("inf") else until
                 return done()
         return True
 

@@ -1,5 +1,6 @@
 """`ask`: one call sends a message and returns the answer to it."""
 
+import math
 import threading
 
 import pytest
@@ -240,7 +241,9 @@ def test_asking_in_a_handler_is_refused(world):
     assert len(caught) == 1
 
 
-@pytest.mark.parametrize(("content", "timeout"), [("", 1), (" ", 1), (None, 1), ("Hello", "1"), ("Hello", True)])
+@pytest.mark.parametrize(
+    ("content", "timeout"), [("", 1), (" ", 1), (None, 1), ("Hello", "1"), ("Hello", True), ("Hello", math.nan)]
+)
 def test_a_wrong_argument_is_refused_and_nothing_is_sent(world, content, timeout):
     agent = world.connect()
     with pytest.raises(ValueError, match=r"message|timeout"):

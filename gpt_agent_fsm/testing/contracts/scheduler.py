@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import unittest
 from collections.abc import Callable
@@ -230,6 +231,11 @@ class SchedulerContract:
         self.scheduler.wake(task)
         assert self.scheduler.wait(lambda: len(task.times) >= 4, self.changed, None)
         assert len(task.times) == 4
+
+    def test_a_timeout_of_any_length_is_waited_for(self) -> None:
+        for timeout in (math.inf, 1e30):
+            task = self.woken(self.after(_SOON))
+            assert self.scheduler.wait(lambda task=task: len(task.times) >= 2, self.changed, timeout)  # type: ignore[misc]
 
     def test_sleeping_takes_its_time(self) -> None:
         before = self.now()
