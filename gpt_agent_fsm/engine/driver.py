@@ -285,6 +285,8 @@ class Driver:
         if self.stop_reason is not None:
             self._finish()
             return None
+        # Commands come first: a decision that was accepted in time counts, even if its deadline has passed since then.
+        self._advance()
         self._collect_due()
         self._advance()
         self._make_request()

@@ -593,6 +593,19 @@ def test_a_rule_that_fails_asks_a_person(caplog):
     assert "the rule of the tool get_weather failed" in caplog.text
 
 
+def test_an_approval_that_was_accepted_in_time_counts_even_if_the_tick_is_late():
+    ran = []
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(True, ran)], approval_timeout=100)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    agent.approve(agent.open_approvals[0].id)
+    world.scheduler.sleep(100)
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert "ToolDenied" not in world.names()
+    assert ran == ["Oslo"]
+
+
 def count_ticks(scheduler, monkeypatch):
     """Return a list that grows with each tick; a loop without a pause fails the test instead of hanging."""
     ticks, tick = [], scheduler._tick
