@@ -199,7 +199,7 @@ class Agent:
                 wait_until(lambda: inquiry.is_over or inquiry.is_parked)
                 if inquiry.is_parked:
                     driver.send(inputs.WithdrawMessage(key=inquiry.key))
-                    wait_until(driver.is_settled)
+                    wait_until(lambda: inquiry.is_over or driver.is_settled())
                     inquiry.check_parked()
         return inquiry.answer()
 

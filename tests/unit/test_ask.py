@@ -193,6 +193,21 @@ def test_only_the_own_message_is_withdrawn(world):
     assert said == ["One", "You said: One", "Three", "You said: Three"]
 
 
+def test_a_withdrawn_message_is_an_error_at_once_even_if_the_queue_continues_with_another_one(world):
+    def send_another(agent, event):
+        del world.server.post_message
+        agent.add_user_message("Another")
+
+    agent = world.connect()
+    world.plans.append([Linger(10_000)])
+    world.server.post_message = refuse(errors.AccessDenied(401, "invalid_api_key", "Wrong key"))
+    with (
+        signals.messages_discarded.connected_to(send_another, sender=agent),
+        pytest.raises(errors.RunError, match="withdrawn"),
+    ):
+        agent.ask("Hello", timeout=60)
+
+
 def test_a_message_whose_run_could_not_be_created_stays_on_the_thread_and_the_error_says_so(world):
     agent = world.connect()
     world.server.create_run = refuse(errors.QuotaExceeded(429, "insufficient_quota", "No money."))
