@@ -55,7 +55,7 @@ class ToolJobs:
         run_soon: calls a function a little later; None to use an OS thread for each job.
 
     Attributes:
-        is_closing: True when no job should be added any more.
+        is_closing: True when no further job may be added.
         waiters: notified when a result is no longer wanted.
     """
 

@@ -56,7 +56,8 @@ def test_the_first_script_of_the_readme_needs_no_server_and_no_key(environment, 
 def test_the_second_script_of_the_readme_talks_to_a_server_that_the_environment_names():
     first, second = [block.body for block in blocks(README) if block.kind == "python"][:2]
     printed, complaints = executed(first + "\n\n" + second)
-    assert printed.endswith('{"city":"Oslo","celsius":21}\nidle\n')
+    assert printed.endswith('{"city":"Oslo","celsius":21}\n')
+    assert "get_weather {'city': 'Oslo'}" in printed
     assert complaints == ""
 
 

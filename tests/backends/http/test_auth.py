@@ -221,7 +221,7 @@ def generated_token():
         (generated_token, "it must not be a generator function"),
     ],
 )
-def test_what_cannot_be_asked_for_a_token_is_refused_at_once_and_unseen(auth, words):
+def test_an_object_that_gives_no_token_is_refused_at_once_and_unseen(auth, words):
     for make in (AssistantsBackend, lambda *args, **kwargs: ResponsesBackend(*args, **kwargs, assistants={})):
         with pytest.raises(ValueError, match=words) as caught:
             make(BASE_URL, auth=auth)

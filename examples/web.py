@@ -1,0 +1,50 @@
+"""A web application with one conversation for each user: POST {"text": "Hello"} to /users/NAME/messages.
+
+Start it with `flask --app examples/web.py run`. The conversations survive a restart.
+"""
+
+import atexit
+import functools
+from typing import Any
+
+import flask
+
+from gpt_agent_fsm import Assistant, Runtime
+from gpt_agent_fsm.backends import ResponsesBackend
+from gpt_agent_fsm.errors import RunError, WaitTimeout
+from gpt_agent_fsm.stores import SQLStore
+
+ASSISTANTS = {"helper": Assistant("gpt-4o", "Be brief.")}
+app = flask.Flask(__name__)
+
+
+@functools.cache
+def the_runtime() -> Runtime:
+    """Return the runtime of this process, made at the first request: OS threads do not survive a fork."""
+    runtime = Runtime(ResponsesBackend(assistants=ASSISTANTS), store=SQLStore("sqlite:///web.db"))
+    atexit.register(runtime.close)
+    return runtime
+
+
+@app.post("/users/<name>/messages")
+def say(name: str) -> tuple[dict[str, Any], int]:
+    """Send a message of the user, and return the answer."""
+    text = flask.request.get_json()["text"]
+    agent = the_runtime().start("helper", key=f"user-{name}")
+    try:
+        answer = agent.ask(text, timeout=60)
+    except RunError as error:
+        return {"error": error.code}, 502
+    except WaitTimeout:
+        return {"error": "the answer takes long; it will be in the history"}, 504
+    return {"answer": answer.text, "tokens": answer.usage.total_tokens}, 200
+
+
+@app.get("/users/<name>/messages")
+def history(name: str) -> list[str]:
+    """Return the answers so far."""
+    thread_id = the_runtime().find(f"user-{name}")
+    if thread_id is None:
+        return []
+    records = the_runtime().history(thread_id)
+    return [record.event.content for record in records if type(record.event).__name__ == "AssistantMessageAdded"]
