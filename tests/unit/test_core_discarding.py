@@ -7,11 +7,13 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from tests.story import (
+    LOCATE,
     answer,
     awaiting,
     busy,
     cancel,
     completed,
+    connect,
     created,
     creating,
     delayed,
@@ -21,6 +23,7 @@ from tests.story import (
     failed,
     idle,
     needs,
+    output,
     page,
     parked,
     polling,
@@ -214,6 +217,19 @@ def test_a_run_in_doubt_behind_another_run_is_cancelled_as_soon_as_it_is_known()
     assert story.said == []
     story.tell(completed("run_x"), page())
     assert story.snapshot.outbox.owed.must_cancel
+
+
+@pytest.mark.parametrize("command", [cancel, discard])
+def test_the_calls_of_a_run_that_was_left_are_known_even_if_the_owed_run_is_dropped(command):
+    story = behind_another_run().tell(needs(LOCATE, run_id="run_x"), output(LOCATE), denied())
+    assert story.snapshot.outbox.parked
+    story.tell(command, runs())
+    assert story.snapshot.outbox.owed is None
+    story.tell(connect, runs(run(run_id="run_x", key="another")), needs(LOCATE, run_id="run_x"))
+    assert "ToolCallRequested" not in story.said
+    assert story.request == effects.SubmitToolOutputs(
+        run_id="run_x", outputs=((LOCATE.id, "1"),), assistant_id="asst_1"
+    )
 
 
 def test_after_a_final_refusal_no_run_is_owed_and_the_next_message_is_sent():

@@ -165,10 +165,13 @@ def leave_run(copy: WorkingCopy) -> None:
 
 
 def end_run(copy: WorkingCopy) -> None:
-    """Clear the run, its calls and the request, because the run has ended."""
+    """Clear the run, its calls and the request, because the run has ended or will not be created.
+
+    A run that was left before may continue on the server, so its calls are kept.
+    """
     if copy.run is not None:
         note_end(copy, copy.run.id)
-    copy.run = copy.left = None
+        copy.run = None
     _end_turn(copy)
 
 

@@ -218,9 +218,9 @@ class World:
             user.reconnect()  # answers that could not be read are read
 
     def _count_starts(self, user: User, first: int) -> int:
-        return sum(
-            f"{user.thread_id}/" in what or f"'{user.thread_id}'" in what for what in self._network.starts[first:]
-        )
+        # A run of another client, which is adopted when the user connects again, may be repeated.
+        names = f"{user.thread_id}/messages", f"{user.thread_id}/items", *user.keys
+        return sum(any(name in request for name in names) for request in self._network.starts[first:])
 
     # --- the verdict --------------------------------------------------------------------------------------
 
