@@ -478,6 +478,7 @@ def test_a_server_whose_handshake_is_slow_is_not_taken_for_a_plain_port(make, tl
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     monkeypatch.setattr(connection, "_TLS_PATIENCE", 0.1)
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(PATIENCE)
 
     def stall_once():
         with listening, listening.accept()[0], listening.accept()[0] as probe:
@@ -488,7 +489,7 @@ def test_a_server_whose_handshake_is_slow_is_not_taken_for_a_plain_port(make, tl
                 inner.recv(65536)
                 inner.sendall(answer({"id": "t"}))
 
-    thread = threading.Thread(target=stall_once)
+    thread = threading.Thread(target=stall_once, daemon=True)
     thread.start()
     assert make(f"https://localhost:{listening.getsockname()[1]}/v1").get_thread("t", timeout=10) is None
     thread.join()
