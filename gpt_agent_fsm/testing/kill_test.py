@@ -5,7 +5,8 @@ with its state in a SQLite file, and is killed with SIGKILL at random times. Som
 (SIGSTOP), as by a suspended machine: the next one takes the store over, and then the former owner continues, and must
 send nothing more. A child records each promise of the library as a line in a file. A last child completes the remaining
 work. Then the server's threads are compared with the promises: each accepted message once and in order, each tool call
-answered, each answer announced.
+answered, each answer announced. Functions that answer tool calls leave a line each: none that may run only once has run
+twice, and none is lost without `ToolOutcomeUnknown`.
 
 Needs the extras `local` and `sql`, and a system with SIGKILL.
 """
@@ -23,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -40,6 +41,7 @@ from gpt_agent_fsm.ports import Backend
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.testing.kill_tools import calls_for, functions, tool_violations
 
 __all__ = ["main"]
 
@@ -53,6 +55,7 @@ SETTINGS = Settings(
     workers=8,
 )
 _DRAIN = 120.0
+_DATABASE = "agents.db"
 
 
 @attrs.frozen
@@ -105,20 +108,27 @@ class _Child:
         self._thread_ids = thread_ids
 
     def run(self, *, drain: bool) -> None:
-        with (self._folder / "accepted").open("a") as accepted, (self._folder / "heard").open("a") as heard:
+        with (
+            (self._folder / "accepted").open("a") as accepted,
+            (self._folder / "heard").open("a") as heard,
+            (self._folder / "ran").open("a") as ran,
+        ):
 
-            def hear(agent: Agent, event: events.Event) -> None:
-                if isinstance(event, events.AssistantMessageAdded):
-                    _note(heard, event.message_id)
-                if isinstance(event, events.ToolCallRequested):
+            def hear(agent: Agent, event: events.AssistantMessageAdded) -> None:
+                _note(heard, event.message_id)
+
+            def answer(agent: Agent, event: events.ToolCallRequested) -> None:
+                if event.name not in {each.name for each in tools}:
                     with contextlib.suppress(AgentNotAlive):
                         agent.submit_tool_output(event.id, {"n": 1})
 
-            signals.event.connect(hear, weak=False)
-            store = SQLStore(f"sqlite:///{self._folder / 'agents.db'}", lock_timeout=1.0)
+            tools = functions(lambda line: _note(ran, line))
+            signals.assistant_message_added.connect(hear, weak=False)
+            signals.tool_call_requested.connect(answer, weak=False)
+            store = SQLStore(f"sqlite:///{self._folder / _DATABASE}", lock_timeout=1.0)
             # If another child took the store over while this one was stopped, this one ends.
             taken = contextlib.suppress(StoreTaken)
-            with taken, Runtime(self._wire.backend(self._base_url), SETTINGS, store) as runtime:
+            with taken, Runtime(self._wire.backend(self._base_url), SETTINGS, store, tools=tools) as runtime:
                 agents = [
                     runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None)
                     for thread_id in self._thread_ids
@@ -265,13 +275,21 @@ class _Experiment:
                 wrong += [f"run {run['id']} ended as {run['status']}" for run in runs if run["status"] != "completed"]
                 if len(runs) != len(posted):
                     wrong.append(f"thread {place}: {len(posted)} messages had {len(runs)} runs")
-        return wrong, counts
+        found, of_tools = tool_violations(self._history(), self._lines("ran"))
+        return wrong + found, counts + of_tools
+
+    def _history(self) -> Iterator[events.Event]:
+        path = self._folder / _DATABASE
+        if path.exists():
+            with contextlib.closing(SQLStore(f"sqlite:///{path}", read_only=True)) as store:
+                for thread_id in self.thread_ids:
+                    yield from (record.event for record in store.history(thread_id))
 
 
 def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float, stops: int) -> int:
     def model(request: ModelRequest) -> str | list[ToolCall]:
-        wants_tool = request.user_message[-1] in "048" and request.messages[-1]["role"] == "user"
-        return [ToolCall("tool", {})] if wants_tool else "Understood"
+        calls = calls_for(request.user_message) if request.messages[-1]["role"] == "user" else []
+        return calls or "Understood"
 
     rng = random.Random(seed)  # noqa: S311 - the times of the kills
     started = time.monotonic()
