@@ -184,6 +184,20 @@ class RemembersWakesAfterClosing(ThreadedScheduler):
             self._wake(task)
 
 
+class CannotWaitLong(ThreadedScheduler):
+    """It hands any timeout on to the operating system, which takes no long one."""
+
+    workers = 2
+
+    def __init__(self):
+        super().__init__(self.workers)
+
+    def wait(self, done, changed, timeout):
+        if timeout is not None and timeout > threading.TIMEOUT_MAX:
+            raise OverflowError("timestamp too large")
+        return super().wait(done, changed, timeout)
+
+
 def fails(scheduler, test):
     """Return whether a test of the contract fails for a scheduler."""
 
@@ -227,6 +241,7 @@ BROKEN = [
     (GivesUpEarly, "waiting_in_vain_ends_at_its_timeout"),
     (NeverGivesUp, "waiting_in_vain_ends_at_its_timeout"),
     (WaitsOnce, "a_waiter_checks_its_condition_after_every_change"),
+    (CannotWaitLong, "a_timeout_of_any_length_is_waited_for"),
     (DoesNotSleep, "sleeping_takes_its_time"),
     (DropsTicksAtClose, "closing_lets_ticks_end_that_were_asked_for"),
     (TicksAfterClose, "nothing_is_ticked_after_closing"),
