@@ -6,6 +6,9 @@ confirmed. `HONEST` faults respect this model, and then nothing may be lost or d
 the model on purpose: requests take effect later than the grace, and metadata is dropped. Then an unknown outcome must
 at least be reported as `RequestFailed`.
 
+Every second honest life has `Troubles` on top: gateways and outages, servers with habits of their own, processes that
+lose the store or are stopped, a clock that is set, users who cancel and discard. They respect the model, too.
+
 The invariants are in `invariants`, one per file. A seed always gives the same life;
 `python -m gpt_agent_fsm.testing.simulate` simulates many.
 """

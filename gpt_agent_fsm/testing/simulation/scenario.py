@@ -36,11 +36,13 @@ def simulate(
         wire: the API of the server.
         make_store: returns the store, which survives the processes.
         wrap: wraps the backend, to break it on purpose.
-        troubles: what is unusual in this life; by default the seed decides.
+        troubles: what is unusual in this life; by default the seed decides, and breaking faults come alone.
     """
     life = Life(seed)
     if troubles is None:
-        troubles = random_troubles(random.Random(f"troubles {seed}"), wire)  # noqa: S311 - a life must be repeatable
+        # A network or server that violates the model is trouble enough.
+        own = random.Random(f"troubles {seed}")  # noqa: S311 - a life must be repeatable
+        troubles = random_troubles(own, wire) if faults == HONEST and keeps_keys else NONE
     if troubles != NONE:
         life.journal.append(f"{troubles}")
     with rows_taken() as life.rows:
