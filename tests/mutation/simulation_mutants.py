@@ -31,7 +31,7 @@ WIRES = ("assistants", "responses")
 
 @attrs.frozen
 class _Mutant:
-    """A function whose source is changed, and the wires on which lives must notice it."""
+    """A function whose source is changed, and the wires on which 1,000 lives are enough to notice it."""
 
     function: types.FunctionType
     old: str
@@ -104,10 +104,13 @@ MUTANTS = {
         message_guards.has_something_to_discard, "return waits or", "return False and waits or"
     ),
     "a run behind another one is not discarded": _Mutant(
-        endings.discard_queue, "_drop_run_behind(copy, copy.run)", "pass"
+        endings.discard_queue, "_drop_run_behind(copy, copy.run)", "pass", ("assistants",)
     ),
     "a run that must end is started again after a rate limit": _Mutant(
-        guards.unwanted_run_is_rate_limited, "return run_is_rate_limited", "return False and run_is_rate_limited"
+        guards.unwanted_run_is_rate_limited,
+        "return run_is_rate_limited",
+        "return False and run_is_rate_limited",
+        ("responses",),
     ),
     "a run that is refused for good stays owed": _Mutant(runner._is_about_what_was_said, _REFUSED, "False"),
     "a message that is refused for good stays in the queue": _Mutant(
