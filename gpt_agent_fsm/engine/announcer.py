@@ -127,7 +127,7 @@ class Announcer:
             self._store.announced(self._thread_id, self._seen_seq)
             self._noted_seq = self._seen_seq
         if may_continue():
-            self._announce_open_calls_again()
+            self._announce_open_calls_again(may_continue)
 
     @contextlib.contextmanager
     def followed_by(self, inquiry: Inquiry) -> Iterator[None]:
@@ -157,7 +157,7 @@ class Announcer:
         elif isinstance(event, events.StateChanged) and event.dest != State.AWAITING_TOOLS:
             self._again.clear()
 
-    def _announce_open_calls_again(self) -> None:
+    def _announce_open_calls_again(self, may_continue: Callable[[], bool]) -> None:
         """Announce the open calls once to the signals, and once to the first subscriber."""
         with self._lock:
             if self._newcomers:
@@ -166,6 +166,8 @@ class Announcer:
             first, self._first = self._first, None
         to_signals, self._signals_heard = not self._signals_heard, True
         for call in list(self._again.values()):
+            if not may_continue():
+                return
             if first is not None:
                 self._call(first, call, by_keyword=False)
             if to_signals:

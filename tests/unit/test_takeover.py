@@ -58,6 +58,14 @@ def test_open_calls_are_announced_again_by_the_next_runtime_however_the_last_one
     assert len(heard) == 2
 
 
+def test_a_handler_that_stops_the_agent_hears_of_no_further_open_call(world, heard):
+    ask_for_tools(world)
+    world.start()
+    with signals.tool_call_requested.connected_to(lambda agent, event: agent.shutdown()):
+        world.scheduler.advance(1)
+    assert len(heard) == 1
+
+
 def test_open_calls_are_announced_again_to_the_first_subscriber_after_its_history(world):
     ask_for_tools(world)
     world.start()
