@@ -61,7 +61,16 @@ INSTEAD = {
     # A reader does not know who "we" are.
     r"\b(of|from|to) ours\b": "the library's",
 }
-_PLACES = ("gpt_agent_fsm/**/*.py", "*.py", "*.md", "docs/*.py", "docs/**/*.md", "benchmarks/*.*", "tests/**/*.py")
+_PLACES = (
+    "gpt_agent_fsm/**/*.py",
+    "*.py",
+    "*.md",
+    "docs/*.py",
+    "docs/**/*.md",
+    "benchmarks/*.*",
+    "examples/**/*.py",
+    "tests/**/*.py",
+)
 _NOT_READ = {Path(__file__), ROOT / "tests" / "docs" / "test_words.py"}
 """They quote the words."""
 _SPACE = r"(?:[ \t]+|[ \t]*\n[ \t]*)"

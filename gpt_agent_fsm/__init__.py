@@ -6,9 +6,7 @@
     from gpt_agent_fsm.backends import AssistantsBackend
 
     with Runtime(AssistantsBackend()) as runtime:
-        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="asst_1", last_message_id=None)
-        agent.add_user_message("Hello")
-        agent.wait(timeout=60)
+        print(runtime.start("asst_1").ask("Hello", timeout=60))
 """
 
 import logging

@@ -151,11 +151,8 @@ class Runtime:
         know, and another `ApiError` if a request fails; then there is no agent.
         """
         required_text(thread_id, "thread_id")
-        _check_connection(assistant_id, last_message_id, subscribe)
-        if key is not None:
-            required_text(key, "key")
+        _check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens)
         self._roster.check_open()
-        _check_limit(max_total_tokens)
         command = inputs.Connect(
             assistant_id=assistant_id, last_message_id=last_message_id, max_total_tokens=max_total_tokens
         )
@@ -185,10 +182,9 @@ class Runtime:
         two or three requests. Raises an `ApiError` if one fails, and `InvalidThreadId` if the server no longer has the
         key's thread.
         """
-        _check_connection(assistant_id, None, subscribe)
-        _check_limit(max_total_tokens)
+        _check_connection(assistant_id, None, subscribe, key, max_total_tokens)
         self._settings_with(idle_timeout)  # raises for a wrong one before a thread is created
-        with self._keys.held(required_text(key, "key")) if key is not None else contextlib.nullcontext():
+        with self._keys.held(key) if key is not None else contextlib.nullcontext():
             thread_id = None if key is None else self._keys.find(key)
             if thread_id is None:
                 thread_id = self.create_thread()
@@ -348,17 +344,17 @@ def _check_parts(backend: object, settings: object, store: object) -> None:
             raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
 
 
-def _check_connection(assistant_id: object, last_message_id: object, subscribe: object) -> None:
+def _check_connection(
+    assistant_id: object, last_message_id: object, subscribe: object, key: object, max_total_tokens: object
+) -> None:
     required_text(assistant_id, "assistant_id")
-    if last_message_id is not None:
-        required_text(last_message_id, "last_message_id")
+    for name, text in (("last_message_id", last_message_id), ("key", key)):
+        if text is not None:
+            required_text(text, name)
     if subscribe is not None and not callable(subscribe):
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
     if subscribe is not None and (reason := why_not_callable(subscribe, 2)):
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event): {reason}")
-
-
-def _check_limit(max_total_tokens: object) -> None:
     is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool) and max_total_tokens > 0
     if max_total_tokens is not None and not is_count:
         raise ValueError(f"connect: max_total_tokens must be a whole number above 0 or None, not {max_total_tokens!r}")

@@ -153,6 +153,9 @@ class ToolDesk:
                 yield inputs.SubmitToolOutput(tool_call_id=call.id, output=output)
         elif call.stage is CallStage.APPROVED or tool.approve is False:
             yield self._start(call, is_safe=tool.retry == "safe")
+        elif job is None and (problem := _problem_of(tool, call)):
+            # Nobody needs to decide about a call that would fail.
+            yield inputs.SubmitToolOutput(tool_call_id=call.id, output=error_output(problem))
         elif tool.approve is True:
             yield self._ask(call)
         elif job is None:
@@ -218,6 +221,15 @@ def _may_begin(snapshot: Snapshot) -> bool:
     """Return whether functions and questions may begin: not in a run that must end."""
     run = snapshot.run
     return snapshot.state is State.AWAITING_TOOLS and run is not None and run.ending is None
+
+
+def _problem_of(tool: Tool[..., Any], call: ToolCall) -> str:
+    """Return what is wrong with the arguments of a call; "" if nothing is."""
+    try:
+        tool.structure(call.arguments)
+    except ToolArgumentsError as error:
+        return str(error)
+    return ""
 
 
 def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:

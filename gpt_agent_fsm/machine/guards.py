@@ -184,6 +184,16 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
 
 
+def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
+    """Return the recorded call that equals this one, or None for a call that must be announced.
+
+    What looks like a new round may be an outdated state that the server shows for very long. So a function that must
+    not run twice keeps its output, which is sent again.
+    """
+    known = known_call(copy, call)
+    return None if new_round and known is not None and known.may_be_asked_again else known
+
+
 def is_stale_for_long(copy: WorkingCopy) -> bool:
     """Return whether polls have shown an outdated state for so long that it must be the true one."""
     polls = copy.live_run.stale_polls
@@ -222,7 +232,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
         return False
     new_round = is_a_new_round(copy, fact)
     for call in fact.run.tool_calls:
-        known = None if new_round else known_call(copy, call)
+        known = known_call_of_round(copy, call, new_round=new_round)
         answered = known is not None and known.output is not None
         if not answered and (call.by_server or decode_arguments(call.arguments) is not BROKEN):
             return False

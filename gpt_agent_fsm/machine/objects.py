@@ -60,6 +60,11 @@ class ToolCall:
         return self.output is None and self.stage is CallStage.STARTED
 
     @property
+    def may_be_asked_again(self) -> bool:
+        """False if the call's function was started and was not declared safe: it must never run twice."""
+        return self.attempt == 0 or self.is_safe
+
+    @property
     def takes_output(self) -> bool:
         """True while an output by hand is accepted."""
         is_open = self.stage is CallStage.OPEN and not self.by_server

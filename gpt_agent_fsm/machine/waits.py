@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import attrs
 
 from gpt_agent_fsm import events
@@ -23,6 +26,7 @@ __all__ = [
 ]
 
 _ANSWERS = (inputs.RunsListed, inputs.MessagePosted, inputs.RunCreated, inputs.RunSeen, inputs.MessagesListed)
+_Asked = TypeVar("_Asked", events.ToolCallRequested, events.ToolApprovalRequested)
 _RATE_LIMITED = "rate_limit_exceeded"
 
 
@@ -32,34 +36,29 @@ def waiting_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
     return tuple(call for call in snapshot.calls if call.output is None) if waits else ()
 
 
-def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
-    """Return the tool calls that take an output, as they were announced."""
+def _announced(kind: type[_Asked], snapshot: Snapshot, calls: Iterable[ToolCall]) -> tuple[_Asked, ...]:
     return tuple(
-        events.ToolCallRequested(
+        kind(
             id=call.id,
             thread_id=snapshot.thread_id,
             run_id=snapshot.run_id or "",
             name=call.name,
             arguments=decode_arguments(call.arguments),
         )
-        for call in waiting_calls(snapshot)
-        if call.takes_output
+        for call in calls
     )
+
+
+def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
+    """Return the tool calls that take an output, as they were announced."""
+    calls = (call for call in waiting_calls(snapshot) if call.takes_output)
+    return _announced(events.ToolCallRequested, snapshot, calls)
 
 
 def open_approvals(snapshot: Snapshot) -> tuple[events.ToolApprovalRequested, ...]:
     """Return the tool calls that wait for a person, as they were announced."""
-    return tuple(
-        events.ToolApprovalRequested(
-            id=call.id,
-            thread_id=snapshot.thread_id,
-            run_id=snapshot.run_id or "",
-            name=call.name,
-            arguments=decode_arguments(call.arguments),
-        )
-        for call in waiting_calls(snapshot)
-        if call.waits_for_a_person
-    )
+    calls = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
+    return _announced(events.ToolApprovalRequested, snapshot, calls)
 
 
 def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import attrs
+
 __all__ = ["json_text", "output_text"]
 
 
@@ -34,9 +36,19 @@ def _in_plain_types(value: object) -> object:
     import msgspec  # noqa: PLC0415 - few results need it
 
     try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
+        return msgspec.to_builtins(_with_fields_in_order(value), str_keys=True, enc_hook=_plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"a tool output must be a JSON value: {error}") from None
+
+
+def _with_fields_in_order(value: Any) -> Any:  # noqa: ANN401 - whatever a function returns
+    """Return a value whose attrs objects are mappings: msgspec takes the fields of a slotted class by their names."""
+    if attrs.has(type(value)):
+        fields = (field.name for field in attrs.fields(type(value)) if not field.name.startswith("_"))
+        return {name: _with_fields_in_order(getattr(value, name)) for name in fields}
+    if isinstance(value, Mapping):
+        return {key: _with_fields_in_order(each) for key, each in value.items()}
+    return [_with_fields_in_order(each) for each in value] if type(value) in (list, tuple) else value
 
 
 def _plain(value: object) -> object:

@@ -7,6 +7,7 @@ import enum
 import uuid
 from typing import Any
 
+import attrs
 import pytest
 
 from gpt_agent_fsm import tool
@@ -19,6 +20,13 @@ class Celsius(float):
 
 class Name(str):
     __slots__ = ()
+
+
+@attrs.frozen
+class Reading:
+    station: str
+    at: Place
+    celsius: float = 0.0
 
 
 class Colour(enum.StrEnum):
@@ -51,6 +59,8 @@ def text_of(result: Any) -> str:
         (Card("card", "1"), '{"kind":"card","number":"1"}'),
         ([Place("Oslo")], '[{"city":"Oslo","country":"NO"}]'),
         (Circle(2), '{"type":"circle","radius":2}'),
+        (Reading("s", Place("Oslo")), '{"station":"s","at":{"city":"Oslo","country":"NO"},"celsius":0.0}'),
+        ({"r": [Reading("s", Place("Å"))]}, '{"r":[{"station":"s","at":{"city":"Å","country":"NO"},"celsius":0.0}]}'),
         (Point(1, 2), "[1,2]"),
         ([Unit.CELSIUS, Priority.LOW, Colour.RED], '["celsius",1,"red"]'),
         (datetime.datetime(2020, 1, 2, 3, tzinfo=datetime.UTC), '"2020-01-02T03:00:00Z"'),

@@ -325,6 +325,40 @@ def test_an_outdated_poll_after_the_outputs_is_no_new_round():
     assert story.request is None
 
 
+def shown_outdated_for_long(story):
+    """Polls show the calls of the last round for so long that they look like a new round."""
+    story.tell(seen())
+    for _ in range(6):
+        story.tell(due, needs(LOCATE, MEASURE))
+    return story
+
+
+def test_the_output_of_a_function_that_must_not_run_twice_is_sent_again_if_its_call_is_shown_for_very_long():
+    story = started().tell(output(MEASURE, "2"), tool_ended(LOCATE))
+    shown_outdated_for_long(story)
+    # The other call was answered by hand: its handler decides again.
+    assert story.only.id == MEASURE.id
+    story.tell(output(MEASURE, "3"))
+    assert story.request == effects.SubmitToolOutputs(
+        run_id="run_1", outputs=((ONE, "1"), (MEASURE.id, "3")), assistant_id="asst_1"
+    )
+
+
+def test_a_round_of_functions_that_must_not_run_twice_is_sent_again_as_a_whole():
+    story = started().tell(start_tool(MEASURE), tool_ended(LOCATE), tool_ended(MEASURE, "2"))
+    shown_outdated_for_long(story)
+    assert story.said == []
+    assert story.request == effects.SubmitToolOutputs(
+        run_id="run_1", outputs=((ONE, "1"), (MEASURE.id, "2")), assistant_id="asst_1"
+    )
+
+
+def test_a_safe_function_answers_again_if_its_call_is_shown_for_very_long():
+    story = started(safe=True).tell(output(MEASURE), tool_ended(LOCATE))
+    shown_outdated_for_long(story)
+    assert story.said == ["ToolCallRequested", "ToolCallRequested"]
+
+
 def test_without_a_limit_rounds_are_not_counted_against_the_run():
     story = polling()
     for number in range(50):

@@ -593,6 +593,16 @@ def test_a_rule_that_fails_asks_a_person(caplog):
     assert "the rule of the tool get_weather failed" in caplog.text
 
 
+@pytest.mark.parametrize("approve", [True, lambda call: None])
+def test_nobody_is_asked_about_a_call_with_wrong_arguments(approve):
+    ran = []
+    wrong = Call((("get_weather", '{"town":"Oslo"}'),))
+    world = World(wrong, Answer("Done"), tools=[make_tool(approve, ran)])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert (world.names(), ran) == (["ToolCallRequested", "ToolCallOutputRecorded"], [])
+    assert "town" in world.outputs()[0]
+
+
 def test_an_approval_that_was_accepted_in_time_counts_even_if_the_tick_is_late():
     ran = []
     world = World(WEATHER, Answer("Done"), tools=[make_tool(True, ran)], approval_timeout=100)

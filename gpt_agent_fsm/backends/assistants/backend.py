@@ -19,7 +19,7 @@ from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
-from gpt_agent_fsm.tools import Tool
+from gpt_agent_fsm.tools import Tool, ToolBox
 
 __all__ = ["AssistantsBackend"]
 
@@ -55,7 +55,8 @@ class AssistantsBackend:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
-        self._functions: dict[str, Tool[..., Any]] = {}
+        self._functions: dict[str, tuple[Tool[..., Any], ...]] = {}
+        """The functions of each assistant that was published here, by the assistant's id."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -168,20 +169,23 @@ class AssistantsBackend:
         With `assistant_id`, that assistant is updated. Otherwise the server's assistant with the same name is updated,
         if there is one. Otherwise, and if `assistant` has no name, a new one is created. Blocks for one request, and
         for one more per hundred assistants on the server if it searches for a name, at most `timeout` seconds each.
-        Raises an `ApiError`. After an `OutcomeUnknown` it is safe to call `publish` again if the assistant has a name.
+        Raises an `ApiError`, and `ValueError` if a function has the name of another one that was published here. After
+        an `OutcomeUnknown` it is safe to call `publish` again if the assistant has a name.
         """
         with removal_explained(self._http.base_url):
             if assistant_id is None and assistant.name is not None:
                 assistant_id = self._assistant_called(assistant.name, timeout)
+            others = [tool for id_, tools in self._functions.items() if id_ != assistant_id for tool in tools]
+            ToolBox([*others, *assistant.functions])  # raises for two functions of one name
             path = "/assistants" if assistant_id is None else f"/assistants/{segment(assistant_id)}"
             published = self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
-        self._functions.update({tool.name: tool for tool in assistant.functions})
+        self._functions[published] = assistant.functions
         return published
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
         """The functions of the assistants that were published here, which answer tool calls in a runtime."""
-        return tuple(self._functions.values())
+        return tuple(dict.fromkeys(tool for tools in self._functions.values() for tool in tools))
 
     def _assistant_called(self, name: str, timeout: Timeout) -> str | None:
         """Return the id of the newest assistant with this name, or None if there is none."""

@@ -9,7 +9,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
-from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, known_call
+from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, known_call_of_round
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
@@ -38,7 +38,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
     publish(copy, said, fact.run.id, copy.live_run.assistant_id)
     for call in fact.run.tool_calls:
-        known = None if new_round else known_call(copy, call)
+        known = known_call_of_round(copy, call, new_round=new_round)
         if known is None and call.id not in waiting:
             # The failed attempts before belong to an earlier round of calls.
             copy.tries = 0

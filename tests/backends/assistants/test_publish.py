@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt_agent_fsm import Assistant, FunctionTool, errors
+from gpt_agent_fsm import Assistant, FunctionTool, errors, tool
 
 BASE = "http://api.test/v1/assistants"
 SAM = Assistant("gpt-4o", "Be brief.", [FunctionTool("f"), {"type": "code_interpreter"}], name="Sam", temperature=0.5)
@@ -63,3 +63,33 @@ def test_an_id_that_the_server_does_not_know_is_refused(backend, requests_mock):
     requests_mock.post(f"{BASE}/asst_7", status_code=404, json={"error": {"message": "No assistant found"}})
     with pytest.raises(errors.RequestRefused, match="No assistant found"):
         backend.publish(SAM, "asst_7")
+
+
+def test_different_functions_of_one_name_in_two_assistants_are_refused(backend, requests_mock):
+    def weather_in(country):
+        def get_weather(city: str) -> str:
+            return f"{city}, {country}"
+
+        return get_weather
+
+    norway, sweden = weather_in("Norway"), weather_in("Sweden")
+    requests_mock.post(BASE, [{"json": {"id": "asst_1"}}, {"json": {"id": "asst_2"}}])
+    requests_mock.post(f"{BASE}/asst_1", json={"id": "asst_1"})
+    backend.publish(Assistant("m", tools=[norway]))
+    with pytest.raises(ValueError, match="get_weather"):
+        backend.publish(Assistant("m", tools=[sweden]))
+    assert requests_mock.call_count == 1
+    # The same assistant may get another function.
+    backend.publish(Assistant("m", tools=[sweden]), "asst_1")
+    assert [tool("Oslo") for tool in backend.functions] == ["Oslo, Sweden"]
+
+
+def test_a_function_of_two_assistants_is_known_once(backend, requests_mock):
+    def get_weather(city: str) -> str:
+        return city
+
+    weather = tool(get_weather)
+    requests_mock.post(BASE, [{"json": {"id": "asst_1"}}, {"json": {"id": "asst_2"}}])
+    for _ in range(2):
+        backend.publish(Assistant("m", tools=[weather]))
+    assert backend.functions == (weather,)
