@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Unpack
 
 import attrs
 
@@ -15,11 +15,13 @@ from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.engine.run_options import RunOptions, options_text, output_of
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.waits import open_approvals, open_calls
+from gpt_agent_fsm.tools.output import Output, as_output
 from gpt_agent_fsm.tools.outputs import json_text
 
 __all__ = ["Agent", "Answer"]
@@ -91,14 +93,30 @@ class Agent:
 
     # --- commands -----------------------------------------------------------------------------------
 
-    def add_user_message(self, content: str) -> str:
+    def add_user_message(
+        self, content: str, when: Literal["next", "instead"] = "next", **options: Unpack[RunOptions]
+    ) -> str:
         """Queue a user message and return its key. Messages are sent in order, and each gets one run.
 
-        `UserMessageAdded` and `MessagesDiscarded` name the message by the key. Raises `ValueError` for a blank message.
+        With `when="instead"`, the run in progress is cancelled as by `cancel_run`, and the message is sent before the
+        other messages that wait; only a message that is just being sent stays before it. `options` are for the
+        message's run alone, see `RunOptions`.
+
+        `UserMessageAdded` and `MessagesDiscarded` name the message by the key. Raises `ValueError` for a blank message
+        and for an option that is wrong or that the backend does not take, and `TypeError` for an unknown option.
         """
+        return self._send_message(uuid.uuid4().hex, content, when, options, None)
+
+    def _send_message(
+        self, key: str, content: str, when: str, options: Mapping[str, Any], output: Output | None
+    ) -> str:
         required_text(content, "the message")
-        key = uuid.uuid4().hex
-        self._driver.send(inputs.AddUserMessage(key=key, content=content))
+        if when not in ("next", "instead"):
+            raise ValueError(f'when must be "next" or "instead", not {when!r}')
+        backend = self._roster.backend
+        text = options_text(options, output, getattr(backend, "run_options", ()), type(backend).__name__)
+        command = inputs.AddUserMessage(key=key, content=content, run_options=text, instead=when == "instead")
+        self._driver.send(command)
         return key
 
     def submit_tool_output(self, tool_call_id: str, output: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -173,18 +191,31 @@ class Agent:
             )
         return driver.snapshot.state
 
-    def ask(self, content: str, timeout: float | None = None) -> Answer:
+    def ask(
+        self,
+        content: str,
+        timeout: float | None = None,
+        output: object = None,
+        *,
+        when: Literal["next", "instead"] = "next",
+        **options: Unpack[RunOptions],
+    ) -> Answer:
         """Send a user message and return the answer to it. Blocks until the message's run has ended.
 
         Several OS threads may ask at once: the messages are sent one after the other, and each call returns the answer
-        to its own. A rate limited run is waited for until its last retry.
+        to its own. A rate limited run is waited for until its last retry. `when` and `options` are those of
+        `add_user_message`.
+
+        With `output`, the answer is an object: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
+        "object". `Answer.value` is then the object; its text is JSON. Without `output`, that of the run's assistant
+        holds.
 
         Raises `RunError` if the run fails or cannot be started. If that is because the queue is parked, a message that
         was not sent is withdrawn. Raises `WaitTimeout` after `timeout` seconds (None: never); the conversation then
         continues. Raises `ValueError`, `AgentNotAlive` and `WaitInHandler` as `add_user_message` and `wait` do.
         """
         _check_wait("ask", timeout)
-        required_text(content, "the message")
+        form = None if output is None else as_output(output)
         driver, clock, inquiry = self._driver, self._roster.scheduler.clock, Inquiry(self.thread_id, uuid.uuid4().hex)
         end = None if timeout is None else clock.monotonic() + timeout
 
@@ -194,14 +225,14 @@ class Agent:
                 raise WaitTimeout(f"{self.thread_id} has not answered after {timeout} seconds. {self.explain()}")
 
         with driver.announcer.followed_by(inquiry):
-            driver.send(inputs.AddUserMessage(key=inquiry.key, content=content))
+            self._send_message(inquiry.key, content, when, options, form)
             while not inquiry.is_over:
                 wait_until(lambda: inquiry.is_over or inquiry.is_parked)
                 if inquiry.is_parked:
                     driver.send(inputs.WithdrawMessage(key=inquiry.key))
                     wait_until(lambda: inquiry.is_over or driver.is_settled())
                     inquiry.check_parked()
-        return inquiry.answer()
+        return inquiry.answer(form or output_of(self._roster.backend, inquiry.assistant_id))
 
     def _wait_until(self, is_over: Callable[[], bool], timeout: float | None) -> bool:
         """Block until `is_over()` is true after a change; return False if the timeout came first."""

@@ -10,11 +10,12 @@ import attrs
 
 from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition, json_object, text
 from gpt_agent_fsm.tools.function import Tool, as_tool
+from gpt_agent_fsm.tools.output import Output, as_output
 
 __all__ = ["Assistant", "FunctionTool"]
 
 _OF_FUNCTION = {"type", "name", "description", "parameters", "strict"}
-_FIELDS = {"model", "instructions", "tools", "name", "temperature", "top_p"}
+_FIELDS = {"model", "instructions", "tools", "name", "temperature", "top_p", "output"}
 
 
 def _number(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -90,6 +91,8 @@ class Assistant:
         temperature, top_p: how the model samples; None leaves the choice to the server.
         options: further fields of the request that creates a run (or of the assistant, for `publish`), sent unchanged,
             for example `{"reasoning": {"effort": "low"}}`.
+        output: the form of the answers: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
+            "object"; None for text.
     """
 
     model: str = attrs.field(validator=text("Assistant", blank=False))
@@ -101,6 +104,12 @@ class Assistant:
     temperature: float | None = attrs.field(default=None, kw_only=True, validator=_number)
     top_p: float | None = attrs.field(default=None, kw_only=True, validator=_number)
     options: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, converter=_options)
+    output: Any = attrs.field(default=None, kw_only=True, converter=attrs.converters.optional(as_output))
+
+    @property
+    def form(self) -> Output | None:
+        """The form of the answers, or None for text."""
+        return self.output if isinstance(self.output, Output) else None
 
     @property
     def definitions(self) -> tuple[ToolDefinition, ...]:

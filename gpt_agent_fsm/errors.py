@@ -64,9 +64,12 @@ class WaitTimeout(GptAgentError, TimeoutError):
 class RunError(GptAgentError):
     """`Agent.ask` got no answer, because the run of its message failed or could not be started.
 
+    `Answer.value` also raises it, if the answer does not have the form that was asked for.
+
     Attributes:
         code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue; `rate_limit_exceeded` if no
-            retries are left; `content_refused`, `cancelled` or `discarded`.
+            retries are left; `content_refused`, `budget_exceeded`, `cancelled` or `discarded`; `invalid_output` for an
+            answer of another form.
         message: a text for people; it is never empty.
         thread_id: the thread.
         run_id: the run, or None if there is none.

@@ -21,6 +21,7 @@ from gpt_agent_fsm.engine.protocols import (
     Timeout,
     ToolOutputsRequest,
 )
+from gpt_agent_fsm.engine.run_options import RunOptions
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
 from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, ToolCall, Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
@@ -38,6 +39,7 @@ __all__ = [
     "Ownership",
     "Record",
     "Run",
+    "RunOptions",
     "RunPage",
     "RunRequest",
     "RunStatus",

@@ -112,8 +112,8 @@ cancel = inputs.CancelRun()
 resume = inputs.Resume()
 
 
-def say(content: str = "Hello", key: str = "k1") -> inputs.AddUserMessage:
-    return inputs.AddUserMessage(key=key, content=content)
+def say(content: str = "Hello", key: str = "k1", **fields: Any) -> inputs.AddUserMessage:
+    return inputs.AddUserMessage(key=key, content=content, **fields)
 
 
 def posted(message_id: str = "msg_1", *, kept: bool = False) -> inputs.MessagePosted:

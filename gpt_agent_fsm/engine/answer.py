@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
+from gpt_agent_fsm.errors import RunError
 from gpt_agent_fsm.events import AssistantMessageAdded, ToolCallRequested
 from gpt_agent_fsm.machine.objects import Usage
+from gpt_agent_fsm.tools.output import InvalidOutput, Output
 
 __all__ = ["Answer"]
 
@@ -20,6 +24,8 @@ class Answer:
         run_id: the run that answered; the last one, if a rate limited run was started again.
         usage: the tokens of that run.
         tool_calls: the tool calls of the run and of the runs that it replaced, in order.
+        thread_id: the thread.
+        output: the form that the answer was asked for; None if it is text.
     """
 
     text: str
@@ -27,6 +33,27 @@ class Answer:
     run_id: str
     usage: Usage
     tool_calls: tuple[ToolCallRequested, ...] = ()
+    thread_id: str = attrs.field(default="", repr=False)
+    output: Output | None = attrs.field(default=None, repr=False, eq=False)
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - the class that was asked for
+        """The answer as an object of the class that `output` named; None if the answer is text.
+
+        Of several messages, the last one has the object. Raises `RunError` with the code `invalid_output` if the text
+        does not have the form; the text stays in the answer.
+        """
+        if self.output is None:
+            return None
+        last = self.messages[-1] if self.messages else None
+        reason: object = "the model has refused to answer"
+        if last is None or not last.refusal:
+            try:
+                return self.output.value("" if last is None else last.content)
+            except InvalidOutput as error:
+                reason = error
+        sentence = f"The answer is not a valid {self.output.name}: {reason}."
+        raise RunError("invalid_output", sentence, self.thread_id, self.run_id)

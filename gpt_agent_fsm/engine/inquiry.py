@@ -11,6 +11,7 @@ from gpt_agent_fsm.errors import RunError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
 from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.tools.output import Output
 
 __all__ = ["Inquiry"]
 
@@ -25,6 +26,7 @@ class Inquiry:
 
     Attributes:
         key: the message's key.
+        assistant_id: the assistant of the message's run; None before the run.
         is_over: True when the answer or the error is complete.
         is_parked: True while the queue is parked and the message waits in it or its run must be created.
     """
@@ -36,6 +38,7 @@ class Inquiry:
         self._is_posted = False
         self._was_discarded = False
         self._run_ids: list[str] = []
+        self.assistant_id: str | None = None
         self._messages: list[events.AssistantMessageAdded] = []
         self._calls: list[events.ToolCallRequested] = []
         self._usage = Usage()
@@ -77,6 +80,7 @@ class Inquiry:
                     self._next_turn = True
                 else:
                     self._run_ids.append(run_id)
+                    self.assistant_id = event.assistant_id
             case events.RunFailed(id=run_id, code=code, message=message) if run_id is None or run_id in self._run_ids:
                 self._fail(code, message)
             case events.RateLimitRetriesExhausted(run_id=run_id) if run_id in self._run_ids:
@@ -161,8 +165,8 @@ class Inquiry:
         run_id = self._run_ids[-1] if self._run_ids else None
         raise RunError(failure.code or "request_failed", f"{failure.message} {then}", self._thread_id, run_id)
 
-    def answer(self) -> Answer:
-        """Return the answer; raise the error if there is none."""
+    def answer(self, output: Output | None = None) -> Answer:
+        """Return the answer, which was asked for in this form; raise the error if there is none."""
         with self._lock:
             if self._error is not None:
                 raise self._error
@@ -174,4 +178,6 @@ class Inquiry:
                 run_id=self._run_ids[-1],
                 usage=self._usage,
                 tool_calls=tuple(self._calls),
+                thread_id=self._thread_id,
+                output=output,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -89,6 +89,8 @@ class RunRequest:
         key: a unique key that the library sends with the run, so that the run can be found again.
         retry_of: the handle of the rate limited run that this run replaces; None for the first run of a message.
         may_exist: True if an earlier attempt to create this run may have taken effect.
+        options: the options of this run alone, by the names of `RunOptions`. `output` is an object with the `name`, the
+            `schema` and `strict`, true or false, of the answer that is wanted.
     """
 
     thread_id: str
@@ -96,6 +98,7 @@ class RunRequest:
     key: str
     retry_of: str | None = None
     may_exist: bool = False
+    options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +111,7 @@ class ToolOutputsRequest:
         handle: as in `Run`.
         decisions: the same pairs for calls that the server makes itself; the text is an object with `approve`, true or
             false, and perhaps a `reason`.
+        options: the options of the run, as in `RunRequest`.
     """
 
     thread_id: str
@@ -116,6 +120,7 @@ class ToolOutputsRequest:
     assistant_id: str = ""
     handle: str | None = None
     decisions: tuple[tuple[str, str], ...] = ()
+    options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @runtime_checkable
@@ -128,6 +133,8 @@ class Backend(Protocol):
     Each method raises an `ApiError` whose subclass says what is known about the outcome: `TransientError` if the
     request took no effect, `OutcomeUnknown` if a request that changes the server may have taken effect, `ThreadBusy`,
     `RequestRefused`, `AccessDenied`, `QuotaExceeded`. A backend raises no other exception.
+
+    A backend that takes options for a run has an attribute `run_options` with their names.
     """
 
     def create_thread(self, *, timeout: Timeout) -> str:

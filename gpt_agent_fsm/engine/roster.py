@@ -79,6 +79,7 @@ class Roster:
         jobs: the functions of tools that run.
         origin: the process that made the runtime.
         scheduler: ticks the drivers.
+        backend: the API.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Roster:
     ) -> None:
         self.origin: Origin = Origin("runtime")
         self.scheduler = scheduler
+        self.backend = backend
         self._settings = settings
         self._make_agent = make_agent
         self._owns_all = make_ownership is None

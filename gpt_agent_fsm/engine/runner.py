@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any, assert_never
 
 import attrs
 
@@ -73,16 +73,14 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.PostMessage(key=key, content=content):
             message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
-        case effects.CreateRun(key=key, assistant_id=assistant_id, retry_of=retry_of, may_exist=may_exist):
-            wanted = RunRequest(
-                thread_id=thread_id, assistant_id=assistant_id, key=key, retry_of=retry_of, may_exist=may_exist
-            )
+        case effects.CreateRun():
+            wanted = RunRequest(thread_id=thread_id, **_fields(request))
             return inputs.RunCreated(run=backend.create_run(wanted, timeout=timeout))
         case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):
             run = backend.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout)
             return inputs.RunSeen(run=run)
         case effects.SubmitToolOutputs():
-            answer = ToolOutputsRequest(thread_id=thread_id, **attrs.asdict(request, recurse=False))
+            answer = ToolOutputsRequest(thread_id=thread_id, **_fields(request))
             return inputs.RunSeen(run=backend.submit_tool_outputs(answer, timeout=timeout))
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
@@ -90,6 +88,13 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.CancelRun(run_id=run_id, handle=handle):
             return inputs.RunSeen(run=backend.cancel_run(thread_id, run_id, handle=handle, timeout=timeout))
     assert_never(request)
+
+
+def _fields(request: effects.CreateRun | effects.SubmitToolOutputs) -> dict[str, Any]:
+    """Return the fields of a request, with the run's options as an object."""
+    fields = attrs.asdict(request, recurse=False)
+    options = fields.pop("run_options")
+    return {**fields, "options": json.loads(options) if options else {}}
 
 
 def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Callable[[Run], bool]) -> None:

@@ -46,11 +46,15 @@ class AddUserMessage:
 
     Attributes:
         key: a unique key that the library sends with the message as metadata, so that the message can be found again.
+        run_options: the options of its run, as the JSON text of an object; "" without any.
+        instead: True if the run in progress must be cancelled, and the message be sent before the others.
     """
 
     trigger: ClassVar[str] = "add_user_message"
     key: str
     content: str
+    run_options: str = ""
+    instead: bool = False
 
 
 @attrs.frozen(kw_only=True)

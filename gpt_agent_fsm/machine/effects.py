@@ -63,6 +63,7 @@ class CreateRun:
     Attributes:
         retry_of: the handle of the run that this run replaces; None if it replaces none, or if that run had no handle.
         may_exist: True if an earlier attempt to create this run may have taken effect.
+        run_options: the JSON text of an object, or "".
     """
 
     operation: ClassVar[str] = "create_run"
@@ -72,6 +73,7 @@ class CreateRun:
     assistant_id: str
     retry_of: str | None = None
     may_exist: bool = False
+    run_options: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +104,7 @@ class SubmitToolOutputs:
         handle: as in `Run`.
         decisions: the same pairs for calls that the server makes itself; the text is an object with `approve`, true or
             false, and perhaps a `reason`.
+        run_options: the options of the run, as in `CreateRun`.
     """
 
     operation: ClassVar[str] = "submit_tool_outputs"
@@ -112,6 +115,7 @@ class SubmitToolOutputs:
     assistant_id: str = ""
     handle: str | None = None
     decisions: tuple[tuple[str, str], ...] = ()
+    run_options: str = ""
 
 
 @attrs.frozen(kw_only=True)

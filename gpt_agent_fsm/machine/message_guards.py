@@ -14,6 +14,13 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 _MAX_REPEATED_READINGS = 2
 
 
+# --- messages that are queued --------------------------------------------------------------------------
+
+
+def comes_instead(_: WorkingCopy, command: inputs.AddUserMessage) -> bool:
+    return command.instead
+
+
 # --- messages that are searched for -------------------------------------------------------------------
 
 

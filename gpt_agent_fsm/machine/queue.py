@@ -35,6 +35,7 @@ class QueuedMessage:
 
     Attributes:
         key: a unique key that the library sends with the message, so that the message can be found again.
+        run_options: the options of its run, as the JSON text of an object; "" without any.
         doubt: set while it is unknown whether the message was posted. Only the message at the head of a queue can have
             a doubt.
     """
@@ -42,6 +43,7 @@ class QueuedMessage:
     key: str
     content: str
     doubt: Doubt | None = None
+    run_options: str = ""
 
 
 Entry: TypeAlias = tuple[int, QueuedMessage]
@@ -110,6 +112,13 @@ class Queue:
     def add(self, message: QueuedMessage) -> Queue:
         """Return the queue with a message at its end."""
         return Queue((*self.messages, message), self.first)
+
+    def add_first(self, message: QueuedMessage, *, behind_head: bool) -> Queue:
+        """Return the queue with a message before all others, or behind the head alone."""
+        kept = 1 if behind_head else 0
+        # The messages get new numbers, because numbers grow from the head on.
+        messages = (*self.messages[:kept], message, *self.messages[kept:])
+        return Queue(messages, self.first + len(self.messages))
 
     def keep_head(self) -> Queue:
         """Return the queue with its head alone."""

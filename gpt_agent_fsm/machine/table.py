@@ -74,6 +74,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(Resume,                ANY,              SAME,            g.has_request,                          q.resume_request,           "a crash between two polls"),
 
     # At rest: decide what to do next.
+    on(AddUserMessage,        ANY,              SAME,            h.comes_instead,                        e.queue_message_first,      "a message instead of the run in progress"),
     on(AddUserMessage,        ANY,              SAME,            OTHERWISE,                              m.queue_message,            "a message while a run is active"),
     on(Proceed,               FAILED,           SAME,            g.is_parked,                            q.start_idle_timer,         "a message is parked"),
     on(Proceed,               RESTING,          SAME,            g.must_search_for_owed_run,             r.search_for_owed_run,      "connected with a run in doubt"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -12,6 +12,7 @@ from gpt_agent_fsm.ports import (
     Message,
     MessagePage,
     Run,
+    RunOptions,
     RunPage,
     RunRequest,
     RunStatus,
@@ -94,6 +95,7 @@ class _Thread:
     messages: list[Message] = attrs.field(factory=list)
     runs: list[_Run] = attrs.field(factory=list)
     answered: dict[str, list[str]] = attrs.field(factory=dict)
+    options: list[dict[str, Any]] = attrs.field(factory=list)
 
 
 def codes_of(status: RunStatus, code: str) -> str:
@@ -118,6 +120,8 @@ class SimulatedServer:
     Attributes:
         faults_off: True if cancels must be obeyed from now on, and every run must end.
     """
+
+    run_options = frozenset((*RunOptions.__annotations__, "output"))
 
     def __init__(
         self,
@@ -148,6 +152,10 @@ class SimulatedServer:
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
         """Return the accepted outputs of each tool call, in order. Without a defect each call has at most one."""
         return dict(self._threads[thread_id].answered)
+
+    def options(self, thread_id: str) -> list[dict[str, Any]]:
+        """Return the options of the runs that a runtime has created on a thread, oldest first."""
+        return list(self._threads[thread_id].options)
 
     def is_locked(self, thread_id: str) -> bool:
         """Return whether a run locks the thread."""
@@ -209,6 +217,7 @@ class SimulatedServer:
         said = [message.content for message in self._thread(request.thread_id).messages if message.role == "user"]
         self.habits.check_run(said[-1] if said else "")
         plan = list(self._plan(said[-1] if said else ""))
+        self._thread(request.thread_id).options.append(dict(request.options))
         return self._start(request.thread_id, request.assistant_id, request.key, plan)
 
     def get_run(

@@ -21,6 +21,7 @@ from tests.unit import (
     test_core_discarding,
     test_core_doubt,
     test_core_everywhere,
+    test_core_instead,
     test_core_messages,
     test_core_runs,
     test_core_tools,
@@ -57,6 +58,7 @@ CASES = [
         test_core_waits,
         test_core_budgets,
         test_core_calls,
+        test_core_instead,
     )
     for case in _cases(module)
 ]

@@ -140,6 +140,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "a crash while a message was being posted": lambda: (posting(), resume),
     "a crash between two polls": lambda: (running(), resume),
     # no run is active
+    "a message instead of the run in progress": lambda: (polling(), say("Stop. Rather:", "k2", instead=True)),
     "a message while a run is active": lambda: (polling(), say("More", "k2")),
     "a message is parked": lambda: (posting(), denied()),
     "connected with a run in doubt": lambda: (creating(**ONCE).tell(unknown()), connect),

@@ -22,6 +22,16 @@ def test_the_head_that_is_taken_is_removed_by_its_number():
     assert two.take().change_since(two) == QueueChange(removed=(1,))
 
 
+def test_a_message_that_comes_first_is_before_all_others_or_behind_the_head():
+    two = EMPTY.add(message("a")).add(message("b"))
+    for behind_head, keys in ((False, ["c", "a", "b"]), (True, ["a", "c", "b"])):
+        queue = two.add_first(message("c"), behind_head=behind_head)
+        assert [each.key for each in queue] == keys
+        change = queue.change_since(two)
+        assert change.removed == (1, 2)
+        assert [(number, each.key) for number, each in change.written] == list(enumerate(keys, 3))
+
+
 def test_a_doubt_about_the_head_is_written_in_place():
     two = EMPTY.add(message("a")).add(message("b"))
     assert two.with_doubt(DOUBT).change_since(two) == QueueChange(written=((1, message("a", DOUBT)),))
@@ -56,13 +66,15 @@ def test_a_long_queue_is_not_compared_message_by_message():
     assert long.add(message("new")).change_since(long) == QueueChange(written=((12, message("new")),))
 
 
-DEEDS = st.lists(st.sampled_from(["add", "take", "doubt", "clear"]), max_size=12)
+DEEDS = st.lists(st.sampled_from(["add", "first", "second", "take", "doubt", "clear"]), max_size=12)
 
 
 def lived(queue, deeds, name):
     for number, deed in enumerate(deeds):
         if deed == "add":
             queue = queue.add(message(f"{name}{number}"))
+        elif deed in ("first", "second"):
+            queue = queue.add_first(message(f"{name}{number}"), behind_head=deed == "second")
         elif queue and deed == "take":
             queue = queue.take()
         elif queue:

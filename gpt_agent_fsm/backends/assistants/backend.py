@@ -16,10 +16,12 @@ from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
+from gpt_agent_fsm.backends.shared.sending import RUN_OPTIONS
 from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
 from gpt_agent_fsm.tools import Tool, ToolBox
+from gpt_agent_fsm.tools.output import Output
 
 __all__ = ["AssistantsBackend"]
 
@@ -44,6 +46,8 @@ class AssistantsBackend:
     on 2026-08-26.
     """
 
+    run_options = RUN_OPTIONS
+
     def __init__(
         self,
         base_url: str | None = None,
@@ -55,8 +59,8 @@ class AssistantsBackend:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
-        self._functions: dict[str, tuple[Tool[..., Any], ...]] = {}
-        """The functions of each assistant that was published here, by the assistant's id."""
+        self._published: dict[str, Assistant] = {}
+        """The assistants that were published here, by their ids."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -124,8 +128,7 @@ class AssistantsBackend:
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
         # Every run takes all that it needs from the thread, even if it replaces another run.
-        body = wire.NewRun(assistant_id=request.assistant_id, metadata=wire.key_metadata(request.key))
-        return self._post_run(request.thread_id, "", body, timeout)
+        return self._post_run(request.thread_id, "", wire.new_run(request), timeout)
 
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
@@ -175,17 +178,24 @@ class AssistantsBackend:
         with removal_explained(self._http.base_url):
             if assistant_id is None and assistant.name is not None:
                 assistant_id = self._assistant_called(assistant.name, timeout)
-            others = [tool for id_, tools in self._functions.items() if id_ != assistant_id for tool in tools]
-            ToolBox([*others, *assistant.functions])  # raises for two functions of one name
+            others = [each for id_, each in self._published.items() if id_ != assistant_id]
+            ToolBox(
+                [tool for each in (*others, assistant) for tool in each.functions]
+            )  # raises for two functions of one name
             path = "/assistants" if assistant_id is None else f"/assistants/{segment(assistant_id)}"
             published = self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
-        self._functions[published] = assistant.functions
+        self._published[published] = assistant
         return published
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
         """The functions of the assistants that were published here, which answer tool calls in a runtime."""
-        return tuple(dict.fromkeys(tool for tools in self._functions.values() for tool in tools))
+        return tuple(dict.fromkeys(tool for each in self._published.values() for tool in each.functions))
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        """The forms of the answers of the assistants that were published here, by the assistants' ids."""
+        return {id_: each.form for id_, each in self._published.items() if each.form is not None}
 
     def _assistant_called(self, name: str, timeout: Timeout) -> str | None:
         """Return the id of the newest assistant with this name, or None if there is none."""

@@ -28,7 +28,7 @@ from gpt_agent_fsm.backends.shared.values import (
     required_id,
     text_of,
 )
-from gpt_agent_fsm.ports import RunStatus, ToolOutputsRequest
+from gpt_agent_fsm.ports import RunRequest, RunStatus, ToolOutputsRequest
 from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition
 
 _STATUSES = {
@@ -55,10 +55,31 @@ class NewMessage:
     metadata: dict[str, str]
 
 
-@attrs.frozen(kw_only=True)
-class NewRun:
-    assistant_id: str
-    metadata: dict[str, str]
+def new_run(request: RunRequest) -> dict[str, Any]:
+    """Return the body that creates a run."""
+    options = dict(request.options)
+    form, limit = options.pop("output", None), options.pop("max_output_tokens", None)
+    choice = options.pop("tool_choice", None)
+    return {
+        "assistant_id": request.assistant_id,
+        **options,
+        "metadata": {**options.get("metadata", {}), **key_metadata(request.key)},
+        **({} if limit is None else {"max_completion_tokens": limit}),
+        **({} if choice is None else {"tool_choice": tool_choice(choice)}),
+        **({} if form is None else {"response_format": response_format(form)}),
+    }
+
+
+def response_format(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the form of an answer in the form of this API."""
+    return {"type": "json_schema", "json_schema": form}
+
+
+def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+    """Return the tool that must be called in the form of this API; a function may be named as in Responses."""
+    if isinstance(choice, str) or choice.get("type") != "function" or "function" in choice:
+        return choice
+    return {"type": "function", "function": {"name": choice.get("name")}}
 
 
 def tool_outputs(request: ToolOutputsRequest) -> dict[str, Any]:
@@ -82,6 +103,7 @@ def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
     """Return an assistant in the form of this API; empty fields are sent too, so that an update clears them."""
     return {
         **settings_of(assistant),
+        **({} if assistant.form is None else {"response_format": response_format(assistant.form.to_json())}),
         "name": assistant.name,
         "instructions": assistant.instructions,
         "tools": [tool_definition(tool) for tool in assistant.definitions],

@@ -23,7 +23,7 @@ from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_o
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
-from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, RUN_OPTIONS
 from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
 from gpt_agent_fsm.logs import Log, get_logger
@@ -38,6 +38,7 @@ from gpt_agent_fsm.ports import (
     Usage,
 )
 from gpt_agent_fsm.tools import Tool
+from gpt_agent_fsm.tools.output import Output
 
 __all__ = ["ResponsesBackend"]
 
@@ -65,6 +66,8 @@ class ResponsesBackend:
 
     Raises `ValueError` for an invalid address, key, `auth` or assistants.
     """
+
+    run_options = RUN_OPTIONS
 
     def __init__(
         self,
@@ -227,12 +230,13 @@ class ResponsesBackend:
             else:
                 outputs = [item for call_id, item in given.items() if call_id not in tail.answered]
         about = wire.metadata(**{METADATA_KEY: request.key, wire.ASSISTANT: request.assistant_id})
+        options = wire.continued(request.options) if outputs else request.options
         try:
-            response = self._create(conversation, request.thread_id, request.assistant_id, outputs, about)
+            response = self._create(conversation, request, outputs, about, options)
         except RequestRefused as error:
             if (run := _make_way(conversation, error, request)) is not None:
                 return run
-            response = self._create(conversation, request.thread_id, request.assistant_id, outputs, about)
+            response = self._create(conversation, request, outputs, about, options)
         conversation.leave_note(response.id)
         return response.to_run()
 
@@ -244,7 +248,7 @@ class ResponsesBackend:
         usage = wire.usage_text(self._usage_until(request.run_id, request.handle, conversation))
         about = wire.metadata(**{wire.RUN: request.run_id, wire.ASSISTANT: request.assistant_id, wire.USAGE: usage})
         try:
-            response = self._create(conversation, request.thread_id, request.assistant_id, said, about)
+            response = self._create(conversation, request, said, about, wire.continued(request.options))
         except RequestRefused:
             tail = conversation.tail()
             left = tail.to_run(request.run_id)
@@ -283,6 +287,11 @@ class ResponsesBackend:
         """The functions of the assistants, which answer tool calls in a runtime."""
         return tuple(dict.fromkeys(tool for each in self._assistants.values() for tool in each.functions))
 
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        """The forms of the answers of the assistants, by the assistants' ids."""
+        return {id_: each.form for id_, each in self._assistants.items() if each.form is not None}
+
     def close(self) -> None:
         """See `Backend.close`."""
         self._http.close()
@@ -290,25 +299,27 @@ class ResponsesBackend:
     def _create(
         self,
         conversation: Conversation,
-        thread_id: str,
-        assistant_id: str,
+        request: RunRequest | ToolOutputsRequest,
         said: Sequence[Mapping[str, Any]],
         about: Mapping[str, str],
+        options: Mapping[str, Any],
     ) -> wire.Response:
-        assistant = self._assistant(assistant_id)
-        body = wire.new_response(assistant, thread_id, said or ([] if self._sends_empty_input else None), about)
+        assistant = self._assistant(request.assistant_id)
+        sent = said or ([] if self._sends_empty_input else None)
+        body = wire.new_response(assistant, request.thread_id, sent, about, options)
         try:
             return conversation.create(body)
         except ApiError as error:
-            if len(assistant.instructions) >= _MIN_QUOTE:
-                # Some servers repeat the refused request.
-                error.message = error.message.replace(assistant.instructions, "...")
+            for text in filter(None, (assistant.instructions, body.get("instructions"))):
+                if len(text) >= _MIN_QUOTE:
+                    # Some servers repeat the refused request.
+                    error.message = error.message.replace(text, "...")
             if said or not asks_for_input(error):
                 raise
             if "input" in body:
                 raise without_empty_input(self._http, error) from error
             self._sends_empty_input = True
-        return self._create(conversation, thread_id, assistant_id, said, about)
+        return self._create(conversation, request, said, about, options)
 
     def _assistant(self, assistant_id: str) -> Assistant:
         assistant = self._assistants.get(assistant_id)

@@ -17,7 +17,7 @@ from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.responses.asks import closing_item, describe, is_answer, is_approval, is_function_call
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
-from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, form_of, function_of, settings_of, with_options
 from gpt_agent_fsm.backends.shared.values import (
     arguments_of,
     lenient_count,
@@ -70,19 +70,40 @@ def metadata(**pairs: str) -> dict[str, str]:
 
 
 def new_response(
-    assistant: Assistant, conversation_id: str, said: Sequence[Mapping[str, Any]] | None, about: Mapping[str, str]
+    assistant: Assistant,
+    conversation_id: str,
+    said: Sequence[Mapping[str, Any]] | None,
+    about: Mapping[str, str],
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the body that creates a response. `said` is its input; None leaves it out."""
     tools = [tool_definition(tool) for tool in assistant.definitions]
+    form, choice = form_of(assistant, options), options.get("tool_choice")
+    limit, settings = options.get("max_output_tokens"), settings_of(with_options(assistant, options))
     return {
         "background": True,
-        **settings_of(assistant),
+        **settings,
         **({"tools": tools} if tools else {}),
+        **({} if choice is None else {"tool_choice": tool_choice(choice)}),
+        **({} if limit is None else {"max_output_tokens": limit}),
+        **({} if form is None else {"text": {**settings.get("text", {}), "format": {"type": "json_schema", **form}}}),
         "conversation": conversation_id,
         **({} if said is None else {"input": said}),
         "store": True,
-        "metadata": about,
+        "metadata": {**options.get("metadata", {}), **about},
     }
+
+
+def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+    """Return the tool that must be called in the form of this API; a function may be named as in Assistants."""
+    function = None if isinstance(choice, str) else choice.get("function")
+    return {"type": "function", "name": function.get("name")} if isinstance(function, Mapping) else choice
+
+
+def continued(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of a run for the response that continues it: a tool that must be called was called."""
+    keeps_choice = options.get("tool_choice") in ("auto", "none")
+    return {name: value for name, value in options.items() if name != "tool_choice" or keeps_choice}
 
 
 # --- objects to read --------------------------------------------------------------------------------

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from gpt_agent_fsm.assistant import Assistant
+from gpt_agent_fsm.ports import RunOptions
 from gpt_agent_fsm.tools.definition import FunctionTool
 
-__all__ = ["METADATA_KEY", "function_of", "settings_of"]
+__all__ = ["METADATA_KEY", "RUN_OPTIONS", "form_of", "function_of", "settings_of", "with_options"]
 
+RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
+"""The options that a run may have, in every API."""
 METADATA_KEY = "gpt_agent_fsm_key"
 """The name of the metadata entry that holds the key of a message or run."""
 
@@ -36,3 +42,19 @@ def settings_of(assistant: Assistant) -> dict[str, Any]:
         **{name: value for name, value in chosen.items() if value is not None},
         **assistant.options,
     }
+
+
+def with_options(assistant: Assistant, options: Mapping[str, Any]) -> Assistant:
+    """Return the assistant with the model and the instructions of one run."""
+    texts = [options.get("instructions", assistant.instructions), options.get("additional_instructions", "")]
+    return attrs.evolve(
+        assistant,
+        model=options.get("model", assistant.model),
+        instructions="\n\n".join(text for text in texts if text),
+    )
+
+
+def form_of(assistant: Assistant, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the form of the answer of one run as its options describe it, or None for text."""
+    own: Mapping[str, Any] | None = options.get("output")
+    return own if own is not None or assistant.form is None else assistant.form.to_json()

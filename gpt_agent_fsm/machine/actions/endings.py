@@ -10,6 +10,7 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.messages import queued
 from gpt_agent_fsm.machine.actions.requests import announce_failed_run, end_run, report, try_again_later
 from gpt_agent_fsm.machine.actions.runs import change_run, note_latest_run, poll_run
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel
@@ -152,6 +153,21 @@ def _drop_run_behind(copy: WorkingCopy, run: LiveRun) -> None:
     _announce_dropped_run(copy)
     turn = Turn(key=run.id, runs=0, retries_left=copy.settings.rate_limit_max_retries)
     copy.outbox = attrs.evolve(copy.outbox, turn=turn, owed=None)
+
+
+# --- a message instead of the run -------------------------------------------------------------------------
+
+
+def queue_message_first(copy: WorkingCopy, command: inputs.AddUserMessage) -> inputs.CancelRun | None:
+    """Queue a message before the others, and end the run in progress."""
+    behind_head = head_may_be_sent(copy)
+    copy.queue = copy.queue.add_first(queued(command), behind_head=behind_head)
+    if isinstance(copy.request, effects.PostMessage) and not behind_head:
+        copy.close_request()
+    copy.unpark()
+    if copy.run is not None and copy.outbox.owed is not None:
+        _drop_run_behind(copy, copy.run)
+    return inputs.CancelRun() if copy.run is not None or copy.outbox.owed is not None else None
 
 
 # --- messages that were not sent ------------------------------------------------------------------------

@@ -25,8 +25,13 @@ _REMEMBERED = 50
 
 
 def queue_message(copy: WorkingCopy, command: inputs.AddUserMessage) -> None:
-    copy.queue = copy.queue.add(QueuedMessage(key=command.key, content=command.content))
+    copy.queue = copy.queue.add(queued(command))
     copy.unpark()
+
+
+def queued(command: inputs.AddUserMessage) -> QueuedMessage:
+    """Return the message of a command as the queue keeps it."""
+    return QueuedMessage(key=command.key, content=command.content, run_options=command.run_options)
 
 
 def post_message(copy: WorkingCopy, _: inputs.Proceed) -> None:
@@ -58,7 +63,12 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
     if copy.outbox.head_is_unwanted:
         copy.outbox = Outbox(parked=copy.outbox.parked)
     else:
-        turn = Turn(key=head.key, runs=1, retries_left=copy.settings.rate_limit_max_retries)
+        turn = Turn(
+            key=head.key,
+            runs=1,
+            retries_left=copy.settings.rate_limit_max_retries,
+            run_options=head.run_options,
+        )
         copy.outbox = Outbox(turn=turn, owed=OwedRun(), parked=copy.outbox.parked)
     copy.close_request()
     copy.events.append(

@@ -115,7 +115,13 @@ def create_run(copy: WorkingCopy, _: inputs.Input) -> None:
 def _new_run(copy: WorkingCopy) -> effects.CreateRun:
     key, retry_of = copy.turn.run_key, _handle_to_repeat(copy)
     may_exist = copy.owed_run.doubt is not None
-    return effects.CreateRun(key=key, assistant_id=copy.assistant_id, retry_of=retry_of, may_exist=may_exist)
+    return effects.CreateRun(
+        key=key,
+        assistant_id=copy.assistant_id,
+        retry_of=retry_of,
+        may_exist=may_exist,
+        run_options=copy.turn.run_options,
+    )
 
 
 def create_run_after_all(copy: WorkingCopy, fact: inputs.RunsListed) -> None:

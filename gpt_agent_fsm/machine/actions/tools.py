@@ -109,6 +109,7 @@ def _submit(copy: WorkingCopy) -> None:
             assistant_id=run.assistant_id,
             handle=run.handle,
             decisions=tuple((call.id, output) for call, output in answered if call.by_server),
+            run_options=copy.turn.run_options,
         )
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gpt_agent_fsm.errors import ApiError, InvalidThreadId, RequestRefused, ThreadBusy
 from gpt_agent_fsm.ports import Backend, Message, Run, RunRequest, RunStatus, ToolOutputsRequest
@@ -13,6 +13,16 @@ __all__ = ["BackendContract"]
 
 _TIMEOUT = 10.0
 _ASSISTANT = "asst_contract"
+_OBJECT = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+_OPTIONS: Mapping[str, object] = {
+    "instructions": "Be brief.",
+    "additional_instructions": "Be kind.",
+    "model": "another-model",
+    "tool_choice": "auto",
+    "metadata": {"user": "7"},
+    "max_output_tokens": 1000,
+    "output": {"name": "answer", "schema": _OBJECT, "strict": False},
+}
 
 
 class BackendContract:
@@ -200,6 +210,16 @@ class BackendContract:
         assert run.message
         run = self._run(backend, thread_id, "rate")
         assert self._until(backend, thread_id, run, RunStatus.RATE_LIMITED).message
+
+    def test_every_option_that_a_backend_names_is_taken(self) -> None:
+        backend = self.make_backend()
+        for name in sorted(getattr(backend, "run_options", ())):
+            thread_id = self._thread(backend)
+            self._post(backend, thread_id, "hello")
+            options = {name: _OPTIONS[name]}
+            request = RunRequest(thread_id=thread_id, assistant_id=_ASSISTANT, key="run_key_1", options=options)
+            run = backend.create_run(request, timeout=_TIMEOUT)
+            self._until(backend, thread_id, run, RunStatus.COMPLETED)
 
     # --- tools ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,108 @@
+"""The options of one run: what a question may change for its own run alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, TypedDict
+
+from gpt_agent_fsm.tools.output import Output
+
+__all__ = ["RunOptions", "options_text", "output_of"]
+
+_RESERVED = "gpt_agent_fsm_"
+_MAX_ENTRIES = 12
+"""The APIs keep 16 entries of metadata; the library needs some of them."""
+_MAX_NAME, _MAX_VALUE = 64, 512
+_CHOICES = ("auto", "none", "required")
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of one run.
+
+    Attributes:
+        instructions: the system prompt, instead of the assistant's.
+        additional_instructions: a text that is added to the system prompt.
+        model: the model, instead of the assistant's.
+        tool_choice: "auto", "none", "required", or the definition of the tool that the model must call first, such as
+            `{"type": "function", "name": "get_weather"}`.
+        metadata: labels of the run on the server: at most 12 names with texts.
+        max_output_tokens: how many tokens the run may write.
+    """
+
+    instructions: str
+    additional_instructions: str
+    model: str
+    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any]
+    metadata: Mapping[str, str]
+    max_output_tokens: int
+
+
+def options_text(options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str) -> str:
+    """Return the options as the JSON text of an object; "" without any.
+
+    `taken` has the names that the backend takes. Raises `TypeError` for an unknown option, and `ValueError` for one
+    that is wrong or that the backend does not take.
+    """
+    wanted = {name: value for name, value in options.items() if value is not None}
+    for name, value in wanted.items():
+        if name not in _CHECKS:
+            raise TypeError(f"there is no option {name!r} for a run; there are {', '.join(_CHECKS)}")
+        if problem := _CHECKS[name](value):
+            raise ValueError(f"{name} must be {problem}, not {value!r}")
+    if output is not None:
+        wanted["output"] = output.to_json()
+    for name in wanted:
+        if name not in taken:
+            raise ValueError(f"{backend} takes no {name} for a single run")
+    if not wanted:
+        return ""
+    try:
+        text = json.dumps(wanted, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the options of a run cannot be written as JSON: {error}") from None
+    return text
+
+
+def output_of(backend: object, assistant_id: str | None) -> Output | None:
+    """Return the form of an assistant's answers, if the backend knows it; not every backend knows assistants."""
+    outputs = getattr(backend, "outputs", None)
+    found = outputs.get(assistant_id) if isinstance(outputs, Mapping) else None
+    return found if isinstance(found, Output) else None
+
+
+def _text_problem(value: object) -> str:
+    return "" if isinstance(value, str) and value.strip() else "a string that is not blank"
+
+
+def _choice_problem(value: object) -> str:
+    is_tool = isinstance(value, Mapping) and isinstance(value.get("type"), str)
+    if is_tool or (isinstance(value, str) and value in _CHOICES):
+        return ""
+    return '"auto", "none", "required" or a mapping with the "type" of a tool'
+
+
+def _metadata_problem(value: object) -> str:
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
+        return "a mapping of strings to strings"
+    if len(value) > _MAX_ENTRIES or any(
+        len(name) > _MAX_NAME or len(text) > _MAX_VALUE for name, text in value.items()
+    ):
+        return f"at most {_MAX_ENTRIES} names of {_MAX_NAME} characters with texts of {_MAX_VALUE} characters"
+    return f"without names that begin with {_RESERVED}" if any(name.startswith(_RESERVED) for name in value) else ""
+
+
+def _count_problem(value: object) -> str:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return "" if is_count else "a whole number above 0"
+
+
+_CHECKS: Mapping[str, Callable[[object], str]] = {
+    "instructions": _text_problem,
+    "additional_instructions": _text_problem,
+    "model": _text_problem,
+    "tool_choice": _choice_problem,
+    "metadata": _metadata_problem,
+    "max_output_tokens": _count_problem,
+}
