@@ -31,6 +31,7 @@ from tests.story import (
     runs,
     say,
     seen,
+    submitting,
     unknown,
 )
 
@@ -68,8 +69,16 @@ def test_during_a_poll_the_run_is_cancelled_after_it():
 
 
 def test_a_run_that_waits_for_tools_is_cancelled():
-    story = awaiting().tell(INSTEAD, CANCELLED)
+    story = awaiting().tell(INSTEAD)
+    assert story.request == effects.CancelRun(run_id="run_1")
+    story.tell(CANCELLED)
     assert story.request == effects.PostMessage(key="k9", content="Stop. Rather:")
+
+
+def test_a_run_is_cancelled_after_its_outputs_were_sent():
+    story = submitting().tell(INSTEAD)
+    assert story.snapshot.run.must_cancel
+    assert story.tell(seen()).request == effects.CancelRun(run_id="run_1")
 
 
 def test_at_rest_the_message_is_sent_at_once():
