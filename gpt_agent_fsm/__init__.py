@@ -14,6 +14,7 @@ import logging
 from gpt_agent_fsm import errors, events, ports, signals
 from gpt_agent_fsm.agent import Agent, Answer
 from gpt_agent_fsm.assistant import Assistant
+from gpt_agent_fsm.events.parts import Citation, File, Image, Text
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
@@ -23,10 +24,14 @@ __all__ = [
     "Agent",
     "Answer",
     "Assistant",
+    "Citation",
+    "File",
     "FunctionTool",
+    "Image",
     "Runtime",
     "Settings",
     "State",
+    "Text",
     "ToolContext",
     "errors",
     "events",

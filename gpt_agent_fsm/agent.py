@@ -12,6 +12,7 @@ import attrs
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.answer import Answer
+from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.roster import Roster
@@ -25,26 +26,6 @@ from gpt_agent_fsm.tools.output import Output, as_output
 from gpt_agent_fsm.tools.outputs import json_text
 
 __all__ = ["Agent", "Answer"]
-
-
-def required_text(value: object, name: str) -> str:
-    """Return `value` if it is a string that is not blank and can be sent; otherwise raise `ValueError`."""
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a string, not {value!r}")
-    if not value.strip():
-        raise ValueError(f"{name} must not be blank")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
-    return value
-
-
-def _text(value: object, name: str) -> str | None:
-    """Return `value` if it is a string or None; otherwise raise `ValueError`."""
-    if value is None or value == "":
-        return None
-    return required_text(value, name)
 
 
 def _check_wait(name: str, timeout: object) -> None:
@@ -136,14 +117,16 @@ class Agent:
         """
         required_text(tool_call_id, "the tool call id")
         self._driver.send(
-            inputs.ApproveToolCall(tool_call_id=tool_call_id, by=_text(by, "by"), note=_text(note, "note"))
+            inputs.ApproveToolCall(
+                tool_call_id=tool_call_id, by=optional_text(by, "by"), note=optional_text(note, "note")
+            )
         )
 
     def deny(self, tool_call_id: str, reason: str = "", by: str | None = None) -> None:
         """Deny a tool call that waits for an approval; the model gets the reason. See `approve`."""
         required_text(tool_call_id, "the tool call id")
-        reason = _text(reason, "the reason") or ""
-        self._driver.send(inputs.DenyToolCall(tool_call_id=tool_call_id, reason=reason, by=_text(by, "by")))
+        reason = optional_text(reason, "the reason") or ""
+        self._driver.send(inputs.DenyToolCall(tool_call_id=tool_call_id, reason=reason, by=optional_text(by, "by")))
 
     def set_assistant_id(self, assistant_id: str) -> None:
         """Use another assistant from the next run on."""

@@ -9,6 +9,7 @@ from gpt_agent_fsm.engine.protocols import (
     CallLimits,
     Clock,
     CountingStore,
+    FileBackend,
     KeyedStore,
     Lease,
     Ownership,
@@ -23,6 +24,7 @@ from gpt_agent_fsm.engine.protocols import (
 )
 from gpt_agent_fsm.engine.run_options import RunOptions
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
+from gpt_agent_fsm.events.parts import Citation, File, Image, Part, Text
 from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, ToolCall, Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
 
@@ -30,13 +32,18 @@ __all__ = [
     "AgentHandle",
     "Backend",
     "CallLimits",
+    "Citation",
     "Clock",
     "CountingStore",
+    "File",
+    "FileBackend",
+    "Image",
     "KeyedStore",
     "Lease",
     "Message",
     "MessagePage",
     "Ownership",
+    "Part",
     "Record",
     "Run",
     "RunOptions",
@@ -48,6 +55,7 @@ __all__ = [
     "Store",
     "SystemClock",
     "Task",
+    "Text",
     "ThreadedScheduler",
     "Timeout",
     "ToolCall",

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import attrs
 
 from gpt_agent_fsm import events, signals
-from gpt_agent_fsm.agent import Agent, required_text
-from gpt_agent_fsm.callables import why_not_callable
+from gpt_agent_fsm.agent import Agent
+from gpt_agent_fsm.engine.checks import check_connection, check_parts, required_text
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
@@ -25,7 +25,7 @@ from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
 from gpt_agent_fsm.logs import get_logger
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
-from gpt_agent_fsm.ports import Backend, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage
+from gpt_agent_fsm.ports import Backend, CountingStore, FileBackend, Record, Scheduler, Store, ThreadedScheduler, Usage
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
@@ -66,7 +66,7 @@ class Runtime:
         rng: random.Random | None = None,
     ) -> None:
         store = MemoryStore() if store is None else store
-        _check_parts(backend, settings, store)
+        check_parts(backend, settings, store)
         self.settings = settings
         self._backend = backend
         self._store: Store = store
@@ -151,7 +151,7 @@ class Runtime:
         know, and another `ApiError` if a request fails; then there is no agent.
         """
         required_text(thread_id, "thread_id")
-        _check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens)
+        check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens)
         self._roster.check_open()
         command = inputs.Connect(
             assistant_id=assistant_id, last_message_id=last_message_id, max_total_tokens=max_total_tokens
@@ -182,7 +182,7 @@ class Runtime:
         two or three requests. Raises an `ApiError` if one fails, and `InvalidThreadId` if the server no longer has the
         key's thread.
         """
-        _check_connection(assistant_id, None, subscribe, key, max_total_tokens)
+        check_connection(assistant_id, None, subscribe, key, max_total_tokens)
         self._settings_with(idle_timeout)  # raises for a wrong one before a thread is created
         with self._keys.held(key) if key is not None else contextlib.nullcontext():
             thread_id = None if key is None else self._keys.find(key)
@@ -197,6 +197,19 @@ class Runtime:
             idle_timeout=idle_timeout,
             replay_after=replay_after,
             max_total_tokens=max_total_tokens,
+        )
+
+    def download(self, file_id: str) -> bytes:
+        """Return the content of a file on the server, for example of an `Image` or `File` of a message.
+
+        Blocks; raises an `ApiError` after the last attempt, and `TypeError` for a backend without files.
+        """
+        required_text(file_id, "file_id")
+        clock, settings, backend = self.scheduler.clock, self.settings, self._backend
+        if not isinstance(backend, FileBackend):
+            raise TypeError(f"{type(backend).__name__} has no files: it must have the method download")
+        return self._insist(
+            "download_file", "", lambda: backend.download(file_id, timeout=call_limits(clock, settings))
         )
 
     def find(self, key: str) -> str | None:
@@ -331,33 +344,6 @@ class Runtime:
         self.scheduler.close(max(0.0, end - clock.monotonic()))
         if not signals.in_handler():
             self._roster.release_all()
-
-
-def _check_parts(backend: object, settings: object, store: object) -> None:
-    for name, value, kind in (
-        ("backend", backend, Backend),
-        ("settings", settings, Settings),
-        ("store", store, Store),
-    ):
-        if isinstance(value, type) or not isinstance(value, kind):
-            what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-            raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
-
-
-def _check_connection(
-    assistant_id: object, last_message_id: object, subscribe: object, key: object, max_total_tokens: object
-) -> None:
-    required_text(assistant_id, "assistant_id")
-    for name, text in (("last_message_id", last_message_id), ("key", key)):
-        if text is not None:
-            required_text(text, name)
-    if subscribe is not None and not callable(subscribe):
-        raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
-    if subscribe is not None and (reason := why_not_callable(subscribe, 2)):
-        raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event): {reason}")
-    is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool) and max_total_tokens > 0
-    if max_total_tokens is not None and not is_count:
-        raise ValueError(f"connect: max_total_tokens must be a whole number above 0 or None, not {max_total_tokens!r}")
 
 
 def _connect_again(

@@ -20,6 +20,7 @@ __all__ = [
     "CallLimits",
     "Clock",
     "CountingStore",
+    "FileBackend",
     "KeyedStore",
     "Lease",
     "Ownership",
@@ -187,6 +188,15 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class FileBackend(Protocol):
+    """An API that keeps files. A backend need not have them."""
+
+    def download(self, file_id: str, *, timeout: Timeout) -> bytes:
+        """Return the content of a file. Raises an `ApiError` as a method of `Backend` does."""
         ...
 
 

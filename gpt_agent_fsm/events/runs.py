@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from gpt_agent_fsm.events.parts import Part, plain_text
+
 __all__ = [
     "AssistantMessageAdded",
     "MessagesDiscarded",
@@ -82,8 +84,9 @@ class AssistantMessageAdded:
     Attributes:
         message_id: the message's id on the server, which becomes the agent's `last_message_id`.
         run_id, assistant_id: the ids that the message names; if it names none, those of the current run.
-        content: all text parts, joined by a newline; empty only for a refusal.
+        content: all text parts, joined by a newline; empty if there is only a refusal, an image or a file.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
+        parts: the `Text`, `Image` and `File` objects of the message, in order; the texts have their citations.
     """
 
     message_id: str
@@ -92,6 +95,9 @@ class AssistantMessageAdded:
     assistant_id: str
     content: str
     refusal: str | None = None
+    parts: tuple[Part, ...] = attrs.field(
+        default=attrs.Factory(lambda event: plain_text(event.content), takes_self=True)
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import attrs
 
+from gpt_agent_fsm.events.parts import Part, plain_text
 from gpt_agent_fsm.machine.run_status import RunStatus
 
 __all__ = ["CallStage", "Failure", "Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
@@ -103,6 +104,7 @@ class Message:
         key: the key that the library sent with the message, or None.
         created_at: in seconds since the epoch, or None if the server does not say.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
+        parts: the texts with their citations, the images and the files of the message.
     """
 
     id: str
@@ -113,11 +115,14 @@ class Message:
     key: str | None = None
     created_at: float | None = None
     refusal: str | None = None
+    parts: tuple[Part, ...] = attrs.field(
+        default=attrs.Factory(lambda message: plain_text(message.content), takes_self=True)
+    )
 
     @property
     def is_worth_publishing(self) -> bool:
-        """True for a message of the assistant with a text or a refusal. A message with a key is from the user."""
-        return self.role == "assistant" and self.key is None and bool(self.content or self.refusal)
+        """True for a message of the assistant with a part or a refusal. A message with a key is from the user."""
+        return self.role == "assistant" and self.key is None and bool(self.content or self.parts or self.refusal)
 
 
 @attrs.frozen(kw_only=True)

@@ -48,5 +48,9 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
 def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:
     """Return the run's messages that the list does not show yet; some servers give them other ids in the list."""
     listed = {message.id for message in reading.messages}
-    texts = {message.content for message in heard}
-    return [m for m in reading.own if m.is_worth_publishing and m.id not in listed and m.content not in texts]
+    contents = {(message.content, message.parts) for message in heard}
+    return [
+        message
+        for message in reading.own
+        if message.is_worth_publishing and message.id not in listed and (message.content, message.parts) not in contents
+    ]

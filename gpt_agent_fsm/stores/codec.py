@@ -20,6 +20,7 @@ from cattrs.strategies import configure_tagged_union
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event, ToolApprovalRequested, ToolCallRequested
+from gpt_agent_fsm.events.parts import Part
 from gpt_agent_fsm.machine.effects import CreateRun, GetLatestRun, Request
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
@@ -65,7 +66,7 @@ def _make_converter() -> MsgspecJsonConverter:
     # Stored by the fields' former names.
     _store_field(converter, CreateRun, retry_of=override(rename="repeats"), may_exist=override(rename="in_doubt"))
     _store_field(converter, GetLatestRun, retry_of=override(rename="repeats"))
-    for union in (Request, Command, Event):
+    for union in (Request, Command, Event, Part):
         configure_tagged_union(union, converter, tag_name="type")
     converter.register_unstructure_hook(
         Request | None, lambda value: None if value is None else converter.unstructure(value, Request)

@@ -51,10 +51,10 @@ def sent(monkeypatch):
     posted = []
     send = HttpClient._send
 
-    def record(self, method, path, body, params, timeout):
-        if method == "POST":
-            posted.append((schema_of(path), json.loads(body)))
-        return send(self, method, path, body, params, timeout)
+    def record(self, prepared, path, limits):
+        if prepared.method == "POST":
+            posted.append((schema_of(path), json.loads(prepared.body)))
+        return send(self, prepared, path, limits)
 
     monkeypatch.setattr(HttpClient, "_send", record)
     return posted

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt_agent_fsm import events
+from gpt_agent_fsm import Image, Text, events
 from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
@@ -466,6 +466,24 @@ def test_a_run_without_an_answer_counts_as_one_in_the_end():
 def test_a_refusal_is_published_as_what_it_is():
     story = reading().tell(page(answer("msg_2", "", refusal="I would rather not.")))
     assert (story.only.content, story.only.refusal) == ("", "I would rather not.")
+
+
+def test_a_message_that_is_only_an_image_is_published_with_its_part():
+    image = Image(file_id="file_1")
+    story = reading().tell(page(answer("msg_2", "", parts=(image,))))
+    assert (story.only.content, story.only.parts) == ("", (image,))
+
+
+def test_the_part_of_a_plain_message_is_its_text():
+    story = reading().tell(page(answer("msg_2", "Hi")))
+    assert story.only.parts == (Text("Hi"),)
+
+
+def test_two_images_of_a_run_that_are_not_listed_are_both_published():
+    images = [answer(f"ig_{n}", "", parts=(Image(data=b"%d" % n),)) for n in range(2)]
+    story = polling().tell(seen(RunStatus.COMPLETED, messages=tuple(images)), page())
+    told = [event.parts for event in story.events if isinstance(event, events.AssistantMessageAdded)]
+    assert told == [(Image(data=b"0"),), (Image(data=b"1"),)]
 
 
 def test_a_message_with_our_key_is_not_published_even_if_it_is_listed_as_the_assistants():

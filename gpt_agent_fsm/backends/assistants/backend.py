@@ -14,6 +14,7 @@ from gpt_agent_fsm.backends.assistants.removal import removal_explained
 from gpt_agent_fsm.backends.http import Auth, client_from_env, segment
 from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
+from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import RUN_OPTIONS
@@ -186,6 +187,10 @@ class AssistantsBackend:
             published = self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
         self._published[published] = assistant
         return published
+
+    def download(self, file_id: str, *, timeout: Timeout) -> bytes:
+        """See `FileBackend.download`."""
+        return self._http.download(file_path(file_id), timeout=timeout)
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:

@@ -14,6 +14,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant as OurAssistant
+from gpt_agent_fsm.backends.shared.content import parts_of
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
@@ -216,7 +217,7 @@ class Message:
     created_at: float | None = attrs.field(default=None, converter=lenient_number)
 
     def to_message(self) -> objects.Message:
-        """Translate into a `Message`; text parts are joined by a newline, everything else is left out."""
+        """Translate into a `Message`."""
         return objects.Message(
             id=self.id,
             role=self.role or "",
@@ -226,6 +227,7 @@ class Message:
             key=lenient_text(self.metadata.get(METADATA_KEY)),
             created_at=self.created_at,
             refusal=refusal_of(self.content),
+            parts=parts_of(self.content),
         )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
@@ -115,6 +115,11 @@ class HttpClient:
         """Make a GET; raises an `ApiError` that is never `OutcomeUnknown`."""
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
+    def download(self, path: Sequence[str], *, timeout: Timeout) -> bytes:
+        """Make a GET and return the body, whatever it is. `path` has its parts. Raises as `get` does."""
+        path = "".join(f"/{segment(part)}" for part in path)
+        return self._successful("GET", path, None, {}, exchange.limits_of(timeout), accept="*/*").body
+
     def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
         """Make a POST; raises `OutcomeUnknown` if it may have taken effect despite the error."""
         try:
@@ -149,17 +154,32 @@ class HttpClient:
     def _exchange(
         self, method: str, path: str, body: bytes | None, shape: type[T], params: Mapping[str, str], timeout: Timeout
     ) -> T:
-        limits = exchange.limits_of(timeout)
-        answer = self._send(method, path, body, params, limits)
-        if answer.status == 401 and self._signer is not None:
-            # The refused request took no effect. Its token may have run out on the way, or been revoked.
-            answer = self._send(method, path, body, params, limits)
-        if answer.status >= 300:
-            raise self._redactor.error(outcomes.error_for_answer(answer))
+        answer = self._successful(method, path, body, params, exchange.limits_of(timeout))
         try:
             return self._converter.structure(decode(answer.body), shape)
         except ValueError as error:
             self._raise_malformed(answer, error)
+
+    def _successful(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        params: Mapping[str, str],
+        limits: CallLimits,
+        accept: str | None = None,
+    ) -> HttpAnswer:
+        """Return an answer that says that the request has succeeded; raise the error of any other."""
+        prepared = self._prepare(method, path, body, params)
+        if accept is not None:
+            prepared.headers["Accept"] = accept
+        answer = self._send(prepared, path, limits)
+        if answer.status == 401 and self._signer is not None:
+            # The refused request took no effect. Its token may have run out on the way, or been revoked.
+            answer = self._send(prepared, path, limits)
+        if answer.status >= 300:
+            raise self._redactor.error(outcomes.error_for_answer(answer))
+        return answer
 
     def _prepare(
         self, method: str, path: str, body: bytes | None, params: Mapping[str, str]
@@ -174,12 +194,10 @@ class HttpClient:
             prepared.headers["Content-Length"] = str(len(body))
         return prepared
 
-    def _send(
-        self, method: str, path: str, body: bytes | None, params: Mapping[str, str], limits: CallLimits
-    ) -> HttpAnswer:
-        prepared = self._prepare(method, path, body, params)
+    def _send(self, prepared: requests.PreparedRequest, path: str, limits: CallLimits) -> HttpAnswer:
+        method = str(prepared.method)
         if self._signer is not None:
-            prepared = self._signer.sign(prepared, limits)
+            prepared = self._signer.sign(prepared.copy(), limits)
         seconds = round(limits.seconds_left, 2)
         exchange.begin(limits)
         with self._explained(method, path, seconds):

@@ -21,6 +21,7 @@ from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs, is_about_calls
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
+from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, RUN_OPTIONS
@@ -281,6 +282,10 @@ class ResponsesBackend:
         # While a run waits for tools, the server has nothing to cancel, whatever it answers.
         conversation.close_items(conversation.tail().unanswered(response.output))
         return cancelled
+
+    def download(self, file_id: str, *, timeout: Timeout) -> bytes:
+        """See `FileBackend.download`."""
+        return self._http.download(file_path(file_id), timeout=timeout)
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:

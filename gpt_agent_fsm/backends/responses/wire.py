@@ -15,6 +15,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.responses.asks import closing_item, describe, is_answer, is_approval, is_function_call
+from gpt_agent_fsm.backends.shared.content import image_of, parts_of
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, form_of, function_of, settings_of, with_options
@@ -37,6 +38,7 @@ ASSISTANT = "gpt_agent_fsm_assistant"
 USAGE = "gpt_agent_fsm_usage"
 """On a response, the tokens that its run has used before."""
 
+_IMAGE = "image_generation_call"
 _MAX_METADATA = 512
 _COUNT = re.compile(r"[0-9]{1,15}")
 
@@ -129,11 +131,12 @@ class Item:
     output: Any = None
     approve: Any = None
     reason: str | None = attrs.field(default=None, converter=lenient_text)
+    result: Any = None
 
     @property
     def is_message(self) -> bool:
-        """True for a message."""
-        return self.type == "message" or (self.type is None and self.role is not None)
+        """True for a message, and for an image that the model has made."""
+        return self.type in ("message", _IMAGE) or (self.type is None and self.role is not None)
 
     @property
     def asked_id(self) -> str | None:
@@ -175,11 +178,12 @@ class Item:
         """Translate the item into a message, with the run's id if it is known."""
         return objects.Message(
             id=self.id or "",
-            role=self.role or "",
+            role="assistant" if self.type == _IMAGE else self.role or "",
             content=text_of(self.content),
             run_id=run_id,
             assistant_id=assistant_id,
             refusal=refusal_of(self.content),
+            parts=image_of(self.result) if self.type == _IMAGE else parts_of(self.content),
         )
 
 
@@ -201,8 +205,8 @@ def are_items_oldest_first(items: Sequence[Item]) -> bool | None:
 
 def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | None) -> tuple[objects.Message, ...]:
     """Return the assistant's messages among items."""
-    said = [item for item in items if item.is_message and item.role == "assistant" and item.id is not None]
-    return tuple(item.to_message(run_id, assistant_id) for item in said)
+    found = (item.to_message(run_id, assistant_id) for item in items if item.is_message and item.id is not None)
+    return tuple(message for message in found if message.role == "assistant")
 
 
 def _items(value: Any) -> tuple[Item, ...]:

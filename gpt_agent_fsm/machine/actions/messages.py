@@ -206,6 +206,7 @@ def publish(copy: WorkingCopy, found: Sequence[Message], run_id: str, assistant_
                 assistant_id=message.assistant_id or assistant_id,
                 content=message.content,
                 refusal=message.refusal,
+                parts=message.parts,
             )
         )
     if found:

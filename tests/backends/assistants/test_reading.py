@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gpt_agent_fsm import Image, Text
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.ports import RunRequest
@@ -241,6 +242,12 @@ def test_runs_may_come_as_a_bare_list_and_ones_without_an_id_are_left_out(backen
 )
 def test_the_text_of_a_message_is_its_text_parts(page, content, text):
     assert page({"data": [{"id": "m", "content": content}]}).messages[0].content == text
+
+
+def test_a_message_has_its_images_beside_its_text(page):
+    content = [{"type": "image_file", "image_file": {"file_id": "file_1"}}, {"type": "text", "text": {"value": "a"}}]
+    message = page({"data": [{"id": "m", "role": "assistant", "content": content}]}).messages[0]
+    assert (message.content, message.parts) == ("a", (Image(file_id="file_1"), Text("a")))
 
 
 def test_a_message_with_null_everywhere_is_read(page):

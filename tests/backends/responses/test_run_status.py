@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpt_agent_fsm import errors
+from gpt_agent_fsm import Citation, Image, Text, errors
 from gpt_agent_fsm.machine.objects import Message, Run, ToolCall, Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.backends.responses.samples import (
@@ -39,6 +39,26 @@ def test_a_completed_response_contains_its_answer(backend, api):
         handle="resp_1",
         messages=(Message(id="msg_2", role="assistant", content="Hi", run_id="resp_1"),),
     )
+
+
+def test_an_image_that_the_model_has_made_is_a_message(backend, api):
+    made = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AHBuZw=="}
+    run = poll(backend, api, response("resp_1", "completed", made))
+    (message,) = run.messages
+    assert (message.id, message.role, message.content) == ("ig_1", "assistant", "")
+    assert message.parts == (Image(data=b"\x00png"),)
+    holds(api, said(), made)
+    listed = backend.list_messages("conv_1", after=None, newest_first=False, timeout=5).messages
+    assert listed[-1].parts == message.parts
+
+
+def test_an_answer_has_the_sources_of_its_text(backend, api):
+    source = {"type": "url_citation", "url": "https://e.com", "title": "E", "start_index": 0, "end_index": 2}
+    content = [{"type": "output_text", "text": "Hi", "annotations": [source]}]
+    answer = {"type": "message", "id": "msg_2", "role": "assistant", "status": "completed", "content": content}
+    (message,) = poll(backend, api, response("resp_1", "completed", answer)).messages
+    (text,) = message.parts
+    assert text == Text("Hi", annotations=(Citation(start=0, end=2, url="https://e.com", title="E"),))
 
 
 def test_a_later_link_of_the_chain_has_the_id_of_the_run_and_counts_earlier_tokens(backend, api):

@@ -1,0 +1,110 @@
+"""Read the content of a message: its texts with their citations, its images and files, in the forms of both APIs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gpt_agent_fsm.backends.shared.values import lenient_id, lenient_mapping, lenient_number, lenient_text
+from gpt_agent_fsm.ports import Citation, File, Image, Part, Text
+
+__all__ = ["file_path", "image_of", "parts_of"]
+
+_TEXTS = ("text", "input_text", "output_text")
+_IMAGES = ("image_file", "image_url", "input_image", "output_image")
+_MADE = ("file_path", "container_file_citation")
+"""The annotations that name a file which the assistant has made."""
+
+
+def parts_of(content: object) -> tuple[Part, ...]:
+    """Return the parts of a message's content; what is unknown is left out, and a refusal is not a part."""
+    if isinstance(content, str):
+        return (Text(content),) if content else ()
+    if not isinstance(content, list):
+        return ()
+    found = list[Part]()
+    for part in (part for each in content if isinstance(each, dict) for part in _parts(each)):
+        # A file is named each time that the text mentions it.
+        if not (isinstance(part, File) and part in found):
+            found.append(part)
+    return tuple(found)
+
+
+def _parts(part: Mapping[str, Any]) -> Iterator[Part]:
+    kind = part.get("type", "text")
+    if kind in _TEXTS:
+        yield from _text(part)
+    elif kind in _IMAGES:
+        yield from _image(part)
+
+
+def _text(part: Mapping[str, Any]) -> Iterator[Part]:
+    inner = lenient_mapping(part.get("text"))
+    text = lenient_text(part.get("text")) or lenient_text(inner.get("value"))
+    listed = inner.get("annotations") or part.get("annotations")
+    annotations = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    if text:
+        yield Text(text, annotations=tuple(filter(None, map(_citation, annotations))))
+    for each in annotations:
+        if each.get("type") in _MADE and (file_id := _file_id(each)):
+            yield File(file_id=file_id, name=lenient_text(each.get("filename")) or _name_in(each))
+
+
+def _citation(annotation: Mapping[str, Any]) -> Citation | None:
+    """Return the source that an annotation names; None for a file that the assistant has made, and for no source."""
+    url, file_id = lenient_text(annotation.get("url")), _file_id(annotation)
+    if annotation.get("type") in _MADE or not (url or file_id):
+        return None
+    inner = lenient_mapping(annotation.get("file_citation"))
+    return Citation(
+        start=_index(annotation.get("start_index")),
+        end=_index(annotation.get("end_index")),
+        url=url,
+        file_id=file_id,
+        title=lenient_text(annotation.get("title")) or lenient_text(annotation.get("filename")),
+        quote=lenient_text(inner.get("quote")),
+    )
+
+
+def _file_id(annotation: Mapping[str, Any]) -> str | None:
+    """Return the id of a file; of a file in a container, the ids of both."""
+    inner = lenient_mapping(annotation.get("file_citation")) or lenient_mapping(annotation.get("file_path"))
+    file_id = lenient_id(annotation.get("file_id")) or lenient_id(inner.get("file_id"))
+    container = lenient_id(annotation.get("container_id"))
+    return f"{container}/{file_id}" if container and file_id else file_id
+
+
+def _name_in(annotation: Mapping[str, Any]) -> str | None:
+    """Return the name at the end of a path such as `sandbox:/mnt/data/table.csv`."""
+    path = lenient_text(annotation.get("text")) or ""
+    return path.rpartition("/")[2] or None
+
+
+def _index(value: object) -> int | None:
+    number = lenient_number(value)
+    return None if number is None else int(number)
+
+
+def _image(part: Mapping[str, Any]) -> Iterator[Part]:
+    inner = lenient_mapping(part.get("image_file")) or lenient_mapping(part.get("image_url"))
+    file_id = lenient_id(part.get("file_id")) or lenient_id(inner.get("file_id"))
+    url = lenient_text(inner.get("url")) or lenient_text(part.get("image_url"))
+    if file_id or url:
+        yield Image(file_id=file_id) if file_id else Image(url=url)
+
+
+def image_of(encoded: object) -> tuple[Part, ...]:
+    """Return the image that the server has made, given in base64; nothing if it cannot be read."""
+    try:
+        data = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else b""
+    except (binascii.Error, ValueError):
+        return ()
+    return (Image(data=data),) if data else ()
+
+
+def file_path(file_id: str) -> tuple[str, ...]:
+    """Return the path of a file's content, in its parts. A file in a container has the id `container/file`."""
+    container, _, own = file_id.rpartition("/")
+    return ("containers", container, "files", own, "content") if container else ("files", own, "content")

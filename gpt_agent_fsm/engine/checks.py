@@ -1,0 +1,58 @@
+"""Check the arguments of a program before anything happens."""
+
+from __future__ import annotations
+
+from gpt_agent_fsm.callables import why_not_callable
+from gpt_agent_fsm.engine.protocols import Backend, Store
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["check_connection", "check_parts", "optional_text", "required_text"]
+
+
+def required_text(value: object, name: str) -> str:
+    """Return `value` if it is a string that is not blank and can be sent; otherwise raise `ValueError`."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a string, not {value!r}")
+    if not value.strip():
+        raise ValueError(f"{name} must not be blank")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
+    return value
+
+
+def optional_text(value: object, name: str) -> str | None:
+    """Return `value` if it is a string that is not blank, None for "" and None; otherwise raise `ValueError`."""
+    if value is None or value == "":
+        return None
+    return required_text(value, name)
+
+
+def check_parts(backend: object, settings: object, store: object) -> None:
+    """Raise `TypeError` if a part of a runtime does not have the methods that it needs."""
+    for name, value, kind in (
+        ("backend", backend, Backend),
+        ("settings", settings, Settings),
+        ("store", store, Store),
+    ):
+        if isinstance(value, type) or not isinstance(value, kind):
+            what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+            raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
+
+
+def check_connection(
+    assistant_id: object, last_message_id: object, subscribe: object, key: object, max_total_tokens: object
+) -> None:
+    """Raise `ValueError` or `TypeError` for a wrong argument of `connect` or `start`."""
+    required_text(assistant_id, "assistant_id")
+    for name, text in (("last_message_id", last_message_id), ("key", key)):
+        if text is not None:
+            required_text(text, name)
+    if subscribe is not None and not callable(subscribe):
+        raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
+    if subscribe is not None and (reason := why_not_callable(subscribe, 2)):
+        raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event): {reason}")
+    is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool) and max_total_tokens > 0
+    if max_total_tokens is not None and not is_count:
+        raise ValueError(f"connect: max_total_tokens must be a whole number above 0 or None, not {max_total_tokens!r}")

@@ -1,0 +1,77 @@
+"""The parts of a message: text with its citations, images and files."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+__all__ = ["Citation", "File", "Image", "Part", "Text", "plain_text"]
+
+
+@attrs.frozen(kw_only=True)
+class Citation:
+    """A source of a text.
+
+    Attributes:
+        start, end: the span of the text that the source supports, or that marks the source, in characters; None if the
+            server does not say.
+        url, title: the source on the web.
+        file_id: the source as a file.
+        quote: the cited words of the source.
+    """
+
+    start: int | None = None
+    end: int | None = None
+    url: str | None = None
+    file_id: str | None = None
+    title: str | None = None
+    quote: str | None = None
+
+
+@attrs.frozen
+class Text:
+    """A text.
+
+    Attributes:
+        annotations: the sources of the text.
+    """
+
+    text: str
+    annotations: tuple[Citation, ...] = attrs.field(default=(), kw_only=True)
+
+
+@attrs.frozen(kw_only=True)
+class Image:
+    """An image. One of the attributes is set.
+
+    Attributes:
+        url: its address.
+        file_id: its file on the server; `Runtime.download` returns the content.
+        data: the content itself.
+    """
+
+    url: str | None = None
+    file_id: str | None = None
+    data: bytes | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class File:
+    """A file that the assistant has made.
+
+    Attributes:
+        file_id: its id on the server; `Runtime.download` returns the content.
+        name: its name, or None if the server does not say.
+    """
+
+    file_id: str
+    name: str | None = None
+
+
+Part: TypeAlias = Text | Image | File
+
+
+def plain_text(content: str) -> tuple[Part, ...]:
+    """Return the parts of a message that is only text."""
+    return (Text(content),) if content else ()
