@@ -251,7 +251,8 @@ class ServerView:
         last_run: the newest run.
         last_posted: the newest message that the library posted, or the newest message before its first one.
         ended_run_ids: the last runs that have ended. The first end is final, whatever the server says later.
-        ended_calls: the last tool calls of these runs. If a run failed, its calls may still be open on the thread.
+        ended_calls: the last tool calls of these runs, and of earlier rounds of the run in progress. If a run failed,
+            its calls may still be open on the thread.
         lost_run_id: a run that the server no longer knew. It is not adopted again, even if it blocks the thread.
         message_keys_kept, run_keys_kept: True if the server is known to keep the keys that are sent as metadata.
     """

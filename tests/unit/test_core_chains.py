@@ -266,6 +266,16 @@ def test_open_calls_of_an_ended_run_do_not_count_as_a_run():
     assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, tool_calls=()))).state == "running"
 
 
+def test_calls_of_an_earlier_round_do_not_count_as_a_run():
+    story = creating().tell(created(handle="h1"), due, needs(LOCATE, handle="h1"), output(LOCATE), seen(handle="h2"))
+    story.tell(due, needs(MEASURE, handle="h2"), output(MEASURE), seen(handle="h3"), due)
+    story.tell(seen(RunStatus.COMPLETED, handle="h3"), page(answer("msg_2")))
+    # A note that took effect late names the response of the first round.
+    waits = run(RunStatus.NEEDS_TOOLS, run_id="resp_1", handle="h1", tool_calls=(LOCATE,))
+    story.tell(connect, runs(waits))
+    assert (story.state, story.said) == ("idle", [])
+
+
 def test_a_rate_limited_run_is_not_resumed_while_its_repetition_is_in_doubt():
     limit = seen(RunStatus.RATE_LIMITED, code="rate_limit_exceeded", message="Rate limit reached", handle="h1")
     story = polling().tell(needs(LOCATE, handle="h1"), output(LOCATE), limit, due, unknown(in_flight=False), due)

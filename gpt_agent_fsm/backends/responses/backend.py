@@ -174,6 +174,9 @@ class ResponsesBackend:
         tail = conversation.tail()
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
             run = tail.standing_of(run)
+            if run is not None and tail.answered.issuperset(call.id for call in run.tool_calls):
+                # A note that took effect late names a former response: it must not ask for its calls again.
+                run = tail.to_run(run.id, run.key)
         if key is not None and (run is None or run.key != key):
             if tail.has_answered(given):
                 run = tail.to_run(key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -198,11 +199,15 @@ def note_end(copy: WorkingCopy, run_id: str) -> None:
     """Remember that the run has ended, so that it is not adopted again."""
     close_approvals(copy)
     server = copy.server
-    copy.server = attrs.evolve(
-        server,
-        ended_run_ids=(*server.ended_run_ids, run_id)[-_ENDS_REMEMBERED:],
-        ended_calls=(*server.ended_calls, *(call.id for call in copy.calls))[-_CALLS_REMEMBERED:],
-    )
+    copy.server = attrs.evolve(server, ended_run_ids=(*server.ended_run_ids, run_id)[-_ENDS_REMEMBERED:])
+    remember_calls(copy, [call.id for call in copy.calls])
+
+
+def remember_calls(copy: WorkingCopy, call_ids: Sequence[str]) -> None:
+    """Remember calls that need no output any longer, so that no run is adopted because of them."""
+    if call_ids:
+        known = (*copy.server.ended_calls, *call_ids)
+        copy.server = attrs.evolve(copy.server, ended_calls=known[-_CALLS_REMEMBERED:])
 
 
 def drop_cancel(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:

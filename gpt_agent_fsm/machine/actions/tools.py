@@ -7,7 +7,7 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.messages import publish
-from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, report, request_of
+from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, remember_calls, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
 from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, known_call_of_round
 from gpt_agent_fsm.machine.objects import ToolCall
@@ -45,6 +45,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
             known = _new_call(copy, fact.run.id, call)
         if known is not None:
             waiting[call.id] = known
+    remember_calls(copy, [call.id for call in copy.calls if call.id not in waiting])
     copy.run = attrs.evolve(
         copy.live_run,
         handle=fact.run.handle,

@@ -112,3 +112,9 @@ def test_a_noted_run_whose_later_calls_were_closed_does_not_wait_for_its_first_c
     holds(api, said(), asked("call_1"), told("call_1"), asked("call_2"), told("call_2", ENDED))
     run = last(backend)
     assert (run.status, run.code) == (RunStatus.FAILED, "cancelled")
+
+
+def test_a_note_that_names_a_former_response_does_not_ask_for_its_answered_calls_again(backend, api):
+    noted(api, response("resp_1", "completed", asked("call_1")))
+    holds(api, said(), asked("call_1"), told("call_1"))
+    assert last(backend).status is RunStatus.COMPLETED
