@@ -1,5 +1,6 @@
-"""The machine decides: the table of rules of a thread, `advance`, and the plain data that both use. It is pure.
+"""The machine decides: it has a table of rules, `advance`, and the plain data of both. It is pure.
 
 It knows no clock, OS thread, random number, log or HTTP. `table` holds the rules. `advance` applies one of the `inputs`
-to a `snapshot` and returns `effects` and events. `objects` are the runs, messages and tool calls in all of these.
+to a `snapshot` and returns a new snapshot, `effects` and events. `objects` has the runs, messages and tool calls that
+all of these contain.
 """

@@ -16,7 +16,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text is an empty object: no arguments."""
+    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text means no arguments: an empty object."""
     if not text.strip():
         return {}
     try:
@@ -26,11 +26,11 @@ def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def error_output(sentence: str) -> str:
-    """Return the output of a call that went wrong: JSON text for the model, which UTF-8 can encode."""
+    """Return the output of a call that has failed: JSON text for the model. UTF-8 can always encode this text."""
     sentence = sentence.encode(errors="backslashreplace").decode()
     return json.dumps({"error": sentence}, ensure_ascii=False, separators=(",", ":"))
 
 
 def decision_output(*, approve: bool, reason: str = "") -> str:
-    """Return the output of a call that the server makes itself: whether a person approves it, as JSON text."""
+    """Return a person's decision as JSON text. It is the output of a call that the server makes itself."""
     return json.dumps({"approve": approve, **({"reason": reason} if reason else {})}, ensure_ascii=False)

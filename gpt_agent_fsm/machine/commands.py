@@ -1,4 +1,4 @@
-"""The commands of the user: the inputs of the state machine that a store keeps until they are handled.
+"""The commands of the user. They are inputs of the state machine, and a store keeps them until they are handled.
 
 `trigger` is the input's name in the machine's table.
 """
@@ -30,7 +30,7 @@ class Connect:
     Attributes:
         last_message_id: the new cursor; None keeps the old one.
         max_total_tokens: the new limit of tokens; None keeps the old one.
-        look: True if the library must check for a run in progress on the server.
+        look: True if the library must check whether a run is in progress on the server.
     """
 
     trigger: ClassVar[str] = "connect"
@@ -72,7 +72,7 @@ class SubmitToolOutput:
 
 @attrs.frozen(kw_only=True)
 class SetAssistant:
-    """Use this assistant for the runs to come."""
+    """Use this assistant for all later runs."""
 
     trigger: ClassVar[str] = "set_assistant"
     assistant_id: str
@@ -102,7 +102,7 @@ class WithdrawMessage:
 
 @attrs.frozen(kw_only=True)
 class ApproveToolCall:
-    """Let the function of a call start that waits for an approval."""
+    """Approve a call that waits for an approval, so that its function starts."""
 
     trigger: ClassVar[str] = "approve_tool_call"
     tool_call_id: str
@@ -112,10 +112,10 @@ class ApproveToolCall:
 
 @attrs.frozen(kw_only=True)
 class DenyToolCall:
-    """Answer a call that waits for an approval with an error.
+    """Deny a call that waits for an approval: the model gets an error as its output.
 
     Attributes:
-        by: the person, or None.
+        by: the person who denies the call, or None.
         by_rule: True if the tool's own rule denies the call, before anybody is asked.
     """
 

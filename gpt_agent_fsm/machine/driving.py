@@ -1,4 +1,4 @@
-"""The table as a machine of the library `transitions`, which checks it and drives a working copy through it."""
+"""The table, made into a machine of the library `transitions`. That library checks it and takes its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["build_machine"]
 
 
 class _QuietState(TransitionsState):
-    """A state without actions at its start and end, and without the line that is logged at info level for them."""
+    """A state that does nothing, and logs nothing at info level, when it is entered or left."""
 
     def enter(self, event_data: EventData) -> None:
         """Do nothing."""
@@ -47,7 +47,7 @@ class _QuietEvent(Event):
 
     def _trigger(self, event_data: EventData) -> bool:
         event_data.state = self.machine.get_model_state(event_data.model)
-        # Raises for an input that no row takes in this state.
+        # Raises an error if no row takes the input in this state.
         self._is_valid_source(event_data.state)
         return any(transition.execute(event_data) for transition in self.transitions[event_data.state.name])
 
@@ -66,7 +66,7 @@ class _QuietMachine(Machine):
 
 
 def build_machine(table: Sequence[Row] = TABLE) -> Machine:
-    """Make the machine that all threads share. It has no model: `advance` passes one for each input."""
+    """Make the machine that all threads share. It has no model of its own: `advance` passes a model for each input."""
     rows = [
         {
             "trigger": row.trigger,

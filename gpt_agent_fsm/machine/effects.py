@@ -1,8 +1,8 @@
 """Effects: the requests to the API and the orders to the driver that the core decides. They are plain data.
 
-A thread makes at most one request at a time, so its requests are sent in the order of its effects. If the HTTP answer
-to a request is lost and the request is not `repeatable`, it is in doubt: the server is searched before it is sent
-again.
+A thread makes at most one request at a time, so its requests are sent in the order of its effects. A request is in
+doubt if its HTTP answer is lost and the request is not `repeatable`. The library then searches the server before it
+sends the request again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GetLatestRun:
     """List the newest runs of the thread, newest first.
 
     Attributes:
-        key: the key of a run in doubt, to search for; None for the newest run alone.
+        key: the key of the run in doubt that is searched for; None if only the newest run is wanted.
         retry_of: as in `CreateRun`, for the run that is searched for.
         wide: True if the run that blocks the thread may be any of the listed runs.
     """
@@ -61,7 +61,8 @@ class CreateRun:
     """Create a run.
 
     Attributes:
-        retry_of: the handle of the run that this run replaces; None if it replaces none, or if that run had no handle.
+        retry_of: the handle of the run that the new run replaces; None if it replaces no run, or if the replaced run
+            had no handle.
         may_exist: True if an earlier attempt to create this run may have taken effect.
         run_options: the JSON text of an object, or "".
     """
@@ -123,7 +124,7 @@ class ListMessages:
     """Read one page of messages.
 
     Attributes:
-        after: the id of the message that the page follows in the order of the list; None for the first page.
+        after: the id of the message that the page follows in the order of the server's list; None for the first page.
         newest_first: True to search for a message that was just sent.
     """
 
@@ -155,7 +156,7 @@ class Wait:
 
     Attributes:
         seconds: the shortest time to wait.
-        spread: at random, up to this many seconds more.
+        spread: a random part of this many seconds is added.
     """
 
     seconds: float

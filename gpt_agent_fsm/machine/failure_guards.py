@@ -6,7 +6,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MIN_TRIES_WHEN_MALFORMED = 3
-"""As `LIKELY_PERMANENT_ATTEMPTS` of `engine.retrying`, which serves callers who wait."""
+"""`LIKELY_PERMANENT_ATTEMPTS` of `engine.retrying` is the same number for requests whose caller waits."""
 
 
 def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
@@ -15,7 +15,7 @@ def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
         return True
     limit = copy.settings.request_max_attempts
     if failure.status is not None and 200 <= failure.status < 300:
-        # The HTTP answer could not be read: a proxy may have failed for a moment.
+        # The server's HTTP answer could not be read. Perhaps a proxy failed for a moment.
         limit = max(limit, _MIN_TRIES_WHEN_MALFORMED)
     return copy.attempt < limit
 
@@ -38,7 +38,7 @@ def outputs_are_out_of_tries(copy: WorkingCopy, input_: inputs.Input) -> bool:
 
 
 def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
-    """Return whether a run that was cancelled, or a message that was discarded, has not reached the server."""
+    """Return whether the failed request was for a cancelled run or a discarded message: it must not be sent again."""
     owed, outbox = copy.outbox.owed, copy.outbox
     if isinstance(copy.request, effects.CreateRun):
         return owed is not None and owed.must_cancel
@@ -46,13 +46,13 @@ def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
 
 
 def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether to try again although the API key is refused: the active run was created with this key."""
+    """Return whether to try again although the API key was refused. The key worked before: the run exists."""
     reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
     return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
 
 
 def ending_is_denied(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether the API key may not cancel the run; an exhausted balance does not count."""
+    """Return whether the server refused to end the run because of the API key. An exhausted balance does not count."""
     return copy.live_run.ending is not None and not failure.quota
 
 

@@ -1,6 +1,6 @@
-"""The guards of the rows in the machine's table. None of them changes anything.
+"""The guards of the rows in the machine's table. A guard changes nothing.
 
-Each is a function of the working copy and the input. The type of the input says in which rows the guard may be used.
+A guard is a function of the working copy and the input. The type of its input says in which rows the guard may be used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MIN_STALE_POLLS = 5
 _STALE_SECONDS = 2.0
-"""A server may show an outdated state of a run for this long, however short the poll interval is."""
+"""A server may show an outdated state of a run for this long, even if polls are much more frequent."""
 
 
 # --- at rest ------------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def has_something_to_send(copy: WorkingCopy) -> bool:
 
 
 def is_over_budget(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the tokens are used up before something that was not sent yet."""
+    """Return whether the tokens are used up while a message or a run is still to send."""
     limit = copy.token_limit
     waits = copy.outbox.owed is not None or (bool(copy.queue) and copy.queue.doubt is None)
     return limit is not None and waits and copy.usage.total_tokens >= limit
@@ -65,7 +65,7 @@ def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def owed_run_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether to search before the run is created: the result of an earlier search may be outdated."""
+    """Return whether the owed run must be searched for before it is created: an earlier search may be outdated."""
     return _run_doubt(copy) is not None and not copy.just_searched
 
 
@@ -136,14 +136,15 @@ def is_ending(copy: WorkingCopy, _: inputs.Input) -> bool:
 def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
     """Return whether the library has tried often enough to end the run."""
     ending = copy.live_run.ending
-    # Each round is a cancel and a poll.
+    # One attempt is a cancel and a poll, and each of them counts as one of the `tries`.
     return ending is not None and ending.tries >= 2 * copy.settings.request_max_attempts
 
 
 def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the run waits for something that the library cannot give, or has named no call for too long.
 
-    If `run_timeout` limits its time, the run may wait until then, because another client may give it.
+    If `run_timeout` is set, the answer is False: the run may wait until that time, because another client may give what
+    it waits for.
     """
     if copy.settings.run_timeout is not None:
         return False
@@ -152,7 +153,7 @@ def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def waits_for_nothing(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run says that it needs tools but names no call: some servers name them a little later."""
+    """Return whether the run needs tools but names no call. Some servers name the calls a little later."""
     return run_needs_tools(copy, fact) and not fact.run.tool_calls
 
 
@@ -178,7 +179,7 @@ def _run_doubt(copy: WorkingCopy) -> Doubt | None:
 def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     """Return the recorded call that equals this one, or None for a new call.
 
-    Some servers use an id again in a later round, so the name and the arguments must be equal as well.
+    Some servers use an id again in a later round. So the name and the arguments must be equal, too.
     """
     asked = (call.id, call.name, call.arguments)
     return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
@@ -187,21 +188,21 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
 def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
     """Return the recorded call that equals this one, or None for a call that must be announced.
 
-    What looks like a new round may be an outdated state that the server shows for very long. So a function that must
-    not run twice keeps its output, which is sent again.
+    A server may show an outdated state for so long that it looks like a new round. So a call whose function must not
+    run twice keeps its output, and that output is sent again.
     """
     known = known_call(copy, call)
     return None if new_round and known is not None and known.may_be_asked_again else known
 
 
 def is_stale_for_long(copy: WorkingCopy) -> bool:
-    """Return whether polls have shown an outdated state for so long that it must be the true one."""
+    """Return whether polls have shown a seemingly outdated state for so long that it must be the current state."""
     polls = copy.live_run.stale_polls
     return polls >= _MIN_STALE_POLLS and polls * copy.poll_interval().seconds >= _STALE_SECONDS
 
 
 def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether calls that look like those of the last round are new ones."""
+    """Return whether the calls of this poll are a new round although they equal the calls of the last round."""
     run = copy.live_run
     return _has_all_outputs(copy, fact) and run.outputs_accepted and is_stale_for_long(copy)
 
@@ -220,14 +221,15 @@ def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the poll is stale: the run still waits for outputs that the server has accepted.
 
-    After stale polls for too long, the calls are a new round: some servers count the ids of calls from 0.
+    If polls look stale for too long, the calls are a new round: some servers count the ids of calls from 0 in each
+    round.
     """
     taken = copy.live_run.outputs_accepted or was_a_submission(copy, fact)
     return taken and not is_stale_for_long(copy) and _has_all_outputs(copy, fact)
 
 
 def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether no call needs the user's code: its output is known, or its arguments are not valid JSON."""
+    """Return whether each call has an output already, or gets an error because its arguments are not valid JSON."""
     if not run_needs_tools(copy, fact):
         return False
     new_round = is_a_new_round(copy, fact)
@@ -240,7 +242,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether the call takes an output: no function was started for it, and no person decides about it."""
+    """Return whether the call accepts an output: no function was started for it, and it waits for no person."""
     call = _call(copy, command.tool_call_id)
     return call is not None and call.takes_output
 
@@ -264,7 +266,7 @@ def waits_for_approval(copy: WorkingCopy, command: inputs.ApproveToolCall) -> bo
 
 
 def may_be_denied(copy: WorkingCopy, command: inputs.DenyToolCall) -> bool:
-    """Return whether the call waits for a person, or the tool's own rule denies it before anybody was asked."""
+    """Return whether the call waits for a person, or whether the tool's own rule denies it before anybody is asked."""
     call = _call(copy, command.tool_call_id)
     return call is not None and (call.waits_for_a_person or (command.by_rule and call.stage is CallStage.OPEN))
 
@@ -286,16 +288,16 @@ def has_too_many_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run asks for a new round of calls. Calls that appear beside open ones are of their round."""
+    """Return whether the run asks for a new round of calls. A call beside open calls belongs to their round."""
     if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or copy.open_calls:
         return False
     return is_a_new_round(copy, fact) or any(known_call(copy, call) is None for call in fact.run.tool_calls)
 
 
 def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether this is the last missing output while a poll is in flight or the request is a cancel.
+    """Return whether this is the last missing output while a poll or a cancel must be answered first.
 
-    That request is answered first, and its answer decides what happens next.
+    The HTTP answer to the poll or cancel decides what happens next.
     """
     return is_the_last_output(copy, command) and (copy.sent or was_a_cancel(copy, command))
 
@@ -304,10 +306,10 @@ def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.Submi
 
 
 def our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
-    """Return the run that our request in doubt created, or None."""
+    """Return the run that the library's request in doubt has created, or None."""
     if not isinstance(copy.request, effects.GetLatestRun) or copy.request.key is None:
         return None
-    # A server that keeps the keys of messages also keeps those of runs. The reverse is not always true.
+    # A server that keeps the keys of messages also keeps the keys of runs. The reverse is not always true.
     keys_kept = copy.server.run_keys_kept or copy.server.message_keys_kept
     doubt, published = _run_doubt(copy), copy.cursor.published
     found = search_run(copy.request.key, fact.runs, doubt, published, keys_kept=keys_kept)
@@ -321,13 +323,13 @@ def found_our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> bool:
 def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
     """Return the run in progress, or None.
 
-    If the server has said that a run blocks the thread, it may be any of the listed runs (not all servers list the
-    newest first), and a run that is being cancelled is waited for, too.
+    If the server has said that a run blocks the thread, any of the listed runs may be that run, because not all servers
+    list the newest run first. In this case a run that is being cancelled is adopted, too.
     """
     candidates = fact.runs if copy.tries else fact.runs[:1]
     for run in candidates:
         in_the_way = run.status.locks_thread if copy.tries else run.status.in_progress
-        # A run that the server denied before would be lost again, and would block the thread again.
+        # The server has denied before that this run exists. If adopted, the run would be lost again.
         if in_the_way and not _is_over(copy, run) and not (copy.tries and run.id == copy.server.lost_run_id):
             return run
     return None
@@ -336,7 +338,8 @@ def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
 def _is_over(copy: WorkingCopy, run: Run) -> bool:
     """Return whether a run that the server lists as in progress has already ended."""
     calls = {call.id for call in run.tool_calls}
-    # If a run may have several ids, its calls identify it; otherwise they do not, as some servers count them from 0.
+    # Only a run that may have several ids is identified by its calls. Elsewhere, some servers count the ids of calls
+    # from 0.
     goes_by_others = run.inferred or run.handle is not None
     left_behind = goes_by_others and bool(calls) and calls.issubset(copy.server.ended_calls)
     return left_behind or run.id in copy.server.ended_run_ids

@@ -1,4 +1,4 @@
-"""The inputs of the state machine: the user's commands, which are in `commands`, and facts about the world.
+"""The inputs of the state machine: facts about the world, and the user's commands, which `commands` defines.
 
 `trigger` is the input's name in the machine's table.
 """
@@ -96,7 +96,7 @@ class StillWaiting:
     """The thread has waited for the same thing for a long time.
 
     Attributes:
-        seconds: how long.
+        seconds: how long the thread has waited.
         next_look: when the library acts next, in seconds since the epoch; None if a request is in flight.
     """
 
@@ -120,7 +120,7 @@ class AskForApproval:
 
 @attrs.frozen(kw_only=True)
 class StartTool:
-    """The function of the call will be started as soon as this is saved."""
+    """The function of the call will be started as soon as this input is saved."""
 
     trigger: ClassVar[str] = "start_tool"
     tool_call_id: str
@@ -157,7 +157,7 @@ class ToolLost:
 
 @attrs.frozen(kw_only=True)
 class QuotaRestored:
-    """A run was created on another thread: the balance is no longer a reason to keep this thread parked."""
+    """Another thread could create a run. So the balance is no longer a reason to keep this thread parked."""
 
     trigger: ClassVar[str] = "quota_restored"
 
@@ -263,7 +263,7 @@ class RequestBlocked(RequestFailure):
     """The request was refused because another run is active.
 
     Attributes:
-        locked: True if the other run may be one that cannot be listed, and that will end sooner or later.
+        locked: True if the other run perhaps cannot be listed. Such a run will end sooner or later.
     """
 
     trigger: ClassVar[str] = "request_blocked"

@@ -19,7 +19,7 @@ def hit(story: str) -> None:
 
 @contextlib.contextmanager
 def rows_taken() -> Iterator[Counter[str]]:
-    """Count how often each row is taken, by its story, on all threads of the process, until the block ends."""
+    """Count by story, on all threads of the process, how often each row is taken until the `with` block ends."""
     counter: Counter[str] = Counter()
     _counters.append(counter)
     try:

@@ -30,7 +30,7 @@ def is_searching(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
-    """Return where the next page starts, or None at the end. A page without anything new is the end."""
+    """Return the id after which the next page starts, or None if there is no next page or the id is not a new one."""
     asked_after = copy.request.after if isinstance(copy.request, effects.ListMessages) else None
     return None if fact.page.next_after == asked_after else fact.page.next_after
 
@@ -60,7 +60,7 @@ def message_was_not_sent(copy: WorkingCopy, command: inputs.WithdrawMessage) -> 
 
 
 def unwanted_head_is_not_found(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether a discarded message is not on the thread, or cannot be distinguished from another one."""
+    """Return whether a discarded message is not on the thread, or cannot be distinguished from another message."""
     if not (is_searching(copy, fact) and copy.outbox.head_is_unwanted):
         return False
     return message_is_unknowable(copy, fact) or not must_search_message_again(copy, fact)
@@ -87,7 +87,7 @@ def must_search_message_again(copy: WorkingCopy, fact: inputs.MessagesListed) ->
 
 
 def read_so_far(copy: WorkingCopy, fact: inputs.MessagesListed) -> tuple[Message, ...]:
-    """Return all messages of the current reading, including this page, each once."""
+    """Return the messages of all pages of the current reading, including this page. Each message is included once."""
     reading = copy.cursor.reading
     before = reading.messages if reading else ()
     return tuple({message.id: message for message in (*before, *fact.page.messages)}.values())
@@ -100,7 +100,7 @@ def has_more_to_read(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 
 
 def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether the list after the cursor is empty, or has the messages before the cursor."""
+    """Return whether the server ignores the cursor: it lists the newest first, or nothing new after the cursor."""
     cursor = copy.cursor
     if cursor.reading is None or cursor.reading.whole or cursor.last_message_id is None:
         return False
@@ -128,12 +128,12 @@ def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    """Return whether the list has failed, but the run itself or earlier pages have brought messages."""
+    """Return whether the list request has failed after the run itself or earlier pages have brought messages."""
     reading = copy.cursor.reading
     return was_a_reading(copy, input_) and reading is not None and bool(unpublished(copy, reading))
 
 
 def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
-    """Return whether the server does not know the message after which it should list."""
+    """Return whether the failed request was a list after the cursor: the server may not know the cursor's message."""
     after = copy.cursor.last_message_id
     return after is not None and copy.request == effects.ListMessages(after=after)

@@ -1,6 +1,7 @@
 """The library's own objects for threads, runs, messages and tool calls.
 
-Backends translate the HTTP answers of their API into these objects; no other part knows the format of an API.
+Backends translate the HTTP answers of their API into these objects. No other part of the library knows the format of an
+API.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ __all__ = ["CallStage", "Failure", "Message", "MessagePage", "Run", "RunPage", "
 
 
 class CallStage(StrEnum):
-    """How far a tool call is that a function or a person answers."""
+    """The progress of a tool call that a function or a person answers."""
 
     OPEN = "open"
     ASKING = "asking"
-    """A person must approve or deny it."""
+    """A person must approve or deny the call."""
     APPROVED = "approved"
     STARTED = "started"
-    """Its function was started."""
+    """The function of the call was started."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,8 +33,8 @@ class ToolCall:
 
     Attributes:
         arguments: JSON text as the model wrote it; it may be invalid.
-        output: JSON text of the output, or None while there is none.
-        stage: how far the call is, if a function or a person answers it.
+        output: the output as JSON text, or None before there is an output.
+        stage: the progress of the call, if a function or a person answers it.
         attempt: how often its function was started.
         is_safe: True if its function may be started again after a crash.
         asked_at: when a person was asked for an approval, in seconds since the epoch.
@@ -67,19 +68,19 @@ class ToolCall:
 
     @property
     def takes_output(self) -> bool:
-        """True while an output by hand is accepted."""
+        """True while the call accepts an output from `submit_tool_output`."""
         is_open = self.stage is CallStage.OPEN and not self.by_server
         return self.output is None and (is_open or self.stage is CallStage.APPROVED)
 
 
 @attrs.frozen(kw_only=True)
 class Usage:
-    """Token counts; 0 if the server does not say.
+    """Token counts. A count is 0 if the server does not report it.
 
     Attributes:
         runs: how many runs are counted.
-        cached_tokens: those of the prompt tokens that the server had in its cache.
-        reasoning_tokens: those of the completion tokens that the model used to think.
+        cached_tokens: how many of the prompt tokens the server had in its cache.
+        reasoning_tokens: how many of the completion tokens the model used to think.
     """
 
     prompt_tokens: int = 0
@@ -102,7 +103,7 @@ class Message:
     Attributes:
         content: the text parts of the message, joined by a newline; empty if there are none.
         key: the key that the library sent with the message, or None.
-        created_at: in seconds since the epoch, or None if the server does not say.
+        created_at: in seconds since the epoch, or None if the server does not report it.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
         parts: the texts with their citations, the images and the files of the message.
     """
@@ -130,14 +131,15 @@ class Run:
     """One run as it was last seen.
 
     Attributes:
-        assistant_id: None if the server does not say.
+        assistant_id: None if the server does not report it.
         code, message: why the run ended; set if `status` is one of the failures.
         key: the key that the library sent with the run, or None.
-        handle: a value from the backend that it must be given again to find the run; None if the run's id is enough.
-        inferred: True if the server does not report the run: its state is inferred from its messages on the thread.
+        handle: a value that the backend has made and needs again to find the run; None if the run's id is enough.
+        inferred: True if the server does not report the run. Its state is then inferred from its messages on the
+            thread.
         messages: the assistant's messages that the run itself reports, because the thread's list may be late.
-        unsupported: set if the run waits for something that the library cannot give: a sentence that says what it waits
-            for. The status is `NEEDS_TOOLS` then.
+        unsupported: a sentence that says what the run waits for, if the library cannot give this; otherwise None. With
+            a sentence, the status is `NEEDS_TOOLS`.
     """
 
     id: str
@@ -176,7 +178,8 @@ class RunPage:
     """The newest runs of a thread, newest first.
 
     Attributes:
-        newest_message_id: the newest message of the thread, "" if there is none; None if the backend did not ask.
+        newest_message_id: the id of the newest message of the thread; "" if the thread has no message; None if the
+            backend did not ask the server.
     """
 
     runs: tuple[Run, ...] = ()

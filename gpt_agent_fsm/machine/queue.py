@@ -1,7 +1,7 @@
 """The user's messages that are not yet known to be on the thread, in order, and the changes of this queue.
 
-A store gets the messages that were added to the queue and removed from it, apart from the rest of the snapshot, and may
-keep them as rows. So a long queue is not written again with each commit.
+A store gets only the messages that were added to the queue or removed from it. It may keep each message as a row, apart
+from the rest of the snapshot. So a long queue is not written again with each commit.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ __all__ = ["EMPTY", "NO_CHANGE", "Doubt", "Entry", "Queue", "QueueChange", "Queu
 
 @attrs.frozen(kw_only=True)
 class Doubt:
-    """The data for the search while it is unknown whether a message or run is on the server.
+    """The data that the search needs while it is unknown whether a message or run is on the server.
 
     Attributes:
-        searches_left: how often to search, with a grace between two searches, before the request is sent again.
-        known: the newest ids that were known when the doubt began; anything in doubt is newer.
-        nothing_before: True if it is known that there was nothing before; anything that is there is newer.
+        searches_left: how often to search before the request is sent again. Between two searches, the library waits for
+            the `outcome_grace`.
+        known: the newest ids that were known when the doubt began. The message or run in doubt is newer than these.
+        nothing_before: True if the server is known to have had no message, or no run, when the doubt began.
     """
 
     searches_left: int
@@ -47,7 +48,7 @@ class QueuedMessage:
 
 
 Entry: TypeAlias = tuple[int, QueuedMessage]
-"""A message with its number. Numbers of one queue grow by one from its head on."""
+"""A number and a message. The number of each message is that of the message before it plus one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,8 +69,8 @@ class Queue:
     """Messages in the order in which they are sent.
 
     Attributes:
-        first: the number of the head, or of the next message. Numbers are not used again while a store may know them,
-            so they show what changed.
+        first: the number of the head. If the queue is empty, the number that the next message gets. A number is not
+            used again while a store may know it, so the numbers show what changed.
     """
 
     messages: tuple[QueuedMessage, ...] = ()
@@ -77,7 +78,7 @@ class Queue:
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Queue:
-        """Return the queue of these entries, which are in order."""
+        """Return the queue of these entries. The entries must be in order."""
         kept = tuple(entries)
         return cls(tuple(message for _, message in kept), kept[0][0]) if kept else cls()
 
@@ -143,14 +144,14 @@ class Queue:
         return Queue((attrs.evolve(self.head, doubt=doubt), *self.messages[1:]), self.first)
 
     def change_since(self, before: Queue) -> QueueChange:
-        """Return what was written and removed since `before`, an earlier version of this queue."""
+        """Return the messages written and removed since `before`, an earlier version of this queue."""
         if self is before:
             return NO_CHANGE
         first, end = self.first, self.first + len(self)
         first_before, end_before = before.first, before.first + len(before)
         removed = (*range(first_before, min(end_before, first)), *range(max(first_before, end), end_before))
         written = [*range(first, min(end, first_before)), *range(max(first, end_before), end)]
-        # Of the messages that both hold, only the head may differ.
+        # Of the messages that both versions contain, only the head may differ.
         if first_before <= first < min(end, end_before) and self.head != before.messages[first - first_before]:
             written.insert(0, first)
         return QueueChange(

@@ -9,7 +9,7 @@ __all__ = ["reason_of"]
 
 
 def reason_of(snapshot: Snapshot) -> str:
-    """Return what the thread waits for, with the last failure."""
+    """Return a text that says what the thread waits for and, if there is one, the last failure."""
     thing, failure = _thing(snapshot), snapshot.failure
     sentences = [f"{thing[0].upper()}{thing[1:]}."]
     already_said = snapshot.state is State.RATE_LIMITED and failure is not None and failure.operation is None

@@ -1,7 +1,7 @@
 """The rows of the machine's table, and the functions that make them.
 
-`on` makes a row from the class of an input and from functions. So the type checker compares guard and action with the
-input of the row, and an editor finds them.
+`on` makes a row from the class of an input, a guard and an action. Guard and action are functions and not names, so the
+type checker compares them with the input of the row, and an editor finds them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Row:
     """An input that, in these states, leads to `dest` and does the action, if the guard returns True.
 
     Attributes:
-        dest: None to stay in the same state.
-        guard: None for a row that is taken if no row above it was taken.
+        dest: the next state; None to stay in the same state.
+        guard: the condition. A row with the guard None is taken if no row above it was taken.
         story: the situation in which the row is taken, in a few words; unique, so that it names the row.
     """
 
@@ -61,7 +61,7 @@ class Row:
 
 @attrs.frozen
 class Silence:
-    """An input that does nothing in these states, and why: it is ignored, or only a defect can cause it."""
+    """An input that does nothing in these states, with the reason. It is ignored, or only a defect can cause it."""
 
     kind: type[inputs.Input]
     states: tuple[State, ...]
@@ -74,7 +74,7 @@ class Silence:
 
 
 def states_of(where: Where) -> tuple[State, ...]:
-    """Return the states that a row names, one or several."""
+    """Return the states that a row names. It may name one state or several."""
     return (where,) if isinstance(where, State) else tuple(where)
 
 
@@ -84,5 +84,5 @@ def on(kind: type[I], where: Where, dest: State | None, guard: Guard[I] | None, 
 
 
 def silent(kind: type[inputs.Input], where: Where, because: str) -> Silence:
-    """Make a row of an input that changes nothing."""
+    """Make a row for an input that changes nothing."""
     return Silence(kind, states_of(where), because)

@@ -1,4 +1,4 @@
-"""The statuses of a run, by their meaning for the library. Each backend translates the words of its API into these."""
+"""The statuses of a run, by their meaning for the library. Each backend translates its API's statuses into these."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Searching the server for something in doubt: a message that may have been posted, a run that may have been created.
 
-Both are recognised by the key that the library sends as metadata. If the server drops metadata, fall back on order: if
-exactly one message (or run) is newer than everything known before and looks like it, it is the one in doubt.
+Both are recognised by the key that the library sends as metadata. If the server drops metadata, the order decides. If
+exactly one message with the same text is newer than everything known before, it is the message in doubt. If exactly one
+run is newer, it is the run in doubt.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Found(Generic[T]):
-    """It is on the server."""
+    """The message or run in doubt is on the server."""
 
     item: T
 
 
 @attrs.frozen
 class Absent:
-    """It is not there, as far as can be seen now."""
+    """The server does not show the message or run in doubt."""
 
 
 @attrs.frozen
 class Ambiguous:
-    """Something is there that may come from the library or from another client, and it is impossible to decide."""
+    """The server shows something that may come from the library or from another client. Nothing can decide which."""
 
 
 @attrs.frozen
 class MorePages:
-    """It is not on this page, and may be on a later one.
+    """The message in doubt is not on this page, but may be on a later page.
 
     Attributes:
-        after: where the next page starts.
+        after: the id of the message after which the next page starts.
     """
 
     after: str
@@ -60,8 +61,8 @@ def search_run(
 ) -> Found[Run] | Absent:
     """Search the newest runs of a thread, newest first, for the run with `key`.
 
-    `doubt` says what was known before the run; None if nothing is in doubt and only the key counts. A run that is
-    inferred only from `published` messages is an older one. `keys_kept`: the server is known to keep keys.
+    `doubt` says what was known before the run. If it is None, nothing is in doubt and only the key counts. An inferred
+    run whose messages are all in `published` is an older run. `keys_kept` says that the server is known to keep keys.
     """
     for run in listed:
         if run.key == key and not _is_stale(run, published):
@@ -81,10 +82,10 @@ def _is_stale(run: Run, published: Sequence[str]) -> bool:
 def search_message(
     message: QueuedMessage, page: Sequence[Message], doubt: Doubt, next_after: str | None, *, keys_kept: bool
 ) -> Result[Message]:
-    """Search one page of a thread's messages, the newest first, for one that may have been posted.
+    """Search one page of a thread's messages, newest first, for a message that may have been posted.
 
-    `doubt` says what was known before the message; the next page starts at `next_after`, None at the end.
-    `keys_kept`: the server is known to keep keys.
+    `doubt` says what was known before the message was sent. The next page starts after `next_after`; None means that
+    this page is the last. `keys_kept` says that the server is known to keep keys.
     """
     for listed in page:
         if listed.key == message.key:
@@ -105,6 +106,6 @@ def _newer_messages(page: Sequence[Message], doubt: Doubt) -> Sequence[Message]:
     """Return the messages of the page that are newer than everything known before."""
     times = [message.created_at for message in page if message.created_at is not None]
     if times and times[0] < times[-1]:
-        # The server lists the oldest first, although the newest were requested: only the last page is the end.
+        # The server lists the oldest first although the newest first were requested. So every message may be newer.
         return page
     return page[: _newer_than(doubt.known, [message.id for message in page])]

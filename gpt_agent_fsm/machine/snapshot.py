@@ -1,7 +1,7 @@
 """The snapshot of one thread: everything that a store keeps and that the machine uses for its decisions.
 
-It has parts, and all data of a part end together: the data of a run end with the run, and the number of failed attempts
-ends with its request.
+It has parts. All data in one part end together: the data of a run end with the run, and the number of failed attempts
+ends with the request.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Ending:
     """Why a run must end before it is done.
 
     Attributes:
-        code, message: the code and text with which the run will be announced as failed.
-        tries: how many HTTP answers since then did not show the end of the run.
+        code, message: the code and text of the `RunFailed` that will announce the run's end.
+        tries: how many HTTP answers, since it was decided that the run must end, did not show its end.
     """
 
     code: str
@@ -56,14 +56,14 @@ class LiveRun:
     """The run that is on the server.
 
     Attributes:
-        handle: a value from the backend that it must be given again to find the run; see `Run`.
+        handle: as in `Run`.
         calls: the tool calls of the current round, each with its output as soon as the output was recorded.
         rounds: how many rounds of calls the run has asked for.
         outputs_accepted: True after the server has accepted the outputs of this round.
-        stale_polls: how often in a row a poll showed the run waiting for outputs that the server has accepted, or for
-            nothing.
-        must_cancel: True if the run must be cancelled as soon as no request is in flight.
-        ending: why the run must end before it is done; None while it may continue.
+        stale_polls: how many polls in a row showed that the run waits for outputs that the server has accepted, or that
+            it waits for tools but names no call.
+        must_cancel: True if the run must be cancelled as soon as no other request is in flight.
+        ending: why the run must end before it is done; None while the run may continue.
     """
 
     id: str
@@ -130,7 +130,7 @@ class OwedRun:
     Attributes:
         retry_of: the rate limited run that this run replaces; None for the first run of the turn.
         doubt: set while it is unknown whether the run was created.
-        must_cancel: True if the run must be cancelled as soon as it is known.
+        must_cancel: True if the run must be cancelled as soon as it is found, and must not be created if it is absent.
     """
 
     retry_of: FailedAttempt | None = None
@@ -140,14 +140,14 @@ class OwedRun:
 
 @attrs.frozen(kw_only=True)
 class Outbox:
-    """The part of the snapshot that says what must be sent, besides the queue.
+    """The part of the snapshot that says what must be sent. The messages to send are in the queue, not here.
 
     Attributes:
         turn: the current turn.
         owed: the run of the turn, while it must still be created.
         parked: True if nothing is tried until the next command: a person must act, or no attempts are left.
         budget_told: the used tokens and the limit that were announced as `BudgetExceeded`.
-        head_is_unwanted: True if the head of the queue, which may have been posted, was discarded: it gets no run.
+        head_is_unwanted: True if the head of the queue was discarded while it may have been posted. It gets no run.
     """
 
     turn: Turn | None = None
@@ -166,8 +166,8 @@ class Pending:
 
     Attributes:
         sent: True from before the request is made until its result is known.
-        tries: the number of failed attempts of the request that changes the server: this request, or the one that this
-            request searches for.
+        tries: the number of failed attempts of a request that changes the server. It is this request, or the request
+            whose result this request searches for.
         failures: the number of failed attempts of this request, if it only reads.
     """
 
@@ -182,15 +182,17 @@ class Pending:
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """The messages that are read after a run, page by page; they are published after the last page.
+    """The reading of messages after a run, page by page. The messages are published after the last page.
 
     Attributes:
-        run_id, assistant_id: used for messages that name none.
-        whole: True if all messages must be read from the start, because the server does not list after a cursor.
+        run_id, assistant_id: used for messages without a run or an assistant of their own.
+        whole: True if all messages must be read from the start, because the server cannot list the messages after a
+            cursor.
         own: the assistant's messages that the run itself reports.
         messages: the messages of the pages so far, each once, in the order of the server's list.
-        repeats: how often the list was read again because it had nothing new yet.
-        postponed: True if the reading has failed for good, so that waiting messages are sent first.
+        repeats: how often the list was read again because it had no new messages yet.
+        postponed: True if the reading has failed and no attempts are left. Queued messages are then sent before the
+            list is read again.
     """
 
     run_id: str
@@ -208,9 +210,11 @@ class Cursor:
 
     Attributes:
         last_message_id: the last assistant message that was published.
-        posted_since: the last message that was posted after the cursor was set; it is known to be newer.
-        published: the newest messages that were published, so that no list leads to a second publication.
-        reading: the messages that are being read.
+        posted_since: the id of the message that the library posted last after it set `last_message_id`. That message is
+            known to be newer than `last_message_id`.
+        published: the ids of the messages that were published last. If a list shows one of them again, it is not
+            published again.
+        reading: the reading in progress, or None.
     """
 
     last_message_id: str | None = None
@@ -233,12 +237,12 @@ class Newest:
 
     @classmethod
     def seen(cls, id_: str | None) -> Newest:
-        """Return the knowledge after the server was asked; an id of None means that there is none."""
+        """Return the knowledge after the server was asked. None means that there is no message, or no run."""
         return cls(id=id_, asked=True)
 
     @property
     def is_none(self) -> bool:
-        """True if it is known that there is none."""
+        """True if it is known that the thread has no message, or no run."""
         return self.asked and self.id is None
 
 
@@ -247,7 +251,7 @@ class ServerView:
     """The knowledge about the server and about its messages and runs on the thread.
 
     Attributes:
-        must_check: True if the library must check for a run in progress before anything else.
+        must_check: True if the library must check for a run in progress before it does anything else.
         last_run: the newest run.
         last_posted: the newest message that the library posted, or the newest message before its first one.
         ended_run_ids: the last runs that have ended. The first end is final, whatever the server says later.
@@ -275,8 +279,9 @@ class Waiting:
     """The wait of a thread for one thing.
 
     Attributes:
-        since: when it began, in seconds since the epoch.
-        told: how often the wait has doubled, up to the last `ThreadStalled`; 0 before the first.
+        since: when the wait began, in seconds since the epoch.
+        told: 0 before the first `ThreadStalled`. After that, 1 more than how often the wait had doubled by the last
+            `ThreadStalled`.
     """
 
     since: float
@@ -288,17 +293,17 @@ class Waiting:
 
 @attrs.frozen(kw_only=True)
 class Snapshot:
-    """One thread, frozen. Equal snapshots behave alike forever.
+    """All data of one thread at one moment. Two equal snapshots behave alike forever.
 
     Attributes:
         run: the run on the server; there is one in `running`, `awaiting_tools` and `submitting`, and in no other state.
-        left: the last run that the library stopped following, if its calls must not be announced again.
-        usage: the tokens of all runs that have ended, also of those that failed.
-        max_total_tokens: the limit of `usage.total_tokens` for this thread; None for that of the settings.
+        left: the last run that the library stopped following, if that run has tool calls: they must not be announced
+            again.
+        usage: the tokens of all runs that have ended, including failed runs.
+        max_total_tokens: the limit of `usage.total_tokens` for this thread; None for the limit of the settings.
         failure: the last failure; None after a success.
-        waiting: the wait for what the thread waits for now; None at rest. The machine has no clock, so the engine fills
-            it in.
-        queue: the messages to send; a store may keep the queue apart from the rest.
+        waiting: the current wait; None at rest. The machine has no clock, so the engine fills in this field.
+        queue: the messages to send. A store may keep the queue apart from the rest of the snapshot.
     """
 
     thread_id: str
@@ -318,7 +323,7 @@ class Snapshot:
 
     @property
     def run_id(self) -> str | None:
-        """The id of the active run, or of the run to be started again after a rate limit; None without a run."""
+        """The id of the active run, or of the rate limited run that a new run will replace; None without such a run."""
         if self.run is not None:
             return self.run.id
         failed = None if self.outbox.owed is None else self.outbox.owed.retry_of
@@ -359,7 +364,7 @@ class Snapshot:
         return self.pending is None and not self.state.run_in_progress
 
     def differs_only_by_a_poll(self, other: Snapshot) -> bool:
-        """Return whether the only change is the progress of a request that only reads; a restart does not need it."""
+        """Return whether the snapshots differ only in the progress of a reading request. A restart does not need it."""
         mine, theirs = self.pending, other.pending
         if mine is None or theirs is None or mine.request.changes_server:
             return self == other
@@ -368,7 +373,7 @@ class Snapshot:
             return False
         cursor = self.cursor
         if pages:
-            # After a restart, the pages are read again.
+            # After a restart, all pages of the reading are read again.
             cursor = attrs.evolve(cursor, reading=other.cursor.reading)
         return (
             self.state is other.state

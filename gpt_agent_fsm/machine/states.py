@@ -8,7 +8,7 @@ __all__ = ["ANY", "LIVE", "NOT_LIVE", "OUTPUTS_SENT", "MAY_BE_IN_DOUBT", "RESTIN
 
 
 class State(StrEnum):
-    """The state of a thread. Members compare equal to their names in lower case, and print as them."""
+    """The state of a thread. A member prints as its name in lower case, and compares equal to this text."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -30,8 +30,8 @@ LIVE = (State.RUNNING, State.AWAITING_TOOLS, State.SUBMITTING)
 """A run is active on the server."""
 NOT_LIVE = (State.IDLE, State.RATE_LIMITED, State.FAILED)
 STARTING = (State.IDLE, State.RATE_LIMITED)
-"""Runs are created in these states."""
+"""The states in which runs are created."""
 MAY_BE_IN_DOUBT = (State.IDLE, State.RATE_LIMITED, State.SUBMITTING)
-"""In these states requests are sent that must not be sent twice."""
+"""In these states the library sends requests that must not be sent twice."""
 OUTPUTS_SENT = (State.RUNNING, State.SUBMITTING)
 """In these states the outputs of the last round of tool calls may be on the server."""

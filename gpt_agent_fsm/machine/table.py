@@ -1,4 +1,4 @@
-"""The rules of a thread. They are in the tables of this file and nowhere else.
+"""The rules of a thread. The tables of this file have all rules.
 
 A row of `TABLE` means: in this state, this input leads to that state and does the action, if the guard returns True.
 The last column names the situation in a few words. Rows are tried from the top; the first row whose guard holds is
@@ -137,7 +137,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
     on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for an abandoned run"),
 
-    # Functions of this program answer calls, and a person may have to approve them.
+    # Functions of this program answer calls. A person may have to approve a call first.
     on(AskForApproval,        AWAITING_TOOLS,   SAME,            g.may_ask_for_approval,                 c.ask_for_approval,         "a person must approve a call"),
     on(ApproveToolCall,       AWAITING_TOOLS,   SAME,            g.waits_for_approval,                   c.approve,                  "a call is approved"),
     on(DenyToolCall,          AWAITING_TOOLS,   SAME,            g.may_be_denied,                        c.deny,                     "a call is denied"),
@@ -145,10 +145,10 @@ TABLE: Final[tuple[Row, ...]] = (
     on(ToolEnded,             MAY_HAVE_CALLS,   SAME,            g.tool_runs,                            c.end,                      "a function has ended"),
     on(ToolLost,              MAY_HAVE_CALLS,   SAME,            g.tool_runs,                            c.lose,                     "a function was started and is lost"),
 
-    # It waits for long.
+    # The thread waits for a long time.
     on(StillWaiting,          ANY,              SAME,            g.is_waiting,                           w.announce_stall,           "nothing has changed for long"),
 
-    # A person wants the run to end, or it takes too long.
+    # A person wants the run to end, or the run takes too long.
     on(DeadlinePassed,        LIVE,             SAME,            OTHERWISE,                              e.time_out,                 "the run takes too long"),
     on(CancelRun,             LIVE,             SAME,            OTHERWISE,                              e.cancel,                   "the run is cancelled"),
     on(CancelRun,             NOT_LIVE,         SAME,            g.run_may_exist,                        e.remember_to_cancel,       "cancelled while the run is being created"),

@@ -15,7 +15,7 @@ def _position(messages: Sequence[Message], message_id: str | None) -> int | None
 
 
 def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_since: str | None) -> bool:
-    """Return whether the server listed the newest first although the oldest first were requested.
+    """Return whether the server has listed the newest messages first although the oldest first were requested.
 
     `posted_since` is a message that is known to be newer than the cursor, if there is one.
     """
@@ -27,10 +27,11 @@ def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_sinc
 
 
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    """Return the assistant's messages after `cursor`, oldest first; the run's own even if they are not listed yet.
+    """Return the assistant's messages after `cursor`, oldest first.
 
-    If a reading of the whole thread does not contain the cursor, only the messages of the run are returned, as far as
-    they can be recognised, so that no old message is published twice.
+    Messages that the run itself reports are included even if the server does not list them yet. If a reading of the
+    whole thread does not contain the cursor, the result has only messages of the run, if these can be recognised. So no
+    old message is published twice.
     """
     messages = list(reading.messages)
     if is_newest_first(messages, cursor, posted_since):
@@ -46,7 +47,7 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
 
 
 def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:
-    """Return the run's messages that the list does not show yet; some servers give them other ids in the list."""
+    """Return the run's own messages that are not listed. Equal texts count as listed: some servers change the ids."""
     listed = {message.id for message in reading.messages}
     contents = {(message.content, message.parts) for message in heard}
     return [

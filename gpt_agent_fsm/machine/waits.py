@@ -1,4 +1,4 @@
-"""The thing that a thread waits for, and the last failure: both are facts about a snapshot, for people to read."""
+"""What a thread waits for, and its last failure. Both are read from a snapshot, and are shown to people."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def _announced(kind: type[_Asked], snapshot: Snapshot, calls: Iterable[ToolCall]
 
 
 def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
-    """Return the tool calls that take an output, as they were announced."""
+    """Return the events of the tool calls that accept an output, as they were announced."""
     calls = (call for call in waiting_calls(snapshot) if call.takes_output)
     return _announced(events.ToolCallRequested, snapshot, calls)
 
 
 def open_approvals(snapshot: Snapshot) -> tuple[events.ToolApprovalRequested, ...]:
-    """Return the tool calls that wait for a person, as they were announced."""
+    """Return the events of the tool calls that wait for a person, as they were announced."""
     calls = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
     return _announced(events.ToolApprovalRequested, snapshot, calls)
 
@@ -68,7 +68,7 @@ def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:
 
 
 def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return what the thread waits for: equal for two snapshots that wait for the same thing, empty at rest."""
+    """Return a value that names what the thread waits for. Equal values mean the same thing; at rest it is empty."""
     if snapshot.settled:
         return ()
     run, owed, turn = snapshot.run, snapshot.outbox.owed, snapshot.outbox.turn
@@ -82,7 +82,7 @@ def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
-    """Return `after` with its wait. If `before` waited for something else, the wait began at `at` (epoch seconds)."""
+    """Return `after` with its wait. A new wait begins at `at` (epoch seconds) if `before` waited for something else."""
     thing = waited_for(after)
     if thing == waited_for(before) and (after.waiting is None) is not bool(thing):
         return after
@@ -91,7 +91,7 @@ def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
 
 
 def note_failure(copy: WorkingCopy, input_: inputs.Input) -> None:
-    """Keep the last failure among the events of this input; forget a request's failure after the next answer."""
+    """Record the last failure among this input's events. An answer of the server clears the failure of a request."""
     failure = copy.failure
     if failure is not None and failure.operation is not None and isinstance(input_, _ANSWERS):
         ignored = any(isinstance(effect, effects.Ignore) for effect in copy.effects)

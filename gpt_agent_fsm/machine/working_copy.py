@@ -1,4 +1,4 @@
-"""The working copy of a snapshot, which guards read and actions change while one input is handled."""
+"""The working copy of a snapshot. While one input is handled, guards read it and actions change it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["WorkingCopy"]
 
 
 class WorkingCopy:
-    """The parts of one snapshot, replaced as rows are taken, and the result of the input so far.
+    """The parts of one snapshot, which actions replace, and the effects and events of the input so far.
 
     Attributes:
-        request, sent, tries, failures: the fields of `Pending`. `tries` is kept until the end of the advance, even if
-            the request changes, because the next request may belong to the same attempt.
+        request, sent, tries, failures: the fields of `Pending`. `tries` is kept until the input is handled, even if the
+            request changes: the next request may belong to the same attempt.
         effects, events: the effects to carry out and the events to announce, in order.
-        followed_by: an input that is handled next; an action returns it.
+        followed_by: the input that is handled next. It is the input that the action returned, or None.
         just_searched: True if this input has shown that the run in doubt is not on the server now.
-        started_again: True if the run that has just begun was requested before.
+        started_again: True if more than one attempt was needed to create the run that has just begun.
         stopping: True if the agent must be removed from the runtime.
     """
 
@@ -154,7 +154,7 @@ class WorkingCopy:
         return self.settings.max_total_tokens if self.max_total_tokens is None else self.max_total_tokens
 
     def counts_as_try(self) -> bool:
-        """Return whether the request changes the server; its failures are counted apart from those of reading."""
+        """Return whether the request changes the server: its failures then count as `tries`, else as `failures`."""
         return self.request is not None and self.request.changes_server
 
     @property
@@ -165,7 +165,7 @@ class WorkingCopy:
     # --- the one request --------------------------------------------------------------------------------
 
     def perform(self, request: Request) -> None:
-        """Make `request` now. From here on it counts as sent: a crash leaves its outcome in doubt."""
+        """Make `request` now. From now on it counts as sent, so its outcome is in doubt after a crash."""
         self.request, self.sent = request, True
         self.effects.append(request)
 
@@ -180,7 +180,7 @@ class WorkingCopy:
         self.tries = 0
 
     def drop_request(self) -> None:
-        """Clear the request, but keep its count: a request that changes the server may have to be tried again."""
+        """Clear the request, but keep the count of `tries`: the request that changes the server may be tried again."""
         self.request, self.sent, self.failures = None, False, 0
 
     def poll(self, *, in_doubt: bool = False) -> GetRun:
@@ -193,7 +193,7 @@ class WorkingCopy:
         return Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_seconds))
 
     def backoff(self, failed: int, failure: inputs.RequestFailure) -> Wait:
-        """Return an exponential pause minus up to half of it at random; it is never shorter than the server asks."""
+        """Return an exponential pause, shortened at random by up to half. It is never shorter than `retry_after`."""
         full = self.settings.backoff(failed)
         return Wait(seconds=max(full / 2, failure.retry_after or 0.0), spread=full / 2)
 

@@ -1,7 +1,7 @@
 """Tool calls that a function of this program answers, and those that a person must approve first.
 
-The start of a function is saved before it runs, and its output when it has run. So a new process knows which functions
-may have run.
+The start of a function is saved before the function runs, and its output after the function has run. So a new process
+knows which functions may have run.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def lose(copy: WorkingCopy, fact: inputs.ToolLost) -> inputs.SubmitToolOutput:
 
 
 def _answered(copy: WorkingCopy, call_id: str, output: str) -> inputs.SubmitToolOutput:
-    """Let the call take an output, and return the input that gives it."""
+    """Make the call accept an output, and return the input that brings this output."""
     change_call(copy, call_id, stage=CallStage.APPROVED)
     return inputs.SubmitToolOutput(tool_call_id=call_id, output=output)
 

@@ -1,7 +1,7 @@
 """Runs that must end before they are done, and messages and runs that are dropped before they are sent.
 
-A server may refuse a cancel, lose it, ignore it, or take forever. So the number of attempts is limited: after the last
-one the library stops following the run, whatever the run does on the server.
+A server may refuse a cancel, lose it, ignore it, or never finish it. So the number of attempts is limited. After the
+last attempt the library stops following the run, whatever the run does on the server.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def cancel_instead(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
     send_cancel(copy, failure)
 
 
-# --- it does not end ----------------------------------------------------------------------------------
+# --- a run does not end ----------------------------------------------------------------------------------
 
 
 def insist(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """Cancel a run again that continues although it must end, or give the server time to cancel it."""
+    """Cancel the run again because it still continues, or wait if the server is already cancelling it."""
     _count_try(copy)
     change_run(copy, handle=fact.run.handle)
     if was_a_cancel(copy, fact) or fact.run.status is RunStatus.CANCELLING:
@@ -120,7 +120,7 @@ def _poll_later(copy: WorkingCopy) -> None:
 
 
 def remember_to_cancel(copy: WorkingCopy, _: inputs.CancelRun) -> None:
-    """Cancel the run as soon as it is known whether it was created."""
+    """Remember to cancel the run, or not to create it, as soon as it is known whether the server has created it."""
     copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
     copy.unpark()
 
@@ -146,7 +146,7 @@ def _announce_dropped_run(copy: WorkingCopy) -> None:
 
 
 def _drop_run_behind(copy: WorkingCopy, run: LiveRun) -> None:
-    """Drop the run that waits for the end of another client's run; that one continues."""
+    """Drop the run that waits for the end of another client's run; the other client's run continues."""
     if copy.owed_run.doubt is not None:
         copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
         return
@@ -174,7 +174,7 @@ def queue_message_first(copy: WorkingCopy, command: inputs.AddUserMessage) -> in
 
 
 def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.CancelRun | None:
-    """Drop the messages that were not sent; keep the head until it is known whether it was sent."""
+    """Drop the messages that were not sent. If the head may have been sent, keep it until the outcome is known."""
     if head_may_be_sent(copy):
         kept = copy.queue.keep_head()
         copy.outbox = attrs.evolve(copy.outbox, head_is_unwanted=True)
@@ -207,7 +207,7 @@ def withdraw_message(copy: WorkingCopy, command: inputs.WithdrawMessage) -> None
 
 
 def drop_unsent(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Drop a run or message that was cancelled or discarded in flight and has not arrived: do not send it again."""
+    """Drop a cancelled run or a discarded message whose request has failed, instead of sending the request again."""
     report(copy, failure, will_retry=False)
     if copy.outbox.owed is not None:
         drop_owed_run(copy, failure)

@@ -129,7 +129,7 @@ def _read(
     wait: effects.Wait | None = None,
     **changes: Any,  # noqa: ANN401 - any fields
 ) -> None:
-    """Request the page after a message, now or after a wait, with these changes of the reading."""
+    """Request the page after the message `after`, now or after `wait`, and change these fields of the reading."""
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), **changes))
     request = effects.ListMessages(after=after)
     if wait is None:
@@ -173,13 +173,13 @@ def publish_messages(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
 
 
 def publish_what_is_there(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Publish the messages of the run itself and of earlier pages, because the list fails."""
+    """Publish the messages that the run itself and earlier pages have brought, because the list request has failed."""
     report(copy, failure, will_retry=False)
     _end_reading(copy, _reading(copy))
 
 
 def give_up_reading(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Let waiting messages be sent first; the next reading brings the messages that were not read."""
+    """Stop reading for now, so that queued messages can be sent. A later reading finds the messages not read now."""
     report(copy, failure, will_retry=False)
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), postponed=True))
     if has_something_to_send(copy):
@@ -196,7 +196,7 @@ def _end_reading(copy: WorkingCopy, reading: Reading) -> None:
 
 
 def publish(copy: WorkingCopy, found: Sequence[Message], run_id: str, assistant_id: str) -> None:
-    """Announce messages, and move the cursor behind them. The ids are used for messages that name none."""
+    """Announce messages, and move the cursor behind them. A message without ids gets `run_id` and `assistant_id`."""
     for message in found:
         copy.events.append(
             events.AssistantMessageAdded(

@@ -1,4 +1,4 @@
-"""The one request of a thread: made now or set for later, repeated, searched for, or abandoned."""
+"""The one request of a thread: it is made now or later, made again, searched for on the server, or abandoned."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 _ENDS_REMEMBERED = 20
 _CALLS_REMEMBERED = 200
 _SEARCHES_IN_FLIGHT = 2
-"""The searches for a request that may still take effect: one now, and one when it no longer can."""
+"""How often to search for a request that may still take effect: once now, and once when it can no longer do so."""
 _SEARCHES_AFTER_CRASH = 3
-"""The previous process may be slow and not dead: it waits for the HTTP answer for one grace, and the request may take
-effect until one grace later."""
+"""The previous process may still be alive but slow. It waits for the HTTP answer for one `outcome_grace`, and its
+request may take effect during one further `outcome_grace`."""
 
 
 # --- the one request ----------------------------------------------------------------------------------
@@ -44,14 +44,14 @@ def perform_request(copy: WorkingCopy, _: inputs.Input) -> None:
 
 
 def _searched_before(copy: WorkingCopy, request: effects.Request) -> effects.Request:
-    """Return the request, or a search first: after a wait, a run in doubt is searched for before it is created."""
+    """Return the request. If it creates a run in doubt, return the search for this run instead."""
     owed = copy.outbox.owed
     in_doubt = owed is not None and owed.doubt is not None and isinstance(request, effects.CreateRun)
     return _search(copy) if in_doubt else request
 
 
 def resume_request(copy: WorkingCopy, input_: inputs.Resume) -> None:
-    # It is unknown how much of a grace has passed: start the searches again.
+    # It is unknown how much of the `outcome_grace` has passed. So the searches start again.
     owed = copy.outbox.owed
     if is_searching(copy, input_):
         doubt_message(copy, _SEARCHES_AFTER_CRASH)
@@ -131,7 +131,7 @@ def announce_empty_balance(copy: WorkingCopy, run_id: str | None, assistant_id: 
 
 
 def announce_failed_run(copy: WorkingCopy, run_id: str | None, assistant_id: str, code: str, message: str) -> None:
-    """Announce that a run has failed; the id is None if it was not created."""
+    """Announce that a run has failed; `run_id` is None if the run was not created."""
     copy.events.append(
         events.RunFailed(id=run_id, thread_id=copy.thread_id, assistant_id=assistant_id, code=code, message=message)
     )
@@ -147,7 +147,7 @@ def park(copy: WorkingCopy) -> None:
 
 
 def park_for_budget(copy: WorkingCopy, _: inputs.Input) -> None:
-    """Try nothing until the next command, because the tokens are used up; say so once."""
+    """Try nothing until the next command, because the tokens are used up. Announce this only once."""
     told = (copy.usage.total_tokens, copy.token_limit or 0)
     if copy.outbox.budget_told != told:
         copy.events.append(events.BudgetExceeded(thread_id=copy.thread_id, used=told[0], limit=told[1]))
@@ -168,7 +168,8 @@ def leave_run(copy: WorkingCopy) -> None:
 def end_run(copy: WorkingCopy) -> None:
     """Clear the run, its calls and the request, because the run has ended or will not be created.
 
-    A run that was left before may continue on the server, so its calls are kept.
+    The calls of `copy.left` are kept: that is a run that the library stopped following before, and it may continue on
+    the server.
     """
     if copy.run is not None:
         note_end(copy, copy.run.id)
@@ -188,7 +189,7 @@ def change_call(copy: WorkingCopy, call_id: str, **changes: Any) -> None:  # noq
 
 
 def close_approvals(copy: WorkingCopy) -> None:
-    """Announce that no person needs to decide about the calls that wait for one: their run has ended."""
+    """Announce, for each call that waits for a person, that no decision is needed: the run has ended."""
     for call in copy.calls:
         if call.waits_for_a_person:
             copy.events.append(events.ToolDenied(id=call.id, thread_id=copy.thread_id, reason="run ended"))
@@ -253,12 +254,12 @@ def _search(copy: WorkingCopy) -> effects.Request:
 
 
 def _searches(failure: inputs.RequestUnresolved) -> int:
-    """Return how often to search before sending again: twice, with a grace in between, if it may still take effect."""
+    """Return how often to search before the request is sent again: twice if it may still take effect, else once."""
     return _SEARCHES_IN_FLIGHT if failure.in_flight else 1
 
 
 def _doubt(copy: WorkingCopy, searches: int) -> None:
-    """Note that the request in flight may have taken effect. For a submission, the run's status alone shows it."""
+    """Record that the request in flight may have taken effect. For a submission, polls of the run show it instead."""
     if isinstance(copy.request, effects.PostMessage):
         doubt_message(copy, searches)
     elif isinstance(copy.request, effects.CreateRun):
@@ -266,7 +267,7 @@ def _doubt(copy: WorkingCopy, searches: int) -> None:
 
 
 def doubt_message(copy: WorkingCopy, searches: int) -> None:
-    """Record a doubt about the head of the queue, with this many searches left."""
+    """Record that the head of the queue may have been posted, and how many searches are left."""
     before = copy.queue.doubt
     if before is None:
         before = _new_doubt(copy.server.last_posted, copy.cursor.last_message_id)
@@ -274,7 +275,7 @@ def doubt_message(copy: WorkingCopy, searches: int) -> None:
 
 
 def doubt_run(copy: WorkingCopy, searches: int) -> None:
-    """Record a doubt about the run that is owed, with this many searches left."""
+    """Record that the owed run may have been created, and how many searches are left."""
     before = copy.owed_run.doubt or _new_doubt(copy.server.last_run)
     copy.owe(attrs.evolve(copy.owed_run, doubt=attrs.evolve(before, searches_left=searches)))
 

@@ -82,7 +82,7 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def _note_newest_message(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
-    """Note the newest message, so that messages posted later are recognised as newer."""
+    """Record the newest message, so that messages posted after it are recognised as newer."""
     newest = fact.newest_message_id
     if newest is not None and not copy.server.last_posted.asked and copy.queue.doubt is None:
         copy.server = attrs.evolve(copy.server, last_posted=Newest.seen(newest or None))
@@ -146,7 +146,7 @@ def _begin(copy: WorkingCopy, run: Run) -> inputs.RunSeen:
     live = _take_run(copy, run)
     copy.owe(None)
     copy.events.append(events.RunStarted(id=run.id, thread_id=copy.thread_id, assistant_id=live.assistant_id))
-    # The HTTP answer may show a run that needs something already, or has ended.
+    # In the HTTP answer, the new run may already need something, or may already have ended.
     return inputs.RunSeen(run=run)
 
 
@@ -162,7 +162,7 @@ def adopt_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
-    """Follow this run; keep its calls if they are already known."""
+    """Follow this run. If its calls are already known, keep them with their outputs."""
     left, owed, calls = copy.left, copy.outbox.owed, {call.id for call in run.tool_calls}
     continued = bool(calls) and calls.issubset(call.id for call in copy.calls)
     same = left is not None and (left.id == run.id or continued)
@@ -174,7 +174,7 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
         outputs_accepted=left is not None and same and left.outputs_accepted,
     )
     if owed is not None and owed.must_cancel:
-        # Even if a run is in doubt, this one is in progress, and no other run is wanted.
+        # Our own run may still be in doubt, but `run` is in progress. No other run is wanted, so `run` is cancelled.
         ending = Ending(code="cancelled", message="The run was cancelled.")
         live = attrs.evolve(live, must_cancel=True, ending=ending)
         copy.owe(None)
@@ -198,14 +198,14 @@ def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
-    """Change the run, but only if something is new: most polls show nothing new."""
+    """Change these fields of the run, if a value differs: most polls show nothing new."""
     run = copy.live_run
     if any(getattr(run, name) != value for name, value in changes.items()):
         copy.run = attrs.evolve(run, **changes)
 
 
 def _outputs_did_arrive(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run continued while the submission was in doubt, so that it must have the outputs."""
+    """Return whether the run no longer needs tools although the submission is in doubt: it must have the outputs."""
     return bool(copy.calls) and not copy.open_calls and not run_needs_tools(copy, fact)
 
 
@@ -244,7 +244,7 @@ def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """Schedule a new run; the message is on the thread already and is not posted again."""
+    """Schedule a new run. The message is not posted again, because it is already on the thread."""
     _count_usage(copy, fact.run)
     run, turn = copy.live_run, copy.turn
     _rate_limited(copy, run, turn.retries_left)
@@ -294,7 +294,7 @@ def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
-    """Announce that the run has failed, with its own code or with the code of its ending."""
+    """Announce that the run has failed, with this code or with the code of the run's `ending`."""
     run = copy.live_run
     if run.ending is not None and (run.ending.code != "cancelled" or not code):
         code, message = run.ending.code, run.ending.message
@@ -302,7 +302,7 @@ def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
 
 
 def give_up_run(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
-    """Create no run for the message, because the server would always refuse it."""
+    """Create no run for the message, because the server would always refuse this run."""
     report(copy, failure, will_retry=False)
     copy.owe(None)
     end_run(copy)

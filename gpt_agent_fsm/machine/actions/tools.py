@@ -34,13 +34,13 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Record the calls of the run; announce each new call, and answer each call whose arguments are not valid JSON."""
     waiting: dict[str, ToolCall] = {}
     new_round, rounds = is_a_new_round(copy, fact), copy.live_run.rounds + asks_for_more(copy, fact)
-    # The words before the calls, on an API where the run itself brings them.
+    # On some APIs the run itself brings the text that the model wrote before the calls.
     said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
     publish(copy, said, fact.run.id, copy.live_run.assistant_id)
     for call in fact.run.tool_calls:
         known = known_call_of_round(copy, call, new_round=new_round)
         if known is None and call.id not in waiting:
-            # The failed attempts before belong to an earlier round of calls.
+            # The failed attempts counted so far belong to an earlier round of calls.
             copy.tries = 0
             known = _new_call(copy, fact.run.id, call)
         if known is not None:
@@ -70,7 +70,7 @@ def _new_call(copy: WorkingCopy, run_id: str, call: ToolCall) -> ToolCall:
 
 def _record(copy: WorkingCopy, run_id: str, call: ToolCall, output: str) -> ToolCall:
     if not call.by_server:
-        # What a person decides about a call of the server is announced as the decision.
+        # For a call that the server makes, a person's decision is announced as `ToolApproved` or `ToolDenied` instead.
         copy.events.append(
             events.ToolCallOutputRecorded(
                 id=call.id, thread_id=copy.thread_id, run_id=run_id, name=call.name, output=output
@@ -125,7 +125,7 @@ def poll_run_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def wait_for_the_lock(copy: WorkingCopy, _: inputs.RequestBlocked) -> None:
-    """Poll the run if the thread is locked: most likely by this run, which continues with the outputs."""
+    """Poll the run, because the thread is locked: most likely by this run, which continues with the outputs."""
     copy.schedule(copy.poll(in_doubt=True), copy.poll_interval())
 
 
@@ -144,13 +144,13 @@ def give_up_outputs(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     report(copy, failure, will_retry=False)
     run = copy.live_run
     copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run.id))
-    # The calls are kept, so that they are not announced again if the run is seen once more before its end.
+    # The calls are kept. If a poll shows the run once more before it ends, they are not announced again.
     leave_run(copy)
     copy.perform(effects.CancelRun(run_id=run.id, handle=run.handle))
 
 
 def keep_outputs(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> None:
-    """Keep the outputs until this run is polled again: a person must act before they can be sent."""
+    """Keep the outputs until the run is polled again: a person must act before the outputs can be sent."""
     run_id = copy.live_run.id
     give_up(copy, failure)
     copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run_id))

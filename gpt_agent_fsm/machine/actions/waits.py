@@ -1,4 +1,4 @@
-"""Say that a thread has waited for the same thing for long."""
+"""The action that announces that a thread has waited for the same thing for a long time."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def announce_stall(copy: WorkingCopy, fact: inputs.StillWaiting) -> None:
         )
     )
     first = copy.settings.stall_after or fact.seconds
-    # After a long stop of the program, the wait may have doubled several times.
+    # If the program was stopped for long, the wait may have doubled several times since it was last announced.
     doublings = int(math.log2(fact.seconds / first)) if fact.seconds > first else 0
     copy.waiting = attrs.evolve(copy.waiting, told=max(copy.waiting.told, doublings) + 1)
