@@ -18,10 +18,10 @@ _RECOVERY = 1.0
 
 
 class Agenda:
-    """The request that is due, or the timer that is set. Only the start of a driver and its ticks use it.
+    """The request that is due, or the timer that is set. Only the start and the ticks of a driver use an agenda.
 
     Attributes:
-        request: the request to make now; None while the timer runs, and if there is nothing to do.
+        request: the request to make now; None while the timer runs, or if there is nothing to do.
         due: when the timer ends, in monotonic seconds; None without a timer.
         when_due: the input that the machine gets when the timer ends.
         held_by_gate: True while the gate holds the request back, False while the request waits for its own delay.
@@ -40,7 +40,7 @@ class Agenda:
     def after(
         self, wanted: Iterable[effects.Effect], min_pause: float = 0.0
     ) -> tuple[effects.Request | None, float | None]:
-        """Return the next request and due time after these effects; the last effect replaces those before it.
+        """Return the request and the due time after these effects. A later effect replaces an earlier effect.
 
         A pause is at least `min_pause` seconds long.
         """
@@ -56,12 +56,12 @@ class Agenda:
         return request, due
 
     def follow(self, request: effects.Request | None, due: float | None) -> None:
-        """Set the request and the due time that `after` returned, after they were saved."""
+        """Set the request and the due time that `after` returned. Call it after both were saved."""
         self.held_by_gate = self.held_by_gate and (request, due) == (self.request, self.due)
         self.request, self.due = request, due
 
     def hold(self, due: float | None) -> None:
-        """Let the request wait at the gate until `due`."""
+        """Clear the request and set the timer to `due`, because the gate holds the request back until then."""
         self.request, self.due, self.held_by_gate = None, due, True
 
     def come_back_now(self) -> None:
@@ -69,7 +69,7 @@ class Agenda:
         self.due = self._clock.monotonic()
 
     def recover(self) -> None:
-        """Continue a little later, as after a crash."""
+        """Continue `_RECOVERY` seconds later, as after a crash."""
         self.due, self.when_due = self._clock.monotonic() + _RECOVERY, inputs.Resume()
 
     @property
@@ -83,24 +83,24 @@ class Agenda:
         return self.request is None and self.due is not None and self._clock.monotonic() >= self.due
 
     def take_due(self) -> inputs.TimerDue | inputs.Resume:
-        """Return the input for the timer that has ended. The next timer is an ordinary one."""
+        """Return the input for the timer that has ended. The next timer gives `TimerDue` again."""
         fact, self.when_due = self.when_due, inputs.TimerDue()
         return fact
 
 
 def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
-    """Return the longest pause, in seconds, that the saved request can have been given.
+    """Return the longest pause, in seconds, after which the saved request can be due.
 
     Due times are saved as times of day. If the clock was set back later, the saved pause would seem longer than it was.
     """
     pending = snapshot.pending
     if pending is not None and (pending.tries or pending.failures):
-        # The pause that the server asked for is not saved.
+        # If the server asked for a longer pause, this is not saved.
         delays = (settings.request_retry_max_delay, settings.tool_output_retry_delay)
         return max(MAX_RETRY_AFTER, settings.outcome_grace, *delays)
     if snapshot.state is State.RATE_LIMITED:
         return settings.rate_limit_retry_delay
     if snapshot.state is State.AWAITING_TOOLS:
         return settings.tool_poll_interval
-    # While webhooks arrive, polls are rarer; a process that has just started has seen no webhook yet.
+    # While webhooks arrive, polls are rarer. But a process that has just started has seen no webhook yet.
     return settings.heartbeat_interval if snapshot.polls else max(settings.heartbeat_interval, settings.outcome_grace)

@@ -1,4 +1,4 @@
-"""What makes a thread act besides its commands: timers, deadlines, webhooks, and the news of other threads."""
+"""The causes besides commands for which a thread acts: timers, deadlines, webhooks, and news from other threads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Alarms:
             self._quota_restored, self._gate_opened = self._quota_restored or unpark, True
 
     def collect(self, settings: Settings) -> Iterator[inputs.Input]:
-        """Yield the inputs that are due, each once; the timer of the agenda is not among them."""
+        """Yield each input that is due once. The timer of the agenda is not included."""
         with self._lock:
             quota_restored, gate_opened = self._quota_restored, self._gate_opened
             self._quota_restored = self._gate_opened = False
@@ -57,5 +57,5 @@ class Alarms:
 
     def min_pause(self, settings: Settings) -> float:
         """Return the shortest pause in seconds before the next poll."""
-        # A webhook may cause a poll a little too early; the next poll must not be late.
+        # A webhook may arrive a little before the server shows the end. So the poll after it must not be late.
         return 0.0 if self.webhook_came else self._webhooks.min_pause(settings)

@@ -1,4 +1,4 @@
-"""Announce the events of one thread to its subscribers, in order and once each; replay the history to new ones."""
+"""Announce each event of one thread once, in order, to its subscribers. Replay the history to new subscribers."""
 
 from __future__ import annotations
 
@@ -56,21 +56,22 @@ class Announcer:
         self._lock = threading.Lock()
         self._outbox: deque[Record] = deque()
         self._subscribers: tuple[tuple[signals.Handler, int], ...] = ()
-        """The new subscribers, and the number of the record after which each wants the history."""
+        """Each subscriber, with the number of the last record that it does not want; 0 if it wants all new records."""
         self._newcomers: list[tuple[signals.Handler, int]] = []
         self._seen_seq = self._noted_seq = 0
         self._again: dict[str, events.ToolCallRequested] = {}
-        """The open calls that another runtime announced, by their ids: handlers here have not heard of them."""
+        """The open calls that another runtime announced, by id. Handlers of this runtime have not heard these calls."""
         self._signals_heard = False
-        """True after these calls were sent to the signals."""
+        """True after the calls in `_again` were sent to the signals."""
         self._joined = self._subscribed = False
         self._first: signals.Handler | None = None
-        """The first subscriber, until it has heard of these calls."""
+        """The first subscriber, until it has heard the calls in `_again`."""
 
     def join(self, handler: signals.Handler | None, replay_after: int | None) -> None:
-        """Note that somebody has connected here.
+        """Note that user code has connected to the thread.
 
-        Call `handler(agent, event)`, if there is one, for each event from now on, or for each record after this number.
+        From now on `handler(agent, event)`, if there is a handler, is called for each new event. If `replay_after` is a
+        number, it is called before that for each record of the history with a higher number.
         """
         with self._lock:
             self._joined = True
@@ -86,7 +87,7 @@ class Announcer:
     def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
         """Continue where the previous announcer of the thread stopped.
 
-        `open_calls`: the calls to announce again, unless their first announcement is still to come.
+        `open_calls`: the open calls. A call is announced again, unless its first announcement is still to come.
         """
         self._outbox.extend(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
@@ -111,7 +112,7 @@ class Announcer:
         return not self._outbox and not self._newcomers and not (self._first is not None and self._again)
 
     def announce(self, may_continue: Callable[[], bool]) -> None:
-        """Announce the records while `may_continue()` is true; the rest stays for the next call."""
+        """Announce records while `may_continue()` is true. The other records stay for the next call of `announce`."""
         self._welcome(may_continue)
         while self._outbox and may_continue():
             record = self._outbox[0]
@@ -131,7 +132,7 @@ class Announcer:
 
     @contextlib.contextmanager
     def followed_by(self, inquiry: Inquiry) -> Iterator[None]:
-        """Let an inquiry hear each event, until the block ends."""
+        """Report each event to an inquiry until the `with` block ends."""
         with self._lock:
             self.inquiries = (*self.inquiries, inquiry)
         try:
@@ -141,7 +142,7 @@ class Announcer:
                 self.inquiries = tuple(each for each in self.inquiries if each is not inquiry)
 
     def observe(self, snapshot: Snapshot, waiting: Sequence[inputs.Command]) -> None:
-        """Show the inquiries how the thread stands, unless an event that led there is still to be announced."""
+        """Show the snapshot to the inquiries, unless an event before this snapshot is still to be announced."""
         if not self._outbox:
             for inquiry in self.inquiries:
                 inquiry.observe(snapshot, waiting)
@@ -151,7 +152,7 @@ class Announcer:
         self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
 
     def _forget_what_ended(self, event: events.Event) -> None:
-        """Forget an open call that need not be announced again."""
+        """Forget the open calls that, after this event, need not be announced again."""
         if isinstance(event, events.ToolCallOutputRecorded):
             self._again.pop(event.id, None)
         elif isinstance(event, events.StateChanged) and event.dest != State.AWAITING_TOOLS:
@@ -161,7 +162,7 @@ class Announcer:
         """Announce the open calls once to the signals, and once to the first subscriber."""
         with self._lock:
             if self._newcomers:
-                # The history comes first.
+                # New subscribers must hear the history first.
                 return
             first, self._first = self._first, None
         to_signals, self._signals_heard = not self._signals_heard, True
@@ -174,7 +175,7 @@ class Announcer:
                 self._deliver(call, ())
 
     def _welcome(self, may_continue: Callable[[], bool]) -> None:
-        """Replay the history to new subscribers, up to the record that the others have reached."""
+        """Replay the history to new subscribers, up to the last record that the earlier subscribers have heard."""
         while self._newcomers and may_continue():
             handler, after = self._newcomers[0]
             for record in self._store.history(self._thread_id, after):

@@ -21,7 +21,7 @@ class Answer:
     Attributes:
         text: the contents of the messages, joined by a newline; "" if there are none.
         messages: the messages of the run, in order.
-        run_id: the run that answered; the last one, if a rate limited run was started again.
+        run_id: the id of the run that answered. After rate limits, this is the last run for the message.
         usage: the tokens of that run.
         tool_calls: the tool calls of the run and of the runs that it replaced, in order.
         thread_id: the thread.

@@ -23,7 +23,7 @@ class DriverContext:
         gate: admits or holds back the requests of all threads of the API key.
         webhooks: the webhooks that the server has sent.
         tooling: the tools that answer calls.
-        ownership: wakes the driver of a thread, wherever it is.
+        ownership: wakes the driver of a thread, in this process or another.
     """
 
     backend: Backend
@@ -42,10 +42,10 @@ class Outcome:
 
     Attributes:
         due: when to tick again, in monotonic seconds; None if no timer is set.
-        idle: why the driver must be removed if no command has arrived; None if it stays.
-        lost: a sentence that says which process drives the thread now, so that the driver must be removed; None if it
-            stays.
-        left: True if a stopped driver has ended its last tick.
+        idle: the reason why the driver must be removed, unless a command has arrived; None if the driver stays.
+        lost: the error of a driver that must be removed because another process drives the thread now; None if the
+            driver stays.
+        left: True if the driver was stopped and this was its last tick.
     """
 
     due: float | None = None
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def not_alive(thread_id: str, reason: str | None, taken: StoreTaken | None) -> AgentNotAlive:
-    """Return the error of a stopped agent. `taken` says who drives the thread now, if another process does."""
+    """Return the error of a stopped agent. `taken`: the error of a thread that another process drives now, or None."""
     if taken is not None and reason in (None, "store_taken"):
         return StoreTaken(*taken.args)
     then = "make a new runtime and connect" if reason == "runtime_closed" else "connect again"

@@ -17,7 +17,9 @@ __all__ = ["Deadlines"]
 class Deadlines:
     """The deadlines of one thread, by the name of their setting.
 
-    Each counts from when this process saw it begin; `stall_after` counts from when the wait began.
+    Most deadlines count from the time at which this process saw the run, or its wait for tools, begin. `stall_after`
+    counts from the start of the wait, and `approval_timeout` from the question, even if another process drove the
+    thread then.
     """
 
     __slots__ = ("_asking", "_clock", "_moments", "_tool_time_left", "_waits_since")
@@ -26,11 +28,11 @@ class Deadlines:
         self._clock = clock
         self._moments: dict[str, float] = {}
         self._tool_time_left: float | None = None
-        """The rest of `tool_timeout` while only a person is waited for."""
+        """The seconds left of `tool_timeout`, while the thread waits only for a person."""
         self._asking: dict[str, float] = {}
         """The calls that wait for a person, with the time of the question in seconds since the epoch."""
         self._waits_since = 0.0
-        """When the present wait began, in monotonic seconds."""
+        """When the current wait began, in monotonic seconds."""
 
     @property
     def moments(self) -> tuple[float, ...]:
@@ -38,17 +40,17 @@ class Deadlines:
         return tuple(self._moments.values())
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Start the deadlines of the run in the snapshot, and of its wait for tools, now."""
+        """Start now the deadlines of the run in the snapshot, and of its wait for tools."""
         now, waiting = self._clock.monotonic(), snapshot.waiting
         self._moments.clear()
         self._count(None, snapshot, settings, now)
-        # The clock may have been set back since then.
+        # The clock may have been set back since the wait began.
         self._waits_since = now if waiting is None else now - max(self._clock.time() - waiting.since, 0.0)
         self._watch(waiting, settings)
         self._follow_approvals(snapshot, settings, now)
 
     def follow(self, before: Snapshot, after: Snapshot, settings: Settings, now: float) -> None:
-        """Start the deadlines of a run, or of its wait for tools, that has just begun, at `now`."""
+        """Start the deadlines of a run, or of its wait for tools, if it has just begun. Each counts from `now`."""
         if after.waiting != before.waiting:
             if before.waiting is None or after.waiting is None or before.waiting.since != after.waiting.since:
                 self._waits_since = now
@@ -63,8 +65,8 @@ class Deadlines:
             self._follow_approvals(after, settings, now)
 
     def _follow_approvals(self, snapshot: Snapshot, settings: Settings, now: float) -> None:
-        """Let `approval_timeout` run for each question; `tool_timeout` stands still while nothing else is open."""
-        # The answer to a question about a run that is not followed now would be ignored.
+        """Set `approval_timeout` by the oldest question. Pause `tool_timeout` while only questions are open."""
+        # If the library does not follow the run now, a decision about its calls would be ignored.
         asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
         self._asking = {call.id: call.asked_at or 0.0 for call in asking}
         limit, time = settings.approval_timeout, self._clock.time()
@@ -82,7 +84,7 @@ class Deadlines:
             self._tool_time_left = None
 
     def _watch(self, waiting: Waiting | None, settings: Settings) -> None:
-        """Set when the wait is long enough to be told."""
+        """Set the time at which the wait is long enough to be announced."""
         if waiting is None or settings.stall_after is None:
             self._moments.pop("stall_after", None)
         else:
@@ -101,7 +103,7 @@ class Deadlines:
                 self._moments[setting] = now + seconds
 
     def passed(self, settings: Settings, due: float | None) -> Iterator[inputs.Input]:
-        """Yield an input for each deadline that has passed, once. `due`: the next step, in monotonic seconds."""
+        """Yield one input for each deadline that has passed. `due`: the time of the next step, in monotonic seconds."""
         now = self._clock.monotonic()
         for setting in [setting for setting, moment in self._moments.items() if moment <= now]:
             del self._moments[setting]
@@ -114,7 +116,7 @@ class Deadlines:
                 yield inputs.DeadlinePassed(setting=setting, seconds=getattr(settings, setting))
 
     def _expired(self, limit: float) -> Iterator[inputs.DenyToolCall]:
-        """Yield a denial of each call about which nobody has decided in time."""
+        """Yield a denial for each call about which nobody has decided within `limit` seconds."""
         first = min(self._asking.values(), default=0.0)
         for call_id, asked_at in self._asking.items():
             if asked_at <= max(first, self._clock.time() - limit):

@@ -1,4 +1,4 @@
-"""The decision that follows from a thread's facts and commands. It is pure, apart from the log."""
+"""Decide what follows from a thread's facts and commands. The decision is pure, apart from the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Decision:
     Attributes:
         facts: the number of facts that the decision is based on.
         consumed: the number of the last command that the decision is based on; 0 without commands.
-        dropped: True if a defect of the library made it impossible to handle one of these inputs.
+        dropped: True if one of these facts or commands was not handled because of a defect of the library.
     """
 
     snapshot: Snapshot
@@ -45,7 +45,7 @@ def decide(
     settings: Settings,
     at: float,
 ) -> Decision:
-    """Advance a snapshot by all facts, and then by all commands with their numbers; `at`: seconds since the epoch."""
+    """Advance a snapshot by all facts, then by all numbered commands. `at`: the time, in seconds since the epoch."""
     before, wanted, happened, dropped = snapshot, list[effects.Effect](), list[events.Event](), False
     for input_ in (*facts, *(command for _, command in commands)):
         try:
@@ -56,7 +56,8 @@ def decide(
             dropped = True
             continue
         if any(isinstance(effect, effects.Request) and effect.changes_server for effect in new_effects):
-            # A request counts as sent only when it is made: handlers come first, and the gate may hold it back.
+            # The request is not made yet, so it does not count as sent: handlers are called first, and the gate may
+            # hold it back.
             snapshot = snapshot.with_request(sent=False)
         wanted.extend(new_effects)
         happened.extend(new_events)
@@ -69,7 +70,7 @@ def decide(
 
 
 def _log_ignored(thread_id: str, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
-    """Log ignored inputs: with a warning for a command without effect, but not for an outdated fact."""
+    """Log ignored inputs: a command without effect as a warning, an outdated fact at a lower level."""
     level = logging.WARNING if isinstance(input_, inputs.Command) else logging.DEBUG
     for effect in happened:
         if isinstance(effect, effects.Ignore):

@@ -32,7 +32,7 @@ log: Log = get_logger(__name__)
 
 
 class Driver:
-    """Drives one thread in this runtime. Only ticks change its snapshot, and the scheduler runs one tick at a time."""
+    """Drives one thread in this runtime. Only ticks change the snapshot, and at most one tick runs at a time."""
 
     __slots__ = (
         "__weakref__",
@@ -69,13 +69,14 @@ class Driver:
         self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks)
         self.settings: Settings = settings
         self.lease: Lease | None = None
-        """The right to drive the thread; the driver has it from before its start until its last tick has ended."""
+        """The right to drive the thread. The driver has it before it begins, and keeps it until its last tick has
+        ended."""
         self.announcer: Announcer = Announcer(self.thread_id, context.store)
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
-        """A sentence that says who drives the thread now, if another process does; else None."""
+        """The error that says that another process drives the thread now; None if none does."""
         self.takes_over: bool = True
-        """False if an earlier driver of this runtime has announced the open calls of the thread."""
+        """False if an earlier driver of this runtime has already announced the thread's open calls."""
         self.begun: bool = False
         self.lock: threading.RLock = threading.RLock()
         """Held while the driver begins, and while it is removed."""
@@ -110,7 +111,7 @@ class Driver:
             raise not_alive(self.thread_id, self.stop_reason, self._taken)
 
     def accept(self, command: inputs.Command) -> None:
-        """Save a command. Returns when the store has it; raises `AgentNotAlive` if the driver was stopped."""
+        """Save a command, and return when the store has it. Raises `AgentNotAlive` if the driver was stopped."""
         with self.door:
             self.check_alive()
             try:
@@ -118,7 +119,8 @@ class Driver:
             except StoreError as error:
                 self._taken = error if isinstance(error, StoreTaken) else None
                 if self.begun:
-                    # To stop: the store was taken, or the thread is idle and waited for this command.
+                    # The next tick stops the driver if another process has taken the store, or if an idle thread only
+                    # waited for this command.
                     self._context.ownership.wake(self.thread_id)
                 raise
             self.last_command = self._context.gate.stamp()
@@ -138,14 +140,14 @@ class Driver:
         return [command for _, command in self._inbox.waiting()]
 
     def stop(self, reason: str, taken: StoreTaken | None = None) -> None:
-        """Accept no more commands, and end with the current tick. Idempotent. `taken`: who drives the thread now."""
+        """Accept no more commands, and end with the current tick. Idempotent. `taken`: as in `not_alive`."""
         with self._lock:
             self._taken = self._taken or taken
             self.stop_reason = self.stop_reason or reason
             self.waiters.notify()
 
     def stop_if_quiet(self, reason: str) -> bool:
-        """Stop unless a command waits, or is being accepted at this moment. Return whether it stopped."""
+        """Stop, unless a command waits or is being accepted at this moment. Return whether the driver has stopped."""
         with self._inbox.shut_if_empty() as is_shut:
             if is_shut:
                 self.stop(reason)
@@ -163,7 +165,7 @@ class Driver:
 
     @property
     def has_stopped(self) -> bool:
-        """True after the driver was stopped; if the store was taken, only after its end was announced."""
+        """True after the driver was stopped. If the store was taken, True only after the driver's end was announced."""
         return self._left or self.stop_reason not in (None, "store_taken")
 
     def try_again(self, *, unpark: bool) -> None:
@@ -188,7 +190,7 @@ class Driver:
         return explain(self.snapshot, self.settings, now, at, held=self._agenda.held_by_gate)
 
     def answers(self, name: str) -> bool:
-        """Return whether a function answers the calls of this name."""
+        """Return whether a function of this program answers calls with this name."""
         return self._context.tooling.find(name) is not None
 
     @property
@@ -197,7 +199,7 @@ class Driver:
         return not (self.is_quiet() and self.snapshot.settled and self.announcer.is_done)
 
     def withdraw(self) -> None:
-        """Stop a driver that has not begun, and leave no trace in the data that drivers share."""
+        """Stop a driver that has not begun, and remove its traces from the data that drivers share."""
         self.stop("not_connected")
         self._ledger.close()
 
@@ -208,10 +210,10 @@ class Driver:
         self._ledger.snapshot = former.snapshot
 
     def begin(self, saved: Saved | None = None) -> None:
-        """Take over the thread's data from the store, with its inbox; announce nothing yet.
+        """Take over the thread's data and inbox from the store. Announce nothing yet.
 
-        Call this method once, before the first tick or at its start, holding `lock` and `door`. `saved`: the data in
-        the store, if they were read already.
+        Call this method once, before the first tick or at the start of that tick, and hold `lock` and `door`. `saved`:
+        the data in the store, if the caller has already read them.
         """
         saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
@@ -223,7 +225,7 @@ class Driver:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
             else:
                 self._facts.append(inputs.Resume())
-        # All of this is done once, even if the commit fails: the next tick repeats only that.
+        # Everything above is done only once. If the commit in `_advance` fails, the next tick repeats only the commit.
         self.begun = True
         self._advance()
 
@@ -233,11 +235,11 @@ class Driver:
 
     @property
     def wanted(self) -> effects.Request | None:
-        """The request that the next tick will make, if it makes one."""
+        """The request that the next tick will make, or None."""
         return self._agenda.request
 
     def answer_wanted(self, fact: inputs.Input) -> None:
-        """Answer the next request with an input that is already known. Only between `begin` and the first tick."""
+        """Use `fact` as the answer to the next request, without making it. Only between `begin` and the first tick."""
         self._agenda.request = None
         self._facts.append(fact)
         self._advance()
@@ -263,10 +265,11 @@ class Driver:
                 self._finish()
             return Outcome(lost=error, left=self._left)
         except BaseException as error:
-            # The store failed, or there is a defect: keep the snapshot and tick again later. Others continue.
+            # The store has failed, or there is a defect. Keep the snapshot and tick again later. Other threads
+            # continue.
             nothing_left = self._agenda.is_empty and not self._facts and self._decision is None
             if self.begun and self.snapshot.pending is not None and nothing_left:
-                # The outcome of a request was lost: continue as after a crash.
+                # The outcome of a request was lost, so the thread continues as after a crash.
                 self._facts.append(inputs.Resume())
             if must_propagate(error):
                 raise
@@ -280,12 +283,13 @@ class Driver:
                 self.waiters.notify()
 
     def _step(self) -> float | None:
-        """Take one step; return when the next is due."""
+        """Take one step. Return when the next step is due, in monotonic seconds, or None."""
         clock = self._context.clock
         if self.stop_reason is not None:
             self._finish()
             return None
-        # Commands come first: a decision that was accepted in time counts, even if its deadline has passed since then.
+        # Commands are handled before deadlines. A person's decision that was accepted in time counts, even if its
+        # deadline has passed since then.
         self._advance()
         self._collect_due()
         self._advance()
@@ -304,9 +308,9 @@ class Driver:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _use_tools(self) -> None:
-        """Let functions answer calls. The start of a function is saved, and the lease checked, before it runs."""
+        """Let functions answer calls. Before a function runs, its start is saved and the lease is checked."""
         if self.stop_reason is not None or not self.is_quiet():
-            # A command may answer a call: the first output counts.
+            # A waiting command may answer a call, and the first output counts.
             return
         self._facts.extend(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
         if not self._facts and not self._desk.has_decided_a_start:
@@ -322,11 +326,12 @@ class Driver:
         """Make the next request and handle its answer, unless the request is held back."""
         if self._agenda.request is None:
             return
-        # Handlers come first: they may stop the agent, and the time that they take must not count for the request.
+        # Handlers are called before the request: they may stop the agent, and their time must not count for the
+        # request.
         self._announce()
         if self.stop_reason is not None:
             return
-        # A command may have changed the request in between.
+        # The commit of a command may have changed the request since it was set.
         request = self.snapshot.request or self._agenda.request
         fact = self._sender.send(request, self, self.lease, self.settings)
         if fact is not None:
@@ -343,9 +348,9 @@ class Driver:
     # --- handling inputs ---------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Advance by the waiting facts and commands, and commit the result in one step."""
+        """Advance the snapshot by the waiting facts and commands, and save the result in one commit."""
         if self._decision is not None:
-            # A commit that failed may have taken effect. The store recognizes it only if it is repeated as it was.
+            # A failed commit may have taken effect. The store recognises a repeated commit only if it has not changed.
             self._save(*self._decision)
         commands = self._inbox.waiting()
         if not self._facts and not commands:
@@ -373,14 +378,15 @@ class Driver:
         self.announcer.announce(lambda: self.stop_reason is None)
 
     def _finish(self) -> None:
-        """End the driver. A request that was decided was saved as not sent, so it is not in doubt later."""
+        """End the driver. A decided request is saved as not sent, so that it is not in doubt for a later driver."""
         if self._left:
             return
         if self._decision is not None and self.lease is not None and self.lease.holds():
             with contextlib.suppress(StoreError):
                 self._save(*self._decision)
-        # A successor must find the command that is being accepted. After `close` there is none, and the caller may be
-        # a frame that waits for the signal handler that called `close`.
+        # The thread's next driver must find a command that is being accepted now, so wait for the door. After `close`
+        # there is no next driver. And there, the door may never open: if the handler of an operating system signal
+        # called `close`, it may have interrupted the code that holds the door.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:
             self._left = True
         if not self.snapshot.settled or not self.is_quiet():

@@ -1,7 +1,7 @@
-"""Say in plain sentences what a thread waits for, since when, what happens next, and what can be called.
+"""Explain a thread in plain sentences: what it waits for, since when, what happens next, and what can be called.
 
-Everything here is a pure function of the snapshot, the settings and the time, so that it can be asked of a store that
-another process uses.
+Everything here is a pure function of the snapshot, the settings and the time. So it also works on a snapshot from a
+store that another process uses.
 """
 
 from __future__ import annotations
@@ -87,6 +87,6 @@ def _advice(snapshot: Snapshot, settings: Settings) -> str:
 
 
 def _changes_something(snapshot: Snapshot, command: inputs.Command, settings: Settings) -> bool:
-    """Return whether the table takes the command and does not ignore it."""
+    """Return whether the table has a row for the command that does not ignore it."""
     _, wanted, _ = advance(snapshot, command, settings)
     return not any(isinstance(effect, effects.Ignore) for effect in wanted)

@@ -1,9 +1,11 @@
-"""Rate limits and an exhausted balance are shared by all threads that use one API key: a circuit breaker with a probe.
+"""A circuit breaker with a probe, for the rate limits and the balance that all threads of one API key share.
 
 After a rate limit (HTTP 429) no thread sends anything until the time that the server asked for is over. Then one
-request is sent as a probe, and the others follow when it succeeds. After a denial because of an exhausted balance,
-every thread that wants to post a message or create a run is parked: earlier messages are denied without a request, and
-a later message is sent as a probe. As soon as a run is created, all these threads continue.
+request is sent as a probe. If the probe is not rate limited, the other requests follow.
+
+After a denial because of an exhausted balance, each thread that wants to post a message or create a run is parked
+without a request. A thread whose last command came after the denial may send its request, as a probe. As soon as one
+run is created, all parked threads continue.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Waiting(Protocol):
         ...
 
     def try_again(self, *, unpark: bool) -> None:
-        """Try again; with `unpark`, the cause for which the thread was parked is gone."""
+        """Try again. `unpark` is True if the reason why the thread was parked is gone."""
         ...
 
 
@@ -44,23 +46,23 @@ class Gate:
         """The number of rate limits in a row; 0 while the gate is open."""
         self._probe: Waiting | None = None
         self._probed = 0.0
-        """When the probe was sent. A probe that takes longer than a request may take no longer counts."""
+        """When the probe was sent. After `request_timeout` the probe no longer counts, and another may be sent."""
         self._held: dict[Waiting, None] = {}
         self._stamps = itertools.count(1)
         self._denial: inputs.RequestNeedsOperator | None = None
-        """The server's denial because of the balance, as long as the balance counts as exhausted."""
+        """The server's last denial because of the balance; None while the balance does not count as exhausted."""
         self._denied = 0
-        """The stamp at the moment of the denial."""
+        """The result of `stamp` at the moment of the denial."""
         self._broke: dict[Waiting, None] = {}
 
     def stamp(self) -> int:
-        """Return a number that is higher than all numbers before it."""
+        """Return a number that is higher than all numbers that this method has returned before."""
         return next(self._stamps)
 
     def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestNeedsOperator | None:
         """Return None to admit the request, a time to retry at, or the denial to report.
 
-        The time is in monotonic seconds; if the request may be made sooner, `who.try_again` is called.
+        The time is in monotonic seconds. If the request may be made before that time, `who.try_again` is called.
         """
         with self._lock:
             starts_something = isinstance(request, effects.PostMessage | effects.CreateRun)
@@ -91,7 +93,7 @@ class Gate:
     def _learn_of_limit(self, who: Waiting, fact: inputs.Input) -> list[Waiting]:
         if isinstance(fact, inputs.RequestDelayed) and fact.status == 429:
             if not self._limited or self._probe is who:
-                # If several requests in flight are rate limited, only the first counts; later, every probe counts.
+                # If several requests in flight are rate limited, only the first counts. After that, only probes count.
                 self._limited += 1
             pause = max(self._settings.backoff(self._limited), fact.retry_after or 0.0)
             self._until = max(self._until, self._clock.monotonic() + pause)
@@ -99,7 +101,7 @@ class Gate:
                 self._probe = None
             return []
         if self._limited and (self._probe is who or self._clock.monotonic() >= self._until):
-            # A probe that failed for another reason opens the gate as well, because the rate limit is over.
+            # A probe that fails for another reason opens the gate, too, because the rate limit is over.
             self._limited, self._probe = 0, None
             woken, self._held = list(self._held), {}
             return woken

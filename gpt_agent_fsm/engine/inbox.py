@@ -1,4 +1,4 @@
-"""The commands of one thread that were accepted and are not in its snapshot yet."""
+"""The commands of one thread that were accepted but that its snapshot does not contain yet."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Inbox"]
 class Inbox:
     """Accepts commands into the store, and keeps them in the order of their numbers.
 
-    Commands are appended, and ticks drop them; both are atomic operations of a deque. So no lock is held here that the
-    handler of an operating system signal could need, if it interrupted a command.
+    Commands are appended to a deque, and ticks drop them. Both operations are atomic without a lock. So the handler of
+    an operating system signal that interrupts a command never has to wait for a lock.
 
     Attributes:
-        door: held while a command is accepted. A store may take long, so only those who must not miss that command
-            wait for the door; the other methods do not.
+        door: held while a command is accepted. The store may take long. So only code that must not miss this command
+            waits for the door, and the other methods of this class do not.
     """
 
     __slots__ = ("_entries", "_store", "_thread_id", "door")
@@ -33,11 +33,11 @@ class Inbox:
         self.door: threading.RLock = threading.RLock()
 
     def accept(self, command: Command) -> None:
-        """Save a command; call this method with the `door` held. Returns when the store has the command."""
+        """Save a command, and return when the store has it. The caller must hold the `door`."""
         self._entries.append((self._store.accept(self._thread_id, command), command))
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
-        """Continue with the commands in the store; the `door` must have been held since they were read."""
+        """Continue with these commands from the store. The caller must have held the `door` since it read them."""
         self._entries = deque(entries)
 
     def waiting(self) -> list[tuple[int, Command]]:
@@ -51,7 +51,7 @@ class Inbox:
 
     @contextlib.contextmanager
     def shut_if_empty(self) -> Iterator[bool]:
-        """Hold the door during the block, if no command waits and none is being accepted. Yield whether it is held."""
+        """Try to hold the `door` during the `with` block. Yield True if it is held and no command waits."""
         held = self.door.acquire(blocking=False)
         try:
             yield held and self.is_empty

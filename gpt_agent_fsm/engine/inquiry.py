@@ -19,16 +19,16 @@ _CONTENT_REFUSED = "content_refused"
 
 
 class Inquiry:
-    """Follows one message from its acceptance to the end of its run, through the runs that replace it.
+    """Follows one message from its acceptance to the end of its run, or of the last run that replaces its run.
 
-    Workers call `hear` for each event of the thread, in order, and `observe` after each tick. The caller, who waits,
-    reads the attributes.
+    Workers call `hear` for each event of the thread, in order, and `observe` after each tick. The OS thread that waits
+    for the answer reads the attributes.
 
     Attributes:
         key: the message's key.
         assistant_id: the assistant of the message's run; None before the run.
         is_over: True when the answer or the error is complete.
-        is_parked: True while the queue is parked and the message waits in it or its run must be created.
+        is_parked: True while the queue is parked before the message was posted or before its run was created.
     """
 
     def __init__(self, thread_id: str, key: str) -> None:
@@ -45,7 +45,7 @@ class Inquiry:
         self._completed = False
         self._next_turn = False
         self._refusal: events.RequestFailed | None = None
-        """The last failure of a request that is not retried, since the message was accepted."""
+        """The last failed request that is not retried, of those since the message was accepted."""
         self._error: RunError | None = None
         self.is_over = self.is_parked = False
         self._failure: Failure | None = None
@@ -73,7 +73,7 @@ class Inquiry:
                     pass
 
     def _hear_of_run(self, event: events.Event) -> None:
-        """Take an event into account that comes after the message was posted: the next run is the message's."""
+        """Take into account an event after the message was posted. The next run that starts is the message's run."""
         match event:
             case events.RunStarted(id=run_id):
                 if self._completed:
@@ -110,7 +110,7 @@ class Inquiry:
         return (None, "The request failed.") if refusal is None else (refusal.code, refusal.message)
 
     def observe(self, snapshot: Snapshot, waiting: Iterable[inputs.Command]) -> None:
-        """Find out how the message stands, between two ticks. Every event up to `snapshot` must have been heard.
+        """Update the attributes after a tick. Call `hear` first for every event before this snapshot.
 
         `waiting`: the commands that the snapshot does not contain yet.
         """
@@ -126,7 +126,7 @@ class Inquiry:
                 self._failure = snapshot.failure
 
     def _was_taken_in(self, waiting: Iterable[inputs.Command]) -> bool:
-        """Return whether the machine has the message."""
+        """Return whether the snapshot contains the message, so that its command no longer waits."""
         commands = (each for each in waiting if isinstance(each, inputs.AddUserMessage))
         return self._is_posted or all(command.key != self.key for command in commands)
 
@@ -140,7 +140,7 @@ class Inquiry:
         return reading.postponed
 
     def _check_for_refusal(self, snapshot: Snapshot) -> None:
-        """Find out if the server has refused the content of the message, so that it was dropped or gets no run."""
+        """End with an error if the server has refused the content, so that the message was dropped or gets no run."""
         turn, _, message = snapshot.outbox.turn, *self._refused()
         if self._is_posted:
             is_dropped = not self._run_ids and (turn is None or turn.key != self.key)
@@ -149,10 +149,10 @@ class Inquiry:
         if is_dropped:
             self._fail(_CONTENT_REFUSED, message)
 
-    # --- on the caller's thread -----------------------------------------------------------------------------
+    # --- on the caller's OS thread -----------------------------------------------------------------------------
 
     def check_parked(self) -> None:
-        """Raise the error of a parked queue if it is still parked, or if the message was withdrawn from it."""
+        """Raise the error of the parked queue, if the queue is still parked or the message was withdrawn from it."""
         if self._was_discarded:
             then = "The message was not sent, and it was withdrawn."
         elif not self.is_parked:

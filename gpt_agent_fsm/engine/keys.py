@@ -1,4 +1,4 @@
-"""The keys under which an application finds its threads: a name of its own for each, for example that of a customer."""
+"""The keys under which an application finds its threads. A key is the application's own name for a thread."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class ThreadKeys:
         return self._store
 
     def find(self, key: str) -> str | None:
-        """Return the thread that has the key, or None."""
+        """Return the id of the thread that has the key, or None."""
         return self._keyed_store.find(key)
 
     def claim(self, key: str, thread_id: str) -> str:
-        """Give the key to the thread, unless a thread has it; return the thread that has it now."""
+        """Give the key to the thread, unless another thread has it. Return the thread that has the key now."""
         return self._keyed_store.claim_key(key, thread_id)
 
     @contextlib.contextmanager
     def held(self, key: str) -> Iterator[None]:
-        """Keep others in this process from making a thread for the key, until the block ends."""
+        """Let only one caller in this process at a time make a thread for the key, inside the `with` block."""
         with self._lock:
             lock = self._locks.get(key)
             if lock is None:

@@ -15,12 +15,12 @@ __all__ = ["Ledger"]
 
 
 class Ledger:
-    """Keeps a snapshot, saves its changes, and updates deadlines and webhooks after each change.
+    """Keeps the snapshot, saves its changes, and updates the deadlines and webhooks after each change.
 
-    Only the start of a driver and its ticks use it.
+    Only the start and the ticks of a driver use a ledger.
 
     Attributes:
-        snapshot: the current snapshot. It is the one in the store, except for differences that a restart does not need.
+        snapshot: the current snapshot. The snapshot in the store may differ in progress that a restart does not need.
         deadlines: the deadlines of the run.
     """
 
@@ -36,7 +36,7 @@ class Ledger:
         """The due time of the last commit."""
 
     def take_over(self, saved: Saved, settings: Settings) -> None:
-        """Continue with what the store has."""
+        """Continue with the data that the store has."""
         self.deadlines.begin(saved.snapshot, settings)
         self.snapshot = saved.snapshot
         self._let_webhooks_find(None, saved.snapshot.run)
@@ -49,11 +49,12 @@ class Ledger:
         due: float | None,
         settings: Settings,
     ) -> Sequence[Record]:
-        """Make this the snapshot, and save it with the other changes if there are any; return the records.
+        """Make `snapshot` the current snapshot, save what must be saved, and return the records of the events.
 
         `consumed` and `happened` are as in `Store.commit`; `due` is in monotonic seconds.
         """
-        # Read the clock before anything is saved: if it raised afterwards, the same changes would be saved again.
+        # The clock is read before anything is saved. If it raised an error afterwards, the same changes would be saved
+        # again.
         at, now = self._clock.time(), self._clock.monotonic()
         records: Sequence[Record] = ()
         request = snapshot.request
@@ -75,17 +76,17 @@ class Ledger:
 
     @property
     def outlook(self) -> str:
-        """What becomes of unfinished work, for the log. Another kind of store may say nothing about itself."""
+        """A text for the log that says what happens to unfinished work. It fits every kind of store."""
         if getattr(self._store, "ends_with_process", False):
             return "its data ends with the process, because it is in memory only: call agent.wait() before you close"
         return "the next runtime on this store resumes it, or this one when the thread is connected again"
 
     def close(self) -> None:
-        """Let webhooks no longer find the thread."""
+        """Stop finding the thread by the webhooks of its run."""
         self._let_webhooks_find(self.snapshot.run, None)
 
     def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:
-        """Let webhooks find the thread by its run."""
+        """Find the thread by webhooks of the run `after`, and no longer by webhooks of the run `before`."""
         if after is not before:
             names = (None if run is None else run.handle or run.id for run in (before, after))
             self._webhooks.follow(self, self.snapshot.thread_id, *names)

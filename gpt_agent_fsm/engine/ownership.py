@@ -32,7 +32,7 @@ class SoleOwner:
 
     Args:
         tick_soon: called with the id of a thread that must be ticked.
-        is_owned: returns whether the store is still owned by this process; None for a store that nobody can take.
+        is_owned: returns whether this process still owns the store; None for a store that no other process can take.
     """
 
     def __init__(self, tick_soon: Callable[[str], None], is_owned: Callable[[], bool] | None = None) -> None:
@@ -40,16 +40,16 @@ class SoleOwner:
         self._is_owned = is_owned or _always
 
     def claim(self, thread_id: str) -> Lease:
-        """See `Ownership.claim`: always granted."""
+        """See `Ownership.claim`. Every claim is granted."""
         return _SoleLease(thread_id, self._is_owned)
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """See `Ownership.heartbeat`: no lease is ever lost."""
+        """See `Ownership.heartbeat`. No lease is ever lost."""
         del leases
         return ()
 
     def release(self, lease: Lease, *, more: bool) -> None:
-        """See `Ownership.release`: there is nothing to release."""
+        """See `Ownership.release`. There is nothing to release."""
 
     def wake(self, thread_id: str) -> None:
         """See `Ownership.wake`."""

@@ -42,7 +42,7 @@ class Clock(Protocol):
     """Monotonic time, and the time of day."""
 
     def monotonic(self) -> float:
-        """Return seconds since some fixed moment; never goes back."""
+        """Return the seconds since a fixed moment. The value never decreases."""
         ...
 
     def time(self) -> float:
@@ -56,15 +56,15 @@ def _always() -> bool:
 
 @attrs.frozen(kw_only=True)
 class CallLimits:
-    """The limits of one call of a backend, and whether it may still send.
+    """The limits of one call of a backend, and the question whether the call may still send its request.
 
     Attributes:
-        deadline: when the call must have ended, in the monotonic seconds of `clock`. It may have passed already, if the
-            process was stopped in between: then nothing may be sent.
-        may_send: called immediately before the first byte of a request that changes the server is sent. If it returns
-            False, nothing may be sent, because another process drives the thread now. It may block for a query of the
-            store.
-        max_answer_bytes: the size of the largest HTTP answer to accept, unpacked.
+        deadline: when the call must have ended, in the monotonic seconds of `clock`. If the process was suspended, the
+            deadline may have passed before the call begins. Then nothing may be sent.
+        may_send: the backend calls this immediately before the first byte of a request that changes the server. If it
+            returns False, nothing may be sent, because another process drives the thread now. It may block for a query
+            of the store.
+        max_answer_bytes: the size in bytes of the largest HTTP answer to accept, measured after decompression.
     """
 
     deadline: float
@@ -74,12 +74,12 @@ class CallLimits:
 
     @property
     def seconds_left(self) -> float:
-        """The seconds until the deadline; negative after it."""
+        """The seconds until the deadline; negative after the deadline."""
         return self.deadline - self.clock.monotonic()
 
 
 Timeout: TypeAlias = float | CallLimits
-"""The limits of a call: the engine passes `CallLimits`; a script may pass seconds from now."""
+"""The limits of a call. The engine passes `CallLimits`. A script may pass a number of seconds instead."""
 
 
 @attrs.frozen(kw_only=True)
@@ -126,10 +126,11 @@ class ToolOutputsRequest:
 
 @runtime_checkable
 class Backend(Protocol):
-    """One API. Each method makes one HTTP request, or as few as the API allows.
+    """One API. Each method makes one HTTP request, or as few HTTP requests as the API allows.
 
-    A method blocks at most until the deadline of `timeout`, and may be called from any OS thread. `handle` is the
-    handle of the run as it was last seen. Parameters and fields that are added later have defaults.
+    A method may be called from any OS thread, and blocks at most until the deadline of `timeout`. `handle` is the
+    handle in the last `Run` that the backend returned for this run. Future versions of the library may add parameters
+    and fields, and these will have defaults.
 
     Each method raises an `ApiError` whose subclass says what is known about the outcome: `TransientError` if the
     request took no effect, `OutcomeUnknown` if a request that changes the server may have taken effect, `ThreadBusy`,
@@ -143,21 +144,22 @@ class Backend(Protocol):
         ...
 
     def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
-        """Check that the server knows the thread; raise `InvalidThreadId` if it does not."""
+        """Check that the server knows the thread. Raise `InvalidThreadId` if it does not."""
         ...
 
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
-        """Return the newest runs of the thread, newest first, `limit` (1 to 100) at most.
+        """Return at most `limit` (1 to 100) of the thread's runs, newest first.
 
-        If a run is searched for, `key` and `retry_of` describe it. With an API that cannot list runs, the method
-        returns the run in progress and the run that is searched for, inferred from their messages on the thread.
+        If the caller searches for a run, `key` and `retry_of` describe that run. If the API cannot list runs, the
+        method infers runs from the messages on the thread: the run in progress, and the run that the caller searches
+        for.
         """
         ...
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
-        """Add a user message; return its id and whether the HTTP answer shows that the server keeps the key."""
+        """Add a user message. Return its id, and True if the HTTP answer shows that the server keeps the key."""
         ...
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
@@ -169,8 +171,9 @@ class Backend(Protocol):
     ) -> Run:
         """Return a run as it is now.
 
-        `in_doubt`: outputs that were submitted after the run was last seen may have arrived, or an earlier attempt to
-        create this run may have created a second one.
+        `in_doubt`: True if a request without an HTTP answer may have taken effect. Then outputs may have arrived that
+        were submitted after the run was last seen, or an earlier attempt to create this run may have created a second
+        run.
         """
         ...
 
@@ -179,7 +182,7 @@ class Backend(Protocol):
         ...
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
-        """Return one page of messages that follow the message `after` in the order of the list."""
+        """Return one page of the server's list of messages: those that follow the message `after` in its order."""
         ...
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
@@ -216,14 +219,14 @@ class Record:
 
 @attrs.frozen(kw_only=True)
 class Saved:
-    """The data that a store keeps of one thread.
+    """All data that a store keeps about one thread, without its history.
 
     Attributes:
         snapshot: the snapshot that was committed last, with its queue.
         due: when the timer ends, in seconds since the epoch; None if no timer was set.
-        inbox: accepted commands that the snapshot does not contain yet, with their numbers, in order.
-        unannounced: records that were not announced yet, in order.
-        last_seq: the number of the newest record; 0 without records.
+        inbox: the accepted commands that the snapshot does not contain yet, each with its number, in order.
+        unannounced: the records that were not announced yet, in order.
+        last_seq: the number of the newest record; 0 if there are no records.
     """
 
     snapshot: Snapshot
@@ -235,12 +238,12 @@ class Saved:
 
 @runtime_checkable
 class Store(Protocol):
-    """Keeps threads. Safe to call from any OS thread. When a call returns, its data is saved.
+    """Keeps the data of threads. Safe to call from any OS thread. When a call returns, its data is saved.
 
-    A call that cannot keep its promise raises an error and changes nothing: `StoreError` for a full disk or a locked
-    file. If the connection to the store broke, it may be unknown whether a call changed something. Then the engine
-    repeats a commit with equal arguments, apart from the times, and the store recognises it; the store withdraws a
-    command that it had saved.
+    A call that cannot keep its promise raises an error and changes nothing. For a full disk or a locked file the error
+    is a `StoreError`. If the connection to the store breaks, it may be unknown whether the call changed something. For
+    a commit, the engine repeats the call with equal arguments, apart from the times, and the store recognises the
+    repetition. For a command, the store removes the command if it was saved after all.
     """
 
     def load(self, thread_id: str) -> Saved | None:
@@ -248,7 +251,7 @@ class Store(Protocol):
         ...
 
     def accept(self, thread_id: str, command: Command) -> int:
-        """Save a command for a thread that was committed before; return its number, which grows per thread."""
+        """Save a command for a thread that has been committed before. Return its number. Numbers grow per thread."""
         ...
 
     def commit(
@@ -261,11 +264,12 @@ class Store(Protocol):
         due: float | None,
         queue: QueueChange = NO_CHANGE,
     ) -> Sequence[Record]:
-        """Save the snapshot, drop the commands up to number `consumed`, number and append the events: all or nothing.
+        """In one transaction, save the snapshot, drop the commands up to number `consumed`, and append the events.
 
-        `at` is the time of the events; `due` is the time at which the timer ends; both are in seconds since the epoch.
-        `queue` has the messages that were added to and removed from the snapshot's queue since the thread's last
-        commit: a store may keep the queue as rows by these numbers, or with the rest. Returns the records of `events`.
+        `at` is the time of the events, and `due` is the time at which the timer ends. Both are in seconds since the
+        epoch. `queue` has the messages that were added to the snapshot's queue or removed from it since the thread's
+        last commit. A store may use it to keep each message as a row, or may keep the whole queue with the snapshot.
+        Each event gets a number. The method returns the records of `events`.
         """
         ...
 
@@ -274,7 +278,7 @@ class Store(Protocol):
         ...
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
-        """Return the records with a number above `after`, in order; none for an unknown thread."""
+        """Return the records with a number above `after`, in order. For an unknown thread there are none."""
         ...
 
     def unfinished(self) -> Mapping[str, Saved]:
@@ -288,10 +292,10 @@ class Store(Protocol):
 
 @runtime_checkable
 class KeyedStore(Protocol):
-    """A store that also keeps the keys under which an application finds its threads. Each key belongs to one thread."""
+    """A store that also keeps the keys by which an application finds its threads. Each key belongs to one thread."""
 
     def claim_key(self, key: str, thread_id: str) -> str:
-        """Give the key to the thread, unless a thread has it; return the thread that has it now."""
+        """Give the key to the thread, unless another thread has it. Return the thread that has the key now."""
         ...
 
     def find(self, key: str) -> str | None:
@@ -309,14 +313,14 @@ class CountingStore(Protocol):
 
 
 class Task(Protocol):
-    """A task that a scheduler ticks: the driver of one thread."""
+    """A task that a scheduler ticks. Each task is the driver of one thread."""
 
     def tick(self) -> float | None:
-        """Do one step. Return the time of the next tick in the clock's monotonic seconds, or None for never."""
+        """Do one step. Return the time of the next tick in the clock's monotonic seconds; None if no tick is due."""
         ...
 
     def describe(self) -> str:
-        """Return for the log what the task is doing."""
+        """Return a text for the log that says what the task is doing."""
         ...
 
 
@@ -329,24 +333,24 @@ class Scheduler(Protocol):
         ...
 
     def wake(self, task: Task) -> None:
-        """Tick the task soon; again, if it is being ticked right now."""
+        """Tick the task soon. If a tick of the task is running now, tick the task once more after it."""
         ...
 
     def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
-        """Block until `done()` is true; it is called whenever `changed` is set. Return False after `timeout`."""
+        """Block until `done()` is true, checked whenever `changed` is set. Return False if `timeout` is over before."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Block the caller. Never called from a tick."""
+        """Block the caller for this time. A tick never calls this method."""
         ...
 
     def close(self, timeout: float) -> None:
-        """Wait at most `timeout` seconds for the ticks that are due, then tick no more. Idempotent."""
+        """Wait at most `timeout` seconds for the ticks that are due. After that, tick no more. Idempotent."""
         ...
 
 
 class AgentHandle(Protocol):
-    """The part of an agent that the engine uses: the agent is the sender of events."""
+    """The part of an agent that the engine uses. The agent is the sender of events."""
 
     @property
     def thread_id(self) -> str:
@@ -368,25 +372,25 @@ class Lease(Protocol):
         ...
 
     def holds(self) -> bool:
-        """Return whether the lease still holds. Called immediately before a request is made."""
+        """Return whether the lease still holds. The engine calls this method immediately before it makes a request."""
         ...
 
 
 class Ownership(Protocol):
-    """Decides who drives which thread. An implementation hands a thread over by calling `Roster.own`."""
+    """Decides which process drives which thread. An implementation hands a thread over by calling `Roster.own`."""
 
     def claim(self, thread_id: str) -> Lease | None:
-        """Take the right to drive a thread; None if somebody else has it."""
+        """Take the right to drive a thread, and return it. Return None if another process has it."""
         ...
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Renew these leases; return those that are lost. For an engine that runs on several machines."""
+        """Renew these leases, and return the lost leases. This is for an engine that runs on several machines."""
         ...
 
     def release(self, lease: Lease, *, more: bool) -> None:
-        """Release the lease; with `more`, the thread has unfinished work."""
+        """Release the lease. `more` is True if the thread has unfinished work."""
         ...
 
     def wake(self, thread_id: str) -> None:
-        """Let the driver of the thread, wherever it is, tick soon."""
+        """Let the driver of the thread tick soon, in whatever process it is."""
         ...

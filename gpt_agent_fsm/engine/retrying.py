@@ -1,7 +1,7 @@
-"""Make requests for a caller who waits for the result, and retry them while that may help.
+"""Make requests for a caller who waits for the result, and retry each request while a retry may help.
 
-This is the only loop that repeats a request and sleeps in between. The requests of a thread's ticks are repeated by the
-state machine, which never blocks.
+This is the only code that repeats a request in a loop and sleeps between the attempts. For the requests of a thread's
+ticks, the state machine decides about retries, and it never blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["announce_failure", "call_and_announce", "call_with_retries"]
 
 T = TypeVar("T")
 LIKELY_PERMANENT_ATTEMPTS = 3
-"""The number of attempts if a retry in the next seconds rarely helps, so that the caller fails fast."""
+"""The number of attempts if a retry within seconds rarely helps. It is small, so that the caller fails fast."""
 
 
 def call_with_retries(
@@ -33,17 +33,17 @@ def call_with_retries(
     retry_on: tuple[type[ApiError], ...] = (TransientError,),
     min_attempts_if_answered: int = 1,
 ) -> T:
-    """Return what `request` returns; raise its last error when no attempt is left.
+    """Return what `request` returns. Raise its last error if no attempt is left.
 
     Args:
         request: called once per attempt.
         settings: the number of attempts, and the pauses between them.
-        longest_wait: in seconds; if the server asks for a longer pause, there is no further attempt.
+        longest_wait: the longest pause in seconds. If the server asks for a longer pause, there is no further attempt.
         sleep: called with the seconds of each pause.
         rng: the source of the jitter of the pauses.
-        on_failure: called as `on_failure(error, attempt, pause)` after each failed attempt, counted from 1; `pause` is
-            the number of seconds until the next attempt, or None after the last.
-        retry_on: the errors that are worth another attempt; all others are raised at once.
+        on_failure: called as `on_failure(error, attempt, pause)` after each failed attempt. `attempt` counts from 1.
+            `pause` is the number of seconds until the next attempt, or None after the last attempt.
+        retry_on: the errors that are worth another attempt. All other errors are raised at once.
         min_attempts_if_answered: the number of attempts for an unusable HTTP answer, even if the settings allow fewer.
 
     Blocks until it returns or raises.
@@ -79,7 +79,7 @@ def call_and_announce(
     scheduler: Scheduler,
     rng: random.Random,
 ) -> T:
-    """Make a request with retries before there is an agent, and announce each failed attempt."""
+    """Make a request for which there is no agent yet, with retries. Announce each failed attempt."""
 
     def on_failure(error: ApiError, attempt: int, pause: float | None) -> None:
         announce_failure(operation, thread_id, error, attempt, will_retry=pause is not None)
@@ -96,7 +96,7 @@ def call_and_announce(
 
 
 def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: int, *, will_retry: bool) -> None:
-    """Announce `RequestFailed` for a request that was made before there was an agent; the sender is None."""
+    """Announce `RequestFailed` for a request that was made before there was an agent. The sender is None."""
     event = events.RequestFailed(
         thread_id=thread_id,
         operation=operation,

@@ -1,8 +1,8 @@
-"""The drivers of the threads in this process: which driver may begin, which is ending, and which comes next.
+"""The drivers of the threads in this process: which driver may begin, which driver is ending, and which is next.
 
-Decisions are made under the roster's lock and carried out outside it. A thread has at most one live driver. Its former
-driver may still be in its last tick; the next driver begins only after that tick. The outcome of a tick is a value on
-which the roster acts, so drivers do not know the roster.
+Decisions are made while the roster's lock is held, and carried out after its release. A thread has at most one live
+driver. The thread's former driver may still be in its last tick, and the live driver begins only after that tick. A
+tick returns its outcome, and the roster acts on it. So drivers do not know the roster.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class _Shift:
 
 
 def _run_soon(scheduler: Scheduler) -> Callable[[Callable[[], None]], None] | None:
-    """Return how a scheduler with a virtual time runs a function; None for OS threads."""
+    """Return the function that lets a scheduler with virtual time run a job; None to run jobs on OS threads."""
     call_later = getattr(scheduler, "call_later", None)
     return None if call_later is None else lambda function: call_later(0.0, function)
 
 
 _users_lock = threading.RLock()
 _users: weakref.WeakValueDictionary[int, Roster] = weakref.WeakValueDictionary()
-"""The roster that uses each store, by the store's `id`."""
+"""For each store, by its `id`, the roster that uses it."""
 
 
 class Roster:
@@ -70,13 +70,14 @@ class Roster:
 
     Args:
         make_agent: returns the agent that is the sender of a driver's events.
-        make_ownership: returns the `Ownership`, which decides who drives a thread. It hands threads over by calling
-            `own`, and wakes the drivers here by calling `tick_soon`. By default all threads are driven here.
+        make_ownership: returns the `Ownership`, which decides which process drives a thread. It hands threads over by
+            calling `own`, and wakes the drivers of this roster by calling `tick_soon`. By default this roster drives
+            all threads.
 
         tools: the functions that answer tool calls.
 
     Attributes:
-        jobs: the functions of tools that run.
+        jobs: runs the functions of tools.
         origin: the process that made the runtime.
         scheduler: ticks the drivers.
         backend: the API.
@@ -113,20 +114,21 @@ class Roster:
             tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, scheduler.clock),
             random=rng,
         )
-        # Reentrant: a signal handler that closes the runtime may have interrupted a call of it.
+        # Reentrant: the handler of an operating system signal may close the runtime while it interrupts one of its
+        # methods.
         self._lock = threading.RLock()
         self._closed = False
         self._released = False
         self._check_sole_user(store)
         self._shifts: dict[str, _Shift] = {}
         self._announced: set[str] = set()
-        """Threads without a driver whose open calls were announced here."""
+        """The threads without a driver whose open calls this roster's drivers have announced."""
         self._leaving: dict[str, _Shift] = {}
-        """Drivers that are stopped and in their last tick; a driver that was made later waits in `_shifts` for its
-        end."""
+        """The stopped drivers that have not ended their last tick. The next driver of the thread waits in `_shifts` for
+        this end."""
 
     def _check_sole_user(self, store: Store) -> None:
-        """Raise `ValueError` if an open roster uses this store object, because both would drive its threads."""
+        """Raise `ValueError` if another open roster uses this store object: both would drive its threads."""
         with _users_lock:
             user = _users.get(id(store))
             if user is not None and not user._released and user._context.store is store:
@@ -160,10 +162,11 @@ class Roster:
         subscribe: signals.Handler | None,
         replay_after: int | None,
     ) -> Driver | None:
-        """Make a thread's driver, which begins now or after the former driver; None if another caller was faster.
+        """Make a thread's driver, and begin it now or after the former driver. Return None if another call made one.
 
-        `start`: the first snapshot of the thread, if the store has none. `known`: the thread's newest run as the server
-        has just reported it, if it was requested. Raises `StoreTaken` if another process drives the thread.
+        `start`: the snapshot to begin with, if the store does not have the thread. `known`: the server's answer about
+        the thread's newest run, if the caller has just asked for it. Raises `StoreTaken` if another process drives the
+        thread.
         """
         shift = self._make_shift(start, settings)
         driver = shift.driver
@@ -207,10 +210,10 @@ class Roster:
         self.own(thread_id, self._claim(thread_id), saved)
 
     def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
-        """Drive a thread that was handed over, from its data in the store; `saved`, if they were read already.
+        """Drive a thread that was handed over. `saved`: its data in the store, if the caller has already read them.
 
-        Releases the lease of a thread that the store does not know or that has a driver here, and after `close`. A
-        former driver that is still in its last tick ends first.
+        Instead, the lease is released if the store does not know the thread, if the thread has a driver here, or after
+        `close`. If a former driver is still in its last tick, the new driver begins after that tick.
         """
         saved = saved or self._context.store.load(thread_id)
         if saved is None:
@@ -247,14 +250,14 @@ class Roster:
         return lease
 
     def _release(self, driver: Driver) -> None:
-        """Release the right to drive the driver's thread, once."""
+        """Release the right to drive the driver's thread, unless it was released before."""
         lease, driver.lease = driver.lease, None
         if lease is not None:
             self._ownership.release(lease, more=driver.has_work)
 
     @contextlib.contextmanager
     def _withdrawn_if_it_fails(self, driver: Driver) -> Iterator[None]:
-        """Remove a driver that could not begin: a caller may have it already, and it must not look alive."""
+        """Remove the driver if it cannot begin. Another caller may already have it, so it must not look alive."""
         try:
             yield
         except BaseException:
@@ -267,7 +270,7 @@ class Roster:
     # --- ticks ----------------------------------------------------------------------------------------
 
     def wake_by_webhook(self, notice: Notice) -> bool:
-        """Wake the driver of the thread that a webhook is about; return whether there is one."""
+        """Wake the driver of the thread that a webhook is about. Return whether there is such a driver."""
         self.check_open()
         thread_id = self._webhooks.take_in(notice)
         if thread_id is None or self.get(thread_id) is None:
@@ -282,7 +285,7 @@ class Roster:
             self.scheduler.wake(shift)
 
     def _tick(self, shift: _Shift) -> float | None:
-        """Tick a driver, act on the outcome, and return when to come back."""
+        """Tick a driver, act on the outcome, and return when to tick it again."""
         driver = shift.driver
         if not driver.begun and driver.stop_reason is None and not self._may_begin(driver):
             return None
@@ -290,7 +293,8 @@ class Roster:
         if outcome.left:
             self._forget(shift)
         elif outcome.lost is not None:
-            # An owner of all threads of a store that has lost one of them has lost all.
+            # This runtime owns either all threads of the store, or some. If it owned all and has lost one, it has lost
+            # all.
             for lost in self.drivers if self._owns_all else (driver,):
                 self.remove(lost, "store_taken", outcome.lost)
         elif outcome.idle is not None:
@@ -298,7 +302,7 @@ class Roster:
         return outcome.due
 
     def _may_begin(self, driver: Driver) -> bool:
-        """Return whether a driver that waited for its predecessor may begin. If so, it has its lease."""
+        """Return whether a driver that waited for the thread's former driver may begin. If so, it has its lease."""
         with self._lock:
             if driver.thread_id in self._leaving:
                 return False
@@ -312,7 +316,7 @@ class Roster:
         return True
 
     def _retire(self, driver: Driver, reason: str) -> None:
-        """Remove an idle driver from the roster, unless a command came in at the last moment."""
+        """Remove an idle driver from the roster, unless a command has just been accepted."""
         with driver.lock:
             if driver.stop_if_quiet(reason):
                 self.remove(driver, reason)
@@ -324,7 +328,7 @@ class Roster:
 
         `taken`: says who drives the thread now, if another process does.
         """
-        # Both locks are held, so that a driver that is just beginning is removed completely.
+        # Both locks are held. So a driver that is just beginning is removed completely.
         with driver.lock, self._lock:
             shift = self._shifts.get(driver.thread_id)
             if shift is None or shift.driver is not driver:
@@ -341,9 +345,9 @@ class Roster:
         self.scheduler.wake(shift)
 
     def _forget(self, shift: _Shift) -> None:
-        """Let a driver that waited begin; release everything after the last driver has ended."""
+        """Forget a driver that has ended, and wake the next. After the last driver, close the backend and the store."""
         thread_id = shift.driver.thread_id
-        # Before the successor asks for it.
+        # The lease is released before the next driver of the thread claims it.
         self._release(shift.driver)
         with self._lock:
             if self._leaving.get(thread_id) is shift:
@@ -356,7 +360,7 @@ class Roster:
             self.release_all()
 
     def await_tools(self, timeout: float) -> None:
-        """Decide to start no more functions, and wait, at most `timeout` seconds, for the results of those that run."""
+        """Start no more functions. Wait at most `timeout` seconds for the results of the functions that run now."""
         self.jobs.is_closing = True
         changed = threading.Event()
         with self.jobs.waiters.added(changed):
@@ -373,7 +377,7 @@ class Roster:
             self.remove(shift.driver, "runtime_closed")
 
     def release_all(self) -> None:
-        """Close the backend and the store. Idempotent; it is called again when the last driver has ended."""
+        """Close the backend and the store. Idempotent, because the end of the last driver calls it again."""
         with self._lock:
             already, self._released = self._released, True
         if already:
@@ -382,5 +386,5 @@ class Roster:
         try:
             self._context.store.close()
         except StoreError:
-            # Raised from here it would hide the exception that ended the `with` statement.
+            # If this error were raised, it would hide the exception that ended the `with` statement.
             log.exception("the store could not be closed properly; some events may be announced again")

@@ -26,7 +26,7 @@ _REFUSED_FOR_GOOD = {"content_filter", "context_length_exceeded", "invalid_promp
 
 
 def call_limits(clock: Clock, settings: Settings, lease: Lease | None = None) -> CallLimits:
-    """Return the limits of a request that begins now; without a lease, anybody may send it."""
+    """Return the limits of a request that begins now. Without a lease, the request may always be sent."""
     deadline, size = clock.monotonic() + settings.request_timeout, settings.max_answer_bytes
     if lease is None:
         return CallLimits(deadline=deadline, clock=clock, max_answer_bytes=size)
@@ -42,7 +42,7 @@ def perform(
 ) -> inputs.Input:
     """Make one request within these limits and return its result as an input. Never raises.
 
-    `belongs_elsewhere(run, thread_id)` returns whether a run is known to be another thread's; see `Webhooks`.
+    `belongs_elsewhere(run, thread_id)` returns whether a run is known to belong to another thread; see `Webhooks`.
     """
     try:
         answer = _answer(backend, thread_id, request, timeout)
@@ -98,7 +98,7 @@ def _fields(request: effects.CreateRun | effects.SubmitToolOutputs) -> dict[str,
 
 
 def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Callable[[Run], bool]) -> None:
-    """Raise an error if an answer shows a run of another thread: a proxy or connection has mixed up two answers."""
+    """Raise an error if the answer shows another thread's run: a proxy or a connection has mixed up two answers."""
     match answer:
         case inputs.RunSeen(run=run) | inputs.RunCreated(run=run):
             runs: tuple[Run, ...] = (run,)
@@ -114,7 +114,7 @@ def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Cal
 
 
 def _renamed(answer: inputs.Input, request: effects.Request) -> inputs.Input:
-    """Return the answer with the run's id of the request, even if the server writes the id in another way."""
+    """Return the answer with the run id that the request used, because a server may write the id in another way."""
     if isinstance(answer, inputs.RunSeen):
         assert isinstance(request, effects.GetRun | effects.SubmitToolOutputs | effects.CancelRun)  # noqa: S101 - for the type checker
         return inputs.RunSeen(run=attrs.evolve(answer.run, id=request.run_id))
@@ -124,7 +124,7 @@ def _renamed(answer: inputs.Input, request: effects.Request) -> inputs.Input:
 def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     status, code, message = error.status, error.code, str(error)
     for said in _words_of(request):
-        # Some servers repeat the refused text in the error; message text must not reach a log.
+        # Some servers repeat the refused text in the error, but message text must not reach a log.
         message = message.replace(said, "...")
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
@@ -148,9 +148,9 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
 
 
 def _words_of(request: effects.Request) -> list[str]:
-    """Return the texts that a request carries, each in plain form and in its JSON-escaped forms.
+    """Return the texts of the user in a request, each in plain form and in its two JSON-escaped forms.
 
-    Forms that are too short are left out.
+    Very short forms are left out, because they could also occur in an error by chance.
     """
     match request:
         case effects.PostMessage(content=content):
@@ -171,7 +171,7 @@ def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
 
 
 def _is_about_what_was_said(error: errors.ApiError, request: effects.Request) -> bool:
-    """Return whether the server would always refuse the request, because of the content of the message."""
+    """Return whether the server refused the request because of the content of the message, so that it always would."""
     param = error.param if isinstance(error, errors.RequestRefused) else None
     root = re.split(r"[.\[]", param or "")[0]
     if isinstance(request, effects.CreateRun):

@@ -1,4 +1,4 @@
-"""Ticks on OS threads: one keeps the due times in a heap, and a few workers run the ticks, which may block."""
+"""Ticks on OS threads. One OS thread keeps the due times in a heap. A few workers run the ticks, which may block."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _RECOVERY = 1.0
 """Seconds until a task whose tick failed is ticked again."""
 
 
-# The second counts the time during which the machine is suspended. Not every system has it.
+# The second clock also counts the time during which the computer is suspended. Not every system has this clock.
 _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(time, "CLOCK_MONOTONIC") else None
 
 
 class SystemClock:
-    """The computer's own time. Time during which the computer is suspended counts, if the system knows it."""
+    """The computer's own time. It includes the time during which the computer is suspended, if the system counts it."""
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
@@ -47,19 +47,20 @@ class _Phase(Enum):
 
 
 class ThreadedScheduler:
-    """Ticks on OS threads: one for the timer and `workers` more, all daemons, so that a script without `close` ends.
+    """Ticks on OS threads: one for the timer, and `workers` more. All are daemons: a script can end without `close`.
 
-    A task is in at most one tick at a time. Ready tasks are ticked in the order in which they became ready, so a tick
-    that hangs occupies one worker and delays no other task beyond that.
+    A task is in at most one tick at a time. Ready tasks are ticked in the order in which they became ready. So a tick
+    that hangs occupies one worker, but the other workers serve the other tasks.
 
-    In a process that was forked later there are no such OS threads: `close` does nothing there, and the other methods
+    If the process forks, these OS threads do not exist in the child. There `close` does nothing, and the other methods
     raise `UsedAfterFork`.
     """
 
     def __init__(self, workers: int, clock: Clock | None = None) -> None:
         self._origin = Origin("scheduler")
         self._clock = clock or SystemClock()
-        # Reentrant: a signal handler that closes the runtime may have interrupted a call of it.
+        # Reentrant: the handler of an operating system signal may close the runtime while it interrupts one of its
+        # methods.
         self._lock = threading.RLock()
         self._ready_or_closed = threading.Condition(self._lock)
         self._timer_changed = threading.Condition(self._lock)
@@ -70,7 +71,7 @@ class ThreadedScheduler:
         self._heap: list[tuple[float, int, Task]] = []
         self._counter = itertools.count()
         self._ahead = 0.0
-        """How many seconds the clock was ahead of the computer's own time when it was last read."""
+        """How many seconds the clock was ahead of the computer's own time when the clock was last read."""
         self._closed = False
         self._closers = 0
         self._woken_by_close = threading.Event()
@@ -91,7 +92,7 @@ class ThreadedScheduler:
         """See `Scheduler.wake`."""
         self._origin.check()
         with self._lock:
-            # After `close` the task would not be ticked, and a second `close` would wait for its tick.
+            # After `close`, a new task would never be ticked, and a second `close` would wait for its tick.
             if not self._closed or task in self._phases:
                 self._wake(task)
 
@@ -127,7 +128,7 @@ class ThreadedScheduler:
                 self._phases[task] = _Phase.TICKING
             due = self._tick(task)
             if self._origin.was_forked:
-                # A handler forked, and returned in the child as well: the conversation continues only in the parent.
+                # A handler has forked, and this is the child. The conversation continues only in the parent.
                 return
             with self._lock:
                 again = self._phases.pop(task) is _Phase.TICK_AGAIN
@@ -139,7 +140,7 @@ class ThreadedScheduler:
                     self._calm.notify_all()
 
     def _tick(self, task: Task) -> float | None:
-        """Tick a task and return when to tick it again. If the tick raises any error, this is a little later."""
+        """Tick a task and return when to tick it again. After any error, this is `_RECOVERY` seconds later."""
         try:
             return _checked(task.tick())
         except BaseException:
@@ -147,7 +148,7 @@ class ThreadedScheduler:
             return self._now() + _RECOVERY
 
     def _now(self) -> float:
-        """Return the clock's monotonic time; if the clock raises, estimate it from the computer's own time."""
+        """Return the clock's monotonic time. If the clock raises, estimate it from the computer's own time."""
         try:
             now = self._clock.monotonic()
             self._ahead = now - time.monotonic()
@@ -162,7 +163,7 @@ class ThreadedScheduler:
         if self._heap[0][2] is task:
             self._timer_changed.notify()
         if len(self._heap) > 2 * len(self._due) + 64:
-            # Most entries are of tasks that were woken before their time: start over without them.
+            # Most entries of the heap belong to tasks that were woken before their time. Make a new heap without these.
             self._heap = [(due, next(self._counter), task) for task, due in self._due.items()]
             heapq.heapify(self._heap)
 
@@ -179,18 +180,18 @@ class ThreadedScheduler:
         return True
 
     def sleep(self, seconds: float) -> None:
-        """See `Scheduler.sleep`; `close` cuts it short."""
+        """See `Scheduler.sleep`. A call of `close` ends the sleep."""
         self._origin.check()
         self._woken_by_close.wait(seconds)
 
     def close(self, timeout: float) -> None:
-        """See `Scheduler.close`. The log names tasks that do not end in time; their workers are left behind."""
+        """See `Scheduler.close`. The log names each task that does not end in time; its worker is left behind."""
         if self._origin.was_forked:
             return
         deadline = time.monotonic() + timeout
         own = threading.current_thread() in self._threads
         with self._lock:
-            # Ticks that are inside `close` themselves are not waited for.
+            # A tick that has called `close` itself is not waited for.
             self._closers += int(own)
             self._calm.notify_all()
             self._calm.wait_for(lambda: len(self._phases) <= self._closers, timeout)
@@ -201,7 +202,8 @@ class ThreadedScheduler:
             self._timer_changed.notify_all()
         self._woken_by_close.set()
         if own:
-            # The other OS threads end by themselves; two callers of `close` could wait for each other here.
+            # The other OS threads end by themselves. If two workers in `close` joined each other, both would wait
+            # forever.
             return
         for task in busy:
             log.warning("closing without waiting any longer for %s", _description(task))
@@ -210,14 +212,14 @@ class ThreadedScheduler:
 
 
 def _checked(due: float | None) -> float | None:
-    """Return when to tick a task again; raise an error if that is not a time, which would stop the timer."""
+    """Return `due`, the time of a task's next tick. Raise an error if it is NaN, which would stop the timer."""
     if due is not None and math.isnan(due):
         raise ValueError("a tick asked to come back at a time that is not a number")
     return due
 
 
 def _description(task: Task) -> str:
-    """Return a task's description, or its class if the description raises."""
+    """Return a task's description, or the name of its class if `describe` raises an error."""
     try:
         return task.describe()
     except BaseException:  # noqa: BLE001 - it is only a line in the log

@@ -28,9 +28,9 @@ class Sender:
     def send(
         self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings
     ) -> inputs.Input | None:
-        """Make the request and return its answer; None if the gate holds it back.
+        """Make the request and return its answer. Return None if the gate holds the request back.
 
-        Raises `StoreTaken` if the lease does not hold; then nothing was sent.
+        Raises `StoreTaken` if the lease does not hold. In this case nothing was sent.
         """
         verdict = self._context.gate.admit(who, request)
         if isinstance(verdict, float):
@@ -39,7 +39,7 @@ class Sender:
         return verdict or self._perform(request, who, lease, settings)
 
     def _perform(self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings) -> inputs.Input:
-        """Make a request and return its answer. Nothing but the request follows the commit that says it is sent."""
+        """Commit that the request is sent, make it at once, and return its answer."""
         context = self._context
         if lease is None:
             raise driven_elsewhere(self._thread_id)
@@ -56,10 +56,10 @@ class Sender:
         return fact
 
     def _save_request(self, *, sent: bool, due: float | None, settings: Settings) -> None:
-        """Save that the request is sent from now on, or that it waits for its time."""
+        """Save that the request counts as sent from now on, or that it still waits for its time."""
         self._ledger.commit(self._ledger.snapshot.with_request(sent=sent), 0, (), due, settings)
 
     def put_back(self, due: float | None, settings: Settings) -> None:
-        """Note that the request was not sent; it waits for its time."""
+        """Save that the request was not sent and waits until `due`."""
         self._save_request(sent=False, due=due, settings=settings)
         self._agenda.hold(due)

@@ -25,7 +25,7 @@ __all__ = ["ToolDesk", "Tooling", "functions_of"]
 log = get_logger(__name__)
 
 _RULE = 0
-"""The attempt of the job that asks the rule of a tool, whether a person must approve."""
+"""The attempt number of a job that does not run a function but asks the tool's rule whether a person must approve."""
 _TAKES_RESULTS = (State.AWAITING_TOOLS, State.FAILED)
 _DENIED_BY_RULE = "the rule of the tool does not allow it"
 
@@ -70,24 +70,25 @@ class ToolDesk:
         self._tooling = tooling
         self._thread_id = thread_id
         self._starting: set[tuple[str, int]] = set()
-        """The calls and attempts whose start was decided here, until their functions are started."""
+        """The call and attempt of each function whose start was decided here and that is not started yet."""
 
     @property
     def has_decided_a_start(self) -> bool:
-        """True while a function must be started whose start was decided."""
+        """True while a function is not started although its start was decided."""
         return bool(self._starting)
 
     def deadline(self, snapshot: Snapshot) -> float | None:
-        """Return when the time of a function is over, in monotonic seconds; None while no result can be taken."""
+        """Return the next deadline of a running function, in monotonic seconds; None if no result can be used."""
         if snapshot.state not in _TAKES_RESULTS:
             return None
         jobs = self._tooling.jobs.of_thread(self._thread_id).values()
         return min((job.deadline for job in jobs if job.deadline is not None and not job.has_ended), default=None)
 
     def next_inputs(self, snapshot: Snapshot, is_heard: Callable[[str], bool]) -> list[inputs.Input]:
-        """Return what the machine must know next about the open calls, and begin to ask the rules of their tools.
+        """Return the next inputs about the open calls, and begin to ask the tools' rules about approvals.
 
-        `is_heard`: returns whether a handler may answer the call of this id, for which there is no tool.
+        `is_heard`: returns whether a handler may answer the call with this id. It is called if no tool has the call's
+        name.
         """
         jobs = self._tooling.jobs.of_thread(self._thread_id)
         if not jobs and not snapshot.calls:
@@ -99,7 +100,7 @@ class ToolDesk:
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             wanted.add(key)
             if key not in jobs and self._tooling.jobs.is_closing:
-                # The next process begins it, or notices that its function is lost.
+                # The next process starts the function, or notices that it was lost.
                 continue
             if call.runs and snapshot.state in _TAKES_RESULTS:
                 found += self._about_started(call, jobs.get(key))
@@ -135,7 +136,7 @@ class ToolDesk:
                 yield inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
 
     def _about_lost(self, call: ToolCall) -> inputs.Input:
-        """Start the function of a process that has died again, if that is safe."""
+        """Return the input that starts a function of a dead process again. If that is not safe, report it as lost."""
         if call.is_safe and self._tooling.find(call.name) is not None:
             return self._start(call, is_safe=True)
         reason = f"The process that ran {call.name} has ended. It is unknown whether the call took effect."
@@ -154,12 +155,12 @@ class ToolDesk:
         elif call.stage is CallStage.APPROVED or tool.approve is False:
             yield self._start(call, is_safe=tool.retry == "safe")
         elif job is None and (problem := _problem_of(tool, call)):
-            # Nobody needs to decide about a call that would fail.
+            # The arguments are wrong, so the call would fail. Nobody needs to decide about it.
             yield inputs.SubmitToolOutput(tool_call_id=call.id, output=error_output(problem))
         elif tool.approve is True:
             yield self._ask(call)
         elif job is None:
-            # If the rule cannot say, a person is asked.
+            # The rule is asked. If it gives no answer, a person is asked.
             self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, None))
         elif job.has_ended:
             self._tooling.jobs.forget(job, cancel=False)
@@ -181,7 +182,7 @@ class ToolDesk:
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
         """Start the functions whose start was decided here and is saved in `snapshot`."""
-        # A start that the machine ignored is forgotten: the call has its output.
+        # If the machine has ignored a start, it is forgotten: the call already has its output.
         decided, self._starting = self._starting, set()
         for call in snapshot.calls:
             if call.runs and (call.id, call.attempt) in decided:
@@ -209,22 +210,23 @@ class ToolDesk:
 
 
 def _may_take_results(snapshot: Snapshot) -> bool:
-    """Return whether the open calls take results, or may take them after the next poll.
+    """Return whether results for the open calls are accepted now, or may be accepted after the next poll.
 
-    A poll may show an outdated state of the run, and a run that was left may be followed again.
+    They may be accepted later because a poll may show an outdated state of the run, and because the library may follow
+    a run again that it stopped following.
     """
     run = snapshot.run
     return snapshot.state in _TAKES_RESULTS or (run is not None and run.ending is None)
 
 
 def _may_begin(snapshot: Snapshot) -> bool:
-    """Return whether functions and questions may begin: not in a run that must end."""
+    """Return whether functions may be started and people asked. This is not so in a run that must end."""
     run = snapshot.run
     return snapshot.state is State.AWAITING_TOOLS and run is not None and run.ending is None
 
 
 def _problem_of(tool: Tool[..., Any], call: ToolCall) -> str:
-    """Return what is wrong with the arguments of a call; "" if nothing is."""
+    """Return a text that says what is wrong with the arguments of a call; "" if they are valid."""
     try:
         tool.structure(call.arguments)
     except ToolArgumentsError as error:
@@ -233,7 +235,7 @@ def _problem_of(tool: Tool[..., Any], call: ToolCall) -> str:
 
 
 def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
-    """Return the output of a function; an error that it raises becomes an output for the model."""
+    """Return the output of a function. If it raises an error, return a text about the error for the model."""
     try:
         return tool.run(call.arguments, context)
     except ToolArgumentsError as error:
@@ -246,7 +248,7 @@ def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
 
 
 def _described(error: BaseException) -> str:
-    """Return the name and the text of an error, even if its text cannot be made."""
+    """Return the name and the text of an error, or its name alone if `str(error)` raises."""
     try:
         return f"{type(error).__name__}: {error}"
     except BaseException:  # noqa: BLE001 - an error that raises while it is described
@@ -254,7 +256,7 @@ def _described(error: BaseException) -> str:
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
-    """Return what the rule of a tool says about a call; None asks a person, also if the rule fails."""
+    """Return the decision of a tool's rule about a call. None means that a person is asked, as after a failed rule."""
     arguments = decode_arguments(call.arguments)
     asked = events.ToolCallRequested(
         id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments

@@ -20,7 +20,7 @@ __all__ = ["Job", "JobKey", "ToolJobs"]
 log = get_logger(__name__)
 
 JobKey: TypeAlias = tuple[str, str, str, int]
-"""Thread, run, call and attempt; the rule of a call has the attempt 0."""
+"""The ids of thread, run and call, and the attempt. The attempt is 0 for the question to a tool's rule."""
 
 
 @attrs.define(eq=False)
@@ -29,10 +29,10 @@ class Job:
 
     Attributes:
         work: returns the result.
-        fallback: the result if `work` raises, or if there is no OS thread for it.
-        timeout: the seconds that it may take, or None.
+        fallback: the result if `work` raises an error, or if no OS thread can be started for it.
+        timeout: the seconds that `work` may take; None for no limit.
         cancelled: set when the result is no longer wanted.
-        deadline: when its time is over, in monotonic seconds; None until it has begun, and without a timeout.
+        deadline: when the time of `work` is over, in monotonic seconds; None before it has begun, or without a timeout.
         result: what `work` returned; None until then.
     """
 
@@ -52,7 +52,7 @@ class ToolJobs:
     Args:
         limit: how many jobs run at the same time. A job whose time is over no longer counts.
         wake: called with the id of a thread when one of its jobs has begun or ended.
-        run_soon: calls a function a little later; None to use an OS thread for each job.
+        run_soon: arranges that a function is called soon. With None, each job gets an OS thread.
 
     Attributes:
         is_closing: True when no further job may be added.
@@ -76,7 +76,7 @@ class ToolJobs:
         """The jobs whose results are still wanted, by thread."""
         self._waiting: deque[Job] = deque()
         self._begun: set[Job] = set()
-        """The jobs that count for the limit."""
+        """The jobs that have begun and count for the limit."""
         self.is_closing = False
 
     def add(self, job: Job) -> None:
@@ -94,7 +94,7 @@ class ToolJobs:
             return dict(self._jobs.get(thread_id, {}))
 
     def forget(self, *jobs: Job, cancel: bool) -> None:
-        """Want these results no longer; with `cancel`, say so to the functions, and let other jobs begin."""
+        """Forget jobs whose results nobody wants now. With `cancel`, tell their functions, and let other jobs begin."""
         with self._lock:
             for job in jobs:
                 wanted = self._jobs.get(job.key[0], {})
@@ -116,11 +116,11 @@ class ToolJobs:
             return set(self._jobs)
 
     def drop(self, thread_id: str) -> None:
-        """Want the results of a thread no longer: another process drives it."""
+        """Forget the jobs of a thread, because another process drives the thread now."""
         self.forget(*self.of_thread(thread_id).values(), cancel=True)
 
     def close(self) -> int:
-        """Let no job begin, want no results, and say so to the functions that run; return how many have not ended."""
+        """Begin no more jobs, and tell running functions that no result is wanted. Return how many have not ended."""
         with self._lock:
             self.is_closing, self._limit = True, 0
             self._waiting.clear()
@@ -131,7 +131,7 @@ class ToolJobs:
     # --- inside ------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Begin the jobs that may begin. Without an OS thread for it, a job ends at once."""
+        """Begin the jobs that may begin. If no OS thread can be started for a job, the job ends at once."""
         while (job := self._next()) is not None:
             try:
                 self._run_soon(functools.partial(self._run, job))

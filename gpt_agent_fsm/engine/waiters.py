@@ -20,7 +20,7 @@ class Waiters:
 
     @contextlib.contextmanager
     def added(self, changed: threading.Event) -> Iterator[None]:
-        """Set `changed` at each change, until the block ends."""
+        """Set `changed` at each change until the `with` block ends."""
         with self._lock:
             self._events.append(changed)
         try:

@@ -1,7 +1,7 @@
-"""Webhooks that a server sends when a response has ended: check the sender, and find the run of the response.
+"""Webhooks, which a server sends when a response has ended. Check the sender, and find the run of the response.
 
-Webhooks are signed by the Standard Webhooks scheme (https://www.standardwebhooks.com), which the package
-`standardwebhooks` checks.
+Webhooks are signed by the Standard Webhooks scheme (https://www.standardwebhooks.com). The package `standardwebhooks`
+checks the signature.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Notice", "Webhooks", "verified"]
 _ENDS = {"response.completed", "response.failed", "response.cancelled", "response.incomplete"}
 _MOST_REMEMBERED = 10_000
 _ARRIVING = 300.0
-"""For this many seconds after a webhook, others are expected."""
+"""For this many seconds after a webhook, more webhooks are expected."""
 
 
 @attrs.frozen
@@ -28,8 +28,8 @@ class Notice:
     """The contents of a webhook.
 
     Attributes:
-        id: the webhook's id, which is the same if the webhook is sent again.
-        response_id: the response that has ended; None if the webhook is about something else.
+        id: the webhook's id. If the server sends the webhook again, the id is the same.
+        response_id: the id of the response that has ended; None if the webhook is about something else.
     """
 
     id: str
@@ -49,7 +49,7 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
     try:
         verifier = Webhook(secret)
     except Exception:  # noqa: BLE001 - whatever it is, the secret is wrong
-        # Not chained: the package's error may repeat the secret.
+        # The error is not chained, because the package's error may contain the secret.
         raise ValueError("The webhook secret must be the one from the server: whsec_ followed by base64 text") from None
     if not isinstance(headers, Mapping) and not hasattr(headers, "items"):
         raise TypeError(
@@ -71,9 +71,10 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
 
 
 class Webhooks:
-    """The webhooks about responses so far, and the runs that are followed here. Safe to use from any OS thread.
+    """The webhooks received so far, and the runs that this runtime follows. Safe to use from any OS thread.
 
-    A run is known by its handle if it has one (on Responses, the id of its last response), and by its id otherwise.
+    The name of a run here is its handle, which on the Responses API is the id of its last response. If the run has no
+    handle, its name is its id.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -86,7 +87,7 @@ class Webhooks:
         self._last: float | None = None
 
     def follow(self, who: object, thread_id: str, before: str | None, after: str | None) -> None:
-        """Note that `who` follows the run `after`, and no longer the run `before`; None stands for none."""
+        """Note that `who` no longer follows the run `before`, but the run `after`. Either may be None, for no run."""
         with self._lock:
             if before is not None and before in self._waiting and self._waiting[before][0] is who:
                 del self._waiting[before]
@@ -94,15 +95,15 @@ class Webhooks:
                 self._waiting[after] = (who, thread_id)
 
     def belongs_elsewhere(self, run: str, thread_id: str) -> bool:
-        """Return whether a run is followed here for another thread."""
+        """Return whether this runtime follows the run for another thread."""
         with self._lock:
             _, owner = self._waiting.get(run, (None, thread_id))
             return owner != thread_id
 
     def take_in(self, notice: Notice) -> str | None:
-        """Remember a notice; return the thread that waits for its response, if there is one.
+        """Remember a notice. Return the id of the thread that waits for the response, or None.
 
-        Return None for a notice that is known already, and for a notice about something else.
+        The result is also None if the notice is already known, or is about something else than a response.
         """
         with self._lock:
             if notice.id in self._known:
@@ -110,7 +111,8 @@ class Webhooks:
             self._remember(self._known, notice.id)
             if notice.response_id is None:
                 return None
-            # The HTTP answer to the request that created the response may still be in flight.
+            # The thread may not know the response yet: the answer to the request that created it may still be in
+            # flight.
             self._remember(self._ended, notice.response_id)
             _, thread_id = self._waiting.get(notice.response_id, (None, None))
             return thread_id
@@ -122,7 +124,7 @@ class Webhooks:
             del memory[next(iter(memory))]
 
     def pop_ended(self, response_id: str | None) -> bool:
-        """Consume the webhook for a response that has ended; return whether there was one."""
+        """Consume the webhook that reports the end of this response. Return whether there was one."""
         with self._lock:
             if response_id not in self._ended:
                 return False
@@ -131,7 +133,7 @@ class Webhooks:
             return True
 
     def min_pause(self, settings: Settings) -> float:
-        """Return the shortest pause between two polls in seconds: they are rare while webhooks arrive."""
+        """Return the shortest pause between two polls, in seconds. It is long while webhooks arrive."""
         return min(settings.webhook_heartbeat_interval, settings.idle_seconds) if self.are_arriving else 0.0
 
     @property
