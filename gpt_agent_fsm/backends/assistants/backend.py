@@ -33,15 +33,16 @@ class AssistantsBackend:
     """The API of threads and runs.
 
     Args:
-        base_url: the part of the address before `/threads`; if left out, `OPENAI_BASE_URL` or OpenAI's own address.
-        api_key: if left out, `OPENAI_API_KEY`, unless there is `auth` or `headers` hold a key; None if the server needs
-            none.
-        organization, project: if left out, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
-        auth: instead of a key, a callable that returns a bearer token, or a `requests` `AuthBase`. It is asked before
-            each request, on any OS thread, so that a token can be renewed; it may cache. If the server refuses the
-            request with a 401, `auth` is asked once more.
-        headers, params: added to each request; Azure takes its key in the header `api-key` and requires the
-            parameter `api-version`.
+        base_url: the part of the address before `/threads`. The default is `OPENAI_BASE_URL`, or else OpenAI's own
+            address.
+        api_key: the API key; None if the server needs no key. The default is `OPENAI_API_KEY`, unless `auth` is given
+            or `headers` contain a key.
+        organization, project: the defaults are `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        auth: a callable that returns a bearer token, or a `requests` `AuthBase`. It is used instead of a key. The
+            backend asks it before each request, on any OS thread, so it may renew or cache a token. If the server
+            refuses a request with a 401, the backend asks `auth` once more.
+        headers, params: added to each request. Azure expects its key in the header `api-key` and requires the parameter
+            `api-version`.
 
     Raises `ValueError` for an invalid address, key or `auth`. OpenAI removed this API from its own service
     on 2026-08-26.
@@ -99,12 +100,12 @@ class AssistantsBackend:
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
-        """See `Backend.list_runs`. A run's key is in its metadata, so `key` changes nothing."""
+        """See `Backend.list_runs`. Listed runs have their keys in their metadata, so `key` changes nothing."""
         del key, retry_of
         limits = limits_of(timeout)
 
         def get(order: str, **params: str) -> wire.RunPage:
-            # A single run would not show in which order the server lists.
+            # At least two runs are needed to see in which order the server lists them.
             params |= {"limit": str(max(limit, 2)), "order": order}
             page = self._http.get(f"{_thread(thread_id)}/runs", wire.RunPage, params=params, timeout=limits)
             _check_thread("GET", thread_id, *page.data)
@@ -135,7 +136,7 @@ class AssistantsBackend:
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
         """See `Backend.get_run`."""
-        del handle, in_doubt  # the id is all that this API needs
+        del handle, in_doubt  # this API needs only the id
         answer = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout)
         _check_thread("GET", thread_id, answer)
         return answer.to_run()
@@ -170,11 +171,13 @@ class AssistantsBackend:
     def publish(self, assistant: Assistant, assistant_id: str | None = None, *, timeout: float = 30.0) -> str:
         """Create or update an assistant on the server, and return its id.
 
-        With `assistant_id`, that assistant is updated. Otherwise the server's assistant with the same name is updated,
-        if there is one. Otherwise, and if `assistant` has no name, a new one is created. Blocks for one request, and
-        for one more per hundred assistants on the server if it searches for a name, at most `timeout` seconds each.
-        Raises an `ApiError`, and `ValueError` if a function has the name of another one that was published here. After
-        an `OutcomeUnknown` it is safe to call `publish` again if the assistant has a name.
+        With `assistant_id`, the assistant with this id is updated. Without it, the newest assistant on the server with
+        the same name is updated. If there is none, or if `assistant` has no name, a new assistant is created.
+
+        Blocks for one request. If it searches for a name, it blocks for one more request per hundred assistants on the
+        server. Each request takes at most `timeout` seconds. Raises an `ApiError`, and `ValueError` if this backend has
+        published another function with the same name. After an `OutcomeUnknown`, `publish` can safely be called again
+        if the assistant has a name.
         """
         with removal_explained(self._http.base_url):
             if assistant_id is None and assistant.name is not None:
@@ -208,7 +211,7 @@ class AssistantsBackend:
         while True:
             page = self._http.get("/assistants", wire.AssistantPage, params=params, timeout=timeout)
             found = next((assistant.id for assistant in page.data if assistant.name == name), None)
-            # A page without anything new is the end, whatever the server says.
+            # A page without any new assistant is the last page, whatever the server says.
             if found is not None or page.next_after is None or seen.issuperset(each.id for each in page.data):
                 return found
             seen.update(each.id for each in page.data)

@@ -15,7 +15,7 @@ _OPENAI = "api.openai.com"
 
 @contextlib.contextmanager
 def removal_explained(base_url: str) -> Iterator[None]:
-    """Name the other backend in the error if OpenAI's own service does not have the path of a request."""
+    """If OpenAI's own service does not know the path of a request, name `ResponsesBackend` in the error."""
     try:
         yield
     except ApiError as error:

@@ -42,7 +42,7 @@ _STATUSES = {
 
 
 def key_metadata(key: str) -> dict[str, str]:
-    """Return the metadata by which the library finds a message or run again."""
+    """Return the metadata with the key by which the library finds a message or run again."""
     return {METADATA_KEY: key}
 
 
@@ -84,7 +84,7 @@ def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
 
 
 def tool_outputs(request: ToolOutputsRequest) -> dict[str, Any]:
-    """Return the body that answers the tool calls of a run; decisions are an extension of Azure's agents."""
+    """Return the body that answers the tool calls of a run. Only Azure's agents accept decisions in it."""
     outputs = [{"tool_call_id": call_id, "output": output} for call_id, output in request.outputs]
     approvals = [
         {"tool_call_id": call_id, "approve": json.loads(decision)["approve"]} for call_id, decision in request.decisions
@@ -101,7 +101,7 @@ def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
 
 
 def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
-    """Return an assistant in the form of this API; empty fields are sent too, so that an update clears them."""
+    """Return an assistant in the form of this API. It includes empty fields, so that an update clears these."""
     return {
         **settings_of(assistant),
         **({} if assistant.form is None else {"response_format": response_format(assistant.form.to_json())}),
@@ -174,14 +174,14 @@ class Run:
                 arguments = arguments_of(function.get("arguments"))
                 found.append(objects.ToolCall(id=call_id, name=name or "", arguments=arguments))
         for call in self._asked(_APPROVAL):
-            # Azure's agents: the server makes the call itself, if a person approves it.
+            # Only Azure's agents ask for this. The server makes the call itself if a person approves it.
             if call_id := lenient_id(call.get("id")):
                 name, arguments = lenient_text(call.get("name")) or "", arguments_of(call.get("arguments"))
                 found.append(objects.ToolCall(id=call_id, name=name, arguments=arguments, by_server=True))
         return found
 
     def _unsupported(self) -> str:
-        """Return what the run waits for if it is more than function calls and approvals, for a sentence."""
+        """Return a clause that names what the run waits for besides function calls and approvals; "" for nothing."""
         action = lenient_text(self.required_action.get("type")) or _OUTPUTS
         others = sorted({_kind_of(call) for call in self._asked()} - {"function"})
         if action not in (_OUTPUTS, _APPROVAL):
@@ -232,14 +232,14 @@ class Message:
 
 
 def are_runs_oldest_first(runs: Sequence[Run]) -> bool | None:
-    """Return whether the oldest of these runs come first; None if it is unknown. Only the newest may be active."""
+    """Return whether these runs are listed oldest first; None if unknown. Only the newest run can be active."""
     by_times = _by_times(runs)
     first, last = (run.to_run().status.locks_thread for run in (runs[0], runs[-1]))
     return by_times if by_times is not None or first == last else last
 
 
 def are_messages_oldest_first(messages: Sequence[Message]) -> bool | None:
-    """Return whether the oldest of these messages come first; None if it is unknown. Anybody may begin a thread."""
+    """Return whether these messages are listed oldest first; None if unknown. Roles do not show it."""
     return _by_times(messages)
 
 

@@ -11,13 +11,13 @@ __all__ = ["HttpAnswer"]
 
 @attrs.frozen(kw_only=True)
 class HttpAnswer:
-    """An HTTP answer, whatever its status.
+    """An HTTP answer with any status.
 
     Attributes:
         url: the URL without its query, for a person to read.
-        proxy: the proxy that the answer came through, without credentials, or "".
+        proxy: the address of the proxy that the answer came through, without credentials; "" if there was no proxy.
         resource: the first part of the path below the base URL, such as `/threads`.
-        credentials: the argument that the request's credentials come from.
+        credentials: the name of the argument that the request's credentials come from.
     """
 
     method: str
@@ -31,7 +31,7 @@ class HttpAnswer:
 
     @property
     def request_id(self) -> str | None:
-        """The request's id in the server's own logs."""
+        """The id of the request in the server's own logs."""
         return self.headers.get("x-request-id") or self.headers.get("apim-request-id")
 
     @property
@@ -41,5 +41,5 @@ class HttpAnswer:
 
     @property
     def is_html(self) -> bool:
-        """True for a page for people, which no API sends."""
+        """True for an HTML page, which no API sends."""
         return b"<html" in self.body[:2000].lower() or b"<!doctype html" in self.body[:200].lower()

@@ -1,4 +1,4 @@
-"""Who the program is to the server, asked before each request: a bearer token that is renewed, or a signature."""
+"""The credentials that `auth` gives before each request: a bearer token, which may be renewed, or a signature."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Auth: TypeAlias = Callable[[], str] | AuthBase
 
 
 class Signer:
-    """Signs requests with `auth`, and lets the redactor know each secret before it is sent.
+    """Adds the credentials from `auth` to requests. The redactor learns each secret before the secret is sent.
 
-    Raises `ValueError` if `auth` cannot be called so, or if there are other credentials beside it.
+    Raises `ValueError` if `auth` is neither kind of `Auth`, or if other credentials were given, too.
     """
 
     def __init__(self, auth: Auth, redactor: Redactor, api_key: str | None, headers: Mapping[str, str]) -> None:
@@ -42,14 +42,15 @@ class Signer:
     def sign(self, request: requests.PreparedRequest, limits: CallLimits) -> requests.PreparedRequest:
         """Return the request with its credentials.
 
-        Raises `AccessDenied` if there are none before the deadline: nothing was sent, and a person must act.
+        Raises `AccessDenied` if `auth` gives no credentials before the deadline. Nothing was sent, and a person must
+        act.
         """
         before = dict(request.headers)
         request.hooks = default_hooks()  # a copied request shares them with its original
         try:
             given: object = self._auth(request) if isinstance(self._auth, AuthBase) else self._auth()
         except Exception as error:  # noqa: BLE001 - a backend raises nothing but an ApiError
-            # The text of the exception may repeat the secret, so only its class is named.
+            # The text of the exception may contain the secret, so the error names only the class of the exception.
             raise _denied(f"raised {type(error).__name__}") from self._redactor.cause(error)
         if limits.seconds_left <= 0:
             raise _denied("took longer than the request may take")
@@ -73,7 +74,7 @@ class Signer:
         if not all(map(is_header_value, added)):
             raise _denied("must add headers of printable ASCII")
         texts = [value.decode() if isinstance(value, bytes) else value for value in added]
-        # Behind the name of the scheme, in "Basic dTpw", is the secret itself.
+        # A value like "Basic dTpw" is the name of a scheme and then the secret itself.
         self._redactor.learn([*texts, *(text.partition(" ")[2] for text in texts)])
         attributes = getattr(self._auth, "__dict__", {})
         self._redactor.learn_named({name: value for name, value in attributes.items() if isinstance(value, str)})

@@ -1,4 +1,4 @@
-"""Addresses, keys, headers and proxies, checked before the first request.
+"""Checks of addresses, keys, headers and proxies before the first request.
 
 No sentence here repeats a value, because it may be a secret.
 """
@@ -31,7 +31,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def checked_url(base_url: str, resource: str) -> str:
-    """Return the base URL without a slash at its end; raise `ValueError` if it is invalid."""
+    """Return the base URL without a slash at its end. Raise `ValueError` if the URL is invalid."""
     base_url = base_url.strip()
     try:
         parts = urlsplit(base_url)
@@ -57,13 +57,13 @@ def is_key(text: str) -> bool:
 
 
 def is_header_value(value: object) -> bool:
-    """Return whether a value can be sent in a header: printable ASCII without white space around it."""
+    """Return whether a header can have this value. It must be printable ASCII without white space at either end."""
     text = value.decode("latin-1") if isinstance(value, bytes) else value
     return isinstance(text, str) and text.isprintable() and text == text.strip() and text.isascii()
 
 
 def checked_key(api_key: str) -> str:
-    """Return the key; raise `ValueError` if it cannot be sent."""
+    """Return the key. Raise `ValueError` if it cannot be sent."""
     if not is_key(api_key):
         raise ValueError(
             "api_key (or OPENAI_API_KEY) must be printable ASCII without white space; is there a line break at its end?"
@@ -72,7 +72,7 @@ def checked_key(api_key: str) -> str:
 
 
 def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the headers; raise `ValueError` if one cannot be sent."""
+    """Return the headers. Raise `ValueError` if one of them cannot be sent."""
     for name, value in headers.items():
         if not isinstance(value, str) or not is_header_value(value) or not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"The header {name!r} must be printable ASCII without white space around it")
@@ -80,7 +80,7 @@ def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def certificates() -> str | bool:
-    """Return the file of the certificate authorities to trust, or True for the usual ones."""
+    """Return the file with the certificate authorities to trust, or True to trust the default authorities."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(name):
             if not os.path.exists(path):
@@ -95,8 +95,8 @@ class Proxy:
 
     Attributes:
         choices: the proxies in the form that `requests` takes.
-        name: the address of the proxy without credentials; "" if there is none.
-        credentials: the user name and password, which must be kept secret.
+        name: the address of the proxy without credentials; "" if there is no proxy.
+        credentials: the user name and password of the proxy. They must be kept secret.
     """
 
     choices: dict[str, str]
@@ -105,7 +105,7 @@ class Proxy:
 
 
 def environment_proxy(url: str) -> Proxy:
-    """Return the proxy for a URL by `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`."""
+    """Return the proxy for a URL according to `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`."""
     choices = get_environ_proxies(url)
     address = select_proxy(url, choices) or ""
     try:

@@ -1,4 +1,4 @@
-"""The HTTP client for all APIs: one session per OS thread, a deadline per request, errors that say who must act."""
+"""The HTTP client for all APIs: a session per OS thread, a deadline per request, and errors that say who must act."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ _KEY_HEADERS = {"api-key", "authorization"}
 def segment(identifier: str) -> str:
     """Return an id as one segment of a path, whatever characters it has."""
     quoted = quote(identifier, safe="", errors="surrogatepass")
-    # Dots alone would mean this folder, or the one above.
+    # A segment of one or two dots alone would mean this folder or the folder above.
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
 class _Session(requests.Session):
     def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[requests.Response]:  # noqa: ANN401 - as its base
-        """Follow no redirect. Its address is not read either, because reading an invalid one fails."""
+        """Follow no redirect. Its address is not even read, because reading an invalid address raises an error."""
         return iter(())
 
 
@@ -61,10 +61,10 @@ class HttpClient:
 
     Args:
         base_url: the part of the address before `resource`.
-        api_key: None if the server needs none.
-        auth: credentials that are asked for before each request, instead of a key.
+        api_key: the API key; None if the server needs no key.
+        auth: gives credentials before each request, instead of a key.
         headers, params: added to each request.
-        converter: raises `ValueError` for a value that does not have the requested form.
+        converter: converts JSON values. It raises `ValueError` for a value that does not have the requested form.
 
     Raises `ValueError` for an invalid base URL, key or header.
     """
@@ -94,7 +94,8 @@ class HttpClient:
         sent.update(checked_headers(headers))
         self._params = dict(params)
         self._converter = converter
-        # Otherwise `requests` would prepare these and read the environment for every request: half of its cost.
+        # These are prepared only once. For each request, `requests` would prepare them and read the environment again,
+        # which is half of the time of a request.
         self._template = requests.Request("GET", self.base_url, headers=sent).prepare()
         self._root = str(self._template.url).rstrip("/")
         self._proxy = environment_proxy(self._root)
@@ -104,15 +105,15 @@ class HttpClient:
         self._forget_connections()
 
     def _forget_connections(self) -> None:
-        """Start without connections, in the process that makes the connections from now on."""
+        """Start without connections. From now on, this process makes the connections."""
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
-        # Set this last: when another OS thread finds it changed, the rest is changed as well.
+        # This is set last. If another OS thread sees the new value, the other fields are new, too.
         self._origin = Origin("backend")
 
     def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
-        """Make a GET; raises an `ApiError` that is never `OutcomeUnknown`."""
+        """Make a GET. Raises an `ApiError`, but never `OutcomeUnknown`."""
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
     def download(self, path: Sequence[str], *, timeout: Timeout) -> bytes:
@@ -121,7 +122,7 @@ class HttpClient:
         return self._successful("GET", path, None, {}, exchange.limits_of(timeout), accept="*/*").body
 
     def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
-        """Make a POST; raises `OutcomeUnknown` if it may have taken effect despite the error."""
+        """Make a POST. Raises an `ApiError`; this is `OutcomeUnknown` if the POST may have taken effect."""
         try:
             data = self._converter.dumps(body)
         except UnicodeEncodeError as error:
@@ -138,7 +139,7 @@ class HttpClient:
 
     def _session(self) -> requests.Session:
         if self._origin.was_forked:
-            # On the parent's connections, two processes would read the HTTP answers of each other.
+            # This is the child. With the parent's connections, each process could read HTTP answers to the other.
             self._forget_connections()
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
@@ -203,7 +204,8 @@ class HttpClient:
         with self._explained(method, path, seconds):
             response = self._session().send(
                 prepared,
-                # The connection shortens it to the remaining time; a timeout of zero would be another error.
+                # The connection shortens this timeout to the remaining time. A timeout of zero would raise another
+                # error.
                 timeout=max(seconds, 0.001),
                 allow_redirects=False,
                 proxies=self._proxy.choices,
@@ -219,11 +221,11 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _explained(self, method: str, path: str, timeout: float) -> Iterator[None]:
-        """Raise an `ApiError` if a request gets no HTTP answer."""
+        """Raise an `ApiError` if the request in the `with` block gets no HTTP answer."""
         try:
             with quiet():
                 yield
-        except (OSError, HTTPError) as error:  # errors of requests are OSErrors; some of urllib3's come through it
+        except (OSError, HTTPError) as error:  # `requests` raises OSErrors, and lets some errors of urllib3 through
             failure = TransportFailure(
                 method=method,
                 url=self.base_url + path,
@@ -245,7 +247,7 @@ class HttpClient:
             credentials="api_key (or OPENAI_API_KEY)" if self._signer is None else "auth",
             status=status,
             headers=response.headers,
-            # Some servers repeat the request, even in the error of a run.
+            # Some servers repeat the request in an answer, even in the error of a run.
             body=self._redactor.body(content),
         )
 
@@ -255,7 +257,7 @@ class HttpClient:
 
 
 def _read(response: requests.Response, limit: int) -> bytes:
-    """Return the unpacked body. Beyond `limit`, reading stops soon, and the connection is closed."""
+    """Return the decompressed body. If it is longer than `limit`, stop reading soon and close the connection."""
     with contextlib.closing(response):
         pieces, size = [], 0
         for piece in response.iter_content(_PIECE):
@@ -278,14 +280,14 @@ def client_from_env(
     resource: str,
     converter: MsgspecJsonConverter,
 ) -> HttpClient:
-    """Return a client that is configured like OpenAI's own: arguments left out are taken from the environment.
+    """Return a client that is configured like OpenAI's own client. The environment has the defaults of the arguments.
 
-    `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID`, and `OPENAI_API_KEY` unless there is `auth`, or a key in
-    `headers`.
+    The variables are `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` and `OPENAI_API_KEY`. The last of these is
+    not used if `auth` is given or `headers` contain a key.
     """
     environ = os.environ
     if not api_key and auth is None and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
-        # If there are other credentials, use those; their service must not see the key of another service.
+        # Other credentials were given. The service that they belong to must not see the key of another service.
         api_key = environ.get("OPENAI_API_KEY")
     optional = {
         "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),

@@ -1,10 +1,10 @@
-"""Connections that keep to the limits of an exchange, and that know whether anything was sent or read.
+"""Connections that observe the limits of an exchange, and that know whether anything was sent or read.
 
-The timeout of `requests` starts again with each byte and each address of a host, so that an HTTP answer that comes byte
-by byte would block its reader forever. Here every wait for the network gets only the rest of the exchange's time.
+The timeout of `requests` starts again with each byte and with each address of a host. So an HTTP answer that arrives
+byte by byte could block its reader forever. Here each wait for the network ends with the time of the exchange.
 
-Only its place on the connection shows to which request an HTTP answer belongs. So interim answers are skipped (RFC
-9110, 15.2), and a connection with data beyond the end of an answer is not used again.
+An HTTP answer does not name its request: it belongs to the last request on the connection. So interim answers are
+skipped (RFC 9110, 15.2), and a connection with data after the end of an answer is not used again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
 _STATUS_LINE = len(b"HTTP/1.1 200")
 _CHECK_INTERVAL = 0.05
-"""Seconds between two calls of the exchange's check while nothing arrives."""
+"""Seconds between two calls of the exchange's `check` while nothing arrives."""
 
 
 class _Reader(io.RawIOBase):
@@ -42,7 +42,7 @@ class _Reader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self.broke_off = False
-        """True if the other side has ended the connection."""
+        """True if the server has ended the connection."""
         self.at_end = False
         """True if the answer is complete, so that there is nothing to wait for."""
 
@@ -60,7 +60,7 @@ class _Reader(io.RawIOBase):
         return count
 
     def _wait(self, check: Callable[[], object]) -> None:
-        """Return when something has arrived; raise `TimeoutError` at the deadline."""
+        """Return when data have arrived, or at the deadline."""
         while exchange.seconds_left() > 0:
             check()
             if self._has_arrived():
@@ -68,7 +68,7 @@ class _Reader(io.RawIOBase):
 
     def _has_arrived(self) -> bool:
         if not isinstance(self._sock, socket.socket):
-            return True  # TLS within TLS, through a proxy, has its own buffer: only a read shows whether there is data
+            return True  # TLS within TLS, through a proxy, has a buffer: only a read shows whether it holds data
         return _holds_decrypted_bytes(self._sock) or wait_for_read(self._sock, _CHECK_INTERVAL)
 
     def close(self) -> None:
@@ -97,21 +97,21 @@ class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
         super().begin()
         if self._reader.broke_off:
-            # What is there of the head may say anything: that the request was refused, or how long the body is.
+            # The head of the answer is incomplete, so it proves nothing, for example that the request was refused.
             raise http.client.IncompleteRead(b"")
         if self.status == http.client.SWITCHING_PROTOCOLS:
-            # The client did not ask for it, and another protocol would follow.
+            # The client has not asked for another protocol, but the server would use one from here on.
             self.will_close = True
 
     def _close_conn(self) -> None:
         if self.fp is not None and self._has_more():
-            # The connection's pool finds the connection closed, and opens another.
+            # The pool notices that this connection is closed, and opens another connection.
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
         super()._close_conn()  # type: ignore[misc]  # not in typeshed
 
     def _has_more(self) -> bool:
-        """Return whether anything was received beyond the end of the answer."""
+        """Return whether any data were received after the end of the answer."""
         self._reader.at_end = True
         return bool(self.fp.peek(1)) or _holds_decrypted_bytes(self._sock)
 
@@ -128,7 +128,7 @@ class _Connection(HTTPConnection):
             self._is_connecting = False
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address of the host that answers; all addresses share the time of the exchange."""
+        """Try the addresses of the host until one answers. All attempts share the time of the exchange."""
         failure: Exception | None = None
         name = self._dns_host
         try:
@@ -156,18 +156,18 @@ class _Connection(HTTPConnection):
     def send(self, data: Any) -> None:  # noqa: ANN401 - as its base class
         if self.sock is None:
             self.connect()
-        # Bytes that are sent while connecting are for a proxy.
+        # Bytes that are sent while the connection is made are for a proxy and not a part of the request.
         self.sock.settimeout(exchange.seconds_left() if self._is_connecting else exchange.let_go())
         super().send(data)
 
 
-# `connect` and the like come from `_Connection`, whose `super()` is then the secure one.
+# `connect` and similar methods come from `_Connection`. Their `super()` is `HTTPSConnection` here.
 class _SecureConnection(_Connection, HTTPSConnection):
     _patience: float | None = None
-    """How many seconds the server may be silent during the handshake; None means until the deadline."""
+    """How many seconds the server may be silent during the handshake. None means until the deadline."""
 
     def connect(self) -> None:
-        # A server of plain HTTP takes the greeting of TLS for the beginning of a request, and waits for the rest.
+        # A server of plain HTTP takes the first bytes of TLS for the beginning of a request, and waits for the rest.
         self._patience = None if self.proxy is not None else _TLS_PATIENCE
         try:
             super().connect()
@@ -187,7 +187,7 @@ class _SecureConnection(_Connection, HTTPSConnection):
         return connected
 
     def _speaks_plain_http(self) -> bool:
-        """Ask for the root in plain HTTP. Many servers of TLS answer this as well, but with a 400."""
+        """Return whether the server answers a GET of `/` in plain HTTP. Many TLS servers answer it, but with a 400."""
         request = f"GET / HTTP/1.1\r\nHost: {self._dns_host}\r\nConnection: close\r\n\r\n"
         with super()._new_conn() as connected, contextlib.suppress(OSError):
             connected.settimeout(min(_TLS_PATIENCE, exchange.seconds_left()))
@@ -212,12 +212,12 @@ class Adapter(HTTPAdapter):
     """Sends requests within the limits of the exchange that this OS thread has begun."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
-        """Make the pools; `HTTPAdapter` calls this method."""
+        """Make the pools of connections. `HTTPAdapter` calls this method."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as its base class
-        """Return the pools behind a proxy; `HTTPAdapter` calls this method."""
+        """Return the pools of connections through a proxy. `HTTPAdapter` calls this method."""
         manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = _POOLS
         return manager

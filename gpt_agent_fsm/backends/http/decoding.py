@@ -11,13 +11,14 @@ __all__ = ["decode"]
 
 
 def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value in `body`, with texts that can be stored and sent; raise `ValueError` for invalid JSON."""
+    """Return the JSON value in `body`. All its texts can be encoded. Raise `ValueError` for invalid JSON."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        # Ten times slower, but it accepts a byte order mark, UTF-16, NaN, huge numbers, and unpaired surrogates.
+        # This decoder is ten times slower, but accepts a byte order mark, UTF-16, NaN, huge numbers and unpaired
+        # surrogates.
         return _whole(json.loads(body))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -26,7 +27,7 @@ def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Replace unpaired surrogates, which come from answers that were cut off inside a character."""
+    """Replace unpaired surrogates in all texts. They come from servers that cut a text inside a character."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -23,9 +23,9 @@ class ErrorBody:
     """The content of an error body.
 
     Attributes:
-        message: the error text in its full length; it is never empty.
-        structured: False if the body is not an API error but a page or plain text.
-        verbatim: False if the message describes the body instead of repeating it.
+        message: the error text in full length. It is never empty.
+        structured: False if the body is an HTML page or plain text, and not the error of an API.
+        verbatim: True if the message is the server's text; False if it only describes the body.
     """
 
     message: str
@@ -37,7 +37,7 @@ class ErrorBody:
 
     @property
     def summary(self) -> str:
-        """The message on one line, cut if it is very long."""
+        """The message on one line. A long message is cut."""
         return shorten(self.message)
 
     @property
@@ -47,7 +47,7 @@ class ErrorBody:
 
 
 def read_error_body(answer: HttpAnswer) -> ErrorBody:
-    """Return the content of the body of an HTTP error; its message is never empty."""
+    """Return the content of the body of an HTTP error."""
     try:
         found = _from_json(decode(answer.body))
     except (ValueError, RecursionError):
@@ -72,7 +72,7 @@ def shorten(text: str) -> str:
 
 
 def _from_json(value: Any) -> ErrorBody | None:  # noqa: ANN401 - any JSON value
-    """Read `{"error": ...}`, `{"detail": ...}`, `{"message": ...}`, lists of these, and strings."""
+    """Read `{"error": ...}`, `{"detail": ...}`, `{"message": ...}`, a list of these, or a string."""
     match value:
         case str() if value.strip():
             return ErrorBody(message=value)
@@ -90,7 +90,7 @@ def _from_json(value: Any) -> ErrorBody | None:  # noqa: ANN401 - any JSON value
 
 
 def _param_of(location: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return `content.0` for `["body", "content", 0]`."""
+    """Return the location of an error as a parameter's name: `content.0` for `["body", "content", 0]`."""
     if not isinstance(location, list):
         return None
     return ".".join(str(part) for part in location if part != "body") or None

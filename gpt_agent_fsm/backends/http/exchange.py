@@ -1,4 +1,7 @@
-"""The current exchange of an OS thread: one request and its HTTP answer, their limits, and what was sent."""
+"""The current exchange of an OS thread: its limits, and whether its request was sent.
+
+An exchange is one request and its HTTP answer.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _current = _Current()
 
 
 def limits_of(timeout: Timeout) -> CallLimits:
-    """Return the limits of a call; a number means that many seconds from now."""
+    """Return the limits of a call. A number is the seconds from now to the deadline."""
     if isinstance(timeout, CallLimits):
         return timeout
     return CallLimits(deadline=_clock.monotonic() + timeout, clock=_clock)
@@ -36,7 +39,8 @@ def limits_of(timeout: Timeout) -> CallLimits:
 def begin(timeout: Timeout, check: Callable[[], object] | None = None) -> None:
     """Set the limits of this OS thread's next request or read.
 
-    `check` is called before each read and every 50 ms while a read waits; an exception from it ends the exchange.
+    `check` is called before each read, and every 50 ms while a read waits. If it raises an exception, the exchange
+    ends.
     """
     _current.limits = limits_of(timeout)
     _current.check = check
@@ -44,7 +48,7 @@ def begin(timeout: Timeout, check: Callable[[], object] | None = None) -> None:
 
 
 def seconds_left() -> float:
-    """Return the seconds until the deadline; raise `TimeoutError` after it."""
+    """Return the seconds until the deadline. Raise `TimeoutError` after the deadline."""
     seconds = _current.limits.seconds_left
     if seconds <= 0:
         raise TimeoutError("timed out")
@@ -52,12 +56,12 @@ def seconds_left() -> float:
 
 
 def check() -> Callable[[], object] | None:
-    """Return the check to call while nothing arrives, if there is one."""
+    """Return the function to call while nothing arrives, or None."""
     return _current.check
 
 
 def max_answer_bytes() -> int:
-    """Return how many bytes an HTTP answer may have, unpacked."""
+    """Return how many bytes a decompressed HTTP answer may have."""
     return _current.limits.max_answer_bytes
 
 
@@ -65,16 +69,16 @@ def max_answer_bytes() -> int:
 
 
 def prepare(method: str) -> None:
-    """Note that a connection is about to be chosen for a request: nothing of it has been sent yet."""
+    """Note that no byte of the request has been sent yet: its connection is chosen next."""
     _current.changes_server = method not in ("GET", "HEAD")
     _current.sent = False
 
 
 def let_go() -> float:
-    """Note that the first byte of the request is sent now; return the seconds left.
+    """Note that the request is sent now, from its first byte on. Return the seconds until the deadline.
 
     Between this call and the first byte, nothing can fail or wait. Raises `NotSent` if the request may no longer be
-    sent: its deadline has passed, or another process drives the thread.
+    sent, because its deadline has passed or another process drives the thread.
     """
     if not _current.sent:
         if _current.changes_server and not _current.limits.may_send():
@@ -87,5 +91,5 @@ def let_go() -> float:
 
 
 def was_sent() -> bool | None:
-    """Return whether a byte of the last request was sent; None if the request did not use these connections."""
+    """Return whether any byte of the last request was sent; None if it did not use the connections of `connection`."""
     return _current.sent

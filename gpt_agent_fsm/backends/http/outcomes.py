@@ -1,6 +1,6 @@
-"""The meaning of a failed request: the only place that chooses a subclass of `ApiError` for it.
+"""The meaning of a failed request. Only this module chooses the subclass of `ApiError`.
 
-For an HTTP answer with a status of 300 or more, the first row that fits decides:
+If the status of an HTTP answer is 300 or more, the first row that fits decides:
 
 ==========================================================  =====================  ====================
 status, code, message                                       error of a GET         error of a POST
@@ -17,10 +17,11 @@ all others                                                  `RequestRefused`    
 If nothing was sent, the error is a `TransientError`. If the request was sent, but the HTTP answer is missing or
 unusable, the error is a `TransientError` for a GET and an `OutcomeUnknown` for a POST.
 
-An `OutcomeUnknown` says whether the request may still be in flight: always, unless the API itself has answered it.
+`OutcomeUnknown.in_flight` says whether the request may still take effect. It is False only if the API itself has
+answered.
 
-Meanings that only one API has (such as a refusal that is a success) are decided in the folder of that API, with the
-functions at the end.
+Some errors have another meaning in one API only: a refusal may be a success there. The folder of that API decides this
+with the last functions of this module.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
         wait = wait_named_in(said.message)
     if not_begun or answer.method != "POST":
         return TransientError(*facts, retry_after=wait, hopeless=likely_permanent)
-    # The error of a gateway says nothing about the server behind it, which may still be working.
+    # The error may come from a gateway. The server behind the gateway may still carry out the request.
     in_flight = status not in (409, 425)
     return OutcomeUnknown(*facts, retry_after=wait, hopeless=likely_permanent, in_flight=in_flight)
 
@@ -100,7 +101,7 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
 def _is_refusal(answer: HttpAnswer, said: ErrorBody) -> bool:
     if not 400 <= answer.status < 500 or answer.status in (408, 409, 425):
         return False
-    # A proxy before the server (an ingress that reloads, a challenge) knows nothing about the run.
+    # Text instead of an API's error may come from a proxy, for example while it reloads. It says nothing about the run.
     return said.structured or answer.method == "POST"
 
 
@@ -115,7 +116,7 @@ def _is_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
 def unusable(
     method: str, status: int, sentence: str, request_id: str | None = None, *, unreadable: bool = False
 ) -> TransientError:
-    """Return the error for an HTTP answer with a good status that lacks required content, or is `unreadable`."""
+    """Return the error for an HTTP answer with a good status that is `unreadable` or lacks a required value."""
     facts = (status, None, sentence, request_id)
     if method == "POST":
         return OutcomeUnknown(*facts, hopeless=unreadable, in_flight=unreadable)
@@ -123,7 +124,7 @@ def unusable(
 
 
 def error_for_unreadable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> TransientError:
-    """Return the error for an HTTP answer with a good status that cannot be read: it is probably not from the API."""
+    """Return the error for an HTTP answer with a good status that cannot be read. It is probably not from the API."""
     sentence = about_unusable(answer, said, reason)
     return unusable(answer.method, answer.status, sentence, answer.request_id, unreadable=True)
 
@@ -154,7 +155,7 @@ def error_for_unencodable() -> RequestRefused:
 
 
 def as_unknown_thread(error: ApiError, thread_id: str, base_url: str) -> InvalidThreadId | None:
-    """Return the error to raise if a thread was refused because its id is unknown; else None."""
+    """Return the error to raise if the server does not know the id of the thread; None for another error."""
     param = getattr(error, "param", None)
     says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {param}")
     if error.status != 404 and not says_so:
@@ -164,10 +165,10 @@ def as_unknown_thread(error: ApiError, thread_id: str, base_url: str) -> Invalid
 
 
 def as_refusal(error: ApiError) -> RequestRefused:
-    """Turn an error into a refusal: repeating the request would not help."""
+    """Return the error as a `RequestRefused`, because repeating the request would not help."""
     return RequestRefused(error.status, error.code, error.message, error.request_id)
 
 
 def as_transient(error: ApiError) -> TransientError:
-    """Turn an error into a transient one."""
+    """Return the error as a `TransientError`."""
     return TransientError(error.status, error.code, error.message, error.request_id)

@@ -1,7 +1,7 @@
-"""Keeps the lines of urllib3 about the library's requests out of the log, except for warnings and errors.
+"""Keeps urllib3's log lines about the library's requests out of the log, except for warnings and errors.
 
-These lines hold whole addresses, parameters included. To see them, set the level of the logger `urllib3`, or of one of
-its children.
+These lines contain whole addresses with their parameters. To see the lines, set the level of the logger `urllib3`, or
+of one of its child loggers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _requests = threading.local()
 
 
 class _NotOurs(logging.Filter):
-    """Passes records that are not about the library's requests, that are warnings, or whose level was set."""
+    """Lets a record pass if it is not about the library's requests, is a warning, or if its logger's level was set."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record passes."""
@@ -27,7 +27,7 @@ class _NotOurs(logging.Filter):
 
 
 def _is_asked_for(name: str) -> bool:
-    """Return whether a level was set on this logger or on one of its ancestors, not counting the root logger."""
+    """Return whether a level was set on this logger or on one of its ancestors. The root logger does not count."""
     parts = name.split(".")
     names = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
     return any(logging.getLogger(each).level != logging.NOTSET for each in names)
@@ -39,7 +39,7 @@ for _name in _LOGGERS:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Treat the records of urllib3 on this OS thread, until the block ends, as about the library's requests."""
+    """Inside the `with` block, treat urllib3's records of this OS thread as being about the library's requests."""
     before = getattr(_requests, "under_way", False)
     _requests.under_way = True
     try:

@@ -1,4 +1,4 @@
-"""Removes secrets from texts that people see: some servers repeat the API key that they refuse."""
+"""Removes secrets from texts that people see, because some servers repeat the API key that they refuse."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Redactor"]
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential|^code$", re.I)
 _MIN_SECRET = 6
 _MAX_LEARNT = 32
-"""Credentials that change are remembered up to this number: a server may repeat those of an earlier request."""
+"""How many changing credentials are remembered. A server may repeat the credentials of an earlier request."""
 
 
 class Redactor:
     """Replaces secrets by `***`.
 
-    The secrets are `words`, and the words in headers and parameters whose name suggests a secret. Words with fewer than
-    6 characters stay: they are not secrets, and texts without them would be unreadable.
+    The secrets are `words`, and the words in headers and parameters whose names suggest a secret. Words with fewer than
+    6 characters are not replaced: they are not secrets, and a text without them would be unreadable.
     """
 
     def __init__(self, words: Iterable[str], named: Mapping[str, str]) -> None:
@@ -32,7 +32,7 @@ class Redactor:
         self._forms = _longest_first(self._fixed)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Replace these secrets as well, from now on. Safe to call from any OS thread."""
+        """From now on, replace these secrets, too. Safe to call from any OS thread."""
         with self._lock:
             new = {secret for secret in secrets if secret not in self._learnt}
             if new:
@@ -42,7 +42,7 @@ class Redactor:
                 self._forms = _longest_first(self._fixed | _forms(self._learnt))
 
     def learn_named(self, named: Mapping[str, str]) -> None:
-        """Replace the values whose name suggests a secret as well, from now on."""
+        """From now on, replace the values whose names suggest a secret, too."""
         self.learn(_secrets_in(named))
 
     def text(self, text: str) -> str:
@@ -58,7 +58,7 @@ class Redactor:
         return body
 
     def error(self, error: ApiError) -> ApiError:
-        """Remove the secrets from an error, in place."""
+        """Remove the secrets from the error's own texts, and return the error."""
         error.message = self.text(error.message)
         error.code = error.code and self.text(error.code)
         error.request_id = error.request_id and self.text(error.request_id)
@@ -66,7 +66,7 @@ class Redactor:
         return error
 
     def cause(self, error: BaseException) -> BaseException | None:
-        """Return `error` if it may be shown as the cause of another, or None if it would show a secret."""
+        """Return `error` if it may be shown as the cause of another error, or None if it contains a secret."""
         seen, current = f"{error} {error!r}", error.__context__
         while current is not None:
             seen, current = f"{seen} {current} {current!r}", current.__context__
@@ -79,11 +79,11 @@ def _secrets_in(named: Mapping[str, str]) -> list[str]:
 
 
 def _forms(words: Iterable[str]) -> set[str]:
-    """Return the words that are secrets, as they are and as they are written in a URL."""
+    """Return each word that is a secret, once as it is and once as it is written in a URL."""
     secrets = {word for word in words if len(word) >= _MIN_SECRET and word.lower() != "bearer"}
     return {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
 
 
 def _longest_first(forms: Iterable[str]) -> list[str]:
-    # One secret may be a part of another.
+    # Longer forms come first, because one secret may be a part of another.
     return sorted(forms, key=len, reverse=True)

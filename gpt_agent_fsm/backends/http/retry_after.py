@@ -1,4 +1,4 @@
-"""How long a server asks the client to wait before the next attempt."""
+"""Reads how long a server asks the client to wait before the next attempt."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ __all__ = ["retry_after"]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return how many seconds to wait by `retry-after-ms`, or by `Retry-After` as seconds or as a date.
+    """Return how many seconds `retry-after-ms` or `Retry-After` asks the client to wait; None without a valid value.
 
-    A date is compared with the answer's own `Date`, because our clock may differ from the server's, or with our clock
-    if there is none. At most `MAX_RETRY_AFTER`. A value that cannot be read counts as absent.
+    `Retry-After` may be a number of seconds or a date. A date is compared with the answer's own `Date`, because the
+    clocks of client and server may differ. Without a `Date` it is compared with the client's clock. The result is at
+    most `MAX_RETRY_AFTER`. A value that cannot be read counts as absent.
     """
     milliseconds, plain = headers.get("retry-after-ms"), headers.get("retry-after")
     seconds = _number(milliseconds)
@@ -38,7 +39,7 @@ def _seconds_until(date: str, sent: str | None) -> float | None:
 def _timestamp(date: str) -> float | None:
     try:
         when = email.utils.parsedate_to_datetime(date)
-        # Dates of HTTP are in UTC, even if they do not say so.
+        # Dates in HTTP are in UTC, even if they name no time zone.
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -9,7 +9,7 @@ from gpt_agent_fsm.backends.http.error_bodies import ErrorBody, shorten
 
 __all__ = ["about_error", "about_unusable", "names_unknown_path"]
 
-# The answers of frameworks to a path without a handler.
+# The texts that web frameworks send for an unknown path.
 _NO_SUCH_PATH = re.compile(
     r"(not found|method not allowed)\.?|(invalid|unknown) (url|path|route|endpoint)\b.*|unexpected endpoint\b.*"
     r"|unrecognized request url\b.*|cannot (get|post)\b.*|no route\b.*",
@@ -36,13 +36,13 @@ def about_error(answer: HttpAnswer, said: ErrorBody) -> str:
 
 
 def names_unknown_path(answer: HttpAnswer, said: ErrorBody) -> bool:
-    """Return whether the server seems not to have the path, so that the API may be at another address."""
+    """Return whether the server probably does not have the path, so that the API may be at another address."""
     no_such_path = not said.structured or _NO_SUCH_PATH.fullmatch(said.message.strip())
     return answer.status in (404, 405, 501) and bool(no_such_path)
 
 
 def about_unusable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> str:
-    """Return the sentence for an HTTP answer with a good status that cannot be read; `reason` says why."""
+    """Return the sentence for an HTTP answer with a good status that cannot be read. `reason` says why it cannot."""
     if answer.is_html:
         what = "an HTML page"
     elif not answer.body.strip():

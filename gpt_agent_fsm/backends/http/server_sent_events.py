@@ -1,4 +1,4 @@
-"""Server-sent events, read from any iterator of bytes; the parser is sseclient-py, see decision 0009."""
+"""Reads server-sent events from any iterator of bytes. The parser is sseclient-py; see decision 0009."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["ServerSentEvent", "read_events"]
 
 @attrs.frozen
 class ServerSentEvent:
-    """One event: its name, which is `message` if it has none, and its data, which may have several lines."""
+    """One event: its name, which is `message` by default, and its data, which may have several lines."""
 
     name: str
     data: bytes
 
 
 def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
-    """Yield the events as they come; comments and events without data are left out.
+    """Yield the events as they arrive. Comments and events without data are left out.
 
     An event at the end of the stream counts even if its empty line is missing.
     """
-    # Every byte is one character of Latin-1: so the data stay as they are, even if they are not valid UTF-8.
+    # In Latin-1 each byte is one character. So the data do not change, even if they are not valid UTF-8.
     for event in sseclient.SSEClient(_without_mark(chunks), "latin-1").events():
         data = event.data.encode("latin-1").strip()
         if data:
@@ -33,7 +33,7 @@ def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
 
 
 def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bytes without a byte order mark at their beginning, which the parser takes for a part of a name."""
+    """Yield the bytes without a byte order mark at the start: the parser would take the mark for a part of a name."""
     chunks, head = iter(chunks), b""
     for chunk in chunks:
         head += chunk

@@ -1,6 +1,6 @@
-"""The facts about a request that got no HTTP answer: whether it was sent, why it failed, and the sentence for people.
+"""The facts about a request without an HTTP answer: whether it was sent, why it failed, and a sentence for people.
 
-`outcomes` decides which error it becomes.
+`outcomes` chooses the error for such a request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gpt_agent_fsm.backends.http.exchange import NotSent, was_sent
 __all__ = ["TransportFailure"]
 
 _PROXY_ADVICE = "check HTTP_PROXY and HTTPS_PROXY, or name the host in NO_PROXY"
-_FOR_OTHER_HOST = (62, 64)  # as OpenSSL counts: for another host name, for another IP address
+_FOR_OTHER_HOST = (62, 64)  # OpenSSL's codes for a certificate of another host name or another IP address
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +28,7 @@ class TransportFailure:
 
     Attributes:
         url: the URL without its query, for a person to read.
-        proxy: the proxy that the request used, without credentials, or "".
+        proxy: the address of the proxy that the request used, without credentials; "" if there was no proxy.
         timeout: how many seconds the request had.
     """
 
@@ -41,10 +41,11 @@ class TransportFailure:
 
     @property
     def never_sent(self) -> bool:
-        """True if no byte of the request was sent; the connection knows."""
+        """True if the connection knows that no byte of the request was sent."""
         sent = was_sent()
         if sent is None:
-            # The request did not use one of these connections: `requests` refused it before, or a test replaces them.
+            # The request used no connection of `connection`. Either `requests` refused it before, or a test replaces
+            # these.
             kinds = requests.ConnectTimeout | requests.exceptions.ProxyError | ValueError
             return isinstance(self.error, kinds) or bool(self.causes(ConnectionRefusedError))
         return not sent
@@ -55,7 +56,7 @@ class TransportFailure:
         return isinstance(self.error, requests.Timeout) or "timed out" in str(self.error).lower()
 
     def causes(self, kind: Any) -> list[Any]:  # noqa: ANN401 - as isinstance has it
-        """Return the errors of one kind that caused this one, the innermost last."""
+        """Return the errors of this kind in the chain of causes. The innermost error is the last."""
         found: list[BaseException] = []
         waiting: list[Any] = [self.error]
         while waiting:
@@ -67,14 +68,14 @@ class TransportFailure:
 
     @property
     def reason(self) -> str:
-        """The innermost reason in words: "Connection refused", "Name or service not known"."""
+        """The innermost reason in words, for example "Connection refused" or "Name or service not known"."""
         if self.causes(RemoteDisconnected):
             return "it was closed without an answer"
         if self.causes(IncompleteRead):
             return "the answer broke off"
         if self.timed_out:
             return "timed out"
-        # A plain OSError comes from http.client, with its reason in words.
+        # A plain OSError comes from http.client, and its text is the reason in words.
         texts = [each.strerror or (str(each) if type(each) is OSError else "") for each in self.causes(OSError)]
         known = [text for text in texts if text]
         if isinstance(self.error, ValueError):
@@ -83,12 +84,12 @@ class TransportFailure:
 
     @property
     def is_not_http(self) -> bool:
-        """True if the other side does not speak HTTP."""
+        """True if the server does not speak HTTP."""
         return any(not isinstance(each, RemoteDisconnected) for each in self.causes(BadStatusLine))
 
     @property
     def sentence(self) -> str:
-        """The sentence for people."""
+        """A sentence for people that says what happened and what may help."""
         if held_back := self.causes(NotSent):
             return str(held_back[-1])
         if self.never_sent:

@@ -1,9 +1,9 @@
-"""Copies a thread of the Assistants API into a conversation: OpenAI has left this migration to its users.
+"""Copies a thread of the Assistants API into a conversation. OpenAI does not offer this itself.
 
-The whole thread is read first (`thread`), its messages become items (`items`), and these are added to a conversation
-(`conversation_copy`). At any time the conversation holds the first messages of the thread, so an import can be resumed
-wherever it was cut off: it counts the items that are there and adds the missing ones. The same count settles a lost
-HTTP answer, and checks at the end that everything has arrived.
+First the whole thread is read (`thread`). Then its messages become items (`items`), and the items are added to a
+conversation (`conversation_copy`). At any time the items of the conversation are the first messages of the thread. So
+an interrupted import can be resumed: it counts the items in the conversation and adds the missing items. This count
+also shows whether a request with a lost HTTP answer took effect, and whether everything has arrived at the end.
 """
 
 from gpt_agent_fsm.backends.importing.conversation_copy import IMPORTED_FROM, NotAnImport

@@ -1,4 +1,4 @@
-"""The conversation that a thread is copied into: begun or resumed, filled, and verified."""
+"""The conversation that a thread is copied into. It is created or resumed, then filled, then verified."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from gpt_agent_fsm.errors import GptAgentError, OutcomeUnknown, TransientError
 __all__ = ["IMPORTED_FROM", "ConversationCopy", "NotAnImport"]
 
 IMPORTED_FROM = "gpt_agent_fsm_imported_from"
-"""The name under which a conversation's metadata keeps the id of its thread."""
+"""The name of the metadata entry in which a conversation keeps the id of the copied thread."""
 
 _MAX_ITEMS = 20
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
-"""Seconds between two searches: items may be listed a little later than they were accepted."""
+"""Seconds between two searches. A server may list items a little later than it has accepted them."""
 
 
 class NotAnImport(GptAgentError):
-    """The conversation's messages are not the first messages of the thread. Nothing was added after this was known."""
+    """The conversation's messages are not the first messages of the thread. The import stopped when it noticed this."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,12 +42,12 @@ class _ItemPage(Page):
     pass
 
 
-# A list that cannot be read whole must not be compared in part.
+# If an item of the list cannot be read, the list must not be compared with the thread.
 learn_page(wire.converter, _ItemPage, _Item, whole=True)
 
 
 class ConversationCopy:
-    """A conversation that is being filled. After an error, each method may be called again and continues.
+    """A conversation that is being filled. After an error, a method can be called again and continues its work.
 
     Attributes:
         taken: the number of items that are known to be in the conversation.
@@ -58,33 +58,33 @@ class ConversationCopy:
         self.taken: int = 0
         self._thread_id, self._items, self._http, self._retries = thread_id, items, http, retries
         self._listed: dict[str, None] = {}
-        """The ids of the items that were listed there, in order."""
+        """The ids of the conversation's items that the server has listed, in order."""
         self._in_doubt: OutcomeUnknown | None = None
-        """The error of the request without an HTTP answer, until its result is known."""
+        """The error of a request without an HTTP answer, until it is known whether the request took effect."""
 
     @property
     def _path(self) -> str:
         return f"/conversations/{segment(self.conversation_id)}"
 
     def begin(self) -> None:
-        """Create the conversation, empty. This may be repeated: a conversation that is lost is empty."""
+        """Create an empty conversation. This may be repeated: a conversation whose id was lost is empty."""
         body = {"metadata": wire.metadata(**{IMPORTED_FROM: self._thread_id})}
         create = partial(self._http.post, "/conversations", body, wire.Conversation, timeout=self._retries.timeout)
         self.conversation_id = self._retries.call(create).id
 
     def resume(self, conversation_id: str) -> None:
-        """Continue with a conversation and count its items; raises `NotAnImport`."""
+        """Continue with this conversation, and count its items. Raises `NotAnImport`."""
         self.conversation_id = conversation_id
         read = partial(self._http.get, self._path, wire.Conversation, timeout=self._retries.timeout)
         imported_from = lenient_text(self._retries.call(read).metadata.get(IMPORTED_FROM))
         if imported_from not in (None, self._thread_id):
             raise self._not_an_import(f"it is an import of the thread {imported_from!r}")
-        # Items that were added a moment ago may be listed late.
+        # The server may not list yet the items that were added a moment ago.
         self._retries.call(partial(self._search, len(self._items), _PAUSES))
         self.taken = len(self._listed)
 
     def add_next(self) -> None:
-        """Add some more items; raises an error that may be retried if none of them arrived."""
+        """Add the next items. Raises an `ApiError`; after it, this method may be called again."""
         batch = self._items[self.taken : self.taken + _MAX_ITEMS]
         if self._in_doubt is None:
             try:
@@ -97,12 +97,12 @@ class ConversationCopy:
         self._settle(self._in_doubt, self.taken + len(batch))
 
     def verify(self) -> None:
-        """Return if all items are there, and nothing else."""
+        """Check that the conversation has all items and nothing else. Raises an error if it does not."""
         self._search(len(self._items), _PAUSES)
         self._check_listed(len(self._items))
 
     def _settle(self, doubt: OutcomeUnknown, expected: int) -> None:
-        # A request that is still in flight takes effect within the grace, or never.
+        # A request that is still in flight takes effect within `outcome_grace`, or never.
         grace = (self._retries.settings.outcome_grace,) if doubt.in_flight else ()
         self._search(expected, (*_PAUSES, *grace))
         self._check_listed(self.taken)
@@ -117,7 +117,7 @@ class ConversationCopy:
             raise TransientError(None, None, sentence)
 
     def _search(self, count: int, pauses: Sequence[float]) -> None:
-        """Read until this many items are listed, or until there is no pause left."""
+        """Read until this many items are listed, or until all pauses are used."""
         self._read_on()
         for pause in pauses:
             if len(self._listed) >= count:
@@ -126,7 +126,7 @@ class ConversationCopy:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Continue reading after the last listed item; raise `NotAnImport` for one that does not belong there."""
+        """Read the items after the last listed item. Raise `NotAnImport` for an item that is not the thread's next."""
         fetch = partial(get_page, self._http, f"{self._path}/items", _ItemPage, self._retries.timeout)
         for item in entries(fetch, next(reversed(self._listed), None)):
             if item.id in self._listed:

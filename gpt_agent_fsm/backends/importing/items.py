@@ -18,11 +18,11 @@ _ROLES = ("user", "assistant", "system", "developer")
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The items to copy, and counts of the rest.
+    """The items to copy, and counts of what is left out.
 
     Attributes:
         left_out: the number of message parts that cannot be copied, by their kind.
-        messages_left_out: the number of messages that become no item.
+        messages_left_out: the number of messages that do not become an item.
     """
 
     items: Sequence[Mapping[str, Any]]
@@ -31,19 +31,19 @@ class Plan:
 
 
 def plan_for(messages: Sequence[ThreadMessage]) -> Plan:
-    """Return the plan for messages, in their order."""
+    """Return the plan for these messages. Its items are in the order of the messages."""
     left_out: Counter[str] = Counter()
     items = [item for message in messages if (item := _item_of(message, left_out)) is not None]
     return Plan(items=items, left_out=dict(left_out), messages_left_out=len(messages) - len(items))
 
 
 def essence_of(role: str | None, content: object) -> tuple[str | None, str]:
-    """Return the part of a message that is compared; servers differ in how they keep white space and parts."""
+    """Return the role and text by which messages are compared. Servers change white space and the division in parts."""
     return role, " ".join(text_of(content).split())
 
 
 def _item_of(message: ThreadMessage, left_out: Counter[str]) -> dict[str, Any] | None:
-    """Return the item for a message, or None if no part is left; count the parts that are left out."""
+    """Return the item for a message, or None if it has no part to copy. Count the parts that are left out."""
     content = message.content
     given = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     parts: list[dict[str, Any]] = []
@@ -60,7 +60,7 @@ def _item_of(message: ThreadMessage, left_out: Counter[str]) -> dict[str, Any] |
 
 
 def _parts_of(part: Mapping[str, Any], role: str | None) -> list[dict[str, Any]] | None:
-    """Return the copy of a part: empty for an empty text, None if it cannot be copied."""
+    """Return the copy of a part as a list; empty for a part without text. Return None if it cannot be copied."""
     speaks = role == "assistant"
     match {"type": "text", **part}:
         case {"type": "text" | "input_text" | "output_text", "text": {"value": str(text)} | str(text)}:

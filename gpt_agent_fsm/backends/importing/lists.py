@@ -15,13 +15,13 @@ _PAGE = 100
 
 
 def get_page(client: HttpClient, path: str, shape: type[Page], timeout: float, after: str | None) -> Page:
-    """Return the page after an id, oldest first; None for the first page."""
+    """Return the page that follows the id `after`, oldest first. If `after` is None, return the first page."""
     params = {"limit": str(_PAGE), "order": "asc", **({} if after is None else {"after": after})}
     return client.get(path, shape, params=params, timeout=timeout)
 
 
 def entries(fetch: Callable[[str | None], Page], after: str | None = None) -> Iterator[Any]:
-    """Yield the entries of all pages after `after`, each once, even if the server repeats an entry."""
+    """Yield the entries of all pages after the id `after`. If the server repeats an entry, it is yielded once."""
     seen: set[str] = set()
     while True:
         page = fetch(after)
@@ -31,7 +31,7 @@ def entries(fetch: Callable[[str | None], Page], after: str | None = None) -> It
             return
         if not fresh:
             if len(page.data) == _PAGE:
-                # It may be the whole list or the first page of many: do not guess.
+                # This page may be the whole list, or the first of many pages. Do not guess.
                 sentence = f"The server gives the same {_PAGE} entries for each page of a list, so the rest is unknown."
                 raise RequestRefused(None, None, sentence)
             return

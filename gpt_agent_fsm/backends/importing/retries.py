@@ -1,4 +1,4 @@
-"""Retries the requests of an import. An import waits longer than a caller of the runtime, and logs each wait."""
+"""Retries the requests of an import. An import accepts longer waits than a runtime's caller, and logs each wait."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ log: Log = get_logger(__package__)
 
 T = TypeVar("T")
 _LONGEST_WAIT = 300.0
-"""The longest wait in seconds that a server may ask for. If it asks for more, the import ends; resume it later."""
+"""The longest wait, in seconds, that a server may ask for. For a longer wait the import ends, and can be resumed."""
 _random = random.Random()  # noqa: S311 - jitter, no secret
 
 
 @attrs.frozen
 class Retries:
-    """Makes requests, with retries as the settings say."""
+    """Makes requests, and retries them according to the settings."""
 
     settings: Settings
     sleep: Callable[[float], object]
 
     @property
     def timeout(self) -> float:
-        """Seconds that a request may take."""
+        """How many seconds a request may take."""
         return self.settings.request_timeout
 
     def call(self, request: Callable[[], T]) -> T:
-        """Call `request`, with retries while they may help, and return its result."""
+        """Call `request`, retry it while a retry may help, and return its result."""
         return call_with_retries(
             request,
             settings=self.settings,

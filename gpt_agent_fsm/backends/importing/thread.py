@@ -19,7 +19,7 @@ __all__ = ["ThreadMessage", "read_messages"]
 
 @attrs.frozen(kw_only=True)
 class ThreadMessage:
-    """A message with all the parts that may be copied."""
+    """A message with all its parts that may be copied."""
 
     id: str = attrs.field(default=None, converter=required_id)
     role: str | None = attrs.field(default=None, converter=lenient_text)
@@ -32,13 +32,13 @@ class _MessagePage(Page):
     pass
 
 
-# A list that cannot be read whole must not be copied in part.
+# If a message of the list cannot be read, nothing must be copied.
 learn_page(wire.converter, _MessagePage, ThreadMessage, whole=True)
 
 
 def read_messages(thread_id: str, source: AssistantsBackend, retries: Retries) -> list[ThreadMessage]:
-    """Return all messages of a thread, oldest first; raises `InvalidThreadId` if there is no such thread."""
-    # Some servers return an empty list for a thread that does not exist.
+    """Return all messages of a thread, oldest first. Raises `InvalidThreadId` if there is no such thread."""
+    # Check that the thread exists, because some servers return an empty list for an unknown thread.
     retries.call(partial(source.get_thread, thread_id, timeout=retries.timeout))
     get = partial(get_page, source._http, f"/threads/{segment(thread_id)}/messages", _MessagePage, retries.timeout)
     messages: list[ThreadMessage] = list(entries(lambda after: retries.call(partial(get, after))))

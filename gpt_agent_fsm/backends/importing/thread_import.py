@@ -1,4 +1,4 @@
-"""The import itself: read the thread, fill the conversation, verify it."""
+"""The import itself: it reads the thread, fills the conversation, and verifies the conversation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ class ThreadImport:
         conversation_id: pass it as `into` to resume the import.
         copied: the number of messages that are known to be in the conversation.
         total: the number of messages that will be in the conversation at the end.
-        left_out: the number of message parts that cannot be copied, by their kind: "image_file", "attachment", ...
-        messages_left_out: the number of messages that are not copied, because no part is left or their role is unknown.
+        left_out: the number of message parts that cannot be copied, by their kind, such as "image_file" or
+            "attachment".
+        messages_left_out: the number of messages that are not copied, because they have no part to copy or an unknown
+            role.
     """
 
     conversation_id: str
@@ -48,22 +50,23 @@ def import_thread(
     report: Callable[[ThreadImport], object] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> ThreadImport:
-    """Copy the messages of a thread into a conversation, oldest first, and return the final state when all are there.
+    """Copy the messages of a thread into a conversation, oldest first, and return the final state.
 
-    Texts and refusals are copied, and users' images that are given by URL; the rest is left out and counted. The thread
-    is not changed, and should have no active run. The conversation is a new one whose metadata name the thread. With
-    `into`, it is the conversation of an interrupted import: only the missing messages are added to it, including those
-    that were added to the thread later. At the end the conversation is read again, to check that it has all messages,
-    once, in order.
+    Texts, refusals, and users' images that are given by URL are copied. Everything else is left out and counted. The
+    thread is not changed, and should have no active run.
 
-    Blocks until the import is done. Transient errors are retried as `settings` say; `sleep` is called with seconds.
-    `report` is called with the current state when the contents of the conversation are known, and after each request
-    that adds to it. An exception from `report` ends the import.
+    Without `into`, the import creates a conversation whose metadata name the thread. `into` is the conversation of an
+    interrupted import. Then only the missing messages are added to it, including messages that were added to the thread
+    after the interruption. At the end the conversation is read again, to check that it has each message once, in order.
+
+    Blocks until the import is done. Transient errors are retried according to `settings`. `sleep` is called with the
+    seconds of each pause. `report` is called with the current state when the contents of the conversation are known,
+    and after each request that adds messages to it. An exception from `report` ends the import.
 
     Raises `InvalidThreadId` for an unknown thread or conversation, `NotAnImport` for a conversation with other
-    contents, `ValueError` for a blank id, and any other `ApiError`. The import can always be resumed with the
-    `conversation_id` that was reported. Without a report nothing was copied. If the request that creates the
-    conversation got no HTTP answer, there may be an empty conversation whose id is unknown.
+    contents, `ValueError` for a blank id, and any other `ApiError`. The import can always be resumed with the reported
+    `conversation_id`. If `report` was never called, nothing was copied. If the request that creates the conversation
+    gets no HTTP answer, an empty conversation with an unknown id may remain.
     """
     if not thread_id.strip() or (into is not None and not into.strip()):
         raise ValueError("import_thread: the ids of the thread and of the conversation must not be blank")

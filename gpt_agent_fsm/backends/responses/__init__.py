@@ -1,7 +1,8 @@
 """The API of Responses and Conversations, the successor of the Assistants API.
 
-`wire` has the form of its objects, `conversation` the single requests, `tail` infers the last run from a
-conversation's newest items, `refusals` interprets error messages, and `backend` has the operations made of these.
+`wire` has the form of the API's objects. `conversation` has the single requests. `tail` infers the last run from the
+newest items of a conversation. `refusals` interprets error messages. `backend` has the operations, which use all of
+these.
 """
 
 from gpt_agent_fsm.backends.responses.backend import ResponsesBackend

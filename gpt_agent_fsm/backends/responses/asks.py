@@ -1,7 +1,8 @@
-"""Items that the client must answer: function calls, approvals, and others that this library cannot answer.
+"""Items that the client must answer: function calls, requests for approvals, and kinds that the library cannot answer.
 
-A conversation with an open item of these kinds accepts no further response, so each kind has an item that closes it.
-Tools that the server runs by itself (searches, code interpreters, images, MCP calls) need no answer of the client.
+While such an item of a conversation has no answer, the server refuses to create another response. So for each kind
+there is an answer that closes the item. Tools that the server runs itself (searches, code interpreters, images, MCP
+calls) need no answer from the client.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ __all__ = ["ENDED", "closing_item", "decision", "describe", "is_answer", "is_app
 
 _SENTENCE = "The run that asked for this was ended before its output was used."
 ENDED = json.dumps({"error": _SENTENCE}, separators=(",", ":"))
-"""The output that is sent for a call that will never be answered otherwise."""
+"""The output for a call that will never get a real output."""
 
 _FUNCTION_CALL, _APPROVAL = "function_call", "mcp_approval_request"
-# The smallest picture: a computer call must be answered with one.
+# The smallest picture. The answer to a computer call must contain a picture.
 _PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAA"
     "DUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -54,23 +55,23 @@ _CLOSING: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
 
 
 def closing_item(kind: str | None, item_id: str) -> Mapping[str, Any] | None:
-    """Return the item that closes an item of this kind; None if the client need not answer this kind."""
+    """Return an answer that closes the item `item_id` of this kind. Return None if this kind needs no answer."""
     make = _CLOSING.get(kind or "")
     return None if make is None else make(item_id)
 
 
 def is_function_call(kind: str | None) -> bool:
-    """Return whether items of this kind are function calls, which the user's code answers."""
+    """Return whether items of this kind are function calls. The user's code answers these."""
     return kind == _FUNCTION_CALL
 
 
 def is_approval(kind: str | None) -> bool:
-    """Return whether items of this kind ask for the approval of a call that the server makes itself."""
+    """Return whether items of this kind ask a person to approve a call that the server makes itself."""
     return kind == _APPROVAL
 
 
 def decision(item_id: str, text: str) -> Mapping[str, Any]:
-    """Return the item that answers the request for an approval; `text` as in `ToolOutputsRequest.decisions`."""
+    """Return the answer to a request for an approval. `text` is as in `ToolOutputsRequest.decisions`."""
     return {"type": "mcp_approval_response", "approval_request_id": item_id, **json.loads(text)}
 
 
@@ -80,6 +81,6 @@ def is_answer(kind: str | None) -> bool:
 
 
 def describe(kinds: Sequence[str | None]) -> str:
-    """Return a clause that names the items that the library cannot answer; "" if there are none."""
+    """Return a clause that names those of these kinds that the library cannot answer; "" if there are none."""
     others = sorted({kind for kind in kinds if kind and not is_function_call(kind) and not is_approval(kind)})
     return f"it waits for {' and '.join(others)}, which gpt-agent-fsm cannot answer" if others else ""

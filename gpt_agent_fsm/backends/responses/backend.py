@@ -1,8 +1,9 @@
 """Conversations and responses: the successor of OpenAI's Assistants API.
 
-A thread is a conversation. A run is a chain of background, stored responses, one for each turn of the model: its id is
-the id of the first response, and its handle is the id of the last. `docs/decisions/0004-runs-over-responses.md` says
-how requests with a lost HTTP answer are settled.
+A thread is a conversation. A run is a chain of stored background responses, one for each turn of the model. The id of
+the run is the id of its first response, and the handle of the run is the id of its last response.
+`docs/decisions/0004-runs-over-responses.md` says how the library finds out whether a request with a lost HTTP answer
+took effect.
 """
 
 from __future__ import annotations
@@ -54,15 +55,16 @@ class ResponsesBackend:
     """The API of conversations and responses.
 
     Args:
-        base_url: the part of the address before `/responses`; if left out, `OPENAI_BASE_URL` or OpenAI's own address.
-        api_key: if left out, `OPENAI_API_KEY`, unless there is `auth` or `headers` hold a key; None if the server needs
-            none.
+        base_url: the part of the address before `/responses`. The default is `OPENAI_BASE_URL`, or else OpenAI's own
+            address.
+        api_key: the API key; None if the server needs no key. The default is `OPENAI_API_KEY`, unless `auth` is given
+            or `headers` contain a key.
         assistants: a mapping whose keys are the ids that you pass to `connect` and `set_assistant_id`, and whose values
-            are `Assistant` objects. It is read for each request, so that it may change.
-        organization, project: if left out, `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
-        auth: instead of a key, a callable that returns a bearer token, or a `requests` `AuthBase`. It is asked before
-            each request, on any OS thread, so that a token can be renewed; it may cache. If the server refuses the
-            request with a 401, `auth` is asked once more.
+            are `Assistant` objects. The backend reads the mapping for each request, so you may change it.
+        organization, project: the defaults are `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        auth: a callable that returns a bearer token, or a `requests` `AuthBase`. It is used instead of a key. The
+            backend asks it before each request, on any OS thread, so it may renew or cache a token. If the server
+            refuses a request with a 401, the backend asks `auth` once more.
         headers, params: added to each request.
 
     Raises `ValueError` for an invalid address, key, `auth` or assistants.
@@ -89,11 +91,11 @@ class ResponsesBackend:
                 raise ValueError(f"ResponsesBackend: {problem}")
         self._assistants = assistants
         self._sends_empty_input = False
-        """True after the server has said that it requires an input, even an empty one."""
+        """True after the server has said that a request must have an input, even if it is empty."""
         self._order = ListOrder(wire.are_items_oldest_first)
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
-        """The token counts so far of runs that were recently waiting for tools."""
+        """For each run that was recently waiting for tools, the tokens that it had used until then."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -148,7 +150,7 @@ class ResponsesBackend:
         conversation = self._on(thread_id, timeout)
         page = conversation.items(after=after, newest_first=newest_first)
         while page.next_after not in (None, after) and not any(item.is_message for item in page.data):
-            # A page that has only tool calls is not the end.
+            # A page may have only tool calls and no messages. Such a page is not the last.
             after = page.next_after
             page = conversation.items(after=after, newest_first=newest_first)
         return MessagePage(
@@ -160,17 +162,18 @@ class ResponsesBackend:
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
-        """See `Backend.list_runs`. The API lists no responses, so at most the last run is found.
+        """See `Backend.list_runs`. The API cannot list responses, so this method finds at most the last run.
 
-        It is found by the note that `create_run` leaves in the conversation's metadata, or else by the items that the
-        run added to the conversation: tool calls without an output and, if `key` is given, an answer.
+        It finds the run by the response id that `create_run` leaves in the conversation's metadata. Otherwise it infers
+        the run from the items that the run has added to the conversation: tool calls without an output or, if `key` is
+        given, an answer.
         """
         del limit
         conversation = self._on(thread_id, timeout)
         noted = lenient_id(conversation.metadata().get(wire.RUN))
         run = None if noted is None else _noted_run(conversation, noted)
         given = {} if key is None or retry_of is None else conversation.outputs_given_to(retry_of)
-        # Read last: an item that is missing here was also missing at the reads before.
+        # The tail is read last. An item that is missing in it was also missing at the time of the reads above.
         tail = conversation.tail()
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
             run = tail.standing_of(run)
@@ -224,10 +227,11 @@ class ResponsesBackend:
         conversation = self._on(request.thread_id, timeout)
         outputs: list[Mapping[str, Any]] = []
         if request.retry_of is not None:
-            # A failed response left nothing on the conversation, so it gets its input again.
+            # A failed response leaves nothing on the conversation. So the response that replaces it gets the same
+            # input.
             given, tail = conversation.outputs_given_to(request.retry_of), conversation.tail()
             if tail.has_answered(given):
-                # An earlier request that counted as lost has taken effect: its answer is there.
+                # An earlier attempt, whose HTTP answer was lost, has taken effect: the assistant has answered.
                 return cast("Run", tail.to_run(key=request.key))
             if given is None:
                 outputs = [item.closing for item in tail.open if item.closing is not None]
@@ -245,7 +249,7 @@ class ResponsesBackend:
         return response.to_run()
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
-        """See `Backend.submit_tool_outputs`. The outputs are the input of the response that continues the run."""
+        """See `Backend.submit_tool_outputs`. The outputs are the input of a new response, which continues the run."""
         conversation = self._on(request.thread_id, timeout)
         said: list[Mapping[str, Any]] = [wire.call_output(*pair) for pair in request.outputs]
         said += [decision(*pair) for pair in request.decisions]
@@ -258,7 +262,7 @@ class ResponsesBackend:
             left = tail.to_run(request.run_id)
             if left is None or not tail.answered.issuperset(id_ for id_, _ in (*request.outputs, *request.decisions)):
                 raise
-            # The outputs are there: an earlier attempt has succeeded.
+            # The outputs are on the conversation, so an earlier attempt has succeeded.
             return left
         conversation.leave_note(response.id)
         # Not every server keeps metadata.
@@ -268,7 +272,7 @@ class ResponsesBackend:
         return run
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
-        """See `Backend.cancel_run`. The calls that the run waits for are answered with an error."""
+        """See `Backend.cancel_run`. If the run waits for tool calls, the backend answers these with an error."""
         conversation = self._on(thread_id, timeout)
         cancelled = Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
         if handle is None and ((tail := conversation.tail()).open or tail.was_ended):
@@ -292,7 +296,7 @@ class ResponsesBackend:
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
-        """The functions of the assistants, which answer tool calls in a runtime."""
+        """The functions of the assistants. They answer tool calls in a runtime."""
         return tuple(dict.fromkeys(tool for each in self._assistants.values() for tool in each.functions))
 
     @property
@@ -338,7 +342,7 @@ class ResponsesBackend:
         elif wrong := _options_problem(assistant_id, assistant):
             problem = f"ResponsesBackend: {wrong}."
         if problem is not None:
-            # A person must fix this: messages and tool outputs are kept until then.
+            # A person must fix this. With `AccessDenied`, messages and tool outputs are kept until then.
             raise AccessDenied(None, "unknown_assistant", problem)
         return cast("Assistant", assistant)
 
@@ -353,7 +357,7 @@ def _options_problem(assistant_id: str, assistant: Assistant) -> str | None:
 
 
 def _noted_run(conversation: Conversation, response_id: str) -> Run | None:
-    """Return the run whose response was made last; None if it is gone."""
+    """Return the run of the response that was noted last; None if the server no longer has the response."""
     try:
         return conversation.response(response_id).to_run()
     except RequestRefused:
@@ -361,7 +365,10 @@ def _noted_run(conversation: Conversation, response_id: str) -> Run | None:
 
 
 def _unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
-    """Return a run's current state; if an earlier attempt to create it already has an answer, cancel this one."""
+    """Return `run`, unless an earlier attempt to create it has already answered: then cancel `response`.
+
+    In that case, return the run of the earlier attempt, as inferred from the conversation.
+    """
     tail = conversation.tail().without(response.output)
     if not tail.has_answered(conversation.outputs_given_to(response.id)):
         return run
@@ -374,9 +381,11 @@ def _unless_answered(conversation: Conversation, response: wire.Response, run: R
 
 
 def _make_way(conversation: Conversation, error: RequestRefused, request: RunRequest) -> Run | None:
-    """Answer the calls that made the server refuse a response; raise if that is impossible, or too early.
+    """Answer the open calls because of which the server has refused a response.
 
-    Returns the run if the calls are its own: an earlier attempt to create it has taken effect.
+    Returns None after that. If the calls belong to the run itself, an earlier attempt to create the run has taken
+    effect, and the run is returned. Raises an error if the refusal has another reason, or a `TransientError` if the
+    calls are not listed yet or cannot be answered.
     """
     repeating = request.retry_of is not None
     if not (is_about_calls(error) if repeating else asks_for_outputs(error)):
@@ -384,10 +393,10 @@ def _make_way(conversation: Conversation, error: RequestRefused, request: RunReq
     tail = conversation.tail()
     if tail.open and request.may_exist and not repeating:
         return tail.to_run(key=request.key)
-    # A new attempt sends the outputs of the last run's calls itself, as soon as the calls are listed.
+    # A repeated run sends the outputs for the last run's calls itself, as soon as the calls are listed.
     left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)
     if not left_open:
-        # Another client has answered the calls in between, or they are not listed yet.
+        # Another client has answered the calls in the time between, or the server does not list the calls yet.
         raise try_again from error
     try:
         # A run that ended while it waited for tools has left calls that nobody will ever answer.

@@ -1,4 +1,4 @@
-"""The single requests on a conversation and its responses, within the limits of one operation."""
+"""The single requests on a conversation and its responses. The requests of one operation share its limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_ITEMS = 20
 
 
 class Conversation:
-    """One conversation during one operation; its requests share the limits of the operation."""
+    """One conversation during one operation of the backend. All its requests share the limits of the operation."""
 
     def __init__(self, http: HttpClient, thread_id: str, timeout: Timeout, order: ListOrder) -> None:
         self._http = http
@@ -38,7 +38,7 @@ class Conversation:
         self._limits = limits_of(timeout)
 
     def metadata(self) -> Mapping[str, Any]:
-        """Return the metadata; raises `RequestRefused` if there is no such conversation."""
+        """Return the conversation's metadata. Raises `RequestRefused` if there is no such conversation."""
         return self._http.get(self._path, wire.Conversation, timeout=self._limits).metadata
 
     # --- items ------------------------------------------------------------------------------------------------
@@ -59,15 +59,15 @@ class Conversation:
         return self._http.get(f"{self._path}/items", wire.ItemPage, params=params, timeout=self._limits)
 
     def tail(self) -> Tail:
-        """Return the tail of the conversation, from its newest items."""
+        """Return the tail of the conversation, made from its newest items."""
         return Tail.of(self.items().data)
 
     def add(self, items: Sequence[Mapping[str, Any]]) -> Sequence[wire.Item]:
-        """Add items, at most 20, and return them as the server stored them."""
+        """Add at most 20 items, and return them as the server has stored them."""
         return self._http.post(f"{self._path}/items", {"items": items}, wire.Added, timeout=self._limits).data
 
     def close_items(self, items: Sequence[wire.Item]) -> None:
-        """Answer items that would otherwise never be answered, so that the conversation can continue."""
+        """Close items that would otherwise never be answered, so that the conversation can continue."""
         closing = [item.closing for item in items if item.closing is not None]
         for start in range(0, len(closing), _MAX_ITEMS):
             self.add(closing[start : start + _MAX_ITEMS])
@@ -89,18 +89,18 @@ class Conversation:
         return response
 
     def _checked(self, method: str, response: wire.Response) -> wire.Response:
-        """Return the response; raise an error if it is about another conversation."""
+        """Return the response. Raise an error if it belongs to another conversation."""
         if is_another_id(response.conversation, self._thread_id):
             raise self._mixed_up(method, f"another conversation ({response.conversation})")
         return response
 
     def _mixed_up(self, method: str, about: str) -> ApiError:
-        """Return the error for an answer to somebody else's request: a proxy or connection has mixed up two answers."""
+        """Return the error for an answer to another request: a proxy or a connection has mixed up two answers."""
         sentence = f"The answer to {method} for {self._thread_id} is about {about}."
         return unusable(method, 200, sentence, unreadable=True)
 
     def cancel(self, response_id: str) -> wire.Response:
-        """Cancel a response; raises `RequestRefused` for a response that has ended."""
+        """Cancel a response. Raises `RequestRefused` if the response has ended."""
         try:
             path = f"{_response(response_id)}/cancel"
             return self._checked("POST", self._http.post(path, {}, wire.Response, timeout=self._limits))
@@ -110,25 +110,25 @@ class Conversation:
             raise as_refusal(error) from error
 
     def outputs_given_to(self, response_id: str) -> dict[str, Mapping[str, Any]] | None:
-        """Return the answers in a response's input, by the ids of their calls; None if the server has forgotten it."""
+        """Return the answers in a response's input, by the ids of their calls; None if the input is not known."""
         path, params = f"{_response(response_id)}/input_items", {"limit": str(_PAGE), "order": "desc"}
         try:
             items = self._http.get(path, wire.ItemPage, params=params, timeout=self._limits).data
         except RequestRefused:
             return None
-        # Some servers list the whole conversation before the response's own input, which is at the end.
+        # Some servers list the whole conversation here. The response's own input is at its end.
         own = list(itertools.takewhile(lambda item: item.answered_id is not None, items))[::-1]
         return {item.answered_id: again for item in own if item.answered_id and (again := item.as_answer) is not None}
 
     # --- the note -----------------------------------------------------------------------------------------------
 
     def leave_note(self, response_id: str) -> None:
-        """Note which response was created last, so that a program without this store can find the run."""
+        """Write the id of the last response into the metadata, so that a program without this store finds the run."""
         try:
             metadata = {**self.metadata(), wire.RUN: response_id}
             self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self._limits)
         except ApiError as error:
-            # The run continues without the note, and its id is known here.
+            # The run continues even if this has failed, because this program knows its id.
             log.debug("%s: could not note %s in the metadata: %s", self._thread_id, response_id, error)
 
 

@@ -1,4 +1,4 @@
-"""The error texts of this API after which a request is changed and repeated instead of abandoned."""
+"""The error texts of this API after which the backend changes a request and repeats it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _INPUT_MISSING = re.compile(
 
 
 def asks_for_outputs(error: ApiError) -> bool:
-    """Return whether a response was refused because tool calls on the conversation have no output."""
+    """Return whether the server has refused a response because tool calls on the conversation have no output."""
     return bool(_NO_OUTPUT.search(error.message))
 
 
 def is_about_calls(error: ApiError) -> bool:
-    """Return whether a refusal mentions tool calls or their outputs, in any words."""
+    """Return whether the text of a refusal mentions tool calls or their outputs."""
     return bool(_CALLS.search(error.message))
 
 
 def asks_for_input(error: ApiError) -> bool:
-    """Return whether a response was refused because its input is missing, or empty."""
+    """Return whether the server has refused a response because its input is missing or empty."""
     complaint = f"{getattr(error, 'param', None)} {error.message}"
     return error.status in (400, 422) and bool(_INPUT_MISSING.search(complaint))
 
 
 def says_it_is_over(error: ApiError) -> bool:
-    """Return whether a cancel failed because the response has ended, in the words of some servers."""
+    """Return whether a cancel failed because the response has ended. The texts are those of some servers."""
     return error.status == 409

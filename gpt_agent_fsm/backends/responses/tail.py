@@ -1,4 +1,4 @@
-"""Infers the last run of a conversation from its newest items, if the id of its response is unknown."""
+"""Infers the last run of a conversation from its newest items, if the id of the run's response is unknown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Tail"]
 
 @attrs.frozen(kw_only=True)
 class Tail:
-    """The items after the last user message, and those before it on the same page; oldest first."""
+    """The newest items of a conversation, oldest first. `items` follow the last user message; `before` has the rest."""
 
     items: tuple[Item, ...]
     before: tuple[Item, ...]
@@ -29,44 +29,44 @@ class Tail:
 
     @property
     def newest_message_id(self) -> str:
-        """The newest message of the whole conversation, "" if it has none."""
+        """The id of the newest message among all these items; "" if there is no message."""
         ids = (item.id for item in (*self.items[::-1], *self.before[::-1]) if item.is_message and item.id)
         return next(ids, "")
 
     @property
     def open_calls(self) -> tuple[ToolCall, ...]:
-        """The function calls of the last run without an output."""
+        """The last run's tool calls that have no answer."""
         return calls_of(self.open)
 
     @property
     def open(self) -> tuple[Item, ...]:
-        """The items of the last run that the client must answer and that have no answer."""
+        """The last run's items that the client must answer and that have no answer."""
         return self.unanswered(self.items)
 
     @property
     def left_open(self) -> tuple[Item, ...]:
-        """The same items from before the last run: they will never be answered."""
+        """Unanswered items from before the last run. Nobody will answer these."""
         return self.unanswered(self.before)
 
     def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Return the items that the client must answer and that have no answer here."""
+        """Return those of these items that the client must answer and that have no answer in the tail."""
         return tuple(item for item in asking(items) if item.asked_id not in self.answered)
 
     @property
     def was_ended(self) -> bool:
-        """True if the last run was ended while it waited for tools: its calls were closed, and nothing follows."""
+        """True if the last run was ended while it waited for tools. Its calls were closed, and nothing follows them."""
         last = self.items[-1] if self.items else None
         return last is not None and last.answered_id is not None and last.output == ENDED
 
     @property
     def answered(self) -> set[str | None]:
-        """The ids of the items that the client had to answer and that have an answer."""
+        """The ids of the items that the client has answered."""
         return {item.answered_id for item in (*self.before, *self.items)} - {None}
 
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
-        """Return whether the assistant has answered the last message, or these outputs of its calls.
+        """Return whether the assistant has answered the last message and the outputs for the calls with these ids.
 
-        None stands for unknown outputs: then calls without an output are not an answer.
+        None means that the outputs are unknown. In this case the result is False while a call has no output.
         """
         spoken = (item.closing is not None or item.role == "assistant" for item in self._last_turn)
         ready = all(item.status != "in_progress" for item in self.items)
@@ -75,21 +75,21 @@ class Tail:
         return ready and self.answered.issuperset(outputs or ()) and any(spoken)
 
     def without(self, items: Sequence[Item]) -> Tail:
-        """Return the tail as it would be without these items."""
+        """Return the tail without these items."""
         ids = {item.id for item in items}
         return attrs.evolve(self, items=tuple(item for item in self.items if item.id not in ids))
 
     @property
     def _last_turn(self) -> tuple[Item, ...]:
-        """The items after the last output of a call."""
+        """The items after the last answer of the client."""
         since = max((n for n, item in enumerate(self.items) if item.answered_id is not None), default=-1)
         return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
-        """Return the run as inferred from its items here; None if there are none.
+        """Return the last run as inferred from its items; None if it has no items.
 
-        Without a `run_id`, its id is the id of the first item of its last turn. It has no handle, and its usage is
-        unknown.
+        Without a `run_id`, the run gets the id of the first item of its last turn. The run has no handle, and its usage
+        is unknown.
         """
         run_id = run_id or next((item.id for item in (*self._last_turn, *self.items) if item.id), None)
         if run_id is None or not self.items:
@@ -114,11 +114,11 @@ class Tail:
         return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=True)
 
     def standing_of(self, run: Run) -> Run | None:
-        """Return the state of a run whose response asks for tools; None if the conversation continued without it."""
+        """Return the state of a run whose response asks for tools; None if the conversation has left it behind."""
         asked = {call.id for call in run.tool_calls}
         if asked & {call.id for call in calls_of(self.before)}:
             return None
-        # Items that are not listed yet change nothing: the response holds its calls itself.
+        # Calls that are not listed yet change nothing, because the response itself contains its calls.
         listed = asked & {call.id for call in calls_of(self.items)}
         is_past = self.was_ended or self.has_answered(listed)
         return self.to_run(run.id, run.key) if listed and is_past else run

@@ -1,4 +1,4 @@
-"""The errors for servers that this backend cannot work with, so that users do not search for their own mistake."""
+"""Errors that name a server as unsuitable for this backend, so that users do not suspect their own code."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gpt_agent_fsm.ports import CallLimits, Timeout
 __all__ = ["conversations_explained", "without_empty_input"]
 
 _HAS_THE_PATH = (400, 405, 422)
-"""The statuses of HTTP answers to a GET if the server has the path, but perhaps only for another method."""
+"""If a GET gets one of these statuses, the server has the path, but perhaps only for another method."""
 
 
 @contextlib.contextmanager
 def conversations_explained(
     http: HttpClient, timeout: Timeout, *, absent: Collection[int] = (405, 501)
 ) -> Iterator[None]:
-    """Raise a refusal that names the server if it has no conversations; other errors pass.
+    """Raise a `RequestRefused` that names the server if the server has no conversations. Other errors are not changed.
 
-    `absent` are the statuses that show this. A 404 shows it if its body is like the one for an unknown path. The block
-    and the request that checks the base URL share the limits of `timeout`.
+    A status in `absent` shows that the server has none. So does a 404 whose body is that of an unknown path. The `with`
+    block and the request that then checks the base URL share the limits of `timeout`.
     """
     limits = limits_of(timeout)
     try:
@@ -39,7 +39,7 @@ def conversations_explained(
 def _is_unknown_path(error: ApiError) -> bool:
     if isinstance(error, RequestRefused):
         return error.unknown_path
-    # A page in answer to a GET counts as a transient error.
+    # An HTML page in answer to a GET counts as a transient error.
     return error.status in (404, 405, 501) and isinstance(error, TransientError) and error.hopeless
 
 
@@ -60,7 +60,7 @@ def _has_responses(http: HttpClient, limits: CallLimits) -> bool:
 
 
 def without_empty_input(http: HttpClient, error: ApiError) -> RequestRefused:
-    """Return the error for a server that requires more than an empty input."""
+    """Return the error for a server that does not accept an empty input."""
     sentence = (
         f"The server at {http.base_url} does not take an empty input, even with a conversation, so ResponsesBackend "
         f"cannot be used with it: messages are added to the conversation before a response is asked for. "

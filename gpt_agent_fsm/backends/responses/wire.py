@@ -33,10 +33,10 @@ from gpt_agent_fsm.ports import RunStatus
 from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition
 
 RUN = "gpt_agent_fsm_run"
-"""On a response, the id of its run, unless it is the same. On a conversation, the id of the last response."""
+"""On a response, the id of its run, unless this is the response's own id. On a conversation, the last response's id."""
 ASSISTANT = "gpt_agent_fsm_assistant"
 USAGE = "gpt_agent_fsm_usage"
-"""On a response, the tokens that its run has used before."""
+"""On a response, the tokens that its run had used before this response."""
 
 _IMAGE = "image_generation_call"
 _MAX_METADATA = 512
@@ -67,7 +67,7 @@ def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
 
 
 def metadata(**pairs: str) -> dict[str, str]:
-    """Return metadata without entries that are empty or too long."""
+    """Return metadata with these entries. An entry whose value is empty or too long is left out."""
     return {name: value for name, value in pairs.items() if value and len(value) <= _MAX_METADATA}
 
 
@@ -78,7 +78,7 @@ def new_response(
     about: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the body that creates a response. `said` is its input; None leaves it out."""
+    """Return the body that creates a response. `said` is the input; None leaves the input out."""
     tools = [tool_definition(tool) for tool in assistant.definitions]
     form, choice = form_of(assistant, options), options.get("tool_choice")
     limit, settings = options.get("max_output_tokens"), settings_of(with_options(assistant, options))
@@ -140,17 +140,17 @@ class Item:
 
     @property
     def asked_id(self) -> str | None:
-        """The id by which an item that the client must answer is answered."""
+        """The id that an answer to this item must name."""
         return self.call_id or self.id
 
     @property
     def answered_id(self) -> str | None:
-        """The `asked_id` that this item answers; None if it answers nothing."""
+        """The `asked_id` of the item that this item answers; None if this item is not an answer."""
         return (self.call_id or self.approval_request_id or self.id) if is_answer(self.type) else None
 
     @property
     def as_answer(self) -> Mapping[str, Any] | None:
-        """The answer of this item, to be sent again; None if it is no answer to a function call or for an approval."""
+        """The form in which this item is sent again; None if it answers neither a function call nor an approval."""
         if self.type == "function_call_output" and self.call_id and isinstance(self.output, str):
             return call_output(self.call_id, self.output)
         if self.type == "mcp_approval_response" and self.approval_request_id and isinstance(self.approve, bool):
@@ -160,11 +160,11 @@ class Item:
 
     @property
     def closing(self) -> Mapping[str, Any] | None:
-        """The item that closes this one; None if the client need not answer it, or cannot."""
+        """The answer that closes this item; None if this item needs no answer, or has no id."""
         return None if self.asked_id is None else closing_item(self.type, self.asked_id)
 
     def to_call(self) -> objects.ToolCall | None:
-        """Translate the item into a tool call; None if the library cannot answer it."""
+        """Translate the item into a tool call. Return None if the library cannot answer the item."""
         if self.asked_id is None or not (is_function_call(self.type) or is_approval(self.type)):
             return None
         return objects.ToolCall(
@@ -175,7 +175,7 @@ class Item:
         )
 
     def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
-        """Translate the item into a message, with the run's id if it is known."""
+        """Translate the item into a message, with the ids of its run and assistant if these are known."""
         return objects.Message(
             id=self.id or "",
             role="assistant" if self.type == _IMAGE else self.role or "",
@@ -198,7 +198,7 @@ def asking(items: Sequence[Item]) -> tuple[Item, ...]:
 
 
 def are_items_oldest_first(items: Sequence[Item]) -> bool | None:
-    """Return whether the oldest of these items come first; None if it is unknown. An output follows its call."""
+    """Return whether these items are listed oldest first; None if unknown. An output is newer than its call."""
     places = {item.asked_id: place for place, item in enumerate(items) if item.closing is not None}
     return next((places[item.answered_id] < n for n, item in enumerate(items) if item.answered_id in places), None)
 
@@ -218,7 +218,7 @@ def _items(value: Any) -> tuple[Item, ...]:
 
 
 def _conversation_id(value: Any) -> str | None:
-    """Return the id of a response's conversation, which some servers name without an object around it."""
+    """Return the id of a response's conversation. Some servers send the id alone instead of an object."""
     return lenient_id(value.get("id") if isinstance(value, dict) else value)
 
 
@@ -234,7 +234,7 @@ class Response:
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
 
     def to_run(self, run_id: str | None = None) -> objects.Run:
-        """Translate into a `Run`; `run_id` is the id of the response's run, if it is known."""
+        """Translate into a `Run`. `run_id` is the id of the response's run, if the caller knows it."""
         run_id = run_id or lenient_id(self.metadata.get(RUN)) or self.id
         outcome = run_outcome(
             lenient_text(self.status) or self._unsaid_status,
@@ -267,10 +267,10 @@ class Response:
 
     @property
     def usage_so_far(self) -> objects.Usage:
-        """The tokens of the run up to and with this response."""
+        """The tokens of the run up to the end of this response."""
         texts = self._usage_before()
         before = [int(text) for text in texts] if all(map(_COUNT.fullmatch, texts)) else []
-        # An earlier version wrote three counts.
+        # An earlier version of the library wrote only three counts.
         prompt, completion, total, cached, reasoning = [*before, 0, 0, 0, 0, 0][:5]
         here = [lenient_count(self.usage.get(name)) for name in ("input_tokens", "output_tokens", "total_tokens")]
         details = [lenient_mapping(self.usage.get(name)) for name in ("input_tokens_details", "output_tokens_details")]
@@ -288,7 +288,7 @@ class Response:
 
 
 def usage_text(usage: objects.Usage) -> str:
-    """Return the value of `USAGE` for the tokens that were used so far."""
+    """Return the text of the metadata entry `USAGE` for these token counts."""
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
     details = (usage.cached_tokens, usage.reasoning_tokens)
     return "/".join(map(str, (*counts, *details) if any(details) else counts))
@@ -301,7 +301,7 @@ class ItemPage(Page):
 
 @attrs.frozen(kw_only=True)
 class Added:
-    """Items as the server stored them, in order; some servers leave their ids out."""
+    """Items as the server has stored them, in order. Some servers leave out the ids of the items."""
 
     data: tuple[Item, ...] = attrs.field(default=(), converter=_items)
 

@@ -27,15 +27,15 @@ class Page:
 
     @property
     def next_after(self) -> str | None:
-        """The id after which the next page begins. If the server does not say whether there is one, it is requested."""
+        """The id after which the next page begins, if there may be a next page; otherwise None."""
         return self.data[-1].id if self.data and self.has_more is not False else None
 
 
 def make_wire_converter(singles: tuple[type, ...], pages: Mapping[type, type]) -> MsgspecJsonConverter:
-    """Return a converter for these classes; `pages` maps each class of pages to the class of its items.
+    """Return a converter for these classes. `pages` maps each class of pages to the class of its items.
 
-    The converter raises `ValueError` for a value that is not an object or page, or lacks a required id. Items of a page
-    without an id are left out: they can be neither requested nor distinguished.
+    The converter raises `ValueError` for a value that is not an object or page, or that lacks a required id. A page's
+    items without an id are left out, because they can be neither requested nor distinguished.
     """
     made = make_converter(detailed_validation=False)
     for single in singles:
@@ -46,7 +46,7 @@ def make_wire_converter(singles: tuple[type, ...], pages: Mapping[type, type]) -
 
 
 def learn_page(converter: MsgspecJsonConverter, page: type, item: type, *, whole: bool = False) -> None:
-    """Teach a converter to read a page; if it must be `whole`, an item without an id makes it malformed."""
+    """Teach a converter to read a page. If the page must be `whole`, an item without an id makes it malformed."""
     read = _object_reader(converter, item)
 
     def read_page(value: Any, _: object) -> Any:

@@ -1,8 +1,9 @@
-"""Recognises rate limits and bills, for refused requests and failed runs of every API.
+"""Recognises rate limits and bills in refused requests and failed runs of every API.
 
-A rate limit is over after a while. A bill (no credits left, a spend limit reached) needs a person. Both come with many
-codes and in many words, and some servers hide them in another error: the code `server_error` and the text
-"Error code: 429 - Rate limit reached ...". The code or status that comes with a text decides which words count:
+A rate limit ends after a while. A bill (no credits are left, or a spend limit was reached) needs a person. Servers
+report both with many codes and in many words, and some servers hide them in another error: the code `server_error` and
+the text "Error code: 429 - Rate limit reached ...". The code or status that comes with a text decides which words
+count:
 
 ==================================================  ===================================================================
 with the text                                       words that count
@@ -28,7 +29,7 @@ __all__ = ["Limit", "limit_of_answer", "limit_of_run", "wait_named_in"]
 _MAX_READ = 5_000
 _MAX_WAIT = 86_400.0
 
-# Codes are compared in lower case and without punctuation.
+# Codes in lower case and without punctuation, as they are compared.
 _AMBIGUOUS_CODE = "ratelimitexceeded"
 _BILL_CODE = re.compile(
     r"insufficient(quota|balance|credits?|funds)|(balance|credits)(exhausted|toolow)|billing(notactive|hardlimit)"
@@ -70,7 +71,7 @@ _RATE = re.compile(
 _RATE_BESIDE_ITS_CODE = re.compile(r"\bslow down\b|\b(?:try again|retry) (?:in|after) \d", re.I)
 _MENTIONS_A_TOOL = re.compile(r"\b(tool|function|plugin|connector|mcp)s?\b", re.I)
 _QUOTED = re.compile(r"""(?<!\w)(?<!["']:)(?<!["']:\ )(["'`])(?:(?!\1).)*\1(?!\w)|“[^”]*”|«[^»]*»""", re.X)
-"""A quotation, but not a value in JSON or a dict, which is how servers pass on the error of another."""
+"""A quotation. A value in JSON or in a Python dict is not a quotation: servers repeat another server's error so."""
 
 _PART = r"\d+(?:\.\d+)? ?(?:milliseconds?|ms|minutes?|mins?|m|seconds?|secs?|s|hours?|h|days?|d)(?![a-z])"
 _WAIT = re.compile(
@@ -88,23 +89,23 @@ class Limit(enum.Enum):
 
 
 def limit_of_run(codes: Iterable[str], message: str) -> Limit | None:
-    """Return the limit that made a run fail, given the codes of its error; None for another cause."""
+    """Return the limit because of which a run failed; None for another cause. `codes` are the codes of its error."""
     names, text = _plain(codes), _one_line(message)
     return _limit_of_codes(names - {_AMBIGUOUS_CODE}, text) or _limit_of_words(names, text)
 
 
 def limit_of_answer(status: int, codes: Iterable[str], message: str, param: str | None = None) -> Limit | None:
-    """Return the limit for which a request was refused, given the codes of the answer; None for another cause."""
+    """Return the limit because of which a request was refused; None for another cause."""
     names, text = _plain([*codes, *([str(status)] if status in (402, 429) else [])]), _one_line(message)
     limit = _limit_of_codes(names, text)
-    # An error about a parameter is about the request. An error from 500 upwards may be a gateway's and no refusal.
+    # An error that names a parameter is about the request. An error of 500 or more may be a gateway's, and no refusal.
     if limit is not None or param is not None or not 400 <= status < 500:
         return limit
     return _limit_of_words(names, text)
 
 
 def wait_named_in(message: str) -> float | None:
-    """Return the seconds to wait that a text names ("try again in 1m30s"), at most a day; None if it names none."""
+    """Return the seconds to wait that a text names ("try again in 1m30s"), at most a day; None without such words."""
     found = _WAIT.search(_one_line(message))
     if found is None:
         return None

@@ -1,6 +1,6 @@
 """Recognises servers that ignore the requested order of a list.
 
-Before the newest entries of a list are used, it must be known that they are the newest.
+The library needs the newest entries of a list. So it must know whether the first entries are really the newest.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ class ListOrder:
     """Finds out once whether a server always lists the oldest first. Safe to use from any OS thread.
 
     Args:
-        are_oldest_first: returns whether the oldest of these entries come first; None if they do not show it. Unless it
-            returns False, the other order is requested as well, and must differ.
+        are_oldest_first: returns whether these entries are listed oldest first; None if the entries do not show it.
+            Unless it returns False, the list is also requested oldest first. If both lists begin alike, the server
+            ignores the order.
     """
 
     def __init__(self, are_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
@@ -31,12 +32,12 @@ class ListOrder:
         self._is_ignored: bool | None = None
 
     def newest_first(self, page: P, *, oldest: Callable[[], P], after: Callable[[str], P]) -> P:
-        """Return the entries of a list with the newest first.
+        """Return the entries of a list, newest first, even if the server ignores the requested order.
 
         Args:
-            page: the first page of the list, which was requested with the newest first.
-            oldest: requests the first page with the oldest first; called at most once.
-            after: requests the page after an entry, with the newest first.
+            page: the first page of the list as requested newest first.
+            oldest: requests the first page of the list oldest first. It is called at most once.
+            after: requests the page after an entry of the list newest first.
         """
         if self._is_ignored is None and len(page.data) > 1 and self._are_oldest_first(page.data) is not False:
             first = oldest().data[:1]

@@ -1,7 +1,8 @@
-"""Recognises the refusal of a message because of its text, which is too long, filtered, or otherwise not accepted.
+"""Recognises that a message was refused because of its text: it is too long, filtered, or otherwise not accepted.
 
-Such a message is dropped, and the messages behind it are sent; every other refusal needs a person. So the refusal must
-name the text, in whatever way the server does it: `content`, `content.0.text.value`, `items[0].content[0].text`.
+Such a message is dropped, and the messages behind it are sent. Every other refusal needs a person. So a refusal counts
+only if it names the text. Servers name it in several ways: `content`, `content.0.text.value`,
+`items[0].content[0].text`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NAMED = re.compile(r"invalid (?:\w+ ){0,3}'([^']+)'", re.I)
 
 
 def name_refused_text(error: RequestRefused) -> None:
-    """Set the `param` of an error to `content` if a posted message was refused for its own text."""
+    """Set the `param` of the error to `content` if the server refused a posted message because of its text."""
     named = _NAMED.match(error.message)
     params = [error.param, named[1] if named else None]
     by_code = error.code in _CODES and all(param in _VAGUE for param in params)
@@ -34,7 +35,7 @@ def name_refused_text(error: RequestRefused) -> None:
 
 
 def _is_the_text(param: str) -> bool:
-    """Return whether a parameter of a posted message is its content, a part of it, or the only item that holds it."""
+    """Return whether a parameter of a posted message is its content, a part of its content, or its only item."""
     first, *rest = [part for part in re.split(r"[./\[\]]+", param) if part not in ("", "$", "body")] or [""]
     if first in ("items", "input"):
         return rest == ["0"] or ("content" in rest and "metadata" not in rest)

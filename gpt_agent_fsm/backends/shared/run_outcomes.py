@@ -1,4 +1,4 @@
-"""The outcome of a run: the only place that maps the server's status, error and reason to a `RunStatus`."""
+"""The outcome of a run. Only this module maps the server's status, error and reason to a `RunStatus`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["RunOutcome", "run_outcome"]
 
 _IN_PROGRESS_ENDINGS = ("ing", "progress", "queue")
 _NO_RETRY = ("cancelled", "canceled", "expired", "incomplete")
-"""Statuses of runs that did not end because of a rate limit, even if there was one before."""
+"""Statuses of runs that did not end because of a rate limit, even if they were rate limited before."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 
 
@@ -24,7 +24,7 @@ class RunOutcome:
     """The state of a run.
 
     Attributes:
-        code, message: why the run ended without success, never blank; "" for any other run.
+        code, message: why the run ended without success. They are never blank then; for other runs both are "".
     """
 
     status: RunStatus
@@ -37,8 +37,8 @@ def run_outcome(
 ) -> RunOutcome:
     """Return the outcome of a run with this status.
 
-    `known` holds the documented statuses of the API that are not failures. Another status that sounds like progress
-    means that the run continues, unless it comes with an error or a reason. Every other status is an end without
+    `known` has the API's documented statuses that are not failures. An unknown status that sounds like progress means
+    that the run continues, unless the run has an error or a reason. With any other status the run has ended without
     success.
     """
     status = status.strip().lower()
@@ -58,7 +58,7 @@ def run_outcome(
 
 
 def _error_of(error: object) -> tuple[str, list[str], str]:
-    """Return the code of a run's error, everything that may serve as its code, and its text; "" if one is missing."""
+    """Return the code of a run's error, all values that may be its code, and its text. A missing text or code is ""."""
     if isinstance(error, str):
         return "", [], error.strip()
     fields = lenient_mapping(error)

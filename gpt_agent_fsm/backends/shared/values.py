@@ -1,8 +1,7 @@
-"""Small functions that read any value, whichever API it came from.
+"""Small functions that read a value of any form from any API.
 
-Compatible servers omit fields or set them to null, and send floats for timestamps and strings for error objects. A
-field that makes no sense is therefore treated as absent. Ids are the exception: without an id, an object cannot be
-used.
+Compatible servers omit fields or set them to null, and send floats for timestamps and strings for error objects. So a
+field with an unusable value counts as absent. Ids are the exception, because an object without an id cannot be used.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def lenient_count(value: Any) -> int:
 
 
 def lenient_id(value: Any) -> str | None:
-    """Return an id as text, even if the server sends a number; None for anything that is not an id."""
+    """Return an id as text, even if the server sends a number. Return None for a value that is not an id."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value.strip() else None
@@ -60,9 +59,10 @@ def required_id(value: Any) -> str:
 
 
 def is_another_id(named: str | None, asked: str) -> bool:
-    """Return whether an HTTP answer is about another object than the request.
+    """Return whether the id in an HTTP answer belongs to another object than the id in the request.
 
-    Servers may leave the id out, write it in capitals, or leave its prefix out: `thread_A1` is `a1`.
+    A server may leave out the id, write it in capitals, or leave out its prefix. So `thread_A1` and `a1` are the same
+    id.
     """
     if named is None:
         return False
@@ -77,14 +77,14 @@ def arguments_of(value: Any) -> str:
 
 
 def refusal_of(content: Any) -> str | None:
-    """Return the parts of a message's content in which the assistant says why it does not answer."""
+    """Return the assistant's refusal from a message's content; None if the content has no refusal."""
     parts = [lenient_mapping(part) for part in content] if isinstance(content, list) else []
     said = [lenient_text(part.get("refusal")) for part in parts if part.get("type") == "refusal"]
     return "\n".join(text for text in said if text) or None
 
 
 def text_of(content: Any) -> str:
-    """Return the text parts of a message's content, joined by a newline; everything else is left out."""
+    """Return the text parts of a message's content, joined by a newline. Other parts are left out."""
     if isinstance(content, str):
         return content
     texts = []
