@@ -1,7 +1,7 @@
 """Fixtures for tests of your own code: the embedded server, a runtime that uses it, and the server's requests.
 
-pytest finds this plugin by itself if the package is installed. It is a module beside the package, so that tests which
-do not use it do not import the library. The fixtures need the extra `local`.
+pytest finds this plugin by itself if the package is installed. The plugin is a module beside the package, so tests
+without it do not import the library. The fixtures need the extra `local`.
 
 =================  =========================================================================================
 fixture            meaning
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Raise the first exception of a handler, even if the test has failed: it is probably the reason."""
+    """Raise the first exception of a handler. If the test has failed, too, this exception is probably the reason."""
     try:
         return (yield)
     finally:
@@ -52,7 +52,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def _raise_first(item: pytest.Item) -> None:
-    """Raise the first exception of a handler, unless this was done before."""
+    """Raise the first exception of a handler, unless it was raised before."""
     errors = item.stash.get(_handler_errors, [])
     if errors:
         del item.stash[_handler_errors]
@@ -60,7 +60,7 @@ def _raise_first(item: pytest.Item) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark."""
+    """Register the mark `local_model`."""
     config.addinivalue_line(
         "markers", "local_model(model): the model of `local_server`: a callable, or a script as YAML text or file"
     )
@@ -68,9 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def local_model(request: pytest.FixtureRequest) -> Model | None:
-    """Return the model of the server; None is an echo.
+    """Return the model of the server. None means a model that echoes each message.
 
-    It is taken from the mark `local_model`, or from an indirect parameter.
+    The model comes from the mark `local_model`, or from an indirect parameter.
     """
     mark = request.node.get_closest_marker("local_model")
     model: Any = getattr(request, "param", None) if mark is None else _model_of(mark)
@@ -96,7 +96,7 @@ def local_requests() -> list[SeenRequest]:
 
 @pytest.fixture
 def local_server(local_model: Model | None, local_requests: list[SeenRequest]) -> Iterator[LocalServer]:
-    """Yield a server on loopback that is closed after the test."""
+    """Yield a server on the loopback interface. It is closed after the test."""
     from gpt_agent_fsm.local import LocalServer
 
     with LocalServer(local_model, on_request=local_requests.append) as server:
@@ -125,7 +125,7 @@ def agent_settings() -> Settings:
 def agent_runtime(
     request: pytest.FixtureRequest, agent_backend: Backend, agent_settings: Settings
 ) -> Iterator[Runtime]:
-    """Yield a runtime for the server that is closed after the test."""
+    """Yield a runtime that uses the server. It is closed after the test."""
     from gpt_agent_fsm import Runtime, signals
 
     errors: list[BaseException] = []

@@ -102,7 +102,7 @@ FOLLOWS = {
     "ToolStarted": "`ToolCallOutputRecorded`, or `ToolOutcomeUnknown`.",
     "ToolOutcomeUnknown": "`ToolCallOutputRecorded` with a sentence for the model.",
     "BudgetExceeded": "The queue waits for a larger limit, or for `agent.discard_queue()`.",
-    "ThreadStalled": "Nothing ends because of it: the library continues. Call `agent.explain()`, and perhaps "
+    "ThreadStalled": "The library continues to wait. Call `agent.explain()`, and perhaps "
     "`agent.cancel_run()` or `agent.discard_queue()`.",
     "AgentStopped": "Nothing follows. This is the agent's last event, and it is not part of the thread's history.",
 }

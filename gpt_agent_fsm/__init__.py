@@ -40,12 +40,12 @@ __all__ = [
     "tool",
 ]
 
-# As is usual for libraries: log lines are shown only if the program configures logging.
+# Log lines are shown only if the program configures logging, as is usual for libraries.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> str:
-    """Return `__version__`, which is read only when it is used."""
+    """Return `__version__`. The version is looked up only when a program asks for it."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version  # noqa: PLC0415 - takes longer than most of this package

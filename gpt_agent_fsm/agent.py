@@ -1,4 +1,4 @@
-"""The object through which user code drives one thread: methods are commands, properties show the thread's state."""
+"""The object through which user code drives one thread. Its methods are commands; its properties show the state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Agent", "Answer"]
 
 
 def _check_wait(name: str, timeout: object) -> None:
-    """Raise an error if the caller may not wait, or cannot wait for so long."""
+    """Raise an error if the caller may not wait, or if `timeout` is not a number of seconds."""
     if signals.in_handler():
         raise WaitInHandler(f"{name}() was called inside a handler; return from it and connect to a later event.")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and not math.isnan(timeout)
@@ -38,18 +38,18 @@ def _check_wait(name: str, timeout: object) -> None:
 
 
 def _why(driver: Driver) -> str:
-    """Return a clause that names the tool calls without an output; empty if there are none."""
+    """Return a clause that names the tool calls without an output; "" if there are none."""
     calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
     waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
     return f"; it waits for the output of {', '.join(calls)}" if waits else ""
 
 
 class Agent:
-    """Drives one thread. Made by `Runtime.connect`; safe to use from any OS thread and from handlers.
+    """Drives one thread. `Runtime.connect` makes it. It is safe to use from any OS thread and from handlers.
 
     Commands return when the store has them, before any request is made. They raise `AgentNotAlive` if the agent was
-    shut down. Their consequences are announced as events. In a process that was forked after the runtime was made,
-    everything but `alive` and `thread_id` raises `UsedAfterFork`.
+    shut down. Events announce the results of commands. If the process forks, everything except `alive` and `thread_id`
+    raises `UsedAfterFork` in the child.
     """
 
     __slots__ = ("__weakref__", "_own_driver", "_roster")
@@ -60,7 +60,7 @@ class Agent:
 
     @property
     def _driver(self) -> Driver:
-        """The driver; raises `UsedAfterFork` in a process that was forked later."""
+        """The driver. In a process that was forked after the agent was made, it raises `UsedAfterFork`."""
         self._roster.origin.check()
         return self._own_driver
 
@@ -101,7 +101,7 @@ class Agent:
         return key
 
     def submit_tool_output(self, tool_call_id: str, output: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Answer a tool call with any JSON value. All outputs of a run are sent together, after the last was recorded.
+        """Answer a tool call with any JSON value. All outputs of a run are sent together after the last is recorded.
 
         If the call does not wait for an output, the output is ignored and the log says so. Raises `ValueError` for an
         output that is not a JSON value.
@@ -110,10 +110,10 @@ class Agent:
         self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=json_text(output)))
 
     def approve(self, tool_call_id: str, by: str | None = None, note: str | None = None) -> None:
-        """Let the function of a tool call start that waits for an approval.
+        """Approve a tool call that waits for an approval, so that its function starts.
 
-        `by` and `note` are kept in the history: who decided, and a remark. A decision about a call that does not wait
-        for one is ignored, and the log says so.
+        `by` is the person who decides, and `note` is a remark. The history keeps both. If the call does not wait for a
+        decision, the decision is ignored and the log says so.
         """
         required_text(tool_call_id, "the tool call id")
         self._driver.send(
@@ -123,36 +123,37 @@ class Agent:
         )
 
     def deny(self, tool_call_id: str, reason: str = "", by: str | None = None) -> None:
-        """Deny a tool call that waits for an approval; the model gets the reason. See `approve`."""
+        """Deny a tool call that waits for an approval. The model gets the reason. See `approve`."""
         required_text(tool_call_id, "the tool call id")
         reason = optional_text(reason, "the reason") or ""
         self._driver.send(inputs.DenyToolCall(tool_call_id=tool_call_id, reason=reason, by=optional_text(by, "by")))
 
     def set_assistant_id(self, assistant_id: str) -> None:
-        """Use another assistant from the next run on."""
+        """Use this assistant for the next run and all later runs."""
         self._driver.send(inputs.SetAssistant(assistant_id=required_text(assistant_id, "the assistant id")))
 
     def cancel_run(self) -> None:
-        """End the run in progress; it ends as `RunFailed` with the code `cancelled`.
+        """End the run in progress. It ends with `RunFailed` and the code `cancelled`.
 
-        A run that was not created yet ends in the same way, with None as `RunFailed.id`. If the server does not end the
-        run, the library stops following it after a limited number of attempts. Then the next queued message is sent.
-        Without a run this does nothing.
+        A run that was not created yet ends in the same way, but `RunFailed.id` is None. If the server does not end the
+        run, the library stops following the run after a limited number of attempts. Then the next queued message is
+        sent. If there is no run, this method does nothing.
         """
         self._driver.send(inputs.CancelRun())
 
     def discard_queue(self) -> None:
-        """Drop the messages that were not sent and the run that was not created, so that nothing blocks the queue.
+        """Drop the messages that were not sent, and the run that was not created, so that nothing blocks the queue.
 
-        `MessagesDiscarded` names the keys of the messages. A message that may have been sent is searched for first: if
-        it is on the thread, it stays there and gets no run. A run on the server continues; see `cancel_run`.
+        `MessagesDiscarded` has the keys of the dropped messages. If a message may have been sent, the library searches
+        for it first. If the message is on the thread, it stays there and gets no run. A run on the server continues; to
+        end it, call `cancel_run`.
         """
         self._driver.send(inputs.DiscardQueue())
 
     def shutdown(self) -> None:
         """Stop the agent at once and remove it from the runtime. A request in flight may still finish.
 
-        Accepted commands stay in the store; the next agent of the thread continues with them.
+        Accepted commands stay in the store. The next agent of the thread continues with them.
         """
         self._check_alive()
         self._roster.remove(self._driver, "shutdown")
@@ -160,11 +161,12 @@ class Agent:
     # --- waiting --------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> State:
-        """Block while a run is active or anything is queued, in flight, or still to be read or announced.
+        """Block until no run is active and nothing is queued, in flight, or still to be read or announced.
 
         Returns the state. It is `failed` if the queue is parked until a person acts (wrong API key, exhausted balance,
-        no attempts left). Raises `WaitTimeout` after `timeout` seconds (None: never), `AgentNotAlive` if the agent is
-        stopped, and `WaitInHandler` when called from a handler, because the handler would wait for itself.
+        no attempts left). Raises `WaitTimeout` after `timeout` seconds; None means no timeout. Raises `AgentNotAlive`
+        if the agent is stopped. Raises `WaitInHandler` if a handler calls it, because the handler would wait for
+        itself.
         """
         _check_wait("wait", timeout)
         driver = self._driver
@@ -193,9 +195,10 @@ class Agent:
         "object". `Answer.value` is then the object; its text is JSON. Without `output`, that of the run's assistant
         holds.
 
-        Raises `RunError` if the run fails or cannot be started. If that is because the queue is parked, a message that
-        was not sent is withdrawn. Raises `WaitTimeout` after `timeout` seconds (None: never); the conversation then
-        continues. Raises `ValueError`, `AgentNotAlive` and `WaitInHandler` as `add_user_message` and `wait` do.
+        Raises `RunError` if the run fails or cannot be started. If the queue is parked and the message was not sent,
+        the message is withdrawn. Raises `WaitTimeout` after `timeout` seconds; None means no timeout. The conversation
+        continues after a timeout. Raises `ValueError`, `AgentNotAlive` and `WaitInHandler` as `add_user_message` and
+        `wait` do.
         """
         _check_wait("ask", timeout)
         form = None if output is None else as_output(output)
@@ -218,7 +221,7 @@ class Agent:
         return inquiry.answer(form or output_of(self._roster.backend, inquiry.assistant_id))
 
     def _wait_until(self, is_over: Callable[[], bool], timeout: float | None) -> bool:
-        """Block until `is_over()` is true after a change; return False if the timeout came first."""
+        """Block until `is_over()` is true, which is checked after each change. Return False after the timeout."""
         driver, changed = self._driver, threading.Event()
         with driver.waiters.added(changed):
             in_time = self._roster.scheduler.wait(is_over, changed, timeout)
@@ -232,7 +235,7 @@ class Agent:
 
     @property
     def alive(self) -> bool:
-        """False if the agent was stopped, and in a process that was forked after the agent was made."""
+        """False after the agent was stopped, and in a process that was forked after the agent was made."""
         return self._own_driver.stop_reason is None and not self._roster.origin.was_forked
 
     @property
@@ -242,7 +245,7 @@ class Agent:
 
     @property
     def assistant_id(self) -> str:
-        """The assistant of the runs to come."""
+        """The id of the assistant for the next runs."""
         for command in reversed(self._driver.commands()):
             if isinstance(command, inputs.Connect | inputs.SetAssistant):
                 return command.assistant_id
@@ -250,7 +253,7 @@ class Agent:
 
     @property
     def last_message_id(self) -> str | None:
-        """The cursor: the last assistant message that was published; None before the first."""
+        """The cursor: the id of the last published assistant message; None if no message was published."""
         for command in reversed(self._driver.commands()):
             if isinstance(command, inputs.Connect) and command.last_message_id is not None:
                 return command.last_message_id
@@ -258,14 +261,14 @@ class Agent:
 
     @property
     def run_id(self) -> str | None:
-        """The id of the run in progress, or of the run to be started again after a rate limit; None without a run."""
+        """The id of the run in progress, or of the rate limited run that a new run will replace; None without a run."""
         return self._driver.snapshot.run_id
 
     @property
     def open_tool_calls(self) -> tuple[events.ToolCallRequested, ...]:
         """The tool calls that wait for `submit_tool_output`, as they were announced. Raises `AgentNotAlive`.
 
-        A call that a function of the runtime answers is not among them.
+        Calls that a function of the runtime answers are not included.
         """
         self._check_alive()
         accepted = {each.tool_call_id for each in self._driver.commands() if isinstance(each, inputs.SubmitToolOutput)}
@@ -285,32 +288,32 @@ class Agent:
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all runs of the thread that have ended, failed ones too. A stopped agent answers, too."""
+        """The tokens of all ended runs of the thread, including failed runs. This also works on a stopped agent."""
         return self._driver.snapshot.usage
 
     @property
     def failure(self) -> Failure | None:
-        """The last failure of a run or a request; None after the next success. A stopped agent answers, too."""
+        """The last failure of a run or a request; None after the next success. This also works on a stopped agent."""
         snapshot = self._driver.snapshot
         failure = snapshot.failure
         return None if failure is None else attrs.evolve(failure, parked=snapshot.outbox.parked)
 
     def explain(self) -> str:
-        """Return, in a few plain sentences, what the thread waits for.
+        """Return a few plain sentences that say what the thread waits for.
 
-        They say since when it waits, what happens next and when, and what you can call. Does not block. Raises
-        `AgentNotAlive`.
+        They also say since when the thread waits, what happens next and when, and which methods you can call. Does not
+        block. Raises `AgentNotAlive`.
         """
         self._check_alive()
         return self._driver.explain()
 
     @property
     def state(self) -> State:
-        """The thread's state; compares equal to "idle", "running", ... and prints as it. Raises `AgentNotAlive`."""
+        """The thread's state. It compares equal to "idle", "running", ... and prints so. Raises `AgentNotAlive`."""
         self._check_alive()
         return self._driver.snapshot.state
 
     @property
     def run_in_progress(self) -> bool:
-        """True in every state but `idle` and `failed`. Raises `AgentNotAlive`."""
+        """True in every state except `idle` and `failed`. Raises `AgentNotAlive`."""
         return self.state.run_in_progress

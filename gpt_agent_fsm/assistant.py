@@ -1,4 +1,4 @@
-"""An assistant that is defined in your own program, in the same way for every API."""
+"""An assistant that your own program defines, in the same way for every API."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def _options(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 AssistantTool: TypeAlias = ToolDefinition | Tool[..., Any]
-"""A tool of an assistant: described only, or with the function that answers its calls."""
+"""A tool of an assistant: a description alone, or a function that answers the calls, with its description."""
 AnyTool: TypeAlias = AssistantTool | Callable[..., Any] | Mapping[str, Any]
-"""A tool as a program may give it."""
+"""The forms in which a program may pass a tool."""
 
 
 def _tool(value: object) -> AssistantTool:
-    """Return a tool; a function may be given itself, or described in the form of either API."""
+    """Return the tool for a value: a tool, a plain function, or the description of a function in either API's form."""
     if isinstance(value, FunctionTool):
         return value
     if not isinstance(value, Mapping):
@@ -77,16 +77,16 @@ def _tools(values: Iterable[AnyTool]) -> tuple[AssistantTool, ...]:
 
 @attrs.frozen
 class Assistant:
-    """A model, its instructions, and the tools it may call.
+    """A model, its instructions, and the tools that it may call.
 
-    `ResponsesBackend` sends it with each request; `AssistantsBackend.publish` stores it on a server that keeps
-    assistants. Raises `ValueError` for an invalid field.
+    `ResponsesBackend` sends the assistant with each request. `AssistantsBackend.publish` stores it on a server that
+    keeps assistants. Raises `ValueError` for an invalid field.
 
     Attributes:
         model: the name of the model on the server.
         instructions: the system prompt.
-        tools: functions, which become tools as with `@tool`; functions that are only described, as `FunctionTool` or in
-            the form of either API; and tools that the server runs itself.
+        tools: a list with any of these: functions, which become tools as with `@tool`; descriptions of functions, as
+            `FunctionTool` or in the form of either API; tools that the server runs itself.
         name: the name by which `publish` finds the assistant.
         temperature, top_p: how the model samples; None leaves the choice to the server.
         options: further fields of the request that creates a run (or of the assistant, for `publish`), sent unchanged,

@@ -1,4 +1,4 @@
-"""Checks of callables that a program hands over: they are called later, when a mistake would only reach a log."""
+"""Checks of callables that a program passes to the library. Otherwise a mistake would appear only in a later log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["why_not_callable", "why_nothing_runs"]
 
 
 def why_nothing_runs(given: Callable[..., Any]) -> str | None:
-    """Return why a plain call would run nothing (the function is async, or a generator function), or None."""
+    """Return why a call would run nothing: the function is async or a generator. Return None if it would run."""
     for function in (given, getattr(given, "__call__", None)):  # noqa: B004 - the method itself, of an object with one
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             return "it must not be async, because nothing would await it"
@@ -21,9 +21,9 @@ def why_nothing_runs(given: Callable[..., Any]) -> str | None:
 
 
 def why_not_callable(given: object, arguments: int, *keywords: str) -> str | None:
-    """Return why a call with this many arguments and these keywords would fail or run nothing, or None.
+    """Return why a call with so many arguments and these keywords would fail or run nothing; None if it would work.
 
-    A callable whose signature cannot be read passes.
+    If the signature of a callable cannot be read, the result is None.
     """
     if not callable(given):
         return "it is not callable"

@@ -1,4 +1,4 @@
-"""All errors that the library raises on purpose. They share one base class; the subclass says who must act.
+"""All errors that the library raises on purpose. They have one base class, and the subclass says who must act.
 
 ============================  ==================  =====================================================
 error                         who must act        what the library does
@@ -54,7 +54,7 @@ class GptAgentError(Exception):
 
 
 class AgentNotAlive(GptAgentError):
-    """The agent was shut down; `Runtime.connect` returns a new one for its thread."""
+    """The agent was shut down. `Runtime.connect` returns a new agent for its thread."""
 
 
 class WaitTimeout(GptAgentError, TimeoutError):
@@ -91,11 +91,11 @@ class WaitInHandler(GptAgentError, RuntimeError):
 
 
 class InvalidWebhook(GptAgentError, ValueError):
-    """A webhook has a wrong signature, is too old, or is not valid. Answer it with HTTP 400."""
+    """A webhook has a wrong signature, is too old, or is malformed. Answer the request with HTTP 400."""
 
 
 class ToolArgumentsError(GptAgentError, ValueError):
-    """A model called a tool with arguments that the tool's schema does not allow. The message names each of them."""
+    """A model called a tool with arguments that its schema does not allow. The message names each wrong argument."""
 
 
 class IllegalInput(GptAgentError):
@@ -103,25 +103,26 @@ class IllegalInput(GptAgentError):
 
 
 class StoreError(GptAgentError):
-    """The store could not save or load data; nothing was changed. The message says what to do.
+    """The store could not save or load data, and changed nothing. The message says what to do.
 
-    If the connection to the database broke during the call, the outcome is unknown; a repeated call takes effect once.
+    If the connection to the database breaks during a call, it is unknown whether the call changed something. If the
+    call is repeated, it takes effect only once.
     """
 
 
 class StoreTaken(StoreError, AgentNotAlive):
-    """Another runtime has taken the store over; this runtime can no longer write, and its agents stop.
+    """Another runtime has taken the store over. The former runtime can no longer write, and its agents stop.
 
-    Every call on these agents raises this error.
+    Every call on the former runtime's agents raises this error.
     """
 
 
 class RuntimeClosed(GptAgentError):
-    """The runtime was closed; create a new one."""
+    """The runtime was closed. Create a new runtime."""
 
 
 class UsedAfterFork(GptAgentError, RuntimeError):
-    """A runtime, agent or store is used in a process that was forked after it was made; create it after the fork."""
+    """A runtime, agent or store was made before a fork and is used in the child. Create it after the fork."""
 
 
 class ApiError(GptAgentError):
@@ -130,8 +131,8 @@ class ApiError(GptAgentError):
     Attributes:
         status: the HTTP status, or None if no HTTP answer arrived.
         code: the API's own error code, or None.
-        message: one sentence for people; it is never empty and never contains a secret.
-        request_id: the request's id in the server's logs, or None.
+        message: one sentence for people. It is never empty and never contains a secret.
+        request_id: the id of the request in the server's logs, or None.
     """
 
     def __init__(self, status: int | None, code: str | None, message: str, request_id: str | None = None) -> None:
@@ -151,11 +152,11 @@ class ApiError(GptAgentError):
 
 
 class RequestRefused(ApiError):
-    """The server understood the request and refused it; repeating it does not help.
+    """The server understood the request and refused it. Repeating the request does not help.
 
     Attributes:
         param: the parameter that the server rejected, or None.
-        unknown_path: True if the server seems not to have the path of the request at all.
+        unknown_path: True if the server probably does not have the path of the request at all.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class RequestRefused(ApiError):
 
 
 class InvalidThreadId(RequestRefused):
-    """The server has no thread with this id (or the base URL is not that of the API)."""
+    """The server has no thread with this id, or the base URL is not that of the API."""
 
 
 class AccessDenied(ApiError):
@@ -185,16 +186,16 @@ class AccessDenied(ApiError):
 
 
 class QuotaExceeded(ApiError):
-    """The balance or a spend limit is used up; a person must act. Waiting does not help."""
+    """The balance or a spend limit is used up. A person must act; waiting does not help."""
 
 
 class TransientError(ApiError):
-    """A request failed without effect, or repeating it is harmless: it should be retried.
+    """A request failed and can safely be repeated, because it had no effect or because repeating it is harmless.
 
     Attributes:
         retry_after: seconds that the server asks the client to wait, or None.
-        hopeless: True if a retry in the next seconds rarely helps (no server listens, or the server is not the API), so
-            that a waiting caller fails fast.
+        hopeless: True if a retry within seconds rarely helps, because no server listens or the server is not the API. A
+            caller who waits then gets the error soon.
     """
 
     def __init__(
@@ -213,10 +214,10 @@ class TransientError(ApiError):
 
 
 class OutcomeUnknown(TransientError):
-    """A request that changes the server got no usable HTTP answer: it is unknown whether the request took effect.
+    """A request that changes the server got no usable HTTP answer. It is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if no HTTP answer arrived at all, so that the request may still take effect.
+        in_flight: True if the request may still take effect, because the API itself has perhaps not answered.
     """
 
     def __init__(
@@ -235,11 +236,11 @@ class OutcomeUnknown(TransientError):
 
 
 class ThreadBusy(ApiError):
-    """The thread has an active run, so it accepts neither messages nor runs (HTTP 400).
+    """The thread has an active run, so the server accepts neither messages nor runs for it (HTTP 400).
 
     Attributes:
-        locked: True if the server only reports a lock (`conversation_locked`), so that the active run may be impossible
-            to list.
+        locked: True if the server reports only a lock (`conversation_locked`). Then perhaps the active run cannot be
+            listed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Notice that an object is used in a forked process: its OS threads, locks and connections do not survive a fork."""
+"""Notices that an object is used after a fork. Its OS threads, locks and connections do not work in the child."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ __all__ = ["Origin"]
 
 
 class Origin:
-    """The process that made an object; `what` names the object in the error.
+    """The process that made an object. `what` names the object in the error.
 
-    Check it before you take a lock: the OS thread that held the lock when the process forked never releases it here.
+    Call `check` before you take a lock. If an OS thread of the parent held the lock during the fork, nothing releases
+    the lock in the child.
     """
 
     __slots__ = ("_pid", "_what")
@@ -23,11 +24,11 @@ class Origin:
 
     @property
     def was_forked(self) -> bool:
-        """True in a process that was forked from the one that made the object."""
+        """True in a child of the process that made the object."""
         return os.getpid() != self._pid
 
     def check(self) -> None:
-        """Raise `UsedAfterFork` in a process that was forked from the one that made the object."""
+        """Raise `UsedAfterFork` in a child of the process that made the object."""
         if self.was_forked:
             raise UsedAfterFork(
                 f"OS threads, locks and connections do not survive a fork, and this {self._what} was made before one: "

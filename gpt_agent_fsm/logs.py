@@ -1,4 +1,4 @@
-"""Loggers that never raise: a log handler or filter with a defect must neither lose an input nor stop a worker."""
+"""Loggers that never raise an error. A defect of a log handler must neither lose an input nor stop a worker."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Log: TypeAlias = logging.LoggerAdapter[logging.Logger]
 
 
 class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that reports the errors of its handlers and filters on standard error, as `logging` does."""
+    """A logger that reports the errors of its log handlers and filters on standard error, as `logging` does."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
-        # The record must name the caller of the caller.
+        # The log record must name the code that called the logger's method.
         kwargs.setdefault("stacklevel", 2)
         try:
             super().log(level, msg, *args, **kwargs)
@@ -31,15 +31,16 @@ class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def get_logger(name: str) -> Log:
-    """Return the logger of a module; it never raises, even if its handlers and filters do."""
+    """Return the logger of a module. It never raises an error, even if its log handlers and filters do."""
     return _SafeLogger(logging.getLogger(name), None)
 
 
 def must_propagate(error: BaseException) -> bool:
-    """Return whether code that catches all errors of handlers must let this error through.
+    """Return whether code that catches the errors of handlers must still let this error through.
 
-    Ctrl-C arrives only on the main OS thread; on any other OS thread it is an ordinary error. The tests' simulated
-    crash has an attribute that says that it ends the process.
+    This is so for a `KeyboardInterrupt` on the main OS thread, where Ctrl-C arrives. On another OS thread it is an
+    ordinary error. It is also so for the crash that the tests simulate, which an attribute marks as the end of the
+    process.
     """
     if isinstance(error, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread()

@@ -43,16 +43,18 @@ class Runtime:
     Args:
         backend: the API, for example `AssistantsBackend()`.
         settings: the intervals, timeouts and limits.
-        store: keeps the threads; `MemoryStore()` by default.
-        tools: functions that answer the tool calls of their names; see `gpt_agent_fsm.tool`. The functions of the
-            assistants that the backend knows answer calls as well. Raises `ValueError` for two of one name.
-        scheduler: ticks the threads; by default on its own OS threads.
-        rng: the source of the jitter of pauses; a seeded one makes a test repeatable.
+        store: keeps the threads. The default is `MemoryStore()`.
+        tools: functions that answer tool calls; see `gpt_agent_fsm.tool`. A function answers the calls that have its
+            name. The functions of the assistants that the backend knows answer calls, too. Raises `ValueError` if two
+            functions have the same name.
+        scheduler: ticks the threads. The default ticks them on OS threads of its own.
+        rng: the source of the random jitter of pauses. A seeded `rng` makes a test repeatable.
 
-    Every thread in the store that has unfinished work is resumed at once: its agent is in `agents`.
+    A new runtime resumes each thread in the store that has unfinished work. The agents of these threads are in
+    `agents`.
 
-    Create the runtime after the last fork of the process. In a process that was forked later, `close` and the end of
-    the `with` statement do nothing, and everything else raises `UsedAfterFork`.
+    Create the runtime after the last fork of the process. If the process forks after that, `close` and the end of the
+    `with` statement do nothing in the child, and everything else raises `UsedAfterFork` there.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Runtime:
         self._keys = ThreadKeys(store)
         unfinished = store.unfinished()
         self._created: set[str] = set()
-        """Threads that this runtime created, and that nobody has connected to yet: they have no messages."""
+        """The threads that this runtime has created and to which nobody has connected. They have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
         box = ToolBox(tools)
@@ -101,14 +103,14 @@ class Runtime:
 
     @property
     def _roster(self) -> Roster:
-        """The roster; raises `UsedAfterFork` in a process that was forked later."""
+        """The roster. In a process that was forked after the runtime was made, it raises `UsedAfterFork`."""
         self._own_roster.origin.check()
         return self._own_roster
 
     # --- threads -------------------------------------------------------------------------------------------
 
     def create_thread(self) -> str:
-        """Create a thread on the server and return its id. Blocks; raises an `ApiError` after the last attempt."""
+        """Create a thread on the server and return its id. Blocks. Raises an `ApiError` after the last attempt."""
         clock, settings, backend = self.scheduler.clock, self.settings, self._backend
         thread_id = self._insist(
             "create_thread", "", lambda: backend.create_thread(timeout=call_limits(clock, settings))
@@ -128,27 +130,29 @@ class Runtime:
         key: str | None = None,
         max_total_tokens: int | None = None,
     ) -> Agent:
-        """Return the agent of a thread; create it if there is none. A run in progress on the server is adopted.
+        """Return the agent of a thread, or create an agent. It adopts a run that is in progress on the server.
 
-        A second call for a thread returns the same agent, with the new assistant, and with the new cursor if one is
-        given.
+        A second call for a thread returns the same agent. The agent then uses the new assistant and, if a cursor is
+        given, the new cursor.
 
         Args:
             thread_id: the thread's id on the server.
             assistant_id: the assistant that answers from the next run on.
-            last_message_id: the id of the last assistant message that the caller knows; later messages are published
-                with the next completed run. None means the cursor in the store, or no cursor if the store has none.
-            subscribe: called as `subscribe(agent, event)` for each event of this agent, on workers.
-            idle_timeout: in seconds, for this agent, instead of the runtime's; `math.inf` means never. A short one
-                also shortens the time that a request may take, so that a slow HTTP answer counts as none.
-            replay_after: `subscribe` first receives the thread's history after this number; 0 means all of it.
-            key: a name of the caller's own for the thread, for example that of a customer, under which `find` and
-                `start` find the thread. It is kept with the thread. Raises `ValueError` if another thread has it.
+            last_message_id: the cursor, which is the id of the last assistant message that the caller knows. Messages
+                after it are published with the next completed run. None means the cursor in the store, or no cursor if
+                the store has none.
+            subscribe: called as `subscribe(agent, event)` for each event of this agent. Workers call it.
+            idle_timeout: the idle timeout of this agent in seconds, instead of the setting; `math.inf` means never. A
+                short idle timeout also shortens the time that a request may take, so a slow HTTP answer counts as lost.
+            replay_after: before new events, `subscribe` receives the thread's history after this number. 0 means the
+                whole history.
+            key: the caller's own name for the thread, for example the name of a customer. `find` and `start` find the
+                thread by this key. The store keeps it. Raises `ValueError` if another thread has the key.
             max_total_tokens: how many tokens the runs of the thread may use together, instead of the setting; see
-                `BudgetExceeded`. It is kept with the thread; None keeps the limit that was given before.
+                `BudgetExceeded`. The store keeps this limit. None keeps the limit that was given before.
 
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
-        know, and another `ApiError` if a request fails; then there is no agent.
+        know, and another `ApiError` if a request fails. After an error there is no agent.
         """
         required_text(thread_id, "thread_id")
         check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens)
@@ -176,11 +180,11 @@ class Runtime:
         replay_after: int | None = None,
         max_total_tokens: int | None = None,
     ) -> Agent:
-        """Create a thread and return its agent; with a key, return the agent of the key's thread if there is one.
+        """Create a thread and return its agent. If a thread already has the key, return that thread's agent.
 
         The arguments are those of `connect`. Two calls with one key at the same time get the same thread. Blocks for
-        two or three requests. Raises an `ApiError` if one fails, and `InvalidThreadId` if the server no longer has the
-        key's thread.
+        two or three requests. Raises an `ApiError` if a request fails, and `InvalidThreadId` if the server no longer
+        has the thread of the key.
         """
         check_connection(assistant_id, None, subscribe, key, max_total_tokens)
         self._settings_with(idle_timeout)  # raises for a wrong one before a thread is created
@@ -218,7 +222,7 @@ class Runtime:
         return self._keys.find(required_text(key, "key"))
 
     def get(self, thread_id: str) -> Agent | None:
-        """Return the agent of a thread, or None if there is none in this runtime."""
+        """Return the agent of a thread, or None if this runtime has no agent for it."""
         driver = self._roster.get(thread_id)
         return None if driver is None else _agent_of(driver)
 
@@ -228,13 +232,13 @@ class Runtime:
         return tuple(_agent_of(driver) for driver in self._roster.drivers)
 
     def history(self, thread_id: str, after: int = 0) -> list[Record]:
-        """Return a thread's records with a number above `after`, in order; none for an unknown thread."""
+        """Return a thread's records with a number above `after`, in order. For an unknown thread there are none."""
         self._own_roster.origin.check()
         return list(self._store.history(thread_id, after))
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all runs that have ended, of all threads in the store. Reads the store."""
+        """The tokens of all ended runs of all threads in the store. Reads the store."""
         self._own_roster.origin.check()
         if not isinstance(self._store, CountingStore):
             raise TypeError(f"{type(self._store).__name__} does not count tokens: it must have the method usage")
@@ -246,13 +250,13 @@ class Runtime:
         Args:
             headers: the headers of the HTTP request, with `webhook-id`, `webhook-timestamp` and `webhook-signature`.
             body: the unchanged body of the HTTP request.
-            secret: the secret with which the server signs, `whsec_...`.
+            secret: the secret with which the server signs webhooks, `whsec_...`.
 
         Returns True if the webhook woke an agent of this runtime. Returns False for a repeated webhook, for a webhook
-        about something else, and for a response that is not known, or not known yet. Does not block: call it from a
-        request handler and answer 200 in both cases. While such webhooks arrive, runs are polled only once per
-        `webhook_heartbeat_interval`. Raises `InvalidWebhook` (answer 400), `ValueError` for an impossible secret, and
-        `ImportError` without the extra `webhooks`.
+        about something else, and for a response that this runtime does not know or does not know yet. In both cases the
+        answer to the HTTP request is 200. This method does not block, so your web server can call it directly. While
+        such webhooks arrive, each run is polled only once per `webhook_heartbeat_interval`. Raises `InvalidWebhook`
+        (the answer is 400), `ValueError` for an impossible secret, and `ImportError` without the extra `webhooks`.
         """
         return self._roster.wake_by_webhook(verified(headers, body, secret))
 
@@ -270,10 +274,10 @@ class Runtime:
         replay_after: int | None,
         key: str | None,
     ) -> Driver | None:
-        """Return a new driver of a thread that the server knows; None if another caller was faster."""
+        """Return a new driver of a thread that the server knows; None if another call has made the driver first."""
         settings = self._settings_with(idle_timeout)
         known = self._ask_for(thread_id, settings)
-        # Not earlier: a key that leads to a thread which the server does not know cannot be used again.
+        # The key is claimed only now. If the server did not know the thread, the key would lead nowhere and be lost.
         self._claim_key(key, thread_id)
         nothing_posted = ServerView(last_posted=Newest.seen(None))
         start = Snapshot(
@@ -290,12 +294,12 @@ class Runtime:
         return self.settings if idle_timeout is None else _with_idle_timeout(self.settings, idle_timeout)
 
     def _claim_key(self, key: str | None, thread_id: str) -> None:
-        """Give the key to the thread; raise `ValueError` if another thread has it."""
+        """Give the key to the thread. Raise `ValueError` if another thread has it."""
         if key is not None and (owner := self._keys.claim(key, thread_id)) != thread_id:
             raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
 
     def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
-        """Request the thread and its newest run from the server; None if the run has to be requested again."""
+        """Request the thread and its newest run from the server. Return None if the run must be requested again."""
         clock, backend = self.scheduler.clock, self._backend
         self._insist(
             "get_thread", thread_id, lambda: backend.get_thread(thread_id, timeout=call_limits(clock, settings))
@@ -308,7 +312,7 @@ class Runtime:
         return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
 
     def _insist(self, operation: str, thread_id: str, request: Callable[[], T]) -> T:
-        """Make a request for a caller who waits, and retry it while that may help."""
+        """Make a request for a caller who waits, and retry it while a retry may help."""
 
         def open_request() -> T:
             self._roster.check_open()
@@ -328,11 +332,11 @@ class Runtime:
     def close(self) -> None:
         """Stop all agents, end the runtime's OS threads, and close the backend and the store. Idempotent.
 
-        Blocks until requests, handlers and functions of tools have ended, but no longer than a request may take; the
-        log names a handler that blocks for longer. Functions that still run then see `cancelled()`, and no other one is
-        started. Accepted commands stay in the store. If a handler calls `close`, the backend and the store are closed
-        when that handler has returned. In a process that was forked after the runtime was made, `close` returns at once
-        and ends nothing.
+        Blocks until requests, handlers and functions of tools have ended, but no longer than a request may take. The
+        log names each handler that takes longer. If a function of a tool takes longer, its `cancelled()` is true from
+        then on. No further function is started. Accepted commands stay in the store. If a handler calls `close`, the
+        backend and the store are closed after that handler has returned. In a process that was forked after the runtime
+        was made, `close` returns at once and ends nothing.
         """
         if self._own_roster.origin.was_forked:
             return
@@ -353,7 +357,7 @@ def _connect_again(
     subscribe: signals.Handler | None,
     replay_after: int | None,
 ) -> Driver | None:
-    """Tell a driver that its thread was connected again; return None if the driver stopped at this moment."""
+    """Tell the driver that its thread was connected again, and return it; None if the driver has just stopped."""
     try:
         if idle_timeout is not None:
             driver.settings = _with_idle_timeout(driver.settings, idle_timeout)
@@ -367,7 +371,7 @@ def _connect_again(
 
 
 def _with_idle_timeout(settings: Settings, idle_timeout: float) -> Settings:
-    """Return the settings with another idle timeout; infinity means none."""
+    """Return the settings with this idle timeout. Infinity means no idle timeout."""
     return attrs.evolve(settings, idle_timeout=None if idle_timeout == math.inf else idle_timeout)
 
 

@@ -14,10 +14,10 @@ __all__ = ["Settings"]
 PREFIX = "GPT_AGENT_"
 _MAX_DOUBLINGS = 60
 _MAX_VALUE = 1_000_000_000
-"""Thirty years in seconds: longer than any useful wait, and within the range of every timer."""
+"""Thirty years in seconds. This is longer than any useful wait, but every timer can still count it."""
 _TOOL_POLL_INTERVAL = 120.0
 MAX_RETRY_AFTER = 600.0
-"""The longest wait in seconds that a server may ask for: a mistake in a header must not stop a thread for a day."""
+"""The longest wait, in seconds, that a server may ask for. A wrong header must not stop a thread for a day."""
 
 
 def _check(minimum: float, *, zero: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
@@ -55,15 +55,15 @@ class Settings:
     heartbeat_interval: float = attrs.field(default=1.0, validator=_seconds)
     """The poll interval of a run that is in progress."""
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
-    """The poll interval while webhooks report the end of runs: a safety net for a lost webhook."""
+    """The poll interval while webhooks report the end of runs. These polls are a safety net for lost webhooks."""
     idle_timeout: float | None = attrs.field(default=120.0, validator=_seconds_or_none)
-    """An agent without activity stops after this time; None means never. An agent that waits for tool outputs polls
-    its run after this time, or every 120 seconds without an idle timeout. The idle timeout also limits
-    `receive_timeout`: a short one cuts off HTTP answers that would still have arrived."""
+    """An agent without activity stops after this time; None means never. While an agent waits for tool outputs, it
+    polls its run at this interval instead, or every 120 seconds without an idle timeout. The idle timeout also limits
+    `receive_timeout`: if it is short, slow HTTP answers are cut off."""
     receive_timeout: float = attrs.field(default=30.0, validator=_seconds)
     """The total request timeout, from connecting to the last byte of the HTTP answer."""
     rate_limit_max_retries: int = attrs.field(default=10, validator=_retries)
-    """How many times a rate limited run is started again; the count restarts with each user message."""
+    """How many times a rate limited run is started again. The count restarts with each user message."""
     rate_limit_retry_delay: float = attrs.field(default=30.0, validator=_delay)
     """The delay before a rate limited run is started again."""
     tool_output_max_attempts: int = attrs.field(default=3, validator=_count)
@@ -73,43 +73,45 @@ class Settings:
     request_max_attempts: int = attrs.field(default=8, validator=_count)
     """The maximum number of attempts of any other request. Polls of an active run have no limit."""
     request_retry_delay: float = attrs.field(default=0.5, validator=_delay)
-    """The delay before the second attempt of a request. The delay doubles with each further attempt; random jitter
-    subtracts up to half of it."""
+    """The delay before the second attempt of a request. The delay doubles before each further attempt. Random jitter
+    subtracts up to half of the delay."""
     request_retry_max_delay: float = attrs.field(default=30.0, validator=_delay)
-    """The maximum delay between two attempts of a request. The server may ask for a longer one, of at most ten
-    minutes."""
+    """The maximum delay between two attempts of a request. The server may ask for a longer delay, up to ten minutes."""
     run_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
-    """A run that takes longer is cancelled and fails with the code `timeout`; None means no limit. The time counts from
-    the moment at which this process first saw the run in progress."""
+    """A run that takes longer than this is cancelled and fails with the code `timeout`; None means no limit. The time
+    counts from the moment at which this process first saw the run in progress."""
     tool_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
-    """A run that waits longer for tool outputs is cancelled and fails with the code `timeout`; None means no limit."""
+    """A run that waits for tool outputs for longer than this is cancelled and fails with the code `timeout`; None means
+    no limit."""
     max_tool_rounds: int | None = attrs.field(default=None, validator=_count_or_none)
     """A run that asks for tools more often than this is cancelled and fails with the code `max_tool_rounds`; None means
     no limit. The calls of one round count once."""
     max_total_tokens: int | None = attrs.field(default=None, validator=_count_or_none)
-    """When the runs of a thread have used so many tokens, the queue is parked with `BudgetExceeded` before the next
-    message or run; None means no limit. `Runtime.connect` can set another limit for a thread."""
+    """How many tokens the runs of a thread may use together; None means no limit. When the tokens are used up, the
+    queue is parked with `BudgetExceeded` before the next message or run. `Runtime.connect` can set another limit for a
+    thread."""
     approval_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
-    """A tool call that waits longer for an approval is denied; None means no limit. The time counts from when the
-    approval was requested, across restarts."""
+    """A tool call that waits for an approval for longer than this is denied; None means no limit. The time counts from
+    the announcement of the question, even across restarts."""
     tool_workers: int = attrs.field(default=8, validator=_count)
     """How many functions of tools run at the same time."""
     stall_after: float | None = attrs.field(default=300.0, validator=_seconds_or_none)
-    """After this time of waiting for the same thing, `ThreadStalled` is sent, and again each time the wait has doubled;
-    None means never."""
+    """If a thread waits for the same thing for this time, `ThreadStalled` is sent. It is sent again each time the wait
+    has doubled. None means never."""
     max_answer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
-    """The size in bytes of the largest HTTP answer to accept, unpacked. A larger one counts as unreadable."""
+    """The size in bytes of the largest HTTP answer to accept, after decompression. A larger answer counts as
+    unreadable."""
     workers: int = attrs.field(default=8, validator=_count)
     """The number of workers, which make requests and call handlers."""
 
     @property
     def outcome_grace(self) -> float:
-        """Seconds to wait before a request without an HTTP answer is sent again: none stays in flight for longer."""
+        """Seconds to wait before a request without an HTTP answer is sent again: the longest time in flight."""
         return self.receive_timeout
 
     @property
     def idle_seconds(self) -> float:
-        """The idle timeout in seconds; if there is none, longer than any agent lives."""
+        """The idle timeout in seconds. Without an idle timeout, this is longer than any agent lives."""
         return _MAX_VALUE if self.idle_timeout is None else self.idle_timeout
 
     @property
@@ -119,7 +121,7 @@ class Settings:
 
     @property
     def request_timeout(self) -> float:
-        """The timeout of one request in seconds: the smaller of `receive_timeout` and `idle_timeout`."""
+        """The timeout of one request in seconds. It is the smaller of `receive_timeout` and `idle_timeout`."""
         return min(self.receive_timeout, self.idle_seconds)
 
     def backoff(self, failures: int) -> float:
@@ -131,8 +133,8 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read `GPT_AGENT_HEARTBEAT_INTERVAL` and similar variables. A setting without a variable keeps its default.
 
-        The text `none` means None. Raises `ValueError` for a value that is not a number, and for a `GPT_AGENT_`
-        variable that is not a setting.
+        The text `none` means None. Raises `ValueError` for a value that is not a number, and for a variable that begins
+        with `GPT_AGENT_` but is not a setting.
         """
         environ = os.environ if environ is None else environ
         fields = {PREFIX + field.name.upper(): field for field in attrs.fields(cls)}

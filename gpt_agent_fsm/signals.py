@@ -1,13 +1,14 @@
 """One blinker signal per event class, and the signal `event` for all classes.
 
-A worker calls each receiver as `receiver(agent, event=event)` after the event was saved, in order per thread.
-Connect a receiver like this::
+After an event was saved, a worker calls each receiver as `receiver(agent, event=event)`. The events of one thread
+arrive in order. Connect a receiver like this::
 
     @signals.run_completed.connect
     def on_completed(agent, event): ...
 
-blinker holds receivers weakly: a lambda, or a method of an object without other references, is dropped at once. Keep a
-reference, connect with `weak=False`, or pass the callable to `Runtime.connect(subscribe=...)`, which keeps a reference.
+blinker holds receivers weakly. So it drops a lambda at once, and a method when its object has no other reference. Keep
+a reference, connect with `weak=False`, or pass the callable to `Runtime.connect(subscribe=...)`, which keeps a
+reference.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Handler = Callable[..., object]
 
 
 class Receiver(Protocol[E_contra]):
-    """What a signal calls: a function of the agent (None before there is one) and, by keyword, the event."""
+    """A function that a signal calls with the agent, or None before there is an agent, and with the keyword `event`."""
 
     def __call__(self, agent: Any, /, *, event: E_contra) -> None:  # noqa: ANN401 - an Agent, which this module cannot import
         """Handle one event."""
@@ -52,11 +53,11 @@ class _Probe:
 
 
 _ALONE = _Probe().connect(lambda: None)
-"""The references to an argument that only the call itself holds, counted within the call."""
+"""How many references a called method counts for an argument that nothing outside the call references."""
 
 
 class Signal(blinker.NamedSignal, Generic[E]):
-    """A blinker signal that takes no receiver that it could not call with its events."""
+    """A blinker signal that refuses a receiver if the receiver cannot be called with an agent and an event."""
 
     def __init__(self, name: str, doc: str | None = None) -> None:
         super().__init__(name, doc)
@@ -66,8 +67,8 @@ class Signal(blinker.NamedSignal, Generic[E]):
     def connect(self, receiver: Receiver[E], sender: Any = blinker.ANY, weak: bool = True) -> Receiver[E]:  # type: ignore[override]  # noqa: ANN401 - as its base class
         """Call `receiver(agent, event=event)` for each event, or for each event of the agent `sender`.
 
-        Raises `TypeError` for a receiver that cannot be called so, and for an async one. Warns of a lambda that nothing
-        else references: with `weak=True` it would vanish at once.
+        Raises `TypeError` for a receiver that cannot be called so, and for an async receiver. Warns about a lambda that
+        nothing else references: with `weak=True`, blinker would drop it at once.
         """
         if reason := why_not_callable(receiver, 1, "event"):
             form = f"receiver(agent, event=event): {reason}"
@@ -88,7 +89,7 @@ class Signal(blinker.NamedSignal, Generic[E]):
         return super().connect_via(sender, weak)
 
     def connected_to(self, receiver: Receiver[E], sender: Any = blinker.ANY) -> AbstractContextManager[None]:  # type: ignore[override]  # noqa: ANN401 - as its base class
-        """Connect a receiver until the block ends."""
+        """Connect a receiver until the `with` block ends."""
         return super().connected_to(receiver, sender)
 
     def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:  # noqa: ANN401 - as its base class
@@ -97,7 +98,7 @@ class Signal(blinker.NamedSignal, Generic[E]):
         super().disconnect(receiver, sender)
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:  # noqa: ANN401 - as its base class
-        """Yield the receivers of an event of this sender; log those that vanished since the last event."""
+        """Yield the receivers of an event of this sender. Log the receivers that were dropped since the last event."""
         while self._vanished:
             gone = "%s: the receiver %s is gone, because nothing referenced it"
             advice = "keep a reference to it, connect it with weak=False, or disconnect it"
@@ -162,7 +163,7 @@ agent_stopped: Signal[events.AgentStopped] = _signal(events.AgentStopped)
 by_class: dict[type, Signal[Any]] = {
     event_class: typing.cast(
         "Signal[Any]", namespace[_snake(event_class.__name__)]
-    )  # a KeyError: add a line for the new event above
+    )  # on a KeyError, add a line for the new event above
     for event_class in typing.get_args(events.Event)
 }
 
@@ -179,7 +180,7 @@ def in_handler() -> bool:
 
 @contextlib.contextmanager
 def inside_tool() -> Iterator[None]:
-    """Let the current OS thread count as one that calls a handler: a tool must not wait for its own conversation."""
+    """Inside the `with` block, treat this OS thread like a handler's: a tool must not wait for its own conversation."""
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = inside_tool
     try:
@@ -189,17 +190,18 @@ def inside_tool() -> Iterator[None]:
 
 
 def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
-    """Yield the receivers of this sender's event: first those of the class's own signal, then those of `event`."""
+    """Yield the receivers of the signal of the event's class, then the receivers of the signal `event`."""
     for signal in (by_class[type(event_)], event):
         if not signal.is_muted:
             yield from signal.receivers_for(sender)
 
 
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
-    """Call one handler. If it raises, log the error; other handlers are still called.
+    """Call one handler. If the handler raises an error, log the error, so that other handlers are still called.
 
-    The same failure of a handler is logged with its traceback once, and then in one line.
-    No error of a handler ends a worker. Only Ctrl-C propagates, if handlers run on the main OS thread.
+    The first time, a failure is logged with its traceback. If the same handler fails in the same way again, the log has
+    one line. No error of a handler ends a worker. Only Ctrl-C is raised to the caller, if handlers run on the main OS
+    thread.
     """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = handler
@@ -227,7 +229,7 @@ _followers: list[list[BaseException]] = []
 
 @contextmanager
 def failures_added_to(errors: list[BaseException]) -> Iterator[None]:
-    """Add each exception of a handler to this list, until the block ends."""
+    """Inside the `with` block, add each exception of a handler to this list."""
     _followers.append(errors)
     try:
         yield
@@ -240,7 +242,7 @@ _failures_lock = threading.Lock()
 
 
 def _is_new(handler: Handler, error: BaseException) -> bool:
-    """Return whether this handler fails for the first time with such an error at this place."""
+    """Return whether this is the first failure of this handler with this class of error at this place."""
     failure = (type(error), _place(error.__traceback__))
     try:
         function = getattr(handler, "__func__", handler)
@@ -254,7 +256,7 @@ def _is_new(handler: Handler, error: BaseException) -> bool:
 
 
 def _place(traceback: TracebackType | None) -> tuple[str, int] | None:
-    """Return the file and the line that raised."""
+    """Return the file and the line that raised the error."""
     place = None
     while traceback is not None:
         place = (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
@@ -272,7 +274,7 @@ def name_of(handler: Handler) -> str:
 
 
 def report(event_: events.Event) -> None:
-    """Log the events that concern an operator, without message text. Each run that ends has one line."""
+    """Log the events that concern an operator, without message text. The log gets one line for each run that ends."""
     match event_:
         case events.RequestFailed(thread_id=thread_id, operation=operation, message=message):
             then = "trying again" if event_.will_retry else "not retrying automatically"

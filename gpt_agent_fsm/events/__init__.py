@@ -1,4 +1,4 @@
-"""The events of a thread: frozen classes, named in the past tense. `gpt_agent_fsm.signals` sends them."""
+"""The events of a thread. Each is a frozen class with a name in the past tense. `gpt_agent_fsm.signals` sends them."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class MessagesDiscarded:
 
 @attrs.frozen(kw_only=True)
 class RunStarted:
-    """A run was created for the thread. There is no such event for an adopted run.
+    """A run was created for the thread. An adopted run has no such event.
 
     Attributes:
         id: the run's id.
@@ -62,7 +62,7 @@ class RunStarted:
 
 @attrs.frozen(kw_only=True)
 class RunCompleted:
-    """The run completed; its messages follow as `AssistantMessageAdded`.
+    """The run completed. Its messages follow as `AssistantMessageAdded`.
 
     Attributes:
         id: the run's id.
@@ -106,9 +106,9 @@ class RunFailed:
 
     Attributes:
         id: the run's id; None if it was cancelled before it was created.
-        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status; `timeout`, `cancelled`,
-            `unsupported_action` or `not_found` if the library itself ended it.
-        message: a text for people; it is never blank.
+        code: `last_error.code`, else `incomplete_details.reason`, else the run's final status. If the library itself
+            ended the run: `timeout`, `cancelled`, `unsupported_action` or `not_found`.
+        message: a text for people. It is never blank.
     """
 
     id: str | None
@@ -124,7 +124,7 @@ class RateLimited:
 
     Attributes:
         run_id: the run that failed.
-        retries_remaining: how many more runs will be tried: 10, 9, ... 0 with the default settings.
+        retries_remaining: how many more runs will be tried. With the default settings: 10, then 9, down to 0.
     """
 
     run_id: str
@@ -135,7 +135,7 @@ class RateLimited:
 
 @attrs.frozen(kw_only=True)
 class RateLimitRetriesExhausted:
-    """The last retry was also rate limited; the state is `failed`. No `RunFailed` is sent.
+    """The last retry was also rate limited. The state is `failed`. No `RunFailed` is sent.
 
     Attributes:
         run_id: the last run that failed.
@@ -148,10 +148,11 @@ class RateLimitRetriesExhausted:
 
 @attrs.frozen(kw_only=True)
 class OrganizationQuotaExceeded:
-    """The account's balance or spend limit is used up; a person must act. The state is `failed`.
+    """The account's balance or spend limit is used up. A person must act. The state is `failed`.
 
     Attributes:
-        run_id: the run that failed, or None if no run could be started. `RunFailed` follows only if a run failed.
+        run_id: the id of the run that failed, or None if no run could be started. `RunFailed` follows only if a run
+            failed.
     """
 
     run_id: str | None

@@ -19,7 +19,7 @@ class StateChanged:
 
     Attributes:
         source, dest: the names of the old and the new state: "idle", "running", ...
-        trigger: the input that caused the transition, by its name in the machine's table.
+        trigger: the name, in the machine's table, of the input that caused the transition.
     """
 
     thread_id: str
@@ -36,8 +36,8 @@ class RequestFailed:
         operation: `post_message`, `create_run`, `get_run`, ...
         status: the HTTP status, or None if no HTTP answer arrived.
         code: the API's own code, or None.
-        message: one sentence for people; it is never blank and never contains a secret.
-        attempt: 1 for the first try of this request.
+        message: one sentence for people. It is never blank and never contains a secret.
+        attempt: the number of the attempt, from 1.
         will_retry: True if the library retries automatically.
     """
 
@@ -52,10 +52,10 @@ class RequestFailed:
 
 @attrs.frozen(kw_only=True)
 class BudgetExceeded:
-    """The runs of the thread have used their tokens; the queue is parked and the state is `failed`.
+    """The runs of the thread have used all their tokens. The queue is parked, and the state is `failed`.
 
-    It is sent once until the used tokens or the limit change. A larger limit, given to `Runtime.connect`, lets the
-    queue continue.
+    The event is sent again only after the used tokens or the limit have changed. With a larger limit, given to
+    `Runtime.connect`, the queue continues.
 
     Attributes:
         used: the tokens of all runs of the thread that have ended.
@@ -69,13 +69,13 @@ class BudgetExceeded:
 
 @attrs.frozen(kw_only=True)
 class ThreadStalled:
-    """The thread has waited for the same thing for `stall_after` seconds; sent again each time the wait has doubled.
+    """The thread has waited for the same thing for `stall_after` seconds, or twice, four times, ... as long.
 
-    Nothing ends because of it. `Agent.explain` says what can be called.
+    The event ends nothing. `Agent.explain` says which methods can be called.
 
     Attributes:
-        reason: a sentence that says what the thread waits for, with the last failure if there is one.
-        since: since when it waits, in seconds since the epoch.
+        reason: a sentence that says what the thread waits for and, if there is one, the last failure.
+        since: when the wait began, in seconds since the epoch.
         next_look: when the library acts next, in seconds since the epoch; None if a request is in flight.
     """
 

@@ -20,14 +20,16 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequested:
-    """The run waits for `Agent.submit_tool_output(id, ...)`. Each call is announced once, and again after a takeover.
+    """The run waits for the output of a tool call. Each call is announced once, and again after a takeover.
+
+    If no function of the runtime answers the call, your code answers with `Agent.submit_tool_output(id, ...)`.
 
     Attributes:
         id: the tool call's id.
         name: the function's name.
         arguments: the decoded JSON arguments, usually a dict.
-        again: True if the call was announced before, by the runtime that drove the thread then. Such an event is not
-            part of the history.
+        again: True if another runtime, which drove the thread before, has already announced the call. An event with
+            `again=True` is not part of the history.
     """
 
     id: str
@@ -40,7 +42,7 @@ class ToolCallRequested:
 
 @attrs.frozen(kw_only=True)
 class ToolApprovalRequested:
-    """A person must decide about a tool call: call `Agent.approve(id)` or `Agent.deny(id)`.
+    """A person must decide about a tool call. Your code then calls `Agent.approve(id)` or `Agent.deny(id)`.
 
     Attributes:
         id: the tool call's id.
@@ -61,8 +63,8 @@ class ToolApproved:
 
     Attributes:
         id: the tool call's id.
-        by: who approved it, as given to `Agent.approve`.
-        note: a remark, as given to `Agent.approve`.
+        by: the person who approved the call, as given to `Agent.approve`.
+        note: the remark given to `Agent.approve`.
     """
 
     id: str
@@ -73,12 +75,12 @@ class ToolApproved:
 
 @attrs.frozen(kw_only=True)
 class ToolDenied:
-    """A tool call was denied; its output tells the model why.
+    """A tool call was denied. The output of the call tells the model why.
 
     Attributes:
         id: the tool call's id.
-        by: who denied it, as given to `Agent.deny`; None if no person did: the tool's own rule, the time or the run's
-            end.
+        by: the person who denied the call, as given to `Agent.deny`. None if the tool's own rule, the approval timeout
+            or the end of the run denied it.
         reason: the reason, which may be blank.
     """
 
@@ -95,7 +97,7 @@ class ToolStarted:
     Attributes:
         id: the tool call's id.
         name: the function's name.
-        attempt: 1, and 2 or more if the function is started again after a crash.
+        attempt: 1 for the first start. It is 2 or more if the function is started again after a crash.
     """
 
     id: str
@@ -107,9 +109,9 @@ class ToolStarted:
 
 @attrs.frozen(kw_only=True)
 class ToolOutcomeUnknown:
-    """A function was started, and it is unknown whether it has ended: the process died, or its time is over.
+    """A function was started, and it is unknown whether it took effect: the process died, or the function timed out.
 
-    It is not started again, because it was not declared safe; its output tells the model so.
+    The function was not declared safe, so it is not started again. The output of the call tells the model so.
 
     Attributes:
         id: the tool call's id.
@@ -124,7 +126,7 @@ class ToolOutcomeUnknown:
 
 @attrs.frozen(kw_only=True)
 class ToolCallOutputRecorded:
-    """An output was recorded. All outputs of a run are sent to the server together, after the last one was recorded.
+    """An output was recorded. All outputs of a run are sent to the server together after the last output is recorded.
 
     Attributes:
         id: the tool call's id.
@@ -141,10 +143,10 @@ class ToolCallOutputRecorded:
 
 @attrs.frozen(kw_only=True)
 class ToolCallOutputSubmissionFailed:
-    """The outputs could not be sent; the state is `failed`.
+    """The outputs could not be sent. The state is `failed`.
 
-    The run is being cancelled, so that the thread stays usable. If the API key was refused, the run cannot be
-    cancelled: the outputs are kept, and they are sent when the run is polled again.
+    The library cancels the run, so that the thread stays usable. If the API key was refused, the run cannot be
+    cancelled. Then the outputs are kept, and they are sent when the run is polled again.
     """
 
     thread_id: str

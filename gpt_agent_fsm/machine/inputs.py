@@ -251,7 +251,7 @@ class RequestUnresolved(RequestFailure):
     """The request may or may not have taken effect.
 
     Attributes:
-        in_flight: True if no HTTP answer arrived, so that the request may still take effect.
+        in_flight: True if the request may still take effect, because the API itself has perhaps not answered.
     """
 
     trigger: ClassVar[str] = "request_unresolved"

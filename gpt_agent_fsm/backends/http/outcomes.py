@@ -18,7 +18,7 @@ If nothing was sent, the error is a `TransientError`. If the request was sent, b
 unusable, the error is a `TransientError` for a GET and an `OutcomeUnknown` for a POST.
 
 `OutcomeUnknown.in_flight` says whether the request may still take effect. It is False only if the API itself has
-answered.
+certainly answered.
 
 Some errors have another meaning in one API only: a refusal may be a success there. The folder of that API decides this
 with the last functions of this module.
