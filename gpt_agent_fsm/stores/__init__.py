@@ -13,7 +13,7 @@ __all__ = ["MemoryStore", "SQLStore"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `SQLStore` on first use: SQLAlchemy is an extra."""
+    """Import `SQLStore` on first use, because SQLAlchemy is an extra."""
     if name != "SQLStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,8 +1,8 @@
-"""Snapshots, commands and events as JSON text, and back.
+"""Turns snapshots, commands and events into JSON text, and back.
 
-Classes are identified by their names. Fields that equal their defaults are omitted. The text must be of exactly this
-version. An unknown class or field was written by a newer version of the library, and the next save would lose it; so it
-is rejected and never dropped.
+Classes are identified by their names. Fields that equal their defaults are omitted. If a text has an unknown class or
+field, a newer version of the library has written it. The next save would lose the unknown part, so such a text is
+rejected.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 SNAPSHOT_VERSION = 2
-"""Incremented when an older version of the library could not read, or would misread, the snapshots of this version."""
+"""The version of the form of snapshots. It grows if an older library could not read, or would misread, a new form."""
 
 T = TypeVar("T")
 _JSON: TypeAlias = Any
@@ -47,7 +47,7 @@ _NEWER = "was written by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm
 
 
 def _store_field(converter: MsgspecJsonConverter, kind: type, **fields: Any) -> None:  # noqa: ANN401 - overrides by name
-    """Store some fields of a class in a way of their own, and the others as usual."""
+    """Store these fields of a class in the given ways, and the other fields as usual."""
     write: Callable[[Any], Any] = make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **fields)
     read: Callable[[Any, Any], Any] = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False, **fields
@@ -58,12 +58,12 @@ def _store_field(converter: MsgspecJsonConverter, kind: type, **fields: Any) -> 
 
 def _make_converter() -> MsgspecJsonConverter:
     converter = make_converter(omit_if_default=True, forbid_extra_keys=True, detailed_validation=False)
-    # A tool's arguments are any JSON value, even one that only Python's own decoder reads (an infinite number, an
-    # unpaired surrogate). An event must not be lost because of that, so the arguments are stored as separate JSON text.
+    # A tool's arguments may be a value that only Python's own JSON decoder reads, such as an infinite number or an
+    # unpaired surrogate. An event must not be lost because of its arguments, so they are stored as separate JSON text.
     own = override(unstruct_hook=json.dumps, struct_hook=lambda text, _: json.loads(text))
     for asked in (ToolCallRequested, ToolApprovalRequested):
         _store_field(converter, asked, arguments=own)
-    # Stored by the fields' former names.
+    # These fields are stored under their former names.
     _store_field(converter, CreateRun, retry_of=override(rename="repeats"), may_exist=override(rename="in_doubt"))
     _store_field(converter, GetLatestRun, retry_of=override(rename="repeats"))
     for union in (Request, Command, Event, Part):
@@ -90,7 +90,8 @@ def _to_text(value: _JSON) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:
-        # An unpaired surrogate, left by code that counts in UTF-16: UTF-8 cannot encode it, but an escape can.
+        # The text has an unpaired surrogate, which comes from code that counts in UTF-16. UTF-8 cannot encode it, but a
+        # JSON escape can.
         return json.dumps(value, separators=(",", ":"))
 
 
@@ -108,7 +109,7 @@ def _read(what: str, text: str, build: Callable[[_JSON], T]) -> T:
     except StoreError:
         raise
     except (ForbiddenExtraKeysError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        # The original errors quote the conversation, so they are not chained.
+        # The original errors are not chained, because they quote the conversation.
         problem = f"{what} in the store cannot be read ({type(error).__name__}): it is damaged, or it {_NEWER}"
     raise StoreError(problem)
 
@@ -131,7 +132,7 @@ def _build_snapshot(value: _JSON, queue: Queue) -> Snapshot:
         raise ValueError("it has an old format, which should have been migrated when the store was opened")
     run = value.get("run") or {}
     if "timed_out" in run:
-        # The field's former form.
+        # This is the former form of the field.
         run["ending"] = {"code": "timeout", "message": run.pop("timed_out")}
     snapshot: Snapshot = _converter.structure(value, Snapshot)
     return attrs.evolve(snapshot, queue=queue) if queue else snapshot

@@ -21,7 +21,8 @@ READERS = 4
 
 _POSTGRESQL_DEFAULTS = {
     "connect_timeout": "10",
-    # On a network that drops packets, a wait ends after this many milliseconds, not after a quarter of an hour.
+    # If the network drops packets, a wait ends after this many milliseconds. The system's default is a quarter of an
+    # hour.
     "tcp_user_timeout": "30000",
     "application_name": "gpt-agent-fsm",
 }
@@ -29,11 +30,11 @@ _POSTGRESQL_DEFAULTS = {
 
 @attrs.frozen(kw_only=True)
 class Database:
-    """An engine for writing, one for reading a consistent state, and a name without secrets.
+    """An engine for writing, an engine for reading a consistent state, and a name without secrets.
 
     Attributes:
-        in_memory: True if all callers share one connection, so that they must take turns.
-        limit: how long the server may take.
+        in_memory: True for a database in memory. All callers share one connection then, so they must take turns.
+        limit: how long the database may take.
     """
 
     writing: sa.Engine
@@ -48,14 +49,14 @@ class Database:
         self.writing.dispose()
 
     def is_there(self) -> bool:
-        """False for a SQLite file that does not exist; connecting would create it."""
+        """False for a SQLite file that does not exist. A connection would create the file."""
         url = self.writing.url
         on_disk = url.get_backend_name() == "sqlite" and not self.in_memory and "uri" not in url.query
         return not on_disk or Path(str(url.database)).exists()
 
 
 def open_database(url: str, timeout: float, lock_timeout: float) -> Database:
-    """Return the database at a URL, without connecting to it.
+    """Return the database at a URL without connecting to the database.
 
     Raises `StoreError` for the URL of an unsupported database, and `ImportError` if the driver is not installed.
     """
@@ -66,7 +67,7 @@ def open_database(url: str, timeout: float, lock_timeout: float) -> Database:
 
 
 def _parse(url: str) -> sa.URL:
-    # The parser's own errors quote the URL, password included, so they are not chained.
+    # The parser's own errors are not chained, because they quote the URL with its password.
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -93,7 +94,7 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
         reading = sa.create_engine(url, **_pool(READERS, limit), **options)
     for engine in {writing.pool: writing, reading.pool: reading}.values():
         sa.event.listen(engine, "connect", _prepare_sqlite)
-    # A transaction that begins as a reader and then writes may be refused at once; so a writer locks first.
+    # SQLite may refuse a transaction at once if it first reads and then writes. So a writer takes the lock first.
     sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     sa.event.listen(reading, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     name = "the SQLite database in memory" if in_memory else f"the SQLite database {url.database}"
@@ -105,11 +106,11 @@ def _pool(size: int, limit: Limit) -> dict[str, Any]:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    # Python's driver begins transactions late. This switches it off, so that the BEGIN below decides.
+    # Python's driver begins a transaction late. This line switches that off, so that the BEGIN below is used.
     connection.isolation_level = None
-    # A damaged text must fail when it is decoded, with the name of its thread, and not fail the whole statement.
+    # A damaged text must not make the whole statement fail. Decoding it later raises an error that names its thread.
     connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-    # A commit returns only when it is on the disk, so that it survives even a power failure.
+    # A commit returns only after it is on the disk, so it survives even a power failure.
     connection.execute("PRAGMA synchronous = FULL")
 
 

@@ -1,10 +1,11 @@
 """Group commit: the operations of many OS threads wait in one queue, and one worker writes them together.
 
-A durable commit costs a flush to disk, and a disk does some hundred flushes a second. The worker takes all waiting
-operations, writes them as one transaction, and answers each.
+A durable commit needs a flush of the disk, and a disk can do a few hundred flushes a second. The worker takes all
+waiting operations, writes them in one transaction, and answers each caller.
 
-Callers only queue a ticket and wait for it. So an interrupt in a caller, at any line, leaves nothing half done, and a
-signal handler may call the store even if it has interrupted another call of the store.
+A caller only puts a ticket into the queue and waits for the answer. So an interrupt of a caller, at any line, leaves
+nothing half done. And the handler of an operating system signal may call the store even if it has interrupted another
+call of the store.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Ticket(Generic[T]):
     """An operation in the queue.
 
     Attributes:
-        error: why it is not durable; only valid if `answered` is False.
+        error: why the operation is not durable. It is valid only if `answered` is False.
     """
 
     __slots__ = ("_called", "_end", "error", "operation")
@@ -35,36 +36,37 @@ class Ticket(Generic[T]):
     def __init__(self, operation: T) -> None:
         self.operation: T = operation
         self.error: Exception | None = None
-        # The first entry decides. `setdefault` is atomic, and unlike a lock it cannot stay locked after an interrupt.
+        # Either `answer` or `give_up` comes first, and decides. `setdefault` is atomic. Unlike a lock, it cannot stay
+        # locked after an interrupt.
         self._end: dict[str, str] = {}
         self._called = threading.Lock()
         self._called.acquire()
 
     @property
     def answered(self) -> bool:
-        """True if the operation is durable and its caller gets this answer."""
+        """True if the operation is durable and its caller gets to know this."""
         return self._end.get("end") == "answered"
 
     @property
     def given_up(self) -> bool:
-        """True if the caller no longer waits, and does not know whether the operation is durable."""
+        """True if the caller has stopped waiting and does not know whether the operation is durable."""
         return self._end.get("end") == "given up"
 
     def answer(self) -> bool:
-        """Note that the operation is durable. Return whether the caller is told so; False if it has given up."""
+        """Note that the operation is durable. Return whether the caller still waits for this answer."""
         return self._end.setdefault("end", "answered") == "answered"
 
     def give_up(self) -> None:
-        """Note that the caller no longer waits. This changes nothing if the ticket is already answered."""
+        """Note that the caller has stopped waiting. If the ticket is already answered, nothing changes."""
         self._end.setdefault("end", "given up")
 
     def fail(self, error: StoreError) -> None:
-        """Set a separate copy of the error: one object raised in two OS threads mixes up their tracebacks."""
+        """Set a copy of the error. If two OS threads raised the same object, their tracebacks would be mixed up."""
         self.error = type(error)(*error.args)
         self.error.__cause__ = error.__cause__
 
     def wait(self, seconds: float) -> None:
-        """Block until `call`, or for so many seconds."""
+        """Block until `call` is called, or for this many seconds."""
         self._called.acquire(timeout=seconds)
 
     def call(self) -> None:
@@ -76,9 +78,10 @@ class GroupCommit(Generic[T]):
     """Lets OS threads write in groups.
 
     Args:
-        write: called with tickets in order of arrival, by one worker; answers each or sets its `error`.
-        maximum: how many tickets a group has at most.
-        patience: how many seconds a caller waits at most.
+        write: called by one worker with the tickets of a group in the order of their arrival. For each ticket it calls
+            `answer` or sets the `error`.
+        maximum: the largest number of tickets in a group.
+        patience: the longest time in seconds that a caller waits.
     """
 
     def __init__(self, write: Callable[[Sequence[Ticket[T]]], None], maximum: int, patience: float) -> None:
@@ -87,21 +90,21 @@ class GroupCommit(Generic[T]):
         self._patience = patience
         self._queue: SimpleQueue[Ticket[T] | None] = SimpleQueue()
         self._ended = False
-        # A daemon: a script that forgets to close its store still ends.
+        # The OS thread is a daemon, so a script ends even if it does not close its store.
         self._worker = threading.Thread(target=self._work, name="gpt-agent-fsm-store", daemon=True)
         self._worker.start()
 
     def do(self, operation: T) -> None:
-        """Return when the operation is durable, or raise its error."""
+        """Return after the operation is durable, or raise its error."""
         ticket = Ticket(operation)
         try:
             self._queue.put(ticket)
             if self._ended:
-                # The worker may have missed this ticket.
+                # The worker may have ended without this ticket.
                 self._refuse_rest()
             ticket.wait(self._patience)
         finally:
-            # Unless the ticket was answered, the caller no longer waits: its time is over, or it was interrupted.
+            # If the ticket is not answered here, the time is over or the caller was interrupted.
             ticket.give_up()
         if not ticket.answered:
             raise ticket.error or StoreError(
@@ -110,7 +113,7 @@ class GroupCommit(Generic[T]):
             )
 
     def end(self) -> None:
-        """Let the worker end after the operations in the queue; refuse later ones. Idempotent; does not wait."""
+        """Let the worker end after the operations in the queue; refuse later operations. Idempotent. Does not wait."""
         self._queue.put(None)
 
     def _work(self) -> None:
@@ -127,7 +130,7 @@ class GroupCommit(Generic[T]):
         self._refuse_rest()
 
     def _next_group(self) -> list[Ticket[T]]:
-        """Block for a ticket; return it and those that wait behind it."""
+        """Block until there is a ticket. Return this ticket and the tickets that wait behind it."""
         group: list[Ticket[T]] = []
         entry = self._queue.get()
         with contextlib.suppress(Empty):

@@ -17,8 +17,8 @@ class Holder:
     """The process that holds a store.
 
     Attributes:
-        host: the name of the process's machine.
-        pid: the process's id on this machine.
+        host: the name of the computer on which the process runs.
+        pid: the id of the process on that computer.
         since: when the process opened the store, in seconds since the epoch.
     """
 
@@ -28,7 +28,7 @@ class Holder:
 
     @classmethod
     def here(cls) -> Holder:
-        """Return this process, which opens a store now."""
+        """Return a `Holder` for this process, which opens a store now."""
         return cls(host=socket.gethostname(), pid=os.getpid(), since=time.time())
 
     def __str__(self) -> str:

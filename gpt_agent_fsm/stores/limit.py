@@ -11,10 +11,10 @@ __all__ = ["Limit"]
 
 
 class Limit(threading.local):
-    """The time at which the statements of the current OS thread must have ended.
+    """The time by which the current OS thread's statements must have ended.
 
-    A call of the store has `seconds` for all of its statements. When a store is opened, it may have to be migrated, so
-    each statement has this many seconds.
+    In a call of the store, all statements together have `seconds`. While a store is opened, its data may have to be
+    migrated, so each single statement has `seconds`.
 
     Attributes:
         seconds: how long a database may take.
@@ -26,7 +26,7 @@ class Limit(threading.local):
 
     @contextlib.contextmanager
     def of_one_call(self) -> Iterator[None]:
-        """Let all statements of the block end in time."""
+        """Inside the `with` block, set one deadline for all statements."""
         self._of_call = time.monotonic() + self.seconds
         try:
             yield
@@ -35,10 +35,10 @@ class Limit(threading.local):
 
     @property
     def deadline(self) -> float:
-        """The time at which a statement that begins now must have ended, in monotonic seconds."""
+        """The time, in monotonic seconds, at which a statement that begins now must have ended."""
         return time.monotonic() + self.seconds if self._of_call is None else self._of_call
 
     @property
     def remaining(self) -> float:
-        """The number of seconds that are left, at least 0."""
+        """The number of seconds until the deadline. It is never negative."""
         return max(self.deadline - time.monotonic(), 0.0)

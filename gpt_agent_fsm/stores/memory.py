@@ -38,13 +38,13 @@ class _Thread:
 
 
 class MemoryStore:
-    """Keeps everything in memory. A stopped agent can be resumed from it, but not after the process has died.
+    """Keeps everything in memory. A stopped agent can be resumed while the process lives, but not after its end.
 
-    In a process that was forked later every method but `close` raises `UsedAfterFork`.
+    If the process forks, every method except `close` raises `UsedAfterFork` in the child.
     """
 
     ends_with_process = True
-    """True if the data is lost when the process ends; the log says so if an agent stops with work left."""
+    """True if the data is lost when the process ends. If an agent stops with unfinished work, the log says so."""
 
     def __init__(self) -> None:
         self._origin = Origin("MemoryStore")
@@ -54,7 +54,7 @@ class MemoryStore:
 
     @property
     def _lock(self) -> threading.Lock:
-        """Held during each call. Raises `UsedAfterFork` in a process that was forked later: it has only a copy."""
+        """The lock that each call holds. Raises `UsedAfterFork` in a forked child, which has only a copy."""
         self._origin.check()
         return self._own_lock
 

@@ -1,4 +1,4 @@
-"""Migrations from the tables of older versions to the current ones, one numbered step after the other."""
+"""Migrations from the tables of older versions to the current tables, in numbered steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Doc: TypeAlias = dict[str, Any]
 def bring_up_to_date(connection: sa.Connection) -> None:
     """Run every missing step within the open transaction."""
     schema.lock_tables(connection)
-    # Every writer locks this row first, so nothing is written while the steps run.
+    # Each writer locks this row before it writes. So nothing else is written while the steps run.
     version = connection.execute(sa.select(schema.meta.c.version).with_for_update()).scalar_one()
     for number in range(version + 1, schema.SCHEMA_VERSION + 1):
         _STEPS[number](connection)
@@ -57,7 +57,7 @@ def _take_snapshots_apart(connection: sa.Connection) -> None:
 
 
 def _snapshots(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Yield each thread's id and snapshot, in pages: a store may be larger than memory."""
+    """Yield each thread's id and snapshot. They are read in pages, because a store may be larger than the memory."""
     columns, last = schema.threads.c, ""
     while True:
         page = sa.select(columns.thread_id, columns.snapshot).where(columns.thread_id > last)
@@ -69,14 +69,14 @@ def _snapshots(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _known(old: Doc) -> Doc:
-    """Return a snapshot of version 1. Raises `ValueError` for anything that the migration would lose."""
+    """Return the snapshot of version 1. Raises `ValueError` if it has anything that the migration would lose."""
     if old["version"] != 1 or not old.keys() <= _FIELDS_OF_VERSION_1:
         raise ValueError("not a snapshot of version 1")
     return old
 
 
 def _in_parts(old: Doc) -> tuple[Doc, list[Doc]]:
-    """Return a snapshot of version 1 as one of version 2, and the messages of its queue."""
+    """Return a snapshot of version 2 that equals this snapshot of version 1, and the messages of its queue."""
     messages = list(old.get("queue", ()))
     if messages and "message_doubt" in old:
         messages[0] = {**messages[0], "doubt": _doubt(old["message_doubt"])}
@@ -103,12 +103,12 @@ def _in_parts(old: Doc) -> tuple[Doc, list[Doc]]:
 
 
 def _some(old: Doc, **names: str) -> Doc:
-    """Return the present fields under their new names."""
+    """Return those of the named fields that the snapshot has, under their new names."""
     return {new: old[name] for new, name in names.items() if name in old}
 
 
 def _newest(old: Doc, **names: str) -> Doc:
-    """Return the newest known ids: in version 1, an empty id meant that there was none."""
+    """Return the newest known ids as `Newest`. In version 1, an empty id meant that there is no message, or no run."""
     found = {new: old[name] for new, name in names.items() if old.get(name) is not None}
     return {new: {"asked": True, **({"id": id_} if id_ else {})} for new, id_ in found.items()}
 

@@ -16,11 +16,11 @@ __all__ = ["LimitedConnection", "connect", "prepare"]
 T = TypeVar("T")
 
 _FASTEST_CONNECT = 2
-"""Seconds; psycopg waits at least as long."""
+"""The shortest time, in seconds, that psycopg waits for a connection."""
 _MAX_MILLISECONDS = 2**31 - 1
 
-# A commit that returned must survive a power failure, whatever the role's or the database's default is. The remaining
-# values promise more, and stay.
+# A commit that has returned must survive a power failure, whatever the default of the role or the database is. Only
+# these values promise less than that. Other values are not changed.
 _FLUSH_EVERY_COMMIT = (
     "SELECT set_config('synchronous_commit', 'on', false)"
     " WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
@@ -34,23 +34,23 @@ class _NoAnswer(psycopg.OperationalError):
 
 
 class LimitedConnection(psycopg.Connection[Any]):
-    """A connection that closes itself when a statement does not end in time.
+    """A connection that closes itself if a statement does not end in time.
 
-    No setting does this: a server that is frozen does not end its own statements, and a proxy before it keeps the TCP
+    No setting can do this. A frozen server does not end its own statements, and a proxy before the server keeps the TCP
     connection alive.
     """
 
     limit: Limit | None = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401 - psycopg's
-        """See psycopg: run a generator that yields whenever it waits for the server."""
+        """Run a generator that yields whenever it waits for the server. psycopg calls this method."""
         return super().wait(gen if self.limit is None else self._limited(gen, self.limit.deadline), *args, **kwargs)
 
     def _limited(self, gen: Generator[Any, Any, T], deadline: float) -> Generator[Any, Any, T]:
         try:
             wanted = next(gen)
             while True:
-                # Several times a second psycopg sends a falsy value: nothing has happened yet.
+                # Several times a second, psycopg sends a falsy value. It means that nothing has happened yet.
                 ready = yield wanted
                 if not ready and time.monotonic() >= deadline:
                     self.pgconn.finish()
@@ -61,7 +61,7 @@ class LimitedConnection(psycopg.Connection[Any]):
 
 
 def connect(limit: Limit, parameters: dict[str, Any]) -> LimitedConnection:
-    """Return a new connection with libpq's parameters."""
+    """Return a new connection with these parameters of libpq."""
     seconds = min(float(parameters.pop("connect_timeout")), limit.remaining)
     connection = LimitedConnection.connect(**parameters, connect_timeout=max(math.ceil(seconds), _FASTEST_CONNECT))
     connection.limit = limit
@@ -69,9 +69,9 @@ def connect(limit: Limit, parameters: dict[str, Any]) -> LimitedConnection:
 
 
 def prepare(connection: LimitedConnection, limit: Limit, lock_timeout: float) -> None:
-    """Set what a new session needs."""
+    """Set the settings that a new session needs."""
     connection.execute(f"SET lock_timeout = {_milliseconds(lock_timeout)}")
-    # If we are cut off, a proxy may keep the session open, and with it the locks of its transaction.
+    # If this program is cut off, a proxy may keep the session open, and so the locks of the session's transaction.
     connection.execute(f"SET idle_in_transaction_session_timeout = {_milliseconds(limit.seconds)}")
     connection.execute(_FLUSH_EVERY_COMMIT)
     connection.commit()

@@ -1,6 +1,6 @@
 """The tables of a store, their statements, and the preparation of a database.
 
-The table names have a prefix, so that they can share a database with other tables.
+The names of the tables have a prefix, so that other tables can be in the same database.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
-"""Incremented when an older library must no longer use the tables."""
+"""The version of the tables. It grows if an older library must not use the new tables."""
 
 metadata: sa.MetaData = sa.MetaData()
 
@@ -59,15 +59,16 @@ def _key(name: str, kind: type[sa.Text | sa.BigInteger]) -> sa.Column[object]:
 meta: sa.Table = sa.Table(
     "gpt_agent_meta",
     metadata,
-    # There is only one row.
+    # This table has only one row.
     _key("id", sa.BigInteger),
     sa.Column("version", sa.BigInteger, nullable=False),
-    # Counts the stores that were opened for writing: the last one owns the database.
+    # The number of times that a store was opened for writing. The store that was opened last owns the database.
     sa.Column("epoch", sa.BigInteger, nullable=False),
-    # Counts transactions, to determine whether one took effect.
+    # The number of transactions. It shows whether a transaction in doubt took effect.
     sa.Column("groups", sa.BigInteger, nullable=False),
 )
-# Who owns the database, in one row. Older libraries know nothing of this table, so an epoch says if it is up to date.
+# The process that owns the database, in one row. Older libraries do not write this table, so the epoch in it shows
+# whether the row is up to date.
 holder: sa.Table = sa.Table(
     "gpt_agent_holder",
     metadata,
@@ -76,16 +77,17 @@ holder: sa.Table = sa.Table(
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("pid", sa.BigInteger, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
-    # False after this process has closed its store.
+    # True until the process closes its store.
     sa.Column("holds", sa.Boolean, nullable=False),
 )
-# In SQLite, rows are stored in the index of their key: one page is written per row, not two.
+# In SQLite, each row is stored in the index of its key. So one page is written per row, not two.
 threads: sa.Table = sa.Table(
     "gpt_agent_threads",
     metadata,
     _key("thread_id", sa.Text),
     sa.Column("settled", sa.Boolean, nullable=False),
-    # Not settled, or with records that were not announced. Waiting commands are found in the inbox.
+    # True if the thread is not settled or has unannounced records. Waiting commands are not counted: the inbox has
+    # them.
     sa.Column("unfinished", sa.Boolean, nullable=False),
     sa.Column("due", sa.Double),
     sa.Column("accepted", sa.BigInteger, nullable=False),
@@ -94,7 +96,7 @@ threads: sa.Table = sa.Table(
     sa.Column("snapshot", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
-# The bare name is valid in both databases, and SQLite's planner recognizes it as the expression of the index.
+# The column's name alone is valid in both databases, and SQLite's planner recognises it as the condition of the index.
 _is_unfinished = sa.text("unfinished")
 sa.Index(
     "gpt_agent_threads_unfinished",
@@ -102,7 +104,8 @@ sa.Index(
     sqlite_where=_is_unfinished,
     postgresql_where=_is_unfinished,
 )
-# Messages that are not posted yet, by number; a separate table, so that a commit does not rewrite a long queue.
+# Messages that are not posted yet, by number. They have a table of their own, so a commit does not rewrite a long
+# queue.
 queue: sa.Table = sa.Table(
     "gpt_agent_queue",
     metadata,
@@ -130,7 +133,7 @@ events: sa.Table = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# The names that an application gives to its threads. Older libraries know nothing of this table, and lose nothing.
+# The keys that an application gives to its threads. Older libraries do not use this table and do not damage it.
 keys: sa.Table = sa.Table(
     "gpt_agent_keys",
     metadata,
@@ -139,7 +142,7 @@ keys: sa.Table = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# --- statements, built once: building one takes longer than running it -------------------------------
+# --- statements, which are built once: to build a statement takes longer than to run it -------------------------------
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "runs", "cached_tokens", "reasoning_tokens")
 _of_thread: sa.BindParameter[str] = sa.bindparam("of_thread")
@@ -151,7 +154,7 @@ NEXT_GROUP = (
     .values(groups=meta.c.groups + 1)
     .returning(meta.c.groups)
 )
-# On PostgreSQL this waits for an open transaction. SQLite allows only one writer at a time anyway.
+# On PostgreSQL, this statement waits until an open transaction ends. SQLite allows only one writer at a time anyway.
 LAST_GROUP = sa.select(meta.c.epoch, meta.c.groups).where(meta.c.id == 1).with_for_update()
 LET_GO = holder.update().where(holder.c.epoch == sa.bindparam("our_epoch")).values(holds=False)
 _SAVE_HOLDER = sa.text(
@@ -177,7 +180,7 @@ COUNTERS = (
     .where(threads.c.thread_id.in_(_thread_ids))
 )
 
-# SQLite and PostgreSQL share this syntax, but not SQLAlchemy's constructs for it.
+# SQLite and PostgreSQL have the same syntax for this, but SQLAlchemy has a different construct for each.
 SAVE_THREADS = sa.text(
     "INSERT INTO gpt_agent_threads"
     " (thread_id, settled, unfinished, due, accepted, last_seq, announced, snapshot)"
@@ -224,7 +227,7 @@ UNFINISHED_THREADS = sa.union_all(
         threads.c.unfinished.is_(sa.false()), threads.c.thread_id.in_(sa.select(inbox.c.thread_id))
     ),
 )
-# CROSS JOIN keeps SQLite from going through all messages in search of the few.
+# CROSS JOIN prevents SQLite from scanning all messages.
 UNFINISHED_QUEUES = sa.text(
     "SELECT q.thread_id, q.number, q.message FROM gpt_agent_threads AS t CROSS JOIN gpt_agent_queue AS q"
     " WHERE t.unfinished AND q.thread_id = t.thread_id"
@@ -242,7 +245,7 @@ UNFINISHED_RECORDS = sa.text(
 
 
 def usage_of(dialect: str) -> sa.TextClause:
-    """Return the statement that adds up the tokens of all threads."""
+    """Return the statement that adds up the tokens of all threads, in this dialect of SQL."""
     read = {
         "sqlite": "json_extract(snapshot, '$.usage.{name}')",
         "postgresql": "CAST(CAST(snapshot AS json) -> 'usage' ->> '{name}' AS bigint)",
@@ -255,7 +258,7 @@ def usage_of(dialect: str) -> sa.TextClause:
 
 
 def check(connection: sa.Connection) -> bool:
-    """Return whether the tables exist, without changes. Raises `StoreError` if a newer library created them."""
+    """Return whether the tables exist, and change nothing. Raises `StoreError` if a newer library created them."""
     if not sa.inspect(connection).has_table(meta.name):
         return False
     version = connection.execute(sa.select(meta.c.version)).scalar()
@@ -283,14 +286,14 @@ def prefer_log(engine: sa.Engine) -> None:
 
 
 def lock_tables(connection: sa.Connection) -> None:
-    """Prevent others from creating or changing the tables until the transaction ends."""
+    """Prevent other programs from creating or changing the tables until this transaction ends."""
     if connection.dialect.name == "postgresql":
-        # Two clients that create the same table at once would conflict. The lock's number is arbitrary.
+        # Two clients that create the same table at the same time would conflict. The number of the lock is arbitrary.
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x6770745F61676E74)))
 
 
 def create(connection: sa.Connection) -> None:
-    """Create the tables, unless another client was faster."""
+    """Create the tables, unless another client has created them first."""
     lock_tables(connection)
     if not check(connection):
         metadata.create_all(connection)
@@ -298,7 +301,7 @@ def create(connection: sa.Connection) -> None:
 
 
 def take_over(connection: sa.Connection) -> int:
-    """Become the owner of the database. Return the new epoch, which invalidates all others."""
+    """Become the owner of the database. Return the new epoch. All earlier epochs are invalid from now on."""
     raised = meta.update().where(meta.c.id == 1).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
     epoch = int(connection.execute(raised).scalar_one())
     for table in (holder, keys):
@@ -308,17 +311,17 @@ def take_over(connection: sa.Connection) -> int:
 
 
 def epoch_of(connection: sa.Connection) -> int:
-    """Return the epoch of the database's owner."""
+    """Return the epoch of the store that owns the database."""
     return int(connection.execute(sa.select(meta.c.epoch).where(meta.c.id == 1)).scalar_one())
 
 
 def has_keys(connection: sa.Connection) -> bool:
-    """Return whether the database has a table of keys: an older library creates none."""
+    """Return whether the database has a table of keys. An older library does not create this table."""
     return bool(sa.inspect(connection).has_table(keys.name))
 
 
 def last_holder(connection: sa.Connection) -> tuple[Holder, bool] | None:
-    """Return the process that took the database over last, and whether it still holds it; None if unknown."""
+    """Return the last process that took the database over, and True if it still holds it. Return None if unknown."""
     if not sa.inspect(connection).has_table(holder.name):
         return None
     row = connection.execute(_HOLDER).one_or_none()

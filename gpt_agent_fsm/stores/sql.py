@@ -34,37 +34,38 @@ log: Log = get_logger(__name__)
 _MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1
 _GRACE = 1.0
-"""Seconds that a caller waits beyond the timeout, because the error of its transaction then says more."""
+"""How many seconds a caller waits after the timeout. The transaction may still give a better error in this time."""
 
 
 class SQLStore:
-    """Keeps threads in a database. After `accept` or `commit` returns, its data survives a crash and a power failure.
+    """Keeps threads in a database. When `accept` or `commit` returns, its data survives a crash and a power failure.
 
-    Opening a store creates missing tables and takes the database over: a store that was opened for it earlier, in this
-    process or another, can no longer write and raises `StoreTaken`. So there is one owner at a time, and a process that
-    was wrongly presumed dead can do no harm. `holder` returns this owner. A `read_only` store takes nothing over and
-    creates nothing.
+    Opening a store creates missing tables and takes the database over. If another store was opened for the same
+    database before, in this process or another, that store can no longer write and raises `StoreTaken`. So there is
+    only one owner at a time. A process that seemed dead but still lives can do no harm. `holder` returns the owner. A
+    `read_only` store takes nothing over and creates nothing.
 
-    Calls from many OS threads are written in groups, one transaction for all waiting calls, so that a thousand
-    conversations do not need a thousand disk flushes. If one operation fails, the others still succeed.
+    The store writes the waiting calls of many OS threads as a group in one transaction. So a thousand conversations do
+    not need a thousand flushes of the disk. If one operation of a group fails, the others still succeed.
 
-    Announcements are saved with the next group, immediately if they leave a thread at rest, and at the latest by
-    `close`. After a crash and a restart, a process may therefore announce the records since the last save again:
-    handlers see each record at least once.
+    The store saves with the next group which records were announced. If the thread is at rest, it saves this
+    immediately; at the latest, `close` saves it. So after a crash, the next process may announce some records again,
+    and handlers see each record at least once.
 
     Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
-    fails, a method raises `StoreError` with advice; then nothing was changed, and the store works again when the cause
-    is fixed. There is one exception: if the connection breaks during a commit, or the database does not answer, it may
-    be unknown whether the call took effect, and the error says so. Repeat the call: it takes effect once. A command
-    that was accepted by such a call is withdrawn when the database answers again.
+    fails, a method raises `StoreError` with advice, and nothing was changed. The store works again when the cause is
+    fixed. There is one exception. If the connection breaks during a commit, or the database does not answer, it may be
+    unknown whether the call took effect, and the error says so. If you repeat a commit, it takes effect only once. If
+    such a call has saved a command, the store deletes the command when the database answers again.
 
-    In a process that was forked later `close` does nothing, and every other method raises `UsedAfterFork`.
+    If the process forks, `close` does nothing in the child, and every other method raises `UsedAfterFork` there.
 
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
-        timeout: how many seconds a call may take, including `close`, if the database does not answer. When a store is
-            opened, each statement may take this long. A SQLite file that hangs is not noticed while it is read.
-        lock_timeout: how many of these seconds to wait for another program that holds a lock.
+        timeout: how many seconds a call may take, including `close`, if the database does not answer. While a store is
+            opened, each single statement may take this time. If a SQLite file hangs during a read, the store does not
+            notice it.
+        lock_timeout: how many of these seconds to wait for a lock that another program holds.
         read_only: True to read while another process owns the database.
     """
 
@@ -73,7 +74,7 @@ class SQLStore:
         self._database = open_database(url, _seconds("timeout", timeout), _seconds("lock_timeout", lock_timeout))
         self._read_only = read_only
         self._closed = False
-        # In memory there is only one connection, so reading and writing take turns.
+        # A database in memory has only one connection, so reading and writing take turns.
         self._turn: AbstractContextManager[Any] = threading.RLock() if self._database.in_memory else nullcontext()
         try:
             with as_store_error(self._database.name):
@@ -108,7 +109,7 @@ class SQLStore:
         return 0
 
     def _take_over(self) -> int:
-        """Create or migrate the tables, and return our epoch."""
+        """Create or migrate the tables, take the database over, and return this store's epoch."""
         exists = self._exists()
         schema.prefer_log(self._database.writing)
         with self._database.writing.begin() as connection:
@@ -152,7 +153,7 @@ class SQLStore:
         return [Record(seq=seq, at=operation.at, event=event) for seq, event in enumerate(events, first)]
 
     def announced(self, thread_id: str, seq: int) -> None:
-        """See `Store.announced`; the class says when it is saved. Does nothing for an unknown thread."""
+        """See `Store.announced`, and this class for when it is saved. Does nothing for an unknown thread."""
         self._origin.check()
         if self._writer.note(thread_id, seq):
             self._do(Announce(thread_id=thread_id, seq=seq))
@@ -201,13 +202,13 @@ class SQLStore:
             return thread_id
 
     def usage(self) -> Usage:
-        """See `CountingStore.usage`. Blocks while the database goes through all threads."""
+        """See `CountingStore.usage`. Blocks while the database reads all threads."""
         with self._reading() as (connection, _):
             row = connection.execute(schema.usage_of(connection.dialect.name)).one()
         return Usage(**{name: int(count or 0) for name, count in row._mapping.items()})
 
     def unfinished(self) -> Mapping[str, Saved]:
-        """See `Store.unfinished`. The cost depends on these threads only, not on all threads of the store."""
+        """See `Store.unfinished`. The time grows with the unfinished threads, not with all threads of the store."""
         with self._reading() as (connection, marks):
             threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
             queues = _by_thread(connection, schema.UNFINISHED_QUEUES)
@@ -219,7 +220,7 @@ class SQLStore:
             try:
                 saved = _saved(row, queues[thread_id], commands[thread_id], records[thread_id], marks.get(thread_id, 0))
             except StoreError as error:
-                # One damaged thread must not keep the others from continuing.
+                # One damaged thread must not prevent the other threads from continuing.
                 log.error("%s is not resumed: %s", thread_id, error)  # noqa: TRY400 - the sentence says it all
                 continue
             if saved.inbox or saved.unannounced or not saved.snapshot.settled:
@@ -227,9 +228,10 @@ class SQLStore:
         return found
 
     def holder(self) -> Holder | None:
-        """Return the process that holds the database, or None if none does. It may have died without closing its store.
+        """Return the process that holds the database, or None if no process does.
 
-        Returns None as well if an older version of the library opened the database last: it leaves no name.
+        This process may have died without closing its store. Also returns None if an older version of the library has
+        opened the database last, because such a version does not write its name.
         """
         with self._reading() as (connection, _):
             last = schema.last_holder(connection)
@@ -237,16 +239,16 @@ class SQLStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
-        """Yield a connection that sees one state of the database, and the marks that are not saved yet."""
+        """Yield a connection for reading one consistent state, and the marks that are not in the database yet."""
         self._origin.check()
         with self._turn, self._database.limit.of_one_call(), as_store_error(self._database.name):
             self._check_open()
-            # Read the marks first: a mark that is saved in the meantime is then seen twice rather than not at all.
+            # The marks are read first. So a mark that is saved between the two reads is seen twice, and not missed.
             marks = self._writer.marks()
             with self._database.reading.connect() as connection:
                 yield connection, marks
                 if self._closed:
-                    # Its pool was closed in the meantime.
+                    # The connection's pool was closed while the connection was in use.
                     connection.invalidate()
 
     # --- the end ---------------------------------------------------------------------------------------------
@@ -266,9 +268,9 @@ class SQLStore:
                 self._database.dispose()
 
     def is_owned(self) -> bool:
-        """Return whether this store still owns the database; False also if the database does not answer.
+        """Return whether this store still owns the database. If the database does not answer, return False.
 
-        Called immediately before a request that changes the server. Blocks for one query.
+        The engine calls this method immediately before a request that changes the server. It blocks for one query.
         """
         try:
             with self._reading() as (connection, _):
@@ -295,7 +297,7 @@ def _saved(
     records: Sequence[sa.RowMapping],
     announced: int = 0,
 ) -> Saved:
-    """Return a thread's data from its rows, without records up to `announced`. Raises `StoreError` for damaged rows."""
+    """Return a thread's data from its rows. Records up to number `announced` are left out. Raises `StoreError`."""
     thread_id = row["thread_id"]
     try:
         messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)

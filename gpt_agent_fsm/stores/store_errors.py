@@ -1,4 +1,4 @@
-"""Database errors as `StoreError`, each with a sentence that says what to do."""
+"""Turns database errors into `StoreError`, each with a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
 
 
 def _code_of(error: BaseException) -> str:
-    """Return SQLite's name of an error, or its SQLSTATE, or ""."""
+    """Return the name that SQLite gives to an error, or else its SQLSTATE, or else ""."""
     original = getattr(error, "orig", error)
     code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
     return str(code or "")
@@ -68,7 +68,7 @@ def _advice(error: BaseException) -> str:
 
 
 def to_store_error(error: BaseException, name: str, *, known: bool = True) -> StoreError:
-    """Return the `StoreError` for an error. It quotes neither values nor passwords.
+    """Return the `StoreError` for an error. Its text contains neither values nor passwords.
 
     `known` is False if a commit was sent and its outcome cannot be determined.
     """
@@ -82,7 +82,7 @@ def to_store_error(error: BaseException, name: str, *, known: bool = True) -> St
 
 @contextlib.contextmanager
 def as_store_error(name: str) -> Iterator[None]:
-    """Turn every exception of a block into a `StoreError`."""
+    """Turn every exception of the `with` block into a `StoreError`."""
     try:
         yield
     except StoreError:
@@ -92,7 +92,7 @@ def as_store_error(name: str) -> Iterator[None]:
 
 
 def concerns_one_operation(error: BaseException) -> bool:
-    """Return whether other operations may still succeed: a value was refused, or too large for the free space."""
+    """Return whether an error is about one operation alone: its value was refused, or did not fit into free space."""
     code = _code_of(error)
     if code.startswith(_ONE_OPERATION_SQLITE) or code.startswith(_ONE_OPERATION_POSTGRESQL):
         return True

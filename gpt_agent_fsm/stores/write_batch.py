@@ -1,4 +1,4 @@
-"""The writes of one transaction: operations of many threads, numbered and merged into few statements."""
+"""The writes of one transaction. Operations of many threads get numbers and are merged into few statements."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ class Accept:
 
 @attrs.define(kw_only=True)
 class Commit:
-    """Save a snapshot with its events and its queue. `last_seq`, the number of the last record, is the result.
+    """Save a snapshot with its events and its queue. The result is `last_seq`, the number of the last record.
 
-    Commits that differ only in time are equal: so a commit that is repeated is recognized.
+    Commits that differ only in time are equal. So the store recognises a repeated commit.
 
     Attributes:
-        removed, written: the numbers of messages that left the queue, and written messages with their numbers.
+        removed: the numbers of the messages that left the queue.
+        written: the new and changed messages of the queue, with their numbers.
     """
 
     thread_id: str
@@ -47,7 +48,7 @@ class Commit:
 
 @attrs.define(kw_only=True)
 class Announce:
-    """Record how far a thread was announced."""
+    """Record up to which number the records of a thread were announced."""
 
     thread_id: str
     seq: int
@@ -55,7 +56,7 @@ class Announce:
 
 @attrs.define(kw_only=True)
 class ClaimKey:
-    """Give a key to a thread, unless a thread has it."""
+    """Give a key to a thread, unless another thread has it."""
 
     thread_id: str
     key: str
@@ -63,7 +64,7 @@ class ClaimKey:
 
 @attrs.define
 class Flush:
-    """Write the recorded marks."""
+    """Write the recorded marks. A mark is the number of the last announced record of a thread."""
 
 
 Operation: TypeAlias = Accept | Commit | Announce | ClaimKey | Flush
@@ -79,12 +80,12 @@ class Counters:
     announced: int = 0
 
     def copy(self) -> Counters:
-        """Return equal counters; three times as fast as `attrs.evolve`."""
+        """Return equal counters. This method is three times as fast as `attrs.evolve`."""
         return Counters(settled=self.settled, accepted=self.accepted, last_seq=self.last_seq, announced=self.announced)
 
     @property
     def unfinished(self) -> bool:
-        """True while there is something to do or to announce, apart from waiting commands."""
+        """True while there is something to do or to announce. Waiting commands do not count."""
         return not self.settled or self.announced < self.last_seq
 
 
@@ -94,14 +95,14 @@ def no_such_thread(thread_id: str) -> StoreError:
 
 
 class WriteBatch:
-    """Takes operations in order and returns rows. It reads `known` and writes changes to `counters`.
+    """Takes operations in order and returns rows for the database. It reads `known` and writes to `counters`.
 
     Args:
-        landed: commits that are in the database although their callers got an error; the last of each thread.
+        landed: for each thread, its last commit that is in the database although the caller got an error.
 
     Attributes:
         counters: the new counters of the threads in this batch.
-        commands, dropped, threads, events, marks, unqueued, queued, keys: rows, each for the statement of that name.
+        commands, dropped, threads, events, marks, unqueued, queued, keys: the rows for the statement of that name.
     """
 
     def __init__(self, known: Mapping[str, Counters], landed: Mapping[str, Commit]) -> None:
@@ -113,7 +114,7 @@ class WriteBatch:
         self.events: list[Row] = []
         self.keys: list[Row] = []
         self._queue: dict[tuple[str, int], str | None] = {}
-        """The new messages by thread and number; None for a removed message."""
+        """The new and changed messages, by thread and number. A removed message is None."""
         self._saved: dict[str, Commit] = {}
         self._marked: set[str] = set()
 
@@ -123,7 +124,7 @@ class WriteBatch:
         return self.counters.get(thread_id)
 
     def add(self, operation: Operation) -> None:
-        """Add one operation. For an invalid one, raises `StoreError` and leaves the batch unchanged."""
+        """Add one operation. If it is invalid, raise `StoreError` and leave the batch unchanged."""
         if isinstance(operation, Accept):
             self._accept(operation)
         elif isinstance(operation, Commit):
@@ -168,7 +169,7 @@ class WriteBatch:
         self._saved[thread_id] = operation
 
     def mark(self, thread_id: str, seq: int) -> None:
-        """Record how far a thread was announced. Ignores an unknown thread, and records that do not exist yet."""
+        """Record up to which number a thread's records were announced. Ignore unknown threads and records."""
         counters = self._counters_of(thread_id)
         if counters is not None and counters.announced < min(seq, counters.last_seq):
             counters.announced = min(seq, counters.last_seq)
@@ -176,7 +177,7 @@ class WriteBatch:
 
     @property
     def threads(self) -> list[Row]:
-        """Rows of the committed threads; of several commits of one thread, the last counts."""
+        """The rows of the committed threads. If a thread was committed several times, its last commit counts."""
         rows = []
         for thread_id, commit in self._saved.items():
             counters = self.counters[thread_id]
@@ -187,12 +188,12 @@ class WriteBatch:
 
     @property
     def unqueued(self) -> list[Row]:
-        """Rows of the messages that leave their queue."""
+        """The rows of the messages that leave their queue."""
         return [{"of_thread": thread, "at": number} for (thread, number), text in self._queue.items() if text is None]
 
     @property
     def queued(self) -> list[Row]:
-        """Rows of the new and changed messages in their queue."""
+        """The rows of the new and changed messages in their queue."""
         return [
             {"thread_id": thread, "number": number, "message": text}
             for (thread, number), text in self._queue.items()
@@ -201,7 +202,7 @@ class WriteBatch:
 
     @property
     def marks(self) -> list[Row]:
-        """Rows of the threads that were announced but not committed."""
+        """The rows of the threads that were announced but not committed."""
         return [
             {"of_thread": thread_id, "mark": counters.announced, "is_unfinished": counters.unfinished}
             for thread_id, counters in self._each(self._marked - self._saved.keys())

@@ -1,4 +1,4 @@
-"""Writes a group of operations in one transaction, or each in its own if the group fails."""
+"""Writes a group of operations in one transaction. If the group fails, it writes each operation in its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpt_agent_fsm.stores.write_batch import Accept, Commit, Counters, Flush, Op
 __all__ = ["Writer"]
 
 _MAX_KNOWN = 100_000
-"""How many threads have their counters in memory: about 30 megabytes."""
+"""For how many threads the counters are kept in memory. So many take about 30 megabytes."""
 _MAX_LOOKUP = 500
 
 
@@ -35,15 +35,15 @@ class _Doubt:
 
 
 class Writer:
-    """The only writer of the database, so that counters remain valid in memory once they were read.
+    """The only writer of the database. So counters that were read once remain valid in memory.
 
-    If the outcome of a transaction is unknown, the next one finds out, because it sees whether the number was used. If
-    the transaction took effect although its callers got an error, a commit in it is recognised when it is repeated, and
-    a command in it is withdrawn, because it is not repeated with the same number.
+    Each transaction has a number. If the outcome of a transaction is unknown, the next transaction sees whether the
+    number was used. If it was used, the transaction took effect although its callers got an error. Its commits are then
+    recognised when they are repeated. Its commands are deleted, because a repeated command gets another number.
 
     Args:
-        epoch: the epoch of this store; if the database has another one, another process has taken over.
-        turn: held during a transaction.
+        epoch: the epoch of this store. If the database has another epoch, another process has taken the database over.
+        turn: the lock that is held during a transaction.
     """
 
     def __init__(self, database: Database, epoch: int, turn: AbstractContextManager[Any]) -> None:
@@ -55,20 +55,21 @@ class Writer:
         self._marks: dict[str, int] = {}
         self._doubt: _Doubt | None = None
         self._landed: dict[str, Commit] = {}
-        """Commits that took effect although their callers got an error; the last of each thread."""
+        """For each thread, its last commit that took effect although the caller got an error."""
         self._withdrawn: list[Accept] = []
-        """Commands that were saved although their callers got an error; they must be deleted."""
+        """Commands that were saved although their callers got an error. They must be deleted."""
         self._closed = False
 
     # --- from any OS thread -------------------------------------------------------------------------------------
 
     def marks(self) -> Mapping[str, int]:
-        """Return the marks that are not saved yet: the number of the last announced record of each thread."""
-        # Copying a dict is atomic. No lock, which a reader would hold while a signal handler interrupts it.
+        """Return, for each thread with an unsaved mark, the mark: the number of its last announced record."""
+        # Copying a dict is atomic. A lock would be dangerous: the handler of an operating system signal may interrupt a
+        # reader that holds the lock, and need it.
         return dict(self._marks)
 
     def note(self, thread_id: str, seq: int) -> bool:
-        """Record a mark, to be saved with the next group. Return whether it should be saved now."""
+        """Record a mark, which the next group saves. Return whether the mark should be saved now."""
         with self._mutex:
             counters = self._known.get(thread_id)
             if counters is None:
@@ -82,7 +83,7 @@ class Writer:
     # --- from one OS thread at a time ---------------------------------------------------------------------------
 
     def write(self, tickets: Sequence[Ticket[Operation]]) -> None:
-        """Answer all tickets: each is durable, or has its own error."""
+        """Write the operations of all tickets. After that, each ticket is answered or has its own error."""
         if self._closed:
             _fail(tickets, StoreError("This store was closed; make a new one."))
         elif (error := self._attempt(tickets)) is not None:
@@ -144,7 +145,7 @@ class Writer:
         )
 
     def _let_go(self) -> None:
-        """Note that the store is no longer held. An error does no harm: the note then names the last holder."""
+        """Write that no process holds the store now. If this fails, the database still names the last holder."""
         with contextlib.suppress(Exception), self._connection() as connection:
             connection.execute(schema.LET_GO, {"our_epoch": self._epoch})
             connection.commit()
@@ -164,12 +165,12 @@ class Writer:
                     # The database may now differ from the counters in memory.
                     self._known.clear()
                 raise to_store_error(error, self._database.name, known=False) from error
-            # The next owner continues the group numbers of this store: after that, a higher number proves nothing.
+            # The next owner of the database continues the group numbers. From then on, a higher number proves nothing.
             if last.groups < transaction.group or last.epoch != self._epoch:
                 raise
 
     def _resolve(self, group: int) -> None:
-        """Find out if the transaction in doubt took effect: the next one has the number `group`, and all locks."""
+        """Find out if the transaction in doubt took effect. The current transaction has the number `group`."""
         if self._doubt is not None and group > self._doubt.group:
             for operation in self._doubt.operations:
                 self._disown(operation)
@@ -200,7 +201,7 @@ class Writer:
         return batch
 
     def _counters(self, connection: sa.Connection, thread_ids: Iterable[str]) -> Mapping[str, Counters]:
-        """Return the counters of the threads; read those from the database that are not in memory."""
+        """Return the counters of the threads. Counters that are not in memory are read from the database."""
         known = {thread_id: self._known.get(thread_id) for thread_id in thread_ids}
         unknown = [thread_id for thread_id, counters in known.items() if counters is None]
         found = {thread_id: counters for thread_id, counters in known.items() if counters is not None}
@@ -237,7 +238,8 @@ class Writer:
 
 
 def _insert(connection: sa.Connection, batch: WriteBatch) -> None:
-    # Insert commands before dropping them: a command that was added and consumed in this group leaves nothing.
+    # Commands are inserted before others are dropped. So a command that this group both adds and consumes leaves no
+    # row.
     for statement, rows in (
         (schema.ADD_COMMANDS, batch.commands),
         (schema.DROP_COMMANDS, batch.dropped),
