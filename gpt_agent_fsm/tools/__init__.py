@@ -1,4 +1,4 @@
-"""Functions as tools: what the model sees of them, and how they are called."""
+"""Functions as tools: how a function is described to the model, and how it is called."""
 
 from gpt_agent_fsm.tools.box import ToolBox
 from gpt_agent_fsm.tools.context import ToolContext

@@ -11,12 +11,12 @@ __all__ = ["ToolBox"]
 
 
 class ToolBox(Mapping[str, Tool[..., Any]]):
-    """Tools by name. It never changes; `box | tools` is a box with more tools.
+    """Tools by name. A box never changes; `box | tools` returns a new box with more tools.
 
-    Raises `ValueError` for two different functions of one name. A function may be given twice.
+    Raises `ValueError` if two different functions have the same name. The same function may be given twice.
 
     Args:
-        tools: tools, and functions that become tools.
+        tools: tools, or functions that are made into tools.
     """
 
     def __init__(self, tools: Iterable[object] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The facts about one call that a tool may ask for."""
+"""The facts about a call that the function of a tool can get."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def _never() -> bool:
 
 @attrs.frozen(kw_only=True)
 class ToolContext:
-    """The call that a tool answers. A parameter of a tool with this annotation gets it; the model does not see it.
+    """The call that a tool answers. A parameter with this annotation gets it; the model does not see that parameter.
 
     Attributes:
         agent: the `Agent` of the conversation.
         thread_id: the id of the conversation.
         run_id: the id of the run that asked for the call.
-        call_id: the id of the call. It stays the same when the call is repeated after a crash, so use it as the key
-            that makes an effect repeatable.
-        attempt: 1, and 2 or more if the call is repeated after a crash.
+        call_id: the id of the call. If the call is repeated after a crash, the id is the same. So it can be the
+            idempotency key of an effect.
+        attempt: 1 for the first attempt. It is 2 or more if the call is repeated after a crash.
     """
 
-    agent: Any  # an `Agent`, which stands above this room
+    agent: Any  # an `Agent`; this room must not import that class
     thread_id: str
     run_id: str
     call_id: str
@@ -40,5 +40,5 @@ class ToolContext:
     _cancelled: Callable[[], bool] = attrs.field(default=_never, converter=_question, repr=False)
 
     def cancelled(self) -> bool:
-        """Return whether the output is no longer wanted, because the run has ended or the tool's time is over."""
+        """Return whether the output is no longer wanted, because the run has ended or the tool has timed out."""
         return self._cancelled()

@@ -1,4 +1,4 @@
-"""A function as the model sees it: its name, its description, and the JSON schema of its arguments."""
+"""A function as it is described to the model: its name, its description, and the JSON schema of its arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_SCHEMA = {"type", "$ref", "anyOf", "oneOf", "allOf"}
 
 
 def text(owner: str, *, blank: bool) -> Any:  # noqa: ANN401 - the type attrs expects of a validator
-    """Return a validator that accepts strings, and blank ones only if `blank`."""
+    """Return a validator that accepts strings. It accepts a blank string only if `blank` is True."""
 
     def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, str) or not (blank or value.strip()):
@@ -27,7 +27,7 @@ def text(owner: str, *, blank: bool) -> Any:  # noqa: ANN401 - the type attrs ex
 
 
 def json_object(value: object, what: str) -> dict[str, Any]:
-    """Return a copy of a mapping if it can be written as JSON; otherwise raise `ValueError`."""
+    """Return a copy of a mapping. Raise `ValueError` if the mapping cannot be written as JSON."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{what} must be a mapping, not {type(value).__name__}")
     try:
@@ -67,9 +67,9 @@ class FunctionTool:
 
     Attributes:
         name: the function's name, as in `ToolCallRequested.name`.
-        description: tells the model when and how to use the function.
+        description: a text that tells the model when and how to use the function.
         parameters: the JSON schema of the function's arguments.
-        strict: True makes the model follow the schema exactly, if the server supports that.
+        strict: True makes the model follow the schema exactly, if the server supports this.
     """
 
     name: str = attrs.field(validator=[text("FunctionTool", blank=False), _is_name])

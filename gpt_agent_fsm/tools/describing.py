@@ -1,7 +1,7 @@
-"""From annotations to shapes.
+"""Finds the shapes of annotations.
 
-msgspec describes and converts scalars; it knows no unions of classes, and lets unknown
-properties of most classes pass, so containers, unions and classes have shapes of their own.
+msgspec describes and converts scalars. It cannot describe a union of classes, and for most classes it accepts unknown
+properties. So containers, unions and classes have shapes of their own.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Describer:
     """Finds the shapes of annotations.
 
     Args:
-        strict: True for OpenAI's strict form.
+        strict: True for OpenAI's strict form of a schema.
         namespace: local names that the annotations of classes may use.
     """
 
@@ -76,7 +76,7 @@ class Describer:
         self._classes: dict[Any, Object] = {}
 
     def shape(self, hint: Any) -> Shape:  # noqa: ANN401 - any annotation
-        """Return the shape of an annotation without names to resolve; raise `NotDescribable` if there is none."""
+        """Return the shape of an annotation whose names are resolved. Raise `NotDescribable` if it has no shape."""
         base, notes, limits = _unwrapped(hint)
         return self._noted(self._bare(base, limits), notes)
 
@@ -85,7 +85,8 @@ class Describer:
         shape = self.shape(found.hint)
         is_described = "description" in _unwrapped(found.hint)[1]
         notes: dict[str, Any] = {"description": description} if description and not is_described else {}
-        # The strict form has no defaults, because nothing is left out. A default of null says nothing new.
+        # The strict form has no defaults, because the model leaves nothing out. A default of null is not worth a
+        # keyword.
         if not found.required and not self._strict and (default := _default_of(found, shape)) is not None:
             notes["default"] = default
         return Field(found.name, found.argument, shape, found.required, notes)
@@ -129,14 +130,14 @@ class Describer:
             schema = msgspec.json.schema(kind)
         except (TypeError, ValueError) as error:
             raise NotDescribable(f"{_name(base)} cannot have these limits: {error}") from None
-        if schema.get("format") == "partial-time":  # no format of JSON schema
+        if schema.get("format") == "partial-time":  # JSON schema has no such format
             del schema["format"]
         elif base in _FORMATS and limits.get("tz") is not False:
             schema["format"] = _FORMATS[base]
         return Scalar(kind, strict_keywords(schema) if self._strict else schema)
 
     def _union(self, hints: tuple[Any, ...], limits: Schema) -> Union:
-        """Return the union of all hints; limits hold for the options that can have them, as in msgspec."""
+        """Return the union of all hints. As in msgspec, a limit applies to the options that can have it."""
         options, used = list[Shape](), set[str]()
         for hint in hints:
             base, notes, own = _unwrapped(hint)
@@ -203,14 +204,14 @@ class Describer:
         return Noted(shape, kept) if kept else shape
 
     def _open(self, shape: Shape, what: str) -> Shape:
-        """Return a shape that OpenAI's strict form does not have."""
+        """Return the shape, or raise `NotDescribable` if the form is strict: OpenAI's strict form has no such shape."""
         if self._strict:
             raise NotDescribable(f"{what} cannot be described with strict=True")
         return shape
 
 
 def _unwrapped(hint: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:  # noqa: ANN401
-    """Return an annotation without what is wrapped around it, the notes, and the limits of `msgspec.Meta`."""
+    """Return the innermost annotation, and the notes and limits that `Annotated` and other wrappers add to it."""
     notes, limits = dict[str, Any](), dict[str, Any]()
     while True:
         origin = typing.get_origin(hint)
@@ -229,7 +230,7 @@ def _unwrapped(hint: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:  # noqa
 
 
 def _metadata(values: Iterable[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the notes and the limits in `Annotated`. A string and a `Doc` are descriptions; the last one counts."""
+    """Return the notes and the limits in `Annotated`. A string or a `Doc` is a description; the last of them counts."""
     notes, limits = dict[str, Any](), dict[str, Any]()
     for value in values:
         if isinstance(value, str):

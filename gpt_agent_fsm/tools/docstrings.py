@@ -1,4 +1,4 @@
-"""Descriptions from docstrings in the styles of Google, NumPy and Sphinx."""
+"""Reads descriptions from docstrings in the styles of Google, NumPy and Sphinx."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from docstring_parser import parse
 __all__ = ["Documentation", "class_documentation", "documentation"]
 
 _LISTED = re.compile(r"^(\s|[-*+•>|]|\d+[.)]\s)", re.MULTILINE)
-"""A line that must stay a line of its own: part of a list, a table, a quotation, or code."""
+"""A line that must not be joined with the line before: a part of a list, a table, a quotation, or code."""
 
 
 @attrs.frozen
 class Documentation:
-    """The parts of a docstring that describe a function or class, and each of its parameters, to a model."""
+    """The parts of a docstring that describe a function or class and its parameters to a model."""
 
     text: str = ""
     parameters: Mapping[str, str] = attrs.field(factory=dict)
@@ -38,12 +38,12 @@ def documentation(docstring: str | None) -> Documentation:
 
 
 def class_documentation(cls: type) -> Documentation:
-    """Return the parts of a class's own docstring, unless it was generated."""
+    """Return the parts of a class's own docstring. A docstring that Python has generated is ignored."""
     docstring = vars(cls).get("__doc__") or ""
     return Documentation() if docstring.startswith(f"{cls.__name__}(") else documentation(docstring)
 
 
 def _reflowed(text: str) -> str:
-    """Return a text with each paragraph on one line, except lists and code."""
+    """Return a text with each paragraph on one line. Lists and code keep their lines."""
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text))
     return "\n\n".join(each if _LISTED.search(each) else " ".join(each.split()) for each in paragraphs)

@@ -13,11 +13,11 @@ import msgspec
 __all__ = ["MISSING", "ClassField", "NotDescribable", "fields_of", "is_class_with_fields"]
 
 MISSING = object()
-"""The default of a field that has none, or one that is made for each object."""
+"""The default of a field that has no default, or whose default is made for each object."""
 
 
 class NotDescribable(Exception):
-    """An annotation has no JSON schema, or none that can be kept."""
+    """An annotation cannot be described by a JSON schema, or only by a schema that the library cannot enforce."""
 
 
 @attrs.frozen
@@ -27,9 +27,9 @@ class ClassField:
     Attributes:
         name: the name in JSON.
         argument: the argument that gets the value, or None if the value is only checked.
-        hint: the annotation, without names to resolve.
-        required: False if it may be left out.
-        default: the value if it is left out, or `MISSING`.
+        hint: the annotation with all names resolved.
+        required: False if the model may leave the field out.
+        default: the value if the field is left out, or `MISSING`.
     """
 
     name: str
@@ -44,12 +44,12 @@ Hints = Mapping[str, Any]
 
 
 def is_class_with_fields(cls: type) -> bool:
-    """Return whether the fields of a class can be found."""
+    """Return whether a class is of a kind whose fields can be found."""
     return any(is_kind(cls) for is_kind, _ in _KINDS)
 
 
 def fields_of(cls: type, namespace: Mapping[str, Any]) -> Found:
-    """Return what builds the Python value of keyword arguments, and the fields. Local names are in the namespace."""
+    """Return a callable that makes the Python value from keyword arguments, and the fields of the class."""
     if getattr(cls, "__parameters__", ()):
         raise NotDescribable(f"the generic class {cls.__name__} cannot be described")
     hints = typing.get_type_hints(cls, localns={**namespace, cls.__name__: cls}, include_extras=True)
@@ -97,7 +97,8 @@ def _of_named_tuple(cls: Any, hints: Hints) -> Iterator[ClassField]:  # noqa: AN
 
 def _of_typed_dict(cls: Any, hints: Hints) -> Iterator[ClassField]:  # noqa: ANN401
     for name, hint in hints.items():
-        # With postponed annotations, Python does not see these wrappers when it collects the required keys.
+        # With postponed annotations, Python does not see `Required` and `NotRequired` when it collects the required
+        # keys.
         origin: Any = typing.get_origin(hint)
         is_marked = origin in (typing.Required, typing.NotRequired)
         required = origin is typing.Required if is_marked else name in cls.__required_keys__
@@ -112,7 +113,7 @@ def _hint(hints: Hints, name: str) -> Any:  # noqa: ANN401
 
 
 def _is_typed_dict(cls: type) -> bool:
-    return issubclass(cls, dict) and hasattr(cls, "__required_keys__")  # also that of typing_extensions
+    return issubclass(cls, dict) and hasattr(cls, "__required_keys__")  # includes the `TypedDict` of typing_extensions
 
 
 def _is_named_tuple(cls: type) -> bool:

@@ -49,15 +49,15 @@ _STRICT = _must_be("True, False or None", lambda value: value is None or isinsta
 
 @attrs.frozen(slots=False, repr=False)
 class Tool(Generic[P, R]):
-    """A function that the model may call. It is made by `tool`, and can still be called as before.
+    """A function that the model may call. The decorator `tool` makes it, and it can still be called as before.
 
     Attributes:
         function: the function itself.
-        name: its name for the model.
-        timeout: the seconds that a call may take, or None.
-        approve: whether a person must approve a call: True, False, or a function of the call that returns True, False
-            or None; None asks a person.
-        retry: "safe" if a call whose end is unknown after a crash may be repeated, else "never".
+        name: the name by which the model calls the function.
+        timeout: the seconds that a call may take; None for no limit.
+        approve: True if a person must approve each call, False if none, or a function that decides. The function gets
+            the call and returns True to start it, False to deny it, or None to ask a person.
+        retry: "safe" if a call may be repeated when a crash hides whether it has ended, else "never".
         strict: True for OpenAI's strict form of the schema.
     """
 
@@ -83,7 +83,7 @@ class Tool(Generic[P, R]):
         return self.function(*args, **kwargs)
 
     def __get__(self, instance: object, owner: type | None = None) -> Tool[..., R]:
-        """Return the tool of an object, if the function is a method."""
+        """If the function is a method, return the tool that is bound to `instance`."""
         if instance is None or not self.is_unbound:
             return self
         bound = attrs.evolve(self, function=MethodType(self.function, instance))
@@ -92,13 +92,13 @@ class Tool(Generic[P, R]):
 
     @functools.cached_property
     def definition(self) -> FunctionTool:
-        """The tool as the model sees it. Raises `ValueError` if it cannot be described."""
+        """The tool as it is described to the model. Raises `ValueError` if it cannot be described."""
         description = self._parameters.description if self._description is None else self._description
         return FunctionTool(self.name, description, self._parameters.schema(), bool(self.strict))
 
     @property
     def is_unbound(self) -> bool:
-        """True for a method that was not taken from an object."""
+        """True for a method that is not bound to an object."""
         from gpt_agent_fsm.tools.parameters import takes_receiver  # noqa: PLC0415 - see `_parameters`
 
         return takes_receiver(self.function)
@@ -111,7 +111,7 @@ class Tool(Generic[P, R]):
         value = decode_arguments(arguments)
         if value is BROKEN:
             raise ToolArgumentsError(f"the arguments of {self.name} are not valid JSON")
-        # Some models write null where a function has no arguments.
+        # Some models write null if a function has no arguments.
         keywords, reason = self._parameters.structure({} if value is None else value)
         if reason:
             raise ToolArgumentsError(f"the arguments of {self.name} are wrong: {reason}")
@@ -120,8 +120,8 @@ class Tool(Generic[P, R]):
     def run(self, arguments: str, context: ToolContext) -> str:
         """Call the function with the arguments of a call, and return its result as JSON text.
 
-        Raises `ToolArgumentsError` before the function is called, the function's own exception, and `ValueError` for a
-        result that has no form in JSON.
+        Raises `ToolArgumentsError` before the function is called if the schema does not allow the arguments. Raises the
+        function's own exception, and `ValueError` for a result that has no form in JSON.
         """
         function: Callable[..., Any] = self.function
         keywords = self.structure(arguments)
@@ -129,7 +129,7 @@ class Tool(Generic[P, R]):
 
     @functools.cached_property
     def _parameters(self) -> Parameters:
-        # Describing takes msgspec and a parser of docstrings, which a program without tools does not need.
+        # Imported late: it needs msgspec and a parser of docstrings, which a program without tools does not need.
         from gpt_agent_fsm.tools.parameters import parameters_of  # noqa: PLC0415
 
         found = parameters_of(
@@ -178,13 +178,13 @@ def tool(
     Args:
         function: the function, a method, or an object that can be called.
         timeout: the seconds that a call may take; None sets no limit.
-        approve: True if a person must approve each call, or a function of the call that returns True or False, or None
-            to ask a person.
+        approve: True if a person must approve each call, or a function that decides. The function gets the call and
+            returns True to start it, False to deny it, or None to ask a person.
         retry: "safe" if a call may be repeated when a crash hides whether it has ended.
-        strict: True makes the model follow the schema exactly, in OpenAI's strict form: the model gives every argument,
-            and a null for one with a default means the default.
-        name: the name for the model; the function's name if left out.
-        description: the description for the model; that of the docstring if left out.
+        strict: True makes the model follow the schema exactly, in OpenAI's strict form. The model then gives every
+            argument, and null means the default of an argument that has a default.
+        name: the name for the model. By default it is the function's name.
+        description: the description for the model. By default it comes from the docstring.
     """
     namespace = _local_names(sys._getframe(1))
 
@@ -204,7 +204,10 @@ def tool(
 
 
 def as_tool(value: object) -> Tool[..., Any]:
-    """Return the tool that a value is or becomes; raise `ValueError` if it is no function with a known receiver."""
+    """Return the value if it is a tool, or make a tool of the function. Raise `ValueError` for any other value.
+
+    A method must be bound to an object, so that the library can call it without one.
+    """
     if inspect.ismethod(value) and isinstance(value.__func__, Tool):  # a class method
         value = attrs.evolve(value.__func__, function=MethodType(value.__func__.function, value.__self__))
     made = value if isinstance(value, Tool) else _made(value, None)
@@ -214,7 +217,7 @@ def as_tool(value: object) -> Tool[..., Any]:
 
 
 def _made(function: Any, name: str | None, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
-    """Return a tool that was checked, except for names that are defined later."""
+    """Return a checked tool. If its annotations use names that are defined later, it is checked later."""
     from gpt_agent_fsm.tools.parameters import UnknownName, name_of  # noqa: PLC0415 - see `Tool._parameters`
 
     if not callable(function) or isinstance(function, type):
@@ -235,7 +238,7 @@ def _is_lazy(function: object) -> bool:
 
 
 def _local_names(frame: FrameType | None) -> dict[str, Any]:
-    """Return the names that are visible at a frame, except globals. A class body sees the function around it."""
+    """Return the local names that are visible at a frame. In a class body, the function around it counts, too."""
     names: dict[str, Any] = {}
     while frame is not None and frame.f_locals is not frame.f_globals:
         names = {**frame.f_locals, **names}

@@ -1,4 +1,4 @@
-"""Objects: the arguments of a function, and the fields of a class."""
+"""The shape of JSON objects: the arguments of a function, or the fields of a class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Field:
         argument: the argument that gets the value, or None if the value is only checked.
         shape: the shape of the value.
         required: False if the value may be left out.
-        notes: the keywords that are added to the schema: a description, a default.
+        notes: keywords that are added to the schema, such as a description or a default.
     """
 
     name: str
@@ -38,10 +38,10 @@ class Object:
 
     Attributes:
         name: the name of the function or class.
-        build: makes the Python value of keyword arguments.
-        strict: True for OpenAI's strict form, in which no property may be left out: a null means the default.
-        description: what the class is.
-        fields: the properties. They are set later than the rest, because a class may contain itself.
+        build: makes the Python value from keyword arguments.
+        strict: True for OpenAI's strict form. In it no property may be left out, and null means the default.
+        description: a description of the class.
+        fields: the properties. They are set after the other attributes, because a class may contain itself.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Object:
         return shape.schema(definitions) | field.notes
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value, any Python value
-        """Return the Python value; the message of `Mismatch` names every wrong, missing and unknown property."""
+        """Return the Python value. `Mismatch` names every wrong, missing and unknown property."""
         if not isinstance(value, dict):
             raise Mismatch([Problem(path, f"must be {self.words}, not {shown(value)}", is_type=True)])
         given, problems = dict[str, Any](), list[Problem]()

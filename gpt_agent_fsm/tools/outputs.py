@@ -12,7 +12,7 @@ __all__ = ["json_text", "output_text"]
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Return a JSON value as compact text; otherwise raise `ValueError`."""
+    """Return a JSON value as compact text. Raise `ValueError` if the value has no form in JSON."""
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         text.encode()
@@ -22,7 +22,7 @@ def json_text(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def output_text(value: Any) -> str:  # noqa: ANN401 - whatever a function returns
-    """Return the result of a function as compact JSON text; raise `ValueError` if JSON has no form for it.
+    """Return the result of a function as compact JSON text. Raise `ValueError` if the result has no form in JSON.
 
     Attrs classes, dataclasses, `msgspec.Struct`, enums, dates, sets, tuples, UUIDs and decimals have a form.
     """
@@ -42,7 +42,7 @@ def _in_plain_types(value: object) -> object:
 
 
 def _with_fields_in_order(value: Any) -> Any:  # noqa: ANN401 - whatever a function returns
-    """Return a value whose attrs objects are mappings: msgspec takes the fields of a slotted class by their names."""
+    """Return the value with mappings instead of attrs objects: msgspec would sort the fields of slotted classes."""
     if attrs.has(type(value)):
         fields = (field.name for field in attrs.fields(type(value)) if not field.name.startswith("_"))
         return {name: _with_fields_in_order(getattr(value, name)) for name in fields}
@@ -52,7 +52,7 @@ def _with_fields_in_order(value: Any) -> Any:  # noqa: ANN401 - whatever a funct
 
 
 def _plain(value: object) -> object:
-    """Return an object that msgspec does not know in a form that it does know."""
+    """Return an object of a class that msgspec does not know in a form that msgspec can write."""
     if isinstance(value, Mapping):
         return dict(value)
     for kind in (str, int, float):

@@ -1,4 +1,4 @@
-"""The parameters of a function: which the model fills in, and what they look like."""
+"""The parameters of a function: which of them the model fills in, and their shapes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS_WITHOUT_NAME: Mapping[Any, str] = {
 
 
 class UnknownName(ValueError):
-    """An annotation has a name that is not defined, or not yet."""
+    """An annotation contains a name that is not defined, or not defined yet."""
 
 
 @attrs.frozen
@@ -37,9 +37,9 @@ class Parameters:
     """The parameters of a function.
 
     Attributes:
-        description: what the function does.
-        filled_in: those that the model fills in.
-        contexts: the names of those that get the `ToolContext`.
+        description: a text that says what the function does.
+        filled_in: the parameters that the model fills in.
+        contexts: the names of the parameters that get the `ToolContext`.
     """
 
     description: str
@@ -52,7 +52,7 @@ class Parameters:
         return definitions.document(self.filled_in.body(definitions))
 
     def structure(self, arguments: object) -> tuple[dict[str, Any], str]:
-        """Return keyword arguments, and the reason if the schema does not allow the value; it is empty otherwise."""
+        """Return the keyword arguments and "", or if the schema does not allow the value, {} and the reason."""
         try:
             return self.filled_in.structure(arguments, ()), ""
         except Mismatch as mismatch:
@@ -62,7 +62,7 @@ class Parameters:
 def parameters_of(
     function: Callable[..., Any], name: str, *, strict: bool, namespace: Mapping[str, Any], skip_receiver: bool
 ) -> Parameters:
-    """Return the parameters of a function; raise `ValueError` for one that cannot be described to a model."""
+    """Return the parameters of a function. Raise `ValueError` for a parameter that cannot be described to a model."""
     source = _source(function)
     documented = documentation(source.__doc__)
     describer = Describer(strict=strict, namespace=namespace)
@@ -84,7 +84,7 @@ def parameters_of(
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return the name of a function, or of the class of an object that can be called."""
+    """Return the name of a function. For another object that can be called, return the name of its class."""
     if isinstance(function, functools.partial):
         return name_of(function.func)
     name: str = getattr(function, "__name__", type(function).__name__)
@@ -92,7 +92,7 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def takes_receiver(function: Callable[..., Any]) -> bool:
-    """Return whether a function is a method that was not taken from an object yet."""
+    """Return whether a function is a method that is not bound to an object."""
     owner = getattr(function, "__qualname__", "").rpartition(".")[0]
     if not inspect.isfunction(function) or not owner or owner.endswith("<locals>"):
         return False
@@ -100,7 +100,7 @@ def takes_receiver(function: Callable[..., Any]) -> bool:
 
 
 def _signature(function: Callable[..., Any], name: str, *, skip_receiver: bool) -> list[inspect.Parameter]:
-    """Return the parameters that a call fills in; arguments that a `partial` has already given are left out."""
+    """Return the parameters that a call fills in. Arguments that a `partial` has already given are left out."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -110,7 +110,7 @@ def _signature(function: Callable[..., Any], name: str, *, skip_receiver: bool) 
 
 
 def _source(function: Any) -> Any:  # noqa: ANN401 - anything that can be called
-    """Return the function that was written down: behind a `partial`, a bound method, a wrapper, an object."""
+    """Return the function in the source code that a `partial`, a bound method, a wrapper or an object calls."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func

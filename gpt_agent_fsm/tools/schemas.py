@@ -1,4 +1,4 @@
-"""JSON schemas as an expert writes them: short forms, and definitions only where they spare a repetition."""
+"""Makes JSON schemas short: simple forms, and a definition only for a class that is used more than once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STRICT_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname",
 
 
 def strict_keywords(schema: Schema) -> Schema:
-    """Return a schema without the keywords that OpenAI's strict form refuses. They are checked after the call."""
+    """Return a schema without the keywords that OpenAI's strict form refuses. The library checks these in each call."""
     return {
         name: value
         for name, value in schema.items()
@@ -31,11 +31,11 @@ def strict_keywords(schema: Schema) -> Schema:
 
 
 def any_of(options: Sequence[Schema]) -> Schema:
-    """Return a schema for what any of the options allows; simple types become one list of types."""
+    """Return a schema that allows each value that an option allows. Simple types become one list of types."""
     unique = [option for index, option in enumerate(options) if option not in options[:index]]
     types = [option.get("type") for option in unique]
     plain = [{"type": kind} for kind in types if isinstance(kind, str)]
-    if {"type": "number"} in unique:  # every integer is a number
+    if {"type": "number"} in unique:  # an integer is a number, too
         unique = [option for option in unique if option != {"type": "integer"}]
     limited = [option for option in unique if option not in plain]
     if len(unique) == 1:
@@ -47,7 +47,7 @@ def any_of(options: Sequence[Schema]) -> Schema:
 
 
 def _may_merge(limited: list[Schema], unique: list[Schema]) -> bool:
-    """Return whether the limits of one option say nothing about the other options."""
+    """Return whether the limits of one option can apply to no value of another option."""
     if not limited:
         return True
     others = [option for option in unique if option != limited[0]]
@@ -58,13 +58,13 @@ def _may_merge(limited: list[Schema], unique: list[Schema]) -> bool:
 
 @attrs.define
 class Definitions:
-    """The classes in a schema. A class that is used once is written where it is used."""
+    """The classes in a schema. A class that is used only once gets no definition: it is written at that place."""
 
     _names: dict[object, str] = attrs.field(factory=dict, init=False)
     _bodies: dict[str, Schema] = attrs.field(factory=dict, init=False)
 
     def refer(self, cls: object, name: str, body: Callable[[Definitions], Schema]) -> Schema:
-        """Return a reference to the schema of a class. `body` writes the schema when the class is met first."""
+        """Return a reference to the schema of a class. At the first use of the class, `body` writes its schema."""
         if cls not in self._names:
             self._names[cls] = free = self._free(re.sub(r"[^A-Za-z0-9_-]", "_", name))
             self._bodies[free] = {}  # a class may contain itself
@@ -101,7 +101,7 @@ def _references(node: object) -> Iterator[str]:
 
 
 def _written(node: Any, once: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - any part of a schema
-    """Return a schema with the classes that are used once in their places."""
+    """Return the schema, with the schemas of the classes in `once` instead of references to them."""
     if isinstance(node, list):
         return [_written(value, once) for value in node]
     if not isinstance(node, Mapping):
@@ -109,6 +109,6 @@ def _written(node: Any, once: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - an
     name = _target(node)
     if name is not None and name in once:
         return {**_written(once[name], once), **{key: value for key, value in node.items() if key != "$ref"}}
-    if name is not None and len(node) > 1:  # the strict form has nothing beside a reference
+    if name is not None and len(node) > 1:  # the strict form allows no other keyword beside a reference
         return {**{key: value for key, value in node.items() if key != "$ref"}, "anyOf": [{"$ref": node["$ref"]}]}
     return {key: _written(value, once) for key, value in node.items()}

@@ -1,4 +1,4 @@
-"""The shapes that a JSON value may have. Each shape writes its JSON schema, and structures exactly what that allows."""
+"""The shapes of JSON values. Each shape writes its JSON schema, and structures exactly the values that it allows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WORDS = {
 
 @attrs.frozen
 class Problem:
-    """One fault of a value: where it is, what is wrong, and whether the value has another JSON type altogether."""
+    """One fault of a value: its place, what is wrong, and whether the value even has a wrong JSON type."""
 
     path: Path
     text: str
@@ -57,7 +57,7 @@ class Problem:
 
 
 class Mismatch(Exception):
-    """A value does not have the shape."""
+    """The value does not have the shape."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
@@ -69,23 +69,23 @@ class Shape(Protocol):
 
     @property
     def words(self) -> str:
-        """The values in words, such as "a string"."""
+        """A description of the values in words, such as "a string"."""
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the JSON schema; classes are added to the definitions."""
+        """Return the JSON schema. Classes in it are added to the definitions."""
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value, any Python value
-        """Return the Python value; raise `Mismatch` for a value that the schema does not allow."""
+        """Return the Python value. Raise `Mismatch` for a value that the schema does not allow."""
 
 
 def shown(value: object) -> str:
-    """Return a JSON value as text that is not too long for a message."""
+    """Return a JSON value as text. A long text is cut, so that it fits into a message."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _fits(value: object, kind: str) -> bool:
-    """Return whether a decoded JSON value has a type of JSON schema, where 1.0 is an integer."""
+    """Return whether a decoded JSON value has this type of JSON schema. There, 1.0 is an integer."""
     if isinstance(value, bool) or value is None:
         return kind == ("null" if value is None else "boolean")
     if isinstance(value, float):
@@ -100,14 +100,14 @@ def _wrong(shape: Shape, value: object, path: Path) -> Mismatch:
 
 @attrs.frozen
 class Scalar:
-    """A value that msgspec describes and converts: a string, a number, a date, ... with its constraints.
+    """A value that msgspec describes and converts with its constraints: a string, a number, a date, ...
 
-    It is also the outer part of an array or map: a list or dict of any values.
+    An `Array` or a `StringMap` uses it for its outer part, a list or dict of any values.
 
     Attributes:
-        base: the msgspec type.
+        base: the type for msgspec.
         own: the JSON schema.
-        make: makes the Python value of what msgspec returns.
+        make: makes the Python value from the value that msgspec returns.
     """
 
     base: Any
@@ -125,7 +125,7 @@ class Scalar:
         return dict(self.own)
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
-        """Return what msgspec makes of a value of the right JSON type."""
+        """Return the Python value, which msgspec makes if the value has the right JSON type."""
         if not _fits(value, self.own["type"]):
             raise _wrong(self, value, path)
         if self.own["type"] == "integer":
@@ -145,7 +145,7 @@ class Scalar:
 
 @attrs.frozen
 class Choice:
-    """One of some scalars, each with its Python value: a `Literal` or an enum."""
+    """One of several scalars, for a `Literal` or an enum. Each scalar has a Python value."""
 
     values: tuple[tuple[Any, Any], ...]
 
@@ -155,13 +155,13 @@ class Choice:
         return ("one of " if len(self.values) > 1 else "") + ", ".join(shown(value) for value, _ in self.values)
 
     def schema(self, _: Definitions) -> Schema:
-        """Return the types and the values in their order."""
+        """Return a schema with the types, and with the values in their order."""
         types = [next(kind for kind in _WORDS if _fits(value, kind)) for value, _ in self.values]
         unique = list(dict.fromkeys(types))
         return {"type": unique if len(unique) > 1 else unique[0], "enum": [value for value, _ in self.values]}
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
-        """Return the Python value of an equal JSON value; true is not 1."""
+        """Return the Python value of the equal JSON value. Here, true does not equal 1."""
         for known, made in self.values:
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return made
@@ -185,7 +185,7 @@ class Anything:
 
 
 def _gathered(parts: Iterable[tuple[Shape, Any, Path]]) -> list[Any]:
-    """Return the structured parts of a value; raise `Mismatch` with the problems of all parts."""
+    """Return the structured parts of a value. Raise `Mismatch` with the problems of all parts."""
     made, problems = [], list[Problem]()
     for shape, value, path in parts:
         try:
@@ -202,9 +202,9 @@ class Array:
     """Any number of values of one shape: a list, a set, a tuple of one type.
 
     Attributes:
-        whole: the array as a list of any values, with its limits.
+        whole: the shape of a list of any values, with the limits of the array.
         item: the shape of each value.
-        make: makes the Python value of a list.
+        make: makes the Python value from a list.
         unique: True if no two values may be equal.
     """
 
@@ -219,7 +219,7 @@ class Array:
         return self.whole.words
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the schema of an array whose items may be anything or have a schema."""
+        """Return the schema of the array. If the items may be any value, it has no keyword for them."""
         item = self.item.schema(definitions)
         return self.whole.schema(definitions) | ({"items": item} if item else {})
 
@@ -244,7 +244,7 @@ class FixedArray:
         return f"an array of length {len(self.items)}"
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the schema; values of one shape are described once."""
+        """Return the schema. If all values have the same shape, the shape is described once."""
         size = len(self.items)
         schemas = [item.schema(definitions) for item in self.items]
         alike = all(schema == schemas[0] for schema in schemas)
@@ -261,10 +261,10 @@ class FixedArray:
 
 @attrs.frozen
 class StringMap:
-    """Values of one shape under names that are not known before: a dict.
+    """A dict whose names are not fixed. All values have one shape.
 
     Attributes:
-        whole: the map as a dict of any values, with its limits.
+        whole: the shape of a dict of any values, with the limits of the map.
         key: the shape of the names.
         value: the shape of the values.
     """
@@ -279,7 +279,7 @@ class StringMap:
         return self.whole.words
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the schema; names that may be any string are not mentioned."""
+        """Return the schema. If the names may be any string, it has no keyword for them."""
         key = {name: rule for name, rule in self.key.schema(definitions).items() if name != "type"}
         value = self.value.schema(definitions)
         return (
@@ -297,7 +297,7 @@ class StringMap:
 
 @attrs.frozen
 class Union:
-    """A value that has one of several shapes; the first shape that fits is taken."""
+    """A value that has one of several shapes. The first shape that fits is used."""
 
     options: tuple[Shape, ...]
 
@@ -307,11 +307,11 @@ class Union:
         return " or ".join(dict.fromkeys(option.words for option in self.options))
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the shortest schema that allows what any of the options allows."""
+        """Return the shortest schema that allows each value that an option allows."""
         return any_of([option.schema(definitions) for option in self.options])
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
-        """Return what the first fitting option makes; the message is about the option that is closest."""
+        """Return the value from the first option that fits, or raise the `Mismatch` of the closest option."""
         near: list[Mismatch] = []
         for option in self.options:
             try:
@@ -324,22 +324,22 @@ class Union:
 
 @attrs.frozen
 class Noted:
-    """A shape with a description, and other keywords that restrict nothing."""
+    """A shape with a description and other keywords that do not restrict its values."""
 
     shape: Shape
     notes: Schema
 
     @property
     def words(self) -> str:
-        """The words of the shape."""
+        """The words of the inner shape."""
         return self.shape.words
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the schema with the notes."""
+        """Return the schema of the inner shape with the notes."""
         return self.shape.schema(definitions) | self.notes
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
-        """Return what the shape makes."""
+        """Return the Python value from the inner shape."""
         return self.shape.structure(value, path)
 
 
@@ -347,7 +347,7 @@ NULL = Scalar(None, {"type": "null"})
 
 
 def nullable(shape: Shape) -> Shape:
-    """Return a shape that also allows null. Notes stay at the outside, where they describe the whole."""
+    """Return a shape that also allows null. Notes stay outermost, where they describe the whole shape."""
     if isinstance(shape, Noted):
         return Noted(nullable(shape.shape), shape.notes)
     options = shape.options if isinstance(shape, Union) else (shape,)
