@@ -1,6 +1,6 @@
 """The command line: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`, `gpt-agent-fsm import-thread`.
 
-Needs the extras `cli` and `local`; `local` is for the demo.
+It needs the extra `cli`. The demo and `serve` also need the extra `local`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and exit: 0 for success, 1 for failure, 2 for a wrong command, 130 for Ctrl-C."""
+    """Run the command line and exit with 0 for success, 1 for failure, 2 for a wrong command, or 130 for Ctrl-C."""
     try:
         from gpt_agent_fsm.cli.commands import cli  # noqa: PLC0415 - click may not be there
     except ModuleNotFoundError as error:
@@ -21,6 +21,6 @@ def main() -> None:
             raise
         sys.exit(f"gpt-agent-fsm: {error.name} is not installed; {HINT}")
     except KeyboardInterrupt:
-        # click is not loaded yet, so nothing else handles this.
+        # click is not loaded yet, so nothing else handles Ctrl-C here.
         sys.exit(INTERRUPTED)
     cli(prog_name="gpt-agent-fsm")

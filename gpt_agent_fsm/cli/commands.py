@@ -51,7 +51,7 @@ cli.add_command(serve)
     help="Print nothing; write all formats into this directory.",
 )
 def diagram(format_: str, directory: Path | None) -> None:
-    """Draw the state machine, from the same table that the library runs on."""
+    """Draw the state machine from the table that the library itself uses."""
     if directory is None:
         click.echo(_FORMATS[format_](), nl=False)
         return
@@ -81,10 +81,10 @@ def diagram(format_: str, directory: Path | None) -> None:
     help="The API to use: threads and runs, or conversations and responses.",
 )
 def demo(speed: float, api: str) -> None:
-    """Watch four conversations at once, with a server that runs in this process.
+    """Show four conversations at once, with a server that runs in this process.
 
-    One is plain, one calls two tools, one is rate limited twice and recovers, one fails. All requests use real HTTP on
-    the loopback interface; no API key and no network are needed.
+    One conversation is plain, one calls two tools, one is rate limited twice and recovers, and one fails. All requests
+    use real HTTP on the loopback interface. Neither an API key nor a network is needed.
     """
     try:
         conversations = _hold(speed, api)
@@ -100,7 +100,7 @@ def demo(speed: float, api: str) -> None:
 
 
 def _hold(speed: float, api: str) -> list[Conversation]:
-    """Hold the conversations, show them and a summary, and return them."""
+    """Play the conversations, show them and a summary, and return them."""
     try:
         from gpt_agent_fsm.cli.scenes import SCENES, Conversation, play  # noqa: PLC0415 - flask may not be there
     except ImportError as error:
@@ -113,14 +113,14 @@ def _hold(speed: float, api: str) -> list[Conversation]:
 
 
 def _missing(error: ImportError) -> Exception:
-    """Return the exception for an import that failed: a sentence for a missing extra, the error itself for a defect."""
+    """Return the exception for a failed import. For a missing extra it is a sentence; otherwise the error itself."""
     if error.name is None or error.name.startswith("gpt_agent_fsm"):
         return error
     return click.ClickException(f"{error.name} is not installed; {HINT}")
 
 
 def screen_for(conversations: list[Conversation]) -> Screen:
-    """Return the screen for the output: a live picture on a terminal, else one line per event."""
+    """Return the screen for the output: a live picture on a terminal, otherwise one line per event."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb" or os.environ.get("CI"):
         from gpt_agent_fsm.cli.report import Plain  # noqa: PLC0415
 

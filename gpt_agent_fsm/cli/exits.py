@@ -3,7 +3,7 @@
 __all__ = ["HINT", "INTERRUPTED"]
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, by the convention of shells."""
+"""The exit code after Ctrl-C, as is usual in shells."""
 HINT = (
     "install what the command line needs with: pip install click rich flask waitress pyyaml SQLAlchemy "
     '(the extras "cli" and "local" of gpt-agent-fsm)'

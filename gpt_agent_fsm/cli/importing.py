@@ -51,8 +51,8 @@ def import_thread_command(
     """Copy the messages of a thread into a new conversation, and print the conversation's id.
 
     The command copies from the Assistants API to the Conversations API, which may be on another server. The thread is
-    not changed. If the import is interrupted or fails, the command says how to continue; then only the missing messages
-    are added.
+    not changed. If the import is interrupted or fails, the command says how to continue. An import that continues adds
+    only the missing messages.
     """
     source = from_url or os.environ.get("OPENAI_BASE_URL", "")
     differ = to_url is not None and to_url.rstrip("/") != source.rstrip("/")
@@ -65,7 +65,7 @@ def import_thread_command(
 
 @attrs.frozen
 class Server:
-    """An address and its API key; None means the value of the environment."""
+    """The address of a server and its API key. None means the value from the environment."""
 
     base_url: str | None
     api_key: str | None = attrs.field(repr=False)
@@ -86,7 +86,7 @@ class Server:
 
 
 def _copy(thread_id: str, source: Server, target: Server, into: str | None) -> None:
-    """Copy a thread and print the id of the conversation; everything else goes to stderr."""
+    """Copy a thread and print the id of the conversation. Everything else is written to stderr."""
     progress = _Progress(thread_id)
     try:
         with closing(source.threads()) as threads, closing(target.conversations()) as conversations:
@@ -102,7 +102,7 @@ def _copy(thread_id: str, source: Server, target: Server, into: str | None) -> N
 
 
 class _Progress:
-    """Reports the progress of an import; numbers and ids only, never the messages of the thread."""
+    """Reports the progress of an import. It shows only numbers and ids, never the messages of the thread."""
 
     def __init__(self, thread_id: str) -> None:
         self._thread_id = thread_id
@@ -116,7 +116,7 @@ class _Progress:
         return f"\nTo continue, run the same command again with --into {self._last.conversation_id}"
 
     def report(self, standing: ThreadImport) -> None:
-        """Report progress, at most once for each tenth of the messages."""
+        """Report the progress at most once for each tenth of the messages."""
         last, self._last = self._last, standing
         if last is None:
             _begin(self._thread_id, standing)

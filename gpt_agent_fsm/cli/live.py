@@ -1,6 +1,6 @@
 """The demo as a live picture on a terminal."""
 
-# Excluded from coverage: its words are tested in `report`; the picture on a terminal is for eyes.
+# Excluded from coverage. The texts are tested with `report`; only a person can judge the picture on a terminal.
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _SPOKEN: dict[type[events.Event], str] = {
     events.RateLimited: "yellow",
     events.RunFailed: "red",
 }
-"""The events that the transcript shows."""
+"""The events that the transcript shows, each with its style."""
 _BESIDE_TRANSCRIPT = 13
-"""Lines of the terminal that the transcript does not get."""
+"""How many lines of the terminal are used for other things than the transcript."""
 
 
 class Live(Screen):  # pragma: no cover - see the module's head
@@ -67,7 +67,7 @@ class Live(Screen):  # pragma: no cover - see the module's head
         self._live.stop()
 
     def show(self, conversation: Conversation, event: events.Event) -> None:
-        """Add a message to the transcript; the table reads the rest from the conversations."""
+        """Add a message to the transcript. The table reads all other data from the conversations."""
         if type(event) in _SPOKEN:
             name = Text(f"{conversation.scene.name:8} ", style="dim")
             self._said.append(name.append(describe(event), style=_SPOKEN[type(event)]))
@@ -121,7 +121,7 @@ def _path(conversation: Conversation) -> Text:  # pragma: no cover - see the mod
 
 
 def _last(conversation: Conversation) -> str:  # pragma: no cover - see the module's head
-    """Return the last event in words, except for changes of state, which have their own column."""
+    """Return the last event in words. Changes of state are left out, because they have a column of their own."""
     skipped = (events.StateChanged, events.AgentStopped)
     heard = [event for _, event in conversation.heard if not isinstance(event, skipped)]
     return describe(heard[-1]) if heard else ""

@@ -1,4 +1,4 @@
-"""The texts of the demo: one line per event without a terminal, and the summary at the end."""
+"""The texts of the demo: one line per event if there is no terminal, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WORDS: dict[type[events.Event], str] = {
 
 
 def describe(event: events.Event) -> str:
-    """Describe an event in a few words; ASCII except for messages."""
+    """Describe an event in a few words. They are ASCII, except for the text of messages."""
     if isinstance(event, events.ToolCallRequested):
         return f"wants {_call(event)}"
     return _WORDS.get(type(event), type(event).__name__).format(event)
@@ -44,7 +44,7 @@ def _call(event: events.ToolCallRequested) -> str:
 
 
 def account(conversation: Conversation) -> Iterator[tuple[str, str]]:
-    """Yield the results of a conversation, as a heading and a text each."""
+    """Yield the results of a conversation, each as a heading and a text."""
     for _, event in conversation.heard:
         match event:
             case events.UserMessageAdded():
@@ -84,7 +84,7 @@ def totals(conversations: list[Conversation]) -> str:
 
 
 class Screen(ABC):
-    """The display of the demo. Used in a `with` statement while it plays; the summary comes after."""
+    """The display of the demo. It is used in a `with` statement while the demo plays; the summary is shown after it."""
 
     def __init__(self, conversations: list[Conversation]) -> None:
         self.conversations = conversations
@@ -99,7 +99,7 @@ class Screen(ABC):
 
     @abstractmethod
     def show(self, conversation: Conversation, event: events.Event) -> None:
-        """Show an event. Called from several OS threads."""
+        """Show an event. Several OS threads call this method."""
 
     @abstractmethod
     def summary(self) -> None:
@@ -124,7 +124,8 @@ class Plain(Screen):
             try:
                 click.echo(f"{seconds:5.2f}  {conversation.scene.name:{self._name_width}}  {describe(event)}")
             except OSError:
-                # The reader of the pipe has ended, as `head` does. The summary fails too, and click handles its error.
+                # The reader of the pipe, for example `head`, has ended. The summary will fail, too, and click handles
+                # that error.
                 self._gone = True
 
     def summary(self) -> None:

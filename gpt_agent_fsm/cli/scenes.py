@@ -1,4 +1,4 @@
-"""The conversations of the demo, and the code that drives them, which is also an example of the library's use."""
+"""The conversations of the demo, and the code that drives them. This code is also an example of the library's use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Show = Callable[["Conversation", events.Event], object]
 
 _KEY = "none-needed"
 _PATIENCE = 30.0
-"""Seconds, at speed 1, after which a conversation counts as stuck."""
+"""After so many seconds, at speed 1, a conversation counts as stuck."""
 
 
 # --- models and tools -------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class Scene:
     """One conversation and its expected course.
 
     Attributes:
-        says: the user's message, unique among the scenes.
+        says: the user's message. It is unique among the scenes.
         assistant: the assistant, for an API whose requests define the assistant.
         answer: the model of this scene.
         thinks: seconds that the model takes for each turn.
@@ -144,7 +144,7 @@ SCENES = (
 
 
 class Conversation:
-    """A scene being played: its thread, and the events so far."""
+    """A scene while it is played: its thread, and its events so far."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -152,7 +152,7 @@ class Conversation:
         self.state: State = State.IDLE
         self.ended = False
         self.heard: list[tuple[float, events.Event]] = []
-        """Seconds since the demo began, and the event."""
+        """Each event with the seconds since the demo began."""
 
     def hear(self, seconds: float, event: events.Event) -> None:
         """Record an event."""
@@ -162,7 +162,7 @@ class Conversation:
 
     @property
     def states(self) -> list[str]:
-        """All states it was in, in order."""
+        """All states that the conversation was in, in order."""
         changes = [event.dest for _, event in self.heard if isinstance(event, events.StateChanged)]
         return [str(State.IDLE), *changes]
 
@@ -171,7 +171,7 @@ class Conversation:
         return Counter(type(event) for _, event in self.heard)[kind]
 
     def problems(self) -> list[str]:
-        """Return a sentence for each deviation from the scene; empty if there is none."""
+        """Return a sentence for each deviation from the scene. Without deviations, the list is empty."""
         scene = self.scene
         if not self.ended:
             return [f"{scene.name}: did not end, and is {self.state}"]
@@ -184,9 +184,9 @@ class Conversation:
 
 
 def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api: str = "assistants") -> None:
-    """Play all conversations at once over an API, "assistants" or "responses", and return when they have ended.
+    """Play all conversations at the same time, and return when they have ended. `api`: "assistants" or "responses".
 
-    `show(conversation, event)` is called for each event, on workers of the runtime.
+    The workers of the runtime call `show(conversation, event)` for each event.
     """
     by_words = {conversation.scene.says: conversation.scene for conversation in conversations}
 
@@ -242,9 +242,9 @@ def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: floa
 
 @contextmanager
 def _toolbox(speed: float) -> Iterator[None]:
-    """Answer tool calls while it is open.
+    """Answer tool calls inside the `with` block.
 
-    Tools take time, so they run on separate OS threads: a handler that blocks holds up its conversation.
+    Tools take time, so they run on OS threads of their own. A handler that blocks would hold up its conversation.
     """
     closing = threading.Event()
     with ThreadPoolExecutor(thread_name_prefix="demo-tool") as pool:
@@ -266,7 +266,7 @@ def _toolbox(speed: float) -> Iterator[None]:
 
 @contextmanager
 def _direct_loopback() -> Iterator[None]:
-    """Exempt requests to this machine from the proxy of the environment."""
+    """Inside the `with` block, send requests to this computer without the proxy from the environment."""
     before = os.environ.get("no_proxy")
     others = before or os.environ.get("NO_PROXY") or ""
     os.environ["no_proxy"] = f"{others},127.0.0.1".lstrip(",")

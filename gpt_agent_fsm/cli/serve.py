@@ -76,8 +76,8 @@ def serve(
 ) -> None:
     """Serve assistants, threads, runs, conversations and responses to any client of OpenAI's API.
 
-    The server logs one line per request, without the text of messages. Ctrl-C stops the server; the next server on the
-    same file resumes unfinished work.
+    The server logs one line per request, without the text of messages. Ctrl-C stops the server. The next server with
+    the same file resumes unfinished work.
     """
     try:
         from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer  # noqa: PLC0415 - may not be there
@@ -108,7 +108,7 @@ def serve(
 
 
 def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path | None) -> LocalServer:
-    """Return the server, or raise an error that says in one sentence why it cannot start."""
+    """Return the running server. If it cannot start, raise an error that says why in one sentence."""
     from sqlalchemy.exc import DatabaseError  # noqa: PLC0415 - as above
 
     from gpt_agent_fsm.local import DatabaseInUseError  # noqa: PLC0415 - as above
@@ -126,7 +126,7 @@ def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path
 
 
 def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | ChatCompletionsModel | None:
-    """Return the model, `None` for the echo; or raise an error that says in one sentence why there is none."""
+    """Return the model; None means the echo. If the model cannot be made, raise an error that says why."""
     from gpt_agent_fsm.local import ChatCompletionsModel, ScriptedModel  # noqa: PLC0415 - as above
 
     try:
@@ -147,7 +147,7 @@ def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | 
 
 @contextlib.contextmanager
 def _logged() -> Iterator[None]:
-    """Write the log of the library to standard error."""
+    """Inside the `with` block, write the log of the library to standard error."""
     logger = logging.getLogger("gpt_agent_fsm")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -163,7 +163,7 @@ def _logged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set; a second signal has its usual effect."""
+    """Yield a `threading.Event` that SIGINT and SIGTERM set. A second signal has its usual effect."""
     stopped = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -1,8 +1,8 @@
 """Diagrams of the machine, generated from `gpt_agent_fsm.machine.table.TABLE`.
 
-All diagrams show the same arrows. One arrow stands for all rows between two states; its label is `input [guard]`. Rows
-that stay in their state are omitted. A row that applies to every state of a run on the server is drawn once, from the
-frame around these states. The same table always gives the same text, byte for byte.
+All diagrams show the same arrows. One arrow stands for all rows between two states, and its label is `input [guard]`.
+Rows that do not change the state are omitted. A row that applies to all states with a run on the server is drawn once,
+from the frame around these states. The same table always gives the same text, byte for byte.
 """
 
 from gpt_agent_fsm.diagrams.picture import svg

@@ -1,4 +1,4 @@
-"""The rows of the table, as arrows between states."""
+"""Turns the rows of the table into arrows between states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAME = "run_on_server"
 """The name of the frame around the states in which a run is on the server."""
 FRAME_TITLE = "a run is on the server"
 OTHERWISE = "otherwise"
-"""The label of a row without a guard that follows rows with one."""
+"""The label of a row without a guard that comes after rows with a guard."""
 
 COLOURS: dict[str, tuple[str, str, str, str]] = {
     # state: fill and line on a light page, fill and line on a dark one
@@ -28,12 +28,12 @@ COLOURS: dict[str, tuple[str, str, str, str]] = {
 }
 
 Ways = dict[str, tuple[str, ...]]
-"""Inputs that lead from one state to another, each with its guards; without guards if it always does."""
+"""The inputs that lead from one state to another, each with its guards. An input that always leads there has none."""
 
 
 @attrs.frozen
 class Cause:
-    """Inputs that move a thread under the same condition: any of `guards` holds; without guards, always."""
+    """Inputs that move a thread under the same condition: one of `guards` holds, or `guards` is empty."""
 
     inputs: tuple[str, ...]
     guards: tuple[str, ...]
@@ -45,7 +45,7 @@ class Cause:
 
 @attrs.frozen
 class Arrow:
-    """All rows that lead from one state, or from any state within the frame, to another."""
+    """All rows that lead from one state, or from any state within the frame, to another state."""
 
     source: str
     dest: str
@@ -58,7 +58,7 @@ def rows(trigger: str, state: State) -> list[tuple[State, str | None]]:
 
 
 def arrows() -> list[Arrow]:
-    """Return the arrows of the diagram, in the order of the states, those of the frame last."""
+    """Return the arrows of the diagram in the order of the states. The arrows from the frame come last."""
     found: dict[tuple[str, str], Ways] = {}
     for dest in State:
         ways = {source: _ways(source, dest) for source in State if source is not dest}

@@ -14,10 +14,10 @@ __all__ = ["svg"]
 
 _WIDTH, _HEIGHT, _MARGIN, _PAD, _GAP = 146, 48, 28, 22, 9
 _FONT, _LINE = 14, 18
-# Wider than an average letter, because the font of the page is unknown.
+# The assumed width of a letter. It is wider than an average letter, because the font of the page is unknown.
 _LETTER = 7.3
 _RADIUS = 12
-# The distance from a side's middle to the end of an arrow: on the top and bottom, and for two parallel arrows.
+# Distances from the middle of a side to the end of an arrow: on the top and bottom, and for two parallel arrows.
 _PORT, _SIDE = 42, 12
 _CAPTION = (
     "The label of an arrow is: input [guard]. An arrow from the frame starts in any state within it. "
@@ -63,7 +63,8 @@ class _Route:
     Attributes:
         at: the point of the arrow beside the label.
         anchor: whether the label starts, is centred, or ends at that point.
-        rise: 0 if the label is below the point, 0.5 if it is centred vertically, 1 if it is above the point.
+        rise: 0 if the label is below the point, 0.5 if the label is centred vertically, 1 if the label is above the
+            point.
     """
 
     source: _Box
@@ -75,9 +76,9 @@ class _Route:
 
 
 class _Drawing:
-    """Places the states and routes the arrows around them.
+    """Places the states, and routes the arrows around them.
 
-    The routes of the arrows are fixed. Distances follow from the labels, which follow from the table.
+    The routes of the arrows are fixed. The distances depend on the labels, and the labels depend on the table.
     """
 
     def __init__(self) -> None:
@@ -95,12 +96,12 @@ class _Drawing:
         self.height = self.frame.bottom + _PAD + 2 * _MARGIN
 
     def _across(self, *pairs: tuple[str, str]) -> float:
-        """Return the width that the widest of these labels needs beside an arrow."""
+        """Return the width that the widest of the labels of these arrows needs beside an arrow."""
         texts = [text for pair in pairs for _, text in self.labels.get(pair, [])]
         return max(map(len, texts), default=0) * _LETTER + 2 * _GAP
 
     def _down(self, *pairs: tuple[str, str]) -> float:
-        """Return the height that the highest of these labels needs."""
+        """Return the height that the highest of the labels of these arrows needs."""
         return max(len(self.labels.get(pair, [])) for pair in pairs) * _LINE + _GAP
 
     def _columns(self) -> dict[str, float]:
@@ -241,7 +242,7 @@ class _Drawing:
 
 
 def _label(causes: Sequence[Cause]) -> Lines:
-    """Return a label as short lines: inputs, then their guards."""
+    """Return a label as short lines. The inputs come first, then their guards."""
     lines: Lines = []
     for cause in causes:
         *others, last = (name.replace("_", " ") for name in cause.inputs)
@@ -266,7 +267,7 @@ def _line(dest: str, points: Sequence[Point]) -> str:
 
 
 def _near(corner: Point, other: Point) -> Point:
-    """Return the point on the way from a corner where its rounding ends."""
+    """Return the point between a corner and `other` where the rounding of the corner ends."""
     dx, dy = other[0] - corner[0], other[1] - corner[1]
     part = _RADIUS / max(abs(dx) + abs(dy), _RADIUS)
     return corner[0] + dx * part, corner[1] + dy * part
@@ -282,7 +283,7 @@ def _writing(label: Lines, route: _Route) -> list[str]:
 
 
 def _style() -> str:
-    """Return the style sheet, with light colours, and dark ones for users who prefer them."""
+    """Return the style sheet. It has light colours, and dark colours for users who prefer these."""
     rules = [
         f"text{{font:{_FONT}px Helvetica,Arial,'Liberation Sans',sans-serif}}",
         "text.name{font-size:16px;font-weight:bold}.middle{text-anchor:middle}.end{text-anchor:end}",
@@ -306,7 +307,7 @@ def _style() -> str:
 
 
 def svg() -> str:
-    """Return the machine as a self-contained SVG picture, without fonts, scripts or network access."""
+    """Return the machine as an SVG picture that needs no other files, fonts, scripts or network."""
     drawing = _Drawing()
     heads = [
         f'<marker id="head-{state}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '

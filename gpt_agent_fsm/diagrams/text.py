@@ -50,7 +50,7 @@ def _node(state: State) -> str:
 
 
 def table_markdown() -> str:
-    """Return two Markdown tables: the destinations of each input in each state; and all rows with guard and action."""
+    """Return two Markdown tables: first the destinations of each input in each state, then all rows in detail."""
     lines = ["| input | " + " | ".join(f"`{state}`" for state in State) + " |", "|---" * (len(State) + 1) + "|"]
     details = ["| input | in state | to state | if | does |", "|---" * 5 + "|"]
     for trigger in TRIGGERS:
@@ -69,7 +69,7 @@ def _cell(trigger: str, state: State) -> str:
 
 
 def _details(trigger: str) -> list[str]:
-    """Return the rows of an input in the order of the tables, which is the order of evaluation."""
+    """Return the rows of an input in the order of the tables. Rows are evaluated in this order."""
     guarded: set[State] = set()
     details = []
     for row in TABLE:
