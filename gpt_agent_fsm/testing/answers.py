@@ -1,6 +1,6 @@
-"""HTTP answers that do not come from the API, or that deny a request, and the errors that they mean.
+"""HTTP answers that do not come from the API, or that deny a request, and the errors that follow from them.
 
-The HTTP client's own functions choose the errors, so that a simulation tests this choice as well.
+The functions of the HTTP client choose the errors. So a simulation tests this choice, too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @attrs.frozen
 class FaultyAnswer:
-    """An HTTP answer after which a request counts as failed."""
+    """An HTTP answer that makes a request fail."""
 
     status: int
     body: bytes = PAGE
@@ -48,13 +48,13 @@ DENIALS = (
     _denial(404, "model_not_found"),
     _denial(429, "insufficient_quota", "insufficient_quota"),
 )
-"""The answers of an API that refuses a run until a person has acted."""
+"""The answers with which an API refuses a run until a person has acted."""
 
 _ERROR = json.dumps({"error": {"message": "The server had an error.", "type": "server_error"}}).encode()
 
 
 def random_gateway_answer(rng: random.Random) -> FaultyAnswer:
-    """Return the answer of a gateway that cannot know what the server behind it does with the request."""
+    """Return an answer of a gateway. The gateway does not know what the server behind it does with the request."""
     kinds = ["error", "redirect", "page", "timeout"]
     match rng.choices(kinds, [6, 2, 2, 1])[0]:
         case "redirect":
@@ -67,5 +67,5 @@ def random_gateway_answer(rng: random.Random) -> FaultyAnswer:
 
 
 def random_page(rng: random.Random) -> FaultyAnswer:
-    """Return a page for people, with any status."""
+    """Return an HTML page or a text for people, with a random status."""
     return FaultyAnswer(rng.choice([200, 302, 401, 403, 404, 418, 502, 503, 520]))

@@ -22,7 +22,7 @@ class VirtualClock:
 
     Attributes:
         now: seconds since the clock was created.
-        offset: by how many seconds the time of day was set forward; negative if it was set back.
+        offset: by how many seconds the time of day was set forward. It is negative if the time of day was set back.
     """
 
     now: float = 0.0
@@ -38,9 +38,9 @@ class VirtualClock:
 
 
 class VirtualScheduler:
-    """Ticks on the OS thread of the caller, in the order in which tasks become due. Every run is deterministic.
+    """Ticks tasks on the caller's OS thread, in the order in which they become due. Each execution is deterministic.
 
-    `Agent.wait` advances the time as far as necessary; `advance` advances it explicitly.
+    `Agent.wait` advances the time as far as necessary. `advance` advances it explicitly.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class VirtualScheduler:
         return self._clock
 
     def set_time_of_day(self, offset: float) -> None:
-        """Set the time of day, as a person or a time server does; no time passes. See `VirtualClock.offset`."""
+        """Set the time of day, as a person or a time server does. No time passes. See `VirtualClock.offset`."""
         self._clock.offset = offset
 
     def wake(self, task: Task) -> None:
@@ -87,7 +87,7 @@ class VirtualScheduler:
         heapq.heappush(self._heap, (due, next(self._counter), wake_if_due))
 
     def step(self) -> bool:
-        """Run one tick that is due now. Return False if there is none, or during a tick."""
+        """Run one tick that is due now. Return False if no tick is due, or if a tick is running."""
         while self._heap and self._heap[0][0] <= self._clock.now:
             heapq.heappop(self._heap)[2]()
         if not self._ready:
@@ -109,23 +109,23 @@ class VirtualScheduler:
             pass
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and run everything that becomes due in it."""
+        """Let this time pass, and run everything that becomes due."""
         until = self._clock.now + seconds
         self.settle()
         while self._move(until):
             self.settle()
-        # A request may have taken longer: the time never goes back.
+        # A tick may have advanced the time further than `until`, and the time never goes back.
         self._clock.now = max(self._clock.now, until)
 
     def _move(self, until: float) -> bool:
-        """Advance to the next time at which something is due. Return False if there is none before `until`."""
+        """Advance to the next time at which something is due. Return False if nothing is due before `until`."""
         if not self._heap or self._heap[0][0] > until:
             return False
         self._clock.now = max(self._clock.now, self._heap[0][0])
         return True
 
     def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
-        """See `Scheduler.wait`; the time that passes is virtual."""
+        """See `Scheduler.wait`. The time that passes is virtual."""
         del changed
         until = float("inf") if timeout is None else self._clock.now + timeout
         while not done():
@@ -135,7 +135,7 @@ class VirtualScheduler:
         return True
 
     def sleep(self, seconds: float) -> None:
-        """See `Scheduler.sleep`. No other task is ticked in the meantime."""
+        """See `Scheduler.sleep`. No task is ticked during the sleep."""
         self._clock.now += seconds
 
     def restart(self) -> None:
@@ -148,5 +148,5 @@ class VirtualScheduler:
         """See `Scheduler.close`."""
         del timeout
         self.settle()
-        # When called during a tick, let requested ticks run after it.
+        # If a tick has called this method, let the requested ticks run after that tick.
         self._closed = not self._ticking

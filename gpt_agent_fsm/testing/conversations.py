@@ -1,6 +1,7 @@
-"""A Conversations and Responses server in memory, with the lock, the lag of the items, and chains of responses.
+"""A Conversations and Responses server in memory, with locks, items that are listed late, and chains of responses.
 
-It is stricter than necessary: it refuses a second output for a call, and a response while a call has no output.
+The server is stricter than necessary. It refuses a second output for a call, and a new response while a call has no
+output.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ _ANSWERED_BY = {
     "local_shell_call": "local_shell_call_output",
     "mcp_approval_request": "mcp_approval_response",
 }
-"""The items that the client must answer, and the types of their answers."""
+"""The types of items that the client must answer, and the types of their answers."""
 _BY_ITEM_ID = ("mcp_approval_request", "local_shell_call")
-"""The items that an answer names by their own id."""
+"""The types of items that an answer names by the item's own id."""
 
 Doc = dict[str, Any]
 
@@ -43,7 +44,7 @@ class _Item:
     doc: Doc
     run_id: str | None = None
     hidden_for: int = 0
-    """How many more times the items are listed without it, within `_MAX_LAG`."""
+    """How many more times the list of items leaves out this item. It is at most `_MAX_LAG`."""
     since: float = 0.0
 
 
@@ -58,17 +59,17 @@ class _Conversation:
 
 
 class SimulatedConversations:
-    """Handles `GET` and `POST` like such a server. Every request to a conversation lets its response continue.
+    """Handles `GET` and `POST` like such a server. Each request to a conversation lets its response take a step.
 
     Args:
-        plan: returns the steps of each run; the default is an echo.
+        plan: returns the steps of each run. By default, the run answers with the user's text.
         now: returns the time in seconds.
-        rng: decides how long the items of a response are not listed; None for a server without lag.
+        rng: decides how long the items of a response are not listed; None to list them at once.
         page_size: items per page.
-        habits: what the server does in its own way.
+        habits: how the server differs from the real server.
 
     Attributes:
-        faults_off: True if cancels must be obeyed from now on, and every run must end.
+        faults_off: True if, from now on, the server must obey cancels and end each run.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class SimulatedConversations:
         ]
 
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
-        """Return the outputs on a conversation for each call, in order. Without a defect each call has at most one."""
+        """Return the outputs on a conversation for each call, in order. Without a defect, it is at most one."""
         return dict(self._conversations[thread_id].answered)
 
     def is_locked(self, thread_id: str) -> bool:
@@ -121,17 +122,17 @@ class SimulatedConversations:
         return conversation.active is not None and conversation.steps[:1] == [Stuck()]
 
     def failed_runs(self, thread_id: str) -> frozenset[str]:
-        """Return the ids of the runs that did not end well."""
+        """Return the ids of the runs that have failed."""
         ended = [each for each in self._responses.values() if each["status"] not in (*_ACTIVE, "completed")]
         return frozenset(each["run"] for each in ended if each["conversation"] == thread_id)
 
     def run_keys(self, thread_id: str) -> list[str]:
-        """Return the keys of the runs on a conversation that have one, oldest first."""
+        """Return the keys of all runs on a conversation that have a key, oldest run first."""
         made = [each["metadata"] for each in self._responses.values() if each["conversation"] == thread_id]
         return [metadata[METADATA_KEY] for metadata in made if METADATA_KEY in metadata]
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
-        """Create a response like another client, and return its id; None if that is not possible now."""
+        """Create a response as another client would, and return its id. Return None if it is not possible now."""
         conversation = self._conversations[thread_id]
         if conversation.active is not None or self._open_calls(conversation):
             return None
@@ -352,5 +353,5 @@ class SimulatedConversations:
 
 
 def _asked_id(doc: Doc) -> str:
-    """Return the id that an item and its answer have in common."""
+    """Return the id by which an item and its answer belong together."""
     return str(doc.get("call_id") or doc.get("approval_request_id") or doc["id"])

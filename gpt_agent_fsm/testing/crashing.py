@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 class Crash(BaseException):
-    """The process is killed at this point. No code in the library may catch this exception."""
+    """The simulated process is killed at this point. No code in the library may catch this exception."""
 
     ends_the_process = True
 
 
 class CrashingStore:
-    """Forwards to `store`. Sometimes the process crashes before a call takes effect, or right after it.
+    """Forwards calls to `store`. Sometimes the process crashes before a call takes effect, or immediately after it.
 
     Args:
         likely: the probability of a crash for each call that changes something.
@@ -89,13 +89,13 @@ class CrashingStore:
 
 
 class StoreHandle:
-    """The store object of one process, over a store that several processes use one after the other.
+    """The store object of one simulated process. Several processes use the same store, one after the other.
 
-    A runtime refuses a store object that another one uses, even if that one stands for a process that was killed. The
-    newest handle owns the store; an older one can no longer write.
+    A runtime refuses a store object that another runtime uses, even if the other runtime belongs to a killed process.
+    So each process gets a handle. The newest handle owns the store, and older handles can no longer write.
 
     Args:
-        on_sent: called after each commit that says that a request is sent from now on.
+        on_sent: called after each commit that marks a request as sent.
     """
 
     def __init__(self, store: Store, on_sent: Callable[[], object] = lambda: None) -> None:
@@ -104,7 +104,7 @@ class StoreHandle:
         self._number = _takeovers[store] = _takeovers.get(store, 0) + 1
 
     def is_owned(self) -> bool:
-        """Return whether no newer handle of the store was made."""
+        """Return whether this is the newest handle of the store."""
         return _takeovers[self._store] == self._number
 
     def disown(self) -> None:
@@ -139,4 +139,4 @@ class StoreHandle:
 
 
 _takeovers: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
-"""How often each store was taken over."""
+"""How many handles of each store were made."""

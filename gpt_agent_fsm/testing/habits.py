@@ -1,4 +1,4 @@
-"""The habits of a simulated server that differ from those of the real one, as some servers and models have them."""
+"""Ways in which a simulated server may differ from OpenAI's server. Some real servers and models do the same."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused
 __all__ = ["Cancels", "Habits", "Refusal"]
 
 Cancels: TypeAlias = Literal["obeyed", "refused", "ignored", "lost", "endless", "taken"]
-"""What a server does with the cancel of a run: it ends the run, answers 400, answers 200 while the run continues, never
-answers, or stays in the status `cancelling` forever. `taken`: it even accepts the cancel of a response that has ended.
+"""What a server does if a client cancels a run.
+
+`obeyed`: it ends the run. `refused`: it answers 400. `ignored`: it answers 200, but the run continues. `lost`: it never
+answers. `endless`: the run stays in the status `cancelling`. `taken`: it even accepts the cancel of a response that has
+ended.
 """
 
 
@@ -22,7 +25,7 @@ class Refusal:
     """The HTTP error with which a server always refuses a text.
 
     Attributes:
-        of_message: True if the message itself is refused, False if only its run is.
+        of_message: True if the message itself is refused; False if only the run for the message is refused.
     """
 
     status: int = 400
@@ -37,13 +40,13 @@ class Refusal:
 
 @attrs.frozen(kw_only=True)
 class Habits:
-    """What a server does in its own way; by default nothing.
+    """How a server differs from OpenAI's server. By default it does not differ.
 
     Attributes:
-        cancels: what it does with the cancel of a run.
-        ignores_order: it lists the oldest entries first, even if the newest are requested.
-        lists_context: the input items of a response include the conversation before it.
-        refusals: for each text of a user message, the error with which it is always refused.
+        cancels: what the server does if a client cancels a run.
+        ignores_order: True if the server lists the oldest entries first even if the newest are requested first.
+        lists_context: True if the listed input items of a response include the conversation before it.
+        refusals: the texts that the server always refuses, each with its error.
     """
 
     cancels: Cancels = "obeyed"
@@ -52,11 +55,11 @@ class Habits:
     refusals: Mapping[str, Refusal] = attrs.field(factory=dict)
 
     def check_message(self, text: str) -> None:
-        """Raise an error if a message with this text is refused."""
+        """Raise the error if the server refuses a message with this text."""
         self._check(text, of_message=True)
 
     def check_run(self, text: str) -> None:
-        """Raise an error if a run that answers this text is refused."""
+        """Raise the error if the server refuses a run that answers this text."""
         self._check(text, of_message=False)
 
     def _check(self, text: str, *, of_message: bool) -> None:
@@ -65,7 +68,7 @@ class Habits:
             raise refusal.error()
 
     def check_cancel(self) -> None:
-        """Raise an error if the cancel of a run in progress is refused or lost."""
+        """Raise an error if the server refuses or loses the cancel of a run in progress."""
         if self.cancels == "refused":
             raise RequestRefused(400, None, "Runs cannot be cancelled here.")
         if self.cancels == "lost":

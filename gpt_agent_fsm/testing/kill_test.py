@@ -1,14 +1,16 @@
-"""Kill a real process over and over while it converses: `python -m gpt_agent_fsm.testing.kill_test --kills 200`.
+"""Kills a real process many times while it converses: `python -m gpt_agent_fsm.testing.kill_test --kills 200`.
 
-The parent process runs the embedded server for the whole experiment. A child drives many conversations over real HTTP,
-with its state in a SQLite file, and is killed with SIGKILL at random times. Some children are stopped instead
-(SIGSTOP), as by a suspended machine: the next one takes the store over, and then the former owner continues, and must
-send nothing more. A child records each promise of the library as a line in a file. A last child completes the remaining
-work. Then the server's threads are compared with the promises: each accepted message once and in order, each tool call
-answered, each answer announced. Functions that answer tool calls leave a line each: none that may run only once has run
-twice, and none is lost without `ToolOutcomeUnknown`.
+The parent process runs the embedded server for the whole experiment. A child process drives many conversations over
+real HTTP, with its state in a SQLite file. The parent kills the child with SIGKILL at a random time, and starts the
+next child. The parent stops some children with SIGSTOP instead, as if their computer was suspended. The next child
+takes the store over. Then the stopped child continues, and must not send anything.
 
-Needs the extras `local` and `sql`, and a system with SIGKILL.
+A child writes each promise of the library as a line into a file. The last child completes the remaining work. Then the
+parent compares the server's threads with the promises: each accepted message is there once and in order, each tool call
+is answered, and each answer was announced. Each function that answers a tool call writes a line, too. No function that
+may run only once may have run twice, and none may be lost without `ToolOutcomeUnknown`.
+
+The command needs the extras `local` and `sql`, and a system with SIGKILL.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ _WIRES = {
 
 
 def _acceptance(content: str) -> tuple[int, int]:
-    """Return when a message was accepted: the life of the child, and the number in it."""
+    """Return the position of a message among all: the number of its child, and its number in that child."""
     _, life, number = content.split(".")
     return int(life), int(number)
 
@@ -99,7 +101,7 @@ def _text(message: dict[str, Any]) -> str:
 
 
 class _Child:
-    """Converses until it is killed; with `drain` it adds no messages and exits when all threads are settled."""
+    """Converses until it is killed. With `drain` it adds no messages, and exits when all threads are settled."""
 
     def __init__(self, base_url: str, wire: _Wire, folder: Path, thread_ids: Sequence[str]) -> None:
         self._base_url = base_url
@@ -126,7 +128,7 @@ class _Child:
             signals.assistant_message_added.connect(hear, weak=False)
             signals.tool_call_requested.connect(answer, weak=False)
             store = SQLStore(f"sqlite:///{self._folder / _DATABASE}", lock_timeout=1.0)
-            # If another child took the store over while this one was stopped, this one ends.
+            # If another child has taken the store over while this child was stopped, this child ends.
             taken = contextlib.suppress(StoreTaken)
             with taken, Runtime(self._wire.backend(self._base_url), SETTINGS, store, tools=tools) as runtime:
                 agents = [
@@ -141,13 +143,14 @@ class _Child:
                     self._talk(agents, accepted)
 
     def _talk(self, agents: list[Agent], accepted: TextIO) -> None:
-        """Add a new message to each settled thread, until somebody else owns the store."""
+        """Add a new message to each settled thread, until another process owns the store."""
         life = time.time_ns()
         for number in itertools.count():
             if not any(agent.alive for agent in agents):
                 return
             for place, agent in enumerate(agents):
-                # One message at a time: the experiment tests requests in flight, not long queues.
+                # A thread gets one message at a time, because the experiment tests requests in flight and not long
+                # queues.
                 if agent._driver.is_settled():
                     content = f"{place}.{life}.{number}"
                     agent.add_user_message(content)
@@ -156,7 +159,7 @@ class _Child:
 
 
 def _note(file: TextIO, line: str) -> None:
-    """Write a line that is kept even if the process is killed right after."""
+    """Write a line that is kept even if the process is killed immediately after this call."""
     file.write(f"{line}\n")
     file.flush()
 
@@ -177,7 +180,7 @@ class _Experiment:
         (folder / "threads").write_text("\n".join(self.thread_ids))
         self._stopped: list[subprocess.Popen[str]] = []
         self.stubborn = 0
-        """How many former owners did not end by themselves."""
+        """How many former owners of the store did not end by themselves."""
 
     def start(self, *, drain: bool) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", __spec__.name, "--child", str(self._folder), "--base-url", self._api]
@@ -187,14 +190,14 @@ class _Experiment:
         )
         assert process.stdout is not None  # noqa: S101 - it was asked for
         if not process.stdout.readline():
-            # A process that was stopped within a transaction keeps SQLite's lock until it continues.
+            # A process that was stopped inside a transaction holds SQLite's lock until it continues.
             process.communicate()
             self._wake()
             return self.start(drain=drain)
         return process
 
     def kill_one(self, seconds: float) -> None:
-        """Start a child, wait some time after it is ready, and kill it; the stopped one continues in between."""
+        """Start a child, wait this time after it is ready, and kill it. A stopped child continues before the kill."""
         process = self.start(drain=False)
         time.sleep(seconds / 2)
         self.let_continue()
@@ -203,7 +206,7 @@ class _Experiment:
         process.communicate()
 
     def stop_one(self, seconds: float) -> None:
-        """Start a child, wait some time after it is ready, and stop it, until `let_continue`."""
+        """Start a child, wait this time after it is ready, and stop it until `let_continue`."""
         process = self.start(drain=False)
         self.let_continue()
         time.sleep(seconds)
@@ -215,7 +218,7 @@ class _Experiment:
             process.send_signal(signal.SIGCONT)
 
     def let_continue(self) -> None:
-        """Let the stopped children continue; they have to end, because somebody else owns the store."""
+        """Let the stopped children continue. They must end, because another process owns the store."""
         self._wake()
         for process in self._stopped:
             try:
@@ -248,12 +251,12 @@ class _Experiment:
         return path.read_text().splitlines() if path.exists() else []
 
     def violations(self) -> tuple[list[str], Counter[str]]:
-        """Compare the server's threads with the promises to the children."""
+        """Compare the server's threads with the promises to the children. Return violations and counts."""
         wrong: list[str] = []
         counts: Counter[str] = Counter()
         heard = set(self._lines("heard"))
         accepted: defaultdict[int, list[str]] = defaultdict(list)
-        # A child may have been stopped between the acceptance of a message and its line in the file.
+        # A child may have been stopped after the acceptance of a message and before its line in the file.
         for line in sorted(self._lines("accepted"), key=_acceptance):
             accepted[int(line.split(".")[0])].append(line)
         for place, thread_id in enumerate(self.thread_ids):
@@ -312,7 +315,7 @@ def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.kill_test")
     parser.add_argument("--kills", type=int, default=200, help="number of kills (default: %(default)s)")
     parser.add_argument("--stops", type=int, default=20, help="number of stops (default: %(default)s)")

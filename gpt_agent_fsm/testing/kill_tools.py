@@ -1,4 +1,4 @@
-"""The tools of the killing experiment: functions that leave a line in a file, and what must be true of the lines."""
+"""The tools of the kill test. Their functions write lines into a file, and the lines are checked at the end."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def calls_for(message: str) -> list[ToolCall]:
 
 
 def functions(note: Callable[[str], object]) -> list[Tool[..., Any]]:
-    """Return the functions that answer calls: `once` must not run twice, and `again` may.
+    """Return the functions that answer calls. `once` must not run twice, but `again` may.
 
-    `note(line)` keeps a line even if the process is killed right after.
+    `note(line)` keeps a line even if the process is killed immediately after the call.
     """
 
     def run(context: ToolContext) -> int:
         note(context.call_id)
-        # The process may be killed before the output is there.
+        # The process may be killed before the function has returned its output.
         threading.Event().wait(random.uniform(0.0, _LONGEST))  # noqa: S311 - a length of time
         return context.attempt
 
@@ -56,7 +56,7 @@ class _Call:
 
 
 def tool_violations(history: Iterable[events.Event], lines: Iterable[str]) -> tuple[list[str], Counter[str]]:
-    """Compare the history of all threads with the lines that the functions have left."""
+    """Compare the history of all threads with the lines of the functions. Return the violations and the counts."""
     calls: dict[str, _Call] = {}
     for event in history:
         match event:

@@ -1,4 +1,4 @@
-"""The former name of `gpt_agent_fsm.testing.kill_test`; `python -m gpt_agent_fsm.testing.killing` still works."""
+"""The former name of `gpt_agent_fsm.testing.kill_test`. `python -m gpt_agent_fsm.testing.killing` still works."""
 
 import sys
 

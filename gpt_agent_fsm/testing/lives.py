@@ -1,4 +1,4 @@
-"""The former name of `gpt_agent_fsm.testing.simulate`; `python -m gpt_agent_fsm.testing.lives` still works."""
+"""The former name of `gpt_agent_fsm.testing.simulate`. `python -m gpt_agent_fsm.testing.lives` still works."""
 
 import sys
 

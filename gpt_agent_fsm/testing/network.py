@@ -1,4 +1,4 @@
-"""A network that loses, delays and garbles requests between the library and a server in memory, by a seed."""
+"""A network between the library and a server in memory. It loses, delays and garbles requests, by a random seed."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ T = TypeVar("T")
 _MAX_STALE = 2
 _START = re.compile(r"POST (.*/(messages|runs) .*|/responses (?!.*gpt_agent_fsm_run).*|.*/items .*'type': 'message'.*)")
 _THREAD = re.compile(r"/threads/[^/]+")
-"""The path at which a thread is checked when an agent connects."""
+"""The path of the request that checks a thread when an agent connects."""
 
 
 @attrs.frozen(kw_only=True)
 class Outage:
-    """A time in which requests are answered by something else than the API, or denied; they have no effect.
+    """A period in which requests are denied, or answered by something else than the API. They have no effect.
 
     Attributes:
         requests: a regular expression for the requests, such as `GET /threads/.*`.
-        since, until: in monotonic seconds.
-        answer: the HTTP answer to each of them.
+        since, until: the begin and the end, in monotonic seconds.
+        answer: the HTTP answer to each of these requests.
     """
 
     requests: str
@@ -46,28 +46,28 @@ class Outage:
     answer: FaultyAnswer
 
     def affects(self, request: str, now: float) -> bool:
-        """Return whether a request at this time is affected."""
+        """Return whether the outage affects a request at this time."""
         return self.since <= now < self.until and re.fullmatch(self.requests, request) is not None
 
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """The probability of each fault for each request; otherwise the request succeeds.
+    """The probability of each fault for each request. A request without a fault succeeds.
 
     Attributes:
         lost: the request never arrives.
-        answer_lost: the request takes effect, and its answer never arrives.
+        answer_lost: the request takes effect, but its answer never arrives.
         late: the request takes effect only after the client has timed out.
-        grace: seconds within which a late request takes effect; after that the network must drop it.
+        grace: a late request takes effect within so many seconds. After that, the network must drop it.
         limited: HTTP 429, without effect.
         error_before, error_after: HTTP 500, without and with effect.
-        garbage: the answer is not valid; the request took effect.
+        garbage: the request takes effect, but its answer is not valid.
         stale: a poll of a run returns the answer of the previous poll, at most twice in a row.
         crash: the process crashes, before or after the request.
-        gateway: the answer of a gateway (an error from 500 to 599, a redirect, an unreadable answer). The request takes
-            effect before it, within the grace after it, or never.
-        slow: the process is replaced by the next one, as if it had crashed, but it is only slow: its request may take
-            effect until the end of a second grace.
+        gateway: a gateway answers (an error from 500 to 599, a redirect, or an unreadable answer). The request takes
+            effect before this answer, within the grace after it, or never.
+        slow: the process is replaced by the next process, as if it had crashed. But it is only slow, and its request
+            may take effect until the end of a second grace.
     """
 
     lost: float = 0.03
@@ -88,7 +88,7 @@ class FaultyNetwork:
     """Decides the fate of each request by `faults`, and records it in `journal`.
 
     Args:
-        scheduler: its virtual time passes during requests; it also delivers late requests.
+        scheduler: its virtual time passes during requests. It also delivers late requests.
         rng: decides every fault and delay.
     """
 
@@ -101,16 +101,16 @@ class FaultyNetwork:
         self._stale_in_a_row = 0
         self.outages: Sequence[Outage] = ()
         self.before_change: Callable[[], object] = lambda: None
-        """Called before each request that changes the server."""
+        """A function that is called before each request that changes the server."""
         self.faults_off = False
-        """True if there must be no more faults."""
+        """True if no more faults may happen."""
         self.starts: list[str] = []
         """The requests that post a message or create a run, in order."""
         self.sent_without_right: list[str] = []
-        """The requests that a process sent after it had lost the store, or after their deadline."""
+        """The requests that a process sent after it had lost the store or after the deadline of the request."""
 
     def poll(self, path: str, timeout: Timeout, request: Callable[[], T]) -> T:
-        """Make a poll: a GET whose answer may be stale."""
+        """Make a GET that polls a run. Its answer may be stale."""
         may_be_stale = path in self._last_poll and not self.faults_off and self._stale_in_a_row < _MAX_STALE
         if may_be_stale and self._rng.random() < self._faults.stale:
             self._stale_in_a_row += 1
@@ -123,7 +123,7 @@ class FaultyNetwork:
         return seen
 
     def check(self, path: str, timeout: Timeout, request: Callable[[], T]) -> T:
-        """Make a GET that meets no fault but an outage."""
+        """Make a GET that has no fault except an outage."""
         self._begin("GET", path, timeout)
         return request()
 
@@ -153,7 +153,7 @@ class FaultyNetwork:
         said: object = None,
         sender: StoreHandle | None = None,
     ) -> T:
-        """Make a POST with the content `said`, unless it may no longer be sent."""
+        """Make a POST with the content `said`, unless the POST may no longer be sent."""
         what = f"POST {path} {said}"
         self.before_change()
         self._begin("POST", path, timeout)
@@ -195,7 +195,7 @@ class FaultyNetwork:
         return answer
 
     def _begin(self, method: str, path: str, timeout: Timeout) -> None:
-        """Raise an error if a request may no longer be sent, or meets an outage."""
+        """Raise an error if a request may no longer be sent, or if there is an outage for it."""
         limits = exchange.limits_of(timeout)
         exchange.begin(limits)
         exchange.prepare(method)
@@ -218,7 +218,7 @@ class FaultyNetwork:
         self._journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {what}")
 
     def _fate(self, names: Sequence[str]) -> str:
-        """Choose the fate of a request."""
+        """Choose one of the named faults for a request, or none."""
         if self.faults_off:
             return "fine"
         draw = self._rng.random()
@@ -229,7 +229,7 @@ class FaultyNetwork:
         return "fine"
 
     def _land_anytime(self, what: str, request: Callable[[], Any]) -> None:
-        """Let a request take effect now, later, or never, while nobody waits for its answer."""
+        """Let a request take effect now, later, or never. Nobody waits for its answer."""
         lands = self._rng.choice(["never", "now", "later"])
         if lands == "now":
             self._land(what, request)
@@ -237,12 +237,12 @@ class FaultyNetwork:
             self._land_later(what, request)
 
     def _land_later(self, what: str, request: Callable[[], Any], graces: int = 1) -> None:
-        """Let a request take effect within so many graces."""
+        """Let a request take effect within this many periods of `Faults.grace`."""
         delay = self._rng.uniform(0, graces * self._faults.grace) * 0.999
         self._scheduler.call_later(delay, lambda: self._land(what, request))
 
     def _land(self, what: str, request: Callable[[], Any]) -> None:
-        """Deliver a request that the client no longer waits for."""
+        """Deliver a request whose answer the client no longer waits for."""
         try:
             request()
             self._note(f"{what}: lands")
@@ -261,12 +261,12 @@ def _seconds(timeout: Timeout) -> float:
 
 
 class FaultyHttp:
-    """Replaces the HTTP client of a backend; forwards requests to a server in memory through the network.
+    """Replaces the HTTP client of a backend. It sends requests through the network to a server in memory.
 
     Args:
         server: takes and returns JSON values.
-        converter: that of the backend's API.
-        sender: the store of the process that sends; None if nobody can take the store over.
+        converter: the converter for the backend's API.
+        sender: the store of the process that sends the requests; None if no other process can take the store over.
     """
 
     base_url = "http://simulated/v1"

@@ -1,4 +1,4 @@
-"""A server in memory with the rules of the real one: the lock on a thread, pages, run states, tool rounds."""
+"""A server in memory with the rules of the real server: thread locks, pages, states of runs, rounds of tool calls."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from gpt_agent_fsm.testing.habits import Habits
 __all__ = ["Answer", "Ask", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step", "Stuck"]
 
 _MAX_IN_THE_WAY = 8
-"""A run that waits for tools expires after it has blocked this many requests."""
+"""How many requests a run that waits for tools may block. After that, it expires."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 _CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
 
 
 @attrs.frozen
 class Answer:
-    """The run answers with this text and is completed; an empty text adds no message."""
+    """The run answers with this text and is completed. An empty text adds no message."""
 
     text: str = "Hi"
 
 
 @attrs.frozen
 class Call:
-    """The run calls these tools: pairs of name and arguments as JSON text."""
+    """The run calls these tools. Each call is a pair: the name, and the arguments as JSON text."""
 
     calls: tuple[tuple[str, str], ...]
 
@@ -63,15 +63,15 @@ class Linger:
 
 @attrs.frozen
 class Stuck:
-    """The run stays in progress until `faults_off`; then it expires."""
+    """The run stays in progress until `faults_off`. Then it expires."""
 
 
 @attrs.frozen
 class Ask:
-    """The run waits for something that is not the output of a function; after `faults_off` it expires.
+    """The run waits for something that is not the output of a function. After `faults_off` it expires.
 
     Attributes:
-        kind: what it waits for: the type of a required action, or of an item on a conversation.
+        kind: the type of the required action, or of the item on a conversation, that the run waits for.
     """
 
     kind: str = "mcp_approval_request"
@@ -79,7 +79,7 @@ class Ask:
 
 Step: TypeAlias = Answer | Call | Fail | Linger | Stuck | Ask
 Planner: TypeAlias = Callable[[str], Sequence[Step]]
-"""Returns the steps of a run, given the text of the last user message."""
+"""A function that takes the text of the last user message and returns the steps of a run."""
 
 
 @attrs.define
@@ -99,26 +99,26 @@ class _Thread:
 
 
 def codes_of(status: RunStatus, code: str) -> str:
-    """Return the code that a server gives to a run that ended with this status."""
+    """Return the error code of a run that ended with this status."""
     return _CODES.get(status, code)
 
 
 def echo(text: str) -> Sequence[Step]:
-    """Answer with the text of the user message."""
+    """Return the plan of a run that answers with the text of the user message."""
     return [Answer(f"You said: {text}")]
 
 
 class SimulatedServer:
-    """A `Backend` without a network. Every poll of a run performs one step of its plan.
+    """A `Backend` without a network. Each poll of a run performs one step of the run's plan.
 
     Args:
-        plan: returns the steps of each run; the default is an echo.
+        plan: returns the steps of each run. By default, the run answers with the user's text.
         keeps_keys: False for a server that drops metadata.
         page_size: messages per page.
-        habits: what the server does in its own way.
+        habits: how the server differs from the real server.
 
     Attributes:
-        faults_off: True if cancels must be obeyed from now on, and every run must end.
+        faults_off: True if, from now on, the server must obey cancels and end each run.
     """
 
     run_options = frozenset((*RunOptions.__annotations__, "output"))
@@ -150,7 +150,7 @@ class SimulatedServer:
         return [run.view for run in self._threads[thread_id].runs]
 
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
-        """Return the accepted outputs of each tool call, in order. Without a defect each call has at most one."""
+        """Return the accepted outputs of each tool call, in order. Without a defect, a call has at most one output."""
         return dict(self._threads[thread_id].answered)
 
     def options(self, thread_id: str) -> list[dict[str, Any]]:
@@ -167,15 +167,15 @@ class SimulatedServer:
         return any(run.view.status is RunStatus.ACTIVE and run.steps[:1] == [Stuck()] for run in runs)
 
     def failed_runs(self, thread_id: str) -> frozenset[str]:
-        """Return the ids of the runs that did not end well."""
+        """Return the ids of the runs that have failed."""
         return frozenset(run.id for run in self.runs(thread_id) if run.status in _ENDED_BADLY)
 
     def run_keys(self, thread_id: str) -> list[str]:
-        """Return the keys of the runs of a thread that have one, oldest first."""
+        """Return the keys of all runs of a thread that have a key, oldest run first."""
         return [run.key for run in self.runs(thread_id) if run.key is not None]
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
-        """Start a run like another client, and return its id; None if the thread is busy."""
+        """Start a run as another client would, and return its id. Return None if the thread is busy."""
         if self.is_locked(thread_id):
             return None
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
@@ -290,7 +290,7 @@ class SimulatedServer:
                 raise ThreadBusy(400, None, f"Thread {thread_id} already has an active run {run.view.id}.")
 
     def _let_time_pass(self, thread_id: str, run: _Run) -> None:
-        """Let a run continue that blocks the thread; a run that waits for tools expires in the end."""
+        """Let the run that blocks the thread continue. If it waits for tools for too long, it expires."""
         run.in_the_way += 1
         self._progress(thread_id, run)
         if run.view.status is RunStatus.NEEDS_TOOLS and run.in_the_way >= _MAX_IN_THE_WAY:

@@ -1,8 +1,8 @@
-"""Simulate many lives on all cores: `python -m gpt_agent_fsm.testing.simulate --lives 100000`.
+"""Simulates many lives on all cores: `python -m gpt_agent_fsm.testing.simulate --lives 100000`.
 
-A life is one simulated set of conversations, from the first process to the last. The command prints the rate at the
-end, and the rows of the machine's table that no life took. If something was lost, done twice or stuck in a life, that
-life is printed completely, with its seed, and the exit code is 1.
+A life is one simulated set of conversations, from the first process to the last. At the end, the command prints the
+number of lives per second, and the rows of the machine's table that no life took. If in a life something was lost, done
+twice or stuck, the command prints the whole life with its seed, and its exit code is 1.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class _Job:
 
 @attrs.define
 class _Tally:
-    """Totals of some lives, sent from process to process.
+    """The totals of some lives. One process sends them to another.
 
     Attributes:
         rows: how often each row of the machine's table was taken, by the row's name.
-        report: of the first life with a violation; empty if there was none.
+        report: the report of the first life with a violation; "" if no life had a violation.
     """
 
     lives: int = 0
@@ -56,11 +56,11 @@ class _Tally:
     report: str = ""
 
     def add_life(self, life: Life) -> None:
-        """Count one life."""
+        """Add one life to the totals."""
         self.add(_Tally(1, life.crashes, life.requests, life.rows, life.report() if life.violations else ""))
 
     def add(self, other: _Tally) -> None:
-        """Count the lives of another tally."""
+        """Add the lives of another tally."""
         self.lives += other.lives
         self.crashes += other.crashes
         self.requests += other.requests
@@ -68,12 +68,12 @@ class _Tally:
         self.report = self.report or other.report
 
     def rows_in_order(self) -> dict[str, int]:
-        """Return the count of every row in the order of the table, including rows that were never taken."""
+        """Return how often each row was taken, in the order of the table. Rows that were never taken are included."""
         return {name: self.rows[name] for name in STORIES}
 
 
 def _simulate_batch(job: _Job) -> _Tally:
-    """Simulate the lives of a job, up to the first with a violation."""
+    """Simulate the lives of a job, up to the first life with a violation."""
     tally = _Tally()
     for seed in range(job.first, job.first + job.count):
         tally.add_life(_simulate_one(seed, job))
@@ -83,7 +83,7 @@ def _simulate_batch(job: _Job) -> _Tally:
 
 
 def _be_silent() -> None:
-    """Log nothing in a worker: failures are the purpose of its lives."""
+    """Log nothing in this process, because failures are the purpose of its lives."""
     logging.disable(logging.CRITICAL)
 
 
@@ -102,7 +102,7 @@ def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
 
 
 def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int) -> Iterator[_Tally]:
-    """Keep every worker busy, but start only as many jobs as the time allows."""
+    """Keep all processes busy, but start only as many jobs as the time allows."""
     waiting = [pool.apply_async(_simulate_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
     while waiting:
         yield waiting.pop(0).get()
@@ -110,7 +110,7 @@ def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int
 
 
 def _simulate_all(options: argparse.Namespace) -> _Tally:
-    """Simulate the requested number of lives, as time allows, up to the first with a violation."""
+    """Simulate the requested number of lives, or as many as time allows, up to the first life with a violation."""
     jobs = _jobs(options, time.monotonic() + options.seconds)
     total = _Tally()
     with multiprocessing.get_context("spawn").Pool(options.workers, _be_silent) as pool:
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command, and return its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.rows is not None and not options.rows.absolute().parent.is_dir():

@@ -1,4 +1,4 @@
-"""The Assistants API in front of a `SimulatedServer`: takes and returns the JSON values of its HTTP requests."""
+"""The Assistants API before a `SimulatedServer`. It takes and returns the JSON values of HTTP requests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _STATUSES = {
     RunStatus.COMPLETED: "completed",
 }
 _OWN_STATUSES = ("cancelled", "expired")
-"""The codes of failed runs for which the API has a status."""
+"""The codes of failed runs that are a status of their own in the API."""
 _NO_TIME = 0.0
-"""The timeout of calls of a server in memory, which ignores it."""
+"""The timeout for calls of the server in memory, which ignores timeouts."""
 
 
 class SimulatedThreads:
-    """Handles `GET` and `POST` as the Assistants API does. Raises the same errors as the HTTP client.
+    """Handles `GET` and `POST` as the Assistants API does, and raises the errors that the HTTP client would raise.
 
     Args:
         server: has the threads and their runs.

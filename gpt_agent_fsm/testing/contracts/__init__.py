@@ -1,4 +1,4 @@
-"""The contracts of the ports, as test classes that the tests of an implementation inherit.
+"""The contracts of the interfaces in `ports`, as test classes. The tests of an implementation inherit from them.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The contract of a `Backend`, as tests to inherit."""
+"""The contract of a `Backend`, as a test class to inherit from."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ _OPTIONS: Mapping[str, object] = {
 
 
 class BackendContract:
-    """Inherit it in a test class and implement `make_backend`.
+    """Subclass it in a test file, name the subclass `Test...`, and implement `make_backend`.
 
-    The last user message decides how the server behind the backend must act: `hello` is answered with some text;
-    `tools` calls `f` with `{}` and `g` with `{"x": 1}`, and then answers; `fail` fails with the code `server_error`;
-    `rate` is rate limited; `slow` is in progress until it is cancelled. The server must know the assistant
-    `asst_contract`.
+    The last user message decides what the server behind the backend must do in a run:
+
+    - `hello`: it answers with any text.
+    - `tools`: it calls `f` with `{}` and `g` with `{"x": 1}`, and answers after that.
+    - `fail`: the run fails with the code `server_error`.
+    - `rate`: the run is rate limited.
+    - `slow`: the run is in progress until it is cancelled.
+
+    The server must know the assistant `asst_contract`.
     """
 
     def make_backend(self) -> Backend:
-        """Return a backend over a server that acts as described."""
+        """Return a backend that uses such a server."""
         raise NotImplementedError
 
     # --- helpers ---------------------------------------------------------------------------------------
@@ -141,7 +146,7 @@ class BackendContract:
         run = self._until(backend, thread_id, run, RunStatus.COMPLETED)
         assert run.usage.total_tokens > 0
         answer = self._messages(backend, thread_id)[-1]
-        # If the list does not name the run of the answer, the run lists the answer.
+        # The list of messages names the run of each answer, or the run itself has the answer.
         named = {message.id: message.run_id for message in (answer, *run.messages)}
         assert (answer.role, named[answer.id]) == ("assistant", run.id)
         assert answer.content
@@ -155,7 +160,7 @@ class BackendContract:
             run = self._run(backend, thread_id, "hello", f"run_key_{number}")
             ids.append(self._until(backend, thread_id, run, RunStatus.COMPLETED).id)
         listed = backend.list_runs(thread_id, limit=10, timeout=_TIMEOUT).runs
-        # Some wires can list only the newest run.
+        # Some APIs can list only the newest run.
         assert [run.id for run in listed] == ids[::-1][: len(listed)]
         assert {run.key for run in listed} <= {"run_key_0", "run_key_1", "run_key_2", None}
         assert [run.id for run in backend.list_runs(thread_id, limit=1, timeout=_TIMEOUT).runs] == ids[-1:]

@@ -1,4 +1,4 @@
-"""The contract of a `Clock`, as tests to inherit."""
+"""The contract of a `Clock`, as a test class to inherit from."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _YEAR_2200 = 7_258_118_400
 
 
 class ClockContract:
-    """Subclass it in a file of tests, name the subclass `Test...`, and implement `make_clock`."""
+    """Subclass it in a test file, name the subclass `Test...`, and implement `make_clock`."""
 
     def make_clock(self) -> Clock:
-        """Return a running clock, or a clock that `let_pass` moves."""
+        """Return a running clock, or a clock that `let_pass` advances."""
         raise NotImplementedError
 
     def let_pass(self, clock: Clock, seconds: float) -> None:
@@ -53,7 +53,7 @@ class ClockContract:
         clock = self.make_clock()
         before = clock.monotonic()
         self.let_pass(clock, _PAUSE)
-        # A busy machine may take longer, but not by this factor.
+        # A busy computer may take longer, but not this much longer.
         assert _PAUSE * 0.9 <= clock.monotonic() - before < _PAUSE * 500
 
     def test_time_is_told_in_seconds_since_the_epoch(self) -> None:
@@ -65,5 +65,5 @@ class ClockContract:
         self.let_pass(clock, _PAUSE)
         elapsed = clock.monotonic() - monotonic
         assert elapsed > 0
-        # Somebody may set the machine's clock during the test, by a little.
+        # Something may set the computer's clock forward or back a little during the test.
         assert abs(clock.time() - time - elapsed) < 1.0

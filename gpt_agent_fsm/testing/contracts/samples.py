@@ -1,4 +1,4 @@
-"""A sample of everything that a store must keep, with every field set, made from the classes' annotations.
+"""Makes samples of everything that a store must keep, with every field set, from the classes' annotations.
 
 New fields and classes are included automatically.
 """
@@ -31,7 +31,7 @@ ODD_TEXTS = (
     "\x00\x01\x7f\u2028\ufeff",
     "unpaired: \ud83d",
 )
-"""Texts that are damaged by code that quotes, trims, normalizes or counts bytes."""
+"""Texts that change if code quotes or trims a text, normalizes it, or counts its bytes."""
 
 LONG = "Long texts are kept whole. \N{SNOWMAN}" * 36_000
 """One megabyte."""
@@ -40,7 +40,7 @@ _JSON = {"a": [1, -2.5, True, None, "\N{SNOWMAN}"], "": {}, "big": 10**30}
 
 
 def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 - any value of any type
-    """Return a value of the type `kind` that differs from the default of a field of this type."""
+    """Return a value of the type `kind` that differs from the default of each field of this type."""
     if kind is Any:
         return _JSON
     if kind is str:
@@ -82,7 +82,7 @@ def _pending(snapshot: Snapshot, request: Request) -> Pending:
 
 
 def every_snapshot(thread_id: str) -> list[Snapshot]:
-    """Return snapshots with every field set, one with each class of request."""
+    """Return snapshots with every field set, one for each class of request."""
     numbers = itertools.count(1)
     full = attrs.evolve(_filled(Snapshot, numbers), thread_id=thread_id)
     return [attrs.evolve(full, pending=_pending(full, _filled(kind, numbers))) for kind in get_args(Request)]

@@ -1,4 +1,4 @@
-"""The contract of a `Scheduler`, as tests to inherit."""
+"""The contract of a `Scheduler`, as a test class to inherit from."""
 
 from __future__ import annotations
 
@@ -51,12 +51,13 @@ class ScriptedTask:
 
 
 class SchedulerContract:
-    """Subclass it in a file of tests, name the subclass `Test...`, and implement `make_scheduler`.
+    """Subclass it in a test file, name the subclass `Test...`, and implement `make_scheduler`.
 
-    Ticks are waited for by `Scheduler.wait`, so a scheduler that ticks only inside `wait` can be tested as well.
+    The tests wait for ticks with `Scheduler.wait`. So they can also test a scheduler that ticks only inside `wait`.
 
     Attributes:
-        workers: how many ticks the scheduler makes at once on its own OS threads; 0 if it ticks on the caller's.
+        workers: how many ticks the scheduler makes at the same time on its own OS threads; 0 if it ticks on the
+            caller's OS thread.
         changed: set after each tick.
     """
 
@@ -71,7 +72,7 @@ class SchedulerContract:
     def setup_method(self) -> None:
         self.changed: threading.Event = threading.Event()
         self.hung: threading.Event = threading.Event()
-        """Set to end the ticks that hang."""
+        """A test sets it to end the ticks that hang."""
         self._scheduler: Scheduler | None = None
 
     def teardown_method(self) -> None:
@@ -81,7 +82,7 @@ class SchedulerContract:
 
     @property
     def scheduler(self) -> Scheduler:
-        """The scheduler of this test, made when it is first used: fixtures of the subclass come before."""
+        """The scheduler of this test. It is made at its first use, after the fixtures of the subclass."""
         if self._scheduler is None:
             self._scheduler = self.make_scheduler()
         return self._scheduler
@@ -95,22 +96,22 @@ class SchedulerContract:
         return ScriptedTask(self, *script)
 
     def woken(self, *script: Step) -> ScriptedTask:
-        """Return a task that was woken."""
+        """Return a task with this script that was woken."""
         task = self.task(*script)
         self.scheduler.wake(task)
         return task
 
     def after(self, seconds: float) -> Step:
-        """Return a step that asks for another tick."""
+        """Return a step that asks for another tick after this time."""
         return lambda: self.now() + seconds
 
     def wait_for(self, task: ScriptedTask, ticks: int) -> None:
-        """Wait until a task has ended this many ticks."""
+        """Wait until a task has ended this number of ticks."""
         in_time = self.scheduler.wait(lambda: len(task.times) >= ticks, self.changed, _PATIENCE)
         assert in_time, f"a task was ticked {len(task.times)} times and not {ticks} times"
 
     def let_time_pass(self) -> None:
-        """Wait until a task that is due `_LATER` was ticked, so that every task that is due before had its chance."""
+        """Wait until a task that is due after `_LATER` seconds was ticked. Earlier tasks could be ticked before it."""
         self.wait_for(self.woken(self.after(_LATER)), 2)
 
     def needs_workers(self, workers: int) -> None:
@@ -119,11 +120,11 @@ class SchedulerContract:
             raise unittest.SkipTest(f"this scheduler has fewer than {workers} workers")
 
     def hang(self) -> None:
-        """Do not return before the test is over."""
+        """Block until the test is over."""
         self.hung.wait(_PATIENCE)
 
     def close_in_time(self, timeout: float) -> None:
-        """Close the scheduler, which must not take long."""
+        """Close the scheduler, and check that this does not take long."""
         closer = threading.Thread(target=self.scheduler.close, args=[timeout], daemon=True)
         closer.start()
         closer.join(_PATIENCE / 2)
@@ -197,7 +198,7 @@ class SchedulerContract:
             self.scheduler.wake(task)
             self.scheduler.wake(other)
             if self.workers > 1:
-                # The task was woken before: its second tick would have begun by then.
+                # The task was woken before this point, so a second tick would have begun by now.
                 delayed.append(not other_was_ticked.wait(_PATIENCE))
 
         task = self.task(wake_both)

@@ -1,4 +1,4 @@
-"""The contract of a `Store`, as tests."""
+"""The contract of a `Store`, as a test class to inherit from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ODD_THREAD_IDS = (
 class StoreContract(StoreAtOnce):
     """Subclass it in a test file, name the subclass `Test...`, and implement `make_store`.
 
-    For a durable store, implement `reopen` as well: it enables more tests. pytest runs them without a plugin, and no
+    For a durable store, implement `reopen`, too; it enables more tests. pytest needs no plugin for these tests, and no
     test sleeps.
     """
 
@@ -221,7 +221,7 @@ class StoreContract(StoreAtOnce):
     # --- the queue -------------------------------------------------------------------------------------------
 
     def commit_queue(self, before: Queue, after: Queue) -> None:
-        """Commit a thread with a changed queue, and pass only the change."""
+        """Commit a thread with a changed queue. Pass only the change of the queue to the store."""
         change = after.change_since(before)
         self.store.commit(attrs.evolve(idle(), queue=after), consumed=0, events=(), at=1.0, due=None, queue=change)
 

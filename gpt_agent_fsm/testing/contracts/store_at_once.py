@@ -1,4 +1,4 @@
-"""The contract of a `Store` for several OS threads that use it at once."""
+"""The contract of a `Store` that several OS threads use at the same time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_READS = 200
 
 
 class StoreAtOnce(StoreTests):
-    """The part of the contract that is about several OS threads."""
+    """The tests of the contract that use several OS threads."""
 
     def test_commands_accepted_at_once_get_numbers_of_their_own(self) -> None:
         self.commit(idle())

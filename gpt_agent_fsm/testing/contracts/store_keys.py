@@ -1,4 +1,4 @@
-"""The contract of a store that also keeps keys and adds up tokens, as tests."""
+"""The contract of a store that also keeps keys and adds up tokens, as a test class to inherit from."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["KeyedStoreContract"]
 
 
 class KeyedStoreContract(StoreContract):
-    """The contract of a `Store` that is a `KeyedStore` and a `CountingStore`, too."""
+    """The contract of a `Store` that is also a `KeyedStore` and a `CountingStore`."""
 
     @property
     def keyed(self) -> KeyedStore:
-        """The store."""
+        """The store of this test, as a `KeyedStore`."""
         assert isinstance(self.store, KeyedStore), "the store must have the methods claim_key and find"
         return self.store
 

@@ -1,4 +1,4 @@
-"""Helpers of the contract for stores: creating a store, and short calls."""
+"""Helpers for the tests of stores: they make a store, and have short forms of its calls."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def some_events(*numbers: int, thread_id: str = "thread_1") -> list[Event]:
 
 
 def tried(tries: int, thread_id: str = "thread_1") -> Snapshot:
-    """Return a snapshot that contains the number."""
+    """Return a snapshot that contains this number."""
     return attrs.evolve(idle(thread_id), pending=Pending(request=GetLatestRun(), tries=tries))
 
 
 def whole_change(before: Queue, after: Queue) -> QueueChange:
-    """Return the change from any queue to any other."""
+    """Return the change from one queue to another. The two need not be versions of the same queue."""
     numbers, numbers_before = (range(queue.first, queue.first + len(queue)) for queue in (after, before))
     removed = tuple(number for number in numbers_before if number not in numbers)
     return QueueChange(removed=removed, written=tuple(zip(numbers, after, strict=True)))
@@ -49,14 +49,14 @@ def numbers_of(records: Sequence[Record]) -> list[int]:
 
 
 class StoreTests:
-    """The base class of tests that each use one store."""
+    """The base class of tests of a store. Each test uses one store."""
 
     def make_store(self) -> Store:
         """Return a new, empty store. The contract closes it."""
         raise NotImplementedError
 
     def reopen(self, store: Store) -> Store | None:
-        """Close the store and return a new one on the same data; None if it is not durable."""
+        """Close the store and return a new store with the same data. Return None if the store is not durable."""
         del store
         return None
 
@@ -66,13 +66,13 @@ class StoreTests:
 
     @property
     def store(self) -> Store:
-        """The store of this test, created on first use, after the fixtures of the subclass."""
+        """The store of this test. It is made at its first use, after the fixtures of the subclass."""
         if self._store is None:
             self._store = self.make_store()
         return self._store
 
     def make_ready(self) -> None:
-        """Create the store now, before several OS threads use it."""
+        """Make the store now, before several OS threads use it."""
         assert isinstance(self.store, Store), "make_store did not return a Store"
 
     def teardown_method(self) -> None:
@@ -86,21 +86,21 @@ class StoreTests:
         return saved
 
     def commit(self, snapshot: Snapshot, *events: Event, consumed: int = 0, at: float = 1.0) -> Sequence[Record]:
-        """Commit with default arguments, and with the change of the queue."""
+        """Commit with default arguments and the change of the queue."""
         saved = self.store.load(snapshot.thread_id) if snapshot.queue else None
         before = EMPTY if saved is None else saved.snapshot.queue
         change = whole_change(before, snapshot.queue)
         return self.store.commit(snapshot, consumed=consumed, events=events, at=at, due=None, queue=change)
 
     def open_again(self) -> None:
-        """Reopen the store, or skip the test."""
+        """Reopen the store, or skip the test if the store is not durable."""
         reopened = self.reopen(self.store)
         if reopened is None:
             raise unittest.SkipTest("this store is not durable")
         self._store = reopened
 
     def at_once(self, *actions: Callable[[], T]) -> list[T]:
-        """Call all actions at the same time, each in its own OS thread; return their results in order."""
+        """Call all actions at the same time, each on an OS thread of its own. Return their results in order."""
         self.make_ready()
         barrier = threading.Barrier(len(actions))
         results: dict[int, T] = {}
