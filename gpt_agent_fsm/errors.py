@@ -217,7 +217,7 @@ class OutcomeUnknown(TransientError):
     """A request that changes the server got no usable HTTP answer. It is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if the request may still take effect, because the API itself has perhaps not answered.
+        in_flight: True if the request may still take effect; False only if the API itself has certainly answered it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The causes besides commands for which a thread acts: timers, deadlines, webhooks, and news from other threads."""
+"""Everything besides commands that makes a thread act: timers, deadlines, webhooks, and news from other threads."""
 
 from __future__ import annotations
 

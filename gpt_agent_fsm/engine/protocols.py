@@ -251,7 +251,7 @@ class Store(Protocol):
         ...
 
     def accept(self, thread_id: str, command: Command) -> int:
-        """Save a command for a thread that has been committed before. Return its number. Numbers grow per thread."""
+        """Save a command for a thread that has been committed before. Return its number, which grows per thread."""
         ...
 
     def commit(

@@ -26,7 +26,8 @@ class UserMessageAdded:
     Attributes:
         id: the message's id on the server.
         content: the message's text.
-        key: the key that `Agent.add_user_message` returned for the message; None in records of an earlier version.
+        key: the key that `Agent.add_user_message` returned for the message; None in records that an earlier version of
+            the library has saved.
     """
 
     id: str
@@ -107,7 +108,7 @@ class RunFailed:
     Attributes:
         id: the run's id; None if it was cancelled before it was created.
         code: `last_error.code`, else `incomplete_details.reason`, else the run's final status. If the library itself
-            ended the run: `timeout`, `cancelled`, `unsupported_action` or `not_found`.
+            ended the run: `timeout`, `cancelled`, `max_tool_rounds`, `unsupported_action` or `not_found`.
         message: a text for people. It is never blank.
     """
 

@@ -229,7 +229,7 @@ def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether each call has an output already, or gets an error because its arguments are not valid JSON."""
+    """Return whether no call needs the user's code: each has an output, or its arguments are not valid JSON."""
     if not run_needs_tools(copy, fact):
         return False
     new_round = is_a_new_round(copy, fact)

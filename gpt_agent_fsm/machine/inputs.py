@@ -251,7 +251,7 @@ class RequestUnresolved(RequestFailure):
     """The request may or may not have taken effect.
 
     Attributes:
-        in_flight: True if the request may still take effect, because the API itself has perhaps not answered.
+        in_flight: True if the request may still take effect; False only if the API itself has certainly answered it.
     """
 
     trigger: ClassVar[str] = "request_unresolved"

@@ -331,7 +331,7 @@ class Snapshot:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The known tool calls: those of the run, or of the run that is no longer followed."""
+        """The known tool calls of `run`, or of `left` if there is no run."""
         known = self.run or self.left
         return () if known is None else known.calls
 

@@ -139,7 +139,7 @@ class WorkingCopy:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The known tool calls: those of the run, or of the run that is no longer followed."""
+        """The known tool calls of `run`, or of `left` if there is no run."""
         known = self.run or self.left
         return () if known is None else known.calls
 
@@ -209,7 +209,7 @@ class WorkingCopy:
         self.outbox = attrs.evolve(self.outbox, owed=owed)
 
     def with_calls(self, calls: tuple[ToolCall, ...]) -> None:
-        """Replace the calls of the run, or of the run that is no longer followed."""
+        """Replace the tool calls of `run`, or of `left` if there is no run."""
         if self.run is not None:
             self.run = attrs.evolve(self.run, calls=calls)
         else:

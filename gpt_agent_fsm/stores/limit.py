@@ -1,4 +1,4 @@
-"""The time that a database may take."""
+"""A limit for the time that a database may take."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class Tail:
         return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=True)
 
     def standing_of(self, run: Run) -> Run | None:
-        """Return the state of a run whose response asks for tools; None if the conversation has left it behind."""
+        """Return the state of a run that asks for tools; None if the conversation continued without that run."""
         asked = {call.id for call in run.tool_calls}
         if asked & {call.id for call in calls_of(self.before)}:
             return None

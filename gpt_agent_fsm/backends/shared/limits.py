@@ -82,7 +82,7 @@ _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d":
 
 
 class Limit(enum.Enum):
-    """The limit of an account for which a request was refused or a run failed."""
+    """The kind of limit of an account because of which a request was refused or a run failed."""
 
     RATE = "rate"
     BILL = "bill"

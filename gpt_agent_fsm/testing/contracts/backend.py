@@ -40,7 +40,7 @@ class BackendContract:
     """
 
     def make_backend(self) -> Backend:
-        """Return a backend that uses such a server."""
+        """Return a backend that uses a server with these rules."""
         raise NotImplementedError
 
     # --- helpers ---------------------------------------------------------------------------------------
