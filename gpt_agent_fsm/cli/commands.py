@@ -81,7 +81,7 @@ def diagram(format_: str, directory: Path | None) -> None:
     help="The API to use: threads and runs, or conversations and responses.",
 )
 def demo(speed: float, api: str) -> None:
-    """Show four conversations at once, with a server that runs in this process.
+    """Show four conversations at the same time, with a server that runs in this process.
 
     One conversation is plain, one calls two tools, one is rate limited twice and recovers, and one fails. All requests
     use real HTTP on the loopback interface. Neither an API key nor a network is needed.

@@ -206,7 +206,7 @@ class Driver:
     # --- beginning --------------------------------------------------------------------------------------
 
     def follow(self, former: Driver) -> None:
-        """Show the snapshot of the thread's former driver, until that driver has ended and this one begins."""
+        """Show the snapshot of the thread's former driver, until that driver has ended and this driver begins."""
         self._ledger.snapshot = former.snapshot
 
     def begin(self, saved: Saved | None = None) -> None:

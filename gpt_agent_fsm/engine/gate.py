@@ -60,7 +60,7 @@ class Gate:
         return next(self._stamps)
 
     def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestNeedsOperator | None:
-        """Return None to admit the request, a time to retry at, or the denial to report.
+        """Return None if the request is admitted, a time at which to retry, or the denial to report.
 
         The time is in monotonic seconds. If the request may be made before that time, `who.try_again` is called.
         """

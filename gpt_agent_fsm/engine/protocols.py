@@ -208,7 +208,7 @@ class Record:
     """One event in a thread's history.
 
     Attributes:
-        seq: the number of the record, which counts per thread from 1, without gaps.
+        seq: the number of the record. Each thread counts its records from 1, without gaps.
         at: when the event was saved, in seconds since the epoch.
     """
 

@@ -181,7 +181,7 @@ class ToolDesk:
     # --- functions are started ------------------------------------------------------------------------------
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
-        """Start the functions whose start was decided here and is saved in `snapshot`."""
+        """Start the functions whose start `next_inputs` has decided and `snapshot` contains."""
         # If the machine has ignored a start, it is forgotten: the call already has its output.
         decided, self._starting = self._starting, set()
         for call in snapshot.calls:
@@ -256,7 +256,7 @@ def _described(error: BaseException) -> str:
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
-    """Return the decision of a tool's rule about a call. None means that a person is asked, as after a failed rule."""
+    """Return the decision of a tool's rule about a call. None, also if the rule fails, means that a person is asked."""
     arguments = decode_arguments(call.arguments)
     asked = events.ToolCallRequested(
         id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments

@@ -177,7 +177,7 @@ def _run_doubt(copy: WorkingCopy) -> Doubt | None:
 
 
 def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
-    """Return the recorded call that equals this one, or None for a new call.
+    """Return the recorded call that equals `call`, or None for a new call.
 
     Some servers use an id again in a later round. So the name and the arguments must be equal, too.
     """
@@ -186,7 +186,7 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
 
 
 def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
-    """Return the recorded call that equals this one, or None for a call that must be announced.
+    """Return the recorded call that equals `call`, or None for a call that must be announced.
 
     A server may show an outdated state for so long that it looks like a new round. So a call whose function must not
     run twice keeps its output, and that output is sent again.

@@ -79,7 +79,7 @@ class TimerDue:
 
 @attrs.frozen(kw_only=True)
 class DeadlinePassed:
-    """The run, or its wait for tools, has taken longer than it may.
+    """The run, or its wait for tools, has taken longer than a setting allows.
 
     Attributes:
         setting: `run_timeout` or `tool_timeout`.

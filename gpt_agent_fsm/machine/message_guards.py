@@ -30,7 +30,7 @@ def is_searching(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
-    """Return the id after which the next page starts, or None if there is no next page or the id is not a new one."""
+    """Return the id after which the next page starts; None at the end, or if the server names the same id again."""
     asked_after = copy.request.after if isinstance(copy.request, effects.ListMessages) else None
     return None if fact.page.next_after == asked_after else fact.page.next_after
 

@@ -1,4 +1,4 @@
-"""Searching the server for something in doubt: a message that may have been posted, a run that may have been created.
+"""Searches the server for something in doubt: a message that may have been posted, or a run that may have been created.
 
 Both are recognised by the key that the library sends as metadata. If the server drops metadata, the order decides. If
 exactly one message with the same text is newer than everything known before, it is the message in doubt. If exactly one

@@ -29,7 +29,7 @@ class Tail:
 
     @property
     def newest_message_id(self) -> str:
-        """The id of the newest message among all these items; "" if there is no message."""
+        """The id of the newest message in the tail; "" if the tail has no message."""
         ids = (item.id for item in (*self.items[::-1], *self.before[::-1]) if item.is_message and item.id)
         return next(ids, "")
 

@@ -19,7 +19,7 @@ class Page:
     """One page of a list.
 
     Attributes:
-        has_more: None if the server does not say.
+        has_more: True if there is a next page; None if the server does not say.
     """
 
     data: list[Any]

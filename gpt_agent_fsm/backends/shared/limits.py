@@ -9,13 +9,13 @@ count:
 with the text                                       words that count
 ==================================================  ===================================================================
 a code of a bill, or HTTP 402                       none are needed: it is a bill
-a code of a rate limit, or HTTP 429                 those of a bill; without them it is a rate limit
-`rate_limit_exceeded`, if a run failed              all, and some are needed: servers use it for other causes as well
+a code of a rate limit, or HTTP 429                 the words of a bill; without such words it is a rate limit
+`rate_limit_exceeded`, if a run failed              all, but one is required: servers also use it for other causes
 a code of another cause, such as an invalid prompt  none
-any other code, or none                             all, unless they are quoted or a tool is mentioned
+any other code, or none                             all, unless they are quoted or the text mentions a tool
 ==================================================  ===================================================================
 
-If a text has the words of both, it is a bill.
+If a text has words of a rate limit and of a bill, it is a bill.
 """
 
 from __future__ import annotations
