@@ -103,8 +103,8 @@ class SubmitToolOutputs:
         outputs: pairs of tool call id and JSON text.
         assistant_id: the assistant that continues the run.
         handle: as in `Run`.
-        decisions: the same pairs for calls that the server makes itself; the text is an object with `approve`, true or
-            false, and perhaps a `reason`.
+        decisions: pairs of tool call id and JSON text for calls that the server makes itself. The text is an object
+            with `approve` (true or false) and perhaps a `reason`.
         run_options: the options of the run, as in `CreateRun`.
     """
 

@@ -253,11 +253,13 @@ class ServerView:
     Attributes:
         must_check: True if the library must check for a run in progress before it does anything else.
         last_run: the newest run.
-        last_posted: the newest message that the library posted, or the newest message before its first one.
-        ended_run_ids: the last runs that have ended. The first end is final, whatever the server says later.
+        last_posted: the newest message that the library posted. Before its first message, the newest message of the
+            thread.
+        ended_run_ids: the runs that ended last. The end of a run is final, whatever the server says later.
         ended_calls: the last tool calls of these runs, and of earlier rounds of the run in progress. If a run failed,
             its calls may still be open on the thread.
-        lost_run_id: a run that the server no longer knew. It is not adopted again, even if it blocks the thread.
+        lost_run_id: the run that the server said it does not know. The run is not adopted again, even if it blocks the
+            thread.
         message_keys_kept, run_keys_kept: True if the server is known to keep the keys that are sent as metadata.
     """
 
