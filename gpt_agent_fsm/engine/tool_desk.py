@@ -64,13 +64,15 @@ def functions_of(backend: object) -> tuple[Tool[..., Any], ...]:
 class ToolDesk:
     """The tool calls of one thread. Only ticks use it."""
 
-    __slots__ = ("_starting", "_thread_id", "_tooling")
+    __slots__ = ("_places", "_starting", "_thread_id", "_tooling")
 
     def __init__(self, tooling: Tooling, thread_id: str) -> None:
         self._tooling = tooling
         self._thread_id = thread_id
-        self._starting: set[tuple[str, int]] = set()
-        """The call and attempt of each function whose start was decided here and that is not started yet."""
+        self._starting: set[JobKey] = set()
+        """The jobs whose start was decided here, until their functions are started."""
+        self._places: set[JobKey] = set()
+        """The jobs for which a place was wanted here, until they are added."""
 
     @property
     def has_decided_a_start(self) -> bool:
@@ -91,23 +93,26 @@ class ToolDesk:
         name.
         """
         jobs = self._tooling.jobs.of_thread(self._thread_id)
-        if not jobs and not snapshot.calls:
+        if not jobs and not snapshot.calls and not self._places:
             return []
         found, wanted = list[inputs.Input](), set[JobKey]()
+        places, self._places = self._places, set(self._starting)
         for call in snapshot.calls if _may_take_results(snapshot) else ():
             if call.output is not None:
                 continue
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
-            wanted.add(key)
-            if key not in jobs and self._tooling.jobs.is_closing:
-                # The next process starts the function, or notices that it was lost.
+            if self._tooling.jobs.is_closing and not (call.runs and key in jobs):
+                # The next process begins it, or notices that its function is lost.
                 continue
+            wanted.add(key)
             if call.runs and snapshot.state in _TAKES_RESULTS:
-                found += self._about_started(call, jobs.get(key))
+                found += self._about_started(key, call, jobs.get(key))
             elif call.by_server and call.stage is CallStage.OPEN and _may_begin(snapshot):
                 found.append(self._ask(call))
             elif call.takes_output and _may_begin(snapshot):
-                found += self._about_open(call, key, jobs.get(key), is_heard)
+                found += self._about_open(key, call, jobs.get(key), is_heard)
+        # A call that still needs its place has asked for it again.
+        self._tooling.jobs.give_back(*(places - self._places))
         for key, job in jobs.items():
             if key not in wanted:
                 self._tooling.jobs.forget(job, cancel=True)
@@ -117,12 +122,17 @@ class ToolDesk:
         run = snapshot.run or snapshot.left
         return (self._thread_id, "" if run is None else run.id, call.id, attempt)
 
+    def _has_place(self, key: JobKey) -> bool:
+        """Return whether there is a place for a job; else the thread is woken when there is one."""
+        self._places.add(key)
+        return self._tooling.jobs.reserve(key)
+
     # --- a function was started -----------------------------------------------------------------------------
 
-    def _about_started(self, call: ToolCall, job: Job | None) -> Iterator[inputs.Input]:
+    def _about_started(self, key: JobKey, call: ToolCall, job: Job | None) -> Iterator[inputs.Input]:
         if job is None:
-            if (call.id, call.attempt) not in self._starting:
-                yield self._about_lost(call)
+            if key not in self._starting:
+                yield from self._about_lost(key, call)
         elif job.has_ended:
             self._tooling.jobs.forget(job, cancel=False)
             yield inputs.ToolEnded(tool_call_id=call.id, attempt=call.attempt, output=job.result)
@@ -135,17 +145,18 @@ class ToolDesk:
                 reason = f"{sentence} It is unknown whether it took effect."
                 yield inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
 
-    def _about_lost(self, call: ToolCall) -> inputs.Input:
-        """Return the input that starts a function of a dead process again. If that is not safe, report it as lost."""
+    def _about_lost(self, key: JobKey, call: ToolCall) -> Iterator[inputs.Input]:
+        """Start the function of a process that has died again, if that is safe."""
         if call.is_safe and self._tooling.find(call.name) is not None:
-            return self._start(call, is_safe=True)
-        reason = f"The process that ran {call.name} has ended. It is unknown whether the call took effect."
-        return inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
+            yield from self._start(key, call, is_safe=True)
+        else:
+            reason = f"The process that ran {call.name} has ended. It is unknown whether the call took effect."
+            yield inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
 
     # --- no function was started yet --------------------------------------------------------------------------
 
     def _about_open(
-        self, call: ToolCall, key: JobKey, job: Job | None, is_heard: Callable[[str], bool]
+        self, key: JobKey, call: ToolCall, job: Job | None, is_heard: Callable[[str], bool]
     ) -> Iterator[inputs.Input]:
         tool = self._tooling.find(call.name)
         if tool is None:
@@ -153,40 +164,53 @@ class ToolDesk:
                 output = error_output(f"There is no tool called {call.name}.")
                 yield inputs.SubmitToolOutput(tool_call_id=call.id, output=output)
         elif call.stage is CallStage.APPROVED or tool.approve is False:
-            yield self._start(call, is_safe=tool.retry == "safe")
+            yield from self._start(key, call, is_safe=tool.retry == "safe")
         elif job is None and (problem := _problem_of(tool, call)):
             # The arguments are wrong, so the call would fail. Nobody needs to decide about it.
             yield inputs.SubmitToolOutput(tool_call_id=call.id, output=error_output(problem))
         elif tool.approve is True:
             yield self._ask(call)
         elif job is None:
-            # The rule is asked. If it gives no answer, a person is asked.
-            self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, None))
+            if self._has_place(key):
+                self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, None))
+        elif job.has_ended and job.result:
+            # The verdict is kept until there is a place for the function.
+            yield from self._start(key, call, is_safe=tool.retry == "safe")
         elif job.has_ended:
             self._tooling.jobs.forget(job, cancel=False)
             if job.result is None:
+                # If the rule cannot say, a person is asked.
                 yield self._ask(call)
-            elif job.result:
-                yield self._start(call, is_safe=tool.retry == "safe")
             else:
                 yield inputs.DenyToolCall(tool_call_id=call.id, reason=_DENIED_BY_RULE, by_rule=True)
 
     def _ask(self, call: ToolCall) -> inputs.AskForApproval:
         return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
 
-    def _start(self, call: ToolCall, *, is_safe: bool) -> inputs.StartTool:
-        self._starting.add((call.id, call.attempt + 1))
-        return inputs.StartTool(tool_call_id=call.id, is_safe=is_safe)
+    def _start(self, key: JobKey, call: ToolCall, *, is_safe: bool) -> Iterator[inputs.Input]:
+        """Decide that the function of a call is started with its next attempt, if there is a place for it."""
+        next_key = (*key[:3], call.attempt + 1)
+        if self._has_place(next_key):
+            self._starting.add(next_key)
+            yield inputs.StartTool(tool_call_id=call.id, is_safe=is_safe)
 
     # --- functions are started ------------------------------------------------------------------------------
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
-        """Start the functions whose start `next_inputs` has decided and `snapshot` contains."""
-        # If the machine has ignored a start, it is forgotten: the call already has its output.
+        """Start the functions whose start was decided here and is saved in `snapshot`."""
         decided, self._starting = self._starting, set()
         for call in snapshot.calls:
-            if call.runs and (call.id, call.attempt) in decided:
-                self._add_job(self._key(snapshot, call, call.attempt), call, agent)
+            key = self._key(snapshot, call, call.attempt)
+            if call.runs and key in decided:
+                self._add_job(key, call, agent)
+        # A start that the machine ignored is forgotten: the call has its output.
+        self._tooling.jobs.give_back(*decided)
+        self._places -= decided
+
+    def leave(self) -> None:
+        """Give back the places for functions that this driver starts no more."""
+        self._tooling.jobs.give_back(*self._places)
+        self._places.clear()
 
     def _add_job(self, key: JobKey, call: ToolCall, agent: object) -> None:
         tool = self._tooling.find(call.name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -25,7 +25,7 @@ JobKey: TypeAlias = tuple[str, str, str, int]
 
 @attrs.define(eq=False)
 class Job:
-    """A function that runs, or waits for its turn.
+    """A function that runs.
 
     Attributes:
         work: returns the result.
@@ -49,14 +49,17 @@ class Job:
 class ToolJobs:
     """The jobs of one runtime. Safe to use from any OS thread.
 
+    A job needs a place, which is reserved before it is added: the start of a function is saved in between, and must not
+    be saved for a function that still waits for its turn.
+
     Args:
-        limit: how many jobs run at the same time. A job whose time is over no longer counts.
-        wake: called with the id of a thread when one of its jobs has begun or ended.
-        run_soon: arranges that a function is called soon. With None, each job gets an OS thread.
+        limit: how many jobs have a place at the same time. A job whose time is over no longer counts.
+        wake: called with the id of a thread when one of its jobs has begun or ended, or may be added.
+        run_soon: calls a function a little later; None to use an OS thread for each job.
 
     Attributes:
-        is_closing: True when no further job may be added.
-        waiters: notified when a result is no longer wanted.
+        is_closing: True when no further place may be reserved.
+        waiters: notified when a result or a place is no longer wanted.
     """
 
     def __init__(
@@ -74,17 +77,53 @@ class ToolJobs:
         self.waiters = Waiters()
         self._jobs: dict[str, dict[JobKey, Job]] = {}
         """The jobs whose results are still wanted, by thread."""
-        self._waiting: deque[Job] = deque()
+        self._queue: dict[JobKey, None] = {}
+        """The jobs that wait for a place, oldest first."""
+        self._reserved: set[JobKey] = set()
+        """The jobs that have a place and were not added yet."""
         self._begun: set[Job] = set()
-        """The jobs that have begun and count for the limit."""
+        """The jobs that were added and have a place."""
         self.is_closing = False
+        self._is_closed = False
+
+    def reserve(self, key: JobKey) -> bool:
+        """Return whether a job has a place. Else its thread is woken when the job has one; the oldest job comes first.
+
+        A place is held until the job is added, or until `give_back`.
+        """
+        with self._lock:
+            if key not in self._reserved and not self.is_closing:
+                # The queue is empty while a place is free.
+                if self._free:
+                    self._reserved.add(key)
+                else:
+                    self._queue[key] = None
+            return key in self._reserved
+
+    def give_back(self, *keys: JobKey) -> None:
+        """Want no place for these jobs, which were not added."""
+        if not keys:
+            return
+        with self._lock:
+            for key in keys:
+                self._reserved.discard(key)
+                self._queue.pop(key, None)
+        self.waiters.notify()
+        self._fill()
 
     def add(self, job: Job) -> None:
-        """Run a job as soon as it is its turn."""
+        """Run a job at its place. Without an OS thread for it, the job ends at once."""
         with self._lock:
             self._jobs.setdefault(job.key[0], {})[job.key] = job
-            self._waiting.append(job)
-        self._begin()
+            self._reserved.discard(job.key)
+            if self._is_closed:
+                return
+            self._begun.add(job)
+        try:
+            self._run_soon(functools.partial(self._run, job))
+        except Exception:
+            log.exception("%s: there is no OS thread for the call %s", job.key[0], job.key[2])
+            self._end(job, job.fallback)
 
     def of_thread(self, thread_id: str) -> dict[JobKey, Job]:
         """Return the jobs of a thread whose results are still wanted."""
@@ -94,7 +133,7 @@ class ToolJobs:
             return dict(self._jobs.get(thread_id, {}))
 
     def forget(self, *jobs: Job, cancel: bool) -> None:
-        """Forget jobs whose results nobody wants now. With `cancel`, tell their functions, and let other jobs begin."""
+        """Want these results no longer; with `cancel`, say so to the functions, and give their places to other jobs."""
         with self._lock:
             for job in jobs:
                 wanted = self._jobs.get(job.key[0], {})
@@ -104,16 +143,14 @@ class ToolJobs:
                 if cancel:
                     job.cancelled.set()
                     self._begun.discard(job)
-            if cancel:
-                self._waiting = deque(each for each in self._waiting if each not in jobs)
         self.waiters.notify()
-        self._begin()
+        self._fill()
 
     @property
     def threads(self) -> set[str]:
-        """The threads with jobs whose results are still wanted."""
+        """The threads with jobs whose results are still wanted, or that have a place."""
         with self._lock:
-            return set(self._jobs)
+            return set(self._jobs) | {key[0] for key in self._reserved}
 
     def drop(self, thread_id: str) -> None:
         """Forget the jobs of a thread, because another process drives the thread now."""
@@ -122,30 +159,27 @@ class ToolJobs:
     def close(self) -> int:
         """Begin no more jobs, and tell running functions that no result is wanted. Return how many have not ended."""
         with self._lock:
-            self.is_closing, self._limit = True, 0
-            self._waiting.clear()
+            self.is_closing = self._is_closed = True
+            self._reserved.clear()
             left = [job for jobs in self._jobs.values() for job in jobs.values()]
         self.forget(*left, cancel=True)
         return sum(not job.has_ended for job in left)
 
     # --- inside ------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Begin the jobs that may begin. If no OS thread can be started for a job, the job ends at once."""
-        while (job := self._next()) is not None:
-            try:
-                self._run_soon(functools.partial(self._run, job))
-            except Exception:
-                log.exception("%s: there is no OS thread for the call %s", job.key[0], job.key[2])
-                self._end(job, job.fallback)
+    @property
+    def _free(self) -> int:
+        return 0 if self.is_closing else max(self._limit - len(self._reserved) - len(self._begun), 0)
 
-    def _next(self) -> Job | None:
+    def _fill(self) -> None:
+        """Give the free places to the jobs that have waited longest, and wake their threads."""
         with self._lock:
-            if not self._waiting or len(self._begun) >= self._limit:
-                return None
-            job = self._waiting.popleft()
-            self._begun.add(job)
-            return job
+            keys = list(itertools.islice(self._queue, self._free))
+            for key in keys:
+                del self._queue[key]
+            self._reserved.update(keys)
+        for key in keys:
+            self._wake(key[0])
 
     def _run(self, job: Job) -> None:
         if job.timeout is not None:
@@ -161,7 +195,6 @@ class ToolJobs:
             log.exception("%s: the call %s failed", job.key[0], job.key[2])
         finally:
             self._end(job, result)
-            self._begin()
 
     def _end(self, job: Job, result: Any) -> None:  # noqa: ANN401 - whatever the job returns
         with self._lock:
@@ -171,6 +204,7 @@ class ToolJobs:
         if unwanted:
             log.warning("%s: the output of the call %s came too late and is dropped", job.key[0], job.key[2])
         self._wake(job.key[0])
+        self._fill()
 
 
 def _on_a_thread(function: Callable[[], None]) -> None:
