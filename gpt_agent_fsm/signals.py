@@ -189,9 +189,9 @@ def inside_tool() -> Iterator[None]:
         _announcing.handler = outer
 
 
-def receivers(sender: object, event_: events.Event) -> Iterator[Handler]:
-    """Yield the receivers of the signal of the event's class, then the receivers of the signal `event`."""
-    for signal in (by_class[type(event_)], event):
+def receivers(sender: object, event_class: type[events.Event]) -> Iterator[Handler]:
+    """Yield the receivers of this sender's events of a class: first those of its own signal, then those of `event`."""
+    for signal in (by_class[event_class], event):
         if not signal.is_muted:
             yield from signal.receivers_for(sender)
 

@@ -39,7 +39,6 @@ class Announcer:
         "_seen_seq",
         "_signals_heard",
         "_store",
-        "_subscribed",
         "_subscribers",
         "_thread_id",
         "handler",
@@ -62,10 +61,11 @@ class Announcer:
         self._again: dict[str, events.ToolCallRequested] = {}
         """The open calls that another runtime announced, by id. Handlers of this runtime have not heard these calls."""
         self._signals_heard = False
-        """True after the calls in `_again` were sent to the signals."""
-        self._joined = self._subscribed = False
+        """True after these calls were sent to the signals."""
+        self._joined = False
+        """True after the first `connect` here."""
         self._first: signals.Handler | None = None
-        """The first subscriber, until it has heard the calls in `_again`."""
+        """The subscriber of the first `connect`, if it has one, until it has heard of these calls."""
 
     def join(self, handler: signals.Handler | None, replay_after: int | None) -> None:
         """Note that user code has connected to the thread.
@@ -74,15 +74,14 @@ class Announcer:
         number, it is called before that for each record of the history with a higher number.
         """
         with self._lock:
-            self._joined = True
+            if not self._joined:
+                self._joined, self._first = True, handler
             if handler is None:
                 return
             if replay_after is None:
                 self._subscribers = (*self._subscribers, (handler, 0))
             else:
                 self._newcomers.append((handler, replay_after))
-            if not self._subscribed:
-                self._subscribed, self._first = True, handler
 
     def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
         """Continue where the previous announcer of the thread stopped.
@@ -100,11 +99,10 @@ class Announcer:
         self._outbox.extend(records)
 
     def is_heard(self, call_id: str) -> bool:
-        """Return whether a handler may answer this tool call, or may still be connected to answer it."""
-        if call_id in self._again and not self._joined:
+        """Return whether a handler hears this tool call and may answer it, or may still be connected to hear it."""
+        if (call_id in self._again and not self._joined) or self._subscribers or self._newcomers:
             return True
-        receivers = signals.tool_call_requested.receivers_for(self.sender)
-        return bool(self._subscribers or self._newcomers) or next(iter(receivers), None) is not None
+        return next(signals.receivers(self.sender, events.ToolCallRequested), None) is not None
 
     @property
     def is_done(self) -> bool:
@@ -159,7 +157,7 @@ class Announcer:
             self._again.clear()
 
     def _announce_open_calls_again(self, may_continue: Callable[[], bool]) -> None:
-        """Announce the open calls once to the signals, and once to the first subscriber."""
+        """Announce the open calls once to the signals, and once to the subscriber of the first `connect`."""
         with self._lock:
             if self._newcomers:
                 # New subscribers must hear the history first.
@@ -188,7 +186,7 @@ class Announcer:
     def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
         for handler in subscribers:
             self._call(handler, event, by_keyword=False)
-        for handler in signals.receivers(self.sender, event):
+        for handler in signals.receivers(self.sender, type(event)):
             self._call(handler, event, by_keyword=True)
 
     def _call(self, handler: signals.Handler, event: events.Event, *, by_keyword: bool) -> None:

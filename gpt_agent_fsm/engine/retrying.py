@@ -107,5 +107,5 @@ def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: i
         will_retry=will_retry,
     )
     signals.report(event)
-    for handler in signals.receivers(None, event):
+    for handler in signals.receivers(None, type(event)):
         signals.call(handler, None, event, by_keyword=True, thread=thread_id or operation)

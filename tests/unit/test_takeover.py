@@ -79,6 +79,20 @@ def test_open_calls_are_announced_again_to_the_first_subscriber_after_its_histor
     assert [event.again for event in second if isinstance(event, events.ToolCallRequested)] == [False, False]
 
 
+def test_a_subscriber_who_comes_after_the_first_connect_hears_of_the_open_calls_only_in_the_history(world):
+    ask_for_tools(world)
+    world.start()
+    late, later = [], []
+    connect_again(world)
+    connect_again(world, subscribe=lambda agent, event: late.append(event))
+    connect_again(world, subscribe=lambda agent, event: later.append(event), replay_after=0)
+    world.scheduler.advance(1)
+    assert late == []
+    requested = [event for event in later if isinstance(event, events.ToolCallRequested)]
+    assert [event.again for event in requested] == [False, False]
+    assert world.runtime.get(world.thread_id).open_tool_calls
+
+
 def test_a_first_subscriber_without_history_hears_of_the_open_calls(world):
     ask_for_tools(world)
     world.start()

@@ -196,6 +196,42 @@ def test_a_handler_answers_the_calls_for_which_there_is_no_function():
     assert sorted(world.outputs()) == ["1", "7"] or world.outputs() == ["7", "7"]
 
 
+def note(agent, event):
+    """A handler that answers nothing."""
+
+
+@pytest.mark.parametrize("signal", [signals.event, signals.tool_call_requested])
+def test_a_call_without_a_function_waits_for_an_answer_if_a_receiver_hears_it(signal):
+    world = World(WEATHER, Answer("Done"), tools=[other])
+    agent = world.connect()
+    with signal.connected_to(note, sender=agent):
+        agent.add_user_message("Hello")
+        world.scheduler.advance(30)
+        agent.submit_tool_output(agent.open_tool_calls[0].id, 7)
+        assert agent.wait(timeout=PATIENCE) == "idle"
+    assert world.outputs() == ["7"]
+
+
+def connect_to_another_agent(world):
+    other_agent = world.runtime.connect(thread_id=world.runtime.create_thread(), assistant_id="a", last_message_id=None)
+    return signals.event.connected_to(note, sender=other_agent)
+
+
+@pytest.mark.parametrize(
+    "hears_no_call",
+    [
+        lambda world: signals.tool_approval_requested.connected_to(note),
+        lambda world: signals.run_started.connected_to(note),
+        connect_to_another_agent,
+    ],
+)
+def test_a_receiver_that_does_not_hear_the_call_keeps_no_unknown_call_waiting(hears_no_call):
+    world = World(WEATHER, Answer("Done"), tools=[other])
+    with hears_no_call(world):
+        world.connect().ask("Hello", timeout=PATIENCE)
+    assert world.outputs() == ['{"error":"There is no tool called get_weather."}']
+
+
 def test_an_output_by_hand_that_comes_first_wins_and_the_function_is_not_started():
     def get_weather(city: str) -> int:
         raise AssertionError("never called")
