@@ -111,7 +111,7 @@ class Roster:
             gate=Gate(scheduler.clock, settings),
             webhooks=self._webhooks,
             ownership=self._ownership,
-            tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, scheduler.clock),
+            tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, scheduler.clock, settings.receive_timeout),
             random=rng,
         )
         # Reentrant: the handler of an operating system signal may close the runtime while it interrupts one of its

@@ -37,12 +37,15 @@ class Tooling:
     Attributes:
         box: the tools that the runtime was given.
         others: returns the functions of the assistants that the backend knows.
+        rule_timeout: the seconds in which the rule of a tool without a timeout must decide. A rule that asks some
+            service has as long as a request of ours: nothing else shows that it hangs.
     """
 
     box: ToolBox
     others: Callable[[], Iterable[Tool[..., Any]]]
     jobs: ToolJobs
     clock: Clock
+    rule_timeout: float
 
     def find(self, name: str) -> Tool[..., Any] | None:
         """Return the tool of this name, or None."""
@@ -80,11 +83,13 @@ class ToolDesk:
         return bool(self._starting)
 
     def deadline(self, snapshot: Snapshot) -> float | None:
-        """Return the next deadline of a running function, in monotonic seconds; None if no result can be used."""
+        """Return when the time of a function or rule is over, in monotonic seconds; None if no result can be taken."""
         if snapshot.state not in _TAKES_RESULTS:
             return None
-        jobs = self._tooling.jobs.of_thread(self._thread_id).values()
-        return min((job.deadline for job in jobs if job.deadline is not None and not job.has_ended), default=None)
+        jobs = [job for job in self._tooling.jobs.of_thread(self._thread_id).values() if not job.has_ended]
+        if not _may_begin(snapshot):
+            jobs = [job for job in jobs if job.key[-1] != _RULE]
+        return min((job.deadline for job in jobs if job.deadline is not None), default=None)
 
     def next_inputs(self, snapshot: Snapshot, is_heard: Callable[[str], bool]) -> list[inputs.Input]:
         """Return the next inputs about the open calls, and begin to ask the tools' rules about approvals.
@@ -136,7 +141,7 @@ class ToolDesk:
         elif job.has_ended:
             self._tooling.jobs.forget(job, cancel=False)
             yield inputs.ToolEnded(tool_call_id=call.id, attempt=call.attempt, output=job.result)
-        elif job.deadline is not None and self._tooling.clock.monotonic() >= job.deadline:
+        elif self._is_over(job):
             self._tooling.jobs.forget(job, cancel=True)
             sentence = f"{call.name} did not end within {job.timeout:g} seconds."
             if call.is_safe:
@@ -170,19 +175,32 @@ class ToolDesk:
             yield inputs.SubmitToolOutput(tool_call_id=call.id, output=error_output(problem))
         elif tool.approve is True:
             yield self._ask(call)
-        elif job is None:
-            if self._has_place(key):
-                self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, None))
-        elif job.has_ended and job.result:
+        elif job is not None:
+            yield from self._about_rule(key, call, tool, job)
+        elif self._has_place(key):
+            seconds = self._tooling.rule_timeout if tool.timeout is None else tool.timeout
+            self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, seconds))
+
+    def _about_rule(self, key: JobKey, call: ToolCall, tool: Tool[..., Any], rule: Job) -> Iterator[inputs.Input]:
+        """Follow the verdict of a tool's rule; if the rule cannot say, or not in time, a person is asked."""
+        if rule.has_ended and rule.result:
             # The verdict is kept until there is a place for the function.
             yield from self._start(key, call, is_safe=tool.retry == "safe")
-        elif job.has_ended:
-            self._tooling.jobs.forget(job, cancel=False)
-            if job.result is None:
-                # If the rule cannot say, a person is asked.
+        elif rule.has_ended:
+            self._tooling.jobs.forget(rule, cancel=False)
+            if rule.result is None:
                 yield self._ask(call)
             else:
                 yield inputs.DenyToolCall(tool_call_id=call.id, reason=_DENIED_BY_RULE, by_rule=True)
+        elif self._is_over(rule):
+            self._tooling.jobs.forget(rule, cancel=True)
+            late = "the rule of the tool %s did not decide about the call %s within %g seconds; a person is asked"
+            log.warning(f"%s: {late}", self._thread_id, tool.name, call.id, rule.timeout)
+            yield self._ask(call)
+
+    def _is_over(self, job: Job) -> bool:
+        """Return whether the time of a job is over."""
+        return job.deadline is not None and self._tooling.clock.monotonic() >= job.deadline
 
     def _ask(self, call: ToolCall) -> inputs.AskForApproval:
         return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
@@ -280,7 +298,7 @@ def _described(error: BaseException) -> str:
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
-    """Return the decision of a tool's rule about a call. None, also if the rule fails, means that a person is asked."""
+    """Return what the rule of a tool says about a call; None asks a person, even if the rule fails."""
     arguments = decode_arguments(call.arguments)
     asked = events.ToolCallRequested(
         id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments

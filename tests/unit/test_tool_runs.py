@@ -544,8 +544,8 @@ def test_a_function_is_not_started_by_a_process_that_lost_the_thread():
 # --- approvals ----------------------------------------------------------------------------------------
 
 
-def make_tool(approve, ran):
-    @tool(approve=approve)
+def make_tool(approve, ran, **options):
+    @tool(approve=approve, **options)
     def get_weather(city: str) -> int:
         ran.append(city)
         return 1
@@ -629,6 +629,29 @@ def test_a_rule_that_fails_asks_a_person(caplog):
     assert "the rule of the tool get_weather failed" in caplog.text
 
 
+@pytest.mark.parametrize(("timeout", "limit"), [(None, 40), (5, 5), (90, 90)])
+def test_a_rule_that_does_not_decide_in_time_asks_a_person_and_its_late_verdict_is_dropped(timeout, limit, caplog):
+    ran, seen = [], []
+
+    def rule(call):
+        for seconds in (limit - 1, 2):
+            world.scheduler.advance(seconds)
+            seen.append(agent.open_approvals)
+        return True
+
+    slow = make_tool(rule, ran, timeout=timeout)
+    world = World(WEATHER, Answer("Done"), tools=[slow], receive_timeout=40, tool_workers=1)
+    agent = world.connect()
+    agent.add_user_message("Hello")
+    world.scheduler.advance(300)
+    (asked,) = agent.open_approvals
+    assert (seen, ran) == ([(), (asked,)], [])
+    assert f"did not decide about the call {asked.id} within {limit} seconds; a person is asked" in caplog.text
+    agent.approve(asked.id)
+    assert agent.wait(timeout=PATIENCE) == "idle"
+    assert ran == ["Oslo"]
+
+
 @pytest.mark.parametrize("approve", [True, lambda call: None])
 def test_nobody_is_asked_about_a_call_with_wrong_arguments(approve):
     ran = []
@@ -680,6 +703,28 @@ def test_a_question_that_expires_while_its_run_is_not_followed_is_denied_when_it
     world.connect(world.thread_id)
     assert agent.wait(timeout=PATIENCE) == "idle"
     assert world.names().count("ToolDenied") == 1
+
+
+def test_a_rule_that_hangs_while_its_run_is_not_followed_costs_no_ticks_and_a_person_is_asked_later(monkeypatch):
+    parked = []
+
+    def rule(call):
+        with monkeypatch.context() as patch:
+            patch.setattr(world.server, "get_run", deny_polls)
+            world.scheduler.advance(80)
+            parked.append(agent.failure.parked)
+        world.connect(world.thread_id)
+        world.scheduler.advance(10)
+        return True
+
+    slow = make_tool(rule, [], timeout=60)
+    world = World(WEATHER, Answer("Done"), tools=[slow], idle_timeout=50, request_max_attempts=2)
+    agent = world.connect()
+    count_ticks(world.scheduler, monkeypatch)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(15)
+    assert parked == [True]
+    assert len(agent.open_approvals) == 1
 
 
 class Undecided:
