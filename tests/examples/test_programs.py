@@ -1,54 +1,65 @@
-"""The programs in `examples` work, as their users would start them."""
+"""The programs in `examples` work as a new user starts them: with the commands of the README, and without a key."""
 
 import csv
 import os
 import pathlib
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 
 import pytest
+import requests
 
-from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
+from gpt_agent_fsm.local import LocalServer, ScriptedModel
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 PROGRAMS = sorted(EXAMPLES.glob("*.py"))
-
-
-def model(request: ModelRequest):
-    if request.outputs:
-        return f"I see: {request.outputs[-1]}"
-    text = request.user_message
-    if text.startswith("Please pay"):
-        return [ToolCall("pay", {"amount": 20, "to": "Ann"})]
-    if text.startswith("Note"):
-        return [ToolCall("take_note", {"text": text})]
-    return f"You said: {text}"
+README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+PATIENCE = 240
 
 
 @pytest.fixture
-def program(tmp_path, monkeypatch):
-    """Run a program in an empty folder, with a server of its own; return what it printed."""
-    with LocalServer(model) as server:
-        environment = {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "any-key"}
+def folder(tmp_path):
+    """A copy of the folder, in which the programs may write files."""
+    return shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
 
-        def run(name, *arguments, said=""):
-            done = subprocess.run(
-                [sys.executable, EXAMPLES / name, *arguments],
-                input=said,
-                capture_output=True,
-                text=True,
-                timeout=240,
-                check=False,
-                cwd=tmp_path,
-                env=environment,
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout
 
-        for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
-            monkeypatch.setenv(name, environment[name])
-        monkeypatch.chdir(tmp_path)
-        yield run
+@pytest.fixture
+def environment(folder):
+    """The environment of the programs, with a server that follows the script."""
+    with LocalServer(ScriptedModel.from_yaml(folder / "script.yaml")) as server:
+        yield {**os.environ, "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "any-key"}
+
+
+def command_of(line):
+    """Return the arguments of a command of the README, for this interpreter."""
+    assert line in COMMANDS
+    program, *arguments = shlex.split(line)
+    return [sys.executable, *(arguments if program == "python" else ["-m", program, *arguments])]
+
+
+@pytest.fixture
+def program(folder, environment):
+    """Run a command of the README in the folder; return what it printed."""
+
+    def run(line, said=""):
+        done = subprocess.run(
+            command_of(line),
+            input=said,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            cwd=folder,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
@@ -56,45 +67,62 @@ def test_a_program_is_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 60
 
 
-def test_the_bot_answers_and_uses_its_tools(program):
-    printed = program("bot.py", said="Hello\nNote this\n\n")
-    assert "You said: Hello" in printed
-    assert "I see: 1" in printed
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
+def test_the_readme_has_a_command_for_each_program(path):
+    assert any(path.name in line for line in COMMANDS)
+
+
+def test_the_command_of_the_server_names_the_script():
+    assert "gpt-agent-fsm serve --model script.yaml" in COMMANDS
+
+
+def test_the_bot_answers_with_each_of_its_tools(program):
+    said = ["What time is it?", "How warm are 100 degrees celsius?", "Note: buy milk", "Thank you", ""]
+    printed = program("python bot.py", "\n".join([*said, ""]))
+    time, *rest = printed.replace("> ", "").splitlines()
+    assert re.fullmatch(r'In Oslo it is "[0-9-]+T[0-9:+]+"\.', time)
+    assert rest == ["That is 212.0 in the other unit.", "Noted. Notes so far: 1.", "You said: Thank you"]
 
 
 @pytest.mark.parametrize(("answer", "printed"), [("yes", "20.0 euros were paid to Ann"), ("no", "not today")])
 def test_an_approval_survives_the_end_of_the_program(program, answer, printed):
-    assert "May I pay {'amount': 20, 'to': 'Ann'}?" in program("approval.py", "ask")
-    assert printed in program("approval.py", answer)
+    assert "May I pay {'amount': 20, 'to': 'Ann'}?" in program("python approval.py ask")
+    assert printed in program(f"python approval.py {answer}")
 
 
-def test_the_web_application_has_a_conversation_for_each_user_over_a_restart(program, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    import web
+def served(folder, environment):
+    """Start the web application, and return its process and its address."""
+    command = [*command_of("flask --app web.py run"), "--port", "0"]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if found := re.search(r"Running on (http://\S+)", line):
+            return process, f"{found[1]}/users"
+    raise AssertionError("the application did not start")
 
+
+def test_the_web_application_has_a_conversation_for_each_user_over_a_kill(folder, environment):
     for _ in range(2):
-        client = web.app.test_client()
-        for name in ("ann", "bob"):
-            answer = client.post(f"/users/{name}/messages", json={"text": f"I am {name}"})
-            assert answer.get_json()["answer"] == f"You said: I am {name}"
-        web.the_runtime().close()
-        web.the_runtime.cache_clear()
-    assert web.app.test_client().get("/users/ann/messages").get_json() == ["You said: I am ann"] * 2
-    assert web.app.test_client().get("/users/eve/messages").get_json() == []
-    web.the_runtime().close()
+        process, users = served(folder, environment)
+        with process:
+            try:
+                for name in ("ann", "bob"):
+                    answer = requests.post(f"{users}/{name}/messages", json={"text": f"I am {name}"}, timeout=PATIENCE)
+                    assert answer.json()["answer"] == f"You said: I am {name}"
+                kept = [requests.get(f"{users}/{name}/messages", timeout=PATIENCE).json() for name in ("ann", "eve")]
+            finally:
+                process.kill()
+    assert kept == [["You said: I am ann"] * 2, []]
 
 
-def test_the_batch_answers_every_question(program, tmp_path):
+def test_the_batch_answers_every_question(program, folder):
     questions = [f"Question {number}" for number in range(200)]
-    (tmp_path / "questions.txt").write_text("\n".join(questions), encoding="utf-8")
-    program("batch.py", "questions.txt", "answers.csv")
-    with open(tmp_path / "answers.csv", newline="", encoding="utf-8") as file:
+    (folder / "questions.txt").write_text("\n".join(questions), encoding="utf-8")
+    program("python batch.py questions.txt answers.csv")
+    with open(folder / "answers.csv", newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert header == ["question", "answer", "tokens"]
     assert {row[0]: row[1] for row in rows} == {question: f"You said: {question}" for question in questions}
 
 
-def test_the_tests_of_the_bot_pass():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "test_bot.py"]
-    done = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout
+def test_the_tests_of_the_bot_pass(program):
+    assert "3 passed" in program("python -m pytest test_bot.py")
