@@ -37,8 +37,8 @@ class Tooling:
     Attributes:
         box: the tools that the runtime was given.
         others: returns the functions of the assistants that the backend knows.
-        rule_timeout: the seconds in which the rule of a tool without a timeout must decide. A rule that asks some
-            service has as long as a request of ours: nothing else shows that it hangs.
+        rule_timeout: the seconds in which the rule of a tool without a timeout must decide. A rule that asks a
+            service gets as long as a request: nothing else shows that it hangs.
     """
 
     box: ToolBox

@@ -20,6 +20,12 @@ def test_each_command_is_there_once_in_a_separate_block(command):
     assert TEXT.count(command.strip()) == 1
 
 
+def test_the_first_forty_lines_have_a_script_its_output_and_both_commands():
+    first = [block for block in blocks(README) if block.line + block.body.count("\n") <= 40]
+    assert [block.kind for block in first] == ["python", "output", "sh", "sh"]
+    assert [block.body for block in first[2:]] == list(COMMANDS.values())
+
+
 def test_the_test_command_is_marked_once_for_the_script_that_runs_it():
     assert TEXT.count("<!-- test-command -->") == 1
     (marked,) = (block for block in blocks(README) if block.remark == "test-command")
