@@ -91,7 +91,7 @@ class Driver:
         self._sender = Sender(context, self.thread_id, self._ledger, self._agenda)
         self._alarms = Alarms(self._agenda, self._ledger, context.webhooks)
         self._desk = ToolDesk(context.tooling, self.thread_id)
-        self.last_command = 0
+        self.last_command: int = 0
         self._ticking = False
         self._idle: str | None = None
         self._left = False

@@ -47,7 +47,8 @@ class Inquiry:
         self._refusal: events.RequestFailed | None = None
         """The last failed request that is not retried, of those since the message was accepted."""
         self._error: RunError | None = None
-        self.is_over = self.is_parked = False
+        self.is_over: bool = False
+        self.is_parked: bool = False
         self._failure: Failure | None = None
         """The failure that parked the queue."""
 

@@ -103,7 +103,8 @@ class Roster:
         is_owned = getattr(store, "is_owned", None)
         self._ownership = SoleOwner(self.tick_soon, is_owned) if make_ownership is None else make_ownership(self)
         self._webhooks = Webhooks(scheduler.clock)
-        self.jobs = ToolJobs(scheduler.clock, settings.tool_workers, self._ownership.wake, _run_soon(scheduler))
+        run_soon = _run_soon(scheduler)
+        self.jobs: ToolJobs = ToolJobs(scheduler.clock, settings.tool_workers, self._ownership.wake, run_soon)
         self._context = DriverContext(
             backend=backend,
             store=store,

@@ -12,7 +12,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.engine.tool_jobs import Job, JobKey, ToolJobs
 from gpt_agent_fsm.errors import ToolArgumentsError
-from gpt_agent_fsm.logs import get_logger, must_propagate
+from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.arguments import decode_arguments, error_output
 from gpt_agent_fsm.machine.objects import CallStage, ToolCall
@@ -22,7 +22,7 @@ from gpt_agent_fsm.tools import Tool, ToolBox, ToolContext
 
 __all__ = ["ToolDesk", "Tooling", "functions_of"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 _RULE = 0
 """The attempt number of a job that does not run a function but asks the tool's rule whether a person must approve."""

@@ -13,11 +13,11 @@ import attrs
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.engine.waiters import Waiters
-from gpt_agent_fsm.logs import get_logger, must_propagate
+from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 
 __all__ = ["Job", "JobKey", "ToolJobs"]
 
-log = get_logger(__name__)
+log: Log = get_logger(__name__)
 
 JobKey: TypeAlias = tuple[str, str, str, int]
 """The ids of thread, run and call, and the attempt. The attempt is 0 for the question to a tool's rule."""
@@ -74,7 +74,7 @@ class ToolJobs:
         self._wake = wake
         self._run_soon = run_soon or _on_a_thread
         self._lock = threading.RLock()
-        self.waiters = Waiters()
+        self.waiters: Waiters = Waiters()
         self._jobs: dict[str, dict[JobKey, Job]] = {}
         """The jobs whose results are still wanted, by thread."""
         self._queue: dict[JobKey, None] = {}
@@ -83,7 +83,7 @@ class ToolJobs:
         """The jobs that have a place and were not added yet."""
         self._begun: set[Job] = set()
         """The jobs that were added and have a place."""
-        self.is_closing = False
+        self.is_closing: bool = False
         self._is_closed = False
 
     def reserve(self, key: JobKey) -> bool:

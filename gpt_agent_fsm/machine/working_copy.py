@@ -7,13 +7,19 @@ import attrs
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.effects import Effect, GetRun, Request, Wait
-from gpt_agent_fsm.machine.objects import ToolCall
+from gpt_agent_fsm.machine.objects import Failure, ToolCall, Usage
+from gpt_agent_fsm.machine.queue import Queue
 from gpt_agent_fsm.machine.snapshot import (
+    Cursor,
+    LeftRun,
     LiveRun,
+    Outbox,
     OwedRun,
     Pending,
+    ServerView,
     Snapshot,
     Turn,
+    Waiting,
 )
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.settings import Settings
@@ -66,16 +72,16 @@ class WorkingCopy:
         self.thread_id: str = snapshot.thread_id
         self.assistant_id: str = snapshot.assistant_id
         self.state: State = snapshot.state
-        self.run = snapshot.run
-        self.left = snapshot.left
-        self.outbox = snapshot.outbox
-        self.cursor = snapshot.cursor
-        self.server = snapshot.server
-        self.queue = snapshot.queue
-        self.usage = snapshot.usage
-        self.max_total_tokens = snapshot.max_total_tokens
-        self.failure = snapshot.failure
-        self.waiting = snapshot.waiting
+        self.run: LiveRun | None = snapshot.run
+        self.left: LeftRun | None = snapshot.left
+        self.outbox: Outbox = snapshot.outbox
+        self.cursor: Cursor = snapshot.cursor
+        self.server: ServerView = snapshot.server
+        self.queue: Queue = snapshot.queue
+        self.usage: Usage = snapshot.usage
+        self.max_total_tokens: int | None = snapshot.max_total_tokens
+        self.failure: Failure | None = snapshot.failure
+        self.waiting: Waiting | None = snapshot.waiting
         pending = snapshot.pending
         self.request: Request | None
         self.sent: bool

@@ -1,5 +1,6 @@
 """Type checkers find the mistakes in a user's program, and report nothing else."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,10 @@ def reported(output):
 
 
 def run(*command):
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False).stdout
+    # `--verifytypes` asks the first Python of the PATH, and does not find a package that is installed as editable.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False).stdout
 
 
 def test_mypy_finds_each_mistake_and_nothing_else(marked, tmp_path):
@@ -37,9 +41,10 @@ def test_mypy_finds_each_mistake_and_nothing_else(marked, tmp_path):
 
 @pytest.fixture(scope="module")
 def pyright():
-    program = shutil.which("pyright") or shutil.which("basedpyright")
+    beside_python = shutil.which("basedpyright", path=Path(sys.executable).parent)
+    program = beside_python or shutil.which("basedpyright") or shutil.which("pyright")
     if program is None:
-        pytest.skip("needs the program pyright")
+        pytest.skip("needs basedpyright, which the extra test installs, or pyright")
     return program
 
 

@@ -33,7 +33,7 @@ class _TooSlow(Error):  # type: ignore[misc]
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     def __init__(self, adj: object) -> None:
         super().__init__(adj)
-        self.began = time.monotonic()
+        self.began: float = time.monotonic()
 
     def refuse_if_late(self, now: float) -> bool:
         """Complete the request with an error if its time is over."""

@@ -10,9 +10,9 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask  # type: i
 
 from gpt_agent_fsm.local.http.environ import WAITING
 from gpt_agent_fsm.local.http.error_responses import ApiProblem
-from gpt_agent_fsm.logs import get_logger
+from gpt_agent_fsm.logs import Log, get_logger
 
-logger = get_logger(__name__)
+logger: Log = get_logger(__name__)
 # Waitress warns whenever a request waits for an OS thread, but that is normal for a bounded pool.
 _queue_logger = logging.getLogger(f"{__name__}.queue")
 _queue_logger.setLevel(logging.ERROR)

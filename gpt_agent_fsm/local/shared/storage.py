@@ -139,7 +139,7 @@ class Transaction:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self.after_commit: list[Callable[[], object]] = []
-        self.erased = False
+        self.erased: bool = False
 
     def on_commit(self, action: Callable[[], object]) -> None:
         """Call `action` after the transaction is committed, but not if it is rolled back."""

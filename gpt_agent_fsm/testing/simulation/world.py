@@ -90,7 +90,7 @@ class World:
         self._lists_runs = wire == "assistants"
         self._dropped_at: int | None = None
         """How many messages had been posted and runs created when the users dropped everything."""
-        self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
+        self.users: list[User] = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
         """Return a user with one to four messages, who connects whenever a process starts."""

@@ -35,8 +35,8 @@ class ReplyBuilder:
     """
 
     def __init__(self, tools: Collection[str] = ()) -> None:
-        self.begun = False
-        self.ended = False
+        self.begun: bool = False
+        self.ended: bool = False
         """True if the answer is known to be complete."""
         self._finish = ""
         self._said: list[str] = []
