@@ -14,6 +14,7 @@ from openai.lib._pydantic import _ensure_strict_json_schema
 from gpt_agent_fsm import tool
 from gpt_agent_fsm.errors import ToolArgumentsError
 from tests.tools.samples import Card, Cash, Circle, Options, Place, Square, Stop, Tree, Unit
+from tests.tools.test_schemas import TABLE
 
 STRING, NUMBER = {"type": "string"}, {"type": "number"}
 
@@ -130,11 +131,41 @@ def test_the_strict_schema_is_what_an_expert_writes(function, schema):
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("function", [function for function, _ in STRICT], ids=lambda function: function.__name__)
+WITHOUT_STRICT_FORM = {"mixed_pair", "prices", "limited_keys", "anything", "untyped"}
+EVERY = [
+    *(
+        pytest.param(function, id=function.__name__)
+        for function, _ in TABLE
+        if function.__name__ not in WITHOUT_STRICT_FORM
+    ),
+    *(pytest.param(function, id=f"strict_{function.__name__}") for function, _ in STRICT),
+]
+KEYWORDS = {"type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "$ref", "$defs"} | {
+    *("description", "pattern", "format", "minimum", "maximum", "minItems", "maxItems")
+}
+"""The keywords that OpenAI documents for the strict form, as far as the signatures need them."""
+
+
+@pytest.mark.parametrize("function", EVERY)
 def test_the_official_sdk_has_nothing_to_add_to_a_strict_schema(function):
     schema = tool(strict=True)(function).definition.parameters
     checked = copy.deepcopy(schema)
     assert _ensure_strict_json_schema(checked, path=(), root=checked) == schema
+
+
+def schemas_in(schema):
+    """Return a schema and all schemas inside it."""
+    named = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    inner = [*named, *schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else ())]
+    return [schema, *(deeper for each in inner for deeper in schemas_in(each))]
+
+
+@pytest.mark.parametrize("function", EVERY)
+def test_a_strict_schema_has_no_keyword_that_the_strict_form_refuses(function):
+    for schema in schemas_in(tool(strict=True)(function).definition.parameters):
+        assert set(schema) <= KEYWORDS
+        # Nothing is allowed beside a reference.
+        assert "$ref" not in schema or len(schema) == 1
 
 
 @pytest.mark.parametrize("strict", [None, False])
