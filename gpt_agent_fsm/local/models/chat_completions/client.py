@@ -16,12 +16,12 @@ from cattrs.preconf.msgspec import make_converter
 
 from gpt_agent_fsm.backends.http import HttpClient, exchange
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
-from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.outcomes import error_for_answer
 from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent, read_events
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
-from gpt_agent_fsm.local.models.chat_completions.errors_within import error_in, status_of
-from gpt_agent_fsm.local.models.chat_completions.json_values import mapping
+from gpt_agent_fsm.local.models.chat_completions.errors_within import error_in, names_error, status_of, unknown_in
+from gpt_agent_fsm.local.models.chat_completions.frames import UNKNOWN, with_stray_lines
+from gpt_agent_fsm.local.models.chat_completions.json_values import decoded, mapping
 from gpt_agent_fsm.local.models.chat_completions.reply_builder import ReplyBuilder
 from gpt_agent_fsm.local.models.protocol import ModelError, Reply
 
@@ -45,6 +45,8 @@ class ChatCall:
     def __init__(self, cancelled: threading.Event, timeout: float) -> None:
         self.cancelled = cancelled
         self.timeout = timeout
+        self.refusal = b""
+        """The last error that the server has sent, with all of its fields."""
         self._until = time.monotonic() + timeout
 
     @property
@@ -86,48 +88,56 @@ class ChatClient(HttpClient):
             )
             if response.status_code < 300:
                 return response
-            content = response.content
+            content = call.refusal = response.content
         raise self._reported(response, response.status_code, content)
 
-    def read(self, response: requests.Response, call: ChatCall, tools: Collection[str]) -> Iterator[str | Reply]:
+    def read(
+        self, response: requests.Response, call: ChatCall, tools: Collection[str], *, patient: bool
+    ) -> Iterator[str | Reply]:
         """Yield the texts of an answer as they come, then the reply, whether it comes as events or in one piece.
 
-        `tools` are the names of the tools that the model may call. Raises `ApiError`, also for an error within the
-        answer.
+        `tools` are the names of the tools that the model may call; `patient` is explained by `Thinking`. Raises
+        `ApiError`, also for an error within the answer.
         """
-        builder, content = ReplyBuilder(tools), b""
+        builder, content, unknown, is_done = ReplyBuilder(tools, patient=patient), b"", "", False
         chunks, is_stream = _begun(self._chunks(response, call, builder), response.headers.get("content-type", ""))
-        events = read_events(chunks) if is_stream else [ServerSentEvent("message", b"".join(chunks))]
-        for event in events:
+        whole = (ServerSentEvent("", b"".join(chunks)) for _ in range(1))
+        for event in read_events(with_stray_lines(chunks)) if is_stream else whole:
             content = event.data
-            values = self._values(response, event)
-            for answer in itertools.takewhile(lambda value: value != _DONE, values):
+            for answer in self._values(response, event):
+                if is_done := answer is _DONE:
+                    break
                 if said := error_in(answer, event.name):
+                    call.refusal = content
                     raise self._reported(response, status_of(said), msgspec.json.encode({"error": said}))
-                if text := builder.add(answer):
+                unknown = unknown or unknown_in(answer, event.name)
+                if text := builder.add(mapping(answer)):
                     yield text
-            if _DONE in values:
+            if is_done:
                 break
-        else:
-            if is_stream and builder.begun and not builder.ended:
-                sentence = f"The answer to POST {self.base_url}{_PATH} broke off."
-                raise OutcomeUnknown(None, None, sentence)
-        if not builder.begun:
-            answered = self._answered(response, response.status_code, content)
-            self._raise_malformed(answered, ValueError("it has no choices"))
-        if text := builder.finish():
-            yield text
+        rest = builder.finish()
+        if builder.begun and not builder.has_end and (unknown or not is_done) and (is_stream or builder.has_deltas):
+            raise self._redactor.error(OutcomeUnknown(None, None, self._broken_off(unknown)))
+        if problem := builder.problem:
+            self._raise_malformed(self._answered(response, response.status_code, content), ValueError(problem))
+        if rest:
+            yield rest
         yield builder.reply()
+
+    def _broken_off(self, unknown: str) -> str:
+        """Return the error text for an answer without an end; `unknown` are words that are no part of it."""
+        sentence = f"The answer to POST {self.base_url}{_PATH} broke off"
+        return f"{sentence}; the server also said: {unknown}" if unknown else f"{sentence}."
 
     def _chunks(self, response: requests.Response, call: ChatCall, builder: ReplyBuilder) -> Iterator[bytes]:
         """Yield the bytes of an answer as they come; once it is complete, no failure of the connection matters."""
         while True:
-            call.proceed(_GRACE if builder.ended else None)
+            call.proceed(_GRACE if builder.is_certain else None)
             try:
                 with self._explained("POST", _PATH, call.timeout):
                     chunk = response.raw.read1(_PIECE, decode_content=True)
             except ApiError:
-                if not builder.ended:
+                if not builder.is_certain:
                     raise
                 return
             if not chunk:
@@ -135,12 +145,12 @@ class ChatClient(HttpClient):
             yield chunk
 
     def _values(self, response: requests.Response, event: ServerSentEvent) -> list[Any]:
-        """Return the JSON objects of an event, and `_DONE` for the mark at the end."""
+        """Return the JSON values of an event, and `_DONE` for the mark at the end."""
         try:
-            return _objects(event.data)
+            return _values_in(event.data)
         except ValueError as error:
-            if event.name == "error":
-                return [{"error": event.data.decode(errors="replace")}]
+            if event.name == UNKNOWN or names_error(event.name):
+                return [event.data.decode(errors="replace")]
             self._raise_malformed(self._answered(response, response.status_code, event.data), error)
 
     def _answered(self, response: requests.Response, status: int, content: bytes) -> HttpAnswer:
@@ -167,18 +177,21 @@ def _begun(chunks: Iterator[bytes], content_type: str) -> tuple[Iterator[bytes],
             break
     begun = head.lstrip(_BLANK)
     is_stream = bool(_FIELD.match(begun)) or ("event-stream" in content_type and begun[:1] not in b"{[<")
-    return itertools.chain([head], chunks), is_stream
+    return itertools.chain([head.removeprefix(codecs.BOM_UTF8)], chunks), is_stream
 
 
-def _objects(data: bytes) -> list[Any]:
-    """Return the JSON objects in the data of an event, which may be one on each line. Raises `ValueError`."""
+def _values_in(data: bytes) -> list[Any]:
+    """Return the JSON values in the data of an event, which may be one on each line. Raises `ValueError`."""
     if data.strip(b'" ').upper() == _DONE_MARK:
         return [_DONE]
     try:
-        value = decode(data)
+        return _flat(decoded(data))
     except ValueError:
         lines = data.split(b"\n")
         if len(lines) == 1:
             raise
-        return [value for line in lines if line.strip() for value in _objects(line)]
-    return [mapping(each) for each in value] if isinstance(value, list) else [mapping(value)]
+        return [value for line in lines if line.strip() for value in _values_in(line)]
+
+
+def _flat(value: object) -> list[Any]:
+    return [each for item in value for each in _flat(item)] if isinstance(value, list) else [value]

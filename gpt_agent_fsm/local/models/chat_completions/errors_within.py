@@ -1,43 +1,78 @@
-"""Errors within an answer of HTTP 200: alone, in the place of a piece, in a choice, or as the reason to finish."""
+"""What is an error within an answer of HTTP 200.
+
+An object reports an error if it has a field for errors with something in it, if its code, status or type says so, or if
+it denies its success; these are searched for in a piece of an answer and in the objects around and within its choices.
+An object in the place of a piece is an error as well if it has words for people, but no choices: no other object has
+them, unless its code stands for success.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from gpt_agent_fsm.local.models.chat_completions.json_values import items_of, mapping
-from gpt_agent_fsm.local.models.chat_completions.reply_builder import finish_of
+from gpt_agent_fsm.local.models.chat_completions.endings import finish_of
+from gpt_agent_fsm.local.models.chat_completions.json_values import choices_of, count_of, items_of, mapping, whole
 
-__all__ = ["error_in", "status_of"]
+__all__ = ["error_in", "names_error", "status_of", "unknown_in"]
 
-_WORDS = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage", "error", "errors")
-_CODES = ("code", "status_code", "statusCode", "http_status", "error_code", "status")
+# The names of fields, in lower case and without underscores.
+_ERRORS = ("error", "errors", "exception", "fault", "failure", "detail", "details")
+_WORDS = ("message", "detail", "details", "msg", "errormsg", "errormessage", "statusmsg", "faultstring", *_ERRORS)
+_MORE_WORDS = ("reason", "title", "description")
+_CODES = ("code", "statuscode", "httpstatus", "errorcode", "status")
+_KINDS = ("type", "object", "status", "code")
+_SUCCESSES = ("success", "ok", "succeeded")
+_FINE = ("", "ok", "success", "succeeded", "none", "null", "no error")
+
 _BUSY = re.compile(r"rate.?limit|too.?many.?requests|resource.?exhausted|throttl", re.IGNORECASE)
 _FAILED = re.compile(
-    r"error|abort|cancel|fail|time.?(d.)?out|insufficient|malformed|overload|interrupt|unavailable", re.IGNORECASE
+    r"error|exception|abort|cancel|fail|time.?(d.)?out|insufficient|malformed|overload|interrupt|unavailable",
+    re.IGNORECASE,
 )
+_ALIVE = re.compile(r"ping|heart.?beat|keep.?alive", re.IGNORECASE)
+_LONGEST_CLIP = 500
+_WITHOUT_WORDS = {"message": "The server reported an error without saying which."}
 
 
-def error_in(answer: dict[str, Any], event: str = "") -> dict[str, Any] | None:
+def error_in(answer: object, event: str = "") -> dict[str, Any] | None:
     """Return the error that an answer or a piece of one holds, in the form of OpenAI's service; None if it holds none.
 
     `event` is the name of the server-sent event.
     """
-    choice = mapping(next(iter(items_of(answer.get("choices"))), None))
-    inner = (answer.get("x_groq"), choice, choice.get("delta"), choice.get("message"))
-    for place in (answer, *map(mapping, inner)):
-        if (said := place.get("error")) and (error := _as_error(said, place)):
+    if isinstance(answer, str):
+        return {"message": whole(answer)} if names_error(event) or _FAILED.search(answer) else None
+    choices = choices_of(mapping(answer))
+    places = list(_places(mapping(answer), choices))
+    for error in (*map(_held_by, places), *map(_admitted_by, places)):
+        if error:
             return error
-    if event == "error" or "error" in (answer.get("object"), answer.get("type"), answer.get("status")):
-        return _as_error(answer, {}) or {"message": "The server reported an error without saying which."}
-    # Of the events without a name of their own, only an error has words, and no choices.
-    if event in ("", "message") and not choice and any(_words(answer.get(name)) for name in _WORDS):
+    if names_error(event):
+        return _as_error(answer, {}) or _WITHOUT_WORDS
+    if event in ("", "message") and not choices and _words(answer, _WORDS) and not _succeeds(_folded(mapping(answer))):
         return _as_error(answer, {})
-    reason = finish_of(choice)
-    if not _FAILED.search(reason):
-        return None
-    said = mapping(choice.get("finish_reason"))
-    return _as_error(said, {}) or {"message": f"The model's answer ended with the finish reason '{reason}'."}
+    for choice in choices:
+        if _FAILED.search(reason := finish_of(choice)):
+            said = mapping(choice.get("finish_reason"))
+            return _as_error(said, {}) or {"message": f"The model's answer ended with the finish reason '{reason}'."}
+    return None
+
+
+def names_error(event: str) -> bool:
+    """Return whether the name of an event says that it is an error."""
+    return bool(_FAILED.search(event))
+
+
+def unknown_in(answer: object, event: str = "") -> str:
+    """Return the words of an object that has no place in an answer, "" if it has one: it may be an unknown error."""
+    fields = _folded(mapping(answer))
+    is_known = {"choices", "usage"} & fields.keys() or str(fields.get("object")).startswith("chat.completion")
+    if not answer or is_known or _succeeds(fields) or _ALIVE.search(f"{event} {fields.get('type')}"):
+        return ""
+    words = answer if isinstance(answer, str) else _words(answer, (*_WORDS, *_MORE_WORDS))
+    return whole(words or json.dumps(answer, ensure_ascii=False))[:_LONGEST_CLIP]
 
 
 def status_of(error: dict[str, Any]) -> int:
@@ -48,23 +83,86 @@ def status_of(error: dict[str, Any]) -> int:
     return 429 if _BUSY.search(f"{code} {error.get('type')}") else 500
 
 
+def _places(answer: dict[str, Any], choices: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the objects that may report an error: the answer, the objects within it, and those of its choices."""
+    yield answer
+    for name, value in answer.items():
+        # The report of a filter is about the filter itself.
+        if isinstance(value, dict) and name != "choices" and "filter" not in name:
+            yield from _places(value, [])
+    for choice in choices:
+        yield from (choice, mapping(choice.get("delta")), mapping(choice.get("message")))
+
+
+def _held_by(place: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the error in a field for errors, None if there is none."""
+    fields = _folded(place)
+    found = (_as_error(said, place) for name in _ERRORS if (said := fields.get(name)))
+    return next(filter(None, found), None)
+
+
+def _admitted_by(place: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the error that an object is itself, None if it is none."""
+    fields = _folded(place)
+    denies = any(fields.get(name) is False for name in _SUCCESSES)
+    kinds = (fields.get(name) for name in _KINDS)
+    says_so = any(isinstance(kind, str) and _FAILED.search(kind) for kind in kinds)
+    if denies or says_so or (_is_bad(_code(fields)) and _words(place, (*_WORDS, *_MORE_WORDS))):
+        return _as_error(place, {}) or _WITHOUT_WORDS
+    return None
+
+
 def _as_error(said: object, around: dict[str, Any]) -> dict[str, Any] | None:
-    """Return an error in the usual form, with the words and the code of `said`, else those of the object around it."""
+    """Return an error in the usual form, with the words and the code of `said`, else those of the object around it.
+
+    Returns None if nothing is said, or that all is well.
+    """
     inner = mapping(next(iter(items_of(said)), None))
-    code = next((value for place in (inner, around) for name in _CODES if (value := place.get(name))), None)
-    kind = inner.get("type") or around.get("type")
-    message = (
-        _words(said) or _words({name: value for name, value in around.items() if value is not said}) or code or kind
-    )
-    if not message:
+    fields, outer = _folded(inner), _folded(around)
+    kind = fields.get("type") or outer.get("type")
+    words = _words(said, (*_WORDS, *_MORE_WORDS))
+    if isinstance(said, dict | list) and not words and not fields.get("type") and not _is_bad(_code(fields)):
         return None
-    return {"message": str(message), "code": code, "type": kind, "param": inner.get("param")}
+    code = _code(fields) or _code(outer)
+    rest = {name: value for name, value in around.items() if value is not said}
+    message = str(words or _words(rest, (*_WORDS, *_MORE_WORDS)) or code or kind or "")
+    if message.lower().strip(" .") in _FINE:
+        return None
+    return {"message": whole(message), "code": code, "type": kind, "param": inner.get("param")}
 
 
-def _words(value: object) -> str:
+def _words(value: object, names: tuple[str, ...]) -> str:
     """Return the first text in a value that is meant for people, "" if there is none."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, dict):
-        value = [value.get(name) for name in _WORDS]
-    return next(filter(None, map(_words, value)), "") if isinstance(value, list) else ""
+        fields = _folded(value)
+        value = [fields.get(name) for name in names]
+    found = (_words(each, names) for each in value) if isinstance(value, list) else ()
+    return next(filter(None, found), "")
+
+
+def _folded(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields by their names in lower case and without underscores."""
+    return {name.lower().replace("_", ""): value for name, value in fields.items()}
+
+
+def _code(fields: dict[str, Any]) -> object:
+    """Return the code of an object with folded names, None if it has none."""
+    return next((value for name in _CODES if (value := fields.get(name)) not in (None, "")), None)
+
+
+def _is_bad(code: object) -> bool:
+    """Return whether a code stands for a failure."""
+    number = count_of(code)
+    if isinstance(number, int) and not isinstance(number, bool):
+        return not (number == 0 or 200 <= number < 300)
+    return isinstance(code, str) and bool(_FAILED.search(code))
+
+
+def _succeeds(fields: dict[str, Any]) -> bool:
+    """Return whether an object with folded names says that all is well."""
+    code = _code(fields)
+    number = count_of(code)
+    is_good = isinstance(number, int) and not isinstance(number, bool) and not _is_bad(number)
+    return is_good or str(code).lower() in _FINE[1:4] or any(fields.get(name) is True for name in _SUCCESSES)

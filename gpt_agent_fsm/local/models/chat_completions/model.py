@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, cast
 
 import requests
 
-from gpt_agent_fsm.errors import ApiError, QuotaExceeded, RequestRefused, TransientError
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, QuotaExceeded, RequestRefused, TransientError
 from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatClient
 from gpt_agent_fsm.local.models.chat_completions.json_values import mapping, text_of
 from gpt_agent_fsm.local.models.chat_completions.messages import chat_messages
+from gpt_agent_fsm.local.models.chat_completions.thinking import has_unopened
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
 from gpt_agent_fsm.logs import Log, get_logger
 
 logger: Log = get_logger(__name__)
+
+_Begun = tuple[str | Reply, Generator[str | Reply, None, None]]
 
 _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
@@ -29,6 +32,9 @@ _LIMITS = ("max_tokens", "max_completion_tokens")
 _LONGEST_WAIT = 20.0
 """The longest wait in seconds for which a request is repeated here; after a longer one, the run fails."""
 _PROMPT_CODES = {"context_length_exceeded", "string_above_max_length", "invalid_prompt", "content_filter"}
+_UNKNOWN = re.compile(
+    r"un(known|supported|recogni[sz]ed|expected)|extra|not (supported|permitted|allowed|implemented)|no such", re.I
+)
 _TOO_LONG = re.compile(r"context[ _](length|size|window|limit)|prompt is too long", re.I)
 
 
@@ -77,8 +83,9 @@ class ChatCompletionsModel:
         self._timeout = timeout
         self._options = dict(options or {})
         self._merge_turns = merge_turns
-        # Two facts about the server that its refusals teach.
+        # Facts about the server that its refusals and answers teach.
         self._counts_streams = True
+        self._opens_thinking = False
         self._limit_name = next((name for name in _LIMITS if name in self._options), _LIMITS[0])
 
     def __repr__(self) -> str:
@@ -106,9 +113,11 @@ class ChatCompletionsModel:
     def _answers(self, request: ModelRequest, wanted: dict[str, Any]) -> Iterator[str | Reply]:
         call = ChatCall(request.cancelled, self._timeout)
         body = self._body(request) | wanted
-        names = [text_of(mapping(tool.get("function")).get("name")) for tool in request.tools]
-        with _failing(), self._open_within_limit(body, request.max_tokens, call) as response:
-            yield from self._client.read(response, call, names)
+        with _failing():
+            first, others = self._begun_within_limit(body, request.max_tokens, call)
+            with contextlib.closing(others):
+                yield first
+                yield from others
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         messages = chat_messages(request, merge_turns=self._merge_turns)
@@ -116,33 +125,53 @@ class ChatCompletionsModel:
         tools = [tool for tool in request.tools if tool.get("type") == "function"]
         return body | {"tools": tools} if tools else body
 
-    def _open_within_limit(self, body: dict[str, Any], limit: int | None, call: ChatCall) -> requests.Response:
+    def _begun_within_limit(self, body: dict[str, Any], limit: int | None, call: ChatCall) -> _Begun:
         """Ask for an answer of limited length, under the other name of the limit if the server refuses one."""
         if limit is None:
-            return self._open_counted(body, call)
+            return self._begun_counted(body, call)
         body = {name: value for name, value in body.items() if name not in _LIMITS}
         first, second = sorted(_LIMITS, key=lambda name: name != self._limit_name)
         try:
-            return self._open_counted(body | {first: limit}, call)
-        except RequestRefused as error:
-            if not _is_about(error, first):
+            return self._begun_counted(body | {first: limit}, call)
+        except ApiError as error:
+            if not _is_about(first, error, call):
                 raise
-            with contextlib.suppress(RequestRefused):
-                response = self._open_counted(body | {second: limit}, call)
-                self._limit_name = second
-                return response
-            raise  # it is the limit itself that is refused
+            refusal = error
+        try:
+            begun = self._begun_counted(body | {second: limit}, call)
+        except ApiError as error:
+            # If the second name is unknown, it was the limit itself that was refused under the first one.
+            is_unknown = _is_about(second, error, call) and _UNKNOWN.search(error.message)
+            raise (refusal if is_unknown and str(limit) not in error.message else error) from None
+        self._limit_name = second
+        return begun
 
-    def _open_counted(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
+    def _begun_counted(self, body: dict[str, Any], call: ChatCall) -> _Begun:
         """Ask for the usage of a stream as well, until the server refuses that option."""
-        if body["stream"] and self._counts_streams:
-            try:
-                return self._open(body | {"stream_options": {"include_usage": True}}, call)
-            except RequestRefused as error:
-                if not _is_about(error, "stream_options"):
-                    raise
-                self._counts_streams = False
-        return self._open(body, call)
+        if not (body["stream"] and self._counts_streams):
+            return self._begun(body, call)
+        try:
+            return self._begun(body | {"stream_options": {"include_usage": True}}, call)
+        except ApiError as error:
+            if not _is_about("stream_options", error, call):
+                raise
+        begun = self._begun(body, call)
+        self._counts_streams = False
+        return begun
+
+    def _begun(self, body: dict[str, Any], call: ChatCall) -> _Begun:
+        """Return the first piece of an answer and the others: until then, an error within it is a refusal, too."""
+        pieces = self._pieces(body, call)
+        return next(pieces), pieces
+
+    def _pieces(self, body: dict[str, Any], call: ChatCall) -> Generator[str | Reply, None, None]:
+        names = [text_of(mapping(tool.get("function")).get("name")) for tool in body.get("tools", ())]
+        patient = self._opens_thinking or not body["stream"]
+        with self._open(body, call) as response:
+            for piece in self._client.read(response, call, names, patient=patient):
+                if isinstance(piece, Reply) and has_unopened(piece.text):
+                    self._opens_thinking = True
+                yield piece
 
     def _open(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
         """Retry as long as the server asks for a short wait."""
@@ -160,8 +189,12 @@ class ChatCompletionsModel:
         return self._client.open(data, call)
 
 
-def _is_about(error: RequestRefused, option: str) -> bool:
-    return option in f"{error.param} {error.message}"
+def _is_about(option: str, error: ApiError, call: ChatCall) -> bool:
+    """Return whether a server has refused an option: its error names it, in any spelling and at any place."""
+    if not isinstance(error, RequestRefused | OutcomeUnknown) or error.status is None:
+        return False
+    said = f"{getattr(error, 'param', '')} {error.message} {call.refusal.decode(errors='replace')}"
+    return option.replace("_", "") in re.sub(r"[ _-]", "", said.lower())
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------

@@ -5,144 +5,144 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from gpt_agent_fsm.local.models.chat_completions.json_values import items_of, mapping, text_of
+from gpt_agent_fsm.local.models.chat_completions.contents import has_unread, said_in
+from gpt_agent_fsm.local.models.chat_completions.endings import Ending
+from gpt_agent_fsm.local.models.chat_completions.json_values import choices_of, count_of, items_of, mapping, text_of
+from gpt_agent_fsm.local.models.chat_completions.repetition import Unrepeated
 from gpt_agent_fsm.local.models.chat_completions.thinking import Thinking
 from gpt_agent_fsm.local.models.chat_completions.tool_calls import CallBuilder
 from gpt_agent_fsm.local.models.protocol import Reply, Usage
+from gpt_agent_fsm.local.models.surrogates import SurrogateJoiner
 from gpt_agent_fsm.local.models.tokens import is_count
 
 __all__ = ["ReplyBuilder"]
-
-_TOO_LONG = ("length", "model_length", "max_tokens", "max_output_tokens", "model_context_window_exceeded")
-_FILTERED = (
-    "content_filter",
-    "content_filtered",
-    "safety",
-    "sensitive",
-    "recitation",
-    "prohibited_content",
-    "blocklist",
-)
-_INCOMPLETE = dict.fromkeys(_TOO_LONG, "max_completion_tokens") | dict.fromkeys(_FILTERED, "content_filter")
 
 
 class ReplyBuilder:
     """Builds a reply from one whole answer or the pieces of a stream; `tools` are the names that may be called.
 
-    Accepts content as text, as a list of parts or null; arguments as text or as an object; a refusal as the answer;
-    tool calls without ids; a `message` in place of a `delta`, beside it or after all of them; the one function call of
-    older servers; and leaves out reasoning and unknown parts.
+    `contents` reads text in any form, `repetition` leaves out what comes twice, `thinking` leaves out reasoning,
+    `tool_calls` puts the calls together, and `endings` knows when the answer ends. If a server makes several answers at
+    once, only the first one counts. `patient` is explained by `Thinking`.
     """
 
-    def __init__(self, tools: Collection[str] = ()) -> None:
-        self.begun: bool = False
-        self.ended: bool = False
-        """True if the answer is known to be complete."""
-        self._finish = ""
-        self._said: list[str] = []
-        self._has_deltas = False
-        self._thinking = Thinking()
+    def __init__(self, tools: Collection[str] = (), *, patient: bool = False) -> None:
+        self.begun = False
+        self.has_deltas = False
+        self._is_whole = False
+        self._has_unread = False
+        self._ending = Ending()
+        self._unrepeated = Unrepeated()
+        self._characters = SurrogateJoiner()
+        self._thinking = Thinking(patient=patient)
         self._shown: list[str] = []
         self._calls = CallBuilder(tools)
-        self._choice: object = None
+        self._index: str | None = None
+        self._others: list[dict[str, Any]] = []
         self._usage: Usage | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """True if the answer is known to be complete."""
+        return self._ending.is_certain or self._is_whole
+
+    @property
+    def has_end(self) -> bool:
+        """True if the answer has said that it ends."""
+        return bool(self._ending.reason) or self._is_whole
+
+    @property
+    def problem(self) -> str:
+        """Why a complete answer cannot be used, "" if it can."""
+        if not self.begun:
+            return "it has no choices"
+        if any(self._shown) or self._calls.calls() or self._ending.incomplete:
+            return ""
+        if self._ending.promises_calls:
+            return f"it has the finish reason '{self._ending.reason}', but no tool call"
+        return "its content has an unknown form" if self._has_unread else ""
 
     def add(self, answer: dict[str, Any]) -> str:
         """Add an answer or a piece of one, and return the text in it."""
-        choice = mapping(next(iter(items_of(answer.get("choices"))), None))
-        for holder in (answer, choice, mapping(answer.get("x_groq"))):
-            self._add_usage(mapping(holder.get("usage")))
-        if not choice or not self._is_ours(choice):
-            return ""
-        self.begun = True
-        self._finish = finish_of(choice) or self._finish
-        self.ended = self.ended or bool(self._finish) or answer.get("object") == "chat.completion"
-        delta, message = mapping(choice.get("delta")), mapping(choice.get("message"))
-        said = self._beyond_deltas(_said_in(delta) or text_of(choice.get("text")))
-        said += self._beyond_messages(_said_in(message))
-        self._calls.add_pieces(_calls_in(delta))
-        self._calls.add_whole(_calls_in(message))
-        shown = self._thinking.add(said)
-        self._shown.append(shown)
-        return shown
+        choices = choices_of(answer)
+        self.begun = self.begun or bool(choices)
+        self._is_whole = self._is_whole or bool(choices and answer.get("object") == "chat.completion")
+        for holder in (answer, mapping(answer.get("x_groq"))):
+            self._add_usage(holder)
+        return self._show("".join(map(self._read, self._ours(choices))))
 
     def finish(self) -> str:
-        """Return the text that was held back because it might have been reasoning."""
-        rest = "" if _INCOMPLETE.get(self._finish) else self._thinking.rest()
+        """Return the text that was held back because it might have been reasoning, a repetition or another answer."""
+        # Without a reason to finish, there was only one answer, and the indexes count its pieces.
+        others = "" if self._ending.reason else "".join(map(self._read, self._others))
+        shown = self._show(others + self._unrepeated.rest())
+        rest = self._thinking.add(self._characters.rest())
+        # Reasoning without an end is the answer only if there is nothing else.
+        has_else = bool(self._ending.incomplete or self._calls.calls())
+        rest += self._thinking.rest(drop_open=has_else)
         self._shown.append(rest)
-        return rest
+        return shown + rest
 
     def reply(self) -> Reply:
         """Return the complete answer."""
-        incomplete = _INCOMPLETE.get(self._finish)
+        incomplete = self._ending.incomplete
         # The arguments of a call that was cut off may be anything.
         calls = () if incomplete else self._calls.calls()
         return Reply("".join(self._shown), calls, usage=self._usage, incomplete=incomplete)
 
-    def _is_ours(self, choice: dict[str, Any]) -> bool:
-        """Return whether a piece is of the first answer, if a server makes several ones at once."""
-        index = choice.get("index")
-        if not self.begun:
-            self._choice = index
-        return index is None or index == self._choice
+    def _ours(self, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the choices of the first answer, and keep those that may be pieces of it with a number of their own.
 
-    def _beyond_deltas(self, text: str) -> str:
-        """Keep the text of a `delta`, and return what is new in it: the last one may repeat all of the answer."""
-        said = "".join(self._said) if self._finish else ""
-        # A single word may well come twice in a row.
-        if said and text and (len(self._said) > 1 or " " in said.strip()):
-            new = _beyond(said, text)
-            text = text if new is None else new
-        self._has_deltas = self._has_deltas or bool(text)
-        return self._kept(text)
+        Such a server never returns to an earlier number.
+        """
+        indexes = [_index_of(choice, position) for position, choice in enumerate(choices)]
+        if self._index is None:
+            self._index = min((index for index in indexes if index is not None), default=None)
+        ours = [choice for choice, index in zip(choices, indexes, strict=True) if index in (None, self._index)]
+        self._others = [] if ours else [*self._others, *choices]
+        return ours
 
-    def _beyond_messages(self, text: str) -> str:
-        """Keep the text of a `message`, and return what is new in it: all of the answer so far, or only a piece."""
-        said = "".join(self._said) if text else ""
-        new = _beyond(said, text) if said else None
-        if self._has_deltas:
-            text = new or ""
-        elif new is not None and (self._finish or new):
-            text = new
-        return self._kept(text)
+    def _read(self, choice: dict[str, Any]) -> str:
+        """Add a choice and return its text."""
+        delta, message = mapping(choice.get("delta")), mapping(choice.get("message"))
+        for holder in (choice, delta, message):
+            self._add_usage(holder)
+        self.has_deltas = self.has_deltas or isinstance(choice.get("delta"), dict)
+        self._has_unread = self._has_unread or has_unread(delta) or has_unread(message)
+        text, whole_text = said_in(delta) or text_of(choice.get("text")), said_in(message)
+        calls, whole_calls = _calls_in(delta), _calls_in(message)
+        self._calls.add_pieces(calls)
+        self._calls.add_whole(whole_calls)
+        self._ending.add(choice, has_content=bool(text or whole_text or calls or whole_calls))
+        said = self._unrepeated.add_delta(text)
+        return said + self._unrepeated.add_message(whole_text, is_last=bool(self._ending.reason))
 
-    def _kept(self, text: str) -> str:
-        if text:
-            self._said.append(text)
-        return text
+    def _show(self, text: str) -> str:
+        shown = self._thinking.add(self._characters.add(text))
+        self._shown.append(shown)
+        return shown
 
-    def _add_usage(self, value: dict[str, Any]) -> None:
+    def _add_usage(self, holder: dict[str, Any]) -> None:
         """Keep the greatest usage: some servers count with each piece, and some end with zeros."""
-        prompt = value.get("prompt_tokens", value.get("input_tokens"))
-        completion = value.get("completion_tokens", value.get("output_tokens"))
+        value = mapping(holder.get("usage"))
+        prompt = count_of(value.get("prompt_tokens", value.get("input_tokens")))
+        completion = count_of(value.get("completion_tokens", value.get("output_tokens")))
         if is_count(prompt) and is_count(completion):
             counted = Usage(prompt, completion)
             if self._usage is None or _total(counted) >= _total(self._usage):
                 self._usage = counted
 
 
-def finish_of(choice: dict[str, Any]) -> str:
-    """Return the reason for which a choice has ended, "" if it has not; some servers send an object with a `type`."""
-    reason = choice.get("finish_reason")
-    return (text_of(mapping(reason).get("type")) or text_of(reason)).lower()
-
-
-def _said_in(message: dict[str, Any]) -> str:
-    return text_of(message.get("content")) or text_of(message.get("refusal"))
+def _index_of(choice: dict[str, Any], position: int) -> str | None:
+    """Return the number of a choice, which may be a text; None if it has none and is the first one."""
+    index = choice.get("index")
+    return str(index) if index is not None else str(position) if position else None
 
 
 def _calls_in(message: dict[str, Any]) -> list[Any]:
     calls = items_of(message.get("tool_calls"))
     function = mapping(message.get("function_call"))
     return calls or ([{"function": function}] if function else [])
-
-
-def _beyond(said: str, text: str) -> str | None:
-    """Return what a text has beyond the text before it, "" if it only repeats that, None if it is another text."""
-    if text.startswith(said):
-        return text[len(said) :]
-    said, text = said.strip(), text.strip()
-    return text[len(said) :] if text.startswith(said) else None
 
 
 def _total(usage: Usage) -> int:

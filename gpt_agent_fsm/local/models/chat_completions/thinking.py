@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["Thinking"]
+import re
 
-_BEGIN, _END = "<think>", "</think>"
+__all__ = ["Thinking", "has_unopened"]
+
+_ANALYSIS, _FINAL = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"
+_OPENING = re.compile(
+    r"<(think|thinking)(\s[^<>]*)?>|\[(think)\]|(<\|start\|>assistant)?" + re.escape(_ANALYSIS), re.IGNORECASE
+)
+_OPENINGS = ("<think>", "<thinking>", "[think]", _ANALYSIS, f"<|start|>assistant{_ANALYSIS}")
+_HALF_AN_OPENING = re.compile(r"<think(ing)?\s[^<>]*", re.IGNORECASE)
+_CLOSING = re.compile(r"</think(ing)?>|\[/think\]|" + re.escape(_FINAL), re.IGNORECASE)
+_LONGEST_CLOSING = len(_FINAL)
+# A tag that stands within a sentence is mentioned, and ends no reasoning.
+_UNOPENED = re.compile(r"\A(?:(?!<think).)*?(?:\n\s*</think(?:ing)?>|</think(?:ing)?>[ \t]*\n)", re.I | re.DOTALL)
 
 
 class Thinking:
-    """Passes on a text without the block of reasoning at its beginning. A tag may come in pieces."""
+    """Passes on a text without the blocks of reasoning at its beginning. A tag may come in pieces.
 
-    def __init__(self) -> None:
+    A `patient` one waits for the end of reasoning that begins without a tag, because the template of the model has
+    opened it; a text without any reasoning is then passed on at its end.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
+        self._patient = patient
         self._held = ""
+        self._is_open = False
         self._has_thought = False
         self._is_over = False
 
@@ -20,18 +37,41 @@ class Thinking:
         if self._is_over:
             return text
         self._held += text
-        begun = self._held.lstrip()
-        if begun.startswith(_BEGIN) and _END in begun:
-            begun = begun.partition(_END)[2].lstrip()
-            self._has_thought = True
-        if self._has_thought:
-            self._held = begun  # blank lines separate the answer from the reasoning
-        if begun.startswith(_BEGIN) or _BEGIN.startswith(begun):
+        new = len(text)
+        while block := self._block(max(0, len(self._held) - new - _LONGEST_CLOSING)):
+            self._held, self._has_thought, self._patient = self._held[block.end() :], True, False
+            new = len(self._held)
+        if self._has_thought and not self._is_open:
+            self._held = self._held.lstrip()  # blank lines separate the answer from the reasoning
+        if self._is_open or self._patient or _may_open(self._held.lstrip()):
             return ""
         self._is_over = True
         return self.rest()
 
-    def rest(self) -> str:
-        """Return the text that was held back; call it when the answer has ended."""
+    def rest(self, *, drop_open: bool = False) -> str:
+        """Return the text that was held back; call it when the answer has ended.
+
+        With `drop_open`, reasoning that has no end is left out.
+        """
         held, self._held = self._held, ""
-        return held
+        return "" if self._is_open and drop_open else held
+
+    def _block(self, new: int) -> re.Match[str] | None:
+        """Return the match that ends with the block of reasoning at the beginning; what came last begins at `new`."""
+        begun = len(self._held) - len(self._held.lstrip())
+        opening = _OPENING.match(self._held, begun)
+        self._is_open = opening is not None
+        closing = _CLOSING.search(self._held, max(new, opening.end() if opening else 0))
+        if opening or closing is None:
+            return closing
+        return _UNOPENED.match(self._held)
+
+
+def has_unopened(text: str) -> bool:
+    """Return whether a text has the end of reasoning, but not its beginning."""
+    return bool(_UNOPENED.match(text))
+
+
+def _may_open(begun: str) -> bool:
+    """Return whether a text may become the opening tag of a block."""
+    return any(tag.startswith(begun.lower()) for tag in _OPENINGS) or bool(_HALF_AN_OPENING.fullmatch(begun))

@@ -25,7 +25,7 @@ from tests.local.models.chat_completions.questions import USAGE, request, stream
         ({}, ""),
         (
             {"content": [{"type": "text", "text": "Hi"}, {"type": "thinking"}, "?", {"type": "text", "text": "."}]},
-            "Hi.",
+            "Hi?.",
         ),
         ({"content": [{"type": "refusal", "refusal": "No."}]}, "No."),
         ({"content": None, "refusal": "I cannot help with that."}, "I cannot help with that."),
