@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
 import msgspec
 from attrs import define
 
-from gpt_agent_fsm.local.models.chat_completions.json_values import mapping, text_of
+from gpt_agent_fsm.local.models.chat_completions.json_values import mapping, text_of, whole
 from gpt_agent_fsm.local.models.protocol import ToolCall
 
 __all__ = ["CallBuilder"]
@@ -24,6 +25,9 @@ class _Call:
     id: object = None
     name: str = ""
     arguments: str = ""
+    times_named: int = 0
+    is_borrowed: bool = False
+    """True if the first piece had no arguments, and the others a name but no id: they may be of another call."""
 
     @property
     def is_complete(self) -> bool:
@@ -32,6 +36,9 @@ class _Call:
 
     def merge(self, piece: _Call) -> None:
         """Add a piece of this call."""
+        if not self.arguments and self.times_named == 1:
+            self.is_borrowed = bool(self.id and piece.name and not piece.id)
+        self.times_named += piece.times_named
         self.index = piece.index if self.index is None else self.index
         self.id = self.id or piece.id
         self.name = _joined(self.name, piece.name)
@@ -43,13 +50,16 @@ class _Call:
         else:
             self.arguments += piece.arguments
 
-    def is_twin(self, other: _Call) -> bool:
-        """Return whether two descriptions of a call from different places of a stream are of the same call."""
+    def likeness(self, other: _Call) -> int:
+        """Return how surely two descriptions of a call from different places of a stream are of one call; 0: not."""
         if self.id and self.id == other.id:
-            return True
+            return 3
+        if self.name != other.name:
+            return 0
+        if _value(self.arguments or "{}") == _value(other.arguments or "{}") != _NOTHING:
+            return 2
         shorter, longer = sorted((self.arguments, other.arguments), key=len)
-        same = longer.startswith(shorter) or (self.is_complete and _value(self.arguments) == _value(other.arguments))
-        return self.name == other.name and same
+        return int(longer.startswith(shorter))
 
 
 class CallBuilder:
@@ -80,17 +90,21 @@ class CallBuilder:
             if not call.name:
                 self.add_pieces([call])
                 continue
-            known = next((each for each in self._calls if each not in seen and each.is_twin(call)), None)
-            if known is None:
+            known = max((each for each in self._calls if each not in seen), key=call.likeness, default=call)
+            if not call.likeness(known) or known is call:
+                known = call
                 self._calls.append(call)
             elif len(call.arguments) > len(known.arguments):
                 known.arguments = call.arguments
-            seen.append(known or call)
+            seen.append(known)
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls; an entry that has nothing in it is none."""
+        """Return the calls in the order of their indexes; an entry that has nothing in it is none."""
         begun = [call for call in self._calls if call.name or call.arguments]
-        return tuple(ToolCall(call.name, call.arguments or "{}") for call in begun)
+        places = {call.index: call for call in begun if isinstance(call.index, int)}
+        if len(places) == len(begun):
+            begun = [places[index] for index in sorted(places)]
+        return tuple(ToolCall(whole(call.name), whole(call.arguments) or "{}") for call in begun)
 
     def _continued(self, piece: _Call, begun: list[_Call]) -> _Call | None:
         """Return the call that a piece continues, or None if it begins a new one; `begun` are those of the same event.
@@ -103,26 +117,39 @@ class CallBuilder:
         call = next((each for each in reversed(known) if piece.id and each.id == piece.id), known[-1])
         if not piece.name or not call.name:
             return call
-        if piece.id and call.id == piece.id:
-            return None if self._are_two(call, piece) else call
-        if call in begun:
+        if call in begun and not (piece.id and call.id == piece.id):
             return None
-        if piece.id and call.id:
-            # Some servers make up an id for each piece.
-            is_begun = bool(call.arguments) and not call.is_complete
-            return call if is_begun and not piece.arguments.lstrip().startswith("{") else None
+        if piece.id and call.id and piece.id != call.id:
+            return self._under_another_id(call, piece)
         return None if self._are_two(call, piece) else call
+
+    def _under_another_id(self, call: _Call, piece: _Call) -> _Call | None:
+        """Return the call that a piece continues although their ids differ, or None if it begins a new one."""
+        if call.is_complete or not call.arguments:
+            return None
+        if call.is_borrowed:
+            # The id comes with the last piece of each call: the call that has come before has no arguments.
+            self._calls.insert(self._calls.index(call), _Call(call.index, call.id, call.name))
+            call.id = piece.id
+            return call
+        # Some servers make up an id for each piece.
+        return None if piece.arguments.lstrip().startswith("{") else call
 
     def _are_two(self, call: _Call, piece: _Call) -> bool:
         """Return whether a piece with a name is about another call than the one that its id or index points to."""
+        has_id = bool(piece.id) and piece.id == call.id
         if call.name != piece.name and call.name in self._names and piece.name in self._names:
             return True
-        if not call.is_complete:
-            # With an index, a name may be the next part of the name; without one, it begins a call unless it fits.
-            is_part = any(name.startswith(call.name + piece.name) for name in self._names)
-            return piece.index is None and not piece.id and call.name != piece.name and not is_part
-        is_repeated = not piece.arguments.strip() or _value(call.arguments) in (_value(piece.arguments), {})
-        return call.name != piece.name or not is_repeated
+        if call.is_complete:
+            # A server that names the call with each piece may do so in an empty one at its end.
+            is_end = not piece.arguments.strip() and call.times_named > 1
+            is_same = has_id or is_end or _value(call.arguments) == _value(piece.arguments)
+            return call.name != piece.name or not is_same
+        if call.name == piece.name:
+            return not (call.arguments or piece.arguments or has_id)
+        # With an index, a name may be the next part of the name; without one, it begins a call unless it fits.
+        is_part = any(name.startswith(call.name + piece.name) for name in self._names)
+        return piece.index is None and not piece.id and not is_part
 
 
 def _read(piece: object) -> _Call:
@@ -132,7 +159,8 @@ def _read(piece: object) -> _Call:
     function = mapping(fields.get("function")) or fields
     arguments = function.get("arguments")
     text = "" if arguments is None else arguments if isinstance(arguments, str) else _encoded(arguments)
-    return _Call(fields.get("index"), fields.get("id") or None, text_of(function.get("name")), text)
+    name = text_of(function.get("name"))
+    return _Call(fields.get("index"), fields.get("id") or None, name, text, bool(name))
 
 
 def _joined(name: str, piece: str) -> str:
@@ -143,7 +171,8 @@ def _joined(name: str, piece: str) -> str:
 
 
 def _encoded(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    """Return JSON text that loses nothing: not even a number that is none, at which the client fails."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _value(arguments: str) -> object:
