@@ -30,7 +30,11 @@ def decoded(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 def whole(text: str) -> str:
     """Return a text that can be stored and sent: the halves of its characters are joined, or replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def mapping(value: object) -> dict[str, Any]:

@@ -7,7 +7,14 @@ from typing import Any
 
 from gpt_agent_fsm.local.models.chat_completions.contents import has_unread, said_in
 from gpt_agent_fsm.local.models.chat_completions.endings import Ending
-from gpt_agent_fsm.local.models.chat_completions.json_values import choices_of, count_of, items_of, mapping, text_of
+from gpt_agent_fsm.local.models.chat_completions.json_values import (
+    choices_of,
+    count_of,
+    items_of,
+    mapping,
+    text_of,
+    whole,
+)
 from gpt_agent_fsm.local.models.chat_completions.repetition import Unrepeated
 from gpt_agent_fsm.local.models.chat_completions.thinking import Thinking
 from gpt_agent_fsm.local.models.chat_completions.tool_calls import CallBuilder
@@ -76,7 +83,7 @@ class ReplyBuilder:
         # Without a reason to finish, there was only one answer, and the indexes count its pieces.
         others = "" if self._ending.reason else "".join(map(self._read, self._others))
         shown = self._show(others + self._unrepeated.rest())
-        rest = self._thinking.add(self._characters.rest())
+        rest = self._thinking.add(whole(self._characters.rest()))
         # Reasoning without an end is the answer only if there is nothing else.
         has_else = bool(self._ending.incomplete or self._calls.calls())
         rest += self._thinking.rest(drop_open=has_else)
@@ -118,7 +125,7 @@ class ReplyBuilder:
         return said + self._unrepeated.add_message(whole_text, is_last=bool(self._ending.reason))
 
     def _show(self, text: str) -> str:
-        shown = self._thinking.add(self._characters.add(text))
+        shown = self._thinking.add(whole(self._characters.add(text)))
         self._shown.append(shown)
         return shown
 

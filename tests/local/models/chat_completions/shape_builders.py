@@ -46,6 +46,15 @@ def choice(**fields: object) -> bytes:
     return event({"choices": [{"index": 0} | fields]})
 
 
+def numbered(index: object, **delta: object) -> bytes:
+    """Return the event with a delta of the choice with this number."""
+    return event({"choices": [{"index": index, "delta": delta}]})
+
+
+def unnumbered(**delta: object) -> bytes:
+    return event({"choices": [{"delta": delta}]})
+
+
 def last(message: dict[str, Any], finish: str = "stop") -> bytes:
     """Return the event that ends a stream with the whole message."""
     return choice(message={"role": "assistant"} | message, finish_reason=finish)
@@ -77,3 +86,12 @@ def body(name: str, value: object, right: Reply | str, content_type: str = JSON)
 
 def lines(*parts: dict[str, Any]) -> bytes:
     return b"".join(json.dumps({"choices": [{"index": 0} | part]}).encode() + b"\n" for part in parts)
+
+
+HELLO = Reply("Hello there")
+HALVES = (text("Hello"), text(" there"))
+WORDS = {"message": "The engine stopped."}
+MESSAGE = {"role": "assistant", "content": "Hello there"}
+FLAT = {"object": "error", "message": "The engine stopped.", "type": "InternalServerError", "param": None, "code": 500}
+WHOLE = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": OSLO}}
+PLAIN = shape("by the book", {"role": "assistant", "content": ""}, *HALVES, right=HELLO)

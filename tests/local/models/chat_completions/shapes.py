@@ -4,131 +4,34 @@ from __future__ import annotations
 
 from gpt_agent_fsm.local import Reply, ToolCall, Usage
 from tests.local.chat_server import DONE, event, piece
+from tests.local.models.chat_completions.error_shapes import ERRORS, NO_ERRORS
 from tests.local.models.chat_completions.questions import USAGE
 from tests.local.models.chat_completions.shape_builders import (
     BOTH,
     EVENTS,
+    FLAT,
+    HALVES,
+    HELLO,
     JSON,
+    MESSAGE,
     OSLO,
+    PLAIN,
     ROME,
+    WEATHER,
+    WHOLE,
+    WORDS,
     Shape,
     asked,
     body,
     call,
     calls,
     choice,
-    failing,
     last,
     lines,
     shape,
     text,
 )
-
-HELLO = Reply("Hello there")
-HALVES = (text("Hello"), text(" there"))
-WORDS = {"message": "The engine stopped."}
-MESSAGE = {"role": "assistant", "content": "Hello there"}
-FLAT = {"object": "error", "message": "The engine stopped.", "type": "InternalServerError", "param": None, "code": 500}
-PLAIN = shape("by the book", {"role": "assistant", "content": ""}, *HALVES, right=HELLO)
-WHOLE = {"id": "a", "type": "function", "function": {"name": "get_weather", "arguments": OSLO}}
-
-TEXTS = [
-    PLAIN,
-    shape(
-        "the last piece repeats everything", *HALVES, piece(text("Hello there"), "stop"), DONE, right=HELLO, finish=None
-    ),
-    shape("a piece after the end repeats everything", *HALVES, piece({}, "stop"), text("Hello there"), right=HELLO),
-    shape(
-        "the last piece has everything and more",
-        *HALVES,
-        piece(text("Hello there!"), "stop"),
-        right=Reply("Hello there!"),
-    ),
-    shape("a word that comes twice", text("bye"), piece(text("bye"), "stop"), DONE, right=Reply("byebye"), finish=None),
-    shape("the last message repeats everything", *HALVES, last(MESSAGE), right=HELLO, finish=None),
-    shape(
-        "the last message is trimmed",
-        text(" Hello"),
-        text(" there\n"),
-        last(MESSAGE),
-        right=Reply(" Hello there\n"),
-        finish=None,
-    ),
-    shape("the last message has more than the pieces", text("Hello"), last(MESSAGE), right=HELLO, finish=None),
-    shape("only the last message", {"role": "assistant"}, last(MESSAGE), right=HELLO, finish=None),
-    shape(
-        "an empty message beside each delta",
-        choice(delta=text("Hello"), message=None),
-        choice(delta=text(" there"), message={}),
-        right=HELLO,
-    ),
-    shape(
-        "the same message beside each delta",
-        choice(delta=text("Hello"), message=text("Hello")),
-        choice(delta=text(" there"), message=text(" there")),
-        right=HELLO,
-    ),
-    shape(
-        "the message so far beside each delta",
-        choice(delta=text("Hello"), message=text("Hello")),
-        choice(delta=text(" there"), message=text("Hello there")),
-        right=HELLO,
-    ),
-    shape("messages in place of deltas", choice(message=text("Hello")), choice(message=text(" there")), right=HELLO),
-    shape("messages with all so far", choice(message=text("Hello")), choice(message=text("Hello there")), right=HELLO),
-    shape("the text of a choice", choice(text="Hello"), choice(text=" there"), right=HELLO),
-    shape("content in parts", {"content": [{"type": "text", "text": "Hello there"}]}, right=HELLO),
-    shape(
-        "a second answer beside the first",
-        *HALVES,
-        event({"choices": [{"index": 1, "delta": text("No")}]}),
-        right=HELLO,
-    ),
-    shape("no mark at the end", *HALVES, piece({}, "stop"), right=HELLO, finish=None),
-    shape("no reason to finish", *HALVES, DONE, right=HELLO, finish=None),
-    shape(
-        "a whole answer as the only event",
-        event({"object": "chat.completion", "choices": [{"message": MESSAGE}]}),
-        right=HELLO,
-        finish=None,
-    ),
-    shape(
-        "another limit of length",
-        *HALVES,
-        right=Reply("Hello there", incomplete="max_completion_tokens"),
-        finish="MAX_TOKENS",
-    ),
-    shape("another filter", *HALVES, right=Reply("Hello there", incomplete="content_filter"), finish="SAFETY"),
-    shape(
-        "a reason that is an object",
-        *HALVES,
-        choice(delta={}, finish_reason={"type": "length", "length": 2}),
-        right=Reply("Hello there", incomplete="max_completion_tokens"),
-        finish=None,
-    ),
-    shape(
-        "reasoning in fields of its own",
-        {"reasoning_content": "Hm."},
-        {"reasoning": "Hm.", "thinking": "Hm."},
-        *HALVES,
-        right=HELLO,
-    ),
-    shape(
-        "reasoning in parts",
-        {
-            "content": [
-                {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
-                {"type": "reasoning", "text": "Hm."},
-            ]
-        },
-        *HALVES,
-        right=HELLO,
-    ),
-    shape("reasoning between tags", text("<think>\nHm."), text("\n</think>\n\n"), *HALVES, right=HELLO),
-    shape("tags in pieces", *map(text, ("\n<th", "ink>H", "m.</thi", "nk>", "\n", "Hello", " there")), right=HELLO),
-    shape("a tag that is none", text("<the"), text(" end>"), right=Reply("<the end>")),
-    shape("the beginning of a tag is everything", text("<th"), right=Reply("<th")),
-]
+from tests.local.models.chat_completions.text_shapes import TEXTS
 
 USAGES = [
     shape(
@@ -163,6 +66,26 @@ USAGES = [
         *HALVES,
         event({"usage": {"input_tokens": 7, "output_tokens": 2}}),
         right=Reply("Hello there", usage=Usage(7, 2)),
+    ),
+    shape("usage in a delta", *HALVES, {"usage": USAGE}, right=Reply("Hello there", usage=Usage(7, 2))),
+    shape("usage in the last message", last(MESSAGE | {"usage": USAGE}), right=Reply("Hello there", usage=Usage(7, 2))),
+    shape(
+        "usage in floats",
+        *HALVES,
+        event({"usage": {"prompt_tokens": 7.0, "completion_tokens": 2.0}}),
+        right=Reply("Hello there", usage=Usage(7, 2)),
+    ),
+    shape(
+        "usage in texts",
+        *HALVES,
+        event({"usage": {"prompt_tokens": "7", "completion_tokens": "2"}}),
+        right=Reply("Hello there", usage=Usage(7, 2)),
+    ),
+    shape(
+        "usage that is no number",
+        *HALVES,
+        event({"usage": {"prompt_tokens": 7.5, "completion_tokens": "two"}}),
+        right=HELLO,
     ),
 ]
 
@@ -279,48 +202,76 @@ CALLS = [
     ),
     asked("a call that is not in a list", {"tool_calls": call("get_weather", OSLO, index=0, id="a")}),
     asked("a call without its inner object", calls({"index": 0, "name": "get_weather", "arguments": OSLO})),
-]
-
-ERRORS = [
-    failing("an error alone", event({"error": WORDS})),
-    failing("an error as a text", event({"error": "The engine stopped."})),
-    failing("a flat error alone", event(FLAT)),
-    failing("a flat error after half an answer", text("Hello"), event(FLAT)),
-    failing("a flat error without a type", text("Hello"), event({"message": "The engine stopped.", "code": 500})),
-    failing("an error event", text("Hello"), b'event: error\ndata: {"message": "The engine stopped."}\n\n'),
-    failing("an error event with plain words", text("Hello"), b"event: error\ndata: The engine stopped.\n\n"),
-    failing("an error event without words", text("Hello"), b'event: error\ndata: {"code": 503}\n\n', says="503"),
-    failing(
-        "an error event without data of its own", text("Hello"), b"event: error\ndata: {}\n\n", says="without saying"
+    asked("reasoning without an end before a call", text("<think>Hm."), calls(call("get_weather", OSLO, index=0))),
+    asked(
+        "a number that JSON does not have",
+        b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"name":"ping","arguments":{"n":NaN}}}]}}]}\n\n',
+        right=(ToolCall("ping", '{"n":NaN}'),),
     ),
-    failing("details", event({"detail": "The engine stopped."})),
-    failing("a list of details", event({"detail": [{"loc": ["body"], "msg": "The engine stopped."}]})),
-    failing("a list of errors", event([{"error": WORDS}])),
-    failing("words under another name", event({"error_code": 336, "error_msg": "The engine stopped."})),
-    failing("an error that is only a flag", event({"error": True, "message": "The engine stopped."})),
-    failing("an error beside empty choices", event({"choices": [], "error": WORDS})),
-    failing("an error in a choice", text("Hello"), choice(delta={}, error=WORDS)),
-    failing("an error in a delta", text("Hello"), choice(delta={"error": WORDS})),
-    failing(
-        "an error of another service", text("Hello"), event({"choices": [], "x_groq": {"error": "The engine stopped."}})
+    asked(
+        "two calls of one tool without ids, the first one without values",
+        calls(call("get_weather", "{}")),
+        calls(call("get_weather", OSLO[:9])),
+        calls(call("get_weather", OSLO[9:])),
+        right=(ToolCall("get_weather", "{}"), WEATHER),
     ),
-    failing("an error after the reason to finish", *HALVES, piece({}, "stop"), event({"error": WORDS})),
-    failing("an error as the reason to finish", text("Hello"), piece({}, "error"), says="the finish reason 'error'"),
-    failing("an abort as the reason to finish", text("Hello"), piece({}, "abort"), says="the finish reason 'abort'"),
-    failing(
-        "an object with words as the reason to finish",
-        text("Hello"),
-        choice(delta={}, finish_reason={"type": "abort", "message": "The engine stopped."}),
+    asked(
+        "two calls of one tool without ids, the first one empty and in pieces",
+        calls(call("get_weather", "{")),
+        calls(call(None, "}")),
+        calls(call("get_weather", OSLO)),
+        right=(ToolCall("get_weather", "{}"), WEATHER),
     ),
-    failing("an error of which nothing is said", text("Hello"), event({"error": {"code": 503}}), says="503"),
-    failing("words that are no JSON", text("Hello"), b"data: {broken\n\n", says="it is not valid JSON"),
-    shape("half an answer", text("Hello"), right="broke off", finish=None),
-    shape(
-        "an error that is none",
-        *HALVES,
-        event({"error": None, "choices": []}),
-        event({"error": {"code": None}}),
-        right=HELLO,
+    asked(
+        "two calls of one tool with the index 0, the first one without values",
+        calls(call("get_weather", "{}", index=0)),
+        calls(call("get_weather", OSLO, index=0)),
+        right=(ToolCall("get_weather", "{}"), WEATHER),
+    ),
+    asked(
+        "two calls of one tool without ids, the second one without arguments",
+        calls(call("get_weather", OSLO)),
+        calls(call("get_weather", "")),
+        right=(WEATHER, ToolCall("get_weather", "{}")),
+    ),
+    asked(
+        "two calls of one tool without ids and arguments",
+        calls(call("ping", "")),
+        calls(call("ping", "")),
+        right=(ToolCall("ping", "{}"), ToolCall("ping", "{}")),
+    ),
+    asked(
+        "a name with each piece and nothing in the last one",
+        calls(call("get_weather", OSLO[:9])),
+        calls(call("get_weather", OSLO[9:])),
+        calls(call("get_weather", "")),
+    ),
+    asked(
+        "ids that come with the last piece of each call",
+        calls(call("get_weather", "", index=0, id="a")),
+        calls(call("get_weather", OSLO[:9], index=0)),
+        calls(call("get_weather", OSLO[9:], index=0, id="b")),
+        right=(ToolCall("get_weather", "{}"), WEATHER),
+    ),
+    asked(
+        "an id with the first piece and a name with each",
+        calls(call("get_weather", "", index=0, id="a")),
+        calls(call("get_weather", OSLO[:9], index=0)),
+        calls(call("get_weather", OSLO[9:], index=0)),
+    ),
+    asked(
+        "the later call comes first and the last message repeats both",
+        calls(call("get_weather", "", index=1, id="b")),
+        calls(call("get_weather", OSLO, index=0, id="a")),
+        last(calls(WHOLE, WHOLE | {"id": "b", "function": {"name": "get_weather", "arguments": ""}}), "tool_calls"),
+        right=(WEATHER, ToolCall("get_weather", "{}")),
+    ),
+    asked(
+        "the later call comes first and the last message repeats both with other ids",
+        calls(call("get_weather", ROME, index=1, id="b")),
+        calls(call("get_weather", "", index=0, id="a")),
+        last(calls(WHOLE | {"id": "c"}, WHOLE | {"id": "d", "function": {"name": "get_weather", "arguments": ROME}})),
+        right=BOTH,
     ),
 ]
 
@@ -357,7 +308,13 @@ FRAMES = [
         {"choices": [{"message": MESSAGE, "finish_reason": "error"}]},
         "the finish reason 'error'",
     ),
+    body("lines of JSON without an end", lines({"delta": HALVES[0]}, {"delta": HALVES[1]}), "broke off"),
+    body(
+        "reasoning that the template of the model has opened",
+        {"choices": [{"message": {"content": "Hm.\n</think>\n\nHello there"}, "finish_reason": "stop"}]},
+        HELLO,
+    ),
     body("a page", b"<html><body>Log in</body></html>", "is an HTML page", EVENTS),
 ]
 
-SHAPES = [*TEXTS, *USAGES, *CALLS, *ERRORS, *FRAMES]
+SHAPES = [*TEXTS, *USAGES, *CALLS, *ERRORS, *NO_ERRORS, *FRAMES]

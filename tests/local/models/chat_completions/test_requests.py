@@ -1,12 +1,20 @@
 """The requests to a server that speaks chat completions."""
 
+import json
+
+import attrs
+import pytest
+
 from gpt_agent_fsm.local import (
     Reply,
 )
 from tests.backends.conftest import certificate, tls  # noqa: F401 - fixtures
 from tests.local.chat_server import (
+    answer,
+    event,
     fail,
     say,
+    stream,
 )
 from tests.local.models.chat_completions.questions import HELLO, KEY, failure, request, streamed, whole
 
@@ -90,3 +98,51 @@ def test_answers_that_come_in_one_piece_share_a_connection(serve):
     failure(whole, model)
     assert model(request()).text == "2"
     assert server.connections == 1
+
+
+def refusals_of(name):
+    """Return the ways in which servers are known to refuse an option."""
+    error = {"message": f"Unsupported parameter: '{name}'.", "code": 400}
+    words = name.replace("_", " ")
+    return [
+        fail(500, f"Unknown option {name}."),
+        fail(501, f"{name} is not implemented."),
+        fail(400, f"The {words} are not supported."),
+        fail(400, f"{words.title().replace(' ', '')} is not supported."),
+        answer({"error": error}),
+        stream(event({"error": error}), finish=None),
+        answer({"errors": [{"message": "Extra field.", "path": name}]}, 400),
+        answer(json.dumps(f"Unsupported: {name}").encode(), 422),
+    ]
+
+
+@pytest.mark.parametrize("refusal", refusals_of("max_tokens"))
+def test_a_limit_is_tried_under_its_other_name_however_the_first_one_is_refused(serve, ask, refusal):
+    server, model = serve(refusal, say("Hi."), say("Hi."))
+    asked = attrs.evolve(request(), max_tokens=300)
+    assert [ask(model, asked).text for _ in range(2)] == ["Hi.", "Hi."]
+    limits = [(sent.body.get("max_tokens"), sent.body.get("max_completion_tokens")) for sent in server.requests]
+    assert limits == [(300, None), (None, 300), (None, 300)]
+
+
+@pytest.mark.parametrize("refusal", refusals_of("stream_options"))
+def test_an_option_that_nobody_asked_for_is_left_out_however_it_is_refused(serve, refusal):
+    server, model = serve(refusal, stream("Hi."), stream("Hi."))
+    assert [streamed(model, request()).text for _ in range(2)] == ["Hi.", "Hi."]
+    assert ["stream_options" in sent.body for sent in server.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "refusal", [fail(402, "More credits, or fewer max_tokens, are needed."), fail(429, "Reduce max_tokens.")]
+)
+def test_a_bill_or_a_rate_limit_that_names_the_limit_is_no_refusal_of_its_name(serve, ask, refusal):
+    server, model = serve(refusal, say("Hi."))
+    assert failure(ask, model, attrs.evolve(request(), max_tokens=300)).code == "rate_limit_exceeded"
+    assert len(server.requests) == 1
+
+
+def test_an_error_after_the_first_piece_is_no_refusal(serve):
+    error = event({"error": {"message": "max_tokens reached", "code": 400}})
+    server, model = serve(stream("Once", error, finish=None), say("Hi."))
+    assert failure(streamed, model, attrs.evolve(request(), max_tokens=300)).message == "max_tokens reached"
+    assert len(server.requests) == 1

@@ -28,7 +28,7 @@ from tests.local.chat_server import (
     say,
     stream,
 )
-from tests.local.models.chat_completions.questions import SOON, USAGE, failure, request, streamed
+from tests.local.models.chat_completions.questions import SOON, USAGE, failure, request, streamed, whole
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -166,6 +166,37 @@ def test_a_complete_answer_counts_whatever_becomes_of_its_connection(serve, monk
     monkeypatch.setattr(client, "_GRACE", SOON)
     _, model = serve(stream("Hi.", piece({}, "stop"), last, finish=None))
     assert list(model.stream(request())) == ["Hi.", Reply("Hi.")]
+
+
+@pytest.mark.parametrize("reason", ["null", "none", "stop"])
+def test_a_pause_after_an_early_reason_to_finish_is_waited_for(serve, monkeypatch, reason):
+    monkeypatch.setattr(client, "_GRACE", 0.0)
+    heard = threading.Event()
+    parts = [piece({"role": "assistant"}, reason), piece({"content": "Once "}, reason), lambda: heard.wait(PATIENCE)]
+    _, model = serve(stream(*parts, piece({"content": "upon"}, reason)))
+    pieces = model.stream(request())
+    assert next(pieces) == "Once "
+    heard.set()
+    assert list(pieces) == ["upon", Reply("Once upon")]
+
+
+def test_an_answer_that_may_go_on_is_not_complete_when_its_connection_is_lost(serve):
+    _, model = serve(stream(piece({"content": "Once"}, "stop"), HANG_UP, finish=None))
+    assert "The connection was lost during" in failure(streamed, model).message
+
+
+def test_reasoning_that_a_template_opens_is_left_out_of_later_streams(serve):
+    pieces = ["Hm.", "\n</thi", "nk>\n", "\nHello", " there"]
+    _, model = serve(stream(*pieces), stream(*pieces), stream("Hello", " there"))
+    assert streamed(model, request()).text == "".join(pieces)  # it was passed on before it was known to be reasoning
+    assert list(model.stream(request())) == ["Hello", " there", Reply("Hello there")]
+    assert list(model.stream(request())) == ["Hello there", Reply("Hello there")]
+
+
+def test_reasoning_that_a_template_opens_is_left_out_of_an_answer_that_is_not_streamed(serve):
+    _, model = serve(stream("Hm. </think>", "\n\nHello", " there"), stream("The tag </think>", " ends it."))
+    assert whole(model, request()).text == "Hello there"
+    assert whole(model, request()).text == "The tag </think> ends it."
 
 
 def test_an_answer_that_is_complete_still_waits_for_its_usage(serve):
