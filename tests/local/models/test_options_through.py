@@ -243,6 +243,13 @@ def test_a_limit_that_is_refused_under_both_names_fails_with_the_first_words(beh
     assert sent_with(upstream, 2) == {"max_tokens": 200}
 
 
+def test_a_limit_whose_second_name_is_known_fails_with_the_words_about_its_value(behind):
+    too_large = chat.fail(400, "max_completion_tokens is not supported above 100, but it is 300.")
+    api, _ = behind(REFUSED, too_large, REFUSED, chat.fail(400, "Your prompt is empty."))
+    assert "above 100" in respond(api, max_output_tokens=300)["error"]["message"]
+    assert respond(api, max_output_tokens=300)["error"]["message"] == "Your prompt is empty."
+
+
 def test_another_refusal_is_not_tried_again_and_fails_with_the_words_of_the_server(behind):
     api, upstream = behind(chat.fail(400, "Unsupported value: 'temperature' must be 1."))
     assert "'temperature' must be 1" in respond(api, temperature=0, max_output_tokens=300)["error"]["message"]
@@ -279,6 +286,17 @@ def test_turns_alternate_for_a_model_that_wants_it(behind):
             "content": [{"type": "text", "text": "5"}, {"type": "image_url", "image_url": {"url": PICTURE}}],
         },
     ]
+
+
+def test_a_text_before_tool_calls_is_one_turn_with_them(behind):
+    api, upstream = behind(chat.say("Hi."), merge_turns=True)
+    made = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "1"}
+    said = [{"role": role, "content": text} for role, text in (("user", "1"), ("assistant", "2"), ("assistant", "3"))]
+    respond(api, [*said, made, output])
+    user, assistant, tool = upstream.requests[0].body["messages"]
+    assert (user["content"], assistant["content"], tool["content"]) == ("1", "2\n\n3", "1")
+    assert [call["id"] for call in assistant["tool_calls"]] == [tool["tool_call_id"]]
 
 
 def test_turns_are_left_alone_for_other_models(behind):

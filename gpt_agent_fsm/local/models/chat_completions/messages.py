@@ -12,10 +12,10 @@ _Message = dict[str, Any]
 
 
 def chat_messages(request: ModelRequest, *, merge_turns: bool) -> list[_Message]:
-    """Return the system prompt and the messages; with `merge_turns`, no two texts of one role in a row."""
+    """Return the system prompt and the messages; with `merge_turns`, no two turns of one role in a row."""
     sent: list[_Message] = [{"role": "system", "content": request.instructions}] if request.instructions else []
     for message in map(_with_parts, request.messages):
-        if merge_turns and sent and _is_text(sent[-1]) and _is_text(message) and sent[-1]["role"] == message["role"]:
+        if merge_turns and sent and _continues(message, sent[-1]):
             sent[-1] = message | {"content": _joined(sent[-1]["content"], message["content"])}
         else:
             sent.append(message)
@@ -29,11 +29,14 @@ def _with_parts(message: _Message) -> _Message:
     return {name: value for name, value in message.items() if name != "parts"} | {"content": message["parts"]}
 
 
-def _is_text(message: _Message) -> bool:
-    return message["role"] in ("user", "assistant") and "tool_calls" not in message
+def _continues(message: _Message, last: _Message) -> bool:
+    """Return whether two messages may be one; the outputs of tool calls stand between these and what follows."""
+    return message["role"] == last["role"] in ("user", "assistant") and "tool_calls" not in last
 
 
 def _joined(first: str | list[_Message], second: str | list[_Message]) -> str | list[_Message]:
+    if not first or not second:
+        return first or second
     if isinstance(first, str) and isinstance(second, str):
         return f"{first}\n\n{second}"
     return [*_parts(first), *_parts(second)]
