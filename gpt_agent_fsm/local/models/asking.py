@@ -1,7 +1,11 @@
 """Calls a model: its answer is checked, and every exception that it raises becomes a `ModelError`."""
 
 import contextlib
+import copy
+import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 from attrs import evolve
@@ -18,10 +22,14 @@ from gpt_agent_fsm.local.models.protocol import (
     Usage,
 )
 from gpt_agent_fsm.local.models.structured import misfit
+from gpt_agent_fsm.local.models.surrogates import SurrogateJoiner, paired
 from gpt_agent_fsm.local.models.tokens import is_count
 from gpt_agent_fsm.logs import Log, get_logger
 
 logger: Log = get_logger(__name__)
+
+_END: Any = object()
+"""Stands for the end of a stream without a reply."""
 
 
 def ask(
@@ -39,9 +47,9 @@ def ask(
     chunks: list[str] = []
     try:
         if on_chunk is not None and isinstance(model, StreamingModel):
-            answer: object = listen(_received(model.stream(request), chunks), on_chunk)
+            answer: object = listen(_received(model.stream(_copied(request)), chunks), on_chunk)
         else:
-            answer = model(request)
+            answer = model(_copied(request))
     except ModelError as error:
         # A subclass may have left its fields out.
         code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
@@ -58,19 +66,25 @@ def ask(
         return ModelError("server_error", _encodable(error))
 
 
+def _copied(request: ModelRequest) -> ModelRequest:
+    """Return a copy that a model may change: the usage and the form of its answer depend on what it was asked."""
+    form, schema = copy.deepcopy((request.response_format, request.schema))
+    return evolve(request, messages=[*map(dict, request.messages)], response_format=form, schema=schema)
+
+
 def _received(pieces: Iterable[str | Reply], chunks: list[str]) -> Iterator[str | Reply]:
     """Yield the pieces in a form that can be sent, and keep the texts."""
+    characters = SurrogateJoiner()
     with contextlib.ExitStack() as stack:
         if close := getattr(pieces, "close", None):
             stack.callback(close)
-        for piece in pieces:
+        for piece in itertools.chain(pieces, [_END]):
+            if not isinstance(piece, Reply | str) and piece is not _END:
+                raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
+            chunks.append(_encodable(characters.add(piece) if isinstance(piece, str) else characters.rest()))
+            yield chunks[-1]
             if isinstance(piece, Reply):
                 yield piece
-            elif isinstance(piece, str):
-                chunks.append(_encodable(piece))
-                yield chunks[-1]
-            else:
-                raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
 
 
 def _as_said(reply: Reply, received: str) -> Reply:
@@ -113,7 +127,9 @@ def _checked(answer: object, request: ModelRequest) -> Reply:
 
 
 def _checked_reply(reply: Reply) -> Reply:
-    if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in reply.calls):
+    # A generator can be read only once.
+    made = tuple(reply.calls) if isinstance(reply.calls, Iterable) else (reply.calls,)
+    if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in made):
         raise TypeError("A Reply must have a str as its text and ToolCalls as its calls.")
     if not isinstance(reply.usage, Usage | None) or reply.incomplete not in (None, *INCOMPLETE):
         raise TypeError(
@@ -124,7 +140,7 @@ def _checked_reply(reply: Reply) -> Reply:
     ):
         raise TypeError("A Usage must count its tokens in whole numbers of at least 0.")
     # The arguments of a call that was cut off may be anything.
-    calls = () if reply.incomplete else tuple(_checked_call(call) for call in reply.calls)
+    calls = () if reply.incomplete else tuple(_checked_call(call) for call in made)
     return evolve(reply, text=_encodable(reply.text), calls=calls)
 
 
@@ -141,11 +157,14 @@ def _checked_call(call: ToolCall) -> ToolCall:
 
 def _json(value: dict[str, object], what: str) -> str:
     try:
-        return msgspec.json.encode(value).decode()
+        # msgspec would write null for a number that JSON does not have.
+        builtins = msgspec.to_builtins(value, str_keys=True)
+        text = json.dumps(builtins, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode().decode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{what} cannot be written as JSON: {error}") from error
 
 
 def _encodable(value: object) -> str:
     """Return the text with unpaired surrogates, which UTF-8 cannot encode, replaced by question marks."""
-    return str(value).encode("utf-8", "replace").decode()
+    return paired(str(value)).encode("utf-8", "replace").decode()

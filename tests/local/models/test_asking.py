@@ -187,7 +187,59 @@ def test_the_answer_of_a_streaming_model_arrives_piece_by_piece():
 
 
 def test_pieces_that_utf8_cannot_encode_are_replaced():
-    assert heard_from("a\ud800", "b") == (Reply("a?b"), ["a?", "b"])
+    assert heard_from("a\udc00", "b\ud800", "c") == (Reply("a?b?c"), ["a?", "b", "?c"])
+    assert heard_from("a\ud800") == (Reply("a?"), ["a", "?"])
+
+
+def test_a_character_whose_halves_come_in_two_pieces_arrives_whole():
+    assert heard_from("a\ud83d", "\ude00b") == (Reply("a\U0001f600b"), ["a", "\U0001f600b"])
+    last = Reply("\ud83d\ude00")
+    assert heard_from("\ud83d", "\ude00", last) == (Reply("\U0001f600"), ["\U0001f600"])
+    assert returning("\ud83d\ude00") == Reply("\U0001f600")
+
+
+@pytest.mark.parametrize("calls", [map(ToolCall, ("a", "b")), (ToolCall(name) for name in ("a", "b"))])
+def test_the_calls_of_a_reply_may_be_any_iterable(calls):
+    assert returning(Reply("Wait.", calls)) == Reply("Wait.", (ToolCall("a", "{}"), ToolCall("b", "{}")))
+
+
+def test_calls_of_a_reply_that_are_none_are_an_error():
+    assert returning(Reply("Wait.", None)).message == "A Reply must have a str as its text and ToolCalls as its calls."
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_an_error_instead_of_null(number):
+    assert "cannot be written as JSON" in returning([ToolCall("a", {"x": [number]})]).message
+
+
+def test_large_numbers_keep_their_digits():
+    assert returning([ToolCall("a", {"x": 2**90})]).calls == (ToolCall("a", '{"x":1237940039285380274899124224}'),)
+
+
+@pytest.mark.parametrize("on_chunk", [None, lambda _text: None])
+def test_a_model_that_changes_its_request_changes_only_its_own_copy(on_chunk):
+    schema = {"type": "object"}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    messages = [{"role": "user", "content": "Hello"}]
+    asked = ModelRequest("", messages, [], "m", response_format=form)
+    seen = []
+
+    class Changing:
+        def __call__(self, request):
+            request.messages[0]["content"] = None
+            request.messages.insert(0, {"role": "system", "content": None})
+            request.schema["type"] = "array"
+            seen.append((request.cancelled, request.response_format))
+            return "{}"
+
+        def stream(self, request):
+            yield self(request)
+
+    outcome = ask(Changing(), asked, on_chunk, strict_schemas=True)
+    assert outcome == Reply("{}")
+    assert usage(asked, outcome)["prompt_tokens"] == 2
+    changed = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "array"}}}
+    assert seen == [(asked.cancelled, changed)]
 
 
 def test_streamed_text_has_precedence_over_a_reply_that_begins_otherwise():
