@@ -127,6 +127,10 @@ def test_a_delay_is_waited_for():
     assert time.monotonic() - began >= 0.05
 
 
+def test_a_value_may_be_used_twice():
+    assert ScriptedModel.from_yaml("otherwise: {say: {a: &a [1], b: *a}}")(asked("x")) == {"a": [1], "b": [1]}
+
+
 def test_a_script_is_read_from_a_path_and_from_the_name_of_a_file(tmp_path):
     path = tmp_path / "script.yaml"
     path.write_text("otherwise: {say: Grüße}", encoding="utf-8")
@@ -190,6 +194,13 @@ def test_the_example_in_the_module_is_a_script_that_works():
         ("otherwise: [{call: [b]}, {say: a}]", "otherwise[0].call[0] must be a mapping, but it is 'b'"),
         ("otherwise: [{call: {arguments: {}}}, {say: a}]", "otherwise[0].call.name must be text"),
         ("otherwise: [{call: {name: a, arguments: 7}}, {say: a}]", "otherwise[0].call.arguments must be a mapping"),
+        ("otherwise: {say: &a {b: [*a]}}", "otherwise has a value that holds itself"),
+        ("rules: [{when: a, say: &a {b: *a}}]", "rules[0] has a value that holds itself"),
+        (
+            "otherwise: [{call: [{name: a}, {name: b, arguments: &c {d: *c}}]}, {say: a}]",
+            "otherwise[0] has a value that holds itself",
+        ),
+        ("otherwise: {say: {a: [.nan]}}", "otherwise has the number nan, which JSON does not have"),
     ],
 )
 def test_a_bad_script_gets_one_sentence_that_names_the_place(text, words):

@@ -3,6 +3,7 @@
 msgspec checks keys and types by the structs below. Their methods and `turns` check rules across several keys.
 """
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -57,6 +58,8 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
             raise _misfit(f"{place}.say", self.say)
         if len(_keys(self, "say", "call", "fail")) != 1:
             raise _error(f"{place} needs exactly one of 'say', 'call' and 'fail'")
+        for value in (self.say, *(call.arguments for call in self.calls)):
+            _check_values(value, place)
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,6 +99,17 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
 
     rules: list[Rule] | None = None
     otherwise: Step | list[Step] | None = None
+
+
+def _check_values(value: object, place: str, around: tuple[int, ...] = ()) -> None:
+    """Raise `ValueError` for an object that JSON does not have: a number that is none, or one that holds itself."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _error(f"{place} has the number {value}, which JSON does not have")
+    if id(value) in around:
+        raise _error(f"{place} has a value that holds itself")
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_values(each, place, (*around, id(value)))
 
 
 def read(script: object) -> Script:
