@@ -265,8 +265,7 @@ class Driver:
                 self._finish()
             return Outcome(lost=error, left=self._left)
         except BaseException as error:
-            # The store has failed, or there is a defect. Keep the snapshot and tick again later. Other threads
-            # continue.
+            # The store has failed, or there is a defect: tick again later. Other threads continue.
             nothing_left = self._agenda.is_empty and not self._facts and self._decision is None
             if self.begun and self.snapshot.pending is not None and nothing_left:
                 # The outcome of a request was lost, so the thread continues as after a crash.
@@ -326,8 +325,7 @@ class Driver:
         """Make the next request and handle its answer, unless the request is held back."""
         if self._agenda.request is None:
             return
-        # Handlers are called before the request: they may stop the agent, and their time must not count for the
-        # request.
+        # Handlers may stop the agent, and their time must not count for the request.
         self._announce()
         if self.stop_reason is not None:
             return
