@@ -95,7 +95,10 @@ ERRORS = [
     failing("lines without their field", text("Hello"), b'{\n"error": {\n"message": "The engine stopped."\n}\n}\n\n'),
     failing("plain words", text("Hello"), b"Internal Server Error: The engine stopped.\n"),
     failing(
-        "a page", text("Hello"), b"<html>The engine stopped.</html>\n", says="broke off; the server also said: <html>"
+        "a page after half an answer",
+        text("Hello"),
+        b"<html>The engine stopped.</html>\n",
+        says="broke off; the server also said: <html>",
     ),
     failing("something unknown and no reason to finish", text("Hello"), event({"note": "The engine stopped."})),
     shape(
