@@ -180,7 +180,7 @@ def test_a_pause_after_an_early_reason_to_finish_is_waited_for(serve, monkeypatc
     assert list(pieces) == ["upon", Reply("Once upon")]
 
 
-def test_an_answer_that_may_go_on_is_not_complete_when_its_connection_is_lost(serve):
+def test_an_answer_that_may_continue_is_not_complete_when_its_connection_is_lost(serve):
     _, model = serve(stream(piece({"content": "Once"}, "stop"), HANG_UP, finish=None))
     assert "The connection was lost during" in failure(streamed, model).message
 

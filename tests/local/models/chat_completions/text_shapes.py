@@ -171,7 +171,7 @@ TEXTS = [
     shape("a syllable that comes twice", *map(text, ("b", "on", "bon")), right=Reply("bonbon")),
     shape("a word that begins again", *map(text, ("no", " ", "no yes")), right=Reply("no no yes")),
     shape(
-        "a sentence that comes twice and goes on",
+        "a sentence that comes twice and continues",
         *HALVES,
         text("Hello there"),
         text("!"),
