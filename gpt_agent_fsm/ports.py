@@ -26,7 +26,7 @@ from gpt_agent_fsm.engine.protocols import (
 from gpt_agent_fsm.engine.run_options import RunOptions
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
 from gpt_agent_fsm.events.parts import Citation, File, Image, Part, Text
-from gpt_agent_fsm.machine.objects import Message, MessagePage, Run, RunPage, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import HostedTool, Message, MessagePage, Run, RunPage, ToolCall, Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "CountingStore",
     "File",
     "FileBackend",
+    "HostedTool",
     "Image",
     "KeyedStore",
     "Lease",

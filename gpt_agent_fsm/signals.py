@@ -144,6 +144,7 @@ tool_approved: Signal[events.ToolApproved] = _signal(events.ToolApproved)
 tool_denied: Signal[events.ToolDenied] = _signal(events.ToolDenied)
 tool_started: Signal[events.ToolStarted] = _signal(events.ToolStarted)
 tool_outcome_unknown: Signal[events.ToolOutcomeUnknown] = _signal(events.ToolOutcomeUnknown)
+hosted_tool_used: Signal[events.HostedToolUsed] = _signal(events.HostedToolUsed)
 tool_call_output_recorded: Signal[events.ToolCallOutputRecorded] = _signal(events.ToolCallOutputRecorded)
 tool_call_output_submission_failed: Signal[events.ToolCallOutputSubmissionFailed] = _signal(
     events.ToolCallOutputSubmissionFailed

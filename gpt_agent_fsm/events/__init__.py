@@ -23,6 +23,7 @@ from gpt_agent_fsm.events.threads import (
     ThreadStalled,
 )
 from gpt_agent_fsm.events.tools import (
+    HostedToolUsed,
     ToolApprovalRequested,
     ToolApproved,
     ToolCallOutputRecorded,
@@ -38,6 +39,7 @@ __all__ = [
     "AssistantMessageAdded",
     "BudgetExceeded",
     "Event",
+    "HostedToolUsed",
     "MessagesDiscarded",
     "OrganizationQuotaExceeded",
     "RateLimitRetriesExhausted",
@@ -69,6 +71,7 @@ Event: TypeAlias = (
     | ToolDenied
     | ToolStarted
     | ToolOutcomeUnknown
+    | HostedToolUsed
     | ToolCallOutputRecorded
     | ToolCallOutputSubmissionFailed
     | RunCompleted

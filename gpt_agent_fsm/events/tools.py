@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 __all__ = [
+    "HostedToolUsed",
     "ToolApprovalRequested",
     "ToolApproved",
     "ToolCallOutputRecorded",
@@ -151,3 +152,21 @@ class ToolCallOutputSubmissionFailed:
 
     thread_id: str
     run_id: str
+
+
+@attrs.frozen(kw_only=True)
+class HostedToolUsed:
+    """The server has run one of its own tools during a run. Only `ResponsesBackend` learns this.
+
+    Attributes:
+        kind: the tool: `web_search`, `file_search`, `code_interpreter`, `image_generation` or `mcp`.
+        id: the id of the item that records the use.
+        details: what the server reports about the use, as a dict: for example the `action` of a web search, the
+            `queries` of a file search, or the `code` of the interpreter.
+    """
+
+    thread_id: str
+    run_id: str
+    kind: str
+    id: str
+    details: Any

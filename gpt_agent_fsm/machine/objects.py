@@ -13,7 +13,7 @@ import attrs
 from gpt_agent_fsm.events.parts import Part, plain_text
 from gpt_agent_fsm.machine.run_status import RunStatus
 
-__all__ = ["CallStage", "Failure", "Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
+__all__ = ["CallStage", "Failure", "HostedTool", "Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
 
 
 class CallStage(StrEnum):
@@ -71,6 +71,19 @@ class ToolCall:
         """True while the call accepts an output from `submit_tool_output`."""
         is_open = self.stage is CallStage.OPEN and not self.by_server
         return self.output is None and (is_open or self.stage is CallStage.APPROVED)
+
+
+@attrs.frozen(kw_only=True)
+class HostedTool:
+    """One use of a tool that the server runs itself.
+
+    Attributes:
+        details: what the server reports about the use, as the JSON text of an object.
+    """
+
+    kind: str
+    id: str
+    details: str = "{}"
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +151,7 @@ class Run:
         inferred: True if the server does not report the run. Its state is then inferred from its messages on the
             thread.
         messages: the assistant's messages that the run itself reports, because the thread's list may be late.
+        hosted_tools: the finished uses of the server's own tools that the run reports, in order.
         unsupported: a sentence that says what the run waits for, if the library cannot give this; otherwise None. With
             a sentence, the status is `NEEDS_TOOLS`.
     """
@@ -153,6 +167,7 @@ class Run:
     handle: str | None = None
     inferred: bool = False
     messages: tuple[Message, ...] = ()
+    hosted_tools: tuple[HostedTool, ...] = ()
     unsupported: str = ""
 
 

@@ -64,6 +64,7 @@ class LiveRun:
             it waits for tools but names no call.
         must_cancel: True if the run must be cancelled as soon as no other request is in flight.
         ending: why the run must end before it is done; None while the run may continue.
+        hosted_tools: the ids of the uses of the server's own tools that were announced.
     """
 
     id: str
@@ -75,6 +76,7 @@ class LiveRun:
     stale_polls: int = 0
     must_cancel: bool = False
     ending: Ending | None = None
+    hosted_tools: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

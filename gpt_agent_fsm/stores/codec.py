@@ -19,7 +19,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
 from cattrs.strategies import configure_tagged_union
 
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.events import Event, ToolApprovalRequested, ToolCallRequested
+from gpt_agent_fsm.events import Event, HostedToolUsed, ToolApprovalRequested, ToolCallRequested
 from gpt_agent_fsm.events.parts import Part
 from gpt_agent_fsm.machine.effects import CreateRun, GetLatestRun, Request
 from gpt_agent_fsm.machine.inputs import Command
@@ -63,6 +63,7 @@ def _make_converter() -> MsgspecJsonConverter:
     own = override(unstruct_hook=json.dumps, struct_hook=lambda text, _: json.loads(text))
     for asked in (ToolCallRequested, ToolApprovalRequested):
         _store_field(converter, asked, arguments=own)
+    _store_field(converter, HostedToolUsed, details=own)
     # These fields are stored under their former names.
     _store_field(converter, CreateRun, retry_of=override(rename="repeats"), may_exist=override(rename="in_doubt"))
     _store_field(converter, GetLatestRun, retry_of=override(rename="repeats"))

@@ -8,7 +8,7 @@ import pytest
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects
 from gpt_agent_fsm.machine.arguments import error_output
-from gpt_agent_fsm.machine.objects import CallStage, ToolCall
+from gpt_agent_fsm.machine.objects import CallStage, HostedTool, ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for, open_approvals, open_calls
 from tests.story import (
@@ -378,3 +378,41 @@ def test_the_output_of_a_call_that_went_wrong_can_be_sent():
     output = error_output("FileNotFoundError: caf\udce9")
     assert json.loads(output) == {"error": "FileNotFoundError: caf\\udce9"}
     output.encode()
+
+
+# --- tools that the server runs itself -------------------------------------------------------------------
+
+WEB_SEARCH = HostedTool(kind="web_search", id="ws_1", details='{"action":{"query":"Oslo"}}')
+CODE = HostedTool(kind="code_interpreter", id="ci_1")
+WEB_SEARCHED = events.HostedToolUsed(
+    thread_id="thread_1", run_id="run_1", kind="web_search", id="ws_1", details={"action": {"query": "Oslo"}}
+)
+
+
+def hosted(story):
+    return [event.id for event in story.events if isinstance(event, events.HostedToolUsed)]
+
+
+def test_the_use_of_a_tool_of_the_server_is_announced():
+    story = polling().tell(seen(hosted_tools=(WEB_SEARCH,)))
+    assert story.only == WEB_SEARCHED
+
+
+def test_the_use_of_a_tool_of_the_server_is_announced_once():
+    story = polling().tell(seen(hosted_tools=(WEB_SEARCH,)), due, seen(hosted_tools=(WEB_SEARCH, CODE)))
+    assert hosted(story) == ["ci_1"]
+    assert hosted(story.tell(due, seen(hosted_tools=(WEB_SEARCH, CODE)))) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": RunStatus.COMPLETED},
+        {"status": RunStatus.FAILED, "code": "server_error", "message": "Sorry"},
+        {"status": RunStatus.NEEDS_TOOLS, "tool_calls": (LOCATE,)},
+    ],
+)
+def test_the_use_of_a_tool_of_the_server_comes_before_what_follows_from_it(fields):
+    story = polling().tell(seen(hosted_tools=(WEB_SEARCH,), **fields))
+    assert story.said[0] == "HostedToolUsed"
+    assert len(story.said) == 2

@@ -5,6 +5,7 @@ They follow OpenAI's published OpenAPI document 2.3.0.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,6 +40,16 @@ USAGE = "gpt_agent_fsm_usage"
 """On a response, the tokens that its run had used before this response."""
 
 _IMAGE = "image_generation_call"
+_HOSTED = {
+    "web_search_call": "web_search",
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    _IMAGE: "image_generation",
+    "mcp_call": "mcp",
+}
+_UNFINISHED = ("in_progress", "searching", "interpreting", "generating", "calling")
+_NO_DETAILS = ("id", "type", "result")
+"""The result of a picture is the picture itself, which is a part of a message."""
 _MAX_METADATA = 512
 _COUNT = re.compile(r"[0-9]{1,15}")
 
@@ -132,6 +143,8 @@ class Item:
     approve: Any = None
     reason: str | None = attrs.field(default=None, converter=lenient_text)
     result: Any = None
+    whole: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping, repr=False)
+    """The item as it was sent; only of the items of a response."""
 
     @property
     def is_message(self) -> bool:
@@ -187,6 +200,19 @@ class Item:
         )
 
 
+def hosted_tools_of(items: Sequence[Item]) -> tuple[objects.HostedTool, ...]:
+    """Return the uses of the server's own tools among the items of a response, as far as they have ended."""
+    return tuple(
+        objects.HostedTool(kind=_HOSTED[item.type], id=item.id, details=_details(item.whole))
+        for item in items
+        if item.type in _HOSTED and item.id and item.status not in _UNFINISHED
+    )
+
+
+def _details(item: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in item.items() if name not in _NO_DETAILS})
+
+
 def calls_of(items: Sequence[Item]) -> tuple[objects.ToolCall, ...]:
     """Return the tool calls among items."""
     return tuple(call for item in items if (call := item.to_call()) is not None)
@@ -214,7 +240,7 @@ def _items(value: Any) -> tuple[Item, ...]:
         return value
     if not isinstance(value, list):
         return ()
-    return tuple(converter.structure(item, Item) for item in value if isinstance(item, dict))
+    return tuple(converter.structure({**item, "whole": item}, Item) for item in value if isinstance(item, dict))
 
 
 def _conversation_id(value: Any) -> str | None:
@@ -256,6 +282,7 @@ class Response:
             usage=self.usage_so_far,
             key=lenient_text(self.metadata.get(METADATA_KEY)),
             handle=self.id,
+            hosted_tools=hosted_tools_of(self.output),
             messages=answers_of(self.output, run_id, assistant_id) if outcome.status is RunStatus.COMPLETED else (),
         )
 

@@ -8,6 +8,7 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.hosted import announce_hosted_tools
 from gpt_agent_fsm.machine.actions.requests import (
     announce_empty_balance,
     announce_failed_run,
@@ -190,6 +191,7 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
 def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     if was_a_submission(copy, fact) or _outputs_did_arrive(copy, fact):
         change_run(copy, outputs_accepted=True)
+    announce_hosted_tools(copy, fact.run)
     is_stale = outputs_have_arrived(copy, fact) or waits_for_nothing(copy, fact)
     stale_polls = copy.live_run.stale_polls + 1 if is_stale else 0
     change_run(copy, stale_polls=stale_polls, handle=fact.run.handle)
@@ -221,12 +223,14 @@ def ignore_other_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 # --- a run ends ---------------------------------------------------------------------------------------
 
 
-def _count_usage(copy: WorkingCopy, run: Run) -> None:
+def _take_results(copy: WorkingCopy, run: Run) -> None:
+    """Count the tokens of a run that has ended, and announce the server's tools that it used."""
     copy.usage += attrs.evolve(run.usage, runs=1)
+    announce_hosted_tools(copy, run)
 
 
 def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    _count_usage(copy, fact.run)
+    _take_results(copy, fact.run)
     run, assistant_id = fact.run, copy.live_run.assistant_id
     copy.events.append(
         events.RunCompleted(
@@ -245,7 +249,7 @@ def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Schedule a new run. The message is not posted again, because it is already on the thread."""
-    _count_usage(copy, fact.run)
+    _take_results(copy, fact.run)
     run, turn = copy.live_run, copy.turn
     _rate_limited(copy, run, turn.retries_left)
     failed = FailedAttempt(run_id=run.id, assistant_id=run.assistant_id, handle=fact.run.handle)
@@ -273,7 +277,7 @@ def _rate_limited(copy: WorkingCopy, run: LiveRun, retries_remaining: int) -> No
 
 
 def exhaust_retries(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    _count_usage(copy, fact.run)
+    _take_results(copy, fact.run)
     run = copy.live_run
     _rate_limited(copy, run, 0)
     copy.events.append(
@@ -288,7 +292,7 @@ def report_empty_balance(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    _count_usage(copy, fact.run)
+    _take_results(copy, fact.run)
     _announce_end(copy, fact.run.code, fact.run.message)
     end_run(copy)
 

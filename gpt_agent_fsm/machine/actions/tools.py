@@ -6,6 +6,7 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.actions.hosted import announce_hosted_tools
 from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, remember_calls, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
@@ -36,6 +37,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     new_round, rounds = is_a_new_round(copy, fact), copy.live_run.rounds + asks_for_more(copy, fact)
     # On some APIs the run itself brings the text that the model wrote before the calls.
     said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
+    announce_hosted_tools(copy, fact.run)
     publish(copy, said, fact.run.id, copy.live_run.assistant_id)
     for call in fact.run.tool_calls:
         known = known_call_of_round(copy, call, new_round=new_round)

@@ -1,5 +1,7 @@
 """The status of a run, by its response and by its conversation."""
 
+import json
+
 import pytest
 
 from gpt_agent_fsm import Citation, Image, Text, errors
@@ -50,6 +52,24 @@ def test_an_image_that_the_model_has_made_is_a_message(backend, api):
     holds(api, said(), made)
     listed = backend.list_messages("conv_1", after=None, newest_first=False, timeout=5).messages
     assert listed[-1].parts == message.parts
+
+
+def test_the_tools_that_the_server_has_run_are_reported(backend, api):
+    items = [
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "Oslo"}},
+        {"type": "file_search_call", "id": "fs_1", "status": "searching", "queries": ["Oslo"]},
+        {"type": "code_interpreter_call", "id": "ci_1", "status": "failed", "code": "1/0", "outputs": None},
+        {"type": "mcp_call", "id": "mcp_1", "server_label": "s", "name": "f", "arguments": "{}", "output": "1"},
+        {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AHBuZw=="},
+        {"type": "web_search_call", "status": "completed"},
+    ]
+    used = poll(backend, api, response("resp_1", "completed", *items)).hosted_tools
+    assert [(each.kind, each.id, json.loads(each.details)) for each in used] == [
+        ("web_search", "ws_1", {"status": "completed", "action": {"type": "search", "query": "Oslo"}}),
+        ("code_interpreter", "ci_1", {"status": "failed", "code": "1/0", "outputs": None}),
+        ("mcp", "mcp_1", {"server_label": "s", "name": "f", "arguments": "{}", "output": "1"}),
+        ("image_generation", "ig_1", {"status": "completed"}),
+    ]
 
 
 def test_an_answer_has_the_sources_of_its_text(backend, api):
