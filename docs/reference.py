@@ -78,7 +78,7 @@ FOLLOWS = {
     "UserMessageAdded": "`RunStarted`, after the run for the message is created.",
     "RunStarted": "The state is `running` and the run is polled. The run ends in `RunCompleted`, `RunFailed` or "
     "`RateLimited`; before that it may ask for tools.",
-    "ToolCallRequested": "Nothing follows until you call `submit_tool_output`. Several calls of one run are announced "
+    "ToolCallRequested": "Nothing follows until the call has an output. Several calls of one run are announced "
     "together.",
     "ToolCallOutputRecorded": "After the last output of the run, all outputs are sent and the run continues.",
     "ToolCallOutputSubmissionFailed": "`StateChanged` to `failed`. The `RequestFailed` before this event says why.",
