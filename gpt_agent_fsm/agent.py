@@ -77,14 +77,13 @@ class Agent:
     def add_user_message(
         self, content: str, when: Literal["next", "instead"] = "next", **options: Unpack[RunOptions]
     ) -> str:
-        """Queue a user message and return its key. Messages are sent in order, and each gets one run.
+        """Queue a user message and return its key. Messages are sent in order, and each message gets a run.
 
         With `when="instead"`, the run in progress is cancelled as by `cancel_run`, and the message is sent before the
-        other messages that wait; only a message that is just being sent stays before it. `options` are for the
-        message's run alone, see `RunOptions`.
-
-        `UserMessageAdded` and `MessagesDiscarded` name the message by the key. Raises `ValueError` for a blank message
-        and for an option that is wrong or that the backend does not take, and `TypeError` for an unknown option.
+        other queued messages. Only a message that is being sent at this moment stays before it. `options` apply only to
+        the run of this message; see `RunOptions`. The events `UserMessageAdded` and `MessagesDiscarded` contain the
+        key. Raises `ValueError` for a blank message, and for an option that is wrong or that the backend does not
+        support. Raises `TypeError` for an unknown option.
         """
         return self._send_message(uuid.uuid4().hex, content, when, options, None)
 
@@ -185,15 +184,15 @@ class Agent:
         when: Literal["next", "instead"] = "next",
         **options: Unpack[RunOptions],
     ) -> Answer:
-        """Send a user message and return the answer to it. Blocks until the message's run has ended.
+        """Send a user message, block until the message's run has ended, and return the answer.
 
-        Several OS threads may ask at once: the messages are sent one after the other, and each call returns the answer
-        to its own. A rate limited run is waited for until its last retry. `when` and `options` are those of
-        `add_user_message`.
+        Several OS threads may call this method at the same time. Their messages are sent one after the other, and each
+        call returns the answer to its own message. After a rate limit, the call waits for the new runs, up to the last
+        retry. `when` and `options` are as in `add_user_message`.
 
-        With `output`, the answer is an object: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
-        "object". `Answer.value` is then the object; its text is JSON. Without `output`, that of the run's assistant
-        holds.
+        `output` is the form of the answer: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
+        "object". The text of the answer is then JSON, and `Answer.value` is the object. Without `output`, the `output`
+        of the run's assistant applies.
 
         Raises `RunError` if the run fails or cannot be started. If the queue is parked and the message was not sent,
         the message is withdrawn. Raises `WaitTimeout` after `timeout` seconds; None means no timeout. The conversation

@@ -89,8 +89,8 @@ class Assistant:
             `FunctionTool` or in the form of either API; tools that the server runs itself.
         name: the name by which `publish` finds the assistant.
         temperature, top_p: how the model samples; None leaves the choice to the server.
-        options: further fields of the request that creates a run (or of the assistant, for `publish`), sent unchanged,
-            for example `{"reasoning": {"effort": "low"}}`.
+        options: further fields, for example `{"reasoning": {"effort": "low"}}`. They are sent unchanged in the request
+            that creates a run, or by `publish` as fields of the assistant.
         output: the form of the answers: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
             "object"; None for text.
     """

@@ -64,15 +64,15 @@ class WaitTimeout(GptAgentError, TimeoutError):
 class RunError(GptAgentError):
     """`Agent.ask` got no answer, because the run of its message failed or could not be started.
 
-    `Answer.value` also raises it, if the answer does not have the form that was asked for.
+    `Answer.value` also raises it if the answer does not have the requested form.
 
     Attributes:
-        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue; `rate_limit_exceeded` if no
-            retries are left; `content_refused`, `budget_exceeded`, `cancelled` or `discarded`; `invalid_output` for an
-            answer of another form.
-        message: a text for people; it is never empty.
-        thread_id: the thread.
-        run_id: the run, or None if there is none.
+        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue. Also `rate_limit_exceeded`
+            if no retries are left, `invalid_output` if the answer does not have the requested form, `content_refused`,
+            `budget_exceeded`, `cancelled` or `discarded`.
+        message: a text for people. It is never empty.
+        thread_id: the id of the thread.
+        run_id: the id of the run, or None if there is no run.
     """
 
     def __init__(self, code: str, message: str, thread_id: str, run_id: str | None) -> None:

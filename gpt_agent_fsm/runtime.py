@@ -204,9 +204,9 @@ class Runtime:
         )
 
     def download(self, file_id: str) -> bytes:
-        """Return the content of a file on the server, for example of an `Image` or `File` of a message.
+        """Return the content of a file on the server, for example of an `Image` or `File` in a message.
 
-        Blocks; raises an `ApiError` after the last attempt, and `TypeError` for a backend without files.
+        Blocks. Raises an `ApiError` after the last attempt, and `TypeError` if the backend has no files.
         """
         required_text(file_id, "file_id")
         clock, settings, backend = self.scheduler.clock, self.settings, self._backend

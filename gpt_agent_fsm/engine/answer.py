@@ -24,8 +24,8 @@ class Answer:
         run_id: the id of the run that answered. After rate limits, this is the last run for the message.
         usage: the tokens of that run.
         tool_calls: the tool calls of the run and of the runs that it replaced, in order.
-        thread_id: the thread.
-        output: the form that the answer was asked for; None if it is text.
+        thread_id: the id of the thread.
+        output: the form that the answer should have; None for text.
     """
 
     text: str
@@ -41,10 +41,10 @@ class Answer:
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - the class that was asked for
-        """The answer as an object of the class that `output` named; None if the answer is text.
+        """The answer as an object of the form `output`; None if the answer is text.
 
-        Of several messages, the last one has the object. Raises `RunError` with the code `invalid_output` if the text
-        does not have the form; the text stays in the answer.
+        If there are several messages, the last message has the object. Raises `RunError` with the code `invalid_output`
+        if the text does not have the form. The text stays in the answer.
         """
         if self.output is None:
             return None

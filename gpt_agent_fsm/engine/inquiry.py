@@ -167,7 +167,7 @@ class Inquiry:
         raise RunError(failure.code or "request_failed", f"{failure.message} {then}", self._thread_id, run_id)
 
     def answer(self, output: Output | None = None) -> Answer:
-        """Return the answer, which was asked for in this form; raise the error if there is none."""
+        """Return the answer, which should have this form. Raise the error if there is no answer."""
         with self._lock:
             if self._error is not None:
                 raise self._error

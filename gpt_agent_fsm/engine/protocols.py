@@ -90,8 +90,8 @@ class RunRequest:
         key: a unique key that the library sends with the run, so that the run can be found again.
         retry_of: the handle of the rate limited run that this run replaces; None for the first run of a message.
         may_exist: True if an earlier attempt to create this run may have taken effect.
-        options: the options of this run alone, by the names of `RunOptions`. `output` is an object with the `name`, the
-            `schema` and `strict`, true or false, of the answer that is wanted.
+        options: the options of this run alone, by the names of `RunOptions`. The value of `output` is the form of the
+            answer: an object with `name`, `schema` and `strict` (true or false).
     """
 
     thread_id: str
@@ -110,8 +110,8 @@ class ToolOutputsRequest:
         outputs: pairs of tool call id and JSON text.
         assistant_id: the assistant that continues the run.
         handle: as in `Run`.
-        decisions: the same pairs for calls that the server makes itself; the text is an object with `approve`, true or
-            false, and perhaps a `reason`.
+        decisions: pairs of tool call id and JSON text for calls that the server makes itself. The text is an object
+            with `approve` (true or false) and perhaps a `reason`.
         options: the options of the run, as in `RunRequest`.
     """
 
@@ -132,11 +132,11 @@ class Backend(Protocol):
     handle in the last `Run` that the backend returned for this run. Future versions of the library may add parameters
     and fields, and these will have defaults.
 
-    Each method raises an `ApiError` whose subclass says what is known about the outcome: `TransientError` if the
-    request took no effect, `OutcomeUnknown` if a request that changes the server may have taken effect, `ThreadBusy`,
-    `RequestRefused`, `AccessDenied`, `QuotaExceeded`. A backend raises no other exception.
+    If a request fails, the method raises an `ApiError` whose subclass says what is known about the outcome:
+    `TransientError` if the request took no effect, `OutcomeUnknown` if a request that changes the server may have taken
+    effect, or `ThreadBusy`, `RequestRefused`, `AccessDenied` or `QuotaExceeded`. A backend raises no other exception.
 
-    A backend that takes options for a run has an attribute `run_options` with their names.
+    If a backend supports options for a run, its attribute `run_options` has their names.
     """
 
     def create_thread(self, *, timeout: Timeout) -> str:
@@ -196,7 +196,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class FileBackend(Protocol):
-    """An API that keeps files. A backend need not have them."""
+    """An API that keeps files. A backend need not implement this interface."""
 
     def download(self, file_id: str, *, timeout: Timeout) -> bytes:
         """Return the content of a file. Raises an `ApiError` as a method of `Backend` does."""

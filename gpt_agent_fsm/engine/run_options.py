@@ -1,4 +1,4 @@
-"""The options of one run: what a question may change for its own run alone."""
+"""The options that a message may set for its own run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["RunOptions", "options_text", "output_of"]
 
 _RESERVED = "gpt_agent_fsm_"
 _MAX_ENTRIES = 12
-"""The APIs keep 16 entries of metadata; the library needs some of them."""
+"""How many entries of metadata a program may set. The APIs keep 16 entries, and the library itself needs some."""
 _MAX_NAME, _MAX_VALUE = 64, 512
 _CHOICES = ("auto", "none", "required")
 
@@ -26,7 +26,7 @@ class RunOptions(TypedDict, total=False):
         model: the model, instead of the assistant's.
         tool_choice: "auto", "none", "required", or the definition of the tool that the model must call first, such as
             `{"type": "function", "name": "get_weather"}`.
-        metadata: labels of the run on the server: at most 12 names with texts.
+        metadata: labels of the run on the server. A mapping of at most 12 names to texts.
         max_output_tokens: how many tokens the run may write.
     """
 
@@ -39,10 +39,10 @@ class RunOptions(TypedDict, total=False):
 
 
 def options_text(options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str) -> str:
-    """Return the options as the JSON text of an object; "" without any.
+    """Return the options as the JSON text of an object; "" if there are no options.
 
-    `taken` has the names that the backend takes. Raises `TypeError` for an unknown option, and `ValueError` for one
-    that is wrong or that the backend does not take.
+    `taken` has the names of the options that the backend supports. Raises `TypeError` for an unknown option, and
+    `ValueError` for an option that is wrong or that the backend does not support.
     """
     wanted = {name: value for name, value in options.items() if value is not None}
     for name, value in wanted.items():
@@ -66,7 +66,7 @@ def options_text(options: Mapping[str, Any], output: Output | None, taken: Colle
 
 
 def output_of(backend: object, assistant_id: str | None) -> Output | None:
-    """Return the form of an assistant's answers, if the backend knows it; not every backend knows assistants."""
+    """Return the form of an assistant's answers; None for text, or if the backend does not know the assistant."""
     outputs = getattr(backend, "outputs", None)
     found = outputs.get(assistant_id) if isinstance(outputs, Mapping) else None
     return found if isinstance(found, Output) else None

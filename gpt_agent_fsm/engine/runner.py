@@ -91,7 +91,7 @@ def _answer(  # noqa: PLR0911 - one for each request
 
 
 def _fields(request: effects.CreateRun | effects.SubmitToolOutputs) -> dict[str, Any]:
-    """Return the fields of a request, with the run's options as an object."""
+    """Return the fields of a request, with the run's options as an object instead of JSON text."""
     fields = attrs.asdict(request, recurse=False)
     options = fields.pop("run_options")
     return {**fields, "options": json.loads(options) if options else {}}

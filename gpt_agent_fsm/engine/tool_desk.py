@@ -37,8 +37,8 @@ class Tooling:
     Attributes:
         box: the tools that the runtime was given.
         others: returns the functions of the assistants that the backend knows.
-        rule_timeout: the seconds in which the rule of a tool without a timeout must decide. A rule that asks a
-            service gets as long as a request: nothing else shows that it hangs.
+        rule_timeout: the seconds in which a rule must decide if its tool has no timeout. They are as long as a request
+            may take, because a rule may ask a service that hangs.
     """
 
     box: ToolBox
@@ -116,7 +116,7 @@ class ToolDesk:
                 found.append(self._ask(call))
             elif call.takes_output and _may_begin(snapshot):
                 found += self._about_open(key, call, jobs.get(key), is_heard)
-        # A call that still needs its place has asked for it again.
+        # Calls that still need a place have reserved it again above. Other calls give their places back.
         self._tooling.jobs.give_back(*(places - self._places))
         for key, job in jobs.items():
             if key not in wanted:
@@ -128,7 +128,7 @@ class ToolDesk:
         return (self._thread_id, "" if run is None else run.id, call.id, attempt)
 
     def _has_place(self, key: JobKey) -> bool:
-        """Return whether there is a place for a job; else the thread is woken when there is one."""
+        """Return whether there is a place for a job. If there is none, the next free place wakes the thread."""
         self._places.add(key)
         return self._tooling.jobs.reserve(key)
 
@@ -182,7 +182,7 @@ class ToolDesk:
             self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, seconds))
 
     def _about_rule(self, key: JobKey, call: ToolCall, tool: Tool[..., Any], rule: Job) -> Iterator[inputs.Input]:
-        """Follow the verdict of a tool's rule; if the rule cannot say, or not in time, a person is asked."""
+        """Act on the decision of a tool's rule. If the rule gives no decision, or none in time, ask a person."""
         if rule.has_ended and rule.result:
             # The verdict is kept until there is a place for the function.
             yield from self._start(key, call, is_safe=tool.retry == "safe")
@@ -206,7 +206,7 @@ class ToolDesk:
         return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
 
     def _start(self, key: JobKey, call: ToolCall, *, is_safe: bool) -> Iterator[inputs.Input]:
-        """Decide that the function of a call is started with its next attempt, if there is a place for it."""
+        """If there is a place for the call's function, decide to start the function for the next attempt."""
         next_key = (*key[:3], call.attempt + 1)
         if self._has_place(next_key):
             self._starting.add(next_key)
@@ -221,12 +221,12 @@ class ToolDesk:
             key = self._key(snapshot, call, call.attempt)
             if call.runs and key in decided:
                 self._add_job(key, call, agent)
-        # A start that the machine ignored is forgotten: the call has its output.
+        # If the machine has ignored a start, it is forgotten: the call already has its output.
         self._tooling.jobs.give_back(*decided)
         self._places -= decided
 
     def leave(self) -> None:
-        """Give back the places for functions that this driver starts no more."""
+        """Give back the places of functions that this driver will no longer start."""
         self._tooling.jobs.give_back(*self._places)
         self._places.clear()
 

@@ -49,8 +49,8 @@ class Job:
 class ToolJobs:
     """The jobs of one runtime. Safe to use from any OS thread.
 
-    A job needs a place, which is reserved before it is added: the start of a function is saved in between, and must not
-    be saved for a function that still waits for its turn.
+    Only `limit` jobs run at the same time, so a job needs a place. The place is reserved first. Then the start of the
+    function is saved, and then the job is added. So no start is saved for a function that still waits for a place.
 
     Args:
         limit: how many jobs have a place at the same time. A job whose time is over no longer counts.
@@ -58,7 +58,7 @@ class ToolJobs:
         run_soon: calls a function a little later; None to use an OS thread for each job.
 
     Attributes:
-        is_closing: True when no further place may be reserved.
+        is_closing: True if no more places may be reserved.
         waiters: notified when a result or a place is no longer wanted.
     """
 
@@ -80,20 +80,21 @@ class ToolJobs:
         self._queue: dict[JobKey, None] = {}
         """The jobs that wait for a place, oldest first."""
         self._reserved: set[JobKey] = set()
-        """The jobs that have a place and were not added yet."""
+        """The jobs that have a place but were not added yet."""
         self._begun: set[Job] = set()
         """The jobs that were added and have a place."""
         self.is_closing: bool = False
         self._is_closed = False
 
     def reserve(self, key: JobKey) -> bool:
-        """Return whether a job has a place. Else its thread is woken when the job has one; the oldest job comes first.
+        """Return whether a job has a place now. If it has none, its thread is woken as soon as the job has a place.
 
-        A place is held until the job is added, or until `give_back`.
+        The job that has waited longest gets the next place. A place is reserved until the job is added, or until
+        `give_back`.
         """
         with self._lock:
             if key not in self._reserved and not self.is_closing:
-                # The queue is empty while a place is free.
+                # If a place is free, no other job waits for a place.
                 if self._free:
                     self._reserved.add(key)
                 else:
@@ -101,7 +102,7 @@ class ToolJobs:
             return key in self._reserved
 
     def give_back(self, *keys: JobKey) -> None:
-        """Want no place for these jobs, which were not added."""
+        """Give back the places of these jobs, which were not added, or stop waiting for places."""
         if not keys:
             return
         with self._lock:
@@ -112,7 +113,7 @@ class ToolJobs:
         self._fill()
 
     def add(self, job: Job) -> None:
-        """Run a job at its place. Without an OS thread for it, the job ends at once."""
+        """Run a job that has a place. If no OS thread can be started for the job, it ends immediately."""
         with self._lock:
             self._jobs.setdefault(job.key[0], {})[job.key] = job
             self._reserved.discard(job.key)

@@ -1,4 +1,4 @@
-"""The parts of a message: text with its citations, images and files."""
+"""The parts of a message: texts with citations, images, and files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ class Citation:
     """A source of a text.
 
     Attributes:
-        start, end: the span of the text that the source supports, or that marks the source, in characters; None if the
-            server does not say.
-        url, title: the source on the web.
-        file_id: the source as a file.
+        start, end: where the citation is in the text, as numbers of characters; None if the server does not say.
+        url, title: the address and title of a source on the web.
+        file_id: the id of a source that is a file.
         quote: the cited words of the source.
     """
 
@@ -43,12 +42,12 @@ class Text:
 
 @attrs.frozen(kw_only=True)
 class Image:
-    """An image. One of the attributes is set.
+    """An image. Exactly one of the attributes is set.
 
     Attributes:
-        url: its address.
-        file_id: its file on the server; `Runtime.download` returns the content.
-        data: the content itself.
+        url: the address of the image.
+        file_id: the id of the image's file on the server. `Runtime.download` returns its content.
+        data: the content of the image.
     """
 
     url: str | None = None
@@ -61,8 +60,8 @@ class File:
     """A file that the assistant has made.
 
     Attributes:
-        file_id: its id on the server; `Runtime.download` returns the content.
-        name: its name, or None if the server does not say.
+        file_id: the id of the file on the server. `Runtime.download` returns its content.
+        name: the name of the file, or None if the server does not say.
     """
 
     file_id: str
@@ -73,5 +72,5 @@ Part: TypeAlias = Text | Image | File
 
 
 def plain_text(content: str) -> tuple[Part, ...]:
-    """Return the parts of a message that is only text."""
+    """Return the parts of a message that is only this text."""
     return (Text(content),) if content else ()

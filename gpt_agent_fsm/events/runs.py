@@ -83,11 +83,12 @@ class AssistantMessageAdded:
     """The assistant added a message.
 
     Attributes:
-        message_id: the message's id on the server, which becomes the agent's `last_message_id`.
-        run_id, assistant_id: the ids that the message names; if it names none, those of the current run.
-        content: all text parts, joined by a newline; empty if there is only a refusal, an image or a file.
+        message_id: the message's id on the server. It becomes the agent's `last_message_id`.
+        run_id: the run that the server names for the message; if it names none, the current run.
+        assistant_id: the assistant that the server names for the message; if it names none, that of the current run.
+        content: all text parts, joined by a newline. It is empty if the message has only a refusal, an image or a file.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
-        parts: the `Text`, `Image` and `File` objects of the message, in order; the texts have their citations.
+        parts: the `Text`, `Image` and `File` objects of the message, in order. Each `Text` has its citations.
     """
 
     message_id: str

@@ -46,8 +46,8 @@ class AddUserMessage:
 
     Attributes:
         key: a unique key that the library sends with the message as metadata, so that the message can be found again.
-        run_options: the options of its run, as the JSON text of an object; "" without any.
-        instead: True if the run in progress must be cancelled, and the message be sent before the others.
+        run_options: the options of the message's run, as the JSON text of an object; "" if there are none.
+        instead: True if the run in progress must be cancelled and the message must be sent before other messages.
     """
 
     trigger: ClassVar[str] = "add_user_message"

@@ -64,7 +64,7 @@ class CreateRun:
         retry_of: the handle of the run that the new run replaces; None if it replaces no run, or if the replaced run
             had no handle.
         may_exist: True if an earlier attempt to create this run may have taken effect.
-        run_options: the JSON text of an object, or "".
+        run_options: the options of the run, as the JSON text of an object; "" if there are none.
     """
 
     operation: ClassVar[str] = "create_run"

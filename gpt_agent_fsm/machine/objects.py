@@ -118,7 +118,7 @@ class Message:
         key: the key that the library sent with the message, or None.
         created_at: in seconds since the epoch, or None if the server does not report it.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
-        parts: the texts with their citations, the images and the files of the message.
+        parts: the texts (with their citations), images and files of the message.
     """
 
     id: str
@@ -135,7 +135,7 @@ class Message:
 
     @property
     def is_worth_publishing(self) -> bool:
-        """True for a message of the assistant with a part or a refusal. A message with a key is from the user."""
+        """True for an assistant's message with a part or a refusal. A message with a key is always from the user."""
         return self.role == "assistant" and self.key is None and bool(self.content or self.parts or self.refusal)
 
 

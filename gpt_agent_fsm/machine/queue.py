@@ -36,7 +36,7 @@ class QueuedMessage:
 
     Attributes:
         key: a unique key that the library sends with the message, so that the message can be found again.
-        run_options: the options of its run, as the JSON text of an object; "" without any.
+        run_options: the options of the message's run, as the JSON text of an object; "" if there are none.
         doubt: set while it is unknown whether the message was posted. Only the message at the head of a queue can have
             a doubt.
     """
@@ -115,9 +115,9 @@ class Queue:
         return Queue((*self.messages, message), self.first)
 
     def add_first(self, message: QueuedMessage, *, behind_head: bool) -> Queue:
-        """Return the queue with a message before all others, or behind the head alone."""
+        """Return the queue with a message before all other messages, or directly behind the head."""
         kept = 1 if behind_head else 0
-        # The messages get new numbers, because numbers grow from the head on.
+        # The messages get new numbers, because each number must be one more than the number before it.
         messages = (*self.messages[:kept], message, *self.messages[kept:])
         return Queue(messages, self.first + len(self.messages))
 

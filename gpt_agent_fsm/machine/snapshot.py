@@ -102,7 +102,7 @@ class Turn:
         key: the message's key (the run's id for an adopted run); the keys of runs are made from it.
         runs: how many runs were requested so far.
         retries_left: how often a rate limited run may still be started again.
-        run_options: the options of these runs, as the JSON text of an object; "" without any.
+        run_options: the options of these runs, as the JSON text of an object; "" if there are none.
     """
 
     key: str

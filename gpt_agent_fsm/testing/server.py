@@ -154,7 +154,7 @@ class SimulatedServer:
         return dict(self._threads[thread_id].answered)
 
     def options(self, thread_id: str) -> list[dict[str, Any]]:
-        """Return the options of the runs that a runtime has created on a thread, oldest first."""
+        """Return the options of each run that a runtime has created on a thread, oldest run first."""
         return list(self._threads[thread_id].options)
 
     def is_locked(self, thread_id: str) -> bool:

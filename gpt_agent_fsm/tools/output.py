@@ -1,4 +1,4 @@
-"""The form of a structured answer: what the model is asked for, and the Python value of its text."""
+"""The form of a structured answer: the schema for the model, and the Python value of the answer's text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_NAME = 64
 
 
 class InvalidOutput(Exception):
-    """A text does not have the form that was asked for. The message says why, without the text."""
+    """A text does not have the requested form. The message says why, but does not contain the text."""
 
 
 @attrs.frozen
@@ -26,8 +26,8 @@ class Output:
     """The form of an answer.
 
     Attributes:
-        name: its name for the model.
-        schema: the JSON schema, which the server makes the model follow.
+        name: the name of the form for the model.
+        schema: the JSON schema that the server makes the model follow.
         strict: True if the schema has OpenAI's strict form.
     """
 
@@ -37,11 +37,11 @@ class Output:
     _structure: Callable[[Any], Any] = attrs.field(repr=False, eq=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form as a JSON object, as a run's options keep it."""
+        """Return the form as the JSON object that a run's options contain."""
         return {"name": self.name, "schema": self.schema, "strict": self.strict}
 
     def value(self, text: str) -> Any:  # noqa: ANN401 - the class that was asked for
-        """Return the Python value of an answer; raise `InvalidOutput` if it does not have the form."""
+        """Return the Python value of an answer's text. Raise `InvalidOutput` if the text does not have the form."""
         value = decode_arguments(text) if text.strip() else BROKEN
         if value is BROKEN:
             raise InvalidOutput("the answer is not valid JSON" if text.strip() else "the answer is empty")
@@ -49,11 +49,11 @@ class Output:
 
 
 def as_output(given: object) -> Output:
-    """Return the form for a class or a JSON schema; raise `ValueError` if it cannot be described to a model.
+    """Return the form for a class or a JSON schema. Raise `ValueError` if it cannot be described to a model.
 
-    A class becomes a schema of OpenAI's strict form, if it has one: the model then writes every field, and a null for a
-    field with a default means the default. To check answers against a JSON schema, the package `jsonschema` is needed
-    (extra `local`).
+    A class becomes a schema in OpenAI's strict form, if this form can describe the class. The model then writes every
+    field, and null means the default of a field that has a default. To check answers against a JSON schema, the package
+    `jsonschema` is needed (extra `local`).
     """
     if isinstance(given, Output):
         return given
@@ -69,7 +69,8 @@ def _name(text: str) -> str:
 
 
 def _of_class(cls: type) -> Output:
-    # Describing takes msgspec and a parser of docstrings, which a program without structured answers does not need.
+    # Imported late: it needs msgspec and a parser of docstrings, which a program without structured answers does not
+    # need.
     from gpt_agent_fsm.tools.describing import Describer  # noqa: PLC0415
     from gpt_agent_fsm.tools.fields import NotDescribable  # noqa: PLC0415
     from gpt_agent_fsm.tools.objects import Object  # noqa: PLC0415
@@ -117,7 +118,7 @@ def _of_schema(schema: dict[str, Any]) -> Output:
     validator = kind(schema)
 
     def structure(value: Any) -> Any:  # noqa: ANN401
-        # The messages of jsonschema quote the value, so only the place is named.
+        # The messages of jsonschema quote the value, so the error names only its place.
         if (error := jsonschema.exceptions.best_match(validator.iter_errors(value))) is not None:
             raise InvalidOutput(f"{error.json_path} does not fit the schema's {error.validator!r}")
         return value
@@ -126,7 +127,7 @@ def _of_schema(schema: dict[str, Any]) -> Output:
 
 
 def _is_strict(schema: object) -> bool:
-    """Return whether every object of a schema has the strict form: all properties are required, no others allowed."""
+    """Return whether each object in a schema has the strict form: all properties required, and no others allowed."""
     if isinstance(schema, list):
         return all(map(_is_strict, schema))
     if not isinstance(schema, Mapping):

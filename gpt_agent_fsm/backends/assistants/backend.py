@@ -62,7 +62,7 @@ class AssistantsBackend:
         params: Mapping[str, str] | None = None,
     ) -> None:
         self._published: dict[str, Assistant] = {}
-        """The assistants that were published here, by their ids."""
+        """The assistants that this backend has published, by their ids."""
         self._http = client_from_env(
             base_url,
             api_key,
@@ -129,7 +129,7 @@ class AssistantsBackend:
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
-        # Every run takes all that it needs from the thread, even if it replaces another run.
+        # Each run takes all its input from the thread, even a run that replaces another run.
         return self._post_run(request.thread_id, "", wire.new_run(request), timeout)
 
     def get_run(
@@ -197,12 +197,12 @@ class AssistantsBackend:
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
-        """The functions of the assistants that were published here, which answer tool calls in a runtime."""
+        """The functions of the assistants that this backend has published. They answer tool calls in a runtime."""
         return tuple(dict.fromkeys(tool for each in self._published.values() for tool in each.functions))
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        """The forms of the answers of the assistants that were published here, by the assistants' ids."""
+        """The forms of the answers of the assistants that this backend has published, by the assistants' ids."""
         return {id_: each.form for id_, each in self._published.items() if each.form is not None}
 
     def _assistant_called(self, name: str, timeout: Timeout) -> str | None:

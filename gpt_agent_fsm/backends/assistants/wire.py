@@ -72,12 +72,12 @@ def new_run(request: RunRequest) -> dict[str, Any]:
 
 
 def response_format(form: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the form of an answer in the form of this API."""
+    """Return the form of an answer as this API describes it."""
     return {"type": "json_schema", "json_schema": form}
 
 
 def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
-    """Return the tool that must be called in the form of this API; a function may be named as in Responses."""
+    """Return `tool_choice` as this API describes it. A function in it may be described as in the Responses API."""
     if isinstance(choice, str) or choice.get("type") != "function" or "function" in choice:
         return choice
     return {"type": "function", "function": {"name": choice.get("name")}}

@@ -117,7 +117,7 @@ class HttpClient:
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
     def download(self, path: Sequence[str], *, timeout: Timeout) -> bytes:
-        """Make a GET and return the body, whatever it is. `path` has its parts. Raises as `get` does."""
+        """Make a GET and return the body, which need not be JSON. `path` has the parts of the path. See `get`."""
         path = "".join(f"/{segment(part)}" for part in path)
         return self._successful("GET", path, None, {}, exchange.limits_of(timeout), accept="*/*").body
 
@@ -170,13 +170,13 @@ class HttpClient:
         limits: CallLimits,
         accept: str | None = None,
     ) -> HttpAnswer:
-        """Return an answer that says that the request has succeeded; raise the error of any other."""
+        """Return the answer if it says that the request has succeeded. Raise the error of any other answer."""
         prepared = self._prepare(method, path, body, params)
         if accept is not None:
             prepared.headers["Accept"] = accept
         answer = self._send(prepared, path, limits)
         if answer.status == 401 and self._signer is not None:
-            # The refused request took no effect. Its token may have run out on the way, or been revoked.
+            # The refused request took no effect. Its token may have expired on the way, or may have been revoked.
             answer = self._send(prepared, path, limits)
         if answer.status >= 300:
             raise self._redactor.error(outcomes.error_for_answer(answer))

@@ -178,7 +178,8 @@ class ResponsesBackend:
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
             run = tail.standing_of(run)
             if run is not None and tail.answered.issuperset(call.id for call in run.tool_calls):
-                # A note that took effect late names a former response: it must not ask for its calls again.
+                # A metadata request that took effect late names an earlier response. The calls of that response must
+                # not be open again.
                 run = tail.to_run(run.id, run.key)
         if key is not None and (run is None or run.key != key):
             if tail.has_answered(given):
@@ -324,7 +325,7 @@ class ResponsesBackend:
         except ApiError as error:
             for text in filter(None, (assistant.instructions, body.get("instructions"))):
                 if len(text) >= _MIN_QUOTE:
-                    # Some servers repeat the refused request.
+                    # Some servers repeat the refused request in the error.
                     error.message = error.message.replace(text, "...")
             if said or not asks_for_input(error):
                 raise

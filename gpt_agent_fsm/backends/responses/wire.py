@@ -108,13 +108,13 @@ def new_response(
 
 
 def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
-    """Return the tool that must be called in the form of this API; a function may be named as in Assistants."""
+    """Return `tool_choice` as this API describes it. A function in it may be described as in the Assistants API."""
     function = None if isinstance(choice, str) else choice.get("function")
     return {"type": "function", "name": function.get("name")} if isinstance(function, Mapping) else choice
 
 
 def continued(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options of a run for the response that continues it: a tool that must be called was called."""
+    """Return a run's options for a response that continues the run: the model has called the tool that it must call."""
     keeps_choice = options.get("tool_choice") in ("auto", "none")
     return {name: value for name, value in options.items() if name != "tool_choice" or keeps_choice}
 

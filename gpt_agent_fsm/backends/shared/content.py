@@ -1,4 +1,4 @@
-"""Read the content of a message: its texts with their citations, its images and files, in the forms of both APIs."""
+"""Reads the content of a message in the form of either API: its texts with their citations, its images, its files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MADE = ("file_path", "container_file_citation")
 
 
 def parts_of(content: object) -> tuple[Part, ...]:
-    """Return the parts of a message's content; what is unknown is left out, and a refusal is not a part."""
+    """Return the parts of a message's content. Unknown parts and refusals are left out."""
     if isinstance(content, str):
         return (Text(content),) if content else ()
     if not isinstance(content, list):
         return ()
     found = list[Part]()
     for part in (part for each in content if isinstance(each, dict) for part in _parts(each)):
-        # A file is named each time that the text mentions it.
+        # The text may mention the same file several times, and each time it has an annotation.
         if not (isinstance(part, File) and part in found):
             found.append(part)
     return tuple(found)
@@ -53,7 +53,7 @@ def _text(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _citation(annotation: Mapping[str, Any]) -> Citation | None:
-    """Return the source that an annotation names; None for a file that the assistant has made, and for no source."""
+    """Return the source that an annotation names; None if it names no source, or a file that the assistant made."""
     url, file_id = lenient_text(annotation.get("url")), _file_id(annotation)
     if annotation.get("type") in _MADE or not (url or file_id):
         return None
@@ -69,7 +69,7 @@ def _citation(annotation: Mapping[str, Any]) -> Citation | None:
 
 
 def _file_id(annotation: Mapping[str, Any]) -> str | None:
-    """Return the id of a file; of a file in a container, the ids of both."""
+    """Return the id of a file. For a file in a container, the id is `container/file`."""
     inner = lenient_mapping(annotation.get("file_citation")) or lenient_mapping(annotation.get("file_path"))
     file_id = lenient_id(annotation.get("file_id")) or lenient_id(inner.get("file_id"))
     container = lenient_id(annotation.get("container_id"))
@@ -96,7 +96,7 @@ def _image(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def image_of(encoded: object) -> tuple[Part, ...]:
-    """Return the image that the server has made, given in base64; nothing if it cannot be read."""
+    """Return the image that the server has made, which is in base64. If it cannot be read, return no image."""
     try:
         data = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else b""
     except (binascii.Error, ValueError):
@@ -105,6 +105,6 @@ def image_of(encoded: object) -> tuple[Part, ...]:
 
 
 def file_path(file_id: str) -> tuple[str, ...]:
-    """Return the path of a file's content, in its parts. A file in a container has the id `container/file`."""
+    """Return the parts of the path of a file's content. A file in a container has the id `container/file`."""
     container, _, own = file_id.rpartition("/")
     return ("containers", container, "files", own, "content") if container else ("files", own, "content")

@@ -55,6 +55,6 @@ def with_options(assistant: Assistant, options: Mapping[str, Any]) -> Assistant:
 
 
 def form_of(assistant: Assistant, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the form of the answer of one run as its options describe it, or None for text."""
+    """Return the form of the answer that a run's options describe; None for text."""
     own: Mapping[str, Any] | None = options.get("output")
     return own if own is not None or assistant.form is None else assistant.form.to_json()

@@ -159,7 +159,7 @@ def _drop_run_behind(copy: WorkingCopy, run: LiveRun) -> None:
 
 
 def queue_message_first(copy: WorkingCopy, command: inputs.AddUserMessage) -> inputs.CancelRun | None:
-    """Queue a message before the others, and end the run in progress."""
+    """Queue a message before the other messages, and end the run in progress."""
     behind_head = head_may_be_sent(copy)
     copy.queue = copy.queue.add_first(queued(command), behind_head=behind_head)
     if isinstance(copy.request, effects.PostMessage) and not behind_head:

@@ -205,7 +205,7 @@ def note_end(copy: WorkingCopy, run_id: str) -> None:
 
 
 def remember_calls(copy: WorkingCopy, call_ids: Sequence[str]) -> None:
-    """Remember calls that need no output any longer, so that no run is adopted because of them."""
+    """Remember calls that no longer need an output, so that no run is adopted because of these calls."""
     if call_ids:
         known = (*copy.server.ended_calls, *call_ids)
         copy.server = attrs.evolve(copy.server, ended_calls=known[-_CALLS_REMEMBERED:])
