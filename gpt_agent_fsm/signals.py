@@ -191,7 +191,7 @@ def inside_tool() -> Iterator[None]:
 
 
 def receivers(sender: object, event_class: type[events.Event]) -> Iterator[Handler]:
-    """Yield the receivers of this sender's events of a class: first those of its own signal, then those of `event`."""
+    """Yield the receivers of the signal of this class of events, then the receivers of the signal `event`."""
     for signal in (by_class[event_class], event):
         if not signal.is_muted:
             yield from signal.receivers_for(sender)

@@ -61,11 +61,12 @@ class Announcer:
         self._again: dict[str, events.ToolCallRequested] = {}
         """The open calls that another runtime announced, by id. Handlers of this runtime have not heard these calls."""
         self._signals_heard = False
-        """True after these calls were sent to the signals."""
+        """True after the calls in `_again` were sent to the signals."""
         self._joined = False
-        """True after the first `connect` here."""
+        """True after the first `connect` to the thread in this runtime."""
         self._first: signals.Handler | None = None
-        """The subscriber of the first `connect`, if it has one, until it has heard of these calls."""
+        """The subscriber of the first `connect`, until it has heard the calls in `_again`; None without a
+        subscriber."""
 
     def join(self, handler: signals.Handler | None, replay_after: int | None) -> None:
         """Note that user code has connected to the thread.

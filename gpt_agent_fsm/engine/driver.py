@@ -376,9 +376,9 @@ class Driver:
         self.announcer.announce(lambda: self.stop_reason is None)
 
     def _finish(self) -> None:
-        """End the driver. A request that was decided was saved as not sent, so it is not in doubt later.
+        """End the driver. A decided request is saved as not sent, so that it is not in doubt for a later driver.
 
-        A decision to start a function is not saved, because the function will not run here.
+        A decision to start a function is not saved, because this driver will not run the function.
         """
         if self._left:
             return
@@ -387,8 +387,8 @@ class Driver:
         if decision is not None and self.lease is not None and self.lease.holds():
             with contextlib.suppress(StoreError):
                 self._save(*decision)
-        # A successor must find the command that is being accepted. After `close` there is none, and the caller may be
-        # a frame that waits for the signal handler that called `close`.
+        # The next driver must find a command that is being accepted now, so wait for the door. After `close` there is
+        # no next driver, and a signal handler that called it may have interrupted the code that holds the door.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:
             self._left = True
         if not self.snapshot.settled or not self.is_quiet():

@@ -73,9 +73,9 @@ class ToolDesk:
         self._tooling = tooling
         self._thread_id = thread_id
         self._starting: set[JobKey] = set()
-        """The jobs whose start was decided here, until their functions are started."""
+        """The jobs whose start this desk has decided, until their functions are started."""
         self._places: set[JobKey] = set()
-        """The jobs for which a place was wanted here, until they are added."""
+        """The jobs for which this desk has reserved a place, or waits for a place, until they are added."""
 
     @property
     def has_decided_a_start(self) -> bool:
@@ -83,7 +83,7 @@ class ToolDesk:
         return bool(self._starting)
 
     def deadline(self, snapshot: Snapshot) -> float | None:
-        """Return when the time of a function or rule is over, in monotonic seconds; None if no result can be taken."""
+        """Return the next deadline of a function or rule, in monotonic seconds; None if no result can be used."""
         if snapshot.state not in _TAKES_RESULTS:
             return None
         jobs = [job for job in self._tooling.jobs.of_thread(self._thread_id).values() if not job.has_ended]
@@ -107,7 +107,7 @@ class ToolDesk:
                 continue
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             if self._tooling.jobs.is_closing and not (call.runs and key in jobs):
-                # The next process begins it, or notices that its function is lost.
+                # The next process starts the function, or notices that it was lost.
                 continue
             wanted.add(key)
             if call.runs and snapshot.state in _TAKES_RESULTS:
@@ -151,7 +151,7 @@ class ToolDesk:
                 yield inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
 
     def _about_lost(self, key: JobKey, call: ToolCall) -> Iterator[inputs.Input]:
-        """Start the function of a process that has died again, if that is safe."""
+        """Start a function of a dead process again. If that is not safe, report it as lost."""
         if call.is_safe and self._tooling.find(call.name) is not None:
             yield from self._start(key, call, is_safe=True)
         else:
@@ -184,7 +184,7 @@ class ToolDesk:
     def _about_rule(self, key: JobKey, call: ToolCall, tool: Tool[..., Any], rule: Job) -> Iterator[inputs.Input]:
         """Act on the decision of a tool's rule. If the rule gives no decision, or none in time, ask a person."""
         if rule.has_ended and rule.result:
-            # The verdict is kept until there is a place for the function.
+            # The rule's decision is kept until there is a place for the function.
             yield from self._start(key, call, is_safe=tool.retry == "safe")
         elif rule.has_ended:
             self._tooling.jobs.forget(rule, cancel=False)
@@ -215,7 +215,7 @@ class ToolDesk:
     # --- functions are started ------------------------------------------------------------------------------
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
-        """Start the functions whose start was decided here and is saved in `snapshot`."""
+        """Start the functions whose start this desk has decided and `snapshot` contains."""
         decided, self._starting = self._starting, set()
         for call in snapshot.calls:
             key = self._key(snapshot, call, call.attempt)
@@ -298,7 +298,7 @@ def _described(error: BaseException) -> str:
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
-    """Return what the rule of a tool says about a call; None asks a person, even if the rule fails."""
+    """Return the decision of a tool's rule about a call. None, also if the rule fails, means that a person is asked."""
     arguments = decode_arguments(call.arguments)
     asked = events.ToolCallRequested(
         id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments

@@ -78,7 +78,7 @@ class ToolJobs:
         self._jobs: dict[str, dict[JobKey, Job]] = {}
         """The jobs whose results are still wanted, by thread."""
         self._queue: dict[JobKey, None] = {}
-        """The jobs that wait for a place, oldest first."""
+        """The jobs that wait for a place. The job that has waited longest is the first."""
         self._reserved: set[JobKey] = set()
         """The jobs that have a place but were not added yet."""
         self._begun: set[Job] = set()
@@ -134,7 +134,7 @@ class ToolJobs:
             return dict(self._jobs.get(thread_id, {}))
 
     def forget(self, *jobs: Job, cancel: bool) -> None:
-        """Want these results no longer; with `cancel`, say so to the functions, and give their places to other jobs."""
+        """Forget jobs whose results nobody wants now. With `cancel`, tell their functions, and free their places."""
         with self._lock:
             for job in jobs:
                 wanted = self._jobs.get(job.key[0], {})

@@ -11,7 +11,7 @@ __all__ = ["Citation", "File", "Image", "Part", "Text", "plain_text"]
 
 @attrs.frozen(kw_only=True)
 class Citation:
-    """A source of a text.
+    """A citation: a source that a text names.
 
     Attributes:
         start, end: where the citation is in the text, as numbers of characters; None if the server does not say.
@@ -33,7 +33,7 @@ class Text:
     """A text.
 
     Attributes:
-        annotations: the sources of the text.
+        annotations: the citations in the text, in order.
     """
 
     text: str

@@ -148,7 +148,7 @@ class Item:
 
     @property
     def is_message(self) -> bool:
-        """True for a message, and for an image that the model has made."""
+        """True for a message or for an image that the model has made."""
         return self.type in ("message", _IMAGE) or (self.type is None and self.role is not None)
 
     @property

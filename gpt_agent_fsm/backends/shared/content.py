@@ -15,7 +15,7 @@ __all__ = ["file_path", "image_of", "parts_of"]
 _TEXTS = ("text", "input_text", "output_text")
 _IMAGES = ("image_file", "image_url", "input_image", "output_image")
 _MADE = ("file_path", "container_file_citation")
-"""The annotations that name a file which the assistant has made."""
+"""The types of annotations that name a file of the assistant's own making."""
 
 
 def parts_of(content: object) -> tuple[Part, ...]:

@@ -14,7 +14,7 @@ from gpt_agent_fsm.tools.definition import FunctionTool
 __all__ = ["METADATA_KEY", "RUN_OPTIONS", "form_of", "function_of", "settings_of", "with_options"]
 
 RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
-"""The options that a run may have, in every API."""
+"""The options of a run that every API supports."""
 METADATA_KEY = "gpt_agent_fsm_key"
 """The name of the metadata entry that holds the key of a message or run."""
 
@@ -45,7 +45,7 @@ def settings_of(assistant: Assistant) -> dict[str, Any]:
 
 
 def with_options(assistant: Assistant, options: Mapping[str, Any]) -> Assistant:
-    """Return the assistant with the model and the instructions of one run."""
+    """Return the assistant, with the model and the instructions that a run's options set instead."""
     texts = [options.get("instructions", assistant.instructions), options.get("additional_instructions", "")]
     return attrs.evolve(
         assistant,
