@@ -202,9 +202,19 @@ def is_stale_for_long(copy: WorkingCopy) -> bool:
 
 
 def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the calls of this poll are a new round although they equal the calls of the last round."""
+    """Return whether the calls of this poll are a new round although they equal the calls of the last round.
+
+    If the ids of calls are unique, they are the same calls: their outputs were lost on the server, and are sent again.
+    """
     run = copy.live_run
-    return _has_all_outputs(copy, fact) and run.outputs_accepted and is_stale_for_long(copy)
+    is_repeated = _has_all_outputs(copy, fact) and run.outputs_accepted and is_stale_for_long(copy)
+    return is_repeated and not _has_unique_calls(fact.run)
+
+
+def _has_unique_calls(run: Run) -> bool:
+    """Return whether the ids of a run's calls are unique. Some servers count them from 0 in each round."""
+    # An API on which a run may have several ids identifies it by its calls.
+    return run.inferred or run.handle is not None
 
 
 def run_needs_tools(_: WorkingCopy, fact: inputs.RunSeen) -> bool:
@@ -338,10 +348,7 @@ def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
 def _is_over(copy: WorkingCopy, run: Run) -> bool:
     """Return whether a run that the server lists as in progress has already ended."""
     calls = {call.id for call in run.tool_calls}
-    # Only a run that may have several ids is identified by its calls. Elsewhere, some servers count the ids of calls
-    # from 0.
-    goes_by_others = run.inferred or run.handle is not None
-    left_behind = goes_by_others and bool(calls) and calls.issubset(copy.server.ended_calls)
+    left_behind = _has_unique_calls(run) and bool(calls) and calls.issubset(copy.server.ended_calls)
     return left_behind or run.id in copy.server.ended_run_ids
 
 

@@ -1,6 +1,7 @@
 """Runs whose handle changes at each turn, threads that only report that they are locked, and late lists."""
 
 import attrs
+import pytest
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
@@ -264,6 +265,17 @@ def test_open_calls_of_an_ended_run_do_not_count_as_a_run():
     assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, inferred=False))).state == "running"
     assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, inferred=False, handle="h0"))).state == "failed"
     assert ended(LOCATE).tell(connect, runs(attrs.evolve(left, tool_calls=()))).state == "running"
+
+
+@pytest.mark.parametrize("fields", [{"handle": "h1"}, {"inferred": True}])
+def test_outputs_that_the_server_has_lost_are_sent_again_if_the_ids_of_calls_are_unique(fields):
+    asks = seen(RunStatus.NEEDS_TOOLS, tool_calls=(LOCATE,), **fields)
+    story = creating().tell(created(handle="h1"), due, asks, output(LOCATE, "7"), seen(handle="h1"))
+    for _ in range(6):
+        story.tell(due, asks)
+        assert story.said == []
+    assert story.state == "submitting"
+    assert story.request.outputs == ((LOCATE.id, "7"),)
 
 
 def test_calls_of_an_earlier_round_do_not_count_as_a_run():
