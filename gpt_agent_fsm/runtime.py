@@ -22,7 +22,6 @@ from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
-from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
 from gpt_agent_fsm.ports import Backend, CountingStore, FileBackend, Record, Scheduler, Store, ThreadedScheduler, Usage
@@ -31,8 +30,6 @@ from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
 
 __all__ = ["Runtime"]
-
-log: Log = get_logger(__name__)
 
 T = TypeVar("T")
 
