@@ -23,8 +23,8 @@ class ListOrder:
 
     Args:
         are_oldest_first: returns whether these entries are listed oldest first; None if the entries do not show it.
-            Unless it returns False, the list is also requested oldest first. If both lists begin alike, the server
-            ignores the order.
+            Unless it returns False, the list is also requested oldest first. If both lists have the same order, the
+            server ignores the requested one.
     """
 
     def __init__(self, are_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
@@ -40,8 +40,7 @@ class ListOrder:
             after: requests the page after an entry of the list newest first.
         """
         if self._is_ignored is None and len(page.data) > 1 and self._are_oldest_first(page.data) is not False:
-            first = oldest().data[:1]
-            self._is_ignored = bool(first) and first[0].id == page.data[0].id
+            self._is_ignored = _have_same_order(page.data, oldest().data)
         return self._from_the_end(page, after) if self._is_ignored else page
 
     @staticmethod
@@ -54,3 +53,17 @@ class ListOrder:
                 break
             entries += fresh
         return attrs.evolve(page, data=entries[::-1], has_more=False)
+
+
+def _have_same_order(one: Sequence[Any], other: Sequence[Any]) -> bool | None:
+    """Return whether two lists show entries in the same order; None if they have too few entries in common.
+
+    They were requested one after the other. In between, entries may have been added, even at the front: a server may
+    list an entry late.
+    """
+    ids, other_ids = [entry.id for entry in one], [entry.id for entry in other]
+    shared = [id_ for id_ in ids if id_ in set(other_ids)]
+    if 2 * len(shared) < len(ids):
+        # They are two ends of a long list.
+        return False
+    return None if len(shared) < 2 else shared == [id_ for id_ in other_ids if id_ in set(shared)]

@@ -127,3 +127,21 @@ def test_runs_and_messages_show_their_order_by_times_or_else_by_what_they_are(sh
 @pytest.mark.parametrize("roles", [("user", "assistant"), ("assistant", "user"), ("user", "user")])
 def test_a_thread_may_begin_with_any_message_so_that_roles_show_no_order(roles):
     assert assistants.are_messages_oldest_first([message(role) for role in roles]) is None
+
+
+def test_an_entry_that_is_listed_late_at_the_front_does_not_hide_the_order():
+    server, order = Server(IDS[1:3], "oldest first"), ListOrder(lambda entries: None)
+    page = server.get("desc")
+    server.ids = IDS[:3]
+    newest = order.newest_first(page, oldest=lambda: server.get("asc"), after=lambda last: server.get("desc", last))
+    assert [entry.id for entry in newest.data] == IDS[1:3][::-1]
+    assert server.newest(order) == IDS[:3][::-1]
+
+
+def test_lists_with_one_entry_in_common_show_nothing_and_the_server_is_asked_again():
+    server, order = Server(IDS[:2], "oldest first"), ListOrder(lambda entries: None)
+    page = server.get("desc")
+    server.ids = [IDS[0], IDS[5]]
+    order.newest_first(page, oldest=lambda: server.get("asc"), after=lambda last: server.get("desc", last))
+    server.ids = IDS[:3]
+    assert server.newest(order) == IDS[:3][::-1]
