@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,9 +33,10 @@ _ANSWERED_BY = {
     "local_shell_call": "local_shell_call_output",
     "mcp_approval_request": "mcp_approval_response",
 }
-"""The types of items that the client must answer, and the types of their answers."""
-_BY_ITEM_ID = ("mcp_approval_request", "local_shell_call")
-"""The types of items that an answer names by the item's own id."""
+"""The items that the client must answer, and the types of their answers."""
+_APPROVAL = "mcp_approval_request"
+_BY_ITEM_ID = (_APPROVAL, "local_shell_call")
+"""The items that an answer names by their own id."""
 
 Doc = dict[str, Any]
 
@@ -112,6 +114,11 @@ class SimulatedConversations:
         """Return the outputs on a conversation for each call, in order. Without a defect, it is at most one."""
         return dict(self._conversations[thread_id].answered)
 
+    def calls_by_server(self, thread_id: str) -> frozenset[str]:
+        """Return the ids of the calls that the server itself makes if they are approved."""
+        docs = [item.doc for item in self._conversations[thread_id].items]
+        return frozenset(doc["id"] for doc in docs if doc["type"] == _APPROVAL)
+
     def is_locked(self, thread_id: str) -> bool:
         """Return whether a response locks the conversation."""
         return self._conversations[thread_id].active is not None
@@ -125,6 +132,14 @@ class SimulatedConversations:
         """Return the ids of the runs that have failed."""
         ended = [each for each in self._responses.values() if each["status"] not in (*_ACTIVE, "completed")]
         return frozenset(each["run"] for each in ended if each["conversation"] == thread_id)
+
+    def tokens(self, thread_id: str) -> dict[str, int]:
+        """Return how many tokens each run on a conversation has used, in all of its responses."""
+        used: Counter[str] = Counter()
+        for each in self._responses.values():
+            if each["conversation"] == thread_id:
+                used[each["run"]] += (each["usage"] or {}).get("total_tokens", 0)
+        return used
 
     def run_keys(self, thread_id: str) -> list[str]:
         """Return the keys of all runs on a conversation that have a key, oldest run first."""
@@ -235,7 +250,8 @@ class SimulatedConversations:
         for doc in docs:
             conversation.items.append(_Item(doc, run_id, hidden_for, self._now()))
             if doc["type"] in _ANSWERED_BY.values():
-                conversation.answered.setdefault(_asked_id(doc), []).append(str(doc.get("output")))
+                answer = doc.get("output", doc.get("approve"))
+                conversation.answered.setdefault(_asked_id(doc), []).append(str(answer))
 
     def _add(self, conversation: _Conversation, docs: Sequence[Doc]) -> list[Doc]:
         self._check_lock(conversation)
@@ -298,6 +314,7 @@ class SimulatedConversations:
     def _end(self, response: Doc, status: str) -> None:
         self._conversations[response["conversation"]].active = None
         response["status"] = status
+        response["usage"] = {"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}
 
     def _progress(self, response: Doc) -> None:
         """Perform the next step of the run's plan in a response."""
@@ -318,8 +335,10 @@ class SimulatedConversations:
             case Linger(looks=polls):
                 if polls > 1:
                     conversation.steps.insert(0, Linger(polls - 1))
-            case Call(calls=calls):
-                self._complete(conversation, response, [self._call(*call) for call in calls])
+            case Call(calls=calls, by_server=by_server):
+                asked = [self._call(*call) for call in calls]
+                asked += [{**self._ask(_APPROVAL), "name": name, "arguments": text} for name, text in by_server]
+                self._complete(conversation, response, asked)
             case Fail(status=status, code=code, message=message):
                 self._end(response, "failed")
                 response["error"] = {"code": codes_of(status, code), "message": message}

@@ -43,15 +43,18 @@ class Habits:
     """How a server differs from OpenAI's server. By default it does not differ.
 
     Attributes:
-        cancels: what the server does if a client cancels a run.
-        ignores_order: True if the server lists the oldest entries first even if the newest are requested first.
-        lists_context: True if the listed input items of a response include the conversation before it.
-        refusals: the texts that the server always refuses, each with its error.
+        cancels: what it does with the cancel of a run.
+        ignores_order: it lists the oldest entries first, even if the newest are requested.
+        lists_context: the input items of a response include the conversation before it.
+        outdated_polls: after the outputs of a run's tool calls were accepted, so many polls still show the run waiting
+            for them.
+        refusals: for each text of a user message, the error with which it is always refused.
     """
 
     cancels: Cancels = "obeyed"
     ignores_order: bool = False
     lists_context: bool = False
+    outdated_polls: int = 0
     refusals: Mapping[str, Refusal] = attrs.field(factory=dict)
 
     def check_message(self, text: str) -> None:

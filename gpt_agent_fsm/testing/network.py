@@ -106,6 +106,8 @@ class FaultyNetwork:
         """True if no more faults may happen."""
         self.starts: list[str] = []
         """The requests that post a message or create a run, in order."""
+        self.on_start: Callable[[str], object] = lambda what: None
+        """Called with each of them when it is sent."""
         self.sent_without_right: list[str] = []
         """The requests that a process sent after it had lost the store or after the deadline of the request."""
 
@@ -159,6 +161,7 @@ class FaultyNetwork:
         self._begin("POST", path, timeout)
         if _START.fullmatch(what):
             self.starts.append(what)
+            self.on_start(what)
         if sender is not None and not sender.is_owned():
             self.sent_without_right.append(what)
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]

@@ -28,6 +28,7 @@ __all__ = ["Answer", "Ask", "Call", "Fail", "Linger", "Planner", "SimulatedServe
 _MAX_IN_THE_WAY = 8
 """How many requests a run that waits for tools may block. After that, it expires."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
+_COST_OF_A_FAILURE = Usage(prompt_tokens=1, total_tokens=1)
 _CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
 
 
@@ -40,14 +41,20 @@ class Answer:
 
 @attrs.frozen
 class Call:
-    """The run calls these tools. Each call is a pair: the name, and the arguments as JSON text."""
+    """The run calls these tools: pairs of name and arguments as JSON text.
 
-    calls: tuple[tuple[str, str], ...]
+    Attributes:
+        calls: those that the client answers.
+        by_server: those that the server itself makes if a person approves them. OpenAI's Assistants API has none.
+    """
+
+    calls: tuple[tuple[str, str], ...] = ()
+    by_server: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen
 class Fail:
-    """The run fails."""
+    """The run fails. It has used one token."""
 
     status: RunStatus = RunStatus.FAILED
     code: str = "server_error"
@@ -88,6 +95,8 @@ class _Run:
     steps: list[Step]
     in_the_way: int = 0
     """How many requests the run has blocked."""
+    outdated: list[Run] = attrs.field(factory=list)
+    """What the next polls show instead of the run."""
 
 
 @attrs.define
@@ -95,7 +104,8 @@ class _Thread:
     messages: list[Message] = attrs.field(factory=list)
     runs: list[_Run] = attrs.field(factory=list)
     answered: dict[str, list[str]] = attrs.field(factory=dict)
-    options: list[dict[str, Any]] = attrs.field(factory=list)
+    by_server: set[str] = attrs.field(factory=set)
+    """The calls that the server itself makes if they are approved."""
 
 
 def codes_of(status: RunStatus, code: str) -> str:
@@ -153,9 +163,9 @@ class SimulatedServer:
         """Return the accepted outputs of each tool call, in order. Without a defect, a call has at most one output."""
         return dict(self._threads[thread_id].answered)
 
-    def options(self, thread_id: str) -> list[dict[str, Any]]:
-        """Return the options of each run that a runtime has created on a thread, oldest run first."""
-        return list(self._threads[thread_id].options)
+    def calls_by_server(self, thread_id: str) -> frozenset[str]:
+        """Return the ids of the calls that the server itself makes if they are approved."""
+        return frozenset(self._thread(thread_id).by_server)
 
     def is_locked(self, thread_id: str) -> bool:
         """Return whether a run locks the thread."""
@@ -169,6 +179,10 @@ class SimulatedServer:
     def failed_runs(self, thread_id: str) -> frozenset[str]:
         """Return the ids of the runs that have failed."""
         return frozenset(run.id for run in self.runs(thread_id) if run.status in _ENDED_BADLY)
+
+    def tokens(self, thread_id: str) -> dict[str, int]:
+        """Return how many tokens each run of a thread has used."""
+        return {run.id: run.usage.total_tokens for run in self.runs(thread_id)}
 
     def run_keys(self, thread_id: str) -> list[str]:
         """Return the keys of all runs of a thread that have a key, oldest run first."""
@@ -226,6 +240,8 @@ class SimulatedServer:
         """See `Backend.get_run`."""
         del handle, in_doubt, timeout
         run = self._run(thread_id, run_id)
+        if run.outdated and not self.faults_off:
+            return run.outdated.pop()
         self._progress(thread_id, run)
         return run.view
 
@@ -235,10 +251,13 @@ class SimulatedServer:
         run = self._run(request.thread_id, request.run_id)
         if run.view.status is not RunStatus.NEEDS_TOOLS:
             raise RequestRefused(400, None, f"Runs in status '{run.view.status}' do not accept tool outputs.")
-        if {call.id for call in run.view.tool_calls} != {call_id for call_id, _ in request.outputs}:
+        asked = {(call.id, call.by_server) for call in run.view.tool_calls}
+        given = {(id_, False) for id_, _ in request.outputs} | {(id_, True) for id_, _ in request.decisions}
+        if asked != given:
             raise RequestRefused(400, None, "Expected one output for each tool call.")
-        for call_id, output in request.outputs:
+        for call_id, output in (*request.outputs, *request.decisions):
             self._thread(request.thread_id).answered.setdefault(call_id, []).append(output)
+        run.outdated = [run.view] * self.habits.outdated_polls
         run.view = attrs.evolve(run.view, status=RunStatus.ACTIVE, tool_calls=())
         return run.view
 
@@ -310,6 +329,9 @@ class SimulatedServer:
         self._thread(thread_id).runs.append(_Run(view, steps))
         return view
 
+    def _new_call(self, name: str, arguments: str, *, by_server: bool = False) -> ToolCall:
+        return ToolCall(id=self._new_id("call"), name=name, arguments=arguments, by_server=by_server)
+
     def _progress(self, thread_id: str, run: _Run) -> None:
         """Perform the next step of a run's plan."""
         if run.view.status is RunStatus.CANCELLING and (self.faults_off or self.habits.cancels != "endless"):
@@ -329,11 +351,15 @@ class SimulatedServer:
             case Linger(looks=polls):
                 if polls > 1:
                     run.steps.insert(0, Linger(polls - 1))
-            case Call(calls=calls):
-                asked = tuple(ToolCall(id=self._new_id("call"), name=name, arguments=args) for name, args in calls)
-                run.view = attrs.evolve(run.view, status=RunStatus.NEEDS_TOOLS, tool_calls=asked)
+            case Call(calls=calls, by_server=by_server):
+                asked = [self._new_call(*call) for call in calls]
+                asked += [self._new_call(*call, by_server=True) for call in by_server]
+                self._thread(thread_id).by_server.update(call.id for call in asked if call.by_server)
+                run.view = attrs.evolve(run.view, status=RunStatus.NEEDS_TOOLS, tool_calls=tuple(asked))
             case Fail(status=status, code=code, message=message):
-                run.view = attrs.evolve(run.view, status=status, code=codes_of(status, code), message=message)
+                run.view = attrs.evolve(
+                    run.view, status=status, code=codes_of(status, code), message=message, usage=_COST_OF_A_FAILURE
+                )
             case Answer(text=text):
                 if text:
                     self._say(
@@ -352,5 +378,11 @@ class SimulatedServer:
 
 def _end(run: _Run, code: str) -> None:
     run.view = attrs.evolve(
-        run.view, status=RunStatus.FAILED, tool_calls=(), unsupported="", code=code, message=f"{code.capitalize()}."
+        run.view,
+        status=RunStatus.FAILED,
+        tool_calls=(),
+        unsupported="",
+        code=code,
+        message=f"{code.capitalize()}.",
+        usage=_COST_OF_A_FAILURE,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.errors import RequestRefused
+from gpt_agent_fsm.machine.arguments import decision_output
 from gpt_agent_fsm.ports import Message, Run, RunRequest, RunStatus, ToolOutputsRequest
 from gpt_agent_fsm.testing.server import SimulatedServer
 
@@ -64,9 +65,9 @@ class SimulatedThreads:
                 )
                 return _run(thread_id, self._server.create_run(wanted, timeout=_NO_TIME))
             case ["threads", thread_id, "runs", run_id, "submit_tool_outputs"]:
-                outputs = tuple((each["tool_call_id"], each["output"]) for each in body["tool_outputs"])
-                given = ToolOutputsRequest(thread_id=thread_id, run_id=run_id, outputs=outputs)
-                return _run(thread_id, self._server.submit_tool_outputs(given, timeout=_NO_TIME))
+                return _run(
+                    thread_id, self._server.submit_tool_outputs(_given(thread_id, run_id, body), timeout=_NO_TIME)
+                )
             case ["threads", thread_id, "runs", run_id, "cancel"]:
                 return _run(thread_id, self._server.cancel_run(thread_id, run_id, timeout=_NO_TIME))
         raise RequestRefused(404, None, f"Invalid URL (POST {path})")
@@ -92,6 +93,13 @@ class SimulatedThreads:
         start = next((place + 1 for place, run in enumerate(runs) if run.id == after), 0)
         end = start + int(params.get("limit", "20"))
         return {"data": [_run(thread_id, run) for run in runs[start:end]], "has_more": end < len(runs)}
+
+
+def _given(thread_id: str, run_id: str, body: Doc) -> ToolOutputsRequest:
+    outputs = tuple((each["tool_call_id"], each["output"]) for each in body.get("tool_outputs", ()))
+    approvals = body.get("tool_approvals", ())
+    decisions = tuple((each["tool_call_id"], decision_output(approve=each["approve"])) for each in approvals)
+    return ToolOutputsRequest(thread_id=thread_id, run_id=run_id, outputs=outputs, decisions=decisions)
 
 
 def _message(thread_id: str, message: Message) -> Doc:
@@ -126,11 +134,19 @@ def _run(thread_id: str, run: Run) -> Doc:
 def _required_action(run: Run) -> Doc:
     if run.unsupported:
         return {"type": run.unsupported}
-    calls = [
+    functions = [
         {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
         for call in run.tool_calls
+        if not call.by_server
     ]
-    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+    if functions or not run.tool_calls:
+        return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": functions}}
+    # Azure's agents ask for approvals in a round of their own.
+    calls = [
+        {"id": call.id, "type": "mcp", "name": call.name, "arguments": call.arguments, "server_label": "server"}
+        for call in run.tool_calls
+    ]
+    return {"type": "submit_tool_approval", "submit_tool_approval": {"tool_calls": calls}}
 
 
 def _key(key: str | None) -> Doc:

@@ -18,9 +18,11 @@ import attrs
 from gpt_agent_fsm.backends.http import exchange, outcomes
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.engine import agenda, runner
+from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.ownership import _SoleLease
+from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.machine import failure_guards, guards, message_guards
-from gpt_agent_fsm.machine.actions import endings, requests
+from gpt_agent_fsm.machine.actions import calls, endings, requests, runs
 from gpt_agent_fsm.testing.simulation import simulate
 from tests.mutation.behaviour_mutants import rewrite
 
@@ -118,6 +120,45 @@ MUTANTS = {
     ),
     "a run that waits for an approval is followed": _Mutant(
         guards.waits_for_the_impossible, "if copy.settings.run_timeout is not None:", "if True:"
+    ),
+    # Functions and approvals.
+    "the start of a function is not saved": _Mutant(
+        Ledger.commit,
+        "self._store.commit(",
+        "(self._store.commit if not happened or happened[-1].__class__ is not events.ToolStarted else lambda *_, **__: ())(",
+    ),
+    "every function is believed to be safe": _Mutant(calls.start, "is_safe=fact.is_safe", "is_safe=True"),
+    "a lost function is not noticed": _Mutant(ToolDesk._about_started, "yield self._about_lost(call)", "pass"),
+    "a function runs again for an outdated round": _Mutant(
+        guards.known_call_of_round, "and known.may_be_asked_again", "", ("assistants",)
+    ),
+    "a function does not wait for its approval": _Mutant(
+        ToolDesk._about_open, "call.stage is CallStage.APPROVED or tool.approve is False", "True"
+    ),
+    "a second output is recorded": _Mutant(
+        guards._call, "call.id == call_id and call.output is None", "call.id == call_id"
+    ),
+    "an approval is accepted twice": _Mutant(
+        guards.waits_for_approval, "call is not None and call.waits_for_a_person", "call is not None"
+    ),
+    "an approval stays open when its run ends": _Mutant(
+        requests.close_approvals, "if call.waits_for_a_person:", "if False:"
+    ),
+    # Tokens.
+    "the tokens are not checked before a message": _Mutant(
+        guards.is_over_budget, "return limit is not None", "return False and limit is not None"
+    ),
+    "the tokens are not checked before a retry": _Mutant(
+        guards.retry_is_over_budget, "return is_over_budget", "return False and is_over_budget"
+    ),
+    "the tokens of a rate limited run are not counted": _Mutant(
+        runs.wait_for_rate, "_count_usage(copy, fact.run)", "pass"
+    ),
+    "the tokens are counted twice after a crash": _Mutant(
+        requests.resume_request, "    owed = ", "    copy.usage += copy.usage\n    owed = "
+    ),
+    "a reached limit is announced again and again": _Mutant(
+        requests.park_for_budget, "if copy.outbox.budget_told != told:", "if True:"
     ),
     "a clock that was set back makes a pause longer": _Mutant(agenda.longest_pause, "return ", "return 1e9 + "),
 }

@@ -9,10 +9,12 @@ import attrs
 import pytest
 
 from gpt_agent_fsm import events
-from gpt_agent_fsm.machine.snapshot import Outbox, Snapshot
-from gpt_agent_fsm.ports import Message, Record, Saved
+from gpt_agent_fsm.machine.objects import CallStage, ToolCall
+from gpt_agent_fsm.machine.snapshot import LiveRun, Outbox, Snapshot
+from gpt_agent_fsm.ports import Message, Record, Saved, Usage
 from gpt_agent_fsm.testing.simulation import invariants
 from gpt_agent_fsm.testing.simulation.facts import Facts
+from gpt_agent_fsm.testing.simulation.functions import Execution
 
 THREAD = "thread_1"
 FILES = sorted(module.name for module in pkgutil.iter_modules(invariants.__path__))
@@ -40,6 +42,39 @@ def completed(run_id):
 
 def requested(call_id):
     return events.ToolCallRequested(id=call_id, thread_id=THREAD, run_id="run_1", name="f", arguments="{}")
+
+
+def of_call(kind, name="once", call_id="call_1", **fields):
+    return kind(id=call_id, thread_id=THREAD, run_id="run_1", name=name, **fields)
+
+
+def started(attempt=1, name="once"):
+    return of_call(events.ToolStarted, name, attempt=attempt)
+
+
+def output(text, name="once"):
+    return of_call(events.ToolCallOutputRecorded, name, output=text)
+
+
+def decided(kind):
+    return kind(id="call_1", thread_id=THREAD)
+
+
+def budget(used, limit):
+    return events.BudgetExceeded(thread_id=THREAD, used=used, limit=limit)
+
+
+def rate_limited(run_id):
+    return events.RateLimited(run_id=run_id, thread_id=THREAD, assistant_id="asst_1", retries_remaining=1)
+
+
+def execution(name="once", attempt=1, number=0, **more):
+    return Execution(thread_id=THREAD, call_id="call_1", name=name, attempt=attempt, number=number, **more)
+
+
+def used(tokens):
+    usage = Usage(total_tokens=tokens)
+    return Saved(snapshot=Snapshot(thread_id=THREAD, assistant_id="asst_1", usage=usage))
 
 
 def failed(operation, attempt):
@@ -75,6 +110,11 @@ def living(*happened, **changes):
 
 GAPS = "the history has gaps"
 PARKED = Saved(snapshot=Snapshot(thread_id=THREAD, assistant_id="asst_1", outbox=Outbox(parked=True)))
+ASKED = of_call(events.ToolApprovalRequested, "asked", arguments={})
+WAITING_CALL = ToolCall(id="call_1", name="asked", arguments="{}", stage=CallStage.ASKING)
+WAITS = Saved(
+    snapshot=Snapshot(thread_id=THREAD, assistant_id="asst_1", run=LiveRun(id="run_1", calls=(WAITING_CALL,)))
+)
 TWICE = "received an event twice, or out of order, without a crash"
 OFTEN = "tried a request more often than allowed"
 
@@ -110,7 +150,7 @@ PLANTED = [
     ),
     (
         "calls_requested_at_most_once",
-        living(requested("call_1"), requested("call_1")),
+        living(requested("call_1"), requested("call_1"), run_failed("run_1", "timeout")),
         "tool calls were requested more than once: Counter({'call_1': 2})",
     ),
     ("history_has_no_gaps", {"records": (*GOOD.records[:3], Record(seq=5, at=0.0, event=HAPPENED[3]))}, GAPS),
@@ -139,6 +179,79 @@ PLANTED = [
     ),
     ("dropped_is_not_started", {"started_when_dropped": 2}, "posted or created 2 although everything was dropped"),
     ("runs_created_once", {"run_keys": ("k.1", "k.2", "k.1")}, "run k.1 was created 2 times"),
+    (
+        "functions_start_in_the_history",
+        {"executions": (execution(attempt=2),), **living(started(), *HAPPENED)},
+        "the function once ran for the call call_1, and start 2 was not saved",
+    ),
+    (
+        "functions_run_at_most_once",
+        {"executions": (execution(), execution(attempt=2)), **living(started(), started(2), *HAPPENED)},
+        "the function once ran 2 times for the call call_1",
+    ),
+    (
+        "functions_run_at_most_once",
+        {"executions": (execution("again"), execution("again")), **living(started(), *HAPPENED)},
+        "the function again ran 2 times for the call call_1",
+    ),
+    (
+        "functions_run_when_approved",
+        {"executions": (execution("asked", is_allowed=False),), **living(started(), *HAPPENED)},
+        "the function asked ran for the call call_1 without an approval",
+    ),
+    (
+        "functions_have_results",
+        living(*HAPPENED[:2], started(), output("1"), *HAPPENED[2:]),
+        "the output of the call call_1 is not the result of its function: 1",
+    ),
+    (
+        "functions_have_results",
+        {"executions": (execution(),), **living(*HAPPENED[:2], started(), output('{"execution":1}'), *HAPPENED[2:])},
+        'the output of the call call_1 is not the result of its function: {"execution":1}',
+    ),
+    (
+        "calls_have_outputs",
+        {"messages": GOOD.messages[::2], **living(requested("call_1"))},
+        "the call call_1 was requested 1 times and has 0 outputs",
+    ),
+    (
+        "calls_have_outputs",
+        living(requested("call_1"), output("1"), output("2"), *HAPPENED[2:]),
+        "the call call_1 was requested 1 times and has 2 outputs",
+    ),
+    (
+        "calls_have_outputs",  # a person decides about a call of the server
+        {"calls_by_server": frozenset(["call_1"]), **living(requested("call_1"), output("1"), *HAPPENED[2:])},
+        "the call call_1 was requested 1 times and has 1 outputs",
+    ),
+    ("approvals_decided_once", living(ASKED, *HAPPENED), "the approval of the call call_1 was never decided"),
+    (
+        "approvals_decided_once",
+        living(ASKED, decided(events.ToolDenied), decided(events.ToolApproved), *HAPPENED),
+        "a decision about the call call_1 was announced that was not requested",
+    ),
+    (
+        "approvals_decided_once",
+        living(ASKED, ASKED, decided(events.ToolApproved), *HAPPENED),
+        "an approval of the call call_1 was requested again before it was decided",
+    ),
+    ("budget_is_kept", {"beyond_limit": ("POST /runs",)}, "sent although the tokens were used up: POST /runs"),
+    (
+        "budget_told_once",
+        living(budget(2, 2), budget(2, 2), *HAPPENED),
+        "the limit 2 was announced twice for 2 tokens",
+    ),
+    ("budget_told_once", living(budget(2, 3), *HAPPENED), "the limit 3 was announced when 2 tokens were used"),
+    (
+        "usage_is_that_of_the_server",
+        {"saved": used(4), "tokens": {"run_1": 2}},
+        "the thread has used 4 tokens, and its runs from 2 to 2",
+    ),
+    (
+        "usage_is_that_of_the_server",
+        {"saved": used(2), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, rate_limited("run_2"))},
+        "the thread has used 2 tokens, and its runs from 3 to 3",
+    ),
 ]
 
 ALLOWED = [
@@ -166,6 +279,34 @@ ALLOWED = [
     # A server that lists no runs may hide one that was created.
     {"run_keys": ("k.1", "k.1"), "lists_runs": False},
     {"run_keys": ("k.1", "k.1"), "strict": False},
+    # A message that arrives too late may hide a run that was found by its messages.
+    {"strict": False, "lists_runs": False, **living(run_failed("fc_1", "not_found"), *HAPPENED)},
+    # A server that shows a round for long makes it a new one, except for a function that must not run twice.
+    {"repeats_rounds": True, **living(requested("call_1"), output("1"), requested("call_1"), output("1"), *HAPPENED)},
+    # A safe function runs once for each start; another one may be lost, and its outcome is unknown.
+    {"executions": (execution("again"), execution("again", 2)), **living(started(), started(2), *HAPPENED)},
+    living(*HAPPENED[:2], started(), of_call(events.ToolOutcomeUnknown), output('{"error":""}'), *HAPPENED[2:]),
+    # A function does not run with wrong arguments, and its error is its result.
+    living(attrs.evolve(requested("call_1"), arguments={"x": "no number"}), started(), output("{}"), *HAPPENED[2:]),
+    {"executions": (execution(),), **living(*HAPPENED[:2], started(), output('{"error":""}'), *HAPPENED[2:])},
+    # An approval is decided by the end of its run, or is open; a rule decides without a question.
+    living(ASKED, decided(events.ToolApproved), ASKED, decided(events.ToolDenied), *HAPPENED),
+    {"verdicts": {"call_1": False}, **living(decided(events.ToolDenied), *HAPPENED)},
+    {"saved": WAITS, **living(ASKED, *HAPPENED[:1], *HAPPENED[2:])},
+    # A person decides about a call of the server, and that is no output.
+    {"calls_by_server": frozenset(["call_1"]), "messages": GOOD.messages[::2], **living(requested("call_1"))},
+    # A run that is left for a told reason may leave its calls open.
+    {
+        "messages": GOOD.messages[::2],
+        **living(requested("call_1"), attrs.evolve(failed("get_run", 1), will_retry=False)),
+    },
+    # A limit is announced again after more tokens, and after another limit.
+    living(budget(2, 2), budget(4, 2), budget(4, 3), *HAPPENED),
+    {"saved": PARKED, **living(budget(2, 2), *HAPPENED)},
+    # The library may not have seen the end of a run that it ended; an API without a list may hide tokens.
+    {"saved": used(2), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, run_failed("run_2", "timeout"))},
+    {"saved": used(3), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, run_failed("run_2", "timeout"))},
+    {"saved": used(1), "tokens": {"run_1": 2}, "lists_runs": False},
 ]
 
 

@@ -177,9 +177,8 @@ class ResponsesBackend:
         tail = conversation.tail()
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
             run = tail.standing_of(run)
-            if run is not None and tail.answered.issuperset(call.id for call in run.tool_calls):
-                # A metadata request that took effect late names an earlier response. The calls of that response must
-                # not be open again.
+            if run is not None and not tail.answered.isdisjoint(call.id for call in run.tool_calls):
+                # A call with an output must not be made again, even if what follows the output is not listed.
                 run = tail.to_run(run.id, run.key)
         if key is not None and (run is None or run.key != key):
             if tail.has_answered(given):

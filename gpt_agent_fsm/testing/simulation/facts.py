@@ -8,6 +8,7 @@ import attrs
 
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.ports import Message, Record, Saved
+from gpt_agent_fsm.testing.simulation.functions import Execution
 
 __all__ = ["Facts"]
 
@@ -34,6 +35,12 @@ class Facts:
         failed_runs: the ids of the runs that did not end well on the server.
         started_when_dropped: how many messages were posted and runs created after the user had dropped everything.
         sent_without_right: the requests that were sent by a process that had lost the store, or after their deadline.
+        calls_by_server: the ids of the calls that the server itself makes if they are approved.
+        executions: every execution of a function for the thread, in order.
+        verdicts: what the rule of a function said about each call that it was asked about.
+        tokens: how many tokens each run has used on the server.
+        beyond_limit: the requests that were sent although the limit of tokens was reached.
+        repeats_rounds: whether the server shows rounds of tool calls again that have their outputs.
         max_attempts: how many times the library may try a request.
     """
 
@@ -53,6 +60,12 @@ class Facts:
     failed_runs: frozenset[str] = frozenset()
     started_when_dropped: int = 0
     sent_without_right: tuple[str, ...] = ()
+    calls_by_server: frozenset[str] = frozenset()
+    executions: tuple[Execution, ...] = ()
+    verdicts: Mapping[str, bool | None] = attrs.field(factory=dict)
+    tokens: Mapping[str, int] = attrs.field(factory=dict)
+    beyond_limit: tuple[str, ...] = ()
+    repeats_rounds: bool = False
     max_attempts: int = 1
 
     @property

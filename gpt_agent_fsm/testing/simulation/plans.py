@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gpt_agent_fsm.ports import RunStatus
 from gpt_agent_fsm.testing.server import Answer, Ask, Call, Fail, Linger, Step, Stuck
+from gpt_agent_fsm.testing.simulation import functions
+from gpt_agent_fsm.testing.simulation.equipment import Equipment
+from gpt_agent_fsm.testing.simulation.troubles import Wire
 
-__all__ = ["random_plan", "with_trouble"]
+__all__ = ["random_plan", "random_round", "with_trouble"]
 
 _CALLS = (("f", "{}"), ("g", '{"x":1}'), ("h", "{broken"))
 
 
-def random_plan(rng: random.Random) -> Sequence[Step]:
+def _round_by_hand(rng: random.Random) -> Call:
+    return Call(_CALLS[: rng.randint(1, 3)])
+
+
+def random_round(rng: random.Random, equipment: Equipment, wire: Wire) -> Call:
+    """Return one round of calls: some for functions, some for users, and some that the server itself makes."""
+    pool = (*_CALLS, *functions.CALLS) if equipment.functions else _CALLS
+    calls = tuple(rng.choices(pool, k=rng.randint(1, 3)))
+    if not equipment.by_server or rng.random() < 0.5:
+        return Call(calls)
+    by_server = (("lookup", "{}"), ("search", '{"q":"x"}'))[: rng.randint(1, 2)]
+    return Call(calls if wire == "responses" and rng.random() < 0.5 else (), by_server)
+
+
+def random_plan(rng: random.Random, make_round: Callable[[random.Random], Call] = _round_by_hand) -> Sequence[Step]:
     """Return the steps of one run: up to three pauses or tool rounds, then an end; eight of eleven ends are answers."""
     steps: list[Step] = []
     for _ in range(rng.randint(0, 3)):
-        asked = _CALLS[: rng.randint(1, 3)]
-        choice: list[Step] = [Linger(rng.randint(1, 3)), Call(asked)]
+        asked = make_round(rng)
+        choice: list[Step] = [Linger(rng.randint(1, 3)), asked]
         steps.append(rng.choice(choice))
     limit = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
     ends: list[Step] = [Answer(f"answer {rng.random()}"), Answer(""), Fail(), limit]

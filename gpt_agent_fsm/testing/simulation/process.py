@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.ports import Backend, Store
@@ -12,6 +13,7 @@ from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.crashing import Crash, StoreHandle
 from gpt_agent_fsm.testing.simulation.life import Life
+from gpt_agent_fsm.tools import Tool
 
 __all__ = ["Process"]
 
@@ -19,10 +21,27 @@ _PAUSES = (0.0, 1.0, 40.0)
 """Seconds for which nothing runs after a crash."""
 
 
+class _Scheduler:
+    """The scheduler as one process uses it: what the process wants to do later ends with it."""
+
+    def __init__(self, scheduler: VirtualScheduler, life: Life) -> None:
+        self._scheduler = scheduler
+        self._life = life
+        self._crashes = life.crashes
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> None:
+        """See `VirtualScheduler.call_later`."""
+        self._scheduler.call_later(seconds, lambda: action() if self._life.crashes == self._crashes else None)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the scheduler has
+        return getattr(self._scheduler, name)
+
+
 class Process:
     """A sequence of runtimes over the same server and store.
 
     Args:
+        tools: the functions that answer tool calls.
         make_backend: returns the backend of a process, given the store object of the process.
         on_sent: called after each commit that says that a request is sent from now on.
 
@@ -39,7 +58,9 @@ class Process:
         scheduler: VirtualScheduler,
         rng: random.Random,
         on_sent: Callable[[], object] = lambda: None,
+        tools: Sequence[Tool[..., Any]] = (),
     ) -> None:
+        self._tools = tools
         self._life = life
         self._make_backend = make_backend
         self._on_sent = on_sent
@@ -77,7 +98,8 @@ class Process:
             self._make_backend(self._handle),
             self._settings,
             self._handle,
-            scheduler=self._scheduler,
+            tools=self._tools,
+            scheduler=_Scheduler(self._scheduler, self._life),
             rng=random.Random(self._life.seed),  # noqa: S311 - a life must be repeatable
         )
         for action in self.on_start:

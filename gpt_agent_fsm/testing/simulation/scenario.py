@@ -9,6 +9,7 @@ from gpt_agent_fsm.machine.marks import rows_taken
 from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.network import Faults
+from gpt_agent_fsm.testing.simulation.equipment import BARE, Equipment, random_equipment
 from gpt_agent_fsm.testing.simulation.invariants import violations_of
 from gpt_agent_fsm.testing.simulation.life import Life
 from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, random_troubles
@@ -26,6 +27,7 @@ def simulate(
     make_store: Callable[[], Store] = MemoryStore,
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
     troubles: Troubles | None = None,
+    equipment: Equipment | None = None,
 ) -> Life:
     """Simulate the life of a seed. Return it with its violations and with the rows of the table that it took.
 
@@ -37,16 +39,30 @@ def simulate(
         make_store: returns the store, which survives the processes.
         wrap: wraps the backend, to break it on purpose.
         troubles: what is unusual in this life; by default the seed decides, and breaking faults come alone.
+        equipment: the functions and limits of this life; by default the seed decides.
     """
     life = Life(seed)
     if troubles is None:
         # A network or server that violates the model is trouble enough.
         own = random.Random(f"troubles {seed}")  # noqa: S311 - a life must be repeatable
         troubles = random_troubles(own, wire) if faults == HONEST and keeps_keys else NONE
+    if equipment is None:
+        equipment = random_equipment(random.Random(f"equipment {seed}"))  # noqa: S311 - a life must be repeatable
     if troubles != NONE:
         life.journal.append(f"{troubles}")
+    if equipment != BARE:
+        life.journal.append(f"{equipment}")
     with rows_taken() as life.rows:
-        world = World(life, faults, make_store, wrap, keeps_keys=keeps_keys, wire=wire, troubles=troubles)
+        world = World(
+            life,
+            faults,
+            make_store,
+            wrap,
+            keeps_keys=keeps_keys,
+            wire=wire,
+            troubles=troubles,
+            equipment=equipment,
+        )
         settled = world.run()
     for user in world.users:
         for sentence in violations_of(world.facts(user, settled=settled)):

@@ -122,6 +122,7 @@ def _random_habits(rng: random.Random) -> Habits:
         cancels=rng.choice(get_args(Cancels)) if rng.random() < _LIKELY else "obeyed",
         ignores_order=rng.random() < _LIKELY,
         lists_context=rng.random() < _LIKELY,
+        outdated_polls=rng.choice([3, 12]) if rng.random() < _LIKELY else 0,
         refusals={word: rng.choice(_REFUSALS) for word in words if refused and rng.random() < _LIKELY},
     )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Callable
+from typing import Any
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.errors import AgentNotAlive, ApiError, WaitTimeout
+from gpt_agent_fsm.testing.simulation import functions
+from gpt_agent_fsm.testing.simulation.equipment import BARE, Equipment
 from gpt_agent_fsm.testing.simulation.process import Process
 
 __all__ = ["User"]
@@ -28,9 +32,12 @@ class User:
         keys: the key of each accepted message, with its text.
         heard: every event that the user received, in order, over all processes.
         agents: how many agents the user subscribed to: one, and one more after each shutdown or crash.
+        limits: the limits of tokens of which one holds: more than one if the process crashed while one was set.
     """
 
-    def __init__(self, thread_id: str, words: list[str], process: Process, rng: random.Random) -> None:
+    def __init__(
+        self, thread_id: str, words: list[str], process: Process, rng: random.Random, equipment: Equipment = BARE
+    ) -> None:
         self.thread_id = thread_id
         self.words = words
         self.accepted: list[str] = []
@@ -41,6 +48,9 @@ class User:
         self._agent: Agent | None = None
         self._process = process
         self._rng = rng
+        self._functions = functions.NAMES if equipment.functions else frozenset[str]()
+        self.limits: list[float] = [equipment.max_total_tokens or math.inf]
+        self._wanted_limit: int | None = None
 
     def connect(self) -> Agent | None:
         """Return the thread's agent; None if that fails. If it is new, subscribe from the start of the history."""
@@ -50,22 +60,39 @@ class User:
             if agent is not None and agent is self._agent:
                 return agent
             with contextlib.suppress(ApiError):  # a user tries again
-                agent = self._agent = runtime.connect(
-                    thread_id=self.thread_id,
-                    assistant_id="asst_1",
-                    last_message_id=None,
-                    subscribe=self._hear,
-                    replay_after=0,
-                )
+                agent = self._agent = self._connect(subscribe=self._hear, replay_after=0)
                 self.agents += 1
         return None
+
+    def _connect(self, **how: Any) -> Agent:  # noqa: ANN401 - as `Runtime.connect` takes them
+        """Connect, and set the limit that is wanted, if one is."""
+        wanted = self._wanted_limit
+        if wanted is not None:
+            self.limits.append(wanted)
+        agent = self._process.runtime.connect(
+            thread_id=self.thread_id,
+            assistant_id="asst_1",
+            last_message_id=None,
+            max_total_tokens=wanted,
+            **how,
+        )
+        if wanted is not None:
+            self.limits, self._wanted_limit = [wanted], None
+        return agent
+
+    def set_limit(self, limit: int) -> None:
+        """Limit the tokens of the thread."""
+        if self.limits != [limit]:
+            self._process.note(f"user sets the limit {limit} in {self.thread_id}")
+            self._wanted_limit = limit
+            self.reconnect()
 
     def reconnect(self) -> None:
         """Connect again, as a person does who has acted: what is parked is tried again."""
 
         def connect() -> None:
             if self.connect() is not None:
-                self._process.runtime.connect(thread_id=self.thread_id, assistant_id="asst_1", last_message_id=None)
+                self._connect()
 
         self._process.survive(connect)
 
@@ -79,14 +106,29 @@ class User:
         self._process.survive(give)
 
     def _hear(self, agent: Agent, event: events.Event) -> None:
-        """Record an event; answer most tool calls at once, decide most approvals, and leave some open."""
+        """Record an event; answer most tool calls at once, decide most approvals, and leave some open.
+
+        A few calls are answered although functions answer them, and a few approvals are decided twice.
+        """
         self.heard.append(event)
-        if isinstance(event, events.ToolApprovalRequested) and self._rng.random() < 0.9:
-            with contextlib.suppress(AgentNotAlive):
-                agent.approve(event.id) if self._rng.random() < 0.5 else agent.deny(event.id, "no")
-        if isinstance(event, events.ToolCallRequested) and self._rng.random() < 0.9:
+        if isinstance(event, events.ToolApprovalRequested):
+            for share in (0.8, 0.1):
+                if self._rng.random() < share:
+                    self._decide(agent, event.id)
+        likely = 0.1 if getattr(event, "name", None) in self._functions else 0.9
+        if isinstance(event, events.ToolCallRequested) and self._rng.random() < likely:
             with contextlib.suppress(AgentNotAlive):
                 agent.submit_tool_output(event.id, {"n": len(self.heard)})
+
+    def _decide(self, agent: Agent, call_id: str) -> None:
+        with contextlib.suppress(AgentNotAlive):
+            agent.approve(call_id) if self._rng.random() < 0.5 else agent.deny(call_id, "no")
+
+    def decide_at_random(self) -> None:
+        """Decide about one of the calls, whether it waits for a decision or not, or about an unknown one."""
+        calls = [event.id for event in self.heard if isinstance(event, events.ToolCallRequested)]
+        call_id = self._rng.choice([*calls[-5:], "call_unknown"])
+        self._command(lambda agent: self._decide(agent, call_id))
 
     def say_next(self) -> None:
         """Add the next message."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -14,9 +15,11 @@ from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.crashing import CrashingStore
 from gpt_agent_fsm.testing.network import Faults, FaultyNetwork
 from gpt_agent_fsm.testing.server import Step
+from gpt_agent_fsm.testing.simulation.equipment import BARE, PLENTY, Equipment
 from gpt_agent_fsm.testing.simulation.facts import Facts
+from gpt_agent_fsm.testing.simulation.functions import Functions
 from gpt_agent_fsm.testing.simulation.life import Life
-from gpt_agent_fsm.testing.simulation.plans import random_plan, with_trouble
+from gpt_agent_fsm.testing.simulation.plans import random_plan, random_round, with_trouble
 from gpt_agent_fsm.testing.simulation.process import Process
 from gpt_agent_fsm.testing.simulation.servers import make_server
 from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_settled
@@ -49,6 +52,7 @@ class World:
         wrap: wraps the backend.
         keeps_keys: False for a server that drops metadata.
         troubles: what is unusual in this life.
+        equipment: what the program of this life has.
     """
 
     def __init__(
@@ -61,11 +65,14 @@ class World:
         keeps_keys: bool,
         wire: Wire,
         troubles: Troubles,
+        equipment: Equipment = BARE,
     ) -> None:
         self._life = life
+        self._wire = wire
         self._troubles = troubles
+        self._equipment = equipment
         self._fate = random.Random(f"fate {life.seed}")  # noqa: S311 - decides when the troubles happen
-        self._settings = _settings(wire, troubles)
+        self._settings = _settings(wire, troubles, equipment)
         self._honest = keeps_keys and faults.grace <= SETTINGS.outcome_grace
         self._rng = rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
         self._scheduler = VirtualScheduler()
@@ -73,7 +80,10 @@ class World:
         self._network = FaultyNetwork(self._scheduler, rng, faults, life.journal)
         self._network.outages = troubles.outages
         self._network.before_change = self._maybe_take_over
+        self._network.on_start = self._check_budget
         self._store = CrashingStore(make_store(), rng, faults.crash / 10)
+        own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
+        self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history)
         self._server, make_backend = make_server(
             wire, troubles, self._network, self._scheduler, rng, self._plan, keeps_keys=keeps_keys
         )
@@ -85,24 +95,32 @@ class World:
             self._scheduler,
             rng,
             on_sent=self._disturb,
+            tools=self._functions.tools if equipment.functions else (),
         )
         self._rested: set[str] = set()
         self._lists_runs = wire == "assistants"
         self._dropped_at: int | None = None
         """How many messages had been posted and runs created when the users dropped everything."""
-        self.users: list[User] = [self._make_user(number) for number in range(rng.randint(1, 3))]
+        self._beyond_limit: list[tuple[str, str]] = []
+        """The threads, and what was sent for them although their tokens were used up."""
+        self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
         """Return a user with one to four messages, who connects whenever a process starts."""
         thread_id = self._server.create_thread(timeout=1)
         words = [f"{number}.{i}" for i in range(self._rng.randint(1, 4))]
-        user = User(thread_id, words, self._process, self._rng)
+        user = User(thread_id, words, self._process, self._rng, self._equipment)
         self._process.on_start.append(user.connect)
         return user
 
     def _plan(self) -> Sequence[Step]:
-        plan = random_plan(self._rng)
+        plan = self._random_plan()
         return with_trouble(plan, self._fate, self._troubles.asks) if self._happens(self._troubles.stuck) else plan
+
+    def _random_plan(self) -> Sequence[Step]:
+        if not self._equipment.needs_decisions:
+            return random_plan(self._rng)
+        return random_plan(self._rng, lambda rng: random_round(rng, self._equipment, self._wire))
 
     # --- troubles -----------------------------------------------------------------------------------------
 
@@ -138,7 +156,7 @@ class World:
         for user in self.users:
             while user.words:
                 user.say_next()
-        self._network.faults_off = self._store.faults_off = True
+        self._network.faults_off = self._store.faults_off = self._functions.faults_off = True
         if self._troubles != NONE and not self._troubles.hasty:
             self._wait_for_rest()
         return self._settle()
@@ -156,7 +174,13 @@ class World:
         elif action < 0.7:
             user.shut_down()
         elif action < 0.75:
-            self._server.start_run_elsewhere(user.thread_id, *random_plan(self._rng))
+            self._server.start_run_elsewhere(user.thread_id, *self._random_plan())
+        elif action < 0.8 and self._equipment.needs_decisions:
+            user.decide_at_random()
+        elif action < 0.85 and self._equipment.limits:
+            user.set_limit(self._equipment.random_limit(self._rng))
+        elif action < 0.88 and self._equipment != BARE:
+            user.discard_queue()
         self._trouble()
         self._process.advance(self._rng.choice([0.1, 1.0, 5.0, 60.0]))
 
@@ -197,6 +221,8 @@ class World:
             self._drop_everything()
 
         def act(user: User) -> None:
+            if self._equipment.has_limits and not gives_up:
+                user.set_limit(PLENTY)
             if troubled and not gives_up:
                 user.reconnect()
             user.answer_open_calls()
@@ -221,6 +247,15 @@ class World:
         # A run of another client, which is adopted when the user connects again, may be repeated.
         names = f"{user.thread_id}/messages", f"{user.thread_id}/items", *user.keys
         return sum(any(name in request for name in names) for request in self._network.starts[first:])
+
+    def _check_budget(self, request: str) -> None:
+        """Note a message or run that is sent although the limit is reached, as far as the library knows."""
+        for user in self.users if self._equipment.has_limits else ():
+            if not re.search(rf"\b{user.thread_id}\b", request):
+                continue
+            saved = self._store.load(user.thread_id)
+            if saved is not None and saved.snapshot.usage.total_tokens >= max(user.limits):
+                self._beyond_limit.append((user.thread_id, request))
 
     # --- the verdict --------------------------------------------------------------------------------------
 
@@ -249,12 +284,18 @@ class World:
                 [user.keys[key] for keys in dropped for key in keys if key in user.keys]
                 + [word for word, refusal in refusals.items() if refusal.of_message]
             ),
+            calls_by_server=self._server.calls_by_server(user.thread_id),
+            executions=tuple(each for each in self._functions.executions if each.thread_id == user.thread_id),
+            verdicts=self._functions.verdicts,
+            tokens=self._server.tokens(user.thread_id),
+            beyond_limit=tuple(what for thread_id, what in self._beyond_limit if thread_id == user.thread_id),
+            repeats_rounds=self._troubles.habits.outdated_polls > 0,
             sent_without_right=tuple(self._network.sent_without_right),
             max_attempts=self._settings.request_max_attempts,
         )
 
 
-def _settings(wire: Wire, troubles: Troubles) -> Settings:
+def _settings(wire: Wire, troubles: Troubles, equipment: Equipment) -> Settings:
     # With the Responses API a search takes up to four requests, and each may be lost.
     attempts = SETTINGS.request_max_attempts if wire == "assistants" else 15
     return attrs.evolve(
@@ -262,4 +303,8 @@ def _settings(wire: Wire, troubles: Troubles) -> Settings:
         request_max_attempts=attempts,
         run_timeout=troubles.run_timeout,
         tool_timeout=troubles.tool_timeout,
+        approval_timeout=equipment.approval_timeout,
+        tool_workers=equipment.tool_workers,
+        max_tool_rounds=equipment.max_tool_rounds,
+        max_total_tokens=equipment.max_total_tokens,
     )

@@ -65,9 +65,10 @@ def test_open_calls_are_a_run_even_without_a_note(backend, api):
         ([said(), asked()], RunStatus.NEEDS_TOOLS),
         ([said()], RunStatus.NEEDS_TOOLS),
         ([said(), asked(), told(), ANSWER], RunStatus.COMPLETED),
+        ([said(), asked(), told()], RunStatus.COMPLETED),
         ([said(), asked(), told(), said("More", "msg_3")], None),
     ],
-    ids=["waits", "not listed yet", "was continued", "is long over"],
+    ids=["waits", "not listed yet", "was continued", "has its outputs", "is long over"],
 )
 def test_the_state_of_a_noted_run_that_asked_for_tools_is_inferred_from_the_conversation(backend, api, items, status):
     holds(api, *items)
@@ -105,6 +106,15 @@ def test_a_state_inferred_for_a_noted_run_is_marked_as_inferred(backend, api):
     noted(api, response("resp_1", "completed", asked()))
     run = last(backend)
     assert (run.id, [call.id for call in run.tool_calls], run.inferred) == ("resp_1", ["call_2"], True)
+
+
+def test_calls_of_a_noted_run_that_have_outputs_are_not_asked_again(backend, api):
+    noted(api, response("resp_1", "completed", asked("call_1"), asked("call_2")))
+    holds(api, said(), asked("call_1"), asked("call_2"), told("call_1"))
+    assert [call.id for call in last(backend).tool_calls] == ["call_2"]
+    # The note is about the first round of calls, and the second one has its outputs as well.
+    holds(api, said(), asked("call_1"), told("call_1"), asked("call_3"), told("call_3"))
+    assert last(backend).tool_calls == ()
 
 
 def test_a_noted_run_whose_later_calls_were_closed_does_not_wait_for_its_first_calls(backend, api):

@@ -8,13 +8,21 @@ from gpt_agent_fsm.testing.simulation.facts import Facts
 from gpt_agent_fsm.testing.simulation.invariants import (
     accepted_is_posted,
     answers_published_once,
+    approvals_decided_once,
     attempts_are_limited,
+    budget_is_kept,
+    budget_told_once,
     calls_answered_at_most_once,
+    calls_have_outputs,
     calls_requested_at_most_once,
     comes_to_rest,
     deadlines_bring_rest,
     dropped_is_not_started,
     failed_runs_have_failed,
+    functions_have_results,
+    functions_run_at_most_once,
+    functions_run_when_approved,
+    functions_start_in_the_history,
     heard_once_in_order,
     history_has_no_gaps,
     history_is_heard,
@@ -22,6 +30,7 @@ from gpt_agent_fsm.testing.simulation.invariants import (
     posted_at_most_once,
     posted_in_order,
     runs_created_once,
+    usage_is_that_of_the_server,
 )
 
 __all__ = ["INVARIANTS", "violations_of"]
@@ -43,6 +52,15 @@ INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     failed_runs_have_failed.check,
     dropped_is_not_started.check,
     runs_created_once.check,
+    functions_start_in_the_history.check,
+    functions_run_at_most_once.check,
+    functions_run_when_approved.check,
+    functions_have_results.check,
+    calls_have_outputs.check,
+    approvals_decided_once.check,
+    budget_is_kept.check,
+    budget_told_once.check,
+    usage_is_that_of_the_server.check,
 )
 """All invariants, in the order in which violations are reported."""
 

@@ -14,6 +14,9 @@ def check(facts: Facts) -> Iterator[str]:
     """Yield a sentence for a thread that did not rest, or that is parked although no failure was announced."""
     if not facts.rested:
         yield f"did not come to rest after its deadlines, or did not say that it waits: {facts.saved}"
-    told = any(isinstance(event, events.RequestFailed) and not event.will_retry for event in facts.happened)
+    told = any(
+        isinstance(event, events.BudgetExceeded) or (isinstance(event, events.RequestFailed) and not event.will_retry)
+        for event in facts.happened
+    )
     if facts.saved is not None and facts.saved.snapshot.outbox.parked and not told:
         yield "is parked, and the user was not told why"

@@ -1,0 +1,72 @@
+"""The equipment of a life: functions, approvals, and limits of tokens.
+
+It is drawn from the seed apart from everything else. Every other life has none; then users answer all tool calls.
+"""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+
+__all__ = ["BARE", "PLENTY", "Equipment", "random_equipment"]
+
+PLENTY = 1_000_000
+"""A limit that no life reaches."""
+_LIMITS = (2, 5, 10)
+
+
+@attrs.frozen(kw_only=True)
+class Equipment:
+    """What the program of one life has.
+
+    Attributes:
+        functions: True if functions answer tool calls.
+        kills: the probability that the process is killed inside of a function, for each call.
+        by_server: True if the server asks for approvals of calls that it makes itself.
+        approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: as in `Settings`.
+        limits: True if the users set and change the limits of their threads.
+    """
+
+    functions: bool = False
+    kills: float = 0.0
+    by_server: bool = False
+    approval_timeout: float | None = None
+    tool_workers: int = 8
+    max_tool_rounds: int | None = None
+    max_total_tokens: int | None = None
+    limits: bool = False
+
+    @property
+    def has_limits(self) -> bool:
+        """True if tokens are limited, at least at times."""
+        return self.limits or self.max_total_tokens is not None
+
+    @property
+    def needs_decisions(self) -> bool:
+        """True if tool calls may need an approval."""
+        return self.functions or self.by_server
+
+    def random_limit(self, rng: random.Random) -> int:
+        """Return a limit that a user sets."""
+        return rng.choice([*_LIMITS, PLENTY])
+
+
+BARE = Equipment()
+
+
+def random_equipment(rng: random.Random) -> Equipment:
+    """Return the equipment of a life; none in every second life."""
+    if rng.random() < 0.5:
+        return BARE
+    has_functions = rng.random() < 0.8
+    return Equipment(
+        functions=has_functions,
+        kills=rng.choice([0.0, 0.1]),
+        by_server=rng.random() < 0.4,
+        approval_timeout=rng.choice([None, 3.0, 60.0]),
+        tool_workers=rng.choice([1, 2, 8]),
+        max_tool_rounds=rng.choice([None, None, None, 2]),
+        max_total_tokens=rng.choice([None, None, *_LIMITS]),
+        limits=rng.random() < 0.3,
+    )

@@ -1,0 +1,139 @@
+"""The functions that answer tool calls in a life, and the record of what they did.
+
+A function takes virtual time: everything else continues while it runs, and the process may be killed inside of it. Its
+record stands for the world outside, so it survives every process.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.ports import Record
+from gpt_agent_fsm.testing.clock import VirtualScheduler
+from gpt_agent_fsm.testing.crashing import Crash
+from gpt_agent_fsm.tools import Tool, ToolContext
+from gpt_agent_fsm.tools.function import tool
+
+__all__ = ["CALLS", "NAMES", "WRONG_ARGUMENTS", "Execution", "Functions"]
+
+WRONG_ARGUMENTS = '{"x":"no number"}'
+_TIMES = (0.0, 0.0, 0.5, 4.0, 40.0)
+_TIMEOUT = 2.0
+_SAFE = ("again", "brief_again")
+_KINDS: dict[str, dict[str, Any]] = {
+    "once": {},
+    "again": {"retry": "safe"},
+    "brief": {"timeout": _TIMEOUT},
+    "brief_again": {"timeout": _TIMEOUT, "retry": "safe"},
+    "fails": {},
+    "asked": {"approve": True},
+}
+_RULED = "ruled"
+"""The function about whose calls a rule decides."""
+NAMES = frozenset([*_KINDS, _RULED])
+CALLS = (*((name, '{"x":1}') for name in sorted(NAMES)), ("once", WRONG_ARGUMENTS), ("asked", WRONG_ARGUMENTS))
+"""Calls of all functions, some with arguments that they do not take."""
+
+
+@attrs.frozen(kw_only=True)
+class Execution:
+    """One execution of a function.
+
+    Attributes:
+        number: the number of the execution, which the function returns.
+        is_allowed: True if the function needed no approval, or had one when it began.
+    """
+
+    thread_id: str
+    call_id: str
+    name: str
+    attempt: int
+    number: int = 0
+    is_allowed: bool = True
+
+    @property
+    def is_safe(self) -> bool:
+        """True if the function is declared safe, so that it may run again."""
+        return self.name in _SAFE
+
+
+class Functions:
+    """The functions of one life, over all of its processes.
+
+    Args:
+        rng: decides how long each execution takes, and whether the process is killed inside of it.
+        kills: the probability that it is.
+        history: returns the history of a thread.
+
+    Attributes:
+        executions: all executions, in order.
+        tools: the functions as the tools of a runtime.
+        verdicts: the answer of the rule of `ruled` to each call that it was asked about.
+        faults_off: True if the process must no longer be killed.
+    """
+
+    def __init__(
+        self,
+        scheduler: VirtualScheduler,
+        rng: random.Random,
+        kills: float,
+        history: Callable[[str], Sequence[Record]],
+    ) -> None:
+        self._scheduler = scheduler
+        self._rng = rng
+        self._kills = kills
+        self._history = history
+        self.executions: list[Execution] = []
+        self.verdicts: dict[str, bool | None] = {}
+        self.faults_off = False
+
+        kinds = {**_KINDS, _RULED: {"approve": self._rule}}
+        self.tools: list[Tool[..., Any]] = [self._tool(name, how) for name, how in kinds.items()]
+
+    def _tool(self, name: str, how: dict[str, Any]) -> Tool[..., Any]:
+        def function(context: ToolContext, x: int) -> dict[str, int]:
+            del x
+            return self._execute(name, context)
+
+        return tool(name=name, **how)(function)
+
+    def _execute(self, name: str, context: ToolContext) -> dict[str, int]:
+        number = len(self.executions)
+        self.executions.append(
+            Execution(
+                thread_id=context.thread_id,
+                call_id=context.call_id,
+                name=name,
+                attempt=context.attempt,
+                number=number,
+                is_allowed=self._is_allowed(name, context),
+            )
+        )
+        kill = not self.faults_off and self._rng.random() < self._kills
+        # Everything else continues while the function works.
+        self._scheduler.advance(self._rng.choice(_TIMES))
+        if kill:
+            raise Crash
+        if name == "fails":
+            raise ValueError("the function has failed")
+        return {"execution": number}
+
+    def _is_allowed(self, name: str, context: ToolContext) -> bool:
+        if name not in ("asked", _RULED) or self.verdicts.get(context.call_id):
+            return True
+        happened = (record.event for record in self._history(context.thread_id))
+        return any(isinstance(event, events.ToolApproved) and event.id == context.call_id for event in happened)
+
+    def _rule(self, call: events.ToolCallRequested) -> bool | None:
+        """Say yes, no or nothing about a call, or fail; always the same about one call."""
+        kind = zlib.crc32(call.id.encode()) % 4
+        if kind == 3:
+            raise ValueError("the rule has failed")
+        self.verdicts[call.id] = verdict = (True, False, None)[kind]
+        return verdict

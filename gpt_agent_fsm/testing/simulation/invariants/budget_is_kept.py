@@ -1,0 +1,15 @@
+"""No message is posted and no run created after a limit was reached, as far as the library knew both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield each request that exceeds the limit."""
+    for request in facts.beyond_limit:
+        yield f"sent although the tokens were used up: {request}"

@@ -1,0 +1,29 @@
+"""The output of a started function is its own result, unless its outcome is unknown or its arguments are wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.testing.simulation.facts import Facts
+from gpt_agent_fsm.testing.simulation.functions import WRONG_ARGUMENTS
+
+__all__ = ["check"]
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield each output after a start that does not come from an execution of the function."""
+    started, excused = set[str](), set[str]()
+    for event in facts.happened:
+        match event:
+            case events.ToolStarted(id=call_id):
+                started.add(call_id)
+            case events.ToolOutcomeUnknown(id=call_id):
+                excused.add(call_id)
+            case events.ToolCallRequested(id=call_id, arguments=arguments) if arguments == json.loads(WRONG_ARGUMENTS):
+                excused.add(call_id)
+            case events.ToolCallOutputRecorded(id=call_id, output=output) if call_id in started - excused:
+                numbers = [each.number for each in facts.executions if each.call_id == call_id]
+                if not numbers or json.loads(output).get("execution", numbers[0]) not in numbers:
+                    yield f"the output of the call {call_id} is not the result of its function: {output}"

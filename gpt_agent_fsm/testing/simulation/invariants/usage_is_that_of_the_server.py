@@ -1,0 +1,44 @@
+"""The usage of a thread is the sum of what its runs have used on the server whose ends the library has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.testing.simulation.facts import Facts
+
+__all__ = ["check"]
+
+_ENDED_HERE = ("cancelled", "timeout", "unsupported_action", "max_tool_rounds", "not_found")
+"""The codes of runs that the library ended, perhaps without having seen their end."""
+
+
+def check(facts: Facts) -> Iterator[str]:
+    """Yield a sentence if the usage is too low or too high.
+
+    A run counts when the library sees its end; then it is not polled again. Runs that a rate limit ends count, too, and
+    so do those of other clients that were adopted. What the library has not seen makes the usage lower: the end of a
+    run that it stopped following, and, on an API that lists no runs, the usage of a run that it found by its messages.
+    """
+    least = most = 0
+    for run_id, is_certain in _ends(facts).items():
+        used = facts.tokens.get(run_id, 0)
+        most += used
+        least += used if is_certain and facts.lists_runs else 0
+    if facts.saved is None:
+        return
+    used = facts.saved.snapshot.usage.total_tokens
+    if not least <= used <= most:
+        yield f"the thread has used {used} tokens, and its runs from {least} to {most}"
+
+
+def _ends(facts: Facts) -> dict[str, bool]:
+    """Return the runs that have ended, each with whether the library has certainly seen its end."""
+    ends: dict[str, bool] = {}
+    for event in facts.happened:
+        match event:
+            case events.RunCompleted(id=run_id) | events.RateLimited(run_id=run_id):
+                ends[run_id] = True
+            case events.RunFailed(id=str(run_id), code=code):
+                ends[run_id] = ends.get(run_id, False) or code not in _ENDED_HERE
+    return ends
