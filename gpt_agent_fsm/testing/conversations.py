@@ -124,9 +124,11 @@ class SimulatedConversations:
         return self._conversations[thread_id].active is not None
 
     def is_stuck(self, thread_id: str) -> bool:
-        """Return whether a response of the conversation stays in progress until `faults_off`."""
+        """Return whether a response of the conversation stays in progress, or is being cancelled, until `faults_off`."""
         conversation = self._conversations[thread_id]
-        return conversation.active is not None and conversation.steps[:1] == [Stuck()]
+        if conversation.active is None:
+            return False
+        return conversation.steps[:1] == [Stuck()] or self._responses[conversation.active]["status"] == "cancelling"
 
     def failed_runs(self, thread_id: str) -> frozenset[str]:
         """Return the ids of the runs that have failed."""

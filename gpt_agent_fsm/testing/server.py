@@ -172,9 +172,13 @@ class SimulatedServer:
         return any(run.view.status.locks_thread for run in self._thread(thread_id).runs)
 
     def is_stuck(self, thread_id: str) -> bool:
-        """Return whether a run of the thread stays in progress until `faults_off`."""
-        runs = self._thread(thread_id).runs
-        return any(run.view.status is RunStatus.ACTIVE and run.steps[:1] == [Stuck()] for run in runs)
+        """Return whether a run of the thread stays in progress, or is being cancelled, until `faults_off`."""
+        return any(self._stays(run) for run in self._thread(thread_id).runs)
+
+    def _stays(self, run: _Run) -> bool:
+        if run.view.status is RunStatus.CANCELLING:
+            return self.habits.cancels == "endless"
+        return run.view.status is RunStatus.ACTIVE and run.steps[:1] == [Stuck()]
 
     def failed_runs(self, thread_id: str) -> frozenset[str]:
         """Return the ids of the runs that have failed."""

@@ -62,7 +62,7 @@ def random_equipment(rng: random.Random) -> Equipment:
     has_functions = rng.random() < 0.8
     return Equipment(
         functions=has_functions,
-        kills=rng.choice([0.0, 0.1]),
+        kills=rng.choice([0.0, 0.2]),
         by_server=rng.random() < 0.4,
         approval_timeout=rng.choice([None, 3.0, 60.0]),
         tool_workers=rng.choice([1, 2, 8]),
