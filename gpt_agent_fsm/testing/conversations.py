@@ -124,7 +124,7 @@ class SimulatedConversations:
         return self._conversations[thread_id].active is not None
 
     def is_stuck(self, thread_id: str) -> bool:
-        """Return whether a response of the conversation stays in progress, or is being cancelled, until `faults_off`."""
+        """Return whether a response stays in progress, or is being cancelled, until `faults_off`."""
         conversation = self._conversations[thread_id]
         if conversation.active is None:
             return False

@@ -281,6 +281,7 @@ ALLOWED = [
     {"run_keys": ("k.1", "k.1"), "strict": False},
     # A message that arrives too late may hide a run that was found by its messages.
     {"strict": False, "lists_runs": False, **living(run_failed("fc_1", "not_found"), *HAPPENED)},
+    {"strict": False, "lists_runs": False, "messages": (*GOOD.messages, answered("msg_4", "run_1"))},
     # A server that shows a round for long makes it a new one, except for a function that must not run twice.
     {"repeats_rounds": True, **living(requested("call_1"), output("1"), requested("call_1"), output("1"), *HAPPENED)},
     # A safe function runs once for each start; another one may be lost, and its outcome is unknown.

@@ -14,7 +14,10 @@ __all__ = ["check"]
 def check(facts: Facts) -> Iterator[str]:
     """Yield each message that was skipped or published again."""
     completed = {event.id for event in facts.happened if isinstance(event, events.RunCompleted)}
+    # A run that was found by its messages may go on after the library took it for completed, if the model is violated.
+    allowed = (1,) if facts.strict or facts.lists_runs else (0, 1)
     published = Counter(event.message_id for event in facts.happened if isinstance(event, events.AssistantMessageAdded))
     for message in facts.messages:
-        if message.role == "assistant" and message.run_id in completed and published[message.id] != 1:
+        is_answer = message.role == "assistant" and message.run_id in completed
+        if is_answer and published[message.id] not in allowed:
             yield f"assistant message {message.id} was published {published[message.id]} times"
