@@ -56,8 +56,10 @@ def is_over_budget(copy: WorkingCopy, _: inputs.Input) -> bool:
     return limit is not None and waits and copy.usage.total_tokens >= limit
 
 
-def retry_is_over_budget(copy: WorkingCopy, fact: inputs.TimerDue) -> bool:
-    return is_over_budget(copy, fact) and isinstance(copy.request, effects.CreateRun) and _run_doubt(copy) is None
+def request_is_over_budget(copy: WorkingCopy, input_: inputs.Input) -> bool:
+    """Return whether the tokens are used up before a message or run that waits: the limit may be a new one."""
+    starts = isinstance(copy.request, effects.PostMessage | effects.CreateRun)
+    return starts and not copy.sent and _run_doubt(copy) is None and is_over_budget(copy, input_)
 
 
 def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:

@@ -71,6 +71,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(Connect,               ANY,              SAME,            OTHERWISE,                              r.attach,                   "somebody connects"),
     on(SetAssistant,          ANY,              SAME,            OTHERWISE,                              r.change_assistant,         "another assistant is set"),
     on(Resume,                MAY_BE_IN_DOUBT,  SAME,            f.outcome_is_in_doubt,                  q.search_after_crash,       "a crash while a message was being posted"),
+    on(Resume,                STARTING,         FAILED,          g.request_is_over_budget,               q.park_for_budget,          "the tokens are used up, says a new process"),
     on(Resume,                ANY,              SAME,            g.has_request,                          q.resume_request,           "a crash between two polls"),
 
     # At rest: decide what to do next.
@@ -87,7 +88,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(Proceed,               RESTING,          IDLE,            g.has_queued_message,                   m.post_message,             "a message at rest"),
     on(Proceed,               RESTING,          SAME,            OTHERWISE,                              q.start_idle_timer,         "nothing is left to do"),
     on(QuotaRestored,         FAILED,           SAME,            g.is_parked,                            q.unpark,                   "the balance was filled up"),
-    on(TimerDue,              RATE_LIMITED,     FAILED,          g.retry_is_over_budget,                 q.park_for_budget,          "the tokens are used up before a retry"),
+    on(TimerDue,              STARTING,         FAILED,          g.request_is_over_budget,               q.park_for_budget,          "the tokens are used up before a retry"),
     on(TimerDue,              ANY,              SAME,            g.request_waits,                        q.perform_request,          "the poll interval is over"),
     on(TimerDue,              RESTING,          SAME,            g.has_nothing_to_do,                    q.stop,                     "nothing happened for the idle time-out"),
 
@@ -96,6 +97,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RunsListed,            NOT_LIVE,         RUNNING,         g.found_a_run_to_adopt,                 r.adopt_run,                "somebody else's run is active"),
     on(RunsListed,            NOT_LIVE,         SAME,            g.must_search_run_again,                r.search_run_again,         "the run in doubt is not there yet"),
     on(RunsListed,            NOT_LIVE,         FAILED,          g.owed_run_is_unwanted,                 e.drop_absent_run,          "the cancelled run in doubt was not created"),
+    on(RunsListed,            RATE_LIMITED,     FAILED,          g.is_over_budget,                       q.park_for_budget,          "the tokens are used up before a repeat in doubt"),
     on(RunsListed,            RATE_LIMITED,     SAME,            OTHERWISE,                              r.create_run_after_all,     "the repeated run in doubt was not created"),
     on(RunsListed,            RESTING,          SAME,            OTHERWISE,                              r.note_latest_run,          "no run is active"),
 

@@ -146,7 +146,7 @@ MUTANTS = {
         guards.is_over_budget, "return limit is not None", "return False and limit is not None"
     ),
     "the tokens are not checked before a retry": _Mutant(
-        guards.retry_is_over_budget, "return is_over_budget", "return False and is_over_budget"
+        guards.request_is_over_budget, "return starts and", "return False and"
     ),
     "the tokens of a rate limited run are not counted": _Mutant(
         runs.wait_for_rate, "_count_usage(copy, fact.run)", "pass"

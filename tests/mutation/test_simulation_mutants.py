@@ -21,6 +21,8 @@ QUICK = [
     "the deadline is not checked at the last moment",
     "a server is believed to list the newest first",
     "a run that takes too long is not ended",
+    "the start of a function is not saved",
+    "a function does not wait for its approval",
 ]
 
 

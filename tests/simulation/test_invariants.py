@@ -304,6 +304,7 @@ ALLOWED = [
     # A limit is announced again after more tokens, and after another limit.
     living(budget(2, 2), budget(4, 2), budget(4, 3), *HAPPENED),
     {"saved": PARKED, **living(budget(2, 2), *HAPPENED)},
+    {"limits_change": True, **living(budget(2, 2), budget(2, 2), *HAPPENED)},
     # The library may not have seen the end of a run that it ended; an API without a list may hide tokens.
     {"saved": used(2), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, run_failed("run_2", "timeout"))},
     {"saved": used(3), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, run_failed("run_2", "timeout"))},

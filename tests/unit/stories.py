@@ -90,6 +90,11 @@ def spent() -> Story:
     return reading(max_total_tokens=3).tell(*NOTHING_NEW)
 
 
+def limit(tokens: int) -> inputs.Connect:
+    """A person limits the tokens of the thread."""
+    return inputs.Connect(assistant_id="asst_1", max_total_tokens=tokens)
+
+
 def costly_rate_limit():
     return seen(
         RunStatus.RATE_LIMITED,
@@ -135,6 +140,14 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     ),
     "the tokens are used up": lambda: (spent(), say("Two", "k2")),
     "the tokens are used up before a retry": lambda: (polling(max_total_tokens=2).tell(costly_rate_limit()), due),
+    "the tokens are used up, says a new process": lambda: (
+        spent().tell(limit(4), say("Two", "k2"), delayed(), limit(3)),
+        resume,
+    ),
+    "the tokens are used up before a repeat in doubt": lambda: (
+        polling().tell(costly_rate_limit(), due, SURELY_UNSENT, due, limit(2)),
+        runs(),
+    ),
     "nothing has changed for long": lambda: (waiting(running()), long_wait()),
     "another assistant is set": lambda: (idle(), inputs.SetAssistant(assistant_id="asst_2")),
     "a crash while a message was being posted": lambda: (posting(), resume),

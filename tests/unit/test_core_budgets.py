@@ -13,6 +13,7 @@ from tests.story import (
     connect,
     created,
     creating,
+    delayed,
     denied,
     due,
     idle,
@@ -20,6 +21,7 @@ from tests.story import (
     posted,
     posting,
     rate_limit,
+    resume,
     runs,
     say,
     seen,
@@ -109,6 +111,48 @@ def test_a_rate_limited_run_is_not_started_again_beyond_the_limit():
 
 def test_a_rate_limited_run_is_started_again_within_the_limit():
     assert isinstance(ended(RunStatus.RATE_LIMITED, max_total_tokens=4).tell(due).request, effects.CreateRun)
+
+
+@pytest.mark.parametrize("when", [due, resume])
+@pytest.mark.parametrize("begun", [[], [posted("msg_9")]], ids=["a message", "a run"])
+def test_what_waits_is_not_sent_after_the_limit_was_lowered(begun, when):
+    story = spent(max_total_tokens=100).tell(say("Two", "k2"), *begun, delayed(), larger(3), when)
+    assert story.said == ["BudgetExceeded"]
+    assert (story.state, story.request, story.snapshot.outbox.parked) == ("failed", None, True)
+    story.tell(larger(4))
+    assert isinstance(story.request, effects.CreateRun if begun else effects.PostMessage)
+
+
+@pytest.mark.parametrize("when", [due, resume])
+def test_what_waits_is_sent_within_the_limit(when):
+    story = spent(max_total_tokens=100).tell(say("Two", "k2"), delayed(), larger(4), when)
+    assert story.request == effects.PostMessage(key="k2", content="Two")
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [
+        lambda: spent().tell(say("Two", "k2"), larger(9)),
+        lambda: ended(RunStatus.RATE_LIMITED).tell(resume),
+    ],
+    ids=["a message", "a repeat"],
+)
+def test_a_lower_limit_stops_what_was_decided_just_before(decide):
+    story = decide()
+    assert story.request is not None
+    story.snapshot = story.snapshot.with_request(sent=False)
+    assert story.tell(larger(2)).wait.seconds == 0.0
+    assert story.tell(due).said == ["BudgetExceeded"]
+    assert (story.state, story.request) == ("failed", None)
+
+
+def test_a_repeat_in_doubt_is_not_created_again_after_the_limit_was_lowered():
+    story = ended(RunStatus.RATE_LIMITED).tell(due, unknown(in_flight=False), due, larger(3), runs())
+    assert story.said == ["BudgetExceeded"]
+    assert (story.state, story.request) == ("failed", None)
+    # It is searched for again before it is created.
+    assert isinstance(story.tell(larger(4)).request, effects.GetLatestRun)
+    assert isinstance(story.tell(runs()).request, effects.CreateRun)
 
 
 def test_a_run_that_is_owed_is_not_created_beyond_the_limit():

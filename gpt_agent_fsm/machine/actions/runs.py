@@ -23,6 +23,7 @@ from gpt_agent_fsm.machine.failure_guards import is_locked, was_a_submission
 from gpt_agent_fsm.machine.guards import (
     our_run,
     outputs_have_arrived,
+    request_is_over_budget,
     run_needs_tools,
     run_to_adopt,
     searches_for_our_run,
@@ -43,6 +44,9 @@ def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
     if command.max_total_tokens is not None:
         copy.max_total_tokens = command.max_total_tokens
     change_assistant(copy, command)
+    if copy.request is not None and request_is_over_budget(copy, command):
+        # It was decided under the former limit, and is decided again.
+        copy.schedule(copy.request, effects.Wait(seconds=0.0))
 
 
 def change_assistant(copy: WorkingCopy, command: inputs.Connect | inputs.SetAssistant) -> None:

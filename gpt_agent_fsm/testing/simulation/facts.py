@@ -40,6 +40,7 @@ class Facts:
         verdicts: what the rule of a function said about each call that it was asked about.
         tokens: how many tokens each run has used on the server.
         beyond_limit: the requests that were sent although the limit of tokens was reached.
+        limits_change: whether the user changes the limit of tokens now and then.
         repeats_rounds: whether the server shows rounds of tool calls again that have their outputs.
         max_attempts: how many times the library may try a request.
     """
@@ -65,6 +66,7 @@ class Facts:
     verdicts: Mapping[str, bool | None] = attrs.field(factory=dict)
     tokens: Mapping[str, int] = attrs.field(factory=dict)
     beyond_limit: tuple[str, ...] = ()
+    limits_change: bool = False
     repeats_rounds: bool = False
     max_attempts: int = 1
 

@@ -289,6 +289,7 @@ class World:
             verdicts=self._functions.verdicts,
             tokens=self._server.tokens(user.thread_id),
             beyond_limit=tuple(what for thread_id, what in self._beyond_limit if thread_id == user.thread_id),
+            limits_change=self._equipment.limits,
             repeats_rounds=self._troubles.habits.outdated_polls > 0,
             sent_without_right=tuple(self._network.sent_without_right),
             max_attempts=self._settings.request_max_attempts,
