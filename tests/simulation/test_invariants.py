@@ -252,6 +252,11 @@ PLANTED = [
         {"saved": used(2), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, rate_limited("run_2"))},
         "the thread has used 2 tokens, and its runs from 3 to 3",
     ),
+    (
+        "usage_is_that_of_the_server",
+        {"saved": used(1), "tokens": {"run_1": 2}, "lists_runs": False},
+        "the thread has used 1 tokens, and its runs from 2 to 2",
+    ),
 ]
 
 ALLOWED = [
@@ -308,7 +313,12 @@ ALLOWED = [
     # The library may not have seen the end of a run that it ended; an API without a list may hide tokens.
     {"saved": used(2), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, run_failed("run_2", "timeout"))},
     {"saved": used(3), "tokens": {"run_1": 2, "run_2": 1}, **living(*HAPPENED, run_failed("run_2", "timeout"))},
-    {"saved": used(1), "tokens": {"run_1": 2}, "lists_runs": False},
+    {
+        "saved": used(1),
+        "tokens": {"run_1": 2, "run_2": 3},
+        "lists_runs": False,
+        **living(*HAPPENED[:2], attrs.evolve(HAPPENED[2], total_tokens=0), HAPPENED[3], rate_limited("run_2")),
+    },
 ]
 
 

@@ -11,6 +11,8 @@ __all__ = ["check"]
 
 _ENDED_HERE = ("cancelled", "timeout", "unsupported_action", "max_tool_rounds", "not_found")
 """The codes of runs that the library ended, perhaps without having seen their end."""
+_OF_A_FAILURE = 1
+"""The tokens that a run which ends badly uses at least."""
 
 
 def check(facts: Facts) -> Iterator[str]:
@@ -21,24 +23,26 @@ def check(facts: Facts) -> Iterator[str]:
     run that it stopped following, and, on an API that lists no runs, the usage of a run that it found by its messages.
     """
     least = most = 0
-    for run_id, is_certain in _ends(facts).items():
+    for run_id, seen in _ends(facts).items():
         used = facts.tokens.get(run_id, 0)
         most += used
-        least += used if is_certain and facts.lists_runs else 0
+        least += used if seen and facts.lists_runs else min(seen, used)
     if facts.saved is None:
         return
-    used = facts.saved.snapshot.usage.total_tokens
-    if not least <= used <= most:
-        yield f"the thread has used {used} tokens, and its runs from {least} to {most}"
+    counted = facts.saved.snapshot.usage.total_tokens
+    if not least <= counted <= most:
+        yield f"the thread has used {counted} tokens, and its runs from {least} to {most}"
 
 
-def _ends(facts: Facts) -> dict[str, bool]:
-    """Return the runs that have ended, each with whether the library has certainly seen its end."""
-    ends: dict[str, bool] = {}
+def _ends(facts: Facts) -> dict[str, int]:
+    """Return the runs that have ended, each with the tokens that the library has certainly seen."""
+    ends: dict[str, int] = {}
     for event in facts.happened:
         match event:
-            case events.RunCompleted(id=run_id) | events.RateLimited(run_id=run_id):
-                ends[run_id] = True
+            case events.RunCompleted(id=run_id, total_tokens=tokens):
+                ends[run_id] = tokens
+            case events.RateLimited(run_id=run_id):
+                ends[run_id] = _OF_A_FAILURE
             case events.RunFailed(id=str(run_id), code=code):
-                ends[run_id] = ends.get(run_id, False) or code not in _ENDED_HERE
+                ends[run_id] = max(ends.get(run_id, 0), 0 if code in _ENDED_HERE else _OF_A_FAILURE)
     return ends
