@@ -72,6 +72,21 @@ def test_everything_else_continues_while_a_function_works(world):
     assert agent.state == "idle"
 
 
+def test_another_process_may_take_over_while_a_function_works(world):
+    process, functions, times, _ = world
+    times.seconds = 4.0
+
+    def take_over_once():
+        functions._on_begin = list
+        process.take_over()
+
+    functions._on_begin = take_over_once
+    agent = talk(process, "again")
+    process.advance(30)
+    assert [each.attempt for each in functions.executions] == [1, 2]
+    assert names(process, agent).count("ToolCallOutputRecorded") == 1
+
+
 def test_a_function_that_takes_too_long_has_an_unknown_outcome(world):
     process, _, times, _ = world
     times.seconds = 40.0

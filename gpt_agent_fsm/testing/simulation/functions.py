@@ -70,6 +70,7 @@ class Functions:
         rng: decides how long each execution takes, and whether the process is killed inside of it.
         kills: the probability that it is.
         history: returns the history of a thread.
+        on_begin: called when an execution has begun.
 
     Attributes:
         executions: all executions, in order.
@@ -84,11 +85,13 @@ class Functions:
         rng: random.Random,
         kills: float,
         history: Callable[[str], Sequence[Record]],
+        on_begin: Callable[[], object] = lambda: None,
     ) -> None:
         self._scheduler = scheduler
         self._rng = rng
         self._kills = kills
         self._history = history
+        self._on_begin = on_begin
         self.executions: list[Execution] = []
         self.verdicts: dict[str, bool | None] = {}
         self.faults_off = False
@@ -115,6 +118,7 @@ class Functions:
                 is_allowed=self._is_allowed(name, context),
             )
         )
+        self._on_begin()
         kill = not self.faults_off and self._rng.random() < self._kills
         # Everything else continues while the function works.
         self._scheduler.advance(self._rng.choice(_TIMES))

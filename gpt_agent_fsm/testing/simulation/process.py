@@ -41,9 +41,9 @@ class Process:
     """A sequence of runtimes over the same server and store.
 
     Args:
-        tools: the functions that answer tool calls.
         make_backend: returns the backend of a process, given the store object of the process.
         on_sent: called after each commit that says that a request is sent from now on.
+        tools: the functions that answer tool calls.
 
     Attributes:
         on_start: callables for each start, called in order; users reconnect here.

@@ -51,8 +51,8 @@ class Troubles:
         gateway, slow: as in `Faults`.
         stuck: the probability that a run never ends by itself.
         asks: what a run that is stuck may wait for, besides nothing at all.
-        takeover: the next process takes the store over, and the former one continues.
-        pause: the process is stopped for a while between the commit that says "sent" and the request.
+        takeover: the next process takes the store over, and the former one continues, also in its functions.
+        pause: the process is stopped for a while between the commit that says "sent" and the request, or in a function.
         clock: the time of day is set.
         commands: a user cancels the run, discards the queue, or connects again.
         run_timeout, tool_timeout: as in `Settings`.

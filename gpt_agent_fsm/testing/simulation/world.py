@@ -83,7 +83,7 @@ class World:
         self._network.on_start = self._check_budget
         self._store = CrashingStore(make_store(), rng, faults.crash / 10)
         own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
-        self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history)
+        self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history, self._disturb)
         self._server, make_backend = make_server(
             wire, troubles, self._network, self._scheduler, rng, self._plan, keeps_keys=keeps_keys
         )
@@ -132,7 +132,10 @@ class World:
             self._process.take_over()
 
     def _disturb(self) -> None:
-        """Stop the process between the commit that says "sent" and the request, or let another one take over."""
+        """Stop the process, or let another one take over.
+
+        This happens between the commit that says "sent" and the request, and in functions.
+        """
         if self._happens(self._troubles.takeover):
             self._process.take_over()
         if self._happens(self._troubles.pause):
