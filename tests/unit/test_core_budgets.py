@@ -115,7 +115,7 @@ def test_a_rate_limited_run_is_started_again_within_the_limit():
 
 @pytest.mark.parametrize("when", [due, resume])
 @pytest.mark.parametrize("begun", [[], [posted("msg_9")]], ids=["a message", "a run"])
-def test_what_waits_is_not_sent_after_the_limit_was_lowered(begun, when):
+def test_a_waiting_request_is_not_sent_after_the_limit_was_lowered(begun, when):
     story = spent(max_total_tokens=100).tell(say("Two", "k2"), *begun, delayed(), larger(3), when)
     assert story.said == ["BudgetExceeded"]
     assert (story.state, story.request, story.snapshot.outbox.parked) == ("failed", None, True)
@@ -124,7 +124,7 @@ def test_what_waits_is_not_sent_after_the_limit_was_lowered(begun, when):
 
 
 @pytest.mark.parametrize("when", [due, resume])
-def test_what_waits_is_sent_within_the_limit(when):
+def test_a_waiting_request_is_sent_within_the_limit(when):
     story = spent(max_total_tokens=100).tell(say("Two", "k2"), delayed(), larger(4), when)
     assert story.request == effects.PostMessage(key="k2", content="Two")
 
