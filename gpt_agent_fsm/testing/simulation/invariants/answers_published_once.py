@@ -14,7 +14,7 @@ __all__ = ["check"]
 def check(facts: Facts) -> Iterator[str]:
     """Yield each message that was skipped or published again."""
     completed = {event.id for event in facts.happened if isinstance(event, events.RunCompleted)}
-    # A run that was found by its messages may continue after the library took it for completed, if the model is violated.
+    # If the model is violated, a run that was found by its messages may continue after it was taken for completed.
     allowed = (1,) if facts.strict or facts.lists_runs else (0, 1)
     published = Counter(event.message_id for event in facts.happened if isinstance(event, events.AssistantMessageAdded))
     for message in facts.messages:
