@@ -104,6 +104,7 @@ class _Thread:
     messages: list[Message] = attrs.field(factory=list)
     runs: list[_Run] = attrs.field(factory=list)
     answered: dict[str, list[str]] = attrs.field(factory=dict)
+    options: list[dict[str, Any]] = attrs.field(factory=list)
     by_server: set[str] = attrs.field(factory=set)
     """The calls that the server itself makes if they are approved."""
 
@@ -162,6 +163,10 @@ class SimulatedServer:
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
         """Return the accepted outputs of each tool call, in order. Without a defect, a call has at most one output."""
         return dict(self._threads[thread_id].answered)
+
+    def options(self, thread_id: str) -> list[dict[str, Any]]:
+        """Return the options of each run that a runtime has created on a thread, oldest run first."""
+        return list(self._threads[thread_id].options)
 
     def calls_by_server(self, thread_id: str) -> frozenset[str]:
         """Return the ids of the calls that the server itself makes if they are approved."""
