@@ -19,81 +19,10 @@ from attrs import frozen
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import StaticPool
 
+from gpt_agent_fsm.local.shared import schema
 from gpt_agent_fsm.local.shared.file_owner import FileOwner
 
 Doc = dict[str, Any]
-
-_metadata = sa.MetaData()
-_objects = sa.Table(
-    "objects",
-    _metadata,
-    # The order of creation: two objects made within one second have the same created_at.
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    # The thread of a message or run, the run of a step, the conversation of an item, "" at the top.
-    sa.Column("parent", sa.Text, nullable=False),
-    # The run that made a message.
-    sa.Column("run", sa.Text),
-    # When an active run or response expires (seconds since 1970), or a response left its items; NULL for all others.
-    sa.Column("due", sa.Float),
-    sa.Column("doc", sa.LargeBinary, nullable=False),
-    sqlite_autoincrement=True,
-)
-_columns = _objects.c
-sa.Index("objects_by_parent", _columns.parent, _columns.kind, _columns.seq)
-sa.Index("objects_by_due", _columns.due, sqlite_where=_columns.due.is_not(None))
-
-# Statements are built once: building one takes longer than running it.
-_INSERT = _objects.insert()
-_FIND = sa.select(_columns.doc).where(
-    _columns.id == sa.bindparam("an_id"),
-    _columns.kind == sa.bindparam("a_kind"),
-    _columns.parent == sa.bindparam("a_parent"),
-)
-_LATEST = (
-    sa.select(_columns.doc)
-    .where(_columns.parent == sa.bindparam("a_parent"), _columns.kind == sa.bindparam("a_kind"))
-    .order_by(_columns.seq.desc())
-    .limit(1)
-)
-_CHILDREN = (
-    sa.select(_columns.doc)
-    .where(_columns.parent == sa.bindparam("a_parent"), _columns.kind == sa.bindparam("a_kind"))
-    .order_by(_columns.seq)
-)
-_GET = sa.select(_columns.doc).where(_columns.id == sa.bindparam("an_id"), _columns.kind == sa.bindparam("a_kind"))
-_CHILDREN_BEFORE = _CHILDREN.where(
-    _columns.seq < sa.select(_columns.seq).where(_columns.id == sa.bindparam("an_id")).scalar_subquery()
-)
-_CONTAINING = sa.select(_columns.doc).where(
-    _columns.kind == sa.bindparam("a_kind"), sa.func.instr(_columns.doc, sa.bindparam("a_part")) > 0
-)
-_KIND = sa.select(_columns.kind).where(_columns.id == sa.bindparam("an_id"))
-_SEQ = sa.select(_columns.seq).where(
-    _columns.id == sa.bindparam("an_id"),
-    _columns.kind == sa.bindparam("a_kind"),
-    _columns.parent == sa.bindparam("a_parent"),
-)
-_COUNT_AFTER = sa.select(sa.func.count()).where(
-    _columns.parent == sa.bindparam("a_parent"),
-    _columns.kind == sa.bindparam("a_kind"),
-    _columns.seq > sa.select(_columns.seq).where(_columns.id == sa.bindparam("an_id")).scalar_subquery(),
-)
-_DUE = (
-    sa.select(_columns.doc)
-    .where(_columns.due <= sa.bindparam("a_time"), _columns.kind == sa.bindparam("a_kind"))
-    .order_by(_columns.seq)
-)
-_SAVE = _objects.update().where(_columns.id == sa.bindparam("an_id")).values(doc=sa.bindparam("a_doc"))
-_SETTLE = _SAVE.values(due=None)
-_SOFT_DELETE = _objects.update().where(_columns.id == sa.bindparam("an_id")).values(kind="tombstone")
-_DELETE = _objects.delete().where(_columns.id == sa.bindparam("an_id"))
-_DELETE_CHILDREN = _objects.delete().where(_columns.parent == sa.bindparam("an_id"))
-_DELETE_SOME_CHILDREN = _DELETE_CHILDREN.where(_columns.kind == sa.bindparam("a_kind"))
-_DELETE_GRANDCHILDREN = _objects.delete().where(
-    _columns.parent.in_(sa.select(_columns.id).where(_columns.parent == sa.bindparam("an_id")))
-)
 
 
 _STARTING = 5.0
@@ -148,69 +77,81 @@ class Transaction:
     def add(self, kind: str, doc: Doc, *, parent: str = "", run: str | None = None, due: float | None = None) -> None:
         """Store a new object under its `id`, as the last one of its list."""
         row = {"id": doc["id"], "kind": kind, "parent": parent, "run": run, "due": due}
-        self._connection.execute(_INSERT, row | {"doc": msgspec.json.encode(doc)})
+        self._connection.execute(schema.INSERT, row | {"doc": msgspec.json.encode(doc)})
 
     def find(self, kind: str, object_id: str, parent: str = "") -> Doc | None:
         """Return the object, or `None` if there is none with this kind and parent."""
-        found = self._connection.execute(_FIND, {"an_id": object_id, "a_kind": kind, "a_parent": parent}).scalar()
+        found = self._connection.execute(schema.FIND, {"an_id": object_id, "a_kind": kind, "a_parent": parent}).scalar()
         return None if found is None else _decode(found)
 
     def get(self, kind: str, object_id: str) -> Doc | None:
         """Return the object, or `None` if there is none of this kind under any parent."""
-        found = self._connection.execute(_GET, {"an_id": object_id, "a_kind": kind}).scalar()
+        found = self._connection.execute(schema.GET, {"an_id": object_id, "a_kind": kind}).scalar()
         return None if found is None else _decode(found)
 
     def latest(self, kind: str, parent: str) -> Doc | None:
         """Return the object of this kind that was added last to its parent."""
-        found = self._connection.execute(_LATEST, {"a_kind": kind, "a_parent": parent}).scalar()
+        found = self._connection.execute(schema.LATEST, {"a_kind": kind, "a_parent": parent}).scalar()
         return None if found is None else _decode(found)
 
     def children(self, kind: str, parent: str) -> list[Doc]:
         """Return all objects of this kind and parent, oldest first."""
-        rows = self._connection.execute(_CHILDREN, {"a_kind": kind, "a_parent": parent})
+        rows = self._connection.execute(schema.CHILDREN, {"a_kind": kind, "a_parent": parent})
         return [_decode(row.doc) for row in rows]
 
     def children_before(self, kind: str, parent: str, object_id: str) -> list[Doc]:
-        """Return all objects of this kind and parent that were added before the one with that id (of any kind)."""
+        """Return all objects of this kind and parent that were added before the one with that id (of any kind).
+
+        All of them, if there is none with that id yet.
+        """
         query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
-        return [_decode(row.doc) for row in self._connection.execute(_CHILDREN_BEFORE, query)]
+        return [_decode(row.doc) for row in self._connection.execute(schema.CHILDREN_BEFORE, query)]
+
+    def history(self, thread_id: str) -> list[Doc]:
+        """Return the messages and runs of a thread, oldest first."""
+        rows = self._connection.execute(schema.HISTORY, {"a_parent": thread_id})
+        return [_decode(row.doc) for row in rows]
+
+    def steps_of(self, thread_id: str) -> list[Doc]:
+        """Return the steps of all runs of a thread, oldest first."""
+        return [_decode(row.doc) for row in self._connection.execute(schema.STEPS, {"a_parent": thread_id})]
 
     def count_after(self, kind: str, parent: str, object_id: str) -> int:
         """Count the objects of this kind and parent that were added after the one with that id (of any kind)."""
         query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
-        return int(self._connection.execute(_COUNT_AFTER, query).scalar_one())
+        return int(self._connection.execute(schema.COUNT_AFTER, query).scalar_one())
 
     def overdue(self, kind: str, now: float) -> list[Doc]:
         """Return all objects of this kind, under any parent, that have expired and are not settled."""
-        return [_decode(row.doc) for row in self._connection.execute(_DUE, {"a_time": now, "a_kind": kind})]
+        return [_decode(row.doc) for row in self._connection.execute(schema.DUE, {"a_time": now, "a_kind": kind})]
 
     def save(self, doc: Doc) -> None:
         """Replace the object with the same id."""
-        self._connection.execute(_SAVE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
+        self._connection.execute(schema.SAVE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def settle(self, doc: Doc) -> None:
         """Replace the object with the same id, and exempt it from expiry."""
-        self._connection.execute(_SETTLE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
+        self._connection.execute(schema.SETTLE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def soft_delete(self, object_id: str) -> None:
         """Delete the object, but remember that it existed; see `was_there`."""
-        self._connection.execute(_SOFT_DELETE, {"an_id": object_id})
+        self._connection.execute(schema.SOFT_DELETE, {"an_id": object_id})
 
     def was_there(self, object_id: str) -> bool:
         """Return whether an object with this id was deleted by `soft_delete`."""
-        return self._connection.execute(_KIND, {"an_id": object_id}).scalar() == "tombstone"
+        return self._connection.execute(schema.KIND, {"an_id": object_id}).scalar() == "tombstone"
 
     def delete(self, object_id: str) -> None:
         """Delete one object."""
-        self._connection.execute(_DELETE, {"an_id": object_id})
+        self._connection.execute(schema.DELETE, {"an_id": object_id})
 
     def delete_children(self, kind: str, parent: str) -> None:
         """Delete all objects of this kind and parent."""
-        self._connection.execute(_DELETE_SOME_CHILDREN, {"an_id": parent, "a_kind": kind})
+        self._connection.execute(schema.DELETE_SOME_CHILDREN, {"an_id": parent, "a_kind": kind})
 
     def delete_tree(self, object_id: str) -> None:
         """Delete an object, its children, and their children."""
-        for statement in (_DELETE_GRANDCHILDREN, _DELETE_CHILDREN, _DELETE):
+        for statement in (schema.DELETE_GRANDCHILDREN, schema.DELETE_CHILDREN, schema.DELETE):
             self._connection.execute(statement, {"an_id": object_id})
 
     def erase_tree(self, object_id: str) -> None:
@@ -220,7 +161,9 @@ class Transaction:
 
     def containing(self, kind: str, part: bytes) -> list[Doc]:
         """Return all objects of this kind whose JSON text contains `part`; this reads the whole table."""
-        return [_decode(row.doc) for row in self._connection.execute(_CONTAINING, {"a_kind": kind, "a_part": part})]
+        return [
+            _decode(row.doc) for row in self._connection.execute(schema.CONTAINING, {"a_kind": kind, "a_part": part})
+        ]
 
     def page(
         self, kind: str, parent: str, query: PageQuery, *, run: str | None = None, due_by: float = math.inf
@@ -232,17 +175,19 @@ class Transaction:
         """
         backwards = query.before is not None and query.after is None
         descending = (query.order == "desc") != backwards
-        statement = sa.select(_columns.doc).where(_columns.parent == parent, _columns.kind == kind)
+        statement = sa.select(schema.columns.doc).where(schema.columns.parent == parent, schema.columns.kind == kind)
         if run is not None:
-            statement = statement.where(_columns.run == run)
+            statement = statement.where(schema.columns.run == run)
         if due_by < math.inf:
-            statement = statement.where(_columns.due.is_(None) | (_columns.due <= due_by))
+            statement = statement.where(schema.columns.due.is_(None) | (schema.columns.due <= due_by))
         for param, object_id in (("after", query.after), ("before", query.before)):
             if object_id is not None:
                 seq = self._seq(kind, parent, param, object_id)
                 higher = (param == "after") == (query.order == "asc")
-                statement = statement.where(_columns.seq > seq if higher else _columns.seq < seq)
-        statement = statement.order_by(_columns.seq.desc() if descending else _columns.seq).limit(query.limit + 1)
+                statement = statement.where(schema.columns.seq > seq if higher else schema.columns.seq < seq)
+        statement = statement.order_by(schema.columns.seq.desc() if descending else schema.columns.seq).limit(
+            query.limit + 1
+        )
         docs = [_decode(row.doc) for row in self._connection.execute(statement)]
         has_more = len(docs) > query.limit
         docs = docs[: query.limit]
@@ -250,7 +195,7 @@ class Transaction:
 
     def _seq(self, kind: str, parent: str, param: str, object_id: str) -> int:
         query = {"an_id": object_id, "a_kind": kind, "a_parent": parent}
-        seq: int | None = self._connection.execute(_SEQ, query).scalar()
+        seq: int | None = self._connection.execute(schema.SEQ, query).scalar()
         if seq is None:
             raise UnknownCursorError(param, object_id)
         return seq
@@ -281,7 +226,10 @@ class Storage:
         try:
             self._connection = self._resources.enter_context(engine.connect())
             with self._connection.begin():
-                _metadata.create_all(self._connection)
+                schema.metadata.create_all(self._connection)
+                # Files of earlier versions have the table, but another index.
+                schema.BY_DUE.create(self._connection, checkfirst=True)
+                self._connection.exec_driver_sql("DROP INDEX IF EXISTS objects_by_due")
             # The log of a server that was killed may have copies of what was erased.
             self._truncate_log()
             self._dbapi.execute(f"PRAGMA busy_timeout = {int(1000 * _POLL)}")
@@ -293,7 +241,7 @@ class Storage:
         # Python's driver begins transactions late and commits on its own; off, so that the BEGIN below decides.
         connection.isolation_level = None
         # Nothing is written beside a file that is not a database, and nothing to the file of another server.
-        connection.execute("SELECT name FROM sqlite_master").close()
+        _check_columns(connection)
         if self._path not in ("", ":memory:"):
             self._resources.enter_context(FileOwner(self._path))
         # Closed in the reverse order: the next server gets the file after the last byte is written to it.
@@ -303,6 +251,8 @@ class Storage:
         connection.execute("PRAGMA synchronous = NORMAL")
         # What is deleted is overwritten in the file.
         connection.execute("PRAGMA secure_delete = ON")
+        # A large transaction must not reach the log before its commit: it may be rolled back, and its texts would stay.
+        connection.execute("PRAGMA cache_spill = OFF")
         self._dbapi = connection
 
     @contextlib.contextmanager
@@ -358,6 +308,12 @@ class Storage:
         self._closed = True
         with self._lock:
             self._resources.close()
+
+
+def _check_columns(connection: DBAPIConnection) -> None:
+    """Raise `sqlite3.DatabaseError` if the file is not a database, or has another table of our name."""
+    if connection.execute("SELECT name FROM sqlite_master WHERE name = 'objects'").fetchone():
+        connection.execute(f"SELECT {', '.join(schema.columns.keys())} FROM objects LIMIT 0").close()  # noqa: S608
 
 
 def _says_locked(error: BaseException) -> bool:

@@ -126,3 +126,13 @@ def test_responses_kept_by_earlier_versions_are_removed_and_the_words_alone_remo
     api = serve(database=path)
     assert left_in(tmp_path) == []
     assert api.get("/responses/resp_2") == kept
+
+
+def test_nothing_remains_of_one_that_was_refused_or_only_counted(serve, tmp_path):
+    api = serve(database=tmp_path / "a.db")
+    long = {"role": "user", "content": [{"type": "input_text", "text": "secret-4711 " * 500_000}]}
+    output = {"type": "function_call_output", "call_id": "call_x", "output": "1"}
+    api.error("POST", "/responses", 400, json={"model": "m", "store": False, "input": [long, output]})
+    assert api.post("/responses/input_tokens", {"input": [long]})["input_tokens"] > 1_000_000
+    assert stored_in(api) == [[], [], []]
+    assert left_in(tmp_path) == []

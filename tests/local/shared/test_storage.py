@@ -5,6 +5,7 @@ import threading
 import pytest
 import sqlalchemy.exc
 
+from gpt_agent_fsm.local.shared import schema
 from gpt_agent_fsm.local.shared.file_owner import FileOwner
 from gpt_agent_fsm.local.shared.storage import (
     PageQuery,
@@ -200,3 +201,47 @@ def test_the_next_server_gets_the_file_only_when_this_one_has_closed_it(tmp_path
         tx.add("thread", {"id": "thread_1"})
     storage.close()
     assert left == [False]
+
+
+def test_overdue_objects_are_found_by_index(storage):
+    with storage.transaction() as tx:
+        sql = str(schema.DUE.compile(dialect=tx._connection.dialect))
+        plan = [row[3] for row in tx._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (1.0, "run"))]
+    assert plan[0].startswith("SEARCH objects USING INDEX objects_by_kind_and_due"), plan
+    assert not [step for step in plan if step.startswith("SCAN")]
+
+
+def test_the_file_of_an_earlier_version_gets_the_index_that_it_lacks(tmp_path):
+    Storage(tmp_path / "a.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as old:
+        old.execute("DROP INDEX objects_by_kind_and_due")
+        old.execute("CREATE INDEX objects_by_due ON objects (due) WHERE due IS NOT NULL")
+    Storage(tmp_path / "a.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as new:
+        names = {name for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    assert names >= {"objects_by_kind_and_due", "objects_by_parent"}
+    assert "objects_by_due" not in names
+
+
+def test_a_database_whose_table_is_another_one_is_refused_and_stays_as_it_was(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as other:
+        other.execute("CREATE TABLE objects (id TEXT, mine TEXT)")
+    before = (tmp_path / "a.db").read_bytes()
+    with pytest.raises(sqlalchemy.exc.DatabaseError, match="no such column"):
+        Storage(tmp_path / "a.db")
+    assert (tmp_path / "a.db").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_a_large_transaction_that_is_rolled_back_leaves_nothing_in_the_file_or_its_log(tmp_path):
+    storage = Storage(tmp_path / "a.db")
+
+    def fail():
+        with storage.transaction() as tx:
+            tx.add("thread", {"id": "thread_1", "text": "secret-4711 " * 1_000_000})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not [path.name for path in tmp_path.iterdir() if b"secret-4711" in path.read_bytes()]
+    storage.close()
