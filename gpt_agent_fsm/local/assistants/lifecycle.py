@@ -11,10 +11,10 @@ such transactions. A function that finds the run in an unexpected state changes 
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.assistants import objects, options
+from gpt_agent_fsm.local.assistants import context, objects, options
 from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_found
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply, ToolCall
 from gpt_agent_fsm.local.models.tokens import cut, usage
@@ -64,49 +64,19 @@ def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequ
     run["status"] = "in_progress"
     run["started_at"] = run["started_at"] or ids.now()
     tx.save(run)
-    messages = tx.children("message", thread_id)
-    said = [objects.as_chat(message) for message in messages if message["run_id"] != run_id]
-    last = run["truncation_strategy"]["last_messages"]
-    own = {message["id"]: message for message in messages if message["run_id"] == run_id}
-    turns = _turns(tx.children("step", run_id), own)
-    asked = next((message["id"] for message in reversed(messages) if message["role"] == "user"), thread_id)
+    history = tx.history(thread_id)
+    asked = next((each["id"] for each in reversed(history) if each.get("role") == "user"), thread_id)
+    steps = tx.steps_of(thread_id)
     return ModelRequest(
         run["instructions"],
-        (said[-last:] if last else said) + turns,
+        context.chat(history, steps, run),
         run["tools"],
         run["model"],
         attempt=tx.count_after("run", thread_id, asked),
         max_tokens=tokens_left(tx, run),
         cancelled=cancelled,
-        **options.for_model(run, is_first_turn=not turns),
+        **options.for_model(run, is_first_turn=not any(step["run_id"] == run_id for step in steps)),
     )
-
-
-def _turns(steps: list[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
-    """Return the turns of a run as chat messages: one with the text and the calls, then one for each output."""
-    turns: list[Doc] = []
-    text = ""
-    for step in steps:
-        details = step["step_details"]
-        if details["type"] == "message_creation":
-            # The client may have deleted it in between.
-            message = messages.get(details["message_creation"]["message_id"])
-            text = objects.text_of(message) if message else ""
-        else:
-            turns += _turn(details["tool_calls"], text)
-            text = ""
-    return turns
-
-
-def _turn(calls: list[Doc], text: str) -> list[Doc]:
-    asked = [
-        call | {"function": {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}}
-        for call in calls
-    ]
-    answered = [
-        {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""} for call in calls
-    ]
-    return [{"role": "assistant", "content": text, "tool_calls": asked}, *answered]
 
 
 def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:

@@ -30,10 +30,9 @@ class ModelRequest:
     `instructions` is the system prompt, `""` when there is none. `messages` are chat-completions dicts, oldest first:
     `role` is `user`, `assistant` or `tool`; `content` is always a `str` (text parts joined by a newline); an assistant
     message that called tools has `tool_calls`, each answered by a tool message with its `tool_call_id`. A message with
-    more than text, such as images, has all of it in `parts`, also in the form of chat completions. Only the tool calls
-    of the current run are among the messages (for a response, those after the user's last message), so that a last
-    message with the role `tool` means "here are your outputs". `tools` are the tool definitions in the form of chat
-    completions, and `model` is the requested name.
+    more than text, such as images, has all of it in `parts`, also in the form of chat completions. The calls and
+    outputs of earlier turns are among the messages, too; a last message with the role `tool` means "here are your
+    outputs". `tools` are the tool definitions in the form of chat completions, and `model` is the requested name.
 
     The options have the names and the values of chat completions; each is None if the client did not ask for it.
     """
@@ -81,7 +80,13 @@ class ModelRequest:
     @property
     def outputs(self) -> list[str]:
         """The tool outputs since the user's last message, oldest first; empty in the first turn after it."""
-        return [message["content"] for message in self.messages if message["role"] == "tool"]
+        outputs: list[str] = []
+        for message in self.messages:
+            if message["role"] == "user":
+                outputs.clear()
+            elif message["role"] == "tool":
+                outputs.append(message["content"])
+        return outputs
 
 
 @frozen

@@ -1,5 +1,7 @@
 """The context of a response: the rules for its items, and their translation into chat messages for a model."""
 
+import itertools
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from gpt_agent_fsm.local.http.error_responses import bad_request
@@ -53,28 +55,40 @@ def instructions(given: str | None, context: Iterable[Doc]) -> str:
 
 
 def chat(context: Sequence[Doc]) -> list[Doc]:
-    """Return the messages as chat messages, with the tool calls and outputs after the user's last message.
+    """Return the messages, tool calls and outputs as chat messages.
 
-    Consecutive calls and the text before them are one message, because one turn of the model made them.
+    Consecutive calls and the text before them are one message, because one turn of the model made them. Its outputs
+    come next, as chat completions require, even if other items stand between a call and its output.
     """
-    said = last_said(context)
-    begun = said is None
-    messages: list[Doc] = []
+    outputs: defaultdict[str, deque[Doc]] = defaultdict(deque)
     for item in context:
-        begun = begun or item is said
-        if item["type"] == "message":
-            if item["role"] in ("user", "assistant"):
-                messages.append(chat_message(item["role"], text_of(item["content"]), chat_parts(item["content"])))
-        elif begun and item["type"] == "function_call":
+        if item["type"] == "function_call_output":
+            outputs[item["call_id"]].append(_output(item))
+    messages: list[Doc] = []
+    for kind, group in itertools.groupby(context, key=lambda item: item["type"]):
+        if kind == "message":
+            messages += [_message(item) for item in group if _is_from(item, "user", "assistant")]
+        elif kind == "function_call":
+            calls = [_call(item) for item in group]
             if not messages or messages[-1]["role"] != "assistant":
                 messages.append({"role": "assistant", "content": ""})
-            function = {"name": item["name"], "arguments": item["arguments"]}
-            calls = messages[-1].setdefault("tool_calls", [])
-            calls.append({"id": item["call_id"], "type": "function", "function": function})
-        elif begun:
-            output = chat_message("tool", text_of(item["output"]), chat_parts(item["output"]))
-            messages.append(output | {"tool_call_id": item["call_id"]})
+            messages[-1]["tool_calls"] = calls
+            messages += [outputs[call["id"]].popleft() for call in calls]
     return messages
+
+
+def _message(item: Doc) -> Doc:
+    return chat_message(item["role"], text_of(item["content"]), chat_parts(item["content"]))
+
+
+def _call(item: Doc) -> Doc:
+    function = {"name": item["name"], "arguments": item["arguments"]}
+    return {"id": item["call_id"], "type": "function", "function": function}
+
+
+def _output(item: Doc) -> Doc:
+    output = chat_message("tool", text_of(item["output"]), chat_parts(item["output"]))
+    return output | {"tool_call_id": item["call_id"]}
 
 
 def _is_from(item: Doc, *roles: str) -> bool:

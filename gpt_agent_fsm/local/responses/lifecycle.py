@@ -14,6 +14,7 @@ if the response was streamed, its pieces.
 import math
 import threading
 import time
+from typing import Any
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, closing, unknown
@@ -29,26 +30,30 @@ ACTIVE = frozenset({"queued", "in_progress"})
 
 def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
     """Create a queued response, which fails if it is not done after `lifetime` seconds. Raises `ApiProblem`."""
-    response = objects.response(body)
-    given = items.of_input(body)
-    _check_source(tx, response, given)
+    response, past, given = _read(tx, body)
     conversation_id = response["conversation"]["id"] if response["conversation"] else ""
     latest = tx.latest("response", conversation_id) if conversation_id else None
     tx.add("response", response, parent=conversation_id, due=time.time() + lifetime)
+    tx.add("question", _question(tx, latest, given, past + given), parent=response["id"])
+    return response
+
+
+def _read(tx: Transaction, body: Doc) -> tuple[Doc, list[Doc], list[Doc]]:
+    """Return a new response, the items before its input, and its input; stores nothing. Raises `ApiProblem`."""
+    response = objects.response(body)
+    given = items.of_input(body)
+    _check_source(tx, response, given)
     past = _past(tx, response)
     given = references.resolved(tx, given, "input", past)
-    whole = past + given
-    context.check_tool_calls(whole)
-    tx.add("question", _question(tx, latest, given, whole), parent=response["id"])
-    return response
+    context.check_tool_calls(past + given)
+    return response, past, given
 
 
 def count_tokens(tx: Transaction, body: Doc) -> int:
     """Return how many tokens the model would read for a response that is not created. Raises `ApiProblem`."""
-    response = create(tx, {"model": "any"} | {name: value for name, value in body.items() if value is not None}, 0.0)
-    request = start(tx, response["id"], threading.Event())
-    tx.delete_tree(response["id"])
-    return 0 if request is None else usage(request, Reply())["prompt_tokens"]
+    given = {name: value for name, value in body.items() if value is not None}
+    response, past, added = _read(tx, {"model": "any"} | given)
+    return usage(_request(response, past + added), Reply())["prompt_tokens"]
 
 
 def check_lock(tx: Transaction, conversation_id: str) -> None:
@@ -84,15 +89,19 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
     response["status"] = "in_progress"
     tx.save(response)
     whole = _past(tx, response) + input_of(tx, response_id)
+    return _request(response, whole, attempt=_question_of(tx, response_id)["attempt"], cancelled=cancelled)
+
+
+def _request(response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # noqa: ANN401 - fields of a request
+    """Return the request for the model; `whole` is the context with the input."""
     return ModelRequest(
         context.instructions(response["instructions"], whole),
         context.chat(whole),
         objects.nested(options.offered(response)),
         response["model"],
-        attempt=_question_of(tx, response_id)["attempt"],
         max_tokens=response["max_output_tokens"],
-        cancelled=cancelled,
         **options.for_model(response),
+        **more,
     )
 
 
@@ -222,7 +231,7 @@ def _check_previous(tx: Transaction, previous_id: str) -> None:
 
 
 def _past(tx: Transaction, response: Doc) -> list[Doc]:
-    """Return the items before a stored response's input: those of its conversation or of the responses before it."""
+    """Return the items before a response's input: those of its conversation or of the responses before it."""
     past: list[Doc] = []
     while response["conversation"] is None:
         previous_id = response["previous_response_id"]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gpt_agent_fsm.local import ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.local import ModelError, ModelRequest, Reply, ToolCall
 from tests.local.stand_ins import PATIENCE, Recorder, Waiting
 
 
@@ -130,7 +130,7 @@ def test_tools_are_called_and_their_outputs_reach_the_model(serve):
     assert done["usage"]["prompt_tokens"] == sum(step["usage"]["prompt_tokens"] for step in steps) >= 3
 
 
-def test_the_tool_calls_of_an_earlier_run_are_not_repeated_to_the_model(serve):
+def test_the_tool_calls_of_an_earlier_run_stay_in_the_context_of_the_model(serve):
     model = Recorder([ToolCall("get")], "Done.", "Again.")
     api = serve(model)
     run = api.play("one")
@@ -138,7 +138,41 @@ def test_the_tool_calls_of_an_earlier_run_are_not_repeated_to_the_model(serve):
     api.see(run, "completed")
     api.post(f"/threads/{run['thread_id']}/messages", {"role": "user", "content": "two"})
     api.see(api.run(run["thread_id"]), "completed")
-    assert [message["role"] for message in model.requests[2].messages] == ["user", "assistant", "user"]
+    messages = model.requests[2].messages
+    assert [(message["role"], message["content"]) for message in messages] == [
+        ("user", "one"),
+        ("assistant", ""),
+        ("tool", "1"),
+        ("assistant", "Done."),
+        ("user", "two"),
+    ]
+    assert [call["id"] for call in messages[1]["tool_calls"]] == [messages[2]["tool_call_id"]]
+    assert model.requests[2].outputs == []
+
+
+def test_calls_that_never_got_their_outputs_are_left_out_of_the_context_but_their_text_stays(serve):
+    model = Recorder(Reply("Wait.", (ToolCall("get"),)), "Again.")
+    api = serve(model)
+    run = api.play("one")
+    api.post(f"/threads/{run['thread_id']}/runs/{run['id']}/cancel")
+    api.see(run, "cancelled")
+    api.see(api.run(run["thread_id"]), "completed")
+    assert model.requests[1].messages == [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "Wait."},
+    ]
+
+
+def test_the_calls_after_the_first_of_the_last_messages_are_in_the_context(serve):
+    model = Recorder([ToolCall("get")], "Done.", "Again.", "Once more.")
+    api = serve(model)
+    run = api.play("one")
+    api.submit(run, "1")
+    api.see(run, "completed")
+    for number, expected in ((2, ["one", "", "1", "Done."]), (1, ["Again."])):
+        strategy = {"type": "last_messages", "last_messages": number}
+        api.see(api.run(run["thread_id"], truncation_strategy=strategy), "completed")
+        assert [message["content"] for message in model.requests[-1].messages] == expected
 
 
 def test_the_steps_of_a_run_list_its_tool_calls_and_messages(serve):

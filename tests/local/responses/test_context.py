@@ -2,9 +2,18 @@
 
 import time
 
+import pytest
+
 from gpt_agent_fsm.local import ModelError, ModelRequest, ToolCall
 from tests.local.responses.asking import HELLO, TOOL, calls_of, outputs_for, refused, said_in
 from tests.local.stand_ins import PATIENCE, Recorder
+
+ONE_CALL = [("user", "one"), ("assistant", ""), ("tool", "1")]
+"""The messages of a question and a call with its output."""
+
+
+def roles_and_texts(request):
+    return [(message["role"], message["content"]) for message in request.messages]
 
 
 def test_the_model_is_asked_as_in_the_assistants_api(serve):
@@ -70,14 +79,55 @@ def test_tools_are_called_and_their_outputs_reach_the_model(serve):
     assert model.requests[2].outputs == ["12", "1\n3", "ok"]
 
 
-def test_the_tool_calls_before_the_users_last_message_are_not_repeated_to_the_model(serve):
+def test_the_tool_calls_before_the_users_last_message_stay_in_the_context_of_the_model(serve):
     model = Recorder([ToolCall("get")], "Done.", "Again.")
     api = serve(model)
     conversation = api.conversation()
     first = api.answered("one", conversation=conversation)
     api.answered(outputs_for(first, "1"), conversation=conversation)
     api.answered("two", conversation=conversation)
-    assert [message["content"] for message in model.requests[2].messages] == ["one", "Done.", "two"]
+    assert roles_and_texts(model.requests[2]) == [*ONE_CALL, ("assistant", "Done."), ("user", "two")]
+    assert model.requests[2].messages[1]["tool_calls"][0]["id"] == model.requests[2].messages[2]["tool_call_id"]
+    assert model.requests[2].outputs == []
+
+
+CALL, OTHER_CALL = (
+    {"type": "function_call", "call_id": call_id, "name": "get", "arguments": "{}"} for call_id in ("c1", "c2")
+)
+OUTPUT, OTHER_OUTPUT = (
+    {"type": "function_call_output", "call_id": call_id, "output": call_id} for call_id in ("c1", "c2")
+)
+BYE = {"role": "user", "content": "Bye"}
+SURE = {"role": "assistant", "content": "Sure."}
+CALLED = [("user", "Hello"), ("assistant", ""), ("tool", "c1")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([HELLO, CALL, OUTPUT, BYE], [*CALLED, ("user", "Bye")]),
+        ([HELLO, CALL, BYE, OUTPUT], [*CALLED, ("user", "Bye")]),
+        ([HELLO, CALL, SURE, OUTPUT], [*CALLED, ("assistant", "Sure.")]),
+        ([HELLO, SURE, CALL, OUTPUT], [("user", "Hello"), ("assistant", "Sure."), ("tool", "c1")]),
+        ([HELLO, CALL, OTHER_CALL, OUTPUT, BYE, OTHER_OUTPUT], [*CALLED, ("tool", "c2"), ("user", "Bye")]),
+        ([HELLO, CALL, OUTPUT, OTHER_CALL, OTHER_OUTPUT], [*CALLED, ("assistant", ""), ("tool", "c2")]),
+        ([HELLO, CALL, OUTPUT, CALL, OUTPUT], [*CALLED, *CALLED[1:]]),
+    ],
+)
+def test_the_outputs_of_calls_come_right_after_them_in_whatever_order_the_items_are(serve, given, expected):
+    model = Recorder("Done.")
+    api = serve(model)
+    api.answered(given)
+    [request] = model.requests
+    assert roles_and_texts(request) == expected
+    open_calls = []
+    for message in request.messages:
+        if message["role"] == "tool":
+            assert message["tool_call_id"] == open_calls.pop(0)
+        else:
+            assert open_calls == []
+            open_calls = [call["id"] for call in message.get("tool_calls", ())]
+    assert open_calls == []
 
 
 def test_input_and_output_are_added_to_the_conversation_with_the_same_ids(serve):
@@ -147,7 +197,7 @@ def test_a_chain_of_responses_has_the_inputs_and_outputs_for_context(serve):
     assert third["previous_response_id"] == second["id"]
     assert [request.instructions for request in model.requests] == ["Be kind.", "", "Be brief."]
     assert model.requests[1].outputs == ["1"]
-    assert [message["content"] for message in model.requests[2].messages] == ["one", "Done.", "two"]
+    assert roles_and_texts(model.requests[2]) == [*ONE_CALL, ("assistant", "Done."), ("user", "two")]
 
 
 def test_a_chain_may_continue_without_input_and_branch(serve):
@@ -168,7 +218,12 @@ def test_a_chain_may_leave_a_conversation_and_knows_its_earlier_messages(serve):
     second = api.answered(outputs_for(first, "1"), conversation=conversation)
     api.answered("two", conversation=conversation)
     api.answered("three", previous_response_id=second["id"])
-    assert [message["content"] for message in model.requests[3].messages] == ["zero", "one", "Done.", "three"]
+    assert roles_and_texts(model.requests[3]) == [
+        ("user", "zero"),
+        *ONE_CALL,
+        ("assistant", "Done."),
+        ("user", "three"),
+    ]
     assert len(api.items(conversation)) == 7
 
 

@@ -27,8 +27,8 @@ a mapping, which is sent as JSON to a client that asks for JSON. `fail` ends the
 runs for the same user message fail; later runs skip the step.
 
 Texts, also those within `arguments` or the mapping of a `say`, may hold `{message}` (the user's last message),
-`{outputs}` (the tool outputs of the run, joined by ", ") and `{name}` for every group `(?P<name>...)` of `matches`.
-Other braces are left alone. `arguments` given as text are sent unchanged, even if they are not valid JSON.
+`{outputs}` (the tool outputs since that message, joined by ", ") and `{name}` for every group `(?P<name>...)` of
+`matches`. Other braces are left alone. `arguments` given as text are sent unchanged, even if they are not valid JSON.
 """
 
 import re

@@ -1,0 +1,65 @@
+"""The context of a run: the messages of its thread, and the tool calls of all runs, as chat messages for a model."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from gpt_agent_fsm.local.assistants import objects
+from gpt_agent_fsm.local.shared.storage import Doc
+
+
+def chat(history: Iterable[Doc], steps: Iterable[Doc], run: Doc) -> list[Doc]:
+    """Return the chat messages for a turn of a run.
+
+    `history` has the messages and runs of the thread, and `steps` the steps of the runs; both are in order. A run that
+    limits the `last_messages` gets only the last messages before it, with the calls and outputs after the first of
+    them, and all of its own.
+    """
+    history = list(history)
+    steps_of_run: defaultdict[str, list[Doc]] = defaultdict(list)
+    for step in steps:
+        steps_of_run[step["run_id"]].append(step)
+    messages = {each["id"]: each for each in history if each["object"] == "thread.message"}
+    past: list[Doc] = []
+    for each in history:
+        if each["object"] == "thread.run":
+            if each["id"] != run["id"]:
+                past += _turns(steps_of_run[each["id"]], messages)
+        elif each["run_id"] is None:
+            past.append(objects.as_chat(each))
+    return _last(past, run["truncation_strategy"]["last_messages"]) + _turns(steps_of_run[run["id"]], messages)
+
+
+def _turns(steps: Iterable[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
+    """Return the turns of a run: its texts, and its calls with their outputs; a text before calls is part of them.
+
+    Calls whose run ended before it got the outputs are left out, because chat completions has no form for them.
+    """
+    turns: list[Doc] = []
+    for step in steps:
+        details = step["step_details"]
+        if details["type"] == "message_creation":
+            # The client may have deleted it in between.
+            message = messages.get(details["message_creation"]["message_id"])
+            turns += [objects.as_chat(message)] if message else []
+        elif step["status"] == "completed":
+            if not turns or turns[-1]["role"] != "assistant":
+                turns.append({"role": "assistant", "content": ""})
+            turns[-1]["tool_calls"] = [_call(call) for call in details["tool_calls"]]
+            turns += [_output(call) for call in details["tool_calls"]]
+    return turns
+
+
+def _call(call: Doc) -> Doc:
+    function = {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}
+    return call | {"function": function}
+
+
+def _output(call: Doc) -> Doc:
+    return {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""}
+
+
+def _last(past: list[Doc], number: int | None) -> list[Doc]:
+    """Return the last messages of this number, and the calls and outputs after the first of them."""
+    texts = [index for index, message in enumerate(past) if message["role"] == "user" or message["content"]]
+    texts = [index for index in texts if past[index]["role"] != "tool"]
+    return past if number is None or len(texts) <= number else past[texts[-number] :]
