@@ -13,6 +13,7 @@ from gpt_agent_fsm.local.assistants.events import RunEvents
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_found
 from gpt_agent_fsm.local.http.streams import Event
 from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.objects import deleted, page
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 from gpt_agent_fsm.local.shared.wire import Wire
@@ -28,21 +29,21 @@ class AssistantsApi(Wire):
 
     # Streams of events
 
-    def created_run_events(self, tx: Transaction, run: Doc) -> RunEvents:
+    def created_run_events(self, tx: Transaction, run: Doc, turn: LiveTurn) -> RunEvents:
         """Return the events of a run that was just created."""
-        return self._run_events(tx, run, [("thread.run.created", run)])
+        return self._run_events(tx, run, turn, [("thread.run.created", run)])
 
-    def created_thread_and_run_events(self, tx: Transaction, run: Doc) -> RunEvents:
+    def created_thread_and_run_events(self, tx: Transaction, run: Doc, turn: LiveTurn) -> RunEvents:
         """Return the events of a run that was just created along with its thread."""
         thread = _found(tx, "thread", run["thread_id"])
-        return self._run_events(tx, run, [("thread.created", thread), ("thread.run.created", run)])
+        return self._run_events(tx, run, turn, [("thread.created", thread), ("thread.run.created", run)])
 
-    def submitted_run_events(self, tx: Transaction, run: Doc) -> RunEvents:
+    def submitted_run_events(self, tx: Transaction, run: Doc, turn: LiveTurn) -> RunEvents:
         """Return the events of a run that has just got its tool outputs."""
-        return self._run_events(tx, run, [("thread.run.step.completed", tx.children("step", run["id"])[-1])])
+        return self._run_events(tx, run, turn, [("thread.run.step.completed", tx.children("step", run["id"])[-1])])
 
-    def _run_events(self, tx: Transaction, run: Doc, opening: list[Event]) -> RunEvents:
-        return RunEvents(tx, self._storage, run, self._turn(), [*opening, ("thread.run.queued", run)])
+    def _run_events(self, tx: Transaction, run: Doc, turn: LiveTurn, opening: list[Event]) -> RunEvents:
+        return RunEvents(tx, self._storage, run, turn, [*opening, ("thread.run.queued", run)])
 
     # Assistants
 
@@ -123,16 +124,18 @@ class AssistantsApi(Wire):
 
     # Runs
 
-    def create_run(self, tx: Transaction, body: Doc, thread_id: str) -> Doc:
+    def create_run(self, tx: Transaction, body: Doc, thread_id: str, turn: LiveTurn) -> Doc:
         _found(tx, "thread", thread_id)
         self._workers.expire(tx)
         run = lifecycle.create(tx, thread_id, body, self._lifetime)
-        self._begin_turn(tx, run, body)
+        self._begin_turn(tx, run, turn)
         return run
 
-    def create_thread_and_run(self, tx: Transaction, body: Doc) -> Doc:
+    def create_thread_and_run(self, tx: Transaction, body: Doc, turn: LiveTurn) -> Doc:
+        # Those of the run, which has no tool that could use them.
+        inputs.tool_resources(body)
         thread = self.create_thread(tx, validation.mapping(body, "thread") or {})
-        return self.create_run(tx, body, thread["id"])
+        return self.create_run(tx, body, thread["id"], turn)
 
     def list_runs(self, tx: Transaction, _body: Doc, thread_id: str) -> Doc:
         _found(tx, "thread", thread_id)
@@ -158,10 +161,10 @@ class AssistantsApi(Wire):
         lifecycle.cancelled(tx, run_id)
         tx.on_commit(partial(self._workers.end, run_id))
 
-    def submit_tool_outputs(self, tx: Transaction, body: Doc, thread_id: str, run_id: str) -> Doc:
+    def submit_tool_outputs(self, tx: Transaction, body: Doc, thread_id: str, run_id: str, turn: LiveTurn) -> Doc:
         self._workers.expire(tx)
         run = lifecycle.submit(tx, _found(tx, "run", run_id, thread_id), body)
-        self._begin_turn(tx, run, body)
+        self._begin_turn(tx, run, turn)
         return run
 
     def list_steps(self, tx: Transaction, _body: Doc, thread_id: str, run_id: str) -> Doc:

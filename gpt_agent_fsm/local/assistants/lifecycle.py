@@ -100,8 +100,8 @@ def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, 
 
 def tokens_left(tx: Transaction, run: Doc) -> int | None:
     """Return how many tokens a run may still generate, at least 1; `None` for no limit."""
-    most = run["max_completion_tokens"]
-    return None if most is None else max(1, most - _used(tx, run)["completion_tokens"])
+    limit = run["max_completion_tokens"]
+    return None if limit is None else max(1, limit - _used(tx, run)["completion_tokens"])
 
 
 def _used(tx: Transaction, run: Doc) -> dict[str, int]:
@@ -139,10 +139,10 @@ def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], used: d
     tx.save(run | {"status": "requires_action", "required_action": objects.required_action(asked)})
 
 
-def fail(tx: Transaction, run: Doc, error: ModelError) -> None:
-    """End a run with an error."""
+def fail(tx: Transaction, run: Doc, error: ModelError) -> Doc:
+    """End a run with an error, and return it."""
     last_error = {"code": error.code, "message": error.message}
-    _end(tx, run, "failed", failed_at=ids.now(), last_error=last_error, expires_at=None)
+    return _end(tx, run, "failed", failed_at=ids.now(), last_error=last_error, expires_at=None)
 
 
 def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
@@ -188,11 +188,14 @@ def cancelled(tx: Transaction, run_id: str) -> None:
 
 
 def expire(tx: Transaction) -> list[Doc]:
-    """End all overdue runs, whatever state they are in, and return them as they were."""
-    overdue = tx.overdue("run", time.time())
-    for run in overdue:
-        _end(tx, run, "expired")
-    return overdue
+    """End all overdue runs, whatever state they are in, and return them."""
+    return [_end(tx, run, "expired") for run in tx.overdue("run", time.time())]
+
+
+def abort(tx: Transaction, run_id: str, error: ModelError) -> Doc | None:
+    """End a run whose turn was lost with an error, and return it; None if it has ended."""
+    run = tx.get("run", run_id)
+    return fail(tx, run, error) if run is not None and run["status"] in ("queued", "in_progress") else None
 
 
 def recover(tx: Transaction) -> list[Doc]:
@@ -210,9 +213,11 @@ def recover(tx: Transaction) -> list[Doc]:
     return [run for run in unsettled if run["status"] == "queued"]
 
 
-def _end(tx: Transaction, run: Doc, status: str, **changes: object) -> None:
-    """End a run without an answer; a step that waits for outputs ends with it."""
+def _end(tx: Transaction, run: Doc, status: str, **changes: object) -> Doc:
+    """End a run without an answer, and return it; a step that waits for outputs ends with it."""
     step = tx.latest("step", run["id"])
     if step is not None and step["status"] == "in_progress":
         tx.save(step | {"status": status, f"{status}_at": ids.now(), "last_error": changes.get("last_error")})
-    tx.settle(run | {"status": status, "required_action": None, **changes})
+    ended = run | {"status": status, "required_action": None, **changes}
+    tx.settle(ended)
+    return ended

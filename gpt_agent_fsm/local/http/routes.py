@@ -22,7 +22,8 @@ class Route:
 
     Attributes:
         path: the path below `/v1`; the handler gets the ids in angle brackets as keywords.
-        handler: called within a transaction, with the transaction, the body and the ids.
+        handler: called within a transaction, with the transaction, the body and the ids; if it begins a turn, all three
+            functions also get the turn, as the keyword `turn`.
         stream: called with the transaction and the handler's answer if the client asks for a stream; returns the events
             that are sent instead of the answer. None means that there are no streams.
         waits: called with the handler's answer after the transaction; blocks, and returns the answer to send. None
@@ -34,6 +35,11 @@ class Route:
     handler: Callable[..., Answer]
     stream: Callable[..., Events] | None = field(default=None, kw_only=True)
     waits: Callable[..., Answer] | None = field(default=None, kw_only=True)
+
+    @property
+    def begins_turn(self) -> bool:
+        """True if the request starts or continues work of the model."""
+        return self.method == "POST" and self.stream is not None
 
 
 def mount(name: str, routes: Iterable[Route], answer: Callable[..., Answer | flask.Response]) -> flask.Blueprint:

@@ -51,9 +51,7 @@ def ask(
         else:
             answer = model(_copied(request))
     except ModelError as error:
-        # A subclass may have left its fields out.
-        code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
-        return ModelError(_encodable(code), _encodable(message))
+        return _encodable_error(error)
     except BaseException as error:
         # Even exit() in a model must not end an OS thread of the server.
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
@@ -64,6 +62,20 @@ def ask(
     except (TypeError, ValueError, RecursionError) as error:
         logger.warning("The model returned an invalid answer: %s", error)
         return ModelError("server_error", _encodable(error))
+    except BaseException as error:
+        # Parts of an answer may be objects of the model's own classes, which may do anything.
+        logger.warning("The check of the model's answer raised %s", type(error).__name__, exc_info=True)
+        return ModelError("server_error", "The model returned an invalid answer.")
+
+
+def _encodable_error(error: ModelError) -> ModelError:
+    try:
+        # A subclass may have left its fields out.
+        code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
+        return ModelError(_encodable(code), _encodable(message))
+    except BaseException as unusable:
+        logger.warning("The error of the model raised %s", type(unusable).__name__, exc_info=True)
+        return ModelError("server_error", f"The model raised {type(error).__name__}.")
 
 
 def _copied(request: ModelRequest) -> ModelRequest:

@@ -1,5 +1,11 @@
-"""Structured answers: JSON, or JSON that fits a schema, as the `response_format` of a request asks."""
+"""Structured answers: JSON, or JSON that fits a schema, as the `response_format` of a request asks.
 
+A client chooses the schema, so nothing here may take long or raise because of it. Regular expressions in a schema are
+those of JavaScript, and some take forever on the right text: they are never run.
+"""
+
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -7,19 +13,69 @@ import msgspec
 import referencing
 
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
+from gpt_agent_fsm.logs import Log, get_logger
+
+logger: Log = get_logger(__name__)
+
+MAX_SCHEMA_VALUES = 10_000
+"""The largest number of values within a schema."""
+
+MAX_SCHEMA_ARRAY = 1000
+"""The longest array within a schema."""
 
 _MAX_SHOWN = 300
 
 # Without this registry, a reference in a client's schema would make the server load it from its address.
 _NO_REMOTE: referencing.Registry[Any] = referencing.Registry()
 
+_PATTERNS = ("pattern", "patternProperties")
+# If some properties are matched by patterns, it is unknown which ones are additional.
+_BESIDE_PATTERNS = ("additionalProperties", "unevaluatedProperties")
 
-def schema_error(schema: dict[str, Any]) -> str | None:
-    """Return what is wrong with a JSON schema, in one sentence without its full stop; None if it is valid."""
+
+def schema_error(schema: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a JSON schema, in one sentence without its full stop; None if it is valid.
+
+    The result is remembered: the check of a large schema takes longer than a transaction may.
+    """
+    return _schema_error(msgspec.json.encode(schema))
+
+
+@functools.lru_cache(maxsize=64)
+def _schema_error(encoded: bytes) -> str | None:
+    schema = msgspec.json.decode(encoded)
+    if reason := _too_large(schema):
+        return reason
+    if not isinstance(schema.get("$schema", ""), str):
+        return "'$schema' must be a string"
     try:
-        _validator(schema).check_schema(schema)
-    except (jsonschema.SchemaError, RecursionError) as error:
-        return _shown(getattr(error, "message", "it is nested too deeply"))
+        # Without formats: Python would refuse patterns that are valid in JavaScript.
+        _validator(schema).check_schema(schema, format_checker=jsonschema.FormatChecker(()))
+    except jsonschema.SchemaError as error:
+        return _shown(error.message)
+    except RecursionError:
+        return "it is nested too deeply"
+    except Exception:
+        logger.debug("A schema cannot be checked", exc_info=True)
+        return "it cannot be checked"
+    return None
+
+
+def _too_large(schema: object) -> str | None:
+    count = 0
+    level = [schema]
+    while level:
+        count += len(level)
+        if count > MAX_SCHEMA_VALUES:
+            return f"it has more than {MAX_SCHEMA_VALUES} values"
+        if any(isinstance(value, list) and len(value) > MAX_SCHEMA_ARRAY for value in level):
+            return f"it has an array of more than {MAX_SCHEMA_ARRAY} items"
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
     return None
 
 
@@ -31,6 +87,8 @@ def misfit(request: ModelRequest, reply: Reply) -> ModelError | None:
         value = msgspec.json.decode(reply.text)
     except (ValueError, RecursionError):
         return ModelError("server_error", "The answer is not valid JSON, but JSON was asked for.")
+    if request.response_format.get("type") == "json_object" and not isinstance(value, dict):
+        return ModelError("server_error", "The answer is not a JSON object, but a JSON object was asked for.")
     reason = None if request.schema is None else _reason(request.schema, value)
     if reason is None:
         return None
@@ -39,16 +97,31 @@ def misfit(request: ModelRequest, reply: Reply) -> ModelError | None:
 
 def _reason(schema: dict[str, Any], value: object) -> str | None:
     try:
-        error = next(_validator(schema)(schema, registry=_NO_REMOTE).iter_errors(value), None)
+        without_patterns = _without_patterns(_validator(schema), b'"patternProperties"' in msgspec.json.encode(schema))
+        error = next(without_patterns(schema, registry=_NO_REMOTE).iter_errors(value), None)
     except referencing.exceptions.Unresolvable as unresolvable:
         return _shown(f"the schema refers to {unresolvable.ref}, which it does not have")
     except RecursionError:
         return "the schema refers to itself without an end"
+    except Exception:
+        # A valid schema may still be one that cannot be applied: a reference may lead to a number.
+        logger.debug("A schema cannot be applied", exc_info=True)
+        return "the schema cannot be applied to it"
     return None if error is None else _shown(f"at {error.json_path}, {error.message}")
 
 
-def _validator(schema: dict[str, Any]) -> Any:  # noqa: ANN401 - a class of jsonschema, which has no type
+def _validator(schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a class of jsonschema, which has no type
     return jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+
+
+def _without_patterns(validator: Any, has_pattern_properties: bool) -> Any:  # noqa: ANN401 - as above
+    skipped = (*_PATTERNS, *_BESIDE_PATTERNS) if has_pattern_properties else _PATTERNS
+    return jsonschema.validators.extend(validator, dict.fromkeys(skipped, _fits))
+
+
+def _fits(*_arguments: object) -> tuple[()]:
+    """Accept any value; in the form of a check of jsonschema."""
+    return ()
 
 
 def _shown(text: str) -> str:

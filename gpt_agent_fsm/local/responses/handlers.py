@@ -16,6 +16,7 @@ from gpt_agent_fsm.local.http.error_responses import missing, unknown
 from gpt_agent_fsm.local.responses import context, items, lifecycle, objects, references
 from gpt_agent_fsm.local.responses.events import ResponseEvents
 from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.objects import deleted, page
 from gpt_agent_fsm.local.shared.storage import Doc, PageQuery, Storage, Transaction, UnknownCursorError
 from gpt_agent_fsm.local.shared.wire import Wire
@@ -36,9 +37,9 @@ class ResponsesApi(Wire):
 
     # Streams of events, and waits
 
-    def created_response_events(self, _tx: Transaction, response: Doc) -> ResponseEvents:
+    def created_response_events(self, _tx: Transaction, response: Doc, turn: LiveTurn) -> ResponseEvents:
         """Return the events of a response that was just created."""
-        return ResponseEvents(self._storage, response, self._turn(), [])
+        return ResponseEvents(self._storage, response, turn, [])
 
     def stored_response_events(self, tx: Transaction, response: Doc) -> ResponseEvents:
         """Return the events of a response that was created before, from the number on that the client asks for."""
@@ -47,13 +48,13 @@ class ResponsesApi(Wire):
         chunks = lifecycle.chunks_of(tx, response["id"])
         return ResponseEvents(self._storage, response, turn, chunks, validation.starting_after(flask.request.args))
 
-    def until_ended(self, answer: Doc) -> Doc:
+    def until_ended(self, answer: Doc, turn: LiveTurn) -> Doc:
         """Wait for the end of a response that is not in the background, and return it. Raises `ApiProblem`."""
         if answer["background"]:
             return answer
         with flask.request.environ[WAITING]():
-            self._turn().wait()
-        return lifecycle.result(self._storage, answer["id"], self._turn())
+            turn.wait()
+        return lifecycle.result(self._storage, answer["id"], turn)
 
     # Conversations
 
@@ -121,10 +122,10 @@ class ResponsesApi(Wire):
 
     # Responses
 
-    def create_response(self, tx: Transaction, body: Doc) -> Doc:
+    def create_response(self, tx: Transaction, body: Doc, turn: LiveTurn) -> Doc:
         self._workers.expire(tx)
         response = lifecycle.create(tx, body, self._lifetime)
-        self._begin_turn(tx, response, body)
+        self._begin_turn(tx, response, turn)
         return response
 
     def count_input_tokens(self, tx: Transaction, body: Doc) -> Doc:

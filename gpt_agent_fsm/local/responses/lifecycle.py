@@ -173,6 +173,14 @@ def expire(tx: Transaction) -> list[Doc]:
     return [_fail(tx, response, "server_error", "The response took too long.") for response in overdue]
 
 
+def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
+    """End a response whose turn was lost with an error, and return it; None if it has ended."""
+    response = tx.get("response", response_id)
+    if response is None or response["status"] not in ACTIVE:
+        return None
+    return _fail(tx, response, error.code, error.message)
+
+
 def recover(tx: Transaction) -> list[Doc]:
     """Prepare the responses that a stopped server left unfinished, and return those that are queued.
 

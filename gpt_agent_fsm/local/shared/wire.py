@@ -9,7 +9,7 @@ from gpt_agent_fsm.local.http import streams
 from gpt_agent_fsm.local.http.environ import WAITING
 from gpt_agent_fsm.local.http.error_responses import no_streams
 from gpt_agent_fsm.local.http.routes import Route, mount
-from gpt_agent_fsm.local.shared import validation
+from gpt_agent_fsm.local.shared import options, validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 from gpt_agent_fsm.local.shared.workers import Workers
@@ -32,24 +32,19 @@ class Wire:
     def _answer(self, route: Route, **ids: str) -> Doc | flask.Response:
         # The body is read before the transaction, which must never wait for a client.
         body = validation.json_object(flask.request.get_data()) if route.method == "POST" else {}
+        options.check_schema_early(body)
         streamed = _wants_stream(route, body)
+        turn = {"turn": LiveTurn(streamed=streamed)} if route.begins_turn else {}
         with self._storage.transaction(_PATIENCE) as tx:
-            answer = route.handler(self, tx, body, **ids)
-            events = route.stream(self, tx, answer) if streamed and route.stream else None
+            answer = route.handler(self, tx, body, **ids, **turn)
+            events = route.stream(self, tx, answer, **turn) if streamed and route.stream else None
         if events is not None:
             return streams.respond(iter(events), flask.request.environ[WAITING])
-        return route.waits(self, answer) if route.waits else answer
+        return route.waits(self, answer, **turn) if route.waits else answer
 
-    def _begin_turn(self, tx: Transaction, work: Doc, body: Doc) -> None:
-        """Queue the next turn of a run or response after the commit of the transaction; see `_turn`."""
-        flask.g.turn = LiveTurn(streamed=body.get("stream") is True)
-        tx.on_commit(partial(self._workers.enqueue, work, flask.g.turn))
-
-    @staticmethod
-    def _turn() -> LiveTurn:
-        """Return the turn that this request has begun."""
-        turn: LiveTurn = flask.g.turn
-        return turn
+    def _begin_turn(self, tx: Transaction, work: Doc, turn: LiveTurn) -> None:
+        """Queue the next turn of a run or response after the commit of the transaction."""
+        tx.on_commit(partial(self._workers.enqueue, work, turn))
 
 
 def _wants_stream(route: Route, body: Doc) -> bool:

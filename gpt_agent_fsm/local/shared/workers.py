@@ -34,6 +34,9 @@ class JobKind(Protocol):
     def expire(self, tx: Transaction, /) -> list[Doc]:
         """End all overdue work, and return it."""
 
+    def abort(self, tx: Transaction, work_id: str, error: ModelError, /) -> Doc | None:
+        """End work whose turn was lost with an error, and return it; None if it has ended."""
+
     def recover(self, tx: Transaction, /) -> list[Doc]:
         """Prepare the work that a stopped server left unfinished, and return the part that is queued."""
 
@@ -139,7 +142,7 @@ class Workers:
 
     def _end_turn(self, work_id: str, turn: LiveTurn) -> None:
         with self._registering:
-            # The next turn may be queued already: of this one, everything is stored.
+            # Do not remove the next turn, which may be queued already.
             if self._turns.get(work_id) is turn:
                 del self._turns[work_id]
         turn.end()
@@ -166,9 +169,22 @@ class Workers:
                 self._make_turn(*work)
             except StorageClosedError:
                 return
-            except Exception:
-                # The changes to the work are rolled back; the work expires later.
+            except BaseException:
+                # Even exit() must not end this OS thread, which counts as one of the workers.
                 logger.exception("A turn of %s was lost", work[1])
+                self._abort(*work)
+
+    def _abort(self, kind: str, work_id: str, turn: LiveTurn) -> None:
+        """End the work of a turn that was lost: clients wait for its end."""
+        error = ModelError("server_error", "The server could not ask the model.")
+        try:
+            with self._storage.transaction() as tx:
+                turn.result = self._kinds[kind].abort(tx, work_id, error)
+        except StorageClosedError:
+            pass
+        except Exception:
+            logger.exception("The loss of a turn of %s cannot be stored; it expires later", work_id)
+        self._end_turn(work_id, turn)
 
     def _next(self) -> tuple[str, str, LiveTurn] | None:
         with contextlib.suppress(queue.Empty):

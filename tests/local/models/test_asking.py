@@ -299,3 +299,17 @@ def test_an_error_without_its_fields_is_still_an_error():
 
     outcome = ask(fail, ModelRequest("", [], [], "m"))
     assert (outcome.code, outcome.message) == ("server_error", "Bare")
+
+
+class Unprintable:
+    def __str__(self):
+        raise SystemExit
+
+
+@pytest.mark.parametrize("answer", [ModelError(Unprintable(), "x"), ModelError("server_error", Unprintable())])
+def test_an_error_that_cannot_be_read_is_an_error_as_well(answer, caplog):
+    def model(_request):
+        raise answer
+
+    error = ask(model, ModelRequest("", [], [], "m"))
+    assert (error.code, error.message) == ("server_error", "The model raised ModelError.")

@@ -64,7 +64,54 @@ def test_in_the_strict_mode_a_fit_answer_a_part_of_one_and_calls_are_fine(answer
 
 def test_a_text_is_never_checked():
     assert asked("Yes.", form=None) == Reply("Yes.")
-    assert asked("7", form=JSON) == Reply("7")
+
+
+@pytest.mark.parametrize("answer", ["7", '"x"', "[1]", "null", "true"])
+def test_in_the_strict_mode_a_json_object_is_an_object(answer):
+    assert "not a JSON object" in asked(answer, form=JSON).message
+    assert asked(answer, form=JSON, strict=False) == Reply(answer)
+
+
+def form_of(schema):
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"title": "abc", "$ref": "#/title"}, {}),
+        ({"maxLength": 5, "$ref": "#/maxLength"}, {}),
+        ({"$schema": "http://json-schema.org/draft-03/schema#", "type": "foo"}, {}),
+        ({"properties": {"a": {"$ref": "#/required"}}, "required": ["a"]}, {"a": 1}),
+        ({"properties": {"a": {"multipleOf": 1e-13}}}, '{"a": 1' + "0" * 400 + "}"),
+    ],
+)
+def test_in_the_strict_mode_a_schema_that_cannot_be_applied_is_an_error(schema, answer):
+    error = asked(answer, form=form_of(schema))
+    assert error.code == "server_error"
+    assert "does not fit the JSON schema that was asked for" in error.message or "not valid JSON" in error.message
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"pattern": "^(a+)+$"}}},
+        {"patternProperties": {"^(a+)+$": {"type": "integer"}}, "additionalProperties": False},
+        {"patternProperties": {"^(a+)+$": {}}, "unevaluatedProperties": False},
+        {"properties": {"a": {"pattern": r"^\p{L}+$"}}},
+    ],
+)
+def test_in_the_strict_mode_no_regular_expression_of_a_client_is_run(monkeypatch, schema):
+    def search(*_arguments):
+        pytest.fail("a regular expression was run")
+
+    monkeypatch.setattr("re.search", search)
+    assert isinstance(asked({"a": "aaa!", "aaa!": "x"}, form=form_of(schema)), Reply)
+
+
+def test_without_patterns_additional_properties_are_checked():
+    schema = {"properties": {"a": {}}, "additionalProperties": False}
+    assert "Additional properties are not allowed" in asked({"b": 1}, form=form_of(schema)).message
 
 
 def test_a_schema_that_refers_to_another_place_is_not_fetched(monkeypatch):

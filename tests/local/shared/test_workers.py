@@ -78,7 +78,7 @@ def test_a_number_of_workers_that_is_none_is_refused(number):
         LocalServer(model_workers=number)
 
 
-def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_continue(serve, monkeypatch, caplog):
+def test_a_turn_that_cannot_be_stored_is_logged_and_fails_and_the_next_ones_continue(serve, monkeypatch, caplog):
     api = serve()
     tried, broken = [], threading.Event()
 
@@ -92,10 +92,8 @@ def test_a_turn_that_cannot_be_stored_is_logged_and_the_next_ones_continue(serve
         patch.setattr(runs, "settle", settle)
         lost = api.run(api.thread("one"))
         assert broken.wait(PATIENCE)
-        api.see(lost, "in_progress")
+        assert api.see(lost, "failed")["last_error"]["code"] == "server_error"
     api.play("two", until=("completed",))
-    api.post(f"/threads/{lost['thread_id']}/runs/{lost['id']}/cancel")
-    api.see(lost, "cancelled")
     assert f"A turn of {lost['id']} was lost" in caplog.text
 
 
@@ -193,3 +191,43 @@ def test_an_answer_that_cannot_be_kept_is_a_failure_and_keeps_nobody_waiting(mon
         seen = requests.post(f"{server.base_url}/responses", json=body, timeout=20).json()
     assert (seen["status"], seen["error"]["code"]) == ("failed", "server_error")
     assert "cannot be stored" in caplog.text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit()])
+@pytest.mark.parametrize("store", [True, False])
+def test_a_lost_turn_ends_at_once_for_the_client_that_waits(serve, monkeypatch, caplog, error, store):
+    def start(*_args):
+        raise error
+
+    api = serve(model_workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(responses, "start", start)
+        lost = api.post("/responses", {"model": "m", "input": "secret-4711", "store": store})
+    assert (lost["status"], lost["error"]["code"]) == ("failed", "server_error")
+    assert f"A turn of {lost['id']} was lost" in caplog.text
+    with api.server._storage.transaction() as tx:
+        assert bool(tx.containing("question", b"secret-4711")) is store
+    # The worker is still there.
+    assert api.post("/responses", {"model": "m", "input": "Hello"})["status"] == "completed"
+
+
+def test_a_lost_turn_whose_loss_cannot_be_stored_keeps_nobody_waiting(serve, monkeypatch, caplog):
+    def broken(*_args):
+        raise OSError("the disk is full")
+
+    api = serve()
+    monkeypatch.setattr(responses, "start", broken)
+    monkeypatch.setattr(responses, "abort", broken)
+    api.error("POST", "/responses", 503, json={"model": "m", "input": "Hello"})
+    assert "cannot be stored" in caplog.text
+
+
+def test_the_result_of_a_turn_that_expired_is_the_run_as_it_ended(serve, waiting):
+    api = serve(waiting, run_expires_after=3600)
+    run = api.run(api.thread("Hello"))
+    assert waiting.called.wait(PATIENCE)
+    turn = api.server._workers.turn_of(run["id"])
+    with api.server._storage.transaction() as tx:
+        tx._connection.exec_driver_sql("UPDATE objects SET due = 0 WHERE kind = 'run'")
+    api.see(run, "expired")
+    assert turn.result["status"] == "expired"
