@@ -4,10 +4,18 @@ from typing import Any
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.assistants import inputs
-from gpt_agent_fsm.local.assistants.options import RUN, SAMPLING, check_tool_choice
+from gpt_agent_fsm.local.assistants.options import (
+    ASSISTANT_INSTEAD,
+    ASSISTANT_NAMES,
+    RUN,
+    RUN_INSTEAD,
+    RUN_NAMES,
+    SAMPLING,
+    check_tool_choice,
+)
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
-from gpt_agent_fsm.local.shared.options import check_names, chosen, extensions
+from gpt_agent_fsm.local.shared.options import EXTENSIONS, check_names, chosen, extensions
 from gpt_agent_fsm.local.shared.parts import chat_message, image_part
 from gpt_agent_fsm.local.shared.parts import text_part as chat_text
 from gpt_agent_fsm.local.shared.storage import Doc
@@ -15,7 +23,7 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 def assistant(body: Doc, existing: Doc | None = None) -> Doc:
     """Return a new assistant, or the existing one with the changes of the body."""
-    check_names(body, SAMPLING)
+    check_names(body, ASSISTANT_NAMES, ASSISTANT_INSTEAD)
     if existing is None:
         existing = {
             "id": ids.new_id("asst"),
@@ -37,6 +45,7 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
         "tool_resources": inputs.tool_resources(body),
         "metadata": validation.metadata(body),
         **chosen(body, SAMPLING, {}),
+        **dict.fromkeys(EXTENSIONS),
         **extensions(body),
     }
     if body.get("model") is not None:
@@ -120,7 +129,7 @@ def _message(thread_id: str, role: str, content: list[Doc]) -> Doc:
 
 def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
     """Return a queued run of the assistant, with the overrides of the body; `lifetime` is in seconds."""
-    check_names(body, RUN)
+    check_names(body, RUN_NAMES, RUN_INSTEAD)
     instructions = validation.text(body, "instructions")
     if instructions is None:
         instructions = assistant["instructions"] or ""
@@ -148,7 +157,8 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
         "tools": assistant["tools"] if tools is None else tools,
         "metadata": validation.metadata(body),
         **chosen(body, RUN, {name: assistant.get(name, SAMPLING[name][0]) for name in SAMPLING}),
-        **extensions({**assistant, **body}),
+        **extensions(assistant),
+        **extensions(body),
     }
     check_tool_choice(made)
     return made

@@ -4,30 +4,28 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from gpt_agent_fsm.local.http.error_responses import bad_request, missing
-from gpt_agent_fsm.local.models.structured import schema_error
+from gpt_agent_fsm.local.http.error_responses import missing
 from gpt_agent_fsm.local.shared import options, validation
 from gpt_agent_fsm.local.shared.options import (
     EFFORTS,
-    TOOL_CHOICES,
     Check,
     Options,
     choice_or_object,
+    json_schema,
     named,
     nothing_more,
     optional_boolean,
+    tool_choice,
     without_effect,
 )
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def _json_schema(value: Mapping[str, Any], prefix: str) -> None:
-    named(value, prefix, within="json_schema")
-    prefix += "json_schema."
-    schema = validation.mapping(value["json_schema"], "schema", prefix=prefix)
-    if schema is not None and (reason := schema_error(schema)):
-        raise bad_request(f"Invalid schema for '{prefix}schema': {reason}.", f"{prefix}schema", "invalid_json_schema")
-    validation.boolean(value["json_schema"], "strict", default=False, prefix=prefix)
+    inner = validation.mapping(value, "json_schema", prefix=prefix)
+    if inner is None:
+        raise missing(f"{prefix}json_schema")
+    json_schema(inner, f"{prefix}json_schema.", is_required=False)
 
 
 def _truncation(body: Mapping[str, Any], name: str) -> Doc | None:
@@ -53,13 +51,37 @@ SAMPLING: Options = options.SAMPLING | {
 }
 
 RUN: Options = SAMPLING | {
-    "tool_choice":           ("auto", partial(choice_or_object, choices=TOOL_CHOICES, kinds={"function": _function})),
+    "tool_choice":           ("auto", partial(tool_choice, kinds={"function": _function})),
     "parallel_tool_calls":   (True,   optional_boolean),
     "truncation_strategy":   ({"type": "auto", "last_messages": None}, _truncation),
     "max_completion_tokens": (None,   partial(validation.integer, minimum=256)),
     "max_prompt_tokens":     (None,   without_effect(partial(validation.integer, minimum=256))),
 }
 # fmt: on
+
+
+_BOTH = {"instructions", "metadata", "model", "tool_resources", "tools"}
+
+ASSISTANT_NAMES = SAMPLING.keys() | _BOTH | {"description", "name"}
+"""The names of all fields of a request for an assistant."""
+
+RUN_NAMES = RUN.keys() | _BOTH | {"additional_instructions", "additional_messages", "assistant_id", "stream", "thread"}
+"""The names of all fields of a request for a run."""
+
+_ELSEWHERE = {
+    "max_output_tokens": "belongs to responses: send 'max_completion_tokens' with the run",
+    "max_tokens": "belongs to other requests: send 'max_completion_tokens' with the run",
+    "reasoning": "belongs to responses: send 'reasoning_effort'",
+    "text": "belongs to responses: send 'response_format'",
+}
+
+RUN_INSTEAD = _ELSEWHERE | {"messages": "belongs to other requests: send 'additional_messages'"}
+"""The advice for names that do not belong to a run."""
+
+ASSISTANT_INSTEAD = _ELSEWHERE | dict.fromkeys(
+    RUN_NAMES - ASSISTANT_NAMES, "is not an option of an assistant: send it with the run"
+)
+"""The advice for names that do not belong to an assistant."""
 
 
 def check_tool_choice(run: Doc) -> None:

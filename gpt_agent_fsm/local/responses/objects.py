@@ -5,7 +5,7 @@ The items are in `items`.
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_offered
-from gpt_agent_fsm.local.responses.options import OFFERED, RESPONSE, UNSEEN, check_tool_choice
+from gpt_agent_fsm.local.responses.options import INSTEAD, NAMES, RESPONSE, UNSEEN, check_tool_choice
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.options import check_names, chosen, extensions
 from gpt_agent_fsm.local.shared.storage import Doc
@@ -26,7 +26,7 @@ def conversation(body: Doc) -> Doc:
 
 def response(body: Doc) -> Doc:
     """Return the queued response for a body; its conversation may still be unknown. Raises `ApiProblem`."""
-    check_names(body, OFFERED)
+    check_names(body, NAMES, INSTEAD)
     if body.get("prompt") is not None:
         raise not_offered("A stored prompt is", "prompt")
     store = validation.boolean(body, "store", default=True)

@@ -4,33 +4,22 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from gpt_agent_fsm.local.http.error_responses import bad_request, missing, wrong_type, wrong_value
-from gpt_agent_fsm.local.models.structured import schema_error
+from gpt_agent_fsm.local.http.error_responses import missing, wrong_type, wrong_value
 from gpt_agent_fsm.local.shared import options, validation
 from gpt_agent_fsm.local.shared.options import (
     EFFORTS,
-    TOOL_CHOICES,
+    Check,
     Options,
-    choice_or_object,
+    json_schema,
     named,
     nothing_more,
     optional_boolean,
     refused,
+    tool_choice,
     unsupported,
     without_effect,
 )
 from gpt_agent_fsm.local.shared.storage import Doc
-
-
-def _schema(value: Mapping[str, Any], prefix: str) -> None:
-    named(value, prefix)
-    schema = validation.mapping(value, "schema", prefix=prefix)
-    if schema is None:
-        raise missing(f"{prefix}schema")
-    if reason := schema_error(schema):
-        raise bad_request(f"Invalid schema for '{prefix}schema': {reason}.", f"{prefix}schema", "invalid_json_schema")
-    validation.text(value, "description", prefix=prefix)
-    validation.boolean(value, "strict", default=False, prefix=prefix)
 
 
 def _allowed_tools(value: Mapping[str, Any], prefix: str) -> None:
@@ -57,7 +46,11 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
     value = validation.mapping(body, name)
     if value is None:
         return None
-    kinds = {"text": nothing_more, "json_object": nothing_more, "json_schema": _schema}
+    kinds: dict[str, Check] = {
+        "text": nothing_more,
+        "json_object": nothing_more,
+        "json_schema": partial(json_schema, is_required=True),
+    }
     form = validation.mapping(value, "format", prefix=f"{name}.")
     if form is not None:
         kind = validation.required_text(form, "type", prefix=f"{name}.format.")
@@ -78,8 +71,8 @@ def _include(body: Mapping[str, Any], name: str) -> None:
 
 
 def _no_logprobs(body: Mapping[str, Any], name: str) -> None:
-    validation.integer(body, name, minimum=0, maximum=20)
-    refused(body, name)
+    if validation.integer(body, name, minimum=0, maximum=20):
+        raise unsupported(name)
 
 
 _TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
@@ -94,7 +87,7 @@ RESPONSE: Options = options.SAMPLING | {
     "safety_identifier":   (None,       partial(validation.text, longest=64)),
     "service_tier":        ("default",  without_effect(partial(validation.choice, choices=_TIERS))),
     "text":                ({"format": {"type": "text"}, "verbosity": None}, _text),
-    "tool_choice":         ("auto",     partial(choice_or_object, choices=TOOL_CHOICES, kinds={
+    "tool_choice":         ("auto",     partial(tool_choice, kinds={
                                             "function": named, "allowed_tools": _allowed_tools})),
     "top_logprobs":        (0,          _no_logprobs),
     "truncation":          ("disabled", without_effect(partial(validation.choice, choices=("auto", "disabled")))),
@@ -112,8 +105,23 @@ UNSEEN: Options = {
 }
 # fmt: on
 
-OFFERED = RESPONSE.keys() | UNSEEN.keys() | {"max_output_tokens"}
-"""The names of all options of a response."""
+NAMES = (
+    RESPONSE.keys()
+    | UNSEEN.keys()
+    | {"background", "conversation", "input", "instructions", "max_output_tokens", "metadata", "model"}
+    | {"previous_response_id", "prompt", "store", "stream", "tools"}
+)
+"""The names of all fields of a request for a response."""
+
+INSTEAD = {
+    "max_completion_tokens": "belongs to other requests: send 'max_output_tokens'",
+    "max_tokens": "belongs to other requests: send 'max_output_tokens'",
+    "messages": "belongs to chat completions: send 'input'",
+    "reasoning_effort": "belongs to other requests: send 'reasoning' with 'effort'",
+    "response_format": "belongs to other requests: send 'text' with 'format'",
+    "verbosity": "belongs to other requests: send 'text' with 'verbosity'",
+}
+"""The advice for names that other APIs have for the same."""
 
 
 def check_tool_choice(response: Doc) -> None:

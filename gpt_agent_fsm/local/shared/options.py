@@ -15,6 +15,7 @@ from gpt_agent_fsm.local.http.error_responses import (
     wrong_type,
     wrong_value,
 )
+from gpt_agent_fsm.local.models.structured import schema_error
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.storage import Doc
 
@@ -40,11 +41,42 @@ def choice_or_object(
         return validation.choice(body, name, choices=choices)
     kind = validation.required_text(value, "type", prefix=f"{name}.")
     if kind not in kinds:
-        if name == "tool_choice":
-            raise not_offered(f"A tool of type '{kind[:100]}' is", f"{name}.type")
         raise wrong_value(f"{name}.type", kind, ", ".join(f"'{each}'" for each in kinds))
     kinds[kind](value, f"{name}.")
     return value
+
+
+def json_schema(value: Mapping[str, Any], prefix: str, *, is_required: bool) -> None:
+    """Check the object that names, describes and has the JSON schema of an answer."""
+    validation.required_text(value, "name", prefix=prefix)
+    validation.text(value, "description", prefix=prefix)
+    validation.boolean(value, "strict", default=False, prefix=prefix)
+    schema = validation.mapping(value, "schema", prefix=prefix)
+    if schema is None:
+        if is_required:
+            raise missing(f"{prefix}schema")
+    elif reason := schema_error(schema):
+        raise bad_request(f"Invalid schema for '{prefix}schema': {reason}.", f"{prefix}schema", "invalid_json_schema")
+
+
+def check_schema_early(body: Mapping[str, Any]) -> None:
+    """Check the JSON schema of a body before its transaction, which remembers the result and need not wait for it."""
+    for name, within in (("text", "format"), ("response_format", "json_schema")):
+        outer = body.get(name)
+        inner = outer.get(within) if isinstance(outer, dict) else None
+        schema = inner.get("schema") if isinstance(inner, dict) else None
+        if isinstance(schema, dict):
+            schema_error(schema)
+
+
+def tool_choice(body: Mapping[str, Any], name: str, *, kinds: Mapping[str, Check]) -> object:
+    """Return which tool must be called, if any. Raises the 501 for a kind of tool that this server does not have."""
+    value = body.get(name)
+    if isinstance(value, dict) and isinstance(kind := value.get("type"), str) and kind.strip() and kind not in kinds:
+        if kind == "allowed_tools":
+            raise unsupported(name, "of the type 'allowed_tools' is for responses only: send only these tools")
+        raise not_offered(f"A tool of type '{kind[:100]}' is", f"{name}.type")
+    return choice_or_object(body, name, choices=TOOL_CHOICES, kinds=kinds)
 
 
 def nothing_more(_value: Mapping[str, Any], _prefix: str) -> None:
@@ -73,17 +105,21 @@ def without_effect(check: Check) -> Check:
     return checked
 
 
-def refused(body: Mapping[str, Any], name: str) -> None:
+def refused(body: Mapping[str, Any], name: str, advice: str = "") -> None:
     """Refuse any value of an option that this server cannot honour; one that asks for nothing is fine."""
-    if body.get(name) not in (None, False, 0, [], {}):
-        raise unsupported(name)
+    value = body.get(name)
+    is_empty = value is None or (value in ([], {}) and name not in _NEVER_NOTHING)
+    usual = _NOTHING.get(name)
+    # True equals 1 in Python, but not for clients.
+    if not is_empty and not (type(value) is type(usual) and value == usual):
+        raise unsupported(name, advice)
 
 
-def unsupported(name: str) -> Exception:
-    """Return the 400 for an option that this server cannot honour."""
-    return bad_request(
-        f"Unsupported parameter: '{name}' is not supported by this server.", name, "unsupported_parameter"
-    )
+def unsupported(name: str, advice: str = "") -> Exception:
+    """Return the 400 for an option that this server cannot honour; the advice is a clause without its full stop."""
+    shown = name[:100]
+    reason = advice or "is not supported by this server"
+    return bad_request(f"Unsupported parameter: '{shown}' {reason}.", shown, "unsupported_parameter")
 
 
 def _stop(body: Mapping[str, Any], name: str) -> list[str] | None:
@@ -110,7 +146,7 @@ SAMPLING: Options = {
 }
 
 # The document of neither API has these. An object has them only if the client asked for them.
-_EXTENSIONS: dict[str, Check] = {
+EXTENSIONS: dict[str, Check] = {
     "frequency_penalty": _penalty,
     "presence_penalty":  _penalty,
     "seed":              partial(validation.integer, minimum=-(2**63), maximum=2**63 - 1),
@@ -119,21 +155,17 @@ _EXTENSIONS: dict[str, Check] = {
 # fmt: on
 
 
-# The names under which clients ask for something with other APIs and servers.
-_OF_MODELS = frozenset(
-    {"audio", "best_of", "chat_template_kwargs", "enable_thinking", "format", "function_call", "functions", "grammar"}
-    | {"guided_choice", "guided_grammar", "guided_json", "guided_regex", "ignore_eos", "length_penalty", "logit_bias"}
-    | {"logprobs", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_prompt_tokens", "max_tokens"}
-    | {"min_p", "min_tokens", "mirostat", "modalities", "n", "num_ctx", "num_predict", "prediction", "reasoning"}
-    | {"reasoning_effort", "repeat_penalty", "repetition_penalty", "response_format", "stop_token_ids"}
-    | {"structured_outputs", "text", "thinking", "tool_choice", "top_a", "top_k", "top_logprobs", "truncation"}
-    | {"truncation_strategy", "typical_p", "verbosity", "web_search_options"}
-)
+# Values, besides null and empty ones, that ask for nothing more than everybody gets.
+_NOTHING: dict[str, object] = {"best_of": 1, "echo": False, "ignore_eos": False, "logprobs": False, "n": 1}
+
+# Where an empty object asks for something: for any JSON object.
+_NEVER_NOTHING = frozenset({"guided_json", "json_schema", "response_schema"})
 
 
 def extensions(body: Mapping[str, Any]) -> Doc:
-    """Return those options of the body that the document of neither API has."""
-    return {name: check(body, name) for name, check in _EXTENSIONS.items() if name in body}
+    """Return those options of the body, without null ones, that the document of neither API has."""
+    read = {name: check(body, name) for name, check in EXTENSIONS.items()}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 def chosen(body: Mapping[str, Any], options: Options, defaults: Mapping[str, Any]) -> Doc:
@@ -142,14 +174,13 @@ def chosen(body: Mapping[str, Any], options: Options, defaults: Mapping[str, Any
     return {name: defaults.get(name, options[name][0]) if value is None else value for name, value in read.items()}
 
 
-def check_names(body: Mapping[str, Any], offered: Collection[str]) -> None:
-    """Refuse an option of models that is not among those offered: it must not seem to be in force.
+def check_names(body: Mapping[str, Any], offered: Collection[str], instead: Mapping[str, str]) -> None:
+    """Refuse a name that is not among those offered: it must not seem to be in force.
 
-    Other unknown names are ignored.
+    `instead` says what to do for names that belong elsewhere.
     """
-    for name in sorted(_OF_MODELS.intersection(body).difference(offered)):
-        if not (name in ("n", "best_of") and body[name] == 1):  # one answer is what everybody gets
-            refused(body, name)
+    for name in sorted(body.keys() - offered - EXTENSIONS.keys()):
+        refused(body, name, instead.get(name, ""))
 
 
 def check_tool_choice(choice: object, tools: list[str], called: Collection[str] = ()) -> None:
@@ -167,6 +198,6 @@ def check_tool_choice(choice: object, tools: list[str], called: Collection[str] 
 
 def for_model(doc: Doc, tools: list[Doc]) -> dict[str, Any]:
     """Return the options of a run or response that have the same name and value in a `ModelRequest`."""
-    sent = {name: doc.get(name) for name in (*SAMPLING, *_EXTENSIONS)}
+    sent = {name: doc.get(name) for name in (*SAMPLING, *EXTENSIONS)}
     # Its absence means the same as true, and some servers know no such option.
     return sent | {"parallel_tool_calls": False if tools and not doc["parallel_tool_calls"] else None}

@@ -8,7 +8,9 @@ NESTED = [{"type": "function", "function": {"name": "get"}}]
 REFUSED = [
     *({"top_k": 5}, {"min_p": 0.1}, {"logit_bias": {"5": 1}}, {"n": 2}, {"logprobs": True}, {"max_tokens": 100}),
     *({"guided_json": {"type": "object"}}, {"functions": [{"name": "f"}]}, {"modalities": ["audio"]}),
-    *({"repetition_penalty": 1.1}, {"chat_template_kwargs": {"enable_thinking": False}}),
+    *({"repetition_penalty": 1.1}, {"chat_template_kwargs": {"enable_thinking": False}}, {"enable_thinking": False}),
+    *({"top_k": 0}, {"min_p": 0}, {"n": True}, {"guided_json": {}}, {"random_seed": 1}, {"extra_body": {"a": 1}}),
+    *({"my_own_name": 7}, {"x" * 300: 1}, {"previous_run": ""}),
 ]
 ONLY_RESPONSES = [
     *({"response_format": {"type": "json_object"}}, {"reasoning_effort": "low"}, {"top_logprobs": 3}),
@@ -42,15 +44,92 @@ def refused_run(api, **options):
 def test_a_response_refuses_an_option_that_it_cannot_have_by_its_name(api, option):
     error = refused_response(api, **option)
     [name] = option
-    assert (error["param"], error["code"]) == (name, "unsupported_parameter")
-    assert f"'{name}'" in error["message"]
+    assert (error["param"], error["code"]) == (name[:100], "unsupported_parameter")
+    assert f"'{name[:100]}'" in error["message"]
 
 
 @pytest.mark.parametrize("option", [*REFUSED, *ONLY_RUNS], ids="".join)
 def test_a_run_and_an_assistant_refuse_an_option_that_they_cannot_have_by_its_name(api, option):
     error = refused_run(api, **option)
-    assert (error["param"], error["code"]) == ("".join(option), "unsupported_parameter")
+    assert (error["param"], error["code"]) == ("".join(option)[:100], "unsupported_parameter")
     assert api.error("POST", "/assistants", 400, json={"model": "m"} | option) == error
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("max_tokens", "send 'max_output_tokens'"),
+        ("response_format", "send 'text' with 'format'"),
+        ("reasoning_effort", "send 'reasoning' with 'effort'"),
+    ],
+)
+def test_a_response_says_how_an_option_of_another_api_is_called_here(api, name, advice):
+    assert advice in refused_response(api, **{name: "x"})["message"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tool_choice", "parallel_tool_calls", "truncation_strategy", "max_completion_tokens", "additional_instructions"],
+)
+def test_an_assistant_says_which_options_belong_to_a_run(api, name):
+    error = api.error("POST", "/assistants", 400, json={"model": "m", name: "x"})
+    assert (error["param"], error["code"]) == (name, "unsupported_parameter")
+    assert "send it with the run" in error["message"]
+
+
+def test_allowed_tools_are_for_responses_only(api):
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "get"}]}
+    error = refused_run(api, tools=NESTED, tool_choice=choice)
+    assert (error["param"], error["code"]) == ("tool_choice", "unsupported_parameter")
+    assert "for responses only" in error["message"]
+
+
+def test_a_null_extension_of_a_run_is_that_of_the_assistant(api):
+    assistant = api.post("/assistants", {"model": "m", "seed": 7, "temperature": 0.5})["id"]
+    run = api.post("/threads/runs", {"assistant_id": assistant, "seed": None, "temperature": None})
+    assert (run["seed"], run["temperature"]) == (7, 0.5)
+    api.post(f"/assistants/{assistant}", {"seed": None})
+    assert "seed" not in api.post("/threads/runs", {"assistant_id": assistant})
+
+
+def test_the_tool_resources_of_a_run_with_its_thread_are_read(api):
+    error = api.error(
+        "POST",
+        "/threads/runs",
+        501,
+        json={"assistant_id": "asst_1", "tool_resources": {"file_search": {"vector_store_ids": ["vs_1"]}}},
+    )
+    assert error["param"] == "tool_resources.file_search"
+    api.post("/threads/runs", {"assistant_id": "asst_1", "tool_resources": {"file_search": {}}})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "names_it"),
+    [
+        ("name", None, "name"),
+        ("description", 5, "description"),
+        ("strict", 5, "strict"),
+        ("schema", {"type": "foo"}, "schema"),
+        ("schema", {"$schema": 5}, "schema"),
+        ("schema", {"$schema": {}}, "schema"),
+        ("schema", {"$schema": []}, "schema"),
+        ("schema", {"allOf": [{}] * 1001}, "schema"),
+        ("schema", {"properties": {f"p{number}": {} for number in range(10_000)}}, "schema"),
+    ],
+)
+def test_both_apis_check_the_schema_of_an_answer_in_the_same_way(api, field, value, names_it):
+    inner = {"name": "a", "schema": {"type": "object"}} | {field: value}
+    error = refused_response(api, text={"format": {"type": "json_schema"} | inner})
+    assert error["param"] == f"text.format.{names_it}"
+    error = refused_run(api, response_format={"type": "json_schema", "json_schema": inner})
+    assert error["param"] == f"response_format.json_schema.{names_it}"
+
+
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"^(?<y>\d{4})$", r"^[\w-.]+$"])
+def test_a_schema_may_have_patterns_that_only_javascript_knows(api, pattern):
+    schema = {"properties": {"a": {"pattern": pattern}}, "patternProperties": {pattern: {}}}
+    form = {"type": "json_schema", "name": "a", "schema": schema}
+    api.post("/responses", {"model": "m", "input": "x", "text": {"format": form}})
 
 
 @pytest.mark.parametrize(("option", "param"), INVALID)
@@ -59,8 +138,8 @@ def test_a_wrong_value_is_refused_with_its_name(api, option, param):
     assert refused_run(api, **option)["param"] == param
 
 
-def test_an_option_that_asks_for_nothing_and_a_name_that_is_no_option_are_fine(api):
-    nothing = {"logprobs": False, "top_k": None, "n": 1, "logit_bias": {}, "my_own_name": 7}
+def test_an_option_that_asks_for_nothing_is_fine(api):
+    nothing = {"logprobs": False, "top_k": None, "n": 1, "logit_bias": {}, "functions": [], "my_own_name": None}
     for answer in (
         api.post("/responses", {"model": "m", "input": "x"} | nothing),
         api.post("/threads/runs", {"assistant_id": "asst_1"} | nothing),
