@@ -19,8 +19,7 @@ try:
     import yaml as _yaml  # noqa: F401
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"gpt_agent_fsm.local needs {error.name}, which is not installed: "
-        'pip install flask waitress pyyaml SQLAlchemy (the extra "local" of gpt-agent-fsm)',
+        f'gpt_agent_fsm.local needs {error.name}, which is not installed: install gpt-agent-fsm with its extra "local"',
         name=error.name,
     ) from error
 

@@ -1,5 +1,6 @@
 """Ids and timestamps, as all rooms of the server write them."""
 
+import os
 import random
 import string
 import time
@@ -8,6 +9,9 @@ _ALPHABET = string.ascii_letters + string.digits
 # Ids must differ, but are not secret. Seeded by the operating system, so that a restart on the same file repeats
 # none; asking it for every letter would cost more than the rest of a request.
 _random = random.Random()  # noqa: S311
+if hasattr(os, "register_at_fork"):
+    # Otherwise a child would continue with the numbers of its parent.
+    os.register_at_fork(after_in_child=_random.seed)
 
 
 def new_id(prefix: str) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 from wsgiref.types import WSGIApplication
 
 from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.local import arguments
 from gpt_agent_fsm.local.assistants import lifecycle as run_lifecycle
 from gpt_agent_fsm.local.assistants import routes as assistant_routes
 from gpt_agent_fsm.local.http import access
@@ -86,7 +87,17 @@ class LocalServer:
         request_log_level: int = logging.DEBUG,
         strict_schemas: bool = False,
     ) -> None:
-        _check_model(model, model_workers)
+        arguments.check_callable("A model", model, "takes one ModelRequest")
+        arguments.check_type("host", host, str, "a str")
+        arguments.check_whole("port", port, 0, 65_535)
+        arguments.check_database(database)
+        arguments.check_key(api_key)
+        arguments.check_whole("model_workers", model_workers, 1)
+        arguments.check_seconds("run_expires_after", run_expires_after, may_be_zero=False)
+        arguments.check_seconds("item_lag", item_lag, may_be_zero=True)
+        arguments.check_type("chaos", chaos, Chaos | None, "a Chaos")
+        arguments.check_callable("on_request", on_request, "takes one SeenRequest")
+        arguments.check_type("request_log_level", request_log_level, int, "a number such as logging.INFO")
         access.check_options(host, api_key)
         allowed = access.origins(allow_origins)
         self._origin = Origin("LocalServer")
@@ -101,17 +112,21 @@ class LocalServer:
             self._workers = Workers(
                 self._storage, model or echo, _JOB_KINDS, model_workers, strict_schemas=strict_schemas
             )
-            check = access.site_check(host, allowed) if api_key is None else access.key_check(api_key)
+            failed.callback(self._workers.close, _PATIENCE)
+            check = access.site_check(allowed) if api_key is None else access.key_check(api_key)
             app = self._application(check, run_expires_after, item_lag, request_log_level)
-            self._chaos = None if chaos is None else ChaosApplication(app, chaos)
+            self._chaos = None if chaos is None else ChaosApplication(app, chaos, request_log_level)
             recorded = self._chaos or app if on_request is None else Recorder(self._chaos or app, on_request)
             outermost = Cors(recorded, allowed) if allowed else recorded
-            self._workers.recover()
             # If waitress refuses a body, it does not read it, which some clients cannot handle: its limit is higher.
             self._http = HttpServer(outermost, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
+            failed.callback(self._http.close, _PATIENCE)
+            self._workers.start()
+            self._http.start()
+            # Last of all, for the same reason.
+            self._workers.recover()
             failed.pop_all()
-        self._workers.start()
-        self._http.start()
+        self._http.accept()
 
     def _application(
         self, check_access: Callable[[], None], lifetime: float, item_lag: float, request_log_level: int
@@ -150,13 +165,15 @@ class LocalServer:
             return
         with self._closing:
             if not self._closed:
+                # An interrupt must not keep a part from being closed; each may be closed again.
+                with contextlib.ExitStack() as parts:
+                    parts.callback(self._storage.close)
+                    parts.callback(self._http.close, _PATIENCE)
+                    # Stop the workers first, which also ends the requests that wait for them.
+                    parts.callback(self._workers.close, _PATIENCE)
+                    if self._chaos is not None:
+                        parts.callback(self._chaos.close)
                 self._closed = True
-                if self._chaos is not None:
-                    self._chaos.close()
-                # Stop the workers first, which also ends the requests that wait for them.
-                self._workers.close(_PATIENCE)
-                self._http.close(_PATIENCE)
-                self._storage.close()
 
     def __enter__(self) -> Self:
         return self
@@ -168,12 +185,3 @@ class LocalServer:
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.base_url}{' closed' if self._closed else ''}>"
-
-
-def _check_model(model: Model | None, workers: int) -> None:
-    if model is not None and not callable(model):
-        raise TypeError(
-            f"A model must be a callable that takes one ModelRequest, but this one is a {type(model).__name__}."
-        )
-    if not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"model_workers must be a whole number of at least 1, not {workers!r}.")

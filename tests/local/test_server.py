@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import socket
 import sqlite3
 import threading
@@ -13,6 +14,9 @@ import requests
 import sqlalchemy.exc
 
 from gpt_agent_fsm.local import DatabaseInUseError, LocalServer, ScriptedModel, ToolCall
+from gpt_agent_fsm.local.http.listener import HttpServer
+from gpt_agent_fsm.local.shared.storage import StorageClosedError
+from tests.local.conftest import BETA
 from tests.local.responses.asking import in_thread
 
 PATIENCE = 10.0
@@ -96,7 +100,7 @@ def test_a_closed_server_leaves_nothing_behind():
 
 
 def test_a_model_has_to_be_callable():
-    with pytest.raises(TypeError, match="must be a callable that takes one ModelRequest, but this one is a str"):
+    with pytest.raises(TypeError, match="A model must be a callable that takes one ModelRequest, not 'gpt-4o'"):
         LocalServer("gpt-4o")
 
 
@@ -116,8 +120,111 @@ def test_a_file_that_is_not_a_database_is_an_error_and_leaves_no_os_thread_and_n
     assert threads == []
     socket.create_server(("127.0.0.1", port)).close()
     assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(sqlalchemy.exc.DatabaseError):
-        LocalServer(database=tmp_path / "no" / "such" / "folder")
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "options"),
+    [
+        (ValueError, "the folder .* does not exist", {"database": "no/such/folder/a.db"}),
+        (ValueError, "database must be the path of a file", {"database": ""}),
+        (ValueError, "database must be the path of a file", {"database": "."}),
+        (TypeError, "database must be a path", {"database": 5}),
+        (TypeError, "chaos must be a Chaos", {"chaos": 7}),
+        (TypeError, "on_request must be a callable", {"on_request": []}),
+        (TypeError, "request_log_level must be a number", {"request_log_level": "INFO"}),
+        (TypeError, "api_key must be a callable .* or a str", {"api_key": ["a"]}),
+        (ValueError, "run_expires_after must be a number of seconds above 0", {"run_expires_after": -1}),
+        (ValueError, "run_expires_after must be", {"run_expires_after": float("inf")}),
+        (ValueError, "run_expires_after must be", {"run_expires_after": float("nan")}),
+        (ValueError, "run_expires_after must be", {"run_expires_after": 0}),
+        (ValueError, "item_lag must be a number of seconds of at least 0", {"item_lag": "x"}),
+        (ValueError, "item_lag must be", {"item_lag": float("inf")}),
+        (ValueError, "port must be a whole number from 0 to 65535", {"port": "8080"}),
+        (ValueError, "port must be", {"port": 70_000}),
+        (TypeError, "host must be a str", {"host": None}),
+        (ValueError, "model_workers must be a whole number", {"model_workers": True}),
+        (ValueError, "allow_origins must be a list", {"allow_origins": [5]}),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_before_anything_has_begun(error, words, options):
+    def start():
+        with pytest.raises(error, match=words) as raised:
+            LocalServer(**options)
+        assert len(raised.value.args) == 1
+
+    assert threads_of(start)[1] == []
+
+
+@pytest.mark.parametrize("name", ["local-http", "local-keeper"])
+def test_a_start_that_gets_no_os_thread_leaves_nothing_behind(tmp_path, monkeypatch, name):
+    path = tmp_path / "a.db"
+    with LocalServer(database=path) as server:
+        thread = requests.post(f"{server.base_url}/threads", json={}, headers=BETA, timeout=10).json()["id"]
+    start_thread = threading.Thread.start
+
+    def start(thread):
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start_thread(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        _, threads = threads_of(lambda: refused(RuntimeError, database=path))
+    assert threads == []
+    with LocalServer(database=path) as server:
+        url = f"{server.base_url}/threads/{thread}"
+        assert requests.get(url, headers=BETA, timeout=10).status_code == 200
+
+
+def test_a_start_that_fails_leaves_unfinished_work_as_it_was(tmp_path, monkeypatch, waiting):
+    path = tmp_path / "a.db"
+    server = LocalServer(waiting, database=path)
+    body = {"model": "m", "input": "Hello", "background": True}
+    response = requests.post(f"{server.base_url}/responses", json=body, timeout=10).json()
+    assert waiting.called.wait(PATIENCE)
+    server.close()
+    before = status_in(path, response["id"])
+    with monkeypatch.context() as patch:
+        patch.setattr(HttpServer, "start", lambda _self: (_ for _ in ()).throw(RuntimeError("no OS thread")))
+        refused(RuntimeError, database=path)
+    assert status_in(path, response["id"]) == before == "in_progress"
+
+
+def status_in(path, response_id):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        [(doc,)] = connection.execute("SELECT doc FROM objects WHERE id = ?", (response_id,))
+    return json.loads(doc)["status"]
+
+
+@pytest.mark.parametrize("part", ["_workers", "_http", "_storage"])
+def test_a_close_that_was_interrupted_can_be_finished(monkeypatch, part):
+    server = LocalServer()
+    monkeypatch.setattr(server, part, Interrupted(getattr(server, part)))
+    with pytest.raises(KeyboardInterrupt):
+        server.close()
+    assert "closed" not in repr(server)
+    server.close()
+    assert "closed" in repr(server)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(server.base_url, timeout=10)
+    with pytest.raises(StorageClosedError), server._storage.transaction():
+        pass
+
+
+class Interrupted:
+    """A part of a server whose first `close` is interrupted."""
+
+    def __init__(self, part):
+        self._part = part
+        self._interrupts = [KeyboardInterrupt]
+
+    def __getattr__(self, name):
+        return getattr(self._part, name)
+
+    def close(self, *arguments):
+        if self._interrupts:
+            raise self._interrupts.pop()
+        self._part.close(*arguments)
 
 
 @pytest.mark.parametrize("taken", ["port", "file"])

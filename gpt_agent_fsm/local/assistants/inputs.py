@@ -59,7 +59,7 @@ def _part(part: object, param: str) -> Doc:
             raise missing(f"{param}.text")
         return {"type": "text", "text": {"value": value, "annotations": []}}
     if kind == "image_file":
-        raise no_files(f"{param}.image_file")
+        raise no_files(f"{param}.image_file", "an 'image_url'")
     if kind != "image_url":
         raise wrong_value(f"{param}.type", kind, "'text' and 'image_url'")
     return {"type": kind, kind: _image(part, f"{param}.{kind}")}

@@ -13,7 +13,11 @@ from urllib.parse import urlsplit
 
 import flask
 
+from gpt_agent_fsm.local.http.environ import WAITING
 from gpt_agent_fsm.local.http.error_responses import ApiProblem
+from gpt_agent_fsm.logs import Log, get_logger
+
+logger: Log = get_logger(__name__)
 
 ANY = "*"
 """Stands for all origins."""
@@ -54,6 +58,11 @@ def origins(given: Iterable[str]) -> frozenset[str]:
     """Return the origins in the form in which browsers send them. Raises `ValueError`."""
     if isinstance(given, str):
         raise ValueError("allow_origins must be a list of origins, such as ['http://localhost:3000'], not one string.")
+    given = list(given)
+    if not all(isinstance(each, str) for each in given):
+        raise ValueError(
+            f"allow_origins must be a list of origins, such as ['http://localhost:3000'], not {given!r:.100}."
+        )
     return frozenset(_origin(each) for each in given)
 
 
@@ -73,13 +82,13 @@ def _origin(given: str) -> str:
 
 
 def key_check(api_key: Key) -> Callable[[], None]:
-    """Return a function that raises the 401 for the current request if it does not have the key, or a valid one."""
-    is_valid = partial(_is_same, api_key.strip()) if isinstance(api_key, str) else api_key
+    """Return a function that raises the 401 unless the current request has a valid key."""
+    is_valid = partial(_is_same, api_key.strip()) if isinstance(api_key, str) else partial(_asked, api_key)
 
     def check() -> None:
         headers = flask.request.headers
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
-        bearer = token if scheme.lower() == "bearer" else ""
+        scheme, *token = headers.get("Authorization", "").split(maxsplit=1) or [""]
+        bearer = token[0] if token and scheme.lower() == "bearer" else ""
         given = [key.strip() for key in (bearer, headers.get("api-key", "")) if key.strip()]
         if not given:
             raise ApiProblem(
@@ -94,19 +103,33 @@ def key_check(api_key: Key) -> Callable[[], None]:
 
 
 def _is_same(expected: str, given: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())
+    # WSGI has headers in Latin-1, whatever their encoding is.
+    sent = {given.encode(), given.encode("latin-1", "replace")}
+    return any(hmac.compare_digest(each, expected.encode()) for each in sent)
 
 
-def site_check(host: str, allowed: frozenset[str]) -> Callable[[], None]:
+def _asked(is_valid: Callable[[str], bool], given: str) -> bool:
+    """Return whether the program accepts the key, which may take its time. Raises the 503 if it cannot say."""
+    try:
+        with flask.request.environ[WAITING]():
+            return bool(is_valid(given))
+    except Exception as error:
+        logger.exception("The callable for the API key raised")
+        raise ApiProblem(
+            503, "The server cannot check the API key now: try again soon.", kind="server_error"
+        ) from error
+
+
+def site_check(allowed: frozenset[str]) -> Callable[[], None]:
     """Return a function that raises the 403 or 415 for the current request if a page of another site may have sent it.
 
-    `host` is the name that the server listens on, and `allowed` are the origins of pages that may send requests.
+    `allowed` are the origins of pages that may send requests.
     """
 
     def check() -> None:
         request = flask.request
         named = request.headers.get("Host")
-        if named is not None and not _is_own(named, host):
+        if named is not None and not _is_own(named):
             sentence = f"The request is for the host '{named[:100]}': {_REFUSED}. Use 127.0.0.1 or localhost."
             raise ApiProblem(403, sentence, code="foreign_host")
         origin = request.headers.get("Origin")
@@ -121,16 +144,19 @@ def site_check(host: str, allowed: frozenset[str]) -> Callable[[], None]:
     return check
 
 
-def _is_own(named: str, listening: str) -> bool:
+def _is_own(named: str) -> bool:
     try:
         host = (urlsplit(f"//{named}").hostname or "").removesuffix(".")
     except ValueError:
         return False
-    return is_loopback(host) or host.endswith(".localhost") or host == listening.lower()
+    return is_loopback(host) or host.endswith(".localhost")
 
 
 def _foreign(origin: str = "") -> ApiProblem:
-    sentence = f"The request comes from a page of another site{origin}: {_REFUSED}, unless the origin is allowed."
+    sentence = (
+        f"The request comes from a page of another site{origin}: {_REFUSED}, unless the origin is one of the "
+        "allow_origins (--allow-origin) of the server."
+    )
     return ApiProblem(403, sentence, code="foreign_origin")
 
 

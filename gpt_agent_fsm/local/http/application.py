@@ -43,7 +43,7 @@ def create_app(
 ) -> flask.Flask:
     """Return the application that serves these blueprints under `/v1`, and `/healthz` to everybody.
 
-    `check_health` raises if the server cannot answer, and `check_access` if the current request is not to be answered.
+    `check_health` raises if the server cannot answer, and `check_access` if the current request must be refused.
     `errors` turns exceptions of the handlers into error responses.
     Each request is logged in one line, at `log_level`.
     """
@@ -94,8 +94,8 @@ def _finish(response: flask.Response, *, log_level: int) -> flask.Response:
     if logger.isEnabledFor(log_level):
         milliseconds = (time.perf_counter() - flask.g.started) * 1000
         request = flask.request
-        said = (request.method, quote(request.path), response.status_code, milliseconds, request_id)
-        logger.log(log_level, "%s %s %d %.1f ms %s", *said)
+        line = (request.method, quote(request.path), response.status_code, milliseconds, request_id)
+        logger.log(log_level, "%s %s %d %.1f ms %s", *line)
     return response
 
 

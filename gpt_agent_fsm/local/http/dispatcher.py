@@ -24,16 +24,21 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
     logger = logger
     queue_logger = _queue_logger
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._sizing = threading.Lock()
         self._closed = False
         self._wanted = 0
+
+    def start(self, threads: int) -> None:
+        """Start this many OS threads, or fewer if the process may not have more; `RuntimeError` if it has none."""
         self._grow(threads)
+        if not self.threads:
+            raise RuntimeError("The process may not start an OS thread, so the server cannot answer.")
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Add one OS thread, as long as the caller's waits for something."""
+        """While the caller waits, run one more OS thread in its place."""
         self._grow(1)
         try:
             yield
@@ -84,7 +89,8 @@ class RefusalTask(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         """Write the answer."""
         error = self.request.error
-        problem = ApiProblem(error.code, f"{error.reason}: {error.body}")
+        kind = "server_error" if error.code >= 500 else "invalid_request_error"
+        problem = ApiProblem(error.code, f"{error.reason}: {error.body}", kind=kind)
         body = msgspec.json.encode(problem.body())
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))

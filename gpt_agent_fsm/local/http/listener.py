@@ -51,7 +51,8 @@ class HttpServer:
         self, application: WSGIApplication, listening: socket.socket, *, threads: int, reserved: str, max_body: int
     ) -> None:
         self.port: int = listening.getsockname()[1]
-        self._dispatcher = Dispatcher(threads)
+        self._threads = threads
+        self._dispatcher = Dispatcher()
         self._listener = Listener(
             application,
             {},
@@ -70,31 +71,49 @@ class HttpServer:
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             bind_socket=False,
         )
-        self._reserved = Dispatcher(1)
+        self._reserved = Dispatcher()
         self._listener.reserved = (reserved, self._reserved)
+        self._accepting = threading.Event()
         self._hung_up = threading.Event()
         self._stopping = False
         self._loop = threading.Thread(target=self._run, name="local-http", daemon=True)
 
     def start(self) -> None:
-        """Start to answer."""
+        """Start all OS threads. Raises `RuntimeError` if the process may not have them."""
+        self._dispatcher.start(self._threads)
+        self._reserved.start(1)
         self._loop.start()
 
+    def accept(self) -> None:
+        """Begin to answer, after `start`; until then, clients wait."""
+        self._accepting.set()
+
     def close(self, timeout: float) -> None:
-        """Hang up on all clients and end all OS threads; a request that is being handled gets `timeout` seconds."""
-        # The connections belong to the loop's OS thread. Hanging up also frees those that wait for a slow reader.
-        self._listener.trigger.pull_trigger(self._hang_up)
-        self._hung_up.wait()
+        """Hang up on all clients and end all OS threads; a request that is being handled gets `timeout` seconds.
+
+        May be called again, even after it was interrupted.
+        """
+        if self._listener.closed:
+            return
+        self._accepting.set()
+        if self._loop.is_alive():
+            # The connections belong to the loop's OS thread. Hanging up also frees those that wait for a slow reader.
+            self._listener.trigger.pull_trigger(self._hang_up)
+            self._hung_up.wait()
+        else:
+            self._hang_up()
         self._dispatcher.shutdown(timeout=timeout)
         self._reserved.shutdown(timeout=timeout)
         # The pipe of the trigger is closed last, by this OS thread: while the loop runs, others may write to it.
         self._stopping = True
         self._listener.pull_trigger()
-        self._loop.join()
+        if self._loop.is_alive():
+            self._loop.join()
         self._listener.closed = True
         self._listener.trigger.close()
 
     def _run(self) -> None:
+        self._accepting.wait()
         while not self._stopping:
             wasyncore.loop(timeout=1.0, use_poll=True, map=self._listener._map, count=1)
             self._listener.enforce_limits(time.monotonic())

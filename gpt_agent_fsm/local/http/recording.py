@@ -10,8 +10,15 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import msgspec
 from attrs import field, frozen
 
-_SECRET_NAME = re.compile(r"auth|api[-_]?key|token|secret|cookie|password|signature|credential|^(key|sig|code)$", re.I)
-"""Names of headers and parameters that suggest a secret; an `Idempotency-Key` is none."""
+from gpt_agent_fsm.local.http.environ import WAITING
+from gpt_agent_fsm.logs import Log, get_logger
+
+logger: Log = get_logger(__name__)
+
+_SECRET_NAME = re.compile(
+    r"auth|(?<!idempotency-)key$|token|secret|cookie|pass|signature|credential|jwt|bearer|session|^(sig|code)$", re.I
+)
+"""Names of headers and parameters that suggest a secret; an `Idempotency-Key` is not one."""
 
 # WSGI has headers in capitals.
 _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organization", "Project")}
@@ -52,7 +59,14 @@ class Recorder:
         environ["wsgi.input"] = io.BytesIO(raw)
 
         def start(status: str, *rest: Any) -> Callable[[bytes], object]:  # noqa: ANN401 - as WSGI has it
-            self._report(_seen(environ, raw, int(status.split(maxsplit=1)[0])))
+            seen = _seen(environ, raw, int(status.split(maxsplit=1)[0]))
+            try:
+                # The callback may take its time.
+                with environ[WAITING]():
+                    self._report(seen)
+            except Exception:
+                # The request may have had its effect: its client must learn that.
+                logger.exception("on_request raised")
             return start_response(status, *rest)
 
         return self._application(environ, start)
@@ -61,6 +75,8 @@ class Recorder:
 def _seen(environ: WSGIEnvironment, raw: bytes, status: int) -> SeenRequest:
     names = {name: name.removeprefix("HTTP_").replace("_", "-").title() for name in environ if name.startswith("HTTP_")}
     headers = {_SPELLED.get(spelled, spelled): str(environ[name]) for name, spelled in names.items()}
+    if "Referer" in headers:
+        headers["Referer"] = headers["Referer"].partition("?")[0]
     return SeenRequest(
         method=environ["REQUEST_METHOD"],
         path=environ["PATH_INFO"].removeprefix("/v1"),

@@ -178,7 +178,8 @@ def _attachment(part: Doc, place: str, kind: str) -> Doc:
     sources = ("image_url",) if kind == "input_image" else ("file_data", "filename")
     unavailable = next((name for name in ("file_id", "file_url") if part.get(name) is not None), None)
     if unavailable is not None:
-        raise chat.no_files(f"{place}.{unavailable}")
+        instead = "the image as its 'image_url'" if kind == "input_image" else "the content itself as 'file_data'"
+        raise chat.no_files(f"{place}.{unavailable}", instead)
     read = {name: validation.text(part, name, prefix=f"{place}.", longest=_MAX_TEXT) for name in sources}
     found = {name: text for name, text in read.items() if text is not None}
     if sources[0] not in found:

@@ -33,7 +33,7 @@ def check_image_source(url: str, param: str) -> None:
         raise bad_request(message, param, "invalid_value")
 
 
-def no_files(param: str) -> ApiProblem:
-    """Return the 400 for a file by its id: this server has no files."""
-    message = f"Invalid '{param}': files are not offered by this server; send the content itself, or its URL."
+def no_files(param: str, instead: str) -> ApiProblem:
+    """Return the 400 for a file by its id or address: this server has no files; `instead` says what to send."""
+    message = f"Invalid '{param}': files are not offered by this server; send {instead}."
     return bad_request(message, param, "not_offered")

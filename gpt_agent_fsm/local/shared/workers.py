@@ -81,17 +81,15 @@ class Workers:
         return self._closing.is_set()
 
     def recover(self) -> None:
-        """Queue the work that an earlier server left in the storage; the workers do it after they are started."""
+        """Queue the work that an earlier server left in the storage."""
         with self._storage.transaction() as tx:
             for job_kind in self._kinds.values():
                 for work in job_kind.recover(tx):
                     self.enqueue(work)
 
     def start(self) -> None:
-        """Start the workers, as many as the queued work needs."""
+        """Start the OS thread for other work; workers are added as they are needed."""
         self._keeper.start()
-        for _ in range(self._queued.qsize()):
-            self._add_worker()
 
     def enqueue(self, work: Doc, turn: LiveTurn | None = None) -> None:
         """Queue the next turn of a queued run or response for the next free worker."""
@@ -101,7 +99,7 @@ class Workers:
         self._queued.put((work["object"], work["id"], turn))
         if self.closing:
             turn.end()
-        elif self._keeper.is_alive():
+        else:
             self._add_worker()
 
     def _add_worker(self) -> None:
@@ -161,7 +159,9 @@ class Workers:
         self._chores.put(None)
         deadline = time.monotonic() + timeout
         for thread in {*self._threads, self._keeper} - {threading.current_thread()}:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            # One that could not be started cannot be joined.
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         while (work := self._next()) is not None and not self.closing:

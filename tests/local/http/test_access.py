@@ -1,5 +1,6 @@
 """Who may come in: with a key, with none, and from the pages of other sites."""
 
+import http.client
 import socket
 
 import pytest
@@ -215,3 +216,29 @@ def test_the_openai_client_of_azure_comes_in(serve):
         timeout=PATIENCE,
     )
     assert answer.json()["status"] == "completed"
+
+
+def test_a_callable_for_the_key_that_raises_is_a_503_and_is_logged(caplog):
+    def is_valid(_key):
+        raise OSError("the directory is down")
+
+    with LocalServer(api_key=is_valid) as server:
+        answer = requests.get(f"{server.base_url}/threads/x", headers={"api-key": "k"}, timeout=10)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+    assert "The callable for the API key raised" in caplog.text
+
+
+@pytest.mark.parametrize("header", ["Bearer\tkey", "bearer   key ", "Bearer key"])
+def test_any_blanks_may_stand_before_the_key(header):
+    with LocalServer(api_key="key") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server._http.port, timeout=10)
+        connection.request("GET", "/v1/models", headers={"Authorization": header})
+        assert connection.getresponse().status == 501
+        connection.close()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_key_may_have_letters_beyond_ascii(encoding):
+    with LocalServer(api_key="clé") as server:
+        answer = requests.get(f"{server.base_url}/models", headers={"api-key": "clé".encode(encoding)}, timeout=10)
+    assert answer.status_code == 501

@@ -49,6 +49,12 @@ def test_invalid_chaos_is_a_value_error(options):
         Chaos(1, **options)
 
 
+def test_an_unknown_fault_is_named_in_one_sentence():
+    with pytest.raises(ValueError, match=r"must be among latency, .*, not 'rate_limit'") as raised:
+        Chaos(1, faults=["rate_limit"])
+    assert len(raised.value.args) == 1
+
+
 def test_two_servers_with_the_same_seed_answer_the_same(serve):
     def statuses():
         api = serve(chaos=Chaos(5, rate=0.6, delay=0.001))

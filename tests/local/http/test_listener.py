@@ -58,7 +58,7 @@ def test_invalid_http_gets_a_json_error_as_well(connect, sent, status):
     head, _, body = until_closed(connection).partition(b"\r\n\r\n")
     assert head.split(b" ")[1] == str(status).encode()
     assert b"application/json" in head
-    assert json.loads(body)["error"]["type"] == "invalid_request_error"
+    assert json.loads(body)["error"]["type"] == ("server_error" if status >= 500 else "invalid_request_error")
 
 
 def test_a_body_in_chunks_is_taken(connect):

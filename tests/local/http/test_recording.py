@@ -1,5 +1,7 @@
 """The record of the requests that a server got."""
 
+import threading
+
 import pytest
 import requests
 
@@ -75,3 +77,52 @@ def test_json_nested_too_deeply_is_recorded_as_it_came(base_url, seen):
     deep = b'{"metadata":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
     assert ask("POST", f"{base_url}/threads", data=deep).status_code == 400
     assert seen[0].body == deep
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), TypeError()])
+def test_a_callback_that_raises_is_logged_and_breaks_no_request(caplog, error):
+    def report(_request):
+        raise error
+
+    with LocalServer(on_request=report) as server:
+        answer = ask("POST", f"{server.base_url}/threads", json={})
+        assert answer.status_code == 200
+        assert ask("GET", f"{server.base_url}/threads/{answer.json()['id']}").status_code == 200
+    assert "on_request raised" in caplog.text
+
+
+def test_callbacks_that_take_their_time_keep_no_other_request_waiting():
+    go, reached = threading.Event(), threading.Semaphore(0)
+
+    def report(request):
+        if request.path == "/slow":
+            reached.release()
+            assert go.wait(10)
+
+    with LocalServer(on_request=report) as server:
+        slow = [threading.Thread(target=ask, args=("GET", f"{server.base_url}/slow")) for _ in range(9)]
+        for each in slow:
+            each.start()
+        assert all(reached.acquire(timeout=10) for _ in slow)
+        assert ask("POST", f"{server.base_url}/threads", json={}).status_code == 200
+        go.set()
+        for each in slow:
+            each.join(10)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Ocp-Apim-Subscription-Key", "X-Functions-Key", "X-Access-Key", "X-Passwd", "X-Passphrase", "X-Bearer"),
+        *("X-Jwt-Assertion", "X-Session-Id", "X-Api-Key", "Api-Key", "Proxy-Authorization"),
+    ],
+)
+def test_a_header_whose_name_suggests_a_secret_is_left_out(base_url, seen, name):
+    ask("GET", f"{base_url}/x", headers={name: "s3cret"}, params={name.lower(): "s3cret", "access_key": "s3cret"})
+    assert "s3cret" not in repr((seen[0].headers, seen[0].query))
+
+
+def test_of_the_page_before_only_the_path_is_kept_and_a_key_that_is_no_secret_as_well(base_url, seen):
+    given = {"Referer": "http://localhost/a?api_key=s3cret", "Idempotency-Key": "abc"}
+    ask("GET", f"{base_url}/x", headers=given)
+    assert (seen[0].headers["Referer"], seen[0].headers["Idempotency-Key"]) == ("http://localhost/a", "abc")

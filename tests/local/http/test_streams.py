@@ -80,8 +80,10 @@ def test_a_stream_without_events_keeps_its_connection_busy(serve, monkeypatch, a
         return encode(name, data)
 
     monkeypatch.setattr(streams, "encode", told)
-    body = {"assistant_id": "asst_1", "model": "m", "input": "x", "stream": True}
-    path = "/threads/runs" if ask is run_stream else "/responses"
+    if ask is run_stream:
+        path, body = "/threads/runs", {"assistant_id": "asst_1", "stream": True}
+    else:
+        path, body = "/responses", {"model": "m", "input": "x", "stream": True}
     with api.session.post(api.server.base_url + path, json=body, stream=True, timeout=PATIENCE) as response:
         for line in response.iter_lines(chunk_size=1):
             lines.append(line)
