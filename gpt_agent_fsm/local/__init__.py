@@ -2,10 +2,10 @@
 
 `LocalServer` listens on a real socket and offers two APIs: Assistants v2 (threads, messages, runs), and Responses with
 Conversations. In the source, the HTTP format of an API is called its *wire*. A *model* decides the answers: any
-callable that takes one `ModelRequest` and returns text, a list of `ToolCall` or a `Reply` (which can also hold usage
-and more), or raises `ModelError`. A `StreamingModel` can also yield its answer in pieces. `ScriptedModel` is a model
-written in YAML, and `ChatCompletionsModel` is a model behind a server that speaks chat completions. `Chaos` injects
-faults, for tests of clients.
+callable that takes one `ModelRequest` and returns text, a list of `ToolCall` or `ApprovalRequest`, or a `Reply` (which
+can also hold usage and more), or raises `ModelError`. A `StreamingModel` can also yield its answer in pieces.
+`ScriptedModel` is a model written in YAML, and `ChatCompletionsModel` is a model behind a server that speaks chat
+completions. `Chaos` injects faults, for tests of clients.
 
 Needs the extra `local`.
 """
@@ -26,12 +26,21 @@ except ModuleNotFoundError as error:
 from gpt_agent_fsm.local.http.chaos import Chaos
 from gpt_agent_fsm.local.http.recording import SeenRequest
 from gpt_agent_fsm.local.models.chat_completions.model import ChatCompletionsModel
-from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply, StreamingModel, ToolCall, Usage
+from gpt_agent_fsm.local.models.protocol import (
+    ApprovalRequest,
+    ModelError,
+    ModelRequest,
+    Reply,
+    StreamingModel,
+    ToolCall,
+    Usage,
+)
 from gpt_agent_fsm.local.models.script.model import ScriptedModel
 from gpt_agent_fsm.local.server import LocalServer
 from gpt_agent_fsm.local.shared.file_owner import DatabaseInUseError
 
 __all__ = [
+    "ApprovalRequest",
     "Chaos",
     "ChatCompletionsModel",
     "DatabaseInUseError",

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from gpt_agent_fsm.local.assistants import objects
+from gpt_agent_fsm.local.shared.parts import chat_call, decision_message
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
@@ -49,12 +50,19 @@ def _turns(steps: Iterable[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
     return turns
 
 
+def approvals(steps: Iterable[Doc]) -> dict[str, bool]:
+    """Return the decisions about requests for approvals, by the id of the call."""
+    calls = [call for step in steps for call in step["step_details"].get("tool_calls", ())]
+    return {call["id"]: call["approved"] for call in calls if call.get("approved") is not None}
+
+
 def _call(call: Doc) -> Doc:
-    function = {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}
-    return call | {"function": function}
+    return chat_call(call["id"], call["name"], call["arguments"]) if call["type"] == "mcp" else objects.as_asked(call)
 
 
 def _output(call: Doc) -> Doc:
+    if call["type"] == "mcp":
+        return decision_message(call["id"], call["approved"])
     return {"role": "tool", "tool_call_id": call["id"], "content": call["function"]["output"] or ""}
 
 

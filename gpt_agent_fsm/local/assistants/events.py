@@ -146,7 +146,4 @@ def _calls(step: Doc) -> Iterator[Event]:
 
 
 def _asked(step: Doc) -> list[Doc]:
-    """Return the calls of a step as a run asks for them, without outputs."""
-    calls = step["step_details"]["tool_calls"]
-    names = ("name", "arguments")
-    return [call | {"function": {name: call["function"][name] for name in names}} for call in calls]
+    return [objects.as_asked(call) for call in step["step_details"]["tool_calls"]]

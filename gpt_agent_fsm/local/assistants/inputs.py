@@ -96,6 +96,26 @@ def tools(body: Mapping[str, Any]) -> list[Doc] | None:
     return definitions
 
 
+def answers(body: Mapping[str, Any]) -> dict[str, list[tuple[str, str | bool]]]:
+    """Return the answers to the calls of a run, with the ids of the calls: `tool_outputs` and `tool_approvals`."""
+    given = {name: validation.objects(body, name) for name in ("tool_outputs", "tool_approvals")}
+    if given == dict.fromkeys(given):
+        raise missing("tool_outputs")
+    return {
+        name: [_answer(answer, f"{name}[{index}].", name) for index, answer in enumerate(sent or ())]
+        for name, sent in given.items()
+    }
+
+
+def _answer(answer: Doc, prefix: str, name: str) -> tuple[str, str | bool]:
+    call_id = validation.required_text(answer, "tool_call_id", prefix=prefix)
+    if name == "tool_outputs":
+        return call_id, validation.text(answer, "output", prefix=prefix, longest=1_048_576) or ""
+    # The headers are for the call, which the model makes, if anybody.
+    validation.mapping(answer, "headers", prefix=prefix)
+    return call_id, validation.required_boolean(answer, "approve", prefix=prefix)
+
+
 def tool_resources(body: Mapping[str, Any]) -> Doc | None:
     """Return the tool resources; `None` when they are absent or null."""
     resources = validation.mapping(body, "tool_resources")

@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.assistants import context, objects, options
-from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_found
-from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply, ToolCall
+from gpt_agent_fsm.local.assistants import context, inputs, objects, options
+from gpt_agent_fsm.local.http.error_responses import bad_request, not_found
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, Outcome, Reply, ToolCall
 from gpt_agent_fsm.local.models.tokens import cut, usage
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
@@ -74,6 +74,7 @@ def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequ
         run["model"],
         attempt=tx.count_after("run", thread_id, asked),
         max_tokens=tokens_left(tx, run),
+        approvals=context.approvals(steps),
         cancelled=cancelled,
         **options.for_model(run, is_first_turn=not any(step["run_id"] == run_id for step in steps)),
     )
@@ -88,6 +89,10 @@ def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, 
         fail(tx, run, outcome)
         return True
     reply = cut(outcome, request.max_tokens)
+    if len({isinstance(call, ApprovalRequest) for call in reply.calls}) > 1:
+        message = "A turn of a run may have tool calls or requests for approvals, but this one has both."
+        fail(tx, run, ModelError("server_error", message))
+        return True
     used = usage(request, reply)
     if reply.text or not reply.calls:
         say(tx, run, turn, reply, _NOTHING if reply.calls else used)
@@ -126,15 +131,8 @@ def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
 
 
 def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], used: dict[str, int]) -> None:
-    """Make a run wait for the outputs of these tool calls, whose arguments are text already."""
-    asked = [
-        {
-            "id": ids.new_id("call"),
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for call in calls
-    ]
+    """Make a run wait for the answers to these calls, whose arguments are text already."""
+    asked = [objects.call(call) for call in calls]
     tx.add("step", objects.tool_step(run, asked, used), parent=run["id"])
     tx.save(run | {"status": "requires_action", "required_action": objects.required_action(asked)})
 
@@ -146,25 +144,23 @@ def fail(tx: Transaction, run: Doc, error: ModelError) -> Doc:
 
 
 def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
-    """Accept the outputs of all tool calls of a run, and queue it for its next turn. Raises `ApiProblem`."""
-    outputs = validation.objects(body, "tool_outputs")
-    if outputs is None:
-        raise missing("tool_outputs")
-    given = {}
-    for index, output in enumerate(outputs):
-        prefix = f"tool_outputs[{index}]."
-        call_id = validation.required_text(output, "tool_call_id", prefix=prefix)
-        given[call_id] = validation.text(output, "output", prefix=prefix, longest=1_048_576) or ""
+    """Accept the answers to all calls that a run waits for, and queue it for its next turn. Raises `ApiProblem`."""
+    given = inputs.answers(body)
     if run["status"] != "requires_action":
         raise bad_request(f'Runs in status "{run["status"]}" do not accept tool outputs.')
-    asked = [call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"]]
-    if len(outputs) != len(asked) or set(given) != set(asked):
-        got = [output["tool_call_id"] for output in outputs]
-        raise bad_request(f"Expected tool outputs for call_ids {asked}, got {got}", "tool_outputs")
+    kind = run["required_action"]["type"]
+    asked = [call["id"] for call in run["required_action"][kind]["tool_calls"]]
+    name = "tool_approvals" if kind == objects.APPROVALS else "tool_outputs"
+    for other in given.keys() - {name}:
+        if given[other]:
+            raise bad_request(f"The run waits for '{name}', not for '{other}'.", other)
+    got = [call_id for call_id, _ in given[name]]
+    if sorted(got) != sorted(asked):
+        raise bad_request(f"Expected {name.replace('_', ' ')} for call_ids {asked}, got {got}", name)
     # The last step of a waiting run holds the calls that it waits for.
     step = tx.children("step", run["id"])[-1]
-    for call in step["step_details"]["tool_calls"]:
-        call["function"]["output"] = given[call["id"]]
+    details, answers = step["step_details"], dict(given[name])
+    details["tool_calls"] = [objects.with_answer(call, answers[call["id"]]) for call in details["tool_calls"]]
     tx.save(step | {"status": "completed", "completed_at": ids.now()})
     run |= {"status": "queued", "required_action": None}
     tx.save(run)

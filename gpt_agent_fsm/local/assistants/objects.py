@@ -13,10 +13,11 @@ from gpt_agent_fsm.local.assistants.options import (
     SAMPLING,
     check_tool_choice,
 )
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ToolCall
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.options import EXTENSIONS, check_names, chosen, extensions
-from gpt_agent_fsm.local.shared.parts import chat_message, image_part
+from gpt_agent_fsm.local.shared.parts import chat_call, chat_message, image_part
 from gpt_agent_fsm.local.shared.parts import text_part as chat_text
 from gpt_agent_fsm.local.shared.storage import Doc
 
@@ -164,9 +165,30 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
     return made
 
 
+OUTPUTS, APPROVALS = "submit_tool_outputs", "submit_tool_approval"
+"""What a run may require: outputs of its calls, or approvals of calls that the server makes, as Azure's agents have."""
+
+
+def call(asked: ToolCall) -> Doc:
+    """Return a call or a request for an approval in the form of `required_action`; the arguments are text already."""
+    call_id = ids.new_id("call")
+    if isinstance(asked, ApprovalRequest):
+        called = {"name": asked.name, "arguments": asked.arguments, "server_label": asked.server_label}
+        return {"id": call_id, "type": "mcp"} | called
+    return chat_call(call_id, asked.name, str(asked.arguments))
+
+
+def as_asked(call: Doc) -> Doc:
+    """Return a call of a step as the run asks for it, without its answer."""
+    if call["type"] == "mcp":
+        return {name: value for name, value in call.items() if name not in ("approved", "output")}
+    return chat_call(call["id"], call["function"]["name"], call["function"]["arguments"])
+
+
 def required_action(calls: list[Doc]) -> Doc:
-    """Return the required action of a run: the outputs of these calls."""
-    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+    """Return the required action of a run: the answers to these calls, which are all of one kind."""
+    kind = APPROVALS if calls[0]["type"] == "mcp" else OUTPUTS
+    return {"type": kind, kind: {"tool_calls": calls}}
 
 
 def message_step(run: Doc, turn: LiveTurn, usage: Doc) -> Doc:
@@ -178,8 +200,15 @@ def message_step(run: Doc, turn: LiveTurn, usage: Doc) -> Doc:
 
 def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
     """Return the step in which a run waits for tool outputs; `calls` are in the form of `required_action`."""
-    waiting = [call | {"function": call["function"] | {"output": None}} for call in calls]
+    waiting = [with_answer(call, None) for call in calls]
     return _step(run, {"type": "tool_calls", "tool_calls": waiting}) | {"usage": usage}
+
+
+def with_answer(call: Doc, answer: str | bool | None) -> Doc:
+    """Return a call of a step with its output, or with the decision about it; None if it waits."""
+    if call["type"] == "mcp":
+        return call | {"approved": answer, "output": None}
+    return call | {"function": call["function"] | {"output": answer}}
 
 
 def _step(run: Doc, details: Doc) -> Doc:

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from gpt_agent_fsm.local.models.protocol import (
     INCOMPLETE,
+    ApprovalRequest,
     Model,
     ModelError,
     ModelRequest,
@@ -159,12 +160,16 @@ def _checked_reply(reply: Reply) -> Reply:
 def _checked_call(call: ToolCall) -> ToolCall:
     if not isinstance(call.name, str) or not call.name.strip():
         raise TypeError("A ToolCall must have a name.")
+    if isinstance(call, ApprovalRequest):
+        if not isinstance(call.server_label, str) or not call.server_label.strip():
+            raise TypeError("An ApprovalRequest must have a server_label.")
+        call = evolve(call, server_label=_encodable(call.server_label))
     if isinstance(call.arguments, str):
-        return ToolCall(_encodable(call.name), _encodable(call.arguments))
+        return evolve(call, name=_encodable(call.name), arguments=_encodable(call.arguments))
     if not isinstance(call.arguments, dict):
         raise TypeError(f"The arguments of ToolCall {call.name} must be a dict or a str.")
     arguments = _json(call.arguments, f"The arguments of ToolCall {call.name}")
-    return ToolCall(_encodable(call.name), arguments)
+    return evolve(call, name=_encodable(call.name), arguments=arguments)
 
 
 def _json(value: dict[str, object], what: str) -> str:

@@ -63,6 +63,9 @@ class ModelRequest:
     """The form of a structured answer: any JSON object, or JSON that fits `schema`."""
     schema: dict[str, Any] | None = field(default=Factory(_schema_of, takes_self=True), kw_only=True)
     """The JSON schema of the answer, as `response_format` has it; None if there is none."""
+    approvals: dict[str, bool] = field(factory=dict, kw_only=True)
+    """Whether a person has approved each `ApprovalRequest` in `messages`, by the id of the call. Such a request is
+    there as a tool call, and its tool message says `Approved.` or `Denied.`, with the reason if there is one."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
     """Set when the answer is no longer needed, after a cancel or a close; the answer is then dropped."""
 
@@ -80,13 +83,24 @@ class ModelRequest:
     @property
     def outputs(self) -> list[str]:
         """The tool outputs since the user's last message, oldest first; empty in the first turn after it."""
-        outputs: list[str] = []
+        return [each["content"] for each in self._answers if each["tool_call_id"] not in self.approvals]
+
+    @property
+    def decisions(self) -> list[bool]:
+        """The `approvals` since the user's last message, oldest first: True or False for each."""
+        ids = [each["tool_call_id"] for each in self._answers]
+        return [self.approvals[call_id] for call_id in ids if call_id in self.approvals]
+
+    @property
+    def _answers(self) -> list[dict[str, Any]]:
+        """The tool messages since the user's last message."""
+        answers: list[dict[str, Any]] = []
         for message in self.messages:
             if message["role"] == "user":
-                outputs.clear()
+                answers.clear()
             elif message["role"] == "tool":
-                outputs.append(message["content"])
-        return outputs
+                answers.append(message)
+        return answers
 
 
 @frozen
@@ -99,6 +113,18 @@ class ToolCall:
 
     name: str
     arguments: dict[str, Any] | str = field(factory=dict)
+
+
+@frozen
+class ApprovalRequest(ToolCall):
+    """A call that the server would make itself, and for which it asks a person first.
+
+    Clients see it as a call of a remote (MCP) server with this label. The model is asked again when the decision is
+    there, see `ModelRequest.approvals`: to make the call is up to the model. On a thread, one turn has either such
+    requests or tool calls.
+    """
+
+    server_label: str = "local"
 
 
 @frozen

@@ -5,42 +5,64 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from gpt_agent_fsm.local.http.error_responses import bad_request
-from gpt_agent_fsm.local.responses.items import chat_parts, text_of
-from gpt_agent_fsm.local.shared.parts import chat_message
+from gpt_agent_fsm.local.responses.items import (
+    APPROVAL_RESPONSE,
+    CALL,
+    CALL_OUTPUT,
+    chat_parts,
+    key_of_answer,
+    key_of_ask,
+    text_of,
+)
+from gpt_agent_fsm.local.shared.parts import chat_call, chat_message, decision_message
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def check_tool_calls(context: Iterable[Doc]) -> None:
-    """Raise the 400 for a tool call without an output, an output without its call before it, or a second output."""
+    """Raise the 400 for a call or approval request without an answer, an answer without it, or a second answer."""
     answered: dict[str, bool] = {}
+    asks: dict[str, Doc] = {}
     for item in context:
-        if item["type"] == "function_call":
-            answered[item["call_id"]] = False
-        elif item["type"] == "function_call_output":
-            call_id = item["call_id"]
-            if call_id not in answered:
-                message = f"No tool call found for function call output with call_id {call_id}."
-                raise bad_request(message, "input")
-            if answered[call_id]:
-                raise _second_output(call_id, "input")
-            answered[call_id] = True
-    for call_id, has_output in answered.items():
-        if not has_output:
-            raise bad_request(f"No tool output found for function call {call_id}.", "input")
+        if (asked := key_of_ask(item)) is not None:
+            answered[asked], asks[asked] = False, item
+        elif (key := key_of_answer(item)) is not None:
+            if key not in answered:
+                raise _nothing_asked(item, key)
+            if answered[key]:
+                raise _second_answer(item, key, "input")
+            answered[key] = True
+    for key, has_answer in answered.items():
+        if not has_answer:
+            raise _no_answer(asks[key], key)
 
 
 def check_outputs_are_new(present: Iterable[Doc], added: Iterable[Doc]) -> None:
-    """Raise the 400 for a second tool output of a call, in the conversation or among the added items."""
-    answered = {item["call_id"] for item in present if item["type"] == "function_call_output"}
+    """Raise the 400 for a second answer to a call or approval request, in the conversation or among the added items."""
+    answered = {key_of_answer(item) for item in present}
     for item in added:
-        if item["type"] == "function_call_output":
-            if item["call_id"] in answered:
-                raise _second_output(item["call_id"], "items")
-            answered.add(item["call_id"])
+        key = key_of_answer(item)
+        if key is not None:
+            if key in answered:
+                raise _second_answer(item, key, "items")
+            answered.add(key)
 
 
-def _second_output(call_id: str, param: str) -> Exception:
-    return bad_request(f"Duplicate tool output found for function call {call_id}.", param)
+def _nothing_asked(item: Doc, key: str) -> Exception:
+    if item["type"] == CALL_OUTPUT:
+        return bad_request(f"No tool call found for function call output with call_id {key}.", "input")
+    return bad_request(f"No approval request found for MCP approval response with approval_request_id {key}.", "input")
+
+
+def _no_answer(item: Doc, key: str) -> Exception:
+    if item["type"] == CALL:
+        return bad_request(f"No tool output found for function call {key}.", "input")
+    return bad_request(f"No approval response found for MCP approval request {key}.", "input")
+
+
+def _second_answer(item: Doc, key: str, param: str) -> Exception:
+    if item["type"] == CALL_OUTPUT:
+        return bad_request(f"Duplicate tool output found for function call {key}.", param)
+    return bad_request(f"Duplicate approval response found for MCP approval request {key}.", param)
 
 
 def last_said(context: Sequence[Doc]) -> Doc | None:
@@ -55,26 +77,35 @@ def instructions(given: str | None, context: Iterable[Doc]) -> str:
 
 
 def chat(context: Sequence[Doc]) -> list[Doc]:
-    """Return the messages, tool calls and outputs as chat messages.
+    """Return the messages, the calls and requests for approvals, and their answers as chat messages.
 
     Consecutive calls and the text before them are one message, because one turn of the model made them. Its outputs
     come next, as chat completions require, even if other items stand between a call and its output.
     """
-    outputs: defaultdict[str, deque[Doc]] = defaultdict(deque)
+    answers: defaultdict[str, deque[Doc]] = defaultdict(deque)
     for item in context:
-        if item["type"] == "function_call_output":
-            outputs[item["call_id"]].append(_output(item))
+        if (key := key_of_answer(item)) is not None:
+            answers[key].append(_answer(item, key))
     messages: list[Doc] = []
-    for kind, group in itertools.groupby(context, key=lambda item: item["type"]):
+    for kind, group in itertools.groupby(context, key=_kind):
         if kind == "message":
             messages += [_message(item) for item in group if _is_from(item, "user", "assistant")]
-        elif kind == "function_call":
+        elif kind == "ask":
             calls = [_call(item) for item in group]
             if not messages or messages[-1]["role"] != "assistant":
                 messages.append({"role": "assistant", "content": ""})
             messages[-1]["tool_calls"] = calls
-            messages += [outputs[call["id"]].popleft() for call in calls]
+            messages += [answers[call["id"]].popleft() for call in calls]
     return messages
+
+
+def approvals(context: Iterable[Doc]) -> dict[str, bool]:
+    """Return the decisions about requests for approvals, by the id of the request."""
+    return {item["approval_request_id"]: item["approve"] for item in context if item["type"] == APPROVAL_RESPONSE}
+
+
+def _kind(item: Doc) -> str:
+    return "message" if item["type"] == "message" else "answer" if key_of_ask(item) is None else "ask"
 
 
 def _message(item: Doc) -> Doc:
@@ -82,13 +113,14 @@ def _message(item: Doc) -> Doc:
 
 
 def _call(item: Doc) -> Doc:
-    function = {"name": item["name"], "arguments": item["arguments"]}
-    return {"id": item["call_id"], "type": "function", "function": function}
+    return chat_call(str(key_of_ask(item)), item["name"], item["arguments"])
 
 
-def _output(item: Doc) -> Doc:
+def _answer(item: Doc, key: str) -> Doc:
+    if item["type"] == APPROVAL_RESPONSE:
+        return decision_message(key, item["approve"], item["reason"])
     output = chat_message("tool", text_of(item["output"]), chat_parts(item["output"]))
-    return output | {"tool_call_id": item["call_id"]}
+    return output | {"tool_call_id": key}
 
 
 def _is_from(item: Doc, *roles: str) -> bool:

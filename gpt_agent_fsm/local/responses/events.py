@@ -66,7 +66,10 @@ class ResponseEvents:
                 yield from self._streamed(chunk)
         response = lifecycle.result(self._storage, self._response["id"], self._turn)
         for index, item in enumerate(response["output"]):
-            yield from self._message_ends(index, item) if item["type"] == "message" else _call(index, item)
+            if item["type"] == "message":
+                yield from self._message_ends(index, item)
+            else:
+                yield from _asked(index, item)
         yield f"response.{response['status']}", {"response": response}
 
     def _as(self, status: str) -> Doc:
@@ -106,8 +109,12 @@ class ResponseEvents:
         return {"item_id": self._item_id, "output_index": index, "content_index": 0}
 
 
-def _call(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
-    """Yield the events of a tool call; it is sent whole, because no model yields it in pieces."""
+def _asked(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
+    """Yield the events of a call or of a request for an approval; it is sent whole: no model yields it in pieces."""
+    if item["type"] == items.APPROVAL_REQUEST:
+        yield "response.output_item.added", {"output_index": index, "item": item}
+        yield "response.output_item.done", {"output_index": index, "item": item}
+        return
     begun = item | {"arguments": "", "status": "in_progress"}
     place, arguments = {"item_id": item["id"], "output_index": index}, item["arguments"]
     yield "response.output_item.added", {"output_index": index, "item": begun}

@@ -96,7 +96,7 @@ class ResponsesApi(Wire):
 
     def _add_items(self, tx: Transaction, conversation_id: str, body: Doc) -> list[Doc]:
         added = references.resolved(tx, items.given(body, "items", items.MAX_ITEMS), "items")
-        if any(item["type"] == "function_call_output" for item in added):
+        if any(items.key_of_answer(item) for item in added):
             context.check_outputs_are_new(tx.children("item", conversation_id), added)
         for item in added:
             tx.add("item", item, parent=conversation_id)

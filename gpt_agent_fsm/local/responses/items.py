@@ -8,7 +8,7 @@ from typing import Any
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import missing, wrong_type, wrong_value
-from gpt_agent_fsm.local.models.protocol import ToolCall
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ToolCall
 from gpt_agent_fsm.local.shared import parts as chat
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.storage import Doc
@@ -64,7 +64,29 @@ def text_part(text: str) -> Doc:
 def tool_call(call: ToolCall) -> Doc:
     """Return the item of a model's tool call; the arguments are text already."""
     called = {"call_id": ids.new_id("call"), "name": call.name, "arguments": call.arguments}
-    return _item("function_call", "fc") | called
+    return _item(CALL, "fc") | called
+
+
+def approval_request(call: ApprovalRequest) -> Doc:
+    """Return the item that asks for the approval of a call; the arguments are text already."""
+    called = {"name": call.name, "arguments": call.arguments, "server_label": call.server_label}
+    return {"id": ids.new_id("mcpr"), "type": APPROVAL_REQUEST} | called
+
+
+CALL, CALL_OUTPUT = "function_call", "function_call_output"
+APPROVAL_REQUEST, APPROVAL_RESPONSE = "mcp_approval_request", "mcp_approval_response"
+
+
+def key_of_ask(item: Doc) -> str | None:
+    """Return the id under which an item asks the client for an answer; None if it asks for nothing."""
+    name = {CALL: "call_id", APPROVAL_REQUEST: "id"}.get(item["type"])
+    return None if name is None else str(item[name])
+
+
+def key_of_answer(item: Doc) -> str | None:
+    """Return the id of the item that an item answers; None if it is not an answer."""
+    name = {CALL_OUTPUT: "call_id", APPROVAL_RESPONSE: "approval_request_id"}.get(item["type"])
+    return None if name is None else str(item[name])
 
 
 def text_of(content: str | list[Doc]) -> str:
@@ -118,7 +140,7 @@ def _call(item: Doc, prefix: str) -> Doc:
     arguments = validation.text(item, "arguments", prefix=prefix, longest=_MAX_TEXT)
     if arguments is None:
         raise missing(f"{prefix}arguments")
-    return _item("function_call", "fc") | called | {"arguments": arguments}
+    return _item(CALL, "fc") | called | {"arguments": arguments}
 
 
 def _output(item: Doc, prefix: str) -> Doc:
@@ -126,7 +148,19 @@ def _output(item: Doc, prefix: str) -> Doc:
     output = item.get("output")
     if not isinstance(output, str):
         output = _parts(output, f"{prefix}output", _INPUT_PARTS)
-    return _item("function_call_output", "fco") | {"call_id": call_id, "output": output}
+    return _item(CALL_OUTPUT, "fco") | {"call_id": call_id, "output": output}
+
+
+def _approval_request(item: Doc, prefix: str) -> Doc:
+    names = ("id", "name", "arguments", "server_label")
+    return {"type": APPROVAL_REQUEST} | {name: validation.required_text(item, name, prefix=prefix) for name in names}
+
+
+def _approval_response(item: Doc, prefix: str) -> Doc:
+    request_id = validation.required_text(item, "approval_request_id", prefix=prefix)
+    reason = validation.text(item, "reason", prefix=prefix)
+    answer = {"approval_request_id": request_id, "approve": validation.required_boolean(item, "approve", prefix=prefix)}
+    return {"id": ids.new_id("mcpa"), "type": APPROVAL_RESPONSE} | answer | {"reason": reason}
 
 
 def _reference(item: Doc, prefix: str) -> Doc:
@@ -140,8 +174,10 @@ def _reasoning(item: Doc, prefix: str) -> Doc:
 
 _READERS = {
     "message": _message,
-    "function_call": _call,
-    "function_call_output": _output,
+    CALL: _call,
+    CALL_OUTPUT: _output,
+    APPROVAL_REQUEST: _approval_request,
+    APPROVAL_RESPONSE: _approval_response,
     "item_reference": _reference,
     "reasoning": _reasoning,
 }

@@ -18,7 +18,7 @@ from typing import Any
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, closing, unknown
-from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Outcome, Reply
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, Outcome, Reply
 from gpt_agent_fsm.local.models.tokens import cut, usage
 from gpt_agent_fsm.local.responses import context, items, objects, options, references
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
@@ -100,6 +100,7 @@ def _request(response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # n
         objects.nested(options.offered(response)),
         response["model"],
         max_tokens=response["max_output_tokens"],
+        approvals=context.approvals(whole),
         **options.for_model(response),
         **more,
     )
@@ -141,7 +142,10 @@ def _output(turn: LiveTurn, reply: Reply) -> list[Doc]:
     if reply.text or not reply.calls:
         status = "completed" if reply.incomplete is None else "incomplete"
         output.append(items.answer(turn.message_id, reply.text, status))
-    return output + [items.tool_call(call) for call in reply.calls]
+    return output + [
+        items.approval_request(call) if isinstance(call, ApprovalRequest) else items.tool_call(call)
+        for call in reply.calls
+    ]
 
 
 def chunks_of(tx: Transaction, response_id: str) -> list[str]:

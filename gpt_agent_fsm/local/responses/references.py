@@ -4,7 +4,11 @@ from collections.abc import Iterable
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import ApiProblem
+from gpt_agent_fsm.local.responses.items import APPROVAL_REQUEST, APPROVAL_RESPONSE
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
+
+_PREFIXES = {APPROVAL_REQUEST: "mcpr"}
+"""The prefixes of ids that clients may have chosen."""
 
 
 def remember(tx: Transaction, response: Doc) -> None:
@@ -16,16 +20,22 @@ def remember(tx: Transaction, response: Doc) -> None:
 def resolved(tx: Transaction, given: Iterable[Doc], param: str, past: Iterable[Doc] = ()) -> list[Doc]:
     """Return the items, with a copy in place of each reference; one to an item of the past is left out.
 
-    Raises the 404 for a reference to an unknown item.
+    A request for an approval is sent with its id, and is a copy, too; its response then answers the copy. Raises the
+    404 for a reference to an unknown item.
     """
     present = {item["id"] for item in past}
+    renamed: dict[str, str] = {}
     items = []
     for item in given:
-        if item["type"] != "item_reference":
+        if item["type"] == APPROVAL_RESPONSE:
+            request_id = item["approval_request_id"]
+            items.append(item | {"approval_request_id": renamed.get(request_id, request_id)})
+        elif item["type"] not in ("item_reference", APPROVAL_REQUEST):
             items.append(item)
         elif item["id"] not in present:
-            found = _found(tx, item["id"], param)
-            items.append(found | {"id": ids.new_id(found["id"].partition("_")[0])})
+            original = item if item["type"] == APPROVAL_REQUEST else _found(tx, item["id"], param)
+            renamed[item["id"]] = ids.new_id(_PREFIXES.get(original["type"]) or original["id"].partition("_")[0])
+            items.append(original | {"id": renamed[item["id"]]})
     return items
 
 

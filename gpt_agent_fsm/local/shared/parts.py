@@ -26,6 +26,17 @@ def image_part(url: str, detail: str | None) -> Doc:
     return {"type": "image_url", "image_url": {"url": url} | level}
 
 
+def chat_call(call_id: str, name: str, arguments: str) -> Doc:
+    """Return a call as an entry of the `tool_calls` of a chat message."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def decision_message(call_id: str, approve: bool, reason: str | None = None) -> Doc:
+    """Return the decision about a request for an approval as the tool message for its call."""
+    decision = "Approved" if approve else "Denied"
+    return {"role": "tool", "tool_call_id": call_id, "content": f"{decision}: {reason}" if reason else f"{decision}."}
+
+
 def check_image_source(url: str, param: str) -> None:
     """Refuse an image that no model could load."""
     if not _IMAGE_SOURCE.match(url):

@@ -129,6 +129,13 @@ def boolean(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = 
     return value
 
 
+def required_boolean(body: Mapping[str, Any], name: str, *, prefix: str = "") -> bool:
+    """Return a required boolean."""
+    if body.get(name) is None:
+        raise missing(prefix + name)
+    return boolean(body, name, default=False, prefix=prefix)
+
+
 def integer(
     body: Mapping[str, Any], name: str, *, minimum: int, maximum: int | None = None, prefix: str = ""
 ) -> int | None:

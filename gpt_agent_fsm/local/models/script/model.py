@@ -22,13 +22,15 @@ otherwise:                          # if no rule fits: one step or a list of the
   say: "You said: {message}"
 ```
 
-A step is one of `say`, `call` and `fail`. The last step of a rule is a `say`, or a `fail` without `times`. `say` may be
-a mapping, which is sent as JSON to a client that asks for JSON. `fail` ends the run. With `times: 2` only the first two
-runs for the same user message fail; later runs skip the step.
+A step is one of `say`, `call`, `approve` and `fail`. The last step of a rule is a `say`, or a `fail` without `times`.
+`say` may be a mapping, which is sent as JSON to a client that asks for JSON. `approve` asks a person whether the server
+may make a call of its own. `fail` ends the run. With `times: 2` only the first two runs for the same user message fail;
+later runs skip the step.
 
 Texts, also those within `arguments` or the mapping of a `say`, may hold `{message}` (the user's last message),
-`{outputs}` (the tool outputs since that message, joined by ", ") and `{name}` for every group `(?P<name>...)` of
-`matches`. Other braces are left alone. `arguments` given as text are sent unchanged, even if they are not valid JSON.
+`{outputs}` and `{approved}` (the tool outputs and the decisions since that message, joined by ", "), and `{name}` for
+every group `(?P<name>...)` of `matches`. Other braces are left alone. `arguments` given as text are sent unchanged,
+even if they are not valid JSON.
 """
 
 import re
@@ -39,8 +41,8 @@ from typing import Any, Self
 import yaml
 from attrs import frozen
 
-from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, ToolCall
-from gpt_agent_fsm.local.models.script.schema import Failure, Step, read, turns
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.local.models.script.schema import Approval, Call, Failure, Step, read, turns
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _ECHO = Step(say="You said: {message}")
@@ -88,7 +90,8 @@ class ScriptedModel:
             if found is not None:
                 steps, words = rule.steps, {name: text or "" for name, text in found.groupdict().items()}
                 break
-        words = {"message": said, "outputs": ", ".join(request.outputs)} | words
+        decisions = ", ".join("approved" if approved else "denied" for approved in request.decisions)
+        words = {"message": said, "outputs": ", ".join(request.outputs), "approved": decisions} | words
         step = _due(steps, request)
         if step.delay:
             request.cancelled.wait(step.delay)
@@ -124,7 +127,13 @@ def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall] | dict
         return _filled(step.say, words)
     if isinstance(step.say, dict):
         return _filled_object(step.say, words)
-    return [ToolCall(call.name, _filled_arguments(call.arguments, words)) for call in step.calls]
+    return [_asked(call, _filled_arguments(call.arguments, words)) for call in step.calls]
+
+
+def _asked(call: Call, arguments: dict[str, Any] | str) -> ToolCall:
+    if isinstance(call, Approval):
+        return ApprovalRequest(call.name, arguments, call.server)
+    return ToolCall(call.name, arguments)
 
 
 def _filled(text: str, words: Mapping[str, str]) -> str:

@@ -24,6 +24,12 @@ class Call(Struct, frozen=True, forbid_unknown_fields=True):
     arguments: dict[Any, Any] | str | None = None
 
 
+class Approval(Call, frozen=True, forbid_unknown_fields=True):
+    """A request for the approval of a call that the server would make itself."""
+
+    server: Text = "local"
+
+
 class Failure(Struct, frozen=True, forbid_unknown_fields=True):
     """A failure of a run; in its first `times` attempts, or always."""
 
@@ -33,19 +39,21 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Step(Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn: exactly one of `say`, `call` and `fail`, after `delay` seconds."""
+    """One turn: exactly one of `say`, `call`, `approve` and `fail`, after `delay` seconds."""
 
     delay: Delay | None = None
     say: Say | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
+    approve: Approval | Annotated[list[Approval], Meta(min_length=1)] | UnsetType = UNSET
     fail: Failure | UnsetType = UNSET
 
     @property
     def calls(self) -> list[Call]:
-        """The tool calls of this turn; empty if it calls none."""
-        if isinstance(self.call, UnsetType):
-            return []
-        return [self.call] if isinstance(self.call, Call) else self.call
+        """The tool calls of this turn, or its requests for approvals; empty if it has none."""
+        for asked in (self.call, self.approve):
+            if not isinstance(asked, UnsetType):
+                return [asked] if isinstance(asked, Call) else list(asked)
+        return []
 
     @property
     def times(self) -> int | None:
@@ -56,10 +64,8 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
         """Raise `ValueError` unless the step is exactly one turn."""
         if isinstance(self.say, str) and not self.say.strip():
             raise _misfit(f"{place}.say", self.say)
-        if len(_keys(self, "say", "call", "fail")) != 1:
-            raise _error(f"{place} needs exactly one of 'say', 'call' and 'fail'")
-        for value in (self.say, *(call.arguments for call in self.calls)):
-            _check_values(value, place)
+        if len(_keys(self, "say", "call", "approve", "fail")) != 1:
+            raise _error(f"{place} needs exactly one of 'say', 'call', 'approve' and 'fail'")
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +77,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     delay: Delay | UnsetType | None = UNSET
     say: Say | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
+    approve: Approval | Annotated[list[Approval], Meta(min_length=1)] | UnsetType = UNSET
     fail: Failure | UnsetType = UNSET
 
     def pattern(self, place: str) -> re.Pattern[str]:
@@ -85,10 +92,11 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
     def turns(self, place: str) -> list[Step]:
         """Return the steps of the rule. Raises `ValueError` for a rule that has both or none."""
-        own = _keys(self, "delay", "say", "call", "fail")
+        own = _keys(self, "delay", "say", "call", "approve", "fail")
         if isinstance(self.steps, UnsetType):
             delay = None if isinstance(self.delay, UnsetType) else self.delay
-            return turns(Step(delay=delay, say=self.say, call=self.call, fail=self.fail), place)
+            step = Step(delay=delay, say=self.say, call=self.call, approve=self.approve, fail=self.fail)
+            return turns(step, place)
         if own:
             raise _error(f"{place} has 'steps', so '{own[0]}' belongs in one of them")
         return turns(self.steps, f"{place}.steps")
@@ -142,15 +150,16 @@ _EXPECTED = {
     "steps": "a step or a list of steps",
     "otherwise": "a step or a list of steps",
     "call": "a tool call or a list of them",
+    "approve": "a request for an approval or a list of them",
     "arguments": "a mapping or text",
     "delay": "a number of seconds",
     "times": "a whole number above 0",
     "say": "text or a mapping",
-    **dict.fromkeys(("when", "matches", "name", "code", "message"), "text"),
+    **dict.fromkeys(("when", "matches", "name", "server", "code", "message"), "text"),
 }
 """The required type of the value of a key; everything else must be a mapping."""
 
-_SHAPES: dict[str, type[Struct]] = {"": Script, "rules": Rule, "call": Call, "fail": Failure}
+_SHAPES: dict[str, type[Struct]] = {"": Script, "rules": Rule, "call": Call, "approve": Approval, "fail": Failure}
 """The struct under a key, for its list of known keys; everything else is a step."""
 
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
