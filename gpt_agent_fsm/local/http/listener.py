@@ -20,6 +20,9 @@ from gpt_agent_fsm.local.http.dispatcher import Dispatcher
 MAX_CONNECTIONS = 4096
 """The largest number of connections; smaller if the process may not open as many files."""
 
+_DRAIN_POLL = 0.02
+"""Seconds between two checks whether all clients of a server that is being closed have their answers."""
+
 HangUp: type[Exception] = ClientDisconnected
 """Raised by an application to hang up on its client without another byte."""
 
@@ -74,6 +77,7 @@ class HttpServer:
         self._reserved = Dispatcher()
         self._listener.reserved = (reserved, self._reserved)
         self._accepting = threading.Event()
+        self._hang_up_at: float | None = None
         self._hung_up = threading.Event()
         self._stopping = False
         self._loop = threading.Thread(target=self._run, name="local-http", daemon=True)
@@ -89,21 +93,23 @@ class HttpServer:
         self._accepting.set()
 
     def close(self, timeout: float) -> None:
-        """Hang up on all clients and end all OS threads; a request that is being handled gets `timeout` seconds.
+        """Stop listening, hang up on all clients and end all OS threads; within `timeout` seconds.
 
-        May be called again, even after it was interrupted.
+        Clients that wait get their answers first, if these are there in half of the time. May be called again, even
+        after it was interrupted.
         """
         if self._listener.closed:
             return
         self._accepting.set()
         if self._loop.is_alive():
             # The connections belong to the loop's OS thread. Hanging up also frees those that wait for a slow reader.
-            self._listener.trigger.pull_trigger(self._hang_up)
+            self._hang_up_at = time.monotonic() + timeout / 2
+            self._listener.pull_trigger()
             self._hung_up.wait()
         else:
             self._hang_up()
-        self._dispatcher.shutdown(timeout=timeout)
-        self._reserved.shutdown(timeout=timeout)
+        self._dispatcher.shutdown(timeout=timeout / 2)
+        self._reserved.shutdown(timeout=timeout / 2)
         # The pipe of the trigger is closed last, by this OS thread: while the loop runs, others may write to it.
         self._stopping = True
         self._listener.pull_trigger()
@@ -115,14 +121,28 @@ class HttpServer:
     def _run(self) -> None:
         self._accepting.wait()
         while not self._stopping:
-            wasyncore.loop(timeout=1.0, use_poll=True, map=self._listener._map, count=1)
+            patience = 1.0 if self._hang_up_at is None else _DRAIN_POLL
+            wasyncore.loop(timeout=patience, use_poll=True, map=self._listener._map, count=1)
             self._listener.enforce_limits(time.monotonic())
+            if self._hang_up_at is not None and not self._hung_up.is_set():
+                self._drain(self._hang_up_at)
 
-    def _hang_up(self) -> None:
-        try:
+    def _drain(self, hang_up_at: float) -> None:
+        """Accept no more clients, and hang up if all have their answers or the time is over."""
+        self._stop_listening()
+        channels = list(self._listener.active_channels.values())
+        if all(channel.is_idle for channel in channels) or time.monotonic() >= hang_up_at:
+            self._hang_up()
+
+    def _stop_listening(self) -> None:
+        if self._listener.accepting:
             self._listener.accepting = False
             self._listener.del_channel()
             self._listener.socket.close()
+
+    def _hang_up(self) -> None:
+        try:
+            self._stop_listening()
             for channel in list(self._listener.active_channels.values()):
                 channel.handle_close()
                 if channel.request is not None:

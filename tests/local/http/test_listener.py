@@ -8,6 +8,9 @@ import threading
 import time
 
 import pytest
+import requests
+
+from gpt_agent_fsm.local import LocalServer
 
 PATIENCE = 10.0
 
@@ -187,3 +190,31 @@ def test_more_clients_than_os_threads_are_served_without_a_warning(api, caplog):
         thread.join(PATIENCE)
     assert statuses == [200] * 32
     assert [record.name for record in caplog.records if record.name.startswith(("waitress", "gpt_agent_fsm"))] == []
+
+
+def test_clients_that_wait_get_an_answer_when_the_server_closes():
+    for _ in range(5):  # the answers must not race with the hang-up
+        asked, answers = threading.Semaphore(0), []
+
+        def model(request, asked=asked):
+            asked.release()
+            request.cancelled.wait(PATIENCE)
+            return "too late"
+
+        with LocalServer(model) as server:
+            url, body = f"{server.base_url}/responses", {"model": "m", "input": "Hello"}
+            clients = [
+                threading.Thread(
+                    target=lambda to=answers, url=url, body=body: to.append(
+                        requests.post(url, json=body, timeout=PATIENCE)
+                    )
+                )
+                for _ in range(8)
+            ]
+            for client in clients:
+                client.start()
+            assert all(asked.acquire(timeout=PATIENCE) for _ in clients)
+        for client in clients:
+            client.join(PATIENCE)
+        assert [answer.status_code for answer in answers] == [503] * 8
+        assert answers[0].json()["error"]["message"] == "The server is closing."
