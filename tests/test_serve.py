@@ -155,7 +155,8 @@ def test_health_needs_no_key(served):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "example.com", ""])  # noqa: S104
 def test_beyond_loopback_it_needs_a_key(host, monkeypatch):
     monkeypatch.setattr(module, "_listening", lambda *_args: pytest.fail("it listens"))
-    output = refused("--host", host, env={"GPT_AGENT_SERVE_API_KEY": ""})
+    monkeypatch.delenv("GPT_AGENT_SERVE_API_KEY", raising=False)
+    output = refused("--host", host)
     assert f"without a key anybody who can connect to {host!r} could use this server: give --api-key" in output
 
 
@@ -167,7 +168,7 @@ def test_beyond_loopback_with_a_key_it_serves(served):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--model", "gpt-5"], "--model must be echo, a .yaml file or a URL, not 'gpt-5'"),
+        (["--model", "gpt-5"], "--model must be echo, a .yaml file or a URL that begins with http://, not 'gpt-5'"),
         (["--model", "nowhere.yaml"], "cannot read the script nowhere.yaml: No such file or directory"),
         (["--model", "http://"], "http://"),
         (["--model-name", "llama3"], "--model-name is for a chat-completions server"),
@@ -246,3 +247,77 @@ def test_as_a_process_of_its_own_it_ends_well_on_a_signal():
             process.kill()
     assert (process.returncode, output) == (0, "Stopped.\n")
     assert "POST /v1/threads 200" in log
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--api-key", ""], "the API key is blank"),
+        (["--api-key", "  "], "the API key is blank"),
+        (["--model-key", "x"], "--model-key is for a chat-completions server"),
+        (["--merge-turns"], "--merge-turns is for a chat-completions server"),
+        (["--model", "http://"], "--model"),
+        (["--model", "localhost:11434/v1"], "begins with http://"),
+        (["--db", "no/such/folder/a.db"], "--db cannot be"),
+        (["--db", ""], "--db must be the path of a file"),
+        (["--allow-origin", "nonsense/"], "origin"),
+        (["--run-expires-after", "0"], "--run-expires-after"),
+    ],
+)
+def test_an_option_that_would_do_something_else_is_refused_in_the_words_of_options(args, words):
+    output = refused(*args)
+    assert words in output
+    assert "base_url" not in output
+    assert "database" not in output
+
+
+def test_an_empty_key_in_the_environment_is_no_open_server():
+    assert "the API key is blank" in refused(env={"GPT_AGENT_SERVE_API_KEY": ""})
+
+
+def test_a_taken_port_says_what_to_do():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "choose another --port, or 0" in refused("--port", str(taken.getsockname()[1]))
+
+
+def test_a_wrong_script_is_named_with_its_file(tmp_path):
+    script = tmp_path / "script.yaml"
+    script.write_text("rules: 5\n", encoding="utf-8")
+    assert f"{script.name}: In the script, rules must be" in refused("--model", str(script))
+
+
+def test_strict_schemas_and_the_lifetime_of_runs_are_those_of_the_options(served):
+    def ask(server):
+        form = {"type": "json_object"}
+        asked = {"model": "m", "input": "x", "text": {"format": form}}
+        failed = requests.post(f"{server.base_url}/responses", json=asked, timeout=PATIENCE).json()
+        run = requests.post(
+            f"{server.base_url}/threads/runs", json={"assistant_id": "asst_1"}, headers=BETA, timeout=PATIENCE
+        ).json()
+        return failed["status"], run["expires_at"] - run["created_at"]
+
+    assert served(["--strict-schemas", "--run-expires-after", "77"], ask)[0] == ("failed", 77)
+
+
+def test_messages_of_one_role_are_merged_for_the_server_of_the_model(served):
+    def ask(server):
+        user = [{"role": "user", "content": text} for text in ("one", "two")]
+        requests.post(f"{server.base_url}/responses", json={"model": "m", "input": user}, timeout=PATIENCE)
+
+    with ChatServer(say("Fine.")) as upstream:
+        served(["--model", upstream.base_url, "--merge-turns"], ask)
+        [asked] = upstream.requests
+    assert [message["content"] for message in asked.body["messages"]] == ["one\n\ntwo"]
+
+
+def test_a_model_that_fails_is_one_line_of_the_log_without_message_text(served, tmp_path):
+    script = tmp_path / "script.yaml"
+    script.write_text("otherwise:\n  fail: {code: rate_limit_exceeded, message: 'no {message}'}\n", encoding="utf-8")
+
+    def ask(server):
+        body = {"model": "m", "input": "Tell me a secret"}
+        return requests.post(f"{server.base_url}/responses", json=body, timeout=PATIENCE).json()["id"]
+
+    response_id, output = served(["--model", str(script)], ask)
+    assert len(re.findall(f"WARNING The model failed for {response_id}: rate_limit_exceeded", output)) == 1
+    assert "secret" not in output

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -61,8 +63,27 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
     metavar="ORIGIN",
     help="Let web pages of this origin use the server, such as http://localhost:3000; '*' for all. May be repeated.",
 )
+@click.option(
+    "--run-expires-after",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long after its creation a run expires, and a response fails.",
+)
+@click.option(
+    "--strict-schemas",
+    is_flag=True,
+    help="Let a run or response fail if the client asked for JSON and the answer does not fit.",
+)
+@click.option(
+    "--merge-turns",
+    is_flag=True,
+    help="Send messages in a row of one role as one message to the chat-completions server.",
+)
 @click.option("--chaos", type=int, metavar="SEED", help="Inject faults into a fifth of the requests, by this seed.")
 def serve(
+    *,
     host: str,
     port: int,
     db: Path | None,
@@ -72,6 +93,9 @@ def serve(
     model_workers: int,
     api_key: str | None,
     allow_origin: tuple[str, ...],
+    run_expires_after: float,
+    strict_schemas: bool,
+    merge_turns: bool,
     chaos: int | None,
 ) -> None:
     """Serve assistants, threads, runs, conversations and responses to any client of OpenAI's API.
@@ -86,20 +110,25 @@ def serve(
         if error.name is None or error.name.startswith("gpt_agent_fsm"):
             raise
         raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
-    if not api_key and not is_loopback(host):
+    # Click takes an empty variable for one that is not set; that is the usual form of a key that was not found.
+    given = os.environ.get(_API_KEY) if api_key is None else api_key
+    if given is not None and not given.strip():
+        raise click.UsageError(f"the API key is blank: give one as --api-key or {_API_KEY}, or leave both out")
+    if api_key is None and not is_loopback(host):
         raise click.UsageError(
             f"without a key anybody who can connect to {host!r} could use this server: give --api-key or {_API_KEY}, "
             "or listen on 127.0.0.1"
         )
     with contextlib.ExitStack() as stack:
-        answering = _model_of(model, model_name, model_key)
+        answering = _model_of(model, model_name, model_key, merge_turns=merge_turns)
         if isinstance(answering, ChatCompletionsModel):
             stack.callback(answering.close)
         stack.enter_context(_logged())
         stopped = stack.enter_context(_stopped_by_signals())
         faults = None if chaos is None else Chaos(chaos)
-        start = functools.partial(LocalServer, answering, host=host, port=port, database=db, api_key=api_key or None)
+        start = functools.partial(LocalServer, answering, host=host, port=port, database=db, api_key=api_key)
         start = functools.partial(start, allow_origins=allow_origin, model_workers=model_workers, chaos=faults)
+        start = functools.partial(start, run_expires_after=run_expires_after, strict_schemas=strict_schemas)
         server = stack.enter_context(_listening(start, host, port, db))
         kept = "in memory" if db is None else f"in {db}"
         click.echo(f"Serving at {server.base_url}, all is kept {kept}. Ctrl-C stops it.")
@@ -116,33 +145,64 @@ def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path
     try:
         return start(request_log_level=logging.INFO)
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(_in_options(str(error))) from error
     except DatabaseInUseError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        advice = "; choose another --port, or 0 for a free one" if error.errno == errno.EADDRINUSE else ""
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise click.ClickException(f"cannot listen on {host} port {port}: {reason}{advice}") from error
     except DatabaseError as error:
         raise click.ClickException(f"cannot use {db} as a database: {error.orig}") from error
 
 
-def _model_of(model: str, name: str | None, key: str | None) -> ScriptedModel | ChatCompletionsModel | None:
-    """Return the model; None means the echo. If the model cannot be made, raise an error that says why."""
+def _in_options(sentence: str) -> str:
+    """Return a sentence about arguments of the library with the names of the options instead."""
+    names = {"base_url": "--model", "database": "--db", "allow_origins": "--allow-origin", "api_key": "--api-key"}
+    for name, option in names.items():
+        sentence = sentence.replace(name, option)
+    return sentence
+
+
+def _model_of(
+    model: str, name: str | None, key: str | None, *, merge_turns: bool
+) -> ScriptedModel | ChatCompletionsModel | None:
+    """Return the model, `None` for the echo; or raise an error that says in one sentence why there is none."""
     from gpt_agent_fsm.local import ChatCompletionsModel, ScriptedModel  # noqa: PLC0415 - as above
 
     try:
         if model.startswith(("http://", "https://")):
-            return ChatCompletionsModel(model, name, key or None)
-        if name is not None:
-            raise click.UsageError("--model-name is for a chat-completions server: give its base URL as --model")
+            return ChatCompletionsModel(model, name, key or None, merge_turns=merge_turns)
+        _check_only_for_servers(name, key, merge_turns)
         if model == "echo":
             return None
         if model.endswith((".yaml", ".yml")):
-            return ScriptedModel.from_yaml(Path(model))
+            return _script(ScriptedModel, model)
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(_in_options(str(error))) from error
     except OSError as error:
         raise click.UsageError(f"cannot read the script {model}: {error.strerror}") from error
-    raise click.UsageError(f"--model must be echo, a .yaml file or a URL, not {model!r}")
+    raise click.UsageError(f"--model must be echo, a .yaml file or a URL that begins with http://, not {model!r}")
+
+
+def _script(scripted: type[ScriptedModel], path: str) -> ScriptedModel:
+    try:
+        return scripted.from_yaml(Path(path))
+    except ValueError as error:
+        raise click.UsageError(f"{path}: {error}") from error
+
+
+def _check_only_for_servers(name: str | None, key: str | None, merge_turns: bool) -> None:
+    """Refuse options of a chat-completions server that would be without effect; its key may be in the environment."""
+    source = click.get_current_context().get_parameter_source("model_key")
+    given = {
+        "--model-name": name is not None,
+        "--model-key": bool(key) and source is click.core.ParameterSource.COMMANDLINE,
+        "--merge-turns": merge_turns,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise click.UsageError(f"{option} is for a chat-completions server: give its base URL as --model")
 
 
 @contextlib.contextmanager

@@ -73,10 +73,12 @@ def _encodable_error(error: ModelError) -> ModelError:
     try:
         # A subclass may have left its fields out.
         code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
-        return ModelError(_encodable(code), _encodable(message))
+        encodable = ModelError(_encodable(code), _encodable(message))
     except BaseException as unusable:
         logger.warning("The error of the model raised %s", type(unusable).__name__, exc_info=True)
         return ModelError("server_error", f"The model raised {type(error).__name__}.")
+    encodable.__cause__ = error.__cause__
+    return encodable
 
 
 def _copied(request: ModelRequest) -> ModelRequest:

@@ -83,12 +83,12 @@ class ModelRequest:
     @property
     def outputs(self) -> list[str]:
         """The tool outputs since the user's last message, oldest first; empty in the first turn after it."""
-        return [each["content"] for each in self._answers if each["tool_call_id"] not in self.approvals]
+        return [each["content"] for each in self._answers if each.get("tool_call_id") not in self.approvals]
 
     @property
     def decisions(self) -> list[bool]:
         """The `approvals` since the user's last message, oldest first: True or False for each."""
-        ids = [each["tool_call_id"] for each in self._answers]
+        ids = [each.get("tool_call_id") for each in self._answers]
         return [self.approvals[call_id] for call_id in ids if call_id in self.approvals]
 
     @property

@@ -227,7 +227,7 @@ def _check_source(tx: Transaction, response: Doc, given: list[Doc]) -> None:
         _check_previous(tx, previous_id)
     elif not given:
         raise bad_request(
-            "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided.",
+            "One of 'input', 'previous_response_id' and 'conversation' must be provided.",
             "input",
             "missing_required_parameter",
         )

@@ -5,7 +5,7 @@ import re
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, bad_request
 from gpt_agent_fsm.local.shared.storage import Doc
 
-_IMAGE_SOURCE = re.compile(r"https?://\S|data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_IMAGE_SOURCE = re.compile(r"https?://\S|data:image/[\w.+-]+;base64,[\w+/=-]", re.IGNORECASE)
 _CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
 
 

@@ -227,6 +227,9 @@ class Workers:
                 if self.closing:
                     cancelled.set()
                 outcome = self._ask(request, turn.add_chunk if turn.streamed else None)
+                if isinstance(outcome, ModelError) and not cancelled.is_set():
+                    # Its message may repeat the conversation.
+                    logger.warning("The model failed for %s: %s%s", work_id, outcome.code, _cause(outcome))
                 try:
                     self._settle(kind, work_id, turn, request, outcome)
                 except StorageClosedError:
@@ -246,3 +249,11 @@ class Workers:
             # next one asks again.
             if not request.cancelled.is_set() and self._kinds[kind].settle(tx, work_id, turn, request, outcome):
                 tx.on_commit(partial(self._end_turn, work_id, turn))
+
+
+def _cause(error: ModelError) -> str:
+    """Return what is behind the error, in brackets: the kind of exception, and the HTTP status if it has one."""
+    if error.__cause__ is None:
+        return ""
+    status = getattr(error.__cause__, "status", None)
+    return f" ({type(error.__cause__).__name__}{f', HTTP {status}' if isinstance(status, int) else ''})"

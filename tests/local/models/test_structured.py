@@ -168,3 +168,9 @@ def test_a_streamed_answer_that_does_not_fit_fails_after_its_pieces(serve):
     events = list(response_stream(api, "x", text=FLAT))
     assert (deltas(events), events[-1][0]) == (['{"ok"', ": 7}"], "response.failed")
     assert "thread.run.failed" in dict(run_stream(api, "x", response_format=FORM))
+
+
+def test_a_script_that_says_a_mapping_to_a_client_that_wants_text_says_so():
+    request = ModelRequest("", [{"role": "user", "content": "Hello"}], [], "m")
+    error = ask(ScriptedModel(otherwise={"say": {"x": 1}}), request)
+    assert error.message == "The script says a mapping here, but the client has not asked for JSON."

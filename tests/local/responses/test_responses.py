@@ -76,7 +76,7 @@ def test_a_function_gets_the_defaults_of_its_definition(api):
 
 @pytest.mark.parametrize("body", [{}, {"input": None}, {"input": ""}, {"input": []}, {"conversation": None}])
 def test_a_response_is_about_something(api, body):
-    message = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
+    message = "One of 'input', 'previous_response_id' and 'conversation' must be provided."
     assert refused(api, body)["message"] == message
 
 

@@ -2,7 +2,7 @@
 
 ```yaml
 rules:                              # the first rule that fits the user's last message is played
-  - when: weather                   # these words are somewhere in it, in upper or lower case
+  - when: weather                   # this text is somewhere in it, in upper or lower case
     steps:                          # one step per turn of the run
       - call:                       # one tool call, or a list of them
           - {name: get_weather, arguments: {city: Oslo}}
@@ -95,6 +95,8 @@ class ScriptedModel:
         step = _due(steps, request)
         if step.delay:
             request.cancelled.wait(step.delay)
+        if isinstance(step.say, dict) and request.response_format is None:
+            raise ModelError("server_error", "The script says a mapping here, but the client has not asked for JSON.")
         return _played(step, words)
 
 
