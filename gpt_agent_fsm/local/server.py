@@ -65,9 +65,10 @@ class LocalServer:
     the assistant's id starts with `asst_`; this assistant has no instructions and no tools. An id that was deleted, or
     that does not start with `asst_`, is unknown.
 
-    A server that cannot start changes nothing: `OSError` is raised if the address is in use, `DatabaseInUseError`,
-    which is an `OSError`, if another server uses the file, and `sqlalchemy.exc.DatabaseError` if `database` is not an
-    SQLite file or another program keeps it locked.
+    A wrong argument is a `TypeError` or `ValueError`. A server that cannot start changes nothing: `OSError` is raised
+    if the address is in use, `DatabaseInUseError`, which is an `OSError`, if another server uses the file, and
+    `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file of such a server or another program keeps it
+    locked.
     """
 
     def __init__(

@@ -9,15 +9,16 @@ import gpt_agent_fsm.local as package
 
 ROOT = Path(package.__file__).parent
 
-# Each room, and the rooms it may import. The modules at the top are `server`, which puts all together, and `ids`.
+# Each room, and the rooms it may import. At the top are `server`, which puts all together, `arguments` and `ids`.
 MAY_IMPORT = {
     "ids": set(),
+    "arguments": set(),
     "http": {"ids"},
     "models": set(),
     "shared": {"http", "models", "ids"},
     "assistants": {"shared", "http", "models", "ids"},
     "responses": {"shared", "http", "models", "ids"},
-    "server": {"assistants", "responses", "shared", "http", "models"},
+    "server": {"arguments", "assistants", "responses", "shared", "http", "models"},
 }
 FOLDERS = sorted(path for path in ROOT.rglob("__init__.py") if path.parent != ROOT)
 

@@ -68,7 +68,7 @@ class RunEvents:
         yield "thread.message.in_progress", begun
 
     def _delta(self, text: str) -> Event:
-        content = [{"index": 0} | objects.text_part(text)]
+        content = [{"index": 0} | objects.message_text_part(text)]
         delta = {"id": self._turn.message_id, "object": "thread.message.delta", "delta": {"content": content}}
         return "thread.message.delta", delta
 
@@ -123,7 +123,7 @@ class RunEvents:
     def _broken_off(self, run: Doc) -> Iterator[Event]:
         """Yield the end of a message that was begun but will not be stored."""
         step, message = self._drafts()
-        message |= {"content": [objects.text_part("".join(self._turn.chunks)[: self._clip.length])]}
+        message |= {"content": [objects.message_text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")
         ended = {"status": run["status"], "completed_at": None, "usage": None, "last_error": run["last_error"]}
         yield f"thread.run.step.{run['status']}", step | ended | {f"{run['status']}_at": ids.now()}

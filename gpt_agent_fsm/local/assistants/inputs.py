@@ -69,7 +69,7 @@ def _image(part: Mapping[str, Any], param: str) -> Doc:
     image = part.get("image_url")
     if not isinstance(image, dict):
         raise missing(param)
-    url = validation.required_text(image, "url", prefix=f"{param}.", longest=validation.MAX_DATA_URL)
+    url = validation.required_text(image, "url", prefix=f"{param}.", longest=validation.NO_LIMIT)
     check_image_source(url, f"{param}.url")
     level = validation.choice(image, "detail", choices=("auto", "low", "high"), prefix=f"{param}.")
     return {"url": url, "detail": level or "auto"}

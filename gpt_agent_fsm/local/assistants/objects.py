@@ -17,8 +17,7 @@ from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ToolCall
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.options import EXTENSIONS, check_names, chosen, extensions
-from gpt_agent_fsm.local.shared.parts import chat_call, chat_message, image_part
-from gpt_agent_fsm.local.shared.parts import text_part as chat_text
+from gpt_agent_fsm.local.shared.parts import chat_call, chat_message, chat_text_part, image_part
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
@@ -85,7 +84,7 @@ def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
 
 def answer(run: Doc, turn: LiveTurn, text: str, incomplete: str | None = None) -> Doc:
     """Return the message that ends an assistant's turn; `incomplete` is the reason if it ends too soon."""
-    message = _message(run["thread_id"], "assistant", [text_part(text)]) | {
+    message = _message(run["thread_id"], "assistant", [message_text_part(text)]) | {
         "id": turn.message_id,
         "assistant_id": run["assistant_id"],
         "run_id": run["id"],
@@ -103,7 +102,7 @@ def cut_off(message: Doc, reason: str) -> Doc:
     return message | ended | {"incomplete_details": {"reason": reason}}
 
 
-def text_part(text: str) -> Doc:
+def message_text_part(text: str) -> Doc:
     """Return a text as a part of a message's content."""
     return {"type": "text", "text": {"value": text, "annotations": []}}
 
@@ -235,7 +234,7 @@ def _step(run: Doc, details: Doc) -> Doc:
 def as_chat(message: Doc) -> Doc:
     """Return a message as a chat message."""
     parts = [
-        chat_text(part["text"]["value"])
+        chat_text_part(part["text"]["value"])
         if part["type"] == "text"
         else image_part(part["image_url"]["url"], part["image_url"]["detail"])
         for part in message["content"]

@@ -1,11 +1,7 @@
 """Calls a model: its answer is checked, and every exception that it raises becomes a `ModelError`."""
 
 import contextlib
-import copy
-import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import msgspec
 from attrs import evolve
@@ -48,7 +44,7 @@ def ask(
     chunks: list[str] = []
     try:
         if on_chunk is not None and isinstance(model, StreamingModel):
-            answer: object = listen(_received(model.stream(_copied(request)), chunks), on_chunk)
+            answer: object = listen(model.stream(request), on_chunk, chunks)
         else:
             answer = model(_copied(request))
     except ModelError as error:
@@ -81,47 +77,28 @@ def _encodable_error(error: ModelError) -> ModelError:
     return encodable
 
 
-def _copied(request: ModelRequest) -> ModelRequest:
-    """Return a copy that a model may change: the usage and the form of its answer depend on what it was asked."""
-    form, schema = copy.deepcopy((request.response_format, request.schema))
-    return evolve(request, messages=[*map(dict, request.messages)], response_format=form, schema=schema)
-
-
-def _received(pieces: Iterable[str | Reply], chunks: list[str]) -> Iterator[str | Reply]:
-    """Yield the pieces in a form that can be sent, and keep the texts."""
-    characters = SurrogateJoiner()
-    with contextlib.ExitStack() as stack:
-        if close := getattr(pieces, "close", None):
-            stack.callback(close)
-        for piece in itertools.chain(pieces, [_END]):
-            if not isinstance(piece, Reply | str) and piece is not _END:
-                raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
-            chunks.append(_encodable(characters.add(piece) if isinstance(piece, str) else characters.rest()))
-            yield chunks[-1]
-            if isinstance(piece, Reply):
-                yield piece
-
-
 def _as_said(reply: Reply, received: str) -> Reply:
     """Return the reply; the pieces already sent have precedence over a text that begins otherwise."""
     return reply if reply.text.startswith(received) else evolve(reply, text=received)
 
 
-def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object]) -> Reply:
-    """Pass each chunk of text to `on_chunk` as it comes, and return the reply.
+def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object], chunks: list[str] | None = None) -> Reply:
+    """Pass each chunk of text to `on_chunk` as it comes, keep it in `chunks`, and return the reply.
 
     Exceptions of the stream and of `on_chunk` pass through.
     """
-    chunks: list[str] = []
+    chunks = [] if chunks is None else chunks
     with contextlib.ExitStack() as stack:
         if close := getattr(pieces, "close", None):
             stack.callback(close)
         for piece in pieces:
             if isinstance(piece, Reply):
                 return piece
+            if not isinstance(piece, str):
+                raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
             if piece:
-                chunks.append(piece)
-                on_chunk(piece)
+                chunks.append(_encodable(piece))
+                on_chunk(chunks[-1])
     return Reply("".join(chunks))
 
 

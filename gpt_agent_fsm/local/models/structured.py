@@ -13,9 +13,6 @@ import msgspec
 import referencing
 
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
-from gpt_agent_fsm.logs import Log, get_logger
-
-logger: Log = get_logger(__name__)
 
 MAX_SCHEMA_VALUES = 10_000
 """The largest number of values within a schema."""
@@ -55,8 +52,7 @@ def _schema_error(encoded: bytes) -> str | None:
         return _shown(error.message)
     except RecursionError:
         return "it is nested too deeply"
-    except Exception:
-        logger.debug("A schema cannot be checked", exc_info=True)
+    except Exception:  # noqa: BLE001 - whatever a schema of a client makes the validator raise
         return "it cannot be checked"
     return None
 
@@ -103,9 +99,8 @@ def _reason(schema: dict[str, Any], value: object) -> str | None:
         return _shown(f"the schema refers to {unresolvable.ref}, which it does not have")
     except RecursionError:
         return "the schema refers to itself without an end"
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever a schema of a client makes the validator raise
         # A valid schema may still be one that cannot be applied: a reference may lead to a number.
-        logger.debug("A schema cannot be applied", exc_info=True)
         return "the schema cannot be applied to it"
     return None if error is None else _shown(f"at {error.json_path}, {error.message}")
 

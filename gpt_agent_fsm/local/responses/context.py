@@ -65,15 +65,15 @@ def _second_answer(item: Doc, key: str, param: str) -> Exception:
     return bad_request(f"Duplicate approval response found for MCP approval request {key}.", param)
 
 
-def last_said(context: Sequence[Doc]) -> Doc | None:
+def last_user_message(context: Sequence[Doc]) -> Doc | None:
     """Return the user's last message."""
     return next((item for item in reversed(context) if _is_from(item, "user")), None)
 
 
 def instructions(given: str | None, context: Iterable[Doc]) -> str:
     """Return the system prompt: the instructions of the request, then the system's and developer's messages."""
-    said = [text_of(item["content"]) for item in context if _is_from(item, "system", "developer")]
-    return "\n".join(text for text in (given, *said) if text)
+    texts = [text_of(item["content"]) for item in context if _is_from(item, "system", "developer")]
+    return "\n".join(text for text in (given, *texts) if text)
 
 
 def chat(context: Sequence[Doc]) -> list[Doc]:

@@ -88,7 +88,7 @@ class ResponseEvents:
     def _message_begins(self, index: int) -> Iterator[tuple[str, Doc]]:
         item = items.answer(self._item_id, "", "in_progress")
         yield "response.output_item.added", {"output_index": index, "item": item}
-        yield "response.content_part.added", self._place(index) | {"part": items.text_part("")}
+        yield "response.content_part.added", self._place(index) | {"part": items.output_text_part("")}
 
     def _delta(self, index: int, text: str) -> tuple[str, Doc]:
         return "response.output_text.delta", self._place(index) | {"delta": text, "logprobs": []}

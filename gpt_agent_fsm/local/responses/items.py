@@ -16,9 +16,6 @@ from gpt_agent_fsm.local.shared.storage import Doc
 MAX_ITEMS = 20
 """The maximum number of items that may be added to a conversation at once."""
 
-_MAX_TEXT = 10_485_760
-"""The longest text in an item, in characters."""
-
 _INPUT_PARTS = ("input_text", "input_image", "input_file")
 _PARTS = {
     "user": _INPUT_PARTS,
@@ -52,11 +49,11 @@ def of_input(body: Mapping[str, Any]) -> list[Doc]:
 
 def answer(item_id: str, text: str, status: str) -> Doc:
     """Return a message of the model."""
-    content = [] if status == "in_progress" else [text_part(text)]
+    content = [] if status == "in_progress" else [output_text_part(text)]
     return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
 
 
-def text_part(text: str) -> Doc:
+def output_text_part(text: str) -> Doc:
     """Return a text as a part of an answer."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
@@ -99,7 +96,7 @@ def text_of(content: str | list[Doc]) -> str:
 def chat_parts(content: str | list[Doc]) -> list[Doc]:
     """Return a message's content or a tool's output as parts of a chat message."""
     if isinstance(content, str):
-        return [chat.text_part(content)]
+        return [chat.chat_text_part(content)]
     return [_chat_part(part) for part in content]
 
 
@@ -108,7 +105,7 @@ def _chat_part(part: Doc) -> Doc:
         return chat.image_part(part.get("image_url", ""), part.get("detail"))
     if part["type"] == "input_file":
         return {"type": "file", "file": {name: part[name] for name in ("filename", "file_data") if name in part}}
-    return chat.text_part(part["refusal" if part["type"] == "refusal" else "text"])
+    return chat.chat_text_part(part["refusal" if part["type"] == "refusal" else "text"])
 
 
 def _item(kind: str, prefix: str) -> Doc:
@@ -137,7 +134,7 @@ def _message(item: Doc, prefix: str) -> Doc:
 
 def _call(item: Doc, prefix: str) -> Doc:
     called = {name: validation.required_text(item, name, prefix=prefix) for name in ("call_id", "name")}
-    arguments = validation.text(item, "arguments", prefix=prefix, longest=_MAX_TEXT)
+    arguments = validation.text(item, "arguments", prefix=prefix, longest=validation.NO_LIMIT)
     if arguments is None:
         raise missing(f"{prefix}arguments")
     return _item(CALL, "fc") | called | {"arguments": arguments}
@@ -200,7 +197,7 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
     if kind in ("input_image", "input_file"):
         return _attachment(part, place, kind)
     name = "refusal" if kind == "refusal" else "text"
-    text = validation.text(part, name, prefix=f"{place}.", longest=_MAX_TEXT)
+    text = validation.text(part, name, prefix=f"{place}.", longest=validation.NO_LIMIT)
     if text is None:
         raise missing(f"{place}.{name}")
     lists = ("annotations", "logprobs") if kind == "output_text" else ()
@@ -216,7 +213,7 @@ def _attachment(part: Doc, place: str, kind: str) -> Doc:
     if unavailable is not None:
         instead = "the image as its 'image_url'" if kind == "input_image" else "the content itself as 'file_data'"
         raise chat.no_files(f"{place}.{unavailable}", instead)
-    read = {name: validation.text(part, name, prefix=f"{place}.", longest=_MAX_TEXT) for name in sources}
+    read = {name: validation.text(part, name, prefix=f"{place}.", longest=validation.NO_LIMIT) for name in sources}
     found = {name: text for name, text in read.items() if text is not None}
     if sources[0] not in found:
         raise missing(f"{place}.{sources[0]}")

@@ -115,7 +115,7 @@ def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequ
     if response is None or response["status"] != "in_progress":
         return False
     if turn.chunks:
-        tx.save(_question_of(tx, response_id) | {"said": turn.chunks})
+        tx.save(_question_of(tx, response_id) | {"chunks": turn.chunks})
     if isinstance(outcome, ModelError):
         turn.result = _fail(tx, response, outcome.code, outcome.message)
         return True
@@ -150,7 +150,9 @@ def _output(turn: LiveTurn, reply: Reply) -> list[Doc]:
 
 def chunks_of(tx: Transaction, response_id: str) -> list[str]:
     """Return the pieces in which a response that has ended was streamed; empty when it was not."""
-    chunks: list[str] = _question_of(tx, response_id).get("said", [])
+    question = _question_of(tx, response_id)
+    # Files of earlier versions have another name.
+    chunks: list[str] = question.get("chunks") or question.get("said") or []
     return chunks
 
 
@@ -264,8 +266,8 @@ def _question(tx: Transaction, latest: Doc | None, given: list[Doc], whole: list
     leaves nothing in its conversation. So a client that tries again sends the same text as a new item: that is the next
     attempt, and so is a response that finds the very same item in the conversation.
     """
-    said = context.last_said(whole)
-    asked = {"id": said and said["id"], "text": said and items.text_of(said["content"])}
+    last = context.last_user_message(whole)
+    asked = {"id": last and last["id"], "text": last and items.text_of(last["content"])}
     attempt = 1
     if latest is not None:
         before = _question_of(tx, latest["id"])

@@ -15,7 +15,7 @@ def chat_message(role: str, text: str, parts: list[Doc]) -> Doc:
     return message | {"parts": parts} if any(part["type"] != "text" for part in parts) else message
 
 
-def text_part(text: str) -> Doc:
+def chat_text_part(text: str) -> Doc:
     """Return a text as a part of a chat message."""
     return {"type": "text", "text": text}
 

@@ -3,6 +3,7 @@
 Unknown fields within objects are ignored. An unknown option of a model is refused, see `options.check_names`.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +16,8 @@ from gpt_agent_fsm.local.shared.storage import Doc, PageQuery
 MAX_TEXT = 256_000
 """The longest text of a message or of instructions, in characters."""
 
-MAX_DATA_URL = 10_485_760
-"""The longest text that may be an image or a file, in characters."""
+NO_LIMIT = math.inf
+"""For texts whose only limit is that of the whole body."""
 
 MAX_DEPTH = 100
 """The maximum nesting of objects and arrays in a body: it must be possible to write everything that was read."""
@@ -54,7 +55,7 @@ def _depth(value: dict[str, object] | list[object]) -> int:
     return depth
 
 
-def text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: int = MAX_TEXT) -> str | None:
+def text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: float = MAX_TEXT) -> str | None:
     """Return an optional string; `None` when it is absent or null."""
     value = body.get(name)
     if value is None:
@@ -72,7 +73,7 @@ def text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: int =
     return value
 
 
-def required_text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: int = MAX_TEXT) -> str:
+def required_text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: float = MAX_TEXT) -> str:
     """Return a required string that must not be blank."""
     value = text(body, name, prefix=prefix, longest=longest)
     if value is None:

@@ -83,15 +83,15 @@ class ScriptedModel:
 
     def __call__(self, request: ModelRequest) -> str | list[ToolCall] | dict[str, Any]:
         """Play the step of this turn. Raises `ModelError` if the step is a `fail`."""
-        said = request.user_message
+        message = request.user_message
         steps, words = self._otherwise, {}
         for rule in self._rules:
-            found = rule.pattern.search(said)
+            found = rule.pattern.search(message)
             if found is not None:
                 steps, words = rule.steps, {name: text or "" for name, text in found.groupdict().items()}
                 break
         decisions = ", ".join("approved" if approved else "denied" for approved in request.decisions)
-        words = {"message": said, "outputs": ", ".join(request.outputs), "approved": decisions} | words
+        words = {"message": message, "outputs": ", ".join(request.outputs), "approved": decisions} | words
         step = _due(steps, request)
         if step.delay:
             request.cancelled.wait(step.delay)
