@@ -1,7 +1,11 @@
 """Calls a model: its answer is checked, and every exception that it raises becomes a `ModelError`."""
 
 import contextlib
+import copy
+import itertools
+import json
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 from attrs import evolve
@@ -44,7 +48,7 @@ def ask(
     chunks: list[str] = []
     try:
         if on_chunk is not None and isinstance(model, StreamingModel):
-            answer: object = listen(model.stream(request), on_chunk, chunks)
+            answer: object = listen(model.stream(_copied(request)), on_chunk, chunks)
         else:
             answer = model(_copied(request))
     except ModelError as error:
@@ -63,6 +67,12 @@ def ask(
         # Parts of an answer may be objects of the model's own classes, which may do anything.
         logger.warning("The check of the model's answer raised %s", type(error).__name__, exc_info=True)
         return ModelError("server_error", "The model returned an invalid answer.")
+
+
+def _copied(request: ModelRequest) -> ModelRequest:
+    """Return a copy that a model may change: the usage and the form of its answer depend on what it was asked."""
+    form, schema = copy.deepcopy((request.response_format, request.schema))
+    return evolve(request, messages=[*map(dict, request.messages)], response_format=form, schema=schema)
 
 
 def _encodable_error(error: ModelError) -> ModelError:
@@ -87,18 +97,18 @@ def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object], chu
 
     Exceptions of the stream and of `on_chunk` pass through.
     """
-    chunks = [] if chunks is None else chunks
+    chunks, characters = [] if chunks is None else chunks, SurrogateJoiner()
     with contextlib.ExitStack() as stack:
         if close := getattr(pieces, "close", None):
             stack.callback(close)
-        for piece in pieces:
+        for piece in itertools.chain(pieces, [_END]):
+            if not isinstance(piece, Reply | str) and piece is not _END:
+                raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
+            if text := _encodable(characters.add(piece) if isinstance(piece, str) else characters.rest()):
+                chunks.append(text)
+                on_chunk(text)
             if isinstance(piece, Reply):
                 return piece
-            if not isinstance(piece, str):
-                raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
-            if piece:
-                chunks.append(_encodable(piece))
-                on_chunk(chunks[-1])
     return Reply("".join(chunks))
 
 
