@@ -94,8 +94,8 @@ class ToolJobs:
         """
         with self._lock:
             if key not in self._reserved and not self.is_closing:
-                # If a place is free, no other job waits for a place.
-                if self._free:
+                # A place that has just become free belongs to the queue.
+                if self._free and not self._queue:
                     self._reserved.add(key)
                 else:
                     self._queue[key] = None

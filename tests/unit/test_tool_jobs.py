@@ -81,6 +81,20 @@ def test_the_oldest_job_gets_the_place_that_becomes_free_and_only_its_thread_is_
     assert woken == ["a", "b", "c"]
 
 
+def test_a_thread_that_is_woken_by_the_end_of_its_job_does_not_overtake_those_that_wait():
+    threads, woken = Threads(), []
+
+    def wake(thread):
+        woken.append((thread, jobs.reserve(key_of("call_2", thread)) if thread == "a" else None))
+
+    jobs = ToolJobs(VirtualClock(), 1, wake, threads.start)
+    jobs.add(Job(key_of(thread="a"), lambda _: 1, None, None))
+    assert not jobs.reserve(key_of(thread="b"))
+    threads.run()
+    assert woken == [("a", False), ("b", None)]
+    assert jobs.reserve(key_of(thread="b"))
+
+
 def test_a_place_is_reserved_until_its_job_is_added_and_taken_until_the_job_ends():
     jobs, threads, _ = make(limit=1)
     assert jobs.reserve(key_of())
