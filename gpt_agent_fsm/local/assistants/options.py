@@ -37,7 +37,8 @@ def _truncation(body: Mapping[str, Any], name: str) -> Doc | None:
     last = validation.integer(value, "last_messages", minimum=1, prefix=f"{name}.")
     if value["type"] == "last_messages" and last is None:
         raise missing(f"{name}.last_messages")
-    return {"type": value["type"], "last_messages": last}
+    # The other strategy has no such limit, so none may seem to be in force.
+    return {"type": value["type"], "last_messages": last if value["type"] == "last_messages" else None}
 
 
 _FORMATS: dict[str, Check] = {"text": nothing_more, "json_object": nothing_more, "json_schema": _json_schema}

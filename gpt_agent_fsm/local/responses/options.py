@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from gpt_agent_fsm.local.http.error_responses import missing, wrong_type, wrong_value
+from gpt_agent_fsm.local.http.error_responses import missing, not_offered, wrong_type, wrong_value
 from gpt_agent_fsm.local.shared import options, validation
 from gpt_agent_fsm.local.shared.options import (
     EFFORTS,
@@ -29,7 +29,11 @@ def _allowed_tools(value: Mapping[str, Any], prefix: str) -> None:
     if not tools:
         raise missing(f"{prefix}tools")
     for index, tool in enumerate(tools):
-        validation.required_text(tool, "name", prefix=f"{prefix}tools[{index}].")
+        place = f"{prefix}tools[{index}]."
+        kind = validation.text(tool, "type", prefix=place) or "function"
+        if kind != "function":
+            raise not_offered(f"A tool of type '{kind[:100]}' is", f"{place}type")
+        validation.required_text(tool, "name", prefix=place)
 
 
 def _reasoning(body: Mapping[str, Any], name: str) -> Doc | None:
@@ -40,6 +44,9 @@ def _reasoning(body: Mapping[str, Any], name: str) -> Doc | None:
     # No summary is made.
     validation.choice(value, "summary", choices=("auto", "concise", "detailed"), prefix=f"{name}.")
     return {"effort": effort, "summary": None}
+
+
+_SCHEMA_FIELDS = ("name", "description", "schema", "strict")
 
 
 def _text(body: Mapping[str, Any], name: str) -> Doc | None:
@@ -57,6 +64,11 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
         if kind not in kinds:
             raise wrong_value(f"{name}.format.type", kind, ", ".join(f"'{each}'" for each in kinds))
         kinds[kind](form, f"{name}.format.")
+        form = {
+            field: form[field]
+            for field in ("type", *(_SCHEMA_FIELDS if kind == "json_schema" else ()))
+            if field in form
+        }
     verbosity = validation.choice(value, "verbosity", choices=("low", "medium", "high"), prefix=f"{name}.")
     return {"format": form or {"type": "text"}, "verbosity": verbosity}
 

@@ -202,3 +202,41 @@ def test_allowed_tools_are_named(api, choice, param):
 def test_the_last_messages_are_counted(api):
     strategy = {"type": "last_messages"}
     assert refused_run(api, truncation_strategy=strategy)["param"] == "truncation_strategy.last_messages"
+
+
+def test_only_what_is_in_force_is_shown(api):
+    form = {"type": "json_object", "schema": {"type": "object"}, "name": "a"}
+    answer = api.post("/responses", {"model": "m", "input": "x", "text": {"format": form}})
+    assert answer["text"]["format"] == {"type": "json_object"}
+    run = api.post(
+        "/threads/runs", {"assistant_id": "asst_1", "truncation_strategy": {"type": "auto", "last_messages": 5}}
+    )
+    assert run["truncation_strategy"] == {"type": "auto", "last_messages": None}
+
+
+def test_allowed_tools_of_another_kind_are_not_offered(api):
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp", "name": "get"}]}
+    error = api.error(
+        "POST", "/responses", 501, json={"model": "m", "input": "x", "tools": TOOLS, "tool_choice": choice}
+    )
+    assert error["param"] == "tool_choice.tools[0].type"
+
+
+@pytest.mark.parametrize(
+    ("part", "param", "advice"),
+    [
+        ({"type": "input_image", "file_id": "file_1"}, "file_id", "send the image as its 'image_url'"),
+        ({"type": "input_file", "file_id": "file_1"}, "file_id", "send the content itself as 'file_data'"),
+        ({"type": "input_file", "file_url": "http://x/y"}, "file_url", "send the content itself as 'file_data'"),
+    ],
+)
+def test_a_file_that_is_not_here_is_refused_with_what_to_send_instead(api, part, param, advice):
+    error = refused_response(api, input=[{"role": "user", "content": [part]}])
+    assert (error["param"], error["code"]) == (f"input[0].content[0].{param}", "not_offered")
+    assert error["message"].endswith(f"{advice}.")
+
+
+@pytest.mark.parametrize("url", ["data:image/png;base64,", "data:image/png;base64,???", "ftp://x/y"])
+def test_an_image_that_nobody_could_load_is_refused(api, url):
+    part = {"type": "input_image", "image_url": url}
+    assert "image_url" in refused_response(api, input=[{"role": "user", "content": [part]}])["param"]
