@@ -175,7 +175,7 @@ def test_an_assistant_gives_its_options_to_its_runs_which_may_override_them(behi
     run(api, assistant_id=made["id"])
     run(api, assistant_id=made["id"], temperature=0.9, seed=None, response_format={"type": "text"})
     assert sent_with(upstream) == options
-    assert sent_with(upstream, 1) == {"temperature": 0.9, "reasoning_effort": "low"}
+    assert sent_with(upstream, 1) == {"temperature": 0.9, "reasoning_effort": "low", "seed": 7}
 
 
 def test_a_run_is_shown_only_the_last_messages_if_it_asks_for_that(behind):
