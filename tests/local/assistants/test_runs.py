@@ -412,7 +412,7 @@ def test_a_run_that_nobody_polls_expires_and_its_model_is_cancelled(serve):
 
 
 def test_an_expired_run_takes_no_outputs_and_locks_nothing(serve):
-    api = serve(lambda _request: [ToolCall("a")], run_expires_after=0.0)
+    api = serve(lambda _request: [ToolCall("a")], run_expires_after=0.001)
     run = api.run(api.thread("Hello"))
     error = api.error("POST", path(run, "submit_tool_outputs"), 400, json={"tool_outputs": []})
     assert error["message"] == 'Runs in status "expired" do not accept tool outputs.'

@@ -1,6 +1,7 @@
 import threading
 import time
 
+import attrs
 import pytest
 
 from gpt_agent_fsm.local import ModelError, ModelRequest, ScriptedModel, ToolCall
@@ -128,7 +129,8 @@ def test_a_delay_is_waited_for():
 
 
 def test_a_value_may_be_used_twice():
-    assert ScriptedModel.from_yaml("otherwise: {say: {a: &a [1], b: *a}}")(asked("x")) == {"a": [1], "b": [1]}
+    wants_json = attrs.evolve(asked("x"), response_format={"type": "json_object"})
+    assert ScriptedModel.from_yaml("otherwise: {say: {a: &a [1], b: *a}}")(wants_json) == {"a": [1], "b": [1]}
 
 
 def test_a_script_is_read_from_a_path_and_from_the_name_of_a_file(tmp_path):

@@ -148,13 +148,22 @@ def test_a_response_whose_time_is_over_fails_and_frees_its_conversation(serve):
     assert said_in(api.items(conversation)) == ["Hello"]
 
 
-@pytest.mark.parametrize("path", ["/responses", "/conversations/{id}/items"])
-def test_a_request_finds_a_conversation_free_as_soon_as_its_response_is_over_time(serve, waiting, monkeypatch, path):
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/responses", {"model": "m", "background": True, "input": "And you?"}),
+        ("/conversations/{id}/items", {"items": [HELLO]}),
+    ],
+)
+def test_a_request_finds_a_conversation_free_as_soon_as_its_response_is_over_time(
+    serve, waiting, monkeypatch, path, body
+):
     monkeypatch.setattr(workers, "_EXPIRY_INTERVAL", 6 * PATIENCE)
     api = serve(waiting, run_expires_after=0.2)
     conversation = api.conversation()
     response = api.ask("Hello", conversation=conversation)
-    body = {"model": "m", "conversation": conversation, "background": True, "items": [HELLO]}
+    if path == "/responses":
+        body = {**body, "conversation": conversation}
     url = api.server.base_url + path.format(id=conversation)
     deadline = time.monotonic() + PATIENCE
     while not api.session.post(url, json=body, timeout=PATIENCE).ok:

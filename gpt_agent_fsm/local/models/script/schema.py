@@ -66,6 +66,8 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
             raise _misfit(f"{place}.say", self.say)
         if len(_keys(self, "say", "call", "approve", "fail")) != 1:
             raise _error(f"{place} needs exactly one of 'say', 'call', 'approve' and 'fail'")
+        for value in (self.say, *(call.arguments for call in self.calls)):
+            _check_values(value, place)
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
