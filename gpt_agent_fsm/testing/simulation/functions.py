@@ -6,6 +6,7 @@ record stands for the world outside, so it survives every process.
 
 from __future__ import annotations
 
+import functools
 import random
 import zlib
 from collections.abc import Callable, Sequence
@@ -74,7 +75,6 @@ class Functions:
 
     Attributes:
         executions: all executions, in order.
-        tools: the functions as the tools of a runtime.
         verdicts: the answer of the rule of `ruled` to each call that it was asked about.
         faults_off: True if the process must no longer be killed.
     """
@@ -96,8 +96,11 @@ class Functions:
         self.verdicts: dict[str, bool | None] = {}
         self.faults_off = False
 
+    @functools.cached_property
+    def tools(self) -> list[Tool[..., Any]]:
+        """The functions as the tools of a runtime. They are described when they are needed, because that takes long."""
         kinds = {**_KINDS, _RULED: {"approve": self._rule}}
-        self.tools: list[Tool[..., Any]] = [self._tool(name, how) for name, how in kinds.items()]
+        return [self._tool(name, how) for name, how in kinds.items()]
 
     def _tool(self, name: str, how: dict[str, Any]) -> Tool[..., Any]:
         def function(context: ToolContext, x: int) -> dict[str, int]:
