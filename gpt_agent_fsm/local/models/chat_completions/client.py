@@ -33,6 +33,8 @@ _GRACE = 5.0
 """Seconds to wait for the usage and the end of a stream after its answer is complete."""
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _FIELD = re.compile(rb"(data|event|id|retry)?[ ]?:")
+_JSON = re.compile(rb'[{"<]|\[\s*[\[{"\]]')
+"""The beginning of a JSON value of an answer, whole or broken, or of a page."""
 _LONGEST_FIELD = len(b"event :")
 _DONE_MARK = b"[DONE]"
 _DONE: Any = object()
@@ -149,8 +151,11 @@ class ChatClient(HttpClient):
         try:
             return _values_in(event.data)
         except ValueError as error:
+            words = event.data.decode(errors="replace")
             if event.name == UNKNOWN or names_error(event.name):
-                return [event.data.decode(errors="replace")]
+                return [words]
+            if event.name and not _JSON.match(event.data):
+                return [{"error": words}]
             self._raise_malformed(self._answered(response, response.status_code, event.data), error)
 
     def _answered(self, response: requests.Response, status: int, content: bytes) -> HttpAnswer:

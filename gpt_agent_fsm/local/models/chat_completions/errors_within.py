@@ -19,8 +19,9 @@ from gpt_agent_fsm.local.models.chat_completions.json_values import choices_of, 
 __all__ = ["error_in", "names_error", "status_of", "unknown_in"]
 
 # The names of fields, in lower case and without underscores.
-_ERRORS = ("error", "errors", "exception", "fault", "failure", "detail", "details")
-_WORDS = ("message", "detail", "details", "msg", "errormsg", "errormessage", "statusmsg", "faultstring", *_ERRORS)
+_ERRORS = ("error", "errors", "err", "iserror", "exception", "fault", "failure")
+_DETAILS = ("detail", "details")
+_WORDS = ("message", *_DETAILS, "msg", "errormsg", "errormessage", "statusmsg", "faultstring", *_ERRORS)
 _MORE_WORDS = ("reason", "title", "description")
 _CODES = ("code", "statuscode", "httpstatus", "errorcode", "status")
 _KINDS = ("type", "object", "status", "code")
@@ -33,6 +34,7 @@ _FAILED = re.compile(
     re.IGNORECASE,
 )
 _ALIVE = re.compile(r"ping|heart.?beat|keep.?alive", re.IGNORECASE)
+_ENDED = re.compile(r"done|end|stop|finish|complete", re.IGNORECASE)
 _LONGEST_CLIP = 500
 _WITHOUT_WORDS = {"message": "The server reported an error without saying which."}
 
@@ -46,12 +48,13 @@ def error_in(answer: object, event: str = "") -> dict[str, Any] | None:
         return {"message": whole(answer)} if names_error(event) or _FAILED.search(answer) else None
     choices = choices_of(mapping(answer))
     places = list(_places(mapping(answer), choices))
-    for error in (*map(_held_by, places), *map(_admitted_by, places)):
+    held = (_held_by(place, (*_ERRORS, *_DETAILS) if place is answer else _ERRORS) for place in places)
+    for error in (*held, *map(_admitted_by, places)):
         if error:
             return error
     if names_error(event):
         return _as_error(answer, {}) or _WITHOUT_WORDS
-    if event in ("", "message") and not choices and _words(answer, _WORDS) and not _succeeds(_folded(mapping(answer))):
+    if event in ("", "message") and not choices and _words(answer, _WORDS) and not _is_harmless(answer, event):
         return _as_error(answer, {})
     for choice in choices:
         if _FAILED.search(reason := finish_of(choice)):
@@ -68,8 +71,8 @@ def names_error(event: str) -> bool:
 def unknown_in(answer: object, event: str = "") -> str:
     """Return the words of an object that has no place in an answer, "" if it has one: it may be an unknown error."""
     fields = _folded(mapping(answer))
-    is_known = {"choices", "usage"} & fields.keys() or str(fields.get("object")).startswith("chat.completion")
-    if not answer or is_known or _succeeds(fields) or _ALIVE.search(f"{event} {fields.get('type')}"):
+    is_known = {"choices", "usage", "done"} & fields.keys() or str(fields.get("object")).startswith("chat.completion")
+    if not answer or is_known or _is_harmless(answer, event) or _ENDED.search(f"{event} {fields.get('type')}"):
         return ""
     words = answer if isinstance(answer, str) else _words(answer, (*_WORDS, *_MORE_WORDS))
     return whole(words or json.dumps(answer, ensure_ascii=False))[:_LONGEST_CLIP]
@@ -94,11 +97,13 @@ def _places(answer: dict[str, Any], choices: list[dict[str, Any]]) -> Iterator[d
         yield from (choice, mapping(choice.get("delta")), mapping(choice.get("message")))
 
 
-def _held_by(place: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the error in a field for errors, None if there is none."""
+def _held_by(place: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the error in one of these fields, None if there is none."""
     fields = _folded(place)
-    found = (_as_error(said, place) for name in _ERRORS if (said := fields.get(name)))
-    return next(filter(None, found), None)
+    for said in filter(None, map(fields.get, names)):
+        if error := _as_error(said, place) or (_WITHOUT_WORDS if said is True else None):
+            return error
+    return None
 
 
 def _admitted_by(place: dict[str, Any]) -> dict[str, Any] | None:
@@ -121,9 +126,10 @@ def _as_error(said: object, around: dict[str, Any]) -> dict[str, Any] | None:
     fields, outer = _folded(inner), _folded(around)
     kind = fields.get("type") or outer.get("type")
     words = _words(said, (*_WORDS, *_MORE_WORDS))
+    number = said if isinstance(said, int) and not isinstance(said, bool) else None
     if isinstance(said, dict | list) and not words and not fields.get("type") and not _is_bad(_code(fields)):
         return None
-    code = _code(fields) or _code(outer)
+    code = number or _code(fields) or _code(outer)
     rest = {name: value for name, value in around.items() if value is not said}
     message = str(words or _words(rest, (*_WORDS, *_MORE_WORDS)) or code or kind or "")
     if message.lower().strip(" .") in _FINE:
@@ -160,8 +166,11 @@ def _is_bad(code: object) -> bool:
     return isinstance(code, str) and bool(_FAILED.search(code))
 
 
-def _succeeds(fields: dict[str, Any]) -> bool:
-    """Return whether an object with folded names says that all is well."""
+def _is_harmless(answer: object, event: str) -> bool:
+    """Return whether an object says that all is well, or only that the server is alive."""
+    fields = _folded(mapping(answer))
+    if _ALIVE.search(f"{event} {fields.get('type')}"):
+        return True
     code = _code(fields)
     number = count_of(code)
     is_good = isinstance(number, int) and not isinstance(number, bool) and not _is_bad(number)

@@ -7,10 +7,11 @@ import re
 __all__ = ["Thinking", "has_unopened"]
 
 _ANALYSIS, _FINAL = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"
+_START = "<|start|>assistant"
 _OPENING = re.compile(
-    r"<(think|thinking)(\s[^<>]*)?>|\[(think)\]|(<\|start\|>assistant)?" + re.escape(_ANALYSIS), re.IGNORECASE
+    rf"<think(ing)?(\s[^<>]*)?>|\[think\]|({re.escape(_START)})?(?={re.escape(_ANALYSIS)}|{re.escape(_FINAL)})", re.I
 )
-_OPENINGS = ("<think>", "<thinking>", "[think]", _ANALYSIS, f"<|start|>assistant{_ANALYSIS}")
+_OPENINGS = ("<think>", "<thinking>", "[think]", _ANALYSIS, _FINAL, _START + _ANALYSIS, _START + _FINAL)
 _HALF_AN_OPENING = re.compile(r"<think(ing)?\s[^<>]*", re.IGNORECASE)
 _CLOSING = re.compile(r"</think(ing)?>|\[/think\]|" + re.escape(_FINAL), re.IGNORECASE)
 _LONGEST_CLOSING = len(_FINAL)

@@ -72,6 +72,8 @@ ERRORS = [
             "details beside a choice": {"choices": [{"index": 0, "delta": {}}], "detail": "The engine stopped."},
             "a list in a list": [[{"error": WORDS}]],
             "a text": "Error: The engine stopped.",
+            "a field with a short name": {"err": {"msg": "The engine stopped."}},
+            "a flag": {"is_error": True, "message": "The engine stopped."},
         }.items()
     ],
     *[
@@ -93,6 +95,10 @@ ERRORS = [
     failing("a field named error", text("Hello"), b'error: {"code": 500, "message": "The engine stopped."}\n\n'),
     failing("a line without its field", text("Hello"), b'{"error": {"message": "The engine stopped."}}\n'),
     failing("lines without their field", text("Hello"), b'{\n"error": {\n"message": "The engine stopped."\n}\n}\n\n'),
+    failing("a number as an error", text("Hello"), event({"error": 503}), says="503"),
+    failing("a flag without words", text("Hello"), event({"error": True}), says="without saying which"),
+    failing("plain words in the place of an event", text("Hello"), b"data: The engine stopped.\n\n"),
+    failing("words in brackets", text("Hello"), b"data: [ERROR] The engine stopped.\n\n"),
     failing("plain words", text("Hello"), b"Internal Server Error: The engine stopped.\n"),
     failing(
         "a page after half an answer",

@@ -202,6 +202,11 @@ CALLS = [
     ),
     asked("a call that is not in a list", {"tool_calls": call("get_weather", OSLO, index=0, id="a")}),
     asked("a call without its inner object", calls({"index": 0, "name": "get_weather", "arguments": OSLO})),
+    asked(
+        "the last message continues a call without its name",
+        calls(call("get_weather", OSLO[:9], index=0, id="a")),
+        last(calls(call(None, OSLO[9:], index=0)), "tool_calls"),
+    ),
     asked("reasoning without an end before a call", text("<think>Hm."), calls(call("get_weather", OSLO, index=0))),
     asked(
         "a number that JSON does not have",
@@ -252,6 +257,11 @@ CALLS = [
         calls(call("get_weather", OSLO[:9], index=0)),
         calls(call("get_weather", OSLO[9:], index=0, id="b")),
         right=(ToolCall("get_weather", "{}"), WEATHER),
+    ),
+    asked(
+        "an id for each piece of a call",
+        calls(call("get_weather", OSLO[:9], index=0, id="a")),
+        calls(call("get_weather", OSLO[9:], index=0, id="b")),
     ),
     asked(
         "an id with the first piece and a name with each",

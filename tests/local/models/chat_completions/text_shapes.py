@@ -200,6 +200,8 @@ TEXTS = [
         text(" there"),
         right=HELLO,
     ),
+    shape("only the last channel", text("<|channel|>final<|message|>Hello"), text(" there"), right=HELLO),
+    shape("syllables that grow", *map(text, ("b", "bo", "bon", "!")), right=Reply("bbobon!")),
     shape("reasoning that is all there is", text("<think>Hello there"), right=Reply("<think>Hello there")),
     shape("a tag that is mentioned", text("The tag </think> ends it."), right=Reply("The tag </think> ends it.")),
     shape("a tag that is quoted", text("So:\n<think>\n</think>\nEnd"), right=Reply("So:\n<think>\n</think>\nEnd")),
