@@ -52,8 +52,8 @@ class ChatCompletionsModel:
 
     What the client asks for is sent under the names of chat completions; the server decides whether it can have that,
     and the words of its refusal become those of the failed run. Only the token limit is tried under both of its names,
-    `max_tokens` and `max_completion_tokens`. Reasoning, in fields of its own or between `<think>` and `</think>` at the
-    beginning, is left out of the answer. Tools other than functions are left out, because these servers know none.
+    `max_tokens` and `max_completion_tokens`. Reasoning, in fields of its own or between tags at the beginning, is left
+    out of the answer. Tools other than functions are left out, because these servers know none.
 
     If a busy server asks to wait for at most 20 seconds, the request is retried, at most three times.
 
