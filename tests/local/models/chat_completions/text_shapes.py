@@ -142,6 +142,16 @@ TEXTS = [
     # The reason to finish.
     shape("a reason that is none", piece(text("Hello"), "null"), piece(text(" there"), "none"), right=HELLO),
     shape("a reason with each piece", piece(text("Hello"), "stop"), piece(text(" there"), "stop"), right=HELLO),
+    shape("a reason that is none and no other", piece(text("Hello"), "null"), right="broke off", finish=None),
+    shape(
+        "a second answer after the end of the first",
+        *HALVES,
+        piece({}, "stop"),
+        numbered(1, content="No"),
+        DONE,
+        right=HELLO,
+        finish=None,
+    ),
     shape("calls that never come", right="the finish reason 'tool_calls', but no tool call", finish="tool_calls"),
     # Text in other forms.
     shape("content in a list of texts", {"content": ["Hello", " there"]}, right=HELLO),
@@ -177,6 +187,13 @@ TEXTS = [
         text("!"),
         right=Reply("Hello thereHello there!"),
     ),
+    shape("a sentence that comes three times", *HALVES, *[text("Hello there")] * 2, right=Reply("Hello there" * 3)),
+    shape(
+        "a longer sentence after the first piece",
+        text("Hello there"),
+        text("Hello there!"),
+        right=Reply("Hello thereHello there!"),
+    ),
     shape("a piece that comes twice", text("x" * 20), text("x" * 20), right=Reply("x" * 40)),
     shape("a longer piece that begins like the first", text("ha"), text("haha"), right=Reply("hahaha")),
     shape("lines that are blank", *map(text, ("\n", "\n", "  Hello")), right=Reply("\n\n  Hello")),
@@ -188,6 +205,7 @@ TEXTS = [
     shape("a message after blank deltas", text("\n"), last(MESSAGE), right=Reply("\nHello there"), finish=None),
     # Reasoning.
     shape("two blocks of reasoning", text("<think>Hm.</think>\n<think>Ah.</think>Hello"), text(" there"), right=HELLO),
+    shape("two blocks in one piece", text("<think>Hm.</think><think>Ah.</think>Hello there"), right=HELLO),
     shape("another tag", *map(text, ("<thin", "king>Hm.</thinking", ">\nHello", " there")), right=HELLO),
     shape("a tag in capitals", text("<THINK>Hm.</THINK>Hello there"), right=HELLO),
     shape("a tag with attributes", *map(text, ("<think ", 'time="1">Hm.</think>Hello there')), right=HELLO),
