@@ -324,7 +324,9 @@ def our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
     # A server that keeps the keys of messages also keeps the keys of runs. The reverse is not always true.
     keys_kept = copy.server.run_keys_kept or copy.server.message_keys_kept
     doubt, published = _run_doubt(copy), copy.cursor.published
-    found = search_run(copy.request.key, fact.runs, doubt, published, keys_kept=keys_kept)
+    # An inferred run whose calls were those of a run that has ended is that run.
+    runs = [run for run in fact.runs if not (run.inferred and _is_over(copy, run))]
+    found = search_run(copy.request.key, runs, doubt, published, keys_kept=keys_kept)
     return found.item if isinstance(found, Found) else None
 
 

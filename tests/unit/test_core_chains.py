@@ -341,6 +341,14 @@ def test_an_answer_that_was_published_is_not_that_of_a_run_in_doubt():
     assert story.said == []
 
 
+def test_open_calls_of_a_run_that_has_ended_are_not_those_of_the_run_in_doubt():
+    story = ended(LOCATE).tell(say("Two", "k2"), posted("msg_2"), unknown(), due)
+    assert story.request.key is not None
+    left = run(RunStatus.NEEDS_TOOLS, "fc_1", tool_calls=(LOCATE,), key="k2.1", inferred=True)
+    assert story.tell(runs(left)).state == "idle"
+    assert (story.said, story.snapshot.run) == ([], None)
+
+
 def test_calls_of_a_run_that_returns_under_another_id_are_not_requested_again():
     story = polling().tell(needs(LOCATE, MEASURE, handle="h1"), output(LOCATE), due)
     deny_the_poll(story).tell(connect)

@@ -27,7 +27,7 @@ from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, RUN_OPTIONS
 from gpt_agent_fsm.backends.shared.values import lenient_id
-from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
+from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, RequestRefused
 from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.ports import (
     MessagePage,
@@ -401,6 +401,7 @@ def _make_way(conversation: Conversation, error: RequestRefused, request: RunReq
     try:
         # A run that ended while it waited for tools has left calls that nobody will ever answer.
         conversation.close_items(left_open)
-    except RequestRefused as refusal:
-        raise try_again from refusal
+    except (RequestRefused, OutcomeUnknown) as failure:
+        # Only the outcome of the closing may be unknown. The response itself was refused.
+        raise try_again from failure
     return None

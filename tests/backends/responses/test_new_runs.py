@@ -159,6 +159,15 @@ def test_a_run_is_delayed_while_open_calls_cannot_be_closed(backend, api, items)
     assert not isinstance(transient.value, errors.OutcomeUnknown)
 
 
+def test_a_run_was_not_created_if_it_is_only_unknown_whether_open_calls_were_closed(backend, api):
+    holds(api, said(), asked(), said("Two", "msg_3"))
+    api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
+    api.post(ITEMS, status_code=500, json={"error": {"message": "Sorry"}})
+    with pytest.raises(errors.TransientError) as raised:
+        backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k"), timeout=5)
+    assert not isinstance(raised.value, errors.OutcomeUnknown)
+
+
 def test_calls_behind_the_message_are_those_of_an_earlier_attempt_and_are_not_closed(backend, api):
     holds(api, said(), asked("call_1"), asked("call_2"))
     api.post(RESPONSES, status_code=400, json=NO_OUTPUT)
