@@ -128,7 +128,9 @@ MUTANTS = {
         "(lambda *_, **__: () if events.ToolStarted in map(type, happened) else self._store.commit(*_, **__))(",
     ),
     "every function is believed to be safe": _Mutant(calls.start, "is_safe=fact.is_safe", "is_safe=True"),
-    "a lost function is not noticed": _Mutant(ToolDesk._about_started, "yield self._about_lost(call)", "pass"),
+    "a lost function is not noticed": _Mutant(
+        ToolDesk._about_started, "yield from self._about_lost(key, call)", "pass"
+    ),
     "a function runs again for an outdated round": _Mutant(
         guards.known_call_of_round, "and known.may_be_asked_again", "", ("assistants",)
     ),
@@ -149,7 +151,7 @@ MUTANTS = {
         guards.request_is_over_budget, "return starts and", "return False and"
     ),
     "the tokens of a rate limited run are not counted": _Mutant(
-        runs.wait_for_rate, "_count_usage(copy, fact.run)", "pass"
+        runs.wait_for_rate, "_take_results(copy, fact.run)", "pass"
     ),
     "the tokens are counted twice after a crash": _Mutant(
         requests.resume_request, "    owed = ", "    copy.usage += copy.usage\n    owed = "

@@ -123,6 +123,17 @@ def test_a_waiting_request_is_not_sent_after_the_limit_was_lowered(begun, when):
     assert isinstance(story.request, effects.CreateRun if begun else effects.PostMessage)
 
 
+def test_a_new_process_parks_a_waiting_request_at_once_after_the_limit_was_lowered():
+    story = spent(max_total_tokens=100).tell(say("Two", "k2"), delayed(), larger(3), resume)
+    (moved,) = (event for event in story.events if isinstance(event, events.StateChanged))
+    assert (moved.source, moved.dest, moved.trigger) == ("idle", "failed", "resume")
+
+
+def test_a_new_process_parks_a_repeat_after_the_limit_was_lowered():
+    story = ended(RunStatus.RATE_LIMITED).tell(larger(3), resume)
+    assert (story.state, story.request, story.said) == ("failed", None, ["BudgetExceeded"])
+
+
 @pytest.mark.parametrize("when", [due, resume])
 def test_a_waiting_request_is_sent_within_the_limit(when):
     story = spent(max_total_tokens=100).tell(say("Two", "k2"), delayed(), larger(4), when)
