@@ -12,7 +12,7 @@ import pytest
 from tests.mutation.simulation_mutants import MUTANTS, WIRES
 
 ROOT = Path(__file__).parents[2]
-FEW = 300
+FEW = 600
 
 QUICK = [
     "a status above 504 says that nothing took effect",
