@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import requests
 
-from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, QuotaExceeded, RequestRefused, TransientError
+from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, QuotaExceeded, RequestRefused, TransientError
 from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatClient
 from gpt_agent_fsm.local.models.chat_completions.json_values import mapping, text_of
 from gpt_agent_fsm.local.models.chat_completions.messages import chat_messages
@@ -210,6 +210,10 @@ def _failing() -> Iterator[None]:
 
 def _failure(error: ApiError) -> ModelError:
     sentence = _advised(error.message)
+    if isinstance(error, AccessDenied):
+        # The words of the model's server may be about the operator's key, which is nothing for a client.
+        status = "" if error.status is None else f" (HTTP {error.status})"
+        return ModelError("server_error", f"The model's server has refused the key of this server{status}.")
     if isinstance(error, QuotaExceeded):
         return ModelError("rate_limit_exceeded", _opened("You exceeded your current quota", sentence))
     if error.status == 429:
