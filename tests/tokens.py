@@ -5,7 +5,10 @@ import threading
 
 
 class ShortTokens:
-    """Issues tokens, and accepts the newest one alone. After every few requests the newest one runs out on its way.
+    """Issues tokens for single requests. After every few requests, the tokens that are on their way run out.
+
+    A token that replaces a refused one is accepted, however long its request takes: a server on which tokens run out
+    faster than requests arrive is not the point.
 
     Attributes:
         issued: the number of times a token was requested.
@@ -16,20 +19,31 @@ class ShortTokens:
         self._requests_per_token = requests_per_token
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+        self._last = threading.local()
         self._seen = self.issued = self.refused = 0
-        self._newest = "token-0"
+        self._valid: set[str] = set()
+        self._refused: set[str] = set()
+        self._replacing: set[str] = set()
 
     def issue(self) -> str:
-        """Return the newest token."""
+        """Return a new token."""
         with self._lock:
             self.issued += 1
-            return self._newest
+            token = f"token-{next(self._numbers)}"
+            # A request that is refused asks for the next token on the same OS thread.
+            replaces = getattr(self._last, "token", None) in self._refused
+            (self._replacing if replaces else self._valid).add(token)
+            self._last.token = token
+            return token
 
     def accepts(self, token: str) -> bool:
         """Return whether the server takes this token."""
         with self._lock:
             self._seen += 1
             if self._seen % self._requests_per_token == 0:
-                self._newest = f"token-{next(self._numbers)}"
-            self.refused += token != self._newest
-            return token == self._newest
+                self._valid.clear()
+            if token in self._valid or token in self._replacing:
+                return True
+            self.refused += 1
+            self._refused.add(token)
+            return False
