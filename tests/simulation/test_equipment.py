@@ -15,7 +15,9 @@ from gpt_agent_fsm.testing.simulation.functions import CALLS, NAMES, WRONG_ARGUM
 from gpt_agent_fsm.testing.simulation.process import Process
 
 WIRES = ["assistants", "responses"]
-FULL = Equipment(functions=True, kills=0.2, by_server=True, approval_timeout=60.0, max_total_tokens=10, limits=True)
+FULL = Equipment(
+    functions=True, kills=0.2, by_server=True, approval_timeout=60.0, max_total_tokens=10, limits=True, interrupts=0.3
+)
 
 
 class Times(random.Random):
@@ -182,6 +184,7 @@ def test_equipped_lives_lose_nothing_and_take_the_rows_of_functions_approvals_an
     assert rows["a call is denied"]
     assert rows["the tokens are used up"]
     assert rows["the queue is discarded while a run is active"]
+    assert rows["a message instead of the run in progress"]
 
 
 @pytest.mark.parametrize("wire", WIRES)

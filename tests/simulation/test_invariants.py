@@ -141,6 +141,11 @@ PLANTED = [
         {"messages": GOOD.messages[::-1]},
         "messages were accepted as ['one', 'two'] and posted as ['two', 'one']",
     ),
+    (
+        "posted_in_order",  # a message that interrupts is not overtaken by a later one
+        {"messages": GOOD.messages[::-1], "interrupting": frozenset({"one"})},
+        "messages were accepted as ['one', 'two'] and posted as ['two', 'one']",
+    ),
     ("calls_answered_at_most_once", {"outputs": {"call_1": ("1", "1")}}, "tool call call_1 was answered 2 times"),
     ("answers_published_once", living(completed("run_1")), "assistant message msg_2 was published 0 times"),
     (
@@ -260,6 +265,7 @@ PLANTED = [
 ]
 
 ALLOWED = [
+    {"messages": GOOD.messages[::-1], "interrupting": frozenset({"two"})},
     # If the network violated the model and the user was told, a message may be lost, duplicated or out of order.
     {"strict": False, "messages": (*GOOD.messages, said("msg_4", "two"))},
     {"strict": False, "messages": GOOD.messages[:2]},

@@ -1,4 +1,4 @@
-"""The equipment of a life: functions, approvals, and limits of tokens.
+"""The equipment of a life: functions, approvals, limits of tokens, and messages that interrupt.
 
 It is drawn from the seed apart from everything else. Every other life has none; then users answer all tool calls.
 """
@@ -26,6 +26,7 @@ class Equipment:
         by_server: True if the server asks for approvals of calls that it makes itself.
         approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: as in `Settings`.
         limits: True if the users set and change the limits of their threads.
+        interrupts: the probability that a message comes instead of the run in progress.
     """
 
     functions: bool = False
@@ -36,6 +37,7 @@ class Equipment:
     max_tool_rounds: int | None = None
     max_total_tokens: int | None = None
     limits: bool = False
+    interrupts: float = 0.0
 
     @property
     def has_limits(self) -> bool:
@@ -69,4 +71,5 @@ def random_equipment(rng: random.Random) -> Equipment:
         max_tool_rounds=rng.choice([None, None, None, 2]),
         max_total_tokens=rng.choice([None, None, *_LIMITS]),
         limits=rng.random() < 0.3,
+        interrupts=rng.choice([0.0, 0.0, 0.3]),
     )

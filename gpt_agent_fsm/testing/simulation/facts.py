@@ -23,6 +23,7 @@ class Facts:
             told so by `RequestFailed`.
         saved: the thread's data in the store.
         accepted: the messages that the library accepted, in order.
+        interrupting: the messages among them that came instead of the run in progress.
         messages: the messages on the server, oldest first.
         outputs: the outputs that the server accepted for each tool call, in order.
         records: the thread's history.
@@ -49,6 +50,7 @@ class Facts:
     strict: bool = True
     saved: Saved | None = None
     accepted: tuple[str, ...] = ()
+    interrupting: frozenset[str] = frozenset()
     messages: tuple[Message, ...] = ()
     outputs: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     records: tuple[Record, ...] = ()

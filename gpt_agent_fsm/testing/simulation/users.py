@@ -29,6 +29,7 @@ class User:
         words: the messages that are not posted yet, in order.
         accepted: messages that `add_user_message` returned from, in order.
         doubtful: messages that were being added when the process crashed: it is unknown whether they were accepted.
+        interrupting: messages that came instead of the run in progress.
         keys: the key of each accepted message, with its text.
         heard: every event that the user received, in order, over all processes.
         agents: how many agents the user subscribed to: one, and one more after each shutdown or crash.
@@ -48,6 +49,8 @@ class User:
         self._agent: Agent | None = None
         self._process = process
         self._rng = rng
+        self._interrupts = equipment.interrupts
+        self.interrupting: set[str] = set()
         self._functions = functions.NAMES if equipment.functions else frozenset[str]()
         self.limits: list[float] = [equipment.max_total_tokens or math.inf]
         self._wanted_limit: int | None = None
@@ -133,16 +136,19 @@ class User:
     def say_next(self) -> None:
         """Add the next message."""
         word, before = self.words.pop(0), len(self.keys)
+        interrupts = self._interrupts > 0 and self._rng.random() < self._interrupts
+        if interrupts:
+            self.interrupting.add(word)
 
         def say() -> None:
             if (agent := self.connect()) is not None:
-                self.keys[agent.add_user_message(word)] = word
+                self.keys[agent.add_user_message(word, when="instead" if interrupts else "next")] = word
 
         survived = self._process.survive(say)
         accepted = len(self.keys) > before
         if accepted or not survived:
             (self.accepted if accepted else self.doubtful).append(word)
-            self._process.note(f"user says {word!r} in {self.thread_id}")
+            self._process.note(f"user says {word!r} in {self.thread_id}{' instead' if interrupts else ''}")
 
     def cancel_run(self) -> None:
         """Cancel the run, if there is one."""

@@ -273,6 +273,7 @@ class World:
             strict=self._honest or not was_told,
             saved=self._store.load(user.thread_id),
             accepted=tuple(user.accepted),
+            interrupting=frozenset(user.interrupting),
             messages=tuple(self._server.messages(user.thread_id)),
             outputs={call_id: tuple(given) for call_id, given in self._server.outputs(user.thread_id).items()},
             records=records,
