@@ -1,5 +1,6 @@
-"""Models: they decide the server's answers.
+"""The models, which decide the answers of the local server.
 
-`protocol` defines a model, and `asking` calls a model and checks its answer. Every other module or folder is one kind
-of model; add a new kind as another module. No model knows an API of the server or the storage.
+`protocol` defines the interface of a model, and `asking` calls a model and checks its answer. `echo`, `script` and
+`chat_completions` are the kinds of models. A new kind needs a new module. No model knows the server's APIs or its
+storage.
 """

@@ -1,4 +1,4 @@
-"""Calls a model: its answer is checked, and every exception that it raises becomes a `ModelError`."""
+"""Calls a model, and checks its answer. Every exception of the model becomes a `ModelError`."""
 
 import contextlib
 import copy
@@ -30,7 +30,7 @@ from gpt_agent_fsm.logs import Log, get_logger
 logger: Log = get_logger(__name__)
 
 _END: Any = object()
-"""Stands for the end of a stream without a reply."""
+"""Marks the end of a stream that has yielded no reply."""
 
 
 def ask(
@@ -40,10 +40,11 @@ def ask(
     *,
     strict_schemas: bool = False,
 ) -> Outcome:
-    """Ask the model and return the outcome; never raises, whatever the model does.
+    """Ask the model and return the outcome. Raises nothing, whatever the model does.
 
-    With `on_chunk`, a streaming model is asked for chunks, and each chunk is passed to `on_chunk` at once; the reply
-    begins with these chunks. With `strict_schemas`, an answer that is not the JSON that was asked for is an error.
+    With `on_chunk`, a streaming model is asked for a stream. Each chunk of text is passed to `on_chunk` at once, and
+    the text of the reply always begins with these chunks. With `strict_schemas`, the outcome is an error if the client
+    asked for JSON and the answer does not have the requested form.
     """
     chunks: list[str] = []
     try:
@@ -70,7 +71,7 @@ def ask(
 
 
 def _copied(request: ModelRequest) -> ModelRequest:
-    """Return a copy that a model may change: the usage and the form of its answer depend on what it was asked."""
+    """Return a copy of the request, which a model may change. The original is needed to check the model's answer."""
     form, schema = copy.deepcopy((request.response_format, request.schema))
     return evolve(request, messages=[*map(dict, request.messages)], response_format=form, schema=schema)
 
@@ -88,14 +89,14 @@ def _encodable_error(error: ModelError) -> ModelError:
 
 
 def _as_said(reply: Reply, received: str) -> Reply:
-    """Return the reply; the pieces already sent have precedence over a text that begins otherwise."""
+    """Return the reply. If its text does not begin with the chunks already sent, the chunks replace its text."""
     return reply if reply.text.startswith(received) else evolve(reply, text=received)
 
 
 def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object], chunks: list[str] | None = None) -> Reply:
-    """Pass each chunk of text to `on_chunk` as it comes, keep it in `chunks`, and return the reply.
+    """Pass each chunk of a stream's text to `on_chunk` at once, and append it to `chunks`. Return the reply at the end.
 
-    Exceptions of the stream and of `on_chunk` pass through.
+    Exceptions of the stream and of `on_chunk` are not caught.
     """
     chunks, characters = [] if chunks is None else chunks, SurrogateJoiner()
     with contextlib.ExitStack() as stack:
@@ -172,5 +173,5 @@ def _json(value: dict[str, object], what: str) -> str:
 
 
 def _encodable(value: object) -> str:
-    """Return the text with unpaired surrogates, which UTF-8 cannot encode, replaced by question marks."""
+    """Return the text, with question marks in place of unpaired surrogates, which UTF-8 cannot encode."""
     return paired(str(value)).encode("utf-8", "replace").decode()

@@ -1,8 +1,8 @@
-"""The model of the local server: a callable that takes one `ModelRequest`.
+"""The interface of a model of the local server. A model is a callable that takes one `ModelRequest`.
 
-A model is called on a worker, once per turn of a run and once per response. Several workers may call it at once for
-different conversations. It may take as long as it needs; `ModelRequest.cancelled` is set when the answer is no longer
-needed.
+A worker calls the model once for each turn of a run, and once for each response. Several workers may call the model at
+once for different conversations. The model may take as long as it needs. `ModelRequest.cancelled` is set when its
+answer is no longer needed.
 """
 
 import threading
@@ -15,7 +15,7 @@ OPTIONS = (
     *("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort"),
     *("verbosity", "tool_choice", "parallel_tool_calls", "response_format"),
 )
-"""The names of the options of a request."""
+"""The names of the fields of a `ModelRequest` that are options."""
 
 
 def _schema_of(request: "ModelRequest") -> dict[str, Any] | None:
@@ -27,14 +27,17 @@ def _schema_of(request: "ModelRequest") -> dict[str, Any] | None:
 class ModelRequest:
     """One request to a model: the conversation so far, and the tools that the model may use.
 
-    `instructions` is the system prompt, `""` when there is none. `messages` are chat-completions dicts, oldest first:
-    `role` is `user`, `assistant` or `tool`; `content` is always a `str` (text parts joined by a newline); an assistant
-    message that called tools has `tool_calls`, each answered by a tool message with its `tool_call_id`. A message with
-    more than text, such as images, has all of it in `parts`, also in the form of chat completions. The calls and
-    outputs of earlier turns are among the messages, too; a last message with the role `tool` means "here are your
-    outputs". `tools` are the tool definitions in the form of chat completions, and `model` is the requested name.
+    `instructions` is the system prompt, or `""` if there is none. `tools` are the tool definitions in the form of chat
+    completions. `model` is the requested name of the model.
 
-    The options have the names and the values of chat completions; each is None if the client did not ask for it.
+    `messages` are dicts in the form of chat completions, oldest first, including the tool calls and outputs of earlier
+    turns. `role` is `user`, `assistant` or `tool`. `content` is always a `str`, in which several text parts are joined
+    by a newline. If a message has more than text, such as images, `parts` has its whole content in the form of chat
+    completions. An assistant message that called tools has `tool_calls`. Each of these calls is answered by a tool
+    message with the call's id as `tool_call_id`. If the last message has the role `tool`, the model must continue with
+    the outputs of its calls.
+
+    The options have the names and the values of chat completions. An option is None if the client did not set it.
     """
 
     instructions: str
@@ -42,11 +45,11 @@ class ModelRequest:
     tools: list[dict[str, Any]]
     model: str
     attempt: int = field(default=1, kw_only=True)
-    """On a thread, 1 in the first run after the user's last message, 2 in the second, and so on. On a conversation, the
-    number of responses to that message that have failed, plus 1."""
+    """On a thread, 1 in the first run after the user's last message, 2 in the second run after it, and so on. On a
+    conversation, one more than the number of failed responses to the user's last message."""
     max_tokens: int | None = field(default=None, kw_only=True)
-    """The maximum number of tokens of the answer; None if there is no limit. A longer answer is cut by length, unless
-    the model has counted the tokens."""
+    """The maximum number of tokens of the answer; None if there is no limit. If the model has not counted its tokens,
+    the server estimates them by length and cuts a longer answer."""
     temperature: float | None = field(default=None, kw_only=True)
     top_p: float | None = field(default=None, kw_only=True)
     frequency_penalty: float | None = field(default=None, kw_only=True)
@@ -56,44 +59,45 @@ class ModelRequest:
     reasoning_effort: str | None = field(default=None, kw_only=True)
     verbosity: str | None = field(default=None, kw_only=True)
     tool_choice: str | dict[str, Any] | None = field(default=None, kw_only=True)
-    """`none`, `required`, or the function to call; None if the model decides. There are tools if it is set."""
+    """`none`, `required`, or the function to call; None if the model decides. If it is set, there are tools."""
     parallel_tool_calls: bool | None = field(default=None, kw_only=True)
-    """False if at most one tool may be called in a turn. There are tools if it is set."""
+    """False if at most one tool may be called in a turn. If it is set, there are tools."""
     response_format: dict[str, Any] | None = field(default=None, kw_only=True)
-    """The form of a structured answer: any JSON object, or JSON that fits `schema`."""
+    """The form of a structured answer, which is any JSON object, or JSON that fits `schema`. None for text."""
     schema: dict[str, Any] | None = field(default=Factory(_schema_of, takes_self=True), kw_only=True)
-    """The JSON schema of the answer, as `response_format` has it; None if there is none."""
+    """The JSON schema in `response_format`; None if it has no schema."""
     approvals: dict[str, bool] = field(factory=dict, kw_only=True)
-    """Whether a person has approved each `ApprovalRequest` in `messages`, by the id of the call. Such a request is
-    there as a tool call, and its tool message says `Approved.` or `Denied.`, with the reason if there is one."""
+    """Whether a person has approved each `ApprovalRequest` in `messages`, by the id of the call. In `messages`, such a
+    request is a tool call. The tool message that answers it says `Approved.` or `Denied.`, and the reason if there is
+    one."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
-    """Set when the answer is no longer needed, after a cancel or a close; the answer is then dropped."""
+    """Set when the answer is no longer needed, after a cancel or a close. An answer that comes later is dropped."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that the client asked for, by their names; `max_tokens` is not among them."""
+        """The options that the client has set, by their names. `max_tokens` is not one of them."""
         values = {name: getattr(self, name) for name in OPTIONS}
         return {name: value for name, value in values.items() if value is not None}
 
     @property
     def user_message(self) -> str:
-        """The text of the user's last message, `""` when there is none."""
+        """The text of the user's last message; `""` if the user has sent no message."""
         return next((message["content"] for message in reversed(self.messages) if message["role"] == "user"), "")
 
     @property
     def outputs(self) -> list[str]:
-        """The tool outputs since the user's last message, oldest first; empty in the first turn after it."""
+        """The tool outputs after the user's last message, oldest first. Empty in the first turn after that message."""
         return [each["content"] for each in self._answers if each.get("tool_call_id") not in self.approvals]
 
     @property
     def decisions(self) -> list[bool]:
-        """The `approvals` since the user's last message, oldest first: True or False for each."""
+        """The decisions after the user's last message, oldest first. Each is True for approved, or False for denied."""
         ids = [each.get("tool_call_id") for each in self._answers]
         return [self.approvals[call_id] for call_id in ids if call_id in self.approvals]
 
     @property
     def _answers(self) -> list[dict[str, Any]]:
-        """The tool messages since the user's last message."""
+        """The tool messages after the user's last message."""
         answers: list[dict[str, Any]] = []
         for message in self.messages:
             if message["role"] == "user":
@@ -107,8 +111,8 @@ class ModelRequest:
 class ToolCall:
     """A tool call that the model asks for.
 
-    `arguments` is a dict, sent as JSON. A `str` is sent unchanged, so that a test can send text that no client can
-    parse.
+    `arguments` is a dict, which is sent as JSON. It may also be a `str`, which is sent unchanged. So a test can send
+    text that no client can parse.
     """
 
     name: str
@@ -117,11 +121,11 @@ class ToolCall:
 
 @frozen
 class ApprovalRequest(ToolCall):
-    """A call that the server would make itself, and for which it asks a person first.
+    """A request that a person approves a call, which the server would make itself.
 
-    Clients see it as a call of a remote (MCP) server with this label. The model is asked again when the decision is
-    there, see `ModelRequest.approvals`: to make the call is up to the model. On a thread, one turn has either such
-    requests or tool calls.
+    Clients see it as a call to a remote (MCP) server that is named `server_label`. After the decision, the model is
+    asked again, and finds the decision in `ModelRequest.approvals`. An approved call must be made by the model itself.
+    On a thread, one turn may have approval requests or tool calls, but not both.
     """
 
     server_label: str = "local"
@@ -129,34 +133,35 @@ class ApprovalRequest(ToolCall):
 
 @frozen
 class Usage:
-    """The token counts of one turn, as the model has counted them."""
+    """The numbers of tokens that the model has counted for one turn."""
 
     prompt_tokens: int
     completion_tokens: int
 
     def as_dict(self) -> dict[str, int]:
-        """Return them in the form of the usage of a run."""
+        """Return the counts in the form that the usage of a run has."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 @frozen
 class Reply:
-    """The answer of a model that returns more than a text or tool calls."""
+    """The answer of a model. A model needs this class to return more than only a text or only tool calls."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
-    """The tool calls that the run waits for before it continues; `text` then comes before them."""
+    """The tool calls whose outputs the run needs before it continues. In the conversation, `text` comes before them."""
     usage: Usage | None = field(default=None, kw_only=True)
-    """None if the tokens were not counted and must be estimated."""
+    """The counted tokens. If it is None, the server estimates the tokens."""
     incomplete: str | None = field(default=None, kw_only=True)
-    """Why the answer ends too soon, `max_completion_tokens` or `content_filter`; the run ends as incomplete."""
+    """Why the answer ends too soon, `max_completion_tokens` or `content_filter`. If it is set, the run or response ends
+    as incomplete."""
 
 
 class ModelError(Exception):
-    """Raised by a model to make the run or response fail: `code` and `message` become its error.
+    """Raised by a model to make the run or response fail. `code` and `message` become the error of the run or response.
 
-    The codes that OpenAI's service knows are `server_error`, `rate_limit_exceeded` and `invalid_prompt`.
+    OpenAI's service uses the codes `server_error`, `rate_limit_exceeded` and `invalid_prompt`.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -169,18 +174,18 @@ class ModelError(Exception):
 
 
 Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply | dict[str, Any]]
-"""A dict is a structured answer, which is sent as JSON; a model may return it if `response_format` is set."""
+"""A model may return a dict if `response_format` is set. The dict is a structured answer, and is sent as JSON."""
 
 
 @runtime_checkable
 class StreamingModel(Protocol):
-    """A model that can also yield its answer while it makes it."""
+    """A model that can also yield its answer piece by piece."""
 
     def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
         """Yield the text of the answer piece by piece, and at the end the whole answer as one `Reply`.
 
-        The `Reply` may be left out if there is only text. Raises `ModelError` to fail the run, even between the pieces.
-        A caller that stops reading must close the iterator.
+        If the answer is only text, the `Reply` may be left out. Raises `ModelError` to make the run or response fail,
+        even after some pieces. A caller that stops reading must close the iterator.
         """
 
 
@@ -188,4 +193,4 @@ INCOMPLETE = ("max_completion_tokens", "content_filter")
 """The reasons for which an answer may end too soon."""
 
 Outcome = Reply | ModelError
-"""The result of asking a model: a reply whose tool calls have text for arguments, or an error."""
+"""The outcome of a request to a model. It is an error, or a reply in which the arguments of tool calls are text."""

@@ -1,7 +1,7 @@
-"""Structured answers: JSON, or JSON that fits a schema, as the `response_format` of a request asks.
+"""Checks structured answers. The `response_format` of a request asks for JSON, or for JSON that fits a schema.
 
-A client chooses the schema, so nothing here may take long or raise because of it. Regular expressions in a schema are
-those of JavaScript, and some take forever on the right text: they are never run.
+A client chooses the schema. So no schema may make this module raise an error or take long. The regular expressions in a
+schema are never run. They are written for JavaScript, and for some of them there are texts on which they run forever.
 """
 
 import functools
@@ -15,10 +15,10 @@ import referencing
 from gpt_agent_fsm.local.models.protocol import ModelError, ModelRequest, Reply
 
 MAX_SCHEMA_VALUES = 10_000
-"""The largest number of values within a schema."""
+"""The maximum number of values in a schema."""
 
 MAX_SCHEMA_ARRAY = 1000
-"""The longest array within a schema."""
+"""The maximum number of items in an array of a schema."""
 
 _MAX_SHOWN = 300
 
@@ -26,14 +26,14 @@ _MAX_SHOWN = 300
 _NO_REMOTE: referencing.Registry[Any] = referencing.Registry()
 
 _PATTERNS = ("pattern", "patternProperties")
-# If some properties are matched by patterns, it is unknown which ones are additional.
+# If patterns match some properties, it is unknown which properties are additional.
 _BESIDE_PATTERNS = ("additionalProperties", "unevaluatedProperties")
 
 
 def schema_error(schema: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with a JSON schema, in one sentence without its full stop; None if it is valid.
+    """Return the problem of a JSON schema as one sentence without a full stop. Return None if the schema is valid.
 
-    The result is remembered: the check of a large schema takes longer than a transaction may.
+    The result is cached, because the check of a large schema takes longer than a transaction may take.
     """
     return _schema_error(msgspec.json.encode(schema))
 
@@ -76,7 +76,7 @@ def _too_large(schema: object) -> str | None:
 
 
 def misfit(request: ModelRequest, reply: Reply) -> ModelError | None:
-    """Return the error for a complete answer that is not the JSON that was asked for; None if it is."""
+    """Return the error if a complete answer is not the requested JSON. Otherwise return None."""
     if request.response_format is None or reply.calls or reply.incomplete:
         return None
     try:
@@ -100,7 +100,7 @@ def _reason(schema: dict[str, Any], value: object) -> str | None:
     except RecursionError:
         return "the schema refers to itself without an end"
     except Exception:  # noqa: BLE001 - whatever a schema of a client makes the validator raise
-        # A valid schema may still be one that cannot be applied: a reference may lead to a number.
+        # Some valid schemas cannot be applied. For example, a reference may lead to a number.
         return "the schema cannot be applied to it"
     return None if error is None else _shown(f"at {error.json_path}, {error.message}")
 
@@ -115,7 +115,7 @@ def _without_patterns(validator: Any, has_pattern_properties: bool) -> Any:  # n
 
 
 def _fits(*_arguments: object) -> tuple[()]:
-    """Accept any value; in the form of a check of jsonschema."""
+    """Accept any value. It has the form of a check of jsonschema."""
     return ()
 
 

@@ -1,4 +1,4 @@
-"""Characters that come in two halves: as unpaired surrogates, each in another piece of a text."""
+"""Joins characters that were split into two surrogates, even if the two are in different pieces of a text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["SurrogateJoiner", "paired"]
 
 
 def paired(text: str) -> str:
-    """Return the text with the halves of each character joined; a surrogate without its other half stays."""
+    """Return the text, with the two surrogates of each character joined. An unpaired surrogate stays."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -15,19 +15,19 @@ def paired(text: str) -> str:
 
 
 class SurrogateJoiner:
-    """Passes a text on piece by piece, and keeps the first half of a character until the second one comes."""
+    """Passes on a text piece by piece. A surrogate at the end of a piece is held back until the next piece."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def add(self, text: str) -> str:
-        """Return the part of the text that consists of whole characters."""
+        """Return the text that was held back, followed by this piece. A first surrogate at the end is held back."""
         text, self._half = self._half + text, ""
         if "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
         return paired(text)
 
     def rest(self) -> str:
-        """Return the half that was held back; call it at the end of the text."""
+        """Return the surrogate that was held back, or "". Call it at the end of the text."""
         half, self._half = self._half, ""
         return half

@@ -1,6 +1,6 @@
-"""The tokens that a model has read and written, and the cut of an answer that is too long.
+"""Count the tokens that a model has read and written, and cut an answer that is too long.
 
-Tokens are estimated by length if the model has not counted them.
+If the model has not counted its tokens, they are estimated by the length of the texts.
 """
 
 from typing import TypeGuard
@@ -19,9 +19,9 @@ def is_count(value: object) -> TypeGuard[int]:
 
 
 def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
-    """Return the usage of one model turn in the form of a run's usage; estimated if the model has not counted it.
+    """Return the usage of one turn in the form that the usage of a run has.
 
-    An estimate is at least one.
+    If the model has not counted its tokens, they are estimated. Each estimated number is at least 1.
     """
     if reply.usage is not None:
         return reply.usage.as_dict()
@@ -31,15 +31,14 @@ def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
 
 
 def max_characters(tokens: int) -> int:
-    """Return the maximum length in characters of a text of this many tokens, by the estimate."""
+    """Return the maximum length in characters of a text that is estimated to have at most this many tokens."""
     return tokens * CHARACTERS_PER_TOKEN - 1
 
 
 def cut(reply: Reply, tokens: int | None) -> Reply:
-    """Return a reply with at most this many tokens; it is incomplete if it was longer.
+    """Return the reply, cut to this many tokens. A reply that was cut is incomplete.
 
-    Tool calls are never cut. An answer is not cut either if the model has counted its tokens, because its count is
-    exact.
+    A reply with tool calls is never cut. A reply is also not cut if the model has counted its tokens.
     """
     if tokens is None or reply.calls or reply.usage is not None or len(reply.text) <= max_characters(tokens):
         return reply

@@ -1,6 +1,6 @@
-"""The Responses API, with Conversations: conversations, their items, and responses.
+"""The Responses API and the Conversations API.
 
-`routes` lists the requests and `handlers` answers them. A field of an answer belongs in `objects` (of an item: in
-`items`), an option that is only checked and returned in `options`, a step of a response's life in `lifecycle`, and an
-event of a stream in `events`.
+`routes` lists the requests, and `handlers` answers them. `objects` has the fields of conversations and responses, and
+`items` has the fields of items. `options` has the options that are only checked and returned, `lifecycle` has the steps
+of a response, and `events` has the events of a stream.
 """

@@ -1,4 +1,4 @@
-"""The context of a response: the rules for its items, and their translation into chat messages for a model."""
+"""The rules for the items in the context of a response, and the translation of these items into chat messages."""
 
 import itertools
 from collections import defaultdict, deque
@@ -19,7 +19,10 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def check_tool_calls(context: Iterable[Doc]) -> None:
-    """Raise the 400 for a call or approval request without an answer, an answer without it, or a second answer."""
+    """Raise the 400 unless each call and each approval request has exactly one answer.
+
+    An answer to an unknown call or approval request raises the 400, too.
+    """
     answered: dict[str, bool] = {}
     asks: dict[str, Doc] = {}
     for item in context:
@@ -37,7 +40,10 @@ def check_tool_calls(context: Iterable[Doc]) -> None:
 
 
 def check_outputs_are_new(present: Iterable[Doc], added: Iterable[Doc]) -> None:
-    """Raise the 400 for a second answer to a call or approval request, in the conversation or among the added items."""
+    """Raise the 400 if an added item answers a call or approval request that already has an answer.
+
+    The first answer may be in the conversation, or among the added items.
+    """
     answered = {key_of_answer(item) for item in present}
     for item in added:
         key = key_of_answer(item)
@@ -66,21 +72,25 @@ def _second_answer(item: Doc, key: str, param: str) -> Exception:
 
 
 def last_user_message(context: Sequence[Doc]) -> Doc | None:
-    """Return the user's last message."""
+    """Return the user's last message, or None."""
     return next((item for item in reversed(context) if _is_from(item, "user")), None)
 
 
 def instructions(given: str | None, context: Iterable[Doc]) -> str:
-    """Return the system prompt: the instructions of the request, then the system's and developer's messages."""
+    """Return the system prompt.
+
+    It consists of the request's instructions, followed by the messages of the system and the developer.
+    """
     texts = [text_of(item["content"]) for item in context if _is_from(item, "system", "developer")]
     return "\n".join(text for text in (given, *texts) if text)
 
 
 def chat(context: Sequence[Doc]) -> list[Doc]:
-    """Return the messages, the calls and requests for approvals, and their answers as chat messages.
+    """Return the items of a context as chat messages. Approval requests become tool calls.
 
-    Consecutive calls and the text before them are one message, because one turn of the model made them. Its outputs
-    come next, as chat completions require, even if other items stand between a call and its output.
+    Consecutive calls and the text before them become one message, because one turn of the model made them. The answers
+    to these calls follow at once, even if other items stand between a call and its answer in the context. Chat
+    completions require this order.
     """
     answers: defaultdict[str, deque[Doc]] = defaultdict(deque)
     for item in context:
@@ -100,7 +110,7 @@ def chat(context: Sequence[Doc]) -> list[Doc]:
 
 
 def approvals(context: Iterable[Doc]) -> dict[str, bool]:
-    """Return the decisions about requests for approvals, by the id of the request."""
+    """Return whether each approval request was approved, by the id of the approval request."""
     return {item["approval_request_id"]: item["approve"] for item in context if item["type"] == APPROVAL_RESPONSE}
 
 

@@ -1,7 +1,7 @@
-"""The events that a stream of the Responses API sends for one response, in the documented order.
+"""The events of one response in a stream of the Responses API, in the documented order.
 
-The events of a response and their numbers are always the same, whether a client follows the response live or reads it
-later: so a client that was cut off can continue where it was.
+A client may follow the response live or read it afterwards. The events and their numbers are the same in both cases. So
+a client that was disconnected can continue after the last event that it received.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,10 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError
 
 
 class ResponseEvents:
-    """The events of one response: from its turn if it is in progress, otherwise from the stored response and pieces."""
+    """The events of one response.
+
+    They come from the response's turn. If there is no turn, they come from the stored response and its pieces.
+    """
 
     def __init__(
         self, storage: Storage, response: Doc, turn: LiveTurn | None, chunks: list[str], after: int = -1
@@ -32,7 +35,7 @@ class ResponseEvents:
             self._item_id = response["output"][0]["id"]
 
     def __iter__(self) -> Iterator[Event | None]:
-        """Yield the events numbered above `after` as they come, with `None` for a pause."""
+        """Yield the events with numbers above `after` as soon as they happen, and None during pauses."""
         number = 0
         for event in self._failing():
             if event is None:
@@ -73,7 +76,7 @@ class ResponseEvents:
         yield f"response.{response['status']}", {"response": response}
 
     def _as(self, status: str) -> Doc:
-        """Return the response as it was before it had any output."""
+        """Return the response in this status, as it was before it had any output."""
         nothing: Doc = {"output": [], "usage": None, "error": None, "incomplete_details": None, "completed_at": None}
         return {"response": self._response | nothing | {"status": status}}
 
@@ -110,7 +113,7 @@ class ResponseEvents:
 
 
 def _asked(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
-    """Yield the events of a call or of a request for an approval; it is sent whole: no model yields it in pieces."""
+    """Yield the events of a call or of an approval request. Its arguments are never split, because no model splits them."""
     if item["type"] == items.APPROVAL_REQUEST:
         yield "response.output_item.added", {"output_index": index, "item": item}
         yield "response.output_item.done", {"output_index": index, "item": item}

@@ -1,7 +1,7 @@
-"""The effect of each request of the Responses API on the stored objects; `routes` lists the requests.
+"""The effects of the requests of the Responses API on the stored objects. `routes` lists the requests.
 
-A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the HTTP answer. The
-steps of a response are in `lifecycle`.
+A handler gets the transaction, the body of the request, and the ids in its path. It returns the JSON object of the
+HTTP answer. The steps of a response are in `lifecycle`.
 """
 
 import math
@@ -24,10 +24,10 @@ from gpt_agent_fsm.local.shared.workers import Workers
 
 
 class ResponsesApi(Wire):
-    """The handlers of the API, with one storage.
+    """The handlers of the API. All of them use one storage.
 
-    `lifetime` is the age in seconds at which a response fails; `item_lag` is the delay in seconds between the end of a
-    response and the listing of its items.
+    `lifetime` is the age in seconds at which an unfinished response fails. `item_lag` is the delay in seconds between
+    the end of a response and the time from which its items are listed.
     """
 
     def __init__(self, storage: Storage, workers: Workers, lifetime: float, item_lag: float) -> None:
@@ -42,14 +42,14 @@ class ResponsesApi(Wire):
         return ResponseEvents(self._storage, response, turn, [])
 
     def stored_response_events(self, tx: Transaction, response: Doc) -> ResponseEvents:
-        """Return the events of a response that was created before, from the number on that the client asks for."""
+        """Return the events of an existing response that follow the event number `starting_after` of the request."""
         # A response without a turn has ended, so its stored form is final.
         turn = self._workers.turn_of(response["id"]) if response["status"] in lifecycle.ACTIVE else None
         chunks = lifecycle.chunks_of(tx, response["id"])
         return ResponseEvents(self._storage, response, turn, chunks, validation.starting_after(flask.request.args))
 
     def until_ended(self, answer: Doc, turn: LiveTurn) -> Doc:
-        """Wait for the end of a response that is not in the background, and return it. Raises `ApiProblem`."""
+        """Return a background response at once, and any other response when it has ended. Raises `ApiProblem`."""
         if answer["background"]:
             return answer
         with flask.request.environ[WAITING]():
@@ -80,7 +80,7 @@ class ResponsesApi(Wire):
         abandoned = lifecycle.abandon(tx, conversation_id)
         if abandoned is not None:
             tx.on_commit(partial(self._workers.end, abandoned["id"], abandoned))
-        # Its responses can still be read.
+        # The responses of the conversation can still be read.
         tx.delete_children("item", conversation_id)
         tx.delete(conversation_id)
         return deleted(conversation_id, "conversation.deleted")
@@ -160,12 +160,12 @@ def _conversation(tx: Transaction, conversation_id: str) -> Doc:
 
 
 def _page_query() -> PageQuery:
-    """Return the requested part of a list; these lists cannot be read backwards."""
+    """Return the requested page of a list. `before` is ignored, because lists of this API cannot be read backwards."""
     return evolve(validation.page_query(flask.request.args), before=None)
 
 
 def _slice(docs: list[Doc], query: PageQuery) -> tuple[list[Doc], bool]:
-    """Return the page of a list that is stored as a whole, oldest first, and whether there are more."""
+    """Return the requested page of a list, and whether more objects follow it. `docs` is the whole list, oldest first."""
     ordered = docs if query.order == "asc" else docs[::-1]
     ids = [doc["id"] for doc in ordered]
     if query.after is not None:

@@ -1,6 +1,7 @@
 """The items of conversations and responses: the forms that clients may send, and the stored form.
 
-Every item gets a new id, even if it is sent with one: clients may send the items of a response again.
+The server gives every stored item a new id, even if the client sent an id, because clients may send the items of a
+response again.
 """
 
 from collections.abc import Mapping
@@ -20,17 +21,18 @@ _INPUT_PARTS = ("input_text", "input_image", "input_file")
 _PARTS = {
     "user": _INPUT_PARTS,
     "assistant": ("output_text", "refusal"),
-    # They become instructions, which are only text.
+    # Messages of the system and the developer become instructions, which are only text.
     "system": ("input_text",),
     "developer": ("input_text",),
 }
-"""The parts that a message may have, by its role."""
+"""The types of parts that a message may have, by the role of the message."""
 
 
 def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
-    """Return the items a client sent; empty when they are absent or null. Raises `ApiProblem`.
+    """Return the items that a client sent in this field. If the field is absent or null, return an empty list.
 
-    Except for references, they are ready to be stored. Reasoning is left out, because no model here reads it.
+    The items are ready to be stored, except for references. Reasoning is left out, because no model here reads it.
+    Raises `ApiProblem`.
     """
     sent = validation.objects(body, name, maximum=maximum) or []
     items = [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
@@ -38,7 +40,7 @@ def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
 
 
 def of_input(body: Mapping[str, Any]) -> list[Doc]:
-    """Return the items of a response's `input`, where a string is a message of the user. Raises `ApiProblem`."""
+    """Return the items of a response's `input`. A string becomes a message of the user. Raises `ApiProblem`."""
     sent = body.get("input")
     if isinstance(sent, str):
         body = {"input": [{"role": "user", "content": sent}] if sent else []}
@@ -54,18 +56,18 @@ def answer(item_id: str, text: str, status: str) -> Doc:
 
 
 def output_text_part(text: str) -> Doc:
-    """Return a text as a part of an answer."""
+    """Return the part of an answer that contains this text."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def tool_call(call: ToolCall) -> Doc:
-    """Return the item of a model's tool call; the arguments are text already."""
+    """Return the item for a model's tool call. The call's arguments must already be text."""
     called = {"call_id": ids.new_id("call"), "name": call.name, "arguments": call.arguments}
     return _item(CALL, "fc") | called
 
 
 def approval_request(call: ApprovalRequest) -> Doc:
-    """Return the item that asks for the approval of a call; the arguments are text already."""
+    """Return the item that asks for the approval of a call. The call's arguments must already be text."""
     called = {"name": call.name, "arguments": call.arguments, "server_label": call.server_label}
     return {"id": ids.new_id("mcpr"), "type": APPROVAL_REQUEST} | called
 
@@ -75,26 +77,26 @@ APPROVAL_REQUEST, APPROVAL_RESPONSE = "mcp_approval_request", "mcp_approval_resp
 
 
 def key_of_ask(item: Doc) -> str | None:
-    """Return the id under which an item asks the client for an answer; None if it asks for nothing."""
+    """Return the id that an answer to this item must name. Return None if the item needs no answer from the client."""
     name = {CALL: "call_id", APPROVAL_REQUEST: "id"}.get(item["type"])
     return None if name is None else str(item[name])
 
 
 def key_of_answer(item: Doc) -> str | None:
-    """Return the id of the item that an item answers; None if it is not an answer."""
+    """Return the id that this item names as the call or approval request it answers. Return None if it is no answer."""
     name = {CALL_OUTPUT: "call_id", APPROVAL_RESPONSE: "approval_request_id"}.get(item["type"])
     return None if name is None else str(item[name])
 
 
 def text_of(content: str | list[Doc]) -> str:
-    """Return the text in a message's content or a tool's output: its parts joined by newlines, images left out."""
+    """Return the text in a message's content or a tool's output. The texts of its parts are joined by newlines."""
     if isinstance(content, str):
         return content
     return "\n".join(part[name] for part in content for name in ("text", "refusal") if name in part)
 
 
 def chat_parts(content: str | list[Doc]) -> list[Doc]:
-    """Return a message's content or a tool's output as parts of a chat message."""
+    """Return the parts of a chat message for a message's content or a tool's output."""
     if isinstance(content, str):
         return [chat.chat_text_part(content)]
     return [_chat_part(part) for part in content]
@@ -113,7 +115,7 @@ def _item(kind: str, prefix: str) -> Doc:
 
 
 def _read(item: Doc, place: str) -> Doc:
-    # A reference may leave its type out.
+    # A client may send a reference without its type.
     default = "item_reference" if item.keys() == {"id"} else "message"
     kind = default if item.get("type") is None else validation.required_text(item, "type", prefix=f"{place}.")
     if kind not in _READERS:
@@ -207,7 +209,7 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
 
 
 def _attachment(part: Doc, place: str, kind: str) -> Doc:
-    """Return a part that is an image or a file, as its content or its URL."""
+    """Return the stored form of an image or file. The image must be sent as a URL, and the file as its content."""
     sources = ("image_url",) if kind == "input_image" else ("file_data", "filename")
     unavailable = next((name for name in ("file_id", "file_url") if part.get(name) is not None), None)
     if unavailable is not None:

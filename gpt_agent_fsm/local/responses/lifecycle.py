@@ -1,14 +1,14 @@
-"""The steps of a response on the server: the effect of each step on the stored objects.
+"""The steps of a response on the server, and the effect of each step on the stored objects.
 
     queued -> in_progress -> completed | incomplete | failed
     queued | in_progress -> cancelled
 
-Every function works within one transaction, and none of them calls a model: the module `workers` calls it between two
-such transactions. A function that finds the response in an unexpected state changes nothing: another request was
-faster.
+Every function works within one transaction. No function here calls a model. The module `workers` calls the model
+between two transactions. A function changes nothing if it finds the response in an unexpected state, because then
+another request was faster.
 
-Each response is stored with its question: the input, the number of the attempt to answer the user's last message, and,
-if the response was streamed, its pieces.
+A question is stored with each response. It contains the input, and the number of this attempt to answer the user's
+last message. If the response was streamed, it also contains the streamed pieces.
 """
 
 import math
@@ -29,7 +29,7 @@ ACTIVE = frozenset({"queued", "in_progress"})
 
 
 def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
-    """Create a queued response, which fails if it is not done after `lifetime` seconds. Raises `ApiProblem`."""
+    """Create a queued response. It fails if it has not ended after `lifetime` seconds. Raises `ApiProblem`."""
     response, past, given = _read(tx, body)
     conversation_id = response["conversation"]["id"] if response["conversation"] else ""
     latest = tx.latest("response", conversation_id) if conversation_id else None
@@ -39,7 +39,7 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
 
 
 def _read(tx: Transaction, body: Doc) -> tuple[Doc, list[Doc], list[Doc]]:
-    """Return a new response, the items before its input, and its input; stores nothing. Raises `ApiProblem`."""
+    """Return a new response, the items before its input, and its input. Nothing is stored. Raises `ApiProblem`."""
     response = objects.response(body)
     given = items.of_input(body)
     _check_source(tx, response, given)
@@ -50,14 +50,14 @@ def _read(tx: Transaction, body: Doc) -> tuple[Doc, list[Doc], list[Doc]]:
 
 
 def count_tokens(tx: Transaction, body: Doc) -> int:
-    """Return how many tokens the model would read for a response that is not created. Raises `ApiProblem`."""
+    """Return how many tokens a model would read for this request. No response is created. Raises `ApiProblem`."""
     given = {name: value for name, value in body.items() if value is not None}
     response, past, added = _read(tx, {"model": "any"} | given)
     return usage(_request(response, past + added), Reply())["prompt_tokens"]
 
 
 def check_lock(tx: Transaction, conversation_id: str) -> None:
-    """Raise the 404 for an unknown conversation, and the 400 for one that is locked by a response."""
+    """Raise the 404 if a conversation is unknown, and the 400 if an active response locks the conversation."""
     if tx.find("conversation", conversation_id) is None:
         raise unknown("Conversation", conversation_id)
     if _active(tx, conversation_id) is not None:
@@ -68,7 +68,7 @@ def check_lock(tx: Transaction, conversation_id: str) -> None:
 
 
 def found(tx: Transaction, response_id: str) -> Doc:
-    """Return a response that is stored for its client, or raise the 404."""
+    """Return a response. Raise the 404 if it is unknown, or if its client asked the server not to store it."""
     response = tx.get("response", response_id)
     if response is None or not response["store"]:
         raise unknown("Response", response_id)
@@ -82,7 +82,7 @@ def input_of(tx: Transaction, response_id: str) -> list[Doc]:
 
 
 def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Start a queued response: return the request for the model, or `None` if it is no longer queued."""
+    """Start a queued response, and return the request for the model. Return None if the response is not queued."""
     response = tx.get("response", response_id)
     if response is None or response["status"] != "queued":
         return None
@@ -93,7 +93,7 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
 
 
 def _request(response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # noqa: ANN401 - fields of a request
-    """Return the request for the model; `whole` is the context with the input."""
+    """Return the request for the model. `whole` is the context, including the input."""
     return ModelRequest(
         context.instructions(response["instructions"], whole),
         context.chat(whole),
@@ -107,9 +107,9 @@ def _request(response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # n
 
 
 def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
-    """End a response with the outcome of asking the model; if it has ended, change nothing and return False.
+    """End a response in progress with the outcome of the model, and return True. Otherwise change nothing.
 
-    Its items are added to the conversation when it ends, and are listed from that moment on; a failure adds no items.
+    The input and the output are added to the response's conversation now, unless the model has failed.
     """
     response = tx.get("response", response_id)
     if response is None or response["status"] != "in_progress":
@@ -149,7 +149,7 @@ def _output(turn: LiveTurn, reply: Reply) -> list[Doc]:
 
 
 def chunks_of(tx: Transaction, response_id: str) -> list[str]:
-    """Return the pieces in which a response that has ended was streamed; empty when it was not."""
+    """Return the pieces in which an ended response was streamed. Return an empty list if it was not streamed."""
     question = _question_of(tx, response_id)
     # Files of earlier versions have another name.
     chunks: list[str] = question.get("chunks") or question.get("said") or []
@@ -157,7 +157,7 @@ def chunks_of(tx: Transaction, response_id: str) -> list[str]:
 
 
 def cancel(tx: Transaction, response: Doc) -> Doc:
-    """End a background response at once; a cancelled response stays as it is. Raises `ApiProblem`."""
+    """Cancel a background response. A response that is already cancelled stays as it is. Raises `ApiProblem`."""
     if not response["background"]:
         raise bad_request("Cannot cancel a synchronous response.")
     if response["status"] in ACTIVE:
@@ -168,19 +168,19 @@ def cancel(tx: Transaction, response: Doc) -> Doc:
 
 
 def abandon(tx: Transaction, conversation_id: str) -> Doc | None:
-    """Cancel the active response of a conversation, and return it, if there is one."""
+    """Cancel and return the active response of a conversation. Return None if no response is active."""
     response = _active(tx, conversation_id)
     return None if response is None else _end(tx, response | {"status": "cancelled"})
 
 
 def expire(tx: Transaction) -> list[Doc]:
-    """Fail all overdue responses, and return them."""
+    """End all overdue responses as failed, and return them."""
     overdue = tx.overdue("response", time.time())
     return [_fail(tx, response, "server_error", "The response took too long.") for response in overdue]
 
 
 def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
-    """End a response whose turn was lost with an error, and return it; None if it has ended."""
+    """End an active response with this error because its turn was lost. Return the response, or None if it has ended."""
     response = tx.get("response", response_id)
     if response is None or response["status"] not in ACTIVE:
         return None
@@ -188,10 +188,10 @@ def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
 
 
 def recover(tx: Transaction) -> list[Doc]:
-    """Prepare the responses that a stopped server left unfinished, and return those that are queued.
+    """Prepare the responses that a stopped server left unfinished, and return the queued responses.
 
-    A background response in progress is queued again: the model's answer was lost, but the request can be repeated. No
-    client waits for a synchronous response; nothing remains of those that were not to be stored.
+    A background response in progress is queued again. The model's answer was lost, but the model can be asked again.
+    Other unfinished responses fail, because no client waits for them. Responses whose `store` is false are erased.
     """
     for response in tx.containing("response", b'"store":false'):
         # The text may occur elsewhere in a response, such as in the schema of a tool.
@@ -209,13 +209,13 @@ def recover(tx: Transaction) -> list[Doc]:
 
 
 def _active(tx: Transaction, conversation_id: str) -> Doc | None:
-    """Return the response that locks the conversation, if any: only the latest response can be active."""
+    """Return the response that locks a conversation, or None. Only the conversation's latest response can lock it."""
     response = tx.latest("response", conversation_id)
     return response if response is not None and response["status"] in ACTIVE else None
 
 
 def _check_source(tx: Transaction, response: Doc, given: list[Doc]) -> None:
-    """Raise the error for the context of a new response: missing, ambiguous, unknown, or locked."""
+    """Raise the error if the context of a new response is missing, ambiguous, unknown, or locked."""
     conversation, previous_id = response["conversation"], response["previous_response_id"]
     if conversation is not None and previous_id is not None:
         raise bad_request(
@@ -245,26 +245,32 @@ def _check_previous(tx: Transaction, previous_id: str) -> None:
 
 
 def _past(tx: Transaction, response: Doc) -> list[Doc]:
-    """Return the items before a response's input: those of its conversation or of the responses before it."""
+    """Return the items before a response's input.
+
+    They come from its conversation, or from the chain of its previous responses.
+    """
     past: list[Doc] = []
     while response["conversation"] is None:
         previous_id = response["previous_response_id"]
         previous = None if previous_id is None else tx.get("response", previous_id)
         if previous is None:
-            # The beginning, or the response before was deleted.
+            # The chain begins here, or the previous response was deleted.
             return past
         past = input_of(tx, previous["id"]) + previous["output"] + past
         response = previous
-    # The conversation may have continued since.
+    # The conversation may have continued after this response.
     return tx.children_before("item", response["conversation"]["id"], response["id"]) + past
 
 
 def _question(tx: Transaction, latest: Doc | None, given: list[Doc], whole: list[Doc]) -> Doc:
-    """Return the question of a new response, with the number of the attempt to answer the user's last message.
+    """Return the question that a new response answers.
 
-    `latest` is the response before it on its conversation, `whole` is the context with the input. A failed response
-    leaves nothing in its conversation. So a client that tries again sends the same text as a new item: that is the next
-    attempt, and so is a response that finds the very same item in the conversation.
+    It includes the number of this attempt to answer the user's last message. `latest` is the previous response on the
+    new response's conversation. `whole` is the context, including the input.
+
+    Both responses answer the same message if the last item of the user is the same. They also do so if the previous
+    response left nothing in the conversation, and the client sends the same text again as a new item. Then the number
+    grows by one if the previous response has failed, and stays as it is otherwise.
     """
     last = context.last_user_message(whole)
     asked = {"id": last and last["id"], "text": last and items.text_of(last["content"])}
@@ -286,7 +292,7 @@ def _fail(tx: Transaction, response: Doc, code: str, message: str) -> Doc:
 
 
 def _end(tx: Transaction, response: Doc) -> Doc:
-    """Store a response that has ended, and return it; of one that is not to be stored, nothing remains."""
+    """Store and return a response that has ended. If its `store` is false, erase it from the storage instead."""
     if response["store"]:
         tx.settle(response)
     else:
@@ -295,7 +301,10 @@ def _end(tx: Transaction, response: Doc) -> Doc:
 
 
 def result(storage: Storage, response_id: str, turn: LiveTurn | None) -> Doc:
-    """Return a response whose turn has ended. Raises `ApiProblem` if it was deleted, or if the server is closing."""
+    """Return a response whose turn has ended.
+
+    Raises `ApiProblem` if the response was deleted, or if it is still active because the server is closing.
+    """
     if turn is not None and turn.result is not None:
         return turn.result
     with storage.transaction() as tx:

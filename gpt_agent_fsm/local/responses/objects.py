@@ -1,7 +1,4 @@
-"""The objects of the Responses API: conversations and responses, with every field that its clients expect.
-
-The items are in `items`.
-"""
+"""Conversations and responses, with every field that clients of the Responses API expect. Items are in `items`."""
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_offered
@@ -15,7 +12,7 @@ MIN_OUTPUT_TOKENS = 16
 
 
 def conversation(body: Doc) -> Doc:
-    """Return a new conversation; its items are separate objects."""
+    """Return a new conversation without its items, which are separate objects."""
     return {
         "id": ids.new_id("conv"),
         "object": "conversation",
@@ -25,7 +22,10 @@ def conversation(body: Doc) -> Doc:
 
 
 def response(body: Doc) -> Doc:
-    """Return the queued response for a body; its conversation may still be unknown. Raises `ApiProblem`."""
+    """Return the queued response for the body of a request. Raises `ApiProblem`.
+
+    Whether its conversation exists is not checked here.
+    """
     check_names(body, NAMES, INSTEAD)
     if body.get("prompt") is not None:
         raise not_offered("A stored prompt is", "prompt")
@@ -61,7 +61,7 @@ def response(body: Doc) -> Doc:
 
 
 def nested(tools: list[Doc]) -> list[Doc]:
-    """Return functions in the form of chat completions and the Assistants API."""
+    """Return the tools of a response in the form of chat completions and the Assistants API."""
     return [{"type": "function", "function": _definition(tool)} for tool in tools]
 
 
@@ -70,7 +70,7 @@ def _definition(tool: Doc) -> Doc:
 
 
 def usage(estimated: dict[str, int]) -> Doc:
-    """Return the usage of a response; `estimated` is in the form of a run's usage."""
+    """Return the usage of a response. `estimated` is the same usage in the form that a run has."""
     return {
         "input_tokens": estimated["prompt_tokens"],
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -81,7 +81,7 @@ def usage(estimated: dict[str, int]) -> Doc:
 
 
 def _conversation(body: Doc) -> Doc | None:
-    """Return the conversation a body names, by its id or as an object that has one."""
+    """Return the conversation that a body names by an id, or by an object with an id. Return None if it names none."""
     if isinstance(body.get("conversation"), str):
         return {"id": validation.required_text(body, "conversation")}
     named = validation.mapping(body, "conversation")
@@ -95,5 +95,5 @@ def _tools(body: Doc) -> list[Doc]:
 
 def _tool(tool: Doc, prefix: str) -> Doc:
     validation.check_function(tool, prefix)
-    # `strict` is null unless the client asked for it: a model that is strict refuses most schemas.
+    # `strict` is null unless the client asked for it, because strict models refuse most schemas.
     return {"type": "function"} | {name: tool.get(name) for name in ("name", "description", "parameters", "strict")}

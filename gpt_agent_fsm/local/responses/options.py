@@ -1,4 +1,4 @@
-"""The options of responses: their checks, and what a model is told of them."""
+"""The options of responses: their checks, and their translation for a model."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -41,7 +41,7 @@ def _reasoning(body: Mapping[str, Any], name: str) -> Doc | None:
     if value is None:
         return None
     effort = validation.choice(value, "effort", choices=EFFORTS, prefix=f"{name}.")
-    # No summary is made.
+    # The choice of a summary is checked, but no summary is made.
     validation.choice(value, "summary", choices=("auto", "concise", "detailed"), prefix=f"{name}.")
     return {"effort": effort, "summary": None}
 
@@ -74,7 +74,7 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
 
 
 def _include(body: Mapping[str, Any], name: str) -> None:
-    """Check the list of additional data; it may name data that an answer never has, such as the sources of a search."""
+    """Check the list of additional data. The list may name data that no answer of this server has."""
     value = body.get(name)
     if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
         raise wrong_type(name, "an array of strings", value)
@@ -106,7 +106,7 @@ RESPONSE: Options = options.SAMPLING | {
     "user":                (None,       validation.text),
 }
 
-# Those that a response does not have.
+# Options of a request that are not fields of its response.
 UNSEEN: Options = {
     "context_management":     (None, refused),
     "include":                (None, _include),
@@ -133,11 +133,11 @@ INSTEAD = {
     "response_format": "belongs to other requests: send 'text' with 'format'",
     "verbosity": "belongs to other requests: send 'text' with 'verbosity'",
 }
-"""The advice for names that other APIs have for the same."""
+"""The advice for a client that sends the name of a field in another API."""
 
 
 def check_tool_choice(response: Doc) -> None:
-    """Refuse a choice of a tool that the response does not have."""
+    """Raise the error if `tool_choice` names a tool that the response does not have."""
     choice = response["tool_choice"]
     options.check_tool_choice(choice, [tool["name"] for tool in response["tools"]], _chosen_names(choice))
 
@@ -149,7 +149,7 @@ def _chosen_names(choice: object) -> list[str]:
 
 
 def offered(response: Doc) -> list[Doc]:
-    """Return the tools that the model may use: those that `allowed_tools` names, or all."""
+    """Return the tools that the model may use. These are all tools, unless the client limits them by `allowed_tools`."""
     tools, choice = response["tools"], response["tool_choice"]
     if isinstance(choice, dict) and choice["type"] == "allowed_tools":
         return [tool for tool in tools if tool["name"] in _chosen_names(choice)]

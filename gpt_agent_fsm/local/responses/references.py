@@ -1,4 +1,4 @@
-"""References to items of stored responses and conversations, which clients send in place of the items."""
+"""References to stored items. Clients send a reference in place of the item itself."""
 
 from collections.abc import Iterable
 
@@ -8,20 +8,20 @@ from gpt_agent_fsm.local.responses.items import APPROVAL_REQUEST, APPROVAL_RESPO
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 _PREFIXES = {APPROVAL_REQUEST: "mcpr"}
-"""The prefixes of ids that clients may have chosen."""
+"""The prefix of new ids for types of items whose ids clients may have chosen."""
 
 
 def remember(tx: Transaction, response: Doc) -> None:
-    """Store where the output of a response without a conversation is, so that a client can refer to it."""
+    """Make it possible to refer to the output items of a response without a conversation, by storing their place."""
     for item in response["output"]:
         tx.add("output", {"id": item["id"], "response": response["id"]}, parent=response["id"])
 
 
 def resolved(tx: Transaction, given: Iterable[Doc], param: str, past: Iterable[Doc] = ()) -> list[Doc]:
-    """Return the items, with a copy in place of each reference; one to an item of the past is left out.
+    """Return the given items, with each reference replaced by a copy of its item. The copy has a new id.
 
-    A request for an approval is sent with its id, and is a copy, too; its response then answers the copy. Raises the
-    404 for a reference to an unknown item.
+    A reference to an item in `past` is left out. An approval request is sent with its id, so it is treated like a
+    reference, and the approval response then names the copy. Raises the 404 for a reference to an unknown item.
     """
     present = {item["id"] for item in past}
     renamed: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The requests of the Responses API, one row each; `handlers` has the effect of each."""
+"""The requests of the Responses API, with one row for each request. `handlers` has the effects of the requests."""
 
 import flask
 
@@ -35,9 +35,9 @@ ROUTES = (
 
 
 def blueprint(storage: Storage, workers: Workers, lifetime: float, item_lag: float) -> flask.Blueprint:
-    """Return the API, to be mounted under `/v1`.
+    """Return the API, which must be mounted under `/v1`.
 
-    `lifetime` is the age in seconds at which a response fails; `item_lag` is the delay in seconds between the end of a
-    response and the listing of its items.
+    `lifetime` is the age in seconds at which an unfinished response fails. `item_lag` is the delay in seconds between
+    the end of a response and the time from which its items are listed.
     """
     return ResponsesApi(storage, workers, lifetime, item_lag).blueprint("responses", ROUTES)

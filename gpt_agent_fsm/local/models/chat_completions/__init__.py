@@ -1,7 +1,7 @@
 """The model behind a server that speaks chat completions, such as Ollama, llama.cpp or vLLM.
 
-`model` has the class for users, `client` sends its requests, and `reply_builder` reads the answers leniently. Each
-question about an answer has a module: `frames` and `errors_within` (what is an error), `contents`, `repetition` and
-`thinking` (what is text), `tool_calls` (what is one call), `endings` (what ends it). What only one kind of server does
-belongs in one of them.
+`model` has the class for users, `client` sends the requests, and `reply_builder` reads the answers leniently. Other
+modules interpret parts of an answer: `frames` and `errors_within` find errors, `contents`, `repetition` and `thinking`
+find the text, `tool_calls` finds the calls, and `endings` finds the end. These modules also have the exceptions for
+particular kinds of servers.
 """

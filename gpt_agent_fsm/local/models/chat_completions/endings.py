@@ -1,4 +1,4 @@
-"""What ends an answer: the reason to finish, and whether nothing can follow it."""
+"""Finds the end of an answer: the reason for which it ends, and whether more of it may follow."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _INCOMPLETE = dict.fromkeys(_TOO_LONG, "max_completion_tokens") | dict.fromkeys(
 
 
 class Ending:
-    """Collects how an answer ends."""
+    """Collects what the pieces of an answer say about its end."""
 
     def __init__(self) -> None:
         self.reason = ""
         self.is_certain = False
-        """True if nothing can follow but the usage: a reason has come, and the pieces before it had none.
+        """True if only the usage can follow. This is so if a piece has a reason and an earlier piece had none.
 
-        Some servers give a reason with each piece.
+        The earlier piece matters because some servers send a reason with each piece.
         """
         self._was_open = False
 
@@ -45,7 +45,7 @@ class Ending:
 
     @property
     def incomplete(self) -> str | None:
-        """Why the answer ends too soon, as `Reply.incomplete`."""
+        """Why the answer ends too soon, in the words of `Reply.incomplete`. None if it does not end too soon."""
         return _INCOMPLETE.get(self.reason)
 
     @property
@@ -55,7 +55,7 @@ class Ending:
 
 
 def finish_of(choice: dict[str, Any]) -> str:
-    """Return the reason for which a choice has ended, "" if it has not; some servers send an object with a `type`."""
+    """Return the reason for which a choice has ended, or "". Some servers send the reason as the `type` of an object."""
     reason = choice.get("finish_reason")
     said = (text_of(mapping(reason).get("type")) or text_of(reason)).strip().lower()
     return "" if said in _NOT_YET else said

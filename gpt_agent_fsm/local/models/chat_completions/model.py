@@ -1,7 +1,7 @@
 """`ChatCompletionsModel`: a model behind any server that speaks chat completions, such as Ollama, llama.cpp or vLLM.
 
-Servers differ in details, so reading is lenient: `ReplyBuilder` lists how, and refuses only a body that is not an
-answer.
+Servers differ in details, so answers are read leniently, as `ReplyBuilder` describes. Only a body that is not an answer
+is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_TIMEOUT = 86_400.0
 _RETRIES = 3
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _LONGEST_WAIT = 20.0
-"""The longest wait in seconds for which a request is repeated here; after a longer one, the run fails."""
+"""The maximum time in seconds that a server may ask this model to wait. If it asks for a longer wait, the run fails."""
 _PROMPT_CODES = {"context_length_exceeded", "string_above_max_length", "invalid_prompt", "content_filter"}
 _UNKNOWN = re.compile(
     r"un(known|supported|recogni[sz]ed|expected)|extra|not (supported|permitted|allowed|implemented)|no such", re.I
@@ -39,23 +39,25 @@ _TOO_LONG = re.compile(r"context[ _](length|size|window|limit)|prompt is too lon
 
 
 class ChatCompletionsModel:
-    """A model that asks a server at `base_url`, the address before `/chat/completions`; for use by any OS thread.
+    """A model that asks a server for its answers. Any OS thread may use it.
 
     Args:
-        model: the model's name on the server; if left out, the name that the run asks for.
-        api_key: sent as bearer token. It is not read from the environment, which may hold the key of another service.
-            (Variables for proxies and certificates are used.)
+        base_url: the address of the server, without `/chat/completions` at its end.
+        model: the model's name on the server. If it is left out, the model that the run requests is used.
+        api_key: sent as bearer token. It is not read from the environment, which may contain the key of another
+            service. (Variables for proxies and certificates are used.)
         timeout: seconds for one turn, including waits for a rate limit; at most a day.
         headers, params: added to each request.
-        options: added to the body of each request unless the client asks for others: `{"temperature": 0}`.
-        merge_turns: send messages in a row of one role as one message, for models that want the turns to alternate.
+        options: such as `{"temperature": 0}`. They are added to the body of each request, unless the client has set
+            them.
+        merge_turns: send consecutive messages of one role as one message, for models that need alternating roles.
 
-    What the client asks for is sent under the names of chat completions; the server decides whether it can have that,
-    and the words of its refusal become those of the failed run. Only the token limit is tried under both of its names,
-    `max_tokens` and `max_completion_tokens`. Reasoning, in fields of its own or between tags at the beginning, is left
-    out of the answer. Tools other than functions are left out, because these servers know none.
+    The options of the client are sent under the names of chat completions. If the server refuses an option, the run
+    fails with the error text of the server. Only the token limit is tried under both of its names, `max_tokens` and
+    `max_completion_tokens`. Reasoning in separate fields, or between tags at the beginning of the text, is left out of
+    the answer. Tools other than functions are not sent, because these servers do not know them.
 
-    If a busy server asks to wait for at most 20 seconds, the request is retried, at most three times.
+    If a busy server asks the model to wait for at most 20 seconds, the request is retried, at most three times.
 
     Raises `ValueError` for an invalid address, key, header or timeout.
     """
@@ -94,20 +96,24 @@ class ChatCompletionsModel:
     def __call__(self, request: ModelRequest) -> Reply:
         """Ask the server and wait for its whole answer.
 
-        Raises `ModelError` with one of three codes: `rate_limit_exceeded`, also for an exhausted quota, with an error
-        text that says so; `invalid_prompt` if the conversation is too long for the model or its content is refused,
-        because only another prompt helps; `server_error` for everything else. A cancelled request raises `ModelError`
-        as well, soon after it is connected.
+        Raises `ModelError` with one of three codes:
+
+        - `rate_limit_exceeded`: a rate limit was reached, or the quota is exhausted. The error text says which.
+        - `invalid_prompt`: the conversation is too long for the model, or its content is refused. Only a different
+          prompt helps.
+        - `server_error`: any other error.
+
+        A cancelled request raises `ModelError`, too, as soon as it is connected.
         """
         *_, reply = self._answers(request, {"stream": False})
         return cast(Reply, reply)
 
     def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
-        """Ask the server and yield its answer as it comes: see `StreamingModel.stream`; raises as a call does."""
+        """Ask the server and yield its answer as it arrives. See `StreamingModel.stream`. Raises the same as `__call__`."""
         yield from self._answers(request, {"stream": True})
 
     def close(self) -> None:
-        """Close the connections that are idle. Idempotent; a later request connects again."""
+        """Close the idle connections. It may be called repeatedly. Further requests open new connections."""
         self._client.close()
 
     def _answers(self, request: ModelRequest, wanted: dict[str, Any]) -> Iterator[str | Reply]:
@@ -126,7 +132,7 @@ class ChatCompletionsModel:
         return body | {"tools": tools} if tools else body
 
     def _begun_within_limit(self, body: dict[str, Any], limit: int | None, call: ChatCall) -> _Begun:
-        """Ask for an answer of limited length, under the other name of the limit if the server refuses one."""
+        """Ask for an answer of limited length. If the server refuses one name of the limit, try the other name."""
         if limit is None:
             return self._begun_counted(body, call)
         body = {name: value for name, value in body.items() if name not in _LIMITS}
@@ -140,14 +146,14 @@ class ChatCompletionsModel:
         try:
             begun = self._begun_counted(body | {second: limit}, call)
         except ApiError as error:
-            # If the second name is unknown, it was the limit itself that was refused under the first one.
+            # If the server does not know the second name, it has refused the limit itself under the first name.
             is_unknown = _is_about(second, error, call) and _UNKNOWN.search(error.message)
             raise (refusal if is_unknown and str(limit) not in error.message else error) from None
         self._limit_name = second
         return begun
 
     def _begun_counted(self, body: dict[str, Any], call: ChatCall) -> _Begun:
-        """Ask for the usage of a stream as well, until the server refuses that option."""
+        """Ask for an answer. If it is a stream, ask for its usage, too, unless the server refuses that option."""
         if not (body["stream"] and self._counts_streams):
             return self._begun(body, call)
         try:
@@ -160,7 +166,10 @@ class ChatCompletionsModel:
         return begun
 
     def _begun(self, body: dict[str, Any], call: ChatCall) -> _Begun:
-        """Return the first piece of an answer and the others: until then, an error within it is a refusal, too."""
+        """Return the first piece of an answer, and an iterator of the further pieces.
+
+        An error inside the answer before its first piece is raised here, like a refusal of the request.
+        """
         pieces = self._pieces(body, call)
         return next(pieces), pieces
 
@@ -174,8 +183,8 @@ class ChatCompletionsModel:
                 yield piece
 
     def _open(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
-        """Retry as long as the server asks for a short wait."""
-        # An unpaired surrogate becomes a question mark, as in the answer of a model.
+        """Send the request. Retry it if the server asks for a short wait, at most `_RETRIES` times."""
+        # An unpaired surrogate becomes a question mark. The same happens in answers of models.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         for _ in range(_RETRIES):
             try:
@@ -190,7 +199,7 @@ class ChatCompletionsModel:
 
 
 def _is_about(option: str, error: ApiError, call: ChatCall) -> bool:
-    """Return whether a server has refused an option: its error names it, in any spelling and at any place."""
+    """Return whether a server has refused this option. This is so if its error names the option, in any spelling."""
     if not isinstance(error, RequestRefused | OutcomeUnknown) or error.status is None:
         return False
     said = f"{getattr(error, 'param', '')} {error.message} {call.refusal.decode(errors='replace')}"
@@ -225,10 +234,10 @@ def _failure(error: ApiError) -> ModelError:
 
 
 def _opened(words: str, sentence: str) -> str:
-    """Return the sentence after the words by which clients distinguish the two meanings of one code."""
+    """Return the sentence with these words at its beginning. By them, clients distinguish two meanings of one code."""
     return sentence if sentence.startswith(words) else f"{words}: {sentence}"
 
 
 def _advised(sentence: str) -> str:
-    """Return a sentence of `HttpClient` without the environment variables that this model does not read."""
+    """Remove the environment variables that this model does not read from a sentence of `HttpClient`."""
     return re.sub(r" \(or OPENAI_\w+\)", "", sentence)

@@ -1,5 +1,5 @@
-"""The model written in YAML.
+"""A model that follows a script in YAML.
 
-`model` has the class for users and describes a script, `schema` has the shapes of a script and reads it. A
-new key of a rule or step is a field of `schema`, and `model` plays it.
+`model` has the class for users, and describes the form of a script. `schema` defines the structure of a script, and
+reads scripts. A new key of a rule or step must be added to `schema` as a field, and `model` must act on it.
 """

@@ -22,15 +22,15 @@ otherwise:                          # if no rule fits: one step or a list of the
   say: "You said: {message}"
 ```
 
-A step is one of `say`, `call`, `approve` and `fail`. The last step of a rule is a `say`, or a `fail` without `times`.
-`say` may be a mapping, which is sent as JSON to a client that asks for JSON. `approve` asks a person whether the server
-may make a call of its own. `fail` ends the run. With `times: 2` only the first two runs for the same user message fail;
-later runs skip the step.
+A step has exactly one of `say`, `call`, `approve` and `fail`. The last step of a rule is a `say`, or a `fail` without
+`times`. `say` may be a mapping, which is sent as JSON to a client that asks for JSON. `approve` asks a person whether
+the server may make a call of its own. `fail` ends the run. With `times: 2`, only the first two runs for the same user
+message fail, and all further runs for that message skip the step.
 
-Texts, also those within `arguments` or the mapping of a `say`, may hold `{message}` (the user's last message),
-`{outputs}` and `{approved}` (the tool outputs and the decisions since that message, joined by ", "), and `{name}` for
-every group `(?P<name>...)` of `matches`. Other braces are left alone. `arguments` given as text are sent unchanged,
-even if they are not valid JSON.
+Texts may contain placeholders, even inside `arguments` or the mapping of a `say`. `{message}` is the user's last
+message. `{outputs}` and `{approved}` are the tool outputs and the decisions after that message, joined by ", ".
+`{name}` is the text of a group `(?P<name>...)` of `matches`. Other braces stay as they are. If `arguments` are a text,
+it is sent even if it is not valid JSON.
 """
 
 import re
@@ -49,13 +49,13 @@ _ECHO = Step(say="You said: {message}")
 
 
 class ScriptedModel:
-    """A model that follows rules: the user's message decides its answers, calls and failures.
+    """A model that follows the rules of a script. The user's message decides which rule is played.
 
-    `rules` and `otherwise` are the values of these keys in the YAML form, which this module's docstring describes; a
-    script without `otherwise` echoes the user. Keeps no state: the number of failed runs over the same message is part
-    of the `ModelRequest`, so one script may serve any number of threads and conversations.
+    `rules` and `otherwise` are the values of these keys in the YAML form, which this module's docstring describes. A
+    script without `otherwise` echoes the user's message if no rule fits. The model keeps no state, because the
+    `ModelRequest` contains the number of the attempt. So one script may serve any number of threads and conversations.
 
-    Raises `ValueError`, one sentence that names the place, for an invalid script.
+    Raises `ValueError` for an invalid script. The error text is one sentence that names the place in the script.
     """
 
     def __init__(self, rules: object = (), otherwise: object = None) -> None:
@@ -68,9 +68,10 @@ class ScriptedModel:
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Self:
-        """Read a script from a file: a `Path`, or a one-line `str` that ends in `.yaml` or `.yml`; or from YAML text.
+        """Read a script from a file or from YAML text.
 
-        Raises `OSError` when the file cannot be read, and `ValueError` for an invalid script.
+        A `Path`, or a one-line `str` that ends in `.yaml` or `.yml`, names a file. Any other `str` is YAML text. Raises
+        `OSError` if the file cannot be read, and `ValueError` for an invalid script.
         """
         if isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml"))):
             source = Path(source).read_text(encoding="utf-8")
@@ -107,11 +108,11 @@ class _Rule:
 
 
 def _due(steps: list[Step], request: ModelRequest) -> Step:
-    """Return the step for this turn of the run, among those that this attempt does not skip."""
+    """Return the step for this turn of the run. Steps that this attempt skips are not counted."""
     played = []
     failures = 0
     for step in steps:
-        # Two such steps in a row take turns: the second one counts from where the first one stops.
+        # If two steps have `times`, the attempts of the second step begin after those of the first step.
         if step.times is None or failures < request.attempt <= failures + step.times:
             played.append(step)
         failures += step.times or 0
@@ -122,7 +123,7 @@ def _due(steps: list[Step], request: ModelRequest) -> Step:
 
 
 def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall] | dict[str, Any]:
-    """Return the text, the object or the calls of a step. Raises `ModelError` for a step that fails."""
+    """Return the text, the object or the calls of a step. Raises `ModelError` if the step is a `fail`."""
     if isinstance(step.fail, Failure):
         raise ModelError(step.fail.code, _filled(step.fail.message, words))
     if isinstance(step.say, str):

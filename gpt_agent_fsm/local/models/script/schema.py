@@ -1,6 +1,7 @@
-"""The structure of a script, and the code that reads it: every error is one sentence that names the place.
+"""The structure of a script, and the code that reads scripts. Each error is one sentence that names the place.
 
-msgspec checks keys and types by the structs below. Their methods and `turns` check rules across several keys.
+msgspec uses the structs below to check keys and types. The methods of the structs, and the function `turns`, check
+conditions that concern several keys.
 """
 
 import math
@@ -18,20 +19,20 @@ Times = Annotated[int, Meta(ge=1)]
 
 
 class Call(Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool call; `arguments` given as text are sent unchanged, and None means no arguments."""
+    """A tool call. If `arguments` is a text, its JSON is not checked. None means no arguments."""
 
     name: Text
     arguments: dict[Any, Any] | str | None = None
 
 
 class Approval(Call, frozen=True, forbid_unknown_fields=True):
-    """A request for the approval of a call that the server would make itself."""
+    """An approval request for a call that the server would make itself."""
 
     server: Text = "local"
 
 
 class Failure(Struct, frozen=True, forbid_unknown_fields=True):
-    """A failure of a run; in its first `times` attempts, or always."""
+    """The failure of a run. It happens in the first `times` attempts, or in every attempt if `times` is None."""
 
     code: Text
     message: Text
@@ -39,7 +40,7 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Step(Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn: exactly one of `say`, `call`, `approve` and `fail`, after `delay` seconds."""
+    """What the model does in one turn, after `delay` seconds. Exactly one of the other fields is set."""
 
     delay: Delay | None = None
     say: Say | UnsetType = UNSET
@@ -49,7 +50,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def calls(self) -> list[Call]:
-        """The tool calls of this turn, or its requests for approvals; empty if it has none."""
+        """The tool calls or the approval requests of this turn. Empty if the turn has neither."""
         for asked in (self.call, self.approve):
             if not isinstance(asked, UnsetType):
                 return [asked] if isinstance(asked, Call) else list(asked)
@@ -57,11 +58,11 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def times(self) -> int | None:
-        """The number of attempts in which the step is played; None means all."""
+        """The number of attempts in which the step is played. None if every attempt plays it."""
         return None if isinstance(self.fail, UnsetType) else self.fail.times
 
     def check(self, place: str) -> None:
-        """Raise `ValueError` unless the step is exactly one turn."""
+        """Raise `ValueError` if the step does not say exactly one thing to do, or if a value cannot be sent."""
         if isinstance(self.say, str) and not self.say.strip():
             raise _misfit(f"{place}.say", self.say)
         if len(_keys(self, "say", "call", "approve", "fail")) != 1:
@@ -71,7 +72,7 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """The steps to play if a condition holds: `steps`, or the one step that is written into the rule itself."""
+    """A condition, and the steps to play if it holds. A rule has `steps`, or the keys of a single step."""
 
     when: Text | UnsetType = UNSET
     matches: Text | UnsetType = UNSET
@@ -83,7 +84,10 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     fail: Failure | UnsetType = UNSET
 
     def pattern(self, place: str) -> re.Pattern[str]:
-        """Return the pattern to search for in the user's message. Raises `ValueError` without exactly one condition."""
+        """Return the pattern to search for in the user's message.
+
+        Raises `ValueError` for an invalid pattern, or if the rule does not have exactly one condition.
+        """
         if len(_keys(self, "when", "matches")) != 1:
             raise _error(f"{place} needs one of 'when' and 'matches'")
         words = re.escape(self.when) if isinstance(self.when, str) else str(self.matches)
@@ -93,7 +97,10 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
             raise _error(f"{place}.matches is not a valid regular expression: {error}") from error
 
     def turns(self, place: str) -> list[Step]:
-        """Return the steps of the rule. Raises `ValueError` for a rule that has both or none."""
+        """Return the steps of the rule.
+
+        Raises `ValueError` if the rule has `steps` and also the keys of a single step, or if it has neither.
+        """
         own = _keys(self, "delay", "say", "call", "approve", "fail")
         if isinstance(self.steps, UnsetType):
             delay = None if isinstance(self.delay, UnsetType) else self.delay
@@ -112,7 +119,7 @@ class Script(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _check_values(value: object, place: str, around: tuple[int, ...] = ()) -> None:
-    """Raise `ValueError` for an object that JSON does not have: a number that is none, or one that holds itself."""
+    """Raise `ValueError` if a value contains itself, or a number that JSON does not have, such as NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         raise _error(f"{place} has the number {value}, which JSON does not have")
     if id(value) in around:
@@ -123,7 +130,7 @@ def _check_values(value: object, place: str, around: tuple[int, ...] = ()) -> No
 
 
 def read(script: object) -> Script:
-    """Return a script from values of YAML or Python. Raises `ValueError` for unknown keys and values of other types."""
+    """Return the script for values from YAML or Python. Raises `ValueError` for unknown keys and wrong types."""
     try:
         return msgspec.convert(script, Script)
     except msgspec.ValidationError as error:
@@ -131,7 +138,7 @@ def read(script: object) -> Script:
 
 
 def turns(steps: Step | list[Step], place: str) -> list[Step]:
-    """Return the steps as a list that has an end. Raises `ValueError` for an invalid step, or for no steps."""
+    """Return the steps as a list. Raises `ValueError` for an invalid step, for no steps, or if they have no end."""
     if isinstance(steps, Step):
         steps = [steps]
         steps[0].check(place)
@@ -159,10 +166,10 @@ _EXPECTED = {
     "say": "text or a mapping",
     **dict.fromkeys(("when", "matches", "name", "server", "code", "message"), "text"),
 }
-"""The required type of the value of a key; everything else must be a mapping."""
+"""The required type of a key's value. The values of all other keys must be mappings."""
 
 _SHAPES: dict[str, type[Struct]] = {"": Script, "rules": Rule, "call": Call, "approve": Approval, "fail": Failure}
-"""The struct under a key, for its list of known keys; everything else is a step."""
+"""The struct that a key's value must have, for the list of known keys. The values of all other keys are steps."""
 
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _FIELD = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
@@ -170,7 +177,7 @@ _STEP_OF_PATH = re.compile(r"(\w+)|\[(\d+)\]")
 
 
 def _explained(message: str, script: object) -> ValueError:
-    """Return the error in the words of a script for a message of msgspec, which ends with the path of the place."""
+    """Translate an error text of msgspec into an error about the script. The text ends with the path of the place."""
     found = _MESSAGE.fullmatch(message)
     path = (found and found["path"]) or ""
     field = found and _FIELD.fullmatch(found["problem"])
@@ -199,12 +206,12 @@ def _misfit(place: str, value: object) -> ValueError:
 
 
 def _last_key(place: str) -> str:
-    """Return the key that a place ends with, without an index; empty for the whole script."""
+    """Return the last key of a place, without its index. Return "" for the whole script."""
     return place.rpartition(".")[2].partition("[")[0]
 
 
 def _keys(struct: Struct, *names: str) -> list[str]:
-    """Return those of the keys that the script has."""
+    """Return the names, out of these, that the script has set in a struct."""
     return [name for name in names if getattr(struct, name) is not UNSET]
 
 
