@@ -113,7 +113,7 @@ class ResponseEvents:
 
 
 def _asked(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
-    """Yield the events of a call or of an approval request. Its arguments are never split, because no model splits them."""
+    """Yield the events of a call or of an approval request. Its arguments are never split into pieces."""
     if item["type"] == items.APPROVAL_REQUEST:
         yield "response.output_item.added", {"output_index": index, "item": item}
         yield "response.output_item.done", {"output_index": index, "item": item}

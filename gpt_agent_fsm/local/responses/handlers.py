@@ -165,7 +165,7 @@ def _page_query() -> PageQuery:
 
 
 def _slice(docs: list[Doc], query: PageQuery) -> tuple[list[Doc], bool]:
-    """Return the requested page of a list, and whether more objects follow it. `docs` is the whole list, oldest first."""
+    """Return the requested page of a list, and whether more objects follow it. `docs` is the list, oldest first."""
     ordered = docs if query.order == "asc" else docs[::-1]
     ids = [doc["id"] for doc in ordered]
     if query.after is not None:

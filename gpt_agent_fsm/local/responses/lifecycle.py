@@ -180,7 +180,7 @@ def expire(tx: Transaction) -> list[Doc]:
 
 
 def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
-    """End an active response with this error because its turn was lost. Return the response, or None if it has ended."""
+    """End an active response with this error, because its turn was lost. Return it, or None if it was not active."""
     response = tx.get("response", response_id)
     if response is None or response["status"] not in ACTIVE:
         return None

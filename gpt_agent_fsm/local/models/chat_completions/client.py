@@ -1,4 +1,4 @@
-"""The requests of `ChatCompletionsModel`: streams, and waits that end when the answer is no longer needed."""
+"""The HTTP requests of `ChatCompletionsModel`. It can read streams, and stops when the answer is no longer needed."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ __all__ = ["ChatClient", "ChatCall"]
 _PATH = "/chat/completions"
 _PIECE = 65_536
 _GRACE = 5.0
-"""Seconds to wait for the usage and the end of a stream after its answer is complete."""
+"""How many seconds to wait for the usage and the end of a stream whose answer is already complete."""
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _FIELD = re.compile(rb"(data|event|id|retry)?[ ]?:")
 _JSON = re.compile(rb'[{"<]|\[\s*[\[{"\]]')
-"""The beginning of a JSON value of an answer, whole or broken, or of a page."""
+"""Matches the beginning of a JSON value, even a truncated one, or of an HTML page."""
 _LONGEST_FIELD = len(b"event :")
 _DONE_MARK = b"[DONE]"
 _DONE: Any = object()
-"""Stands for the mark at the end of a stream."""
+"""Represents the mark `[DONE]` at the end of a stream."""
 
 
 class ChatCall:
-    """One request in progress: its deadline, and whether its answer is still needed."""
+    """A request in progress. It has a deadline, and knows whether its answer is still needed."""
 
     def __init__(self, cancelled: threading.Event, timeout: float) -> None:
         self.cancelled = cancelled
         self.timeout = timeout
         self.refusal = b""
-        """The last error that the server has sent, with all of its fields."""
+        """The last error that the server has sent: the whole body of its answer, or the data of an event."""
         self._until = time.monotonic() + timeout
 
     @property
     def left(self) -> float:
-        """The seconds that are left."""
+        """The seconds until the deadline."""
         return max(0.0, self._until - time.monotonic())
 
     def check(self) -> None:
@@ -62,13 +62,13 @@ class ChatCall:
             raise ModelError("server_error", "The request was cancelled.")
 
     def proceed(self, at_most: float | None = None) -> None:
-        """Use this call's deadline, or an earlier one, and its check for the next reads of this OS thread."""
+        """Make the next reads of this OS thread call `check`, and end at the deadline or after `at_most` seconds."""
         self.check()
         exchange.begin(self.left if at_most is None else min(self.left, at_most), self.check)
 
 
 class ChatClient(HttpClient):
-    """Adds streams to the client of the other APIs, and waits that end when the call is cancelled."""
+    """An HTTP client that can also read streams, and that stops waiting when a call is cancelled."""
 
     def __init__(
         self, base_url: str, api_key: str | None, *, headers: Mapping[str, str], params: Mapping[str, str]
@@ -76,7 +76,7 @@ class ChatClient(HttpClient):
         super().__init__(base_url, api_key, headers=headers, params=params, resource=_PATH, converter=make_converter())
 
     def open(self, body: bytes, call: ChatCall) -> requests.Response:
-        """Send a question and return the beginning of the HTTP answer. Raises `ApiError`, also for an HTTP error."""
+        """Send a request, and return the HTTP answer before its body is read. Raises `ApiError`."""
         prepared = self._prepare("POST", _PATH, body, {})
         call.proceed()
         with self._explained("POST", _PATH, call.timeout):
@@ -96,10 +96,10 @@ class ChatClient(HttpClient):
     def read(
         self, response: requests.Response, call: ChatCall, tools: Collection[str], *, patient: bool
     ) -> Iterator[str | Reply]:
-        """Yield the texts of an answer as they come, then the reply, whether it comes as events or in one piece.
+        """Yield the texts of an answer as they arrive, and then the reply.
 
-        `tools` are the names of the tools that the model may call; `patient` is explained by `Thinking`. Raises
-        `ApiError`, also for an error within the answer.
+        The answer may be a stream of events or a single JSON object. `tools` are the names of the tools that the model
+        may call. `Thinking` explains `patient`. Raises `ApiError`, even for an error inside an answer of HTTP 200.
         """
         builder, content, unknown, is_done = ReplyBuilder(tools, patient=patient), b"", "", False
         chunks, is_stream = _begun(self._chunks(response, call, builder), response.headers.get("content-type", ""))
@@ -127,12 +127,12 @@ class ChatClient(HttpClient):
         yield builder.reply()
 
     def _broken_off(self, unknown: str) -> str:
-        """Return the error text for an answer without an end; `unknown` are words that are no part of it."""
+        """Return the error text for an answer that broke off. `unknown` is a text of the server outside the answer."""
         sentence = f"The answer to POST {self.base_url}{_PATH} broke off"
         return f"{sentence}; the server also said: {unknown}" if unknown else f"{sentence}."
 
     def _chunks(self, response: requests.Response, call: ChatCall, builder: ReplyBuilder) -> Iterator[bytes]:
-        """Yield the bytes of an answer as they come; once it is complete, no failure of the connection matters."""
+        """Yield the bytes of an answer as they arrive. When it is complete, failures of the connection are ignored."""
         while True:
             call.proceed(_GRACE if builder.is_certain else None)
             try:
@@ -147,7 +147,7 @@ class ChatClient(HttpClient):
             yield chunk
 
     def _values(self, response: requests.Response, event: ServerSentEvent) -> list[Any]:
-        """Return the JSON values of an event, and `_DONE` for the mark at the end."""
+        """Return the JSON values of an event. The mark at the end of a stream becomes `_DONE`."""
         try:
             return _values_in(event.data)
         except ValueError as error:
@@ -174,7 +174,10 @@ class ChatClient(HttpClient):
 
 
 def _begun(chunks: Iterator[bytes], content_type: str) -> tuple[Iterator[bytes], bool]:
-    """Return the bytes of an answer, and whether they are server-sent events: some servers name the other type."""
+    """Return the bytes of an answer, and whether they are server-sent events.
+
+    The beginning of the answer decides, because some servers name the wrong type of content.
+    """
     head = b""
     for chunk in chunks:
         head += chunk
@@ -186,7 +189,7 @@ def _begun(chunks: Iterator[bytes], content_type: str) -> tuple[Iterator[bytes],
 
 
 def _values_in(data: bytes) -> list[Any]:
-    """Return the JSON values in the data of an event, which may be one on each line. Raises `ValueError`."""
+    """Return the JSON values in the data of an event. Each line may have its own value. Raises `ValueError`."""
     if data.strip(b'" ').upper() == _DONE_MARK:
         return [_DONE]
     try:

@@ -1,4 +1,4 @@
-"""What is text: the content of a message or a delta, whatever its form."""
+"""Finds the text in the content of a message or a delta, in any form."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _REASONING = re.compile("think|reason|thought|summary", re.IGNORECASE)
 
 
 def said_in(message: dict[str, Any]) -> str:
-    """Return the text of a message or delta, or its refusal."""
+    """Return the text of a message or delta. If it has no text, return its refusal."""
     return _text(message.get("content")) or _text(message.get("refusal"))
 
 
 def has_unread(message: dict[str, Any]) -> bool:
-    """Return whether the content has something that is neither text nor reasoning."""
+    """Return whether the content has a part that is neither text nor reasoning."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [content] if content else []
     return any(part and _text(part) == "" and not _is_reasoning(part) and not _is_empty(part) for part in parts)
 
 
 def _text(content: object) -> str:
-    """Return a text, a number as text, or the texts and refusals of parts; reasoning and other values have none."""
+    """Return the text of a content, which may be a text, a number, or parts. Reasoning and other values give ""."""
     if isinstance(content, list):
         return "".join(map(_text, content))
     if isinstance(content, dict):
@@ -41,5 +41,5 @@ def _is_reasoning(part: object) -> bool:
 
 
 def _is_empty(part: object) -> bool:
-    """Return whether a part is a text of no length."""
+    """Return whether a part is a text or a refusal. The caller knows that such a part is empty."""
     return "text" in mapping(part) or "refusal" in mapping(part)

@@ -55,7 +55,7 @@ class Ending:
 
 
 def finish_of(choice: dict[str, Any]) -> str:
-    """Return the reason for which a choice has ended, or "". Some servers send the reason as the `type` of an object."""
+    """Return the reason for which a choice has ended, or "". Some servers send it as the `type` of an object."""
     reason = choice.get("finish_reason")
     said = (text_of(mapping(reason).get("type")) or text_of(reason)).strip().lower()
     return "" if said in _NOT_YET else said

@@ -1,9 +1,11 @@
-"""What is an error within an answer of HTTP 200.
+"""Finds errors inside answers with HTTP status 200.
 
-An object reports an error if it has a field for errors with something in it, if its code, status or type says so, or if
-it denies its success; these are searched for in a piece of an answer and in the objects around and within its choices.
-An object in the place of a piece is an error as well if it has words for people, but no choices: no other object has
-them, unless its code stands for success.
+An object reports an error in three cases. It has a field for errors that is not empty. Its code, status or type
+indicates an error. Or a field such as `success` is false. A piece of an answer, the objects in it, and the objects of
+its choices are searched for such errors.
+
+An object in place of a piece is also an error if it has a text for people but no choices, unless its code indicates
+success.
 """
 
 from __future__ import annotations
@@ -40,9 +42,9 @@ _WITHOUT_WORDS = {"message": "The server reported an error without saying which.
 
 
 def error_in(answer: object, event: str = "") -> dict[str, Any] | None:
-    """Return the error that an answer or a piece of one holds, in the form of OpenAI's service; None if it holds none.
+    """Return the error in an answer, or in a piece of an answer. Return None if there is no error.
 
-    `event` is the name of the server-sent event.
+    The error has the form that OpenAI's service uses. `event` is the name of the server-sent event.
     """
     if isinstance(answer, str):
         return {"message": whole(answer)} if names_error(event) or _FAILED.search(answer) else None
@@ -64,12 +66,12 @@ def error_in(answer: object, event: str = "") -> dict[str, Any] | None:
 
 
 def names_error(event: str) -> bool:
-    """Return whether the name of an event says that it is an error."""
+    """Return whether the name of an event indicates an error."""
     return bool(_FAILED.search(event))
 
 
 def unknown_in(answer: object, event: str = "") -> str:
-    """Return the words of an object that has no place in an answer, "" if it has one: it may be an unknown error."""
+    """Return the text of an object that does not belong to an answer and may be an error. Otherwise return ""."""
     fields = _folded(mapping(answer))
     is_known = {"choices", "usage", "done"} & fields.keys() or str(fields.get("object")).startswith("chat.completion")
     if not answer or is_known or _is_harmless(answer, event) or _ENDED.search(f"{event} {fields.get('type')}"):
@@ -79,7 +81,7 @@ def unknown_in(answer: object, event: str = "") -> str:
 
 
 def status_of(error: dict[str, Any]) -> int:
-    """Return the HTTP status that an error inside an answer would have as an HTTP answer."""
+    """Return the HTTP status that the server should have sent with this error."""
     code = str(error.get("code"))
     if code.isdecimal() and 400 <= int(code) < 600:
         return int(code)
@@ -87,7 +89,7 @@ def status_of(error: dict[str, Any]) -> int:
 
 
 def _places(answer: dict[str, Any], choices: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the objects that may report an error: the answer, the objects within it, and those of its choices."""
+    """Yield the objects that may report an error: the answer, the objects in it, its choices, and their messages."""
     yield answer
     for name, value in answer.items():
         # The report of a filter is about the filter itself.
@@ -98,7 +100,7 @@ def _places(answer: dict[str, Any], choices: list[dict[str, Any]]) -> Iterator[d
 
 
 def _held_by(place: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the error in one of these fields, None if there is none."""
+    """Return the error in one of these fields, or None."""
     fields = _folded(place)
     for said in filter(None, map(fields.get, names)):
         if error := _as_error(said, place) or (_WITHOUT_WORDS if said is True else None):
@@ -107,7 +109,7 @@ def _held_by(place: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | 
 
 
 def _admitted_by(place: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the error that an object is itself, None if it is none."""
+    """Return the error if the object itself is an error. Otherwise return None."""
     fields = _folded(place)
     denies = any(fields.get(name) is False for name in _SUCCESSES)
     kinds = (fields.get(name) for name in _KINDS)
@@ -118,9 +120,10 @@ def _admitted_by(place: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _as_error(said: object, around: dict[str, Any]) -> dict[str, Any] | None:
-    """Return an error in the usual form, with the words and the code of `said`, else those of the object around it.
+    """Return an error in the form that OpenAI's service uses. Its text and its code come from `said`.
 
-    Returns None if nothing is said, or that all is well.
+    If `said` lacks one of the two, it comes from the object `around` it. Returns None if there is no text, or if the
+    text indicates success.
     """
     inner = mapping(next(iter(items_of(said)), None))
     fields, outer = _folded(inner), _folded(around)
@@ -138,7 +141,7 @@ def _as_error(said: object, around: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _words(value: object, names: tuple[str, ...]) -> str:
-    """Return the first text in a value that is meant for people, "" if there is none."""
+    """Return the first text for people in a value, or "". `names` are the fields that may contain such a text."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, dict):
@@ -149,17 +152,17 @@ def _words(value: object, names: tuple[str, ...]) -> str:
 
 
 def _folded(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields by their names in lower case and without underscores."""
+    """Return the fields with their names in lower case and without underscores."""
     return {name.lower().replace("_", ""): value for name, value in fields.items()}
 
 
 def _code(fields: dict[str, Any]) -> object:
-    """Return the code of an object with folded names, None if it has none."""
+    """Return the code of an object whose fields come from `_folded`. Return None if it has no code."""
     return next((value for name in _CODES if (value := fields.get(name)) not in (None, "")), None)
 
 
 def _is_bad(code: object) -> bool:
-    """Return whether a code stands for a failure."""
+    """Return whether a code indicates a failure."""
     number = count_of(code)
     if isinstance(number, int) and not isinstance(number, bool):
         return not (number == 0 or 200 <= number < 300)
@@ -167,7 +170,7 @@ def _is_bad(code: object) -> bool:
 
 
 def _is_harmless(answer: object, event: str) -> bool:
-    """Return whether an object says that all is well, or only that the server is alive."""
+    """Return whether an object indicates success, or only shows that the server is alive."""
     fields = _folded(mapping(answer))
     if _ALIVE.search(f"{event} {fields.get('type')}"):
         return True

@@ -1,7 +1,7 @@
-"""Lines of a stream that are no fields of server-sent events, but in which some servers report their errors.
+"""Reads lines of a stream that are not fields of server-sent events. Some servers report errors in such lines.
 
-A JSON object without `data:` before it is an event; `error: {...}` is an event named `error`; plain words are an event
-named `unknown`.
+A JSON object without `data:` before it becomes an event without a name. `error: {...}` becomes an event named `error`.
+Other words become an event named `unknown`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 __all__ = ["UNKNOWN", "with_stray_lines"]
 
 UNKNOWN = "unknown"
-"""The name of an event whose data are words that stood between the events."""
+"""The name of the event that is made for words between the events of a stream."""
 
 _ENDS = re.compile(rb"\r\n|\r|\n")
 _KNOWN = re.compile(rb"(data|event|id|retry)?[ ]?(:|$)")
@@ -21,7 +21,7 @@ _ERROR = re.compile(rb"error|exception|fail", re.IGNORECASE)
 
 
 def with_stray_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of server-sent events, with other lines made into events of their own."""
+    """Yield the lines of a stream of server-sent events. Other lines are converted into separate events."""
     stray: list[bytes] = []
     for line in _lines(chunks):
         if not _KNOWN.match(line):
@@ -36,7 +36,7 @@ def with_stray_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _as_events(lines: list[bytes]) -> bytes:
-    """Return these lines as events; a field that the specification does not know is left out."""
+    """Return these lines as events. Fields that the specification does not define are left out, except errors."""
     if lines[0].lstrip()[:1] in (b"{", b"["):
         return _event(b"", lines)
     events = b""
@@ -55,7 +55,7 @@ def _event(name: bytes, lines: list[bytes]) -> bytes:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines without their ends, which may differ, and be cut in two."""
+    """Yield the lines without their line ends. A line end has one or two bytes, and two chunks may split it."""
     begun: list[bytes] = []
     after_return = False
     for chunk in chunks:

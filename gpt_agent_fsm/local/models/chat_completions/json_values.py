@@ -1,4 +1,4 @@
-"""Small readers of JSON values that may have any form."""
+"""Small functions that read JSON values of any form."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["choices_of", "count_of", "decoded", "items_of", "mapping", "text_of"
 
 
 def decoded(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a JSON value. Raises `ValueError` for invalid JSON.
+    """Return the JSON value of a text. Raises `ValueError` for invalid JSON.
 
-    An unpaired surrogate stays, because its other half may come with the next piece.
+    An unpaired surrogate stays in the value, because its other half may come with the next piece of the answer.
     """
     try:
         return msgspec.json.decode(data)
@@ -29,7 +29,7 @@ def decoded(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def whole(text: str) -> str:
-    """Return a text that can be stored and sent: the halves of its characters are joined, or replaced."""
+    """Return a text that can be stored and sent. Paired surrogates are joined, and unpaired surrogates are replaced."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -38,29 +38,29 @@ def whole(text: str) -> str:
 
 
 def mapping(value: object) -> dict[str, Any]:
-    """Return a value if it is a JSON object, else an empty one."""
+    """Return a value if it is a JSON object. Otherwise return an empty object."""
     return value if isinstance(value, dict) else {}
 
 
 def items_of(value: object) -> list[Any]:
-    """Return a list; a single object is a list of one, everything else an empty list."""
+    """Return a value if it is a list. Put a single object into a list. For any other value, return an empty list."""
     if isinstance(value, dict):
         return [value]
     return value if isinstance(value, list) else []
 
 
 def choices_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the choices of an answer or of a piece of one, without empty ones."""
+    """Return the choices of an answer, or of a piece of an answer. Empty choices are left out."""
     return [choice for choice in map(mapping, items_of(answer.get("choices"))) if choice]
 
 
 def text_of(value: object) -> str:
-    """Return a value if it is a text, else an empty one."""
+    """Return a value if it is a text. Otherwise return ""."""
     return value if isinstance(value, str) else ""
 
 
 def count_of(value: object) -> object:
-    """Return the whole number that a float or a text stands for; every other value stays."""
+    """Convert a float or a text to the whole number that it stands for. Return any other value unchanged."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return int(value) if isinstance(value, str) and value.isdecimal() and value.isascii() else value

@@ -1,4 +1,4 @@
-"""The messages of a request, as a chat-completions server gets them."""
+"""Makes the messages that are sent to a chat-completions server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Message = dict[str, Any]
 
 
 def chat_messages(request: ModelRequest, *, merge_turns: bool) -> list[_Message]:
-    """Return the system prompt and the messages; with `merge_turns`, no two turns of one role in a row."""
+    """Return the system prompt and the messages. With `merge_turns`, consecutive messages of one role are merged."""
     sent: list[_Message] = [{"role": "system", "content": request.instructions}] if request.instructions else []
     for message in map(_with_parts, request.messages):
         if merge_turns and sent and _continues(message, sent[-1]):
@@ -23,14 +23,14 @@ def chat_messages(request: ModelRequest, *, merge_turns: bool) -> list[_Message]
 
 
 def _with_parts(message: _Message) -> _Message:
-    """Return a message whose content is its parts, if it has more than text."""
+    """Return a message in the form for the server. If the message has more than text, its parts are its content."""
     if "parts" not in message:
         return message
     return {name: value for name, value in message.items() if name != "parts"} | {"content": message["parts"]}
 
 
 def _continues(message: _Message, last: _Message) -> bool:
-    """Return whether two messages may be one; the outputs of tool calls stand between these and what follows."""
+    """Return whether a message may be merged into the last one. Outputs must follow a message with tool calls."""
     return message["role"] == last["role"] in ("user", "assistant") and "tool_calls" not in last
 
 

@@ -109,7 +109,7 @@ class ChatCompletionsModel:
         return cast(Reply, reply)
 
     def stream(self, request: ModelRequest) -> Iterator[str | Reply]:
-        """Ask the server and yield its answer as it arrives. See `StreamingModel.stream`. Raises the same as `__call__`."""
+        """Ask the server and yield its answer as it arrives. See `StreamingModel.stream`. Raises `ModelError`."""
         yield from self._answers(request, {"stream": True})
 
     def close(self) -> None:

@@ -1,31 +1,34 @@
-"""Text that comes more than once: some servers repeat the whole answer at its end, or with each piece."""
+"""Removes repeated text. Some servers repeat the whole answer at its end. Others repeat it in each piece."""
 
 from __future__ import annotations
 
 __all__ = ["Unrepeated"]
 
 _LONG = 10
-"""The length in characters of a single word that is not said twice in a row by chance."""
+"""A single word of at least this many characters is regarded as repeated if it comes twice in a row."""
 
 
 class Unrepeated:
-    """Passes each text on once.
+    """Passes on a text piece by piece, without its repetitions.
 
-    A delta that begins with all of the text before it is held back, because only the next one decides about it: it is
-    a repetition of two pieces or more if nothing follows, or all of the answer so far if the next one begins with it
-    as well. Everything short of two words or ten characters may well come twice. When unsure, it is text.
+    A delta that begins with the whole answer so far is held back, because only the next delta shows what it is. If no
+    delta follows, it repeats the answer, provided that the answer came in several pieces. If the next delta begins with
+    the delta held back, each delta contains the whole answer so far. Otherwise it is new text.
+
+    A text of one word with fewer than ten characters may come twice by chance, so it is not regarded as a repetition.
+    In cases of doubt, a text is passed on.
     """
 
     def __init__(self) -> None:
         self._said: list[str] = []
         self._opening = ""
-        """The first piece that is not blank: a quick check of most other pieces."""
+        """The first piece that is not blank. A piece that does not begin with it is no repetition, which saves time."""
         self._held: list[str] = []
         self._is_cumulative = False
         self._has_deltas = False
 
     def add_delta(self, text: str) -> str:
-        """Add the text of a `delta`, and return what is certainly new."""
+        """Add the text of a `delta`, and return the text that is certainly new."""
         self._has_deltas = self._has_deltas or bool(text.strip())
         if self._held and text:
             return self._after_held(text)
@@ -38,7 +41,10 @@ class Unrepeated:
         return ""
 
     def add_message(self, text: str, *, is_last: bool) -> str:
-        """Add the text of a `message`, which is all of the answer so far, or a piece if there are no deltas."""
+        """Keep the text of a `message`, and return the part of it that is new.
+
+        A `message` contains all of the answer so far. If the stream has no deltas, it may also contain only a piece.
+        """
         if not text:
             return ""
         released = self.rest()
@@ -50,7 +56,7 @@ class Unrepeated:
         return released + self._said_now(text)
 
     def rest(self) -> str:
-        """Return the new text in what was held back; call it when nothing follows."""
+        """Return the part of the held text that is new. Call it when the answer has ended."""
         held, self._held = self._held, []
         if len(held) == 1 and len(self._said) > 1 and _is_phrase("".join(self._said)):
             return self._said_now(self._beyond(held[0]) or "")
@@ -68,7 +74,10 @@ class Unrepeated:
         return self._said_now(self._beyond(text) or "")
 
     def _beyond(self, text: str) -> str | None:
-        """Return what a text has beyond the text so far, "" if it only repeats that, None if it is another text."""
+        """Return the part of a text that follows the answer so far, with which the text begins.
+
+        Return "" if the text is only a repetition of the answer so far, and None if it does not begin with it.
+        """
         said = "".join(self._said)
         if said and text.startswith(said):
             return text[len(said) :]
@@ -83,5 +92,5 @@ class Unrepeated:
 
 
 def _is_phrase(text: str) -> bool:
-    """Return whether a text is long enough to be a repetition if it comes twice."""
+    """Return whether a text is so long that it does not come twice by chance."""
     return len(text.split()) > 1 or len(text.strip()) >= _LONG

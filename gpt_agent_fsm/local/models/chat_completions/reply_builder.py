@@ -1,4 +1,4 @@
-"""Reads the answers of a chat-completions server leniently: whole, or piece by piece."""
+"""Reads the answers of a chat-completions server leniently. An answer comes whole, or piece by piece."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ __all__ = ["ReplyBuilder"]
 
 
 class ReplyBuilder:
-    """Builds a reply from one whole answer or the pieces of a stream; `tools` are the names that may be called.
+    """Builds a reply from one whole answer, or from the pieces of a stream.
 
-    `contents` reads text in any form, `repetition` leaves out what comes twice, `thinking` leaves out reasoning,
-    `tool_calls` puts the calls together, and `endings` knows when the answer ends. If a server makes several answers at
-    once, only the first one counts. `patient` is explained by `Thinking`.
+    `tools` are the names of the tools that the model may call. `Thinking` explains `patient`.
+
+    The module `contents` reads text in any form, `repetition` removes repeated text, `thinking` removes reasoning,
+    `tool_calls` puts calls together, and `endings` finds the end of the answer. If a server makes several answers at
+    once, only the first answer is used.
     """
 
     def __init__(self, tools: Collection[str] = (), *, patient: bool = False) -> None:
@@ -55,12 +57,12 @@ class ReplyBuilder:
 
     @property
     def has_end(self) -> bool:
-        """True if the answer has said that it ends."""
+        """True if the answer has a reason for its end, or is a whole answer."""
         return bool(self._ending.reason) or self._is_whole
 
     @property
     def problem(self) -> str:
-        """Why a complete answer cannot be used, "" if it can."""
+        """Why a complete answer cannot be used. "" if it can be used."""
         if not self.begun:
             return "it has no choices"
         if any(self._shown) or self._calls.calls() or self._ending.incomplete:
@@ -70,7 +72,7 @@ class ReplyBuilder:
         return "its content has an unknown form" if self._has_unread else ""
 
     def add(self, answer: dict[str, Any]) -> str:
-        """Add an answer or a piece of one, and return the text in it."""
+        """Add a whole answer or a piece of an answer. Return the new text that can be passed on now."""
         choices = choices_of(answer)
         self.begun = self.begun or bool(choices)
         self._is_whole = self._is_whole or bool(choices and answer.get("object") == "chat.completion")
@@ -79,8 +81,11 @@ class ReplyBuilder:
         return self._show("".join(map(self._read, self._ours(choices))))
 
     def finish(self) -> str:
-        """Return the text that was held back because it might have been reasoning, a repetition or another answer."""
-        # Without a reason to finish, there was only one answer, and the indexes count its pieces.
+        """Return the text that was held back because it might have been reasoning, a repetition or another answer.
+
+        Call it when the answer has ended.
+        """
+        # If no piece has a finish reason, there was only one answer, and the indexes number its pieces.
         others = "" if self._ending.reason else "".join(map(self._read, self._others))
         shown = self._show(others + self._unrepeated.rest())
         rest = self._thinking.add(whole(self._characters.rest()))
@@ -98,9 +103,10 @@ class ReplyBuilder:
         return Reply("".join(self._shown), calls, usage=self._usage, incomplete=incomplete)
 
     def _ours(self, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the choices of the first answer, and keep those that may be pieces of it with a number of their own.
+        """Return the choices that belong to the first answer.
 
-        Such a server never returns to an earlier number.
+        Keep the other choices for `finish`, because some servers number the pieces of one answer. Such a server never
+        uses an earlier number again.
         """
         indexes = [_index_of(choice, position) for position, choice in enumerate(choices)]
         if self._index is None:
@@ -130,7 +136,7 @@ class ReplyBuilder:
         return shown
 
     def _add_usage(self, holder: dict[str, Any]) -> None:
-        """Keep the greatest usage: some servers count with each piece, and some end with zeros."""
+        """Keep the greatest usage. Some servers send a growing usage with each piece, and some end with zeros."""
         value = mapping(holder.get("usage"))
         prompt = count_of(value.get("prompt_tokens", value.get("input_tokens")))
         completion = count_of(value.get("completion_tokens", value.get("output_tokens")))
@@ -141,7 +147,7 @@ class ReplyBuilder:
 
 
 def _index_of(choice: dict[str, Any], position: int) -> str | None:
-    """Return the number of a choice, which may be a text; None if it has none and is the first one."""
+    """Return the number of a choice as text. If it has no number, return its position, or None for the first choice."""
     index = choice.get("index")
     return str(index) if index is not None else str(position) if position else None
 

@@ -1,4 +1,4 @@
-"""Keeps the reasoning out of an answer that begins with it, between tags, as models behind plain servers send it."""
+"""Removes the reasoning from an answer. Models behind simple servers send it between tags at the answer's beginning."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ _OPENINGS = ("<think>", "<thinking>", "[think]", _ANALYSIS, _FINAL, _START + _AN
 _HALF_AN_OPENING = re.compile(r"<think(ing)?\s[^<>]*", re.IGNORECASE)
 _CLOSING = re.compile(r"</think(ing)?>|\[/think\]|" + re.escape(_FINAL), re.IGNORECASE)
 _LONGEST_CLOSING = len(_FINAL)
-# A tag that stands within a sentence is mentioned, and ends no reasoning.
+# A closing tag inside a sentence is only mentioned there, and does not end the reasoning.
 _UNOPENED = re.compile(r"\A(?:(?!<think).)*?(?:\n\s*</think(?:ing)?>|</think(?:ing)?>[ \t]*\n)", re.I | re.DOTALL)
 
 
 class Thinking:
-    """Passes on a text without the blocks of reasoning at its beginning. A tag may come in pieces.
+    """Passes on a text piece by piece, without the blocks of reasoning at its beginning. Pieces may split a tag.
 
-    A `patient` one waits for the end of reasoning that begins without a tag, because the template of the model has
-    opened it; a text without any reasoning is then passed on at its end.
+    Some models send reasoning without an opening tag, because their template contains that tag. If `patient` is True,
+    the text is held back until a closing tag shows the end of such reasoning. If no closing tag comes, the whole text
+    is passed on at the end.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
@@ -34,7 +35,7 @@ class Thinking:
         self._is_over = False
 
     def add(self, text: str) -> str:
-        """Return the part of the text that is certainly no reasoning."""
+        """Add a piece. Return the text that is certainly not reasoning and was not returned before."""
         if self._is_over:
             return text
         self._held += text
@@ -50,15 +51,18 @@ class Thinking:
         return self.rest()
 
     def rest(self, *, drop_open: bool = False) -> str:
-        """Return the text that was held back; call it when the answer has ended.
+        """Return the text that was held back. Call it when the answer has ended.
 
-        With `drop_open`, reasoning that has no end is left out.
+        With `drop_open`, reasoning without a closing tag is left out.
         """
         held, self._held = self._held, ""
         return "" if self._is_open and drop_open else held
 
     def _block(self, new: int) -> re.Match[str] | None:
-        """Return the match that ends with the block of reasoning at the beginning; what came last begins at `new`."""
+        """Return a match whose end is the end of the first block of reasoning, or None.
+
+        Closing tags are searched for from the position `new`, because the text before it was searched earlier.
+        """
         begun = len(self._held) - len(self._held.lstrip())
         opening = _OPENING.match(self._held, begun)
         self._is_open = opening is not None
@@ -69,10 +73,10 @@ class Thinking:
 
 
 def has_unopened(text: str) -> bool:
-    """Return whether a text has the end of reasoning, but not its beginning."""
+    """Return whether a text contains the closing tag of reasoning, but no opening tag before it."""
     return bool(_UNOPENED.match(text))
 
 
 def _may_open(begun: str) -> bool:
-    """Return whether a text may become the opening tag of a block."""
+    """Return whether a text may be the beginning of an opening tag."""
     return any(tag.startswith(begun.lower()) for tag in _OPENINGS) or bool(_HALF_AN_OPENING.fullmatch(begun))

@@ -1,4 +1,4 @@
-"""Puts tool calls together from the pieces of a stream, however a server cuts, numbers and repeats them."""
+"""Puts tool calls together from the pieces of a stream. Servers differ in how they split, number and repeat calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTHING = object()
 
 @define(eq=False)
 class _Call:
-    """A tool call, as complete as it is so far."""
+    """The part of a tool call that has arrived so far, or one piece of a tool call."""
 
     index: object = None
     id: object = None
@@ -27,11 +27,14 @@ class _Call:
     arguments: str = ""
     times_named: int = 0
     is_borrowed: bool = False
-    """True if the first piece had no arguments, and the others a name but no id: they may be of another call."""
+    """True if the first piece has an id but no arguments, and the second piece has a name but no id.
+
+    The further pieces may then belong to another call.
+    """
 
     @property
     def is_complete(self) -> bool:
-        """True if the arguments are a JSON value, so that nothing can follow."""
+        """True if the arguments are a complete JSON value."""
         return _value(self.arguments) is not _NOTHING
 
     def merge(self, piece: _Call) -> None:
@@ -43,7 +46,7 @@ class _Call:
         self.id = self.id or piece.id
         self.name = _joined(self.name, piece.name)
         if self.is_complete and _value(self.arguments) in (_value(piece.arguments), {}):
-            # They are repeated, or an empty object stood for arguments that were not known yet.
+            # The arguments are repeated, or an empty object was sent before the arguments were known.
             self.arguments = (piece.arguments.strip() and piece.arguments) or self.arguments
         elif self.arguments.lstrip().startswith("{") and piece.arguments.startswith(self.arguments):
             self.arguments = piece.arguments  # each piece has all of the arguments so far
@@ -51,7 +54,7 @@ class _Call:
             self.arguments += piece.arguments
 
     def likeness(self, other: _Call) -> int:
-        """Return how surely two descriptions of a call from different places of a stream are of one call; 0: not."""
+        """Return how likely it is that two descriptions in a stream are of the same call. 0 means that they are not."""
         if self.id and self.id == other.id:
             return 3
         if self.name != other.name:
@@ -65,7 +68,7 @@ class _Call:
 class CallBuilder:
     """The tool calls of one answer.
 
-    `names` are the names of the tools that the model was offered: they decide whether a name is complete.
+    `names` are the names of the tools that the model may call. They are used to decide whether a name is complete.
     """
 
     def __init__(self, names: Collection[str] = ()) -> None:
@@ -73,7 +76,7 @@ class CallBuilder:
         self._calls: list[_Call] = []
 
     def add_pieces(self, pieces: list[Any]) -> None:
-        """Add the calls of a `delta`, each of which begins a call or continues one."""
+        """Add the pieces of calls in a `delta`. Each piece begins a new call, or continues a known call."""
         begun: list[_Call] = []
         for piece in map(_read, pieces):
             call = self._continued(piece, begun)
@@ -84,7 +87,7 @@ class CallBuilder:
                 call.merge(piece)
 
     def add_whole(self, calls: list[Any]) -> None:
-        """Add the calls of a `message`, which are whole; the stream may have had them before."""
+        """Add the whole calls of a `message`. Deltas of the stream may already have contained the same calls."""
         seen: list[_Call] = []
         for call in map(_read, calls):
             if not call.name:
@@ -99,7 +102,7 @@ class CallBuilder:
             seen.append(known)
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls in the order of their indexes; an entry that has nothing in it is none."""
+        """Return the calls, in the order of their indexes if these are unique. Empty calls are left out."""
         begun = [call for call in self._calls if call.name or call.arguments]
         places = {call.index: call for call in begun if isinstance(call.index, int)}
         if len(places) == len(begun):
@@ -107,9 +110,10 @@ class CallBuilder:
         return tuple(ToolCall(whole(call.name), whole(call.arguments) or "{}") for call in begun)
 
     def _continued(self, piece: _Call, begun: list[_Call]) -> _Call | None:
-        """Return the call that a piece continues, or None if it begins a new one; `begun` are those of the same event.
+        """Return the call that a piece continues, or None if the piece begins a new call.
 
-        By the specification, the index decides. Some servers leave the index out, and some give every call the index 0.
+        `begun` are the calls that have begun in the same event. By the specification, the index decides. But some
+        servers leave the index out, and some give every call the index 0.
         """
         known = [call for call in self._calls if piece.index is None or call.index in (None, piece.index)]
         if not known:
@@ -124,11 +128,11 @@ class CallBuilder:
         return None if self._are_two(call, piece) else call
 
     def _under_another_id(self, call: _Call, piece: _Call) -> _Call | None:
-        """Return the call that a piece continues although their ids differ, or None if it begins a new one."""
+        """Return the call that a piece with a different id continues, or None if the piece begins a new call."""
         if call.is_complete or not call.arguments:
             return None
         if call.is_borrowed:
-            # The id comes with the last piece of each call: the call that has come before has no arguments.
+            # The server sends the id with the last piece of each call. So the earlier call has no arguments.
             self._calls.insert(self._calls.index(call), _Call(call.index, call.id, call.name))
             call.id = piece.id
             return call
@@ -136,18 +140,19 @@ class CallBuilder:
         return None if piece.arguments.lstrip().startswith("{") else call
 
     def _are_two(self, call: _Call, piece: _Call) -> bool:
-        """Return whether a piece with a name is about another call than the one that its id or index points to."""
+        """Return whether a named piece belongs to a different call, although its id or index is that of `call`."""
         has_id = bool(piece.id) and piece.id == call.id
         if call.name != piece.name and call.name in self._names and piece.name in self._names:
             return True
         if call.is_complete:
-            # A server that names the call with each piece may do so in an empty one at its end.
+            # A server that repeats the name in each piece may end the call with an empty piece that has the name.
             is_end = not piece.arguments.strip() and call.times_named > 1
             is_same = has_id or is_end or _value(call.arguments) == _value(piece.arguments)
             return call.name != piece.name or not is_same
         if call.name == piece.name:
             return not (call.arguments or piece.arguments or has_id)
-        # With an index, a name may be the next part of the name; without one, it begins a call unless it fits.
+        # A piece with an index may contain the next part of the name. A piece without an index and an id begins a new
+        # call, unless both names together are the beginning of a tool's name.
         is_part = any(name.startswith(call.name + piece.name) for name in self._names)
         return piece.index is None and not piece.id and not is_part
 
@@ -164,14 +169,14 @@ def _read(piece: object) -> _Call:
 
 
 def _joined(name: str, piece: str) -> str:
-    """Return a name with its next piece, which may also repeat it or have all of it so far."""
+    """Return a name with its next piece added. The piece may also repeat the name, or contain all of it so far."""
     if piece.startswith(name) or not name:
         return piece or name
     return name if name.startswith(piece) else name + piece
 
 
 def _encoded(value: object) -> str:
-    """Return JSON text that loses nothing: not even a number that is none, at which the client fails."""
+    """Return a value as JSON text. Even NaN is kept, although a client cannot read it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
