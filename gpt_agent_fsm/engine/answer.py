@@ -19,11 +19,11 @@ class Answer:
     """The assistant's answer to one message. `str(answer)` is its text.
 
     Attributes:
-        text: the contents of the messages, joined by a newline; "" if there are none.
+        text: the contents of the messages, joined by newlines; "" if there are no messages.
         messages: the messages of the run, in order.
-        run_id: the id of the run that answered. After rate limits, this is the last run for the message.
-        usage: the tokens of that run.
-        tool_calls: the tool calls of the run and of the runs that it replaced, in order.
+        run_id: the id of the run that answered. If runs were repeated after rate limits, this is the last run.
+        usage: the tokens of the run that answered.
+        tool_calls: the tool calls of the run that answered, and of the rate limited runs before it, in order.
         thread_id: the id of the thread.
         output: the form that the answer should have; None for text.
     """
@@ -41,10 +41,10 @@ class Answer:
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - the class that was asked for
-        """The answer as an object of the form `output`; None if the answer is text.
+        """The answer as a Python value of the form `output`; None if the answer is text.
 
-        If there are several messages, the last message has the object. Raises `RunError` with the code `invalid_output`
-        if the text does not have the form. The text stays in the answer.
+        The last message of the answer contains the value. Raises `RunError` with the code `invalid_output` if that
+        message does not have the form. Even then, `text` can be read.
         """
         if self.output is None:
             return None

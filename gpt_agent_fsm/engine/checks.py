@@ -1,4 +1,4 @@
-"""Checks the arguments that a program passes, before anything else happens."""
+"""Checks the arguments that a program passes to the library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check_connection", "check_parts", "optional_text", "required_text"]
 
 
 def required_text(value: object, name: str) -> str:
-    """Return `value` if it is a string that is not blank and can be sent. Otherwise raise `ValueError`."""
+    """Return `value` if it is a string that is not blank and can be encoded. Otherwise raise `ValueError`."""
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a string, not {value!r}")
     if not value.strip():
@@ -23,14 +23,14 @@ def required_text(value: object, name: str) -> str:
 
 
 def optional_text(value: object, name: str) -> str | None:
-    """Return `value` if it is a string that is not blank, and None for "" and None. Otherwise raise `ValueError`."""
+    """Return None if `value` is "" or None. Otherwise return the same as `required_text`."""
     if value is None or value == "":
         return None
     return required_text(value, name)
 
 
 def check_parts(backend: object, settings: object, store: object) -> None:
-    """Raise `TypeError` if an argument of `Runtime` does not have the methods of its interface."""
+    """Raise `TypeError` if an argument of `Runtime` has the wrong type, or is a class instead of an object."""
     for name, value, kind in (
         ("backend", backend, Backend),
         ("settings", settings, Settings),

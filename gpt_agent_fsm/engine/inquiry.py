@@ -19,7 +19,7 @@ _CONTENT_REFUSED = "content_refused"
 
 
 class Inquiry:
-    """Follows one message from its acceptance to the end of its run, or of the last run that replaces its run.
+    """Follows one message from its acceptance to the end of its run. After rate limits, its run is the last retry.
 
     Workers call `hear` for each event of the thread, in order, and `observe` after each tick. The OS thread that waits
     for the answer reads the attributes.
@@ -27,8 +27,8 @@ class Inquiry:
     Attributes:
         key: the message's key.
         assistant_id: the assistant of the message's run; None before the run.
-        is_over: True when the answer or the error is complete.
-        is_parked: True while the queue is parked before the message was posted or before its run was created.
+        is_over: True when there is a complete answer, or an error.
+        is_parked: True while the queue is parked and the message still has no answer and no error.
     """
 
     def __init__(self, thread_id: str, key: str) -> None:
@@ -45,7 +45,7 @@ class Inquiry:
         self._completed = False
         self._next_turn = False
         self._refusal: events.RequestFailed | None = None
-        """The last failed request that is not retried, of those since the message was accepted."""
+        """The last request after the message's acceptance that failed and is not retried."""
         self._error: RunError | None = None
         self.is_over: bool = False
         self.is_parked: bool = False
@@ -74,7 +74,7 @@ class Inquiry:
                     pass
 
     def _hear_of_run(self, event: events.Event) -> None:
-        """Take into account an event after the message was posted. The next run that starts is the message's run."""
+        """Take into account an event after the message was posted. A run that starts then is the message's run."""
         match event:
             case events.RunStarted(id=run_id):
                 if self._completed:
@@ -111,9 +111,9 @@ class Inquiry:
         return (None, "The request failed.") if refusal is None else (refusal.code, refusal.message)
 
     def observe(self, snapshot: Snapshot, waiting: Iterable[inputs.Command]) -> None:
-        """Update the attributes after a tick. Call `hear` first for every event before this snapshot.
+        """Update the attributes after a tick. Before this call, pass each event of the snapshot to `hear`.
 
-        `waiting`: the commands that the snapshot does not contain yet.
+        `waiting`: the accepted commands that the snapshot does not contain yet.
         """
         with self._lock:
             parked = snapshot.outbox.parked and snapshot.settled
@@ -127,7 +127,7 @@ class Inquiry:
                 self._failure = snapshot.failure
 
     def _was_taken_in(self, waiting: Iterable[inputs.Command]) -> bool:
-        """Return whether the snapshot contains the message, so that its command no longer waits."""
+        """Return whether the snapshot already contains the message. This is so if its command no longer waits."""
         commands = (each for each in waiting if isinstance(each, inputs.AddUserMessage))
         return self._is_posted or all(command.key != self.key for command in commands)
 
@@ -141,7 +141,7 @@ class Inquiry:
         return reading.postponed
 
     def _check_for_refusal(self, snapshot: Snapshot) -> None:
-        """End with an error if the server has refused the content, so that the message was dropped or gets no run."""
+        """Set the error if the server has refused the content. The message was then dropped, or gets no run."""
         turn, _, message = snapshot.outbox.turn, *self._refused()
         if self._is_posted:
             is_dropped = not self._run_ids and (turn is None or turn.key != self.key)
@@ -153,7 +153,7 @@ class Inquiry:
     # --- on the caller's OS thread -----------------------------------------------------------------------------
 
     def check_parked(self) -> None:
-        """Raise the error of the parked queue, if the queue is still parked or the message was withdrawn from it."""
+        """Raise an error if the queue is still parked, or if the message was discarded from it."""
         if self._was_discarded:
             then = "The message was not sent, and it was withdrawn."
         elif not self.is_parked:
@@ -167,7 +167,7 @@ class Inquiry:
         raise RunError(failure.code or "request_failed", f"{failure.message} {then}", self._thread_id, run_id)
 
     def answer(self, output: Output | None = None) -> Answer:
-        """Return the answer, which should have this form. Raise the error if there is no answer."""
+        """Return the answer. Raise `RunError` if there is none. `output` is the form that the answer should have."""
         with self._lock:
             if self._error is not None:
                 raise self._error

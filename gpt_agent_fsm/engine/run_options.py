@@ -26,8 +26,8 @@ class RunOptions(TypedDict, total=False):
         model: the model, instead of the assistant's.
         tool_choice: "auto", "none", "required", or the definition of the tool that the model must call first, such as
             `{"type": "function", "name": "get_weather"}`.
-        metadata: labels of the run on the server. A mapping of at most 12 names to texts.
-        max_output_tokens: how many tokens the run may write.
+        metadata: labels of the run on the server, as a mapping of names to texts. It has at most 12 names.
+        max_output_tokens: the maximum number of tokens that the run may write.
     """
 
     instructions: str
@@ -39,10 +39,10 @@ class RunOptions(TypedDict, total=False):
 
 
 def options_text(options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str) -> str:
-    """Return the options as the JSON text of an object; "" if there are no options.
+    """Return the options and the form of the answer as a JSON object in text. Return "" if there are none.
 
-    `taken` has the names of the options that the backend supports. Raises `TypeError` for an unknown option, and
-    `ValueError` for an option that is wrong or that the backend does not support.
+    `taken` contains the names of the options that the backend supports. Raises `TypeError` for an unknown option.
+    Raises `ValueError` for an option with a wrong value, and for an option that the backend does not support.
     """
     wanted = {name: value for name, value in options.items() if value is not None}
     for name, value in wanted.items():
@@ -66,7 +66,7 @@ def options_text(options: Mapping[str, Any], output: Output | None, taken: Colle
 
 
 def output_of(backend: object, assistant_id: str | None) -> Output | None:
-    """Return the form of an assistant's answers; None for text, or if the backend does not know the assistant."""
+    """Return the form of an assistant's answers. Return None for text, and for an assistant unknown to the backend."""
     outputs = getattr(backend, "outputs", None)
     found = outputs.get(assistant_id) if isinstance(outputs, Mapping) else None
     return found if isinstance(found, Output) else None

@@ -25,7 +25,7 @@ __all__ = ["ToolDesk", "Tooling", "functions_of"]
 log: Log = get_logger(__name__)
 
 _RULE = 0
-"""The attempt number of a job that does not run a function but asks the tool's rule whether a person must approve."""
+"""The attempt number of a job that asks a tool's rule about a call, and so runs no function."""
 _TAKES_RESULTS = (State.AWAITING_TOOLS, State.FAILED)
 _DENIED_BY_RULE = "the rule of the tool does not allow it"
 
@@ -37,8 +37,8 @@ class Tooling:
     Attributes:
         box: the tools that the runtime was given.
         others: returns the functions of the assistants that the backend knows.
-        rule_timeout: the seconds in which a rule must decide if its tool has no timeout. They are as long as a request
-            may take, because a rule may ask a service that hangs.
+        rule_timeout: the seconds in which a rule must decide if its tool has no timeout. They are the same as the
+            timeout of a request, because a rule may wait for a service that hangs.
     """
 
     box: ToolBox
@@ -59,7 +59,7 @@ class Tooling:
 
 
 def functions_of(backend: object) -> tuple[Tool[..., Any], ...]:
-    """Return the functions of the assistants that a backend knows; not every backend has them."""
+    """Return the functions of the assistants that a backend knows. Return () if the backend has no functions."""
     found = getattr(backend, "functions", ())
     return found if isinstance(found, tuple) else ()
 
@@ -73,13 +73,13 @@ class ToolDesk:
         self._tooling = tooling
         self._thread_id = thread_id
         self._starting: set[JobKey] = set()
-        """The jobs whose start this desk has decided, until their functions are started."""
+        """The jobs whose start this desk has decided, and whose functions are not started yet."""
         self._places: set[JobKey] = set()
-        """The jobs for which this desk has reserved a place, or waits for a place, until they are added."""
+        """The jobs that are not added yet, and for which this desk has reserved a place or waits for a place."""
 
     @property
     def has_decided_a_start(self) -> bool:
-        """True while a function is not started although its start was decided."""
+        """True if the start of a function was decided, but the function is not started yet."""
         return bool(self._starting)
 
     def deadline(self, snapshot: Snapshot) -> float | None:
@@ -94,8 +94,8 @@ class ToolDesk:
     def next_inputs(self, snapshot: Snapshot, is_heard: Callable[[str], bool]) -> list[inputs.Input]:
         """Return the next inputs about the open calls, and begin to ask the tools' rules about approvals.
 
-        `is_heard`: returns whether a handler may answer the call with this id. It is called if no tool has the call's
-        name.
+        `is_heard`: returns whether an event handler may answer the call with this id. It is called if no tool has the
+        name of the call.
         """
         jobs = self._tooling.jobs.of_thread(self._thread_id)
         if not jobs and not snapshot.calls and not self._places:
@@ -151,7 +151,7 @@ class ToolDesk:
                 yield inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
 
     def _about_lost(self, key: JobKey, call: ToolCall) -> Iterator[inputs.Input]:
-        """Start a function of a dead process again. If that is not safe, report it as lost."""
+        """Start a function again whose process has ended. If this is not safe, report the function as lost."""
         if call.is_safe and self._tooling.find(call.name) is not None:
             yield from self._start(key, call, is_safe=True)
         else:
@@ -182,7 +182,7 @@ class ToolDesk:
             self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, seconds))
 
     def _about_rule(self, key: JobKey, call: ToolCall, tool: Tool[..., Any], rule: Job) -> Iterator[inputs.Input]:
-        """Act on the decision of a tool's rule. If the rule gives no decision, or none in time, ask a person."""
+        """Act on the decision of a tool's rule. If the rule does not decide, or not in time, ask a person."""
         if rule.has_ended and rule.result:
             # The rule's decision is kept until there is a place for the function.
             yield from self._start(key, call, is_safe=tool.retry == "safe")
@@ -206,7 +206,7 @@ class ToolDesk:
         return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
 
     def _start(self, key: JobKey, call: ToolCall, *, is_safe: bool) -> Iterator[inputs.Input]:
-        """If there is a place for the call's function, decide to start the function for the next attempt."""
+        """If there is a place for the call's function, decide to start it. This start is the next attempt."""
         next_key = (*key[:3], call.attempt + 1)
         if self._has_place(next_key):
             self._starting.add(next_key)
@@ -215,13 +215,13 @@ class ToolDesk:
     # --- functions are started ------------------------------------------------------------------------------
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
-        """Start the functions whose start this desk has decided and `snapshot` contains."""
+        """Start the functions whose start was decided by this desk and is recorded in `snapshot`."""
         decided, self._starting = self._starting, set()
         for call in snapshot.calls:
             key = self._key(snapshot, call, call.attempt)
             if call.runs and key in decided:
                 self._add_job(key, call, agent)
-        # If the machine has ignored a start, it is forgotten: the call already has its output.
+        # If the machine has ignored a start, the start is forgotten, because the call already has its output.
         self._tooling.jobs.give_back(*decided)
         self._places -= decided
 
@@ -254,21 +254,21 @@ class ToolDesk:
 def _may_take_results(snapshot: Snapshot) -> bool:
     """Return whether results for the open calls are accepted now, or may be accepted after the next poll.
 
-    They may be accepted later because a poll may show an outdated state of the run, and because the library may follow
-    a run again that it stopped following.
+    A poll may show an outdated state of the run. Or the library may have stopped following the run, and may follow it
+    again.
     """
     run = snapshot.run
     return snapshot.state in _TAKES_RESULTS or (run is not None and run.ending is None)
 
 
 def _may_begin(snapshot: Snapshot) -> bool:
-    """Return whether functions may be started and people asked. This is not so in a run that must end."""
+    """Return whether functions may be started and people may be asked. Neither is allowed in a run that must end."""
     run = snapshot.run
     return snapshot.state is State.AWAITING_TOOLS and run is not None and run.ending is None
 
 
 def _problem_of(tool: Tool[..., Any], call: ToolCall) -> str:
-    """Return a text that says what is wrong with the arguments of a call; "" if they are valid."""
+    """Return what is wrong with the arguments of a call. Return "" if they are valid."""
     try:
         tool.structure(call.arguments)
     except ToolArgumentsError as error:
@@ -298,7 +298,7 @@ def _described(error: BaseException) -> str:
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
-    """Return the decision of a tool's rule about a call. None, also if the rule fails, means that a person is asked."""
+    """Return the decision of a tool's rule about a call. Return None, also if the rule fails, to ask a person."""
     arguments = decode_arguments(call.arguments)
     asked = events.ToolCallRequested(
         id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments

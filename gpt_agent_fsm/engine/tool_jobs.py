@@ -1,4 +1,4 @@
-"""Run the functions of tools, and the rules that decide about approvals, on OS threads of their own."""
+"""Run the functions of tools, and the rules that decide about approvals, each on a separate OS thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Job", "JobKey", "ToolJobs"]
 log: Log = get_logger(__name__)
 
 JobKey: TypeAlias = tuple[str, str, str, int]
-"""The ids of thread, run and call, and the attempt. The attempt is 0 for the question to a tool's rule."""
+"""The ids of the thread, the run and the call, and the attempt. The attempt is 0 if a tool's rule is asked."""
 
 
 @attrs.define(eq=False)
@@ -32,8 +32,9 @@ class Job:
         fallback: the result if `work` raises an error, or if no OS thread can be started for it.
         timeout: the seconds that `work` may take; None for no limit.
         cancelled: set when the result is no longer wanted.
-        deadline: when the time of `work` is over, in monotonic seconds; None before it has begun, or without a timeout.
-        result: what `work` returned; None until then.
+        deadline: when the time of `work` is over, in monotonic seconds; None before `work` has begun, or if it has no
+            timeout.
+        result: the value that `work` returned, or `fallback`; None before the job has ended.
     """
 
     key: JobKey
@@ -49,11 +50,13 @@ class Job:
 class ToolJobs:
     """The jobs of one runtime. Safe to use from any OS thread.
 
-    Only `limit` jobs run at the same time, so a job needs a place. The place is reserved first. Then the start of the
-    function is saved, and then the job is added. So no start is saved for a function that still waits for a place.
+    At most `limit` jobs have a place at the same time, and a job needs a place to run. First, the place is reserved.
+    Then the start of the function is saved, and then the job is added. So no start is saved for a function that still
+    waits for a place.
 
     Args:
-        limit: how many jobs have a place at the same time. A job whose time is over no longer counts.
+        limit: how many jobs can have a place at the same time. A cancelled job gives its place back, even if its
+            function still runs.
         wake: called with the id of a thread when one of its jobs has begun or ended, or may be added.
         run_soon: calls a function a little later; None to use an OS thread for each job.
 
@@ -87,10 +90,10 @@ class ToolJobs:
         self._is_closed = False
 
     def reserve(self, key: JobKey) -> bool:
-        """Return whether a job has a place now. If it has none, its thread is woken as soon as the job has a place.
+        """Return whether a job has a place now. If not, let it wait, and wake its thread when it gets a place.
 
-        The job that has waited longest gets the next place. A place is reserved until the job is added, or until
-        `give_back`.
+        The job that has waited longest gets the next free place. The place stays reserved until the job is added, or
+        until `give_back` is called.
         """
         with self._lock:
             if key not in self._reserved and not self.is_closing:
@@ -102,7 +105,7 @@ class ToolJobs:
             return key in self._reserved
 
     def give_back(self, *keys: JobKey) -> None:
-        """Give back the places of these jobs, which were not added, or stop waiting for places."""
+        """Give back the reserved places of these jobs. Jobs that still wait for a place stop waiting."""
         if not keys:
             return
         with self._lock:
@@ -113,7 +116,7 @@ class ToolJobs:
         self._fill()
 
     def add(self, job: Job) -> None:
-        """Run a job that has a place. If no OS thread can be started for the job, it ends immediately."""
+        """Run a job that has a place. If no OS thread can be started for it, it ends at once with its fallback."""
         with self._lock:
             self._jobs.setdefault(job.key[0], {})[job.key] = job
             self._reserved.discard(job.key)
@@ -134,7 +137,7 @@ class ToolJobs:
             return dict(self._jobs.get(thread_id, {}))
 
     def forget(self, *jobs: Job, cancel: bool) -> None:
-        """Forget jobs whose results nobody wants now. With `cancel`, tell their functions, and free their places."""
+        """Forget jobs whose results are no longer wanted. With `cancel`, cancel them, and free their places."""
         with self._lock:
             for job in jobs:
                 wanted = self._jobs.get(job.key[0], {})
@@ -149,7 +152,7 @@ class ToolJobs:
 
     @property
     def threads(self) -> set[str]:
-        """The threads with jobs whose results are still wanted, or that have a place."""
+        """The threads that have a job whose result is still wanted, or a job with a reserved place."""
         with self._lock:
             return set(self._jobs) | {key[0] for key in self._reserved}
 
@@ -158,7 +161,7 @@ class ToolJobs:
         self.forget(*self.of_thread(thread_id).values(), cancel=True)
 
     def close(self) -> int:
-        """Begin no more jobs, and tell running functions that no result is wanted. Return how many have not ended."""
+        """Begin no more jobs, and cancel all jobs. Return how many jobs have not ended."""
         with self._lock:
             self.is_closing = self._is_closed = True
             self._reserved.clear()

@@ -11,12 +11,14 @@ __all__ = ["Citation", "File", "Image", "Part", "Text", "plain_text"]
 
 @attrs.frozen(kw_only=True)
 class Citation:
-    """A citation: a source that a text names.
+    """A citation of a source in a text.
 
     Attributes:
-        start, end: where the citation is in the text, as numbers of characters; None if the server does not say.
-        url, title: the address and title of a source on the web.
-        file_id: the id of a source that is a file.
+        start, end: the positions in the text at which the citation begins and ends, counted in characters; None if the
+            server does not report them.
+        url: the address of the source, if it is on the web.
+        title: the title or the file name of the source.
+        file_id: the id of the source, if it is a file.
         quote: the cited words of the source.
     """
 
@@ -61,7 +63,7 @@ class File:
 
     Attributes:
         file_id: the id of the file on the server. `Runtime.download` returns its content.
-        name: the name of the file, or None if the server does not say.
+        name: the name of the file; None if the server does not report it.
     """
 
     file_id: str
@@ -72,5 +74,5 @@ Part: TypeAlias = Text | Image | File
 
 
 def plain_text(content: str) -> tuple[Part, ...]:
-    """Return the parts of a message that is only this text."""
+    """Return the parts of a message that contains only this text. If the text is empty, there are no parts."""
     return (Text(content),) if content else ()

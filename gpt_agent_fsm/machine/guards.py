@@ -16,14 +16,14 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MIN_STALE_POLLS = 5
 _STALE_SECONDS = 2.0
-"""A server may show an outdated state of a run for this long, even if polls are much more frequent."""
+"""For how many seconds a server may show an outdated state of a run, even if there are many polls in this time."""
 
 
 # --- at rest ------------------------------------------------------------------------------------------
 
 
 def is_free(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the thread can proceed: no request is due or in flight, and the agent is not stopping."""
+    """Return whether no request is due or in flight, and the agent is not stopping."""
     return copy.request is None and not copy.stopping
 
 
@@ -50,14 +50,17 @@ def has_something_to_send(copy: WorkingCopy) -> bool:
 
 
 def is_over_budget(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the tokens are used up while a message or a run is still to send."""
+    """Return whether the token limit is reached while a message or a run must still be sent."""
     limit = copy.token_limit
     waits = copy.outbox.owed is not None or (bool(copy.queue) and copy.queue.doubt is None)
     return limit is not None and waits and copy.usage.total_tokens >= limit
 
 
 def request_is_over_budget(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    """Return whether the tokens are used up before a message or run that waits: the limit may be a new one."""
+    """Return whether the token limit is reached before a waiting request for a message or run is sent.
+
+    The limit may have been changed after the request began to wait.
+    """
     starts = isinstance(copy.request, effects.PostMessage | effects.CreateRun)
     return starts and not copy.sent and _run_doubt(copy) is None and is_over_budget(copy, input_)
 
@@ -67,7 +70,10 @@ def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def owed_run_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the owed run must be searched for before it is created: an earlier search may be outdated."""
+    """Return whether the owed run must be searched for before it is created.
+
+    This is so if an earlier request may have created it, unless the search was made just now.
+    """
     return _run_doubt(copy) is not None and not copy.just_searched
 
 
@@ -138,15 +144,15 @@ def is_ending(copy: WorkingCopy, _: inputs.Input) -> bool:
 def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
     """Return whether the library has tried often enough to end the run."""
     ending = copy.live_run.ending
-    # One attempt is a cancel and a poll, and each of them counts as one of the `tries`.
+    # One attempt consists of a cancel and a poll. Each of the two counts as one of the `tries`.
     return ending is not None and ending.tries >= 2 * copy.settings.request_max_attempts
 
 
 def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the run waits for something that the library cannot give, or has named no call for too long.
 
-    If `run_timeout` is set, the answer is False: the run may wait until that time, because another client may give what
-    it waits for.
+    If `run_timeout` is set, return False. The run may then wait until that time, because another client may give the
+    missing answer.
     """
     if copy.settings.run_timeout is not None:
         return False
@@ -155,12 +161,12 @@ def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def waits_for_nothing(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run needs tools but names no call. Some servers name the calls a little later."""
+    """Return whether the run needs tools but names no call. Some servers name the calls only in a later poll."""
     return run_needs_tools(copy, fact) and not fact.run.tool_calls
 
 
 def run_may_exist(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether a run was requested and it is not known whether the server has created it."""
+    """Return whether a run was requested, but the library does not know whether the server has created it."""
     asked = copy.sent and isinstance(copy.request, effects.CreateRun)
     return asked or _run_doubt(copy) is not None
 
@@ -181,7 +187,7 @@ def _run_doubt(copy: WorkingCopy) -> Doubt | None:
 def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     """Return the recorded call that equals `call`, or None for a new call.
 
-    Some servers use an id again in a later round. So the name and the arguments must be equal, too.
+    Some servers use the id of a call again in the next rounds. So the name and the arguments must be equal, too.
     """
     asked = (call.id, call.name, call.arguments)
     return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
@@ -190,8 +196,8 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
 def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
     """Return the recorded call that equals `call`, or None for a call that must be announced.
 
-    A server may show an outdated state for so long that it looks like a new round. So a call whose function must not
-    run twice keeps its output, and that output is sent again.
+    A server may show an outdated state of the run for so long that it looks like a new round. So if a function must not
+    run twice, its call keeps the output, and the output is sent again.
     """
     known = known_call(copy, call)
     return None if new_round and known is not None and known.may_be_asked_again else known
@@ -204,9 +210,10 @@ def is_stale_for_long(copy: WorkingCopy) -> bool:
 
 
 def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the calls of this poll are a new round although they equal the calls of the last round.
+    """Return whether the calls of this poll are a new round, although they equal the calls of the last round.
 
-    If the ids of calls are unique, they are the same calls: their outputs were lost on the server, and are sent again.
+    If the ids of calls are unique, return False. Then the calls are those of the last round. The server has lost their
+    outputs, and the outputs are sent again.
     """
     run = copy.live_run
     is_repeated = _has_all_outputs(copy, fact) and run.outputs_accepted and is_stale_for_long(copy)
@@ -215,7 +222,7 @@ def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 def _has_unique_calls(run: Run) -> bool:
     """Return whether the ids of a run's calls are unique. Some servers count them from 0 in each round."""
-    # An API on which a run may have several ids identifies it by its calls.
+    # If an API may give one run several ids, it identifies the run by its calls.
     return run.inferred or run.handle is not None
 
 
@@ -231,17 +238,20 @@ def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the poll is stale: the run still waits for outputs that the server has accepted.
+    """Return whether the poll is stale. A stale poll shows the run waiting for outputs that the server has accepted.
 
-    If polls look stale for too long, the calls are a new round: some servers count the ids of calls from 0 in each
-    round.
+    If polls look stale for too long, the calls are regarded as a new round, because some servers count the ids of calls
+    from 0 in each round.
     """
     taken = copy.live_run.outputs_accepted or was_a_submission(copy, fact)
     return taken and not is_stale_for_long(copy) and _has_all_outputs(copy, fact)
 
 
 def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether no call needs the user's code: each has an output, or its arguments are not valid JSON."""
+    """Return whether no call needs the user's code or a person.
+
+    Such a call has an output, or the client must answer it and its arguments are not valid JSON.
+    """
     if not run_needs_tools(copy, fact):
         return False
     new_round = is_a_new_round(copy, fact)
@@ -254,7 +264,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether the call accepts an output: no function was started for it, and it waits for no person."""
+    """Return whether the call accepts an output. This is so if no function was started and it waits for no person."""
     call = _call(copy, command.tool_call_id)
     return call is not None and call.takes_output
 
@@ -307,9 +317,9 @@ def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether this is the last missing output while a poll or a cancel must be answered first.
+    """Return whether this is the last missing output, but the HTTP answer to a poll or a cancel must come first.
 
-    The HTTP answer to the poll or cancel decides what happens next.
+    That answer decides what happens next.
     """
     return is_the_last_output(copy, command) and (copy.sent or was_a_cancel(copy, command))
 
@@ -318,13 +328,13 @@ def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.Submi
 
 
 def our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
-    """Return the run that the library's request in doubt has created, or None."""
+    """Return the run that the library's own request has created, if the outcome of that request was unknown."""
     if not isinstance(copy.request, effects.GetLatestRun) or copy.request.key is None:
         return None
     # A server that keeps the keys of messages also keeps the keys of runs. The reverse is not always true.
     keys_kept = copy.server.run_keys_kept or copy.server.message_keys_kept
     doubt, published = _run_doubt(copy), copy.cursor.published
-    # An inferred run whose calls were those of a run that has ended is that run.
+    # If an inferred run has the calls of a run that has ended, both are the same run.
     runs = [run for run in fact.runs if not (run.inferred and _is_over(copy, run))]
     found = search_run(copy.request.key, runs, doubt, published, keys_kept=keys_kept)
     return found.item if isinstance(found, Found) else None
@@ -335,15 +345,15 @@ def found_our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> bool:
 
 
 def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
-    """Return the run in progress, or None.
+    """Return the run in progress that the library should follow, or None.
 
-    If the server has said that a run blocks the thread, any of the listed runs may be that run, because not all servers
-    list the newest run first. In this case a run that is being cancelled is adopted, too.
+    If the server has said that a run blocks the thread, all listed runs are examined, because not all servers list the
+    newest run first. In this case, a run that is being cancelled may be adopted, too.
     """
     candidates = fact.runs if copy.tries else fact.runs[:1]
     for run in candidates:
         in_the_way = run.status.locks_thread if copy.tries else run.status.in_progress
-        # The server has denied before that this run exists. If adopted, the run would be lost again.
+        # The server has said before that the run `lost_run_id` does not exist. If adopted, it would be lost again.
         if in_the_way and not _is_over(copy, run) and not (copy.tries and run.id == copy.server.lost_run_id):
             return run
     return None

@@ -27,7 +27,7 @@ class Output:
 
     Attributes:
         name: the name of the form for the model.
-        schema: the JSON schema that the server makes the model follow.
+        schema: the JSON schema that the model must follow.
         strict: True if the schema has OpenAI's strict form.
     """
 
@@ -49,11 +49,11 @@ class Output:
 
 
 def as_output(given: object) -> Output:
-    """Return the form for a class or a JSON schema. Raise `ValueError` if it cannot be described to a model.
+    """Return the form for a class or a JSON schema. Raise `ValueError` if no form can be made for it.
 
-    A class becomes a schema in OpenAI's strict form, if this form can describe the class. The model then writes every
-    field, and null means the default of a field that has a default. To check answers against a JSON schema, the package
-    `jsonschema` is needed (extra `local`).
+    The schema of a class has OpenAI's strict form, if this form can describe the class. In the strict form, the model
+    must write every field. It writes null for a field that shall have its default. A JSON schema needs the package
+    `jsonschema` (extra `local`), which checks the answers.
     """
     if isinstance(given, Output):
         return given

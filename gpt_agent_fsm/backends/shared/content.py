@@ -1,4 +1,4 @@
-"""Reads the content of a message in the form of either API: its texts with their citations, its images, its files."""
+"""Reads the parts of a message from either API: texts with their citations, images, and files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["file_path", "image_of", "parts_of"]
 _TEXTS = ("text", "input_text", "output_text")
 _IMAGES = ("image_file", "image_url", "input_image", "output_image")
 _MADE = ("file_path", "container_file_citation")
-"""The types of annotations that name a file of the assistant's own making."""
+"""The types of annotations that name a file that the assistant has made."""
 
 
 def parts_of(content: object) -> tuple[Part, ...]:
@@ -26,7 +26,7 @@ def parts_of(content: object) -> tuple[Part, ...]:
         return ()
     found = list[Part]()
     for part in (part for each in content if isinstance(each, dict) for part in _parts(each)):
-        # The text may mention the same file several times, and each time it has an annotation.
+        # The text may mention a file several times. Each mention has an annotation.
         if not (isinstance(part, File) and part in found):
             found.append(part)
     return tuple(found)
@@ -53,7 +53,7 @@ def _text(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _citation(annotation: Mapping[str, Any]) -> Citation | None:
-    """Return the source that an annotation names; None if it names no source, or a file that the assistant made."""
+    """Return the source that an annotation names. Return None for no source, and for a file that the assistant made."""
     url, file_id = lenient_text(annotation.get("url")), _file_id(annotation)
     if annotation.get("type") in _MADE or not (url or file_id):
         return None
@@ -96,7 +96,7 @@ def _image(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def image_of(encoded: object) -> tuple[Part, ...]:
-    """Return the image that the server has made, which is in base64. If it cannot be read, return no image."""
+    """Return an image that the server has made and encoded in base64. Return no image if it cannot be decoded."""
     try:
         data = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else b""
     except (binascii.Error, ValueError):
@@ -105,6 +105,6 @@ def image_of(encoded: object) -> tuple[Part, ...]:
 
 
 def file_path(file_id: str) -> tuple[str, ...]:
-    """Return the parts of the path of a file's content. A file in a container has the id `container/file`."""
+    """Return the URL path of a file's content, as its parts. A file in a container has the id `container/file`."""
     container, _, own = file_id.rpartition("/")
     return ("containers", container, "files", own, "content") if container else ("files", own, "content")

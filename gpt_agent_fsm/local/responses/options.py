@@ -149,7 +149,7 @@ def _chosen_names(choice: object) -> list[str]:
 
 
 def offered(response: Doc) -> list[Doc]:
-    """Return the tools that the model may use: the tools that `allowed_tools` names, or all tools without that option."""
+    """Return the tools that the model may use: the tools that `allowed_tools` names, or else all tools."""
     tools, choice = response["tools"], response["tool_choice"]
     if isinstance(choice, dict) and choice["type"] == "allowed_tools":
         return [tool for tool in tools if tool["name"] in _chosen_names(choice)]

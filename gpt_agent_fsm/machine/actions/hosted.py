@@ -1,4 +1,4 @@
-"""Tools that the server runs itself: their uses are announced."""
+"""Announces the uses of tools that the server runs itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 
 def announce_hosted_tools(copy: WorkingCopy, run: Run) -> None:
-    """Announce each use of the server's own tools that the run in progress reports, once."""
+    """Announce the uses of the server's own tools that the run reports. Each use is announced once."""
     live = copy.live_run
     new = [used for used in run.hosted_tools if used.id not in live.hosted_tools]
     if not new:
