@@ -1,6 +1,6 @@
-"""HTTP answers that do not come from the API, or that deny a request, and the errors that follow from them.
+"""HTTP answers that do not come from the API, or that deny a request.
 
-The functions of the HTTP client choose the errors. So a simulation tests this choice, too.
+The functions of the HTTP client convert these answers into errors. So a simulation tests this conversion, too.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class _Item:
     doc: Doc
     run_id: str | None = None
     hidden_for: int = 0
-    """How many more times the list of items leaves out this item. It is at most `_MAX_LAG`."""
+    """How many more times the list of items leaves out this item. The number is at most `_MAX_LAG`."""
     since: float = 0.0
 
 
@@ -61,7 +61,7 @@ class _Conversation:
 
 
 class SimulatedConversations:
-    """Handles `GET` and `POST` like such a server. Each request to a conversation lets its response take a step.
+    """Handles `GET` and `POST` like a server of these APIs. Each request to a conversation advances its response.
 
     Args:
         plan: returns the steps of each run. By default, the run answers with the user's text.
@@ -111,7 +111,7 @@ class SimulatedConversations:
         ]
 
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
-        """Return the outputs on a conversation for each call, in order. Without a defect, it is at most one."""
+        """Return the outputs of each call of a conversation, in order. Without a defect, a call has at most one."""
         return dict(self._conversations[thread_id].answered)
 
     def calls_by_server(self, thread_id: str) -> frozenset[str]:
@@ -149,7 +149,7 @@ class SimulatedConversations:
         return [metadata[METADATA_KEY] for metadata in made if METADATA_KEY in metadata]
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
-        """Create a response as another client would, and return its id. Return None if it is not possible now."""
+        """Create a response as another client would. Return its id, or None if one is active or a call is open."""
         conversation = self._conversations[thread_id]
         if conversation.active is not None or self._open_calls(conversation):
             return None

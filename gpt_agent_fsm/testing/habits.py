@@ -43,12 +43,11 @@ class Habits:
     """How a server differs from OpenAI's server. By default it does not differ.
 
     Attributes:
-        cancels: what it does with the cancel of a run.
-        ignores_order: it lists the oldest entries first, even if the newest are requested.
-        lists_context: the input items of a response include the conversation before it.
-        outdated_polls: after the outputs of a run's tool calls were accepted, so many polls still show the run waiting
-            for them.
-        refusals: for each text of a user message, the error with which it is always refused.
+        cancels: what the server does if a client cancels a run.
+        ignores_order: True if the server lists the oldest entries first, even if the newest are requested first.
+        lists_context: True if the input items of a response include the items of the conversation before it.
+        outdated_polls: how many polls still show a run waiting for outputs after the server has accepted the outputs.
+        refusals: the texts of user messages that are always refused, each with its error.
     """
 
     cancels: Cancels = "obeyed"

@@ -32,7 +32,7 @@ _THREAD = re.compile(r"/threads/[^/]+")
 
 @attrs.frozen(kw_only=True)
 class Outage:
-    """A period in which requests are denied, or answered by something else than the API. They have no effect.
+    """A period in which requests have no effect. They are denied, or something other than the API answers them.
 
     Attributes:
         requests: a regular expression for the requests, such as `GET /threads/.*`.
@@ -58,9 +58,10 @@ class Faults:
         lost: the request never arrives.
         answer_lost: the request takes effect, but its answer never arrives.
         late: the request takes effect only after the client has timed out.
-        grace: a late request takes effect within so many seconds. After that, the network must drop it.
-        limited: HTTP 429, without effect.
-        error_before, error_after: HTTP 500, without and with effect.
+        grace: how many seconds after the client's timeout a late request may take effect. This is not a probability.
+        limited: the answer is HTTP 429, and the request has no effect.
+        error_before: the answer is HTTP 500, and the request has no effect.
+        error_after: the answer is HTTP 500, but the request takes effect.
         garbage: the request takes effect, but its answer is not valid.
         stale: a poll of a run returns the answer of the previous poll, at most twice in a row.
         crash: the process crashes, before or after the request.
@@ -240,7 +241,7 @@ class FaultyNetwork:
             self._land_later(what, request)
 
     def _land_later(self, what: str, request: Callable[[], Any], graces: int = 1) -> None:
-        """Let a request take effect within this many periods of `Faults.grace`."""
+        """Let a request take effect at a random time within `graces` times `Faults.grace` seconds."""
         delay = self._rng.uniform(0, graces * self._faults.grace) * 0.999
         self._scheduler.call_later(delay, lambda: self._land(what, request))
 

@@ -26,7 +26,7 @@ from gpt_agent_fsm.testing.habits import Habits
 __all__ = ["Answer", "Ask", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step", "Stuck"]
 
 _MAX_IN_THE_WAY = 8
-"""How many requests a run that waits for tools may block. After that, it expires."""
+"""How many requests a run may block while it waits for tools. After that, the run expires."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 _COST_OF_A_FAILURE = Usage(prompt_tokens=1, total_tokens=1)
 _CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
@@ -41,11 +41,12 @@ class Answer:
 
 @attrs.frozen
 class Call:
-    """The run calls these tools: pairs of name and arguments as JSON text.
+    """The run calls tools. Each call is a pair of a name and its arguments as JSON text.
 
     Attributes:
-        calls: those that the client answers.
-        by_server: those that the server itself makes if a person approves them. OpenAI's Assistants API has none.
+        calls: the calls that the client answers.
+        by_server: the calls that the server itself makes if a person approves them. OpenAI's Assistants API has no
+            such calls.
     """
 
     calls: tuple[tuple[str, str], ...] = ()
@@ -318,7 +319,7 @@ class SimulatedServer:
                 raise ThreadBusy(400, None, f"Thread {thread_id} already has an active run {run.view.id}.")
 
     def _let_time_pass(self, thread_id: str, run: _Run) -> None:
-        """Let the run that blocks the thread continue. If it waits for tools for too long, it expires."""
+        """Let the run that blocks the thread take a step. A run that has waited too long for tools expires."""
         run.in_the_way += 1
         self._progress(thread_id, run)
         if run.view.status is RunStatus.NEEDS_TOOLS and run.in_the_way >= _MAX_IN_THE_WAY:

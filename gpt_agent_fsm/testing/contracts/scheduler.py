@@ -72,7 +72,7 @@ class SchedulerContract:
     def setup_method(self) -> None:
         self.changed: threading.Event = threading.Event()
         self.hung: threading.Event = threading.Event()
-        """A test sets it to end the ticks that hang."""
+        """A test sets this event to end the ticks that hang."""
         self._scheduler: Scheduler | None = None
 
     def teardown_method(self) -> None:

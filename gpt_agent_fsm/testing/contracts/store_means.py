@@ -37,7 +37,7 @@ def tried(tries: int, thread_id: str = "thread_1") -> Snapshot:
 
 
 def whole_change(before: Queue, after: Queue) -> QueueChange:
-    """Return the change from one queue to another. The two need not be versions of the same queue."""
+    """Return the change that turns one queue into another. The two may be unrelated queues."""
     numbers, numbers_before = (range(queue.first, queue.first + len(queue)) for queue in (after, before))
     removed = tuple(number for number in numbers_before if number not in numbers)
     return QueueChange(removed=removed, written=tuple(zip(numbers, after, strict=True)))

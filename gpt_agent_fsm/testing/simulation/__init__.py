@@ -1,16 +1,19 @@
 """Simulates whole lives: users, agents, crashes and restarts over a faulty network, in virtual time.
 
-The simulation has this model: A request takes effect at once, or late (within a fixed time, the grace, after its
-client gave up), or never. The server keeps the metadata that the library sends. A store keeps everything that it has
-confirmed. `HONEST` faults respect this model, and then nothing may be lost or done twice. `BREAKING` faults violate
-the model on purpose: requests take effect later than the grace, and metadata is dropped. Then an unknown outcome must
-at least be reported as `RequestFailed`.
+The simulation assumes this model. A request takes effect at once, late, or never. A late request takes effect within a
+fixed time after its client gave up, which is called the grace. The server keeps the metadata that the library sends. A
+store keeps everything that it has confirmed.
 
-Every second honest life has `Troubles` on top: gateways and outages, servers with habits of their own, processes that
-lose the store or are stopped, a clock that is set, users who cancel and discard. They respect the model, too.
+`HONEST` faults respect this model, and then nothing may be lost or done twice. `BREAKING` faults violate the model on
+purpose: requests may take effect after the grace, and metadata is dropped. Then an unknown outcome must at least be
+reported as `RequestFailed`.
 
-Every second life has `Equipment`, drawn apart from the troubles: functions that answer tool calls, approvals, and
-limits of tokens.
+Every second life with honest faults also has `Troubles`: gateways and outages, servers with unusual habits, processes
+that lose the store or are stopped, changes of the time of day, and users who cancel and discard. Troubles respect the
+model, too.
+
+Every second life has `Equipment`: functions that answer tool calls, approvals, and token limits. It is chosen
+independently of the troubles.
 
 The invariants are in `invariants`, one per file. A seed always gives the same life;
 `python -m gpt_agent_fsm.testing.simulate` simulates many.

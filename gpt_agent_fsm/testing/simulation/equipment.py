@@ -1,6 +1,7 @@
 """The equipment of a life: functions, approvals, limits of tokens, and messages that interrupt.
 
-It is drawn from the seed apart from everything else. Every other life has none; then users answer all tool calls.
+The seed decides it, independently of everything else. Every second life has no equipment. In such a life, users answer
+all tool calls.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import attrs
 __all__ = ["BARE", "PLENTY", "Equipment", "random_equipment"]
 
 PLENTY = 1_000_000
-"""A limit that no life reaches."""
+"""A token limit that no life reaches."""
 _LIMITS = (2, 5, 10)
 
 
@@ -22,7 +23,7 @@ class Equipment:
 
     Attributes:
         functions: True if functions answer tool calls.
-        kills: the probability that the process is killed inside of a function, for each call.
+        kills: the probability for each call that the process is killed inside the function.
         by_server: True if the server asks for approvals of calls that it makes itself.
         approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: as in `Settings`.
         limits: True if the users set and change the limits of their threads.
@@ -41,7 +42,7 @@ class Equipment:
 
     @property
     def has_limits(self) -> bool:
-        """True if tokens are limited, at least at times."""
+        """True if tokens are limited, at least some of the time."""
         return self.limits or self.max_total_tokens is not None
 
     @property
@@ -50,7 +51,7 @@ class Equipment:
         return self.functions or self.by_server
 
     def random_limit(self, rng: random.Random) -> int:
-        """Return a limit that a user sets."""
+        """Return a random token limit for a thread."""
         return rng.choice([*_LIMITS, PLENTY])
 
 
@@ -58,7 +59,7 @@ BARE = Equipment()
 
 
 def random_equipment(rng: random.Random) -> Equipment:
-    """Return the equipment of a life; none in every second life."""
+    """Return the equipment of a life. In every second life, there is none."""
     if rng.random() < 0.5:
         return BARE
     has_functions = rng.random() < 0.8

@@ -18,7 +18,7 @@ class Facts:
     """One thread at the end of a life: the promises to the user, and the data of the server and the store.
 
     Attributes:
-        settled: whether all threads of the life came to rest.
+        settled: whether all threads of the life were settled at its end.
         strict: whether nothing may be lost or duplicated. False if the network violated the model and the user was
             told so by `RequestFailed`.
         saved: the thread's data in the store.
@@ -28,8 +28,9 @@ class Facts:
         outputs: the outputs that the server accepted for each tool call, in order.
         records: the thread's history.
         heard: the events that the user received, in order, over all processes.
-        agents: how many agents the user subscribed to; each announces the whole history.
-        rested: whether the thread came to rest without help from the server or the user, if its runs had deadlines.
+        agents: how many agents the user subscribed to. Each agent announces the whole history.
+        rested: whether the thread came to rest while the server kept its habits. If runs had no deadlines, the user
+            answered calls.
         excused: accepted messages that need not be on the server: they were discarded, or their text is refused.
         lists_runs: whether the API can list the runs of a thread.
         run_keys: the key of each run that the library created.
@@ -38,11 +39,11 @@ class Facts:
         sent_without_right: the requests that were sent by a process that had lost the store, or after their deadline.
         calls_by_server: the ids of the calls that the server itself makes if they are approved.
         executions: every execution of a function for the thread, in order.
-        verdicts: what the rule of a function said about each call that it was asked about.
+        verdicts: the decision of a function's rule about each call that the rule was asked about.
         tokens: how many tokens each run has used on the server.
         beyond_limit: the requests that were sent although the limit of tokens was reached.
-        limits_change: whether the user changes the limit of tokens now and then.
-        repeats_rounds: whether the server shows rounds of tool calls again that have their outputs.
+        limits_change: whether the user sometimes changes the token limit.
+        repeats_rounds: whether the server shows rounds of tool calls again after it has accepted their outputs.
         max_attempts: how many times the library may try a request.
     """
 

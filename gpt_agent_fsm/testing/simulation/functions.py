@@ -1,7 +1,7 @@
 """The functions that answer tool calls in a life, and the record of what they did.
 
-A function takes virtual time: everything else continues while it runs, and the process may be killed inside of it. Its
-record stands for the world outside, so it survives every process.
+A function takes virtual time. Everything else continues while the function runs, and the process may be killed inside
+it. The record represents the effects of functions outside the process, so it survives every process.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Functions:
     """The functions of one life, over all of its processes.
 
     Args:
-        rng: decides how long each execution takes, and whether the process is killed inside of it.
-        kills: the probability that it is.
+        rng: decides how long each execution takes, and whether the process is killed inside the function.
+        kills: the probability for each execution that the process is killed.
         history: returns the history of a thread.
         on_begin: called when an execution has begun.
 
@@ -138,7 +138,7 @@ class Functions:
         return any(isinstance(event, events.ToolApproved) and event.id == context.call_id for event in happened)
 
     def _rule(self, call: events.ToolCallRequested) -> bool | None:
-        """Say yes, no or nothing about a call, or fail; always the same about one call."""
+        """Decide yes, no or nothing about a call, or fail. The result for one call is always the same."""
         kind = zlib.crc32(call.id.encode()) % 4
         if kind == 3:
             raise ValueError("the rule has failed")

@@ -31,7 +31,7 @@ def random_round(rng: random.Random, equipment: Equipment, wire: Wire) -> Call:
 
 
 def random_plan(rng: random.Random, make_round: Callable[[random.Random], Call] = _round_by_hand) -> Sequence[Step]:
-    """Return the steps of one run: up to three pauses or tool rounds, then an end; eight of eleven ends are answers."""
+    """Return the steps of one run: up to three pauses or tool rounds, and then an end, which is usually an answer."""
     steps: list[Step] = []
     for _ in range(rng.randint(0, 3)):
         asked = make_round(rng)
@@ -43,7 +43,7 @@ def random_plan(rng: random.Random, make_round: Callable[[random.Random], Call] 
 
 
 def with_trouble(plan: Sequence[Step], rng: random.Random, asks: Sequence[str]) -> Sequence[Step]:
-    """Return a plan that stops somewhere: the run stays in progress, or waits for one of the `asks`."""
+    """Return a plan in which the run never ends by itself. It stays in progress, or waits for one of the `asks`."""
     kept = plan[: rng.randint(0, len(plan) - 1)]
     ends: list[Step] = [Stuck(), *map(Ask, asks)]
     return [*kept, rng.choice(ends)]

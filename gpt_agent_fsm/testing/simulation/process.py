@@ -1,4 +1,4 @@
-"""The process between the users and the server. It crashes now and then, and the next one starts."""
+"""The process between the users and the server. It sometimes crashes, and then the next process starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAUSES = (0.0, 1.0, 40.0)
 
 
 class _Scheduler:
-    """The scheduler as one process uses it: what the process wants to do later ends with it."""
+    """The scheduler that one process uses. When the process ends, its scheduled calls are dropped."""
 
     def __init__(self, scheduler: VirtualScheduler, life: Life) -> None:
         self._scheduler = scheduler
@@ -84,7 +84,7 @@ class Process:
         self._run()
 
     def take_over(self) -> None:
-        """Let the next process take the store over at once; the former one continues, and is not told."""
+        """Start the next process, which takes the store over. The former process continues, and does not know it."""
         former = self._handle
         if former is None or not former.is_owned():
             return

@@ -33,12 +33,13 @@ def simulate(
 
     Args:
         seed: decides everything.
-        faults: of the network; with `HONEST` ones nothing may be lost or done twice.
+        faults: the faults of the network. With `HONEST` faults, nothing may be lost or done twice.
         keeps_keys: False for a server that drops metadata.
         wire: the API of the server.
         make_store: returns the store, which survives the processes.
         wrap: wraps the backend, to break it on purpose.
-        troubles: what is unusual in this life; by default the seed decides, and breaking faults come alone.
+        troubles: what is unusual in this life. By default the seed decides. With breaking faults, there are no
+            troubles.
         equipment: the functions and limits of this life; by default the seed decides.
     """
     life = Life(seed)

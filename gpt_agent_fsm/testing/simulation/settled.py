@@ -32,6 +32,6 @@ def is_at_rest(saved: Saved | None, *, locked: bool) -> bool:
 
 
 def has_said_so(saved: Saved | None) -> bool:
-    """Return whether a thread that waits has announced that it has waited for long."""
+    """Return whether a waiting thread has announced that it has been waiting for a long time."""
     waiting = None if saved is None else saved.snapshot.waiting
     return waiting is None or waiting.told > 0

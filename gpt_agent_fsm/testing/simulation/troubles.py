@@ -1,6 +1,6 @@
 """The troubles of a life: what a server, a network, a clock and a person do beyond the faults of each request.
 
-They are drawn from the seed apart from everything else, and every other life has none.
+The seed decides them, independently of everything else. Every second life has none.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class Troubles:
     """What is unusual in one life. Fields that are probabilities are for each occasion.
 
     Attributes:
-        habits: of the server.
-        outages: times in which requests are not answered by the API.
+        habits: how the server differs from OpenAI's server.
+        outages: the periods in which the API does not answer requests.
         gateway, slow: as in `Faults`.
         stuck: the probability that a run never ends by itself.
-        asks: what a run that is stuck may wait for, besides nothing at all.
-        takeover: the next process takes the store over, and the former one continues, also in its functions.
+        asks: what a stuck run may wait for.
+        takeover: the next process takes the store over, while the former process and its functions continue.
         pause: the process is stopped for a while between the commit that says "sent" and the request, or in a function.
         clock: the time of day is set.
         commands: a user cancels the run, discards the queue, or connects again.
         run_timeout, tool_timeout: as in `Settings`.
         gives_up: the users cancel and discard everything at the end, and the server keeps its habits.
-        hasty: they do so before their threads have come to rest.
+        hasty: the users cancel and discard everything before their threads have come to rest.
     """
 
     habits: Habits = attrs.field(factory=Habits)
@@ -89,7 +89,7 @@ NONE = Troubles()
 
 
 def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
-    """Return the troubles of a life; none in every second life."""
+    """Return the troubles of a life. In every second life, there are none."""
     if rng.random() < 0.5:
         return NONE
 

@@ -33,7 +33,8 @@ class User:
         keys: the key of each accepted message, with its text.
         heard: every event that the user received, in order, over all processes.
         agents: how many agents the user subscribed to: one, and one more after each shutdown or crash.
-        limits: the limits of tokens of which one holds: more than one if the process crashed while one was set.
+        limits: the possible token limits of the thread. There are several if the process crashed while the user set a
+            limit.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class User:
         return None
 
     def _connect(self, **how: Any) -> Agent:  # noqa: ANN401 - as `Runtime.connect` takes them
-        """Connect, and set the limit that is wanted, if one is."""
+        """Connect. If the user wants a token limit, set it."""
         wanted = self._wanted_limit
         if wanted is not None:
             self.limits.append(wanted)
@@ -91,7 +92,7 @@ class User:
             self.reconnect()
 
     def reconnect(self) -> None:
-        """Connect again, as a person does who has acted: what is parked is tried again."""
+        """Connect again, as a person does after fixing a problem. Parked requests are then tried again."""
 
         def connect() -> None:
             if self.connect() is not None:
@@ -109,7 +110,7 @@ class User:
         self._process.survive(give)
 
     def _hear(self, agent: Agent, event: events.Event) -> None:
-        """Record an event; answer most tool calls at once, decide most approvals, and leave some open.
+        """Record an event. Answer most tool calls and decide most approvals at once, but leave some open.
 
         A few calls are answered although functions answer them, and a few approvals are decided twice.
         """
@@ -128,7 +129,7 @@ class User:
             agent.approve(call_id) if self._rng.random() < 0.5 else agent.deny(call_id, "no")
 
     def decide_at_random(self) -> None:
-        """Decide about one of the calls, whether it waits for a decision or not, or about an unknown one."""
+        """Decide about a random call. It may be unknown, or need no decision."""
         calls = [event.id for event in self.heard if isinstance(event, events.ToolCallRequested)]
         call_id = self._rng.choice([*calls[-5:], "call_unknown"])
         self._command(lambda agent: self._decide(agent, call_id))
@@ -155,7 +156,7 @@ class User:
         self._command(Agent.cancel_run)
 
     def discard_queue(self) -> None:
-        """Drop what was not sent."""
+        """Discard the messages that were not sent yet."""
         self._process.note(f"user discards in {self.thread_id}")
         self._command(Agent.discard_queue)
 
@@ -168,11 +169,11 @@ class User:
             return False
 
     def shut_down(self) -> None:
-        """Stop the agent; the next action reconnects."""
+        """Stop the agent. The user's next action connects again."""
         self._command(Agent.shutdown)
 
     def answer_open_calls(self) -> None:
-        """Answer and decide every received call, like a user who returns; a second answer is harmless."""
+        """Answer and decide every received call, like a user who returns. A second answer has no effect."""
 
         def answer(agent: Agent) -> None:
             for asked in [event for event in self.heard if isinstance(event, events.ToolApprovalRequested)]:

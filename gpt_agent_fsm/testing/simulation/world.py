@@ -102,7 +102,7 @@ class World:
         self._dropped_at: int | None = None
         """How many messages had been posted and runs created when the users dropped everything."""
         self._beyond_limit: list[tuple[str, str]] = []
-        """The threads, and what was sent for them although their tokens were used up."""
+        """Threads, each with a request that was sent although the thread's token limit was reached."""
         self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
@@ -132,9 +132,9 @@ class World:
             self._process.take_over()
 
     def _disturb(self) -> None:
-        """Stop the process, or let another one take over.
+        """Stop the process for a while, or let the next process take over.
 
-        This happens between the commit that says "sent" and the request, and in functions.
+        It is called inside functions, and between the commit that marks a request as sent and the request itself.
         """
         if self._happens(self._troubles.takeover):
             self._process.take_over()
@@ -142,7 +142,7 @@ class World:
             self._scheduler.sleep(self._fate.uniform(0, _LONGEST_PAUSE))
 
     def _trouble(self) -> None:
-        """Let a user give a rare command, and somebody set the clock."""
+        """Let a user give a rare command, or let somebody set the time of day."""
         if self._happens(self._troubles.clock):
             self._scheduler.set_time_of_day(self._troubles.random_jump(self._fate))
         if self._happens(self._troubles.commands):
@@ -152,7 +152,7 @@ class World:
     # --- a life -------------------------------------------------------------------------------------------
 
     def run(self) -> bool:
-        """Run from the first process until every thread is settled or time is over; return False if time is over."""
+        """Run from the first process until every thread is settled. Return False if time runs out before that."""
         self._process.survive(self._process.start)
         for _ in range(self._rng.randint(5, 25)):
             self._act()
@@ -188,7 +188,7 @@ class World:
         self._process.advance(self._rng.choice([0.1, 1.0, 5.0, 60.0]))
 
     def _pass_time(self, is_over: Callable[[], bool], act: Callable[[User], object]) -> bool:
-        """Let users act and time pass until something `is_over`. Return False if time runs out."""
+        """Let users act and time pass until `is_over` returns True. Return False if time runs out before that."""
         until = self._scheduler.clock.monotonic() + _PATIENCE
         while self._scheduler.clock.monotonic() < until and len(self._life.journal) < _MAX_LINES:
             for user in self.users:
@@ -199,7 +199,7 @@ class World:
         return False
 
     def _wait_for_rest(self) -> None:
-        """Let the deadlines of all runs pass while the server keeps its habits. If there are none, users answer."""
+        """Wait for all threads while the server keeps its habits. If runs have no deadlines, users answer calls."""
         act = User.connect if self._troubles.has_deadlines else User.answer_open_calls
         self._pass_time(lambda: all(map(self._is_at_rest, self.users)), act)
         self._rested = {user.thread_id for user in self.users if self._is_at_rest(user)}
@@ -216,7 +216,7 @@ class World:
     def _settle(self) -> bool:
         """Let users answer until every thread is settled. Return False if time runs out.
 
-        Either the users drop everything, or the server obeys from now on and the users try again what is parked.
+        Either the users drop everything, or the server obeys from now on and the users retry parked requests.
         """
         troubled, gives_up = self._troubles != NONE, self._troubles.gives_up
         self._server.faults_off = not gives_up
