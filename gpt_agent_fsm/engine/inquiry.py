@@ -153,7 +153,7 @@ class Inquiry:
     # --- on the caller's OS thread -----------------------------------------------------------------------------
 
     def check_parked(self) -> None:
-        """Raise an error if the queue is still parked, or if the message was discarded from it."""
+        """Raise `RunError` if the queue is still parked, or if the message was discarded from it."""
         if self._was_discarded:
             then = "The message was not sent, and it was withdrawn."
         elif not self.is_parked:

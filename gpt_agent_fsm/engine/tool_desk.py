@@ -1,4 +1,4 @@
-"""Answer the tool calls of one thread by functions: decide what happens to each call next, and start the functions."""
+"""Answer the tool calls of one thread by functions. Decide what happens to each call next, and start the functions."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def _described(error: BaseException) -> str:
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
-    """Return the decision of a tool's rule about a call. Return None, also if the rule fails, to ask a person."""
+    """Return the decision of a tool's rule about a call. None means that a person must be asked or the rule failed."""
     arguments = decode_arguments(call.arguments)
     asked = events.ToolCallRequested(
         id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments

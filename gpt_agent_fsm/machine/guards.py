@@ -142,7 +142,7 @@ def is_ending(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the library has tried often enough to end the run."""
+    """Return whether the library must stop trying to end the run, because it has tried often enough."""
     ending = copy.live_run.ending
     # One attempt consists of a cancel and a poll. Each of the two counts as one of the `tries`.
     return ending is not None and ending.tries >= 2 * copy.settings.request_max_attempts

@@ -1,6 +1,6 @@
-"""Makes samples of everything that a store must keep, with every field set, from the classes' annotations.
+"""Makes samples of everything that a store must keep, with every field set.
 
-New fields and classes are included automatically.
+The samples are made from the annotations of the classes. So new fields and classes are included automatically.
 """
 
 from __future__ import annotations

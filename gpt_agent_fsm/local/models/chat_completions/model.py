@@ -153,7 +153,7 @@ class ChatCompletionsModel:
         return begun
 
     def _begun_counted(self, body: dict[str, Any], call: ChatCall) -> _Begun:
-        """Ask for an answer. If it is a stream, ask for its usage, too, unless the server refuses that option."""
+        """Ask for an answer. Also ask for the usage of a stream, unless the server refuses that option."""
         if not (body["stream"] and self._counts_streams):
             return self._begun(body, call)
         try:

@@ -1,4 +1,4 @@
-"""Each requested approval is decided once, unless it is still open; nothing else is decided, except by a rule."""
+"""Each requested approval is decided once or is still open, and only rules decide about other calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each approval that is decided too often or never, and each decision that nobody asked for."""
+    """Yield each approval that is decided too often or never, and each decision without a request for it."""
     waiting = set[str]()
     for event in facts.happened:
         match event:

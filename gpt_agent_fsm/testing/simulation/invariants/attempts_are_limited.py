@@ -13,7 +13,7 @@ __all__ = ["check"]
 def check(facts: Facts) -> Iterator[str]:
     """Yield a sentence if a request had more attempts."""
     failed = [event for event in facts.happened if isinstance(event, events.RequestFailed)]
-    # A run that must end is left after twice as many tries; a cancel that is denied is counted apart.
+    # The library stops ending a run after twice as many tries. Denied cancels are counted separately.
     limits = {"get_run": float("inf"), "cancel_run": 3 * facts.max_attempts}
     if any(event.attempt > limits.get(event.operation, facts.max_attempts) for event in failed):
         yield "tried a request more often than allowed"

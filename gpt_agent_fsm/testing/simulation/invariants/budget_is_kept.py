@@ -1,4 +1,4 @@
-"""No message is posted and no run created after a limit was reached, as far as the library knew both."""
+"""If the library knows that a token limit is reached, it posts no message and creates no run."""
 
 from __future__ import annotations
 

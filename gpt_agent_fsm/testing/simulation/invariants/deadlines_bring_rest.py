@@ -1,4 +1,4 @@
-"""With deadlines each thread comes to rest, or is parked for a told reason, and without them it says that it waits."""
+"""A thread with deadlines rests or announces why it is parked, and one without deadlines announces that it waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The usage of a thread is the sum of what its runs have used on the server whose ends the library has seen."""
+"""The usage of a thread is the sum of the server's usages of all runs of the thread whose ends the library has seen."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _OF_A_FAILURE = 1
 def check(facts: Facts) -> Iterator[str]:
     """Yield a sentence if the usage is too low or too high.
 
-    A run counts when the library sees its end; then it is not polled again. Runs that a rate limit ends count, too, and
-    so do those of other clients that were adopted. What the library has not seen makes the usage lower: the end of a
-    run that it stopped following, and, on an API that lists no runs, the usage of a run that it found by its messages.
+    A run counts when the library sees its end. Rate limited runs, and adopted runs of other clients, count, too. The
+    usage is lower in two cases. The library does not see the end of a run that it stopped following. On an API that
+    lists no runs, it does not see the usage of a run that it found by its messages.
     """
     least = most = 0
     for run_id, seen in _ends(facts).items():
