@@ -123,7 +123,8 @@ def test_a_client_that_does_not_read_its_answer_is_hung_up_on_and_holds_no_os_th
     # All of them wait for their clients.
     wait_until(lambda: api.server._http._dispatcher._wanted == 8 + 12)
     api.thread()
-    stalled = [channel for channel in channels_of(api.server) if channel.total_outbufs_len]
+    # A small answer may be on its way, too.
+    stalled = [channel for channel in channels_of(api.server) if channel.total_outbufs_len > 50_000]
     assert len(stalled) == 12
 
     def are_gone():
