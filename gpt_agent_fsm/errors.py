@@ -9,7 +9,7 @@ error                         who must act        what the library does
 `RuntimeClosed`               the caller          nothing: create a new runtime
 `UsedAfterFork`               the caller          nothing: create a new runtime in this process
 `StoreError`                  the operator: disk  keeps its data, tries again
-`StoreTaken`                  nobody              stops its agents: another runtime drives them
+`StoreTaken`                  nobody              stops its agents: another runtime drives their threads
 `RunError`                    the caller          continues with the next message
 `WaitInHandler`               the caller          nothing: handlers must return
 `ToolArgumentsError`          the model           nothing: its message is the output of the call
@@ -103,10 +103,10 @@ class IllegalInput(GptAgentError):
 
 
 class StoreError(GptAgentError):
-    """The store could not save or load data, and changed nothing. The message says what to do.
+    """The store could not save or load data. The message says what to do.
 
-    If the connection to the database breaks during a call, it is unknown whether the call changed something. If the
-    call is repeated, it takes effect only once.
+    The store has changed nothing, with one exception: if the connection to the database breaks during a call, the call
+    may have taken effect. If the call is repeated, it takes effect only once.
     """
 
 
@@ -194,8 +194,8 @@ class TransientError(ApiError):
 
     Attributes:
         retry_after: seconds that the server asks the client to wait, or None.
-        hopeless: True if a retry within seconds rarely helps, because no server listens or the server is not the API. A
-            caller who waits then gets the error soon.
+        hopeless: True if a retry within seconds rarely helps, because no server listens or the server is not the API.
+            In this case a call that waits makes only a few attempts.
     """
 
     def __init__(
@@ -217,7 +217,8 @@ class OutcomeUnknown(TransientError):
     """A request that changes the server got no usable HTTP answer. It is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if the request may still take effect; False only if the API itself has certainly answered it.
+        in_flight: True if the request may still take effect. False if it is certain that the API itself has answered,
+            although the answer cannot be used.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""Who may come in: those who have the key; without a key, everything on this machine except other sites' web pages.
+"""Who may come in: callers who send the key, or, if the server has no key, all programs of this machine.
 
-A browser runs pages of strangers on this machine. It lets them send requests to every address, under the page's
-`Origin`, or under a name of their own that points to this machine (DNS rebinding), which is then the `Host`.
+Pages of other web sites may not, although the browser that shows them is a program of this machine. A browser lets a
+page send requests to any address; the request names the site of the page as its `Origin`. A site may also make its own
+domain name point to this machine (DNS rebinding); the request then has this name as its `Host`.
 """
 
 import hmac

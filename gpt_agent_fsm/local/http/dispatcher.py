@@ -34,7 +34,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         """Start this many OS threads, or fewer if the process may not have more; `RuntimeError` if it has none."""
         self._grow(threads)
         if not self.threads:
-            raise RuntimeError("The process may not start an OS thread, so the server cannot answer.")
+            raise RuntimeError("The process cannot start an OS thread, so the server cannot answer.")
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
