@@ -101,8 +101,9 @@ def test_the_limit_of_the_thread_counts_before_that_of_the_settings_and_is_kept(
     assert story.said == ["BudgetExceeded"]
 
 
-def test_a_rate_limited_run_is_not_started_again_beyond_the_limit():
-    story = ended(RunStatus.RATE_LIMITED, max_total_tokens=3).tell(due)
+@pytest.mark.parametrize("when", [due, resume])
+def test_a_rate_limited_run_is_not_started_again_beyond_the_limit(when):
+    story = ended(RunStatus.RATE_LIMITED, max_total_tokens=3).tell(when)
     assert story.said == ["BudgetExceeded"]
     assert (story.moves, story.request) == (["rate_limited -> failed"], None)
     story.tell(larger(4))
@@ -118,7 +119,7 @@ def test_a_rate_limited_run_is_started_again_within_the_limit():
 def test_a_waiting_request_is_not_sent_after_the_limit_was_lowered(begun, when):
     story = spent(max_total_tokens=100).tell(say("Two", "k2"), *begun, delayed(), larger(3), when)
     assert story.said == ["BudgetExceeded"]
-    assert (story.state, story.request, story.snapshot.outbox.parked) == ("failed", None, True)
+    assert (story.moves, story.request, story.snapshot.outbox.parked) == (["idle -> failed"], None, True)
     story.tell(larger(4))
     assert isinstance(story.request, effects.CreateRun if begun else effects.PostMessage)
 

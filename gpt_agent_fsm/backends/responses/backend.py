@@ -177,7 +177,7 @@ class ResponsesBackend:
         tail = conversation.tail()
         if run is not None and run.status is RunStatus.NEEDS_TOOLS:
             run = tail.standing_of(run)
-            if run is not None and not tail.answered.isdisjoint(call.id for call in run.tool_calls):
+            if run is not None and tail.has_outputs_of(run):
                 # A call with an output must not be made again, even if what follows the output is not listed.
                 run = tail.to_run(run.id, run.key)
         if key is not None and (run is None or run.key != key):
@@ -193,7 +193,10 @@ class ResponsesBackend:
         """See `Backend.get_run`. A run in doubt or without a handle is inferred from the conversation."""
         conversation = self._on(thread_id, timeout)
         if handle is None:
-            return conversation.tail().to_run(run_id) or conversation.response(run_id).to_run(run_id)
+            tail = conversation.tail()
+            run = tail.to_run(run_id) or conversation.response(run_id).to_run(run_id)
+            # After another user message, the response that continued the run is not known.
+            return Run(id=run_id, status=RunStatus.COMPLETED) if tail.has_outputs_of(run) else run
         response = conversation.response(handle)
         run = response.to_run(run_id)
         if in_doubt and run.status is RunStatus.NEEDS_TOOLS:

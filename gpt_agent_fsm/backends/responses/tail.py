@@ -74,6 +74,10 @@ class Tail:
             return False
         return ready and self.answered.issuperset(outputs or ()) and any(spoken)
 
+    def has_outputs_of(self, run: Run) -> bool:
+        """Return whether calls for which a run waits have outputs: then the run has continued."""
+        return not self.answered.isdisjoint(call.id for call in run.tool_calls)
+
     def without(self, items: Sequence[Item]) -> Tail:
         """Return the tail without these items."""
         ids = {item.id for item in items}

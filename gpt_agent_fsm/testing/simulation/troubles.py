@@ -97,7 +97,7 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
         return value if rng.random() < _LIKELY else 0.0
 
     has_deadlines, gives_up = rng.random() < 0.5, rng.random() < _LIKELY
-    return Troubles(
+    troubles = Troubles(
         habits=_random_habits(rng),
         outages=tuple(_random_outage(rng) for _ in range(rng.choice([0, 0, 1, 2]))),
         gateway=sometimes(0.1),
@@ -113,6 +113,9 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
         gives_up=gives_up,
         hasty=gives_up and rng.random() < 0.5,
     )
+    # What is drawn last leaves the other troubles of a seed as they are.
+    outdated_polls = rng.choice([3, 12]) if rng.random() < _LIKELY else 0
+    return attrs.evolve(troubles, habits=attrs.evolve(troubles.habits, outdated_polls=outdated_polls))
 
 
 def _random_habits(rng: random.Random) -> Habits:
@@ -122,7 +125,6 @@ def _random_habits(rng: random.Random) -> Habits:
         cancels=rng.choice(get_args(Cancels)) if rng.random() < _LIKELY else "obeyed",
         ignores_order=rng.random() < _LIKELY,
         lists_context=rng.random() < _LIKELY,
-        outdated_polls=rng.choice([3, 12]) if rng.random() < _LIKELY else 0,
         refusals={word: rng.choice(_REFUSALS) for word in words if refused and rng.random() < _LIKELY},
     )
 

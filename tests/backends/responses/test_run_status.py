@@ -164,6 +164,15 @@ def test_a_run_that_left_no_items_is_requested_by_its_id(backend, api):
         backend.get_run("conv_1", "resp_1", timeout=5)
 
 
+def test_calls_with_outputs_before_another_message_are_not_asked_again(backend, api):
+    api.get(f"{RESPONSES}/resp_1", json=response("resp_1", "completed", asked()))
+    holds(api, said(), asked(), said("More", "msg_3"))
+    assert [call.id for call in backend.get_run("conv_1", "resp_1", timeout=5).tool_calls] == ["call_1"]
+    holds(api, said(), asked(), told(), said("More", "msg_3"))
+    run = backend.get_run("conv_1", "resp_1", timeout=5)
+    assert (run.id, run.status, run.tool_calls) == ("resp_1", RunStatus.COMPLETED, ())
+
+
 @pytest.mark.parametrize(
     ("items", "status", "calls", "handle"),
     [
