@@ -97,7 +97,7 @@ MUTANTS = {
     "a run that must end is followed until it ends": _Mutant(
         guards.cannot_be_ended, "return ending is not None and", "return False and"
     ),
-    "an ignored cancel is no try": _Mutant(endings.insist, "_count_try(copy)", "pass"),
+    "an ignored cancel is no try": _Mutant(endings.insist, "_count_try(copy)", "pass", ("assistants",)),
     "a lost cancel is no try": _Mutant(endings.count_and_try_again, "_count_try(copy)", "pass"),
     "a run that takes too long is not ended": _Mutant(endings.time_out, "_must_end(", "str("),
     "a long wait is not announced": _Mutant(guards.is_waiting, "copy.waiting is not None", "False"),
@@ -159,7 +159,9 @@ MUTANTS = {
     "a reached limit is announced again and again": _Mutant(
         requests.park_for_budget, "if copy.outbox.budget_told != told:", "if True:"
     ),
-    "a clock that was set back makes a pause longer": _Mutant(agenda.longest_pause, "return ", "return 1e9 + "),
+    "a clock that was set back makes a pause longer": _Mutant(
+        agenda.longest_pause, "return ", "return 1e9 + ", ("responses",)
+    ),
 }
 """What the library would do without the protection."""
 
