@@ -12,6 +12,7 @@ from tests.story import (
     Story,
     answer,
     cancel,
+    completed,
     connect,
     created,
     creating,
@@ -222,6 +223,14 @@ def test_a_run_that_was_known_before_is_not_ours():
     assert story.tell(runs(run(RunStatus.COMPLETED, "run_0"))).wait == GRACE
 
 
+def test_a_run_that_has_ended_is_not_ours_even_if_it_was_not_listed_in_between():
+    story = polling().tell(completed(), *NOTHING_NEW, inputs.Connect(assistant_id="asst_1", look=True), runs())
+    story.tell(say("Two", "k2"), posted("msg_9"), unknown(in_flight=False), due, runs(run(RunStatus.COMPLETED)))
+    assert isinstance(story.request, effects.CreateRun)
+    story.tell(unknown(in_flight=False), due, runs(run(RunStatus.COMPLETED, "run_2"), run(RunStatus.COMPLETED)))
+    assert story.said == ["RunStarted", "RunCompleted"]
+
+
 def test_of_two_new_runs_without_a_key_the_one_in_progress_is_adopted_as_a_strangers():
     story = finding().tell(runs(run(run_id="run_6"), run(RunStatus.COMPLETED, "run_5")))
     assert story.said == []
@@ -319,6 +328,7 @@ def test_adopting_the_run_of_a_stranger_does_not_hide_a_run_in_doubt():
     story = finding().tell(runs(run(run_id="run_9"), run(RunStatus.COMPLETED, "run_8")))
     story.tell(seen(RunStatus.FAILED, "run_9", code="x", message="y"))
     assert story.tell(runs(run(RunStatus.FAILED, "run_9"))).said == ["RunStarted", "RunFailed"]
+    assert story.snapshot.usage.runs == 1
 
 
 def test_a_grace_for_a_run_that_a_crash_cut_short_is_waited_for_again():

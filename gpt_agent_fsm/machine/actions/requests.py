@@ -276,10 +276,11 @@ def doubt_message(copy: WorkingCopy, searches: int) -> None:
 
 def doubt_run(copy: WorkingCopy, searches: int) -> None:
     """Record that the owed run may have been created, and how many searches are left."""
-    before = copy.owed_run.doubt or _new_doubt(copy.server.last_run)
+    # A run that has ended was known, even if the last search did not list it.
+    before = copy.owed_run.doubt or _new_doubt(copy.server.last_run, *copy.server.ended_run_ids)
     copy.owe(attrs.evolve(copy.owed_run, doubt=attrs.evolve(before, searches_left=searches)))
 
 
-def _new_doubt(newest: Newest, other: str | None = None) -> Doubt:
-    known = tuple(id_ for id_ in (newest.id, other) if id_ is not None)
+def _new_doubt(newest: Newest, *others: str | None) -> Doubt:
+    known = tuple(id_ for id_ in (newest.id, *others) if id_ is not None)
     return Doubt(searches_left=0, known=known, nothing_before=newest.is_none)

@@ -229,7 +229,9 @@ def ignore_other_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 def _take_results(copy: WorkingCopy, run: Run) -> None:
     """Count the tokens of a run that has ended, and announce the server's tools that it used."""
-    copy.usage += attrs.evolve(run.usage, runs=1)
+    # The end of a run may be seen twice, if the run was taken for a stranger's at first and may be the one in doubt.
+    if run.id not in copy.server.ended_run_ids:
+        copy.usage += attrs.evolve(run.usage, runs=1)
     announce_hosted_tools(copy, run)
 
 
