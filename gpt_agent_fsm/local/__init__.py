@@ -1,9 +1,9 @@
 """An OpenAI-compatible API server that runs inside your process, for demos, tests and offline work.
 
 `LocalServer` listens on a real socket and offers two APIs: Assistants v2 (threads, messages, runs), and Responses with
-Conversations. In the source, the HTTP format of an API is called its *wire*. A *model* decides the answers: any
+Conversations. In the source, the HTTP format of an API is called its *wire*. A *model* decides the answers. It is any
 callable that takes one `ModelRequest` and returns text, a list of `ToolCall` or `ApprovalRequest`, or a `Reply` (which
-can also hold usage and more), or raises `ModelError`. A `StreamingModel` can also yield its answer in pieces.
+can also hold usage and more). It may raise `ModelError`. A `StreamingModel` can also yield its answer in pieces.
 `ScriptedModel` is a model written in YAML, and `ChatCompletionsModel` is a model behind a server that speaks chat
 completions. `Chaos` injects faults, for tests of clients.
 

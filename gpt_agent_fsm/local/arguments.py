@@ -1,4 +1,4 @@
-"""Checks of the arguments of a `LocalServer`: each mistake is one sentence, before anything has begun."""
+"""Checks the arguments of a `LocalServer` before the server starts anything; an error says what is wrong."""
 
 import math
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 from types import UnionType
 
 MAX_SECONDS = 1e9
-"""About 30 years: a time that is later may not fit into a timestamp."""
+"""About 30 years. A time further in the future may not fit into a timestamp."""
 
 
 def check_callable(name: str, value: object, does: str) -> None:
@@ -16,20 +16,20 @@ def check_callable(name: str, value: object, does: str) -> None:
 
 
 def check_type(name: str, value: object, kind: type | UnionType, what: str) -> None:
-    """Raise `TypeError` unless the argument has the type; True and False are not numbers."""
+    """Raise `TypeError` unless the argument is a `kind`. True and False are not accepted as numbers."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{name} must be {what}, not {value!r:.100}.")
 
 
 def check_whole(name: str, value: object, minimum: int, maximum: float = math.inf) -> None:
-    """Raise `ValueError` unless the argument is a whole number in this range."""
+    """Raise `ValueError` unless the argument is a whole number from `minimum` to `maximum`."""
     if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
         limits = f"of at least {minimum}" if maximum == math.inf else f"from {minimum} to {maximum}"
         raise ValueError(f"{name} must be a whole number {limits}, not {value!r:.100}.")
 
 
 def check_seconds(name: str, value: object, *, may_be_zero: bool) -> None:
-    """Raise `ValueError` unless the argument is a finite number of seconds."""
+    """Raise `ValueError` unless the number of seconds is below `MAX_SECONDS` and above 0 (or 0, if `may_be_zero`)."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and 0 <= value < MAX_SECONDS and (may_be_zero or value > 0)):  # type: ignore[operator]
         least = "of at least 0" if may_be_zero else "above 0"
@@ -37,12 +37,15 @@ def check_seconds(name: str, value: object, *, may_be_zero: bool) -> None:
 
 
 def check_database(path: str | os.PathLike[str] | None) -> None:
-    """Raise an error unless a file can be at the path."""
+    """Raise `TypeError` or `ValueError` unless the path is None or names a file in an existing folder.
+
+    The file itself need not exist.
+    """
     if path is None:
         return
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise TypeError(f"database must be a path of a file, not {path!r:.100}.")
-    # A path of "" is the folder of the process.
+    # The path "" means the current folder.
     if not os.fspath(path).strip() or Path(path).is_dir():
         raise ValueError(f"database must be the path of a file, not {os.fspath(path)!r}; leave it out for memory.")
     folder = Path(path).absolute().parent
@@ -51,6 +54,6 @@ def check_database(path: str | os.PathLike[str] | None) -> None:
 
 
 def check_key(value: object) -> None:
-    """Raise `TypeError` unless an API key is a text or a callable."""
+    """Raise `TypeError` unless the API key is a str, a callable or None."""
     if value is not None and not isinstance(value, str):
         check_callable("api_key", value, "takes a key and returns whether it is valid, or a str")

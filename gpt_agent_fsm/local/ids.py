@@ -1,4 +1,4 @@
-"""Ids and timestamps, as all rooms of the server write them."""
+"""Ids and timestamps, in the form that all parts of the server use."""
 
 import os
 import random
@@ -6,11 +6,11 @@ import string
 import time
 
 _ALPHABET = string.ascii_letters + string.digits
-# Ids must differ, but are not secret. Seeded by the operating system, so that a restart on the same file repeats
-# none; asking it for every letter would cost more than the rest of a request.
+# Ids must differ, but are not secret. The operating system seeds the generator, so that a restart on the same file
+# repeats no id. Asking the operating system for every letter would cost more than the rest of a request.
 _random = random.Random()  # noqa: S311
 if hasattr(os, "register_at_fork"):
-    # Otherwise a child would continue with the numbers of its parent.
+    # Otherwise a forked process would generate the same ids as its parent.
     os.register_at_fork(after_in_child=_random.seed)
 
 
@@ -20,5 +20,5 @@ def new_id(prefix: str) -> str:
 
 
 def now() -> int:
-    """Return the time as the API writes it: whole seconds since 1970."""
+    """Return the current time in whole seconds since 1970, as the API writes it."""
     return int(time.time())

@@ -1,4 +1,4 @@
-"""`LocalServer`: the API on a socket, from construction to `close()`."""
+"""`LocalServer`, which serves the API on a socket from its construction to `close()`."""
 
 import contextlib
 import logging
@@ -29,46 +29,47 @@ from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
 from gpt_agent_fsm.local.shared.workers import JobKind, Workers
 
 _HTTP_THREADS = 8
-"""The number of OS threads that answer requests; more would only wait for the interpreter. Waits for a model do not
-count."""
+"""The number of OS threads that answer requests; more of them would only wait for the interpreter. An OS thread that
+waits for a model does not count."""
 
 _HEALTH_PATIENCE = 1.0
-"""Seconds that a check of the server's health waits for the end of another program's lock on the database."""
+"""Seconds that a health check waits for another program to release its lock on the database."""
 
 _JOB_KINDS: dict[str, JobKind] = {"thread.run": run_lifecycle, "response": response_lifecycle}
-"""The kinds of work for the model, by the `object` of their stored form."""
+"""The kinds of work for the model. Each key is the value of the field `object` in stored work of that kind."""
 
 _PATIENCE = 0.4
-"""Seconds that `close` gives model calls in progress, and then requests in progress."""
+"""Seconds that `close` waits for model calls in progress, and then again for requests in progress."""
 
 
 class LocalServer:
     """An OpenAI-compatible server on a loopback socket; it answers as soon as it is constructed.
 
-    `model` decides the answers. It is a callable that takes one `ModelRequest`, and is called on OS threads of the
-    server, at most `model_workers` at once, while the other work waits in order; without a model, the user's message is
-    repeated. `port=0` chooses a free port; `base_url` has its number.
+    `model` decides the answers. It is a callable that takes one `ModelRequest`. It is called on OS threads of the
+    server, in at most `model_workers` calls at once; more turns wait in order. Without a model, the answer repeats the
+    user's message. `port=0` chooses a free port, which is part of `base_url`.
     `database` is the path of an SQLite file that keeps everything across restarts, even unfinished runs and background
-    responses; without one, everything is in memory. With an `api_key`, clients must send it as their bearer token or in
-    the header `api-key`; a callable is asked with each token whether it is valid, so that tokens can run out. Without
-    one, the server listens on loopback only, and refuses what browsers send for pages of other sites; the pages of the
-    `allow_origins` may use it.
-    `run_expires_after` seconds after its creation, a run expires and a response fails. The items of a response are
-    listed in its conversation `item_lag` seconds after its end, because real servers are late with them. With `chaos`,
-    requests are made to fail. `on_request` is called with each request when its HTTP answer begins, on OS threads of
-    the server. Each request has one line in the log, at `request_log_level`, without the text of messages. With
-    `strict_schemas`, a run or response fails if the client asked for JSON and the answer is not valid JSON or does not
-    fit the schema.
+    responses. Without this path, everything is in memory.
+    Clients must send the `api_key`, if there is one, as their bearer token or in the header `api-key`. If `api_key` is
+    a callable, it is called with each key that a client sends, and returns whether the key is valid; so keys can
+    expire. Without an `api_key`, the server listens on loopback only, and refuses requests that browsers send for pages
+    of other sites. Pages of the `allow_origins` may use the server.
+    `run_expires_after` seconds after its creation, an unfinished run expires and an unfinished response fails. The
+    items of a response are listed in its conversation `item_lag` seconds after the end of the response, because real
+    servers also list them late. With `chaos`, faults are injected into requests. `on_request` is called with each
+    request when its HTTP answer begins, on OS threads of the server. Each request is logged in one line, at
+    `request_log_level`, without the text of messages. With `strict_schemas`, a run or response fails if the client
+    asked for JSON and the answer is not valid JSON or does not fit the schema.
 
     The server offers two APIs, Assistants v2 and Responses with Conversations, and asks the model in the same way for
-    both. It behaves like the real service, with one convenience: a run may name an assistant that was never created, if
-    the assistant's id starts with `asst_`; this assistant has no instructions and no tools. An id that was deleted, or
-    that does not start with `asst_`, is unknown.
+    both. It behaves like the real service, with one convenience. A run may name an assistant that was never created, if
+    the assistant's id starts with `asst_`; such an assistant has no instructions and no tools. The id of a deleted
+    assistant is unknown, and so is every other id that does not start with `asst_`.
 
-    A wrong argument is a `TypeError` or `ValueError`. A server that cannot start changes nothing: `OSError` is raised
-    if the address is in use, `DatabaseInUseError`, which is an `OSError`, if another server uses the file, and
-    `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file of such a server or another program keeps it
-    locked.
+    A wrong argument raises `TypeError` or `ValueError`. A server that cannot start changes nothing. It raises `OSError`
+    if the address is in use, `DatabaseInUseError` (an `OSError`) if another server uses the file, and
+    `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file of such a server, or if another program keeps the
+    file locked.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class LocalServer:
         self._closed = False
         self._host = host
         with contextlib.ExitStack() as failed:
-            # First of all: a server that cannot listen changes nothing in the file, which may be that of another one.
+            # Bind first: a server that cannot listen must not change the file, which another server may use.
             listening = failed.enter_context(bind(host, port))
             self._storage = Storage(database)
             failed.callback(self._storage.close)
@@ -119,12 +120,12 @@ class LocalServer:
             self._chaos = None if chaos is None else ChaosApplication(app, chaos, request_log_level)
             recorded = self._chaos or app if on_request is None else Recorder(self._chaos or app, on_request)
             outermost = Cors(recorded, allowed) if allowed else recorded
-            # If waitress refuses a body, it does not read it, which some clients cannot handle: its limit is higher.
+            # Waitress does not read a body that it refuses, which some clients cannot handle. So its limit is higher.
             self._http = HttpServer(outermost, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
             failed.callback(self._http.close, _PATIENCE)
             self._workers.start()
             self._http.start()
-            # Last of all, for the same reason.
+            # Recover last: a server that cannot start must not change the file.
             self._workers.recover()
             failed.pop_all()
         self._http.accept()
@@ -155,18 +156,18 @@ class LocalServer:
         return f"http://{f'[{host}]' if ':' in host else host}:{self._http.port}/v1"
 
     def close(self) -> None:
-        """Stop listening, hang up, end all OS threads and close the database; within about a second.
+        """Stop listening, hang up, end all OS threads and close the database, all within about a second.
 
-        A turn that a model has not finished stays as it is in the database, and is resumed by the next server on the
-        same file. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called from any
-        OS thread, even by a model, and more than once. In a process that was forked later it does nothing: the server
-        is that of the parent, and answers the child as well.
+        A turn that a model has not finished stays unchanged in the database, and the next server on the same file
+        resumes it. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called from any
+        OS thread, even by a model, and more than once. In a process that was forked after the construction, `close`
+        does nothing, because the server belongs to the parent process and also answers its child.
         """
         if self._origin.was_forked:
             return
         with self._closing:
             if not self._closed:
-                # An interrupt must not keep a part from being closed; each may be closed again.
+                # Every part is closed, even after an interrupt during another part. A part may be closed twice.
                 with contextlib.ExitStack() as parts:
                     parts.callback(self._storage.close)
                     parts.callback(self._http.close, _PATIENCE)
