@@ -1,4 +1,4 @@
 """The HTTP edge: the socket, the application, rows of routes, error responses, event streams, faults and recording.
 
-This room speaks HTTP and knows no thread, run or response. It imports no other room.
+This package handles HTTP only, and does not know threads, runs or responses. It imports no other package of `local`.
 """

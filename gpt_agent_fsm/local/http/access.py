@@ -27,7 +27,7 @@ _UPLOADS = ("/v1/files", "/v1/uploads")
 """The paths below which a body may be a form with a file."""
 
 Key: TypeAlias = str | Callable[[str], bool]
-"""The key of every client, or a callable that returns whether a key is valid."""
+"""The one key that all clients send, or a callable that returns whether a key is valid."""
 
 _REFUSED = "a server without an API key refuses it"
 
@@ -45,7 +45,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_options(host: str, api_key: Key | None) -> None:
-    """Raise `ValueError` if anybody could use a server with these options, or nobody."""
+    """Raise `ValueError` if these options would let everybody in the network use the server, or nobody at all."""
     if api_key is None and not is_loopback(host):
         raise ValueError(
             f"Without a key anybody who can connect to {host!r} could use this server: give an api_key, or listen on "
@@ -56,7 +56,7 @@ def check_options(host: str, api_key: Key | None) -> None:
 
 
 def origins(given: Iterable[str]) -> frozenset[str]:
-    """Return the origins in the form in which browsers send them. Raises `ValueError`."""
+    """Return the origins in the form in which browsers send them. Raises `ValueError` for anything else."""
     if isinstance(given, str):
         raise ValueError("allow_origins must be a list of origins, such as ['http://localhost:3000'], not one string.")
     given = list(given)
@@ -104,13 +104,13 @@ def key_check(api_key: Key) -> Callable[[], None]:
 
 
 def _is_same(expected: str, given: str) -> bool:
-    # WSGI has headers in Latin-1, whatever their encoding is.
+    # WSGI decodes headers as Latin-1, whatever their encoding is.
     sent = {given.encode(), given.encode("latin-1", "replace")}
     return any(hmac.compare_digest(each, expected.encode()) for each in sent)
 
 
 def _asked(is_valid: Callable[[str], bool], given: str) -> bool:
-    """Return whether the program accepts the key, which may take its time. Raises the 503 if it cannot say."""
+    """Return whether the callable accepts the key; the callable may be slow. Raises the 503 if the callable raises."""
     try:
         with flask.request.environ[WAITING]():
             return bool(is_valid(given))
@@ -124,7 +124,7 @@ def _asked(is_valid: Callable[[str], bool], given: str) -> bool:
 def site_check(allowed: frozenset[str]) -> Callable[[], None]:
     """Return a function that raises the 403 or 415 for the current request if a page of another site may have sent it.
 
-    `allowed` are the origins of pages that may send requests.
+    `allowed` has the origins of the pages that may send requests.
     """
 
     def check() -> None:
@@ -138,7 +138,7 @@ def site_check(allowed: frozenset[str]) -> Callable[[], None]:
             if not (allowed & {origin, ANY} or origin in (f"http://{named}", f"https://{named}")):
                 raise _foreign(f", '{origin[:100]}'")
         elif request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and ANY not in allowed:
-            # Browsers send some requests for pages without the origin, such as those for images.
+            # Browsers send some requests of a page without an `Origin`, such as those for images.
             raise _foreign()
         _check_type(request)
 
@@ -162,7 +162,7 @@ def _foreign(origin: str = "") -> ApiProblem:
 
 
 def _check_type(request: flask.Request) -> None:
-    """Refuse bodies of the types that browsers send for a page of another site without asking."""
+    """Refuse bodies of the types that browsers send for a page of another site without a preflight request."""
     kind = request.mimetype
     if not request.content_length or not kind or kind == "application/json" or kind.endswith("+json"):
         return

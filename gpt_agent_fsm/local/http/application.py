@@ -22,13 +22,13 @@ MAX_BODY = 8 * 1024 * 1024
 """The largest body of a request, in bytes."""
 
 HEALTH = "/healthz"
-"""The path at which the server says whether it can answer."""
+"""The path of the health check, which is answered with 200 if the server can answer requests."""
 
 _SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 
 
 class _Json(JSONProvider):
-    """Makes the dicts that handlers return into JSON, faster than Flask's own provider."""
+    """Encodes the dicts that handlers return as JSON, faster than Flask's own provider."""
 
     def response(self, *args: object, **_kwargs: object) -> flask.Response:
         return flask.Response(msgspec.json.encode(args[0]), mimetype="application/json")
@@ -41,10 +41,10 @@ def create_app(
     check_access: Callable[[], None],
     log_level: int = logging.DEBUG,
 ) -> flask.Flask:
-    """Return the application that serves these blueprints under `/v1`, and `/healthz` to everybody.
+    """Return the application that serves these blueprints under `/v1`, and `/healthz` without a check of access.
 
-    `check_health` raises if the server cannot answer, and `check_access` if the current request must be refused.
-    `errors` turns exceptions of the handlers into error responses.
+    `check_health` raises if the server cannot answer, and `check_access` raises if the current request must be refused.
+    `errors` has, for types of exceptions that handlers raise, the functions that return the error responses.
     Each request is logged in one line, at `log_level`.
     """
     app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
@@ -90,7 +90,7 @@ def _check_request(check_access: Callable[[], None]) -> None:
 
 def _finish(response: flask.Response, *, log_level: int) -> flask.Response:
     response.headers["x-request-id"] = request_id = ids.new_id("req")
-    # The path contains only ids; message texts are in bodies, which are never logged. Quoting keeps it on one line.
+    # The path contains only ids; message texts are in bodies, which are never logged. Quoting removes line breaks.
     if logger.isEnabledFor(log_level):
         milliseconds = (time.perf_counter() - flask.g.started) * 1000
         request = flask.request

@@ -1,7 +1,7 @@
-"""Faults on demand, as they happen on real networks and real services: for tests of clients.
+"""Injects faults that also happen on real networks and real services, for tests of clients.
 
-The faults are injected between the socket and the application: a request with a fault "after" has taken effect, but its
-HTTP answer is lost.
+The faults are injected between the socket and the application. So a request with the fault `error-after` or
+`drop-after` takes effect, but its HTTP answer is lost.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from gpt_agent_fsm.logs import Log, get_logger
 logger: Log = get_logger(__name__)
 
 HEADER = "x-gpt-agent-chaos"
-"""The header with which a request asks for a fault, if the server has chaos at all."""
+"""The request header that asks for a fault. It has an effect only if the server has a `Chaos`."""
 
 FAULTS = (
     "latency",
@@ -49,21 +49,21 @@ class Chaos:
     """Injects faults into the requests of a server.
 
     The fault of a request depends only on the seed and on the number of the request, counted from 0. `rate` is the
-    share of requests with one of the `faults`. With the header `x-gpt-agent-chaos`, a request asks for the fault that
-    the header names.
+    share of requests with one of the `faults`. A request with the header `x-gpt-agent-chaos` gets the fault that the
+    header names.
 
     fault          | what happens
     -------------- | ------------------------------------------------------------------------------------
     `latency`      | the request waits, at most `delay` seconds
-    `rate-limit`   | 429 with `Retry-After: retry_after`, and no effect
-    `error-before` | 500, 502 or 503, and no effect
-    `error-after`  | the same, after the effect
-    `drop-before`  | the server hangs up without an effect
-    `drop-after`   | the server hangs up after the effect; within a stream, after its first event
-    `garbage`      | 200 with an unrelated body, after the effect
+    `rate-limit`   | 429 with `Retry-After: retry_after`; the request has no effect
+    `error-before` | 500, 502 or 503; the request has no effect
+    `error-after`  | 500, 502 or 503, after the request has taken effect
+    `drop-before`  | the server hangs up; the request has no effect
+    `drop-after`   | the server hangs up after the request has taken effect; a stream is cut after its first event
+    `garbage`      | 200 with an unrelated body, after the request has taken effect
     `late-items`   | a list of items leaves out the items of responses that ended in the last `item_lag` seconds
 
-    Raises `ValueError` for a rate that is not between 0 and 1, and for an unknown fault.
+    Raises `ValueError` for a `rate` below 0 or above 1, and for an unknown fault.
     """
 
     seed: int
@@ -80,7 +80,7 @@ class Chaos:
                 raise ValueError(f"The faults of a Chaos must be among {', '.join(FAULTS)}, not {fault!r:.100}.")
 
     def fault(self, number: int) -> str | None:
-        """Return the fault that the request with this number meets, if any."""
+        """Return the fault of the request with this number, or None if it gets no fault."""
         dice = random.Random(f"{self.seed}/{number}")  # noqa: S311 - no secret
         return dice.choice(self.faults) if self.faults and dice.random() < self.rate else None
 
@@ -96,7 +96,7 @@ class ChaosApplication:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """End all waits."""
+        """End the waits of all requests with the fault `latency`."""
         self._closing.set()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -110,9 +110,9 @@ class ChaosApplication:
             return self._application(environ, start_response)
         if fault not in FAULTS:
             return _refuse(start_response, wrong_value(HEADER, fault, ", ".join(f"'{each}'" for each in FAULTS)))
-        # At the level of the request's own line, which some faults replace.
+        # Logged at the same level as the request's own line, because some faults prevent that line.
         logger.log(self._log_level, "Request %d meets %s", number, fault)
-        # Each fault has its own random numbers, so that all its forms occur.
+        # Each fault has its own random numbers, so that all forms of the fault occur.
         dice = random.Random(f"{self._chaos.seed}/{number}/{fault}")  # noqa: S311 - no secret
         return self._meet(fault, dice, environ, start_response)
 
@@ -169,7 +169,7 @@ class _Answer:
         return self._write
 
     def _write(self, _data: bytes) -> None:
-        """Do nothing: no application here uses this."""
+        """Do nothing, because no application here calls this function."""
 
     @property
     def is_stream(self) -> bool:

@@ -1,6 +1,6 @@
-"""The connections of one server, and their limits: no client can keep the others waiting, however slow it is.
+"""The connections of one server, with limits, so that a slow client cannot make other clients wait.
 
-One OS thread reads all connections, so a request that comes slowly needs no other OS thread until it is complete.
+One OS thread reads all connections, so a request that arrives slowly needs no other OS thread until it is complete.
 """
 
 import time
@@ -19,10 +19,10 @@ REQUEST_TIMEOUT = 120.0
 """Seconds from the first byte of a request to the end of its body."""
 
 IDLE_TIMEOUT = 120
-"""Seconds after which a connection without a request is closed, and one whose client does not read its answer."""
+"""Seconds after which a connection is closed if it has no request, or if its client does not read the answer."""
 
 _BATCH = 64
-"""Connections that are accepted at once, so there is room for as many."""
+"""How many connections are accepted at once. Below the limit of connections, this many places are kept free."""
 
 
 class _TooSlow(Error):  # type: ignore[misc]
@@ -36,7 +36,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         self.began: float = time.monotonic()
 
     def refuse_if_late(self, now: float) -> bool:
-        """Complete the request with an error if its time is over."""
+        """If the request has taken too long to arrive, complete it with an error. Return whether this was so."""
         part, limit = ("body", REQUEST_TIMEOUT) if self.headers_finished else ("headers", HEADER_TIMEOUT)
         if now - self.began < limit:
             return False
@@ -57,9 +57,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: _Parser | None
 
     def writable(self) -> bool:
-        """Return whether the loop should send."""
-        # While an OS thread sends its answer, waitress's loop would offer its help again and again, and keep the
-        # interpreter lock from that very OS thread, which wakes the loop when something is left to send.
+        """Return whether the loop should send data on this connection."""
+        # While an OS thread sends its answer, waitress's loop would try to send too, again and again, and would take
+        # the interpreter lock from the OS thread. The OS thread wakes the loop itself if something is left to send.
         if self.requests and self.total_outbufs_len and not self.will_close:
             if not self.outbuf_lock.acquire(blocking=False):
                 return False
@@ -68,13 +68,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     @property
     def is_idle(self) -> bool:
-        """True if nothing is being answered or sent."""
+        """True if no request on this connection is being answered, and nothing is left to send."""
         return not (self.requests or self.total_outbufs_len)
 
     def service(self) -> None:
         """Answer a request; called on an OS thread of the dispatcher."""
         super().service()
-        # The next request may have begun to arrive, but was not read in the meantime.
+        # The next request may have begun to arrive, but was not read during this answer: its time begins now.
         with self.requests_lock:
             if self.request is not None:
                 self.request.began = time.monotonic()
@@ -86,7 +86,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 super()._flush_outbufs_below_high_watermark()
 
     def enforce_limits(self, now: float) -> None:
-        """Answer a request whose time is over with an error, and hang up on a client that does not read its answer."""
+        """Answer a request that arrives too slowly with an error; hang up on a client that does not read its answer."""
         if self.request is not None and self.is_idle:
             with self.requests_lock:
                 if self.request.refuse_if_late(now):
@@ -94,14 +94,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                     self.request = None
                     self.server.add_task(self)
         elif self.total_outbufs_len and time.time() - self.last_activity > self.adj.channel_timeout:
-            # Waitress would wait until the socket takes more, which may be never.
+            # Waitress would wait until the socket accepts more data, which may never happen.
             self.handle_close()
 
 
 class Listener(TcpWSGIServer):  # type: ignore[misc]
     """The listening socket and its connections.
 
-    Requests for the `reserved` path have an OS thread of their own, which answers them while all others are busy.
+    `reserved` has a path and a dispatcher. The dispatcher answers all requests for this path, even if all OS threads
+    for other requests are busy.
     """
 
     logger = logger
@@ -112,7 +113,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
 
     def pull_trigger(self) -> None:
         """Wake the loop."""
-        # The file descriptor of a closed pipe may belong to another file by now.
+        # The file descriptor of the closed pipe may now belong to another file.
         if not self.closed:
             super().pull_trigger()
 
@@ -125,7 +126,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             super().add_task(channel)
 
     def handle_accept(self) -> None:
-        """Accept the connections that wait."""
+        """Accept waiting connections, at most `_BATCH` at once."""
         for _ in range(_BATCH):
             number = len(self.active_channels)
             super().handle_accept()
@@ -133,8 +134,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
                 break
 
     def enforce_limits(self, now: float) -> None:
-        """Make room for new connections, and, each second, enforce the limits of all; called by the loop."""
-        # waitress stops accepting connections at its limit; before that, those that wait for nothing are closed.
+        """Close idle connections if there are too many, and once a second enforce the limits of every connection.
+
+        Called by the loop.
+        """
+        # Waitress accepts no connections at its limit. Idle connections are closed before the limit is reached.
         surplus = len(self._map) - self.adj.connection_limit + _BATCH
         if surplus > 0:
             self._close_idle(surplus)
@@ -144,7 +148,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
                 channel.enforce_limits(now)
 
     def _close_idle(self, number: int) -> None:
-        """Close those connections that have been idle for longest; those with a part of a request come last."""
+        """Close up to `number` idle connections, the longest idle first, but those with a partial request last."""
         idle = [channel for channel in list(self.active_channels.values()) if channel.is_idle]
         idle.sort(key=lambda channel: (channel.request is not None, channel.last_activity))
         for channel in idle[:number]:

@@ -1,4 +1,4 @@
-"""Cross-origin resource sharing (CORS): what lets the pages of some sites read the answers of a server."""
+"""Cross-origin resource sharing (CORS): lets the pages of allowed origins read the answers of a server."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,11 +9,11 @@ from gpt_agent_fsm.local.http.access import ANY
 _METHODS = "GET, POST, DELETE"
 _EXPOSED = "Retry-After, X-Request-Id"
 _REMEMBERED = "600"
-"""For how many seconds a browser may remember what it may send."""
+"""For how many seconds a browser may remember the answer to a preflight request."""
 
 
 class Cors:
-    """Stands in front of an application, answers preflight requests of allowed origins, and adds headers to answers."""
+    """Wraps an application: answers preflight requests of allowed origins, and adds CORS headers to other answers."""
 
     def __init__(self, application: WSGIApplication, allowed: frozenset[str]) -> None:
         self._application = application
@@ -22,7 +22,7 @@ class Cors:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; for a WSGI server to call."""
         origin = environ.get("HTTP_ORIGIN")
-        # Caches must not give the answer for one origin to another one.
+        # A cache must not give the answer for one origin to a page of another origin.
         headers = [("Vary", "Origin")]
         if origin is not None and self._allowed & {origin, ANY}:
             headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
@@ -37,7 +37,10 @@ class Cors:
 
 
 def _preflight(environ: WSGIEnvironment) -> list[tuple[str, str]]:
-    """Return the headers that say what a page may send: any header, because clients have many of their own."""
+    """Return the response headers that tell the browser what a page may send.
+
+    Every request header is allowed, because client libraries add many of their own.
+    """
     headers = [("Access-Control-Allow-Methods", _METHODS), ("Access-Control-Max-Age", _REMEMBERED)]
     if asked := environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS"):
         headers.append(("Access-Control-Allow-Headers", asked))

@@ -1,4 +1,4 @@
-"""The OS threads that answer requests, and one request on such an OS thread."""
+"""The pool of OS threads that answer requests, and the tasks that they run, one for each request."""
 
 import logging
 import threading
@@ -13,13 +13,13 @@ from gpt_agent_fsm.local.http.error_responses import ApiProblem
 from gpt_agent_fsm.logs import Log, get_logger
 
 logger: Log = get_logger(__name__)
-# Waitress warns whenever a request waits for an OS thread, but that is normal for a bounded pool.
+# Waitress warns whenever a request waits for an OS thread, but such waits are normal for a bounded pool.
 _queue_logger = logging.getLogger(f"{__name__}.queue")
 _queue_logger.setLevel(logging.ERROR)
 
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """A pool of OS threads that grows while some of them wait for something."""
+    """A pool of OS threads. It grows by one for each OS thread that waits for something, until the wait ends."""
 
     logger = logger
     queue_logger = _queue_logger
@@ -31,14 +31,14 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._wanted = 0
 
     def start(self, threads: int) -> None:
-        """Start this many OS threads, or fewer if the process may not have more; `RuntimeError` if it has none."""
+        """Start this many OS threads, or as many as the process may have. Raises `RuntimeError` if none can start."""
         self._grow(threads)
         if not self.threads:
             raise RuntimeError("The process cannot start an OS thread, so the server cannot answer.")
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While the caller waits, run one more OS thread in its place."""
+        """Return a context manager for a wait of the caller. Inside it, the pool has one more OS thread."""
         self._grow(1)
         try:
             yield
@@ -46,12 +46,12 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
             self._grow(-1)
 
     def start_new_thread(self, target: Callable[[int], None], thread_no: int) -> None:
-        """Start an OS thread; if the process may not have more, continue with those that there are."""
+        """Start an OS thread. If the process may not have more, log a warning and continue without it."""
         try:
             super().start_new_thread(target, thread_no)
         except RuntimeError as error:
             logger.warning("Requests have to wait: %s", error)
-            # The caller has counted it, or will.
+            # The caller has added the OS thread to `threads`, and will add it to `active_count`.
             self.threads.discard(thread_no)
             self.active_count -= 1
 
@@ -75,14 +75,14 @@ class Task(WSGITask):  # type: ignore[misc]
     logger = logger
 
     def get_environment(self) -> dict[str, object]:
-        """Return the WSGI environment, with the keys of this package."""
+        """Return the WSGI environment, with the key `WAITING` added."""
         environment: dict[str, object] = super().get_environment()
         environment[WAITING] = self.channel.server.task_dispatcher.waiting
         return environment
 
 
 class RefusalTask(ErrorTask):  # type: ignore[misc]
-    """Answers requests that the application does not get (invalid HTTP, too large, too slow) with JSON errors, too."""
+    """Answers a request that never reaches the application (invalid HTTP, too large, too slow) with a JSON error."""
 
     logger = logger
 

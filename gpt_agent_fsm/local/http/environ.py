@@ -1,7 +1,9 @@
 """The keys that this package adds to the WSGI environment of a request."""
 
 WAITING = "gpt_agent_fsm.waiting"
-"""A function that returns a context manager: a wait within it does not block an OS thread that other requests need."""
+"""The key of a function that returns a context manager. A request that waits for long must do so inside this context
+manager, so that other requests still have enough OS threads."""
 
 ITEM_LAG = "gpt_agent_fsm.item_lag"
-"""The delay in seconds of listed items of responses, if a fault delays them."""
+"""The key of a number of seconds, set by the fault `late-items`. A list of items leaves out the items of responses that
+ended in these last seconds."""

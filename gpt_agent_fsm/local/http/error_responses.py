@@ -1,10 +1,10 @@
-"""The error responses of the API, in the words of the real service if these are known."""
+"""The error responses of the API, in the wording of the real service where this wording is known."""
 
 from typing import Any
 
 
 class ApiProblem(Exception):
-    """Raised anywhere in a request: its transaction is rolled back and the client gets this as a JSON error object."""
+    """May be raised anywhere in a request. Its transaction is rolled back, and the client gets a JSON error object."""
 
     def __init__(
         self,
@@ -23,12 +23,12 @@ class ApiProblem(Exception):
         self.kind = kind
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON object of the answer."""
+        """Return the JSON error object for the client."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiProblem:
-    """Return a 400: the caller has to change the request."""
+    """Return a 400, for a request that the client must change."""
     return ApiProblem(400, message, param=param, code=code)
 
 
@@ -38,17 +38,20 @@ def not_found(what: str, object_id: str) -> ApiProblem:
 
 
 def unknown(what: str, object_id: str, where: str = "") -> ApiProblem:
-    """Return the same 404 in the words of the Responses API; `what` is a noun such as `Conversation`."""
+    """Return the 404 for an unknown id in the wording of the Responses API; `where` is the end of the sentence.
+
+    `what` is a noun such as `Conversation`.
+    """
     return ApiProblem(404, f"{what} with id '{object_id}' not found{where}.")
 
 
 def no_streams() -> ApiProblem:
-    """Return the 400 for a request that asks for a stream but has none."""
+    """Return the 400 for `stream: true` in a request that cannot be answered with a stream."""
     return bad_request("This request is not answered by a stream: leave 'stream' out or false.", "stream")
 
 
 def not_offered(what: str, param: str | None = None) -> ApiProblem:
-    """Return the 501 for a feature that only the real service has; `what` is the beginning of the sentence."""
+    """Return the 501 for a feature that only the real service has; `what` begins the message, such as `Files are`."""
     message = f"{what} not offered by this server: it has assistants, threads, runs, conversations and responses only."
     return ApiProblem(501, message, param=param, code="not_offered")
 
@@ -69,7 +72,7 @@ def missing(param: str) -> ApiProblem:
 
 
 def wrong_type(param: str, expected: str, value: object) -> ApiProblem:
-    """Return the 400 for a parameter of the wrong type; `expected` comes with its article."""
+    """Return the 400 for a parameter of the wrong type; `expected` is a noun with its article, such as `a string`."""
     return bad_request(
         f"Invalid type for '{param}': expected {expected}, but got {_json_type(value)} instead.", param, "invalid_type"
     )

@@ -1,7 +1,7 @@
-"""Serving a WSGI application on a socket with waitress: its start, its reliable end, and its log.
+"""Serves a WSGI application on a socket with waitress, with a reliable start and end.
 
-Waitress expects to be the only server of a process. Here there may be many, which come and go: each has its own OS
-threads and connections, logs under this package's name, and releases everything when it is closed.
+Waitress expects to be the only server of a process. Here a process may start and close many servers. Each server has
+its own OS threads and connections, logs under this package's name, and releases everything when it is closed.
 """
 
 import socket
@@ -18,13 +18,13 @@ from gpt_agent_fsm.local.http.connections import IDLE_TIMEOUT, Listener
 from gpt_agent_fsm.local.http.dispatcher import Dispatcher
 
 MAX_CONNECTIONS = 4096
-"""The largest number of connections; smaller if the process may not open as many files."""
+"""The largest number of connections. The limit is lower if the process may not open enough files."""
 
 _DRAIN_POLL = 0.02
-"""Seconds between two checks whether all clients of a server that is being closed have their answers."""
+"""While a server is being closed, seconds between two checks of whether all clients have their answers."""
 
 HangUp: type[Exception] = ClientDisconnected
-"""Raised by an application to hang up on its client without another byte."""
+"""An application raises this exception to hang up on its client without sending another byte."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -38,16 +38,16 @@ def _max_connections() -> int:
         return MAX_CONNECTIONS
     import resource  # noqa: PLC0415 - Windows has none
 
-    # The rest is for everything else in the process.
+    # The remaining files are for everything else in the process.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files * 3 // 4)
 
 
 class HttpServer:
-    """A WSGI application on a listening socket, from `start` to `close`, which also closes the socket.
+    """Serves a WSGI application on a listening socket, from `start` to `close`. `close` also closes the socket.
 
-    `threads` is the number of OS threads that answer requests, besides one for requests of the path `reserved`.
-    `max_body` is in bytes: a larger declared body is not read.
+    `threads` is the number of OS threads that answer requests. One more OS thread answers requests for the path
+    `reserved`. A body that is declared to have more than `max_body` bytes is not read.
     """
 
     def __init__(
@@ -83,26 +83,26 @@ class HttpServer:
         self._loop = threading.Thread(target=self._run, name="local-http", daemon=True)
 
     def start(self) -> None:
-        """Start all OS threads. Raises `RuntimeError` if the process may not have them."""
+        """Start all OS threads. Raises `RuntimeError` if the process may not start enough of them."""
         self._dispatcher.start(self._threads)
         self._reserved.start(1)
         self._loop.start()
 
     def accept(self) -> None:
-        """Begin to answer, after `start`; until then, clients wait."""
+        """Begin to answer requests. Call it after `start`; clients that connect earlier wait."""
         self._accepting.set()
 
     def close(self, timeout: float) -> None:
-        """Stop listening, hang up on all clients and end all OS threads; within `timeout` seconds.
+        """Stop listening, hang up on all clients and end all OS threads, all within `timeout` seconds.
 
-        Clients that wait get their answers first, if these are there in half of the time. May be called again, even
-        after it was interrupted.
+        Clients that wait for answers still get those that are ready within the first half of this time. May be called
+        again, even after an interrupted call.
         """
         if self._listener.closed:
             return
         self._accepting.set()
         if self._loop.is_alive():
-            # The connections belong to the loop's OS thread. Hanging up also frees those that wait for a slow reader.
+            # Only the loop's OS thread may hang up. This also frees the OS threads that wait for a slow client.
             self._hang_up_at = time.monotonic() + timeout / 2
             self._listener.pull_trigger()
             self._hung_up.wait()
@@ -110,7 +110,7 @@ class HttpServer:
             self._hang_up()
         self._dispatcher.shutdown(timeout=timeout / 2)
         self._reserved.shutdown(timeout=timeout / 2)
-        # The pipe of the trigger is closed last, by this OS thread: while the loop runs, others may write to it.
+        # The pipe of the trigger is closed last: until the loop ends, other OS threads may write to the pipe.
         self._stopping = True
         self._listener.pull_trigger()
         if self._loop.is_alive():
@@ -128,7 +128,7 @@ class HttpServer:
                 self._drain(self._hang_up_at)
 
     def _drain(self, hang_up_at: float) -> None:
-        """Accept no more clients, and hang up if all have their answers or the time is over."""
+        """Accept no more clients. Hang up on the others if all have their answers, or if `hang_up_at` has come."""
         self._stop_listening()
         channels = list(self._listener.active_channels.values())
         if all(channel.is_idle for channel in channels) or time.monotonic() >= hang_up_at:
@@ -146,6 +146,6 @@ class HttpServer:
             for channel in list(self._listener.active_channels.values()):
                 channel.handle_close()
                 if channel.request is not None:
-                    channel.request.close()  # the half of a large body is in a file
+                    channel.request.close()  # closes the temporary file that may have a part of a large body
         finally:
             self._hung_up.set()

@@ -1,4 +1,4 @@
-"""The requests that a server got, for tests to inspect."""
+"""Reports the requests that a server gets, so that tests can inspect them."""
 
 import io
 import re
@@ -18,9 +18,9 @@ logger: Log = get_logger(__name__)
 _SECRET_NAME = re.compile(
     r"auth|(?<!idempotency-)key$|token|secret|cookie|pass|signature|credential|jwt|bearer|session|^(sig|code)$", re.I
 )
-"""Names of headers and parameters that suggest a secret; an `Idempotency-Key` is not one."""
+"""Matches names of headers and parameters that suggest a secret. An `Idempotency-Key` is not a secret."""
 
-# WSGI has headers in capitals.
+# WSGI has the names of headers in capitals.
 _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organization", "Project")}
 
 
@@ -32,8 +32,8 @@ class SeenRequest:
 
     Attributes:
         path: the path below the base URL, such as `/threads`.
-        query: the parameters of the query; of duplicates, the last one.
-        headers: the headers, with names as in `OpenAI-Beta`.
+        query: the parameters of the query, each with its last value if it occurs twice.
+        headers: the request headers, with names spelled like `OpenAI-Beta`.
         body: the JSON value of the body; None if there is no body, and bytes if it is not valid JSON.
         status: the status of the HTTP answer.
     """
@@ -47,7 +47,7 @@ class SeenRequest:
 
 
 class Recorder:
-    """Stands in front of an application and reports each request, on the OS thread that answers it."""
+    """Wraps an application and reports each request, on the OS thread that answers the request."""
 
     def __init__(self, application: WSGIApplication, report: Callable[[SeenRequest], object]) -> None:
         self._application = application
@@ -61,11 +61,11 @@ class Recorder:
         def start(status: str, *rest: Any) -> Callable[[bytes], object]:  # noqa: ANN401 - as WSGI has it
             seen = _seen(environ, raw, int(status.split(maxsplit=1)[0]))
             try:
-                # The callback may take its time.
+                # The callback may be slow.
                 with environ[WAITING]():
                     self._report(seen)
             except Exception:
-                # The request may have had its effect: its client must learn that.
+                # The request may have taken effect, so its client must still get the answer.
                 logger.exception("on_request raised")
             return start_response(status, *rest)
 

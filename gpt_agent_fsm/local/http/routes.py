@@ -1,4 +1,4 @@
-"""Routes: everything that the server knows about one kind of request is in its row, and nowhere else."""
+"""Routes: a table with one row for each kind of request, which has everything that the server knows about it."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,7 +10,7 @@ from attrs import field, frozen
 from gpt_agent_fsm.local.http.streams import Event
 
 Answer = dict[str, Any]
-"""The JSON object that a request is answered with."""
+"""The JSON object of an HTTP answer."""
 
 Events = Iterable[Event | None]
 """The events of a stream; `None` stands for a pause."""
@@ -18,12 +18,12 @@ Events = Iterable[Event | None]
 
 @frozen
 class Route:
-    """One kind of request to an API: its functions are methods of the API's handlers.
+    """One kind of request to an API. `handler`, `stream` and `waits` are methods of the class that handles the API.
 
     Attributes:
         path: the path below `/v1`; the handler gets the ids in angle brackets as keywords.
-        handler: called within a transaction, with the transaction, the body and the ids; if it begins a turn, all three
-            functions also get the turn, as the keyword `turn`.
+        handler: called within a transaction, with the transaction, the body and the ids. If the request begins a turn,
+            `handler`, `stream` and `waits` also get the turn, as the keyword `turn`.
         stream: called with the transaction and the handler's answer if the client asks for a stream; returns the events
             that are sent instead of the answer. None means that there are no streams.
         waits: called with the handler's answer after the transaction; blocks, and returns the answer to send. None
@@ -43,7 +43,10 @@ class Route:
 
 
 def mount(name: str, routes: Iterable[Route], answer: Callable[..., Answer | flask.Response]) -> flask.Blueprint:
-    """Return the routes as a blueprint, to be mounted under `/v1`; `answer` is called with the route and the ids."""
+    """Return the routes as a blueprint, to be mounted under `/v1`.
+
+    `answer` is called for each request, with its route and the ids of its path.
+    """
     blueprint = flask.Blueprint(name, __name__)
     for route in routes:
         view = partial(answer, route)

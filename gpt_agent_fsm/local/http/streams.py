@@ -1,4 +1,4 @@
-"""HTTP answers that come as server-sent events during a turn; each API has its own events."""
+"""HTTP answers in the form of server-sent events, which are sent during a turn. Each API defines its own events."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -11,15 +11,17 @@ Event = tuple[str, dict[str, Any] | str]
 """The name of an event and its data."""
 
 KEEP_ALIVE = 10.0
-"""Seconds without an event after which a comment is sent: it keeps the connection, and detects clients that hung up."""
+"""Seconds without an event after which a comment is sent. The comment keeps the connection open, and shows whether the
+client has hung up."""
 
 _COMMENT = b": still there\n\n"
 
 
 def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContextManager[None]]) -> flask.Response:
-    """Return the HTTP answer that sends events as they come, within `waiting`; `None` stands for a pause.
+    """Return the HTTP answer that sends the events as they come, inside the context manager `waiting`.
 
-    When the client hangs up, `events` is closed, and nothing else happens.
+    `None` stands for a pause, in which a comment is sent. When the client hangs up, `events` is closed, and nothing
+    else happens.
     """
 
     def body() -> Iterator[bytes]:
@@ -31,6 +33,6 @@ def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContex
 
 
 def encode(name: str, data: dict[str, Any] | str) -> bytes:
-    """Return one event as it is sent."""
+    """Return the bytes in which one event is sent."""
     content = data.encode() if isinstance(data, str) else msgspec.json.encode(data)
     return b"event: %s\ndata: %s\n\n" % (name.encode(), content)
