@@ -1,4 +1,4 @@
-"""The code that both APIs share: storage, workers and live turns, validation, and one transaction per request.
+"""The code that both APIs share: storage, workers, live turns, validation, and the handling of HTTP requests.
 
-Code belongs here if both `assistants/` and `responses/` need it. It imports neither of them.
+Code belongs here if both `assistants/` and `responses/` need it. This package imports neither of them.
 """

@@ -1,4 +1,7 @@
-"""One server per file: the operating system's lock on a small file beside it, which ends with its process."""
+"""Lets only one server at a time use a database file.
+
+The server locks a small file beside the database file. The operating system removes the lock when the process ends.
+"""
 
 import os
 import sqlite3
@@ -9,18 +12,18 @@ _PATIENCE = 1.0
 
 
 class DatabaseInUseError(OSError):
-    """Raised when another server, in this process or another one, has the file; the message names its process."""
+    """Raised when another server, in this process or another process, uses the file; the message has its process id."""
 
 
 class FileOwner:
     """The right to use a file, from construction to `close`, or to the end of the process. Raises `DatabaseInUseError`.
 
-    The lock is a transaction that is never committed, on an SQLite file of its own: SQLite locks files on every
-    platform, between the connections of one process as well, and lets others read the number of the owner's process.
+    The lock is an open transaction on a separate SQLite file. SQLite's locks work on every platform, and also between
+    two connections of one process. Other servers can still read the file, which has the owner's process id.
     """
 
     def __init__(self, path: str) -> None:
-        # One file may have many names.
+        # A file may have several paths, but only one real path.
         self._connection = sqlite3.connect(
             f"{os.path.realpath(path)}-owner", timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
@@ -39,10 +42,10 @@ class FileOwner:
                 self._connection.close()
 
     def _take(self) -> None:
-        # A number of a process need not survive a loss of power.
+        # A process id need not survive a loss of power.
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("BEGIN IMMEDIATE")
-        # Another server may take the lock in the moment after the commit: the number must be that of the holder.
+        # Another server may take the lock after the commit, and write its own process id: check whose id is stored.
         while self._pid() != os.getpid():
             self._connection.execute(f"PRAGMA user_version = {os.getpid()}")
             self._connection.execute("COMMIT")
@@ -52,7 +55,7 @@ class FileOwner:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
-        """Let the next server have the file."""
+        """Release the file for the next server."""
         self._connection.close()
 
     def __enter__(self) -> Self:

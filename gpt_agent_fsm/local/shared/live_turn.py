@@ -8,10 +8,10 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 
 class LiveTurn:
-    """The model's text of one turn, from its request until it is stored; for use by any OS thread.
+    """The model's text of one turn, from the client's request until the text is stored. May be used by any OS thread.
 
-    `streamed` says whether a client wants it chunk by chunk. `message_id` and `step_id` are the ids that its message
-    and its step will have when they are stored; a client that follows the turn sees them before that.
+    `streamed` says whether a client wants the text chunk by chunk. `message_id` and `step_id` are the ids with which
+    the turn's message and step will be stored; a client that follows the turn sees these ids earlier.
     """
 
     def __init__(self, *, streamed: bool = False) -> None:
@@ -21,7 +21,7 @@ class LiveTurn:
         self.chunks: list[str] = []
         """The chunks of the answer so far; a turn that is not streamed has none."""
         self.result: Doc | None = None
-        """The work at the end of the turn; `None` if only the storage has it."""
+        """The run or response as it is at the end of the turn; `None` if it must be read from the storage."""
         self.first_chunk_at: int | None = None
         """When the first chunk came, in seconds since 1970."""
         self._changed = threading.Condition()
@@ -29,7 +29,7 @@ class LiveTurn:
         self._over = False
 
     def begin(self) -> None:
-        """Wake the followers: the model is being asked."""
+        """Wake the followers, because the model is now being asked."""
         with self._changed:
             self._begun = True
             self._changed.notify_all()
@@ -42,7 +42,7 @@ class LiveTurn:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Wake the followers: the result of the turn is known, or the turn ends without a result. Idempotent."""
+        """Wake the followers, because the turn has ended, with or without a result. Idempotent."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -68,7 +68,10 @@ class LiveTurn:
                 yield None
 
     def _news(self, received: int, patience: float) -> tuple[list[str], bool]:
-        """Return the chunks beyond those that were received, and whether the turn has ended."""
+        """Return the chunks after the first `received` ones, and whether the turn has ended.
+
+        Waits up to `patience` seconds for a chunk or the end.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._over or len(self.chunks) > received, patience)
             return self.chunks[received:], self._over

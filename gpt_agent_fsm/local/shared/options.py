@@ -1,7 +1,7 @@
-"""The options that a client may ask for: each is passed on to the model, has no effect, or is refused by its name.
+"""The options that a client may send. Each option is passed to the model, is accepted without effect, or is refused.
 
-The options of runs and of responses are in the `options` of their APIs; this module has what both need. A table gives
-each option its default, which the object has if the client did not ask, and its check.
+The modules `assistants.options` and `responses.options` have the options of runs and of responses; this module has what
+both need. Their tables give each option a check, and a default for clients that do not send the option.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -20,10 +20,10 @@ from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.storage import Doc
 
 Check = Callable[[Mapping[str, Any], str], object]
-"""Returns the value of a field of a body, `None` when it is absent or null. Raises `ApiProblem`."""
+"""Returns the checked value of a field of a body, or `None` if the field is absent or null. Raises `ApiProblem`."""
 
 Options = dict[str, tuple[object, Check]]
-"""The default of each option, and its check."""
+"""The default and the check of each option, by the option's name."""
 
 TOOL_CHOICES = ("none", "auto", "required")
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -33,7 +33,10 @@ _MAX_STOPS = 4
 def choice_or_object(
     body: Mapping[str, Any], name: str, *, choices: tuple[str, ...], kinds: Mapping[str, Check]
 ) -> object:
-    """Return a string, or an object whose `type` is among the kinds; each kind has its own check."""
+    """Return a string that is among the choices, or an object whose `type` is a key of `kinds`.
+
+    `kinds` has, for each type, the check of the object's other fields.
+    """
     value = body.get(name)
     if not isinstance(value, dict):
         if value is not None and not isinstance(value, str):
@@ -47,7 +50,7 @@ def choice_or_object(
 
 
 def json_schema(value: Mapping[str, Any], prefix: str, *, is_required: bool) -> None:
-    """Check the object that names, describes and has the JSON schema of an answer."""
+    """Check an object that contains the JSON schema for an answer, and the schema's name and description."""
     validation.required_text(value, "name", prefix=prefix)
     validation.text(value, "description", prefix=prefix)
     validation.boolean(value, "strict", default=False, prefix=prefix)
@@ -60,7 +63,10 @@ def json_schema(value: Mapping[str, Any], prefix: str, *, is_required: bool) -> 
 
 
 def check_schema_early(body: Mapping[str, Any]) -> None:
-    """Check the JSON schema of a body before its transaction, which remembers the result and need not wait for it."""
+    """Check the JSON schema of a body before the transaction, which must not wait for a slow check.
+
+    `schema_error` remembers the result, so the check within the transaction is fast.
+    """
     for name, within in (("text", "format"), ("response_format", "json_schema")):
         outer = body.get(name)
         inner = outer.get(within) if isinstance(outer, dict) else None
@@ -70,7 +76,7 @@ def check_schema_early(body: Mapping[str, Any]) -> None:
 
 
 def tool_choice(body: Mapping[str, Any], name: str, *, kinds: Mapping[str, Check]) -> object:
-    """Return which tool must be called, if any. Raises the 501 for a kind of tool that this server does not have."""
+    """Return the client's choice of a tool, or None. Raises the 501 for a type of tool that this server lacks."""
     value = body.get(name)
     if isinstance(value, dict) and isinstance(kind := value.get("type"), str) and kind.strip() and kind not in kinds:
         if kind == "allowed_tools":
@@ -80,11 +86,11 @@ def tool_choice(body: Mapping[str, Any], name: str, *, kinds: Mapping[str, Check
 
 
 def nothing_more(_value: Mapping[str, Any], _prefix: str) -> None:
-    """An object of this kind has no further fields."""
+    """Accept every object, because an object of this kind has no further fields to check."""
 
 
 def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:
-    """Check the `name` of the object, or of the object in its field `within`."""
+    """Check the `name` of the object. With `within`, check the `name` of the inner object in that field instead."""
     inner = validation.mapping(value, within, prefix=prefix) if within else value
     if inner is None:
         raise missing(prefix + within)
@@ -97,7 +103,10 @@ def optional_boolean(body: Mapping[str, Any], name: str) -> bool | None:
 
 
 def without_effect(check: Check) -> Check:
-    """Return a check after which the object has the default, because the value has no effect."""
+    """Return a check for an option without effect: it accepts the given value, but the object gets the default instead.
+
+    A value that the inner `check` refuses is still refused.
+    """
 
     def checked(body: Mapping[str, Any], name: str) -> None:
         check(body, name)
@@ -106,7 +115,7 @@ def without_effect(check: Check) -> Check:
 
 
 def refused(body: Mapping[str, Any], name: str, advice: str = "") -> None:
-    """Refuse any value of an option that this server cannot honour; one that asks for nothing is fine."""
+    """Refuse an option that this server cannot honour, unless its value asks for nothing, such as null or `n: 1`."""
     value = body.get(name)
     is_empty = value is None or (value in ([], {}) and name not in _NEVER_NOTHING)
     usual = _NOTHING.get(name)
@@ -116,14 +125,17 @@ def refused(body: Mapping[str, Any], name: str, advice: str = "") -> None:
 
 
 def unsupported(name: str, advice: str = "") -> Exception:
-    """Return the 400 for an option that this server cannot honour; the advice is a clause without its full stop."""
+    """Return the 400 for an option that this server cannot honour.
+
+    `advice` continues the message after the option's name, without the full stop.
+    """
     shown = name[:100]
     reason = advice or "is not supported by this server"
     return bad_request(f"Unsupported parameter: '{shown}' {reason}.", shown, "unsupported_parameter")
 
 
 def _stop(body: Mapping[str, Any], name: str) -> list[str] | None:
-    """Return the texts at which an answer ends."""
+    """Return the texts at which the model must end its answer, or `None` if there are none."""
     value = body.get(name)
     texts = [value] if isinstance(value, str) else value
     if texts is None or texts == []:
@@ -145,7 +157,7 @@ SAMPLING: Options = {
     "top_p":       (None, partial(validation.number, minimum=0, maximum=1)),
 }
 
-# The document of neither API has these. An object has them only if the client asked for them.
+# The specification of neither API has these options. A stored object has them only if the client sent them.
 EXTENSIONS: dict[str, Check] = {
     "frequency_penalty": _penalty,
     "presence_penalty":  _penalty,
@@ -155,36 +167,39 @@ EXTENSIONS: dict[str, Check] = {
 # fmt: on
 
 
-# Values, besides null and empty ones, that ask for nothing more than everybody gets.
+# Values that ask only for the usual behaviour of the server. Null and most empty values ask for nothing, too.
 _NOTHING: dict[str, object] = {"best_of": 1, "echo": False, "ignore_eos": False, "logprobs": False, "n": 1}
 
-# Where an empty object asks for something: for any JSON object.
+# Options whose empty value does ask for something: an answer that is any JSON object.
 _NEVER_NOTHING = frozenset({"guided_json", "json_schema", "response_schema"})
 
 
 def extensions(body: Mapping[str, Any]) -> Doc:
-    """Return those options of the body, without null ones, that the document of neither API has."""
+    """Return the options of the body that are among the `EXTENSIONS`, without null values."""
     read = {name: check(body, name) for name, check in EXTENSIONS.items()}
     return {name: value for name, value in read.items() if value is not None}
 
 
 def chosen(body: Mapping[str, Any], options: Options, defaults: Mapping[str, Any]) -> Doc:
-    """Return all these options, each with its default if it is absent or null; `defaults` override the usual ones."""
+    """Return the values of all these options. An option that is absent or null gets its default.
+
+    A value in `defaults` replaces the default of the table `options`.
+    """
     read = {name: check(body, name) for name, (_, check) in options.items()}
     return {name: defaults.get(name, options[name][0]) if value is None else value for name, value in read.items()}
 
 
 def check_names(body: Mapping[str, Any], offered: Collection[str], instead: Mapping[str, str]) -> None:
-    """Refuse a name that is not among those offered: it must not seem to be in force.
+    """Refuse fields whose names are not among the `offered` ones, so that clients do not believe they have an effect.
 
-    `instead` says what to do for names that belong elsewhere.
+    `instead` has advice for names that belong to other requests or APIs.
     """
     for name in sorted(body.keys() - offered - EXTENSIONS.keys()):
         refused(body, name, instead.get(name, ""))
 
 
 def check_tool_choice(choice: object, tools: list[str], called: Collection[str] = ()) -> None:
-    """Refuse a choice that no tool can satisfy; `called` are the functions that the choice names."""
+    """Refuse a `tool_choice` that the tools cannot satisfy; `called` has the functions that the choice names."""
     if choice in (None, "none", "auto"):
         return
     if not tools:
@@ -199,5 +214,5 @@ def check_tool_choice(choice: object, tools: list[str], called: Collection[str] 
 def for_model(doc: Doc, tools: list[Doc]) -> dict[str, Any]:
     """Return the options of a run or response that have the same name and value in a `ModelRequest`."""
     sent = {name: doc.get(name) for name in (*SAMPLING, *EXTENSIONS)}
-    # Its absence means the same as true, and some servers know no such option.
+    # If the option is left out, it means true. So true is left out, because some servers do not know the option.
     return sent | {"parallel_tool_calls": False if tools and not doc["parallel_tool_calls"] else None}

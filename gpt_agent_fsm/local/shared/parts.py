@@ -1,4 +1,4 @@
-"""The content of messages in the form of chat completions: the text, and all parts if there is more than text."""
+"""The content of messages in the form of chat completions: the text, and also all parts if some part is not text."""
 
 import re
 
@@ -10,7 +10,7 @@ _CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
 
 
 def chat_message(role: str, text: str, parts: list[Doc]) -> Doc:
-    """Return a chat message; `parts` are in the form of chat completions, and are left out if they are only text."""
+    """Return a chat message. Its `parts`, in the form of chat completions, are left out if all of them are text."""
     message: Doc = {"role": role, "content": text}
     return message | {"parts": parts} if any(part["type"] != "text" for part in parts) else message
 
@@ -38,13 +38,13 @@ def decision_message(call_id: str, approve: bool, reason: str | None = None) -> 
 
 
 def check_image_source(url: str, param: str) -> None:
-    """Refuse an image that no model could load."""
+    """Refuse a URL from which no model could load an image."""
     if not _IMAGE_SOURCE.match(url):
         message = f"Invalid '{param}': expected an http or https URL, or a base64 data URL of an image."
         raise bad_request(message, param, "invalid_value")
 
 
 def no_files(param: str, instead: str) -> ApiProblem:
-    """Return the 400 for a file by its id or address: this server has no files; `instead` says what to send."""
+    """Return the 400 for a reference to a file, because this server has no files; `instead` says what to send."""
     message = f"Invalid '{param}': files are not offered by this server; send {instead}."
     return bad_request(message, param, "not_offered")

@@ -1,4 +1,7 @@
-"""The table of the stored objects, and the statements on it: built once, because building takes longer than running."""
+"""The table of the stored objects, and its SQL statements.
+
+The statements are built once, because building a statement takes longer than running it.
+"""
 
 import sqlalchemy as sa
 
@@ -6,15 +9,16 @@ metadata = sa.MetaData()
 objects = sa.Table(
     "objects",
     metadata,
-    # The order of creation: two objects made within one second have the same created_at.
+    # The order of creation. It is needed because objects created within one second have the same created_at.
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
-    # The thread of a message or run, the run of a step, the conversation of an item, "" at the top.
+    # The id of the thread of a message or run, the run of a step, or the conversation of an item; "" if it has none.
     sa.Column("parent", sa.Text, nullable=False),
-    # The run that made a message.
+    # The id of the run that made a message, or of the response that added an item.
     sa.Column("run", sa.Text),
-    # When an active run or response expires (seconds since 1970), or a response left its items; NULL for all others.
+    # In seconds since 1970: when an active run or response expires, or when the response that added an item ended.
+    # NULL for all other objects.
     sa.Column("due", sa.Float),
     sa.Column("doc", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,

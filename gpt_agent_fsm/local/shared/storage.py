@@ -26,13 +26,14 @@ Doc = dict[str, Any]
 
 
 _STARTING = 5.0
-"""Seconds that a server waits, when it starts, for the end of another program's lock on the file."""
+"""Seconds that a starting server waits for another program to release its lock on the file."""
 
 _RETRY = 1.0
 """Seconds between two attempts to remove erased objects from SQLite's log."""
 
 _POLL = 0.25
-"""Seconds between two checks of a transaction that waits: is the storage closed, is the caller's patience over?"""
+"""While a transaction waits to begin, seconds between two checks of whether it must give up. It gives up if the storage
+is closed, or if the caller's patience is over."""
 
 
 class StorageClosedError(Exception):
@@ -54,7 +55,10 @@ class UnknownCursorError(Exception):
 
 @frozen
 class PageQuery:
-    """The requested part of a list: at most `limit` objects, after (or before) the one with that id."""
+    """The part of a list that a client asks for: at most `limit` objects, in this order.
+
+    The part begins after the object with the id `after`, and ends before the object with the id `before`.
+    """
 
     limit: int = 20
     order: Literal["asc", "desc"] = "desc"
@@ -63,7 +67,7 @@ class PageQuery:
 
 
 class Transaction:
-    """The operations on the objects within a transaction; created by `Storage.transaction` only."""
+    """The operations on the stored objects within one transaction. Use `Storage.transaction` to get one."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
@@ -75,22 +79,22 @@ class Transaction:
         self.after_commit.append(action)
 
     def add(self, kind: str, doc: Doc, *, parent: str = "", run: str | None = None, due: float | None = None) -> None:
-        """Store a new object under its `id`, as the last one of its list."""
+        """Store a new object under its `id`, as the last object of its kind and parent."""
         row = {"id": doc["id"], "kind": kind, "parent": parent, "run": run, "due": due}
         self._connection.execute(schema.INSERT, row | {"doc": msgspec.json.encode(doc)})
 
     def find(self, kind: str, object_id: str, parent: str = "") -> Doc | None:
-        """Return the object, or `None` if there is none with this kind and parent."""
+        """Return the object with this id, kind and parent, or `None` if there is none."""
         found = self._connection.execute(schema.FIND, {"an_id": object_id, "a_kind": kind, "a_parent": parent}).scalar()
         return None if found is None else _decode(found)
 
     def get(self, kind: str, object_id: str) -> Doc | None:
-        """Return the object, or `None` if there is none of this kind under any parent."""
+        """Return the object with this id and kind under any parent, or `None` if there is none."""
         found = self._connection.execute(schema.GET, {"an_id": object_id, "a_kind": kind}).scalar()
         return None if found is None else _decode(found)
 
     def latest(self, kind: str, parent: str) -> Doc | None:
-        """Return the object of this kind that was added last to its parent."""
+        """Return the object of this kind and parent that was added last, or `None` if there is none."""
         found = self._connection.execute(schema.LATEST, {"a_kind": kind, "a_parent": parent}).scalar()
         return None if found is None else _decode(found)
 
@@ -100,9 +104,9 @@ class Transaction:
         return [_decode(row.doc) for row in rows]
 
     def children_before(self, kind: str, parent: str, object_id: str) -> list[Doc]:
-        """Return all objects of this kind and parent that were added before the one with that id (of any kind).
+        """Return all objects of this kind and parent that were added before the object `object_id`, of any kind.
 
-        All of them, if there is none with that id yet.
+        If there is no object with that id, return all objects of this kind and parent.
         """
         query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
         return [_decode(row.doc) for row in self._connection.execute(schema.CHILDREN_BEFORE, query)]
@@ -117,12 +121,12 @@ class Transaction:
         return [_decode(row.doc) for row in self._connection.execute(schema.STEPS, {"a_parent": thread_id})]
 
     def count_after(self, kind: str, parent: str, object_id: str) -> int:
-        """Count the objects of this kind and parent that were added after the one with that id (of any kind)."""
+        """Count the objects of this kind and parent that were added after the object `object_id`, of any kind."""
         query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
         return int(self._connection.execute(schema.COUNT_AFTER, query).scalar_one())
 
     def overdue(self, kind: str, now: float) -> list[Doc]:
-        """Return all objects of this kind, under any parent, that have expired and are not settled."""
+        """Return all objects of this kind, under any parent, that are due at the time `now` and are not settled."""
         return [_decode(row.doc) for row in self._connection.execute(schema.DUE, {"a_time": now, "a_kind": kind})]
 
     def save(self, doc: Doc) -> None:
@@ -130,7 +134,7 @@ class Transaction:
         self._connection.execute(schema.SAVE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def settle(self, doc: Doc) -> None:
-        """Replace the object with the same id, and exempt it from expiry."""
+        """Replace the object with the same id. From now on, the object is never due."""
         self._connection.execute(schema.SETTLE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def soft_delete(self, object_id: str) -> None:
@@ -168,10 +172,10 @@ class Transaction:
     def page(
         self, kind: str, parent: str, query: PageQuery, *, run: str | None = None, due_by: float = math.inf
     ) -> tuple[list[Doc], bool]:
-        """Return the objects of one page, and whether there are more beyond it in the direction of reading.
+        """Return the objects of one page, and whether the list has more objects in the direction of reading.
 
         With `run`, only objects that this run made are listed. Objects that are due after `due_by` are left out. With
-        `before` and without `after`, the page ends just before that object. Raises `UnknownCursorError`.
+        `before` and without `after`, the list is read backwards from the object `before`. Raises `UnknownCursorError`.
         """
         backwards = query.before is not None and query.after is None
         descending = (query.order == "desc") != backwards
@@ -202,10 +206,10 @@ class Transaction:
 
 
 class Storage:
-    """The objects of one server. May be used from any OS thread; a transaction blocks the others while it is open.
+    """The stored objects of one server. May be used from any OS thread; an open transaction blocks all others.
 
-    `path` is a file, which is created if missing, or `None` for a database in memory. Raises `DatabaseInUseError` when
-    another server has the file, and `sqlalchemy.exc.DatabaseError` when it cannot be opened as a database.
+    `path` is a file, which is created if missing, or `None` for a database in memory. Raises `DatabaseInUseError` if
+    another server uses the file, and `sqlalchemy.exc.DatabaseError` if the file cannot be opened as a database.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -230,7 +234,7 @@ class Storage:
                 # Files of earlier versions have the table, but another index.
                 schema.BY_DUE.create(self._connection, checkfirst=True)
                 self._connection.exec_driver_sql("DROP INDEX IF EXISTS objects_by_due")
-            # The log of a server that was killed may have copies of what was erased.
+            # The log of a server that was killed may have copies of erased objects.
             self._truncate_log()
             self._dbapi.execute(f"PRAGMA busy_timeout = {int(1000 * _POLL)}")
         except BaseException:
@@ -238,29 +242,29 @@ class Storage:
             raise
 
     def _prepare(self, connection: DBAPIConnection, _record: object) -> None:
-        # Python's driver begins transactions late and commits on its own; off, so that the BEGIN below decides.
+        # Python's driver begins transactions late and commits on its own. Turn this off, so that `_begin` decides.
         connection.isolation_level = None
-        # Nothing is written beside a file that is not a database, and nothing to the file of another server.
+        # Check first: nothing must be written beside a file that is not a database, or to the file of another server.
         _check_columns(connection)
         if self._path not in ("", ":memory:"):
             self._resources.enter_context(FileOwner(self._path))
-        # Closed in the reverse order: the next server gets the file after the last byte is written to it.
+        # Resources are closed in the reverse order: the next server gets the file after its last byte is written.
         self._resources.callback(connection.close)
-        # A commit then needs no disk flush; committed data survives a crash of the process.
+        # With these settings, a commit needs no disk flush; committed data survives a crash of the process.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        # What is deleted is overwritten in the file.
+        # Deleted data is overwritten in the file.
         connection.execute("PRAGMA secure_delete = ON")
-        # A large transaction must not reach the log before its commit: it may be rolled back, and its texts would stay.
+        # A large transaction must not reach the log before its commit: after a rollback, its texts would stay there.
         connection.execute("PRAGMA cache_spill = OFF")
         self._dbapi = connection
 
     @contextlib.contextmanager
     def transaction(self, patience: float = math.inf) -> Iterator[Transaction]:
-        """Open a transaction: committed at the end of the block, rolled back when it raises.
+        """Open a transaction. It is committed at the end of the `with` block, or rolled back if the block raises.
 
-        While another program has a lock on the file, this waits. Raises `StorageBusyError` when it has waited for
-        `patience` seconds, and `StorageClosedError` when the storage is closed.
+        Waits while another transaction is open, or while another program has a lock on the file. Raises
+        `StorageBusyError` after `patience` seconds of waiting, and `StorageClosedError` if the storage is closed.
         """
         begun = self._begin(patience)
         try:
@@ -295,7 +299,10 @@ class Storage:
         return self._connection.begin()
 
     def _truncate_log(self) -> None:
-        """Move all changes from SQLite's log to the file; if this fails or another program reads, try again later."""
+        """Move all changes from SQLite's log to the file, and empty the log.
+
+        If this fails, or if another program is using the file, a later transaction tries again.
+        """
         self._truncate_at = time.monotonic() + _RETRY
         with contextlib.suppress(sqlite3.OperationalError):
             [is_busy, *_] = self._dbapi.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -303,15 +310,15 @@ class Storage:
                 self._truncate_at = math.inf
 
     def close(self) -> None:
-        """Close the database, after the transaction that is open. May be called twice."""
-        # Those that wait for another program's lock give up.
+        """Close the database, after the end of the transaction that is open. May be called twice."""
+        # Transactions that wait for another program's lock give up.
         self._closed = True
         with self._lock:
             self._resources.close()
 
 
 def _check_columns(connection: DBAPIConnection) -> None:
-    """Raise `sqlite3.DatabaseError` if the file is not a database, or has another table of our name."""
+    """Raise `sqlite3.DatabaseError` if the file is not a database, or if its table `objects` lacks a column."""
     if connection.execute("SELECT name FROM sqlite_master WHERE name = 'objects'").fetchone():
         connection.execute(f"SELECT {', '.join(schema.columns.keys())} FROM objects LIMIT 0").close()  # noqa: S608
 

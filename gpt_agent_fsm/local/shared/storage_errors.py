@@ -1,4 +1,4 @@
-"""The error responses for requests that the storage refuses, for the application, which does not know the storage."""
+"""The error responses for errors of the storage. The application needs them, because it does not know the storage."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Features that only the real service offers: this server answers 501, so that the address does not seem wrong."""
+"""Features that only the real service offers. This server answers with a 501, so that the URL does not seem wrong."""
 
 import flask
 

@@ -1,6 +1,6 @@
-"""Reads a client's input: every function returns a checked value, or raises the `ApiProblem` that says what is wrong.
+"""Reads a client's input. Every function returns a checked value, or raises the `ApiProblem` that says what is wrong.
 
-Unknown fields within objects are ignored. An unknown option of a model is refused, see `options.check_names`.
+Unknown fields of inner objects are ignored. An unknown option for the model is refused; see `options.check_names`.
 """
 
 import math
@@ -17,16 +17,16 @@ MAX_TEXT = 256_000
 """The longest text of a message or of instructions, in characters."""
 
 NO_LIMIT = math.inf
-"""For texts whose only limit is that of the whole body."""
+"""The limit of a text that may be as long as the whole body allows."""
 
 MAX_DEPTH = 100
-"""The maximum nesting of objects and arrays in a body: it must be possible to write everything that was read."""
+"""The maximum nesting of objects and arrays in a body, so that the server can write every value that it has read."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,12}")
 
 
 def json_object(raw: bytes) -> Doc:
-    """Return the JSON object of a request's body; an empty body is an empty object."""
+    """Return the JSON object of a request's body, which is an empty object if the body is empty."""
     if not raw.strip():
         return {}
     try:
@@ -35,7 +35,7 @@ def json_object(raw: bytes) -> Doc:
         raise bad_request("We could not parse the JSON body of your request: it is not valid JSON.") from error
     if not isinstance(body, dict):
         raise bad_request("We could not parse the JSON body of your request: a JSON object is expected.")
-    # Few brackets cannot nest deeply, and most bodies have few.
+    # Most bodies have too few brackets to be nested deeply, so their depth need not be measured.
     if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise bad_request("The JSON body of your request is nested too deeply.")
     return body
@@ -178,7 +178,10 @@ def _check_range(param: str, value: float, minimum: float, maximum: float | None
 
 
 def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
-    """Return the metadata, empty when it is absent or null: at most 16 pairs, keys up to 64 and values up to 512."""
+    """Return the metadata; an empty dict when it is absent or null.
+
+    At most 16 pairs are allowed, with keys of at most 64 and values of at most 512 characters.
+    """
     value = body.get("metadata")
     if value is None:
         return {}
@@ -206,7 +209,7 @@ def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 
 def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
-    """Return the tool definitions, which all are functions; `None` when they are absent or null."""
+    """Return the tool definitions; `None` when they are absent or null. Raises the 501 for a tool except a function."""
     definitions = objects(body, "tools", maximum=128)
     for index, definition in enumerate(definitions or ()):
         kind = required_text(definition, "type", prefix=f"tools[{index}].")
@@ -216,7 +219,7 @@ def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
 
 
 def check_function(function: Mapping[str, Any], prefix: str) -> None:
-    """Check the fields of a function that both APIs have."""
+    """Check those fields of a function's definition that it has in both APIs."""
     required_text(function, "name", prefix=prefix)
     text(function, "description", prefix=prefix)
     mapping(function, "parameters", prefix=prefix)
@@ -237,7 +240,7 @@ def page_query(args: Mapping[str, str]) -> PageQuery:
 
 
 def starting_after(args: Mapping[str, str]) -> int:
-    """Return the number of the last event that a client has, from the query string; -1 if it has none."""
+    """Return the number of the last event that the client has, from the query string; -1 if it has no events."""
     value = args.get("starting_after") or "-1"
     if not _INTEGER.fullmatch(value):
         raise wrong_type("starting_after", "an integer", value)

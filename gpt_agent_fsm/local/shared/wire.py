@@ -1,4 +1,7 @@
-"""The HTTP answers of an API: one transaction per request, then a stream, a wait, or the answer at once."""
+"""Answers the HTTP requests of an API. Each request has one transaction.
+
+After the transaction, the answer is sent at once, after a wait, or as a stream.
+"""
 
 from collections.abc import Iterable
 from functools import partial
@@ -15,7 +18,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 from gpt_agent_fsm.local.shared.workers import Workers
 
 _PATIENCE = 5.0
-"""Seconds that a request waits for the end of another program's lock on the database."""
+"""Seconds that a request waits for another program to release its lock on the database."""
 
 
 class Wire:
@@ -26,7 +29,7 @@ class Wire:
         self._workers = workers
 
     def blueprint(self, name: str, routes: Iterable[Route]) -> flask.Blueprint:
-        """Return the routes, to be mounted under `/v1`."""
+        """Return a blueprint of the routes, to be mounted under `/v1`."""
         return mount(name, routes, self._answer)
 
     def _answer(self, route: Route, **ids: str) -> Doc | flask.Response:
@@ -43,14 +46,14 @@ class Wire:
         return route.waits(self, answer, **turn) if route.waits else answer
 
     def _begin_turn(self, tx: Transaction, work: Doc, turn: LiveTurn) -> None:
-        """Queue the next turn of a run or response after the commit of the transaction."""
+        """Queue the next turn of a run or response, as soon as the transaction is committed."""
         tx.on_commit(partial(self._workers.enqueue, work, turn))
 
 
 def _wants_stream(route: Route, body: Doc) -> bool:
-    """Return whether the client asks for a stream: in the query of a GET, in the body of any other request.
+    """Return whether the client asks for a stream, which it does in the query of a GET or in the body of a POST.
 
-    Raises `ApiProblem` if a body asks for a stream and the request has none.
+    Raises `ApiProblem` if a body asks for a stream, but this kind of request is never answered with a stream.
     """
     if route.method == "GET":
         return route.stream is not None and flask.request.args.get("stream") == "true"

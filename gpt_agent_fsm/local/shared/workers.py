@@ -1,4 +1,4 @@
-"""The workers behind the API: they ask models, finish cancelled work, and end expired work."""
+"""The workers behind the API, which ask models, finish cancelled work, and end overdue work."""
 
 import contextlib
 import queue
@@ -17,7 +17,7 @@ from gpt_agent_fsm.logs import Log, get_logger
 logger: Log = get_logger(__name__)
 
 _EXPIRY_INTERVAL = 1.0
-"""Seconds between two searches for expired work; requests search too, so that no client sees an overdue run."""
+"""Seconds between two searches for overdue work. Requests also search for it, so that no client sees an overdue run."""
 
 _Chore = Callable[[Transaction], object]
 
@@ -29,23 +29,23 @@ class JobKind(Protocol):
         """Start queued work: return the request for the model, or `None` if the work is no longer queued."""
 
     def settle(self, tx: Transaction, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome, /) -> bool:
-        """Proceed with the outcome of asking the model; if the work has ended, change nothing and return False."""
+        """Store the outcome of asking the model, and return True. If the work has ended, only return False."""
 
     def expire(self, tx: Transaction, /) -> list[Doc]:
         """End all overdue work, and return it."""
 
     def abort(self, tx: Transaction, work_id: str, error: ModelError, /) -> Doc | None:
-        """End work whose turn was lost with an error, and return it; None if it has ended."""
+        """End work with this error, because its turn was lost. Return the work, or None if it no longer has a turn."""
 
     def recover(self, tx: Transaction, /) -> list[Doc]:
         """Prepare the work that a stopped server left unfinished, and return the part that is queued."""
 
 
 class Workers:
-    """At most `limit` OS threads that call the model, and one OS thread for other work that must never wait for it.
+    """At most `limit` workers, which call the model, and one OS thread for chores, which must never wait for a model.
 
-    Work is a stored object with an `id`, and an `object` that names one of the `kinds`. All OS threads are daemons: a
-    model that hangs keeps neither the server nor the interpreter from ending.
+    A worker is an OS thread. Work is a stored object with an `id`, whose field `object` names one of the `kinds`. All
+    OS threads are daemons, so that the server and the interpreter can end even if a model hangs.
     """
 
     def __init__(
@@ -62,22 +62,22 @@ class Workers:
         self._kinds = kinds
         self._queued: queue.SimpleQueue[tuple[str, str, LiveTurn] | None] = queue.SimpleQueue()
         self._chores: queue.SimpleQueue[_Chore | None] = queue.SimpleQueue()
-        # The events that tell models in progress to stop, and their work. Keyed by event: one turn of a run may still
-        # be ending when the next one is already in progress.
+        # For each model call in progress, the event that tells the model to stop, and the id of its work. The event is
+        # the key, because one turn of a run may still be ending when the run's next turn is already in progress.
         self._asking: dict[threading.Event, str] = {}
-        # The turns that are queued or in progress, by their work: it has one turn at a time.
+        # The turns that are queued or in progress, by the id of their work. Work has one turn at a time.
         self._turns: dict[str, LiveTurn] = {}
         self._registering = threading.Lock()
         self._closing = threading.Event()
         self._limit = limit
-        # Counts the OS threads that wait for work.
+        # Counts the workers that wait for work.
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
         self._keeper = threading.Thread(target=self._keep, name="local-keeper", daemon=True)
 
     @property
     def closing(self) -> bool:
-        """True after `close` was called: work that is queued later is not done."""
+        """True after `close` was called. Work that is queued after that call is not done."""
         return self._closing.is_set()
 
     def recover(self) -> None:
@@ -88,7 +88,7 @@ class Workers:
                     self.enqueue(work)
 
     def start(self) -> None:
-        """Start the OS thread for other work; workers are added as they are needed."""
+        """Start the OS thread for chores. Workers are started when they are needed."""
         self._keeper.start()
 
     def enqueue(self, work: Doc, turn: LiveTurn | None = None) -> None:
@@ -103,7 +103,7 @@ class Workers:
             self._add_worker()
 
     def _add_worker(self) -> None:
-        """Start an OS thread for the work that was queued last, unless one is idle or their number is at its limit."""
+        """Start a worker for the work that was queued last, unless a worker is idle or there are `limit` workers."""
         with self._registering:
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit and not self.closing:
                 name = f"local-model-{len(self._threads)}"
@@ -111,13 +111,13 @@ class Workers:
                 try:
                     worker.start()
                 except RuntimeError as error:
-                    # The process may not have more: those that there are do the work later.
+                    # The process may not start more OS threads: the existing workers do the work later.
                     logger.warning("Requests to the model have to wait: %s", error)
                 else:
                     self._threads.append(worker)
 
     def turn_of(self, work_id: str) -> LiveTurn | None:
-        """Return the turn that is queued or in progress; if there is none, the result of the work is stored."""
+        """Return the turn of this work that is queued or in progress. None means that the work's result is stored."""
         return self._turns.get(work_id)
 
     def schedule(self, chore: _Chore) -> None:
@@ -131,7 +131,7 @@ class Workers:
                 event.set()
 
     def end(self, work_id: str, result: Doc | None = None) -> None:
-        """Interrupt the work, and end its turn for the followers; call it when the end is committed."""
+        """Interrupt the work, and end its turn for the followers. Call this after the work's end is committed."""
         self.interrupt(work_id)
         turn = self._turns.get(work_id)
         if turn is not None:
@@ -159,7 +159,7 @@ class Workers:
         self._chores.put(None)
         deadline = time.monotonic() + timeout
         for thread in {*self._threads, self._keeper} - {threading.current_thread()}:
-            # One that could not be started cannot be joined.
+            # An OS thread that was never started cannot be joined.
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -175,7 +175,7 @@ class Workers:
                 self._abort(*work)
 
     def _abort(self, kind: str, work_id: str, turn: LiveTurn) -> None:
-        """End the work of a turn that was lost: clients wait for its end."""
+        """End the work of a turn that was lost, because clients wait for the end of the work."""
         error = ModelError("server_error", "The server could not ask the model.")
         try:
             with self._storage.transaction() as tx:
@@ -209,7 +209,7 @@ class Workers:
                 logger.exception("Cancelling or expiring runs and responses failed")
 
     def expire(self, tx: Transaction) -> None:
-        """End all overdue work, and interrupt its models."""
+        """End all overdue work, and interrupt the models that are still asked for it."""
         for job_kind in self._kinds.values():
             for work in job_kind.expire(tx):
                 tx.on_commit(partial(self.end, work["id"], work))
@@ -223,19 +223,19 @@ class Workers:
                 request = self._kinds[kind].start(tx, work_id, cancelled)
             if request is not None:
                 turn.begin()
-                # Set after `_asking` was filled: either close() saw the event, or this sees that it closes.
+                # The event was added to `_asking` before. So either close() sets it, or this check sees the closing.
                 if self.closing:
                     cancelled.set()
                 outcome = self._ask(request, turn.add_chunk if turn.streamed else None)
                 if isinstance(outcome, ModelError) and not cancelled.is_set():
-                    # Its message may repeat the conversation.
+                    # The error's message is not logged, because it may repeat the conversation.
                     logger.warning("The model failed for %s: %s%s", work_id, outcome.code, _cause(outcome))
                 try:
                     self._settle(kind, work_id, turn, request, outcome)
                 except StorageClosedError:
                     raise
                 except Exception:
-                    # Clients wait for its end.
+                    # Clients wait for the end of the work.
                     logger.exception("The outcome of %s cannot be stored", work_id)
                     failure = ModelError("server_error", "The model's answer cannot be stored.")
                     self._settle(kind, work_id, turn, request, failure)
@@ -245,14 +245,17 @@ class Workers:
     def _settle(self, kind: str, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> None:
         with self._storage.transaction() as tx:
             self.expire(tx)
-            # Cancelled, expired or deleted in the meantime, which ends the turn as well; or the server closes, and the
-            # next one asks again.
+            # If the event is set, the work was cancelled, expired or deleted, which also ends the turn. Or this server
+            # is being closed, and the next server on the same file asks the model again.
             if not request.cancelled.is_set() and self._kinds[kind].settle(tx, work_id, turn, request, outcome):
                 tx.on_commit(partial(self._end_turn, work_id, turn))
 
 
 def _cause(error: ModelError) -> str:
-    """Return what is behind the error, in brackets: the kind of exception, and the HTTP status if it has one."""
+    """Return the type of the exception that caused the error, in brackets, with its HTTP status if it has one.
+
+    Return `""` if no exception caused the error.
+    """
     if error.__cause__ is None:
         return ""
     status = getattr(error.__cause__, "status", None)
