@@ -1,5 +1,5 @@
 """The Assistants API, version 2: assistants, threads, messages, runs and steps.
 
-`routes` lists the requests and `handlers` answers them. A field of an answer belongs in `objects`, an option that is
-only checked and returned in `options`, a step of a run's life in `lifecycle`, and an event of a stream in `events`.
+`routes` lists the requests, and `handlers` answers them. `objects` has the fields of the API's objects, and `options`
+has the options that clients may send. `lifecycle` changes the status of runs, and `events` has the events of streams.
 """

@@ -1,4 +1,4 @@
-"""The context of a run: the messages of its thread, and the tool calls of all runs, as chat messages for a model."""
+"""The context of a run, as chat messages for a model: the thread's messages, and the tool calls of all its runs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ from gpt_agent_fsm.local.shared.storage import Doc
 def chat(history: Iterable[Doc], steps: Iterable[Doc], run: Doc) -> list[Doc]:
     """Return the chat messages for a turn of a run.
 
-    `history` has the messages and runs of the thread, and `steps` the steps of the runs; both are in order. A run that
-    limits the `last_messages` gets only the last messages before it, with the calls and outputs after the first of
-    them, and all of its own.
+    `history` has the messages and runs of the thread, and `steps` has the steps of these runs, both in order of
+    creation. If the run limits `last_messages`, only this number of messages from before the run is included, with the
+    calls and outputs that follow the first of them. All messages, calls and outputs of the run itself are included.
     """
     history = list(history)
     steps_of_run: defaultdict[str, list[Doc]] = defaultdict(list)
@@ -31,15 +31,15 @@ def chat(history: Iterable[Doc], steps: Iterable[Doc], run: Doc) -> list[Doc]:
 
 
 def _turns(steps: Iterable[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
-    """Return the turns of a run: its texts, and its calls with their outputs; a text before calls is part of them.
+    """Return a run's texts, and its calls with their outputs. A text and the calls after it are one chat message.
 
-    Calls whose run ended before it got the outputs are left out, because chat completions has no form for them.
+    Calls are left out if the run ended before it got their outputs, because chat completions has no form for them.
     """
     turns: list[Doc] = []
     for step in steps:
         details = step["step_details"]
         if details["type"] == "message_creation":
-            # The client may have deleted it in between.
+            # The client may have deleted the message.
             message = messages.get(details["message_creation"]["message_id"])
             turns += [objects.as_chat(message)] if message else []
         elif step["status"] == "completed":
@@ -51,7 +51,7 @@ def _turns(steps: Iterable[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
 
 
 def approvals(steps: Iterable[Doc]) -> dict[str, bool]:
-    """Return the decisions about requests for approvals, by the id of the call."""
+    """Return the decisions about requests for approvals: whether each call is approved, by the id of the call."""
     calls = [call for step in steps for call in step["step_details"].get("tool_calls", ())]
     return {call["id"]: call["approved"] for call in calls if call.get("approved") is not None}
 
@@ -67,7 +67,10 @@ def _output(call: Doc) -> Doc:
 
 
 def _last(past: list[Doc], number: int | None) -> list[Doc]:
-    """Return the last messages of this number, and the calls and outputs after the first of them."""
+    """Return the last `number` messages, and the calls and outputs after the first of them. None means all.
+
+    A chat message that has only calls, or an output, does not count as a message.
+    """
     texts = [index for index, message in enumerate(past) if message["role"] == "user" or message["content"]]
     texts = [index for index in texts if past[index]["role"] != "tool"]
     return past if number is None or len(texts) <= number else past[texts[-number] :]

@@ -1,7 +1,7 @@
 """The events that a stream of the Assistants API sends for one turn of a run, in the documented order.
 
-Text is sent as it comes; everything else is sent from the stored objects, after the turn has ended. So a client that
-gets an event and then requests the run finds it there.
+Text is sent as it comes. The results of the turn are sent from the stored objects, after the turn has ended. So a
+client that gets the event of a result and then requests the run finds this result in the run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError,
 
 
 class RunEvents:
-    """The events of one turn; created in the transaction that queues the turn, and sent after its commit."""
+    """The events of one turn. Create it in the transaction that queues the turn; iterate over it after the commit."""
 
     def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: LiveTurn, opening: Sequence[Event]) -> None:
         self._storage = storage
@@ -57,7 +57,7 @@ class RunEvents:
                     yield self._delta(piece)
 
     def _drafts(self) -> tuple[Doc, Doc]:
-        """Return the step and the message as they would be stored if no more text came."""
+        """Return the turn's step and message in the form in which they are stored, but without text and usage."""
         return objects.message_step(self._run, self._turn, {}), objects.answer(self._run, self._turn, "")
 
     def _message_begins(self, step: Doc, message: Doc) -> Iterator[Event]:
@@ -83,7 +83,7 @@ class RunEvents:
             else:
                 yield from self._message_ends(tx, step)
         if steps and steps[-1]["type"] == "tool_calls":
-            # Another client may have sent the outputs already.
+            # Another client may have sent the outputs already, so the stored run may no longer require an action.
             action = objects.required_action(_asked(steps[-1]))
             yield "thread.run.requires_action", self._begun(run) | {"required_action": action}
             return
@@ -99,7 +99,7 @@ class RunEvents:
         return self._run | {"status": "requires_action", "started_at": run["started_at"]}
 
     def _steps(self, tx: Transaction) -> list[Doc]:
-        """Return the steps of this turn; tool calls are the last one."""
+        """Return the steps of this turn. A step with tool calls is always the last step of a turn."""
         steps: list[Doc] = []
         for step in tx.children("step", self._run["id"]):
             if step["id"] not in self._past:
@@ -121,7 +121,7 @@ class RunEvents:
         yield "thread.run.step.completed", step
 
     def _broken_off(self, run: Doc) -> Iterator[Event]:
-        """Yield the end of a message that was begun but will not be stored."""
+        """Yield the events that end a message of which clients have a part, but which will not be stored."""
         step, message = self._drafts()
         message |= {"content": [objects.message_text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")
@@ -136,7 +136,7 @@ def _step_begins(step: Doc) -> Iterator[Event]:
 
 
 def _calls(step: Doc) -> Iterator[Event]:
-    """Yield the events of tool calls; each is sent whole, because no model yields them in pieces."""
+    """Yield the events of tool calls. Each call is sent whole, because models do not yield calls in pieces."""
     begun = step | {"completed_at": None, "cancelled_at": None, "expired_at": None}
     yield from _step_begins(begun | {"step_details": {"type": "tool_calls", "tool_calls": []}})
     for index, call in enumerate(_asked(step)):

@@ -1,7 +1,7 @@
 """The effect of each request of the Assistants API on the stored objects; `routes` lists the requests.
 
 A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the HTTP answer. The
-steps of a run are in `lifecycle`.
+functions in `lifecycle` change the status of a run.
 """
 
 from functools import partial
@@ -132,7 +132,7 @@ class AssistantsApi(Wire):
         return run
 
     def create_thread_and_run(self, tx: Transaction, body: Doc, turn: LiveTurn) -> Doc:
-        # Those of the run, which has no tool that could use them.
+        # These are the resources of the run. They are only checked, because no tool of a run uses them.
         inputs.tool_resources(body)
         thread = self.create_thread(tx, validation.mapping(body, "thread") or {})
         return self.create_run(tx, body, thread["id"], turn)

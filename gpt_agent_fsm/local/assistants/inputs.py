@@ -25,7 +25,7 @@ def role(body: Mapping[str, Any], *, prefix: str = "") -> Literal["user", "assis
 
 
 def content(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
-    """Return the content of a message as the API stores it: a list of parts, made of a string or of parts."""
+    """Return the content of a message as the API stores it: a list of parts. Clients may also send a string."""
     param = f"{prefix}content"
     value = body.get("content")
     if value is None:
@@ -35,7 +35,7 @@ def content(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
     if not isinstance(value, list):
         raise wrong_type(param, "a string or an array of objects", value)
     parts = [_part(part, f"{param}[{index}]") for index, part in enumerate(value)]
-    # An image alone is a message; texts that are all blank are not.
+    # An image is enough for a message; blank texts alone are not.
     if all(part["type"] == "text" and not part["text"]["value"].strip() for part in parts):
         raise bad_request("Message content must be non-empty.", param)
     return parts
@@ -48,7 +48,7 @@ def _part(part: object, param: str) -> Doc:
     if kind is None:
         raise missing(f"{param}.type")
     if kind == "text":
-        # Our own messages have the text in an object, and clients may send them again.
+        # Messages that this server returns have the text in an object, and clients may send their parts again.
         own = part.get("text")
         value = (
             validation.text(own, "value", prefix=f"{param}.text.")
@@ -76,7 +76,10 @@ def _image(part: Mapping[str, Any], param: str) -> Doc:
 
 
 def attachments(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
-    """Return the files of a message: none, as there are no files here."""
+    """Return the empty list of a message's files. Raises the 501 if the message has files, because there are none here.
+
+    An absent, null or empty list of attachments is accepted.
+    """
     if validation.objects(body, "attachments", prefix=prefix):
         raise not_offered("Files are", f"{prefix}attachments")
     return []
@@ -91,13 +94,13 @@ def tools(body: Mapping[str, Any]) -> list[Doc] | None:
         if function is None:
             raise missing(place)
         validation.check_function(function, f"{place}.")
-        # A null field counts as left out, and the answer leaves it out.
+        # A null field counts as left out, and the HTTP answer leaves the field out.
         definition["function"] = {name: value for name, value in function.items() if value is not None}
     return definitions
 
 
 def answers(body: Mapping[str, Any]) -> dict[str, list[tuple[str, str | bool]]]:
-    """Return the answers to the calls of a run, with the ids of the calls: `tool_outputs` and `tool_approvals`."""
+    """Return the `tool_outputs` and `tool_approvals` of a body, each as a list of call ids with their answers."""
     given = {name: validation.objects(body, name) for name in ("tool_outputs", "tool_approvals")}
     if given == dict.fromkeys(given):
         raise missing("tool_outputs")
@@ -111,7 +114,7 @@ def _answer(answer: Doc, prefix: str, name: str) -> tuple[str, str | bool]:
     call_id = validation.required_text(answer, "tool_call_id", prefix=prefix)
     if name == "tool_outputs":
         return call_id, validation.text(answer, "output", prefix=prefix, longest=1_048_576) or ""
-    # The headers are for the call, which the model makes, if anybody.
+    # The headers are for the call. This server does not make the call (the model may), so they are only checked.
     validation.mapping(answer, "headers", prefix=prefix)
     return call_id, validation.required_boolean(answer, "approve", prefix=prefix)
 
@@ -120,7 +123,7 @@ def tool_resources(body: Mapping[str, Any]) -> Doc | None:
     """Return the tool resources; `None` when they are absent or null."""
     resources = validation.mapping(body, "tool_resources")
     for name in ("code_interpreter", "file_search"):
-        # Clients send empty ones for tools they do not use.
+        # Clients send empty resources for tools that they do not use.
         if any((validation.mapping(resources or {}, name, prefix="tool_resources.") or {}).values()):
             raise not_offered(f"The tool '{name}' is", f"tool_resources.{name}")
     return None if resources is None else {name: value for name, value in resources.items() if value is not None}

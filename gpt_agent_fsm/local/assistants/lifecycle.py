@@ -1,11 +1,12 @@
-"""The steps of a run on the server: the effect of each step on the stored objects.
+"""The changes of a run's status on the server, and their effects on the stored objects.
 
     queued -> in_progress -> requires_action -> queued -> ... -> completed | failed
     queued | in_progress | requires_action -> cancelling -> cancelled
     queued | in_progress | requires_action | cancelling -> expired
 
-Every function works within one transaction, and none of them calls a model: the module `workers` calls it between two
-such transactions. A function that finds the run in an unexpected state changes nothing: another request was faster.
+Every function works within one transaction, and no function calls a model. The module `workers` calls the model between
+two such transactions. A function changes nothing if the run does not have the expected status, because then another
+request was faster.
 """
 
 import math
@@ -23,14 +24,14 @@ from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
-"""The states in which a run locks its thread."""
+"""The statuses in which a run locks its thread."""
 
 _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""The usage of a message before tool calls: the tokens of the whole turn are counted with the calls."""
+"""The usage in the step of a message before tool calls. The step of the calls has the usage of the whole turn."""
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:
-    """Return the id of the run that locks the thread, if any: only the latest run can be active."""
+    """Return the id of the run that locks the thread, if any. Only the thread's latest run can lock it."""
     run = tx.latest("run", thread_id)
     return run["id"] if run is not None and run["status"] in ACTIVE else None
 
@@ -81,7 +82,7 @@ def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequ
 
 
 def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
-    """Proceed with the outcome of asking the model; if the run has ended, change nothing and return False."""
+    """Store the outcome of asking the model, and return True. If the run is not in progress, only return False."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "in_progress":
         return False
@@ -131,20 +132,20 @@ def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
 
 
 def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], used: dict[str, int]) -> None:
-    """Make a run wait for the answers to these calls, whose arguments are text already."""
+    """Make a run wait for the answers to these calls. The arguments of the calls must be text already."""
     asked = [objects.call(call) for call in calls]
     tx.add("step", objects.tool_step(run, asked, used), parent=run["id"])
     tx.save(run | {"status": "requires_action", "required_action": objects.required_action(asked)})
 
 
 def fail(tx: Transaction, run: Doc, error: ModelError) -> Doc:
-    """End a run with an error, and return it."""
+    """End a run with an error, and return the run."""
     last_error = {"code": error.code, "message": error.message}
     return _end(tx, run, "failed", failed_at=ids.now(), last_error=last_error, expires_at=None)
 
 
 def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
-    """Accept the answers to all calls that a run waits for, and queue it for its next turn. Raises `ApiProblem`."""
+    """Accept the answers to all calls that a run waits for, and queue the run's next turn. Raises `ApiProblem`."""
     given = inputs.answers(body)
     if run["status"] != "requires_action":
         raise bad_request(f'Runs in status "{run["status"]}" do not accept tool outputs.')
@@ -184,12 +185,12 @@ def cancelled(tx: Transaction, run_id: str) -> None:
 
 
 def expire(tx: Transaction) -> list[Doc]:
-    """End all overdue runs, whatever state they are in, and return them."""
+    """End all overdue runs, whatever status they have, and return them."""
     return [_end(tx, run, "expired") for run in tx.overdue("run", time.time())]
 
 
 def abort(tx: Transaction, run_id: str, error: ModelError) -> Doc | None:
-    """End a run whose turn was lost with an error, and return it; None if it has ended."""
+    """End a run with this error, because its turn was lost. Return the run, or None if it no longer has a turn."""
     run = tx.get("run", run_id)
     return fail(tx, run, error) if run is not None and run["status"] in ("queued", "in_progress") else None
 
@@ -197,7 +198,7 @@ def abort(tx: Transaction, run_id: str, error: ModelError) -> Doc | None:
 def recover(tx: Transaction) -> list[Doc]:
     """Prepare the runs that a stopped server left unfinished, and return those that are queued.
 
-    A run in progress is queued again: the answer was lost, but the request can be repeated.
+    A run in progress is queued again. The model's answer was lost, but the model can be asked again.
     """
     expire(tx)
     unsettled = tx.overdue("run", math.inf)
@@ -210,7 +211,7 @@ def recover(tx: Transaction) -> list[Doc]:
 
 
 def _end(tx: Transaction, run: Doc, status: str, **changes: object) -> Doc:
-    """End a run without an answer, and return it; a step that waits for outputs ends with it."""
+    """End a run without an answer, and return the run. A step that waits for outputs gets the same status."""
     step = tx.latest("step", run["id"])
     if step is not None and step["status"] == "in_progress":
         tx.save(step | {"status": status, f"{status}_at": ids.now(), "last_error": changes.get("last_error")})

@@ -57,7 +57,7 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
 
 
 def unknown_assistant(assistant_id: str) -> Doc:
-    """Return the assistant for an id that was never created: no instructions, no tools."""
+    """Return the assistant for an id that was never created. It has no instructions and no tools."""
     return assistant({"model": "local-model"}) | {"id": assistant_id}
 
 
@@ -73,7 +73,7 @@ def thread(body: Doc) -> Doc:
 
 
 def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
-    """Return the message a client posts; `prefix` is its place in the request, such as `messages[0].`."""
+    """Return the message that a client posts; `prefix` is its place in the body, such as `messages[0].`."""
     role = inputs.role(body, prefix=prefix)
     content = inputs.content(body, prefix=prefix)
     return _message(thread_id, role, content) | {
@@ -83,7 +83,7 @@ def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
 
 
 def answer(run: Doc, turn: LiveTurn, text: str, incomplete: str | None = None) -> Doc:
-    """Return the message that ends an assistant's turn; `incomplete` is the reason if it ends too soon."""
+    """Return the message of a turn of a run. `incomplete` is the reason if the model did not finish the text."""
     message = _message(run["thread_id"], "assistant", [message_text_part(text)]) | {
         "id": turn.message_id,
         "assistant_id": run["assistant_id"],
@@ -97,7 +97,7 @@ def answer(run: Doc, turn: LiveTurn, text: str, incomplete: str | None = None) -
 
 
 def cut_off(message: Doc, reason: str) -> Doc:
-    """Return a message that ends too soon, marked as incomplete."""
+    """Return the message with the status `incomplete` and this reason, because its text is not finished."""
     ended = {"status": "incomplete", "completed_at": None, "incomplete_at": ids.now()}
     return message | ended | {"incomplete_details": {"reason": reason}}
 
@@ -165,11 +165,15 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
 
 
 OUTPUTS, APPROVALS = "submit_tool_outputs", "submit_tool_approval"
-"""What a run may require: outputs of its calls, or approvals of calls that the server makes, as Azure's agents have."""
+"""The two types of `required_action`. A run waits for outputs of function calls, or for approvals of MCP calls, which
+the client does not make itself; Azure's agents have such approvals."""
 
 
 def call(asked: ToolCall) -> Doc:
-    """Return a call or a request for an approval in the form of `required_action`; the arguments are text already."""
+    """Return a call or a request for an approval in the form of `required_action`.
+
+    The arguments must be text already.
+    """
     call_id = ids.new_id("call")
     if isinstance(asked, ApprovalRequest):
         called = {"name": asked.name, "arguments": asked.arguments, "server_label": asked.server_label}
@@ -178,14 +182,14 @@ def call(asked: ToolCall) -> Doc:
 
 
 def as_asked(call: Doc) -> Doc:
-    """Return a call of a step as the run asks for it, without its answer."""
+    """Return a call of a step in the form of `required_action`, without the call's output or decision."""
     if call["type"] == "mcp":
         return {name: value for name, value in call.items() if name not in ("approved", "output")}
     return chat_call(call["id"], call["function"]["name"], call["function"]["arguments"])
 
 
 def required_action(calls: list[Doc]) -> Doc:
-    """Return the required action of a run: the answers to these calls, which are all of one kind."""
+    """Return the `required_action` of a run that waits for the answers to these calls, which are all of one kind."""
     kind = APPROVALS if calls[0]["type"] == "mcp" else OUTPUTS
     return {"type": kind, kind: {"tool_calls": calls}}
 
@@ -204,7 +208,7 @@ def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
 
 
 def with_answer(call: Doc, answer: str | bool | None) -> Doc:
-    """Return a call of a step with its output, or with the decision about it; None if it waits."""
+    """Return a call of a step with its output, or with the decision about it. None means that the run still waits."""
     if call["type"] == "mcp":
         return call | {"approved": answer, "output": None}
     return call | {"function": call["function"] | {"output": answer}}
@@ -232,7 +236,7 @@ def _step(run: Doc, details: Doc) -> Doc:
 
 
 def as_chat(message: Doc) -> Doc:
-    """Return a message as a chat message."""
+    """Return a message of a thread as a chat message for a model."""
     parts = [
         chat_text_part(part["text"]["value"])
         if part["type"] == "text"

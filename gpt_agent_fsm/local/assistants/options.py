@@ -1,4 +1,4 @@
-"""The options of assistants and runs: their checks, and what a model is told of them."""
+"""The options of assistants and runs: their defaults, their checks, and their form in a `ModelRequest`."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -37,7 +37,7 @@ def _truncation(body: Mapping[str, Any], name: str) -> Doc | None:
     last = validation.integer(value, "last_messages", minimum=1, prefix=f"{name}.")
     if value["type"] == "last_messages" and last is None:
         raise missing(f"{name}.last_messages")
-    # The other strategy has no such limit, so none may seem to be in force.
+    # The strategy "auto" has no such limit, so the run must not show one.
     return {"type": value["type"], "last_messages": last if value["type"] == "last_messages" else None}
 
 
@@ -86,7 +86,7 @@ ASSISTANT_INSTEAD = _ELSEWHERE | dict.fromkeys(
 
 
 def check_tool_choice(run: Doc) -> None:
-    """Refuse a choice of a tool that the run does not have."""
+    """Refuse a `tool_choice` that the tools of the run cannot satisfy."""
     choice = run["tool_choice"]
     called = [choice["function"]["name"]] if isinstance(choice, dict) else []
     options.check_tool_choice(choice, [tool["function"]["name"] for tool in run["tools"]], called)
@@ -95,7 +95,7 @@ def check_tool_choice(run: Doc) -> None:
 def for_model(run: Doc, *, is_first_turn: bool) -> dict[str, Any]:
     """Return the options of a run as the fields of a `ModelRequest`."""
     form, choice, tools = run["response_format"], run["tool_choice"], run["tools"]
-    # A tool that must be called must be called once: otherwise the run would never end.
+    # A choice that requires a call is for the first turn only: otherwise the run would never end.
     is_chosen = bool(tools) and choice != "auto" and (is_first_turn or choice == "none")
     return options.for_model(run, tools) | {
         "reasoning_effort": run.get("reasoning_effort"),

@@ -1,4 +1,4 @@
-"""The requests of the Assistants API, one row each; `handlers` has the effect of each."""
+"""The requests of the Assistants API, one row for each. The functions in `handlers` answer them."""
 
 import flask
 
