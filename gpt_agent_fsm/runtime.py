@@ -129,8 +129,7 @@ class Runtime:
     ) -> Agent:
         """Return the agent of a thread, or create an agent. It adopts a run that is in progress on the server.
 
-        A second call for a thread returns the same agent. The agent then uses the new assistant and, if a cursor is
-        given, the new cursor.
+        A second call for a thread returns the same agent, with the new assistant and, if one is given, the new cursor.
 
         Args:
             thread_id: the thread's id on the server.

@@ -110,15 +110,7 @@ def serve(
         if error.name is None or error.name.startswith("gpt_agent_fsm"):
             raise
         raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
-    # Click takes an empty variable for one that is not set; that is the usual form of a key that was not found.
-    given = os.environ.get(_API_KEY) if api_key is None else api_key
-    if given is not None and not given.strip():
-        raise click.UsageError(f"the API key is blank: give one as --api-key or {_API_KEY}, or leave both out")
-    if api_key is None and not is_loopback(host):
-        raise click.UsageError(
-            f"without a key anybody who can connect to {host!r} could use this server: give --api-key or {_API_KEY}, "
-            "or listen on 127.0.0.1"
-        )
+    _check_key(api_key, host, is_loopback=is_loopback(host))
     with contextlib.ExitStack() as stack:
         answering = _model_of(model, model_name, model_key, merge_turns=merge_turns)
         if isinstance(answering, ChatCompletionsModel):
@@ -134,6 +126,18 @@ def serve(
         click.echo(f"Serving at {server.base_url}, all is kept {kept}. Ctrl-C stops it.")
         stopped.wait()
     click.echo("Stopped.")
+
+
+def _check_key(api_key: str | None, host: str, *, is_loopback: bool) -> None:
+    # Click takes an empty variable for one that is not set; that is the usual form of a key that was not found.
+    given = os.environ.get(_API_KEY) if api_key is None else api_key
+    if given is not None and not given.strip():
+        raise click.UsageError(f"the API key is blank: give one as --api-key or {_API_KEY}, or leave both out")
+    if api_key is None and not is_loopback:
+        raise click.UsageError(
+            f"without a key anybody who can connect to {host!r} could use this server: give --api-key or {_API_KEY}, "
+            "or listen on 127.0.0.1"
+        )
 
 
 def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path | None) -> LocalServer:

@@ -102,33 +102,32 @@ class LocalServer:
         arguments.check_type("request_log_level", request_log_level, int, "a number such as logging.INFO")
         access.check_options(host, api_key)
         allowed = access.origins(allow_origins)
-        self._origin = Origin("LocalServer")
-        self._closing = threading.Lock()
-        self._closed = False
-        self._host = host
+        self._origin, self._host = Origin("LocalServer"), host
+        self._closing, self._closed = threading.Lock(), False
         with contextlib.ExitStack() as failed:
             # Bind first: a server that cannot listen must not change the file, which another server may use.
             listening = failed.enter_context(bind(host, port))
             self._storage = Storage(database)
             failed.callback(self._storage.close)
-            self._workers = Workers(
-                self._storage, model or echo, _JOB_KINDS, model_workers, strict_schemas=strict_schemas
-            )
+            model = model or echo
+            self._workers = Workers(self._storage, model, _JOB_KINDS, model_workers, strict_schemas=strict_schemas)
             failed.callback(self._workers.close, _PATIENCE)
             check = access.site_check(allowed) if api_key is None else access.key_check(api_key)
             app = self._application(check, run_expires_after, item_lag, request_log_level)
             self._chaos = None if chaos is None else ChaosApplication(app, chaos, request_log_level)
-            recorded = self._chaos or app if on_request is None else Recorder(self._chaos or app, on_request)
-            outermost = Cors(recorded, allowed) if allowed else recorded
+            app = _around(self._chaos or app, on_request, allowed)
             # Waitress does not read a body that it refuses, which some clients cannot handle. So its limit is higher.
-            self._http = HttpServer(outermost, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
+            self._http = HttpServer(app, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
             failed.callback(self._http.close, _PATIENCE)
-            self._workers.start()
-            self._http.start()
-            # Recover last: a server that cannot start must not change the file.
-            self._workers.recover()
+            self._begin()
             failed.pop_all()
         self._http.accept()
+
+    def _begin(self) -> None:
+        self._workers.start()
+        self._http.start()
+        # Recover last: a server that cannot start must not change the file.
+        self._workers.recover()
 
     def _application(
         self, check_access: Callable[[], None], lifetime: float, item_lag: float, request_log_level: int
@@ -187,3 +186,11 @@ class LocalServer:
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.base_url}{' closed' if self._closed else ''}>"
+
+
+def _around(
+    app: WSGIApplication, on_request: Callable[[SeenRequest], object] | None, allowed: frozenset[str]
+) -> WSGIApplication:
+    """Return the application with what is around it: the record of requests, and the headers for allowed origins."""
+    recorded = app if on_request is None else Recorder(app, on_request)
+    return Cors(recorded, allowed) if allowed else recorded

@@ -16,19 +16,19 @@ import attrs
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.http import Auth, client_from_env
-from gpt_agent_fsm.backends.http.outcomes import as_transient, as_unknown_thread, unusable
+from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
-from gpt_agent_fsm.backends.responses.refusals import asks_for_input, asks_for_outputs, is_about_calls
+from gpt_agent_fsm.backends.responses.earlier_attempts import make_way, noted_run, unless_answered
+from gpt_agent_fsm.backends.responses.refusals import asks_for_input
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
 from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, RUN_OPTIONS
 from gpt_agent_fsm.backends.shared.values import lenient_id
-from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, RequestRefused
-from gpt_agent_fsm.logs import Log, get_logger
+from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
 from gpt_agent_fsm.ports import (
     MessagePage,
     Run,
@@ -43,8 +43,6 @@ from gpt_agent_fsm.tools import Tool
 from gpt_agent_fsm.tools.output import Output
 
 __all__ = ["ResponsesBackend"]
-
-log: Log = get_logger(__name__)
 
 _OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "stream"}
 _MAX_REMEMBERED = 10_000
@@ -171,7 +169,7 @@ class ResponsesBackend:
         del limit
         conversation = self._on(thread_id, timeout)
         noted = lenient_id(conversation.metadata().get(wire.RUN))
-        run = None if noted is None else _noted_run(conversation, noted)
+        run = None if noted is None else noted_run(conversation, noted)
         given = {} if key is None or retry_of is None else conversation.outputs_given_to(retry_of)
         # The tail is read last. An item that is missing in it was also missing at the time of the reads above.
         tail = conversation.tail()
@@ -202,7 +200,7 @@ class ResponsesBackend:
         if in_doubt and run.status is RunStatus.NEEDS_TOOLS:
             run = conversation.tail().standing_of(run) or Run(id=run_id, status=RunStatus.COMPLETED)
         elif in_doubt and run.status.in_progress:
-            run = _unless_answered(conversation, response, run)
+            run = unless_answered(conversation, response, run)
         if run.status is RunStatus.NEEDS_TOOLS and run.handle is not None:
             self._remember_usage(run)
         return run
@@ -245,7 +243,7 @@ class ResponsesBackend:
         try:
             response = self._create(conversation, request, outputs, about, options)
         except RequestRefused as error:
-            if (run := _make_way(conversation, error, request)) is not None:
+            if (run := make_way(conversation, error, request)) is not None:
                 return run
             response = self._create(conversation, request, outputs, about, options)
         conversation.leave_note(response.id)
@@ -357,54 +355,3 @@ def _is_entry(entry: tuple[object, object]) -> bool:
 def _options_problem(assistant_id: str, assistant: Assistant) -> str | None:
     taken = sorted(_OURS & set(assistant.options))
     return f"{assistant_id!r} must leave {', '.join(taken)} out of its options" if taken else None
-
-
-def _noted_run(conversation: Conversation, response_id: str) -> Run | None:
-    """Return the run of the response that was noted last; None if the server no longer has the response."""
-    try:
-        return conversation.response(response_id).to_run()
-    except RequestRefused:
-        return None
-
-
-def _unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
-    """Return `run`, unless an earlier attempt to create it has already answered: then cancel `response`.
-
-    In that case, return the run of the earlier attempt, as inferred from the conversation.
-    """
-    tail = conversation.tail().without(response.output)
-    if not tail.has_answered(conversation.outputs_given_to(response.id)):
-        return run
-    log.info("%s was created twice; it is cancelled because the first one has answered", response.id)
-    try:
-        conversation.cancel(response.id)
-    except RequestRefused:
-        return run
-    return cast("Run", tail.to_run(run.id))
-
-
-def _make_way(conversation: Conversation, error: RequestRefused, request: RunRequest) -> Run | None:
-    """Answer the open calls because of which the server has refused a response.
-
-    Returns None after that. If the calls belong to the run itself, an earlier attempt to create the run has taken
-    effect, and the run is returned. Raises an error if the refusal has another reason, or a `TransientError` if the
-    calls are not listed yet or cannot be answered.
-    """
-    repeating = request.retry_of is not None
-    if not (is_about_calls(error) if repeating else asks_for_outputs(error)):
-        raise error
-    tail = conversation.tail()
-    if tail.open and request.may_exist and not repeating:
-        return tail.to_run(key=request.key)
-    # A repeated run sends the outputs for the last run's calls itself, as soon as the calls are listed.
-    left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)
-    if not left_open:
-        # Another client has answered the calls in the time between, or the server does not list the calls yet.
-        raise try_again from error
-    try:
-        # A run that ended while it waited for tools has left calls that nobody will ever answer.
-        conversation.close_items(left_open)
-    except (RequestRefused, OutcomeUnknown) as failure:
-        # Only the outcome of the closing may be unknown. The response itself was refused.
-        raise try_again from failure
-    return None

@@ -5,12 +5,15 @@ from __future__ import annotations
 __all__ = ["SurrogateJoiner", "paired"]
 
 
-def paired(text: str) -> str:
-    """Return the text, with the two surrogates of each character joined. An unpaired surrogate stays."""
+def paired(text: str, unpaired: str = "surrogatepass") -> str:
+    """Return the text, with the two surrogates of each character joined.
+
+    `unpaired` is the error handler for an unpaired surrogate, which stays by default.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", unpaired)
     return text
 
 

@@ -45,14 +45,10 @@ def simulate(
     life = Life(seed)
     if troubles is None:
         # A network or server that violates the model is trouble enough.
-        own = random.Random(f"troubles {seed}")  # noqa: S311 - a life must be repeatable
-        troubles = random_troubles(own, wire) if faults == HONEST and keeps_keys else NONE
+        troubles = random_troubles(_random("troubles", seed), wire) if faults == HONEST and keeps_keys else NONE
     if equipment is None:
-        equipment = random_equipment(random.Random(f"equipment {seed}"))  # noqa: S311 - a life must be repeatable
-    if troubles != NONE:
-        life.journal.append(f"{troubles}")
-    if equipment != BARE:
-        life.journal.append(f"{equipment}")
+        equipment = random_equipment(_random("equipment", seed))
+    life.journal += [f"{each}" for each in (troubles, equipment) if each not in (NONE, BARE)]
     with rows_taken() as life.rows:
         world = World(
             life,
@@ -70,3 +66,8 @@ def simulate(
             life.violations.append(f"{user.thread_id}: {sentence}")
     life.requests = sum(": " in line for line in life.journal)
     return life
+
+
+def _random(purpose: str, seed: int) -> random.Random:
+    """Return the random numbers of a life for one purpose, so that no purpose changes those of another."""
+    return random.Random(f"{purpose} {seed}")  # noqa: S311 - a life must be repeatable

@@ -43,7 +43,8 @@ def test_the_file_of_a_process_that_was_killed_is_free(tmp_path):
     path = os.fspath(tmp_path / "a.db")
     with other_server(path) as process:
         process.kill()
-    FileOwner(path).close()
+    with FileOwner(path) as owner:
+        assert owner._pid() == os.getpid()
 
 
 def test_a_second_owner_in_the_same_process_is_refused_until_the_first_has_closed(tmp_path):

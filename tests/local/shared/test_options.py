@@ -129,7 +129,8 @@ def test_both_apis_check_the_schema_of_an_answer_in_the_same_way(api, field, val
 def test_a_schema_may_have_patterns_that_only_javascript_knows(api, pattern):
     schema = {"properties": {"a": {"pattern": pattern}}, "patternProperties": {pattern: {}}}
     form = {"type": "json_schema", "name": "a", "schema": schema}
-    api.post("/responses", {"model": "m", "input": "x", "text": {"format": form}})
+    made = api.post("/responses", {"model": "m", "input": "x", "text": {"format": form}})
+    assert made["text"]["format"]["schema"] == schema
 
 
 @pytest.mark.parametrize(("option", "param"), INVALID)

@@ -37,6 +37,8 @@ def test_a_store_with_nothing_left_to_write_closes_without_an_error_after_a_take
     commit(store, idle())
     SQLStore(url).close()
     store.close()
+    with contextlib.closing(SQLStore(url, read_only=True)) as reader:
+        assert reader.load("thread_1").snapshot == idle()
 
 
 def test_a_reader_takes_nothing_over_and_writes_nothing(store, url):

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from gpt_agent_fsm.local.models.surrogates import paired
+
 __all__ = ["choices_of", "count_of", "decoded", "items_of", "mapping", "text_of", "whole"]
 
 
@@ -30,11 +32,7 @@ def decoded(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 def whole(text: str) -> str:
     """Return a text that can be stored and sent. Paired surrogates are joined, and unpaired surrogates are replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return paired(text, "replace")
 
 
 def mapping(value: object) -> dict[str, Any]:

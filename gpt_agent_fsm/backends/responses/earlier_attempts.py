@@ -1,0 +1,68 @@
+"""Find out what earlier attempts and runs have left on a conversation, and clear it away if it blocks a run."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from gpt_agent_fsm.backends.http.outcomes import as_transient
+from gpt_agent_fsm.backends.responses import wire
+from gpt_agent_fsm.backends.responses.conversation import Conversation
+from gpt_agent_fsm.backends.responses.refusals import asks_for_outputs, is_about_calls
+from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused
+from gpt_agent_fsm.logs import Log, get_logger
+from gpt_agent_fsm.ports import Run, RunRequest
+
+__all__ = ["make_way", "noted_run", "unless_answered"]
+
+log: Log = get_logger(__name__)
+
+
+def noted_run(conversation: Conversation, response_id: str) -> Run | None:
+    """Return the run of the response that was noted last; None if the server no longer has the response."""
+    try:
+        return conversation.response(response_id).to_run()
+    except RequestRefused:
+        return None
+
+
+def unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
+    """Return `run`, unless an earlier attempt to create it has already answered: then cancel `response`.
+
+    In that case, return the run of the earlier attempt, as inferred from the conversation.
+    """
+    tail = conversation.tail().without(response.output)
+    if not tail.has_answered(conversation.outputs_given_to(response.id)):
+        return run
+    log.info("%s was created twice; it is cancelled because the first one has answered", response.id)
+    try:
+        conversation.cancel(response.id)
+    except RequestRefused:
+        return run
+    return cast("Run", tail.to_run(run.id))
+
+
+def make_way(conversation: Conversation, error: RequestRefused, request: RunRequest) -> Run | None:
+    """Answer the open calls because of which the server has refused a response.
+
+    Returns None after that. If the calls belong to the run itself, an earlier attempt to create the run has taken
+    effect, and the run is returned. Raises an error if the refusal has another reason, or a `TransientError` if the
+    calls are not listed yet or cannot be answered.
+    """
+    repeating = request.retry_of is not None
+    if not (is_about_calls(error) if repeating else asks_for_outputs(error)):
+        raise error
+    tail = conversation.tail()
+    if tail.open and request.may_exist and not repeating:
+        return tail.to_run(key=request.key)
+    # A repeated run sends the outputs for the last run's calls itself, as soon as the calls are listed.
+    left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)
+    if not left_open:
+        # Another client has answered the calls in the time between, or the server does not list the calls yet.
+        raise try_again from error
+    try:
+        # A run that ended while it waited for tools has left calls that nobody will ever answer.
+        conversation.close_items(left_open)
+    except (RequestRefused, OutcomeUnknown) as failure:
+        # Only the outcome of the closing may be unknown. The response itself was refused.
+        raise try_again from failure
+    return None
