@@ -197,7 +197,10 @@ def _script(scripted: type[ScriptedModel], path: str) -> ScriptedModel:
 
 
 def _check_only_for_servers(name: str | None, key: str | None, merge_turns: bool) -> None:
-    """Refuse options of a chat-completions server that would be without effect; its key may be in the environment."""
+    """Refuse options that have an effect only with a chat-completions server, because none is used.
+
+    A key for such a server is not refused if it comes from the environment.
+    """
     source = click.get_current_context().get_parameter_source("model_key")
     given = {
         "--model-name": name is not None,

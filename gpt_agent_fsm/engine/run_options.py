@@ -39,7 +39,7 @@ class RunOptions(TypedDict, total=False):
 
 
 def options_text(options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str) -> str:
-    """Return the options and the form of the answer as a JSON object in text. Return "" if there are none.
+    """Return the text of a JSON object with the options and the form of the answer. Return "" if there are none.
 
     `taken` contains the names of the options that the backend supports. Raises `TypeError` for an unknown option.
     Raises `ValueError` for an option with a wrong value, and for an option that the backend does not support.

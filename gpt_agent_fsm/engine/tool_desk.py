@@ -206,7 +206,7 @@ class ToolDesk:
         return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
 
     def _start(self, key: JobKey, call: ToolCall, *, is_safe: bool) -> Iterator[inputs.Input]:
-        """If there is a place for the call's function, decide to start it. This start is the next attempt."""
+        """If another function may run now, decide to start the function of this call, as its next attempt."""
         next_key = (*key[:3], call.attempt + 1)
         if self._has_place(next_key):
             self._starting.add(next_key)

@@ -18,7 +18,7 @@ class StateChanged:
     """The thread's state machine moved to another state.
 
     Attributes:
-        source, dest: the names of the old and the new state: "idle", "running", ...
+        source, dest: the old state and the new state, each by its name, such as "idle".
         trigger: the name, in the machine's table, of the input that caused the transition.
     """
 
@@ -69,9 +69,10 @@ class BudgetExceeded:
 
 @attrs.frozen(kw_only=True)
 class ThreadStalled:
-    """The thread has waited for the same thing for `stall_after` seconds, or twice, four times, ... as long.
+    """The thread has waited for the same thing for `stall_after` seconds.
 
-    The event ends nothing. `Agent.explain` says which methods can be called.
+    If the wait continues, the event is sent again after 2, 4, 8, ... times as many seconds. The event ends nothing.
+    `Agent.explain` says which methods can be called.
 
     Attributes:
         reason: a sentence that says what the thread waits for and, if there is one, the last failure.

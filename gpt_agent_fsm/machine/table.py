@@ -217,7 +217,7 @@ IGNORED: Final[tuple[Silence, ...]] = (
     #      input              in state                because
     silent(SubmitToolOutput,  NOT_LIVE,               "no run waits for it"),
     silent(SubmitToolOutput,  [RUNNING, SUBMITTING],  "the run does not wait for it now"),
-    silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not ask for it, has its output, or a function or a person answers it"),
+    silent(SubmitToolOutput,  AWAITING_TOOLS,         "the run did not request this call, the call has its output, or a function or a person answers the call"),
     silent(AskForApproval,    ANY,                   "the call is not open, or the question was asked"),
     silent(ApproveToolCall,   ANY,                   "the call does not wait for an approval"),
     silent(DenyToolCall,      ANY,                   "the call does not wait for an approval"),
@@ -237,12 +237,12 @@ IGNORED: Final[tuple[Silence, ...]] = (
 
 ILLEGAL: Final[tuple[Silence, ...]] = (
     #      input               in state                            because
-    silent(Proceed,            [*LIVE, RATE_LIMITED],              "the machine asks this of itself only at rest"),
+    silent(Proceed,            [*LIVE, RATE_LIMITED],              "the library gives this input only in idle and failed"),
     silent(RunsListed,         LIVE,                               "runs are listed only where none is known"),
     silent(MessagePosted,      [*LIVE, RATE_LIMITED, FAILED],      "messages are posted only in idle"),
     silent(MessagesListed,     [*LIVE, RATE_LIMITED, FAILED],      "messages are listed only in idle"),
     silent(RunCreated,         [*LIVE, FAILED],                    "runs are created only in idle and rate_limited"),
-    silent(RequestBlocked,     [RUNNING, AWAITING_TOOLS, FAILED],  "only posting and creating meet a busy thread"),
+    silent(RequestBlocked,     [RUNNING, AWAITING_TOOLS, FAILED],  "a request of these states cannot be refused because of another run"),
     silent(RequestUnresolved,  [RUNNING, AWAITING_TOOLS, FAILED],  "requests made here may be repeated without harm"),
 )
 # fmt: on

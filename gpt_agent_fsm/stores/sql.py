@@ -48,23 +48,24 @@ class SQLStore:
     The store writes the waiting calls of many OS threads as a group in one transaction. So a thousand conversations do
     not need a thousand flushes of the disk. If one operation of a group fails, the others still succeed.
 
-    The store saves with the next group which records were announced. If the thread is at rest, it saves this
-    immediately; at the latest, `close` saves it. So after a crash, the next process may announce some records again,
-    and handlers see each record at least once.
+    The store also saves which records were announced, together with the next group. If the thread is at rest, the store
+    saves this information at once. `close` saves the rest. So after a crash, the next process may announce some records
+    again, and handlers see each record at least once.
 
     Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
     fails, a method raises `StoreError` with advice, and nothing was changed. The store works again when the cause is
     fixed. There is one exception. If the connection breaks during a commit, or the database does not answer, it may be
-    unknown whether the call took effect, and the error says so. If you repeat a commit, it takes effect only once. If
-    such a call has saved a command, the store deletes the command when the database answers again.
+    unknown whether the call took effect, and the error says so. If you repeat a commit, it takes effect only once. If a
+    call with an unknown outcome has saved a command, the store deletes the command when the database answers again,
+    because the caller got an error.
 
     If the process forks, `close` does nothing in the child, and every other method raises `UsedAfterFork` there.
 
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
-        timeout: how many seconds a call may take, including `close`, if the database does not answer. While a store is
-            opened, each single statement may take this time. If a SQLite file hangs during a read, the store does not
-            notice it.
+        timeout: how many seconds a call may take, including `close`, if the database does not answer. While a store
+            is being opened, the limit is for each statement, so that opening may take longer. If a SQLite file hangs
+            during a read, the store does not notice it.
         lock_timeout: how many of these seconds to wait for a lock that another program holds.
         read_only: True to read while another process owns the database.
     """

@@ -264,7 +264,7 @@ class StringMap:
     """A dict whose names are not fixed. All values have one shape.
 
     Attributes:
-        whole: the shape of a dict of any values, with the limits of the map.
+        whole: the shape of the dict itself, with limits such as the number of entries, whatever its values are.
         key: the shape of the names.
         value: the shape of the values.
     """

@@ -130,13 +130,13 @@ def test_a_tool_answer_for_an_unknown_call_is_ignored():
     story = awaiting()
     before = story.snapshot
     story.tell(inputs.SubmitToolOutput(tool_call_id="call_0", output="1"))
-    assert "did not ask" in story.ignored
+    assert "did not request this call" in story.ignored
     assert story.snapshot == before
 
 
 def test_a_second_output_for_the_same_call_is_ignored():
     story = awaiting().tell(output(LOCATE, "1"), output(LOCATE, "2"))
-    assert "did not ask" in story.ignored
+    assert "did not request this call" in story.ignored
     assert story.tell(output(MEASURE, "2")).request == SUBMIT
 
 
