@@ -104,12 +104,7 @@ class Assistant:
     temperature: float | None = attrs.field(default=None, kw_only=True, validator=_number)
     top_p: float | None = attrs.field(default=None, kw_only=True, validator=_number)
     options: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, converter=_options)
-    output: Any = attrs.field(default=None, kw_only=True, converter=attrs.converters.optional(as_output))
-
-    @property
-    def form(self) -> Output | None:
-        """The form of the answers, or None for text."""
-        return self.output if isinstance(self.output, Output) else None
+    output: Output | None = attrs.field(default=None, kw_only=True, converter=attrs.converters.optional(as_output))
 
     @property
     def definitions(self) -> tuple[ToolDefinition, ...]:

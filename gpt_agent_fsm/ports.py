@@ -23,13 +23,14 @@ from gpt_agent_fsm.engine.protocols import (
     Timeout,
     ToolOutputsRequest,
 )
-from gpt_agent_fsm.engine.run_options import RunOptions
+from gpt_agent_fsm.engine.run_options import RUN_OPTIONS, RunOptions
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
 from gpt_agent_fsm.events.parts import Citation, File, Image, Part, Text
 from gpt_agent_fsm.machine.objects import HostedTool, Message, MessagePage, Run, RunPage, ToolCall, Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
 
 __all__ = [
+    "RUN_OPTIONS",
     "AgentHandle",
     "Backend",
     "CallLimits",

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from gpt_agent_fsm.tools.output import Output
 
-__all__ = ["RunOptions", "options_text", "output_of"]
+__all__ = ["RUN_OPTIONS", "RunOptions", "options_text", "output_of"]
 
 _RESERVED = "gpt_agent_fsm_"
 _MAX_ENTRIES = 12
@@ -36,6 +36,10 @@ class RunOptions(TypedDict, total=False):
     tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any]
     metadata: Mapping[str, str]
     max_output_tokens: int
+
+
+RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
+"""The names of all options that a backend may support; `output` is the form of the answer."""
 
 
 def options_text(options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str) -> str:

@@ -9,10 +9,10 @@ import attrs
 
 from gpt_agent_fsm.errors import InvalidThreadId, RequestRefused, ThreadBusy
 from gpt_agent_fsm.ports import (
+    RUN_OPTIONS,
     Message,
     MessagePage,
     Run,
-    RunOptions,
     RunPage,
     RunRequest,
     RunStatus,
@@ -133,7 +133,7 @@ class SimulatedServer:
         faults_off: True if, from now on, the server must obey cancels and end each run.
     """
 
-    run_options = frozenset((*RunOptions.__annotations__, "output"))
+    run_options = RUN_OPTIONS
 
     def __init__(
         self,

@@ -17,10 +17,9 @@ from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
 from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
-from gpt_agent_fsm.backends.shared.sending import RUN_OPTIONS
 from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
-from gpt_agent_fsm.ports import MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.ports import RUN_OPTIONS, MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
 from gpt_agent_fsm.tools import Tool, ToolBox
 from gpt_agent_fsm.tools.output import Output
 
@@ -203,7 +202,7 @@ class AssistantsBackend:
     @property
     def outputs(self) -> Mapping[str, Output]:
         """The forms of the answers of the assistants that this backend has published, by the assistants' ids."""
-        return {id_: each.form for id_, each in self._published.items() if each.form is not None}
+        return {id_: each.output for id_, each in self._published.items() if each.output is not None}
 
     def _assistant_called(self, name: str, timeout: Timeout) -> str | None:
         """Return the id of the newest assistant with this name, or None if there is none."""

@@ -104,7 +104,7 @@ def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
     """Return an assistant in the form of this API. It includes empty fields, so that an update clears these."""
     return {
         **settings_of(assistant),
-        **({} if assistant.form is None else {"response_format": response_format(assistant.form.to_json())}),
+        **({} if assistant.output is None else {"response_format": response_format(assistant.output.to_json())}),
         "name": assistant.name,
         "instructions": assistant.instructions,
         "tools": [tool_definition(tool) for tool in assistant.definitions],

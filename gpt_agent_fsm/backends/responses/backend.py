@@ -26,10 +26,11 @@ from gpt_agent_fsm.backends.responses.unsupported import conversations_explained
 from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
-from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, RUN_OPTIONS
+from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
 from gpt_agent_fsm.ports import (
+    RUN_OPTIONS,
     MessagePage,
     Run,
     RunPage,
@@ -303,7 +304,7 @@ class ResponsesBackend:
     @property
     def outputs(self) -> Mapping[str, Output]:
         """The forms of the answers of the assistants, by the assistants' ids."""
-        return {id_: each.form for id_, each in self._assistants.items() if each.form is not None}
+        return {id_: each.output for id_, each in self._assistants.items() if each.output is not None}
 
     def close(self) -> None:
         """See `Backend.close`."""

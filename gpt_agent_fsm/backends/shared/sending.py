@@ -8,13 +8,10 @@ from typing import Any
 import attrs
 
 from gpt_agent_fsm.assistant import Assistant
-from gpt_agent_fsm.ports import RunOptions
 from gpt_agent_fsm.tools.definition import FunctionTool
 
-__all__ = ["METADATA_KEY", "RUN_OPTIONS", "form_of", "function_of", "settings_of", "with_options"]
+__all__ = ["METADATA_KEY", "form_of", "function_of", "settings_of", "with_options"]
 
-RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
-"""The options of a run that every API supports."""
 METADATA_KEY = "gpt_agent_fsm_key"
 """The name of the metadata entry that holds the key of a message or run."""
 
@@ -57,4 +54,4 @@ def with_options(assistant: Assistant, options: Mapping[str, Any]) -> Assistant:
 def form_of(assistant: Assistant, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the form of the answer that a run's options describe; None for text."""
     own: Mapping[str, Any] | None = options.get("output")
-    return own if own is not None or assistant.form is None else assistant.form.to_json()
+    return own if own is not None or assistant.output is None else assistant.output.to_json()
