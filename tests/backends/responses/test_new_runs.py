@@ -6,7 +6,7 @@ from gpt_agent_fsm import Assistant, errors
 from gpt_agent_fsm.backends import ResponsesBackend
 from gpt_agent_fsm.machine.objects import Run
 from gpt_agent_fsm.machine.run_status import RunStatus
-from gpt_agent_fsm.ports import RunRequest
+from gpt_agent_fsm.ports import RunRequest, ToolOutputsRequest
 from tests.backends.conftest import KEY
 from tests.backends.responses.samples import (
     ANSWER,
@@ -321,3 +321,42 @@ def test_a_poll_that_is_answered_about_another_conversation_is_repeated(backend,
     api.get(f"{RESPONSES}/resp_1", json=QUEUED | {"conversation": "conv_2"})
     with pytest.raises(errors.TransientError, match="another conversation"):
         backend.get_run("conv_1", "resp_1", handle="resp_1", timeout=5)
+
+
+# --- the options of a run -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("choice", "begins_with", "continues_with"),
+    [
+        ("required", "required", None),
+        ({"type": "function", "name": "f"}, {"type": "function", "name": "f"}, None),
+        ({"type": "function", "function": {"name": "f"}}, {"type": "function", "name": "f"}, None),
+        ("none", "none", "none"),
+        ("auto", "auto", "auto"),
+    ],
+)
+def test_a_tool_that_must_be_called_is_named_until_it_was_called(backend, api, choice, begins_with, continues_with):
+    holds(api, said(), asked())
+    api.post(RESPONSES, json=QUEUED)
+    options = {"tool_choice": choice, "max_output_tokens": 300}
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k", options=options), timeout=5)
+    outputs = ToolOutputsRequest(
+        thread_id="conv_1", run_id="resp_1", outputs=(("call_1", "1"),), assistant_id="asst_1", options=options
+    )
+    backend.submit_tool_outputs(outputs, timeout=5)
+    bodies = [body for path, body in sent(api) if path == "/responses"]
+    assert [body.get("tool_choice") for body in bodies] == [begins_with, continues_with]
+    assert {body["max_output_tokens"] for body in bodies} == {300}
+
+
+def test_a_repetition_that_sends_outputs_names_no_tool_that_must_be_called(backend, api):
+    holds(api, said(), asked())
+    given(api, told())
+    api.post(RESPONSES, json=QUEUED)
+    options = {"tool_choice": "required"}
+    request = RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0", options=options)
+    backend.create_run(request, timeout=5)
+    (body,) = (body for path, body in sent(api) if path == "/responses")
+    assert "input" in body
+    assert "tool_choice" not in body

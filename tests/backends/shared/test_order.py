@@ -139,7 +139,7 @@ def test_an_entry_that_is_listed_late_at_the_front_does_not_hide_the_order():
 
 
 def test_lists_with_one_entry_in_common_show_nothing_and_the_server_is_asked_again():
-    server, order = Server(IDS[:2], "oldest first"), ListOrder(lambda entries: None)
+    server, order = Server(IDS[:2], "order"), ListOrder(lambda entries: None)
     page = server.get("desc")
     server.ids = [IDS[0], IDS[5]]
     order.newest_first(page, oldest=lambda: server.get("asc"), after=lambda last: server.get("desc", last))
