@@ -1,0 +1,35 @@
+"""The interfaces that the library needs: an API, a store, a scheduler, a clock. Any object with these methods works."""
+
+from gpt_agent_fsm.engine.protocols.backend import (
+    MAX_ANSWER_BYTES,
+    Backend,
+    CallLimits,
+    FileBackend,
+    RunRequest,
+    Timeout,
+    ToolOutputsRequest,
+)
+from gpt_agent_fsm.engine.protocols.ownership import AgentHandle, Lease, Ownership
+from gpt_agent_fsm.engine.protocols.scheduling import Clock, Scheduler, Task
+from gpt_agent_fsm.engine.protocols.store import CountingStore, KeyedStore, Record, Saved, Store
+
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "AgentHandle",
+    "Backend",
+    "CallLimits",
+    "Clock",
+    "CountingStore",
+    "FileBackend",
+    "KeyedStore",
+    "Lease",
+    "Ownership",
+    "Record",
+    "RunRequest",
+    "Saved",
+    "Scheduler",
+    "Store",
+    "Task",
+    "Timeout",
+    "ToolOutputsRequest",
+]

@@ -1,0 +1,169 @@
+"""The interface of a backend, and the objects of its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import attrs
+
+from gpt_agent_fsm.engine.protocols.scheduling import Clock
+from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
+
+__all__ = ["Backend", "CallLimits", "FileBackend", "MAX_ANSWER_BYTES", "RunRequest", "Timeout", "ToolOutputsRequest"]
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""The default of `CallLimits.max_answer_bytes` and of the setting of that name."""
+
+
+def _always() -> bool:
+    return True
+
+
+@attrs.frozen(kw_only=True)
+class CallLimits:
+    """The limits of one call of a backend, and the question whether the call may still send its request.
+
+    Attributes:
+        deadline: when the call must have ended, in the monotonic seconds of `clock`. If the process was suspended, the
+            deadline may have passed before the call begins. Then nothing may be sent.
+        may_send: the backend calls this immediately before the first byte of a request that changes the server. If it
+            returns False, nothing may be sent, because another process drives the thread now. It may block for a query
+            of the store.
+        max_answer_bytes: the size in bytes of the largest HTTP answer to accept, measured after decompression.
+    """
+
+    deadline: float
+    clock: Clock
+    may_send: Callable[[], bool] = _always
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until the deadline; negative after the deadline."""
+        return self.deadline - self.clock.monotonic()
+
+
+Timeout: TypeAlias = float | CallLimits
+"""The limits of a call. The engine passes `CallLimits`. A script may pass a number of seconds instead."""
+
+
+@attrs.frozen(kw_only=True)
+class RunRequest:
+    """A run to create.
+
+    Attributes:
+        key: a unique key that the library sends with the run, so that the run can be found again.
+        retry_of: the handle of the rate limited run that this run replaces; None for the first run of a message.
+        may_exist: True if an earlier attempt to create this run may have taken effect.
+        options: the options of this run alone, by the names of `RunOptions`. The value of `output` is the form of the
+            answer: an object with `name`, `schema` and `strict` (true or false).
+    """
+
+    thread_id: str
+    assistant_id: str
+    key: str
+    retry_of: str | None = None
+    may_exist: bool = False
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ToolOutputsRequest:
+    """The outputs of all tool calls that a run waits for.
+
+    Attributes:
+        outputs: pairs of tool call id and JSON text.
+        assistant_id: the assistant that continues the run.
+        handle: as in `Run`.
+        decisions: pairs of tool call id and JSON text for calls that the server makes itself. The text is an object
+            with `approve` (true or false) and perhaps a `reason`.
+        options: the options of the run, as in `RunRequest`.
+    """
+
+    thread_id: str
+    run_id: str
+    outputs: tuple[tuple[str, str], ...] = ()
+    assistant_id: str = ""
+    handle: str | None = None
+    decisions: tuple[tuple[str, str], ...] = ()
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One API. Each method makes one HTTP request, or as few HTTP requests as the API allows.
+
+    A method may be called from any OS thread, and blocks at most until the deadline of `timeout`. `handle` is the
+    handle in the last `Run` that the backend returned for this run. Future versions of the library may add parameters
+    and fields, and these will have defaults.
+
+    If a request fails, the method raises an `ApiError` whose subclass says what is known about the outcome:
+    `TransientError` if the request took no effect, `OutcomeUnknown` if a request that changes the server may have taken
+    effect, or `ThreadBusy`, `RequestRefused`, `AccessDenied` or `QuotaExceeded`. A backend raises no other exception.
+
+    If a backend supports options for a run, its attribute `run_options` has their names.
+    """
+
+    def create_thread(self, *, timeout: Timeout) -> str:
+        """Create a thread and return its id."""
+        ...
+
+    def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
+        """Check that the server knows the thread. Raise `InvalidThreadId` if it does not."""
+        ...
+
+    def list_runs(
+        self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
+    ) -> RunPage:
+        """Return at most `limit` (1 to 100) of the thread's runs, newest first.
+
+        If the caller searches for a run, `key` and `retry_of` describe that run. If the API cannot list runs, the
+        method infers runs from the messages on the thread: the run in progress, and the run that the caller searches
+        for.
+        """
+        ...
+
+    def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
+        """Add a user message. Return its id, and True if the HTTP answer shows that the server keeps the key."""
+        ...
+
+    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
+        """Start a run."""
+        ...
+
+    def get_run(
+        self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
+    ) -> Run:
+        """Return a run as it is now.
+
+        `in_doubt`: True if a request without an HTTP answer may have taken effect. Then outputs may have arrived that
+        were submitted after the run was last seen, or an earlier attempt to create this run may have created a second
+        run.
+        """
+        ...
+
+    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
+        """Answer the tool calls that a run waits for, and let it continue."""
+        ...
+
+    def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
+        """Return one page of the server's list of messages: those that follow the message `after` in its order."""
+        ...
+
+    def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
+        """Ask the server to end a run."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class FileBackend(Protocol):
+    """An API that keeps files. A backend need not implement this interface."""
+
+    def download(self, file_id: str, *, timeout: Timeout) -> bytes:
+        """Return the content of a file. Raises an `ApiError` as a method of `Backend` does."""
+        ...

@@ -1,0 +1,55 @@
+"""The interfaces by which processes agree who drives a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+__all__ = ["AgentHandle", "Lease", "Ownership"]
+
+
+class AgentHandle(Protocol):
+    """The part of an agent that the engine uses. The agent is the sender of events."""
+
+    @property
+    def thread_id(self) -> str:
+        """The thread."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False after the agent was stopped."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to drive one thread."""
+
+    @property
+    def thread_id(self) -> str:
+        """The thread."""
+        ...
+
+    def holds(self) -> bool:
+        """Return whether the lease still holds. The engine calls this method immediately before it makes a request."""
+        ...
+
+
+class Ownership(Protocol):
+    """Decides which process drives which thread. An implementation hands a thread over by calling `Roster.own`."""
+
+    def claim(self, thread_id: str) -> Lease | None:
+        """Take the right to drive a thread, and return it. Return None if another process has it."""
+        ...
+
+    def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
+        """Renew these leases, and return the lost leases. This is for an engine that runs on several machines."""
+        ...
+
+    def release(self, lease: Lease, *, more: bool) -> None:
+        """Release the lease. `more` is True if the thread has unfinished work."""
+        ...
+
+    def wake(self, thread_id: str) -> None:
+        """Let the driver of the thread tick soon, in whatever process it is."""
+        ...
