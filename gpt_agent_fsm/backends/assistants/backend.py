@@ -11,15 +11,28 @@ from typing import Any
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
 from gpt_agent_fsm.backends.assistants.removal import removal_explained
+from gpt_agent_fsm.backends.assistants.streaming import RunEvents, first_run
 from gpt_agent_fsm.backends.http import Auth, client_from_env, segment
+from gpt_agent_fsm.backends.http.event_stream import EventStream, closed_if_it_fails
 from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
+from gpt_agent_fsm.backends.http.text_stream import TextStream, is_about_streams
 from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
-from gpt_agent_fsm.ports import RUN_OPTIONS, MessagePage, Run, RunPage, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.ports import (
+    RUN_OPTIONS,
+    CallLimits,
+    MessagePage,
+    Run,
+    RunPage,
+    RunRequest,
+    RunStream,
+    Timeout,
+    ToolOutputsRequest,
+)
 from gpt_agent_fsm.tools import Tool, ToolBox
 from gpt_agent_fsm.tools.output import Output
 
@@ -74,6 +87,8 @@ class AssistantsBackend:
             converter=wire.converter,
         )
 
+        self._refuses_streams = False
+        """True after the server has refused a run because it was to be a stream."""
         self._order_of_runs = ListOrder(wire.are_runs_oldest_first)
         self._order_of_messages = ListOrder(wire.are_messages_oldest_first)
 
@@ -131,6 +146,10 @@ class AssistantsBackend:
         # Each run takes all its input from the thread, even a run that replaces another run.
         return self._post_run(request.thread_id, "", wire.new_run(request), timeout)
 
+    def create_run_streamed(self, request: RunRequest, *, timeout: Timeout) -> tuple[Run, RunStream | None]:
+        """See `StreamingBackend.create_run_streamed`."""
+        return self._stream_run(request.thread_id, "", wire.new_run(request), timeout)
+
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
@@ -142,8 +161,18 @@ class AssistantsBackend:
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`."""
-        action = f"/{segment(request.run_id)}/submit_tool_outputs"
-        return self._post_run(request.thread_id, action, wire.tool_outputs(request), timeout)
+        return self._post_run(request.thread_id, _outputs_of(request.run_id), wire.tool_outputs(request), timeout)
+
+    def submit_tool_outputs_streamed(
+        self, request: ToolOutputsRequest, *, timeout: Timeout
+    ) -> tuple[Run, RunStream | None]:
+        """See `StreamingBackend.submit_tool_outputs_streamed`."""
+        return self._stream_run(request.thread_id, _outputs_of(request.run_id), wire.tool_outputs(request), timeout)
+
+    def open_stream(
+        self, thread_id: str, run_id: str, *, handle: str | None, after: int | None, timeout: Timeout
+    ) -> None:
+        """See `StreamingBackend.open_stream`. Only the answer that creates or continues a run can be a stream."""
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
@@ -220,10 +249,36 @@ class AssistantsBackend:
         """See `Backend.close`."""
         self._http.close()
 
+    def _stream_run(
+        self, thread_id: str, action: str, body: Mapping[str, Any], timeout: Timeout
+    ) -> tuple[Run, RunStream | None]:
+        if not self._refuses_streams:
+            limits, path = limits_of(timeout), f"{_thread(thread_id)}/runs{action}"
+            try:
+                answer = self._http.stream("POST", path, {**body, "stream": True}, wire.Run, timeout=limits)
+            except ApiError as error:
+                if not is_about_streams(error):
+                    raise
+                self._refuses_streams = True
+            else:
+                return _streamed(thread_id, answer, limits)
+        return self._post_run(thread_id, action, body, timeout), None
+
     def _post_run(self, thread_id: str, action: str, body: object, timeout: Timeout) -> Run:
         answer = self._http.post(f"{_thread(thread_id)}/runs{action}", body, wire.Run, timeout=timeout)
         _check_thread("POST", thread_id, answer)
         return answer.to_run()
+
+
+def _streamed(thread_id: str, answer: wire.Run | EventStream, limits: CallLimits) -> tuple[Run, RunStream | None]:
+    """Return a run and its stream. There is no stream if the server has answered with the run alone."""
+    if isinstance(answer, wire.Run):
+        _check_thread("POST", thread_id, answer)
+        return answer.to_run(), None
+    with closed_if_it_fails(answer):
+        run = first_run(answer, limits)
+        _check_thread("POST", thread_id, run)
+    return run.to_run(), TextStream(answer, RunEvents(thread_id))
 
 
 def _check_thread(method: str, thread_id: str, *answers: wire.Run | wire.Message) -> None:
@@ -236,6 +291,10 @@ def _check_thread(method: str, thread_id: str, *answers: wire.Run | wire.Message
 
 def _thread(thread_id: str) -> str:
     return f"/threads/{segment(thread_id)}"
+
+
+def _outputs_of(run_id: str) -> str:
+    return f"/{segment(run_id)}/submit_tool_outputs"
 
 
 def _run(thread_id: str, run_id: str) -> str:

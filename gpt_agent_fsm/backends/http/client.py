@@ -29,9 +29,11 @@ from gpt_agent_fsm.backends.http.checks import (
 from gpt_agent_fsm.backends.http.connection import Adapter
 from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.error_bodies import read_error_body
+from gpt_agent_fsm.backends.http.event_stream import EventStream, is_event_stream
 from gpt_agent_fsm.backends.http.quiet import quiet
 from gpt_agent_fsm.backends.http.redaction import Redactor
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
+from gpt_agent_fsm.errors import ApiError
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.ports import CallLimits, Timeout
 
@@ -40,6 +42,7 @@ __all__ = ["HttpClient", "client_from_env", "segment"]
 T = TypeVar("T")
 _OPENAI = "https://api.openai.com/v1"
 _PIECE = 65_536
+_EVENTS = "text/event-stream, application/json"
 _KEY_HEADERS = {"api-key", "authorization"}
 
 
@@ -119,15 +122,32 @@ class HttpClient:
     def download(self, path: Sequence[str], *, timeout: Timeout) -> bytes:
         """Make a GET and return the body, which need not be JSON. `path` has the parts of the path. See `get`."""
         path = "".join(f"/{segment(part)}" for part in path)
-        return self._successful("GET", path, None, {}, exchange.limits_of(timeout), accept="*/*").body
+        answer = self._successful(self._prepare("GET", path, None, {}, accept="*/*"), path, exchange.limits_of(timeout))
+        return _whole(answer).body
 
     def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
         """Make a POST. Raises an `ApiError`; this is `OutcomeUnknown` if the POST may have taken effect."""
-        try:
-            data = self._converter.dumps(body)
-        except UnicodeEncodeError as error:
-            raise outcomes.error_for_unencodable() from error
-        return self._exchange("POST", path, data, shape, {}, timeout)
+        return self._exchange("POST", path, self._encoded(body), shape, {}, timeout)
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        shape: type[T],
+        *,
+        params: Mapping[str, str] | None = None,
+        timeout: Timeout,
+    ) -> EventStream | T:
+        """Make a request that is answered with a stream of events, and return the stream before its first event.
+
+        `body` is None for a GET. If the server answers with JSON instead, return the JSON. Raises as `get` and `post`
+        do.
+        """
+        data = None if body is None else self._encoded(body)
+        prepared = self._prepare(method, path, data, params or {}, accept=_EVENTS)
+        answer = self._successful(prepared, path, exchange.limits_of(timeout))
+        return answer if isinstance(answer, EventStream) else self._structured(answer, shape)
 
     def close(self) -> None:
         """Close the connections of all OS threads. Idempotent."""
@@ -155,35 +175,35 @@ class HttpClient:
     def _exchange(
         self, method: str, path: str, body: bytes | None, shape: type[T], params: Mapping[str, str], timeout: Timeout
     ) -> T:
-        answer = self._successful(method, path, body, params, exchange.limits_of(timeout))
+        answer = self._successful(self._prepare(method, path, body, params), path, exchange.limits_of(timeout))
+        return self._structured(_whole(answer), shape)
+
+    def _encoded(self, body: object) -> bytes:
+        try:
+            return self._converter.dumps(body)
+        except UnicodeEncodeError as error:
+            raise outcomes.error_for_unencodable() from error
+
+    def _structured(self, answer: HttpAnswer, shape: type[T]) -> T:
         try:
             return self._converter.structure(decode(answer.body), shape)
         except ValueError as error:
             self._raise_malformed(answer, error)
 
     def _successful(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        params: Mapping[str, str],
-        limits: CallLimits,
-        accept: str | None = None,
-    ) -> HttpAnswer:
+        self, prepared: requests.PreparedRequest, path: str, limits: CallLimits
+    ) -> HttpAnswer | EventStream:
         """Return the answer if it says that the request has succeeded. Raise the error of any other answer."""
-        prepared = self._prepare(method, path, body, params)
-        if accept is not None:
-            prepared.headers["Accept"] = accept
         answer = self._send(prepared, path, limits)
-        if answer.status == 401 and self._signer is not None:
+        if isinstance(answer, HttpAnswer) and answer.status == 401 and self._signer is not None:
             # The refused request took no effect. Its token may have expired on the way, or may have been revoked.
             answer = self._send(prepared, path, limits)
-        if answer.status >= 300:
+        if isinstance(answer, HttpAnswer) and answer.status >= 300:
             raise self._redactor.error(outcomes.error_for_answer(answer))
         return answer
 
     def _prepare(
-        self, method: str, path: str, body: bytes | None, params: Mapping[str, str]
+        self, method: str, path: str, body: bytes | None, params: Mapping[str, str], accept: str | None = None
     ) -> requests.PreparedRequest:
         prepared = self._template.copy()
         prepared.method = method
@@ -193,9 +213,11 @@ class HttpClient:
             prepared.body = body
             prepared.headers["Content-Type"] = "application/json"
             prepared.headers["Content-Length"] = str(len(body))
+        if accept is not None:
+            prepared.headers["Accept"] = accept
         return prepared
 
-    def _send(self, prepared: requests.PreparedRequest, path: str, limits: CallLimits) -> HttpAnswer:
+    def _send(self, prepared: requests.PreparedRequest, path: str, limits: CallLimits) -> HttpAnswer | EventStream:
         method = str(prepared.method)
         if self._signer is not None:
             prepared = self._signer.sign(prepared.copy(), limits)
@@ -212,12 +234,23 @@ class HttpClient:
                 verify=self._verify,
                 stream=True,
             )
+            if prepared.headers["Accept"] == _EVENTS and is_event_stream(response):
+                return self._event_stream(method, path, response, limits.max_answer_bytes)
             content = _read(response, limits.max_answer_bytes)
         if len(content) > limits.max_answer_bytes:
             raise outcomes.error_for_long_answer(
                 method, self.base_url + path, response.status_code, limits.max_answer_bytes
             )
         return self._answer(method, path, response, content)
+
+    def _event_stream(self, method: str, path: str, response: requests.Response, max_bytes: int) -> EventStream:
+        def too_long() -> ApiError:
+            return outcomes.error_for_long_answer(method, self.base_url + path, response.status_code, max_bytes)
+
+        def explained(seconds: float) -> contextlib.AbstractContextManager[None]:
+            return self._explained(method, path, seconds)
+
+        return EventStream(response, explained, self._redactor.body, max_bytes, too_long)
 
     @contextlib.contextmanager
     def _explained(self, method: str, path: str, timeout: float) -> Iterator[None]:
@@ -254,6 +287,12 @@ class HttpClient:
     def _raise_malformed(self, answer: HttpAnswer, error: Exception) -> NoReturn:
         said = read_error_body(answer)
         raise self._redactor.error(outcomes.error_for_unreadable(answer, said, error)) from error
+
+
+def _whole(answer: HttpAnswer | EventStream) -> HttpAnswer:
+    """Return the answer to a request that did not ask for a stream."""
+    assert isinstance(answer, HttpAnswer)  # noqa: S101 - for the type checker
+    return answer
 
 
 def _read(response: requests.Response, limit: int) -> bytes:

@@ -14,6 +14,7 @@ import http.client
 import io
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ from urllib3.util import wait_for_read
 
 from gpt_agent_fsm.backends.http import exchange
 
-__all__ = ["Adapter"]
+__all__ = ["Adapter", "interrupt"]
 
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
@@ -86,6 +87,8 @@ class _Response(http.client.HTTPResponse):
         self._sock = sock
         self._reader = _Reader(self.fp.detach(), sock)
         self.fp = io.BufferedReader(self._reader)
+        self._end_lock = threading.Lock()
+        """Held while the answer ends. After its end, the connection may belong to another request."""
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -106,14 +109,33 @@ class _Response(http.client.HTTPResponse):
     def _close_conn(self) -> None:
         if self.fp is not None and self._has_more():
             # The pool notices that this connection is closed, and opens another connection.
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
-        super()._close_conn()  # type: ignore[misc]  # not in typeshed
+            self._shut()
+        with self._end_lock:
+            super()._close_conn()  # type: ignore[misc]  # not in typeshed
+
+    def _shut(self) -> None:
+        """End the connection for both sides. A read that waits in another OS thread returns at once."""
+        with contextlib.suppress(OSError):
+            # The method of `SSLSocket` would also take the TLS state away from the OS thread that reads.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def interrupt(self) -> None:
+        """End the connection, unless the whole answer was read. May be called from any OS thread."""
+        with self._end_lock:
+            if self.fp is not None:
+                self._shut()
 
     def _has_more(self) -> bool:
         """Return whether any data were received after the end of the answer."""
         self._reader.at_end = True
         return bool(self.fp.peek(1)) or _holds_decrypted_bytes(self._sock)
+
+
+def interrupt(response: requests.Response) -> None:
+    """End the connection of an answer, unless the whole answer was read. May be called from any OS thread."""
+    answer = getattr(response.raw, "_original_response", None)
+    if isinstance(answer, _Response):
+        answer.interrupt()
 
 
 class _Connection(HTTPConnection):

@@ -9,26 +9,30 @@ took effect.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import attrs
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.http import Auth, client_from_env
+from gpt_agent_fsm.backends.http.event_stream import EventStream
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
+from gpt_agent_fsm.backends.http.text_stream import TextStream
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.earlier_attempts import make_way, noted_run, unless_answered
+from gpt_agent_fsm.backends.responses.known_assistants import KnownAssistants
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input
+from gpt_agent_fsm.backends.responses.streaming import ResponseEvents
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
 from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.backends.shared.values import lenient_id
-from gpt_agent_fsm.errors import AccessDenied, ApiError, RequestRefused
+from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
     MessagePage,
@@ -36,6 +40,7 @@ from gpt_agent_fsm.ports import (
     RunPage,
     RunRequest,
     RunStatus,
+    RunStream,
     Timeout,
     ToolOutputsRequest,
     Usage,
@@ -45,7 +50,7 @@ from gpt_agent_fsm.tools.output import Output
 
 __all__ = ["ResponsesBackend"]
 
-_OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "stream"}
+R = TypeVar("R", RunRequest, ToolOutputsRequest)
 _MAX_REMEMBERED = 10_000
 _MIN_QUOTE = 8
 
@@ -83,14 +88,11 @@ class ResponsesBackend:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
-        if not isinstance(assistants, Mapping) or not all(map(_is_entry, assistants.items())):
-            raise ValueError("ResponsesBackend: assistants must map assistant ids to gpt_agent_fsm.Assistant objects")
-        for assistant_id, assistant in assistants.items():
-            if problem := _options_problem(assistant_id, assistant):
-                raise ValueError(f"ResponsesBackend: {problem}")
-        self._assistants = assistants
+        self._assistants = KnownAssistants(assistants)
         self._sends_empty_input = False
         """True after the server has said that a request must have an input, even if it is empty."""
+        self._refuses_streams = False
+        """True after the server has refused a response because it was to be a stream."""
         self._order = ListOrder(wire.are_items_oldest_first)
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
@@ -108,10 +110,10 @@ class ResponsesBackend:
         )
 
     def __repr__(self) -> str:
-        return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={list(self._assistants)!r})"
+        return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={self._assistants.ids!r})"
 
-    def _on(self, thread_id: str, timeout: Timeout) -> Conversation:
-        return Conversation(self._http, thread_id, timeout, self._order)
+    def _on(self, thread_id: str, timeout: Timeout, *, streams: bool = False) -> Conversation:
+        return Conversation(self._http, thread_id, timeout, self._order, streams=streams and not self._refuses_streams)
 
     # --- threads and messages -------------------------------------------------------------------------------
 
@@ -226,7 +228,13 @@ class ResponsesBackend:
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""
-        conversation = self._on(request.thread_id, timeout)
+        return self._create_run(self._on(request.thread_id, timeout), request)
+
+    def create_run_streamed(self, request: RunRequest, *, timeout: Timeout) -> tuple[Run, RunStream | None]:
+        """See `StreamingBackend.create_run_streamed`."""
+        return self._streamed(self._on(request.thread_id, timeout, streams=True), request, self._create_run)
+
+    def _create_run(self, conversation: Conversation, request: RunRequest) -> Run:
         outputs: list[Mapping[str, Any]] = []
         if request.retry_of is not None:
             # A failed response leaves nothing on the conversation. So the response that replaces it gets the same
@@ -252,7 +260,46 @@ class ResponsesBackend:
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`. The outputs are the input of a new response, which continues the run."""
-        conversation = self._on(request.thread_id, timeout)
+        return self._continue_run(self._on(request.thread_id, timeout), request)
+
+    def submit_tool_outputs_streamed(
+        self, request: ToolOutputsRequest, *, timeout: Timeout
+    ) -> tuple[Run, RunStream | None]:
+        """See `StreamingBackend.submit_tool_outputs_streamed`."""
+        return self._streamed(self._on(request.thread_id, timeout, streams=True), request, self._continue_run)
+
+    def open_stream(
+        self, thread_id: str, run_id: str, *, handle: str | None, after: int | None, timeout: Timeout
+    ) -> RunStream | None:
+        """See `StreamingBackend.open_stream`."""
+        response_id = handle or run_id
+        events = self._on(thread_id, timeout).stream_of(response_id, after)
+        return None if events is None else self._text_stream(thread_id, response_id, events, after)
+
+    def _streamed(
+        self, conversation: Conversation, request: R, make: Callable[[Conversation, R], Run]
+    ) -> tuple[Run, RunStream | None]:
+        """Return the run that `make` returns, and its stream."""
+        try:
+            run = make(conversation, request)
+        except BaseException:
+            conversation.close_stream()
+            raise
+        finally:
+            if not conversation.streams:
+                self._refuses_streams = True
+        events, conversation.events = conversation.events, None
+        if events is None:
+            return run, None
+        return run, self._text_stream(request.thread_id, run.handle or run.id, events, None)
+
+    def _text_stream(self, thread_id: str, response_id: str, events: EventStream, after: int | None) -> RunStream:
+        def reopen(position: int, timeout: Timeout) -> EventStream | None:
+            return self._on(thread_id, timeout).stream_of(response_id, position)
+
+        return TextStream(events, ResponseEvents(response_id, after), reopen)
+
+    def _continue_run(self, conversation: Conversation, request: ToolOutputsRequest) -> Run:
         said: list[Mapping[str, Any]] = [wire.call_output(*pair) for pair in request.outputs]
         said += [decision(*pair) for pair in request.decisions]
         usage = wire.usage_text(self._usage_until(request.run_id, request.handle, conversation))
@@ -299,12 +346,12 @@ class ResponsesBackend:
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
         """The functions of the assistants. They answer tool calls in a runtime."""
-        return tuple(dict.fromkeys(tool for each in self._assistants.values() for tool in each.functions))
+        return self._assistants.functions
 
     @property
     def outputs(self) -> Mapping[str, Output]:
         """The forms of the answers of the assistants, by the assistants' ids."""
-        return {id_: each.output for id_, each in self._assistants.items() if each.output is not None}
+        return self._assistants.outputs
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -318,7 +365,7 @@ class ResponsesBackend:
         about: Mapping[str, str],
         options: Mapping[str, Any],
     ) -> wire.Response:
-        assistant = self._assistant(request.assistant_id)
+        assistant = self._assistants[request.assistant_id]
         sent = said or ([] if self._sends_empty_input else None)
         body = wire.new_response(assistant, request.thread_id, sent, about, options)
         try:
@@ -334,25 +381,3 @@ class ResponsesBackend:
                 raise without_empty_input(self._http, error) from error
             self._sends_empty_input = True
         return self._create(conversation, request, said, about, options)
-
-    def _assistant(self, assistant_id: str) -> Assistant:
-        assistant = self._assistants.get(assistant_id)
-        problem = None
-        if not isinstance(assistant, Assistant):
-            known = ", ".join(map(repr, self._assistants)) or "none at all"
-            problem = f"ResponsesBackend has no assistant {assistant_id!r}; it has {known}."
-        elif wrong := _options_problem(assistant_id, assistant):
-            problem = f"ResponsesBackend: {wrong}."
-        if problem is not None:
-            # A person must fix this. With `AccessDenied`, messages and tool outputs are kept until then.
-            raise AccessDenied(None, "unknown_assistant", problem)
-        return cast("Assistant", assistant)
-
-
-def _is_entry(entry: tuple[object, object]) -> bool:
-    return isinstance(entry[0], str) and isinstance(entry[1], Assistant)
-
-
-def _options_problem(assistant_id: str, assistant: Assistant) -> str | None:
-    taken = sorted(_OURS & set(assistant.options))
-    return f"{assistant_id!r} must leave {', '.join(taken)} out of its options" if taken else None

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_agent_fsm.backends.http import HttpClient, segment
+from gpt_agent_fsm.backends.http.event_stream import EventStream
 from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_refusal, unusable
+from gpt_agent_fsm.backends.http.text_stream import is_about_streams
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
+from gpt_agent_fsm.backends.responses.streaming import first_response
 from gpt_agent_fsm.backends.responses.tail import Tail
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
@@ -28,9 +31,18 @@ _MAX_ITEMS = 20
 
 
 class Conversation:
-    """One conversation during one operation of the backend. All its requests share the limits of the operation."""
+    """One conversation during one operation of the backend. All its requests share the limits of the operation.
 
-    def __init__(self, http: HttpClient, thread_id: str, timeout: Timeout, order: ListOrder) -> None:
+    Attributes:
+        streams: True if a response should be created as a stream. It becomes False if the server refuses streams.
+        events: the stream of the response that was created; None without one.
+    """
+
+    def __init__(
+        self, http: HttpClient, thread_id: str, timeout: Timeout, order: ListOrder, *, streams: bool = False
+    ) -> None:
+        self.streams = streams
+        self.events: EventStream | None = None
         self._http = http
         self._order = order
         self._thread_id = thread_id
@@ -80,7 +92,37 @@ class Conversation:
 
     def create(self, body: Mapping[str, Any]) -> wire.Response:
         """Create a response."""
-        response = self._checked("POST", self._http.post("/responses", body, wire.Response, timeout=self._limits))
+        try:
+            return self._checked_new(self._create(body), body)
+        except BaseException:
+            self.close_stream()
+            raise
+
+    def _create(self, body: Mapping[str, Any]) -> wire.Response:
+        if self.streams:
+            try:
+                answer = self._http.stream(
+                    "POST", "/responses", {**body, "stream": True}, wire.Response, timeout=self._limits
+                )
+            except ApiError as error:
+                if not is_about_streams(error):
+                    raise
+                self.streams = False
+            else:
+                if isinstance(answer, wire.Response):
+                    return answer
+                self.events = answer
+                return first_response(answer, self._limits)
+        return self._http.post("/responses", body, wire.Response, timeout=self._limits)
+
+    def close_stream(self) -> None:
+        """Close the stream of the response, if there is one."""
+        if self.events is not None:
+            self.events.close()
+            self.events = None
+
+    def _checked_new(self, response: wire.Response, body: Mapping[str, Any]) -> wire.Response:
+        self._checked("POST", response)
         for name in (METADATA_KEY, wire.RUN):
             # Not every server keeps metadata.
             sent = body["metadata"].get(name)
@@ -98,6 +140,14 @@ class Conversation:
         """Return the error for an answer to another request: a proxy or a connection has mixed up two answers."""
         sentence = f"The answer to {method} for {self._thread_id} is about {about}."
         return unusable(method, 200, sentence, unreadable=True)
+
+    def stream_of(self, response_id: str, after: int | None) -> EventStream | None:
+        """Return the events of a response after the event with this number. Return None if it has no stream."""
+        params = {"stream": "true", **({} if after is None else {"starting_after": str(after)})}
+        answer = self._http.stream(
+            "GET", _response(response_id), None, wire.Response, params=params, timeout=self._limits
+        )
+        return answer if isinstance(answer, EventStream) else None
 
     def cancel(self, response_id: str) -> wire.Response:
         """Cancel a response. Raises `RequestRefused` if the response has ended."""

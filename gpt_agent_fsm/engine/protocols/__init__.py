@@ -12,6 +12,7 @@ from gpt_agent_fsm.engine.protocols.backend import (
 from gpt_agent_fsm.engine.protocols.ownership import AgentHandle, Lease, Ownership
 from gpt_agent_fsm.engine.protocols.scheduling import Clock, Scheduler, Task
 from gpt_agent_fsm.engine.protocols.store import CountingStore, KeyedStore, Record, Saved, Store
+from gpt_agent_fsm.engine.protocols.streaming import Piece, RunStream, StreamingBackend
 
 __all__ = [
     "MAX_ANSWER_BYTES",
@@ -24,11 +25,14 @@ __all__ = [
     "KeyedStore",
     "Lease",
     "Ownership",
+    "Piece",
     "Record",
     "RunRequest",
+    "RunStream",
     "Saved",
     "Scheduler",
     "Store",
+    "StreamingBackend",
     "Task",
     "Timeout",
     "ToolOutputsRequest",

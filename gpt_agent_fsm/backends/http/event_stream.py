@@ -1,0 +1,94 @@
+"""An HTTP answer whose body is a stream of server-sent events.
+
+One OS thread may open the stream and another read it. So each read has a time limit of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+
+import requests
+
+from gpt_agent_fsm.backends.http import exchange
+from gpt_agent_fsm.backends.http.connection import interrupt
+from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent, read_events
+from gpt_agent_fsm.errors import ApiError
+from gpt_agent_fsm.ports import Timeout
+
+__all__ = ["EventStream", "closed_if_it_fails", "is_event_stream"]
+
+_PIECE = 65_536
+
+
+def is_event_stream(response: requests.Response) -> bool:
+    """Return whether an answer has succeeded and consists of server-sent events."""
+    return response.status_code < 300 and "event-stream" in response.headers.get("content-type", "")
+
+
+class EventStream:
+    """The events of one answer, in order.
+
+    Args:
+        explained: returns a context manager that turns a failure of the connection into an `ApiError`.
+        redacted: removes secrets from bytes.
+        max_bytes: how many bytes all events may have together.
+        too_long: returns the error for more bytes.
+    """
+
+    def __init__(
+        self,
+        response: requests.Response,
+        explained: Callable[[float], AbstractContextManager[None]],
+        redacted: Callable[[bytes], bytes],
+        max_bytes: int,
+        too_long: Callable[[], ApiError],
+    ) -> None:
+        self._response = response
+        self._explained = explained
+        self._redacted = redacted
+        self._bytes_left = max_bytes
+        self._too_long = too_long
+        self._timeout: Timeout = 0.0
+        self._events = read_events(self._chunks())
+        self._is_closed = False
+
+    def next_event(self, timeout: Timeout) -> ServerSentEvent | None:
+        """Block until the next event arrives, and return it. Return None at the end of the stream, and after `close`.
+
+        If `timeout` is a number, it counts from the last bytes that have arrived, even if they are only a comment.
+        Raises an `ApiError` if the connection fails or the time is over.
+        """
+        self._timeout = timeout
+        event = None if self._is_closed else next(self._events, None)
+        return None if event is None else ServerSentEvent(event.name, self._redacted(event.data))
+
+    def close(self) -> None:
+        """End the stream. A read that waits in another OS thread ends at once. Idempotent."""
+        self._is_closed = True
+        interrupt(self._response)
+
+    def _chunks(self) -> Iterator[bytes]:
+        with closing(self._response):
+            while chunk := self._chunk():
+                self._bytes_left -= len(chunk)
+                if self._bytes_left < 0:
+                    raise self._too_long()
+                yield chunk
+
+    def _chunk(self) -> bytes:
+        limits = exchange.limits_of(self._timeout)
+        exchange.begin(limits)
+        with self._explained(round(limits.seconds_left, 2)):
+            chunk: bytes = self._response.raw.read1(_PIECE, decode_content=True)
+        return chunk
+
+
+@contextmanager
+def closed_if_it_fails(events: EventStream) -> Iterator[None]:
+    """Close the stream if the `with` block raises an error."""
+    try:
+        yield
+    except BaseException:
+        events.close()
+        raise

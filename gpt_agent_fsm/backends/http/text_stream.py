@@ -1,0 +1,146 @@
+"""The part of streams that both APIs share: the text of each message, and the stream that the engine reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from gpt_agent_fsm.backends.http.event_stream import EventStream
+from gpt_agent_fsm.backends.shared.values import lenient_mapping
+from gpt_agent_fsm.errors import ApiError, RequestRefused
+from gpt_agent_fsm.ports import Piece, Timeout
+
+__all__ = ["EventReader", "MessageTexts", "TextStream", "data_of", "is_about_streams"]
+
+_STREAM = re.compile(r"\bstream", re.I)
+
+
+def data_of(data: bytes) -> Mapping[str, Any]:
+    """Return the object in the data of an event. Return an empty mapping if there is none."""
+    try:
+        return lenient_mapping(msgspec.json.decode(data))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def is_about_streams(error: ApiError) -> bool:
+    """Return whether a request was refused because it asked for a stream."""
+    if not isinstance(error, RequestRefused) or error.unknown_path:
+        return False
+    return (error.param or "").startswith("stream") or bool(_STREAM.search(error.message))
+
+
+class MessageTexts:
+    """The texts of the messages of one stream, as far as their pieces have come.
+
+    The text of a message joins the texts of its parts by a newline, as `AssistantMessageAdded.content` does.
+
+    Args:
+        is_whole: False if the stream does not begin at the beginning of the run.
+    """
+
+    def __init__(self, *, is_whole: bool = True) -> None:
+        self._is_whole = is_whole
+        self._texts: dict[str, str] = {}
+        self._parts: dict[str, object] = {}
+
+    def add(self, message_id: str, part: object, text: str) -> str:
+        """Return the piece for a text that a part of a message goes on with."""
+        last = self._parts.get(message_id, part)
+        if text:
+            self._parts[message_id] = part
+        piece = f"\n{text}" if text and last != part else text
+        self._texts[message_id] = self._texts.get(message_id, "") + piece
+        return piece
+
+    def complete(self, message_id: str, content: str) -> str:
+        """Return the piece that is missing of a message, now that its whole text is known; "" if nothing is missing."""
+        begun = self._texts.get(message_id, "")
+        if not self._is_whole or not content.startswith(begun):
+            return ""
+        self._texts[message_id] = content
+        return content[len(begun) :]
+
+
+class EventReader(Protocol):
+    """Reads the events of one API.
+
+    Attributes:
+        position: the number of the last event, after which the server can continue the stream; None without numbers.
+        is_over: True after the event that ends the stream.
+    """
+
+    position: int | None
+    is_over: bool
+
+    def read(self, name: str, data: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+        """Return the pieces in an event: pairs of the id of a message and a text."""
+        ...
+
+
+class TextStream:
+    """See `RunStream`.
+
+    Args:
+        events: the events of the answer.
+        reader: reads them.
+        reopen: returns the events after a position; None if the API cannot continue a stream.
+    """
+
+    def __init__(
+        self,
+        events: EventStream,
+        reader: EventReader,
+        reopen: Callable[[int, Timeout], EventStream | None] | None = None,
+    ) -> None:
+        self._events = events
+        self._reader = reader
+        self._reopen = reopen
+        self._pieces: Iterator[Piece] = iter(())
+        self._is_closed = False
+
+    def next_piece(self, *, silence: float) -> Piece | None:
+        """See `RunStream.next_piece`."""
+        while not self._is_closed:
+            piece = next(self._pieces, None)
+            if piece is not None:
+                return piece
+            if self._reader.is_over:
+                break
+            event = self._events.next_event(silence)
+            if event is None:
+                break
+            self._pieces = iter(self._pieces_of(event.name, data_of(event.data)))
+        self.close()
+        return None
+
+    def _pieces_of(self, name: str, data: Mapping[str, Any]) -> list[Piece]:
+        found = self._reader.read(name, data)
+        return [
+            Piece(message_id=message_id, text=text, position=self._reader.position)
+            for message_id, text in found
+            if text
+        ]
+
+    def resume(self, *, timeout: Timeout) -> bool:
+        """See `RunStream.resume`."""
+        position = self._reader.position
+        if self._reopen is None or position is None or self._is_closed or self._reader.is_over:
+            return False
+        self._events.close()
+        events = self._reopen(position, timeout)
+        if events is None:
+            return False
+        self._events = events
+        if self._is_closed:
+            # `close` was called while the stream was opened.
+            events.close()
+        return True
+
+    def close(self) -> None:
+        """See `RunStream.close`."""
+        self._is_closed = True
+        self._events.close()

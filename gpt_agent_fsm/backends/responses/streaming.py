@@ -1,0 +1,77 @@
+"""The events of a response's stream: see "Streaming events" in OpenAI's reference of the Responses API.
+
+The server numbers the events of a background response, and continues a stream after any number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gpt_agent_fsm.backends.http.event_stream import EventStream
+from gpt_agent_fsm.backends.http.outcomes import unusable
+from gpt_agent_fsm.backends.http.text_stream import MessageTexts, data_of
+from gpt_agent_fsm.backends.responses import wire
+from gpt_agent_fsm.backends.shared.values import lenient_id, lenient_mapping, lenient_number, lenient_text, text_of
+from gpt_agent_fsm.ports import CallLimits
+
+__all__ = ["ResponseEvents", "first_response"]
+
+_ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
+
+
+def first_response(events: EventStream, limits: CallLimits) -> wire.Response:
+    """Return the response that the first events of a stream name. Raises an `ApiError` if they name none."""
+    while (event := events.next_event(limits)) is not None:
+        data = data_of(event.data)
+        response = lenient_mapping(data.get("response"))
+        if lenient_id(response.get("id")):
+            return wire.converter.structure(response, wire.Response)
+        if _kind(event.name, data) == "error":
+            break
+    sentence = "The server has accepted the response, but the stream of its answer names no response."
+    raise unusable("POST", 200, sentence, unreadable=True)
+
+
+def _kind(name: str, data: Mapping[str, Any]) -> str:
+    return lenient_text(data.get("type")) or name
+
+
+class ResponseEvents:
+    """Reads the text of a response. See `EventReader`.
+
+    Args:
+        after: the number of the last event before this stream; None if the stream begins with the first event.
+    """
+
+    def __init__(self, response_id: str, after: int | None = None) -> None:
+        self._response_id = response_id
+        self._texts = MessageTexts(is_whole=after is None)
+        self.position: int | None = after
+        self.is_over: bool = False
+
+    def read(self, name: str, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """See `EventReader.read`. An event that comes again is left out."""
+        number = lenient_number(data.get("sequence_number"))
+        if number is not None:
+            if self.position is not None and number <= self.position:
+                return
+            self.position = int(number)
+        kind, item_id = _kind(name, data), lenient_id(data.get("item_id"))
+        part = data.get("content_index")
+        if kind == "response.output_text.delta" and item_id:
+            yield item_id, self._texts.add(item_id, part, lenient_text(data.get("delta")) or "")
+        elif kind == "response.output_item.done":
+            yield from self._completed([data.get("item")])
+        elif kind in _ENDS:
+            self.is_over = True
+            response = lenient_mapping(data.get("response"))
+            if response.get("id") == self._response_id:
+                yield from self._completed(response.get("output"))
+
+    def _completed(self, items: object) -> Iterator[tuple[str, str]]:
+        for item in items if isinstance(items, list) else []:
+            found = lenient_mapping(item)
+            item_id = lenient_id(found.get("id"))
+            if item_id and found.get("type") == "message" and found.get("role", "assistant") == "assistant":
+                yield item_id, self._texts.complete(item_id, text_of(found.get("content")))

@@ -1,0 +1,74 @@
+"""The interface of a backend that sends the text of a run while the model writes it."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import attrs
+
+from gpt_agent_fsm.engine.protocols.backend import RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.machine.objects import Run
+
+__all__ = ["Piece", "RunStream", "StreamingBackend"]
+
+
+@attrs.frozen(kw_only=True)
+class Piece:
+    """A piece of the text of a message. All pieces of a message, joined, are its `content`.
+
+    Attributes:
+        position: a number with which the server continues the stream after this piece; None if it cannot.
+    """
+
+    message_id: str
+    text: str
+    position: int | None = None
+
+
+class RunStream(Protocol):
+    """The text of one run, as the model writes it. One OS thread reads it. Any OS thread may close it."""
+
+    def next_piece(self, *, silence: float) -> Piece | None:
+        """Block until there is a piece, and return it. Return None at the end of the stream, and after `close`.
+
+        Raises an `ApiError` if the connection fails, or if the server has sent nothing for `silence` seconds.
+        """
+        ...
+
+    def resume(self, *, timeout: Timeout) -> bool:
+        """Continue after the last piece, because the connection has failed. Return False if the API cannot do this.
+
+        Raises an `ApiError` as a method of `Backend` does.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the stream, but not the run. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class StreamingBackend(Protocol):
+    """An API that sends the text of a run while the model writes it. A backend need not implement this interface.
+
+    Each method returns None instead of a stream if the server answers without one.
+    """
+
+    def create_run_streamed(self, request: RunRequest, *, timeout: Timeout) -> tuple[Run, RunStream | None]:
+        """Start a run, as `Backend.create_run` does. The deadline of `timeout` ends with the server's first event."""
+        ...
+
+    def submit_tool_outputs_streamed(
+        self, request: ToolOutputsRequest, *, timeout: Timeout
+    ) -> tuple[Run, RunStream | None]:
+        """Let a run continue, as `Backend.submit_tool_outputs` does. See `create_run_streamed`."""
+        ...
+
+    def open_stream(
+        self, thread_id: str, run_id: str, *, handle: str | None, after: int | None, timeout: Timeout
+    ) -> RunStream | None:
+        """Return the stream of a run that was created as a stream, after the position `after`; None for the whole.
+
+        Return None if the API has no such request. Raises an `ApiError` as a method of `Backend` does.
+        """
+        ...
