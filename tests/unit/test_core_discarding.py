@@ -131,6 +131,18 @@ def test_a_message_in_doubt_that_is_absent_is_dropped_once_it_can_no_longer_land
     assert story.snapshot.settled
 
 
+def test_a_discarded_message_in_doubt_stays_discarded_while_an_adopted_run_is_repeated():
+    story = posting().tell(unknown(), due, denied(), connect, discard)
+    assert story.snapshot.request == effects.GetLatestRun()
+    story.tell(runs(run()), rate_limit())
+    assert story.state == "rate_limited"
+    assert story.snapshot.outbox.head_is_unwanted
+    story.tell(due, created(run_id="run_2"), completed("run_2"), page(answer("msg_1", run_id="run_2")))
+    story.tell(page(), due, page())
+    assert story.only.keys == ("k1",)
+    assert story.snapshot.settled
+
+
 def test_a_message_that_cannot_be_distinguished_is_dropped():
     twins = page(question("msg_9"), question("msg_8"))
     story = posting().tell(unknown(), due, twins)

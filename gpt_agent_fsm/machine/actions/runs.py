@@ -30,7 +30,7 @@ from gpt_agent_fsm.machine.guards import (
     waits_for_nothing,
 )
 from gpt_agent_fsm.machine.objects import Run
-from gpt_agent_fsm.machine.snapshot import Ending, FailedAttempt, LiveRun, Newest, Outbox, OwedRun, Reading, Turn
+from gpt_agent_fsm.machine.snapshot import Ending, FailedAttempt, LiveRun, Newest, OwedRun, Reading, Turn
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 # --- an agent connects ------------------------------------------------------------------------
@@ -43,6 +43,8 @@ def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
         copy.server = attrs.evolve(copy.server, must_check=True)
     if command.max_total_tokens is not None:
         copy.max_total_tokens = command.max_total_tokens
+    if command.stream is not None:
+        copy.stream = command.stream
     change_assistant(copy, command)
     if copy.request is not None and request_is_over_budget(copy, command):
         # It was decided under the former limit, and is decided again.
@@ -259,11 +261,10 @@ def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     run, turn = copy.live_run, copy.turn
     _rate_limited(copy, run, turn.retries_left)
     failed = FailedAttempt(run_id=run.id, assistant_id=run.assistant_id, handle=fact.run.handle)
-    copy.outbox = Outbox(
+    copy.outbox = attrs.evolve(
+        copy.outbox,
         turn=attrs.evolve(turn, runs=turn.runs + 1, retries_left=turn.retries_left - 1),
         owed=attrs.evolve(copy.outbox.owed or OwedRun(), retry_of=failed),
-        parked=copy.outbox.parked,
-        budget_told=copy.outbox.budget_told,
     )
     note_end(copy, run.id)
     copy.run = None
