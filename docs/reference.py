@@ -100,6 +100,7 @@ FOLLOWS = {
     "ToolApproved": "`ToolStarted`, as soon as the function starts.",
     "ToolDenied": "`ToolCallOutputRecorded` with the reason, unless the run has ended.",
     "ToolStarted": "`ToolCallOutputRecorded`, or `ToolOutcomeUnknown`.",
+    "AssistantMessageDelta": "More pieces of the message, and then `AssistantMessageAdded` with the whole content.",
     "HostedToolUsed": "Nothing: the server has used the result already.",
     "ToolOutcomeUnknown": "`ToolCallOutputRecorded` with a sentence for the model.",
     "BudgetExceeded": "The queue waits for a larger limit, or for `agent.discard_queue()`.",

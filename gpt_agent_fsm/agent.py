@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Unpack
 
 import attrs
@@ -14,9 +14,9 @@ from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.driver import Driver
-from gpt_agent_fsm.engine.inquiry import Inquiry
+from gpt_agent_fsm.engine.question import AnswerStream, Question, wait_until
 from gpt_agent_fsm.engine.roster import Roster
-from gpt_agent_fsm.engine.run_options import RunOptions, options_text, output_of
+from gpt_agent_fsm.engine.run_options import RunOptions, options_text
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
@@ -85,16 +85,16 @@ class Agent:
         key. Raises `ValueError` for a blank message, and for an option that is wrong or that the backend does not
         support. Raises `TypeError` for an unknown option.
         """
-        return self._send_message(uuid.uuid4().hex, content, when, options, None)
+        return self._send_message(uuid.uuid4().hex, content, when, options, None, stream=False)
 
     def _send_message(
-        self, key: str, content: str, when: str, options: Mapping[str, Any], output: Output | None
+        self, key: str, content: str, when: str, options: Mapping[str, Any], output: Output | None, *, stream: bool
     ) -> str:
         required_text(content, "the message")
         if when not in ("next", "instead"):
             raise ValueError(f'when must be "next" or "instead", not {when!r}')
         backend = self._roster.backend
-        text = options_text(options, output, getattr(backend, "run_options", ()), type(backend).__name__)
+        text = options_text(options, output, getattr(backend, "run_options", ()), type(backend).__name__, stream=stream)
         command = inputs.AddUserMessage(key=key, content=content, run_options=text, instead=when == "instead")
         self._driver.send(command)
         return key
@@ -169,7 +169,8 @@ class Agent:
         """
         _check_wait("wait", timeout)
         driver = self._driver
-        if not self._wait_until(lambda: driver.has_stopped or driver.is_settled(), timeout):
+        scheduler = self._roster.scheduler
+        if not wait_until(driver, scheduler, lambda: driver.has_stopped or driver.is_settled(), timeout):
             raise WaitTimeout(
                 f"{self.thread_id} is still {driver.snapshot.state} after {timeout} seconds{_why(driver)}"
             )
@@ -200,32 +201,51 @@ class Agent:
         `wait` do.
         """
         _check_wait("ask", timeout)
-        form = None if output is None else as_output(output)
-        driver, clock, inquiry = self._driver, self._roster.scheduler.clock, Inquiry(self.thread_id, uuid.uuid4().hex)
-        end = None if timeout is None else clock.monotonic() + timeout
+        question = self._ask(content, timeout, output, when, options, stream=False)
+        with contextlib.closing(question):
+            question.wait()
+        return question.answer(self._roster.backend)
 
-        def wait_until(is_over: Callable[[], bool]) -> None:
-            left = None if end is None else max(0.0, end - clock.monotonic())
-            if not self._wait_until(lambda: driver.has_stopped or is_over(), left):
-                raise WaitTimeout(f"{self.thread_id} has not answered after {timeout} seconds. {self.explain()}")
+    def stream(
+        self,
+        content: str,
+        timeout: float | None = None,
+        output: object = None,
+        *,
+        when: Literal["next", "instead"] = "next",
+        **options: Unpack[RunOptions],
+    ) -> AnswerStream:
+        """Send a user message, and return its answer as an iterator over pieces of text.
 
-        with driver.announcer.followed_by(inquiry):
-            self._send_message(inquiry.key, content, when, options, form)
-            while not inquiry.is_over:
-                wait_until(lambda: inquiry.is_over or inquiry.is_parked)
-                if inquiry.is_parked:
-                    driver.send(inputs.WithdrawMessage(key=inquiry.key))
-                    wait_until(lambda: inquiry.is_over or driver.is_settled())
-                    inquiry.check_parked()
-        return inquiry.answer(form or output_of(self._roster.backend, inquiry.assistant_id))
+        The pieces come while the model writes them. After the last piece, `answer` of the iterator is the whole
+        `Answer`. The arguments are those of `ask`, and `timeout` counts for the whole answer.
 
-    def _wait_until(self, is_over: Callable[[], bool], timeout: float | None) -> bool:
-        """Block until `is_over()` is true, which is checked after each change. Return False after the timeout."""
-        driver, changed = self._driver, threading.Event()
-        with driver.waiters.added(changed):
-            in_time = self._roster.scheduler.wait(is_over, changed, timeout)
-        self._check_alive()
-        return in_time
+        Does not block until the iteration begins. Raises `ValueError`, `AgentNotAlive` and `WaitInHandler` as `ask`
+        does. The iteration raises the other errors of `ask`.
+        """
+        _check_wait("stream", timeout)
+        question = self._ask(content, timeout, output, when, options, stream=True)
+        return AnswerStream(question, self._roster.backend)
+
+    def _ask(
+        self,
+        content: str,
+        timeout: float | None,
+        output: object,
+        when: str,
+        options: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> Question:
+        """Send a message, and return the wait for its answer."""
+        form, key = None if output is None else as_output(output), uuid.uuid4().hex
+        question = Question(self._driver, self._roster.scheduler, key, timeout=timeout, output=form)
+        try:
+            self._send_message(key, content, when, options, form, stream=stream)
+        except BaseException:
+            question.close()
+            raise
+        return question
 
     # --- the thread's state --------------------------------------------------------------------------------------
 

@@ -126,6 +126,7 @@ class Runtime:
         replay_after: int | None = None,
         key: str | None = None,
         max_total_tokens: int | None = None,
+        stream: bool | None = None,
     ) -> Agent:
         """Return the agent of a thread, or create an agent. It adopts a run that is in progress on the server.
 
@@ -146,15 +147,22 @@ class Runtime:
                 thread by this key. The store keeps it. Raises `ValueError` if another thread has the key.
             max_total_tokens: how many tokens the runs of the thread may use together, instead of the setting; see
                 `BudgetExceeded`. The store keeps this limit. None keeps the limit that was given before.
+            stream: True if the texts of the thread's runs should come in pieces, while the model writes them. The
+                signal `assistant_message_delta` sends the pieces, and `subscribe` receives them if `stream` is True in
+                its own call. The store keeps this choice. None keeps the choice that was made before. If the backend or the server
+                has no streams, there are no pieces.
 
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
         know, and another `ApiError` if a request fails. After an error there is no agent.
         """
         required_text(thread_id, "thread_id")
-        check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens)
+        check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens, stream)
         self._roster.check_open()
         command = inputs.Connect(
-            assistant_id=assistant_id, last_message_id=last_message_id, max_total_tokens=max_total_tokens
+            assistant_id=assistant_id,
+            last_message_id=last_message_id,
+            max_total_tokens=max_total_tokens,
+            stream=stream,
         )
         driver = None
         while driver is None:
@@ -175,6 +183,7 @@ class Runtime:
         idle_timeout: float | None = None,
         replay_after: int | None = None,
         max_total_tokens: int | None = None,
+        stream: bool | None = None,
     ) -> Agent:
         """Create a thread and return its agent. If a thread already has the key, return that thread's agent.
 
@@ -182,7 +191,7 @@ class Runtime:
         two or three requests. Raises an `ApiError` if a request fails, and `InvalidThreadId` if the server no longer
         has the thread of the key.
         """
-        check_connection(assistant_id, None, subscribe, key, max_total_tokens)
+        check_connection(assistant_id, None, subscribe, key, max_total_tokens, stream)
         self._settings_with(idle_timeout)  # raises for a wrong one before a thread is created
         with self._keys.held(key) if key is not None else contextlib.nullcontext():
             thread_id = None if key is None else self._keys.find(key)
@@ -197,6 +206,7 @@ class Runtime:
             idle_timeout=idle_timeout,
             replay_after=replay_after,
             max_total_tokens=max_total_tokens,
+            stream=stream,
         )
 
     def download(self, file_id: str) -> bytes:
@@ -284,7 +294,7 @@ class Runtime:
             server=nothing_posted if thread_id in self._created else ServerView(),
         )
         self._created.discard(thread_id)
-        return self._roster.connect(start, settings, known, subscribe, replay_after)
+        return self._roster.connect(start, settings, known, subscribe, replay_after, stream=command.stream)
 
     def _settings_with(self, idle_timeout: float | None) -> Settings:
         return self.settings if idle_timeout is None else _with_idle_timeout(self.settings, idle_timeout)
@@ -362,7 +372,7 @@ def _connect_again(
         raise
     except AgentNotAlive:
         return None
-    driver.join(subscribe, replay_after)
+    driver.join(subscribe, replay_after, stream=bool(command.stream))
     return driver
 
 

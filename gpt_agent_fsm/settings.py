@@ -95,6 +95,9 @@ class Settings:
     the announcement of the question, even across restarts."""
     tool_workers: int = attrs.field(default=8, validator=_count)
     """How many functions of tools run at the same time."""
+    streams: int = attrs.field(default=32, validator=_retries)
+    """How many runs are read as streams at the same time, each on an OS thread of its own. Further runs are only
+    polled."""
     stall_after: float | None = attrs.field(default=300.0, validator=_seconds_or_none)
     """If a thread waits for the same thing for this time, `ThreadStalled` is sent. It is sent again each time the wait
     has doubled. None means never."""

@@ -150,6 +150,7 @@ tool_call_output_submission_failed: Signal[events.ToolCallOutputSubmissionFailed
     events.ToolCallOutputSubmissionFailed
 )
 run_completed: Signal[events.RunCompleted] = _signal(events.RunCompleted)
+assistant_message_delta: Signal[events.AssistantMessageDelta] = _signal(events.AssistantMessageDelta)
 assistant_message_added: Signal[events.AssistantMessageAdded] = _signal(events.AssistantMessageAdded)
 run_failed: Signal[events.RunFailed] = _signal(events.RunFailed)
 rate_limited: Signal[events.RateLimited] = _signal(events.RateLimited)
@@ -191,8 +192,12 @@ def inside_tool() -> Iterator[None]:
 
 
 def receivers(sender: object, event_class: type[events.Event]) -> Iterator[Handler]:
-    """Yield the receivers of the signal of this class of events, then the receivers of the signal `event`."""
-    for signal in (by_class[event_class], event):
+    """Yield the receivers of the signal of this class of events, then the receivers of the signal `event`.
+
+    The signal `event` does not send the pieces of messages, because they are no part of the history.
+    """
+    is_piece = event_class is events.AssistantMessageDelta
+    for signal in (by_class[event_class],) if is_piece else (by_class[event_class], event):
         if not signal.is_muted:
             yield from signal.receivers_for(sender)
 

@@ -73,6 +73,11 @@ class Agenda:
         self.due, self.when_due = self._clock.monotonic() + _RECOVERY, inputs.Resume()
 
     @property
+    def due_time(self) -> float | None:
+        """When the timer ends, in seconds since the epoch; None without a timer."""
+        return None if self.due is None else self._clock.time() + self.due - self._clock.monotonic()
+
+    @property
     def is_empty(self) -> bool:
         """True without a request and without a timer."""
         return self.request is None and self.due is None

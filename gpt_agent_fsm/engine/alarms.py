@@ -1,4 +1,4 @@
-"""Everything besides commands that makes a thread act: timers, deadlines, webhooks, and news from other threads."""
+"""Everything besides commands that makes a thread act: timers, deadlines, webhooks, streams, and other threads."""
 
 from __future__ import annotations
 
@@ -7,29 +7,43 @@ from collections.abc import Iterator
 
 from gpt_agent_fsm.engine.agenda import Agenda
 from gpt_agent_fsm.engine.ledger import Ledger
+from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Alarms"]
 
+_POLLS_OF_A_STREAM = 5
+"""While a stream is read, a run is polled only once in so many intervals. The end of the stream causes a poll, too."""
+
 
 class Alarms:
-    """The inputs of one thread that come from time, webhooks and other threads. Ticks collect them.
+    """The inputs of one thread that come from time, webhooks, streams and other threads. Ticks collect them.
 
     Attributes:
-        webhook_came: True if a webhook caused the poll in flight.
+        was_told: True if a webhook, or the end of a stream, caused the poll in flight.
     """
 
-    __slots__ = ("_agenda", "_gate_opened", "_ledger", "_lock", "_quota_restored", "_webhooks", "webhook_came")
+    __slots__ = (
+        "_agenda",
+        "_gate_opened",
+        "_ledger",
+        "_listener",
+        "_lock",
+        "_quota_restored",
+        "_webhooks",
+        "was_told",
+    )
 
-    def __init__(self, agenda: Agenda, ledger: Ledger, webhooks: Webhooks) -> None:
+    def __init__(self, agenda: Agenda, ledger: Ledger, webhooks: Webhooks, listener: Listener) -> None:
         self._agenda = agenda
         self._ledger = ledger
+        self._listener = listener
         self._webhooks = webhooks
         self._lock = threading.Lock()
         self._gate_opened = self._quota_restored = False
-        self.webhook_came: bool = False
+        self.was_told: bool = False
 
     def try_again(self, *, unpark: bool) -> None:
         """See `gate.Waiting.try_again`. May be called on any OS thread."""
@@ -43,19 +57,24 @@ class Alarms:
             self._quota_restored = self._gate_opened = False
         if quota_restored:
             yield inputs.QuotaRestored()
-        if (gate_opened and self._agenda.held_by_gate) or self.take_webhook():
+        if (gate_opened and self._agenda.held_by_gate) or self.take_hint():
             self._agenda.come_back_now()
         yield from self._ledger.deadlines.passed(settings, self._agenda.due)
 
-    def take_webhook(self) -> bool:
-        """Consume the webhook for the response that the next poll is about; return whether there was one."""
+    def take_hint(self) -> bool:
+        """Return whether the next poll must be made now: its run has ended, as a webhook or the stream says."""
         snapshot, run = self._ledger.snapshot, self._ledger.snapshot.run
         polls = snapshot.has_waiting_request and isinstance(snapshot.request, effects.GetRun)
-        waits = polls and not self._agenda.held_by_gate and run is not None
-        self.webhook_came = waits and run is not None and self._webhooks.pop_ended(run.handle)
-        return self.webhook_came
+        if not polls or self._agenda.held_by_gate or run is None:
+            self.was_told = False
+        else:
+            self.was_told = self._webhooks.pop_ended(run.handle) or self._listener.take_end()
+        return self.was_told
 
     def min_pause(self, settings: Settings) -> float:
         """Return the shortest pause in seconds before the next poll."""
-        # A webhook may arrive a little before the server shows the end. So the poll after it must not be late.
-        return 0.0 if self.webhook_came else self._webhooks.min_pause(settings)
+        if self.was_told:
+            # The hint may come a little before the server shows the end. So the poll after it must not be late.
+            return 0.0
+        streaming = settings.heartbeat_interval * _POLLS_OF_A_STREAM if self._listener.is_open else 0.0
+        return max(self._webhooks.min_pause(settings), streaming)

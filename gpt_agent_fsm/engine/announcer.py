@@ -11,12 +11,27 @@ import attrs
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.inquiry import Inquiry
+from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.protocols import AgentHandle, Record, Saved, Store
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Announcer"]
+
+
+@attrs.frozen
+class _Subscriber:
+    """A handler that was given to `connect`.
+
+    Attributes:
+        after: the number of the last record that it does not want; 0 if it wants all new records.
+        wants_pieces: True if it also hears the pieces of messages.
+    """
+
+    handler: signals.Handler
+    after: int
+    wants_pieces: bool
 
 
 class Announcer:
@@ -32,6 +47,7 @@ class Announcer:
         "_again",
         "_first",
         "_joined",
+        "_listener",
         "_lock",
         "_newcomers",
         "_noted_seq",
@@ -46,17 +62,17 @@ class Announcer:
         "sender",
     )
 
-    def __init__(self, thread_id: str, store: Store) -> None:
+    def __init__(self, thread_id: str, store: Store, listener: Listener) -> None:
         self._thread_id = thread_id
         self._store = store
+        self._listener = listener
         self.sender: AgentHandle | None = None
         self.handler: signals.Handler | None = None
         self.inquiries: tuple[Inquiry, ...] = ()
         self._lock = threading.Lock()
         self._outbox: deque[Record] = deque()
-        self._subscribers: tuple[tuple[signals.Handler, int], ...] = ()
-        """Each subscriber, with the number of the last record that it does not want; 0 if it wants all new records."""
-        self._newcomers: list[tuple[signals.Handler, int]] = []
+        self._subscribers: tuple[_Subscriber, ...] = ()
+        self._newcomers: list[_Subscriber] = []
         self._seen_seq = self._noted_seq = 0
         self._again: dict[str, events.ToolCallRequested] = {}
         """The open calls that another runtime announced, by id. Handlers of this runtime have not heard these calls."""
@@ -68,7 +84,7 @@ class Announcer:
         """The subscriber of the first `connect`, until it has heard the calls in `_again`; None without a
         subscriber."""
 
-    def join(self, handler: signals.Handler | None, replay_after: int | None) -> None:
+    def join(self, handler: signals.Handler | None, replay_after: int | None, *, stream: bool = False) -> None:
         """Note that user code has connected to the thread.
 
         From now on `handler(agent, event)`, if there is a handler, is called for each new event. If `replay_after` is a
@@ -79,10 +95,11 @@ class Announcer:
                 self._joined, self._first = True, handler
             if handler is None:
                 return
+            subscriber = _Subscriber(handler, replay_after or 0, stream)
             if replay_after is None:
-                self._subscribers = (*self._subscribers, (handler, 0))
+                self._subscribers = (*self._subscribers, subscriber)
             else:
-                self._newcomers.append((handler, replay_after))
+                self._newcomers.append(subscriber)
 
     def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
         """Continue where the previous announcer of the thread stopped.
@@ -115,19 +132,32 @@ class Announcer:
         self._welcome(may_continue)
         while self._outbox and may_continue():
             record = self._outbox[0]
+            if isinstance(record.event, events.AssistantMessageAdded):
+                self._announce_pieces(self._listener.deltas_before(record.event))
             signals.report(record.event)
-            self._deliver(record.event, [handler for handler, after in self._subscribers if record.seq > after])
-            for inquiry in self.inquiries:
-                inquiry.hear(record.event)
+            self._deliver(record.event, [each.handler for each in self._subscribers if record.seq > each.after])
+            self._tell_inquiries(record.event)
             self._seen_seq = record.seq
             self._outbox.popleft()
             self._forget_what_ended(record.event)
             self._welcome(may_continue)
+        if not self._outbox and may_continue():
+            self._announce_pieces(self._listener.deltas())
         if self._seen_seq > self._noted_seq:
             self._store.announced(self._thread_id, self._seen_seq)
             self._noted_seq = self._seen_seq
         if may_continue():
             self._announce_open_calls_again(may_continue)
+
+    def _announce_pieces(self, deltas: Iterable[events.AssistantMessageDelta]) -> None:
+        """Announce pieces of a message to those who want them."""
+        for delta in deltas:
+            self._deliver(delta, [each.handler for each in self._subscribers if each.wants_pieces])
+            self._tell_inquiries(delta)
+
+    def _tell_inquiries(self, event: events.Event) -> None:
+        for inquiry in self.inquiries:
+            inquiry.hear(event)
 
     @contextlib.contextmanager
     def followed_by(self, inquiry: Inquiry) -> Iterator[None]:
@@ -148,7 +178,7 @@ class Announcer:
 
     def announce_end(self, stopped: events.AgentStopped) -> None:
         """Announce that the agent was stopped. This event is not part of the thread's history."""
-        self._deliver(stopped, [handler for handler, _ in (*self._subscribers, *self._newcomers)])
+        self._deliver(stopped, [each.handler for each in (*self._subscribers, *self._newcomers)])
 
     def _forget_what_ended(self, event: events.Event) -> None:
         """Forget the open calls that, after this event, need not be announced again."""
@@ -176,13 +206,13 @@ class Announcer:
     def _welcome(self, may_continue: Callable[[], bool]) -> None:
         """Replay the history to new subscribers, up to the last record that the earlier subscribers have heard."""
         while self._newcomers and may_continue():
-            handler, after = self._newcomers[0]
-            for record in self._store.history(self._thread_id, after):
+            newcomer = self._newcomers[0]
+            for record in self._store.history(self._thread_id, newcomer.after):
                 if record.seq <= self._seen_seq:
-                    self._call(handler, record.event, by_keyword=False)
+                    self._call(newcomer.handler, record.event, by_keyword=False)
             with self._lock:
                 self._newcomers.pop(0)
-                self._subscribers = (*self._subscribers, (handler, after))
+                self._subscribers = (*self._subscribers, newcomer)
 
     def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
         for handler in subscribers:

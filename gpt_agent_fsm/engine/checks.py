@@ -42,7 +42,12 @@ def check_parts(backend: object, settings: object, store: object) -> None:
 
 
 def check_connection(
-    assistant_id: object, last_message_id: object, subscribe: object, key: object, max_total_tokens: object
+    assistant_id: object,
+    last_message_id: object,
+    subscribe: object,
+    key: object,
+    max_total_tokens: object,
+    stream: object,
 ) -> None:
     """Raise `ValueError` or `TypeError` for a wrong argument of `connect` or `start`."""
     required_text(assistant_id, "assistant_id")
@@ -53,6 +58,8 @@ def check_connection(
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
     if subscribe is not None and (reason := why_not_callable(subscribe, 2)):
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event): {reason}")
+    if stream is not None and not isinstance(stream, bool):
+        raise TypeError(f"connect: stream must be True, False or None, not {stream!r}")
     is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool) and max_total_tokens > 0
     if max_total_tokens is not None and not is_count:
         raise ValueError(f"connect: max_total_tokens must be a whole number above 0 or None, not {max_total_tokens!r}")

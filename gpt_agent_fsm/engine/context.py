@@ -8,6 +8,7 @@ import attrs
 
 from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, Store
+from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.engine.tool_desk import Tooling
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
@@ -23,6 +24,7 @@ class DriverContext:
         gate: admits or holds back the requests of all threads of the API key.
         webhooks: the webhooks that the server has sent.
         tooling: the tools that answer calls.
+        streams: the streams of runs.
         ownership: wakes the driver of a thread, in this process or another.
     """
 
@@ -33,6 +35,7 @@ class DriverContext:
     webhooks: Webhooks
     ownership: Ownership
     tooling: Tooling
+    streams: Streams
     random: random.Random
 
 

@@ -15,6 +15,7 @@ from gpt_agent_fsm.engine.decision import Decision, decide
 from gpt_agent_fsm.engine.explaining import explain
 from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
+from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.protocols import Lease, Saved
 from gpt_agent_fsm.engine.sending import Sender
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
@@ -46,6 +47,7 @@ class Driver:
         "_inbox",
         "_ledger",
         "_left",
+        "_listener",
         "_lock",
         "_sender",
         "_taken",
@@ -71,7 +73,8 @@ class Driver:
         self.lease: Lease | None = None
         """The right to drive the thread. The driver has it before it begins, and keeps it until its last tick has
         ended."""
-        self.announcer: Announcer = Announcer(self.thread_id, context.store)
+        self._listener = Listener(context.backend, context.streams, self.thread_id)
+        self.announcer: Announcer = Announcer(self.thread_id, context.store, self._listener)
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
         """The error that says that another process drives the thread now; None if none does."""
@@ -88,13 +91,12 @@ class Driver:
         self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
         """The decision that is not saved yet, with the next request and due time."""
         self._agenda = Agenda(context.clock, context.random)
-        self._sender = Sender(context, self.thread_id, self._ledger, self._agenda)
-        self._alarms = Alarms(self._agenda, self._ledger, context.webhooks)
+        self._sender = Sender(context, self.thread_id, self._ledger, self._agenda, self._listener)
+        self._alarms = Alarms(self._agenda, self._ledger, context.webhooks, self._listener)
         self._desk = ToolDesk(context.tooling, self.thread_id)
         self.last_command: int = 0
-        self._ticking = False
+        self._ticking = self._left = False
         self._idle: str | None = None
-        self._left = False
         self.waiters: Waiters = Waiters()
         """Notified after each tick, and when the driver stops."""
 
@@ -130,9 +132,9 @@ class Driver:
         self.accept(command)
         self._context.ownership.wake(self.thread_id)
 
-    def join(self, handler: signals.Handler | None, replay_after: int | None) -> None:
+    def join(self, handler: signals.Handler | None, replay_after: int | None, *, stream: bool = False) -> None:
         """See `Announcer.join`; the next tick replays the history."""
-        self.announcer.join(handler, replay_after)
+        self.announcer.join(handler, replay_after, stream=stream)
         self._context.ownership.wake(self.thread_id)
 
     def commands(self) -> list[inputs.Command]:
@@ -176,18 +178,13 @@ class Driver:
     def describe(self) -> str:
         """See `Task.describe`."""
         handler, request = self.announcer.handler, self.snapshot.request
-        if handler is not None:
-            doing = f"in handler {signals.name_of(handler)}"
-        else:
-            doing = f"in request {request.operation}" if request is not None else "at rest"
-        return f"thread {self.thread_id} {doing}"
+        doing = "at rest" if request is None else f"in request {request.operation}"
+        return f"thread {self.thread_id} {doing if handler is None else f'in handler {signals.name_of(handler)}'}"
 
     def explain(self) -> str:
         """See `Agent.explain`."""
-        clock, due = self._context.clock, self._agenda.due
-        now = clock.time()
-        at = None if due is None else now + due - clock.monotonic()
-        return explain(self.snapshot, self.settings, now, at, held=self._agenda.held_by_gate)
+        agenda, now = self._agenda, self._context.clock.time()
+        return explain(self.snapshot, self.settings, now, agenda.due_time, held=agenda.held_by_gate)
 
     def answers(self, name: str) -> bool:
         """Return whether a function of this program answers calls with this name."""
@@ -293,8 +290,9 @@ class Driver:
         self._collect_due()
         self._advance()
         self._make_request()
-        if self._alarms.take_webhook():
+        if self._alarms.take_hint():
             self._agenda.come_back_now()
+        self._listener.follow(self.snapshot)
         self._announce()
         self._use_tools()
         if self.stop_reason is not None:
@@ -361,8 +359,8 @@ class Driver:
         self._save(*self._decision)
 
     def _save(self, decision: Decision, request: effects.Request | None, due: float | None) -> None:
-        news = decision.snapshot, decision.consumed, decision.happened
-        self.announcer.add(self._ledger.commit(*news, due, self.settings))
+        news = (decision.snapshot, decision.consumed, decision.happened, due, self.settings)
+        self.announcer.add(self._ledger.commit(*news))
         self._inbox.drop(decision.consumed)
         for _ in range(decision.facts):
             self._facts.popleft()
@@ -383,6 +381,7 @@ class Driver:
         if self._left:
             return
         self._desk.leave()
+        self._listener.close()
         decision = None if self._desk.has_decided_a_start else self._decision
         if decision is not None and self.lease is not None and self.lease.holds():
             with contextlib.suppress(StoreError):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.answer import Answer
+from gpt_agent_fsm.engine.spoken_text import SpokenText
 from gpt_agent_fsm.errors import RunError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
@@ -29,9 +30,11 @@ class Inquiry:
         assistant_id: the assistant of the message's run; None before the run.
         is_over: True when there is a complete answer, or an error.
         is_parked: True while the queue is parked and the message still has no answer and no error.
+        text: the text of the answer while it is written.
     """
 
     def __init__(self, thread_id: str, key: str) -> None:
+        self.text: SpokenText = SpokenText()
         self._thread_id = thread_id
         self.key = key
         self._lock = threading.Lock()
@@ -81,6 +84,7 @@ class Inquiry:
                     self._next_turn = True
                 else:
                     self._run_ids.append(run_id)
+                    self.text.start_again()
                     self.assistant_id = event.assistant_id
             case events.RunFailed(id=run_id, code=code, message=message) if run_id is None or run_id in self._run_ids:
                 self._fail(code, message)
@@ -97,6 +101,9 @@ class Inquiry:
                 )
             case events.AssistantMessageAdded(run_id=run_id) if run_id in self._run_ids:
                 self._messages.append(event)
+                self.text.add_message(event)
+            case events.AssistantMessageDelta(run_id=run_id) if run_id in self._run_ids:
+                self.text.add_delta(event)
             case events.ToolCallRequested(run_id=run_id) if run_id in self._run_ids:
                 self._calls.append(event)
             case _:

@@ -12,6 +12,7 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import attrs
 
@@ -21,6 +22,8 @@ from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store
+from gpt_agent_fsm.engine.runner import call_limits
+from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.engine.tool_desk import Tooling, functions_of
 from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
@@ -52,12 +55,6 @@ class _Shift:
     def describe(self) -> str:
         """See `Task.describe`."""
         return self.driver.describe()
-
-
-def _run_soon(scheduler: Scheduler) -> Callable[[Callable[[], None]], None] | None:
-    """Return the function that lets a scheduler with virtual time run a job; None to run jobs on OS threads."""
-    call_later = getattr(scheduler, "call_later", None)
-    return None if call_later is None else lambda function: call_later(0.0, function)
 
 
 _users_lock = threading.RLock()
@@ -103,8 +100,9 @@ class Roster:
         is_owned = getattr(store, "is_owned", None)
         self._ownership = SoleOwner(self.tick_soon, is_owned) if make_ownership is None else make_ownership(self)
         self._webhooks = Webhooks(scheduler.clock)
-        run_soon = _run_soon(scheduler)
-        self.jobs: ToolJobs = ToolJobs(scheduler.clock, settings.tool_workers, self._ownership.wake, run_soon)
+        later, wake = getattr(scheduler, "call_later", None), self._ownership.wake
+        self.jobs: ToolJobs = ToolJobs(scheduler.clock, settings.tool_workers, wake, later and partial(later, 0.0))
+        self._streams = Streams(settings.streams, lambda: call_limits(scheduler.clock, settings), wake, later)
         self._context = DriverContext(
             backend=backend,
             store=store,
@@ -113,6 +111,7 @@ class Roster:
             webhooks=self._webhooks,
             ownership=self._ownership,
             tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, scheduler.clock, settings.receive_timeout),
+            streams=self._streams,
             random=rng,
         )
         # Reentrant: the handler of an operating system signal may close the runtime while it interrupts one of its
@@ -162,6 +161,8 @@ class Roster:
         known: inputs.RunsListed | None,
         subscribe: signals.Handler | None,
         replay_after: int | None,
+        *,
+        stream: bool | None = None,
     ) -> Driver | None:
         """Make a thread's driver, and begin it now or after the former driver. Return None if another call made one.
 
@@ -181,12 +182,14 @@ class Roster:
             with self._withdrawn_if_it_fails(driver):
                 if predecessor is None:
                     driver.lease = self._claim(driver.thread_id)
-                self._begin_connected(driver, predecessor, known)
-            driver.announcer.join(subscribe, replay_after)
+                self._begin_connected(driver, predecessor, known, stream)
+            driver.announcer.join(subscribe, replay_after, stream=bool(stream))
         self.scheduler.wake(shift)
         return driver
 
-    def _begin_connected(self, driver: Driver, predecessor: _Shift | None, known: inputs.RunsListed | None) -> None:
+    def _begin_connected(
+        self, driver: Driver, predecessor: _Shift | None, known: inputs.RunsListed | None, stream: bool | None
+    ) -> None:
         start, store = driver.snapshot, self._context.store
         if predecessor is not None:
             driver.follow(predecessor.driver)
@@ -198,6 +201,7 @@ class Roster:
                 last_message_id=start.cursor.last_message_id,
                 look=True,
                 max_total_tokens=start.max_total_tokens,
+                stream=stream,
             )
         )
         if predecessor is None:
@@ -371,6 +375,7 @@ class Roster:
         """Remove all drivers and accept no new ones. Idempotent."""
         if lost := self.jobs.close():
             log.warning("close: %d functions of tools have not ended; their outputs are lost", lost)
+        self._streams.close()
         with self._lock:
             self._closed = True
             shifts = list(self._shifts.values())

@@ -8,8 +8,10 @@ from typing import Any, Literal, TypedDict
 
 from gpt_agent_fsm.tools.output import Output
 
-__all__ = ["RUN_OPTIONS", "RunOptions", "options_text", "output_of"]
+__all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "options_text", "output_of"]
 
+STREAM = "stream"
+"""The name of the wish for a stream among the options of a run. The backend does not get it as an option."""
 _RESERVED = "gpt_agent_fsm_"
 _MAX_ENTRIES = 12
 """How many entries of metadata a program may set. The APIs keep 16 entries, and the library itself needs some."""
@@ -42,10 +44,13 @@ RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
 """The names of all options that a backend may support; `output` is the form of the answer."""
 
 
-def options_text(options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str) -> str:
+def options_text(
+    options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str, *, stream: bool = False
+) -> str:
     """Return the text of a JSON object with the options and the form of the answer. Return "" if there are none.
 
-    `taken` contains the names of the options that the backend supports. Raises `TypeError` for an unknown option.
+    `taken` contains the names of the options that the backend supports. `stream` is the wish for a stream; it needs no
+    support, because a run without a stream is polled. Raises `TypeError` for an unknown option.
     Raises `ValueError` for an option with a wrong value, and for an option that the backend does not support.
     """
     wanted = {name: value for name, value in options.items() if value is not None}
@@ -59,6 +64,8 @@ def options_text(options: Mapping[str, Any], output: Output | None, taken: Colle
     for name in wanted:
         if name not in taken:
             raise ValueError(f"{backend} takes no {name} for a single run")
+    if stream:
+        wanted[STREAM] = True
     if not wanted:
         return ""
     try:

@@ -10,7 +10,9 @@ from typing import Any, assert_never
 import attrs
 
 from gpt_agent_fsm import errors
+from gpt_agent_fsm.engine.listener import RunMaker
 from gpt_agent_fsm.engine.protocols import Backend, CallLimits, Clock, Lease, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.engine.run_options import STREAM
 from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Run
@@ -39,13 +41,15 @@ def perform(
     request: effects.Request,
     timeout: Timeout,
     belongs_elsewhere: Callable[[str, str], bool] = lambda run, thread_id: False,
+    maker: RunMaker | None = None,
 ) -> inputs.Input:
     """Make one request within these limits and return its result as an input. Never raises.
 
     `belongs_elsewhere(run, thread_id)` returns whether a run is known to belong to another thread; see `Webhooks`.
+    `maker` creates and continues runs instead of `backend`.
     """
     try:
-        answer = _answer(backend, thread_id, request, timeout)
+        answer = _answer(backend, maker or backend, thread_id, request, timeout)
         _check_runs(answer, request, lambda run: belongs_elsewhere(run.handle or run.id, thread_id))
         return _renamed(answer, request)
     except errors.ApiError as error:
@@ -63,7 +67,7 @@ def perform(
 
 
 def _answer(  # noqa: PLR0911 - one for each request
-    backend: Backend, thread_id: str, request: effects.Request, timeout: Timeout
+    backend: Backend, maker: RunMaker | Backend, thread_id: str, request: effects.Request, timeout: Timeout
 ) -> inputs.Input:
     match request:
         case effects.GetLatestRun(key=key, retry_of=retry_of, wide=wide):
@@ -75,13 +79,13 @@ def _answer(  # noqa: PLR0911 - one for each request
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
         case effects.CreateRun():
             wanted = RunRequest(thread_id=thread_id, **_fields(request))
-            return inputs.RunCreated(run=backend.create_run(wanted, timeout=timeout))
+            return inputs.RunCreated(run=maker.create_run(wanted, timeout=timeout))
         case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):
             run = backend.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout)
             return inputs.RunSeen(run=run)
         case effects.SubmitToolOutputs():
             answer = ToolOutputsRequest(thread_id=thread_id, **_fields(request))
-            return inputs.RunSeen(run=backend.submit_tool_outputs(answer, timeout=timeout))
+            return inputs.RunSeen(run=maker.submit_tool_outputs(answer, timeout=timeout))
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)
             return inputs.MessagesListed(page=page)
@@ -93,8 +97,10 @@ def _answer(  # noqa: PLR0911 - one for each request
 def _fields(request: effects.CreateRun | effects.SubmitToolOutputs) -> dict[str, Any]:
     """Return the fields of a request, with the run's options as an object instead of JSON text."""
     fields = attrs.asdict(request, recurse=False)
-    options = fields.pop("run_options")
-    return {**fields, "options": json.loads(options) if options else {}}
+    text = fields.pop("run_options")
+    options = json.loads(text) if text else {}
+    options.pop(STREAM, None)
+    return {**fields, "options": options}
 
 
 def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Callable[[Run], bool]) -> None:

@@ -6,6 +6,7 @@ from gpt_agent_fsm.engine.agenda import Agenda
 from gpt_agent_fsm.engine.context import DriverContext, driven_elsewhere
 from gpt_agent_fsm.engine.gate import Waiting
 from gpt_agent_fsm.engine.ledger import Ledger
+from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.protocols import Lease
 from gpt_agent_fsm.engine.runner import call_limits, perform
 from gpt_agent_fsm.machine import effects, inputs
@@ -17,13 +18,16 @@ __all__ = ["Sender"]
 class Sender:
     """Sends the requests of one thread. Only ticks use it."""
 
-    __slots__ = ("_agenda", "_context", "_ledger", "_thread_id")
+    __slots__ = ("_agenda", "_context", "_ledger", "_listener", "_thread_id")
 
-    def __init__(self, context: DriverContext, thread_id: str, ledger: Ledger, agenda: Agenda) -> None:
+    def __init__(
+        self, context: DriverContext, thread_id: str, ledger: Ledger, agenda: Agenda, listener: Listener
+    ) -> None:
         self._context = context
         self._thread_id = thread_id
         self._ledger = ledger
         self._agenda = agenda
+        self._listener = listener
 
     def send(
         self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings
@@ -49,7 +53,11 @@ class Sender:
             self._agenda.request = None
             if not lease.holds():
                 raise driven_elsewhere(self._thread_id)
-        fact = perform(context.backend, self._thread_id, request, limits, context.webhooks.belongs_elsewhere)
+        maker, fact = self._listener.maker_for(request, self._ledger.snapshot), None
+        try:
+            fact = perform(context.backend, self._thread_id, request, limits, context.webhooks.belongs_elsewhere, maker)
+        finally:
+            self._listener.made(request, maker, fact)
         if isinstance(fact, inputs.RequestDelayed) and not lease.holds():
             raise driven_elsewhere(self._thread_id)
         context.gate.learn(who, request, fact)

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from gpt_agent_fsm.events.runs import (
     AssistantMessageAdded,
+    AssistantMessageDelta,
     MessagesDiscarded,
     OrganizationQuotaExceeded,
     RateLimited,
@@ -37,6 +38,7 @@ from gpt_agent_fsm.events.tools import (
 __all__ = [
     "AgentStopped",
     "AssistantMessageAdded",
+    "AssistantMessageDelta",
     "BudgetExceeded",
     "Event",
     "HostedToolUsed",
@@ -75,6 +77,7 @@ Event: TypeAlias = (
     | ToolCallOutputRecorded
     | ToolCallOutputSubmissionFailed
     | RunCompleted
+    | AssistantMessageDelta
     | AssistantMessageAdded
     | RunFailed
     | RateLimited

@@ -8,6 +8,7 @@ from gpt_agent_fsm.events.parts import Part, plain_text
 
 __all__ = [
     "AssistantMessageAdded",
+    "AssistantMessageDelta",
     "MessagesDiscarded",
     "OrganizationQuotaExceeded",
     "RateLimitRetriesExhausted",
@@ -100,6 +101,27 @@ class AssistantMessageAdded:
     parts: tuple[Part, ...] = attrs.field(
         default=attrs.Factory(lambda event: plain_text(event.content), takes_self=True)
     )
+
+
+@attrs.frozen(kw_only=True)
+class AssistantMessageDelta:
+    """The assistant has written more of a message. This event comes while the run is in progress.
+
+    It is sent only if the run is a stream; see `Agent.stream` and `Runtime.connect`. It is not part of the thread's
+    history, and the signal `event` does not send it. The texts of the pieces of a message, joined, are the message's
+    content or the beginning of it. `AssistantMessageAdded` follows with the whole content.
+
+    Attributes:
+        message_id: the id of the message on the server.
+        index: the number of this piece of the message, counted from 0.
+        text: the piece.
+    """
+
+    thread_id: str
+    run_id: str
+    message_id: str
+    index: int
+    text: str
 
 
 @attrs.frozen(kw_only=True)

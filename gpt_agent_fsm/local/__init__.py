@@ -14,7 +14,6 @@ try:
     import flask as _flask  # noqa: F401 - only to find out whether the extra is installed
     import jsonschema as _jsonschema  # type: ignore[import-untyped]  # noqa: F401
     import sqlalchemy as _sqlalchemy  # noqa: F401
-    import sseclient as _sseclient  # noqa: F401
     import waitress as _waitress  # type: ignore[import-untyped]  # noqa: F401
     import yaml as _yaml  # noqa: F401
 except ModuleNotFoundError as error:

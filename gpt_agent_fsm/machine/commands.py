@@ -30,6 +30,7 @@ class Connect:
     Attributes:
         last_message_id: the new cursor; None keeps the old one.
         max_total_tokens: the new limit of tokens; None keeps the old one.
+        stream: whether the runs of the thread should be streams; None keeps the old value.
         look: True if the library must check whether a run is in progress on the server.
     """
 
@@ -38,6 +39,7 @@ class Connect:
     last_message_id: str | None = None
     look: bool = False
     max_total_tokens: int | None = None
+    stream: bool | None = None
 
 
 @attrs.frozen(kw_only=True)

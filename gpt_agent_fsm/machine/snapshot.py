@@ -305,6 +305,7 @@ class Snapshot:
             again.
         usage: the tokens of all runs that have ended, including failed runs.
         max_total_tokens: the limit of `usage.total_tokens` for this thread; None for the limit of the settings.
+        stream: True if the runs of the thread should be streams.
         failure: the last failure; None after a success.
         waiting: the current wait; None at rest. The machine has no clock, so the engine fills in this field.
         queue: the messages to send. A store may keep the queue apart from the rest of the snapshot.
@@ -321,6 +322,7 @@ class Snapshot:
     server: ServerView = ServerView()
     usage: Usage = _NO_TOKENS
     max_total_tokens: int | None = None
+    stream: bool = False
     failure: Failure | None = None
     waiting: Waiting | None = None
     queue: Queue = EMPTY
@@ -389,6 +391,7 @@ class Snapshot:
             and self.left == other.left
             and self.failure == other.failure
             and (self.usage, self.max_total_tokens) == (other.usage, other.max_total_tokens)
+            and self.stream == other.stream
             and self.waiting == other.waiting
             and (self.thread_id, self.assistant_id) == (other.thread_id, other.assistant_id)
         )

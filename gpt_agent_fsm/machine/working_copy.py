@@ -61,6 +61,7 @@ class WorkingCopy:
         "started_again",
         "state",
         "stopping",
+        "stream",
         "thread_id",
         "tries",
         "usage",
@@ -80,6 +81,7 @@ class WorkingCopy:
         self.queue: Queue = snapshot.queue
         self.usage: Usage = snapshot.usage
         self.max_total_tokens: int | None = snapshot.max_total_tokens
+        self.stream: bool = snapshot.stream
         self.failure: Failure | None = snapshot.failure
         self.waiting: Waiting | None = snapshot.waiting
         pending = snapshot.pending
@@ -113,6 +115,7 @@ class WorkingCopy:
             server=self.server,
             usage=self.usage,
             max_total_tokens=self.max_total_tokens,
+            stream=self.stream,
             failure=self.failure,
             waiting=self.waiting,
             queue=self.queue,

@@ -10,7 +10,7 @@ import pytest
 import gpt_agent_fsm.local as package
 
 
-@pytest.mark.parametrize("missing", ["flask", "waitress", "sqlalchemy", "yaml", "jsonschema", "sseclient"])
+@pytest.mark.parametrize("missing", ["flask", "waitress", "sqlalchemy", "yaml", "jsonschema"])
 def test_without_the_extra_the_import_says_how_to_install_it(missing):
     code = f"import sys; sys.modules[{missing!r}] = None\nimport gpt_agent_fsm.local"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

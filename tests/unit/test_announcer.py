@@ -4,6 +4,8 @@ import pytest
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.announcer import Announcer
+from gpt_agent_fsm.engine.listener import Listener
+from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
 
@@ -47,6 +49,11 @@ def always():
     return True
 
 
+def no_stream():
+    """Return the listener of a thread whose backend has no streams."""
+    return Listener(None, Streams(0, lambda: None, lambda thread_id: None), THREAD)
+
+
 @pytest.fixture
 def journal():
     return Journal(last=3)
@@ -55,7 +62,7 @@ def journal():
 @pytest.fixture
 def announcer(journal):
     """An announcer that must announce all three records."""
-    made = Announcer(THREAD, journal)
+    made = Announcer(THREAD, journal, no_stream())
     made.add(journal.records)
     return made
 
@@ -91,7 +98,7 @@ def test_two_new_subscribers_hear_the_history_in_the_order_in_which_they_came(an
 
 
 def test_an_announcer_that_takes_over_announces_only_the_rest(journal):
-    announcer, old, new = Announcer(THREAD, journal), Subscriber(), Subscriber()
+    announcer, old, new = Announcer(THREAD, journal, no_stream()), Subscriber(), Subscriber()
     snapshot = Snapshot(thread_id=THREAD, assistant_id="a")
     announcer.take_over(Saved(snapshot=snapshot, unannounced=tuple(journal.records[2:]), last_seq=3))
     announcer.join(old, None)

@@ -82,5 +82,5 @@ def test_importing_the_package_imports_no_extra():
     code = "import sys, gpt_agent_fsm, gpt_agent_fsm.backends, gpt_agent_fsm.stores; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     extras = {"flask", "waitress", "yaml", "sqlalchemy", "click", "rich", "psycopg", "standardwebhooks", "hypothesis"}
-    extras |= {"jsonschema", "sseclient"}
+    extras |= {"jsonschema"}
     assert extras & set(loaded) == set()

@@ -25,6 +25,7 @@ def test_the_defaults_are_those_of_the_contract():
         "max_total_tokens": None,
         "approval_timeout": None,
         "tool_workers": 8,
+        "streams": 32,
         "stall_after": 300.0,
         "max_answer_bytes": 64 * 1024 * 1024,
         "workers": 8,

@@ -88,7 +88,7 @@ class AssistantsBackend:
         )
 
         self._refuses_streams = False
-        """True after the server has refused a run because it was to be a stream."""
+        """True after the server has refused to answer with a stream."""
         self._order_of_runs = ListOrder(wire.are_runs_oldest_first)
         self._order_of_messages = ListOrder(wire.are_messages_oldest_first)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from gpt_agent_fsm.backends.http.event_stream import EventStream
 from gpt_agent_fsm.backends.shared.values import lenient_mapping
-from gpt_agent_fsm.errors import ApiError, RequestRefused
+from gpt_agent_fsm.errors import ApiError, RequestRefused, TransientError
 from gpt_agent_fsm.ports import Piece, Timeout
 
 __all__ = ["EventReader", "MessageTexts", "TextStream", "data_of", "is_about_streams"]
@@ -48,7 +48,7 @@ class MessageTexts:
         self._parts: dict[str, object] = {}
 
     def add(self, message_id: str, part: object, text: str) -> str:
-        """Return the piece for a text that a part of a message goes on with."""
+        """Return the piece for the next text of a part of a message."""
         last = self._parts.get(message_id, part)
         if text:
             self._parts[message_id] = part
@@ -111,6 +111,8 @@ class TextStream:
             if self._reader.is_over:
                 break
             event = self._events.next_event(silence)
+            if event is None and not self._is_closed:
+                raise TransientError(None, None, "The stream ended before the run's turn.")
             if event is None:
                 break
             self._pieces = iter(self._pieces_of(event.name, data_of(event.data)))

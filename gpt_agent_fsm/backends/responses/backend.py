@@ -92,7 +92,7 @@ class ResponsesBackend:
         self._sends_empty_input = False
         """True after the server has said that a request must have an input, even if it is empty."""
         self._refuses_streams = False
-        """True after the server has refused a response because it was to be a stream."""
+        """True after the server has refused to answer with a stream."""
         self._order = ListOrder(wire.are_items_oldest_first)
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}

@@ -1,0 +1,195 @@
+"""The stream of one thread's run: whether the run is created as a stream, and which of its pieces are announced."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import attrs
+
+from gpt_agent_fsm.engine.protocols import (
+    Backend,
+    Piece,
+    RunRequest,
+    RunStream,
+    StreamingBackend,
+    Timeout,
+    ToolOutputsRequest,
+)
+from gpt_agent_fsm.engine.run_options import STREAM
+from gpt_agent_fsm.engine.streams import Reading, Streams
+from gpt_agent_fsm.events import AssistantMessageAdded, AssistantMessageDelta
+from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine.objects import Run
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import State
+
+__all__ = ["Listener", "RunMaker"]
+
+
+class RunMaker:
+    """Creates and continues runs as streams, and keeps the stream of the last run."""
+
+    def __init__(self, backend: StreamingBackend) -> None:
+        self._backend = backend
+        self.stream: RunStream | None = None
+
+    def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
+        """See `Backend.create_run`."""
+        run, self.stream = self._backend.create_run_streamed(request, timeout=timeout)
+        return run
+
+    def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
+        """See `Backend.submit_tool_outputs`."""
+        run, self.stream = self._backend.submit_tool_outputs_streamed(request, timeout=timeout)
+        return run
+
+
+@attrs.define
+class _Spoken:
+    """What was announced of one run.
+
+    Attributes:
+        counts: for each message, how many of its pieces were announced.
+        whole: the messages that were announced whole. Their late pieces are dropped.
+    """
+
+    run_id: str
+    counts: Counter[str] = attrs.field(factory=Counter)
+    whole: set[str] = attrs.field(factory=set)
+
+
+class Listener:
+    """The stream of one thread. Only ticks use it."""
+
+    __slots__ = ("_backend", "_end_was_taken", "_is_over", "_known", "_reading", "_spoken", "_streams", "_thread_id")
+
+    def __init__(self, backend: Backend, streams: Streams, thread_id: str) -> None:
+        self._backend = backend
+        self._streams = streams
+        self._thread_id = thread_id
+        self._reading: Reading | None = None
+        self._spoken = _Spoken("")
+        self._is_over = self._end_was_taken = False
+        self._known: tuple[str, str | None] | None = None
+        """The id and the handle of the run for whose stream there is nothing left to decide."""
+
+    # --- opening -----------------------------------------------------------------------------------------
+
+    def maker_for(self, request: effects.Request, snapshot: Snapshot) -> RunMaker | None:
+        """Return what makes this request, if its run should be a stream and there is a place. Then call `made`."""
+        if not isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
+            return None
+        if not (_is_wanted(snapshot, request.run_options) and isinstance(self._backend, StreamingBackend)):
+            return None
+        return RunMaker(self._backend) if self._streams.reserve() else None
+
+    def made(self, request: effects.Request, maker: RunMaker | None, fact: inputs.Input | None) -> None:
+        """Read the stream of the run that was made. `fact`: the answer to the request; None if there is none."""
+        run = fact.run if isinstance(fact, inputs.RunCreated | inputs.RunSeen) else None
+        if run is not None and isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
+            self._known = run.id, run.handle
+        if maker is None:
+            return
+        if run is not None and maker.stream is not None:
+            self._read(Reading(self._thread_id, run.id, stream=maker.stream))
+            return
+        self._streams.give_back()
+        if maker.stream is not None:
+            maker.stream.close()
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Close the stream of a run that is over, and open that of a run that this process did not create."""
+        if self._reading is not None and not _is_current(self._reading, snapshot):
+            self._is_over = True
+            self.close()
+        run = snapshot.run
+        if run is None or snapshot.state is not State.RUNNING or (run.id, run.handle) == self._known:
+            return
+        self._known = run.id, run.handle
+        backend, turn = self._backend, snapshot.outbox.turn
+        wanted = _is_wanted(snapshot, "" if turn is None else turn.run_options)
+        if wanted and isinstance(backend, StreamingBackend) and self._streams.reserve():
+            self._read(Reading(self._thread_id, run.id, open_=self._opener(backend, run.id, run.handle)))
+
+    def _opener(self, backend: StreamingBackend, run_id: str, handle: str | None) -> Callable[[], RunStream | None]:
+        def open_() -> RunStream | None:
+            limits = self._streams.limits()
+            return backend.open_stream(self._thread_id, run_id, handle=handle, after=None, timeout=limits)
+
+        return open_
+
+    def _read(self, reading: Reading) -> None:
+        if self._spoken.run_id != reading.run_id:
+            self._spoken = _Spoken(reading.run_id)
+        elif self._reading is not None:
+            # The run continues in another answer, and pieces of the last answer may still wait.
+            for piece in self._reading.take():
+                reading.add(piece)
+        self.close()
+        self._reading, self._is_over, self._end_was_taken = reading, False, False
+        self._streams.read(reading)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.close()
+
+    # --- what the stream says -------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """True while the stream of the run in progress is read."""
+        return self._reading is not None and not self._reading.has_ended
+
+    def take_end(self) -> bool:
+        """Return True once after the stream has ended. The run has then probably come further."""
+        ended = self._reading is not None and self._reading.has_ended and not self._end_was_taken
+        self._end_was_taken = self._end_was_taken or ended
+        return ended
+
+    def deltas_before(self, added: AssistantMessageAdded) -> Iterator[AssistantMessageDelta]:
+        """Yield the pieces that come before a whole message. Its later pieces are dropped."""
+        if self._reading is None or self._reading.run_id != added.run_id:
+            return
+        pieces = self._reading.take_until(added.message_id)
+        if not pieces and added.message_id not in self._spoken.counts:
+            # Perhaps the server lists the message under another id.
+            pieces = self._reading.take()
+        yield from self._deltas(pieces)
+        self._spoken.whole.add(added.message_id)
+
+    def deltas(self) -> Iterator[AssistantMessageDelta]:
+        """Yield the pieces that have come, unless the run is over. Call it when every record was announced."""
+        if self._reading is None:
+            return
+        pieces = self._reading.take()
+        if self._is_over:
+            self._reading = None
+        else:
+            yield from self._deltas(pieces)
+
+    def _deltas(self, pieces: Iterable[Piece]) -> Iterator[AssistantMessageDelta]:
+        spoken = self._spoken
+        for piece in pieces:
+            if piece.message_id not in spoken.whole:
+                index = spoken.counts[piece.message_id]
+                spoken.counts[piece.message_id] += 1
+                yield AssistantMessageDelta(
+                    thread_id=self._thread_id,
+                    run_id=spoken.run_id,
+                    message_id=piece.message_id,
+                    index=index,
+                    text=piece.text,
+                )
+
+
+def _is_wanted(snapshot: Snapshot, run_options: str) -> bool:
+    return snapshot.stream or (bool(run_options) and json.loads(run_options).get(STREAM) is True)
+
+
+def _is_current(reading: Reading, snapshot: Snapshot) -> bool:
+    """Return whether the run is in progress, or its messages are still to be read."""
+    run, to_read = snapshot.run, snapshot.cursor.reading
+    return (run is not None and run.id == reading.run_id) or (to_read is not None and to_read.run_id == reading.run_id)

@@ -1,0 +1,151 @@
+"""A user message whose answer a caller waits for, as a whole or piece by piece."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+from gpt_agent_fsm.engine.answer import Answer
+from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.inquiry import Inquiry
+from gpt_agent_fsm.engine.protocols import Backend, Scheduler
+from gpt_agent_fsm.engine.run_options import output_of
+from gpt_agent_fsm.errors import WaitTimeout
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.tools.output import Output
+
+__all__ = ["AnswerStream", "Question", "wait_until"]
+
+
+def wait_until(driver: Driver, scheduler: Scheduler, is_over: Callable[[], bool], timeout: float | None) -> bool:
+    """Block until `is_over()` is true, which is checked after each tick. Return False after the timeout.
+
+    Raises `AgentNotAlive` if the driver was stopped.
+    """
+    changed = threading.Event()
+    with driver.waiters.added(changed):
+        in_time = scheduler.wait(is_over, changed, timeout)
+    driver.check_alive()
+    return in_time
+
+
+class Question:
+    """The wait for the answer to one message. One caller uses it. Close it at the end.
+
+    Args:
+        timeout: the seconds from now within which the answer must come; None for no limit.
+        output: the form of the answer; None for the form that the run's assistant has.
+    """
+
+    def __init__(
+        self, driver: Driver, scheduler: Scheduler, key: str, *, timeout: float | None, output: Output | None
+    ) -> None:
+        self._driver = driver
+        self._scheduler = scheduler
+        self._timeout = timeout
+        self._output = output
+        self._inquiry = Inquiry(driver.thread_id, key)
+        clock = scheduler.clock
+        self._end = None if timeout is None else clock.monotonic() + timeout
+        self._following = contextlib.ExitStack()
+        self._following.enter_context(driver.announcer.followed_by(self._inquiry))
+
+    def close(self) -> None:
+        """Follow the message no longer. Idempotent. The conversation continues."""
+        self._following.close()
+
+    def take_text(self) -> str:
+        """Return the text of the answer that has come since the last call; "" if there is none."""
+        return self._inquiry.text.take()
+
+    def wait(self, has_news: Callable[[], bool] = lambda: False) -> None:
+        """Block until the question is over, or until `has_news()` is true.
+
+        Raises `RunError` if the queue is parked, after the message was withdrawn if it was not sent. Raises
+        `WaitTimeout` and `AgentNotAlive`.
+        """
+        inquiry = self._inquiry
+        while not (inquiry.is_over or has_news()):
+            self._wait_until(lambda: inquiry.is_over or inquiry.is_parked or has_news())
+            if inquiry.is_parked:
+                self._driver.send(inputs.WithdrawMessage(key=inquiry.key))
+                self._wait_until(lambda: inquiry.is_over or self._driver.is_settled())
+                inquiry.check_parked()
+
+    def answer(self, backend: Backend) -> Answer:
+        """Return the answer. Raise `RunError` if there is none."""
+        return self._inquiry.answer(self._output or output_of(backend, self._inquiry.assistant_id))
+
+    def _wait_until(self, is_over: Callable[[], bool]) -> None:
+        driver, clock = self._driver, self._scheduler.clock
+        left = None if self._end is None else max(0.0, self._end - clock.monotonic())
+        if not wait_until(driver, self._scheduler, lambda: driver.has_stopped or is_over(), left):
+            sentence = f"{driver.thread_id} has not answered after {self._timeout} seconds. {driver.explain()}"
+            raise WaitTimeout(sentence)
+
+
+class AnswerStream(Iterator[str]):
+    """The text of an answer, in pieces, while the model writes it. `Agent.stream` returns it.
+
+    Iterate over it once. The pieces, joined, are `answer.text` or the beginning of it. If nothing comes in pieces, for
+    example because the server has no streams, the whole text is the only piece. The next piece may raise `RunError`,
+    `WaitTimeout` and `AgentNotAlive`, as `Agent.ask` does.
+
+    To stop early, leave the loop and call `close`, or use a `with` statement. The conversation continues then.
+    """
+
+    def __init__(self, question: Question, backend: Backend) -> None:
+        self._question = question
+        self._backend = backend
+        self._answer: Answer | None = None
+        self._piece = ""
+        self._has_ended = False
+
+    def __iter__(self) -> AnswerStream:
+        return self
+
+    def __next__(self) -> str:
+        """Block until the next piece, and return it."""
+        if self._has_ended:
+            raise StopIteration
+        try:
+            self._question.wait(self._has_piece)
+            if self._has_piece():
+                piece, self._piece = self._piece, ""
+                return piece
+            self._answer = self._question.answer(self._backend)
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        raise StopIteration
+
+    def _has_piece(self) -> bool:
+        self._piece = self._piece or self._question.take_text()
+        return bool(self._piece)
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer, after the last piece. Raises `RuntimeError` before that, and after an error."""
+        if self._answer is None:
+            why = "it has ended without an answer" if self._has_ended else "read all of its pieces first"
+            raise RuntimeError(f"The stream has no answer: {why}.")
+        return self._answer
+
+    def close(self) -> None:
+        """Read no more pieces. Idempotent. The run continues."""
+        self._has_ended = True
+        self._question.close()
+
+    def __enter__(self) -> AnswerStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._question.close()

@@ -1,0 +1,55 @@
+"""The text of an answer while it is written, for a caller who reads it piece by piece."""
+
+from __future__ import annotations
+
+import threading
+
+from gpt_agent_fsm.events import AssistantMessageAdded, AssistantMessageDelta
+
+__all__ = ["SpokenText"]
+
+
+class SpokenText:
+    """The text of one run's messages, as far as it is known, and how much of it the caller has.
+
+    Workers add to it, in the order of the events, and the caller takes from it. What the caller has taken cannot be
+    taken back. So if the text changes, for example because another run has started after a rate limit, the caller gets
+    only what continues the text that it has.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = ""
+        self._whole: list[str] = []
+        """The contents of the messages that have come whole."""
+        self._begun: dict[str, str] = {}
+        """The texts of the messages that have begun, by the ids of the messages."""
+
+    def add_delta(self, delta: AssistantMessageDelta) -> None:
+        """Add a piece of a message."""
+        with self._lock:
+            self._begun[delta.message_id] = self._begun.get(delta.message_id, "") + delta.text
+
+    def add_message(self, added: AssistantMessageAdded) -> None:
+        """Add a whole message."""
+        with self._lock:
+            if self._begun.pop(added.message_id, None) is None:
+                # Perhaps its pieces have come under another id.
+                self._begun.clear()
+            self._whole.append(added.content)
+
+    def start_again(self) -> None:
+        """Forget the text: another run writes a new one."""
+        with self._lock:
+            self._whole.clear()
+            self._begun.clear()
+
+    def take(self) -> str:
+        """Return the text that follows the text taken so far; "" if there is none."""
+        with self._lock:
+            text = "\n".join(filter(None, (*self._whole, *self._begun.values())))
+            if not text.startswith(self._taken):
+                return ""
+            piece = text[len(self._taken) :]
+            self._taken = text
+            return piece

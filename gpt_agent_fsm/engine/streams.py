@@ -1,0 +1,200 @@
+"""Read the streams of runs, each on an OS thread of its own.
+
+A stream is a hint. What a run came to is learnt by polling it. So whatever a stream does, it can only cost pieces of
+text.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from gpt_agent_fsm.engine.protocols import CallLimits, Piece, RunStream
+from gpt_agent_fsm.errors import ApiError, TransientError
+from gpt_agent_fsm.logs import Log, get_logger, must_propagate
+
+__all__ = ["Reading", "RunLater", "Streams"]
+
+log: Log = get_logger(__name__)
+
+_MAX_FAILURES = 5
+"""How often a stream may break off, without any piece in between, before it is given up."""
+_PAUSE = 0.5
+"""Seconds before a broken stream is continued. The pause doubles with each failure."""
+_SILENCE = 120.0
+"""For how many seconds the server may send nothing. Then the stream is continued on a new connection."""
+_MANY = 256
+"""If so many pieces wait, further pieces are joined. So a slow handler does not fill the memory."""
+
+RunLater: TypeAlias = Callable[[float, Callable[[], None]], object]
+"""Calls a function after a number of seconds."""
+
+
+class Reading:
+    """The stream of one run while it is read. Safe to use from any OS thread.
+
+    Args:
+        open_: opens the stream, if it is not open yet; returns None if there is no stream.
+        stream: the stream, if it is already open.
+
+    Attributes:
+        run_id: the id of the run.
+        has_ended: True if no more pieces come.
+    """
+
+    def __init__(
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        open_: Callable[[], RunStream | None] = lambda: None,
+        stream: RunStream | None = None,
+    ) -> None:
+        self.thread_id = thread_id
+        self.run_id = run_id
+        self.open = open_
+        self.stream = stream
+        self.failures = 0
+        self.is_broken = False
+        self.has_ended: bool = False
+        self.closed: threading.Event = threading.Event()
+        self._lock = threading.Lock()
+        self._pieces: deque[Piece] = deque()
+
+    def add(self, piece: Piece) -> bool:
+        """Add a piece that has come. Return whether it is the only one that waits."""
+        with self._lock:
+            if len(self._pieces) >= _MANY and self._pieces[-1].message_id == piece.message_id:
+                last = self._pieces.pop()
+                piece = Piece(message_id=piece.message_id, text=last.text + piece.text, position=piece.position)
+            self._pieces.append(piece)
+            return len(self._pieces) == 1
+
+    def take_until(self, message_id: str) -> Sequence[Piece]:
+        """Remove and return the pieces that wait, up to the last piece of this message."""
+        with self._lock:
+            places = [place for place, piece in enumerate(self._pieces, 1) if piece.message_id == message_id]
+            return [self._pieces.popleft() for _ in range(places[-1] if places else 0)]
+
+    def take(self) -> Sequence[Piece]:
+        """Remove and return the pieces that wait."""
+        with self._lock:
+            pieces = list(self._pieces)
+            self._pieces.clear()
+        return pieces
+
+    def close(self) -> None:
+        """Read no more. The pieces that wait remain."""
+        self.closed.set()
+        if self.stream is not None:
+            self.stream.close()
+
+
+class Streams:
+    """The streams of one runtime. At most `limit` are read at the same time. Safe to use from any OS thread.
+
+    Args:
+        limits: returns the limits of a request that begins now. It is also an attribute.
+        wake: called with the id of a thread when a piece waits for it, or when its stream has ended.
+        run_later: reads one piece at a time on a scheduler with virtual time; None to read on OS threads.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        limits: Callable[[], CallLimits],
+        wake: Callable[[str], None],
+        run_later: RunLater | None = None,
+    ) -> None:
+        self._free = limit
+        self.limits: Callable[[], CallLimits] = limits
+        self._wake = wake
+        self._run_later = run_later
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def reserve(self) -> bool:
+        """Return whether there is a place for one more stream. If so, the place is taken."""
+        with self._lock:
+            if self._is_closed or self._free < 1:
+                return False
+            self._free -= 1
+            return True
+
+    def give_back(self) -> None:
+        """Free a place that `reserve` has taken."""
+        with self._lock:
+            self._free += 1
+
+    def close(self) -> None:
+        """Read no further streams."""
+        self._is_closed = True
+
+    def read(self, reading: Reading) -> None:
+        """Read a stream until it ends. It takes the place that was reserved for it."""
+        if self._run_later is not None:
+            self._run_later(0.0, lambda: self._step_later(reading))
+            return
+        try:
+            threading.Thread(target=self._read, args=(reading,), name="gpt-agent-fsm stream", daemon=True).start()
+        except RuntimeError:
+            log.exception("%s: there is no OS thread for a stream", reading.thread_id)
+            self._end(reading)
+
+    def _read(self, reading: Reading) -> None:
+        try:
+            while (pause := self._step(reading)) is not None:
+                if pause:
+                    reading.closed.wait(pause)
+        finally:
+            self._end(reading)
+
+    def _step_later(self, reading: Reading) -> None:
+        pause = self._step(reading)
+        if pause is None or self._run_later is None:
+            self._end(reading)
+        else:
+            self._run_later(max(pause, _PAUSE / 5), lambda: self._step_later(reading))
+
+    def _end(self, reading: Reading) -> None:
+        reading.has_ended = True
+        reading.close()
+        self.give_back()
+        self._wake(reading.thread_id)
+
+    def _step(self, reading: Reading) -> float | None:
+        """Read one piece. Return how many seconds to wait before the next step, or None at the end of the stream."""
+        if reading.closed.is_set() or self._is_closed:
+            return None
+        try:
+            piece = self._next_piece(reading)
+        except TransientError as error:
+            log.debug("%s: the stream of %s broke off: %s", reading.thread_id, reading.run_id, error)
+            reading.failures, reading.is_broken = reading.failures + 1, True
+            return None if reading.failures > _MAX_FAILURES else _PAUSE * 2.0 ** (reading.failures - 1)
+        except ApiError as error:
+            log.debug("%s: there is no stream of %s: %s", reading.thread_id, reading.run_id, error)
+            return None
+        except BaseException as error:
+            if must_propagate(error):
+                raise
+            log.exception("%s: the stream of %s failed", reading.thread_id, reading.run_id)
+            return None
+        if piece is None:
+            return None
+        reading.failures = 0
+        if reading.add(piece):
+            self._wake(reading.thread_id)
+        return 0.0
+
+    def _next_piece(self, reading: Reading) -> Piece | None:
+        if reading.stream is None:
+            reading.stream = reading.open()
+            if reading.stream is None:
+                return None
+        elif reading.is_broken and not reading.stream.resume(timeout=self.limits()):
+            return None
+        reading.is_broken = False
+        return reading.stream.next_piece(silence=_SILENCE)
