@@ -149,8 +149,8 @@ class Runtime:
                 `BudgetExceeded`. The store keeps this limit. None keeps the limit that was given before.
             stream: True if the texts of the thread's runs should come in pieces, while the model writes them. The
                 signal `assistant_message_delta` sends the pieces, and `subscribe` receives them if `stream` is True in
-                its own call. The store keeps this choice. None keeps the choice that was made before. If the backend or the server
-                has no streams, there are no pieces.
+                its own call. The store keeps this choice, and None keeps the choice that was made before. If the
+                backend or the server has no streams, there are no pieces.
 
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
         know, and another `ApiError` if a request fails. After an error there is no agent.

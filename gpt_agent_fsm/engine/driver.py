@@ -280,12 +280,10 @@ class Driver:
 
     def _step(self) -> float | None:
         """Take one step. Return when the next step is due, in monotonic seconds, or None."""
-        clock = self._context.clock
         if self.stop_reason is not None:
             self._finish()
             return None
-        # Commands are handled before deadlines. A person's decision that was accepted in time counts, even if its
-        # deadline has passed since then.
+        # Commands come before deadlines: a decision that was accepted in time counts, though its deadline has passed.
         self._advance()
         self._collect_due()
         self._advance()
@@ -298,10 +296,9 @@ class Driver:
         if self.stop_reason is not None:
             self._finish()
             return None
-        if not self.is_quiet():
-            return clock.monotonic()
-        next_request = clock.monotonic() if self._agenda.request is not None else None
-        moments = (next_request, self._agenda.due, self._desk.deadline(self.snapshot), *self._ledger.deadlines.moments)
+        if not self.is_quiet() or self._agenda.request is not None:
+            return self._context.clock.monotonic()
+        moments = (self._agenda.due, self._desk.deadline(self.snapshot), *self._ledger.deadlines.moments)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _use_tools(self) -> None:
@@ -351,7 +348,8 @@ class Driver:
         commands = self._inbox.waiting()
         if not self._facts and not commands:
             return
-        decision = decide(self.snapshot, self._facts, commands, self.settings, self._context.clock.time())
+        snapshot = self._listener.noted(self.snapshot)
+        decision = decide(snapshot, self._facts, commands, self.settings, self._context.clock.time())
         if decision.dropped:
             self._agenda.recover()
         pause = self._alarms.min_pause(self.settings) if decision.snapshot.polls else 0.0
@@ -383,9 +381,11 @@ class Driver:
         self._desk.leave()
         self._listener.close()
         decision = None if self._desk.has_decided_a_start else self._decision
-        if decision is not None and self.lease is not None and self.lease.holds():
+        if self.lease is not None and self.lease.holds():
             with contextlib.suppress(StoreError):
-                self._save(*decision)
+                if decision is not None:
+                    self._save(*decision)
+                self._sender.save_progress(self.settings)
         # The next driver must find a command that is being accepted now, so wait for the door. After `close` there is
         # no next driver, and a signal handler that called it may have interrupted the code that holds the door.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:

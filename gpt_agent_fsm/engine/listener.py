@@ -21,8 +21,8 @@ from gpt_agent_fsm.engine.run_options import STREAM
 from gpt_agent_fsm.engine.streams import Reading, Streams
 from gpt_agent_fsm.events import AssistantMessageAdded, AssistantMessageDelta
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.objects import Run
-from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.objects import Run, StreamPosition
+from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
 from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Listener", "RunMaker"]
@@ -63,7 +63,17 @@ class _Spoken:
 class Listener:
     """The stream of one thread. Only ticks use it."""
 
-    __slots__ = ("_backend", "_end_was_taken", "_is_over", "_known", "_reading", "_spoken", "_streams", "_thread_id")
+    __slots__ = (
+        "_backend",
+        "_end_was_taken",
+        "_heard",
+        "_is_over",
+        "_known",
+        "_reading",
+        "_spoken",
+        "_streams",
+        "_thread_id",
+    )
 
     def __init__(self, backend: Backend, streams: Streams, thread_id: str) -> None:
         self._backend = backend
@@ -71,6 +81,7 @@ class Listener:
         self._thread_id = thread_id
         self._reading: Reading | None = None
         self._spoken = _Spoken("")
+        self._heard: StreamPosition | None = None
         self._is_over = self._end_was_taken = False
         self._known: tuple[str, str | None] | None = None
         """The id and the handle of the run for whose stream there is nothing left to decide."""
@@ -93,7 +104,7 @@ class Listener:
         if maker is None:
             return
         if run is not None and maker.stream is not None:
-            self._read(Reading(self._thread_id, run.id, stream=maker.stream))
+            self._read(Reading(self._thread_id, run.id, run.handle, stream=maker.stream))
             return
         self._streams.give_back()
         if maker.stream is not None:
@@ -111,14 +122,27 @@ class Listener:
         backend, turn = self._backend, snapshot.outbox.turn
         wanted = _is_wanted(snapshot, "" if turn is None else turn.run_options)
         if wanted and isinstance(backend, StreamingBackend) and self._streams.reserve():
-            self._read(Reading(self._thread_id, run.id, open_=self._opener(backend, run.id, run.handle)))
+            heard = run.heard if run.heard is not None and run.heard.handle == run.handle else None
+            self._read(Reading(self._thread_id, run.id, run.handle, open_=self._opener(backend, run, heard)))
+            if heard is not None:
+                self._heard = heard
+                self._spoken.counts[heard.message_id] = heard.pieces
 
-    def _opener(self, backend: StreamingBackend, run_id: str, handle: str | None) -> Callable[[], RunStream | None]:
+    def _opener(
+        self, backend: StreamingBackend, run: LiveRun, heard: StreamPosition | None
+    ) -> Callable[[], RunStream | None]:
         def open_() -> RunStream | None:
-            limits = self._streams.limits()
-            return backend.open_stream(self._thread_id, run_id, handle=handle, after=None, timeout=limits)
+            after, limits = None if heard is None else heard.position, self._streams.limits()
+            return backend.open_stream(self._thread_id, run.id, handle=run.handle, after=after, timeout=limits)
 
         return open_
+
+    def noted(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with the position up to which the stream of its run was announced."""
+        run, heard = snapshot.run, self._heard
+        if run is None or heard is None or run.handle != heard.handle or run.heard == heard:
+            return snapshot
+        return attrs.evolve(snapshot, run=attrs.evolve(run, heard=heard))
 
     def _read(self, reading: Reading) -> None:
         if self._spoken.run_id != reading.run_id:
@@ -176,6 +200,7 @@ class Listener:
             if piece.message_id not in spoken.whole:
                 index = spoken.counts[piece.message_id]
                 spoken.counts[piece.message_id] += 1
+                self._note(piece, index + 1)
                 yield AssistantMessageDelta(
                     thread_id=self._thread_id,
                     run_id=spoken.run_id,
@@ -183,6 +208,12 @@ class Listener:
                     index=index,
                     text=piece.text,
                 )
+
+    def _note(self, piece: Piece, pieces: int) -> None:
+        if piece.position is not None and self._reading is not None:
+            self._heard = StreamPosition(
+                handle=self._reading.handle, position=piece.position, message_id=piece.message_id, pieces=pieces
+            )
 
 
 def _is_wanted(snapshot: Snapshot, run_options: str) -> bool:

@@ -67,6 +67,12 @@ class Sender:
         """Save that the request counts as sent from now on, or that it still waits for its time."""
         self._ledger.commit(self._ledger.snapshot.with_request(sent=sent), 0, (), due, settings)
 
+    def save_progress(self, settings: Settings) -> None:
+        """Save how far the stream of the run was announced."""
+        noted = self._listener.noted(self._ledger.snapshot)
+        if noted is not self._ledger.snapshot:
+            self._ledger.commit(noted, 0, (), self._agenda.due, settings)
+
     def put_back(self, due: float | None, settings: Settings) -> None:
         """Save that the request was not sent and waits until `due`."""
         self._save_request(sent=False, due=due, settings=settings)

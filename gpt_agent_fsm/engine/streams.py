@@ -41,6 +41,7 @@ class Reading:
 
     Attributes:
         run_id: the id of the run.
+        handle: its handle; see `Run`.
         has_ended: True if no more pieces come.
     """
 
@@ -48,12 +49,14 @@ class Reading:
         self,
         thread_id: str,
         run_id: str,
+        handle: str | None,
         *,
         open_: Callable[[], RunStream | None] = lambda: None,
         stream: RunStream | None = None,
     ) -> None:
         self.thread_id = thread_id
         self.run_id = run_id
+        self.handle = handle
         self.open = open_
         self.stream = stream
         self.failures = 0

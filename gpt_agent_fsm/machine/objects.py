@@ -172,6 +172,23 @@ class Run:
 
 
 @attrs.frozen(kw_only=True)
+class StreamPosition:
+    """How far the stream of a run was announced, so that another process can continue after it.
+
+    Attributes:
+        handle: the handle of the run when the stream began. Each handle has a stream of its own.
+        position: the position of the last announced piece; see `Piece`.
+        message_id: the message of that piece.
+        pieces: how many pieces of that message were announced.
+    """
+
+    handle: str | None
+    position: int
+    message_id: str
+    pieces: int
+
+
+@attrs.frozen(kw_only=True)
 class Failure:
     """The last failure on a thread.
 

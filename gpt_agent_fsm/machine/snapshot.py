@@ -9,7 +9,7 @@ from __future__ import annotations
 import attrs
 
 from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
-from gpt_agent_fsm.machine.objects import Failure, Message, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import Failure, Message, StreamPosition, ToolCall, Usage
 from gpt_agent_fsm.machine.queue import EMPTY, Doubt, Queue
 from gpt_agent_fsm.machine.states import State
 
@@ -65,6 +65,7 @@ class LiveRun:
         must_cancel: True if the run must be cancelled as soon as no other request is in flight.
         ending: why the run must end before it is done; None while the run may continue.
         hosted_tools: the ids of the uses of the server's own tools that were announced.
+        heard: how far the stream of the run was announced; None if it cannot be continued.
     """
 
     id: str
@@ -77,6 +78,7 @@ class LiveRun:
     must_cancel: bool = False
     ending: Ending | None = None
     hosted_tools: tuple[str, ...] = ()
+    heard: StreamPosition | None = None
 
 
 @attrs.frozen(kw_only=True)
