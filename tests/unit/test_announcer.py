@@ -1,5 +1,7 @@
 """Each subscriber is called for each record once and in order, whether the record is old or new."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gpt_agent_fsm import events, signals
@@ -47,6 +49,16 @@ def runs(*numbers):
 
 def always():
     return True
+
+
+def delta(text, index):
+    return events.AssistantMessageDelta(thread_id=THREAD, run_id="run_1", message_id="m", index=index, text=text)
+
+
+def added(text):
+    return events.AssistantMessageAdded(
+        message_id="m", thread_id=THREAD, run_id="run_1", assistant_id="a", content=text
+    )
 
 
 def no_stream():
@@ -155,3 +167,28 @@ def test_the_end_is_announced_to_subscribers_who_still_wait_for_the_history(anno
     announcer.join(lambda agent, what: ended.append(("new", what.reason)), 0)
     announcer.announce_end(events.AgentStopped(thread_id=THREAD, reason="shutdown"))
     assert ended == [("old", "shutdown"), ("new", "shutdown")]
+
+
+def test_the_pieces_of_a_message_that_wait_are_announced_right_before_the_message(journal):
+    pieces = [delta("a", 0), delta("b", 1)]
+    listener = SimpleNamespace(deltas_before=lambda event: pieces, deltas=list)
+    announcer, heard, others = Announcer(THREAD, journal, listener), [], []
+    announcer.join(lambda sender, event: heard.append(event), None, stream=True)
+    announcer.join(lambda sender, event: others.append(event), None)
+    started, message = journal.records[0], Record(seq=2, at=0.0, event=added("ab"))
+    announcer.add([started, message])
+    announcer.announce(always)
+    assert heard == [started.event, *pieces, message.event]
+    assert others == [started.event, message.event]
+
+
+def test_the_pieces_that_wait_are_announced_after_the_records(journal):
+    pieces = [delta("a", 0)]
+    listener = SimpleNamespace(deltas_before=lambda event: [], deltas=lambda: pieces)
+    announcer, heard = Announcer(THREAD, journal, listener), []
+    announcer.join(lambda sender, event: heard.append(event), None, stream=True)
+    announcer.add(journal.records)
+    announcer.announce(lambda: not heard)
+    assert heard == [journal.records[0].event]
+    announcer.announce(always)
+    assert heard == [*(record.event for record in journal.records), *pieces]

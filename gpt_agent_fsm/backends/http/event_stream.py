@@ -5,8 +5,9 @@ One OS thread may open the stream and another read it. So each read has a time l
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import requests
 
@@ -19,6 +20,8 @@ from gpt_agent_fsm.ports import Timeout
 __all__ = ["EventStream", "closed_if_it_fails", "is_event_stream"]
 
 _PIECE = 65_536
+_END = 0.5
+"""Seconds to wait for the end of an answer after its last event."""
 
 
 def is_event_stream(response: requests.Response) -> bool:
@@ -50,6 +53,8 @@ class EventStream:
         self._bytes_left = max_bytes
         self._too_long = too_long
         self._timeout: Timeout = 0.0
+        self._reading = threading.Lock()
+        """Held while an event is read."""
         self._events = read_events(self._chunks())
         self._is_closed = False
 
@@ -59,22 +64,38 @@ class EventStream:
         If `timeout` is a number, it counts from the last bytes that have arrived, even if they are only a comment.
         Raises an `ApiError` if the connection fails or the time is over.
         """
-        self._timeout = timeout
-        event = None if self._is_closed else next(self._events, None)
+        with self._reading:
+            self._timeout = timeout
+            event = None if self._is_closed else next(self._events, None)
+            if self._is_closed:
+                self._response.close()
         return None if event is None else ServerSentEvent(event.name, self._redacted(event.data))
+
+    def finish(self) -> None:
+        """Read the end of the answer, if it comes soon, so that its connection can be used again. Then close."""
+        limits = exchange.limits_of(_END)
+        with suppress(ApiError):
+            while self.next_event(limits) is not None:
+                pass
+        self.close()
 
     def close(self) -> None:
         """End the stream. A read that waits in another OS thread ends at once. Idempotent."""
         self._is_closed = True
         interrupt(self._response)
+        if self._reading.acquire(blocking=False):
+            # Otherwise the OS thread that reads closes the answer.
+            try:
+                self._response.close()
+            finally:
+                self._reading.release()
 
     def _chunks(self) -> Iterator[bytes]:
-        with closing(self._response):
-            while chunk := self._chunk():
-                self._bytes_left -= len(chunk)
-                if self._bytes_left < 0:
-                    raise self._too_long()
-                yield chunk
+        while chunk := self._chunk():
+            self._bytes_left -= len(chunk)
+            if self._bytes_left < 0:
+                raise self._too_long()
+            yield chunk
 
     def _chunk(self) -> bytes:
         limits = exchange.limits_of(self._timeout)

@@ -109,6 +109,7 @@ class TextStream:
             if piece is not None:
                 return piece
             if self._reader.is_over:
+                self._events.finish()
                 break
             event = self._events.next_event(silence)
             if event is None and not self._is_closed:
