@@ -1,4 +1,4 @@
-"""The streams of runs, as bytes from a server: both wires, split at every byte, broken, late, wrong, and refused."""
+"""The streams of runs, as bytes from a server: both APIs, split at every byte, broken, late, wrong, and refused."""
 
 import contextlib
 import json

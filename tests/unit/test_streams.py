@@ -420,7 +420,7 @@ def test_stream_asks_for_a_stream_for_this_message_alone(world):
 
 
 @pytest.mark.parametrize("script", [[], [BROKEN], ["Hello ", BROKEN], ["Hell"]])
-def test_what_the_stream_did_not_say_comes_with_the_message(world, script):
+def test_the_text_that_the_stream_has_missed_comes_with_the_message(world, script):
     pieces = stream(world, *script)
     assert "".join(pieces) == pieces.answer.text == "Hello you"
 
