@@ -13,11 +13,13 @@ import attrs
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.checks import optional_text, required_text
+from gpt_agent_fsm.engine.content import read_content
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.question import AnswerStream, Question, wait_until
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.run_options import RunOptions, options_text
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
+from gpt_agent_fsm.events.parts import Content
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
 from gpt_agent_fsm.machine.states import State
@@ -75,27 +77,31 @@ class Agent:
     # --- commands -----------------------------------------------------------------------------------
 
     def add_user_message(
-        self, content: str, when: Literal["next", "instead"] = "next", **options: Unpack[RunOptions]
+        self, content: Content, when: Literal["next", "instead"] = "next", **options: Unpack[RunOptions]
     ) -> str:
         """Queue a user message and return its key. Messages are sent in order, and each message gets a run.
+
+        `content` is a text, or a list of `str`, `Text`, `Image` and `File` objects. The files of images and files that
+        are given by their path are read now. The store keeps their content until the message is sent.
 
         With `when="instead"`, the run in progress is cancelled as by `cancel_run`, and the message is sent before the
         other queued messages. Only a message that is being sent at this moment stays before it. `options` apply only to
         the run of this message; see `RunOptions`. The events `UserMessageAdded` and `MessagesDiscarded` contain the
-        key. Raises `ValueError` for a blank message, and for an option that is wrong or that the backend does not
-        support. Raises `TypeError` for an unknown option.
+        key. Raises `ValueError` for a blank message, for a part or an option that is wrong or that the backend does not
+        support, and for a file that cannot be read. Raises `TypeError` for an unknown option, and for an object that is
+        not a part.
         """
         return self._send_message(uuid.uuid4().hex, content, when, options, None, stream=False)
 
     def _send_message(
-        self, key: str, content: str, when: str, options: Mapping[str, Any], output: Output | None, *, stream: bool
+        self, key: str, content: Content, when: str, options: Mapping[str, Any], output: Output | None, *, stream: bool
     ) -> str:
-        required_text(content, "the message")
         if when not in ("next", "instead"):
             raise ValueError(f'when must be "next" or "instead", not {when!r}')
         backend = self._roster.backend
+        said, parts = read_content(content, backend, self._driver.settings.max_part_bytes)
         text = options_text(options, output, getattr(backend, "run_options", ()), type(backend).__name__, stream=stream)
-        command = inputs.AddUserMessage(key=key, content=content, run_options=text, instead=when == "instead")
+        command = inputs.AddUserMessage(key=key, content=said, run_options=text, instead=when == "instead", parts=parts)
         self._driver.send(command)
         return key
 
@@ -178,7 +184,7 @@ class Agent:
 
     def ask(
         self,
-        content: str,
+        content: Content,
         timeout: float | None = None,
         output: object = None,
         *,
@@ -189,7 +195,7 @@ class Agent:
 
         Several OS threads may call this method at the same time. Their messages are sent one after the other, and each
         call returns the answer to its own message. After a rate limit, the call waits for the new runs, up to the last
-        retry. `when` and `options` are as in `add_user_message`.
+        retry. `content`, `when` and `options` are as in `add_user_message`.
 
         `output` is the form of the answer: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
         "object". The text of the answer is then JSON, and `Answer.value` is the object. Without `output`, the `output`
@@ -208,7 +214,7 @@ class Agent:
 
     def stream(
         self,
-        content: str,
+        content: Content,
         timeout: float | None = None,
         output: object = None,
         *,
@@ -229,7 +235,7 @@ class Agent:
 
     def _ask(
         self,
-        content: str,
+        content: Content,
         timeout: float | None,
         output: object,
         when: str,

@@ -14,6 +14,7 @@ from gpt_agent_fsm.engine.protocols import (
     KeyedStore,
     Lease,
     Ownership,
+    PartsBackend,
     Piece,
     Record,
     RunRequest,
@@ -25,6 +26,7 @@ from gpt_agent_fsm.engine.protocols import (
     Task,
     Timeout,
     ToolOutputsRequest,
+    UploadBackend,
 )
 from gpt_agent_fsm.engine.run_options import RUN_OPTIONS, RunOptions
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
@@ -51,6 +53,7 @@ __all__ = [
     "Ownership",
     "Piece",
     "Part",
+    "PartsBackend",
     "Record",
     "Run",
     "RunOptions",
@@ -69,5 +72,6 @@ __all__ = [
     "Timeout",
     "ToolCall",
     "ToolOutputsRequest",
+    "UploadBackend",
     "Usage",
 ]

@@ -104,6 +104,9 @@ class Settings:
     max_answer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
     """The size in bytes of the largest HTTP answer to accept, after decompression. A larger answer counts as
     unreadable."""
+    max_part_bytes: int = attrs.field(default=20 * 1024 * 1024, validator=_count)
+    """The size in bytes of the data that the images and files of one message may have together. The store keeps these
+    data until the message is sent. For more data, use `Runtime.upload`, and send the file's id."""
     workers: int = attrs.field(default=8, validator=_count)
     """The number of workers, which make requests and call handlers."""
 

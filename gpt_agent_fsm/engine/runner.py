@@ -10,8 +10,18 @@ from typing import Any, assert_never
 import attrs
 
 from gpt_agent_fsm import errors
+from gpt_agent_fsm.engine.content import parts_refusal, texts_of
 from gpt_agent_fsm.engine.listener import RunMaker
-from gpt_agent_fsm.engine.protocols import Backend, CallLimits, Clock, Lease, RunRequest, Timeout, ToolOutputsRequest
+from gpt_agent_fsm.engine.protocols import (
+    Backend,
+    CallLimits,
+    Clock,
+    Lease,
+    PartsBackend,
+    RunRequest,
+    Timeout,
+    ToolOutputsRequest,
+)
 from gpt_agent_fsm.engine.run_options import STREAM
 from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine import effects, inputs
@@ -24,6 +34,7 @@ log: Log = get_logger(__name__)
 
 _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4
+_ENCODED_DATA = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 _REFUSED_FOR_GOOD = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}
 
 
@@ -74,8 +85,8 @@ def _answer(  # noqa: PLR0911 - one for each request
             limit = _RUNS_WHEN_SEARCHING if wide or key is not None else 1
             listed = backend.list_runs(thread_id, limit=limit, key=key, retry_of=retry_of, timeout=timeout)
             return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
-        case effects.PostMessage(key=key, content=content):
-            message_id, kept = backend.post_message(thread_id, content, key=key, timeout=timeout)
+        case effects.PostMessage():
+            message_id, kept = _post(backend, thread_id, request, timeout)
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
         case effects.CreateRun():
             wanted = RunRequest(thread_id=thread_id, **_fields(request))
@@ -92,6 +103,16 @@ def _answer(  # noqa: PLR0911 - one for each request
         case effects.CancelRun(run_id=run_id, handle=handle):
             return inputs.RunSeen(run=backend.cancel_run(thread_id, run_id, handle=handle, timeout=timeout))
     assert_never(request)
+
+
+def _post(backend: Backend, thread_id: str, request: effects.PostMessage, timeout: Timeout) -> tuple[str, bool]:
+    if not request.parts:
+        return backend.post_message(thread_id, request.content, key=request.key, timeout=timeout)
+    # The message may have been accepted by a program with another backend.
+    reason = parts_refusal(backend, request.parts)
+    if reason is not None or not isinstance(backend, PartsBackend):
+        raise errors.RequestRefused(None, None, reason or "")
+    return backend.post_parts(thread_id, request.parts, key=request.key, timeout=timeout)
 
 
 def _fields(request: effects.CreateRun | effects.SubmitToolOutputs) -> dict[str, Any]:
@@ -132,6 +153,9 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
     for said in _words_of(request):
         # Some servers repeat the refused text in the error, but message text must not reach a log.
         message = message.replace(said, "...")
+    if isinstance(request, effects.PostMessage) and request.parts:
+        # They may also repeat a part of the data of an image or file.
+        message = _ENCODED_DATA.sub("...", message)
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
         case errors.OutcomeUnknown() if not request.repeatable:
@@ -159,8 +183,8 @@ def _words_of(request: effects.Request) -> list[str]:
     Very short forms are left out, because they could also occur in an error by chance.
     """
     match request:
-        case effects.PostMessage(content=content):
-            said = [content]
+        case effects.PostMessage(content=content, parts=parts):
+            said = [content, *(text for part in parts for text in texts_of(part))]
         case effects.SubmitToolOutputs(outputs=outputs):
             said = [output for _, output in outputs]
         case _:

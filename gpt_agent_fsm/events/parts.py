@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Citation", "File", "Image", "Part", "Text", "plain_text"]
+__all__ = ["Citation", "Content", "File", "Image", "Part", "Text", "plain_text"]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +44,15 @@ class Text:
     annotations: tuple[Citation, ...] = attrs.field(default=(), kw_only=True)
 
 
+def _as_text(path: str | PurePath | None) -> str | None:
+    return str(path) if isinstance(path, PurePath) else path
+
+
+def _as_tuple(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    # A text is not split into letters, so that it is recognised as wrong when the message is said.
+    return tuple(names) if isinstance(names, list | tuple) else names  # type: ignore[return-value]
+
+
 @attrs.frozen(kw_only=True)
 class Image:
     """An image. Exactly one of the attributes is set.
@@ -49,28 +60,46 @@ class Image:
     Attributes:
         url: the address of the image.
         file_id: the id of the image's file on the server. `Runtime.download` returns its content.
-        data: the content of the image.
+        data: the content of the image. In a message that you send, it must be a PNG, JPEG, GIF or WebP image.
+        path: the path of the image's file. Only a message that you send may have it: when the message is accepted, the
+            file is read.
+        digest: `sha256:` and the hexadecimal digest of the content. Only `UserMessageAdded` has it, because the history
+            does not repeat the content of the images that you send.
     """
 
     url: str | None = None
     file_id: str | None = None
     data: bytes | None = attrs.field(default=None, repr=False)
+    path: str | None = attrs.field(default=None, converter=_as_text)
+    digest: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class File:
-    """A file that the assistant has made.
+    """A file. Exactly one of `file_id`, `url`, `data`, `path` and `digest` is set.
 
     Attributes:
         file_id: the id of the file on the server. `Runtime.download` returns its content.
-        name: the name of the file; None if the server does not report it.
+        name: the name of the file; None if it is not known. The default for a `path` is the name in the path.
+        url: the address of the file.
+        data: the content of the file.
+        path, digest: as in `Image`.
+        tools: the names of the server's tools that may use the file, for example `("code_interpreter",)`. Only the
+            Assistants API has such tools. The default is `("file_search",)`.
     """
 
-    file_id: str
+    file_id: str | None = None
     name: str | None = None
+    url: str | None = None
+    data: bytes | None = attrs.field(default=None, repr=False)
+    path: str | None = attrs.field(default=None, converter=_as_text)
+    tools: tuple[str, ...] | None = attrs.field(default=None, converter=_as_tuple)
+    digest: str | None = None
 
 
 Part: TypeAlias = Text | Image | File
+Content: TypeAlias = str | Sequence[str | Text | Image | File]
+"""The content of a message that a program sends."""
 
 
 def plain_text(content: str) -> tuple[Part, ...]:

@@ -26,15 +26,18 @@ class UserMessageAdded:
 
     Attributes:
         id: the message's id on the server.
-        content: the message's text.
+        content: the message's texts, joined by a newline.
         key: the key that `Agent.add_user_message` returned for the message; None in records that an earlier version of
             the library has saved.
+        parts: the `Text`, `Image` and `File` objects of the message, in order; empty if the message is only text. If an
+            image or a file was sent as data, the part has the `digest` of the data instead.
     """
 
     id: str
     thread_id: str
     content: str
     key: str | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,8 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
+from gpt_agent_fsm.events.parts import Part
+
 __all__ = [
     "AddUserMessage",
     "ApproveToolCall",
@@ -50,6 +52,7 @@ class AddUserMessage:
         key: a unique key that the library sends with the message as metadata, so that the message can be found again.
         run_options: the options of the message's run, as the JSON text of an object; "" if there are none.
         instead: True if the run in progress must be cancelled and the message must be sent before other messages.
+        parts: the parts of the message, with all their data; empty if the message is only text.
     """
 
     trigger: ClassVar[str] = "add_user_message"
@@ -57,6 +60,7 @@ class AddUserMessage:
     content: str
     run_options: str = ""
     instead: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

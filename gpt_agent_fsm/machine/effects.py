@@ -11,6 +11,8 @@ from typing import ClassVar, TypeAlias
 
 import attrs
 
+from gpt_agent_fsm.events.parts import Part
+
 __all__ = [
     "CancelRun",
     "CreateRun",
@@ -47,13 +49,18 @@ class GetLatestRun:
 
 @attrs.frozen(kw_only=True)
 class PostMessage:
-    """Add a user message to the thread."""
+    """Add a user message to the thread.
+
+    Attributes:
+        parts: the parts of the message; empty if the message is only text.
+    """
 
     operation: ClassVar[str] = "post_message"
     changes_server: ClassVar[bool] = True
     repeatable: ClassVar[bool] = False
     key: str
     content: str
+    parts: tuple[Part, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 import attrs
 
+from gpt_agent_fsm.events.parts import Part
+
 __all__ = ["EMPTY", "NO_CHANGE", "Doubt", "Entry", "Queue", "QueueChange", "QueuedMessage"]
 
 
@@ -39,12 +41,14 @@ class QueuedMessage:
         run_options: the options of the message's run, as the JSON text of an object; "" if there are none.
         doubt: set while it is unknown whether the message was posted. Only the message at the head of a queue can have
             a doubt.
+        parts: the parts of the message, with all their data; empty if the message is only text.
     """
 
     key: str
     content: str
     doubt: Doubt | None = None
     run_options: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 Entry: TypeAlias = tuple[int, QueuedMessage]

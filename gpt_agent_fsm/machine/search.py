@@ -1,8 +1,8 @@
 """Searches the server for something in doubt: a message that may have been posted, or a run that may have been created.
 
 Both are recognised by the key that the library sends as metadata. If the server drops metadata, the order decides. If
-exactly one message with the same text is newer than everything known before, it is the message in doubt. If exactly one
-run is newer, it is the run in doubt.
+exactly one message with the same content is newer than everything known before, it is the message in doubt. If exactly
+one run is newer, it is the run in doubt.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
+from gpt_agent_fsm.machine.likeness import may_be
 from gpt_agent_fsm.machine.objects import Message, Run
 from gpt_agent_fsm.machine.queue import Doubt, QueuedMessage
 
@@ -93,7 +94,7 @@ def search_message(
     newer = _newer_messages(page, doubt)
     reached_known = len(newer) < len(page)
     keys_kept = keys_kept or any(listed.key for listed in page)
-    alike = [] if keys_kept else [m for m in newer if m.role == "user" and m.content == message.content]
+    alike = [] if keys_kept else [listed for listed in newer if may_be(message, listed)]
     bounded = reached_known or (doubt.nothing_before and next_after is None)
     if len(alike) == 1 and bounded:
         return Found(alike[0])

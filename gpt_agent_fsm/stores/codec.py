@@ -21,7 +21,7 @@ from cattrs.strategies import configure_tagged_union
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event, HostedToolUsed, ToolApprovalRequested, ToolCallRequested
 from gpt_agent_fsm.events.parts import Part
-from gpt_agent_fsm.machine.effects import CreateRun, GetLatestRun, Request
+from gpt_agent_fsm.machine.effects import CreateRun, GetLatestRun, PostMessage, Request
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Snapshot
@@ -67,7 +67,7 @@ def _make_converter() -> MsgspecJsonConverter:
     # These fields are stored under their former names.
     _store_field(converter, CreateRun, retry_of=override(rename="repeats"), may_exist=override(rename="in_doubt"))
     _store_field(converter, GetLatestRun, retry_of=override(rename="repeats"))
-    for union in (Request, Command, Event, Part):
+    for union in (Part, Request, Command, Event):
         configure_tagged_union(union, converter, tag_name="type")
     converter.register_unstructure_hook(
         Request | None, lambda value: None if value is None else converter.unstructure(value, Request)
@@ -117,7 +117,27 @@ def _read(what: str, text: str, build: Callable[[_JSON], T]) -> T:
 
 def encode_snapshot(snapshot: Snapshot) -> str:
     """Return the JSON text of a snapshot, without its queue."""
-    return _to_text({"version": SNAPSHOT_VERSION, **_converter.unstructure(snapshot, Snapshot)})
+    return _to_text({"version": SNAPSHOT_VERSION, **_converter.unstructure(_without_copy(snapshot), Snapshot)})
+
+
+def _without_copy(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot without the images and files that its request has in common with the head of the queue."""
+    post = _post_of_the_head(snapshot)
+    if post is None or post.parts != snapshot.queue.head.parts:
+        return snapshot
+    return _with_parts(snapshot, post, ())
+
+
+def _post_of_the_head(snapshot: Snapshot) -> PostMessage | None:
+    """Return the request that posts the head of the queue, if this is the snapshot's request."""
+    post = snapshot.request
+    is_of_head = isinstance(post, PostMessage) and bool(snapshot.queue) and snapshot.queue.head.key == post.key
+    return post if isinstance(post, PostMessage) and is_of_head else None
+
+
+def _with_parts(snapshot: Snapshot, post: PostMessage, parts: tuple[Part, ...]) -> Snapshot:
+    assert snapshot.pending is not None  # noqa: S101 - it has the request
+    return attrs.evolve(snapshot, pending=attrs.evolve(snapshot.pending, request=attrs.evolve(post, parts=parts)))
 
 
 def decode_snapshot(text: str, queue: Queue = EMPTY) -> Snapshot:
@@ -136,7 +156,11 @@ def _build_snapshot(value: _JSON, queue: Queue) -> Snapshot:
         # This is the former form of the field.
         run["ending"] = {"code": "timeout", "message": run.pop("timed_out")}
     snapshot: Snapshot = _converter.structure(value, Snapshot)
-    return attrs.evolve(snapshot, queue=queue) if queue else snapshot
+    if not queue:
+        return snapshot
+    snapshot = attrs.evolve(snapshot, queue=queue)
+    post = _post_of_the_head(snapshot)
+    return snapshot if post is None or post.parts else _with_parts(snapshot, post, queue.head.parts)
 
 
 def encode_message(message: QueuedMessage) -> str:

@@ -11,6 +11,7 @@ real waiting.
 """
 
 from gpt_agent_fsm.testing.clock import VirtualClock, VirtualScheduler
-from gpt_agent_fsm.testing.server import Answer, Call, Fail, Linger, SimulatedServer
+from gpt_agent_fsm.testing.server import SimulatedServer
+from gpt_agent_fsm.testing.steps import Answer, Call, Fail, Linger
 
 __all__ = ["Answer", "Call", "Fail", "Linger", "SimulatedServer", "VirtualClock", "VirtualScheduler"]

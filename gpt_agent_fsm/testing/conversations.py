@@ -14,11 +14,13 @@ from typing import Any
 
 import attrs
 
+from gpt_agent_fsm.backends.shared.content import sent_parts_of
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
+from gpt_agent_fsm.backends.shared.values import text_of
 from gpt_agent_fsm.errors import RequestRefused, ThreadBusy
 from gpt_agent_fsm.ports import Message
 from gpt_agent_fsm.testing.habits import Habits
-from gpt_agent_fsm.testing.server import Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
+from gpt_agent_fsm.testing.steps import Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
 
 __all__ = ["SimulatedConversations"]
 
@@ -105,7 +107,11 @@ class SimulatedConversations:
         said = [item for item in self._conversations[thread_id].items if item.doc["type"] == "message"]
         return [
             Message(
-                id=item.doc["id"], role=item.doc["role"], content=item.doc["content"][0]["text"], run_id=item.run_id
+                id=item.doc["id"],
+                role=item.doc["role"],
+                content=text_of(item.doc["content"]),
+                run_id=item.run_id,
+                parts=sent_parts_of(item.doc["content"]),
             )
             for item in said
         ]
@@ -222,7 +228,7 @@ class SimulatedConversations:
         for item in conversation.items:
             late = abs(self._now() - item.since) > _MAX_LAG
             item.hidden_for = 0 if late else max(item.hidden_for - 1, 0)
-        docs = [item.doc for item in conversation.items if not item.hidden_for]
+        docs = [self.habits.shown(item.doc) for item in conversation.items if not item.hidden_for]
         if params.get("order") != "asc" and not self.habits.ignores_order:
             docs.reverse()
         after = params.get("after")
@@ -260,7 +266,7 @@ class SimulatedConversations:
         self._check_outputs(conversation, docs)
         for doc in docs:
             if doc["type"] == "message":
-                self.habits.check_message(doc["content"][0]["text"])
+                self.habits.check_message(text_of(doc["content"]))
         added = [{**doc, "id": self._new_id("item")} for doc in docs]
         self._put(conversation, added, None)
         return added

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -48,6 +48,7 @@ class Habits:
         lists_context: True if the input items of a response include the items of the conversation before it.
         outdated_polls: how many polls still show a run waiting for outputs after the server has accepted the outputs.
         refusals: the texts of user messages that are always refused, each with its error.
+        hides_sources: True if the server lists images and files without their content, address and id.
     """
 
     cancels: Cancels = "obeyed"
@@ -55,6 +56,7 @@ class Habits:
     lists_context: bool = False
     outdated_polls: int = 0
     refusals: Mapping[str, Refusal] = attrs.field(factory=dict)
+    hides_sources: bool = False
 
     def check_message(self, text: str) -> None:
         """Raise the error if the server refuses a message with this text."""
@@ -68,6 +70,13 @@ class Habits:
         refusal = self.refusals.get(text)
         if refusal is not None and refusal.of_message is of_message:
             raise refusal.error()
+
+    def shown(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a message, or another item, as the server lists it."""
+        content = message.get("content")
+        if not self.hides_sources or not isinstance(content, list):
+            return message
+        return {**message, "content": [part if "text" in part else {"type": part["type"]} for part in content]}
 
     def check_cancel(self) -> None:
         """Raise an error if the server refuses or loses the cancel of a run in progress."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -12,82 +12,26 @@ from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
     Message,
     MessagePage,
+    Part,
     Run,
     RunPage,
     RunRequest,
     RunStatus,
+    Text,
     Timeout,
     ToolCall,
     ToolOutputsRequest,
     Usage,
 )
 from gpt_agent_fsm.testing.habits import Habits
+from gpt_agent_fsm.testing.steps import Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
 
-__all__ = ["Answer", "Ask", "Call", "Fail", "Linger", "Planner", "SimulatedServer", "Step", "Stuck"]
+__all__ = ["SimulatedServer"]
 
 _MAX_IN_THE_WAY = 8
 """How many requests a run may block while it waits for tools. After that, the run expires."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 _COST_OF_A_FAILURE = Usage(prompt_tokens=1, total_tokens=1)
-_CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
-
-
-@attrs.frozen
-class Answer:
-    """The run answers with this text and is completed. An empty text adds no message."""
-
-    text: str = "Hi"
-
-
-@attrs.frozen
-class Call:
-    """The run calls tools. Each call is a pair of a name and its arguments as JSON text.
-
-    Attributes:
-        calls: the calls that the client answers.
-        by_server: the calls that the server itself makes if a person approves them. OpenAI's Assistants API has no
-            such calls.
-    """
-
-    calls: tuple[tuple[str, str], ...] = ()
-    by_server: tuple[tuple[str, str], ...] = ()
-
-
-@attrs.frozen
-class Fail:
-    """The run fails. It has used one token."""
-
-    status: RunStatus = RunStatus.FAILED
-    code: str = "server_error"
-    message: str = "Sorry"
-
-
-@attrs.frozen
-class Linger:
-    """The run stays in progress for this many more polls."""
-
-    looks: int = 1
-
-
-@attrs.frozen
-class Stuck:
-    """The run stays in progress until `faults_off`. Then it expires."""
-
-
-@attrs.frozen
-class Ask:
-    """The run waits for something that is not the output of a function. After `faults_off` it expires.
-
-    Attributes:
-        kind: the type of the required action, or of the item on a conversation, that the run waits for.
-    """
-
-    kind: str = "mcp_approval_request"
-
-
-Step: TypeAlias = Answer | Call | Fail | Linger | Stuck | Ask
-Planner: TypeAlias = Callable[[str], Sequence[Step]]
-"""A function that takes the text of the last user message and returns the steps of a run."""
 
 
 @attrs.define
@@ -108,16 +52,6 @@ class _Thread:
     options: list[dict[str, Any]] = attrs.field(factory=list)
     by_server: set[str] = attrs.field(factory=set)
     """The calls that the server itself makes if they are approved."""
-
-
-def codes_of(status: RunStatus, code: str) -> str:
-    """Return the error code of a run that ended with this status."""
-    return _CODES.get(status, code)
-
-
-def echo(text: str) -> Sequence[Step]:
-    """Return the plan of a run that answers with the text of the user message."""
-    return [Answer(f"You said: {text}")]
 
 
 class SimulatedServer:
@@ -229,10 +163,25 @@ class SimulatedServer:
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`."""
         del timeout
+        return self._post(thread_id, [Text(content)], key)
+
+    def refused_parts(self, parts: Sequence[Part]) -> str | None:
+        """See `PartsBackend.refused_parts`. This server takes all parts."""
+        del parts
+        return None
+
+    def post_parts(self, thread_id: str, parts: Sequence[Part], *, key: str, timeout: Timeout) -> tuple[str, bool]:
+        """See `PartsBackend.post_parts`."""
+        del timeout
+        return self._post(thread_id, parts, key)
+
+    def _post(self, thread_id: str, parts: Sequence[Part], key: str) -> tuple[str, bool]:
         self._check_free(thread_id)
+        content = "\n".join(part.text for part in parts if isinstance(part, Text))
         self.habits.check_message(content)
         kept = key if self._keeps_keys else None
-        return self._say(thread_id, Message(id=self._new_id("msg"), role="user", content=content, key=kept)), bool(kept)
+        message = Message(id=self._new_id("msg"), role="user", content=content, key=kept, parts=tuple(parts))
+        return self._say(thread_id, message), bool(kept)
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""

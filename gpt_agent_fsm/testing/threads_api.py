@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gpt_agent_fsm.backends.shared.content import sent_parts_of
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.errors import RequestRefused
 from gpt_agent_fsm.machine.arguments import decision_output
-from gpt_agent_fsm.ports import Message, Run, RunRequest, RunStatus, ToolOutputsRequest
+from gpt_agent_fsm.ports import File, Image, Message, Run, RunRequest, RunStatus, Text, ToolOutputsRequest
 from gpt_agent_fsm.testing.server import SimulatedServer
 
 __all__ = ["SimulatedThreads"]
@@ -73,16 +74,16 @@ class SimulatedThreads:
         raise RequestRefused(404, None, f"Invalid URL (POST {path})")
 
     def _post_message(self, thread_id: str, body: Doc) -> Doc:
-        key, content = body["metadata"][METADATA_KEY], body["content"]
-        message_id, kept = self._server.post_message(thread_id, content, key=key, timeout=_NO_TIME)
-        return _message(thread_id, Message(id=message_id, role="user", content=content, key=key if kept else None))
+        key, parts = body["metadata"][METADATA_KEY], sent_parts_of(body["content"], body.get("attachments"))
+        self._server.post_parts(thread_id, parts, key=key, timeout=_NO_TIME)
+        return _message(thread_id, self._server.messages(thread_id)[-1])
 
     def _list_messages(self, thread_id: str, params: Mapping[str, str]) -> Doc:
         newest_first = params.get("order") != "asc" and not self._server.habits.ignores_order
         page = self._server.list_messages(
             thread_id, after=params.get("after"), newest_first=newest_first, timeout=_NO_TIME
         )
-        docs = [_message(thread_id, message) for message in page.messages]
+        docs = [self._server.habits.shown(_message(thread_id, message)) for message in page.messages]
         return {"data": docs, "has_more": page.next_after is not None}
 
     def _list_runs(self, thread_id: str, params: Mapping[str, str]) -> Doc:
@@ -107,11 +108,20 @@ def _message(thread_id: str, message: Message) -> Doc:
         "id": message.id,
         "thread_id": thread_id,
         "role": message.role,
-        "content": [{"type": "text", "text": {"value": message.content, "annotations": []}}],
+        "content": [_content_part(part) for part in message.parts if not isinstance(part, File)],
+        "attachments": [{"file_id": part.file_id} for part in message.parts if isinstance(part, File)],
         "run_id": message.run_id,
         "assistant_id": message.assistant_id,
         "metadata": _key(message.key),
     }
+
+
+def _content_part(part: Text | Image) -> Doc:
+    if isinstance(part, Text):
+        return {"type": "text", "text": {"value": part.text, "annotations": []}}
+    if part.file_id is not None:
+        return {"type": "image_file", "image_file": {"file_id": part.file_id}}
+    return {"type": "image_url", "image_url": {"url": part.url}}
 
 
 def _run(thread_id: str, run: Run) -> Doc:

@@ -7,7 +7,8 @@ import pytest
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import RunStarted, ToolCallRequested
-from gpt_agent_fsm.machine.effects import CreateRun, GetRun
+from gpt_agent_fsm.events.parts import Image
+from gpt_agent_fsm.machine.effects import CreateRun, GetRun, PostMessage
 from gpt_agent_fsm.machine.inputs import AddUserMessage, CancelRun
 from gpt_agent_fsm.machine.queue import Queue, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Pending, Snapshot, State
@@ -41,6 +42,15 @@ def test_a_command_comes_back_equal(command):
 @pytest.mark.parametrize("event", every_event("thread_1"), ids=lambda each: type(each).__name__)
 def test_an_event_comes_back_equal(event):
     assert codec.decode_event(*codec.encode_event(event)) == event
+
+
+def test_the_parts_of_the_message_that_is_being_posted_are_stored_once():
+    message = QueuedMessage(key="k", content="Look", parts=(Image(data=b"x" * 1000),))
+    post = PostMessage(key="k", content="Look", parts=message.parts)
+    posting = attrs.evolve(PLAIN, queue=Queue((message,)), pending=Pending(request=post))
+    text = codec.encode_snapshot(posting)
+    assert len(text) < 500
+    assert codec.decode_snapshot(text, posting.queue) == posting
 
 
 def test_fields_that_equal_their_defaults_are_omitted():

@@ -28,6 +28,7 @@ def test_the_defaults_are_those_of_the_contract():
         "streams": 32,
         "stall_after": 300.0,
         "max_answer_bytes": 64 * 1024 * 1024,
+        "max_part_bytes": 20 * 1024 * 1024,
         "workers": 8,
     }
 

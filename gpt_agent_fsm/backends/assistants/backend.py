@@ -5,12 +5,13 @@ The backend reads the fields that it needs, ignores the rest, and raises a clear
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
 from gpt_agent_fsm.backends.assistants.removal import removal_explained
+from gpt_agent_fsm.backends.assistants.sending_parts import message_with_parts, refused_parts
 from gpt_agent_fsm.backends.assistants.streaming import RunEvents, first_run
 from gpt_agent_fsm.backends.http import Auth, client_from_env, segment
 from gpt_agent_fsm.backends.http.event_stream import EventStream, closed_if_it_fails
@@ -26,6 +27,7 @@ from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
     CallLimits,
     MessagePage,
+    Part,
     Run,
     RunPage,
     RunRequest,
@@ -132,7 +134,17 @@ class AssistantsBackend:
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`."""
-        body = wire.NewMessage(content=content, metadata=wire.key_metadata(key))
+        return self._post(thread_id, wire.NewMessage(content=content, metadata=wire.key_metadata(key)), key, timeout)
+
+    def refused_parts(self, parts: Sequence[Part]) -> str | None:
+        """See `PartsBackend.refused_parts`."""
+        return refused_parts(parts)
+
+    def post_parts(self, thread_id: str, parts: Sequence[Part], *, key: str, timeout: Timeout) -> tuple[str, bool]:
+        """See `PartsBackend.post_parts`."""
+        return self._post(thread_id, message_with_parts(parts, key), key, timeout)
+
+    def _post(self, thread_id: str, body: object, key: str, timeout: Timeout) -> tuple[str, bool]:
         try:
             message = self._http.post(f"{_thread(thread_id)}/messages", body, wire.Message, timeout=timeout)
         except RequestRefused as error:

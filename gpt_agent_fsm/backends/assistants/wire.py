@@ -14,7 +14,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant as OurAssistant
-from gpt_agent_fsm.backends.shared.content import parts_of
+from gpt_agent_fsm.backends.shared.content import parts_of, sent_parts_of
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, function_of, settings_of
@@ -211,6 +211,7 @@ class Message:
     thread_id: str | None = attrs.field(default=None, converter=lenient_id)
     role: str | None = attrs.field(default=None, converter=lenient_text)
     content: Any = None
+    attachments: Any = None
     run_id: str | None = attrs.field(default=None, converter=lenient_id)
     assistant_id: str | None = attrs.field(default=None, converter=lenient_id)
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
@@ -227,7 +228,7 @@ class Message:
             key=lenient_text(self.metadata.get(METADATA_KEY)),
             created_at=self.created_at,
             refusal=refusal_of(self.content),
-            parts=parts_of(self.content),
+            parts=sent_parts_of(self.content, self.attachments) if self.role == "user" else parts_of(self.content),
         )
 
 

@@ -25,6 +25,7 @@ from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.earlier_attempts import make_way, noted_run, unless_answered
 from gpt_agent_fsm.backends.responses.known_assistants import KnownAssistants
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input
+from gpt_agent_fsm.backends.responses.sending_parts import refused_parts, user_message
 from gpt_agent_fsm.backends.responses.streaming import ResponseEvents
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
 from gpt_agent_fsm.backends.shared.content import file_path
@@ -36,11 +37,13 @@ from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
     MessagePage,
+    Part,
     Run,
     RunPage,
     RunRequest,
     RunStatus,
     RunStream,
+    Text,
     Timeout,
     ToolOutputsRequest,
     Usage,
@@ -136,8 +139,20 @@ class ResponsesBackend:
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """See `Backend.post_message`. Items carry no metadata, so no key is kept."""
         del key
+        return self._post(thread_id, user_message([Text(content)]), timeout)
+
+    def refused_parts(self, parts: Sequence[Part]) -> str | None:
+        """See `PartsBackend.refused_parts`."""
+        return refused_parts(parts)
+
+    def post_parts(self, thread_id: str, parts: Sequence[Part], *, key: str, timeout: Timeout) -> tuple[str, bool]:
+        """See `PartsBackend.post_parts`. Items carry no metadata, so no key is kept."""
+        del key
+        return self._post(thread_id, user_message(parts), timeout)
+
+    def _post(self, thread_id: str, item: Mapping[str, Any], timeout: Timeout) -> tuple[str, bool]:
         try:
-            added = self._on(thread_id, timeout).add([wire.user_message(content)])
+            added = self._on(thread_id, timeout).add([item])
         except RequestRefused as error:
             name_refused_text(error)
             raise

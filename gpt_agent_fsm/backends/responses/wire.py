@@ -16,7 +16,7 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter
 from gpt_agent_fsm import ports as objects
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.responses.asks import closing_item, describe, is_answer, is_approval, is_function_call
-from gpt_agent_fsm.backends.shared.content import image_of, parts_of
+from gpt_agent_fsm.backends.shared.content import image_of, parts_of, sent_parts_of
 from gpt_agent_fsm.backends.shared.converter import Page, make_wire_converter
 from gpt_agent_fsm.backends.shared.run_outcomes import run_outcome
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY, form_of, function_of, settings_of, with_options
@@ -60,11 +60,6 @@ _STATUSES = {
 }
 
 # --- objects to send --------------------------------------------------------------------------------
-
-
-def user_message(content: str) -> dict[str, Any]:
-    """Return the item of a user's message."""
-    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": content}]}
 
 
 def call_output(call_id: str, output: str) -> dict[str, Any]:
@@ -196,8 +191,13 @@ class Item:
             run_id=run_id,
             assistant_id=assistant_id,
             refusal=refusal_of(self.content),
-            parts=image_of(self.result) if self.type == _IMAGE else parts_of(self.content),
+            parts=self._parts(),
         )
+
+    def _parts(self) -> tuple[objects.Part, ...]:
+        if self.type == _IMAGE:
+            return image_of(self.result)
+        return sent_parts_of(self.content) if self.role == "user" else parts_of(self.content)
 
 
 def hosted_tools_of(items: Sequence[Item]) -> tuple[objects.HostedTool, ...]:

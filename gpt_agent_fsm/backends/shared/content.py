@@ -1,4 +1,4 @@
-"""Reads the parts of a message from either API: texts with their citations, images, and files."""
+"""The parts of a message in either API: texts with their citations, images, and files."""
 
 from __future__ import annotations
 
@@ -8,28 +8,44 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpt_agent_fsm.backends.shared.values import lenient_id, lenient_mapping, lenient_number, lenient_text
+from gpt_agent_fsm.events.media import data_of
 from gpt_agent_fsm.ports import Citation, File, Image, Part, Text
 
-__all__ = ["file_path", "image_of", "parts_of"]
+__all__ = ["file_path", "image_of", "parts_of", "sent_parts_of"]
 
 _TEXTS = ("text", "input_text", "output_text")
 _IMAGES = ("image_file", "image_url", "input_image", "output_image")
+_FILE = "input_file"
 _MADE = ("file_path", "container_file_citation")
 """The types of annotations that name a file that the assistant has made."""
 
 
 def parts_of(content: object) -> tuple[Part, ...]:
-    """Return the parts of a message's content. Unknown parts and refusals are left out."""
-    if isinstance(content, str):
-        return (Text(content),) if content else ()
-    if not isinstance(content, list):
-        return ()
+    """Return the parts of an assistant's message. Unknown parts, parts without a source, and refusals are left out."""
     found = list[Part]()
-    for part in (part for each in content if isinstance(each, dict) for part in _parts(each)):
+    for part in filter(_has_source, _parts_in(content)):
         # The text may mention a file several times. Each mention has an annotation.
         if not (isinstance(part, File) and part in found):
             found.append(part)
     return tuple(found)
+
+
+def sent_parts_of(content: object, attachments: object = None) -> tuple[Part, ...]:
+    """Return the parts of a user's message. If the server does not show the source of a part, the part has none."""
+    attached = [each for each in attachments if isinstance(each, dict)] if isinstance(attachments, list) else []
+    return (*_parts_in(content), *(File(file_id=_file_id(each)) for each in attached))
+
+
+def _has_source(part: Part) -> bool:
+    return isinstance(part, Text) or any(source is not None for source in (part.url, part.data, part.file_id))
+
+
+def _parts_in(content: object) -> Iterator[Part]:
+    if isinstance(content, str) and content:
+        yield Text(content)
+    for each in content if isinstance(content, list) else ():
+        if isinstance(each, dict):
+            yield from _parts(each)
 
 
 def _parts(part: Mapping[str, Any]) -> Iterator[Part]:
@@ -37,7 +53,10 @@ def _parts(part: Mapping[str, Any]) -> Iterator[Part]:
     if kind in _TEXTS:
         yield from _text(part)
     elif kind in _IMAGES:
-        yield from _image(part)
+        yield _image(part)
+    elif kind == _FILE:
+        name = lenient_text(part.get("filename"))
+        yield File(name=name, file_id=_file_id(part), **_url_or_data(part.get("file_url") or part.get("file_data")))
 
 
 def _text(part: Mapping[str, Any]) -> Iterator[Part]:
@@ -87,12 +106,17 @@ def _index(value: object) -> int | None:
     return None if number is None else int(number)
 
 
-def _image(part: Mapping[str, Any]) -> Iterator[Part]:
+def _url_or_data(value: object) -> dict[str, Any]:
+    """Return the `url` of a part, or the `data` if its URL contains them."""
+    url = lenient_text(value) or None
+    data = None if url is None else data_of(url)
+    return {"url": url} if data is None else {"data": data}
+
+
+def _image(part: Mapping[str, Any]) -> Image:
     inner = lenient_mapping(part.get("image_file")) or lenient_mapping(part.get("image_url"))
     file_id = lenient_id(part.get("file_id")) or lenient_id(inner.get("file_id"))
-    url = lenient_text(inner.get("url")) or lenient_text(part.get("image_url"))
-    if file_id or url:
-        yield Image(file_id=file_id) if file_id else Image(url=url)
+    return Image(file_id=file_id) if file_id else Image(**_url_or_data(inner.get("url") or part.get("image_url")))
 
 
 def image_of(encoded: object) -> tuple[Part, ...]:

@@ -1,7 +1,7 @@
-"""Recognises that a message was refused because of its text: it is too long, filtered, or otherwise not accepted.
+"""Recognises that a message was refused because of its content: it is too long, filtered, or otherwise not accepted.
 
 Such a message is dropped, and the messages behind it are sent. Every other refusal needs a person. So a refusal counts
-only if it names the text. Servers name it in several ways: `content`, `content.0.text.value`,
+only if it names the content. Servers name it in several ways: `content`, `content.0.text.value`,
 `items[0].content[0].text`.
 """
 
@@ -35,8 +35,8 @@ def name_refused_text(error: RequestRefused) -> None:
 
 
 def _is_the_text(param: str) -> bool:
-    """Return whether a parameter of a posted message is its content, a part of its content, or its only item."""
+    """Return whether a parameter of a posted message is its content, an attached file, or its only item."""
     first, *rest = [part for part in re.split(r"[./\[\]]+", param) if part not in ("", "$", "body")] or [""]
     if first in ("items", "input"):
         return rest == ["0"] or ("content" in rest and "metadata" not in rest)
-    return first == "content"
+    return first in ("content", "attachments")

@@ -10,6 +10,7 @@ from gpt_agent_fsm.engine.protocols.backend import (
     ToolOutputsRequest,
 )
 from gpt_agent_fsm.engine.protocols.ownership import AgentHandle, Lease, Ownership
+from gpt_agent_fsm.engine.protocols.parts import PartsBackend, UploadBackend
 from gpt_agent_fsm.engine.protocols.scheduling import Clock, Scheduler, Task
 from gpt_agent_fsm.engine.protocols.store import CountingStore, KeyedStore, Record, Saved, Store
 from gpt_agent_fsm.engine.protocols.streaming import Piece, RunStream, StreamingBackend
@@ -25,6 +26,7 @@ __all__ = [
     "KeyedStore",
     "Lease",
     "Ownership",
+    "PartsBackend",
     "Piece",
     "Record",
     "RunRequest",
@@ -36,4 +38,5 @@ __all__ = [
     "Task",
     "Timeout",
     "ToolOutputsRequest",
+    "UploadBackend",
 ]

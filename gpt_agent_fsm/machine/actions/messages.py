@@ -11,6 +11,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import doubt_message, park, report, report_doubt
 from gpt_agent_fsm.machine.guards import has_something_to_send
+from gpt_agent_fsm.machine.likeness import without_data
 from gpt_agent_fsm.machine.message_guards import next_page, read_so_far, search_result, unpublished
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
@@ -31,7 +32,7 @@ def queue_message(copy: WorkingCopy, command: inputs.AddUserMessage) -> None:
 
 def queued(command: inputs.AddUserMessage) -> QueuedMessage:
     """Return the message of a command as the queue keeps it."""
-    return QueuedMessage(key=command.key, content=command.content, run_options=command.run_options)
+    return QueuedMessage(key=command.key, content=command.content, run_options=command.run_options, parts=command.parts)
 
 
 def post_message(copy: WorkingCopy, _: inputs.Proceed) -> None:
@@ -40,7 +41,7 @@ def post_message(copy: WorkingCopy, _: inputs.Proceed) -> None:
 
 def _post_head(copy: WorkingCopy) -> effects.PostMessage:
     head = copy.queue.head
-    return effects.PostMessage(key=head.key, content=head.content)
+    return effects.PostMessage(key=head.key, content=head.content, parts=head.parts)
 
 
 def confirm_message(copy: WorkingCopy, fact: inputs.MessagePosted) -> None:
@@ -72,7 +73,13 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
         copy.outbox = Outbox(turn=turn, owed=OwedRun(), parked=copy.outbox.parked)
     copy.close_request()
     copy.events.append(
-        events.UserMessageAdded(id=message_id, thread_id=copy.thread_id, content=head.content, key=head.key)
+        events.UserMessageAdded(
+            id=message_id,
+            thread_id=copy.thread_id,
+            content=head.content,
+            key=head.key,
+            parts=tuple(map(without_data, head.parts)),
+        )
     )
 
 

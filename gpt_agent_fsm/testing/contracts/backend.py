@@ -7,7 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 
 from gpt_agent_fsm.errors import ApiError, InvalidThreadId, RequestRefused, ThreadBusy
-from gpt_agent_fsm.ports import Backend, Message, Run, RunRequest, RunStatus, ToolOutputsRequest
+from gpt_agent_fsm.ports import (
+    Backend,
+    Image,
+    Message,
+    PartsBackend,
+    Run,
+    RunRequest,
+    RunStatus,
+    Text,
+    ToolOutputsRequest,
+)
 
 __all__ = ["BackendContract"]
 
@@ -121,6 +131,20 @@ class BackendContract:
         (message,) = self._messages(backend, thread_id)
         assert (message.id, message.role, message.content) == (message_id, "user", "hello — 你好\n")
         assert message.key == ("key_1" if kept else None)
+
+    def test_a_message_with_an_image_is_listed_with_it(self) -> None:
+        backend = self.make_backend()
+        if not isinstance(backend, PartsBackend):
+            return
+        thread_id, image = self._thread(backend), Image(url="https://example.org/cat.png")
+        parts = (Text("hello"), image, Text("again"))
+        assert backend.refused_parts(parts) is None
+        message_id, kept = backend.post_parts(thread_id, parts, key="key_1", timeout=_TIMEOUT)
+        (message,) = self._messages(backend, thread_id)
+        assert (message.id, message.role, message.content) == (message_id, "user", "hello\nagain")
+        assert message.key == ("key_1" if kept else None)
+        # Some servers show only that there is an image.
+        assert [part for part in message.parts if not isinstance(part, Text)] in ([image], [Image()])
 
     def test_messages_are_listed_in_both_directions_and_after_a_cursor(self) -> None:
         backend = self.make_backend()

@@ -6,7 +6,7 @@ The samples are made from the annotations of the classes. So new fields and clas
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -45,6 +45,8 @@ def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 -
         return _JSON
     if kind is str:
         return f"{next(numbers)}: {ODD_TEXTS[2]}"
+    if kind is bytes:
+        return b"\x00\xff" * next(numbers)
     if kind is bool:
         return True
     if kind in (int, float):
@@ -53,11 +55,17 @@ def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 -
     if origin in (Union, UnionType):
         return _value(next(each for each in arguments if each is not NoneType), numbers)
     if origin is tuple:
-        elements = (arguments[0],) * 2 if arguments[-1] is Ellipsis else arguments
+        elements = _elements(arguments[0]) if arguments[-1] is Ellipsis else arguments
         return tuple(_value(each, numbers) for each in elements)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return list(kind)[-1]
     return _filled(kind, numbers)
+
+
+def _elements(kind: Any) -> Sequence[Any]:  # noqa: ANN401 - any type
+    """Return the types of the elements of a tuple of any length: each type of a union of classes, or `kind` twice."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return kinds if kinds and all(map(attrs.has, kinds)) else (kind,) * 2
 
 
 def _filled(kind: type[T], numbers: Iterator[int]) -> T:

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from gpt_agent_fsm.ports import RunStatus
-from gpt_agent_fsm.testing.server import Answer, Ask, Call, Fail, Linger, Step, Stuck
 from gpt_agent_fsm.testing.simulation import functions
 from gpt_agent_fsm.testing.simulation.equipment import Equipment
 from gpt_agent_fsm.testing.simulation.troubles import Wire
+from gpt_agent_fsm.testing.steps import Answer, Ask, Call, Fail, Linger, Step, Stuck
 
 __all__ = ["random_plan", "random_round", "with_trouble"]
 

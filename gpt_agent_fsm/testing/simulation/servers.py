@@ -15,8 +15,9 @@ from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.crashing import StoreHandle
 from gpt_agent_fsm.testing.network import FaultyHttp, FaultyNetwork
-from gpt_agent_fsm.testing.server import SimulatedServer, Step
+from gpt_agent_fsm.testing.server import SimulatedServer
 from gpt_agent_fsm.testing.simulation.troubles import Troubles, Wire
+from gpt_agent_fsm.testing.steps import Step
 from gpt_agent_fsm.testing.threads_api import SimulatedThreads
 
 __all__ = ["Server", "make_server"]

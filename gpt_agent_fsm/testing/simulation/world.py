@@ -14,7 +14,6 @@ from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.crashing import CrashingStore
 from gpt_agent_fsm.testing.network import Faults, FaultyNetwork
-from gpt_agent_fsm.testing.server import Step
 from gpt_agent_fsm.testing.simulation.equipment import BARE, PLENTY, Equipment
 from gpt_agent_fsm.testing.simulation.facts import Facts
 from gpt_agent_fsm.testing.simulation.functions import Functions
@@ -25,6 +24,7 @@ from gpt_agent_fsm.testing.simulation.servers import make_server
 from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_settled
 from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, Wire
 from gpt_agent_fsm.testing.simulation.users import User
+from gpt_agent_fsm.testing.steps import Step
 
 __all__ = ["BREAKING", "HONEST", "Wire", "World"]
 

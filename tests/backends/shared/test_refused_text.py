@@ -37,7 +37,7 @@ SOMETHING_ELSE = [
     "items[1]",
     "input",
     "contents",
-    "attachments[0].content",
+    "metadata[0].content",
     "",
 ]
 

@@ -1,0 +1,61 @@
+"""Compares a message that was sent with a message that the server lists, by their texts, images and files.
+
+Servers show the parts of a message in several ways: with all of their data, with an id or an address, or only with
+their kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import attrs
+
+from gpt_agent_fsm.events.media import digest_of
+from gpt_agent_fsm.events.parts import File, Image, Part
+from gpt_agent_fsm.machine.objects import Message
+from gpt_agent_fsm.machine.queue import QueuedMessage
+
+__all__ = ["may_be", "without_data"]
+
+P = TypeVar("P", Image, File)
+
+
+def without_data(part: Part) -> Part:
+    """Return the part with the digest of its data instead of the data."""
+    if isinstance(part, Image | File) and part.data is not None:
+        return attrs.evolve(part, data=None, digest=digest_of(part.data))
+    return part
+
+
+def may_be(sent: QueuedMessage, listed: Message) -> bool:
+    """Return whether the message that was sent may be the listed message, as far as the server shows its content."""
+    if listed.role != "user" or sent.content != listed.content:
+        return False
+    files = _of_kind(File, listed.parts)
+    # Some servers do not show the files that are attached to a message.
+    return _are_alike(_of_kind(Image, sent.parts), _of_kind(Image, listed.parts)) and (
+        not files or _are_alike(_of_kind(File, sent.parts), files)
+    )
+
+
+def _of_kind(kind: type[P], parts: Sequence[Part]) -> list[P]:
+    return [part for part in parts if isinstance(part, kind)]
+
+
+def _are_alike(sent: Sequence[P], listed: Sequence[P]) -> bool:
+    return len(sent) == len(listed) and all(map(_may_be_part, sent, listed))
+
+
+def _may_be_part(sent: Image | File, listed: Image | File) -> bool:
+    """Return whether the source of a listed part may be the source that was sent."""
+    shown = {name: value for name, value in _source(listed).items() if value is not None}
+    own = {name: value for name, value in _source(sent).items() if name in shown}
+    if sent.data is not None and "digest" not in shown:
+        return True  # a server may have made a file of the data, with an id or an address of its own
+    return not shown or any(value == shown[name] for name, value in own.items())
+
+
+def _source(part: Image | File) -> dict[str, str | None]:
+    digest = part.digest if part.data is None else digest_of(part.data)
+    return {"url": part.url, "file_id": part.file_id, "digest": digest}

@@ -1,0 +1,82 @@
+"""The plan of a run on a simulated server: what the run does, one step after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from gpt_agent_fsm.ports import RunStatus
+
+__all__ = ["Answer", "Ask", "Call", "Fail", "Linger", "Planner", "Step", "Stuck", "codes_of", "echo"]
+
+_CODES = {RunStatus.RATE_LIMITED: "rate_limit_exceeded", RunStatus.OUT_OF_QUOTA: "rate_limit_exceeded"}
+
+
+@attrs.frozen
+class Answer:
+    """The run answers with this text and is completed. An empty text adds no message."""
+
+    text: str = "Hi"
+
+
+@attrs.frozen
+class Call:
+    """The run calls tools. Each call is a pair of a name and its arguments as JSON text.
+
+    Attributes:
+        calls: the calls that the client answers.
+        by_server: the calls that the server itself makes if a person approves them. OpenAI's Assistants API has no
+            such calls.
+    """
+
+    calls: tuple[tuple[str, str], ...] = ()
+    by_server: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen
+class Fail:
+    """The run fails. It has used one token."""
+
+    status: RunStatus = RunStatus.FAILED
+    code: str = "server_error"
+    message: str = "Sorry"
+
+
+@attrs.frozen
+class Linger:
+    """The run stays in progress for this many more polls."""
+
+    looks: int = 1
+
+
+@attrs.frozen
+class Stuck:
+    """The run stays in progress until `faults_off`. Then it expires."""
+
+
+@attrs.frozen
+class Ask:
+    """The run waits for something that is not the output of a function. After `faults_off` it expires.
+
+    Attributes:
+        kind: the type of the required action, or of the item on a conversation, that the run waits for.
+    """
+
+    kind: str = "mcp_approval_request"
+
+
+Step: TypeAlias = Answer | Call | Fail | Linger | Stuck | Ask
+Planner: TypeAlias = Callable[[str], Sequence[Step]]
+"""A function that takes the text of the last user message and returns the steps of a run."""
+
+
+def codes_of(status: RunStatus, code: str) -> str:
+    """Return the error code of a run that ended with this status."""
+    return _CODES.get(status, code)
+
+
+def echo(text: str) -> Sequence[Step]:
+    """Return the plan of a run that answers with the text of the user message."""
+    return [Answer(f"You said: {text}")]
