@@ -6,6 +6,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.engine.checks import check_connection, check_parts, required_text
 from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.files import downloading, uploading
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
 from gpt_agent_fsm.engine.roster import Roster
@@ -24,7 +26,7 @@ from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
-from gpt_agent_fsm.ports import Backend, CountingStore, FileBackend, Record, Scheduler, Store, ThreadedScheduler, Usage
+from gpt_agent_fsm.ports import Backend, CallLimits, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
@@ -108,10 +110,7 @@ class Runtime:
 
     def create_thread(self) -> str:
         """Create a thread on the server and return its id. Blocks. Raises an `ApiError` after the last attempt."""
-        clock, settings, backend = self.scheduler.clock, self.settings, self._backend
-        thread_id = self._insist(
-            "create_thread", "", lambda: backend.create_thread(timeout=call_limits(clock, settings))
-        )
+        thread_id = self._insist("create_thread", "", lambda: self._backend.create_thread(timeout=self._limits()))
         self._created.add(thread_id)
         return thread_id
 
@@ -214,13 +213,20 @@ class Runtime:
 
         Blocks. Raises an `ApiError` after the last attempt, and `TypeError` if the backend has no files.
         """
-        required_text(file_id, "file_id")
-        clock, settings, backend = self.scheduler.clock, self.settings, self._backend
-        if not isinstance(backend, FileBackend):
-            raise TypeError(f"{type(backend).__name__} has no files: it must have the method download")
-        return self._insist(
-            "download_file", "", lambda: backend.download(file_id, timeout=call_limits(clock, settings))
-        )
+        return self._insist("download_file", "", downloading(self._backend, file_id, self._limits))
+
+    def upload(
+        self, path_or_bytes: str | PathLike[str] | bytes, name: str | None = None, purpose: str = "assistants"
+    ) -> str:
+        """Upload a file to the server, and return the id that `Image(file_id=...)` or `File(file_id=...)` takes.
+
+        `name` is the name of the file on the server, by default the name in the path. `purpose` is a word of the API,
+        for example "vision" for an image. Blocks, at most for `receive_timeout` per attempt. Raises an `ApiError` after
+        the last attempt. This is `OutcomeUnknown`, without another attempt, if the file may be on the server. Raises
+        `ValueError` for a file that cannot be read or is empty, and `TypeError` if the backend takes no files.
+        """
+        request = uploading(self._backend, path_or_bytes, name, purpose, self._limits)
+        return self._insist("upload_file", "", request, repeatable=False)
 
     def find(self, key: str) -> str | None:
         """Return the id of the thread that has the key, or None. Makes no request."""
@@ -317,7 +323,11 @@ class Runtime:
             return None
         return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
 
-    def _insist(self, operation: str, thread_id: str, request: Callable[[], T]) -> T:
+    def _limits(self) -> CallLimits:
+        """Return the limits of a request that begins now."""
+        return call_limits(self.scheduler.clock, self.settings)
+
+    def _insist(self, operation: str, thread_id: str, request: Callable[[], T], *, repeatable: bool = True) -> T:
         """Make a request for a caller who waits, and retry it while a retry may help."""
 
         def open_request() -> T:
@@ -331,6 +341,7 @@ class Runtime:
             settings=self.settings,
             scheduler=self.scheduler,
             rng=self._random,
+            repeatable=repeatable,
         )
 
     # --- the end ------------------------------------------------------------------------------------------------

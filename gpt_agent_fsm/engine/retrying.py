@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.protocols import Scheduler
-from gpt_agent_fsm.errors import ApiError, TransientError
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["announce_failure", "call_and_announce", "call_with_retries"]
@@ -32,6 +32,7 @@ def call_with_retries(
     on_failure: Callable[[ApiError, int, float | None], object],
     retry_on: tuple[type[ApiError], ...] = (TransientError,),
     min_attempts_if_answered: int = 1,
+    repeatable: bool = True,
 ) -> T:
     """Return what `request` returns. Raise its last error if no attempt is left.
 
@@ -45,6 +46,7 @@ def call_with_retries(
             `pause` is the number of seconds until the next attempt, or None after the last attempt.
         retry_on: the errors that are worth another attempt. All other errors are raised at once.
         min_attempts_if_answered: the number of attempts for an unusable HTTP answer, even if the settings allow fewer.
+        repeatable: False if there must be no further attempt after an `OutcomeUnknown`.
 
     Blocks until it returns or raises.
     """
@@ -55,7 +57,8 @@ def call_with_retries(
             return request()
         except retry_on as error:
             asked = getattr(error, "retry_after", None) or 0.0
-            if attempt >= _max_attempts(error, settings, min_attempts_if_answered) or asked > longest_wait:
+            is_last = attempt >= _max_attempts(error, settings, min_attempts_if_answered) or asked > longest_wait
+            if is_last or (isinstance(error, OutcomeUnknown) and not repeatable):
                 on_failure(error, attempt, None)
                 raise
             pause = max(asked, settings.backoff(attempt) * rng.uniform(0.5, 1.0))
@@ -78,6 +81,7 @@ def call_and_announce(
     settings: Settings,
     scheduler: Scheduler,
     rng: random.Random,
+    repeatable: bool = True,
 ) -> T:
     """Make a request for which there is no agent yet, with retries. Announce each failed attempt."""
 
@@ -92,6 +96,7 @@ def call_and_announce(
         rng=rng,
         on_failure=on_failure,
         min_attempts_if_answered=LIKELY_PERMANENT_ATTEMPTS,
+        repeatable=repeatable,
     )
 
 

@@ -83,6 +83,7 @@ class SimulatedServer:
         self._keeps_keys = keeps_keys
         self._page_size = page_size
         self._threads: dict[str, _Thread] = {}
+        self._files: dict[str, bytes] = {}
         self._count = 0
 
     # --- inspection by tests ------------------------------------------------------------------------------
@@ -182,6 +183,20 @@ class SimulatedServer:
         kept = key if self._keeps_keys else None
         message = Message(id=self._new_id("msg"), role="user", content=content, key=kept, parts=tuple(parts))
         return self._say(thread_id, message), bool(kept)
+
+    def upload(self, name: str, data: bytes, purpose: str, *, timeout: Timeout) -> str:
+        """See `UploadBackend.upload`."""
+        del name, purpose, timeout
+        file_id = self._new_id("file")
+        self._files[file_id] = data
+        return file_id
+
+    def download(self, file_id: str, *, timeout: Timeout) -> bytes:
+        """See `FileBackend.download`."""
+        del timeout
+        if file_id not in self._files:
+            raise RequestRefused(404, None, f"No such File object: {file_id}")
+        return self._files[file_id]
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
         """See `Backend.create_run`."""

@@ -16,9 +16,9 @@ from gpt_agent_fsm.backends.assistants.streaming import RunEvents, first_run
 from gpt_agent_fsm.backends.http import Auth, client_from_env, segment
 from gpt_agent_fsm.backends.http.event_stream import EventStream, closed_if_it_fails
 from gpt_agent_fsm.backends.http.exchange import limits_of
+from gpt_agent_fsm.backends.http.files import HttpFiles
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
 from gpt_agent_fsm.backends.http.text_stream import TextStream, is_about_streams
-from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
@@ -43,7 +43,7 @@ __all__ = ["AssistantsBackend"]
 _PAGE = 100
 
 
-class AssistantsBackend:
+class AssistantsBackend(HttpFiles):
     """The API of threads and runs.
 
     Args:
@@ -230,10 +230,6 @@ class AssistantsBackend:
             published = self._http.post(path, wire.assistant_fields(assistant), wire.Assistant, timeout=timeout).id
         self._published[published] = assistant
         return published
-
-    def download(self, file_id: str, *, timeout: Timeout) -> bytes:
-        """See `FileBackend.download`."""
-        return self._http.download(file_path(file_id), timeout=timeout)
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
@@ -15,6 +15,7 @@ import requests
 from cattrs.preconf.msgspec import MsgspecJsonConverter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
+from urllib3.filepost import encode_multipart_formdata
 
 from gpt_agent_fsm.backends.http import exchange, outcomes
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
@@ -33,7 +34,9 @@ from gpt_agent_fsm.backends.http.event_stream import EventStream, is_event_strea
 from gpt_agent_fsm.backends.http.quiet import quiet
 from gpt_agent_fsm.backends.http.redaction import Redactor
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
+from gpt_agent_fsm.backends.shared.values import lenient_mapping, required_id
 from gpt_agent_fsm.errors import ApiError
+from gpt_agent_fsm.events.media import mime_type
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.ports import CallLimits, Timeout
 
@@ -129,6 +132,13 @@ class HttpClient:
         """Make a POST. Raises an `ApiError`; this is `OutcomeUnknown` if the POST may have taken effect."""
         return self._exchange("POST", path, self._encoded(body), shape, {}, timeout)
 
+    def upload(self, path: str, fields: Mapping[str, str], name: str, data: bytes, *, timeout: Timeout) -> str:
+        """Make a POST of a form with these fields and a file, and return the id of the file. See `post`."""
+        body, kind = encode_multipart_formdata({**fields, "file": (name, data, mime_type(data, name))})
+        prepared = self._prepare("POST", path, body, {}, content_type=kind)
+        answer = _whole(self._successful(prepared, path, exchange.limits_of(timeout)))
+        return self._read(answer, lambda value: required_id(lenient_mapping(value).get("id")))
+
     def stream(
         self,
         method: str,
@@ -185,8 +195,11 @@ class HttpClient:
             raise outcomes.error_for_unencodable() from error
 
     def _structured(self, answer: HttpAnswer, shape: type[T]) -> T:
+        return self._read(answer, lambda value: self._converter.structure(value, shape))
+
+    def _read(self, answer: HttpAnswer, convert: Callable[[Any], T]) -> T:
         try:
-            return self._converter.structure(decode(answer.body), shape)
+            return convert(decode(answer.body))
         except ValueError as error:
             self._raise_malformed(answer, error)
 
@@ -203,7 +216,13 @@ class HttpClient:
         return answer
 
     def _prepare(
-        self, method: str, path: str, body: bytes | None, params: Mapping[str, str], accept: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        params: Mapping[str, str],
+        accept: str | None = None,
+        content_type: str = "application/json",
     ) -> requests.PreparedRequest:
         prepared = self._template.copy()
         prepared.method = method
@@ -211,7 +230,7 @@ class HttpClient:
         prepared.url = f"{self._root}{path}?{query}" if query else self._root + path
         if body is not None:
             prepared.body = body
-            prepared.headers["Content-Type"] = "application/json"
+            prepared.headers["Content-Type"] = content_type
             prepared.headers["Content-Length"] = str(len(body))
         if accept is not None:
             prepared.headers["Accept"] = accept

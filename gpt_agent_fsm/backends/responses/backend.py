@@ -17,6 +17,7 @@ import attrs
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.http import Auth, client_from_env
 from gpt_agent_fsm.backends.http.event_stream import EventStream
+from gpt_agent_fsm.backends.http.files import HttpFiles
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
 from gpt_agent_fsm.backends.http.text_stream import TextStream
 from gpt_agent_fsm.backends.responses import wire
@@ -28,7 +29,6 @@ from gpt_agent_fsm.backends.responses.refusals import asks_for_input
 from gpt_agent_fsm.backends.responses.sending_parts import refused_parts, user_message
 from gpt_agent_fsm.backends.responses.streaming import ResponseEvents
 from gpt_agent_fsm.backends.responses.unsupported import conversations_explained, without_empty_input
-from gpt_agent_fsm.backends.shared.content import file_path
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
@@ -58,7 +58,7 @@ _MAX_REMEMBERED = 10_000
 _MIN_QUOTE = 8
 
 
-class ResponsesBackend:
+class ResponsesBackend(HttpFiles):
     """The API of conversations and responses.
 
     Args:
@@ -353,10 +353,6 @@ class ResponsesBackend:
         # While a run waits for tools, the server has nothing to cancel, whatever it answers.
         conversation.close_items(conversation.tail().unanswered(response.output))
         return cancelled
-
-    def download(self, file_id: str, *, timeout: Timeout) -> bytes:
-        """See `FileBackend.download`."""
-        return self._http.download(file_path(file_id), timeout=timeout)
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
