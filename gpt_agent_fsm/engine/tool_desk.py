@@ -170,7 +170,7 @@ class ToolDesk:
                 yield inputs.SubmitToolOutput(tool_call_id=call.id, output=output)
         elif call.stage is CallStage.APPROVED or tool.approve is False:
             yield from self._start(key, call, is_safe=tool.retry == "safe")
-        elif job is None and (problem := _problem_of(tool, call)):
+        elif job is None and (problem := _problem_of(tool, call, self._thread_id)):
             # The arguments are wrong, so the call would fail. Nobody needs to decide about it.
             yield inputs.SubmitToolOutput(tool_call_id=call.id, output=error_output(problem))
         elif tool.approve is True:
@@ -267,12 +267,17 @@ def _may_begin(snapshot: Snapshot) -> bool:
     return snapshot.state is State.AWAITING_TOOLS and run is not None and run.ending is None
 
 
-def _problem_of(tool: Tool[..., Any], call: ToolCall) -> str:
-    """Return what is wrong with the arguments of a call. Return "" if they are valid."""
+def _problem_of(tool: Tool[..., Any], call: ToolCall, thread_id: str) -> str:
+    """Return what is wrong with the arguments of a call. Return "" if they are valid.
+
+    The classes of the arguments are code of the user, and may raise any error.
+    """
     try:
         tool.structure(call.arguments)
-    except ToolArgumentsError as error:
-        return str(error)
+    except BaseException as error:
+        if must_propagate(error):
+            raise
+        return _failed(error, tool, call, thread_id)
     return ""
 
 
@@ -280,13 +285,18 @@ def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
     """Return the output of a function. If it raises an error, return a text about the error for the model."""
     try:
         return tool.run(call.arguments, context)
-    except ToolArgumentsError as error:
-        return error_output(str(error))
     except BaseException as error:
         if must_propagate(error):
             raise
-        log.exception("%s: the tool %s failed on the call %s", context.thread_id, tool.name, call.id)
-        return error_output(_described(error))
+        return error_output(_failed(error, tool, call, context.thread_id))
+
+
+def _failed(error: BaseException, tool: Tool[..., Any], call: ToolCall, thread_id: str) -> str:
+    """Return a sentence about an error for the model. Log an error that is not about the arguments."""
+    if isinstance(error, ToolArgumentsError):
+        return str(error)
+    log.error("%s: the tool %s failed on the call %s", thread_id, tool.name, call.id, exc_info=error)
+    return _described(error)
 
 
 def _described(error: BaseException) -> str:
@@ -306,7 +316,9 @@ def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) 
     try:
         assert callable(tool.approve)  # noqa: S101 - the caller has seen to it
         verdict = tool.approve(asked)
-        return None if verdict is None else bool(verdict)
+        if verdict is None or isinstance(verdict, bool):
+            return verdict
+        raise TypeError(f"it must return True, False or None, not {type(verdict).__name__}")  # noqa: TRY301 - in the log
     except BaseException as error:
         if must_propagate(error):
             raise

@@ -70,7 +70,14 @@ class Object:
         shape = field.shape if field.required or not self.strict else nullable(field.shape)
         return shape.schema(definitions) | field.notes
 
-    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value, any Python value
+    def structure_all(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value, any Python value
+        """Return the Python value of a whole JSON value. Raise `Mismatch` even if the value is nested too deeply."""
+        try:
+            return self.structure(value, ())
+        except RecursionError:
+            raise Mismatch([Problem((), "is nested too deeply")]) from None
+
+    def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
         """Return the Python value. `Mismatch` names every wrong, missing and unknown property."""
         if not isinstance(value, dict):
             raise Mismatch([Problem(path, f"must be {self.words}, not {shown(value)}", is_type=True)])
@@ -101,6 +108,11 @@ class Object:
     def _built(self, given: dict[str, Any], path: Path) -> Any:  # noqa: ANN401
         try:
             return self.build(**given)
-        except (TypeError, ValueError) as error:  # a validator of the class
-            reason = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+        except RecursionError:
+            raise
+        except Exception as error:
+            # A class may check its fields in many ways, for example with `assert`.
+            reason = (
+                error.args[0] if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__
+            )
             raise Mismatch([Problem(path, f"is not valid: {reason}")]) from error

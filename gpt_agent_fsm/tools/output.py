@@ -95,7 +95,7 @@ def _of_class(cls: type) -> Output:
 
     def structure(value: Any) -> Any:  # noqa: ANN401
         try:
-            return shape.structure(value, ())
+            return shape.structure_all(value)
         except Mismatch as mismatch:
             raise InvalidOutput(str(mismatch)) from None
 

@@ -54,7 +54,7 @@ class Parameters:
     def structure(self, arguments: object) -> tuple[dict[str, Any], str]:
         """Return the keyword arguments and "", or if the schema does not allow the value, {} and the reason."""
         try:
-            return self.filled_in.structure(arguments, ()), ""
+            return self.filled_in.structure_all(arguments), ""
         except Mismatch as mismatch:
             return {}, str(mismatch)
 
@@ -145,4 +145,5 @@ def _closure(source: Any) -> dict[str, Any]:  # noqa: ANN401
 def _is_context(hint: Any) -> bool:  # noqa: ANN401
     if typing.get_origin(hint) is typing.Annotated:
         hint = typing.get_args(hint)[0]
-    return ToolContext in (hint, *typing.get_args(hint))
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return ToolContext in (typing.get_args(hint) if is_union else (hint,))

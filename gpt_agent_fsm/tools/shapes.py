@@ -132,7 +132,7 @@ class Scalar:
             value = int(value)
         try:
             made = msgspec.convert(value, self.base)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, ValueError) as error:  # a `ValueError` for an unpaired surrogate
             raise Mismatch([Problem(path, f"{self._explained(str(error))}, not {shown(value)}")]) from None
         return self.make(made) if self.make else made
 

@@ -3,8 +3,11 @@
 import datetime
 import decimal
 import json
+import sys
+import uuid
 from typing import Annotated, Any, Literal
 
+import attrs
 import pytest
 from msgspec import Meta
 
@@ -25,6 +28,19 @@ from tests.tools.samples import (
     Tree,
     Unit,
 )
+
+
+@attrs.frozen
+class Asserted:
+    value: int
+
+    def __attrs_post_init__(self):
+        raise AssertionError
+
+
+@attrs.frozen
+class Looked:
+    value: int = attrs.field(validator=lambda _, __, value: {}[value])
 
 
 def structured(hint, value):
@@ -118,10 +134,29 @@ def test_a_value_becomes_the_annotated_type(hint, value, made):
         (Card | Cash, {"kind": "cash", "amount": "2"}, 'value.amount must be a number, not "2"'),
         (Card | Cash | None, 5, "value must be an object or null, not 5"),
         (Positive, {"value": 0}, "value is not valid: 'value' must be > 0: 0"),
+        (Asserted, {"value": 0}, "value is not valid: AssertionError"),
+        (Looked, {"value": 0}, "value is not valid: 0"),
+        (datetime.date, "\ud800", 'value must be a string with the format date, not "\ud800"'),
+        (datetime.timedelta, "\ud800", 'value must be a string with the format duration, not "\ud800"'),
+        (uuid.UUID, "\ud800", 'value must be a string with the format uuid, not "\ud800"'),
+        (bytes, "\ud800", 'value must be a string, not "\ud800"'),
+        (list[datetime.time] | str, ["\ud800"], 'value[0] must be a string with the format time, not "\ud800"'),
     ],
 )
 def test_a_value_outside_the_schema_is_refused_with_its_place_and_what_is_right(hint, value, text):
     assert complaint(hint, value) == text
+
+
+def test_a_value_that_is_nested_too_deeply_is_refused():
+    depth = sys.getrecursionlimit()
+    value = {"name": "leaf", "children": []}
+    for _ in range(depth):
+        value = {"name": "branch", "children": [value]}
+
+    def grow(tree: Tree): ...
+
+    keywords, reason = tool(grow)._parameters.structure({"tree": value})
+    assert (keywords, reason) == ({}, "the value is nested too deeply")
 
 
 def test_a_long_value_is_cut_in_the_message():

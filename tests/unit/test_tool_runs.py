@@ -1,5 +1,6 @@
 """Functions answer tool calls: when they are started, what becomes of their outputs, and what a crash leaves behind."""
 
+import sys
 import threading
 
 import attrs
@@ -662,6 +663,24 @@ def test_nobody_is_asked_about_a_call_with_wrong_arguments(approve):
     assert "town" in world.outputs()[0]
 
 
+@attrs.frozen
+class Order:
+    number: int = attrs.field(validator=lambda _, __, number: sys.exit(number))
+
+
+@pytest.mark.parametrize("approve", [True, lambda call: None, False])
+def test_a_class_that_raises_for_its_arguments_stops_no_thread(approve, caplog):
+    @tool(approve=approve)
+    def refund(order: Order) -> str:
+        raise AssertionError("never called")
+
+    world = World(Call((("refund", '{"order":{"number":17}}'),)), Answer("Done"), tools=[refund])
+    world.connect().ask("Hello", timeout=PATIENCE)
+    assert world.outputs() == ['{"error":"SystemExit: 17"}']
+    assert "ToolApprovalRequested" not in world.names()
+    assert "the tool refund failed on the call" in caplog.text
+
+
 def test_an_approval_that_was_accepted_in_time_counts_even_if_the_tick_is_late():
     ran = []
     world = World(WEATHER, Answer("Done"), tools=[make_tool(True, ran)], approval_timeout=100)
@@ -732,12 +751,16 @@ class Undecided:
         raise ValueError("ambiguous")
 
 
-def test_a_verdict_that_is_neither_true_nor_false_asks_a_person():
-    world = World(WEATHER, Answer("Done"), tools=[make_tool(lambda call: Undecided(), [])])
+@pytest.mark.parametrize("verdict", [Undecided(), "no", 1, 0, object])
+def test_a_verdict_that_is_neither_true_nor_false_asks_a_person(verdict, caplog):
+    ran = []
+    world = World(WEATHER, Answer("Done"), tools=[make_tool(lambda call: verdict, ran)])
     agent = world.connect()
     agent.add_user_message("Hello")
     world.scheduler.advance(30)
     assert len(agent.open_approvals) == 1
+    assert ran == []
+    assert f"it must return True, False or None, not {type(verdict).__name__}" in caplog.text
 
 
 def test_an_approval_that_nobody_gives_is_denied_in_time_across_restarts():
