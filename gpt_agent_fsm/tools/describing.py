@@ -10,6 +10,7 @@ import collections.abc
 import datetime
 import decimal
 import enum
+import math
 import types
 import typing
 import uuid
@@ -247,7 +248,7 @@ def _metadata(values: Iterable[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _choice(values: Iterable[tuple[Any, Any]]) -> Choice:
     pairs = tuple(values)
     for value, _ in pairs:
-        if not isinstance(value, str | int | float | None):
+        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
             raise NotDescribable(f"the value {value!r} has no form in JSON")
     if not pairs:
         raise NotDescribable("an enum without members has no values")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, ove
 
 import attrs
 
+from gpt_agent_fsm.callables import why_not_callable, why_nothing_runs
 from gpt_agent_fsm.errors import ToolArgumentsError
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
 from gpt_agent_fsm.tools.context import ToolContext
@@ -42,7 +43,18 @@ def _is_timeout(value: object) -> bool:
 
 
 _TIMEOUT = _must_be("a number of seconds above 0 or None", _is_timeout)
-_APPROVE = _must_be("True, False or a function of the call", lambda value: isinstance(value, bool) or callable(value))
+
+
+def _check_approve(_: object, __: object, value: object) -> None:
+    if not isinstance(value, bool) and (reason := why_not_callable(value, 1)):
+        raise ValueError(f"tool: approve must be True, False or a function of the call, not {value!r}: {reason}")
+
+
+def _identity(function: object) -> object:
+    """Return the identity of a function, or of a method of an object. Objects that can be called may have no hash."""
+    return (id(function.__func__), id(function.__self__)) if inspect.ismethod(function) else id(function)
+
+
 _RETRY = _must_be('"never" or "safe"', lambda value: value in ("never", "safe"))
 _STRICT = _must_be("True, False or None", lambda value: value is None or isinstance(value, bool))
 
@@ -61,10 +73,12 @@ class Tool(Generic[P, R]):
         strict: True for OpenAI's strict form of the schema.
     """
 
-    function: Callable[P, R]
+    function: Callable[P, R] = attrs.field(eq=_identity)
     name: str
     timeout: float | None = attrs.field(default=None, kw_only=True, validator=_TIMEOUT)
-    approve: bool | Callable[[Any], bool | None] = attrs.field(default=False, kw_only=True, validator=_APPROVE)
+    approve: bool | Callable[[Any], bool | None] = attrs.field(
+        default=False, kw_only=True, validator=_check_approve, eq=_identity
+    )
     retry: Literal["never", "safe"] = attrs.field(default="never", kw_only=True, validator=_RETRY)
     strict: bool | None = attrs.field(default=None, kw_only=True, validator=_STRICT)
     _description: str | None = attrs.field(default=None, kw_only=True)
@@ -159,21 +173,12 @@ def tool(
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
 
-def tool(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    timeout: float | None = None,
-    approve: bool | Callable[[Any], bool | None] = False,
-    retry: Literal["never", "safe"] = "never",
-    strict: bool | None = None,
-    name: str | None = None,
-    description: str | None = None,
-) -> Any:
+def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:  # noqa: D417 - each option has its line
     """Make a tool of a function, with or without options: `@tool` or `@tool(timeout=30)`.
 
     The JSON schema comes from the annotations, and the descriptions come from the docstring. Raises `ValueError` for a
-    parameter that cannot be described to a model.
+    parameter that cannot be described to a model. For a tool, returns a tool with the given options; the other options
+    stay as they are.
 
     Args:
         function: the function, a method, or an object that can be called.
@@ -189,16 +194,7 @@ def tool(
     namespace = _local_names(sys._getframe(1))
 
     def make(function: Callable[..., Any]) -> Tool[..., Any]:
-        return _made(
-            function,
-            name,
-            timeout=timeout,
-            approve=approve,
-            retry=retry,
-            strict=strict,
-            description=description,
-            namespace=namespace,
-        )
+        return _made(function, namespace=namespace, **options)
 
     return make if function is None else make(function)
 
@@ -210,31 +206,37 @@ def as_tool(value: object) -> Tool[..., Any]:
     """
     if inspect.ismethod(value) and isinstance(value.__func__, Tool):  # a class method
         value = attrs.evolve(value.__func__, function=MethodType(value.__func__.function, value.__self__))
-    made = value if isinstance(value, Tool) else _made(value, None)
+    made = value if isinstance(value, Tool) else _made(value)
     if made.is_unbound:
         raise ValueError(f"the tool {made.name} is a method; take it from an object, as in service.{made.name}")
+    made.definition  # noqa: B018 - it raises if an annotation contains a name that is not defined by now
     return made
 
 
-def _made(function: Any, name: str | None, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
+def _made(function: Any, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
     """Return a checked tool. If its annotations use names that are defined later, it is checked later."""
     from gpt_agent_fsm.tools.parameters import UnknownName, name_of  # noqa: PLC0415 - see `Tool._parameters`
 
     if not callable(function) or isinstance(function, type):
         raise ValueError(f"a tool must be a function, a method or an object that can be called, not {function!r}")
-    if isinstance(function, Tool):
-        function = function.function
-    made = Tool(function, name_of(function) if name is None else name, **options)
-    if _is_lazy(function) or _is_lazy(getattr(function, "__call__", None)):  # noqa: B004 - it is read, not tested
+    if options.get("name") is None:
+        options["name"] = function.name if isinstance(function, Tool) else name_of(function)
+    made = attrs.evolve(function, **options) if isinstance(function, Tool) else Tool(function, **options)
+    if why_nothing_runs(made.function):
         raise ValueError(f"the tool {made.name} is asynchronous or a generator; a tool returns its output")
+    if (inner := _inner_tool(made.function)) is not None:
+        how = f"make it of the function {inner.name}.function instead"
+        raise ValueError(f"the tool {made.name} wraps the tool {inner.name}, whose options would be lost; {how}")
     with contextlib.suppress(UnknownName):
         made.definition  # noqa: B018 - it describes the function
     return made
 
 
-def _is_lazy(function: object) -> bool:
-    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
-    return any(is_kind(function) for is_kind in kinds)
+def _inner_tool(function: object) -> Tool[..., Any] | None:
+    """Return the tool that a `partial` or a decorated function calls, or None."""
+    while function is not None and not isinstance(function, Tool):
+        function = function.func if isinstance(function, functools.partial) else getattr(function, "__wrapped__", None)
+    return function
 
 
 def _local_names(frame: FrameType | None) -> dict[str, Any]:

@@ -13,6 +13,9 @@ def measure(city: str): ...
 def count(limit: int): ...
 
 
+def haunt(by: "Ghost"): ...  # noqa: F821 - the name is never defined
+
+
 def test_a_box_finds_its_tools_by_name():
     box = ToolBox([measure, count])
     assert box["measure"] is measure
@@ -54,6 +57,8 @@ def test_boxes_are_joined_with_the_functions_of_assistants():
         ([{"type": "web_search"}], "a tool must be a function"),
         (["measure"], "a tool must be a function"),
         ([lambda city: city], "parameter city: it has no annotation"),
+        ([tool(haunt)], "the tool haunt: parameter by: name 'Ghost' is not defined"),
+        ([haunt], "the tool haunt: parameter by: name 'Ghost' is not defined"),
     ],
 )
 def test_a_value_that_is_not_a_function_is_refused(tools, sentence):

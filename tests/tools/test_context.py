@@ -29,6 +29,14 @@ def test_the_parameter_is_hidden_from_the_model(function):
         tool(function).structure('{"city": "Oslo", "context": {}, "ctx": {}, "call": {}}')
 
 
+@pytest.mark.parametrize("hint", [list[ToolContext], dict[str, ToolContext], tuple[ToolContext, int]])
+def test_a_container_of_contexts_is_refused(hint):
+    def pay(calls: hint): ...
+
+    with pytest.raises(ValueError, match="the tool pay: parameter calls: ToolContext"):
+        tool(pay)
+
+
 def test_the_parameter_gets_the_context():
     @tool
     def pay(context: ToolContext, amount: int):

@@ -136,10 +136,84 @@ def test_a_tool_may_be_decorated_again():
     assert tool(timeout=5)(get_weather).timeout == 5
 
 
+def test_an_option_that_is_not_given_again_stays_as_it_is():
+    first = tool(timeout=5, approve=True, retry="safe", name="pay", description="Pay.")(get_weather)
+    again = tool(timeout=9)(first)
+    assert (again.timeout, again.approve, again.retry, again.name) == (9, True, "safe", "pay")
+    assert again.definition.description == "Pay."
+    assert tool(approve=False)(first).approve is False
+
+
+def test_a_tool_that_is_decorated_again_may_use_local_classes():
+    @attrs.frozen
+    class Leaf:
+        size: int
+
+    @tool
+    def grow(leaf: Leaf): ...
+
+    assert tool(strict=True)(grow).definition.strict is True
+
+
+async def rule_that_is_async(call):
+    return False
+
+
+def rule_that_yields(call):
+    yield False
+
+
+def rule_without_a_call():
+    return True
+
+
+def rule_of_two(call, agent):
+    return True
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (rule_that_is_async, "it must not be async"),
+        (rule_that_yields, "it must not be a generator function"),
+        (rule_without_a_call, "too many positional arguments"),
+        (rule_of_two, "missing a required argument: 'agent'"),
+    ],
+)
+def test_a_rule_that_cannot_be_called_with_the_call_is_refused(rule, reason):
+    with pytest.raises(ValueError, match=f"approve must be True, False or a function of the call.*{reason}"):
+        tool(approve=rule)(get_weather.function)
+
+
+@pytest.mark.parametrize("decorate", [lambda made: functools.partial(made, city="Oslo"), functools.cache])
+def test_a_wrapper_of_a_tool_is_refused_because_it_would_lose_the_options(decorate):
+    careful = tool(approve=True)(get_weather.function)
+    reason = "the tool get_weather wraps the tool get_weather, whose options would be lost"
+    with pytest.raises(ValueError, match=reason):
+        as_tool(decorate(careful))
+    with pytest.raises(ValueError, match=reason):
+        tool(timeout=5)(decorate(decorate(careful)))
+
+
 def test_a_tool_equals_another_of_the_same_function_and_options():
     assert as_tool(get_weather.function) == get_weather
     assert as_tool(get_weather.function) != tool(timeout=5)(get_weather)
     assert len({get_weather, as_tool(get_weather.function)}) == 1
+
+
+def test_an_object_without_a_hash_is_a_tool_and_a_rule():
+    @dataclasses.dataclass
+    class Limit:
+        euros: int
+
+        def __call__(self, call: str) -> bool:
+            return False
+
+    first, second = Limit(5), Limit(5)
+    made = tool(approve=first)(first)
+    assert {made, tool(approve=first)(first)} == {made}
+    assert made != tool(approve=first)(second)
+    assert made != tool(approve=second)(first)
 
 
 @attrs.frozen
@@ -158,6 +232,7 @@ class Row(msgspec.Struct, array_like=True):
 
 Untyped = attrs.make_class("Untyped", ["value"])
 Empty = enum.Enum("Empty", [])
+Endless = enum.Enum("Endless", {"A": float("inf")})
 Odd = enum.Enum("Odd", {"A": (1, 2)})
 
 
@@ -180,6 +255,7 @@ def row(value: Row): ...
 def untyped(value: Untyped): ...
 def empty(value: Empty): ...
 def odd(value: Odd): ...
+def endless(value: Endless): ...
 def unreadable(value: "int["): ...  # noqa: F722
 def set_of_dicts(value: set[Postponed]): ...
 def bad_keys(value: dict[int, str]): ...
@@ -205,6 +281,7 @@ def missing_name(value: Annotated[list[Ghost], "x"]): ...
         (untyped, "parameter value: the field value has no annotation"),
         (empty, "parameter value: an enum without members has no values"),
         (odd, r"parameter value: the value \(1, 2\) has no form in JSON"),
+        (endless, "parameter value: the value inf has no form in JSON"),
         (unreadable, r"parameter value: its annotation .*int\[.* cannot be read"),
         (set_of_dicts, "parameter value: a set cannot contain an object"),
         (max, "the tool max has no signature that Python can read"),
