@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import types
@@ -139,7 +140,13 @@ def _hint(parameter: inspect.Parameter, source: Any, namespace: Mapping[str, Any
 
 
 def _closure(source: Any) -> dict[str, Any]:  # noqa: ANN401
-    return dict(inspect.getclosurevars(source).nonlocals) if inspect.isfunction(source) else {}
+    """Return the variables of the functions around a function that it uses, without those that have no value yet."""
+    found: dict[str, Any] = {}
+    cells = source.__closure__ if inspect.isfunction(source) else None
+    for name, cell in zip(source.__code__.co_freevars, cells, strict=True) if cells else ():
+        with contextlib.suppress(ValueError):  # the cell is empty
+            found[name] = cell.cell_contents
+    return found
 
 
 def _is_context(hint: Any) -> bool:  # noqa: ANN401

@@ -412,6 +412,15 @@ def test_local_classes_may_name_each_other_and_themselves():
     assert Service().grow.structure('{"leaf": {"size": 1}}') == {"leaf": Leaf(1)}
 
 
+def test_a_function_may_use_a_variable_that_has_no_value_yet():
+    @tool
+    def grow(size: int) -> int:
+        return size + step
+
+    step = 2
+    assert grow.run('{"size": 1}', CONTEXT) == "3"
+
+
 def test_a_plain_function_sees_the_names_around_it():
     @attrs.frozen
     class Leaf:
