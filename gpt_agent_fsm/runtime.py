@@ -77,8 +77,8 @@ class Runtime:
         """The threads that this runtime has created and to which nobody has connected. They have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
-        box = ToolBox(tools)
-        box | functions_of(backend)  # raises for two functions of one name
+        self._tools = box = ToolBox(tools)
+        self._check_tools()
         self._own_roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent, tools=box)
         try:
             for saved in unfinished.values():
@@ -157,6 +157,7 @@ class Runtime:
         required_text(thread_id, "thread_id")
         check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens, stream)
         self._roster.check_open()
+        self._check_tools()
         command = inputs.Connect(
             assistant_id=assistant_id,
             last_message_id=last_message_id,
@@ -273,6 +274,10 @@ class Runtime:
         return self._roster.wake_by_webhook(verified(headers, body, secret))
 
     # --- making an agent --------------------------------------------------------------------------------------
+
+    def _check_tools(self) -> None:
+        """Raise `ValueError` for two functions of one name. The backend may have published more assistants."""
+        self._tools | functions_of(self._backend)
 
     def _make_agent(self, driver: Driver) -> Agent:
         return Agent(driver, self._roster)

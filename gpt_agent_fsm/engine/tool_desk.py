@@ -109,19 +109,27 @@ class ToolDesk:
             if self._tooling.jobs.is_closing and not (call.runs and key in jobs):
                 # The next process starts the function, or notices that it was lost.
                 continue
-            wanted.add(key)
-            if call.runs and snapshot.state in _TAKES_RESULTS:
-                found += self._about_started(key, call, jobs.get(key))
-            elif call.by_server and call.stage is CallStage.OPEN and _may_begin(snapshot):
-                found.append(self._ask(call))
-            elif call.takes_output and _may_begin(snapshot):
-                found += self._about_open(key, call, jobs.get(key), is_heard)
+            about = self._about(snapshot, key, call, jobs.get(key), is_heard)
+            found += about
+            if not about:
+                wanted.add(key)
         # Calls that still need a place have reserved it again above. Other calls give their places back.
         self._tooling.jobs.give_back(*(places - self._places))
-        for key, job in jobs.items():
-            if key not in wanted:
-                self._tooling.jobs.forget(job, cancel=True)
+        # No job is forgotten before all inputs are known. An error above would lose the results of the other jobs.
+        self._tooling.jobs.forget(*(job for key, job in jobs.items() if key not in wanted))
         return found
+
+    def _about(
+        self, snapshot: Snapshot, key: JobKey, call: ToolCall, job: Job | None, is_heard: Callable[[str], bool]
+    ) -> list[inputs.Input]:
+        """Return the next inputs about a call without an output. After them, the call needs its job no longer."""
+        if call.runs and snapshot.state in _TAKES_RESULTS:
+            return list(self._about_started(key, call, job))
+        if not _may_begin(snapshot):
+            return []
+        if call.by_server and call.stage is CallStage.OPEN:
+            return [self._ask(call)]
+        return list(self._about_open(key, call, job, is_heard)) if call.takes_output else []
 
     def _key(self, snapshot: Snapshot, call: ToolCall, attempt: int) -> JobKey:
         run = snapshot.run or snapshot.left
@@ -139,10 +147,8 @@ class ToolDesk:
             if key not in self._starting:
                 yield from self._about_lost(key, call)
         elif job.has_ended:
-            self._tooling.jobs.forget(job, cancel=False)
             yield inputs.ToolEnded(tool_call_id=call.id, attempt=call.attempt, output=job.result)
         elif self._is_over(job):
-            self._tooling.jobs.forget(job, cancel=True)
             sentence = f"{call.name} did not end within {job.timeout:g} seconds."
             if call.is_safe:
                 yield inputs.ToolEnded(tool_call_id=call.id, attempt=call.attempt, output=error_output(sentence))
@@ -186,14 +192,11 @@ class ToolDesk:
         if rule.has_ended and rule.result:
             # The rule's decision is kept until there is a place for the function.
             yield from self._start(key, call, is_safe=tool.retry == "safe")
+        elif rule.has_ended and rule.result is None:
+            yield self._ask(call)
         elif rule.has_ended:
-            self._tooling.jobs.forget(rule, cancel=False)
-            if rule.result is None:
-                yield self._ask(call)
-            else:
-                yield inputs.DenyToolCall(tool_call_id=call.id, reason=_DENIED_BY_RULE, by_rule=True)
+            yield inputs.DenyToolCall(tool_call_id=call.id, reason=_DENIED_BY_RULE, by_rule=True)
         elif self._is_over(rule):
-            self._tooling.jobs.forget(rule, cancel=True)
             late = "the rule of the tool %s did not decide about the call %s within %g seconds; a person is asked"
             log.warning(f"%s: {late}", self._thread_id, tool.name, call.id, rule.timeout)
             yield self._ask(call)

@@ -136,15 +136,17 @@ class ToolJobs:
         with self._lock:
             return dict(self._jobs.get(thread_id, {}))
 
-    def forget(self, *jobs: Job, cancel: bool) -> None:
-        """Forget jobs whose results are no longer wanted. With `cancel`, cancel them, and free their places."""
+    def forget(self, *jobs: Job) -> None:
+        """Forget jobs whose results are no longer wanted. Cancel those that still run, and free their places."""
+        if not jobs:
+            return
         with self._lock:
             for job in jobs:
                 wanted = self._jobs.get(job.key[0], {})
                 wanted.pop(job.key, None)
                 if not wanted:
                     self._jobs.pop(job.key[0], None)
-                if cancel:
+                if not job.has_ended:
                     job.cancelled.set()
                     self._begun.discard(job)
         self.waiters.notify()
@@ -158,7 +160,7 @@ class ToolJobs:
 
     def drop(self, thread_id: str) -> None:
         """Forget the jobs of a thread, because another process drives the thread now."""
-        self.forget(*self.of_thread(thread_id).values(), cancel=True)
+        self.forget(*self.of_thread(thread_id).values())
 
     def close(self) -> int:
         """Begin no more jobs, and cancel all jobs. Return how many jobs have not ended."""
@@ -166,7 +168,7 @@ class ToolJobs:
             self.is_closing = self._is_closed = True
             self._reserved.clear()
             left = [job for jobs in self._jobs.values() for job in jobs.values()]
-        self.forget(*left, cancel=True)
+        self.forget(*left)
         return sum(not job.has_ended for job in left)
 
     # --- inside ------------------------------------------------------------------------------------------

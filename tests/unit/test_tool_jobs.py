@@ -121,7 +121,7 @@ def test_a_place_of_a_function_whose_result_is_no_longer_wanted_is_free():
     slow = job(lambda _: 1)
     jobs.add(slow)
     assert not jobs.reserve(key_of("call_2", "b"))
-    jobs.forget(slow, cancel=True)
+    jobs.forget(slow)
     assert woken == ["b"]
     assert jobs.reserve(key_of("call_2", "b"))
 
@@ -170,7 +170,7 @@ def test_a_result_that_comes_after_a_new_job_for_the_same_call_is_too_late(caplo
     jobs, threads, _ = make()
     slow, again = job(lambda _: "slow"), job(lambda _: "again")
     jobs.add(slow)
-    jobs.forget(slow, cancel=True)
+    jobs.forget(slow)
     jobs.add(again)
     threads.run()
     assert again.result == "again"

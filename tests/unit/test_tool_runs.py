@@ -58,6 +58,17 @@ def deny_polls(*args, **options):
     raise errors.AccessDenied(401, None, "No")
 
 
+class MoodyServer(SimulatedServer):
+    fails = False
+
+    @property
+    def functions(self):
+        if self.fails:
+            self.fails = False
+            raise LookupError("not now")
+        return ()
+
+
 # --- a function answers -------------------------------------------------------------------------------
 
 
@@ -267,6 +278,38 @@ def test_two_functions_of_one_name_are_refused():
 
     with pytest.raises(ValueError, match="get_weather"):
         Runtime(SimulatedServer(), tools=[first, get_weather], scheduler=VirtualScheduler())
+
+
+def test_a_function_that_is_published_later_under_a_taken_name_is_refused_when_somebody_connects():
+    def published(city: str) -> int:
+        return 2
+
+    with LocalServer() as server:
+        backend = AssistantsBackend(server.base_url, "k")
+        with Runtime(backend, tools=[tool(name="get_weather")(lambda: 1)]) as runtime:
+            assistant_id = backend.publish(Assistant("m", tools=[tool(name="get_weather")(published)]))
+            with pytest.raises(ValueError, match="there are two functions called 'get_weather'"):
+                runtime.start(assistant_id)
+
+
+def test_an_error_while_one_call_is_considered_loses_no_result_of_another_call(caplog):
+    ran = []
+
+    def get_weather(city: str) -> int:
+        ran.append(city)
+        world.server.fails = True
+        return 21
+
+    both = Call((("get_weather", '{"city":"Oslo"}'), ("by_hand", "{}")))
+    world = World(both, Answer("Done"), tools=[get_weather])
+    world.server.__class__ = MoodyServer
+    agent = world.connect(subscribe=lambda agent, event: None)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    assert "not now" in caplog.text
+    assert (ran, world.outputs()) == (["Oslo"], ["21"])
+    agent.submit_tool_output(agent.open_tool_calls[0].id, "done")
+    assert agent.wait(timeout=PATIENCE) == "idle"
 
 
 def test_waiting_inside_a_function_is_refused():
