@@ -28,7 +28,8 @@ class ToolCallRequested:
     Attributes:
         id: the tool call's id.
         name: the function's name.
-        arguments: the decoded JSON arguments, usually a dict.
+        arguments: the decoded JSON arguments, usually a dict. If the server makes the call itself and its arguments are
+            not valid JSON, this is their text.
         again: True if another runtime, which drove the thread before, has already announced the call. An event with
             `again=True` is not part of the history.
     """
@@ -48,7 +49,8 @@ class ToolApprovalRequested:
     Attributes:
         id: the tool call's id.
         name: the function's name.
-        arguments: the decoded JSON arguments, usually a dict.
+        arguments: the decoded JSON arguments, usually a dict. If the server makes the call itself and its arguments are
+            not valid JSON, this is their text.
     """
 
     id: str

@@ -3,26 +3,61 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["BROKEN", "decision_output", "decode_arguments", "error_output"]
+__all__ = ["BROKEN", "announced_arguments", "decision_output", "decode_arguments", "error_output"]
 
 BROKEN = object()
 """The result of `decode_arguments` for text that is not valid JSON."""
+_MAX_DEPTH = 100
+"""How deeply arrays and objects may be nested. Python's own limit depends on how many functions are being called at the
+moment, so a call could have arguments for one rule of the machine and none for the next."""
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not valid JSON")
 
 
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("the number is too large")
+    return number
+
+
 def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text means no arguments: an empty object."""
+    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text means no arguments: an empty object.
+
+    The result is also `BROKEN` if a number is too large for Python, because it could not be written as JSON again, and
+    if the value is nested too deeply.
+    """
     if not text.strip():
         return {}
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_number)
     except (ValueError, RecursionError):
         return BROKEN
+    return BROKEN if _is_too_deep(value) else value
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [part for each in level for part in _parts(each)]
+    return bool(level)
+
+
+def _parts(value: object) -> Iterable[object]:
+    """Return the values inside an array or object."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def announced_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the arguments of a tool call for an event: the JSON value, or the text itself if it is not valid JSON."""
+    value = decode_arguments(text)
+    return text if value is BROKEN else value
 
 
 def error_output(sentence: str) -> str:

@@ -9,7 +9,7 @@ import attrs
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.arguments import decode_arguments
+from gpt_agent_fsm.machine.arguments import announced_arguments
 from gpt_agent_fsm.machine.objects import Failure, ToolCall
 from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import State
@@ -43,7 +43,7 @@ def _announced(kind: type[_Asked], snapshot: Snapshot, calls: Iterable[ToolCall]
             thread_id=snapshot.thread_id,
             run_id=snapshot.run_id or "",
             name=call.name,
-            arguments=decode_arguments(call.arguments),
+            arguments=announced_arguments(call.arguments),
         )
         for call in calls
     )

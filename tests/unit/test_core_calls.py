@@ -254,6 +254,14 @@ def test_a_call_of_the_server_takes_no_output_and_no_function():
     stays(story, story.snapshot, output(SEARCH), start_tool(SEARCH), approve(SEARCH))
 
 
+def test_arguments_of_a_call_of_the_server_that_are_not_valid_json_are_announced_as_text():
+    story = polling().tell(needs(SEARCH))
+    requested = story.only
+    asked = story.tell(ask_approval(SEARCH)).only
+    (waiting,) = open_approvals(story.snapshot)
+    assert [event.arguments for event in (requested, asked, waiting)] == ["{broken"] * 3
+
+
 @pytest.mark.parametrize(
     ("decide", "said", "sent"),
     [

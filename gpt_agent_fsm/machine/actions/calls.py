@@ -11,7 +11,7 @@ from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.actions.endings import send_cancel
 from gpt_agent_fsm.machine.actions.requests import change_call
 from gpt_agent_fsm.machine.actions.runs import change_run
-from gpt_agent_fsm.machine.arguments import decision_output, decode_arguments, error_output
+from gpt_agent_fsm.machine.arguments import announced_arguments, decision_output, error_output
 from gpt_agent_fsm.machine.objects import CallStage, ToolCall
 from gpt_agent_fsm.machine.snapshot import Ending
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
@@ -37,7 +37,7 @@ def ask_for_approval(copy: WorkingCopy, fact: inputs.AskForApproval) -> None:
             thread_id=copy.thread_id,
             run_id=_run_id(copy),
             name=call.name,
-            arguments=decode_arguments(call.arguments),
+            arguments=announced_arguments(call.arguments),
         )
     )
     change_call(copy, call.id, stage=CallStage.ASKING, asked_at=fact.at)

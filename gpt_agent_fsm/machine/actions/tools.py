@@ -9,7 +9,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.hosted import announce_hosted_tools
 from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, remember_calls, report, request_of
-from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
+from gpt_agent_fsm.machine.arguments import BROKEN, announced_arguments, decode_arguments
 from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, known_call_of_round
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
@@ -59,12 +59,15 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _new_call(copy: WorkingCopy, run_id: str, call: ToolCall) -> ToolCall:
-    arguments = decode_arguments(call.arguments)
-    if arguments is BROKEN and not call.by_server:
+    if decode_arguments(call.arguments) is BROKEN and not call.by_server:
         return _record(copy, run_id, call, BROKEN_ARGUMENTS_OUTPUT)
     copy.events.append(
         events.ToolCallRequested(
-            id=call.id, thread_id=copy.thread_id, run_id=run_id, name=call.name, arguments=arguments
+            id=call.id,
+            thread_id=copy.thread_id,
+            run_id=run_id,
+            name=call.name,
+            arguments=announced_arguments(call.arguments),
         )
     )
     return attrs.evolve(call, output=None)
