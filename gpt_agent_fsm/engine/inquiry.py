@@ -99,7 +99,7 @@ class Inquiry:
                     completion_tokens=event.completion_tokens,
                     total_tokens=event.total_tokens,
                 )
-            case events.AssistantMessageAdded(run_id=run_id) if run_id in self._run_ids:
+            case events.AssistantMessageAdded(run_id=run_id, older=False) if run_id in self._run_ids:
                 self._messages.append(event)
                 self.text.add_message(event)
             case events.AssistantMessageDelta(run_id=run_id) if run_id in self._run_ids:

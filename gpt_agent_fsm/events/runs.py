@@ -93,6 +93,8 @@ class AssistantMessageAdded:
         content: all text parts, joined by a newline. It is empty if the message has only a refusal, an image or a file.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
         parts: the `Text`, `Image` and `File` objects of the message, in order. Each `Text` has its citations.
+        older: True if the server names no run for the message, and the message is older than the user's message that
+            the current run answers. So it does not belong to the current run.
     """
 
     message_id: str
@@ -104,6 +106,7 @@ class AssistantMessageAdded:
     parts: tuple[Part, ...] = attrs.field(
         default=attrs.Factory(lambda event: plain_text(event.content), takes_self=True)
     )
+    older: bool = False
 
 
 @attrs.frozen(kw_only=True)

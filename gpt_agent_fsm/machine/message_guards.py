@@ -8,7 +8,7 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.search import Ambiguous, Found, MorePages, Result, search_message
 from gpt_agent_fsm.machine.snapshot import Reading
-from gpt_agent_fsm.machine.unread import is_newest_first, unread
+from gpt_agent_fsm.machine.unread import is_newest_first, older_than_run, unread
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MAX_REPEATED_READINGS = 2
@@ -111,10 +111,12 @@ def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bo
 
 def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     """Return whether the run has completed, but none of its messages is listed yet."""
-    reading = copy.cursor.reading
-    if reading is None or reading.own or reading.repeats >= _MAX_REPEATED_READINGS:
+    cursor = copy.cursor
+    if cursor.reading is None or cursor.reading.own or cursor.reading.repeats >= _MAX_REPEATED_READINGS:
         return False
-    return not unpublished(copy, attrs.evolve(reading, messages=read_so_far(copy, fact)))
+    reading = attrs.evolve(cursor.reading, messages=read_so_far(copy, fact))
+    older = older_than_run(reading, cursor.last_message_id, cursor.posted_since)
+    return all(message.id in older for message in unpublished(copy, reading))
 
 
 def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.snapshot import Reading
 
-__all__ = ["is_newest_first", "unread"]
+__all__ = ["is_newest_first", "older_than_run", "unread"]
 
 
 def _position(messages: Sequence[Message], message_id: str | None) -> int | None:
@@ -26,6 +26,19 @@ def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_sinc
     return read is not None and posted is not None and posted < read
 
 
+def _oldest_first(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
+    messages = list(reading.messages)
+    if is_newest_first(messages, cursor, posted_since):
+        messages.reverse()
+    return messages
+
+
+def older_than_run(reading: Reading, cursor: str | None, posted_since: str | None) -> frozenset[str]:
+    """Return the ids of the messages that cannot belong to the run: they are listed before the message it answers."""
+    messages = _oldest_first(reading, cursor, posted_since)
+    return frozenset(message.id for message in messages[: _position(messages, posted_since) or 0])
+
+
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
     """Return the assistant's messages after `cursor`, oldest first.
 
@@ -33,9 +46,7 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
     whole thread does not contain the cursor, the result has only messages of the run, if these can be recognised. So no
     old message is published twice.
     """
-    messages = list(reading.messages)
-    if is_newest_first(messages, cursor, posted_since):
-        messages.reverse()
+    messages = _oldest_first(reading, cursor, posted_since)
     start = _position(messages, cursor)
     if start is not None:
         messages = messages[start + 1 :]

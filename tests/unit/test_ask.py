@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from gpt_agent_fsm import Runtime, Settings, errors, events, signals
-from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm import Assistant, Runtime, Settings, errors, events, signals
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.local import LocalServer, ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.ports import RunRequest
@@ -46,6 +46,24 @@ def test_an_answer_without_a_message_has_an_empty_text(world):
 def test_several_messages_are_joined_by_a_newline(world):
     world.plans.append([Answer("One"), Answer("Two")])
     assert world.connect().ask("Hello", timeout=60).text in ("One", "One\nTwo")
+
+
+def test_an_answer_has_no_older_messages_of_a_conversation_that_names_no_runs():
+    with LocalServer() as server:
+
+        def ask(text, thread_id=None):
+            backend = ResponsesBackend(server.base_url, assistants={"asst_1": Assistant("m")})
+            with Runtime(backend, Settings(heartbeat_interval=0.05)) as runtime:
+                agent = runtime.connect(
+                    thread_id=thread_id or runtime.create_thread(), assistant_id="asst_1", last_message_id=None
+                )
+                return agent.thread_id, agent.ask(text, timeout=60), runtime.history(agent.thread_id)
+
+        thread_id, first, _ = ask("One")
+        _, second, history = ask("Two", thread_id)
+    assert (first.text, second.text) == ("You said: One", "You said: Two")
+    published = [record.event for record in history if isinstance(record.event, events.AssistantMessageAdded)]
+    assert [(event.content, event.older) for event in published] == [("You said: One", True), ("You said: Two", False)]
 
 
 def test_the_handlers_have_heard_the_answer_before_it_is_returned(world):

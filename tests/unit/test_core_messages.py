@@ -322,6 +322,30 @@ def test_a_message_keeps_its_own_run_and_assistant():
     assert (story.only.run_id, story.only.assistant_id) == ("run_0", "asst_0")
 
 
+def older(story):
+    return [
+        (event.message_id, event.older) for event in story.events if isinstance(event, events.AssistantMessageAdded)
+    ]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_message_without_a_run_is_older_if_it_is_listed_before_the_question(backwards):
+    listed = [answer("msg_0", created_at=1.0), question("msg_1", created_at=2.0), answer("msg_2", created_at=3.0)]
+    story = reading().tell(page(*(reversed(listed) if backwards else listed)))
+    assert older(story) == [("msg_0", True), ("msg_2", False)]
+    assert {event.run_id for event in story.events} == {"run_1"}
+
+
+def test_a_message_with_a_run_is_not_marked_because_its_run_says_enough():
+    story = reading().tell(page(answer("msg_0", run_id="run_0"), question("msg_1"), answer("msg_2", run_id="run_1")))
+    assert older(story) == [("msg_0", False), ("msg_2", False)]
+
+
+def test_without_the_question_in_the_list_no_message_is_older():
+    story = reading().tell(page(answer("msg_0"), answer("msg_2")))
+    assert older(story) == [("msg_0", False), ("msg_2", False)]
+
+
 def test_messages_without_text_and_of_the_user_are_skipped():
     story = reading().tell(page(question("msg_1"), answer("msg_2", ""), answer("msg_3")))
     assert story.only.message_id == "msg_3"
@@ -454,6 +478,21 @@ def test_an_answer_that_is_listed_late_is_waited_for_a_little():
     story.tell(due, page(question("msg_1"), answer("msg_2")))
     assert story.only.message_id == "msg_2"
     assert story.snapshot.settled
+
+
+def test_an_older_message_is_not_the_answer_that_is_listed_late():
+    story = reading().tell(page(answer("msg_0"), question("msg_1")))
+    assert story.said == []
+    story.tell(due, page(answer("msg_0"), question("msg_1"), answer("msg_2")))
+    assert older(story) == [("msg_0", True), ("msg_2", False)]
+    assert story.snapshot.settled
+
+
+def test_older_messages_are_published_in_the_end_even_if_the_run_has_no_answer():
+    story = reading()
+    while not story.snapshot.settled:
+        story.tell(due, page(answer("msg_0"), question("msg_1")))
+    assert older(story) == [("msg_0", True)]
 
 
 def test_a_run_without_an_answer_counts_as_one_in_the_end():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from gpt_agent_fsm.machine.search import Found
 from gpt_agent_fsm.machine.snapshot import Newest, Outbox, OwedRun, Reading, Turn
+from gpt_agent_fsm.machine.unread import older_than_run
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _REMEMBERED = 50
@@ -197,13 +198,23 @@ def give_up_reading(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 def _end_reading(copy: WorkingCopy, reading: Reading) -> None:
     found = unpublished(copy, reading)
+    older = older_than_run(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
     copy.cursor = attrs.evolve(copy.cursor, reading=None)
-    publish(copy, found, reading.run_id, reading.assistant_id)
+    publish(copy, found, reading.run_id, reading.assistant_id, older)
     copy.close_request()
 
 
-def publish(copy: WorkingCopy, found: Sequence[Message], run_id: str, assistant_id: str) -> None:
-    """Announce messages, and move the cursor behind them. A message without ids gets `run_id` and `assistant_id`."""
+def publish(
+    copy: WorkingCopy,
+    found: Sequence[Message],
+    run_id: str,
+    assistant_id: str,
+    older: Collection[str] = (),
+) -> None:
+    """Announce messages, and move the cursor behind them. A message without ids gets `run_id` and `assistant_id`.
+
+    `older`: the ids of the messages that are older than the message of the user that the run answers.
+    """
     for message in found:
         copy.events.append(
             events.AssistantMessageAdded(
@@ -214,6 +225,7 @@ def publish(copy: WorkingCopy, found: Sequence[Message], run_id: str, assistant_
                 content=message.content,
                 refusal=message.refusal,
                 parts=message.parts,
+                older=message.run_id is None and message.id in older,
             )
         )
     if found:
