@@ -226,12 +226,14 @@ def test_a_withdrawn_message_is_an_error_at_once_even_if_the_queue_continues_wit
         agent.ask("Hello", timeout=60)
 
 
-def test_a_message_whose_run_could_not_be_created_stays_on_the_thread_and_the_error_says_so(world):
+def test_a_message_whose_run_could_not_be_created_stays_on_the_thread_and_the_error_says_so(world, caplog):
     agent = world.connect()
     world.server.create_run = refuse(errors.QuotaExceeded(429, "insufficient_quota", "No money."))
     with pytest.raises(errors.RunError, match="The message is on the thread") as caught:
         agent.ask("Hello", timeout=60)
     assert caught.value.code == "insufficient_quota"
+    assert "No money" in caplog.text
+    assert "was ignored" not in caplog.text
 
 
 def test_a_message_that_may_have_been_sent_stays_and_the_error_says_so(world):
