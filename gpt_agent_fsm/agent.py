@@ -33,7 +33,9 @@ __all__ = ["Agent", "Answer"]
 def _check_wait(name: str, timeout: object) -> None:
     """Raise an error if the caller may not wait, or if `timeout` is not a number of seconds."""
     if signals.in_handler():
-        raise WaitInHandler(f"{name}() was called inside a handler; return from it and connect to a later event.")
+        in_tool = "the function of a tool, and the run waits for its output; let the function return first"
+        where = in_tool if signals.in_tool() else "a handler; return from it and connect to a later event"
+        raise WaitInHandler(f"{name}() was called inside {where}.")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and not math.isnan(timeout)
     if timeout is not None and not is_number:
         raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")

@@ -87,7 +87,7 @@ class RunError(GptAgentError):
 
 
 class WaitInHandler(GptAgentError, RuntimeError):
-    """`Agent.wait` or `Agent.ask` was called from a signal handler or subscriber, where it could block forever."""
+    """`Agent.wait` or `Agent.ask` was called where it could block forever: in a handler or in a tool."""
 
 
 class InvalidWebhook(GptAgentError, ValueError):

@@ -180,6 +180,11 @@ def in_handler() -> bool:
     return getattr(_announcing, "handler", None) is not None
 
 
+def in_tool() -> bool:
+    """Return whether the current OS thread is calling the function or the rule of a tool."""
+    return getattr(_announcing, "handler", None) is inside_tool
+
+
 @contextlib.contextmanager
 def inside_tool() -> Iterator[None]:
     """Inside the `with` block, treat this OS thread like a handler's: a tool must not wait for its own conversation."""

@@ -303,11 +303,12 @@ def _failed(error: BaseException, tool: Tool[..., Any], call: ToolCall, thread_i
 
 
 def _described(error: BaseException) -> str:
-    """Return the name and the text of an error, or its name alone if `str(error)` raises."""
+    """Return the name and the text of an error, or its name alone if it has no text."""
     try:
-        return f"{type(error).__name__}: {error}"
+        text = str(error)
     except BaseException:  # noqa: BLE001 - an error that raises while it is described
-        return type(error).__name__
+        text = ""
+    return type(error).__name__ + (f": {text}" if text else "")
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:

@@ -143,7 +143,12 @@ class Mute(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "output"), [(Mute(), '{"error":"Mute"}'), (SystemExit(3), '{"error":"SystemExit: 3"}')]
+    ("error", "output"),
+    [
+        (Mute(), '{"error":"Mute"}'),
+        (SystemExit(3), '{"error":"SystemExit: 3"}'),
+        (KeyError(), '{"error":"KeyError"}'),
+    ],
 )
 def test_every_error_of_a_function_is_an_output(error, output):
     def get_weather(city: str) -> int:
@@ -317,7 +322,7 @@ def test_waiting_inside_a_function_is_refused():
 
     def get_weather(city: str, context: ToolContext) -> int:
         for wait in (context.agent.wait, lambda: context.agent.ask("Again")):
-            with pytest.raises(errors.WaitInHandler):
+            with pytest.raises(errors.WaitInHandler, match=r"was called inside the function of a tool.* return first"):
                 wait()
             caught.append(wait)
         return 1
