@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
@@ -11,6 +12,11 @@ from gpt_agent_fsm.tools.schemas import Definitions, Schema
 from gpt_agent_fsm.tools.shapes import Mismatch, Path, Problem, Shape, nullable, shown
 
 __all__ = ["Field", "Object"]
+
+
+_made: ContextVar[dict[tuple[int, Path], Any] | None] = ContextVar("made", default=None)
+"""The results for the objects inside one value, by the class and the place. Without it, each class in a union would
+structure all that is inside an object again, and the time would double with each level."""
 
 
 @attrs.frozen
@@ -72,13 +78,29 @@ class Object:
 
     def structure_all(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value, any Python value
         """Return the Python value of a whole JSON value. Raise `Mismatch` even if the value is nested too deeply."""
+        token = _made.set({})
         try:
             return self.structure(value, ())
         except RecursionError:
             raise Mismatch([Problem((), "is nested too deeply")]) from None
+        finally:
+            _made.reset(token)
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
         """Return the Python value. `Mismatch` names every wrong, missing and unknown property."""
+        made, key = _made.get(), (id(self), path)
+        if made is None:
+            return self._structured(value, path)
+        if key not in made:
+            try:
+                made[key] = self._structured(value, path)
+            except Mismatch as mismatch:
+                made[key] = mismatch
+        if isinstance(made[key], Mismatch):
+            raise Mismatch(made[key].problems)
+        return made[key]
+
+    def _structured(self, value: Any, path: Path) -> Any:  # noqa: ANN401
         if not isinstance(value, dict):
             raise Mismatch([Problem(path, f"must be {self.words}, not {shown(value)}", is_type=True)])
         given, problems = dict[str, Any](), list[Problem]()

@@ -31,6 +31,7 @@ __all__ = [
 
 Path: TypeAlias = tuple[str | int, ...]
 _MAX_SHOWN = 80
+_MAX_PROBLEMS = 20
 _WORDS = {
     "string": "a string",
     "integer": "an integer",
@@ -51,17 +52,22 @@ class Problem:
     is_type: bool = False
 
     def __str__(self) -> str:
-        first, *rest = self.path or ("the value",)
+        first, *rest = (_cut(step) if isinstance(step, str) else step for step in self.path or ("the value",))
         steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in rest)
         return f"{first}{''.join(steps)} {self.text}"
 
 
 class Mismatch(Exception):
-    """The value does not have the shape."""
+    """The value does not have the shape. The text names the first problems, so that it fits into a message."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
+        super().__init__()
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("; ".join(map(str, self.problems)))
+
+    def __str__(self) -> str:
+        told = [str(problem) for problem in self.problems[:_MAX_PROBLEMS]]
+        more = len(self.problems) - len(told)
+        return "; ".join([*told, f"and {more} more"] if more else told)
 
 
 class Shape(Protocol):
@@ -80,7 +86,10 @@ class Shape(Protocol):
 
 def shown(value: object) -> str:
     """Return a JSON value as text. A long text is cut, so that it fits into a message."""
-    text = json.dumps(value, ensure_ascii=False)
+    return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
@@ -319,7 +328,13 @@ class Union:
             except Mismatch as mismatch:
                 if not any(problem.is_type and problem.path == path for problem in mismatch.problems):
                     near.append(mismatch)
-        raise min(near, key=lambda each: len(each.problems), default=_wrong(self, value, path))
+
+        def distance(mismatch: Mismatch) -> tuple[int, int]:
+            """Return how many problems are at this place itself, and how many there are."""
+            here = [problem for problem in mismatch.problems if len(problem.path) <= len(path) + 1]
+            return len(here), len(mismatch.problems)
+
+        raise min(near, key=distance, default=_wrong(self, value, path))
 
 
 @attrs.frozen

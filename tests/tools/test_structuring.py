@@ -5,7 +5,7 @@ import decimal
 import json
 import sys
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 import pytest
@@ -41,6 +41,23 @@ class Asserted:
 @attrs.frozen
 class Looked:
     value: int = attrs.field(validator=lambda _, __, value: {}[value])
+
+
+@attrs.frozen
+class Sum:
+    sum: "list[Sum | Product | Number]"
+
+
+@attrs.frozen
+class Product:
+    product: "list[Sum | Product | Number]"
+    sum: "list[Sum | Product | Number] | None" = None
+
+
+@attrs.frozen
+class Number:
+    made: ClassVar[list] = []
+    number: int = attrs.field(validator=lambda self, _, __: self.made.append(self))
 
 
 def structured(hint, value):
@@ -145,6 +162,33 @@ def test_a_value_becomes_the_annotated_type(hint, value, made):
 )
 def test_a_value_outside_the_schema_is_refused_with_its_place_and_what_is_right(hint, value, text):
     assert complaint(hint, value) == text
+
+
+@pytest.mark.parametrize("number", [1, "x"])
+def test_each_object_is_structured_once_however_many_classes_of_a_union_are_tried(number):
+    value, hint = {"number": number}, Sum | Product | Number
+    Number.made.clear()
+    for _ in range(6):
+        value = {"product": [value], "sum": [value]}
+    if number == 1:
+        assert isinstance(structured(hint, value), Product)
+    else:
+        assert complaint(hint, value).startswith("value.product[0].product[0].product[0]")
+    assert len(Number.made) == (2**6 if number == 1 else 0)
+
+
+def test_of_many_problems_the_first_are_named():
+    text = complaint(list[int], ["x"] * 1000)
+    assert text.count("must be an integer") == 20
+    assert text.startswith('value[0] must be an integer, not "x"; value[1] must')
+    assert text.endswith('value[19] must be an integer, not "x"; and 980 more')
+
+
+def test_a_long_name_is_cut_in_the_message():
+    assert (
+        complaint(Place, {"city": "Oslo", "x" * 1000: 1})
+        == f"value.{'x' * 80}... is unknown (known here: city, country)"
+    )
 
 
 def test_a_value_that_is_nested_too_deeply_is_refused():
