@@ -367,6 +367,9 @@ class Roster:
     def await_tools(self, timeout: float) -> None:
         """Start no more functions. Wait at most `timeout` seconds for the results of the functions that run now."""
         self.jobs.is_closing = True
+        for thread_id in self.jobs.threads:
+            # The thread forgets its rules, because no function will be started after them.
+            self._ownership.wake(thread_id)
         changed = threading.Event()
         with self.jobs.waiters.added(changed):
             self.scheduler.wait(lambda: self.jobs.threads.isdisjoint(self._shifts), changed, timeout)

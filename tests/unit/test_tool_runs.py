@@ -1034,6 +1034,36 @@ def running_tool(slow, receive_timeout, store=None):
     return runtime, agent
 
 
+def rest(runtime, agent):
+    """Wait until the last tick of the agent has ended, so that nothing else wakes the thread."""
+    agent.submit_tool_output("unknown", None)
+    driver, changed = agent._driver, threading.Event()
+    with driver.waiters.added(changed):
+        assert runtime.scheduler.wait(lambda: driver.is_quiet() and not driver._ticking, changed, PATIENCE)
+
+
+def test_close_does_not_wait_for_a_rule_because_no_function_will_be_started():
+    began, go_on, store = threading.Event(), threading.Event(), MemoryStore()
+
+    def rule(call):
+        began.set()
+        return go_on.wait(PATIENCE)
+
+    settings = Settings(heartbeat_interval=0.02, receive_timeout=10 * PATIENCE)
+    tools = [make_tool(rule, [])]
+    runtime = Runtime(SimulatedServer(lambda text: [WEATHER]), settings, store, tools=tools)
+    agent = runtime.start("asst_1")
+    agent.add_user_message("How warm?")
+    assert began.wait(PATIENCE)
+    rest(runtime, agent)
+    closing = threading.Thread(target=runtime.close)
+    closing.start()
+    closing.join(PATIENCE / 6)
+    assert not closing.is_alive()
+    go_on.set()
+    assert not any(isinstance(record.event, events.ToolStarted) for record in store.history(agent.thread_id))
+
+
 def test_close_does_not_wait_for_a_function_whose_agent_was_shut_down(slow_tool):
     runtime, agent = running_tool(slow_tool, receive_timeout=10 * PATIENCE)
     agent.shutdown()
