@@ -11,7 +11,7 @@ error                         who must act        what the library does
 `StoreError`                  the operator: disk  keeps its data, tries again
 `StoreTaken`                  nobody              stops its agents: another runtime drives their threads
 `RunError`                    the caller          continues with the next message
-`WaitInHandler`               the caller          nothing: handlers must return
+`WaitInHandler`               the caller          nothing: handlers and tools must return
 `ToolArgumentsError`          the model           nothing: its message is the output of the call
 `InvalidWebhook`              the sender          nothing: it may not be from the server
 `RequestRefused`              the caller          does not repeat the request
