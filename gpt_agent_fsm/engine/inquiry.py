@@ -64,6 +64,8 @@ class Inquiry:
                 return
             match event:
                 case events.UserMessageAdded(key=key):
+                    if self._is_posted and not self._run_ids:
+                        self._fail_without_run()
                     self._next_turn = self._is_posted
                     self._is_posted = self._is_posted or key == self.key
                 case events.MessagesDiscarded(keys=keys) if self.key in keys:
@@ -126,8 +128,8 @@ class Inquiry:
             parked = snapshot.outbox.parked and snapshot.settled
             if self._completed:
                 self._next_turn = self._next_turn or self._has_all_messages(snapshot)
-            elif self._refusal is not None and not parked and self._was_taken_in(waiting):
-                self._check_for_refusal(snapshot)
+            elif not parked and self._was_taken_in(waiting) and self._gets_no_run(snapshot):
+                self._fail_without_run()
             self.is_over = self._error is not None or self._next_turn
             self.is_parked = parked and not self.is_over and self._was_taken_in(waiting)
             if self.is_parked:
@@ -147,15 +149,18 @@ class Inquiry:
             self._fail(code, f"The run has completed, but its messages could not be read. {message}")
         return reading.postponed
 
-    def _check_for_refusal(self, snapshot: Snapshot) -> None:
-        """Set the error if the server has refused the content. The message was then dropped, or gets no run."""
-        turn, _, message = snapshot.outbox.turn, *self._refused()
+    def _gets_no_run(self, snapshot: Snapshot) -> bool:
+        """Return whether the message was dropped, or is on the thread and gets no run."""
         if self._is_posted:
-            is_dropped = not self._run_ids and (turn is None or turn.key != self.key)
+            turn = snapshot.outbox.turn
+            return not self._run_ids and (turn is None or turn.key != self.key)
+        return self._refusal is not None and all(queued.key != self.key for queued in snapshot.queue)
+
+    def _fail_without_run(self) -> None:
+        if self._refusal is not None:
+            self._fail(_CONTENT_REFUSED, self._refusal.message)
         else:
-            is_dropped = all(queued.key != self.key for queued in snapshot.queue)
-        if is_dropped:
-            self._fail(_CONTENT_REFUSED, message)
+            self._fail("discarded", "The message is on the thread, but its run was discarded before it was created.")
 
     # --- on the caller's OS thread -----------------------------------------------------------------------------
 

@@ -173,6 +173,25 @@ def test_a_discarded_message_is_an_error(world):
     assert caught.value.run_id is None
 
 
+@pytest.mark.parametrize("then", ["nothing", "another message"])
+def test_a_message_in_doubt_that_is_discarded_and_found_is_an_error_because_it_gets_no_run(world, then):
+    agent = world.connect()
+    post = world.server.post_message
+
+    def lose_the_answer(*args, **kwargs):
+        world.server.post_message = post
+        post(*args, **kwargs)
+        agent.discard_queue()
+        if then == "another message":
+            agent.add_user_message("Another")
+        raise errors.OutcomeUnknown(None, None, "No answer.", in_flight=True)
+
+    world.server.post_message = lose_the_answer
+    with pytest.raises(errors.RunError, match="on the thread, but its run was discarded") as caught:
+        agent.ask("Hello", timeout=100)
+    assert (caught.value.code, caught.value.run_id) == ("discarded", None)
+
+
 @pytest.mark.parametrize("operation", ["post_message", "create_run"])
 def test_refused_content_is_an_error_and_the_next_message_is_answered(world, operation):
     agent = world.connect()
