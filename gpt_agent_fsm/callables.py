@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = ["why_not_callable", "why_nothing_runs"]
 
+_ANY_CALL = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+
 
 def why_nothing_runs(given: Callable[..., Any]) -> str | None:
     """Return why a call would run nothing: the function is async or a generator. Return None if it would run."""
@@ -30,7 +32,7 @@ def why_not_callable(given: object, arguments: int, *keywords: str) -> str | Non
     if reason := why_nothing_runs(given):
         return reason
     with contextlib.suppress(Exception):
-        signature = inspect.signature(given)
+        signature = _signature(given)
         kinds = {parameter.kind for parameter in signature.parameters.values()}
         absent = [name for name in keywords if name not in signature.parameters]
         if absent and inspect.Parameter.VAR_KEYWORD not in kinds:
@@ -40,3 +42,13 @@ def why_not_callable(given: object, arguments: int, *keywords: str) -> str | Non
         except TypeError as error:
             return str(error)
     return None
+
+
+def _signature(given: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of the call itself, which may differ from that of a decorated function."""
+    with contextlib.suppress(ValueError):
+        own = inspect.signature(given, follow_wrapped=False)
+        if {parameter.kind for parameter in own.parameters.values()} != _ANY_CALL:
+            return own
+    # A decorator that takes any arguments probably passes them on.
+    return inspect.signature(given)

@@ -21,7 +21,8 @@ import threading
 import typing
 import warnings
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
@@ -38,6 +39,9 @@ namespace: blinker.Namespace = blinker.Namespace()
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
 Handler = Callable[..., object]
+Connected = Callable[..., None]
+"""A receiver that was connected. Its type allows every call, so that a program can call its own handler as it was
+written, and can connect the handler to a further signal."""
 
 
 class Receiver(Protocol[E_contra]):
@@ -61,11 +65,13 @@ class Signal(blinker.NamedSignal, Generic[E]):
 
     def __init__(self, name: str, doc: str | None = None) -> None:
         super().__init__(name, doc)
-        self._watched: dict[object, tuple[weakref.ref[Any], str]] = {}
-        self._vanished: list[str] = []
+        self._watched: dict[object, weakref.ref[Any]] = {}
+        self._vanished: deque[str] = deque()
 
-    def connect(self, receiver: Receiver[E], sender: Any = blinker.ANY, weak: bool = True) -> Receiver[E]:  # type: ignore[override]  # noqa: ANN401 - as its base class
+    def connect(self, receiver: Receiver[E], sender: Any = blinker.ANY, weak: bool = True) -> Connected:  # type: ignore[override]  # noqa: ANN401 - as its base class
         """Call `receiver(agent, event=event)` for each event, or for each event of the agent `sender`.
+
+        Returns the receiver, so that this method can be a decorator.
 
         Raises `TypeError` for a receiver that cannot be called so, and for an async receiver. Warns about a lambda that
         nothing else references: with `weak=True`, blinker would drop it at once.
@@ -84,7 +90,7 @@ class Signal(blinker.NamedSignal, Generic[E]):
             self._watch(receiver)
         return receiver
 
-    def connect_via(self, sender: Any, weak: bool = False) -> Callable[[Receiver[E]], Receiver[E]]:  # type: ignore[override]  # noqa: ANN401 - as its base class
+    def connect_via(self, sender: Any, weak: bool = False) -> Callable[[Receiver[E]], Connected]:  # type: ignore[override]  # noqa: ANN401 - as its base class
         """Return a decorator that connects a receiver to the agent `sender`."""
         return super().connect_via(sender, weak)
 
@@ -92,32 +98,54 @@ class Signal(blinker.NamedSignal, Generic[E]):
         """Connect a receiver until the `with` block ends."""
         return super().connected_to(receiver, sender)
 
-    def disconnect(self, receiver: Callable[..., Any], sender: Any = blinker.ANY) -> None:  # noqa: ANN401 - as its base class
-        """Disconnect a receiver."""
-        self._watched.pop(_identity(receiver), None)
-        super().disconnect(receiver, sender)
-
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:  # noqa: ANN401 - as its base class
         """Yield the receivers of an event of this sender. Log the receivers that were dropped since the last event."""
         while self._vanished:
-            gone = "%s: the receiver %s is gone, because nothing referenced it"
-            advice = "keep a reference to it, connect it with weak=False, or disconnect it"
-            log.warning(f"{gone}; {advice}", self.name, self._vanished.pop(0))
+            # Another OS thread may have taken the last name.
+            with contextlib.suppress(IndexError):
+                self._report_vanished(self._vanished.popleft())
         yield from super().receivers_for(sender)
 
+    def _report_vanished(self, name: str) -> None:
+        gone = "%s: the receiver %s is gone, because nothing referenced it"
+        advice = "keep a reference to it, connect it with weak=False, or disconnect it"
+        log.warning(f"{gone}; {advice}", self.name, name)
+
     def _watch(self, receiver: Handler) -> None:
+        """Note the name of the receiver when it is dropped while a sender could still call it."""
         identity, name = _identity(receiver), name_of(receiver)
 
         def on_end(_: object) -> None:
-            if self._watched.pop(identity, None) is not None:
+            # Python calls the newest callback first, so blinker has not forgotten the receiver yet.
+            del self._watched[identity]
+            if any(self._is_alive(sender) for sender in tuple(self._by_receiver.get(identity, ()))):
                 self._vanished.append(name)
 
         kind = weakref.WeakMethod if inspect.ismethod(receiver) else weakref.ref
-        self._watched[identity] = (kind(receiver, on_end), name)
+        self._watched[identity] = kind(receiver, on_end)
+
+    def _is_alive(self, sender_id: object) -> bool:
+        """Return whether this sender still exists. A sender without a weak reference counts as existing."""
+        sender = self._weak_senders.get(sender_id)
+        return sender is None or sender() is not None
+
+    def _disconnect(self, receiver_id: Hashable, sender_id: Hashable) -> None:
+        """Disconnect a receiver, as the base class does, but from any OS thread.
+
+        The base class iterates over all senders, and raises if another OS thread connects to a new sender meanwhile.
+        """
+        if sender_id != blinker.base.ANY_ID:
+            super()._disconnect(receiver_id, sender_id)
+            return
+        for each in tuple(self._by_receiver.pop(receiver_id, ())):
+            if (bucket := self._by_sender.get(each)) is not None:
+                bucket.discard(receiver_id)
+        self.receivers.pop(receiver_id, None)
 
 
 def _identity(receiver: object) -> object:
-    return (id(receiver.__self__), id(receiver.__func__)) if inspect.ismethod(receiver) else id(receiver)
+    """Return the key of the receiver in blinker's tables."""
+    return (id(receiver.__func__), id(receiver.__self__)) if inspect.ismethod(receiver) else id(receiver)
 
 
 def _snake(name: str) -> str:
@@ -279,7 +307,8 @@ def name_of(handler: Handler) -> str:
     """Return a readable name of this handler, even if its attributes raise."""
     try:
         name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
-        return f"{getattr(handler, '__module__', '?')}.{name}"
+        module = getattr(handler, "__module__", None)
+        return f"{module}.{name}" if module else str(name)
     except BaseException:  # noqa: BLE001 - no error of a handler may end the worker, and this one reports such errors
         return type(handler).__qualname__
 

@@ -23,6 +23,16 @@ def on_completed_without_annotations(agent, event):  # type: ignore[no-untyped-d
     print(agent, event)
 
 
+@signals.run_completed.connect
+@signals.run_failed.connect
+def on_end(agent: Agent, event: RunCompleted | RunFailed) -> None: ...
+
+
+def test_my_own_handler(agent: Agent, event: RunCompleted) -> None:
+    on_completed(agent, event)
+    on_end(agent, event=event)
+
+
 @signals.event.connect
 def on_any(agent: Agent, event: Event) -> None:
     if isinstance(event, RunFailed):

@@ -5,6 +5,7 @@ import gc
 import logging
 import typing
 import warnings
+from collections import deque
 
 import blinker
 import pytest
@@ -115,6 +116,8 @@ def test_the_name_of_a_handler_is_readable():
 
     assert signals.name_of(test_there_is_one_signal_for_each_event_in_snake_case).endswith("snake_case")
     assert signals.name_of(Listener()).endswith("Listener")
+    assert signals.name_of([].append) == "list.append"
+    assert signals.name_of(None) == "NoneType"
 
 
 @pytest.mark.parametrize("error", [__import__("asyncio").CancelledError(), GeneratorExit()])
@@ -176,6 +179,23 @@ def generator(agent, event):
     yield
 
 
+def hear_event(event): ...
+
+
+@functools.wraps(hear_event)
+def adapted(agent, event):
+    """Take what a signal gives, and pass on less than that."""
+    hear_event(event)
+
+
+@functools.wraps(adapted)
+def shortened(event): ...
+
+
+@functools.wraps(hear_event)
+def passed_on(*args, **kwargs): ...
+
+
 KEPT = Listener()
 WRONG_RECEIVERS = [
     (async_handler, "it must not be async, because nothing would await it"),
@@ -190,6 +210,9 @@ WRONG_RECEIVERS = [
     (lambda agent, event, more: None, "missing a required argument: 'more'"),
     (lambda agent, event, /: None, "'event' parameter is positional only"),
     (Listener.hear, "missing a required argument: 'agent'"),
+    (shortened, "multiple values for argument 'event'"),
+    (passed_on, "multiple values for argument 'event'"),
+    (functools.lru_cache(hear_event), "multiple values for argument 'event'"),
     (7, "it is not callable"),
 ]
 
@@ -226,6 +249,8 @@ class Unreadable:
         lambda *args, **kwargs: None,
         lambda sender, /, **named: None,
         functools.partial(lambda more, agent, event: None, 1),
+        adapted,
+        functools.lru_cache(KEPT.hear),
     ],
 )
 def test_a_receiver_that_can_be_called_or_has_no_readable_signature_is_taken(receiver):
@@ -314,6 +339,95 @@ def test_a_receiver_that_was_disconnected_is_not_missed(caplog):
     gc.collect()
     send(signals.run_completed)
     assert caplog.text == ""
+
+
+class Sender:
+    """Stands for an agent."""
+
+
+@pytest.mark.parametrize("other_lives", [False, True])
+def test_a_receiver_is_missed_only_if_one_of_its_agents_could_still_call_it(caplog, other_lives):
+    def hear_briefly(agent, event): ...
+
+    senders = [Sender(), Sender()]
+    for sender in senders:
+        signals.run_completed.connect(hear_briefly, sender=sender)
+    signals.run_completed.disconnect(hear_briefly, sender=senders[0])
+    if not other_lives:
+        del senders[1]
+        sender = None
+        gc.collect()
+    del hear_briefly
+    gc.collect()
+    send(signals.run_completed)
+    assert ("hear_briefly is gone" in caplog.text) is other_lives
+
+
+def test_a_receiver_that_ends_together_with_its_agent_is_not_missed(caplog):
+    def connect():
+        def hear_briefly(agent, event): ...
+
+        sender = Sender()
+        sender.receiver, hear_briefly.sender = hear_briefly, sender
+        signals.run_completed.connect(hear_briefly, sender=sender)
+
+    connect()
+    gc.collect()
+    send(signals.run_completed)
+    assert caplog.text == ""
+
+
+def test_a_receiver_that_is_connected_again_for_good_is_not_missed_after_it_was_disconnected(caplog):
+    def hear_briefly(agent, event): ...
+
+    signals.run_completed.connect(hear_briefly)
+    signals.run_completed.connect(hear_briefly, weak=False)
+    signals.run_completed.disconnect(hear_briefly)
+    del hear_briefly
+    gc.collect()
+    send(signals.run_completed)
+    assert caplog.text == ""
+
+
+# --- many OS threads ------------------------------------------------------------------------------------------
+
+
+def test_two_workers_may_report_the_same_vanished_receiver():
+    class TakenMeanwhile(deque):
+        """Another worker takes the only name after this worker has seen it."""
+
+        def __bool__(self):
+            self.clear()
+            return next(answers)
+
+    answers = iter([True, False])
+    signal = signals.Signal("test")
+    signal._vanished = TakenMeanwhile(["a receiver"])
+    send(signal)
+    assert list(answers) == []
+
+
+def test_a_receiver_may_be_disconnected_while_other_threads_connect_theirs_to_new_agents():
+    class Bucket(set):
+        """While an entry is removed, another OS thread connects to a new agent."""
+
+        def discard(self, entry):
+            newcomers.append(Sender())
+            signal.connect(KEPT.hear, sender=newcomers[-1])
+            super().discard(entry)
+
+    def handler(agent, event): ...
+
+    newcomers, senders = [], [Sender(), Sender()]
+    signal = signals.Signal("test")
+    signal.set_class = Bucket
+    signal._by_receiver.default_factory = signal._by_sender.default_factory = Bucket
+    for sender in senders:
+        signal.connect(handler, sender=sender)
+    signal.disconnect(handler)
+    assert handler not in [receiver for sender in senders for receiver in signal.receivers_for(sender)]
+    assert [list(signal.receivers_for(sender)) for sender in newcomers] == [[KEPT.hear]] * len(newcomers)
+    assert newcomers
 
 
 # --- the log ----------------------------------------------------------------------------------------------
