@@ -65,6 +65,14 @@ def test_tokens_add_up():
     assert (story.snapshot.usage.total_tokens, story.snapshot.usage.runs) == (6, 2)
 
 
+def test_without_a_total_from_the_server_the_tokens_of_both_parts_are_counted():
+    parts = attrs.evolve(THREE, prompt_tokens=2, total_tokens=0)
+    story = polling(max_total_tokens=4).tell(seen(RunStatus.COMPLETED, usage=parts))
+    assert next(event for event in story.events if isinstance(event, events.RunCompleted)).total_tokens == 0
+    assert story.snapshot.usage.total_tokens == 4
+    assert story.tell(*NOTHING_NEW, say(key="k2")).said == ["BudgetExceeded"]
+
+
 def test_a_run_that_continues_is_not_counted():
     assert polling().tell(seen(usage=THREE), due, seen(usage=THREE)).snapshot.usage == Usage()
 

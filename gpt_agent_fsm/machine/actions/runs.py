@@ -233,7 +233,9 @@ def _take_results(copy: WorkingCopy, run: Run) -> None:
     """Count the tokens of a run that has ended, and announce the server's tools that it used."""
     # The end of a run may be seen twice, if the run was taken for a stranger's at first and may be the one in doubt.
     if run.id not in copy.server.ended_run_ids:
-        copy.usage += attrs.evolve(run.usage, runs=1)
+        # Some servers report no total. Without one, a run would cost nothing, and no budget would ever be used up.
+        total = run.usage.total_tokens or run.usage.prompt_tokens + run.usage.completion_tokens
+        copy.usage += attrs.evolve(run.usage, total_tokens=total, runs=1)
     announce_hosted_tools(copy, run)
 
 
