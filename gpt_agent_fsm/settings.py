@@ -15,20 +15,24 @@ PREFIX = "GPT_AGENT_"
 _MAX_DOUBLINGS = 60
 _MAX_VALUE = 1_000_000_000
 """Thirty years in seconds. This is longer than any useful wait, but every timer can still count it."""
+MAX_TOKENS = 10**15
+"""The highest limit of tokens. It is more than anybody can pay, but every store can still add such numbers."""
 _TOOL_POLL_INTERVAL = 120.0
 MAX_RETRY_AFTER = 600.0
 """The longest wait, in seconds, that a server may ask for. A wrong header must not stop a thread for a day."""
 
 
-def _check(minimum: float, *, zero: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+def _check(
+    minimum: float, *, maximum: int = _MAX_VALUE, zero: bool = False
+) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:  # noqa: ANN401 - a validator gets any value
         integral = str(attribute.type).startswith("int") or attribute.type is int
         kind = int if integral else (int, float)
         if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
             noun = "a whole number" if integral else "a number of seconds"
             raise ValueError(f"Settings: {attribute.name} must be {noun}, not {value!r}")
-        if value > _MAX_VALUE:
-            raise ValueError(f"Settings: {attribute.name} must be at most {_MAX_VALUE}, not {value!r}")
+        if value > maximum:
+            raise ValueError(f"Settings: {attribute.name} must be at most {maximum}, not {value!r}")
         if value < minimum or (value == 0 and not zero):
             raise ValueError(
                 f"Settings: {attribute.name} must be {'at least' if zero else 'more than'} 0, not {value!r}"
@@ -42,6 +46,7 @@ _delay = _check(0.0, zero=True)
 _seconds_or_none: Any = attrs.validators.optional(_seconds)
 _count = _check(1)
 _count_or_none: Any = attrs.validators.optional(_count)
+_tokens_or_none: Any = attrs.validators.optional(_check(1, maximum=MAX_TOKENS))
 _retries = _check(0, zero=True)
 
 
@@ -86,7 +91,7 @@ class Settings:
     max_tool_rounds: int | None = attrs.field(default=None, validator=_count_or_none)
     """A run that asks for tools more often than this is cancelled and fails with the code `max_tool_rounds`; None means
     no limit. The calls of one round count once."""
-    max_total_tokens: int | None = attrs.field(default=None, validator=_count_or_none)
+    max_total_tokens: int | None = attrs.field(default=None, validator=_tokens_or_none)
     """How many tokens the runs of a thread may use together; None means no limit. When the tokens are used up, the
     queue is parked with `BudgetExceeded` before the next message or run. `Runtime.connect` can set another limit for a
     thread."""

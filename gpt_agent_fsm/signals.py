@@ -132,7 +132,7 @@ class Signal(blinker.NamedSignal, Generic[E]):
     def _disconnect(self, receiver_id: Hashable, sender_id: Hashable) -> None:
         """Disconnect a receiver, as the base class does, but from any OS thread.
 
-        The base class iterates over all senders, and raises if another OS thread connects to a new sender meanwhile.
+        The base class iterates over all senders, and raises if another OS thread connects to a new sender at that time.
         """
         if sender_id != blinker.base.ANY_ID:
             super()._disconnect(receiver_id, sender_id)
@@ -322,6 +322,8 @@ def report(event_: events.Event) -> None:
             log.warning("%s%s failed, %s: %s", where, operation, then, message)
         case events.ThreadStalled(thread_id=thread_id, reason=reason):
             log.warning("%s has waited for long: %s", thread_id, reason)
+        case events.BudgetExceeded(thread_id=thread_id, used=used, limit=limit):
+            log.warning("%s sends nothing more: %d tokens were used, and the limit is %d", thread_id, used, limit)
         case events.StateChanged(thread_id=thread_id, source=source, dest=dest, trigger=trigger):
             log.debug("%s: %s -> %s on %s", thread_id, source, dest, trigger)
         case events.RunCompleted(thread_id=thread_id, id=run_id, total_tokens=tokens):

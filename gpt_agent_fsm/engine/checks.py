@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.engine.protocols import Backend, Store
-from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.settings import MAX_TOKENS, Settings
 
 __all__ = ["check_connection", "check_parts", "optional_text", "required_text"]
 
@@ -60,6 +60,7 @@ def check_connection(
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event): {reason}")
     if stream is not None and not isinstance(stream, bool):
         raise TypeError(f"connect: stream must be True, False or None, not {stream!r}")
-    is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool) and max_total_tokens > 0
-    if max_total_tokens is not None and not is_count:
-        raise ValueError(f"connect: max_total_tokens must be a whole number above 0 or None, not {max_total_tokens!r}")
+    is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool)
+    if max_total_tokens is not None and not (is_count and 0 < max_total_tokens <= MAX_TOKENS):  # type: ignore[operator]
+        form = f"a whole number from 1 to {MAX_TOKENS}, or None"
+        raise ValueError(f"connect: max_total_tokens must be {form}, not {max_total_tokens!r}")

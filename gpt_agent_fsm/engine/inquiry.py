@@ -100,6 +100,7 @@ class Inquiry:
                     prompt_tokens=event.prompt_tokens,
                     completion_tokens=event.completion_tokens,
                     total_tokens=event.total_tokens,
+                    runs=1,
                 )
             case events.AssistantMessageAdded(run_id=run_id, older=False) if run_id in self._run_ids:
                 self._messages.append(event)

@@ -1,5 +1,7 @@
 """Usage and budgets, as a program sees them."""
 
+import logging
+
 import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events
@@ -79,10 +81,32 @@ def test_the_setting_is_the_limit_of_every_thread():
             assert agent.failure.parked
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1.5, "7", True])
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "7", True, 10**15 + 1])
 def test_a_limit_that_makes_no_sense_is_refused(world, limit):
-    with pytest.raises(ValueError, match="max_total_tokens"):
+    with pytest.raises(ValueError, match="max_total_tokens must be a whole number from 1 to 1000000000000000"):
         world.connect(max_total_tokens=limit)
+    with pytest.raises(ValueError, match="max_total_tokens"):
+        Settings(max_total_tokens=limit)
+
+
+def test_the_highest_limit_is_the_same_for_a_thread_and_for_all_threads(world):
+    assert Settings(max_total_tokens=10**15).max_total_tokens == 10**15
+    assert world.connect(max_total_tokens=10**15).ask("Hello", timeout=PATIENCE).usage.runs == 1
+
+
+def test_the_log_names_the_thread_whose_tokens_are_used_up(world, caplog):
+    agent = world.connect(max_total_tokens=1)
+    for text in ("One", "Two", "Three"):
+        agent.add_user_message(text)
+    agent.wait(timeout=PATIENCE)
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == [f"{agent.thread_id} sends nothing more: 2 tokens were used, and the limit is 1"]
+
+
+def test_answers_add_up_to_the_usage_of_the_thread(world):
+    agent = world.connect()
+    answers = [agent.ask("Hello", timeout=PATIENCE) for _ in range(2)]
+    assert sum((answer.usage for answer in answers), Usage()) == agent.usage
 
 
 def test_a_store_that_does_not_count_says_so(world):
