@@ -79,11 +79,19 @@ def _advice(snapshot: Snapshot, settings: Settings) -> str:
     if asking := [call.id for call in calls if call.waits_for_a_person]:
         answering.append((inputs.ApproveToolCall(tool_call_id=asking[0]), "approve() or deny() to decide"))
     useful = [text for command, text in (*answering, *_CALLS) if _changes_something(snapshot, command, settings)]
-    if snapshot.outbox.parked:
+    if _is_spent(snapshot, settings) and snapshot.settled:
+        useful.insert(0, "connect() with a larger max_total_tokens")
+    elif snapshot.outbox.parked:
         useful.insert(0, "connect() or add_user_message() to try again")
     elif snapshot.settled:
         useful.append("add_user_message() to start a run")
     return f"Call {' or '.join(useful)}." if useful else ""
+
+
+def _is_spent(snapshot: Snapshot, settings: Settings) -> bool:
+    """Return whether no message is sent, because the tokens of the thread are used up."""
+    limit = settings.max_total_tokens if snapshot.max_total_tokens is None else snapshot.max_total_tokens
+    return limit is not None and snapshot.usage.total_tokens >= limit
 
 
 def _changes_something(snapshot: Snapshot, command: inputs.Command, settings: Settings) -> bool:

@@ -171,6 +171,9 @@ class Run:
     unsupported: str = ""
 
 
+BUDGET_EXCEEDED = "budget_exceeded"
+
+
 @attrs.frozen(kw_only=True)
 class StreamPosition:
     """How far the stream of a run was announced, so that another process can continue after it.
@@ -193,9 +196,11 @@ class Failure:
     """The last failure on a thread.
 
     Attributes:
-        code: the code of the `RunFailed` or `RequestFailed`; `rate_limit_exceeded` for a rate limited run.
+        code: the code of the `RunFailed` or `RequestFailed`; `rate_limit_exceeded` for a rate limited run;
+            `budget_exceeded` if the tokens of the thread are used up.
         message: a text for people; it is never blank.
-        operation: the request that failed, for example `post_message`; None if a run failed.
+        operation: the request that failed, for example `post_message`; None if a run failed, or if the tokens are
+            used up.
         parked: True if nothing is tried until the next command.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpt_agent_fsm.machine.objects import BUDGET_EXCEEDED, Failure
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
@@ -14,17 +15,27 @@ def reason_of(snapshot: Snapshot) -> str:
     sentences = [f"{thing[0].upper()}{thing[1:]}."]
     already_said = snapshot.state is State.RATE_LIMITED and failure is not None and failure.operation is None
     if failure is not None and not already_said:
-        what = "run" if failure.operation is None else failure.operation
         code = "" if failure.code is None else f" ({failure.code})"
-        sentences.append(f"The last {what} failed{code}: {failure.message.rstrip('.')}.")
+        sentences.append(f"{_what_failed(failure)}{code}: {failure.message.rstrip('.')}.")
     return " ".join(sentences)
+
+
+def _what_failed(failure: Failure) -> str:
+    if _is_budget(failure):
+        return "The budget is used up"
+    return f"The last {'run' if failure.operation is None else failure.operation} failed"
+
+
+def _is_budget(failure: Failure | None) -> bool:
+    return failure is not None and failure.code == BUDGET_EXCEEDED and failure.operation is None
 
 
 def _thing(snapshot: Snapshot) -> str:
     if snapshot.run is not None:
         return _run(snapshot)
     if snapshot.outbox.parked:
-        return f"The queue is parked until the next command; {_unsent(snapshot)}"
+        until = "a larger limit of tokens" if _is_budget(snapshot.failure) else "the next command"
+        return f"The queue is parked until {until}; {_unsent(snapshot)}"
     if snapshot.outbox.owed is not None:
         return _creation(snapshot)
     reading = snapshot.cursor.reading

@@ -10,7 +10,7 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.arguments import announced_arguments
-from gpt_agent_fsm.machine.objects import Failure, ToolCall
+from gpt_agent_fsm.machine.objects import BUDGET_EXCEEDED, Failure, ToolCall
 from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
@@ -108,7 +108,7 @@ def _failure_after(event: events.Event, failure: Failure | None) -> Failure | No
         case events.RunFailed(code=code, message=message):
             failure = Failure(code=code, message=message)
         case events.BudgetExceeded(used=used, limit=limit):
-            failure = Failure(code="budget_exceeded", message=f"{used:,} tokens were used; the limit is {limit:,}.")
+            failure = Failure(code=BUDGET_EXCEEDED, message=f"{used:,} tokens were used; the limit is {limit:,}.")
         case events.RateLimited():
             failure = Failure(code=_RATE_LIMITED, message="The run was rate limited.")
         case events.RateLimitRetriesExhausted():

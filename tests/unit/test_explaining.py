@@ -5,16 +5,18 @@ import re
 import pytest
 
 from gpt_agent_fsm.engine.explaining import explain
+from gpt_agent_fsm.machine.objects import Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     LOCATE,
-    SETTINGS,
+    NOTHING_NEW,
     awaiting,
     cancel,
     connect,
     creating,
     delayed,
     denied,
+    discard,
     due,
     failed,
     idle,
@@ -30,6 +32,13 @@ from tests.story import (
     unknown,
     waiting,
 )
+
+
+def spent(*more):
+    """The only run has used all tokens of the thread, and another message waits."""
+    completed = seen(RunStatus.COMPLETED, usage=Usage(total_tokens=3))
+    return polling(max_total_tokens=3).tell(completed, *NOTHING_NEW, say(key="k2"), *more)
+
 
 SITUATIONS = {
     "at rest": (idle, "The thread is at rest"),
@@ -51,12 +60,17 @@ SITUATIONS = {
         parked,
         "The queue is parked until the next command; one message waits. The last post_message failed (x)",
     ),
+    "a budget": (
+        spent,
+        "The queue is parked until a larger limit of tokens; one message waits. "
+        "The budget is used up (budget_exceeded): 3 tokens were used; the limit is 3.",
+    ),
     "a parked run": (lambda: creating().tell(denied()), "one run waits"),
 }
 
 
 def told(story, now=1_000.0, when=None, *, held=False):
-    return explain(story.snapshot, SETTINGS, now, when, held=held)
+    return explain(story.snapshot, story.settings, now, when, held=held)
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -80,6 +94,8 @@ def test_it_is_whole_sentences_without_the_words_of_a_message(name):
         (idle, ["add_user_message"]),
         (polling, ["cancel_run"]),
         (lambda: awaiting(LOCATE), ["submit_tool_output", "cancel_run"]),
+        (spent, ["connect", "discard_queue"]),
+        (lambda: spent(discard), ["connect"]),
         (parked, ["connect", "add_user_message", "discard_queue"]),
         (rate_limited, ["cancel_run", "discard_queue"]),
         (lambda: posting().tell(delayed()), ["discard_queue"]),
