@@ -23,7 +23,7 @@ from gpt_agent_fsm.engine.protocols import (
     ToolOutputsRequest,
 )
 from gpt_agent_fsm.engine.run_options import STREAM
-from gpt_agent_fsm.logs import Log, get_logger
+from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Run
 from gpt_agent_fsm.settings import Settings
@@ -54,7 +54,9 @@ def perform(
     belongs_elsewhere: Callable[[str, str], bool] = lambda run, thread_id: False,
     maker: RunMaker | None = None,
 ) -> inputs.Input:
-    """Make one request within these limits and return its result as an input. Never raises.
+    """Make one request within these limits and return its result as an input.
+
+    Raises only errors that `must_propagate`.
 
     `belongs_elsewhere(run, thread_id)` returns whether a run is known to belong to another thread; see `Webhooks`.
     `maker` creates and continues runs instead of `backend`.
@@ -65,7 +67,9 @@ def perform(
         return _renamed(answer, request)
     except errors.ApiError as error:
         return _failure(error, request)
-    except Exception as error:
+    except BaseException as error:
+        if must_propagate(error):
+            raise
         # A defect of the backend must not end a worker, and its request may have taken effect.
         log.exception("%s: %s raised an exception that is not an ApiError", thread_id, request.operation)
         sentence = f"{type(backend).__name__} failed with {type(error).__name__}; the log has the details."

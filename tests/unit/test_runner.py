@@ -1,5 +1,6 @@
 """One request and its result: `perform` returns a fact for anything that a backend does, and never raises."""
 
+import asyncio
 import logging
 from typing import get_args
 
@@ -196,6 +197,12 @@ def test_a_defect_of_a_backend_is_logged_and_may_leave_the_outcome_unknown(reque
 def test_an_answer_of_another_shape_is_a_defect_too(caplog):
     assert isinstance(perform(FakeBackend("msg_1"), "t", POST_MESSAGE, 5.0), inputs.RequestUnresolved)
     assert caplog.records[0].exc_info[0] is ValueError
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
+def test_no_exception_of_a_backend_ends_a_worker(error, caplog):
+    assert isinstance(outcome_of(error, GET_RUN), inputs.RequestDelayed)
+    assert caplog.records[0].exc_info[0] is type(error)
 
 
 def test_exceptions_that_end_the_process_propagate():
