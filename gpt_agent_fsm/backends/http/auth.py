@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
+import attrs
 import requests
 from requests.auth import AuthBase
 from requests.hooks import default_hooks
 
 from gpt_agent_fsm.backends.http.checks import is_header_value, is_key
-from gpt_agent_fsm.backends.http.redaction import Redactor
+from gpt_agent_fsm.backends.http.redaction import Redactor, secrets_in
 from gpt_agent_fsm.callables import why_nothing_runs
 from gpt_agent_fsm.errors import AccessDenied
 from gpt_agent_fsm.ports import CallLimits
 
-__all__ = ["Auth", "Signer"]
+__all__ = ["Auth", "Signed", "Signer"]
 
 Auth: TypeAlias = Callable[[], str] | AuthBase
 """A callable that returns a bearer token, or an object that changes a request of `requests`."""
+
+
+_PLAIN_HEADERS = {
+    *("accept", "accept-encoding", "connection", "content-length", "content-type", "date", "host", "user-agent"),
+    *("x-amz-date", "x-ms-date"),
+}
+"""Headers that many signatures add or change, and whose values are no secrets. Answers may contain the same words."""
+
+
+@attrs.frozen
+class Signed:
+    """A request with its credentials, and these secrets."""
+
+    request: requests.PreparedRequest
+    secrets: tuple[str, ...]
 
 
 class Signer:
@@ -27,7 +45,7 @@ class Signer:
     Raises `ValueError` if `auth` is neither kind of `Auth`, or if other credentials were given, too.
     """
 
-    def __init__(self, auth: Auth, redactor: Redactor, api_key: str | None, headers: Mapping[str, str]) -> None:
+    def __init__(self, auth: Auth, redactor: Redactor, api_key: str | None, headers: Iterable[str]) -> None:
         if isinstance(auth, type) or not callable(auth):
             kinds = "a callable that returns a bearer token, or a requests AuthBase"
             what = "a class" if isinstance(auth, type) else type(auth).__name__
@@ -39,46 +57,55 @@ class Signer:
         self._auth = auth
         self._redactor = redactor
 
-    def sign(self, request: requests.PreparedRequest, limits: CallLimits) -> requests.PreparedRequest:
-        """Return the request with its credentials.
+    def sign(self, unsigned: requests.PreparedRequest, limits: CallLimits) -> Signed:
+        """Return a copy of the request with its credentials.
 
         Raises `AccessDenied` if `auth` gives no credentials before the deadline. Nothing was sent, and a person must
         act.
         """
-        before = dict(request.headers)
+        request = unsigned.copy()
         request.hooks = default_hooks()  # a copied request shares them with its original
         try:
             given: object = self._auth(request) if isinstance(self._auth, AuthBase) else self._auth()
-        except Exception as error:  # noqa: BLE001 - a backend raises nothing but an ApiError
+        except BaseException as error:
+            if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+                raise  # it ends the program: Ctrl-C, or `sys.exit` in a handler of a signal of the operating system
             # The text of the exception may contain the secret, so the error names only the class of the exception.
             raise _denied(f"raised {type(error).__name__}") from self._redactor.cause(error)
         if limits.seconds_left <= 0:
             raise _denied("took longer than the request may take")
-        if isinstance(self._auth, AuthBase):
-            return self._signed(given, before)
-        request.headers["Authorization"] = f"Bearer {self._token(given)}"
-        return request
+        signed = self._signed(given, unsigned) if isinstance(self._auth, AuthBase) else _with_token(given, request)
+        self._redactor.learn(signed.secrets)
+        return signed
 
-    def _token(self, given: object) -> str:
-        if not isinstance(given, str):
-            raise _denied(f"must return a token as str, not {type(given).__name__}")
-        if not is_key(given):
-            raise _denied("must return a token of printable ASCII without white space")
-        self._redactor.learn([given])
-        return given
-
-    def _signed(self, given: object, before: Mapping[str, str]) -> requests.PreparedRequest:
+    def _signed(self, given: object, before: requests.PreparedRequest) -> Signed:
         if not isinstance(given, requests.PreparedRequest):
             raise _denied(f"must return the request, not {type(given).__name__}")
-        added = [value for name, value in given.headers.items() if before.get(name) != value]
-        if not all(map(is_header_value, added)):
+        added = {name: value for name, value in given.headers.items() if before.headers.get(name) != value}
+        if not all(map(is_header_value, added.values())):
             raise _denied("must add headers of printable ASCII")
-        texts = [value.decode() if isinstance(value, bytes) else value for value in added]
+        values = [value for name, value in added.items() if name.lower() not in _PLAIN_HEADERS]
+        texts = [value.decode() if isinstance(value, bytes) else value for value in values]
         # A value like "Basic dTpw" is the name of a scheme and then the secret itself.
-        self._redactor.learn([*texts, *(text.partition(" ")[2] for text in texts)])
-        attributes = getattr(self._auth, "__dict__", {})
-        self._redactor.learn_named({name: value for name, value in attributes.items() if isinstance(value, str)})
-        return given
+        secrets = {*texts, *(text.partition(" ")[2] for text in texts), *(_parameters(given) - _parameters(before))}
+        # The copy is for another OS thread, which may add an attribute at this moment.
+        attributes = dict(getattr(self._auth, "__dict__", {}))
+        named = {name: value for name, value in attributes.items() if isinstance(value, str)}
+        return Signed(given, (*secrets, *secrets_in(named)))
+
+
+def _with_token(given: object, request: requests.PreparedRequest) -> Signed:
+    if not isinstance(given, str):
+        raise _denied(f"must return a token as str, not {type(given).__name__}")
+    if not is_key(given):
+        raise _denied("must return a token of printable ASCII without white space")
+    request.headers["Authorization"] = f"Bearer {given}"
+    return Signed(request, (given,))
+
+
+def _parameters(request: requests.PreparedRequest) -> set[str]:
+    """Return the values of the parameters in the request's URL. Some signatures are sent as a parameter."""
+    return {value for _, value in parse_qsl(urlsplit(str(request.url)).query)}
 
 
 def _denied(what: str) -> AccessDenied:

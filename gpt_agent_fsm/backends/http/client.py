@@ -237,12 +237,13 @@ class HttpClient:
         return prepared
 
     def _send(self, prepared: requests.PreparedRequest, path: str, limits: CallLimits) -> HttpAnswer | EventStream:
-        method = str(prepared.method)
+        method, secrets = str(prepared.method), tuple[str, ...]()
         if self._signer is not None:
-            prepared = self._signer.sign(prepared.copy(), limits)
+            signed = self._signer.sign(prepared, limits)
+            prepared, secrets = signed.request, signed.secrets
         seconds = round(limits.seconds_left, 2)
         exchange.begin(limits)
-        with self._explained(method, path, seconds):
+        with self._explained(method, path, seconds, secrets):
             response = self._session().send(
                 prepared,
                 # The connection shortens this timeout to the remaining time. A timeout of zero would raise another
@@ -254,7 +255,7 @@ class HttpClient:
                 stream=True,
             )
             if prepared.headers["Accept"] == _EVENTS and is_event_stream(response):
-                return self._event_stream(method, path, response, limits.max_answer_bytes)
+                return self._event_stream(method, path, response, limits.max_answer_bytes, secrets)
             content = _read(response, limits.max_answer_bytes)
         if len(content) > limits.max_answer_bytes:
             raise outcomes.error_for_long_answer(
@@ -262,21 +263,27 @@ class HttpClient:
             )
         return self._answer(method, path, response, content)
 
-    def _event_stream(self, method: str, path: str, response: requests.Response, max_bytes: int) -> EventStream:
+    def _event_stream(
+        self, method: str, path: str, response: requests.Response, max_bytes: int, secrets: Sequence[str]
+    ) -> EventStream:
         def too_long() -> ApiError:
             return outcomes.error_for_long_answer(method, self.base_url + path, response.status_code, max_bytes)
 
         def explained(seconds: float) -> contextlib.AbstractContextManager[None]:
-            return self._explained(method, path, seconds)
+            return self._explained(method, path, seconds, secrets)
 
         return EventStream(response, explained, self._redactor.body, max_bytes, too_long)
 
     @contextlib.contextmanager
-    def _explained(self, method: str, path: str, timeout: float) -> Iterator[None]:
-        """Raise an `ApiError` if the request in the `with` block gets no HTTP answer."""
+    def _explained(self, method: str, path: str, timeout: float, secrets: Sequence[str] = ()) -> Iterator[None]:
+        """Raise an `ApiError` if the request in the `with` block gets no HTTP answer. `secrets` must not be seen."""
         try:
-            with quiet():
-                yield
+            try:
+                with quiet():
+                    yield
+            finally:
+                # During the request, many other secrets may have been learnt.
+                self._redactor.learn(secrets)
         except (OSError, HTTPError) as error:  # `requests` raises OSErrors, and lets some errors of urllib3 through
             failure = TransportFailure(
                 method=method,

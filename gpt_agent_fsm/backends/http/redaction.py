@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
 from gpt_agent_fsm.errors import ApiError
 
-__all__ = ["Redactor"]
+__all__ = ["Redactor", "secrets_in"]
 
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential|^code$", re.I)
 _MIN_SECRET = 6
 _MAX_LEARNT = 32
-"""How many changing credentials are remembered. A server may repeat the credentials of an earlier request."""
+"""How many changing credentials are remembered. A server may repeat the credentials of an earlier request. The client
+teaches the credentials of a request again when its answer has arrived."""
 
 
 class Redactor:
@@ -26,7 +28,7 @@ class Redactor:
     """
 
     def __init__(self, words: Iterable[str], named: Mapping[str, str]) -> None:
-        self._fixed = _forms([*words, *_secrets_in(named)])
+        self._fixed = _forms([*words, *secrets_in(named)])
         self._learnt: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._forms = _longest_first(self._fixed)
@@ -34,16 +36,15 @@ class Redactor:
     def learn(self, secrets: Iterable[str]) -> None:
         """From now on, replace these secrets, too. Safe to call from any OS thread."""
         with self._lock:
-            new = {secret for secret in secrets if secret not in self._learnt}
-            if new:
-                self._learnt.update(dict.fromkeys(sorted(new)))
-                while len(self._learnt) > _MAX_LEARNT:
-                    self._learnt.popitem(last=False)
+            given = dict.fromkeys(filter(_is_secret, secrets))
+            is_new = not given.keys() <= self._learnt.keys()
+            for secret in given:
+                self._learnt[secret] = None
+                self._learnt.move_to_end(secret)
+            while len(self._learnt) > _MAX_LEARNT:
+                self._learnt.popitem(last=False)
+            if is_new:
                 self._forms = _longest_first(self._fixed | _forms(self._learnt))
-
-    def learn_named(self, named: Mapping[str, str]) -> None:
-        """From now on, replace the values whose names suggest a secret, too."""
-        self.learn(_secrets_in(named))
 
     def text(self, text: str) -> str:
         """Return `text` without secrets."""
@@ -67,21 +68,24 @@ class Redactor:
 
     def cause(self, error: BaseException) -> BaseException | None:
         """Return `error` if it may be shown as the cause of another error, or None if it contains a secret."""
-        seen, current = f"{error} {error!r}", error.__context__
-        while current is not None:
-            seen, current = f"{seen} {current} {current!r}", current.__context__
-        return error if self.text(seen) == seen else None
+        shown = f"{''.join(traceback.format_exception(error))} {error!r}"
+        return error if self.text(shown) == shown else None
 
 
-def _secrets_in(named: Mapping[str, str]) -> list[str]:
+def secrets_in(named: Mapping[str, str]) -> list[str]:
+    """Return the values whose names suggest a secret, and the words in these values."""
     values = [value for name, value in named.items() if _SECRET_NAME.search(name)]
     return [word for value in values for word in (value, *re.split(r"[\s;,]+", value))]
 
 
 def _forms(words: Iterable[str]) -> set[str]:
     """Return each word that is a secret, once as it is and once as it is written in a URL."""
-    secrets = {word for word in words if len(word) >= _MIN_SECRET and word.lower() != "bearer"}
+    secrets = filter(_is_secret, words)
     return {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+
+
+def _is_secret(word: str) -> bool:
+    return len(word) >= _MIN_SECRET and word.lower() != "bearer"
 
 
 def _longest_first(forms: Iterable[str]) -> list[str]:

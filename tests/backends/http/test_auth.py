@@ -1,8 +1,10 @@
 """Credentials that are asked for before each request: `auth=`."""
 
+import asyncio
 import logging
 import re
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -163,6 +165,46 @@ def test_an_exception_of_auth_is_access_denied_and_nothing_is_sent(with_auth, re
         with_auth(tokens(failure)).create_thread(timeout=5)
     assert caught.value.__cause__ is failure
     assert (caught.value.status, requests_mock.request_history) == (None, [])
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+def test_an_exception_of_auth_that_ends_the_program_does_so_on_the_main_thread_only(with_auth, requests_mock, error):
+    def auth():
+        raise error
+
+    def create_thread():
+        with pytest.raises(AccessDenied, match=f"auth raised {type(error).__name__}, so the request was not sent"):
+            backend.create_thread(timeout=5)
+        return True
+
+    backend = with_auth(auth)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(create_thread).result(timeout=30)
+    with pytest.raises(type(error)):
+        backend.create_thread(timeout=5)
+    assert requests_mock.request_history == []
+
+
+def with_cause():
+    error = LookupError("It has expired.")
+    error.__cause__ = ValueError(TOKEN)
+    return error
+
+
+def with_note():
+    error = LookupError("It has expired.")
+    error.add_note(f"The token is {TOKEN}.")
+    return error
+
+
+@pytest.mark.parametrize("failure", [with_cause(), with_note(), ExceptionGroup("many", [ValueError(TOKEN)])])
+def test_an_exception_that_shows_a_token_beside_its_text_is_not_shown_as_the_cause(with_auth, requests_mock, failure):
+    requests_mock.post(THREADS, json={"id": "t"})
+    backend = with_auth(tokens(TOKEN, failure))
+    backend.create_thread(timeout=5)
+    with pytest.raises(AccessDenied) as caught:
+        backend.create_thread(timeout=5)
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_exception_that_repeats_a_token_is_not_shown_as_the_cause(with_auth, requests_mock, caplog):
@@ -329,6 +371,56 @@ def test_a_secret_of_an_auth_of_requests_that_the_server_echoes_is_never_seen(wi
     requests_mock.post(THREADS, status_code=400, json={"detail": f"{secret} is wrong"})
     with pytest.raises(ApiError, match=r"^\*\*\* is wrong"):
         with_auth(auth).create_thread(timeout=5)
+
+
+def test_a_token_is_never_seen_even_if_many_requests_with_other_tokens_are_made_before_the_answer(
+    with_auth, requests_mock
+):
+    def answer_late(_request, _context):
+        for number in range(50):
+            backend.get_thread(f"t{number}", timeout=5)
+        return {"detail": f"{TOKEN} is wrong"}
+
+    requests_mock.get(re.compile("/threads"), json={"id": "t"})
+    requests_mock.post(THREADS, status_code=400, json=answer_late)
+    backend = with_auth(tokens(TOKEN, *(f"token-{number}" for number in range(50))))
+    with pytest.raises(ApiError, match=r"^\*\*\* is wrong"):
+        backend.create_thread(timeout=5)
+
+
+class SignedUrl(AuthBase):
+    """Signs the address instead of the headers."""
+
+    def __call__(self, request):
+        request.prepare_url(request.url, {"proof": "a-signed-value"})
+        return request
+
+
+def test_a_secret_that_auth_adds_to_the_address_is_never_seen(with_auth, requests_mock, caplog):
+    requests_mock.post(THREADS, status_code=400, json={"detail": "a-signed-value is wrong for /v1"})
+    with pytest.raises(ApiError, match=r"^\*\*\* is wrong for /v1"):
+        with_auth(SignedUrl(), params={"version": "/v1"}).create_thread(timeout=5)
+    requests_mock.post(THREADS, exc=requests.ConnectionError("Max retries exceeded with url: ?proof=a-signed-value"))
+    with pytest.raises(ApiError) as caught:
+        with_auth(SignedUrl()).create_thread(timeout=5)
+    assert "a-signed-value" not in everything_seen(caught.value, caplog)
+
+
+class Typed(AuthBase):
+    """Sets headers that are no secrets, too, as some signatures do."""
+
+    def __call__(self, request):
+        request.headers.update({"Content-Type": "application/json", "Host": "agents.example.com", "X-Proof": "a-proof"})
+        return request
+
+
+def test_words_that_auth_adds_and_that_are_no_secrets_stay_in_the_answers(with_auth, requests_mock):
+    text = "Send application/json to agents.example.com, says a-proof"
+    content = [{"type": "text", "text": {"value": text, "annotations": []}}]
+    message = {"id": "m", "object": "thread.message", "role": "assistant", "content": content}
+    requests_mock.get(re.compile("/messages"), json={"data": [message], "has_more": False})
+    (heard,) = with_auth(Typed()).list_messages("t", after=None, newest_first=False, timeout=5).messages
+    assert heard.content == text.replace("a-proof", "***")
 
 
 def test_a_request_that_auth_has_changed_leaves_the_next_one_alone(with_auth, requests_mock):
