@@ -192,7 +192,10 @@ class SQLStore:
         """See `Store.history`."""
         with self._reading() as (connection, _):
             query = {"of_thread": thread_id, "after": min(max(after, 0), _HIGHEST)}
-            return [_record(row) for row in connection.execute(schema.HISTORY, query).mappings()]
+            rows = connection.execute(schema.HISTORY, query).mappings().all()
+        # A damaged row raises only now, so that it leaves no open statement behind, with which the file cannot be
+        # closed properly.
+        return [_record(row) for row in rows]
 
     def find(self, key: str) -> str | None:
         """See `KeyedStore.find`."""

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -100,8 +100,7 @@ class Transaction:
 
     def children(self, kind: str, parent: str) -> list[Doc]:
         """Return all objects of this kind and parent, oldest first."""
-        rows = self._connection.execute(schema.CHILDREN, {"a_kind": kind, "a_parent": parent})
-        return [_decode(row.doc) for row in rows]
+        return self._docs(schema.CHILDREN, {"a_kind": kind, "a_parent": parent})
 
     def children_before(self, kind: str, parent: str, object_id: str) -> list[Doc]:
         """Return all objects of this kind and parent that were added before the object `object_id`, of any kind.
@@ -109,16 +108,15 @@ class Transaction:
         If there is no object with that id, return all objects of this kind and parent.
         """
         query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
-        return [_decode(row.doc) for row in self._connection.execute(schema.CHILDREN_BEFORE, query)]
+        return self._docs(schema.CHILDREN_BEFORE, query)
 
     def history(self, thread_id: str) -> list[Doc]:
         """Return the messages and runs of a thread, oldest first."""
-        rows = self._connection.execute(schema.HISTORY, {"a_parent": thread_id})
-        return [_decode(row.doc) for row in rows]
+        return self._docs(schema.HISTORY, {"a_parent": thread_id})
 
     def steps_of(self, thread_id: str) -> list[Doc]:
         """Return the steps of all runs of a thread, oldest first."""
-        return [_decode(row.doc) for row in self._connection.execute(schema.STEPS, {"a_parent": thread_id})]
+        return self._docs(schema.STEPS, {"a_parent": thread_id})
 
     def count_after(self, kind: str, parent: str, object_id: str) -> int:
         """Count the objects of this kind and parent that were added after the object `object_id`, of any kind."""
@@ -127,7 +125,7 @@ class Transaction:
 
     def overdue(self, kind: str, now: float) -> list[Doc]:
         """Return all objects of this kind, under any parent, that are due at the time `now` and are not settled."""
-        return [_decode(row.doc) for row in self._connection.execute(schema.DUE, {"a_time": now, "a_kind": kind})]
+        return self._docs(schema.DUE, {"a_time": now, "a_kind": kind})
 
     def save(self, doc: Doc) -> None:
         """Replace the object with the same id."""
@@ -165,9 +163,7 @@ class Transaction:
 
     def containing(self, kind: str, part: bytes) -> list[Doc]:
         """Return all objects of this kind whose JSON text contains `part`; this reads the whole table."""
-        return [
-            _decode(row.doc) for row in self._connection.execute(schema.CONTAINING, {"a_kind": kind, "a_part": part})
-        ]
+        return self._docs(schema.CONTAINING, {"a_kind": kind, "a_part": part})
 
     def page(
         self, kind: str, parent: str, query: PageQuery, *, run: str | None = None, due_by: float = math.inf
@@ -192,10 +188,15 @@ class Transaction:
         statement = statement.order_by(schema.columns.seq.desc() if descending else schema.columns.seq).limit(
             query.limit + 1
         )
-        docs = [_decode(row.doc) for row in self._connection.execute(statement)]
+        docs = self._docs(statement)
         has_more = len(docs) > query.limit
         docs = docs[: query.limit]
         return (docs[::-1] if backwards else docs), has_more
+
+    def _docs(self, statement: sa.Executable, query: Mapping[str, object] | None = None) -> list[Doc]:
+        rows = self._connection.execute(statement, query).all()
+        # All rows were read: if a damaged object raises here, no open statement keeps the file from being closed.
+        return [_decode(row.doc) for row in rows]
 
     def _seq(self, kind: str, parent: str, param: str, object_id: str) -> int:
         query = {"an_id": object_id, "a_kind": kind, "a_parent": parent}

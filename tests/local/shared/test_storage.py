@@ -2,6 +2,7 @@ import contextlib
 import sqlite3
 import threading
 
+import msgspec
 import pytest
 import sqlalchemy.exc
 
@@ -41,6 +42,32 @@ def test_a_transaction_that_raises_changes_nothing_and_calls_nothing(storage):
         tx.on_commit(lambda: called.append("committed"))
         assert called == []
     assert called == ["committed"]
+
+
+READS = {
+    "children": lambda tx: tx.children("message", "thread_1"),
+    "children_before": lambda tx: tx.children_before("message", "thread_1", "none"),
+    "history": lambda tx: tx.history("thread_1"),
+    "overdue": lambda tx: tx.overdue("message", 2.0),
+    "containing": lambda tx: tx.containing("message", b"{broken"),
+    "page": lambda tx: tx.page("message", "thread_1", PageQuery()),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_the_log_file_is_gone_after_close_even_if_a_damaged_object_was_read(tmp_path, read):
+    storage = Storage(tmp_path / "a.db")
+    with storage.transaction() as tx:
+        for number in range(3):
+            tx.add("message", {"id": f"msg_{number}"}, parent="thread_1", due=1.0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as other:
+        other.execute("UPDATE objects SET doc = CAST('{broken' AS BLOB)")
+        other.commit()
+    with pytest.raises(msgspec.DecodeError) as kept, storage.transaction() as tx:
+        read(tx)
+    storage.close()
+    assert not list(tmp_path.glob("*-wal"))
+    del kept
 
 
 def test_a_callback_after_a_commit_may_begin_a_transaction(storage):
