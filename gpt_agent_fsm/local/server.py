@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 from wsgiref.types import WSGIApplication
@@ -16,7 +17,7 @@ from gpt_agent_fsm.local.assistants import routes as assistant_routes
 from gpt_agent_fsm.local.http import access
 from gpt_agent_fsm.local.http.application import HEALTH, MAX_BODY, create_app
 from gpt_agent_fsm.local.http.chaos import Chaos, ChaosApplication
-from gpt_agent_fsm.local.http.cors import Cors
+from gpt_agent_fsm.local.http.cors import Cors, cors_headers
 from gpt_agent_fsm.local.http.listener import HttpServer, bind
 from gpt_agent_fsm.local.http.recording import Recorder, SeenRequest
 from gpt_agent_fsm.local.models.echo import echo
@@ -117,7 +118,14 @@ class LocalServer:
             self._chaos = None if chaos is None else ChaosApplication(app, chaos, request_log_level)
             app = _around(self._chaos or app, on_request, allowed)
             # Waitress does not read a body that it refuses, which some clients cannot handle. So its limit is higher.
-            self._http = HttpServer(app, listening, threads=_HTTP_THREADS, reserved=HEALTH, max_body=4 * MAX_BODY)
+            self._http = HttpServer(
+                app,
+                listening,
+                threads=_HTTP_THREADS,
+                reserved=HEALTH,
+                max_body=4 * MAX_BODY,
+                refusal_headers=partial(cors_headers, allowed=allowed),
+            )
             failed.callback(self._http.close, _PATIENCE)
             self._begin()
             failed.pop_all()

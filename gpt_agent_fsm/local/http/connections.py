@@ -4,6 +4,7 @@ One OS thread reads all connections, so a request that arrives slowly needs no o
 """
 
 import time
+from collections.abc import Callable
 
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
 from waitress.parser import HTTPRequestParser  # type: ignore[import-untyped]
@@ -102,13 +103,15 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     """The listening socket and its connections.
 
     `reserved` has a path and a dispatcher. The dispatcher answers all requests for this path, even if all OS threads
-    for other requests are busy.
+    for other requests are busy. `refusal_headers` returns the headers of the answer to a request that never reaches the
+    application; its argument is the origin of the page that sent the request, or None.
     """
 
     logger = logger
     channel_class = Channel
     closed = False
     reserved: tuple[str, Dispatcher]
+    refusal_headers: Callable[[str | None], list[tuple[str, str]]]
     _next_check = 0.0
 
     def pull_trigger(self) -> None:

@@ -12,6 +12,19 @@ _REMEMBERED = "600"
 """For how many seconds a browser may remember the answer to a preflight request."""
 
 
+def cors_headers(origin: str | None, allowed: frozenset[str]) -> list[tuple[str, str]]:
+    """Return the response headers for a request of this origin. A page of an allowed origin may read the answer."""
+    # A cache must not give the answer for one origin to a page of another origin.
+    headers = [("Vary", "Origin")] if allowed else []
+    if origin is not None and _is_allowed(origin, allowed):
+        headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
+    return headers
+
+
+def _is_allowed(origin: str, allowed: frozenset[str]) -> bool:
+    return not allowed.isdisjoint({origin, ANY})
+
+
 class Cors:
     """Wraps an application: answers preflight requests of allowed origins, and adds CORS headers to other answers."""
 
@@ -22,13 +35,11 @@ class Cors:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; for a WSGI server to call."""
         origin = environ.get("HTTP_ORIGIN")
-        # A cache must not give the answer for one origin to a page of another origin.
-        headers = [("Vary", "Origin")]
-        if origin is not None and self._allowed & {origin, ANY}:
-            headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _EXPOSED)]
-            if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
-                start_response("204 No Content", headers + _preflight(environ))
-                return []
+        headers = cors_headers(origin, self._allowed)
+        is_preflight = environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        if is_preflight and origin is not None and _is_allowed(origin, self._allowed):
+            start_response("204 No Content", headers + _preflight(environ))
+            return []
 
         def start(status: str, given: list[tuple[str, str]], *rest: Any) -> Callable[[bytes], object]:  # noqa: ANN401 - as WSGI has it
             return start_response(status, given + headers, *rest)

@@ -94,6 +94,7 @@ class RefusalTask(ErrorTask):  # type: ignore[misc]
         body = msgspec.json.encode(problem.body())
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers += self.channel.server.refusal_headers(self.request.headers.get("ORIGIN"))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore  # type: ignore[import-untyped]
@@ -47,11 +48,19 @@ class HttpServer:
     """Serves a WSGI application on a listening socket, from `start` to `close`. `close` also closes the socket.
 
     `threads` is the number of OS threads that answer requests. One more OS thread answers requests for the path
-    `reserved`. A body that is declared to have more than `max_body` bytes is not read.
+    `reserved`. A body that is declared to have more than `max_body` bytes is not read. `refusal_headers` is as in
+    `Listener`.
     """
 
     def __init__(
-        self, application: WSGIApplication, listening: socket.socket, *, threads: int, reserved: str, max_body: int
+        self,
+        application: WSGIApplication,
+        listening: socket.socket,
+        *,
+        threads: int,
+        reserved: str,
+        max_body: int,
+        refusal_headers: Callable[[str | None], list[tuple[str, str]]],
     ) -> None:
         self.port: int = listening.getsockname()[1]
         self._threads = threads
@@ -76,6 +85,7 @@ class HttpServer:
         )
         self._reserved = Dispatcher()
         self._listener.reserved = (reserved, self._reserved)
+        self._listener.refusal_headers = refusal_headers
         self._accepting = threading.Event()
         self._hang_up_at: float | None = None
         self._hung_up = threading.Event()

@@ -1,7 +1,14 @@
 """The headers that let pages of allowed origins read the answers."""
 
+import http.client
+import json
+import socket
+from urllib.parse import urlsplit
+
 import pytest
 import requests
+
+from gpt_agent_fsm.local.http.application import MAX_BODY
 
 PAGE = "https://app.example"
 PATIENCE = 10.0
@@ -61,6 +68,33 @@ def test_answers_errors_and_streams_can_be_read(serve, allowed):
         assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (status, PAGE)
         assert answer.headers["Vary"] == "Origin"
         assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
+
+
+REFUSED = {
+    "a body that is too large": (f"POST /v1/responses HTTP/1.1\r\nContent-Length: {4 * MAX_BODY + 1}", 413),
+    "a line that is not HTTP": ("POST /v1/responses HTTP/1.1\r\nContent-Length: many", 400),
+}
+
+
+@pytest.mark.parametrize(("head", "status"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("origin", [PAGE, "https://evil.example"])
+def test_a_page_can_read_why_its_request_was_not_read(serve, head, status, origin):
+    server = serve(allow_origins=[PAGE]).server
+    address = urlsplit(server.base_url)
+    with socket.create_connection((address.hostname, address.port), PATIENCE) as connection:
+        connection.sendall(f"{head}\r\nHost: x\r\nOrigin: {origin}\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.headers["Vary"]) == (status, "Origin")
+        assert answer.headers["Access-Control-Allow-Origin"] == (PAGE if origin == PAGE else None)
+        assert json.loads(answer.read())["error"]["type"] == "invalid_request_error"
+
+
+def test_a_refusal_has_no_such_headers_without_allowed_origins(api):
+    size = {"Content-Length": str(4 * MAX_BODY + 1), "Origin": PAGE}
+    answer = requests.post(f"{api.server.base_url}/responses", headers=size, timeout=PATIENCE)
+    assert answer.status_code == 413
+    assert not {"Vary", "Access-Control-Allow-Origin"} & set(answer.headers)
 
 
 def test_requests_that_no_page_sends_are_answered_as_ever(serve):
