@@ -1,11 +1,15 @@
 """The content of messages in the form of chat completions: the text, and also all parts if some part is not text."""
 
+import binascii
 import re
 
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, bad_request
 from gpt_agent_fsm.local.shared.storage import Doc
 
-_IMAGE_SOURCE = re.compile(r"https?://\S|data:image/[\w.+-]+;base64,[\w+/=-]", re.IGNORECASE)
+_URL = re.compile(r"https?://\S+", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_STANDARD = str.maketrans("-_", "+/")
+"""From the alphabet that URLs allow to the standard alphabet."""
 _CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
 
 
@@ -39,9 +43,20 @@ def decision_message(call_id: str, approve: bool, reason: str | None = None) -> 
 
 def check_image_source(url: str, param: str) -> None:
     """Refuse a URL from which no model could load an image."""
-    if not _IMAGE_SOURCE.match(url):
+    is_data = (prefix := _DATA_URL.match(url)) is not None and _is_base64(url[prefix.end() :])
+    if not is_data and not _URL.fullmatch(url):
         message = f"Invalid '{param}': expected an http or https URL, or a base64 data URL of an image."
         raise bad_request(message, param, "invalid_value")
+
+
+def _is_base64(text: str) -> bool:
+    """Return whether a text is base64 of either alphabet. The padding may be missing."""
+    bare = text.rstrip("=")
+    padded = bare.translate(_STANDARD) + "=" * (-len(bare) % 4)
+    try:
+        return len(text) <= len(bare) + 2 and bool(binascii.a2b_base64(padded, strict_mode=True))
+    except ValueError:
+        return False
 
 
 def no_files(param: str, instead: str) -> ApiProblem:

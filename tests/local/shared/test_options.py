@@ -237,7 +237,25 @@ def test_a_file_that_is_not_here_is_refused_with_what_to_send_instead(api, part,
     assert error["message"].endswith(f"{advice}.")
 
 
-@pytest.mark.parametrize("url", ["data:image/png;base64,", "data:image/png;base64,???", "ftp://x/y"])
+@pytest.mark.parametrize("data", ["eA==", "eA", "eXk=", "_-A=", "/+A=", "QUJD" * 1000])
+def test_an_image_may_be_base64_of_either_alphabet_and_without_padding(api, data):
+    part = {"type": "input_image", "image_url": f"data:image/png;base64,{data}"}
+    api.post("/responses", {"model": "m", "input": [{"role": "user", "content": [part]}]})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            f"data:image/png;base64,{data}"
+            for data in ("", "???", "QUJD?", "QUJD QUJD", "QUJD\n", "e", "eA===", "=", "eA==eA==", "QUJDé", "../a.png")
+        ),
+        "data:image/png,eA==",
+        "ftp://x/y",
+        "https://",
+        "https://x/y z",
+    ],
+)
 def test_an_image_that_nobody_could_load_is_refused(api, url):
     part = {"type": "input_image", "image_url": url}
     assert "image_url" in refused_response(api, input=[{"role": "user", "content": [part]}])["param"]
