@@ -160,9 +160,9 @@ class Settings:
             if optional and text.strip().lower() == "none":
                 values[field.name] = None
                 continue
+            kind, noun = (int, "a whole number") if str(field.type).startswith("int") else (float, "a number")
             try:
-                values[field.name] = (int if str(field.type).startswith("int") else float)(text)
+                values[field.name] = kind(text)
             except ValueError:
-                kinds = "a number or none" if optional else "a number"
-                raise ValueError(f"{name} must be {kinds}, not {text!r}") from None
+                raise ValueError(f"{name} must be {noun}{' or none' * optional}, not {text!r}") from None
         return cls(**values)

@@ -97,9 +97,18 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
     assert Settings.from_env().idle_timeout == 7
 
 
-@pytest.mark.parametrize(("name", "value"), [("GPT_AGENT_WORKERS", "many"), ("GPT_AGENT_WORKERS", "2.5")])
-def test_a_variable_that_is_not_a_number_is_refused_by_name(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be a number, not '{value}'"):
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("GPT_AGENT_WORKERS", "many", "a whole number"),
+        ("GPT_AGENT_WORKERS", "2.5", "a whole number"),
+        ("GPT_AGENT_MAX_TOTAL_TOKENS", "1e3", "a whole number or none"),
+        ("GPT_AGENT_HEARTBEAT_INTERVAL", "soon", "a number"),
+        ("GPT_AGENT_IDLE_TIMEOUT", "never", "a number or none"),
+    ],
+)
+def test_a_variable_that_is_not_a_number_is_refused_by_name(name, value, kind):
+    with pytest.raises(ValueError, match=f"{name} must be {kind}, not '{value}'"):
         Settings.from_env({name: value})
 
 
