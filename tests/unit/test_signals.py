@@ -329,6 +329,7 @@ def test_another_receiver_that_vanished_is_named_once_when_its_signal_is_next_se
     [record] = caplog.records
     assert "run_completed: the receiver" in record.getMessage()
     assert "is gone, because nothing referenced it; keep a reference" in record.getMessage()
+    assert not signals.run_completed._watched
 
 
 def test_a_receiver_that_was_disconnected_is_not_missed(caplog):

@@ -36,14 +36,11 @@ class Redactor:
     def learn(self, secrets: Iterable[str]) -> None:
         """From now on, replace these secrets, too. Safe to call from any OS thread."""
         with self._lock:
-            given = dict.fromkeys(filter(_is_secret, secrets))
-            is_new = not given.keys() <= self._learnt.keys()
-            for secret in given:
-                self._learnt[secret] = None
-                self._learnt.move_to_end(secret)
-            while len(self._learnt) > _MAX_LEARNT:
-                self._learnt.popitem(last=False)
-            if is_new:
+            new = {secret for secret in filter(_is_secret, secrets) if secret not in self._learnt}
+            if new:
+                self._learnt.update(dict.fromkeys(sorted(new)))
+                while len(self._learnt) > _MAX_LEARNT:
+                    self._learnt.popitem(last=False)
                 self._forms = _longest_first(self._fixed | _forms(self._learnt))
 
     def text(self, text: str) -> str:
