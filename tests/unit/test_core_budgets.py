@@ -15,6 +15,7 @@ from tests.story import (
     creating,
     delayed,
     denied,
+    discard,
     due,
     idle,
     polling,
@@ -97,6 +98,15 @@ def test_it_is_said_once_until_something_changes():
     assert story.tell(say("Three", "k3")).said == []
     assert story.snapshot.outbox.parked
     assert story.tell(larger(2)).only.limit == 2
+
+
+def test_it_is_said_again_after_the_limit_was_another_one_for_a_while():
+    story = spent().tell(say("Two", "k2"), discard, larger(9), larger(3), say("Three", "k3"))
+    assert story.only.limit == 3
+
+
+def test_it_is_not_said_again_because_the_thread_gets_the_limit_that_it_has_by_the_settings():
+    assert spent().tell(say("Two", "k2"), larger(3)).said == []
 
 
 def test_a_larger_limit_lets_the_queue_continue():

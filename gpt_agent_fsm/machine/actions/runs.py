@@ -42,13 +42,19 @@ def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
     if command.look and not copy.state.run_in_progress:
         copy.server = attrs.evolve(copy.server, must_check=True)
     if command.max_total_tokens is not None:
-        copy.max_total_tokens = command.max_total_tokens
+        _change_limit(copy, command.max_total_tokens)
     if command.stream is not None:
         copy.stream = command.stream
     change_assistant(copy, command)
     if copy.request is not None and request_is_over_budget(copy, command):
         # It was decided under the former limit, and is decided again.
         copy.schedule(copy.request, effects.Wait(seconds=0.0))
+
+
+def _change_limit(copy: WorkingCopy, limit: int) -> None:
+    former, copy.max_total_tokens = copy.token_limit, limit
+    if former != limit:
+        copy.outbox = attrs.evolve(copy.outbox, budget_told=None)
 
 
 def change_assistant(copy: WorkingCopy, command: inputs.Connect | inputs.SetAssistant) -> None:
