@@ -208,7 +208,7 @@ WRONG_RECEIVERS = [
     (lambda event: None, "multiple values for argument 'event'"),
     (lambda *, event: None, "too many positional arguments"),
     (lambda agent, event, more: None, "missing a required argument: 'more'"),
-    (lambda agent, event, /: None, "'event' parameter is positional only"),
+    (lambda agent, event, /: None, "positional.only"),
     (Listener.hear, "missing a required argument: 'agent'"),
     (shortened, "multiple values for argument 'event'"),
     (passed_on, "multiple values for argument 'event'"),
