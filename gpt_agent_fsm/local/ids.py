@@ -14,9 +14,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
 
-def new_id(prefix: str) -> str:
-    """Return a new id, such as `thread_` and 24 letters and digits."""
-    return f"{prefix}_{''.join(_random.choices(_ALPHABET, k=24))}"
+def new_id(prefix: str, joint: str = "_") -> str:
+    """Return a new id, such as `thread_` and 24 letters and digits. The ids of files have the `joint` "-"."""
+    return f"{prefix}{joint}{''.join(_random.choices(_ALPHABET, k=24))}"
 
 
 def now() -> int:

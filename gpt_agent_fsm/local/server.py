@@ -14,6 +14,7 @@ from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.local import arguments
 from gpt_agent_fsm.local.assistants import lifecycle as run_lifecycle
 from gpt_agent_fsm.local.assistants import routes as assistant_routes
+from gpt_agent_fsm.local.files import routes as file_routes
 from gpt_agent_fsm.local.http import access
 from gpt_agent_fsm.local.http.application import HEALTH, MAX_BODY, create_app
 from gpt_agent_fsm.local.http.chaos import Chaos, ChaosApplication
@@ -143,6 +144,7 @@ class LocalServer:
         return create_app(
             assistant_routes.blueprint(self._storage, self._workers, lifetime),
             response_routes.blueprint(self._storage, self._workers, lifetime, item_lag),
+            file_routes.blueprint(self._storage),
             unsupported.blueprint(),
             check_health=self._check_health,
             errors=STORAGE_ERRORS,

@@ -9,14 +9,15 @@ import pytest
 jsonschema = pytest.importorskip("jsonschema")
 
 _FOLDER = Path(__file__).parents[1] / "openapi"
-RESPONSES, ASSISTANTS = (
-    json.loads((_FOLDER / name).read_text(encoding="utf-8")) for name in ("responses.json", "assistants.json")
+RESPONSES, ASSISTANTS, FILES = DOCUMENTS = tuple(
+    json.loads((_FOLDER / name).read_text(encoding="utf-8"))
+    for name in ("responses.json", "assistants.json", "files.json")
 )
 
 
 @functools.cache
 def _validator(name):
-    document = RESPONSES if name in RESPONSES["components"]["schemas"] else ASSISTANTS
+    document = next(each for each in DOCUMENTS if name in each["components"]["schemas"])
     return jsonschema.Draft202012Validator(document | {"$ref": f"#/components/schemas/{name}"})
 
 

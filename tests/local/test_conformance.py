@@ -51,6 +51,12 @@ SCHEMAS = {
     "responses.list_input_items": "ResponseItemList",
     # The document does not describe the answer to this one; the SDK reads none.
     "responses.delete_response": None,
+    "files.create_file": "OpenAIFile",
+    "files.list_files": "ListFilesResponse",
+    "files.get_file": "OpenAIFile",
+    "files.delete_file": "DeleteFileResponse",
+    # Its answer is the content itself.
+    "files.get_content": None,
 }
 FUNCTION = {"name": "get", "description": "Gets.", "parameters": {"type": "object", "properties": {}}}
 NESTED = [{"type": "function", "function": FUNCTION}]
@@ -219,17 +225,27 @@ def responses(sdk, conversation):
     assert complete(sdk.conversations.delete(conversation)).deleted
 
 
+def files(sdk):
+    made = [complete(sdk.files.create(file=(name, b"x"), purpose="user_data")) for name in ("a.txt", "b.txt")]
+    ids = [each.id for each in made]
+    listed(sdk.files.list, ids=ids)
+    assert complete(sdk.files.retrieve(ids[0])) == made[0]
+    assert sdk.files.content(ids[0]).read() == b"x"
+    assert complete(sdk.files.delete(ids[1])).deleted
+
+
 def test_every_route_is_driven_by_the_sdk_and_answers_what_the_document_says(watch):
     watched = watch(model)
     sdk = watched.sdk
     assistant = assistants(sdk)
     runs(sdk, messages(sdk), assistant)
     responses(sdk, conversations(sdk))
+    files(sdk)
     slow = watch(Waiting())
     response = slow.sdk.responses.create(model="gpt-5", input="Hello", background=True)
     assert complete(slow.sdk.responses.cancel(response.id)).status == "cancelled"
     routes = watched.api.server._http._listener.application.url_map.iter_rules()
-    offered = {rule.endpoint for rule in routes if rule.endpoint.startswith(("assistants.", "responses."))}
+    offered = {rule.endpoint for rule in routes if rule.endpoint.startswith(("assistants.", "responses.", "files."))}
     assert offered == set(SCHEMAS) == watched.driven | slow.driven
 
 
@@ -267,6 +283,9 @@ MISSING = [
     lambda sdk: sdk.responses.delete("resp_x"),
     lambda sdk: sdk.responses.cancel("resp_x"),
     lambda sdk: sdk.responses.input_items.list("resp_x"),
+    lambda sdk: sdk.files.retrieve("file-x"),
+    lambda sdk: sdk.files.content("file-x"),
+    lambda sdk: sdk.files.delete("file-x"),
 ]
 
 
@@ -393,9 +412,7 @@ def test_options_of_a_run_come_back_as_the_document_says(api, body):
 
 
 NOT_OFFERED = [
-    lambda sdk: sdk.files.list(),
-    lambda sdk: sdk.files.create(file=b"x", purpose="assistants"),
-    lambda sdk: sdk.files.delete("file_x"),
+    lambda sdk: sdk.uploads.create(bytes=1, filename="a.txt", mime_type="text/plain", purpose="user_data"),
     lambda sdk: sdk.vector_stores.create(),
     lambda sdk: sdk.vector_stores.files.list("vs_x"),
     lambda sdk: sdk.moderations.create(input="x"),

@@ -3,7 +3,7 @@
 import pytest
 
 from gpt_agent_fsm.local import ModelError, ToolCall
-from tests.local.schemas import ASSISTANTS, RESPONSES, checked, faults, jsonschema
+from tests.local.schemas import DOCUMENTS, checked, faults, jsonschema
 from tests.local.stand_ins import PATIENCE, Recorder
 
 FORM = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}, "strict": True}
@@ -19,7 +19,7 @@ def answered(api, **body):
 
 
 def test_the_schemas_are_schemas_and_refuse_other_objects(api):
-    for document in (RESPONSES, ASSISTANTS):
+    for document in DOCUMENTS:
         for schema in document["components"]["schemas"].values():
             jsonschema.Draft202012Validator.check_schema(schema)
     response = api.answered("Hello")

@@ -74,6 +74,10 @@ class World:
     def made(self, path, **body):
         return self.call("POST", f"/v1{path}", json=body).json()["id"]
 
+    def uploaded(self):
+        form = {"file": ("a.txt", b"x"), "purpose": (None, "user_data")}
+        return self.call("POST", "/v1/files", files=form).json()["id"]
+
     def first_of(self, path):
         return self.call("GET", f"/v1{path}").json()["first_id"]
 
@@ -90,6 +94,7 @@ class World:
             "conversation_id": conversation,
             "item_id": self.first_of(f"/conversations/{conversation}/items"),
             "response_id": self.made("/responses", model="m", input="x"),
+            "file_id": self.uploaded(),
             "_rest": "x/y",
         }
 
@@ -113,6 +118,9 @@ def check(response):
     if response.headers["content-type"].startswith("text/event-stream"):
         *_, last = (line for line in response.text.split("\n") if line.startswith("event: "))
         assert last in ("event: done", "event: response.completed")
+        return
+    if response.headers["content-type"] == "application/octet-stream":
+        assert response.content == b"x"
         return
     answer = response.json()
     if response.status_code == 200:

@@ -16,9 +16,10 @@ MAY_IMPORT = {
     "http": {"ids"},
     "models": set(),
     "shared": {"http", "models", "ids"},
-    "assistants": {"shared", "http", "models", "ids"},
-    "responses": {"shared", "http", "models", "ids"},
-    "server": {"arguments", "assistants", "responses", "shared", "http", "models"},
+    "files": {"shared", "http", "ids"},
+    "assistants": {"files", "shared", "http", "models", "ids"},
+    "responses": {"files", "shared", "http", "models", "ids"},
+    "server": {"arguments", "assistants", "responses", "files", "shared", "http", "models"},
 }
 FOLDERS = sorted(path for path in ROOT.rglob("__init__.py") if path.parent != ROOT)
 

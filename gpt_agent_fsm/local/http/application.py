@@ -113,7 +113,7 @@ def _http_error(error: HTTPException) -> tuple[dict[str, Any], int]:
     messages = {
         404: f"Invalid URL ({request.method} {request.path})",
         405: f"Not allowed to {request.method} on {request.path}.",
-        413: f"The request is too large: its body may have at most {MAX_BODY} bytes.",
+        413: f"The request is too large: its body may have at most {request.max_content_length} bytes.",
     }
     return _problem(ApiProblem(status, messages.get(status, error.description or error.name)))
 

@@ -51,8 +51,10 @@ def no_streams() -> ApiProblem:
 
 
 def not_offered(what: str, param: str | None = None) -> ApiProblem:
-    """Return the 501 for a feature that only the real service has; `what` begins the message, such as `Files are`."""
-    message = f"{what} not offered by this server: it has assistants, threads, runs, conversations and responses only."
+    """Return the 501 for a feature that only the real service has; `what` begins the message, such as `Batches are`."""
+    message = (
+        f"{what} not offered by this server: it has assistants, threads, runs, conversations, responses and files."
+    )
     return ApiProblem(501, message, param=param, code="not_offered")
 
 

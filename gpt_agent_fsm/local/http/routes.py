@@ -10,7 +10,7 @@ from attrs import field, frozen
 from gpt_agent_fsm.local.http.streams import Event
 
 Answer = dict[str, Any]
-"""The JSON object of an HTTP answer."""
+"""The JSON object of an HTTP answer. A handler may also return a `flask.Response`, for an answer that is not JSON."""
 
 Events = Iterable[Event | None]
 """The events of a stream; `None` stands for a pause."""
@@ -32,7 +32,7 @@ class Route:
 
     method: str
     path: str
-    handler: Callable[..., Answer]
+    handler: Callable[..., Any]
     stream: Callable[..., Events] | None = field(default=None, kw_only=True)
     waits: Callable[..., Answer] | None = field(default=None, kw_only=True)
 

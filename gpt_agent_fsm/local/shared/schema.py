@@ -13,9 +13,10 @@ objects = sa.Table(
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
-    # The id of the thread of a message or run, the run of a step, or the conversation of an item; "" if it has none.
+    # The id of the thread of a message or run, the run of a step, the conversation of an item, or the file of a
+    # content; "" if it has none.
     sa.Column("parent", sa.Text, nullable=False),
-    # The id of the run that made a message, or of the response that added an item.
+    # The id of the run that made a message, or of the response that added an item; the purpose of a file.
     sa.Column("run", sa.Text),
     # In seconds since 1970: when an active run or response expires, or when the response that added an item ended.
     # NULL for all other objects.

@@ -83,6 +83,16 @@ class Transaction:
         row = {"id": doc["id"], "kind": kind, "parent": parent, "run": run, "due": due}
         self._connection.execute(schema.INSERT, row | {"doc": msgspec.json.encode(doc)})
 
+    def add_bytes(self, kind: str, object_id: str, content: bytes, *, parent: str) -> None:
+        """Store bytes that are not a document; `get_bytes` returns them."""
+        row = {"id": object_id, "kind": kind, "parent": parent, "run": None, "due": None}
+        self._connection.execute(schema.INSERT, row | {"doc": content})
+
+    def get_bytes(self, kind: str, object_id: str) -> bytes | None:
+        """Return the bytes with this id and kind, or `None` if there are none."""
+        found: bytes | None = self._connection.execute(schema.GET, {"an_id": object_id, "a_kind": kind}).scalar()
+        return found
+
     def find(self, kind: str, object_id: str, parent: str = "") -> Doc | None:
         """Return the object with this id, kind and parent, or `None` if there is none."""
         found = self._connection.execute(schema.FIND, {"an_id": object_id, "a_kind": kind, "a_parent": parent}).scalar()

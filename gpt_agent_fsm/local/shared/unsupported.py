@@ -17,7 +17,6 @@ _NAMES = {
     "containers": "Containers are",
     "embeddings": "Embeddings are",
     "evals": "Evals are",
-    "files": "Files are",
     "fine_tuning": "Fine-tuning is",
     "images": "Images are",
     "models": "Models are",

@@ -226,13 +226,13 @@ def check_function(function: Mapping[str, Any], prefix: str) -> None:
     boolean(function, "strict", default=False, prefix=prefix)
 
 
-def page_query(args: Mapping[str, str]) -> PageQuery:
-    """Return the page of a list that the query string asks for."""
+def page_query(args: Mapping[str, str], *, maximum: int = 100, default: int = 20) -> PageQuery:
+    """Return the page of a list that the query string asks for; a page has at most `maximum` objects."""
     order = args.get("order") or "desc"
     if order not in ("asc", "desc"):
         raise wrong_value("order", order, "'asc' and 'desc'")
     return PageQuery(
-        _limit(args.get("limit") or "20"),
+        _limit(args.get("limit") or str(default), maximum),
         "asc" if order == "asc" else "desc",
         args.get("after") or None,
         args.get("before") or None,
@@ -247,9 +247,9 @@ def starting_after(args: Mapping[str, str]) -> int:
     return int(value)
 
 
-def _limit(value: str) -> int:
+def _limit(value: str, maximum: int) -> int:
     if not _INTEGER.fullmatch(value):
         raise wrong_type("limit", "an integer", value)
     limit = int(value)
-    _check_range("limit", limit, 1, 100)
+    _check_range("limit", limit, 1, maximum)
     return limit

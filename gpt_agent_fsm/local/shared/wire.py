@@ -17,7 +17,7 @@ from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 from gpt_agent_fsm.local.shared.workers import Workers
 
-_PATIENCE = 5.0
+PATIENCE = 5.0
 """Seconds that a request waits for another program to release its lock on the database."""
 
 
@@ -38,7 +38,7 @@ class Wire:
         options.check_schema_early(body)
         streamed = _wants_stream(route, body)
         turn = {"turn": LiveTurn(streamed=streamed)} if route.begins_turn else {}
-        with self._storage.transaction(_PATIENCE) as tx:
+        with self._storage.transaction(PATIENCE) as tx:
             answer = route.handler(self, tx, body, **ids, **turn)
             events = route.stream(self, tx, answer, **turn) if streamed and route.stream else None
         if events is not None:
