@@ -58,6 +58,7 @@ SCHEMAS = {
     # Its answer is the content itself.
     "files.get_content": None,
 }
+PNG = b"\x89PNG\r\n\x1a\n"
 FUNCTION = {"name": "get", "description": "Gets.", "parameters": {"type": "object", "properties": {}}}
 NESTED = [{"type": "function", "function": FUNCTION}]
 FLAT = [{"type": "function", "strict": True} | FUNCTION]
@@ -146,6 +147,13 @@ def messages(sdk):
     picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     contents = ["one", [{"type": "text", "text": "two"}, picture], "three"]
     ids = [complete(threads.messages.create(thread, role="user", content=content)).id for content in contents]
+    image = sdk.files.create(file=("a.png", PNG), purpose="vision").id
+    notes = sdk.files.create(file=("a.txt", b"Hello"), purpose="assistants").id
+    attachments = [{"file_id": notes, "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]}]
+    content = [{"type": "image_file", "image_file": {"file_id": image, "detail": "low"}}]
+    shown = complete(threads.messages.create(thread, role="user", content=content, attachments=attachments))
+    assert (shown.content[0].image_file.file_id, shown.attachments[0].tools[0].type) == (image, "file_search")
+    ids.append(shown.id)
     listed(threads.messages.list, thread, ids=ids)
     backwards(threads.messages.list, thread, ids=ids)
     assert complete(threads.messages.retrieve(ids[1], thread_id=thread)).content[1].type == "image_url"
@@ -209,6 +217,14 @@ def responses(sdk, conversation):
     assert second.output_text == "Got ['12']."
     assert complete(sdk.responses.retrieve(second.id)).output_text == "Got ['12']."
     several = [{"role": "user", "content": letter} for letter in "xyz"]
+    image = sdk.files.create(file=("a.png", PNG), purpose="vision").id
+    notes = sdk.files.create(file=("a.txt", b"Hello"), purpose="user_data").id
+    several[0]["content"] = [
+        {"type": "input_text", "text": "x"},
+        {"type": "input_image", "file_id": image, "detail": "low"},
+        {"type": "input_file", "file_id": notes},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQ="},
+    ]
     third = complete(sdk.responses.create(model="gpt-5", input=several, previous_response_id=second.id))
     ids = [item.id for item in sdk.responses.input_items.list(third.id, order="asc")]
     listed(sdk.responses.input_items.list, third.id, ids=ids)
@@ -237,10 +253,10 @@ def files(sdk):
 def test_every_route_is_driven_by_the_sdk_and_answers_what_the_document_says(watch):
     watched = watch(model)
     sdk = watched.sdk
+    files(sdk)
     assistant = assistants(sdk)
     runs(sdk, messages(sdk), assistant)
     responses(sdk, conversations(sdk))
-    files(sdk)
     slow = watch(Waiting())
     response = slow.sdk.responses.create(model="gpt-5", input="Hello", background=True)
     assert complete(slow.sdk.responses.cancel(response.id)).status == "cancelled"
@@ -430,9 +446,6 @@ NOT_OFFERED = [
     lambda sdk: sdk.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}]),
     lambda sdk: sdk.beta.assistants.create(model="m", tool_resources={"file_search": {"vector_store_ids": ["vs_x"]}}),
     lambda sdk: sdk.beta.threads.create_and_run(assistant_id="asst_1", tools=[{"type": "file_search"}]),
-    lambda sdk: sdk.beta.threads.create(
-        messages=[{"role": "user", "content": "x", "attachments": [{"file_id": "file_x"}]}]
-    ),
 ]
 
 

@@ -209,7 +209,9 @@ def test_no_option_makes_the_server_fail_and_accepted_ones_are_answered_as_the_d
 
 
 parts = st.dictionaries(
-    st.sampled_from(["type", "text", "refusal", "image_url", "file_id", "annotations", "detail", "file_data"]),
+    st.sampled_from(
+        ["type", "text", "refusal", "image_url", "file_id", "file_url", "annotations", "detail", "file_data"]
+    ),
     st.sampled_from(
         ["input_text", "output_text", "input_image", "input_file", "refusal", "http://x/y.png", "x", "", None, 7, []]
     ),

@@ -260,7 +260,7 @@ def test_work_that_meets_a_lock_of_another_program_is_done_when_the_lock_is_gone
 
 
 def test_a_request_that_a_lock_keeps_for_too_long_is_a_503_without_effect(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr("gpt_agent_fsm.local.shared.wire._PATIENCE", 0.0)
+    monkeypatch.setattr("gpt_agent_fsm.local.shared.wire.PATIENCE", 0.0)
     api = serve(database=tmp_path / "local.db")
     with locked(tmp_path / "local.db"):
         error = api.error("POST", "/threads", 503)

@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from gpt_agent_fsm.local.assistants import objects
+from gpt_agent_fsm.local.assistants import messages, objects
 from gpt_agent_fsm.local.shared.parts import chat_call, decision_message
-from gpt_agent_fsm.local.shared.storage import Doc
+from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 
-def chat(history: Iterable[Doc], steps: Iterable[Doc], run: Doc) -> list[Doc]:
+def chat(tx: Transaction, history: Iterable[Doc], steps: Iterable[Doc], run: Doc) -> list[Doc]:
     """Return the chat messages for a turn of a run.
 
     `history` has the messages and runs of the thread, and `steps` has the steps of these runs, both in order of
@@ -19,18 +19,18 @@ def chat(history: Iterable[Doc], steps: Iterable[Doc], run: Doc) -> list[Doc]:
     steps_of_run: defaultdict[str, list[Doc]] = defaultdict(list)
     for step in steps:
         steps_of_run[step["run_id"]].append(step)
-    messages = {each["id"]: each for each in history if each["object"] == "thread.message"}
+    by_id = {each["id"]: each for each in history if each["object"] == "thread.message"}
     past: list[Doc] = []
     for each in history:
         if each["object"] == "thread.run":
             if each["id"] != run["id"]:
-                past += _turns(steps_of_run[each["id"]], messages)
+                past += _turns(tx, steps_of_run[each["id"]], by_id)
         elif each["run_id"] is None:
-            past.append(objects.as_chat(each))
-    return _last(past, run["truncation_strategy"]["last_messages"]) + _turns(steps_of_run[run["id"]], messages)
+            past.append(messages.as_chat(tx, each))
+    return _last(past, run["truncation_strategy"]["last_messages"]) + _turns(tx, steps_of_run[run["id"]], by_id)
 
 
-def _turns(steps: Iterable[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
+def _turns(tx: Transaction, steps: Iterable[Doc], by_id: Mapping[str, Doc]) -> list[Doc]:
     """Return a run's texts, and its calls with their outputs. A text and the calls after it are one chat message.
 
     Calls are left out if the run ended before it got their outputs, because chat completions has no form for them.
@@ -40,8 +40,8 @@ def _turns(steps: Iterable[Doc], messages: Mapping[str, Doc]) -> list[Doc]:
         details = step["step_details"]
         if details["type"] == "message_creation":
             # The client may have deleted the message.
-            message = messages.get(details["message_creation"]["message_id"])
-            turns += [objects.as_chat(message)] if message else []
+            message = by_id.get(details["message_creation"]["message_id"])
+            turns += [messages.as_chat(tx, message)] if message else []
         elif step["status"] == "completed":
             if not turns or turns[-1]["role"] != "assistant":
                 turns.append({"role": "assistant", "content": ""})

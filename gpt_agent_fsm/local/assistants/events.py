@@ -7,7 +7,7 @@ client that gets the event of a result and then requests the run finds this resu
 from collections.abc import Iterator, Sequence
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.assistants import lifecycle, objects
+from gpt_agent_fsm.local.assistants import lifecycle, messages, objects
 from gpt_agent_fsm.local.http import streams
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing, not_found
 from gpt_agent_fsm.local.http.streams import Event
@@ -114,7 +114,7 @@ class RunEvents:
             return  # the client has deleted it
         if not self._clip.length:
             yield from self._message_begins(step, message)
-        rest = objects.text_of(message)[self._clip.length :]
+        rest = messages.text_of(message)[self._clip.length :]
         if rest:
             yield self._delta(rest)
         yield f"thread.message.{message['status']}", message

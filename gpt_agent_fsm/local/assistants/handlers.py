@@ -8,7 +8,7 @@ from functools import partial
 
 import flask
 
-from gpt_agent_fsm.local.assistants import inputs, lifecycle, objects
+from gpt_agent_fsm.local.assistants import inputs, lifecycle, messages, objects
 from gpt_agent_fsm.local.assistants.events import RunEvents
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_found
 from gpt_agent_fsm.local.http.streams import Event
@@ -74,7 +74,7 @@ class AssistantsApi(Wire):
         thread = objects.thread(body)
         tx.add("thread", thread)
         for index, message in enumerate(validation.objects(body, "messages") or ()):
-            posted = objects.message(thread["id"], message, prefix=f"messages[{index}].")
+            posted = messages.posted(tx, thread["id"], message, prefix=f"messages[{index}].")
             tx.add("message", posted, parent=thread["id"])
         return thread
 
@@ -99,7 +99,7 @@ class AssistantsApi(Wire):
 
     def create_message(self, tx: Transaction, body: Doc, thread_id: str) -> Doc:
         _found(tx, "thread", thread_id)
-        message = objects.message(thread_id, body)
+        message = messages.posted(tx, thread_id, body)
         self._workers.expire(tx)
         active = lifecycle.active_run(tx, thread_id)
         if active is not None:

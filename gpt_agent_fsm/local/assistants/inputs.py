@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from gpt_agent_fsm.local.http.error_responses import bad_request, missing, not_offered, wrong_type, wrong_value
 from gpt_agent_fsm.local.shared import validation
-from gpt_agent_fsm.local.shared.parts import check_image_source, no_files
+from gpt_agent_fsm.local.shared.parts import check_image_source
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
@@ -58,31 +58,39 @@ def _part(part: object, param: str) -> Doc:
         if value is None:
             raise missing(f"{param}.text")
         return {"type": "text", "text": {"value": value, "annotations": []}}
-    if kind == "image_file":
-        raise no_files(f"{param}.image_file", "an 'image_url'")
-    if kind != "image_url":
-        raise wrong_value(f"{param}.type", kind, "'text' and 'image_url'")
-    return {"type": kind, kind: _image(part, f"{param}.{kind}")}
+    if kind not in ("image_file", "image_url"):
+        raise wrong_value(f"{param}.type", kind, "'text', 'image_url' and 'image_file'")
+    return {"type": kind, kind: _image(part, kind, f"{param}.{kind}")}
 
 
-def _image(part: Mapping[str, Any], param: str) -> Doc:
-    image = part.get("image_url")
+def _image(part: Mapping[str, Any], kind: str, param: str) -> Doc:
+    image = part.get(kind)
     if not isinstance(image, dict):
         raise missing(param)
-    url = validation.required_text(image, "url", prefix=f"{param}.", longest=validation.NO_LIMIT)
-    check_image_source(url, f"{param}.url")
+    name = "url" if kind == "image_url" else "file_id"
+    source = validation.required_text(image, name, prefix=f"{param}.", longest=validation.NO_LIMIT)
+    if kind == "image_url":
+        check_image_source(source, f"{param}.url")
     level = validation.choice(image, "detail", choices=("auto", "low", "high"), prefix=f"{param}.")
-    return {"url": url, "detail": level or "auto"}
+    return {name: source, "detail": level or "auto"}
+
+
+_TOOLS = ("code_interpreter", "file_search")
 
 
 def attachments(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
-    """Return the empty list of a message's files. Raises the 501 if the message has files, because there are none here.
+    """Return the files that are attached to a message, each with the tools that it is meant for."""
+    given = validation.objects(body, "attachments", prefix=prefix) or []
+    return [_attachment(each, f"{prefix}attachments[{index}].") for index, each in enumerate(given)]
 
-    An absent, null or empty list of attachments is accepted.
-    """
-    if validation.objects(body, "attachments", prefix=prefix):
-        raise not_offered("Files are", f"{prefix}attachments")
-    return []
+
+def _attachment(given: Doc, prefix: str) -> Doc:
+    file_id = validation.required_text(given, "file_id", prefix=prefix)
+    tools = validation.objects(given, "tools", prefix=prefix) or []
+    for index, tool in enumerate(tools):
+        if validation.choice(tool, "type", choices=_TOOLS, prefix=f"{prefix}tools[{index}].") is None:
+            raise missing(f"{prefix}tools[{index}].type")
+    return {"file_id": file_id, "tools": [{"type": tool["type"]} for tool in tools]}
 
 
 def tools(body: Mapping[str, Any]) -> list[Doc] | None:

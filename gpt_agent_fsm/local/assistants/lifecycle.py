@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.assistants import context, inputs, objects, options
+from gpt_agent_fsm.local.assistants import context, inputs, messages, objects, options
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_found
 from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, Outcome, Reply, ToolCall
 from gpt_agent_fsm.local.models.tokens import cut, usage
@@ -51,7 +51,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
         raise bad_request(f"Thread {thread_id} already has an active run {active}.")
     for index, message in enumerate(validation.objects(body, "additional_messages") or ()):
         prefix = f"additional_messages[{index}]."
-        tx.add("message", objects.message(thread_id, message, prefix=prefix), parent=thread_id)
+        tx.add("message", messages.posted(tx, thread_id, message, prefix=prefix), parent=thread_id)
     tx.add("run", run, parent=thread_id, due=time.time() + lifetime)
     return run
 
@@ -70,7 +70,7 @@ def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequ
     steps = tx.steps_of(thread_id)
     return ModelRequest(
         run["instructions"],
-        context.chat(history, steps, run),
+        context.chat(tx, history, steps, run),
         run["tools"],
         run["model"],
         attempt=tx.count_after("run", thread_id, asked),

@@ -17,7 +17,7 @@ from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ToolCall
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.options import EXTENSIONS, check_names, chosen, extensions
-from gpt_agent_fsm.local.shared.parts import chat_call, chat_message, chat_text_part, image_part
+from gpt_agent_fsm.local.shared.parts import chat_call
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
@@ -233,20 +233,3 @@ def _step(run: Doc, details: Doc) -> Doc:
         "metadata": {},
         "usage": None,
     }
-
-
-def as_chat(message: Doc) -> Doc:
-    """Return a message of a thread as a chat message for a model."""
-    parts = [
-        chat_text_part(part["text"]["value"])
-        if part["type"] == "text"
-        else image_part(part["image_url"]["url"], part["image_url"]["detail"])
-        for part in message["content"]
-        if part["type"] in ("text", "image_url")
-    ]
-    return chat_message(message["role"], text_of(message), parts)
-
-
-def text_of(message: Doc) -> str:
-    """Return the text parts of a message, joined by newlines; other parts are left out."""
-    return "\n".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")

@@ -32,10 +32,10 @@ class ModelRequest:
 
     `messages` are dicts in the form of chat completions, oldest first, including the tool calls and outputs of earlier
     turns. `role` is `user`, `assistant` or `tool`. `content` is always a `str`, in which several text parts are joined
-    by a newline. If a message has more than text, such as images, `parts` has its whole content in the form of chat
-    completions. An assistant message that called tools has `tool_calls`. Each of these calls is answered by a tool
-    message with the call's id as `tool_call_id`. If the last message has the role `tool`, the model must continue with
-    the outputs of its calls.
+    by a newline. If a message has more than text, such as images and files, `parts` has its whole content in the form
+    of chat completions; the contents of text files are text parts. An assistant message that called tools has
+    `tool_calls`. Each of these calls is answered by a tool message with the call's id as `tool_call_id`. If the last
+    message has the role `tool`, the model must continue with the outputs of its calls.
 
     The options have the names and the values of chat completions. An option is None if the client did not set it.
     """

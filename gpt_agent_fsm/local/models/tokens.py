@@ -3,7 +3,7 @@
 If the model has not counted its tokens, they are estimated by the length of the texts.
 """
 
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from attrs import evolve
 
@@ -26,8 +26,14 @@ def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
     if reply.usage is not None:
         return reply.usage.as_dict()
     written = len(reply.text) + sum(len(call.name) + len(call.arguments) for call in reply.calls)
-    read = sum(len(message["content"]) for message in request.messages) + len(request.instructions)
+    read = sum(map(_length, request.messages)) + len(request.instructions)
     return Usage(1 + read // CHARACTERS_PER_TOKEN, 1 + written // CHARACTERS_PER_TOKEN).as_dict()
+
+
+def _length(message: dict[str, Any]) -> int:
+    """Return the number of characters of a message, including its text files. Images and other files do not count."""
+    parts = message.get("parts") or [{"text": message["content"]}]
+    return sum(len(part.get("text", "")) for part in parts)
 
 
 def max_characters(tokens: int) -> int:

@@ -15,7 +15,7 @@ from gpt_agent_fsm.local.responses.items import (
     text_of,
 )
 from gpt_agent_fsm.local.shared.parts import chat_call, chat_message, decision_message
-from gpt_agent_fsm.local.shared.storage import Doc
+from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 
 def check_tool_calls(context: Iterable[Doc]) -> None:
@@ -85,7 +85,7 @@ def instructions(given: str | None, context: Iterable[Doc]) -> str:
     return "\n".join(text for text in (given, *texts) if text)
 
 
-def chat(context: Sequence[Doc]) -> list[Doc]:
+def chat(tx: Transaction, context: Sequence[Doc]) -> list[Doc]:
     """Return the items of a context as chat messages. Approval requests become tool calls.
 
     Consecutive calls and the text before them become one message, because one turn of the model made them. The answers
@@ -95,11 +95,11 @@ def chat(context: Sequence[Doc]) -> list[Doc]:
     answers: defaultdict[str, deque[Doc]] = defaultdict(deque)
     for item in context:
         if (key := key_of_answer(item)) is not None:
-            answers[key].append(_answer(item, key))
+            answers[key].append(_answer(tx, item, key))
     messages: list[Doc] = []
     for kind, group in itertools.groupby(context, key=_kind):
         if kind == "message":
-            messages += [_message(item) for item in group if _is_from(item, "user", "assistant")]
+            messages += [_message(tx, item) for item in group if _is_from(item, "user", "assistant")]
         elif kind == "ask":
             calls = [_call(item) for item in group]
             if not messages or messages[-1]["role"] != "assistant":
@@ -118,18 +118,18 @@ def _kind(item: Doc) -> str:
     return "message" if item["type"] == "message" else "answer" if key_of_ask(item) is None else "ask"
 
 
-def _message(item: Doc) -> Doc:
-    return chat_message(item["role"], text_of(item["content"]), chat_parts(item["content"]))
+def _message(tx: Transaction, item: Doc) -> Doc:
+    return chat_message(item["role"], text_of(item["content"]), chat_parts(tx, item["content"]))
 
 
 def _call(item: Doc) -> Doc:
     return chat_call(str(key_of_ask(item)), item["name"], item["arguments"])
 
 
-def _answer(item: Doc, key: str) -> Doc:
+def _answer(tx: Transaction, item: Doc, key: str) -> Doc:
     if item["type"] == APPROVAL_RESPONSE:
         return decision_message(key, item["approve"], item["reason"])
-    output = chat_message("tool", text_of(item["output"]), chat_parts(item["output"]))
+    output = chat_message("tool", text_of(item["output"]), chat_parts(tx, item["output"]))
     return output | {"tool_call_id": key}
 
 

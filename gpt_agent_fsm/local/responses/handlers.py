@@ -95,7 +95,7 @@ class ResponsesApi(Wire):
         return page(self._add_items(tx, conversation_id, body), has_more=False)
 
     def _add_items(self, tx: Transaction, conversation_id: str, body: Doc) -> list[Doc]:
-        added = references.resolved(tx, items.given(body, "items", items.MAX_ITEMS), "items")
+        added = references.resolved(tx, items.given(tx, body, "items", items.MAX_ITEMS), "items")
         if any(items.key_of_answer(item) for item in added):
             context.check_outputs_are_new(tx.children("item", conversation_id), added)
         for item in added:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.http.error_responses import missing, wrong_type, wrong_value
+from gpt_agent_fsm.local.files import stored
+from gpt_agent_fsm.local.http.error_responses import bad_request, missing, wrong_type, wrong_value
 from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ToolCall
 from gpt_agent_fsm.local.shared import parts as chat
 from gpt_agent_fsm.local.shared import validation
-from gpt_agent_fsm.local.shared.storage import Doc
+from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 MAX_ITEMS = 20
 """The maximum number of items that may be added to a conversation at once."""
@@ -28,7 +29,7 @@ _PARTS = {
 """The types of parts that a message may have, by the role of the message."""
 
 
-def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
+def given(tx: Transaction, body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
     """Return the items that a client sent in this field. If the field is absent or null, return an empty list.
 
     The items are ready to be stored, except for references. Reasoning is left out, because no model here reads it.
@@ -36,17 +37,29 @@ def given(body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
     """
     sent = validation.objects(body, name, maximum=maximum) or []
     items = [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
+    for index, item in enumerate(items):
+        _check_files(tx, item, f"{name}[{index}]")
     return [item for item in items if item["type"] != "reasoning"]
 
 
-def of_input(body: Mapping[str, Any]) -> list[Doc]:
+def _check_files(tx: Transaction, item: Doc, place: str) -> None:
+    """Raise the 400 if an item names a file that does not exist, or shows a file that is not an image."""
+    for name in ("content", "output"):
+        parts = item.get(name)
+        for index, part in enumerate(parts if isinstance(parts, list) else ()):
+            if "file_id" in part:
+                check = stored.check_image if part["type"] == "input_image" else stored.check
+                check(tx, part["file_id"], f"{place}.{name}[{index}].file_id")
+
+
+def of_input(tx: Transaction, body: Mapping[str, Any]) -> list[Doc]:
     """Return the items of a response's `input`. A string becomes a message of the user. Raises `ApiProblem`."""
     sent = body.get("input")
     if isinstance(sent, str):
         body = {"input": [{"role": "user", "content": sent}] if sent else []}
     elif sent is not None and not isinstance(sent, list):
         raise wrong_type("input", "a string or an array of objects", sent)
-    return given(body, "input", 1000)
+    return given(tx, body, "input", 1000)
 
 
 def answer(item_id: str, text: str, status: str) -> Doc:
@@ -95,18 +108,22 @@ def text_of(content: str | list[Doc]) -> str:
     return "\n".join(part[name] for part in content for name in ("text", "refusal") if name in part)
 
 
-def chat_parts(content: str | list[Doc]) -> list[Doc]:
+def chat_parts(tx: Transaction, content: str | list[Doc]) -> list[Doc]:
     """Return the parts of a chat message for a message's content or a tool's output."""
     if isinstance(content, str):
         return [chat.chat_text_part(content)]
-    return [_chat_part(part) for part in content]
+    return [_chat_part(tx, part) for part in content]
 
 
-def _chat_part(part: Doc) -> Doc:
+def _chat_part(tx: Transaction, part: Doc) -> Doc:
     if part["type"] == "input_image":
-        return chat.image_part(part.get("image_url", ""), part.get("detail"))
+        if "file_id" in part:
+            return stored.as_image(tx, part["file_id"], part["detail"])
+        return chat.image_part(part["image_url"], part["detail"])
     if part["type"] == "input_file":
-        return {"type": "file", "file": {name: part[name] for name in ("filename", "file_data") if name in part}}
+        if "file_id" in part:
+            return stored.as_part(tx, part["file_id"])
+        return chat.sent_file_part(part.get("filename", "file"), part["file_data"])
     return chat.chat_text_part(part["refusal" if part["type"] == "refusal" else "text"])
 
 
@@ -209,20 +226,36 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
 
 
 def _attachment(part: Doc, place: str, kind: str) -> Doc:
-    """Return the stored form of an image or file. The image must be sent as a URL, and the file as its content."""
-    sources = ("image_url",) if kind == "input_image" else ("file_data", "filename")
-    unavailable = next((name for name in ("file_id", "file_url") if part.get(name) is not None), None)
-    if unavailable is not None:
-        instead = "the image as its 'image_url'" if kind == "input_image" else "the content itself as 'file_data'"
-        raise chat.no_files(f"{place}.{unavailable}", instead)
-    read = {name: validation.text(part, name, prefix=f"{place}.", longest=validation.NO_LIMIT) for name in sources}
-    found = {name: text for name, text in read.items() if text is not None}
-    if sources[0] not in found:
+    """Return the stored form of an image or file. Exactly one field of the part says where its content is."""
+    if part.get("file_url") is not None:
+        message = f"Invalid '{place}.file_url': this server fetches no files; send 'file_data' or a 'file_id'."
+        raise bad_request(message, f"{place}.file_url", "not_offered")
+    sources = ("image_url", "file_id") if kind == "input_image" else ("file_data", "file_id")
+    chosen = [name for name in sources if part.get(name) is not None]
+    if not chosen:
         raise missing(f"{place}.{sources[0]}")
-    if kind == "input_file":
-        return {"type": kind} | found
-    chat.check_image_source(found["image_url"], f"{place}.image_url")
-    return {"type": kind} | found | {"detail": _detail(part, place)}
+    if len(chosen) > 1:
+        message = f"Mutually exclusive parameters: '{place}.{chosen[0]}' and '{place}.{chosen[1]}'."
+        raise bad_request(message, f"{place}.{chosen[1]}", "mutually_exclusive_parameters")
+    [source] = chosen
+    text = validation.required_text(part, source, prefix=f"{place}.", longest=validation.NO_LIMIT)
+    if kind == "input_image":
+        if source == "image_url":
+            chat.check_image_source(text, f"{place}.image_url")
+        return {"type": kind, source: text, "detail": _detail(part, place)}
+    if source == "file_data":
+        _check_data(text, f"{place}.file_data")
+    filename = validation.text(part, "filename", prefix=f"{place}.")
+    return {"type": kind, source: text} | ({} if filename is None else {"filename": filename})
+
+
+def _check_data(file_data: str, param: str) -> None:
+    try:
+        chat.content_of(file_data)
+    except ValueError as error:
+        raise bad_request(
+            f"Invalid '{param}': expected the file in base64, but {error}.", param, "invalid_value"
+        ) from None
 
 
 def _detail(part: Doc, place: str) -> str:

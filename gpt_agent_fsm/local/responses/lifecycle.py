@@ -41,7 +41,7 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
 def _read(tx: Transaction, body: Doc) -> tuple[Doc, list[Doc], list[Doc]]:
     """Return a new response, the items before its input, and its input. Nothing is stored. Raises `ApiProblem`."""
     response = objects.response(body)
-    given = items.of_input(body)
+    given = items.of_input(tx, body)
     _check_source(tx, response, given)
     past = _past(tx, response)
     given = references.resolved(tx, given, "input", past)
@@ -53,7 +53,7 @@ def count_tokens(tx: Transaction, body: Doc) -> int:
     """Return how many tokens a model would read for this request. No response is created. Raises `ApiProblem`."""
     given = {name: value for name, value in body.items() if value is not None}
     response, past, added = _read(tx, {"model": "any"} | given)
-    return usage(_request(response, past + added), Reply())["prompt_tokens"]
+    return usage(_request(tx, response, past + added), Reply())["prompt_tokens"]
 
 
 def check_lock(tx: Transaction, conversation_id: str) -> None:
@@ -89,14 +89,14 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
     response["status"] = "in_progress"
     tx.save(response)
     whole = _past(tx, response) + input_of(tx, response_id)
-    return _request(response, whole, attempt=_question_of(tx, response_id)["attempt"], cancelled=cancelled)
+    return _request(tx, response, whole, attempt=_question_of(tx, response_id)["attempt"], cancelled=cancelled)
 
 
-def _request(response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # noqa: ANN401 - fields of a request
-    """Return the request for the model. `whole` is the context, including the input."""
+def _request(tx: Transaction, response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # noqa: ANN401
+    """Return the request for the model. `whole` is the context, including the input; `more` has further fields."""
     return ModelRequest(
         context.instructions(response["instructions"], whole),
-        context.chat(whole),
+        context.chat(tx, whole),
         objects.nested(options.offered(response)),
         response["model"],
         max_tokens=response["max_output_tokens"],

@@ -1,9 +1,11 @@
 """The content of messages in the form of chat completions: the text, and also all parts if some part is not text."""
 
+import base64
 import binascii
+import mimetypes
 import re
 
-from gpt_agent_fsm.local.http.error_responses import ApiProblem, bad_request
+from gpt_agent_fsm.local.http.error_responses import bad_request
 from gpt_agent_fsm.local.shared.storage import Doc
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
@@ -14,9 +16,10 @@ _CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
 
 
 def chat_message(role: str, text: str, parts: list[Doc]) -> Doc:
-    """Return a chat message. Its `parts`, in the form of chat completions, are left out if all of them are text."""
+    """Return a chat message. Its `parts`, in the form of chat completions, are left out if they say only the text."""
     message: Doc = {"role": role, "content": text}
-    return message | {"parts": parts} if any(part["type"] != "text" for part in parts) else message
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    return message if len(texts) == len(parts) and "\n".join(texts) == text else message | {"parts": parts}
 
 
 def chat_text_part(text: str) -> Doc:
@@ -28,6 +31,63 @@ def image_part(url: str, detail: str | None) -> Doc:
     """Return an image as a part of a chat message."""
     level = {"detail": _CHAT_DETAILS[detail]} if detail in _CHAT_DETAILS else {}
     return {"type": "image_url", "image_url": {"url": url} | level}
+
+
+_IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
+"""The types of images that models can see, by the bytes with which an image begins. WebP has its name further on."""
+
+
+def image_type(content: bytes) -> str | None:
+    """Return the type of an image, such as `image/png`; None if the content is not an image that models can see."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in _IMAGES.items() if content.startswith(start)), None)
+
+
+def file_part(name: str, content: bytes) -> Doc:
+    """Return a file as a part of a chat message: an image, a text with the file's name, or else the file itself."""
+    if (kind := image_type(content)) is not None:
+        return image_part(data_url(kind, content), None)
+    if (text := _text_in(content)) is not None:
+        return chat_text_part(f"File {name}:\n{text}")
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return {"type": "file", "file": {"filename": name, "file_data": data_url(kind, content)}}
+
+
+def sent_file_part(name: str, file_data: str) -> Doc:
+    """Return a file that was sent in base64 as a part of a chat message, like `file_part`."""
+    try:
+        return file_part(name, content_of(file_data))
+    except ValueError:
+        # Earlier versions accepted everything, and it may still be in their databases.
+        return {"type": "file", "file": {"filename": name, "file_data": file_data}}
+
+
+def _text_in(content: bytes) -> str | None:
+    """Return the text of a file; None if the file is not text. The names of files do not matter."""
+    # A PDF may consist of ASCII characters only, but is not what people call text.
+    if content.startswith(b"%PDF-") or b"\0" in content:
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """Return the content as a data URL."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def content_of(file_data: str) -> bytes:
+    """Return the content of a file that was sent in base64, as a data URL or without its head. Raises `ValueError`."""
+    head, _, encoded = file_data.rpartition(",")
+    if head and not (head.startswith("data:") and head.endswith(";base64")):
+        raise ValueError("a data URL in base64 is expected")
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError("it is not base64") from error
 
 
 def chat_call(call_id: str, name: str, arguments: str) -> Doc:
@@ -57,9 +117,3 @@ def _is_base64(text: str) -> bool:
         return len(text) <= len(bare) + 2 and bool(binascii.a2b_base64(padded, strict_mode=True))
     except ValueError:
         return False
-
-
-def no_files(param: str, instead: str) -> ApiProblem:
-    """Return the 400 for a reference to a file, because this server has no files; `instead` says what to send."""
-    message = f"Invalid '{param}': files are not offered by this server; send {instead}."
-    return bad_request(message, param, "not_offered")

@@ -103,7 +103,19 @@ def test_content_may_be_parts_of_text_and_images(api):
         ),
         (
             {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "f"}}]},
-            "content[0].image_file",
+            "content[0].image_file.file_id",
+        ),
+        ({"role": "user", "content": [{"type": "image_file"}]}, "content[0].image_file"),
+        ({"role": "user", "content": [{"type": "image_file", "image_file": {}}]}, "content[0].image_file.file_id"),
+        ({"role": "user", "content": "x", "attachments": [{}]}, "attachments[0].file_id"),
+        ({"role": "user", "content": "x", "attachments": [{"file_id": "f"}]}, "attachments[0].file_id"),
+        (
+            {"role": "user", "content": "x", "attachments": [{"file_id": "f", "tools": [{"type": "function"}]}]},
+            "attachments[0].tools[0].type",
+        ),
+        (
+            {"role": "user", "content": "x", "attachments": [{"file_id": "f", "tools": [{}]}]},
+            "attachments[0].tools[0].type",
         ),
         ({"role": "user", "content": "x", "attachments": "y"}, "attachments"),
         ({"role": "user", "content": "x", "metadata": []}, "metadata"),

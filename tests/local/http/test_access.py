@@ -121,10 +121,10 @@ def test_a_body_of_json_is_taken(api, kind):
     assert asked(api.server, body=b'{"model": "m", "input": "x"}', Content_Type=kind)[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/files", "/v1/uploads/upload_1/parts"])
-def test_an_upload_of_a_file_is_not_taken_for_a_wrong_type(api, path):
+@pytest.mark.parametrize(("path", "status"), [("/v1/files", 400), ("/v1/uploads/upload_1/parts", 501)])
+def test_an_upload_of_a_file_is_not_taken_for_a_wrong_type(api, path, status):
     kind = "multipart/form-data; boundary=x"
-    assert asked(api.server, path=path, body=b"--x--", Content_Type=kind)[0] == 501
+    assert asked(api.server, path=path, body=b"--x--", Content_Type=kind)[0] == status
     assert asked(api.server, path=path, body=b"--x--", Content_Type=kind, Origin="https://evil.example")[0] == 403
     assert asked(api.server, path=path, body=b"--x--", Content_Type="text/plain")[0] == 415
 

@@ -193,6 +193,7 @@ def test_images_and_files_of_a_response_reach_the_model(behind):
         {"type": "input_image", "image_url": PICTURE, "detail": "auto"},
         {"type": "input_image", "image_url": "https://example.org/a.png", "detail": "original"},
         {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,eA=="},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "JVBERi0xLjQ="},
     ]
     respond(api, [{"role": "user", "content": parts}])
     [message] = upstream.requests[0].body["messages"]
@@ -202,9 +203,21 @@ def test_images_and_files_of_a_response_reach_the_model(behind):
             {"type": "text", "text": "What is it?"},
             {"type": "image_url", "image_url": {"url": PICTURE}},
             {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "high"}},
-            {"type": "file", "file": {"filename": "a.txt", "file_data": "data:text/plain;base64,eA=="}},
+            {"type": "text", "text": "File a.txt:\nx"},
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQ="}},
         ],
     }
+
+
+def test_text_files_are_sent_as_one_text_because_many_servers_know_nothing_else(behind):
+    api, upstream = behind(chat.say("Wet."))
+    parts = [
+        {"type": "input_text", "text": "How is Oslo?"},
+        {"type": "input_file", "filename": "a.txt", "file_data": "T3NsbyBpcyB3ZXQu"},
+    ]
+    respond(api, [{"role": "user", "content": parts}])
+    [message] = upstream.requests[0].body["messages"]
+    assert message == {"role": "user", "content": "How is Oslo?\n\nFile a.txt:\nOslo is wet."}
 
 
 def test_an_image_in_the_output_of_a_tool_reaches_the_model(behind):

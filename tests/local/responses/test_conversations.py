@@ -192,12 +192,12 @@ def test_items_of_an_answer_may_be_sent_again(api):
         (
             {"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]},
             "items[0].content[0].file_id",
-            "not_offered",
+            "file_not_found",
         ),
         (
             {"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]},
             "items[0].content[0].file_id",
-            "not_offered",
+            "file_not_found",
         ),
         (
             {"role": "user", "content": [{"type": "input_file", "file_url": "http://x/a.pdf"}]},

@@ -223,20 +223,6 @@ def test_allowed_tools_of_another_kind_are_not_offered(api):
     assert error["param"] == "tool_choice.tools[0].type"
 
 
-@pytest.mark.parametrize(
-    ("part", "param", "advice"),
-    [
-        ({"type": "input_image", "file_id": "file_1"}, "file_id", "send the image as its 'image_url'"),
-        ({"type": "input_file", "file_id": "file_1"}, "file_id", "send the content itself as 'file_data'"),
-        ({"type": "input_file", "file_url": "http://x/y"}, "file_url", "send the content itself as 'file_data'"),
-    ],
-)
-def test_a_file_that_is_not_here_is_refused_with_what_to_send_instead(api, part, param, advice):
-    error = refused_response(api, input=[{"role": "user", "content": [part]}])
-    assert (error["param"], error["code"]) == (f"input[0].content[0].{param}", "not_offered")
-    assert error["message"].endswith(f"{advice}.")
-
-
 @pytest.mark.parametrize("data", ["eA==", "eA", "eXk=", "_-A=", "/+A=", "QUJD" * 1000])
 def test_an_image_may_be_base64_of_either_alphabet_and_without_padding(api, data):
     part = {"type": "input_image", "image_url": f"data:image/png;base64,{data}"}

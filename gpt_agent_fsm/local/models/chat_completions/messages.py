@@ -26,7 +26,11 @@ def _with_parts(message: _Message) -> _Message:
     """Return a message in the form for the server. If the message has more than text, its parts are its content."""
     if "parts" not in message:
         return message
-    return {name: value for name, value in message.items() if name != "parts"} | {"content": message["parts"]}
+    content = message["parts"]
+    if all(part["type"] == "text" for part in content):
+        # Text files are text, too. Many servers of models without eyes know only text as the content.
+        content = "\n\n".join(part["text"] for part in content)
+    return {name: value for name, value in message.items() if name != "parts"} | {"content": content}
 
 
 def _continues(message: _Message, last: _Message) -> bool:
