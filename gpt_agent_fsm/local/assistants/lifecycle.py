@@ -195,8 +195,8 @@ def abort(tx: Transaction, run_id: str, error: ModelError) -> Doc | None:
     return fail(tx, run, error) if run is not None and run["status"] in ("queued", "in_progress") else None
 
 
-def recover(tx: Transaction) -> list[Doc]:
-    """Prepare the runs that a stopped server left unfinished, and return those that are queued.
+def recover(tx: Transaction) -> list[tuple[Doc, LiveTurn]]:
+    """Prepare the runs that a stopped server left unfinished. Return those that are queued, with their turns.
 
     A run in progress is queued again. The model's answer was lost, but the model can be asked again.
     """
@@ -207,7 +207,7 @@ def recover(tx: Transaction) -> list[Doc]:
         if run["status"] == "in_progress":
             run["status"] = "queued"
             tx.save(run)
-    return [run for run in unsettled if run["status"] == "queued"]
+    return [(run, LiveTurn()) for run in unsettled if run["status"] == "queued"]
 
 
 def _end(tx: Transaction, run: Doc, status: str, **changes: object) -> Doc:

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -42,9 +42,10 @@ def ask(
 ) -> Outcome:
     """Ask the model and return the outcome. Raises nothing, whatever the model does.
 
-    With `on_chunk`, a streaming model is asked for a stream. Each chunk of text is passed to `on_chunk` at once, and
-    the text of the reply always begins with these chunks. With `strict_schemas`, the outcome is an error if the client
-    asked for JSON and the answer does not have the requested form.
+    With `on_chunk`, a streaming model is asked for a stream. A model may also return an iterator of pieces. Each chunk
+    of text is passed to `on_chunk` at once, and the text of the reply always begins with these chunks. With
+    `strict_schemas`, the outcome is an error if the client asked for JSON and the answer does not have the requested
+    form.
     """
     chunks: list[str] = []
     try:
@@ -52,6 +53,8 @@ def ask(
             answer: object = listen(model.stream(_copied(request)), on_chunk, chunks)
         else:
             answer = model(_copied(request))
+            if isinstance(answer, Iterator):
+                answer = listen(answer, on_chunk or _ignore, chunks)
     except ModelError as error:
         return _encodable_error(error)
     except BaseException as error:
@@ -68,6 +71,10 @@ def ask(
         # Parts of an answer may be objects of the model's own classes, which may do anything.
         logger.warning("The check of the model's answer raised %s", type(error).__name__, exc_info=True)
         return ModelError("server_error", "The model returned an invalid answer.")
+
+
+def _ignore(_chunk: str) -> None:
+    """Do nothing with a chunk, because no client follows the answer."""
 
 
 def _copied(request: ModelRequest) -> ModelRequest:
@@ -124,8 +131,8 @@ def _checked(answer: object, request: ModelRequest) -> Reply:
         return Reply(calls=tuple(_checked_call(call) for call in answer))
     got = "an empty one" if answer in ([], ()) else f"a {type(answer).__name__}"
     raise TypeError(
-        "A model must return a str, a Reply or a list of at least one ToolCall (or a dict, if the client asked for "
-        f"JSON), but this one returned {got}."
+        "A model must return a str, a Reply, a list of at least one ToolCall or an iterator of pieces (or a dict, if "
+        f"the client asked for JSON), but this one returned {got}."
     )
 
 

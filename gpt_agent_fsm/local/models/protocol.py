@@ -173,8 +173,12 @@ class ModelError(Exception):
         return f"{self.code}: {self.message}"
 
 
-Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply | dict[str, Any]]
-"""A model may return a dict if `response_format` is set. The dict is a structured answer, and is sent as JSON."""
+Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply | dict[str, Any] | Iterator[str | Reply]]
+"""A model may return a dict if `response_format` is set. The dict is a structured answer, and is sent as JSON.
+
+A model that returns an iterator, as a generator function does, sends its answer piece by piece. The iterator yields
+what `StreamingModel.stream` yields.
+"""
 
 
 @runtime_checkable

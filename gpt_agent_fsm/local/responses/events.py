@@ -14,36 +14,54 @@ from gpt_agent_fsm.local.shared.clip import Clip
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError
 
+_ENDS = frozenset({"error", *(f"response.{status}" for status in ("completed", "failed", "incomplete", "cancelled"))})
+"""The names of the events that end a stream."""
+
 
 class ResponseEvents:
     """The events of one response.
 
-    They come from the response's turn. If there is no turn, they come from the stored response and its pieces.
+    They come from the response's turn. If there is no turn, they come from the stored response and its pieces. If these
+    are not all events that clients have seen (`can_repeat` is false), every client still gets the last event.
     """
 
     def __init__(
-        self, storage: Storage, response: Doc, turn: LiveTurn | None, chunks: list[str], after: int = -1
+        self,
+        storage: Storage,
+        response: Doc,
+        turn: LiveTurn | None,
+        chunks: list[str],
+        after: int = -1,
+        *,
+        can_repeat: bool = True,
     ) -> None:
         self._storage = storage
         self._response = response
         self._turn = turn
         self._chunks = chunks
         self._after = after
+        self._can_repeat = can_repeat
         self._clip = Clip(response["max_output_tokens"])
         self._item_id = "" if turn is None else turn.message_id
         if turn is None and response["output"]:
             self._item_id = response["output"][0]["id"]
 
     def __iter__(self) -> Iterator[Event | None]:
-        """Yield the events with numbers above `after` as soon as they happen, and None during pauses."""
+        """Yield the events with numbers above `after` as soon as they happen, and None during pauses.
+
+        The last event is also sent to a client that has seen more events than there are now, with the next number.
+        """
         number = 0
         for event in self._failing():
             if event is None:
                 yield None
                 continue
             name, fields = event
-            if number > self._after:
-                yield name, {"type": name, "sequence_number": number} | fields
+            is_new = number > self._after
+            if not is_new and name in _ENDS:
+                is_new = number < self._after or name == "error" or not self._can_repeat
+            if is_new:
+                yield name, {"type": name, "sequence_number": max(number, self._after + 1)} | fields
             number += 1
 
     def _failing(self) -> Iterator[tuple[str, Doc] | None]:

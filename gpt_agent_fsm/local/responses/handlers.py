@@ -46,7 +46,9 @@ class ResponsesApi(Wire):
         # A response without a turn has ended, so its stored form is final.
         turn = self._workers.turn_of(response["id"]) if response["status"] in lifecycle.ACTIVE else None
         chunks = lifecycle.chunks_of(tx, response["id"])
-        return ResponseEvents(self._storage, response, turn, chunks, validation.starting_after(flask.request.args))
+        after = validation.starting_after(flask.request.args)
+        can_repeat = lifecycle.can_repeat_events(tx, response)
+        return ResponseEvents(self._storage, response, turn, chunks, after, can_repeat=can_repeat)
 
     def until_ended(self, answer: Doc, turn: LiveTurn) -> Doc:
         """Return a background response at once, and any other response when it has ended. Raises `ApiProblem`."""

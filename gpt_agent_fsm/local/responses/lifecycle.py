@@ -7,8 +7,8 @@ Every function works within one transaction. No function here calls a model. The
 between two transactions. A function changes nothing if it finds the response in an unexpected state, because then
 another request was faster.
 
-A question is stored with each response. It contains the input, and the number of this attempt to answer the user's
-last message. If the response was streamed, it also contains the streamed pieces.
+A question is stored with each response. It contains the input, the number of this attempt to answer the user's last
+message, and whether the response is streamed. If it is, the question gets the streamed pieces at the end.
 """
 
 import math
@@ -34,7 +34,8 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
     conversation_id = response["conversation"]["id"] if response["conversation"] else ""
     latest = tx.latest("response", conversation_id) if conversation_id else None
     tx.add("response", response, parent=conversation_id, due=time.time() + lifetime)
-    tx.add("question", _question(tx, latest, given, past + given), parent=response["id"])
+    streamed = {"streamed": body.get("stream") is True}
+    tx.add("question", _question(tx, latest, given, past + given) | streamed, parent=response["id"])
     return response
 
 
@@ -187,8 +188,19 @@ def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
     return _fail(tx, response, error.code, error.message)
 
 
-def recover(tx: Transaction) -> list[Doc]:
-    """Prepare the responses that a stopped server left unfinished, and return the queued responses.
+def can_repeat_events(tx: Transaction, response: Doc) -> bool:
+    """Return whether a stream of this response can have the same events again, with the same numbers.
+
+    The pieces are lost if the response did not end with an outcome of the model, or if the model was asked again after
+    a restart.
+    """
+    question = _question_of(tx, response["id"])
+    is_whole = response["status"] in ("completed", "incomplete") or question.get("chunks")
+    return not question.get("restarted") and bool(is_whole or not question.get("streamed"))
+
+
+def recover(tx: Transaction) -> list[tuple[Doc, LiveTurn]]:
+    """Prepare the responses that a stopped server left unfinished. Return the queued ones, with their turns.
 
     A background response in progress is queued again. The model's answer was lost, but the model can be asked again.
     Other unfinished responses fail, because no client waits for them. Responses whose `store` is false are erased.
@@ -198,14 +210,17 @@ def recover(tx: Transaction) -> list[Doc]:
         if not response["store"]:
             tx.erase_tree(response["id"])
     expire(tx)
-    unsettled = tx.overdue("response", math.inf)
-    for response in unsettled:
+    queued = []
+    for response in tx.overdue("response", math.inf):
         if response["background"]:
             response["status"] = "queued"
             tx.save(response)
+            question = _question_of(tx, response["id"])
+            tx.save(question | {"restarted": True})
+            queued.append((response, LiveTurn(streamed=question.get("streamed", False))))
         else:
             _fail(tx, response, "server_error", "The server was stopped while it worked on the response.")
-    return [response for response in unsettled if response["background"]]
+    return queued
 
 
 def _active(tx: Transaction, conversation_id: str) -> Doc | None:

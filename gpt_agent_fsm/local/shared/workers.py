@@ -37,8 +37,8 @@ class JobKind(Protocol):
     def abort(self, tx: Transaction, work_id: str, error: ModelError, /) -> Doc | None:
         """End work with this error, because its turn was lost. Return the work, or None if it no longer has a turn."""
 
-    def recover(self, tx: Transaction, /) -> list[Doc]:
-        """Prepare the work that a stopped server left unfinished, and return the part that is queued."""
+    def recover(self, tx: Transaction, /) -> list[tuple[Doc, LiveTurn]]:
+        """Prepare the work that a stopped server left unfinished. Return the part that is queued, with its turns."""
 
 
 class Workers:
@@ -84,16 +84,15 @@ class Workers:
         """Queue the work that an earlier server left in the storage."""
         with self._storage.transaction() as tx:
             for job_kind in self._kinds.values():
-                for work in job_kind.recover(tx):
-                    self.enqueue(work)
+                for work, turn in job_kind.recover(tx):
+                    self.enqueue(work, turn)
 
     def start(self) -> None:
         """Start the OS thread for chores. Workers are started when they are needed."""
         self._keeper.start()
 
-    def enqueue(self, work: Doc, turn: LiveTurn | None = None) -> None:
+    def enqueue(self, work: Doc, turn: LiveTurn) -> None:
         """Queue the next turn of a queued run or response for the next free worker."""
-        turn = turn or LiveTurn()
         with self._registering:
             self._turns[work["id"]] = turn
         self._queued.put((work["object"], work["id"], turn))

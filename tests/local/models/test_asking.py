@@ -72,7 +72,7 @@ def test_arguments_become_json_text_and_text_stays_what_it_is():
 def test_a_model_that_returns_something_else_gets_an_error_that_names_the_types(value, words):
     outcome = returning(value)
     assert outcome.code == "server_error"
-    assert "must return a str, a Reply or a list of at least one ToolCall" in outcome.message
+    assert "must return a str, a Reply, a list of at least one ToolCall or an iterator of pieces" in outcome.message
     assert words in outcome.message
 
 

@@ -151,6 +151,31 @@ def test_the_example_in_the_module_is_a_script_that_works():
 
 
 @pytest.mark.parametrize(
+    ("number", "pieces"),
+    [(1, ["Hello"]), (2, ["He", "llo"]), (3, ["H", "el", "lo"]), (5, list("Hello")), (9, list("Hello"))],
+)
+def test_a_text_is_said_in_the_number_of_pieces_that_the_script_asks_for(number, pieces):
+    model = ScriptedModel(otherwise={"say": "{message}", "pieces": number})
+    assert list(model(asked("Hello"))) == pieces
+
+
+def test_delays_and_pauses_pass_on_the_clock_that_the_script_was_given():
+    told = []
+    script = "rules: [{when: x, say: abc, delay: 3600, pieces: 3, pause: 60}]"
+    for piece in ScriptedModel.from_yaml(script, wait=told.append)(asked("x")):
+        told.append(piece)
+    assert told == [3600, "a", 60, "b", 60, "c"]
+
+
+def test_a_pause_ends_at_once_when_nobody_waits_for_it():
+    request = asked("x")
+    pieces = ScriptedModel(otherwise={"say": "ab", "pieces": 2, "pause": 3600})(request)
+    assert next(pieces) == "a"
+    request.cancelled.set()
+    assert list(pieces) == ["b"]
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("rules: [", "The script is not valid YAML: "),
@@ -180,7 +205,13 @@ def test_the_example_in_the_module_is_a_script_that_works():
         ("otherwise: {say: a, delay: -1}", "otherwise.delay must be a number of seconds"),
         ("otherwise: {say: a, delay: .nan}", "otherwise.delay must be a number of seconds"),
         ("otherwise: {say: a, delay: true}", "otherwise.delay must be a number of seconds"),
-        ("otherwise: {1: a}", "otherwise has the unknown key '1'; known are delay, say, call, approve, fail"),
+        ("otherwise: {say: a, pieces: 0}", "otherwise.pieces must be a whole number from 1 to 10000, but it is 0"),
+        ("otherwise: {say: a, pieces: x}", "otherwise.pieces must be a whole number from 1 to 10000, but it is 'x'"),
+        ("otherwise: {say: a, pieces: 2, pause: -1}", "otherwise.pause must be a number of seconds, but it is -1"),
+        ("otherwise: {say: a, pause: 1}", "otherwise has a 'pause', so it needs 'pieces'"),
+        ("otherwise: {say: {a: b}, pieces: 2}", "otherwise has 'pieces', so it needs a text to 'say'"),
+        ("rules: [{when: a, pieces: 2, steps: []}]", "rules[0] has 'steps', so 'pieces' belongs in one of them"),
+        ("otherwise: {1: a}", "otherwise has the unknown key '1'; known are delay, pieces, pause, say, call, approve"),
         (
             "otherwise: {call: {name: a, args: {}}}",
             "otherwise.call has the unknown key 'args'; known are name, arguments",

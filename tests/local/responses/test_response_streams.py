@@ -2,8 +2,8 @@
 
 import pytest
 
-from gpt_agent_fsm.local import ModelError, Reply, ToolCall
-from tests.local.event_streams import deltas, names, response_stream, until
+from gpt_agent_fsm.local import ModelError, Reply, ScriptedModel, ToolCall
+from tests.local.event_streams import deltas, names, response_stream, run_stream, until
 from tests.local.stand_ins import Recorder, Speaker
 
 
@@ -30,6 +30,27 @@ def test_a_response_is_streamed_in_the_documented_order(serve):
     assert events[-2][1]["item"] == done["output"][0]
     assert events[3][1]["item"] | {"status": "completed", "content": done["output"][0]["content"]} == done["output"][0]
     assert {data["item_id"] for _, data in events if "item_id" in data} == {done["output"][0]["id"]}
+
+
+def test_a_model_may_yield_its_answer_in_pieces(serve, gate):
+    def model(request):
+        yield "Hel"
+        if request.user_message == "stream":
+            gate()
+        yield "lo"
+
+    api = serve(model)
+    assert api.answered("no stream")["output"][0]["content"][0]["text"] == "Hello"
+    stream = response_stream(api, "stream")
+    assert until(stream, "response.output_text.delta")["delta"] == "Hel"
+    gate.open()
+    assert deltas(list(stream)) == ["lo"]
+
+
+def test_a_script_may_say_its_answer_in_pieces(serve):
+    script = ScriptedModel(otherwise={"say": "{message}", "pieces": 3})
+    assert deltas(list(response_stream(serve(script), "Hello!"))) == ["He", "ll", "o!"]
+    assert deltas(list(run_stream(serve(script), "Hello!"))) == ["He", "ll", "o!"]
 
 
 def test_text_and_function_calls_of_a_response_are_streamed_one_after_the_other(serve):
@@ -97,6 +118,58 @@ def test_a_failure_during_a_response_is_streamed_and_can_be_read_again(serve):
     again = list(api.stream("GET", f"/responses/{failed['id']}", params={"stream": "true"}))
     assert names(again) == names(events)
     assert deltas(again) == ["Hel", "lo"]
+
+
+def resumed(api, response, after):
+    return list(api.stream("GET", f"/responses/{response}", params={"stream": "true", "starting_after": after}))
+
+
+@pytest.mark.parametrize("ending", ["/cancel", "restart"])
+def test_a_client_that_has_seen_more_events_than_are_left_still_gets_the_end(serve, tmp_path, gate, ending):
+    path = tmp_path / "local.db"
+    api = serve(Speaker("Hel", "lo", gate, " you"), database=path)
+    stream = response_stream(api, background=True)
+    response = next(stream)[1]["response"]["id"]
+    until(stream, "response.output_text.delta")
+    assert until(stream, "response.output_text.delta")["sequence_number"] == 6
+    if ending == "restart":
+        api.server.close()
+        api = serve(lambda _request: "Hi.", database=path)
+        end = api.follow({"id": response}, "completed")
+    else:
+        end = api.post(f"/responses/{response}/cancel")
+    whole = resumed(api, response, -1)
+    assert [data["sequence_number"] for _, data in whole] == list(range(len(whole)))
+    # A client may have seen exactly as many events as there are now: they need not be the same ones.
+    for after in (len(whole) - 1, len(whole) + 7):
+        [(name, data)] = resumed(api, response, after)
+        assert (name, data["sequence_number"]) == (f"response.{end['status']}", after + 1)
+        assert data["response"] == end
+
+
+def test_a_response_that_was_streamed_is_streamed_again_after_a_restart(serve, tmp_path, gate):
+    path = tmp_path / "local.db"
+    first = serve(Speaker("Hel", gate, "lo"), database=path)
+    stream = response_stream(first, background=True)
+    response = next(stream)[1]["response"]["id"]
+    until(stream, "response.output_text.delta")
+    first.server.close()
+    second = serve(Speaker("Good", gate, " day"), database=path)
+    again = second.stream("GET", f"/responses/{response}", params={"stream": "true", "starting_after": 2})
+    assert until(again, "response.output_text.delta")["delta"] == "Good"
+    gate.open()
+    rest = list(again)
+    assert deltas(rest) == [" day"]
+    assert rest[-1][1]["response"]["output"][0]["content"][0]["text"] == "Good day"
+
+
+def test_the_error_of_a_closing_server_reaches_every_client(serve, tmp_path, gate):
+    api = serve(Speaker("Hel", gate, "lo"), database=tmp_path / "local.db")
+    stream = response_stream(api, background=True)
+    response = next(stream)[1]["response"]["id"]
+    until(stream, "response.output_text.delta")
+    api.server._workers.close(0.0)
+    assert [(name, data["sequence_number"]) for name, data in resumed(api, response, 100)] == [("error", 101)]
 
 
 def test_a_response_that_is_cancelled_or_deleted_ends_its_stream(serve, gate):

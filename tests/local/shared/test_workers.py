@@ -120,7 +120,7 @@ def test_a_failure_of_the_upkeep_is_logged_and_does_not_end_it(serve, monkeypatc
 def test_work_that_was_removed_before_its_turn_is_skipped(serve, kind, caplog):
     api = serve()
     workers = api.server._workers
-    workers.enqueue({"object": kind, "id": "work_x"})
+    workers.enqueue({"object": kind, "id": "work_x"}, LiveTurn())
     workers.schedule(partial(runs.cancelled, run_id="work_x"))
     assert api.play("Hello")["status"] == "completed"
     assert caplog.records == []

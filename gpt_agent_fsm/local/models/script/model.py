@@ -18,6 +18,10 @@ rules:                              # the first rule that fits the user's last m
   - when: slow                      # a rule of one step needs no list
     say: Here I am.
     delay: 2.5                      # seconds before a step
+  - when: poem
+    say: Rain, rain, go away.
+    pieces: 4                       # for a client that asks for a stream: the text in 4 pieces
+    pause: 0.1                      # seconds between two pieces
 otherwise:                          # if no rule fits: one step or a list of them
   say: "You said: {message}"
 ```
@@ -34,7 +38,8 @@ it is sent even if it is not valid JSON.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,10 +60,16 @@ class ScriptedModel:
     script without `otherwise` echoes the user's message if no rule fits. The model keeps no state, because the
     `ModelRequest` contains the number of the attempt. So one script may serve any number of threads and conversations.
 
+    `wait` is called with the seconds of each `delay` and `pause`, in place of the time itself. So tests can have a
+    clock of their own.
+
     Raises `ValueError` for an invalid script. The error text is one sentence that names the place in the script.
     """
 
-    def __init__(self, rules: object = (), otherwise: object = None) -> None:
+    def __init__(
+        self, rules: object = (), otherwise: object = None, *, wait: Callable[[float], object] | None = None
+    ) -> None:
+        self._wait = wait
         script = read({"rules": rules, "otherwise": otherwise})
         self._rules = [
             _Rule(rule.pattern(f"rules[{index}]"), rule.turns(f"rules[{index}]"))
@@ -67,8 +78,8 @@ class ScriptedModel:
         self._otherwise = turns(_ECHO if script.otherwise is None else script.otherwise, "otherwise")
 
     @classmethod
-    def from_yaml(cls, source: str | Path) -> Self:
-        """Read a script from a file or from YAML text.
+    def from_yaml(cls, source: str | Path, *, wait: Callable[[float], object] | None = None) -> Self:
+        """Read a script from a file or from YAML text; `wait` is as above.
 
         A `Path`, or a one-line `str` that ends in `.yaml` or `.yml`, names a file. Any other `str` is YAML text. Raises
         `OSError` if the file cannot be read, and `ValueError` for an invalid script.
@@ -80,9 +91,9 @@ class ScriptedModel:
         except yaml.YAMLError as error:
             raise ValueError(f"The script is not valid YAML: {_yaml_problem(error)}.") from error
         checked = read(script)
-        return cls(checked.rules or (), checked.otherwise)
+        return cls(checked.rules or (), checked.otherwise, wait=wait)
 
-    def __call__(self, request: ModelRequest) -> str | list[ToolCall] | dict[str, Any]:
+    def __call__(self, request: ModelRequest) -> str | list[ToolCall] | dict[str, Any] | Iterator[str]:
         """Play the step of this turn. Raises `ModelError` if the step is a `fail`."""
         message = request.user_message
         steps, words = self._otherwise, {}
@@ -94,11 +105,13 @@ class ScriptedModel:
         decisions = ", ".join("approved" if approved else "denied" for approved in request.decisions)
         words = {"message": message, "outputs": ", ".join(request.outputs), "approved": decisions} | words
         step = _due(steps, request)
+        wait = self._wait or request.cancelled.wait
         if step.delay:
-            request.cancelled.wait(step.delay)
+            wait(step.delay)
         if isinstance(step.say, dict) and request.response_format is None:
             raise ModelError("server_error", "The script says a mapping here, but the client has not asked for JSON.")
-        return _played(step, words)
+        played = _played(step, words)
+        return played if step.pieces is None else _in_pieces(str(played), step.pieces, partial(wait, step.pause or 0.0))
 
 
 @frozen
@@ -131,6 +144,15 @@ def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall] | dict
     if isinstance(step.say, dict):
         return _filled_object(step.say, words)
     return [_asked(call, _filled_arguments(call.arguments, words)) for call in step.calls]
+
+
+def _in_pieces(text: str, number: int, pause: Callable[[], object]) -> Iterator[str]:
+    """Yield a text in this number of pieces of about the same length, or letter by letter if it is shorter."""
+    number = min(number, len(text))
+    for index in range(number):
+        if index:
+            pause()
+        yield text[index * len(text) // number : (index + 1) * len(text) // number]
 
 
 def _asked(call: Call, arguments: dict[str, Any] | str) -> ToolCall:

@@ -16,6 +16,7 @@ Text = Annotated[str, Meta(pattern=r"\S")]
 Say = dict[Any, Any] | str
 Delay = Annotated[float, Meta(ge=0, le=86_400)]
 Times = Annotated[int, Meta(ge=1)]
+Pieces = Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class Call(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,9 +41,15 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Step(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model does in one turn, after `delay` seconds. Exactly one of the other fields is set."""
+    """What the model does in one turn, after `delay` seconds.
+
+    Exactly one of `say`, `call`, `approve` and `fail` is set. A text of `say` may be sent in this number of `pieces`,
+    with a `pause` in seconds between two of them.
+    """
 
     delay: Delay | None = None
+    pieces: Pieces | None = None
+    pause: Delay | None = None
     say: Say | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
     approve: Approval | Annotated[list[Approval], Meta(min_length=1)] | UnsetType = UNSET
@@ -67,6 +74,10 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
             raise _misfit(f"{place}.say", self.say)
         if len(_keys(self, "say", "call", "approve", "fail")) != 1:
             raise _error(f"{place} needs exactly one of 'say', 'call', 'approve' and 'fail'")
+        if self.pieces is not None and not isinstance(self.say, str):
+            raise _error(f"{place} has 'pieces', so it needs a text to 'say'")
+        if self.pause is not None and self.pieces is None:
+            raise _error(f"{place} has a 'pause', so it needs 'pieces'")
         for value in (self.say, *(call.arguments for call in self.calls)):
             _check_values(value, place)
 
@@ -78,6 +89,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     matches: Text | UnsetType = UNSET
     steps: Step | list[Step] | UnsetType = UNSET
     delay: Delay | UnsetType | None = UNSET
+    pieces: Pieces | UnsetType | None = UNSET
+    pause: Delay | UnsetType | None = UNSET
     say: Say | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
     approve: Approval | Annotated[list[Approval], Meta(min_length=1)] | UnsetType = UNSET
@@ -101,11 +114,9 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
         Raises `ValueError` if the rule has `steps` and also the keys of a single step, or if it has neither.
         """
-        own = _keys(self, "delay", "say", "call", "approve", "fail")
+        own = _keys(self, *Step.__struct_fields__)
         if isinstance(self.steps, UnsetType):
-            delay = None if isinstance(self.delay, UnsetType) else self.delay
-            step = Step(delay=delay, say=self.say, call=self.call, approve=self.approve, fail=self.fail)
-            return turns(step, place)
+            return turns(Step(**{name: getattr(self, name) for name in own}), place)
         if own:
             raise _error(f"{place} has 'steps', so '{own[0]}' belongs in one of them")
         return turns(self.steps, f"{place}.steps")
@@ -163,6 +174,8 @@ _EXPECTED = {
     "arguments": "a mapping or text",
     "delay": "a number of seconds",
     "times": "a whole number above 0",
+    "pieces": "a whole number from 1 to 10000",
+    "pause": "a number of seconds",
     "say": "text or a mapping",
     **dict.fromkeys(("when", "matches", "name", "server", "code", "message"), "text"),
 }
