@@ -24,6 +24,17 @@ except ModuleNotFoundError as error:
 
 from gpt_agent_fsm.local.http.chaos import Chaos
 from gpt_agent_fsm.local.http.recording import SeenRequest
+from gpt_agent_fsm.local.models.answer_parts import (
+    CodeInterpreter,
+    FileCitation,
+    FilePath,
+    FileSearch,
+    FileSearchResult,
+    MadeImage,
+    McpCall,
+    UrlCitation,
+    WebSearch,
+)
 from gpt_agent_fsm.local.models.chat_completions.model import ChatCompletionsModel
 from gpt_agent_fsm.local.models.protocol import (
     ApprovalRequest,
@@ -42,8 +53,15 @@ __all__ = [
     "ApprovalRequest",
     "Chaos",
     "ChatCompletionsModel",
+    "CodeInterpreter",
     "DatabaseInUseError",
+    "FileCitation",
+    "FilePath",
+    "FileSearch",
+    "FileSearchResult",
     "LocalServer",
+    "MadeImage",
+    "McpCall",
     "ModelError",
     "ModelRequest",
     "Reply",
@@ -51,5 +69,7 @@ __all__ = [
     "SeenRequest",
     "StreamingModel",
     "ToolCall",
+    "UrlCitation",
     "Usage",
+    "WebSearch",
 ]

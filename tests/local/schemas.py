@@ -49,4 +49,6 @@ def checked_event(name, data):
     words = _TEXT.get(name.removeprefix("response.")) or "".join(
         part.capitalize() for part in name.removeprefix("response.").replace(".", "_").split("_")
     )
+    # The schemas spell these two in other words than the names of the events.
+    words = words.replace("ImageGeneration", "ImageGen").replace("Mcp", "MCP")
     return checked(f"Response{words}Event", data)

@@ -206,7 +206,10 @@ def test_a_script_asks_for_an_approval_and_says_how_it_was_decided(serve, approv
         ({"approve": {}}, "rules[0].steps[0].approve.name must be text"),
         ({"approve": {"name": "a", "server": 5}}, "rules[0].steps[0].approve.server must be text"),
         ({"approve": {"name": "a", "host": "b"}}, "unknown key 'host'; known are name, arguments, server"),
-        ({"approve": [{"name": "a"}], "call": {"name": "a"}}, "exactly one of 'say', 'call', 'approve' and 'fail'"),
+        (
+            {"approve": [{"name": "a"}], "call": {"name": "a"}},
+            "exactly one of 'say', 'refuse', 'call', 'approve' and 'fail'",
+        ),
     ],
 )
 def test_a_wrong_request_for_an_approval_in_a_script_is_named(step, words):

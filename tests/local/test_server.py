@@ -396,7 +396,7 @@ def test_runs_in_progress_are_made_again_by_the_next_server(serve, tmp_path):
 def test_a_run_whose_time_is_over_at_the_restart_has_expired(serve, tmp_path):
     path = tmp_path / "local.db"
     first = serve(lambda _request: [ToolCall("a")], database=path, run_expires_after=0.3)
-    run = first.play("Hello", until=("requires_action",))
+    run = first.play("Hello", until=("requires_action", "expired"))
     first.server.close()
     second = serve(database=path)
     assert second.see(run, "expired")["required_action"] is None

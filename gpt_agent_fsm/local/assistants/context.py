@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from gpt_agent_fsm.local.assistants import messages, objects
+from gpt_agent_fsm.local.assistants import hosted, messages, objects
 from gpt_agent_fsm.local.shared.parts import chat_call, decision_message
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
@@ -33,7 +33,8 @@ def chat(tx: Transaction, history: Iterable[Doc], steps: Iterable[Doc], run: Doc
 def _turns(tx: Transaction, steps: Iterable[Doc], by_id: Mapping[str, Doc]) -> list[Doc]:
     """Return a run's texts, and its calls with their outputs. A text and the calls after it are one chat message.
 
-    Calls are left out if the run ended before it got their outputs, because chat completions has no form for them.
+    Calls are left out if the run ended before it got their outputs, because chat completions has no form for them. So
+    are the tools that the service has run itself.
     """
     turns: list[Doc] = []
     for step in steps:
@@ -42,7 +43,7 @@ def _turns(tx: Transaction, steps: Iterable[Doc], by_id: Mapping[str, Doc]) -> l
             # The client may have deleted the message.
             message = by_id.get(details["message_creation"]["message_id"])
             turns += [messages.as_chat(tx, message)] if message else []
-        elif step["status"] == "completed":
+        elif step["status"] == "completed" and not hosted.is_hosted(step):
             if not turns or turns[-1]["role"] != "assistant":
                 turns.append({"role": "assistant", "content": ""})
             turns[-1]["tool_calls"] = [_call(call) for call in details["tool_calls"]]

@@ -7,7 +7,7 @@ client that gets the event of a result and then requests the run finds this resu
 from collections.abc import Iterator, Sequence
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.assistants import lifecycle, messages, objects
+from gpt_agent_fsm.local.assistants import hosted, lifecycle, objects
 from gpt_agent_fsm.local.http import streams
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing, not_found
 from gpt_agent_fsm.local.http.streams import Event
@@ -54,11 +54,11 @@ class RunEvents:
                 if first:
                     yield from self._message_begins(*self._drafts())
                 if piece:
-                    yield self._delta(piece)
+                    yield self._delta(0, objects.message_text_part(piece))
 
     def _drafts(self) -> tuple[Doc, Doc]:
         """Return the turn's step and message in the form in which they are stored, but without text and usage."""
-        return objects.message_step(self._run, self._turn, {}), objects.answer(self._run, self._turn, "")
+        return objects.message_step(self._run, self._turn, {}), objects.answer(self._run, self._turn, [])
 
     def _message_begins(self, step: Doc, message: Doc) -> Iterator[Event]:
         yield from _step_begins(step)
@@ -67,8 +67,8 @@ class RunEvents:
         yield "thread.message.created", begun
         yield "thread.message.in_progress", begun
 
-    def _delta(self, text: str) -> Event:
-        content = [{"index": 0} | objects.message_text_part(text)]
+    def _delta(self, index: int, part: Doc) -> Event:
+        content = [{"index": index} | part]
         delta = {"id": self._turn.message_id, "object": "thread.message.delta", "delta": {"content": content}}
         return "thread.message.delta", delta
 
@@ -78,7 +78,9 @@ class RunEvents:
             raise not_found("run", self._run["id"])
         steps = self._steps(tx)
         for step in steps:
-            if step["type"] == "tool_calls":
+            if hosted.is_hosted(step):
+                yield from _hosted(step)
+            elif step["type"] == "tool_calls":
                 yield from _calls(step)
             else:
                 yield from self._message_ends(tx, step)
@@ -99,12 +101,12 @@ class RunEvents:
         return self._run | {"status": "requires_action", "started_at": run["started_at"]}
 
     def _steps(self, tx: Transaction) -> list[Doc]:
-        """Return the steps of this turn. A step with tool calls is always the last step of a turn."""
+        """Return the steps of this turn. A step that waits for the client is always the last step of a turn."""
         steps: list[Doc] = []
         for step in tx.children("step", self._run["id"]):
             if step["id"] not in self._past:
                 steps.append(step)
-                if step["type"] == "tool_calls":
+                if step["type"] == "tool_calls" and not hosted.is_hosted(step):
                     break
         return steps
 
@@ -114,11 +116,21 @@ class RunEvents:
             return  # the client has deleted it
         if not self._clip.length:
             yield from self._message_begins(step, message)
-        rest = messages.text_of(message)[self._clip.length :]
-        if rest:
-            yield self._delta(rest)
+        for index, part in enumerate(message["content"]):
+            if (rest := self._unsent(part)) is not None:
+                yield self._delta(index, rest)
         yield f"thread.message.{message['status']}", message
         yield "thread.run.step.completed", step
+
+    def _unsent(self, part: Doc) -> Doc | None:
+        """Return what clients do not have yet of a part of the message: of a text, the end and its annotations."""
+        if part["type"] != "text":
+            return part
+        text, annotations = part["text"]["value"][self._clip.length :], part["text"]["annotations"]
+        if not text and not annotations:
+            return None
+        numbered = [{"index": index} | annotation for index, annotation in enumerate(annotations)]
+        return objects.message_text_part(text, numbered)
 
     def _broken_off(self, run: Doc) -> Iterator[Event]:
         """Yield the events that end a message of which clients have a part, but which will not be stored."""
@@ -141,8 +153,21 @@ def _calls(step: Doc) -> Iterator[Event]:
     yield from _step_begins(begun | {"step_details": {"type": "tool_calls", "tool_calls": []}})
     for index, call in enumerate(_asked(step)):
         details = {"type": "tool_calls", "tool_calls": [{"index": index} | call]}
-        delta = {"id": step["id"], "object": "thread.run.step.delta", "delta": {"step_details": details}}
-        yield "thread.run.step.delta", delta
+        yield "thread.run.step.delta", _step_delta(step, details)
+
+
+def _hosted(step: Doc) -> Iterator[Event]:
+    """Yield the events of tools that the service has run itself."""
+    called = step["step_details"]["tool_calls"]
+    yield from _step_begins(step | {"step_details": {"type": "tool_calls", "tool_calls": []}})
+    for index, call in enumerate(called):
+        details = {"type": "tool_calls", "tool_calls": [{"index": index} | call]}
+        yield "thread.run.step.delta", _step_delta(step, details)
+    yield "thread.run.step.completed", step
+
+
+def _step_delta(step: Doc, details: Doc) -> Doc:
+    return {"id": step["id"], "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
 def _asked(step: Doc) -> list[Doc]:

@@ -15,9 +15,9 @@ import time
 from collections.abc import Sequence
 
 from gpt_agent_fsm.local import ids
-from gpt_agent_fsm.local.assistants import context, inputs, messages, objects, options
+from gpt_agent_fsm.local.assistants import context, hosted, inputs, messages, objects, options
 from gpt_agent_fsm.local.http.error_responses import bad_request, not_found
-from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, Outcome, Reply, ToolCall
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, Outcome, ToolCall
 from gpt_agent_fsm.local.models.tokens import cut, usage
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
@@ -91,12 +91,15 @@ def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, 
         return True
     reply = cut(outcome, request.max_tokens)
     if len({isinstance(call, ApprovalRequest) for call in reply.calls}) > 1:
-        message = "A turn of a run may have tool calls or requests for approvals, but this one has both."
-        fail(tx, run, ModelError("server_error", message))
+        reason = "A turn of a run may have tool calls or requests for approvals, but this one has both."
+        fail(tx, run, ModelError("server_error", reason))
         return True
     used = usage(request, reply)
-    if reply.text or not reply.calls:
-        say(tx, run, turn, reply, _NOTHING if reply.calls else used)
+    if called := hosted.calls(reply):
+        tx.add("step", objects.hosted_step(run, called, _NOTHING), parent=run["id"])
+    if content := hosted.content(tx, reply):
+        message = objects.answer(run, turn, content, reply.incomplete)
+        say(tx, run, turn, message, _NOTHING if reply.calls else used)
     if reply.calls:
         require_action(tx, run, reply.calls, used)
     else:
@@ -115,9 +118,8 @@ def _used(tx: Transaction, run: Doc) -> dict[str, int]:
     return {name: sum(step["usage"][name] for step in steps) for name in _NOTHING}
 
 
-def say(tx: Transaction, run: Doc, turn: LiveTurn, reply: Reply, used: dict[str, int]) -> None:
-    """Add the model's text of one turn as a message and a step, with the ids that the turn has for them."""
-    message = objects.answer(run, turn, reply.text, reply.incomplete)
+def say(tx: Transaction, run: Doc, turn: LiveTurn, message: Doc, used: dict[str, int]) -> None:
+    """Add the message of one turn, and the step that has made it with the id that the turn has for it."""
     tx.add("message", message, parent=run["thread_id"], run=run["id"])
     tx.add("step", objects.message_step(run, turn, used), parent=run["id"])
 

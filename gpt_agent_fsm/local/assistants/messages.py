@@ -23,7 +23,9 @@ def posted(tx: Transaction, thread_id: str, body: Doc, *, prefix: str = "") -> D
 
 def as_chat(tx: Transaction, message: Doc) -> Doc:
     """Return a message of a thread as a chat message for a model. Attached files come after the content."""
-    parts = [_as_part(tx, part) for part in message["content"]]
+    # The images that a model has made are not shown to it again: chat completions takes images from users only.
+    content = [part for part in message["content"] if not (message["run_id"] and part["type"] == "image_file")]
+    parts = [_as_part(tx, part) for part in content]
     parts += [stored.as_part(tx, attached["file_id"]) for attached in message["attachments"]]
     return chat_message(message["role"], text_of(message), parts)
 
@@ -33,9 +35,14 @@ def _as_part(tx: Transaction, part: Doc) -> Doc:
         return stored.as_image(tx, part["image_file"]["file_id"], part["image_file"]["detail"])
     if part["type"] == "image_url":
         return image_part(part["image_url"]["url"], part["image_url"]["detail"])
-    return chat_text_part(part["text"]["value"])
+    return chat_text_part(_text_of_part(part))
 
 
 def text_of(message: Doc) -> str:
-    """Return the text parts of a message, joined by newlines; other parts are left out."""
-    return "\n".join(part["text"]["value"] for part in message["content"] if part["type"] == "text")
+    """Return the texts and refusals of a message, joined by newlines; other parts are left out."""
+    return "\n".join(_text_of_part(part) for part in message["content"] if part["type"] in ("text", "refusal"))
+
+
+def _text_of_part(part: Doc) -> str:
+    text: str = part["refusal"] if part["type"] == "refusal" else part["text"]["value"]
+    return text

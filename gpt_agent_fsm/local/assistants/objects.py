@@ -1,5 +1,6 @@
 """The objects of the Assistants API: assistants, threads, messages, runs and steps, with all fields clients expect."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from gpt_agent_fsm.local import ids
@@ -82,9 +83,9 @@ def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
     }
 
 
-def answer(run: Doc, turn: LiveTurn, text: str, incomplete: str | None = None) -> Doc:
+def answer(run: Doc, turn: LiveTurn, content: list[Doc], incomplete: str | None = None) -> Doc:
     """Return the message of a turn of a run. `incomplete` is the reason if the model did not finish the text."""
-    message = _message(run["thread_id"], "assistant", [message_text_part(text)]) | {
+    message = _message(run["thread_id"], "assistant", content) | {
         "id": turn.message_id,
         "assistant_id": run["assistant_id"],
         "run_id": run["id"],
@@ -102,9 +103,9 @@ def cut_off(message: Doc, reason: str) -> Doc:
     return message | ended | {"incomplete_details": {"reason": reason}}
 
 
-def message_text_part(text: str) -> Doc:
+def message_text_part(text: str, annotations: Sequence[Doc] = ()) -> Doc:
     """Return a text as a part of a message's content."""
-    return {"type": "text", "text": {"value": text, "annotations": []}}
+    return {"type": "text", "text": {"value": text, "annotations": [*annotations]}}
 
 
 def _message(thread_id: str, role: str, content: list[Doc]) -> Doc:
@@ -205,6 +206,12 @@ def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
     """Return the step in which a run waits for tool outputs; `calls` are in the form of `required_action`."""
     waiting = [with_answer(call, None) for call in calls]
     return _step(run, {"type": "tool_calls", "tool_calls": waiting}) | {"usage": usage}
+
+
+def hosted_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
+    """Return the step in which the service itself ran tools; see `hosted.calls`."""
+    step = _step(run, {"type": "tool_calls", "tool_calls": calls})
+    return step | {"status": "completed", "completed_at": ids.now(), "usage": usage}
 
 
 def with_answer(call: Doc, answer: str | bool | None) -> Doc:

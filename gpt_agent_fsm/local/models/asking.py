@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from attrs import evolve
 
+from gpt_agent_fsm.local.models import answer_parts
 from gpt_agent_fsm.local.models.protocol import (
     INCOMPLETE,
     ApprovalRequest,
@@ -23,7 +24,7 @@ from gpt_agent_fsm.local.models.protocol import (
     Usage,
 )
 from gpt_agent_fsm.local.models.structured import misfit
-from gpt_agent_fsm.local.models.surrogates import SurrogateJoiner, paired
+from gpt_agent_fsm.local.models.surrogates import SurrogateJoiner, encodable
 from gpt_agent_fsm.local.models.tokens import is_count
 from gpt_agent_fsm.logs import Log, get_logger
 
@@ -66,7 +67,7 @@ def ask(
         return (misfit(request, reply) if strict_schemas else None) or reply
     except (TypeError, ValueError, RecursionError) as error:
         logger.warning("The model returned an invalid answer: %s", error)
-        return ModelError("server_error", _encodable(error))
+        return ModelError("server_error", encodable(error))
     except BaseException as error:
         # Parts of an answer may be objects of the model's own classes, which may do anything.
         logger.warning("The check of the model's answer raised %s", type(error).__name__, exc_info=True)
@@ -87,12 +88,12 @@ def _encodable_error(error: ModelError) -> ModelError:
     try:
         # A subclass may have left its fields out.
         code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
-        encodable = ModelError(_encodable(code), _encodable(message))
+        translated = ModelError(encodable(code), encodable(message))
     except BaseException as unusable:
         logger.warning("The error of the model raised %s", type(unusable).__name__, exc_info=True)
         return ModelError("server_error", f"The model raised {type(error).__name__}.")
-    encodable.__cause__ = error.__cause__
-    return encodable
+    translated.__cause__ = error.__cause__
+    return translated
 
 
 def _as_said(reply: Reply, received: str) -> Reply:
@@ -112,7 +113,7 @@ def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object], chu
         for piece in itertools.chain(pieces, [_END]):
             if not isinstance(piece, Reply | str) and piece is not _END:
                 raise TypeError(f"A piece of an answer must be a str or a Reply, but this one is a {type(piece)}.")
-            if text := _encodable(characters.add(piece) if isinstance(piece, str) else characters.rest()):
+            if text := encodable(characters.add(piece) if isinstance(piece, str) else characters.rest()):
                 chunks.append(text)
                 on_chunk(text)
             if isinstance(piece, Reply):
@@ -122,7 +123,7 @@ def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object], chu
 
 def _checked(answer: object, request: ModelRequest) -> Reply:
     if isinstance(answer, str):
-        return Reply(_encodable(answer))
+        return Reply(encodable(answer))
     if isinstance(answer, dict) and request.response_format is not None:
         return Reply(_json(answer, "The object that a model returned"))
     if isinstance(answer, Reply):
@@ -151,7 +152,9 @@ def _checked_reply(reply: Reply) -> Reply:
         raise TypeError("A Usage must count its tokens in whole numbers of at least 0.")
     # The arguments of a call that was cut off may be anything.
     calls = () if reply.incomplete else tuple(_checked_call(call) for call in made)
-    return evolve(reply, text=_encodable(reply.text), calls=calls)
+    text = encodable(reply.text)
+    answer_parts.check_annotations(text, reply.annotations)
+    return evolve(reply, text=text, calls=calls)
 
 
 def _checked_call(call: ToolCall) -> ToolCall:
@@ -160,13 +163,13 @@ def _checked_call(call: ToolCall) -> ToolCall:
     if isinstance(call, ApprovalRequest):
         if not isinstance(call.server_label, str) or not call.server_label.strip():
             raise TypeError("An ApprovalRequest must have a server_label.")
-        call = evolve(call, server_label=_encodable(call.server_label))
+        call = evolve(call, server_label=encodable(call.server_label))
     if isinstance(call.arguments, str):
-        return evolve(call, name=_encodable(call.name), arguments=_encodable(call.arguments))
+        return evolve(call, name=encodable(call.name), arguments=encodable(call.arguments))
     if not isinstance(call.arguments, dict):
         raise TypeError(f"The arguments of ToolCall {call.name} must be a dict or a str.")
     arguments = _json(call.arguments, f"The arguments of ToolCall {call.name}")
-    return evolve(call, name=_encodable(call.name), arguments=arguments)
+    return evolve(call, name=encodable(call.name), arguments=arguments)
 
 
 def _json(value: dict[str, object], what: str) -> str:
@@ -177,8 +180,3 @@ def _json(value: dict[str, object], what: str) -> str:
         return text.encode().decode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{what} cannot be written as JSON: {error}") from error
-
-
-def _encodable(value: object) -> str:
-    """Return the text, with question marks in place of unpaired surrogates, which UTF-8 cannot encode."""
-    return paired(str(value)).encode("utf-8", "replace").decode()

@@ -11,6 +11,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from attrs import Factory, field, frozen
 
+from gpt_agent_fsm.local.models.answer_parts import (
+    Annotation,
+    HostedTool,
+    annotations,
+    hosted_tools,
+    optional_text,
+    texts,
+)
+
 OPTIONS = (
     *("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop", "reasoning_effort"),
     *("verbosity", "tool_choice", "parallel_tool_calls", "response_format"),
@@ -156,6 +165,14 @@ class Reply:
     incomplete: str | None = field(default=None, kw_only=True)
     """Why the answer ends too soon, `max_completion_tokens` or `content_filter`. If it is set, the run or response ends
     as incomplete."""
+    refusal: str | None = field(default=None, kw_only=True, converter=optional_text)
+    """The words with which the model refuses to answer. They come after `text`, which may be empty."""
+    reasoning: tuple[str, ...] = field(default=(), kw_only=True, converter=texts)
+    """The summary of the model's reasoning. Only a response has it, and only if its client has asked for a summary."""
+    annotations: tuple[Annotation, ...] = field(default=(), kw_only=True, converter=annotations)
+    """The citations, each of which marks a part of `text`."""
+    hosted: tuple[HostedTool, ...] = field(default=(), kw_only=True, converter=hosted_tools)
+    """The tools that the service has run itself, and the images that it has made."""
 
 
 class ModelError(Exception):

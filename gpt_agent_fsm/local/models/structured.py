@@ -77,7 +77,7 @@ def _too_large(schema: object) -> str | None:
 
 def misfit(request: ModelRequest, reply: Reply) -> ModelError | None:
     """Return the error if a complete answer is not the requested JSON. Otherwise return None."""
-    if request.response_format is None or reply.calls or reply.incomplete:
+    if request.response_format is None or reply.calls or reply.incomplete or reply.refusal:
         return None
     try:
         value = msgspec.json.decode(reply.text)

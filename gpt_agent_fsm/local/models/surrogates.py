@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SurrogateJoiner", "paired"]
+__all__ = ["SurrogateJoiner", "encodable", "paired"]
 
 
 def paired(text: str, unpaired: str = "surrogatepass") -> str:
@@ -15,6 +15,11 @@ def paired(text: str, unpaired: str = "surrogatepass") -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", unpaired)
     return text
+
+
+def encodable(value: object) -> str:
+    """Return the text, with question marks in place of unpaired surrogates, which UTF-8 cannot encode."""
+    return paired(str(value)).encode("utf-8", "replace").decode()
 
 
 class SurrogateJoiner:

@@ -25,7 +25,8 @@ def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
     """
     if reply.usage is not None:
         return reply.usage.as_dict()
-    written = len(reply.text) + sum(len(call.name) + len(call.arguments) for call in reply.calls)
+    written = len(reply.text) + len(reply.refusal or "")
+    written += sum(len(call.name) + len(call.arguments) for call in reply.calls)
     read = sum(map(_length, request.messages)) + len(request.instructions)
     return Usage(1 + read // CHARACTERS_PER_TOKEN, 1 + written // CHARACTERS_PER_TOKEN).as_dict()
 

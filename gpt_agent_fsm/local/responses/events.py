@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from gpt_agent_fsm.local.http import streams
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, closing
 from gpt_agent_fsm.local.http.streams import Event
-from gpt_agent_fsm.local.responses import items, lifecycle
+from gpt_agent_fsm.local.responses import item_events, items, lifecycle
 from gpt_agent_fsm.local.shared.clip import Clip
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError
@@ -43,8 +43,8 @@ class ResponseEvents:
         self._can_repeat = can_repeat
         self._clip = Clip(response["max_output_tokens"])
         self._item_id = "" if turn is None else turn.message_id
-        if turn is None and response["output"]:
-            self._item_id = response["output"][0]["id"]
+        if turn is None:
+            self._item_id = next((item["id"] for item in response["output"] if item["type"] == "message"), "")
 
     def __iter__(self) -> Iterator[Event | None]:
         """Yield the events with numbers above `after` as soon as they happen, and None during pauses.
@@ -90,7 +90,7 @@ class ResponseEvents:
             if item["type"] == "message":
                 yield from self._message_ends(index, item)
             else:
-                yield from _asked(index, item)
+                yield from item_events.of_item(index, item)
         yield f"response.{response['status']}", {"response": response}
 
     def _as(self, status: str) -> Doc:
@@ -102,46 +102,51 @@ class ResponseEvents:
         first = not self._clip.length
         piece = self._clip(text)
         if first:
-            yield from self._message_begins(0)
+            yield self._message_begins(0)
+            yield _part_begins(self._place(0, 0), items.output_text_part(""))
         if piece:
-            yield self._delta(0, piece)
+            yield _delta(self._place(0, 0), piece)
 
-    def _message_begins(self, index: int) -> Iterator[tuple[str, Doc]]:
-        item = items.answer(self._item_id, "", "in_progress")
-        yield "response.output_item.added", {"output_index": index, "item": item}
-        yield "response.content_part.added", self._place(index) | {"part": items.output_text_part("")}
-
-    def _delta(self, index: int, text: str) -> tuple[str, Doc]:
-        return "response.output_text.delta", self._place(index) | {"delta": text, "logprobs": []}
+    def _message_begins(self, index: int) -> tuple[str, Doc]:
+        item = items.answer(self._item_id, [], "in_progress")
+        return "response.output_item.added", {"output_index": index, "item": item}
 
     def _message_ends(self, index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
-        [part] = item["content"]
-        if not self._clip.length:
-            yield from self._message_begins(index)
-        rest = part["text"][self._clip.length :]
-        if rest:
-            yield self._delta(index, rest)
-        place = self._place(index)
-        yield "response.output_text.done", place | {"text": part["text"], "logprobs": []}
-        yield "response.content_part.done", place | {"part": part}
+        is_begun = bool(self._clip.length)
+        if not is_begun:
+            yield self._message_begins(index)
+        for content_index, part in enumerate(item["content"]):
+            place = self._place(index, content_index)
+            if part["type"] == "refusal":
+                yield _part_begins(place, part | {"refusal": ""})
+                yield "response.refusal.delta", place | {"delta": part["refusal"]}
+                yield "response.refusal.done", place | {"refusal": part["refusal"]}
+            else:
+                if not is_begun:
+                    yield _part_begins(place, items.output_text_part(""))
+                yield from _text_ends(place, part, part["text"][self._clip.length :])
+            yield "response.content_part.done", place | {"part": part}
         yield "response.output_item.done", {"output_index": index, "item": item}
 
-    def _place(self, index: int) -> Doc:
-        return {"item_id": self._item_id, "output_index": index, "content_index": 0}
+    def _place(self, index: int, content_index: int) -> Doc:
+        return {"item_id": self._item_id, "output_index": index, "content_index": content_index}
 
 
-def _asked(index: int, item: Doc) -> Iterator[tuple[str, Doc]]:
-    """Yield the events of a call or of an approval request. Its arguments are never split into pieces."""
-    if item["type"] == items.APPROVAL_REQUEST:
-        yield "response.output_item.added", {"output_index": index, "item": item}
-        yield "response.output_item.done", {"output_index": index, "item": item}
-        return
-    begun = item | {"arguments": "", "status": "in_progress"}
-    place, arguments = {"item_id": item["id"], "output_index": index}, item["arguments"]
-    yield "response.output_item.added", {"output_index": index, "item": begun}
-    yield "response.function_call_arguments.delta", place | {"delta": arguments}
-    yield "response.function_call_arguments.done", place | {"name": item["name"], "arguments": arguments}
-    yield "response.output_item.done", {"output_index": index, "item": item}
+def _part_begins(place: Doc, part: Doc) -> tuple[str, Doc]:
+    return "response.content_part.added", place | {"part": part}
+
+
+def _delta(place: Doc, text: str) -> tuple[str, Doc]:
+    return "response.output_text.delta", place | {"delta": text, "logprobs": []}
+
+
+def _text_ends(place: Doc, part: Doc, rest: str) -> Iterator[tuple[str, Doc]]:
+    if rest:
+        yield _delta(place, rest)
+    for index, annotation in enumerate(part["annotations"]):
+        added = {"annotation_index": index, "annotation": annotation}
+        yield "response.output_text.annotation.added", place | added
+    yield "response.output_text.done", place | {"text": part["text"], "logprobs": []}
 
 
 def _error(problem: ApiProblem) -> tuple[str, Doc]:

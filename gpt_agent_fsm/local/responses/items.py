@@ -4,13 +4,15 @@ The server gives every stored item a new id, even if the client sent an id, beca
 response again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.files import stored
 from gpt_agent_fsm.local.http.error_responses import bad_request, missing, wrong_type, wrong_value
-from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ToolCall
+from gpt_agent_fsm.local.models.answer_parts import spans
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, Reply, ToolCall
+from gpt_agent_fsm.local.responses import hosted
 from gpt_agent_fsm.local.shared import parts as chat
 from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
@@ -32,14 +34,14 @@ _PARTS = {
 def given(tx: Transaction, body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
     """Return the items that a client sent in this field. If the field is absent or null, return an empty list.
 
-    The items are ready to be stored, except for references. Reasoning is left out, because no model here reads it.
-    Raises `ApiProblem`.
+    The items are ready to be stored, except for references. Reasoning and the tools of the service are left out,
+    because no model here reads them. Raises `ApiProblem`.
     """
     sent = validation.objects(body, name, maximum=maximum) or []
     items = [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
     for index, item in enumerate(items):
         _check_files(tx, item, f"{name}[{index}]")
-    return [item for item in items if item["type"] != "reasoning"]
+    return [item for item in items if item["type"] not in _UNREAD]
 
 
 def _check_files(tx: Transaction, item: Doc, place: str) -> None:
@@ -62,15 +64,23 @@ def of_input(tx: Transaction, body: Mapping[str, Any]) -> list[Doc]:
     return given(tx, body, "input", 1000)
 
 
-def answer(item_id: str, text: str, status: str) -> Doc:
+def answer(item_id: str, content: list[Doc], status: str) -> Doc:
     """Return a message of the model."""
-    content = [] if status == "in_progress" else [output_text_part(text)]
     return {"id": item_id, "type": "message", "status": status, "role": "assistant", "content": content}
 
 
-def output_text_part(text: str) -> Doc:
+def answer_content(reply: Reply) -> list[Doc]:
+    """Return the content of the message for a reply. The list is empty if the reply has only calls."""
+    parts: list[Doc] = []
+    if reply.text or not (reply.refusal or reply.calls):
+        marked = [hosted.annotation(*span) for span in spans(reply.text, reply.annotations)]
+        parts.append(output_text_part(reply.text, marked))
+    return parts + ([{"type": "refusal", "refusal": reply.refusal}] if reply.refusal else [])
+
+
+def output_text_part(text: str, annotations: Sequence[Doc] = ()) -> Doc:
     """Return the part of an answer that contains this text."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "output_text", "text": text, "annotations": [*annotations], "logprobs": []}
 
 
 def tool_call(call: ToolCall) -> Doc:
@@ -183,9 +193,13 @@ def _reference(item: Doc, prefix: str) -> Doc:
     return {"type": "item_reference", "id": validation.required_text(item, "id", prefix=prefix)}
 
 
-def _reasoning(item: Doc, prefix: str) -> Doc:
+def _unread(item: Doc, prefix: str) -> Doc:
     validation.objects(item, "summary", prefix=prefix)
-    return {"type": "reasoning"}
+    return {"type": item["type"]}
+
+
+_UNREAD = (hosted.REASONING, *hosted.KINDS)
+"""The types of items that clients may send back, but that no model here reads."""
 
 
 _READERS = {
@@ -195,7 +209,7 @@ _READERS = {
     APPROVAL_REQUEST: _approval_request,
     APPROVAL_RESPONSE: _approval_response,
     "item_reference": _reference,
-    "reasoning": _reasoning,
+    **dict.fromkeys(_UNREAD, _unread),
 }
 
 

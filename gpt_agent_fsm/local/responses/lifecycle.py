@@ -8,19 +8,21 @@ between two transactions. A function changes nothing if it finds the response in
 another request was faster.
 
 A question is stored with each response. It contains the input, the number of this attempt to answer the user's last
-message, and whether the response is streamed. If it is, the question gets the streamed pieces at the end.
+message, whether the response is streamed, and the `include` list of the request. If the response is streamed, the
+question gets the streamed pieces at the end.
 """
 
 import math
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request, closing, unknown
 from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, Outcome, Reply
 from gpt_agent_fsm.local.models.tokens import cut, usage
-from gpt_agent_fsm.local.responses import context, items, objects, options, references
+from gpt_agent_fsm.local.responses import context, hosted, items, objects, options, references
 from gpt_agent_fsm.local.shared.live_turn import LiveTurn
 from gpt_agent_fsm.local.shared.storage import Doc, Storage, Transaction
 
@@ -34,8 +36,8 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
     conversation_id = response["conversation"]["id"] if response["conversation"] else ""
     latest = tx.latest("response", conversation_id) if conversation_id else None
     tx.add("response", response, parent=conversation_id, due=time.time() + lifetime)
-    streamed = {"streamed": body.get("stream") is True}
-    tx.add("question", _question(tx, latest, given, past + given) | streamed, parent=response["id"])
+    asked = {"streamed": body.get("stream") is True, "include": body.get("include") or []}
+    tx.add("question", _question(tx, latest, given, past + given) | asked, parent=response["id"])
     return response
 
 
@@ -121,7 +123,7 @@ def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequ
         turn.result = _fail(tx, response, outcome.code, outcome.message)
         return True
     reply = cut(outcome, request.max_tokens)
-    response["output"] = _output(turn, reply)
+    response["output"] = _output(response, turn, reply, _question_of(tx, response_id).get("include", ()))
     response["usage"] = objects.usage(usage(request, reply))
     if reply.incomplete is None:
         response |= {"status": "completed", "completed_at": ids.now()}
@@ -138,15 +140,20 @@ def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequ
     return True
 
 
-def _output(turn: LiveTurn, reply: Reply) -> list[Doc]:
-    output = []
-    if reply.text or not reply.calls:
-        status = "completed" if reply.incomplete is None else "incomplete"
-        output.append(items.answer(turn.message_id, reply.text, status))
-    return output + [
+def _output(response: Doc, turn: LiveTurn, reply: Reply, include: Collection[str]) -> list[Doc]:
+    before: list[Doc] = []
+    if reply.reasoning and response["reasoning"]["summary"]:
+        before.append(hosted.reasoning(reply.reasoning))
+    before += [hosted.item(tool, include) for tool in reply.hosted]
+    status = "completed" if reply.incomplete is None else "incomplete"
+    content = items.answer_content(reply)
+    message = [items.answer(turn.message_id, content, status)] if content else []
+    calls = [
         items.approval_request(call) if isinstance(call, ApprovalRequest) else items.tool_call(call)
         for call in reply.calls
     ]
+    # Pieces of a message that clients have already seen were sent as those of the first item.
+    return (message + before if turn.chunks else before + message) + calls
 
 
 def chunks_of(tx: Transaction, response_id: str) -> list[str]:

@@ -41,9 +41,8 @@ def _reasoning(body: Mapping[str, Any], name: str) -> Doc | None:
     if value is None:
         return None
     effort = validation.choice(value, "effort", choices=EFFORTS, prefix=f"{name}.")
-    # The choice of a summary is checked, but no summary is made.
-    validation.choice(value, "summary", choices=("auto", "concise", "detailed"), prefix=f"{name}.")
-    return {"effort": effort, "summary": None}
+    summary = validation.choice(value, "summary", choices=("auto", "concise", "detailed"), prefix=f"{name}.")
+    return {"effort": effort, "summary": summary}
 
 
 _SCHEMA_FIELDS = ("name", "description", "schema", "strict")
@@ -74,7 +73,7 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
 
 
 def _include(body: Mapping[str, Any], name: str) -> None:
-    """Check the list of additional data. The list may name data that no answer of this server has."""
+    """Check the list of additional data, see `hosted`. It may name data that no answer of this server has."""
     value = body.get(name)
     if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
         raise wrong_type(name, "an array of strings", value)

@@ -157,7 +157,7 @@ def test_items_of_an_answer_may_be_sent_again(api):
         ("text", "items[0]", "invalid_type"),
         ({}, "items[0].role", "missing_required_parameter"),
         ({"type": 7}, "items[0].type", "invalid_type"),
-        ({"type": "web_search_call", "id": "ws_1"}, "items[0].type", "invalid_value"),
+        ({"type": "computer_call", "id": "cu_1"}, "items[0].type", "invalid_value"),
         ({"role": "user"}, "items[0].content", "missing_required_parameter"),
         ({"role": "tool", "content": "x"}, "items[0].role", "invalid_value"),
         ({"role": "user", "content": 7}, "items[0].content", "invalid_type"),

@@ -152,14 +152,12 @@ def test_options_without_effect_are_accepted_and_not_shown_as_if_they_were_in_fo
     options = {
         "truncation": "auto",
         "service_tier": "flex",
-        "reasoning": {"effort": "low", "summary": "auto"},
         "include": ["reasoning.encrypted_content"],
         "stream_options": {"include_obfuscation": False},
         "prompt_cache_retention": "24h",
     }
     answer = api.post("/responses", {"model": "m", "input": "x"} | options)
     assert (answer["truncation"], answer["service_tier"]) == ("disabled", "default")
-    assert answer["reasoning"] == {"effort": "low", "summary": None}
     assert not {"include", "stream_options", "prompt_cache_retention"} & answer.keys()
     run = api.post("/threads/runs", {"assistant_id": "asst_1", "max_prompt_tokens": 300})
     assert run["max_prompt_tokens"] is None

@@ -22,14 +22,29 @@ rules:                              # the first rule that fits the user's last m
     say: Rain, rain, go away.
     pieces: 4                       # for a client that asks for a stream: the text in 4 pieces
     pause: 0.1                      # seconds between two pieces
+  - when: report
+    say: "Oslo is wet [1]."
+    cite:                           # each citation marks a text of the answer
+      - {text: "[1]", url: "https://example.org", title: Weather}
+      - {text: Oslo, file: file-1, name: notes.txt}
+      - {text: wet, path: file-2}   # a file that was made
+    think: I look it up.            # the summary of the reasoning, for a client that asks for one
+    use:                            # tools that the service has run itself
+      - web_search: {query: weather in Oslo, urls: ["https://example.org"]}
+      - file_search: {queries: [Oslo], results: [{file: file-1, name: notes.txt, text: Wet., score: 0.9}]}
+      - code_interpreter: {code: "print(1)", logs: "1"}
+      - mcp: {server: files, name: read, arguments: {name: a.txt}, output: Hello}
+      - image: iVBORw0KGgo=         # an image that was made, in base64
+  - when: secret
+    refuse: I cannot tell you.
 otherwise:                          # if no rule fits: one step or a list of them
   say: "You said: {message}"
 ```
 
-A step has exactly one of `say`, `call`, `approve` and `fail`. The last step of a rule is a `say`, or a `fail` without
-`times`. `say` may be a mapping, which is sent as JSON to a client that asks for JSON. `approve` asks a person whether
-the server may make a call of its own. `fail` ends the run. With `times: 2`, only the first two runs for the same user
-message fail, and all further runs for that message skip the step.
+A step has exactly one of `say`, `refuse`, `call`, `approve` and `fail`. The last step of a rule is a `say`, a `refuse`,
+or a `fail` without `times`. `say` may be a mapping, which is sent as JSON to a client that asks for JSON. `approve`
+asks a person whether the server may make a call of its own. `fail` ends the run. With `times: 2`, only the first two
+runs for the same user message fail, and all further runs for that message skip the step.
 
 Texts may contain placeholders, even inside `arguments` or the mapping of a `say`. `{message}` is the user's last
 message. `{outputs}` and `{approved}` are the tool outputs and the decisions after that message, joined by ", ".
@@ -37,6 +52,7 @@ message. `{outputs}` and `{approved}` are the tool outputs and the decisions aft
 it is sent even if it is not valid JSON.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -46,10 +62,11 @@ from typing import Any, Self
 import yaml
 from attrs import frozen
 
-from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, ToolCall
+from gpt_agent_fsm.local.models.protocol import ApprovalRequest, ModelError, ModelRequest, Reply, ToolCall
 from gpt_agent_fsm.local.models.script.schema import Approval, Call, Failure, Step, read, turns
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_Played = str | list[ToolCall] | dict[str, Any]
 _ECHO = Step(say="You said: {message}")
 
 
@@ -93,7 +110,7 @@ class ScriptedModel:
         checked = read(script)
         return cls(checked.rules or (), checked.otherwise, wait=wait)
 
-    def __call__(self, request: ModelRequest) -> str | list[ToolCall] | dict[str, Any] | Iterator[str]:
+    def __call__(self, request: ModelRequest) -> str | list[ToolCall] | dict[str, Any] | Reply | Iterator[str | Reply]:
         """Play the step of this turn. Raises `ModelError` if the step is a `fail`."""
         message = request.user_message
         steps, words = self._otherwise, {}
@@ -110,8 +127,8 @@ class ScriptedModel:
             wait(step.delay)
         if isinstance(step.say, dict) and request.response_format is None:
             raise ModelError("server_error", "The script says a mapping here, but the client has not asked for JSON.")
-        played = _played(step, words)
-        return played if step.pieces is None else _in_pieces(str(played), step.pieces, partial(wait, step.pause or 0.0))
+        played = _with_parts(step, _played(step, words), words)
+        return played if step.pieces is None else _in_pieces(played, step.pieces, partial(wait, step.pause or 0.0))
 
 
 @frozen
@@ -135,24 +152,54 @@ def _due(steps: list[Step], request: ModelRequest) -> Step:
     return played[min(turn, len(played) - 1)]
 
 
-def _played(step: Step, words: Mapping[str, str]) -> str | list[ToolCall] | dict[str, Any]:
-    """Return the text, the object or the calls of a step. Raises `ModelError` if the step is a `fail`."""
+def _played(step: Step, words: Mapping[str, str]) -> _Played:
+    """Return the text, the object or the calls of a step. Raises `ModelError` if the step is a `fail`.
+
+    A step that refuses has an empty text.
+    """
     if isinstance(step.fail, Failure):
         raise ModelError(step.fail.code, _filled(step.fail.message, words))
     if isinstance(step.say, str):
         return _filled(step.say, words)
     if isinstance(step.say, dict):
         return _filled_object(step.say, words)
+    if isinstance(step.refuse, str):
+        return ""
     return [_asked(call, _filled_arguments(call.arguments, words)) for call in step.calls]
 
 
-def _in_pieces(text: str, number: int, pause: Callable[[], object]) -> Iterator[str]:
-    """Yield a text in this number of pieces of about the same length, or letter by letter if it is shorter."""
+def _with_parts(step: Step, played: _Played, words: Mapping[str, str]) -> _Played | Reply:
+    """Return what the step says or calls, together with the other parts of the answer if it has any."""
+    fill = partial(_filled, words=words)
+    refusal = fill(step.refuse) if isinstance(step.refuse, str) else None
+    if refusal is None and not (step.cite or step.think or step.use):
+        return played
+    text = played if isinstance(played, str) else ""
+    if isinstance(played, dict):
+        text = json.dumps(played, ensure_ascii=False)
+    return Reply(
+        text,
+        tuple(played) if isinstance(played, list) else (),
+        refusal=refusal,
+        reasoning=[*map(fill, [step.think] if isinstance(step.think, str) else step.think)],
+        annotations=[citation.made(fill) for citation in step.cite],
+        hosted=[tool.made(fill) for tool in step.use],
+    )
+
+
+def _in_pieces(played: _Played | Reply, number: int, pause: Callable[[], object]) -> Iterator[str | Reply]:
+    """Yield a text in this number of pieces of about the same length, or letter by letter if it is shorter.
+
+    The other parts of the answer come last.
+    """
+    text = played.text if isinstance(played, Reply) else str(played)
     number = min(number, len(text))
     for index in range(number):
         if index:
             pause()
         yield text[index * len(text) // number : (index + 1) * len(text) // number]
+    if isinstance(played, Reply):
+        yield played
 
 
 def _asked(call: Call, arguments: dict[str, Any] | str) -> ToolCall:

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Text = Annotated[str, Meta(pattern=r"\S")]
+from gpt_agent_fsm.local.models.script import parts
+from gpt_agent_fsm.local.models.script.parts import Citation, Text, Used
+
 # `Step.check` refuses a blank text: with a pattern in this union, msgspec 0.22 may crash the interpreter at its exit.
 Say = dict[Any, Any] | str
 Delay = Annotated[float, Meta(ge=0, le=86_400)]
@@ -43,14 +45,18 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True):
 class Step(Struct, frozen=True, forbid_unknown_fields=True):
     """What the model does in one turn, after `delay` seconds.
 
-    Exactly one of `say`, `call`, `approve` and `fail` is set. A text of `say` may be sent in this number of `pieces`,
-    with a `pause` in seconds between two of them.
+    Exactly one of `say`, `refuse`, `call`, `approve` and `fail` is set. A text of `say` may be sent in this number of
+    `pieces`, with a `pause` in seconds between two of them. `cite`, `think` and `use` add to an answer.
     """
 
     delay: Delay | None = None
     pieces: Pieces | None = None
     pause: Delay | None = None
+    cite: list[Citation] = []
+    think: Text | list[Text] = []
+    use: list[Used] = []
     say: Say | UnsetType = UNSET
+    refuse: Text | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
     approve: Approval | Annotated[list[Approval], Meta(min_length=1)] | UnsetType = UNSET
     fail: Failure | UnsetType = UNSET
@@ -72,14 +78,25 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
         """Raise `ValueError` if the step does not say exactly one thing to do, or if a value cannot be sent."""
         if isinstance(self.say, str) and not self.say.strip():
             raise _misfit(f"{place}.say", self.say)
-        if len(_keys(self, "say", "call", "approve", "fail")) != 1:
-            raise _error(f"{place} needs exactly one of 'say', 'call', 'approve' and 'fail'")
+        if len(_keys(self, "say", "refuse", "call", "approve", "fail")) != 1:
+            raise _error(f"{place} needs exactly one of 'say', 'refuse', 'call', 'approve' and 'fail'")
+        self._check_parts(place)
         if self.pieces is not None and not isinstance(self.say, str):
             raise _error(f"{place} has 'pieces', so it needs a text to 'say'")
         if self.pause is not None and self.pieces is None:
             raise _error(f"{place} has a 'pause', so it needs 'pieces'")
         for value in (self.say, *(call.arguments for call in self.calls)):
             _check_values(value, place)
+
+    def _check_parts(self, place: str) -> None:
+        for name in ("cite", "use"):
+            for index, part in enumerate(getattr(self, name)):
+                if problem := part.problem():
+                    raise _error(f"{place}.{name}[{index}] {problem}")
+        if self.cite and not isinstance(self.say, str):
+            raise _error(f"{place} has 'cite', so it needs a text to 'say'")
+        if not isinstance(self.fail, UnsetType) and (self.think or self.use):
+            raise _error(f"{place} has a 'fail', so it has no answer to add to")
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,7 +108,11 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     delay: Delay | UnsetType | None = UNSET
     pieces: Pieces | UnsetType | None = UNSET
     pause: Delay | UnsetType | None = UNSET
+    cite: list[Citation] | UnsetType = UNSET
+    think: Text | list[Text] | UnsetType = UNSET
+    use: list[Used] | UnsetType = UNSET
     say: Say | UnsetType = UNSET
+    refuse: Text | UnsetType = UNSET
     call: Call | Annotated[list[Call], Meta(min_length=1)] | UnsetType = UNSET
     approve: Approval | Annotated[list[Approval], Meta(min_length=1)] | UnsetType = UNSET
     fail: Failure | UnsetType = UNSET
@@ -159,7 +180,7 @@ def turns(steps: Step | list[Step], place: str) -> list[Step]:
         for index, step in enumerate(steps):
             step.check(f"{place}[{index}]")
     if steps[-1].calls or steps[-1].times is not None:
-        raise _error(f"{place} must end with 'say', or with a 'fail' without 'times'")
+        raise _error(f"{place} must end with 'say' or 'refuse', or with a 'fail' without 'times'")
     return steps
 
 
@@ -176,12 +197,33 @@ _EXPECTED = {
     "times": "a whole number above 0",
     "pieces": "a whole number from 1 to 10000",
     "pause": "a number of seconds",
+    "cite": "a list of citations",
+    "use": "a list of tools",
+    "think": "text or a list of texts",
+    "urls": "a list of texts",
+    "queries": "a list of texts",
+    "results": "a list of results",
+    "score": "a number",
     "say": "text or a mapping",
-    **dict.fromkeys(("when", "matches", "name", "server", "code", "message"), "text"),
+    **dict.fromkeys(("when", "matches", "name", "server", "code", "message", "refuse", "text", "url", "title"), "text"),
+    **dict.fromkeys(("file", "path", "query", "logs", "output", "error", "image"), "text"),
 }
 """The required type of a key's value. The values of all other keys must be mappings."""
 
-_SHAPES: dict[str, type[Struct]] = {"": Script, "rules": Rule, "call": Call, "approve": Approval, "fail": Failure}
+_SHAPES: dict[str, type[Struct]] = {
+    "": Script,
+    "rules": Rule,
+    "call": Call,
+    "approve": Approval,
+    "fail": Failure,
+    "cite": Citation,
+    "use": Used,
+    "web_search": parts.WebSearch,
+    "file_search": parts.FileSearch,
+    "results": parts.FileSearchResult,
+    "code_interpreter": parts.CodeInterpreter,
+    "mcp": parts.McpCall,
+}
 """The struct that a key's value must have, for the list of known keys. The values of all other keys are steps."""
 
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
