@@ -63,10 +63,10 @@ class LocalServer:
     `request_log_level`, without the text of messages. With `strict_schemas`, a run or response fails if the client
     asked for JSON and the answer is not valid JSON or does not fit the schema.
 
-    The server offers two APIs, Assistants v2 and Responses with Conversations, and asks the model in the same way for
-    both. It behaves like the real service, with one convenience. A run may name an assistant that was never created, if
-    the assistant's id starts with `asst_`; such an assistant has no instructions and no tools. The id of a deleted
-    assistant is unknown, and so is every other id that does not start with `asst_`.
+    The server offers two APIs, Assistants v2 and Responses with Conversations, with files for both. It asks the model
+    in the same way for both. It behaves like the real service, with one convenience. A run may name an assistant that
+    was never created, if the assistant's id starts with `asst_`; such an assistant has no instructions and no tools.
+    The id of a deleted assistant is unknown, and so is every other id that does not start with `asst_`.
 
     A wrong argument raises `TypeError` or `ValueError`. A server that cannot start changes nothing. It raises `OSError`
     if the address is in use, `DatabaseInUseError` (an `OSError`) if another server uses the file, and

@@ -14,6 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import msgspec
 from attrs import field, frozen, validators
 
+from gpt_agent_fsm.local.http.chaos_streams import STREAM_FAULTS, broken
 from gpt_agent_fsm.local.http.environ import ITEM_LAG, WAITING
 from gpt_agent_fsm.local.http.error_responses import ApiProblem, wrong_value
 from gpt_agent_fsm.local.http.listener import HangUp
@@ -33,6 +34,7 @@ FAULTS = (
     "drop-after",
     "garbage",
     "late-items",
+    *STREAM_FAULTS,
 )
 
 _GARBAGE = (
@@ -63,6 +65,16 @@ class Chaos:
     `garbage`      | 200 with an unrelated body, after the request has taken effect
     `late-items`   | a list of items leaves out the items of responses that ended in the last `item_lag` seconds
 
+    The other faults happen to streams only, after `stream_after` events (if it is None, chance decides) or before the
+    last one. The run or response continues. An HTTP answer that is not a stream is sent as it is.
+
+    fault           | what happens
+    --------------- | -----------------------------------------------------------------------------------
+    `stream-drop`   | the server hangs up in the middle of an event
+    `stream-stall`  | the server is silent for `stall` seconds, and then hangs up
+    `stream-repeat` | an event is sent twice
+    `stream-end`    | the stream ends like a whole one, but without its last events
+
     Raises `ValueError` for a `rate` below 0 or above 1, and for an unknown fault.
     """
 
@@ -72,6 +84,8 @@ class Chaos:
     delay: float = field(default=0.5, kw_only=True)
     retry_after: int = field(default=1, kw_only=True)
     item_lag: float = field(default=1.0, kw_only=True)
+    stall: float = field(default=30.0, kw_only=True)
+    stream_after: int | None = field(default=None, kw_only=True, validator=validators.optional(validators.ge(0)))
 
     @faults.validator
     def _check_faults(self, _attribute: object, faults: tuple[str, ...]) -> None:
@@ -96,7 +110,7 @@ class ChaosApplication:
         self._closing = threading.Event()
 
     def close(self) -> None:
-        """End the waits of all requests with the fault `latency`."""
+        """End the waits of all requests with the faults `latency` and `stream-stall`."""
         self._closing.set()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -133,6 +147,8 @@ class ChaosApplication:
                 raise HangUp
             case "error-after" | "drop-after" | "garbage":
                 return self._lose(fault, dice, environ, start_response)
+            case "stream-drop" | "stream-stall" | "stream-repeat" | "stream-end":
+                return self._break(fault, dice, environ, start_response)
             case _:
                 raise LookupError(f"the fault {fault!r} has no branch here")
         return self._application(environ, start_response)
@@ -156,6 +172,18 @@ class ChaosApplication:
         content = dice.choice(_GARBAGE)
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(content)))])
         return [content]
+
+    def _break(
+        self, fault: str, dice: random.Random, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Let the application answer a request. If the answer is a stream, inject the fault into it."""
+        answer = _Answer()
+        body = self._application(environ, answer.start)
+        start_response(*answer.head)
+        if not answer.is_stream:
+            return body
+        chaos = self._chaos
+        return broken(fault, body, dice, after=chaos.stream_after, stall=chaos.stall, closing=self._closing)
 
 
 class _Answer:
