@@ -30,6 +30,7 @@ from gpt_agent_fsm.engine.protocols import (
 )
 from gpt_agent_fsm.engine.run_options import RUN_OPTIONS, RunOptions
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
+from gpt_agent_fsm.events import media
 from gpt_agent_fsm.events.parts import Citation, File, Image, Part, Text
 from gpt_agent_fsm.machine.objects import HostedTool, Message, MessagePage, Run, RunPage, ToolCall, Usage
 from gpt_agent_fsm.machine.run_status import RunStatus
@@ -72,6 +73,7 @@ __all__ = [
     "Timeout",
     "ToolCall",
     "ToolOutputsRequest",
+    "media",
     "UploadBackend",
     "Usage",
 ]

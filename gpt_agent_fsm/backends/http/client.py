@@ -36,9 +36,8 @@ from gpt_agent_fsm.backends.http.redaction import Redactor
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
 from gpt_agent_fsm.backends.shared.values import lenient_mapping, required_id
 from gpt_agent_fsm.errors import ApiError
-from gpt_agent_fsm.events.media import mime_type
 from gpt_agent_fsm.forks import Origin
-from gpt_agent_fsm.ports import CallLimits, Timeout
+from gpt_agent_fsm.ports import CallLimits, Timeout, media
 
 __all__ = ["HttpClient", "client_from_env", "segment"]
 
@@ -134,7 +133,7 @@ class HttpClient:
 
     def upload(self, path: str, fields: Mapping[str, str], name: str, data: bytes, *, timeout: Timeout) -> str:
         """Make a POST of a form with these fields and a file, and return the id of the file. See `post`."""
-        body, kind = encode_multipart_formdata({**fields, "file": (name, data, mime_type(data, name))})
+        body, kind = encode_multipart_formdata({**fields, "file": (name, data, media.mime_type(data, name))})
         prepared = self._prepare("POST", path, body, {}, content_type=kind)
         answer = _whole(self._successful(prepared, path, exchange.limits_of(timeout)))
         return self._read(answer, lambda value: required_id(lenient_mapping(value).get("id")))

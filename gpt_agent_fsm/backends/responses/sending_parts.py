@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gpt_agent_fsm.events.media import data_url, default_name, mime_type
-from gpt_agent_fsm.ports import File, Image, Part, Text
+from gpt_agent_fsm.ports import File, Image, Part, Text, media
 
 __all__ = ["refused_parts", "user_message"]
 
@@ -33,6 +32,6 @@ def _content_part(part: Part) -> dict[str, Any]:
         return {"type": kind, "image_url" if isinstance(part, Image) else "file_url": part.url}
     data = part.data or b""
     if isinstance(part, Image):
-        return {"type": kind, "image_url": data_url(mime_type(data), data)}
-    name = part.name or default_name(data)
-    return {"type": kind, "filename": name, "file_data": data_url(mime_type(data, name), data)}
+        return {"type": kind, "image_url": media.data_url(media.mime_type(data), data)}
+    name = part.name or media.default_name(data)
+    return {"type": kind, "filename": name, "file_data": media.data_url(media.mime_type(data, name), data)}

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpt_agent_fsm.backends.shared.values import lenient_id, lenient_mapping, lenient_number, lenient_text
-from gpt_agent_fsm.events.media import data_of
-from gpt_agent_fsm.ports import Citation, File, Image, Part, Text
+from gpt_agent_fsm.ports import Citation, File, Image, Part, Text, media
 
 __all__ = ["file_path", "image_of", "parts_of", "sent_parts_of"]
 
@@ -109,7 +108,7 @@ def _index(value: object) -> int | None:
 def _url_or_data(value: object) -> dict[str, Any]:
     """Return the `url` of a part, or the `data` if its URL contains them."""
     url = lenient_text(value) or None
-    data = None if url is None else data_of(url)
+    data = None if url is None else media.data_of(url)
     return {"url": url} if data is None else {"data": data}
 
 
