@@ -1,4 +1,4 @@
-"""Checks of callables that a program passes to the library. Otherwise a mistake would appear only in a later log."""
+"""Checks of callables that a program passes to the library. Without them, the log would show a mistake much later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def why_nothing_runs(given: Callable[..., Any]) -> str | None:
 
 
 def why_not_callable(given: object, arguments: int, *keywords: str) -> str | None:
-    """Return why a call with so many arguments and these keywords would fail or run nothing; None if it would work.
+    """Return why a call with this number of arguments and these keywords would fail or run nothing, or None.
 
     If the signature of a callable cannot be read, the result is None.
     """

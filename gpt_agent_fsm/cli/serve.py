@@ -171,7 +171,7 @@ def _in_options(sentence: str) -> str:
 def _model_of(
     model: str, name: str | None, key: str | None, *, merge_turns: bool
 ) -> ScriptedModel | ChatCompletionsModel | None:
-    """Return the model, `None` for the echo; or raise an error that says in one sentence why there is none."""
+    """Return the model; None for the echo. If there is no such model, raise an error that says why in one sentence."""
     from gpt_agent_fsm.local import ChatCompletionsModel, ScriptedModel  # noqa: PLC0415 - as above
 
     try:
@@ -197,7 +197,7 @@ def _script(scripted: type[ScriptedModel], path: str) -> ScriptedModel:
 
 
 def _check_only_for_servers(name: str | None, key: str | None, merge_turns: bool) -> None:
-    """Refuse options that have an effect only with a chat-completions server, because none is used.
+    """Refuse options of a chat-completions server, because no such server is used.
 
     A key for such a server is not refused if it comes from the environment.
     """

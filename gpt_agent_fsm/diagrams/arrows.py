@@ -28,7 +28,8 @@ COLOURS: dict[str, tuple[str, str, str, str]] = {
 }
 
 Ways = dict[str, tuple[str, ...]]
-"""The inputs that lead from one state to another, each with its guards. An input that always leads there has none."""
+"""The inputs that lead from one state to another, each with its guards. An input that always leads there has no
+guards."""
 
 
 @attrs.frozen

@@ -88,7 +88,7 @@ class Agenda:
         return self.request is None and self.due is not None and self._clock.monotonic() >= self.due
 
     def take_due(self) -> inputs.TimerDue | inputs.Resume:
-        """Return the input for the timer that has ended. The next timer gives `TimerDue` again."""
+        """Return the input for the timer that has ended. The input for every later timer is `TimerDue`."""
         fact, self.when_due = self.when_due, inputs.TimerDue()
         return fact
 
@@ -96,7 +96,7 @@ class Agenda:
 def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
     """Return the longest pause, in seconds, after which the saved request can be due.
 
-    Due times are saved as times of day. If the clock was set back later, the saved pause would seem longer than it was.
+    Due times are saved in seconds since the epoch. If the clock is set back later, the saved pause seems longer.
     """
     pending = snapshot.pending
     if pending is not None and (pending.tries or pending.failures):

@@ -51,7 +51,7 @@ class Alarms:
             self._quota_restored, self._gate_opened = self._quota_restored or unpark, True
 
     def collect(self, settings: Settings) -> Iterator[inputs.Input]:
-        """Yield each input that is due once. The timer of the agenda is not included."""
+        """Yield, only once, each input that is due. The timer of the agenda is not included."""
         with self._lock:
             quota_restored, gate_opened = self._quota_restored, self._gate_opened
             self._quota_restored = self._gate_opened = False

@@ -18,8 +18,8 @@ class Deadlines:
     """The deadlines of one thread, by the name of their setting.
 
     Most deadlines count from the time at which this process saw the run, or its wait for tools, begin. `stall_after`
-    counts from the start of the wait, and `approval_timeout` from the question, even if another process drove the
-    thread then.
+    counts from the start of the wait, and `approval_timeout` from the request for the approval, even if another process
+    drove the thread at that time.
     """
 
     __slots__ = ("_asking", "_clock", "_moments", "_tool_time_left", "_waits_since")
@@ -30,7 +30,7 @@ class Deadlines:
         self._tool_time_left: float | None = None
         """The seconds left of `tool_timeout`, while the thread waits only for a person."""
         self._asking: dict[str, float] = {}
-        """The calls that wait for a person, with the time of the question in seconds since the epoch."""
+        """The calls that wait for an approval, each with the time of the request, in seconds since the epoch."""
         self._waits_since = 0.0
         """When the current wait began, in monotonic seconds."""
 
@@ -65,7 +65,7 @@ class Deadlines:
             self._follow_approvals(after, settings, now)
 
     def _follow_approvals(self, snapshot: Snapshot, settings: Settings, now: float) -> None:
-        """Set `approval_timeout` by the oldest question. Pause `tool_timeout` while only questions are open."""
+        """Count `approval_timeout` from the oldest open request. Pause `tool_timeout` while only approvals are open."""
         # If the library does not follow the run now, a decision about its calls would be ignored.
         asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
         self._asking = {call.id: call.asked_at or 0.0 for call in asking}

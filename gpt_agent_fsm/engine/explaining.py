@@ -95,6 +95,6 @@ def _is_spent(snapshot: Snapshot, settings: Settings) -> bool:
 
 
 def _changes_something(snapshot: Snapshot, command: inputs.Command, settings: Settings) -> bool:
-    """Return whether the table has a row for the command that does not ignore it."""
+    """Return whether the command would have an effect now, because the table has a row that does not ignore it."""
     _, wanted, _ = advance(snapshot, command, settings)
     return not any(isinstance(effect, effects.Ignore) for effect in wanted)

@@ -3,9 +3,9 @@
 After a rate limit (HTTP 429) no thread sends anything until the time that the server asked for is over. Then one
 request is sent as a probe. If the probe is not rate limited, the other requests follow.
 
-After a denial because of an exhausted balance, each thread that wants to post a message or create a run is parked
-without a request. A thread whose last command came after the denial may send its request, as a probe. As soon as one
-run is created, all parked threads continue.
+After a denial because of an exhausted balance, each thread that wants to post a message or create a run is parked: it
+makes no request. A thread whose last command came after the denial may send its request, as a
+probe. As soon as one run is created, all parked threads continue.
 """
 
 from __future__ import annotations

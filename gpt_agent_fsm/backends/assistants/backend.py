@@ -290,7 +290,7 @@ def _streamed(thread_id: str, answer: wire.Run | EventStream, limits: CallLimits
 
 
 def _check_thread(method: str, thread_id: str, *answers: wire.Run | wire.Message) -> None:
-    """Raise an error if an HTTP answer is about another thread: a proxy or connection has mixed up two answers."""
+    """Raise an error if an answer is about another thread, because a proxy or connection has mixed up two answers."""
     for answer in answers:
         if is_another_id(answer.thread_id, thread_id):
             sentence = f"The answer to {method} for {thread_id} is about another thread ({answer.thread_id})."

@@ -84,7 +84,7 @@ def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
 
 
 def tool_outputs(request: ToolOutputsRequest) -> dict[str, Any]:
-    """Return the body that answers the tool calls of a run. Only Azure's agents accept decisions in it."""
+    """Return the body that answers the tool calls of a run. Only Azure's agents accept decisions."""
     outputs = [{"tool_call_id": call_id, "output": output} for call_id, output in request.outputs]
     approvals = [
         {"tool_call_id": call_id, "approve": json.loads(decision)["approve"]} for call_id, decision in request.decisions
@@ -101,7 +101,7 @@ def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
 
 
 def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
-    """Return an assistant in the form of this API. It includes empty fields, so that an update clears these."""
+    """Return an assistant in the form of this API. Empty fields are included, so that an update clears them."""
     return {
         **settings_of(assistant),
         **({} if assistant.output is None else {"response_format": response_format(assistant.output.to_json())}),
@@ -181,7 +181,7 @@ class Run:
         return found
 
     def _unsupported(self) -> str:
-        """Return a clause that names what the run waits for besides function calls and approvals; "" for nothing."""
+        """Return a clause that names what the run waits for besides function calls and approvals, or ""."""
         action = lenient_text(self.required_action.get("type")) or _OUTPUTS
         others = sorted({_kind_of(call) for call in self._asked()} - {"function"})
         if action not in (_OUTPUTS, _APPROVAL):
@@ -233,14 +233,14 @@ class Message:
 
 
 def are_runs_oldest_first(runs: Sequence[Run]) -> bool | None:
-    """Return whether these runs are listed oldest first; None if unknown. Only the newest run can be active."""
+    """Return whether these runs are listed oldest first; None if unknown. An active run is always the newest."""
     by_times = _by_times(runs)
     first, last = (run.to_run().status.locks_thread for run in (runs[0], runs[-1]))
     return by_times if by_times is not None or first == last else last
 
 
 def are_messages_oldest_first(messages: Sequence[Message]) -> bool | None:
-    """Return whether these messages are listed oldest first; None if unknown. Roles do not show it."""
+    """Return whether these messages are listed oldest first; None if unknown. Roles do not show the order."""
     return _by_times(messages)
 
 

@@ -209,7 +209,7 @@ class _SecureConnection(_Connection, HTTPSConnection):
         return connected
 
     def _speaks_plain_http(self) -> bool:
-        """Return whether the server answers a GET of `/` in plain HTTP. Many TLS servers answer it, but with a 400."""
+        """Return whether the server answers a GET of `/` in plain HTTP. Many TLS servers answer with a 400."""
         request = f"GET / HTTP/1.1\r\nHost: {self._dns_host}\r\nConnection: close\r\n\r\n"
         with super()._new_conn() as connected, contextlib.suppress(OSError):
             connected.settimeout(min(_TLS_PATIENCE, exchange.seconds_left()))

@@ -91,5 +91,5 @@ def let_go() -> float:
 
 
 def was_sent() -> bool | None:
-    """Return whether any byte of the last request was sent; None if it did not use the connections of `connection`."""
+    """Return whether any byte of the last request was sent; None if another kind of connection was used."""
     return _current.sent

@@ -10,7 +10,7 @@ a code or words for a thread with an active run             as the rows below sa
 a rate limit, as `limits` recognises it, or an overload     `TransientError`       `TransientError`
 401, 403, 407                                               `AccessDenied`         `AccessDenied`
 408, 409, 425, a redirect, 5xx                              `TransientError`       `OutcomeUnknown`
-a page or plain text instead of an API's answer             `TransientError`       `RequestRefused`
+an HTML page or plain text instead of an API's answer       `TransientError`       `RequestRefused`
 all others                                                  `RequestRefused`       `RequestRefused`
 ==========================================================  =====================  ====================
 
@@ -20,8 +20,8 @@ unusable, the error is a `TransientError` for a GET and an `OutcomeUnknown` for 
 `OutcomeUnknown.in_flight` says whether the request may still take effect. It is False only if the API itself has
 certainly answered.
 
-Some errors have another meaning in one API only: a refusal may be a success there. The folder of that API decides this
-with the last functions of this module.
+Some errors have another meaning in one API only: in that API, a refusal may be a success. The folder of the API decides
+this with the last functions of this module.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _requests = threading.local()
 
 
 class _NotOurs(logging.Filter):
-    """Lets a record pass if it is not about the library's requests, is a warning, or if its logger's level was set."""
+    """Lets a record pass if it is a warning, is not about the library's requests, or has a logger with a level."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record passes."""
@@ -39,7 +39,7 @@ for _name in _LOGGERS:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Inside the `with` block, treat urllib3's records of this OS thread as being about the library's requests."""
+    """Inside the `with` block, filter urllib3's records of this OS thread: they are about the library's requests."""
     before = getattr(_requests, "under_way", False)
     _requests.under_way = True
     try:

@@ -67,7 +67,7 @@ class ConversationCopy:
         return f"/conversations/{segment(self.conversation_id)}"
 
     def begin(self) -> None:
-        """Create an empty conversation. This may be repeated: a conversation whose id was lost is empty."""
+        """Create an empty conversation. May be repeated if the HTTP answer was lost: the lost conversation is empty."""
         body = {"metadata": wire.metadata(**{IMPORTED_FROM: self._thread_id})}
         create = partial(self._http.post, "/conversations", body, wire.Conversation, timeout=self._retries.timeout)
         self.conversation_id = self._retries.call(create).id
@@ -84,7 +84,7 @@ class ConversationCopy:
         self.taken = len(self._listed)
 
     def add_next(self) -> None:
-        """Add the next items. Raises an `ApiError`; after it, this method may be called again."""
+        """Add the next items. If this raises an `ApiError`, the method may be called again."""
         batch = self._items[self.taken : self.taken + _MAX_ITEMS]
         if self._in_doubt is None:
             try:

@@ -38,7 +38,10 @@ def plan_for(messages: Sequence[ThreadMessage]) -> Plan:
 
 
 def essence_of(role: str | None, content: object) -> tuple[str | None, str]:
-    """Return the role and text by which messages are compared. Servers change white space and the division in parts."""
+    """Return the role and text by which messages are compared, without white space and the division into parts.
+
+    Servers change both.
+    """
     return role, " ".join(text_of(content).split())
 
 

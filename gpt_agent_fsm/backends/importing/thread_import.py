@@ -55,8 +55,8 @@ def import_thread(
     Texts, refusals, and users' images that are given by URL are copied. Everything else is left out and counted. The
     thread is not changed, and should have no active run.
 
-    Without `into`, the import creates a conversation whose metadata name the thread. `into` is the conversation of an
-    interrupted import. Then only the missing messages are added to it, including messages that were added to the thread
+    Without `into`, the import creates a conversation whose metadata name the thread. If `into` is the conversation of
+    an interrupted import, only the missing messages are added to it, including messages that were added to the thread
     after the interruption. At the end the conversation is read again, to check that it has each message once, in order.
 
     Blocks until the import is done. Transient errors are retried according to `settings`. `sleep` is called with the

@@ -61,7 +61,7 @@ def closing_item(kind: str | None, item_id: str) -> Mapping[str, Any] | None:
 
 
 def is_function_call(kind: str | None) -> bool:
-    """Return whether items of this kind are function calls. The user's code answers these."""
+    """Return whether items of this kind are function calls. The user's code answers them."""
     return kind == _FUNCTION_CALL
 
 
@@ -81,6 +81,6 @@ def is_answer(kind: str | None) -> bool:
 
 
 def describe(kinds: Sequence[str | None]) -> str:
-    """Return a clause that names those of these kinds that the library cannot answer; "" if there are none."""
+    """Return a clause that names the kinds that the library cannot answer, or "" if it can answer all `kinds`."""
     others = sorted({kind for kind in kinds if kind and not is_function_call(kind) and not is_approval(kind)})
     return f"it waits for {' and '.join(others)}, which gpt-agent-fsm cannot answer" if others else ""

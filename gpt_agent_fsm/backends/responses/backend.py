@@ -336,7 +336,7 @@ class ResponsesBackend(HttpFiles):
         return run
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
-        """See `Backend.cancel_run`. If the run waits for tool calls, the backend answers these with an error."""
+        """See `Backend.cancel_run`. If the run waits for tool calls, the backend answers them with an error."""
         conversation = self._on(thread_id, timeout)
         cancelled = Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
         if handle is None and ((tail := conversation.tail()).open or tail.was_ended):

@@ -137,7 +137,7 @@ class Conversation:
         return response
 
     def _mixed_up(self, method: str, about: str) -> ApiError:
-        """Return the error for an answer to another request: a proxy or a connection has mixed up two answers."""
+        """Return the error to raise if a proxy or connection has mixed up the answers to two requests."""
         sentence = f"The answer to {method} for {self._thread_id} is about {about}."
         return unusable(method, 200, sentence, unreadable=True)
 

@@ -18,7 +18,7 @@ log: Log = get_logger(__name__)
 
 
 def noted_run(conversation: Conversation, response_id: str) -> Run | None:
-    """Return the run of the response that was noted last; None if the server no longer has the response."""
+    """Return the run of the response that the conversation's metadata name; None if the server no longer has it."""
     try:
         return conversation.response(response_id).to_run()
     except RequestRefused:
@@ -26,9 +26,9 @@ def noted_run(conversation: Conversation, response_id: str) -> Run | None:
 
 
 def unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
-    """Return `run`, unless an earlier attempt to create it has already answered: then cancel `response`.
+    """Return `run`, unless the run of an earlier attempt to create it has already answered.
 
-    In that case, return the run of the earlier attempt, as inferred from the conversation.
+    In that case, cancel `response`, and return the run of the earlier attempt, as inferred from the conversation.
     """
     tail = conversation.tail().without(response.output)
     if not tail.has_answered(conversation.outputs_given_to(response.id)):
@@ -44,9 +44,9 @@ def unless_answered(conversation: Conversation, response: wire.Response, run: Ru
 def make_way(conversation: Conversation, error: RequestRefused, request: RunRequest) -> Run | None:
     """Answer the open calls because of which the server has refused a response.
 
-    Returns None after that. If the calls belong to the run itself, an earlier attempt to create the run has taken
-    effect, and the run is returned. Raises an error if the refusal has another reason, or a `TransientError` if the
-    calls are not listed yet or cannot be answered.
+    Returns None if the calls were answered. If the calls belong to the run itself, an earlier attempt to create the run
+    has taken effect: they stay open, and the run is returned. If the refusal has another reason, it is raised again. If
+    the calls are not listed yet or cannot be answered, a `TransientError` is raised.
     """
     repeating = request.retry_of is not None
     if not (is_about_calls(error) if repeating else asks_for_outputs(error)):

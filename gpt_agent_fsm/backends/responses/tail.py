@@ -45,11 +45,11 @@ class Tail:
 
     @property
     def left_open(self) -> tuple[Item, ...]:
-        """Unanswered items from before the last run. Nobody will answer these."""
+        """Unanswered items from before the last run. Nobody will answer them."""
         return self.unanswered(self.before)
 
     def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Return those of these items that the client must answer and that have no answer in the tail."""
+        """Return the unanswered items among `items`: the client must answer them, and the tail has no answer."""
         return tuple(item for item in asking(items) if item.asked_id not in self.answered)
 
     @property
@@ -66,7 +66,7 @@ class Tail:
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
         """Return whether the assistant has answered the last message and the outputs for the calls with these ids.
 
-        None means that the outputs are unknown. In this case the result is False while a call has no output.
+        If the outputs are unknown, `outputs` is None, and the result is False while a call has no output.
         """
         spoken = (item.closing is not None or item.role == "assistant" for item in self._last_turn)
         ready = all(item.status != "in_progress" for item in self.items)
@@ -75,7 +75,7 @@ class Tail:
         return ready and self.answered.issuperset(outputs or ()) and any(spoken)
 
     def has_outputs_of(self, run: Run) -> bool:
-        """Return whether calls for which a run waits have outputs: then the run has continued."""
+        """Return whether a run has continued, because a call for which it waited has an output."""
         return not self.answered.isdisjoint(call.id for call in run.tool_calls)
 
     def without(self, items: Sequence[Item]) -> Tail:

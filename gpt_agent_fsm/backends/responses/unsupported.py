@@ -23,8 +23,8 @@ def conversations_explained(
 ) -> Iterator[None]:
     """Raise a `RequestRefused` that names the server if the server has no conversations. Other errors are not changed.
 
-    A status in `absent` shows that the server has none. So does a 404 whose body is that of an unknown path. The `with`
-    block and the request that then checks the base URL share the limits of `timeout`.
+    A status in `absent`, or a 404 with the body for an unknown path, shows that the server has no conversations. The
+    `with` block and the request that then checks the base URL share the limits of `timeout`.
     """
     limits = limits_of(timeout)
     try:

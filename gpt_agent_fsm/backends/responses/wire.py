@@ -34,10 +34,11 @@ from gpt_agent_fsm.ports import RunStatus
 from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition
 
 RUN = "gpt_agent_fsm_run"
-"""On a response, the id of its run, unless this is the response's own id. On a conversation, the last response's id."""
+"""In a response's metadata, the id of its run if it differs from the response's id. In a conversation's, the id of the
+last response."""
 ASSISTANT = "gpt_agent_fsm_assistant"
 USAGE = "gpt_agent_fsm_usage"
-"""On a response, the tokens that its run had used before this response."""
+"""In a response's metadata, the tokens that its run had used before this response."""
 
 _IMAGE = "image_generation_call"
 _HOSTED = {
@@ -49,7 +50,7 @@ _HOSTED = {
 }
 _UNFINISHED = ("in_progress", "searching", "interpreting", "generating", "calling")
 _NO_DETAILS = ("id", "type", "result")
-"""The result of a picture is the picture itself, which is a part of a message."""
+"""The fields that the details of a use leave out. The `result` of an image generation is the image itself."""
 _MAX_METADATA = 512
 _COUNT = re.compile(r"[0-9]{1,15}")
 
@@ -109,7 +110,7 @@ def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
 
 
 def continued(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a run's options for a response that continues the run: the model has called the tool that it must call."""
+    """Return a run's options for a response that continues the run, in which the model need not call a tool again."""
     keeps_choice = options.get("tool_choice") in ("auto", "none")
     return {name: value for name, value in options.items() if name != "tool_choice" or keeps_choice}
 
@@ -139,7 +140,7 @@ class Item:
     reason: str | None = attrs.field(default=None, converter=lenient_text)
     result: Any = None
     whole: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping, repr=False)
-    """The item as it was sent; only of the items of a response."""
+    """The item as the server sent it; empty unless the item belongs to a response."""
 
     @property
     def is_message(self) -> bool:

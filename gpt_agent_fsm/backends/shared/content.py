@@ -71,7 +71,7 @@ def _text(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _citation(annotation: Mapping[str, Any]) -> Citation | None:
-    """Return the source that an annotation names. Return None for no source, and for a file that the assistant made."""
+    """Return the source that an annotation names. Return None if it names none, or a file that the assistant made."""
     url, file_id = lenient_text(annotation.get("url")), _file_id(annotation)
     if annotation.get("type") in _MADE or not (url or file_id):
         return None

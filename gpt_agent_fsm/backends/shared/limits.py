@@ -71,7 +71,8 @@ _RATE = re.compile(
 _RATE_BESIDE_ITS_CODE = re.compile(r"\bslow down\b|\b(?:try again|retry) (?:in|after) \d", re.I)
 _MENTIONS_A_TOOL = re.compile(r"\b(tool|function|plugin|connector|mcp)s?\b", re.I)
 _QUOTED = re.compile(r"""(?<!\w)(?<!["']:)(?<!["']:\ )(["'`])(?:(?!\1).)*\1(?!\w)|“[^”]*”|«[^»]*»""", re.X)
-"""A quotation. A value in JSON or in a Python dict is not a quotation: servers repeat another server's error so."""
+"""A quotation. A value in JSON or in a Python dict is not a quotation: in this form, servers repeat another server's
+error."""
 
 _PART = r"\d+(?:\.\d+)? ?(?:milliseconds?|ms|minutes?|mins?|m|seconds?|secs?|s|hours?|h|days?|d)(?![a-z])"
 _WAIT = re.compile(

@@ -24,7 +24,7 @@ class ListOrder:
     Args:
         are_oldest_first: returns whether these entries are listed oldest first; None if the entries do not show it.
             Unless it returns False, the list is also requested oldest first. If both lists have the same order, the
-            server ignores the requested one.
+            server ignores the requested order.
     """
 
     def __init__(self, are_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:

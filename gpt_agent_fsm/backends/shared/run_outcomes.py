@@ -24,7 +24,7 @@ class RunOutcome:
     """The state of a run.
 
     Attributes:
-        code, message: why the run ended without success. They are never blank then; for other runs both are "".
+        code, message: why the run ended without success; neither is blank. For other runs both are "".
     """
 
     status: RunStatus
