@@ -13,7 +13,7 @@ error                         who must act        what the library does
 `RunError`                    the caller          continues with the next message
 `WaitInHandler`               the caller          nothing: handlers and tools must return
 `ToolArgumentsError`          the model           nothing: its message is the output of the call
-`InvalidWebhook`              the sender          nothing: it may not be from the server
+`InvalidWebhook`              the sender          nothing: perhaps the server did not send it
 `RequestRefused`              the caller          does not repeat the request
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
 `QuotaExceeded`               the operator: bill  keeps the message, does not repeat the request
@@ -67,9 +67,9 @@ class RunError(GptAgentError):
     `Answer.value` also raises it if the answer does not have the requested form.
 
     Attributes:
-        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue. Also `rate_limit_exceeded`
-            if no retries are left, `invalid_output` if the answer does not have the requested form, `content_refused`,
-            `budget_exceeded`, `cancelled` or `discarded`.
+        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue (nothing is sent until your
+            next command). Also `rate_limit_exceeded` if no retries are left, `invalid_output` if the answer does not
+            have the requested form, `content_refused`, `budget_exceeded`, `cancelled` or `discarded`.
         message: a text for people. It is never empty.
         thread_id: the id of the thread.
         run_id: the id of the run, or None if there is no run.
@@ -217,8 +217,8 @@ class OutcomeUnknown(TransientError):
     """A request that changes the server got no usable HTTP answer. It is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if the request may still take effect. False if it is certain that the API itself has answered,
-            although the answer cannot be used.
+        in_flight: True if the request may still take effect later. False if the API itself has certainly answered: the
+            request took effect before that answer, or never will.
     """
 
     def __init__(
@@ -240,8 +240,8 @@ class ThreadBusy(ApiError):
     """The thread has an active run, so the server accepts neither messages nor runs for it (HTTP 400).
 
     Attributes:
-        locked: True if the server reports only a lock (`conversation_locked`). Then perhaps the active run cannot be
-            listed.
+        locked: True if the server reports only a lock (`conversation_locked`). In this case, a list of the thread's
+            runs may lack the active run.
     """
 
     def __init__(

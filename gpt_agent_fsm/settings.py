@@ -97,7 +97,7 @@ class Settings:
     thread."""
     approval_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
     """A tool call that waits for an approval for longer than this is denied; None means no limit. The time counts from
-    the announcement of the question, even across restarts."""
+    `ToolApprovalRequested`, even across restarts."""
     tool_workers: int = attrs.field(default=8, validator=_count)
     """How many functions of tools run at the same time."""
     streams: int = attrs.field(default=32, validator=_retries)

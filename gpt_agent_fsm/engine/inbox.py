@@ -20,8 +20,8 @@ class Inbox:
     an operating system signal that interrupts a command never has to wait for a lock.
 
     Attributes:
-        door: held while a command is accepted. The store may take long. So only code that must not miss this command
-            waits for the door, and the other methods of this class do not.
+        door: a lock that is held while the store saves a command. The store may take long. So only code that must not
+            miss this command waits for the door, and the other methods of this class do not.
     """
 
     __slots__ = ("_entries", "_store", "_thread_id", "door")

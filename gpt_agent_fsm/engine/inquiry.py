@@ -79,7 +79,7 @@ class Inquiry:
                     pass
 
     def _hear_of_run(self, event: events.Event) -> None:
-        """Take into account an event after the message was posted. A run that starts then is the message's run."""
+        """Take into account an event that follows the posting of the message. The next run is the message's run."""
         match event:
             case events.RunStarted(id=run_id):
                 if self._completed:

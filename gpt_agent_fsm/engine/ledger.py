@@ -20,7 +20,7 @@ class Ledger:
     Only the start and the ticks of a driver use a ledger.
 
     Attributes:
-        snapshot: the current snapshot. The snapshot in the store may differ in progress that a restart does not need.
+        snapshot: the current snapshot. The snapshot in the store may lack progress that a restart does not need.
         deadlines: the deadlines of the run.
     """
 

@@ -262,7 +262,7 @@ class Roster:
 
     @contextlib.contextmanager
     def _withdrawn_if_it_fails(self, driver: Driver) -> Iterator[None]:
-        """Remove the driver if it cannot begin. Another caller may already have it, so it must not look alive."""
+        """Remove the driver if it cannot begin: another caller may already have it, and it must not look alive."""
         try:
             yield
         except BaseException:

@@ -205,7 +205,7 @@ def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
 
 
 def _is_about_what_was_said(error: errors.ApiError, request: effects.Request) -> bool:
-    """Return whether the server refused the request because of the content of the message, so that it always would."""
+    """Return whether the server refused the request because of the message's content, as it always would."""
     param = error.param if isinstance(error, errors.RequestRefused) else None
     root = re.split(r"[.\[]", param or "")[0]
     if isinstance(request, effects.CreateRun):

@@ -52,8 +52,8 @@ class ThreadedScheduler:
     A task is in at most one tick at a time. Ready tasks are ticked in the order in which they became ready. So a tick
     that hangs occupies one worker, but the other workers serve the other tasks.
 
-    If the process forks, these OS threads do not exist in the child. There `close` does nothing, and the other methods
-    raise `UsedAfterFork`.
+    If the process forks, these OS threads do not exist in the child. In the child, `close` does nothing, and the other
+    methods raise `UsedAfterFork`.
     """
 
     def __init__(self, workers: int, clock: Clock | None = None) -> None:
@@ -140,7 +140,7 @@ class ThreadedScheduler:
                     self._calm.notify_all()
 
     def _tick(self, task: Task) -> float | None:
-        """Tick a task and return when to tick it again. After any error, this is `_RECOVERY` seconds later."""
+        """Tick a task and return when to tick it again. After any error, it is ticked `_RECOVERY` seconds later."""
         try:
             return _checked(task.tick())
         except BaseException:

@@ -136,7 +136,7 @@ class ToolDesk:
         return (self._thread_id, "" if run is None else run.id, call.id, attempt)
 
     def _has_place(self, key: JobKey) -> bool:
-        """Return whether there is a place for a job. If there is none, the next free place wakes the thread."""
+        """Return whether a job has a place to run. If not, this thread is woken when there is a place for the job."""
         self._places.add(key)
         return self._tooling.jobs.reserve(key)
 
@@ -257,8 +257,8 @@ class ToolDesk:
 def _may_take_results(snapshot: Snapshot) -> bool:
     """Return whether results for the open calls are accepted now, or may be accepted after the next poll.
 
-    A poll may show an outdated state of the run. Or the library may have stopped following the run, and may follow it
-    again.
+    The next poll matters in two cases: the last poll may have shown an outdated state of the run, or the library may
+    follow a run again that it has stopped following.
     """
     run = snapshot.run
     return snapshot.state in _TAKES_RESULTS or (run is not None and run.ending is None)

@@ -54,7 +54,7 @@ class MessagesDiscarded:
 
 @attrs.frozen(kw_only=True)
 class RunStarted:
-    """A run was created for the thread. An adopted run has no such event.
+    """A run was created for the thread. An adopted run, which the library found on the server, has no such event.
 
     Attributes:
         id: the run's id.
@@ -135,7 +135,7 @@ class RunFailed:
     """The run failed and is not started again. The next user message starts a new run.
 
     Attributes:
-        id: the run's id; None if it was cancelled before it was created.
+        id: the run's id; None if the run was cancelled before it was created.
         code: `last_error.code`, else `incomplete_details.reason`, else the run's final status. If the library itself
             ended the run: `timeout`, `cancelled`, `max_tool_rounds`, `unsupported_action` or `not_found`.
         message: a text for people. It is never blank.

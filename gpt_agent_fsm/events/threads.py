@@ -54,8 +54,8 @@ class RequestFailed:
 class BudgetExceeded:
     """The runs of the thread have used all their tokens. The queue is parked, and the state is `failed`.
 
-    The event is sent again only after the used tokens or the limit have changed. With a larger limit, given to
-    `Runtime.connect`, the queue continues.
+    A parked queue sends nothing. If you give a larger limit to `Runtime.connect`, the queue continues. The event is
+    sent again only after the used tokens or the limit have changed.
 
     Attributes:
         used: the tokens of all runs of the thread that have ended.

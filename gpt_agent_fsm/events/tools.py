@@ -149,7 +149,7 @@ class ToolCallOutputSubmissionFailed:
     """The outputs could not be sent. The state is `failed`.
 
     The library cancels the run, so that the thread stays usable. If the API key was refused, the run cannot be
-    cancelled. Then the outputs are kept, and they are sent when the run is polled again.
+    cancelled. In this case, the outputs are kept, and are sent when the run is polled again.
     """
 
     thread_id: str
