@@ -118,7 +118,7 @@ class ApproveToolCall:
 
 @attrs.frozen(kw_only=True)
 class DenyToolCall:
-    """Deny a call that waits for an approval: the model gets an error as its output.
+    """Deny a call that waits for an approval. The model gets an error as the output of the call.
 
     Attributes:
         by: the person who denies the call, or None.

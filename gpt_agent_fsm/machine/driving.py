@@ -1,4 +1,4 @@
-"""The table, made into a machine of the library `transitions`. That library checks it and takes its rows."""
+"""Makes the table into a machine of the library `transitions`, which checks the table and takes its rows."""
 
 from __future__ import annotations
 

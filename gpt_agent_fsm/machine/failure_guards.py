@@ -6,7 +6,8 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MIN_TRIES_WHEN_MALFORMED = 3
-"""`LIKELY_PERMANENT_ATTEMPTS` of `engine.retrying` is the same number for requests whose caller waits."""
+"""The lowest limit of attempts if the HTTP answer cannot be read. `engine.retrying` has the same number for calls that
+wait."""
 
 
 def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
@@ -46,7 +47,7 @@ def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
 
 
 def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether to try again although the API key was refused. The key worked before: the run exists."""
+    """Return whether to try again although the API key was refused, because the key worked for an existing run."""
     reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
     return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
 

@@ -70,7 +70,7 @@ def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def owed_run_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the owed run must be searched for before it is created.
+    """Return whether the owed run (the next run to create) must be searched for before it is created.
 
     This is so if an earlier request may have created it, unless the search was made just now.
     """
@@ -212,8 +212,8 @@ def is_stale_for_long(copy: WorkingCopy) -> bool:
 def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the calls of this poll are a new round, although they equal the calls of the last round.
 
-    If the ids of calls are unique, return False. Then the calls are those of the last round. The server has lost their
-    outputs, and the outputs are sent again.
+    If the ids of calls are unique, return False, because the calls are those of the last round. The server has lost
+    their outputs, and the outputs are sent again.
     """
     run = copy.live_run
     is_repeated = _has_all_outputs(copy, fact) and run.outputs_accepted and is_stale_for_long(copy)
@@ -250,7 +250,7 @@ def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether no call needs the user's code or a person.
 
-    Such a call has an output, or the client must answer it and its arguments are not valid JSON.
+    A call needs neither if it has an output, or if the client must answer it and its arguments are not valid JSON.
     """
     if not run_needs_tools(copy, fact):
         return False

@@ -157,7 +157,7 @@ class ToolLost:
 
 @attrs.frozen(kw_only=True)
 class QuotaRestored:
-    """Another thread could create a run. So the balance is no longer a reason to keep this thread parked."""
+    """Another thread has created a run. So the balance is no longer a reason to keep this thread parked."""
 
     trigger: ClassVar[str] = "quota_restored"
 
@@ -263,7 +263,7 @@ class RequestBlocked(RequestFailure):
     """The request was refused because another run is active.
 
     Attributes:
-        locked: True if the other run perhaps cannot be listed. Such a run will end sooner or later.
+        locked: True if a list of runs may lack the other run. Such a run will end sooner or later.
     """
 
     trigger: ClassVar[str] = "request_blocked"

@@ -43,7 +43,7 @@ class Ending:
 
     Attributes:
         code, message: the code and text of the `RunFailed` that will announce the run's end.
-        tries: how many HTTP answers, since it was decided that the run must end, did not show its end.
+        tries: how many HTTP answers have not shown the run's end since it was decided that the run must end.
     """
 
     code: str
@@ -170,8 +170,8 @@ class Pending:
 
     Attributes:
         sent: True from before the request is made until its result is known.
-        tries: the number of failed attempts of a request that changes the server. It is this request, or the request
-            whose result this request searches for.
+        tries: the number of failed attempts of the request that changes the server. That is this request, or the
+            request whose result this request searches for.
         failures: the number of failed attempts of this request, if it only reads.
     """
 
@@ -372,7 +372,7 @@ class Snapshot:
         return self.pending is None and not self.state.run_in_progress
 
     def differs_only_by_a_poll(self, other: Snapshot) -> bool:
-        """Return whether the snapshots differ only in the progress of a reading request. A restart does not need it."""
+        """Return whether only the progress of a GET differs, which a restart does not need."""
         mine, theirs = self.pending, other.pending
         if mine is None or theirs is None or mine.request.changes_server:
             return self == other

@@ -4,8 +4,7 @@ A row of `TABLE` means: in this state, this input leads to that state and does t
 The last column names the situation in a few words. Rows are tried from the top; the first row whose guard holds is
 taken, and a group of rows with guards ends in a row without a guard. The inputs in `IGNORED` may come and change
 nothing. Only a defect of the library can cause the inputs in `ILLEGAL`. The inputs in `AFTER_EACH` are handled after
-every other input. The guards are in the three modules whose
-names end in `guards`, and the actions in `actions`.
+every other input. The guards are in the three modules whose names end in `guards`, and the actions in `actions`.
 """
 
 from __future__ import annotations

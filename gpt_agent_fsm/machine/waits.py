@@ -68,7 +68,7 @@ def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:
 
 
 def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return a value that names what the thread waits for. Equal values mean the same thing; at rest it is empty."""
+    """Return a value that names what the thread waits for. Equal values mean the same thing; () means rest."""
     if snapshot.settled:
         return ()
     run, owed, turn = snapshot.run, snapshot.outbox.owed, snapshot.outbox.turn

@@ -1,4 +1,4 @@
-"""Tool calls that a function of this program answers, and those that a person must approve first.
+"""Tool calls that a function of this program answers, and tool calls that a person must approve first.
 
 The start of a function is saved before the function runs, and its output after the function has run. So a new process
 knows which functions may have run.

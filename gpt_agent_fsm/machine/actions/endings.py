@@ -131,7 +131,7 @@ def drop_absent_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def drop_owed_run(copy: WorkingCopy, _: inputs.Input | inputs.RequestFailure) -> None:
-    """End a run that was not created, or that waited to be started again."""
+    """End the owed run: it was not created yet, or waits to be started again."""
     _announce_dropped_run(copy)
     copy.owe(None)
     copy.unpark()

@@ -22,8 +22,8 @@ _CALLS_REMEMBERED = 200
 _SEARCHES_IN_FLIGHT = 2
 """How often to search for a request that may still take effect: once now, and once when it can no longer do so."""
 _SEARCHES_AFTER_CRASH = 3
-"""The previous process may still be alive but slow. It waits for the HTTP answer for one `outcome_grace`, and its
-request may take effect during one further `outcome_grace`."""
+"""How often to search after a crash. The previous process may still be alive but slow. It waits for the HTTP answer for
+one `outcome_grace`, and its request may take effect during one further `outcome_grace`."""
 
 
 # --- the one request ----------------------------------------------------------------------------------
@@ -168,8 +168,8 @@ def leave_run(copy: WorkingCopy) -> None:
 def end_run(copy: WorkingCopy) -> None:
     """Clear the run, its calls and the request, because the run has ended or will not be created.
 
-    The calls of `copy.left` are kept: that is a run that the library stopped following before, and it may continue on
-    the server.
+    `copy.left` keeps its calls: it is a run that the library stopped following earlier, and it may continue on the
+    server.
     """
     if copy.run is not None:
         note_end(copy, copy.run.id)
@@ -189,7 +189,7 @@ def change_call(copy: WorkingCopy, call_id: str, **changes: Any) -> None:  # noq
 
 
 def close_approvals(copy: WorkingCopy) -> None:
-    """Announce, for each call that waits for a person, that no decision is needed: the run has ended."""
+    """Announce, for each call that waits for a person, that no decision is needed because the run has ended."""
     for call in copy.calls:
         if call.waits_for_a_person:
             copy.events.append(events.ToolDenied(id=call.id, thread_id=copy.thread_id, reason="run ended"))
@@ -259,7 +259,7 @@ def _searches(failure: inputs.RequestUnresolved) -> int:
 
 
 def _doubt(copy: WorkingCopy, searches: int) -> None:
-    """Record that the request in flight may have taken effect. For a submission, polls of the run show it instead."""
+    """Record that the request in flight may have taken effect. A submission needs no record: polls show its effect."""
     if isinstance(copy.request, effects.PostMessage):
         doubt_message(copy, searches)
     elif isinstance(copy.request, effects.CreateRun):
@@ -275,7 +275,7 @@ def doubt_message(copy: WorkingCopy, searches: int) -> None:
 
 
 def doubt_run(copy: WorkingCopy, searches: int) -> None:
-    """Record that the owed run may have been created, and how many searches are left."""
+    """Record that the owed run (the next run to create) may already exist, and how many searches are left."""
     # A run that has ended was known, even if the last search did not list it.
     before = copy.owed_run.doubt or _new_doubt(copy.server.last_run, *copy.server.ended_run_ids)
     copy.owe(attrs.evolve(copy.owed_run, doubt=attrs.evolve(before, searches_left=searches)))

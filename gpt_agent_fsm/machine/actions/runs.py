@@ -219,7 +219,7 @@ def change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any
 
 
 def _outputs_did_arrive(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run no longer needs tools although the submission is in doubt: it must have the outputs."""
+    """Return whether outputs whose submission is in doubt have arrived, because the run no longer needs tools."""
     return bool(copy.calls) and not copy.open_calls and not run_needs_tools(copy, fact)
 
 
