@@ -201,6 +201,6 @@ class LocalServer:
 def _around(
     app: WSGIApplication, on_request: Callable[[SeenRequest], object] | None, allowed: frozenset[str]
 ) -> WSGIApplication:
-    """Return the application with what is around it: the record of requests, and the headers for allowed origins."""
+    """Return the application, wrapped so that requests are recorded and allowed origins get their headers."""
     recorded = app if on_request is None else Recorder(app, on_request)
     return Cors(recorded, allowed) if allowed else recorded

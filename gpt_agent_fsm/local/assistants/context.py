@@ -12,8 +12,8 @@ def chat(tx: Transaction, history: Iterable[Doc], steps: Iterable[Doc], run: Doc
     """Return the chat messages for a turn of a run.
 
     `history` has the messages and runs of the thread, and `steps` has the steps of these runs, both in order of
-    creation. If the run limits `last_messages`, only this number of messages from before the run is included, with the
-    calls and outputs that follow the first of them. All messages, calls and outputs of the run itself are included.
+    creation. If the run limits `last_messages`, only so many of the messages from before the run are included. The
+    calls and outputs before the first of these messages are left out. Everything of the run itself is included.
     """
     history = list(history)
     steps_of_run: defaultdict[str, list[Doc]] = defaultdict(list)
@@ -68,7 +68,7 @@ def _output(call: Doc) -> Doc:
 
 
 def _last(past: list[Doc], number: int | None) -> list[Doc]:
-    """Return the last `number` messages, and the calls and outputs after the first of them. None means all.
+    """Return the last `number` messages, with all calls and outputs after the first of them. None means all.
 
     A chat message that has only calls, or an output, does not count as a message.
     """

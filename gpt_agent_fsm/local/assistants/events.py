@@ -133,7 +133,7 @@ class RunEvents:
         return objects.message_text_part(text, numbered)
 
     def _broken_off(self, run: Doc) -> Iterator[Event]:
-        """Yield the events that end a message of which clients have a part, but which will not be stored."""
+        """Yield the events that end an unfinished message. Clients have a part of it, but it will not be stored."""
         step, message = self._drafts()
         message |= {"content": [objects.message_text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")

@@ -27,7 +27,7 @@ ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 """The statuses in which a run locks its thread."""
 
 _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""The usage in the step of a message before tool calls. The step of the calls has the usage of the whole turn."""
+"""The usage in a message's step if tool calls follow it. The step of the calls has the usage of the whole turn."""
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:

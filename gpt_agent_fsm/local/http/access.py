@@ -1,8 +1,8 @@
 """Who may come in: callers who send the key, or, if the server has no key, all programs of this machine.
 
-Pages of other web sites may not, although the browser that shows them is a program of this machine. A browser lets a
-page send requests to any address; the request names the site of the page as its `Origin`. A site may also make its own
-domain name point to this machine (DNS rebinding); the request then has this name as its `Host`.
+Pages of other web sites are refused, although the browser that shows them is a program of this machine. A browser lets
+a page send requests to any address; the request names the site of the page as its `Origin`. A site may also make its
+own domain name point to this machine (DNS rebinding); the request then has this name as its `Host`.
 """
 
 import hmac

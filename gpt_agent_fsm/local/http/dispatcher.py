@@ -38,7 +38,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Return a context manager for a wait of the caller. Inside it, the pool has one more OS thread."""
+        """While the caller waits inside the `with` block, the pool has one more OS thread."""
         self._grow(1)
         try:
             yield

@@ -130,7 +130,7 @@ class ToolCall:
 
 @frozen
 class ApprovalRequest(ToolCall):
-    """A request that a person approves a call, which the server would make itself.
+    """A request for a person's approval of a call that the server would make itself.
 
     Clients see it as a call to a remote (MCP) server that is named `server_label`. After the decision, the model is
     asked again, and finds the decision in `ModelRequest.approvals`. An approved call must be made by the model itself.

@@ -115,7 +115,7 @@ def _without_patterns(validator: Any, has_pattern_properties: bool) -> Any:  # n
 
 
 def _fits(*_arguments: object) -> tuple[()]:
-    """Accept any value. It has the form of a check of jsonschema."""
+    """Accept any value. `jsonschema` calls this function as a check."""
     return ()
 
 

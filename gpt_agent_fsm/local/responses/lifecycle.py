@@ -110,7 +110,7 @@ def _request(tx: Transaction, response: Doc, whole: list[Doc], **more: Any) -> M
 
 
 def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
-    """End a response in progress with the outcome of the model, and return True. Otherwise change nothing.
+    """If the response is in progress, end it with the outcome of the model. Return whether it was in progress.
 
     The input and the output are added to the response's conversation now, unless the model has failed.
     """
@@ -291,8 +291,9 @@ def _question(tx: Transaction, latest: Doc | None, given: list[Doc], whole: list
     new response's conversation. `whole` is the context, including the input.
 
     Both responses answer the same message if the last item of the user is the same. They also do so if the previous
-    response left nothing in the conversation, and the client sends the same text again as a new item. Then the number
-    grows by one if the previous response has failed, and stays as it is otherwise.
+    response left nothing in the conversation, and the client sends the same text again as a new item. If they answer
+    the same message and the previous response has failed, the number is one more than the number of that response. If
+    that response has not failed, the number is the same.
     """
     last = context.last_user_message(whole)
     asked = {"id": last and last["id"], "text": last and items.text_of(last["content"])}

@@ -70,7 +70,7 @@ def _definition(tool: Doc) -> Doc:
 
 
 def usage(estimated: dict[str, int]) -> Doc:
-    """Return the usage of a response. `estimated` is the same usage in the form that a run has."""
+    """Convert the usage of a turn from the form of the Assistants API into the form of the Responses API."""
     return {
         "input_tokens": estimated["prompt_tokens"],
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},

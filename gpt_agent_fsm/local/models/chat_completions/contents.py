@@ -41,5 +41,5 @@ def _is_reasoning(part: object) -> bool:
 
 
 def _is_empty(part: object) -> bool:
-    """Return whether a part is a text or a refusal. The caller knows that such a part is empty."""
+    """Return whether a part that contains no words is an empty text or an empty refusal."""
     return "text" in mapping(part) or "refusal" in mapping(part)

@@ -71,7 +71,7 @@ def names_error(event: str) -> bool:
 
 
 def unknown_in(answer: object, event: str = "") -> str:
-    """Return the text of an object that does not belong to an answer and may be an error. Otherwise return ""."""
+    """Return an object's text if the object does not belong to an answer and may be an error, or else ""."""
     fields = _folded(mapping(answer))
     is_known = {"choices", "usage", "done"} & fields.keys() or str(fields.get("object")).startswith("chat.completion")
     if not answer or is_known or _is_harmless(answer, event) or _ENDED.search(f"{event} {fields.get('type')}"):

@@ -234,7 +234,7 @@ def _failure(error: ApiError) -> ModelError:
 
 
 def _opened(words: str, sentence: str) -> str:
-    """Return the sentence with these words at its beginning. By them, clients distinguish two meanings of one code."""
+    """Return the sentence with these words at its beginning, so that clients can distinguish two meanings of a code."""
     return sentence if sentence.startswith(words) else f"{words}: {sentence}"
 
 

@@ -12,8 +12,8 @@ class Unrepeated:
     """Passes on a text piece by piece, without its repetitions.
 
     A delta that begins with the whole answer so far is held back, because only the next delta shows what it is. If no
-    delta follows, it repeats the answer, provided that the answer came in several pieces. If the next delta begins with
-    the delta held back, each delta contains the whole answer so far. Otherwise it is new text.
+    delta follows, the held delta repeats the answer, provided that the answer came in several pieces. If the next delta
+    begins with the held delta, each delta contains the whole answer so far. If it does not, the held delta is new text.
 
     A text of one word with fewer than ten characters may come twice by chance, so it is not regarded as a repetition.
     In cases of doubt, a text is passed on.
@@ -22,7 +22,7 @@ class Unrepeated:
     def __init__(self) -> None:
         self._said: list[str] = []
         self._opening = ""
-        """The first piece that is not blank. A piece that does not begin with it is no repetition, which saves time."""
+        """The first piece that is not blank. To save time: a piece that does not begin with it is no repetition."""
         self._held: list[str] = []
         self._is_cumulative = False
         self._has_deltas = False
@@ -74,9 +74,9 @@ class Unrepeated:
         return self._said_now(self._beyond(text) or "")
 
     def _beyond(self, text: str) -> str | None:
-        """Return the part of a text that follows the answer so far, with which the text begins.
+        """Return the rest of a text that begins with the answer so far. Return None for any other text.
 
-        Return "" if the text is only a repetition of the answer so far, and None if it does not begin with it.
+        Return "" if the text is only a repetition of the answer so far.
         """
         said = "".join(self._said)
         if said and text.startswith(said):

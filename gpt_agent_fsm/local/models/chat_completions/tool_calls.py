@@ -29,7 +29,7 @@ class _Call:
     is_borrowed: bool = False
     """True if the first piece has an id but no arguments, and the second piece has a name but no id.
 
-    The further pieces may then belong to another call.
+    In this case, the further pieces may belong to another call.
     """
 
     @property

@@ -208,7 +208,7 @@ _EXPECTED = {
     **dict.fromkeys(("when", "matches", "name", "server", "code", "message", "refuse", "text", "url", "title"), "text"),
     **dict.fromkeys(("file", "path", "query", "logs", "output", "error", "image"), "text"),
 }
-"""The required type of a key's value. The values of all other keys must be mappings."""
+"""The required type of the value, for each of these keys. The values of all other keys must be mappings."""
 
 _SHAPES: dict[str, type[Struct]] = {
     "": Script,
