@@ -54,10 +54,10 @@ class SQLStore:
 
     Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
     fails, a method raises `StoreError` with advice, and nothing was changed. The store works again when the cause is
-    fixed. There is one exception. If the connection breaks during a commit, or the database does not answer, it may be
-    unknown whether the call took effect, and the error says so. If you repeat a commit, it takes effect only once. If a
-    call with an unknown outcome has saved a command, the store deletes the command when the database answers again,
-    because the caller got an error.
+    fixed. Only if the connection breaks during a commit, or if the database does not answer, it may be unknown whether
+    the call took effect, and the error says so. If you repeat a commit, it takes effect only once. If a call with an
+    unknown outcome has saved a command, the store deletes the command when the database answers again, because the
+    caller got an error.
 
     If the process forks, `close` does nothing in the child, and every other method raises `UsedAfterFork` there.
 
@@ -243,7 +243,7 @@ class SQLStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
-        """Yield a connection for reading one consistent state, and the marks that are not in the database yet."""
+        """Yield a connection that reads one consistent state, and the marks that are not saved; see `Writer.marks`."""
         self._origin.check()
         with self._turn, self._database.limit.of_one_call(), as_store_error(self._database.name):
             self._check_open()

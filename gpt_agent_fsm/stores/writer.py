@@ -1,4 +1,4 @@
-"""Writes a group of operations in one transaction. If the group fails, it writes each operation in its own."""
+"""Writes a group of operations in one transaction. If the group fails, it writes each operation in a separate one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpt_agent_fsm.stores.write_batch import Accept, Commit, Counters, Flush, Op
 __all__ = ["Writer"]
 
 _MAX_KNOWN = 100_000
-"""For how many threads the counters are kept in memory. So many take about 30 megabytes."""
+"""For how many threads the counters are kept in memory. The counters of so many threads take about 30 megabytes."""
 _MAX_LOOKUP = 500
 
 

@@ -6,8 +6,8 @@
     server = SimulatedServer()
     runtime = Runtime(server, scheduler=scheduler)
 
-All work then happens on the OS thread of the test, inside `agent.wait()` and `scheduler.advance(seconds)`, without
-real waiting.
+With these objects, all work happens on the OS thread of the test, inside `agent.wait()` and
+`scheduler.advance(seconds)`, without real waiting.
 """
 
 from gpt_agent_fsm.testing.clock import VirtualClock, VirtualScheduler

@@ -22,7 +22,7 @@ class VirtualClock:
 
     Attributes:
         now: seconds since the clock was created.
-        offset: by how many seconds the time of day was set forward. It is negative if the time of day was set back.
+        offset: by how many seconds the wall clock was set forward. It is negative if the wall clock was set back.
     """
 
     now: float = 0.0
@@ -58,7 +58,7 @@ class VirtualScheduler:
         return self._clock
 
     def set_time_of_day(self, offset: float) -> None:
-        """Set the time of day, as a person or a time server does. No time passes. See `VirtualClock.offset`."""
+        """Set the wall clock, as a person or a time server does. No time passes. See `VirtualClock.offset`."""
         self._clock.offset = offset
 
     def wake(self, task: Task) -> None:

@@ -108,7 +108,7 @@ class FaultyNetwork:
         self.starts: list[str] = []
         """The requests that post a message or create a run, in order."""
         self.on_start: Callable[[str], object] = lambda what: None
-        """Called with each of them when it is sent."""
+        """Called with each request in `starts` when the request is sent."""
         self.sent_without_right: list[str] = []
         """The requests that a process sent after it had lost the store or after the deadline of the request."""
 

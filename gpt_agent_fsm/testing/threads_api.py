@@ -1,4 +1,4 @@
-"""The Assistants API before a `SimulatedServer`. It takes and returns the JSON values of HTTP requests."""
+"""A simulated Assistants API: it takes JSON requests, calls a `SimulatedServer`, and returns JSON answers."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ class Tool(Generic[P, R]):
         function: the function itself.
         name: the name by which the model calls the function.
         timeout: the seconds that a call may take; None for no limit.
-        approve: True if a person must approve each call, False if none, or a function that decides. The function gets
-            the call and returns True to start it, False to deny it, or None to ask a person.
+        approve: True if a person must approve each call, False if nobody must, or a function that decides. The function
+            gets the call and returns True to start it, False to deny it, or None to ask a person.
         retry: "safe" if a call may be repeated when a crash hides whether it has ended, else "never".
         strict: True for OpenAI's strict form of the schema.
     """

@@ -45,7 +45,7 @@ class Object:
     Attributes:
         name: the name of the function or class.
         build: makes the Python value from keyword arguments.
-        strict: True for OpenAI's strict form. In it no property may be left out, and null means the default.
+        strict: True for OpenAI's strict form. In this form no property may be left out, and null means the default.
         description: a description of the class.
         fields: the properties. They are set after the other attributes, because a class may contain itself.
     """

@@ -94,7 +94,7 @@ def _cut(text: str) -> str:
 
 
 def _fits(value: object, kind: str) -> bool:
-    """Return whether a decoded JSON value has this type of JSON schema. There, 1.0 is an integer."""
+    """Return whether a decoded JSON value has this type of JSON schema. In JSON schema, 1.0 is an integer."""
     if isinstance(value, bool) or value is None:
         return kind == ("null" if value is None else "boolean")
     if isinstance(value, float):
@@ -111,7 +111,7 @@ def _wrong(shape: Shape, value: object, path: Path) -> Mismatch:
 class Scalar:
     """A value that msgspec describes and converts with its constraints: a string, a number, a date, ...
 
-    An `Array` or a `StringMap` uses it for its outer part, a list or dict of any values.
+    An `Array` or a `StringMap` uses a scalar for its outer part, a list or dict of any values.
 
     Attributes:
         base: the type for msgspec.

@@ -32,7 +32,7 @@ def some_events(*numbers: int, thread_id: str = "thread_1") -> list[Event]:
 
 
 def tried(tries: int, thread_id: str = "thread_1") -> Snapshot:
-    """Return a snapshot that contains this number."""
+    """Return a snapshot whose request has this number of failed attempts."""
     return attrs.evolve(idle(thread_id), pending=Pending(request=GetLatestRun(), tries=tries))
 
 

@@ -1,15 +1,16 @@
 """Simulates whole lives: users, agents, crashes and restarts over a faulty network, in virtual time.
 
-The simulation assumes this model. A request takes effect at once, late, or never. A late request takes effect within a
-fixed time after its client gave up, which is called the grace. The server keeps the metadata that the library sends. A
-store keeps everything that it has confirmed.
+A life is one simulated set of conversations, from the first process to the last. The simulation assumes this model. A
+request takes effect at once, late, or never. A late request takes effect within a fixed time after its client gave up,
+which is called the grace. The server keeps the metadata that the library sends. A store keeps everything that it has
+confirmed.
 
 `HONEST` faults respect this model, and then nothing may be lost or done twice. `BREAKING` faults violate the model on
 purpose: requests may take effect after the grace, and metadata is dropped. Then an unknown outcome must at least be
 reported as `RequestFailed`.
 
 Every second life with honest faults also has `Troubles`: gateways and outages, servers with unusual habits, processes
-that lose the store or are stopped, changes of the time of day, and users who cancel and discard. Troubles respect the
+that lose the store or are stopped, changes of the wall clock, and users who cancel and discard. Troubles respect the
 model, too.
 
 Every second life has `Equipment`: functions that answer tool calls, approvals, and token limits. It is chosen

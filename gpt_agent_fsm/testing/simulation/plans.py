@@ -1,4 +1,4 @@
-"""The plans of the runs in a life: rounds of tool calls, pauses, and an end that is usually good."""
+"""Random plans for the runs of a simulation: rounds of tool calls, pauses, and an end that is usually good."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Process:
 
     Args:
         make_backend: returns the backend of a process, given the store object of the process.
-        on_sent: called after each commit that says that a request is sent from now on.
+        on_sent: called after each commit that marks a request as sent.
         tools: the functions that answer tool calls.
 
     Attributes:

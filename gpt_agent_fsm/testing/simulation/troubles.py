@@ -53,7 +53,7 @@ class Troubles:
         asks: what a stuck run may wait for.
         takeover: the next process takes the store over, while the former process and its functions continue.
         pause: the process is stopped for a while between the commit that says "sent" and the request, or in a function.
-        clock: the time of day is set.
+        clock: the wall clock is set.
         commands: a user cancels the run, discards the queue, or connects again.
         run_timeout, tool_timeout: as in `Settings`.
         gives_up: the users cancel and discard everything at the end, and the server keeps its habits.
@@ -81,7 +81,7 @@ class Troubles:
         return self.run_timeout is not None and self.tool_timeout is not None
 
     def random_jump(self, rng: random.Random) -> float:
-        """Return by how many seconds the time of day is wrong from now on."""
+        """Return by how many seconds the wall clock is wrong from now on."""
         return rng.choice(_JUMPS)
 
 

@@ -142,7 +142,7 @@ class World:
             self._scheduler.sleep(self._fate.uniform(0, _LONGEST_PAUSE))
 
     def _trouble(self) -> None:
-        """Let a user give a rare command, or let somebody set the time of day."""
+        """Let a user give a rare command, or let somebody set the wall clock."""
         if self._happens(self._troubles.clock):
             self._scheduler.set_time_of_day(self._troubles.random_jump(self._fate))
         if self._happens(self._troubles.commands):
