@@ -67,8 +67,8 @@ class RunError(GptAgentError):
     `Answer.value` also raises it if the answer does not have the requested form.
 
     Attributes:
-        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue (nothing is sent until your
-            next command). Also `rate_limit_exceeded` if no retries are left, `invalid_output` if the answer does not
+        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue (your next command
+            tries again). Also `rate_limit_exceeded` if no retries are left, `invalid_output` if the answer does not
             have the requested form, `content_refused`, `budget_exceeded`, `cancelled` or `discarded`.
         message: a text for people. It is never empty.
         thread_id: the id of the thread.
