@@ -51,7 +51,7 @@ def _dotted(path: Path) -> str:
 
 
 def _room(module: str) -> str:
-    """Return the room that a module is in, or "" for the package's own face."""
+    """Return the room that a module is in, or "" for the package's own `__init__` and `__main__`."""
     _, *below = module.split(".")
     return below[0] if below and below[0] != "__main__" else ""
 

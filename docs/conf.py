@@ -46,7 +46,7 @@ def _renew(_app: Sphinx, _docname: str, source: list[str]) -> None:
 
 
 def _sections(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
-    """Make field lists of the sections of our docstrings. Napoleon would, but takes `word: rest` for a type as well."""
+    """Turn the sections of a docstring into field lists. (Napoleon would take `word: rest` for a type as well.)"""
     field, found = "", []
     for line in lines:
         entry = re.match(r"    (\w[\w, ]*): (.*)", line)
@@ -64,14 +64,14 @@ _FIELDS = {"Args:": "param", "Attributes:": "ivar"}
 
 
 def _any_event(*event: str | None) -> tuple[str | None, str | None]:
-    """Write `Event` where a signature would list all its classes."""
+    """Write `Event` in a signature, instead of a list of all classes of events."""
     signature, returned = event[-2:]
     every = " | ".join(f"~{each.__module__}.{each.__name__}" for each in reference.EVENTS)
     return signature and signature.replace(every, "Event"), returned
 
 
 def setup(app: Sphinx) -> None:
-    """Let generated parts say what the code says at the time of the build, and docstrings what they mean."""
+    """Make the build renew the generated parts of pages, and read the sections of docstrings."""
     app.add_lexer("mermaid", TextLexer)  # the text of a picture that is not drawn here
     app.connect("source-read", _renew)
     app.connect("autodoc-process-docstring", _sections)

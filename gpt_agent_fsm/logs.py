@@ -38,9 +38,9 @@ def get_logger(name: str) -> Log:
 def must_propagate(error: BaseException) -> bool:
     """Return whether code that catches the errors of handlers must still let this error through.
 
-    This is so for a `KeyboardInterrupt` on the main OS thread, where Ctrl-C arrives. On another OS thread it is an
-    ordinary error. It is also so for the crash that the tests simulate, which an attribute marks as the end of the
-    process.
+    The result is True for a `KeyboardInterrupt` on the main OS thread, where Ctrl-C arrives. On another OS thread a
+    `KeyboardInterrupt` is an ordinary error. The result is also True for the crash that the tests simulate, which an
+    attribute marks as the end of the process.
     """
     if isinstance(error, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread()

@@ -113,7 +113,7 @@ def _hold(speed: float, api: str) -> list[Conversation]:
 
 
 def _missing(error: ImportError) -> Exception:
-    """Return the exception for a failed import. For a missing extra it is a sentence; otherwise the error itself."""
+    """Return the exception for a failed import: a sentence if an extra is missing, or else the error itself."""
     if error.name is None or error.name.startswith("gpt_agent_fsm"):
         return error
     return click.ClickException(f"{error.name} is not installed; {HINT}")

@@ -137,7 +137,7 @@ class Inquiry:
                 self._failure = snapshot.failure
 
     def _was_taken_in(self, waiting: Iterable[inputs.Command]) -> bool:
-        """Return whether the snapshot already contains the message. This is so if its command no longer waits."""
+        """Return whether the snapshot already contains the message, so that its command no longer waits."""
         commands = (each for each in waiting if isinstance(each, inputs.AddUserMessage))
         return self._is_posted or all(command.key != self.key for command in commands)
 

@@ -264,7 +264,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether the call accepts an output. This is so if no function was started and it waits for no person."""
+    """Return whether the call accepts an output: its function was not started, and it waits for no person."""
     call = _call(copy, command.tool_call_id)
     return call is not None and call.takes_output
 

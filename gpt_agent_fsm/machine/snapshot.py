@@ -286,8 +286,8 @@ class Waiting:
 
     Attributes:
         since: when the wait began, in seconds since the epoch.
-        told: 0 before the first `ThreadStalled`. After that, 1 more than how often the wait had doubled by the last
-            `ThreadStalled`.
+        told: 0 before the first `ThreadStalled`. After that, 1 plus the number of times that the wait had doubled when
+            `ThreadStalled` was last announced.
     """
 
     since: float

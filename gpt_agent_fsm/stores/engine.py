@@ -33,7 +33,7 @@ class Database:
     """An engine for writing, an engine for reading a consistent state, and a name without secrets.
 
     Attributes:
-        in_memory: True for a database in memory. All callers share one connection then, so they must take turns.
+        in_memory: True for a database in memory, whose single connection is shared by all callers in turns.
         limit: how long the database may take.
     """
 

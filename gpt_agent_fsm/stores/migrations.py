@@ -103,7 +103,7 @@ def _in_parts(old: Doc) -> tuple[Doc, list[Doc]]:
 
 
 def _some(old: Doc, **names: str) -> Doc:
-    """Return those of the named fields that the snapshot has, under their new names."""
+    """Return the named fields under their new names. Fields that the snapshot lacks are left out."""
     return {new: old[name] for new, name in names.items() if name in old}
 
 

@@ -5,8 +5,8 @@
     queued | in_progress | requires_action | cancelling -> expired
 
 Every function works within one transaction, and no function calls a model. The module `workers` calls the model between
-two such transactions. A function changes nothing if the run does not have the expected status, because then another
-request was faster.
+two such transactions. If the run does not have the expected status, another request was faster, and the function
+changes nothing.
 """
 
 import math

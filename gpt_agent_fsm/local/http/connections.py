@@ -37,7 +37,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         self.began: float = time.monotonic()
 
     def refuse_if_late(self, now: float) -> bool:
-        """If the request has taken too long to arrive, complete it with an error. Return whether this was so."""
+        """If the request has taken too long to arrive, complete it with an error. Return whether it is late."""
         part, limit = ("body", REQUEST_TIMEOUT) if self.headers_finished else ("headers", HEADER_TIMEOUT)
         if now - self.began < limit:
             return False

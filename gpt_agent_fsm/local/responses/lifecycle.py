@@ -4,8 +4,8 @@
     queued | in_progress -> cancelled
 
 Every function works within one transaction. No function here calls a model. The module `workers` calls the model
-between two transactions. A function changes nothing if it finds the response in an unexpected state, because then
-another request was faster.
+between two transactions. If a function finds the response in an unexpected state, another request was faster, and the
+function changes nothing.
 
 A question is stored with each response. It contains the input, the number of this attempt to answer the user's last
 message, whether the response is streamed, and the `include` list of the request. If the response is streamed, the

@@ -5,9 +5,9 @@ request takes effect at once, late, or never. A late request takes effect within
 which is called the grace. The server keeps the metadata that the library sends. A store keeps everything that it has
 confirmed.
 
-`HONEST` faults respect this model, and then nothing may be lost or done twice. `BREAKING` faults violate the model on
-purpose: requests may take effect after the grace, and metadata is dropped. Then an unknown outcome must at least be
-reported as `RequestFailed`.
+`HONEST` faults respect this model, so nothing may be lost or done twice. `BREAKING` faults violate the model on
+purpose: requests may take effect after the grace, and metadata is dropped. With these faults, an unknown outcome must
+at least be reported as `RequestFailed`.
 
 Every second life with honest faults also has `Troubles`: gateways and outages, servers with unusual habits, processes
 that lose the store or are stopped, changes of the wall clock, and users who cancel and discard. Troubles respect the

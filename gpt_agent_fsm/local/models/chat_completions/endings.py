@@ -29,7 +29,7 @@ class Ending:
     def __init__(self) -> None:
         self.reason = ""
         self.is_certain = False
-        """True if only the usage can follow. This is so if a piece has a reason and an earlier piece had none.
+        """True if only the usage can follow, because a piece has a reason and an earlier piece had none.
 
         The earlier piece matters because some servers send a reason with each piece.
         """

@@ -199,7 +199,7 @@ class ChatCompletionsModel:
 
 
 def _is_about(option: str, error: ApiError, call: ChatCall) -> bool:
-    """Return whether a server has refused this option. This is so if its error names the option, in any spelling."""
+    """Return whether a server has refused this option, because its error names the option, in any spelling."""
     if not isinstance(error, RequestRefused | OutcomeUnknown) or error.status is None:
         return False
     said = f"{getattr(error, 'param', '')} {error.message} {call.refusal.decode(errors='replace')}"
