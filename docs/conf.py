@@ -46,7 +46,7 @@ def _renew(_app: Sphinx, _docname: str, source: list[str]) -> None:
 
 
 def _sections(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
-    """Turn the sections of a docstring into field lists. (Napoleon would take `word: rest` for a type as well.)"""
+    """Turn the sections of a docstring into field lists. Napoleon would take `word: rest` for a type as well."""
     field, found = "", []
     for line in lines:
         entry = re.match(r"    (\w[\w, ]*): (.*)", line)
