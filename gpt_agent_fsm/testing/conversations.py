@@ -36,6 +36,7 @@ _ANSWERED_BY = {
     "mcp_approval_request": "mcp_approval_response",
 }
 """The items that the client must answer, and the types of their answers."""
+_HIDDEN = ("said", "conversation", "run", "events")
 _APPROVAL = "mcp_approval_request"
 _BY_ITEM_ID = (_APPROVAL, "local_shell_call")
 """The items that an answer names by their own id."""
@@ -59,6 +60,8 @@ class _Conversation:
     steps: list[Step] = attrs.field(factory=list)
     """The remaining steps of the last run's plan."""
     active: str | None = None
+    message_id: str | None = None
+    """The id of the message that the stream of the active response has begun to send."""
     answered: dict[str, list[str]] = attrs.field(factory=dict)
 
 
@@ -94,6 +97,8 @@ class SimulatedConversations:
         self._conversations: dict[str, _Conversation] = {}
         self._responses: dict[str, Doc] = {}
         self._count = 0
+        self.streamed: dict[str, tuple[str, str]] = {}
+        """See `SimulatedServer.streamed`."""
 
     # --- inspection by tests ------------------------------------------------------------------------------
 
@@ -222,7 +227,7 @@ class SimulatedConversations:
 
     @staticmethod
     def _view(response: Doc) -> Doc:
-        return {name: value for name, value in response.items() if name not in ("said", "conversation", "run")}
+        return {name: value for name, value in response.items() if name not in _HIDDEN}
 
     def _list(self, conversation: _Conversation, params: Mapping[str, str]) -> Doc:
         for item in conversation.items:
@@ -301,7 +306,7 @@ class SimulatedConversations:
             "run": str(metadata.get(_RUN, response_id)),
         }
         self._responses[response_id] = response
-        conversation.active = response_id
+        conversation.active, conversation.message_id = response_id, None
         return response
 
     def _cancel(self, response: Doc) -> Doc:
@@ -351,7 +356,9 @@ class SimulatedConversations:
                 self._end(response, "failed")
                 response["error"] = {"code": codes_of(status, code), "message": message}
             case Answer(text=text):
-                self._complete(conversation, response, [self._message(text)] if text else [])
+                message_id = conversation.message_id or self._new_id("msg")
+                self.streamed[message_id] = response["run"], text
+                self._complete(conversation, response, [_message(message_id, text)] if text else [])
 
     def _complete(self, conversation: _Conversation, response: Doc, output: list[Doc]) -> None:
         conversation.active = None
@@ -359,10 +366,6 @@ class SimulatedConversations:
         response["usage"] = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
         lag = 0 if self._rng is None else self._rng.choice([0, 0, 2, 3])
         self._put(conversation, [*response["said"], *output], response["run"], lag)
-
-    def _message(self, text: str) -> Doc:
-        content = [{"type": "output_text", "text": text, "annotations": []}]
-        return {"id": self._new_id("msg"), "type": "message", "role": "assistant", "content": content}
 
     def _call(self, name: str, arguments: str) -> Doc:
         number = re.sub(r"\D", "", self._new_id("n"))
@@ -377,6 +380,11 @@ class SimulatedConversations:
     def _ask(self, kind: str) -> Doc:
         number = re.sub(r"\D", "", self._new_id("n"))
         return {"id": f"ask_{number}", "type": kind, "call_id": None if kind in _BY_ITEM_ID else f"call_{number}"}
+
+
+def _message(message_id: str, text: str) -> Doc:
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    return {"id": message_id, "type": "message", "role": "assistant", "content": content}
 
 
 def _asked_id(doc: Doc) -> str:

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
-from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 from gpt_agent_fsm.backends.http import exchange, outcomes
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
-from gpt_agent_fsm.backends.responses import wire as responses
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
 from gpt_agent_fsm.ports import CallLimits, Timeout
 from gpt_agent_fsm.testing.answers import FaultyAnswer, random_gateway_answer
 from gpt_agent_fsm.testing.clock import VirtualScheduler
-from gpt_agent_fsm.testing.conversations import SimulatedConversations
 from gpt_agent_fsm.testing.crashing import Crash, StoreHandle
-from gpt_agent_fsm.testing.threads_api import SimulatedThreads
 
-__all__ = ["Crash", "Faults", "FaultyHttp", "FaultyNetwork", "Outage"]
+__all__ = ["Crash", "Faults", "FaultyNetwork", "Outage"]
 
 T = TypeVar("T")
 _MAX_STALE = 2
 _START = re.compile(r"POST (.*/(messages|runs) .*|/responses (?!.*gpt_agent_fsm_run).*|.*/items .*'type': 'message'.*)")
-_THREAD = re.compile(r"/threads/[^/]+")
-"""The path of the request that checks a thread when an agent connects."""
 
 
 @attrs.frozen(kw_only=True)
@@ -262,54 +256,3 @@ class FaultyNetwork:
 
 def _seconds(timeout: Timeout) -> float:
     return max(0.0, timeout.seconds_left) if isinstance(timeout, CallLimits) else timeout
-
-
-class FaultyHttp:
-    """Replaces the HTTP client of a backend. It sends requests through the network to a server in memory.
-
-    Args:
-        server: takes and returns JSON values.
-        converter: the converter for the backend's API.
-        sender: the store of the process that sends the requests; None if no other process can take the store over.
-    """
-
-    base_url = "http://simulated/v1"
-
-    def __init__(
-        self,
-        server: SimulatedConversations | SimulatedThreads,
-        network: FaultyNetwork,
-        *,
-        converter: MsgspecJsonConverter = responses.converter,
-        sender: StoreHandle | None = None,
-    ) -> None:
-        self._server = server
-        self._network = network
-        self._converter = converter
-        self._sender = sender
-
-    def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
-        """See `HttpClient.get`."""
-
-        def request() -> T:
-            return self._converter.structure(self._server.get(path, params or {}), shape)
-
-        if path.startswith("/responses/") or "/runs/" in path:
-            return self._network.poll(path, timeout, request)
-        if _THREAD.fullmatch(path):
-            return self._network.check(path, timeout, request)
-        return self._network.read(path, timeout, request)
-
-    def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
-        """See `HttpClient.post`."""
-        value = self._converter.unstructure(body)
-        return self._network.change(
-            path,
-            timeout,
-            lambda: self._converter.structure(self._server.post(path, value), shape),
-            said=value,
-            sender=self._sender,
-        )
-
-    def close(self) -> None:
-        """See `HttpClient.close`."""

@@ -42,6 +42,8 @@ class _Run:
     """How many requests the run has blocked."""
     outdated: list[Run] = attrs.field(factory=list)
     """What the next polls show instead of the run."""
+    message_id: str | None = None
+    """The id of the message that a stream has begun to send."""
 
 
 @attrs.define
@@ -85,6 +87,8 @@ class SimulatedServer:
         self._threads: dict[str, _Thread] = {}
         self._files: dict[str, bytes] = {}
         self._count = 0
+        self.streamed: dict[str, tuple[str, str]] = {}
+        """The messages that streams have begun to send, each with its run and its whole text."""
 
     # --- inspection by tests ------------------------------------------------------------------------------
 
@@ -138,6 +142,20 @@ class SimulatedServer:
         if self.is_locked(thread_id):
             return None
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
+
+    def next_message(self, thread_id: str, run_id: str) -> tuple[str, str] | None:
+        """Return the id and the text of the message that a run adds next. Return None if it does something else."""
+        run = self._run(thread_id, run_id)
+        step = run.steps[0] if run.steps else None
+        if run.view.status is not RunStatus.ACTIVE or not isinstance(step, Answer) or not step.text:
+            return None
+        run.message_id = run.message_id or self._new_id("msg")
+        self.streamed[run.message_id] = run_id, step.text
+        return run.message_id, step.text
+
+    def make_step(self, thread_id: str, run_id: str) -> None:
+        """Let a run make the next step of its plan."""
+        self._progress(thread_id, self._run(thread_id, run_id))
 
     # --- the interface ---------------------------------------------------------------------------------------------
 
@@ -339,7 +357,7 @@ class SimulatedServer:
                     self._say(
                         thread_id,
                         Message(
-                            id=self._new_id("msg"),
+                            id=run.message_id or self._new_id("msg"),
                             role="assistant",
                             content=text,
                             run_id=run.view.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gpt_agent_fsm.backends.shared.content import sent_parts_of
@@ -10,6 +10,7 @@ from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
 from gpt_agent_fsm.errors import RequestRefused
 from gpt_agent_fsm.machine.arguments import decision_output
 from gpt_agent_fsm.ports import File, Image, Message, Run, RunRequest, RunStatus, Text, ToolOutputsRequest
+from gpt_agent_fsm.testing.faulty_stream import SentEvent
 from gpt_agent_fsm.testing.server import SimulatedServer
 
 __all__ = ["SimulatedThreads"]
@@ -24,6 +25,7 @@ _STATUSES = {
 }
 _OWN_STATUSES = ("cancelled", "expired")
 """The codes of failed runs that are a status of their own in the API."""
+_IN_PROGRESS = (RunStatus.ACTIVE, RunStatus.CANCELLING)
 _NO_TIME = 0.0
 """The timeout for calls of the server in memory, which ignores timeouts."""
 
@@ -72,6 +74,26 @@ class SimulatedThreads:
             case ["threads", thread_id, "runs", run_id, "cancel"]:
                 return _run(thread_id, self._server.cancel_run(thread_id, run_id, timeout=_NO_TIME))
         raise RequestRefused(404, None, f"Invalid URL (POST {path})")
+
+    def events(self, run: Doc, hurries: Callable[[], bool]) -> Iterator[SentEvent | None]:
+        """Yield the events of a run, and None where it is silent. See `StreamFaults.hurry`."""
+        server, thread_id, run_id = self._server, run["thread_id"], run["id"]
+        yield "thread.run.created", run
+        while (view := self._view_of(thread_id, run_id)).status in _IN_PROGRESS:
+            message = server.next_message(thread_id, run_id)
+            for character in "" if message is None else message[1]:
+                delta = {"content": [{"index": 0, "type": "text", "text": {"value": character}}]}
+                yield "thread.message.delta", {"id": message and message[0], "delta": delta}
+            if message is not None or hurries():
+                server.make_step(thread_id, run_id)
+            is_silent = server.next_message(thread_id, run_id) is None
+            if is_silent and self._view_of(thread_id, run_id).status in _IN_PROGRESS:
+                yield None
+        yield f"thread.run.{view.status}", _run(thread_id, view)
+        yield "done", {}
+
+    def _view_of(self, thread_id: str, run_id: str) -> Run:
+        return next(run for run in self._server.runs(thread_id) if run.id == run_id)
 
     def _post_message(self, thread_id: str, body: Doc) -> Doc:
         key, parts = body["metadata"][METADATA_KEY], sent_parts_of(body["content"], body.get("attachments"))

@@ -34,6 +34,10 @@ def published(name, run_id):
     )
 
 
+def piece(index, text, run_id="run_1"):
+    return events.AssistantMessageDelta(thread_id=THREAD, run_id=run_id, message_id="msg_2", index=index, text=text)
+
+
 def completed(run_id):
     return events.RunCompleted(
         id=run_id, thread_id=THREAD, assistant_id="asst_1", prompt_tokens=1, completion_tokens=1, total_tokens=2
@@ -108,6 +112,7 @@ def living(*happened, **changes):
     return {"records": recorded(happened), "heard": happened, **changes}
 
 
+STREAMED = {"streamed": {"msg_2": ("run_1", "Hi")}}
 GAPS = "the history has gaps"
 PARKED = Saved(snapshot=Snapshot(thread_id=THREAD, assistant_id="asst_1", outbox=Outbox(parked=True)))
 ASKED = of_call(events.ToolApprovalRequested, "asked", arguments={})
@@ -262,9 +267,30 @@ PLANTED = [
         {"saved": used(1), "tokens": {"run_1": 2}, "lists_runs": False},
         "the thread has used 1 tokens, and its runs from 2 to 2",
     ),
+    (
+        "pieces_are_the_text",
+        {**STREAMED, "pieces": ((0, piece(0, "H")), (0, published("msg_2", "run_1")), (0, piece(1, "i")))},
+        "piece 1 of msg_2 came after the message",
+    ),
+    (
+        "pieces_are_the_text",
+        {**STREAMED, "pieces": ((0, piece(0, "H")), (0, piece(0, "H")))},
+        "piece 0 of msg_2 came instead of piece 1",
+    ),
+    (
+        "pieces_are_the_text",
+        {**STREAMED, "pieces": ((0, piece(1, "H")),)},
+        "piece 1 of msg_2 is not the text of its run at this place",
+    ),
+    (
+        "pieces_are_the_text",
+        {**STREAMED, "pieces": ((0, piece(0, "H", "run_2")),)},
+        "piece 0 of msg_2 is not the text of its run at this place",
+    ),
 ]
 
 ALLOWED = [
+    {**STREAMED, "pieces": ((0, piece(0, "H")), (1, piece(1, "i")), (1, published("msg_2", "run_1")))},
     {"messages": GOOD.messages[::-1], "interrupting": frozenset({"two"})},
     # If the network violated the model and the user was told, a message may be lost, duplicated or out of order.
     {"strict": False, "messages": (*GOOD.messages, said("msg_4", "two"))},

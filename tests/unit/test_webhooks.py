@@ -11,8 +11,9 @@ from gpt_agent_fsm import Assistant, Runtime, Settings, errors
 from gpt_agent_fsm.backends import ResponsesBackend
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.testing import Answer, Call, Linger, SimulatedServer, VirtualClock, VirtualScheduler
-from gpt_agent_fsm.testing.conversations import SimulatedConversations
-from gpt_agent_fsm.testing.network import Faults, FaultyHttp, FaultyNetwork
+from gpt_agent_fsm.testing.conversation_streams import StreamedConversations
+from gpt_agent_fsm.testing.faulty_http import FaultyHttp
+from gpt_agent_fsm.testing.network import Faults, FaultyNetwork
 
 standardwebhooks = pytest.importorskip("standardwebhooks")
 
@@ -41,7 +42,7 @@ class World:
 
     def __init__(self, *steps):
         self.scheduler = VirtualScheduler()
-        self.server = SimulatedConversations(lambda text: [*steps, Answer("Hi")])
+        self.server = StreamedConversations(lambda text: [*steps, Answer("Hi")])
         self.journal = []
         self.backend = ResponsesBackend("http://simulated/v1", "k", assistants={"asst_1": Assistant("m")})
         network = FaultyNetwork(self.scheduler, random.Random(1), NO_FAULTS, self.journal)

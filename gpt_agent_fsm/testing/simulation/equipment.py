@@ -1,4 +1,4 @@
-"""The equipment of a life: functions, approvals, limits of tokens, and messages that interrupt.
+"""The equipment of a life: functions, approvals, limits of tokens, streams, and messages that interrupt.
 
 The seed decides it, independently of everything else. Every second life has no equipment. In such a life, users answer
 all tool calls.
@@ -28,6 +28,7 @@ class Equipment:
         approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: as in `Settings`.
         limits: True if the users set and change the limits of their threads.
         interrupts: the probability that a message comes instead of the run in progress.
+        streams: how many runs may be read as streams at the same time; None if the users want no streams.
     """
 
     functions: bool = False
@@ -39,6 +40,7 @@ class Equipment:
     max_total_tokens: int | None = None
     limits: bool = False
     interrupts: float = 0.0
+    streams: int | None = None
 
     @property
     def has_limits(self) -> bool:
@@ -73,4 +75,5 @@ def random_equipment(rng: random.Random) -> Equipment:
         max_total_tokens=rng.choice([None, None, *_LIMITS]),
         limits=rng.random() < 0.3,
         interrupts=rng.choice([0.0, 0.0, 0.3]),
+        streams=rng.choice([None, 1, 8]),
     )

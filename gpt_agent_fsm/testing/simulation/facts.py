@@ -44,6 +44,9 @@ class Facts:
         beyond_limit: the requests that were sent although the limit of tokens was reached.
         limits_change: whether the user sometimes changes the token limit.
         repeats_rounds: whether the server shows rounds of tool calls again after it has accepted their outputs.
+        pieces: the pieces of messages and the whole messages that the user received, in order, each with a number of
+            the agent that sent it.
+        streamed: the messages that the server has begun to stream, by their ids, each with its run and its whole text.
         max_attempts: how many times the library may try a request.
     """
 
@@ -71,6 +74,8 @@ class Facts:
     beyond_limit: tuple[str, ...] = ()
     limits_change: bool = False
     repeats_rounds: bool = False
+    pieces: tuple[tuple[int, Event], ...] = ()
+    streamed: Mapping[str, tuple[str, str]] = attrs.field(factory=dict)
     max_attempts: int = 1
 
     @property

@@ -12,9 +12,11 @@ from gpt_agent_fsm.backends.assistants.wire import converter as assistants_conve
 from gpt_agent_fsm.backends.responses import ResponsesBackend
 from gpt_agent_fsm.ports import Backend
 from gpt_agent_fsm.testing.clock import VirtualScheduler
-from gpt_agent_fsm.testing.conversations import SimulatedConversations
+from gpt_agent_fsm.testing.conversation_streams import StreamedConversations
 from gpt_agent_fsm.testing.crashing import StoreHandle
-from gpt_agent_fsm.testing.network import FaultyHttp, FaultyNetwork
+from gpt_agent_fsm.testing.faulty_http import FaultyHttp
+from gpt_agent_fsm.testing.faulty_stream import CALM, StreamFaults
+from gpt_agent_fsm.testing.network import FaultyNetwork
 from gpt_agent_fsm.testing.server import SimulatedServer
 from gpt_agent_fsm.testing.simulation.troubles import Troubles, Wire
 from gpt_agent_fsm.testing.steps import Step
@@ -22,7 +24,7 @@ from gpt_agent_fsm.testing.threads_api import SimulatedThreads
 
 __all__ = ["Server", "make_server"]
 
-Server: TypeAlias = SimulatedServer | SimulatedConversations
+Server: TypeAlias = SimulatedServer | StreamedConversations
 _ASSISTANTS = {"asst_1": Assistant("m"), "asst_2": Assistant("n")}
 
 
@@ -35,26 +37,40 @@ def make_server(
     plan: Callable[[], Sequence[Step]],
     *,
     keeps_keys: bool,
+    has_streams: bool,
 ) -> tuple[Server, Callable[[StoreHandle], Backend]]:
     """Return a server of the API, and a function that returns the backend of a process."""
     page_size = rng.choice([2, 3, 100])
+    fate = random.Random(f"streams {rng.random() if has_streams else 0}")  # noqa: S311 - decides what streams do
+
+    def faults() -> StreamFaults:
+        return CALM if network.faults_off else StreamFaults()
+
     if wire == "assistants":
         runs = SimulatedServer(lambda _: plan(), keeps_keys=keeps_keys, page_size=page_size, habits=troubles.habits)
 
         def make_assistants(sender: StoreHandle) -> Backend:
             backend = AssistantsBackend(FaultyHttp.base_url, "k")
-            http = FaultyHttp(SimulatedThreads(runs), network, converter=assistants_converter, sender=sender)
-            backend._http = http  # type: ignore[assignment]
+            backend._http = FaultyHttp(  # type: ignore[assignment]
+                SimulatedThreads(runs),
+                network,
+                converter=assistants_converter,
+                sender=sender,
+                stream_faults=faults,
+                rng=fate,
+            )
             return backend
 
         return runs, make_assistants
-    conversations = SimulatedConversations(
+    conversations = StreamedConversations(
         lambda _: plan(), now=scheduler.clock.monotonic, rng=rng, habits=troubles.habits
     )
 
     def make_responses(sender: StoreHandle) -> Backend:
         backend = ResponsesBackend(FaultyHttp.base_url, "k", assistants=_ASSISTANTS)
-        backend._http = FaultyHttp(conversations, network, sender=sender)  # type: ignore[assignment]
+        backend._http = FaultyHttp(  # type: ignore[assignment]
+            conversations, network, sender=sender, stream_faults=faults, rng=fate
+        )
         return backend
 
     return conversations, make_responses

@@ -46,6 +46,10 @@ class User:
         self.doubtful: list[str] = []
         self.keys: dict[str, str] = {}
         self.heard: list[events.Event] = []
+        self.pieces: list[tuple[int, events.Event]] = []
+        """The pieces of messages, and the whole messages, each with the number of the agent that sent it."""
+        self._numbers: dict[Agent, int] = {}
+        self._streams: bool | None = None if equipment.streams is None else True
         self.agents: int = 0
         self._agent: Agent | None = None
         self._process = process
@@ -78,6 +82,7 @@ class User:
             assistant_id="asst_1",
             last_message_id=None,
             max_total_tokens=wanted,
+            stream=self._streams,
             **how,
         )
         if wanted is not None:
@@ -114,6 +119,10 @@ class User:
 
         A few calls are answered although functions answer them, and a few approvals are decided twice.
         """
+        if isinstance(event, events.AssistantMessageDelta | events.AssistantMessageAdded):
+            self.pieces.append((self._numbers.setdefault(agent, len(self._numbers)), event))
+        if isinstance(event, events.AssistantMessageDelta):
+            return
         self.heard.append(event)
         if isinstance(event, events.ToolApprovalRequested):
             for share in (0.8, 0.1):

@@ -85,7 +85,14 @@ class World:
         own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
         self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history, self._disturb)
         self._server, make_backend = make_server(
-            wire, troubles, self._network, self._scheduler, rng, self._plan, keeps_keys=keeps_keys
+            wire,
+            troubles,
+            self._network,
+            self._scheduler,
+            rng,
+            self._plan,
+            keeps_keys=keeps_keys,
+            has_streams=equipment.streams is not None,
         )
         self._process = Process(
             life,
@@ -294,6 +301,8 @@ class World:
             tokens=self._server.tokens(user.thread_id),
             beyond_limit=tuple(what for thread_id, what in self._beyond_limit if thread_id == user.thread_id),
             limits_change=self._equipment.limits,
+            pieces=tuple(user.pieces),
+            streamed=self._server.streamed,
             repeats_rounds=self._troubles.habits.outdated_polls > 0,
             sent_without_right=tuple(self._network.sent_without_right),
             max_attempts=self._settings.request_max_attempts,
@@ -312,4 +321,5 @@ def _settings(wire: Wire, troubles: Troubles, equipment: Equipment) -> Settings:
         tool_workers=equipment.tool_workers,
         max_tool_rounds=equipment.max_tool_rounds,
         max_total_tokens=equipment.max_total_tokens,
+        streams=equipment.streams or 0,
     )

@@ -27,6 +27,7 @@ from gpt_agent_fsm.testing.simulation.invariants import (
     history_has_no_gaps,
     history_is_heard,
     only_the_owner_sends,
+    pieces_are_the_text,
     posted_at_most_once,
     posted_in_order,
     runs_created_once,
@@ -61,6 +62,7 @@ INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     budget_is_kept.check,
     budget_told_once.check,
     usage_is_that_of_the_server.check,
+    pieces_are_the_text.check,
 )
 """All invariants, in the order in which violations are reported."""
 

@@ -1,0 +1,89 @@
+"""The streams of a server in memory: what its runs say, and how a stream breaks."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import attrs
+
+from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent
+from gpt_agent_fsm.errors import TransientError
+from gpt_agent_fsm.ports import Timeout
+
+__all__ = ["CALM", "FaultyStream", "SentEvent", "StreamFaults"]
+
+SentEvent: TypeAlias = tuple[str, dict[str, Any]]
+"""The name and the data of an event."""
+
+
+@attrs.frozen(kw_only=True)
+class StreamFaults:
+    """The probability of each fault for each event of a stream.
+
+    Attributes:
+        breaks: the stream breaks off.
+        repeats: the event comes once more. Only for streams with numbers.
+        hurry: a run that has nothing to say makes its next step because its stream is read. Otherwise the stream is
+            silent.
+        refused: the answer has no stream. This is decided once for each stream.
+    """
+
+    breaks: float = 0.03
+    repeats: float = 0.05
+    hurry: float = 0.7
+    refused: float = 0.1
+
+
+CALM = StreamFaults(breaks=0.0, repeats=0.0, hurry=1.0, refused=0.0)
+
+
+class FaultyStream:
+    """Takes the place of an `EventStream`. It never blocks: if the server says nothing, it breaks off.
+
+    Args:
+        events: the events of the server; None where it is silent.
+        has_numbers: True if the events have numbers, so that they may be repeated.
+    """
+
+    def __init__(
+        self,
+        events: Iterator[SentEvent | None],
+        rng: random.Random,
+        faults: Callable[[], StreamFaults],
+        *,
+        has_numbers: bool,
+    ) -> None:
+        self._events = events
+        self._rng = rng
+        self._faults = faults
+        self._has_numbers = has_numbers
+        self._last: ServerSentEvent | None = None
+        self._is_closed = self._is_broken = False
+
+    def next_event(self, timeout: Timeout) -> ServerSentEvent | None:
+        """See `EventStream.next_event`."""
+        del timeout
+        if self._is_closed:
+            return None
+        faults = self._faults()
+        if self._last is not None and self._has_numbers and self._rng.random() < faults.repeats:
+            return self._last
+        self._is_broken = self._is_broken or self._rng.random() < faults.breaks
+        said = None if self._is_broken else next(self._events, ("", {}))
+        if said is None:
+            self._is_broken = True
+            raise TransientError(None, None, "the stream broke off")
+        name, data = said
+        self._last = ServerSentEvent(name, json.dumps(data).encode()) if name else None
+        return self._last
+
+    def finish(self) -> None:
+        """See `EventStream.finish`."""
+        self._is_closed = True
+
+    def close(self) -> None:
+        """See `EventStream.close`."""
+        self._is_closed = True
