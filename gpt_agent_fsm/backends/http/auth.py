@@ -14,7 +14,7 @@ from requests.hooks import default_hooks
 
 from gpt_agent_fsm.backends.http.checks import is_header_value, is_key
 from gpt_agent_fsm.backends.http.redaction import Redactor, secrets_in
-from gpt_agent_fsm.callables import why_nothing_runs
+from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.errors import AccessDenied
 from gpt_agent_fsm.ports import CallLimits
 
@@ -50,8 +50,9 @@ class Signer:
             kinds = "a callable that returns a bearer token, or a requests AuthBase"
             what = "a class" if isinstance(auth, type) else type(auth).__name__
             raise ValueError(f"auth must be {kinds}, not {what}; give a fixed key as api_key")
-        if reason := why_nothing_runs(auth):
-            raise ValueError(f"auth cannot be called: {reason}")
+        form, arguments = ("auth(request)", 1) if isinstance(auth, AuthBase) else ("auth()", 0)
+        if reason := why_not_callable(auth, arguments):
+            raise ValueError(f"auth cannot be called as {form}: {reason}")
         if api_key or any(name.lower() == "authorization" for name in headers):
             raise ValueError("Give either auth, or api_key or the header Authorization, not both")
         self._auth = auth

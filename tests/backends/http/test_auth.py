@@ -252,15 +252,22 @@ def generated_token():
     yield TOKEN
 
 
+class NoAuth(AuthBase):
+    def __call__(self):
+        return TOKEN
+
+
 @pytest.mark.parametrize(
     ("auth", "words"),
     [
         (TOKEN, "auth must be a callable that returns a bearer token, or a requests AuthBase, not str; give a fixed"),
         (("user", "password"), "not tuple"),
         (HTTPBasicAuth, "not a class"),
-        (async_token, "auth cannot be called: it must not be async, because nothing would await it"),
+        (async_token, r"auth cannot be called as auth\(\): it must not be async, because nothing would await it"),
         (AsyncToken(), "it must not be async"),
         (generated_token, "it must not be a generator function"),
+        (lambda scope: TOKEN, r"auth cannot be called as auth\(\): missing a required argument: 'scope'"),
+        (NoAuth(), r"auth cannot be called as auth\(request\): too many positional arguments"),
     ],
 )
 def test_an_object_that_gives_no_token_is_refused_at_once_and_unseen(auth, words):
