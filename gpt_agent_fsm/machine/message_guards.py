@@ -115,8 +115,18 @@ def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     if cursor.reading is None or cursor.reading.own or cursor.reading.repeats >= _MAX_REPEATED_READINGS:
         return False
     reading = attrs.evolve(cursor.reading, messages=read_so_far(copy, fact))
-    older = older_than_run(reading, cursor.last_message_id, cursor.posted_since)
+    older = older_messages(copy, reading)
     return all(message.id in older for message in unpublished(copy, reading))
+
+
+def older_messages(copy: WorkingCopy, reading: Reading) -> frozenset[str]:
+    """Return the ids of the listed messages that are older than the user's message that the run answers.
+
+    A run that was adopted while a message of ours waits for its own run answers another message.
+    """
+    if copy.outbox.owed is not None:
+        return frozenset()
+    return older_than_run(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
 
 
 def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:

@@ -65,9 +65,9 @@ class Mismatch(Exception):
         self.problems: tuple[Problem, ...] = tuple(problems)
 
     def __str__(self) -> str:
-        told = [str(problem) for problem in self.problems[:_MAX_PROBLEMS]]
-        more = len(self.problems) - len(told)
-        return "; ".join([*told, f"and {more} more"] if more else told)
+        named = [str(problem) for problem in self.problems[:_MAX_PROBLEMS]]
+        more = len(self.problems) - len(named)
+        return "; ".join([*named, f"and {more} more"] if more else named)
 
 
 class Shape(Protocol):

@@ -346,6 +346,13 @@ def test_without_the_question_in_the_list_no_message_is_older():
     assert older(story) == [("msg_0", False), ("msg_2", False)]
 
 
+def test_the_answer_of_an_adopted_run_is_not_older_although_our_message_is_listed_after_it():
+    story = creating().tell(busy(), runs(run(run_id="run_9", key="other")), completed("run_9"))
+    story.tell(page(answer("msg_0"), question("msg_1")))
+    assert older(story) == [("msg_0", False)]
+    assert story.request == CREATE
+
+
 def test_messages_without_text_and_of_the_user_are_skipped():
     story = reading().tell(page(question("msg_1"), answer("msg_2", ""), answer("msg_3")))
     assert story.only.message_id == "msg_3"

@@ -12,12 +12,11 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import doubt_message, park, report, report_doubt
 from gpt_agent_fsm.machine.guards import has_something_to_send
 from gpt_agent_fsm.machine.likeness import without_data
-from gpt_agent_fsm.machine.message_guards import next_page, read_so_far, search_result, unpublished
+from gpt_agent_fsm.machine.message_guards import next_page, older_messages, read_so_far, search_result, unpublished
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from gpt_agent_fsm.machine.search import Found
 from gpt_agent_fsm.machine.snapshot import Newest, Outbox, OwedRun, Reading, Turn
-from gpt_agent_fsm.machine.unread import older_than_run
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _REMEMBERED = 50
@@ -198,7 +197,7 @@ def give_up_reading(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 def _end_reading(copy: WorkingCopy, reading: Reading) -> None:
     found = unpublished(copy, reading)
-    older = older_than_run(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
+    older = older_messages(copy, reading)
     copy.cursor = attrs.evolve(copy.cursor, reading=None)
     publish(copy, found, reading.run_id, reading.assistant_id, older)
     copy.close_request()
