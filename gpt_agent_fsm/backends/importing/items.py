@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -30,10 +30,13 @@ class Plan:
     messages_left_out: int
 
 
-def plan_for(messages: Sequence[ThreadMessage]) -> Plan:
-    """Return the plan for these messages. Its items are in the order of the messages."""
+def plan_for(messages: Sequence[ThreadMessage], files: Container[str] = ()) -> Plan:
+    """Return the plan for these messages. Its items are in the order of the messages.
+
+    `files` has the ids of the files that a conversation can name.
+    """
     left_out: Counter[str] = Counter()
-    items = [item for message in messages if (item := _item_of(message, left_out)) is not None]
+    items = [item for message in messages if (item := _item_of(message, files, left_out)) is not None]
     return Plan(items=items, left_out=dict(left_out), messages_left_out=len(messages) - len(items))
 
 
@@ -45,24 +48,40 @@ def essence_of(role: str | None, content: object) -> tuple[str | None, str]:
     return role, " ".join(text_of(content).split())
 
 
-def _item_of(message: ThreadMessage, left_out: Counter[str]) -> dict[str, Any] | None:
+def _item_of(message: ThreadMessage, files: Container[str], left_out: Counter[str]) -> dict[str, Any] | None:
     """Return the item for a message, or None if it has no part to copy. Count the parts that are left out."""
     content = message.content
     given = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     parts: list[dict[str, Any]] = []
     for part in given:
-        copied = _parts_of(lenient_mapping(part), message.role)
+        copied = _parts_of(lenient_mapping(part), message.role, files)
         parts += copied or []
         if copied is None:
             left_out[_kind(part)] += 1
-    if isinstance(message.attachments, list) and message.attachments:
-        left_out["attachment"] += len(message.attachments)
+    for attachment in message.attachments if isinstance(message.attachments, list) else ():
+        file = _attached_file(lenient_mapping(attachment), message.role, files)
+        parts += file
+        if not file:
+            left_out["attachment"] += 1
     if not parts or message.role not in _ROLES:
         return None
     return {"type": "message", "role": message.role, "content": parts}
 
 
-def _parts_of(part: Mapping[str, Any], role: str | None) -> list[dict[str, Any]] | None:
+def _attached_file(attachment: Mapping[str, Any], role: str | None, files: Container[str]) -> list[dict[str, Any]]:
+    """Return the part for an attached file, or nothing if it cannot be copied.
+
+    A conversation shows a file to the model. So only the files that are attached for file search are copied: the model
+    was meant to read them.
+    """
+    file_id, tools = lenient_text(attachment.get("file_id")), attachment.get("tools")
+    kinds = [lenient_mapping(tool).get("type") for tool in tools] if isinstance(tools, list) else []
+    if role != "user" or "file_search" not in kinds or file_id is None or file_id not in files:
+        return []
+    return [{"type": "input_file", "file_id": file_id}]
+
+
+def _parts_of(part: Mapping[str, Any], role: str | None, files: Container[str]) -> list[dict[str, Any]] | None:
     """Return the copy of a part as a list; empty for a part without text. Return None if it cannot be copied."""
     speaks = role == "assistant"
     match {"type": "text", **part}:
@@ -74,8 +93,14 @@ def _parts_of(part: Mapping[str, Any], role: str | None) -> list[dict[str, Any]]
         case {"type": "refusal", "refusal": str(text)} if speaks:
             return [{"type": "refusal", "refusal": text}]
         case {"type": "image_url", "image_url": {"url": str(url), **more}} if not speaks:
-            return [{"type": "input_image", "image_url": url, "detail": lenient_text(more.get("detail")) or "auto"}]
+            return [{"type": "input_image", "image_url": url, "detail": _detail(more)}]
+        case {"type": "image_file", "image_file": {"file_id": str(id_), **more}} if not speaks and id_ in files:
+            return [{"type": "input_image", "file_id": id_, "detail": _detail(more)}]
     return None
+
+
+def _detail(image: Mapping[Any, Any]) -> str:
+    return lenient_text(image.get("detail")) or "auto"
 
 
 def _kind(part: object) -> str:

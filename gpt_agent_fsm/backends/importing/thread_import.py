@@ -10,6 +10,7 @@ import attrs
 
 from gpt_agent_fsm.backends.assistants import AssistantsBackend
 from gpt_agent_fsm.backends.importing.conversation_copy import ConversationCopy
+from gpt_agent_fsm.backends.importing.files import SharedFiles
 from gpt_agent_fsm.backends.importing.items import Plan, plan_for
 from gpt_agent_fsm.backends.importing.retries import Retries
 from gpt_agent_fsm.backends.importing.thread import read_messages
@@ -52,8 +53,9 @@ def import_thread(
 ) -> ThreadImport:
     """Copy the messages of a thread into a conversation, oldest first, and return the final state.
 
-    Texts, refusals, and users' images that are given by URL are copied. Everything else is left out and counted. The
-    thread is not changed, and should have no active run.
+    Texts, refusals, and users' images that are given by URL are copied. If both APIs are those of one server, users'
+    images that are files, and files that are attached for file search, are copied by their ids. Everything else is left
+    out and counted. The thread is not changed, and should have no active run.
 
     Without `into`, the import creates a conversation whose metadata name the thread. If `into` is the conversation of
     an interrupted import, only the missing messages are added to it, including messages that were added to the thread
@@ -71,7 +73,7 @@ def import_thread(
     if not thread_id.strip() or (into is not None and not into.strip()):
         raise ValueError("import_thread: the ids of the thread and of the conversation must not be blank")
     retries = Retries(settings or Settings(), sleep)
-    plan = plan_for(read_messages(thread_id, source, retries))
+    plan = plan_for(read_messages(thread_id, source, retries), SharedFiles(source, target, retries))
     copy = ConversationCopy(thread_id, plan.items, target._http, retries)
     if into is None:
         copy.begin()

@@ -125,6 +125,11 @@ class Conversation:
 
 
 @attrs.frozen(kw_only=True)
+class File:
+    id: str = attrs.field(default=None, converter=required_id)
+
+
+@attrs.frozen(kw_only=True)
 class Item:
     id: str | None = attrs.field(default=None, converter=lenient_id)
     type: str | None = attrs.field(default=None, converter=lenient_text)
@@ -334,4 +339,4 @@ class Added:
     data: tuple[Item, ...] = attrs.field(default=(), converter=_items)
 
 
-converter: MsgspecJsonConverter = make_wire_converter((Conversation, Item, Response, Added), {ItemPage: Item})
+converter: MsgspecJsonConverter = make_wire_converter((Conversation, File, Item, Response, Added), {ItemPage: Item})

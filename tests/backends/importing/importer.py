@@ -47,6 +47,13 @@ class Server:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def upload(self, name, content):
+        """Upload a file and return its id."""
+        url, headers, form = f"{self.base_url}/files", {"Authorization": f"Bearer {KEY}"}, {"purpose": "user_data"}
+        answer = requests.post(url, files={"file": (name, content)}, data=form, headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["id"]
+
     def thread(self, *messages):
         """Make a thread; a message is its fields, or the text of a user's or, after "> ", of an assistant's."""
         return self.ask("POST", "/threads", {"messages": [said(message) for message in messages]})["id"]

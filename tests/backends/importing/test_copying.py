@@ -77,6 +77,46 @@ def test_images_by_url_are_copied_with_the_users_text(local, importer):
     assert importer(thread_id, into=done.conversation_id).copied == 1
 
 
+PNG = b"\x89PNG\r\n\x1a\n."
+
+
+def test_images_and_files_of_the_same_server_are_copied_by_their_ids(local, importer, wires):
+    photo = local.upload("a.png", PNG)
+    notes = local.upload("notes.txt", b"Rain")
+    content = [{"type": "text", "text": "Look"}, {"type": "image_file", "image_file": {"file_id": photo}}]
+    attachments = [{"file_id": notes, "tools": [{"type": "code_interpreter"}, {"type": "file_search"}]}]
+    message = {"role": "user", "content": content, "attachments": attachments}
+    thread_id = local.thread(message, message)
+    done = importer(thread_id)
+    copied = [
+        {"type": "input_text", "text": "Look"},
+        {"type": "input_image", "file_id": photo, "detail": "auto"},
+        {"type": "input_file", "file_id": notes},
+    ]
+    assert [item["content"] for item in wires.batches[0]] == [copied, copied]
+    assert (done.copied, done.left_out, done.messages_left_out) == (2, {}, 0)
+    assert importer(thread_id, into=done.conversation_id) == done
+    asked = [request.path for request in wires.sent if request.path.startswith("/files/")]
+    assert asked == [f"/files/{photo}", f"/files/{notes}"] * 2
+
+
+def test_a_file_for_another_tool_is_left_out(local, importer):
+    data = local.upload("data.csv", b"1,2")
+    attachments = [{"file_id": data, "tools": [{"type": "code_interpreter"}]}]
+    done = importer(local.thread({"role": "user", "content": "Sum up", "attachments": attachments}))
+    assert done.left_out == {"attachment": 1}
+
+
+def test_files_of_another_server_are_left_out_although_it_knows_their_ids(local, server, wires):
+    # The same server under another name counts as another server.
+    elsewhere = ResponsesBackend(server.base_url.replace("127.0.0.1", "localhost"), KEY, assistants={})
+    importer = Importer(wires.tap(AssistantsBackend(server.base_url, KEY)), wires.tap(elsewhere))
+    content = [{"type": "text", "text": "Look"}]
+    content.append({"type": "image_file", "image_file": {"file_id": local.upload("a.png", PNG)}})
+    done = importer(local.thread({"role": "user", "content": content}))
+    assert (done.copied, done.left_out) == (1, {"image_file": 1})
+
+
 def test_a_report_follows_everything_that_is_added(local, importer):
     done = importer(local.thread(*talk(45)))
     assert [(report.copied, report.total) for report in importer.reports] == [(0, 45), (20, 45), (40, 45), (45, 45)]

@@ -1,6 +1,7 @@
 """Servers and messages that differ from the documentation."""
 
 import json
+import re
 
 import pytest
 
@@ -22,6 +23,7 @@ class Odd:
         self.kept = []
         self.listed_whole = False
         self.mock.get(f"{BASE}/threads/t", json={"id": "t"})
+        self.mock.get(re.compile(f"{BASE}/files/.*"), status_code=404, json={"error": {"message": "No such file"}})
         self.mock.post(f"{BASE}/conversations", json={"id": "c"})
         self.mock.get(f"{BASE}/conversations/c", json={"id": "c"})
         self.mock.post(f"{BASE}/conversations/c/items", json=self._add)
@@ -172,6 +174,19 @@ def test_parts_that_cannot_be_copied_are_left_out_and_counted(odd, odd_importer)
     assert odd.texts == ["Look", "I see"]
     assert done.left_out == {"image_file": 2, "image_url": 1, "attachment": 2}
     assert done.messages_left_out == 0
+
+
+def test_a_server_without_files_leaves_out_all_images_that_are_files(odd, odd_importer):
+    odd.mock.get(f"{BASE}/files/file-1", status_code=501, json={"error": {"message": "Files are not offered."}})
+    odd.message(content=[IMAGE_FILE, {"text": "Look"}])
+    assert odd_importer("t").left_out == {"image_file": 1}
+
+
+def test_a_file_is_asked_for_again_after_an_error_that_passes(odd, odd_importer):
+    odd.mock.get(f"{BASE}/files/file-1", [{"status_code": 503}, {"json": {"id": "file-1"}}])
+    odd.message(content=[IMAGE_FILE])
+    assert odd_importer("t").left_out == {}
+    assert [item["content"] for item in odd.kept] == [[{"type": "input_image", "file_id": "file-1", "detail": "auto"}]]
 
 
 def test_a_message_that_is_empty_after_that_is_left_out(odd, odd_importer):
