@@ -25,7 +25,7 @@ logger: Log = get_logger(__name__)
 HEADER = "x-gpt-agent-chaos"
 """The request header that asks for a fault. It has an effect only if the server has a `Chaos`."""
 
-FAULTS = (
+REQUEST_FAULTS = (
     "latency",
     "rate-limit",
     "error-before",
@@ -34,8 +34,10 @@ FAULTS = (
     "drop-after",
     "garbage",
     "late-items",
-    *STREAM_FAULTS,
 )
+"""The faults that every request can have. A `Chaos` injects these, unless it names others."""
+
+FAULTS = (*REQUEST_FAULTS, *STREAM_FAULTS)
 
 _GARBAGE = (
     b"<html><body><h1>502 Bad Gateway</h1></body></html>",
@@ -51,8 +53,8 @@ class Chaos:
     """Injects faults into the requests of a server.
 
     The fault of a request depends only on the seed and on the number of the request, counted from 0. `rate` is the
-    share of requests with one of the `faults`. A request with the header `x-gpt-agent-chaos` gets the fault that the
-    header names.
+    share of requests with one of the `faults`, which are those of the first table if they are left out. A request with
+    the header `x-gpt-agent-chaos` gets the fault that the header names.
 
     fault          | what happens
     -------------- | ------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ class Chaos:
 
     seed: int
     rate: float = field(default=0.2, kw_only=True, validator=[validators.ge(0), validators.le(1)])
-    faults: tuple[str, ...] = field(default=FAULTS, kw_only=True, converter=tuple)
+    faults: tuple[str, ...] = field(default=REQUEST_FAULTS, kw_only=True, converter=tuple)
     delay: float = field(default=0.5, kw_only=True)
     retry_after: int = field(default=1, kw_only=True)
     item_lag: float = field(default=1.0, kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from gpt_agent_fsm.local import Chaos
-from gpt_agent_fsm.local.http.chaos import FAULTS, HEADER, ChaosApplication
+from gpt_agent_fsm.local.http.chaos import FAULTS, HEADER, REQUEST_FAULTS, ChaosApplication
 from tests.local.stand_ins import PATIENCE, Gate, Speaker
 
 QUIET = Chaos(7, rate=0, delay=0.01)
@@ -33,7 +33,7 @@ def attempt(api, fault):
 def test_a_fault_depends_only_on_the_seed_and_the_number_of_the_request():
     first, again, other = ([Chaos(seed, rate=0.5).fault(number) for number in range(200)] for seed in (1, 1, 2))
     assert first == again != other
-    assert set(first) == {None, *FAULTS}
+    assert set(first) == {None, *REQUEST_FAULTS}
     assert 60 < sum(fault is not None for fault in first) < 140
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from gpt_agent_fsm.local import Chaos
-from gpt_agent_fsm.local.http.chaos import HEADER, STREAM_FAULTS
+from gpt_agent_fsm.local.http.chaos import HEADER, REQUEST_FAULTS, STREAM_FAULTS
 from gpt_agent_fsm.local.http.chaos_streams import broken
 from gpt_agent_fsm.local.http.listener import HangUp
 from tests.local.stand_ins import PATIENCE, Speaker
@@ -142,6 +142,11 @@ def test_an_answer_that_is_not_a_stream_is_sent_as_it_is(serve, fault):
     api = serve(chaos=Chaos(7, rate=0))
     response = api.session.post(f"{api.server.base_url}/threads", json={}, headers={HEADER: fault}, timeout=PATIENCE)
     assert (response.status_code, response.json()["object"]) == (200, "thread")
+
+
+def test_streams_are_broken_only_by_a_chaos_that_names_a_fault_of_streams():
+    assert {Chaos(1, rate=1).fault(number) for number in range(200)} == set(REQUEST_FAULTS)
+    assert {Chaos(1, rate=1, faults=["stream-end"]).fault(number) for number in range(50)} == {"stream-end"}
 
 
 def test_a_negative_place_of_a_fault_is_a_value_error():
