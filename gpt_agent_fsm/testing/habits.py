@@ -76,7 +76,8 @@ class Habits:
         content = message.get("content")
         if not self.hides_sources or not isinstance(content, list):
             return message
-        return {**message, "content": [part if "text" in part else {"type": part["type"]} for part in content]}
+        shown = [part if "text" in part else {"type": part["type"]} for part in content]
+        return {name: value for name, value in message.items() if name != "attachments"} | {"content": shown}
 
     def check_cancel(self) -> None:
         """Raise an error if the server refuses or loses the cancel of a run in progress."""

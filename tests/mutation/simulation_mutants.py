@@ -23,7 +23,7 @@ from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
-from gpt_agent_fsm.machine import failure_guards, guards, message_guards
+from gpt_agent_fsm.machine import failure_guards, guards, likeness, message_guards
 from gpt_agent_fsm.machine.actions import calls, endings, requests, runs
 from gpt_agent_fsm.testing.simulation import simulate
 from tests.mutation.behaviour_mutants import rewrite
@@ -94,6 +94,9 @@ MUTANTS = {
     ),
     "a cancelled run in doubt is created after all": _Mutant(
         guards.owed_run_is_unwanted, "return searches_for_our_run(copy) and", "return False and"
+    ),
+    "a message with an image is not recognised": _Mutant(
+        likeness._are_alike, "len(sent) == len(listed) and", "not sent and", ("responses",)
     ),
     # Nothing stands still.
     "a run that must end is followed until it ends": _Mutant(

@@ -11,13 +11,16 @@ import pytest
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine.objects import CallStage, ToolCall
 from gpt_agent_fsm.machine.snapshot import LiveRun, Outbox, Snapshot
-from gpt_agent_fsm.ports import Message, Record, Saved, Usage
+from gpt_agent_fsm.ports import Image, Message, Record, Saved, Text, Usage
 from gpt_agent_fsm.testing.simulation import invariants
 from gpt_agent_fsm.testing.simulation.facts import Facts
 from gpt_agent_fsm.testing.simulation.functions import Execution
 
 THREAD = "thread_1"
 FILES = sorted(module.name for module in pkgutil.iter_modules(invariants.__path__))
+
+
+LOOK = (Text("one"), Image(url="https://e.com/one"))
 
 
 def said(name, text):
@@ -162,6 +165,16 @@ PLANTED = [
         "calls_requested_at_most_once",
         living(requested("call_1"), requested("call_1"), run_failed("run_1", "timeout")),
         "tool calls were requested more than once: Counter({'call_1': 2})",
+    ),
+    (
+        "posted_with_its_parts",
+        {"parts": {"one": LOOK}},
+        f"message 'one' was posted as {(Text('one'),)} and not as {LOOK}",
+    ),
+    (
+        "posted_with_its_parts",
+        living(*HAPPENED, events.UserMessageAdded(id="msg_1", thread_id=THREAD, content="one", parts=LOOK)),
+        f"the history has a message with {LOOK}, which nobody sent",
     ),
     ("history_has_no_gaps", {"records": (*GOOD.records[:3], Record(seq=5, at=0.0, event=HAPPENED[3]))}, GAPS),
     (

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import attrs
 
 from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.ports import Message, Record, Saved
+from gpt_agent_fsm.ports import Message, Part, Record, Saved
 from gpt_agent_fsm.testing.simulation.functions import Execution
+from gpt_agent_fsm.testing.simulation.pictures import word_of
 
 __all__ = ["Facts"]
 
@@ -25,6 +26,7 @@ class Facts:
         accepted: the messages that the library accepted, in order.
         interrupting: the messages among them that came instead of the run in progress.
         messages: the messages on the server, oldest first.
+        parts: the parts of the user's messages that have images or files, by the word of the message.
         outputs: the outputs that the server accepted for each tool call, in order.
         records: the thread's history.
         heard: the events that the user received, in order, over all processes.
@@ -56,6 +58,7 @@ class Facts:
     accepted: tuple[str, ...] = ()
     interrupting: frozenset[str] = frozenset()
     messages: tuple[Message, ...] = ()
+    parts: Mapping[str, tuple[Part, ...]] = attrs.field(factory=dict)
     outputs: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     records: tuple[Record, ...] = ()
     heard: tuple[Event, ...] = ()
@@ -80,8 +83,8 @@ class Facts:
 
     @property
     def posted(self) -> tuple[str, ...]:
-        """The texts of the user's messages on the server, oldest first."""
-        return tuple(message.content for message in self.messages if message.role == "user")
+        """The words of the user's messages on the server, oldest first."""
+        return tuple(word_of(message) for message in self.messages if message.role == "user")
 
     @property
     def happened(self) -> tuple[Event, ...]:

@@ -115,7 +115,9 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
     )
     # What is drawn last leaves the other troubles of a seed as they are.
     outdated_polls = rng.choice([3, 12]) if rng.random() < _LIKELY else 0
-    return attrs.evolve(troubles, habits=attrs.evolve(troubles.habits, outdated_polls=outdated_polls))
+    hides_sources = rng.random() < 0.5
+    habits = attrs.evolve(troubles.habits, outdated_polls=outdated_polls, hides_sources=hides_sources)
+    return attrs.evolve(troubles, habits=habits)
 
 
 def _random_habits(rng: random.Random) -> Habits:

@@ -13,6 +13,7 @@ from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.errors import AgentNotAlive, ApiError, WaitTimeout
 from gpt_agent_fsm.testing.simulation import functions
 from gpt_agent_fsm.testing.simulation.equipment import BARE, Equipment
+from gpt_agent_fsm.testing.simulation.pictures import Pictures
 from gpt_agent_fsm.testing.simulation.process import Process
 
 __all__ = ["User"]
@@ -38,7 +39,13 @@ class User:
     """
 
     def __init__(
-        self, thread_id: str, words: list[str], process: Process, rng: random.Random, equipment: Equipment = BARE
+        self,
+        thread_id: str,
+        words: list[str],
+        process: Process,
+        rng: random.Random,
+        pictures: Pictures,
+        equipment: Equipment = BARE,
     ) -> None:
         self.thread_id = thread_id
         self.words = words
@@ -54,6 +61,7 @@ class User:
         self._agent: Agent | None = None
         self._process = process
         self._rng = rng
+        self._pictures = pictures
         self._interrupts = equipment.interrupts
         self.interrupting: set[str] = set()
         self._functions = functions.NAMES if equipment.functions else frozenset[str]()
@@ -146,13 +154,14 @@ class User:
     def say_next(self) -> None:
         """Add the next message."""
         word, before = self.words.pop(0), len(self.keys)
+        content = self._pictures.content(word)
         interrupts = self._interrupts > 0 and self._rng.random() < self._interrupts
         if interrupts:
             self.interrupting.add(word)
 
         def say() -> None:
             if (agent := self.connect()) is not None:
-                self.keys[agent.add_user_message(word, when="instead" if interrupts else "next")] = word
+                self.keys[agent.add_user_message(content, when="instead" if interrupts else "next")] = word
 
         survived = self._process.survive(say)
         accepted = len(self.keys) > before

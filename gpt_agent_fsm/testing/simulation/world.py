@@ -18,6 +18,7 @@ from gpt_agent_fsm.testing.simulation.equipment import BARE, PLENTY, Equipment
 from gpt_agent_fsm.testing.simulation.facts import Facts
 from gpt_agent_fsm.testing.simulation.functions import Functions
 from gpt_agent_fsm.testing.simulation.life import Life
+from gpt_agent_fsm.testing.simulation.pictures import Pictures
 from gpt_agent_fsm.testing.simulation.plans import random_plan, random_round, with_trouble
 from gpt_agent_fsm.testing.simulation.process import Process
 from gpt_agent_fsm.testing.simulation.servers import make_server
@@ -110,13 +111,14 @@ class World:
         """How many messages had been posted and runs created when the users dropped everything."""
         self._beyond_limit: list[tuple[str, str]] = []
         """Threads, each with a request that was sent although the thread's token limit was reached."""
+        self._pictures = Pictures(life.seed, wire)
         self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
         """Return a user with one to four messages, who connects whenever a process starts."""
         thread_id = self._server.create_thread(timeout=1)
         words = [f"{number}.{i}" for i in range(self._rng.randint(1, 4))]
-        user = User(thread_id, words, self._process, self._rng, self._equipment)
+        user = User(thread_id, words, self._process, self._rng, self._pictures, self._equipment)
         self._process.on_start.append(user.connect)
         return user
 
@@ -282,6 +284,7 @@ class World:
             accepted=tuple(user.accepted),
             interrupting=frozenset(user.interrupting),
             messages=tuple(self._server.messages(user.thread_id)),
+            parts=self._pictures.sent,
             outputs={call_id: tuple(given) for call_id, given in self._server.outputs(user.thread_id).items()},
             records=records,
             heard=tuple(user.heard),

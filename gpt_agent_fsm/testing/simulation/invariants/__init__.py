@@ -30,6 +30,7 @@ from gpt_agent_fsm.testing.simulation.invariants import (
     pieces_are_the_text,
     posted_at_most_once,
     posted_in_order,
+    posted_with_its_parts,
     runs_created_once,
     usage_is_that_of_the_server,
 )
@@ -42,6 +43,7 @@ INVARIANTS: tuple[Callable[[Facts], Iterator[str]], ...] = (
     posted_at_most_once.check,
     accepted_is_posted.check,
     posted_in_order.check,
+    posted_with_its_parts.check,
     calls_answered_at_most_once.check,
     answers_published_once.check,
     calls_requested_at_most_once.check,
