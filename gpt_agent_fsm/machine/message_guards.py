@@ -122,7 +122,7 @@ def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 def older_messages(copy: WorkingCopy, reading: Reading) -> frozenset[str]:
     """Return the ids of the listed messages that are older than the user's message that the run answers.
 
-    A run that was adopted while a message of ours waits for its own run answers another message.
+    A run that was adopted while the library's message waits for its own run answers another message.
     """
     if copy.outbox.owed is not None:
         return frozenset()
