@@ -16,11 +16,10 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from gpt_agent_fsm.backends.http import exchange, outcomes
-from gpt_agent_fsm.backends.http.text_stream import TextStream
+from gpt_agent_fsm.backends.responses.streaming import ResponseEvents
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.engine import agenda, runner
 from gpt_agent_fsm.engine.ledger import Ledger
-from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.machine import failure_guards, guards, likeness, message_guards
@@ -165,14 +164,8 @@ MUTANTS = {
         requests.park_for_budget, "if copy.outbox.budget_told != told:", "if True:"
     ),
     # Streams.
-    "late pieces of a message are announced": _Mutant(
-        Listener._deltas, "if piece.message_id not in spoken.whole:", "if True:"
-    ),
-    "a stream that breaks begins again": _Mutant(
-        TextStream.resume, "self._reopen(position, timeout)", "self._reopen(-1, timeout)", ("responses",)
-    ),
-    "after a restart a stream is counted from its beginning": _Mutant(
-        Listener.follow, "= heard.pieces", "= 0", ("responses",)
+    "a piece that comes again is announced again": _Mutant(
+        ResponseEvents.read, "number <= self.position", "False", ("responses",)
     ),
     "a clock that was set back makes a pause longer": _Mutant(
         agenda.longest_pause, "return ", "return 1e9 + ", ("responses",)

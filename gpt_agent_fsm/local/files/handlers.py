@@ -1,9 +1,9 @@
 """The effects of the requests of the Files API on the stored files. `routes` lists the requests."""
 
+import io
 from collections.abc import Iterable
 
 import flask
-from werkzeug.http import dump_options_header
 
 from gpt_agent_fsm.local.files import stored, upload
 from gpt_agent_fsm.local.http.error_responses import unknown
@@ -44,9 +44,9 @@ class FilesApi:
         return _found(tx, file_id)
 
     def get_content(self, tx: Transaction, file_id: str) -> flask.Response:
-        header = dump_options_header("attachment", {"filename": _found(tx, file_id)["filename"]})
-        content = stored.content_of(tx, file_id)
-        return flask.Response(content, mimetype="application/octet-stream", headers={"Content-Disposition": header})
+        name, content = _found(tx, file_id)["filename"], io.BytesIO(stored.content_of(tx, file_id))
+        # This also writes names that HTTP headers cannot have as they are.
+        return flask.send_file(content, "application/octet-stream", as_attachment=True, download_name=name)
 
     def delete_file(self, tx: Transaction, file_id: str) -> Doc:
         _found(tx, file_id)

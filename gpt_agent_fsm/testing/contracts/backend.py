@@ -16,6 +16,7 @@ from gpt_agent_fsm.ports import (
     Run,
     RunRequest,
     RunStatus,
+    StreamingBackend,
     Text,
     ToolOutputsRequest,
     UploadBackend,
@@ -265,6 +266,55 @@ class BackendContract:
             request = RunRequest(thread_id=thread_id, assistant_id=_ASSISTANT, key="run_key_1", options=options)
             run = backend.create_run(request, timeout=_TIMEOUT)
             self._until(backend, thread_id, run, RunStatus.COMPLETED)
+
+    def test_the_pieces_of_a_stream_are_the_text_of_the_answer(self) -> None:
+        backend = self.make_backend()
+        if not isinstance(backend, StreamingBackend):
+            return
+        thread_id = self._thread(backend)
+        self._post(backend, thread_id, "hello")
+        request = RunRequest(thread_id=thread_id, assistant_id=_ASSISTANT, key="run_key_1")
+        run, stream = backend.create_run_streamed(request, timeout=_TIMEOUT)
+        if stream is None:
+            return  # not every server of an API has streams
+        pieces = list(iter(lambda: stream.next_piece(silence=_TIMEOUT), None))
+        self._until(backend, thread_id, run, RunStatus.COMPLETED)
+        answers = [each for each in self._messages(backend, thread_id) if each.role == "assistant"]
+        assert "".join(piece.text for piece in pieces) == answers[-1].content
+        assert {piece.message_id for piece in pieces} == {answers[-1].id}
+        stream.close()
+        stream.close()
+        assert stream.next_piece(silence=_TIMEOUT) is None
+
+    def test_a_run_that_asks_for_tools_is_continued_as_a_stream(self) -> None:
+        backend = self.make_backend()
+        if not isinstance(backend, StreamingBackend):
+            return
+        thread_id = self._thread(backend)
+        run = self._until(backend, thread_id, self._run(backend, thread_id, "tools"), RunStatus.NEEDS_TOOLS)
+        outputs = tuple((call.id, "1") for call in run.tool_calls)
+        request = ToolOutputsRequest(
+            thread_id=thread_id, run_id=run.id, outputs=outputs, assistant_id=_ASSISTANT, handle=run.handle
+        )
+        after, stream = backend.submit_tool_outputs_streamed(request, timeout=_TIMEOUT)
+        assert after.id == run.id
+        if stream is not None:
+            pieces = list(iter(lambda: stream.next_piece(silence=_TIMEOUT), None))
+            assert "".join(piece.text for piece in pieces)
+        self._until(backend, thread_id, after, RunStatus.COMPLETED)
+
+    def test_a_closed_stream_ends_and_its_run_continues(self) -> None:
+        backend = self.make_backend()
+        if not isinstance(backend, StreamingBackend):
+            return
+        thread_id = self._thread(backend)
+        self._post(backend, thread_id, "hello")
+        request = RunRequest(thread_id=thread_id, assistant_id=_ASSISTANT, key="run_key_1")
+        run, stream = backend.create_run_streamed(request, timeout=_TIMEOUT)
+        if stream is not None:
+            stream.close()
+            assert stream.next_piece(silence=_TIMEOUT) is None
+        self._until(backend, thread_id, run, RunStatus.COMPLETED)
 
     # --- tools ------------------------------------------------------------------------------------------------------
 

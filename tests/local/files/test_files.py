@@ -33,6 +33,13 @@ def test_an_uploaded_file_is_an_object_with_its_name_size_and_purpose(api):
     assert api.get(f"/files/{file['id']}") == file
 
 
+def test_a_file_is_downloaded_whatever_characters_its_name_has(api):
+    file = add(api, b"Hello", "table — 表.csv")
+    answer = content_of(api, file["id"])
+    assert answer.content == b"Hello"
+    assert "filename*=UTF-8''table%20%E2%80%94%20%E8%A1%A8.csv" in answer.headers["content-disposition"]
+
+
 @pytest.mark.parametrize("content", [b"", b"Hello\r\n", bytes(range(256)) * 9000])
 def test_the_content_is_downloaded_byte_for_byte(api, content):
     file = add(api, content)
