@@ -81,7 +81,12 @@ class Live(Screen):  # pragma: no cover - see the module's head
         for conversation in self.conversations:
             thread = Text(conversation.thread_id, overflow="ellipsis")
             table.add_row(conversation.scene.name, thread, self._state(conversation), Text(_last(conversation)))
-        said = self._said[-max(3, self._console.height - _BESIDE_TRANSCRIPT) :]
+        writing = [
+            Text(f"{each.scene.name:8} ", style="dim").append(f"assistant: {each.written}", style="green")
+            for each in self.conversations
+            if each.written
+        ]
+        said = [*self._said, *writing][-max(3, self._console.height - _BESIDE_TRANSCRIPT) :]
         lines = Text("\n", no_wrap=True, overflow="ellipsis").join(said)
         return Group(table, Panel(lines, title="transcript", title_align="left", border_style="dim"))
 

@@ -116,7 +116,9 @@ class Plain(Screen):
         self._gone = False
 
     def show(self, conversation: Conversation, event: events.Event) -> None:
-        """Print one line."""
+        """Print one line. A message is printed when it is whole."""
+        if isinstance(event, events.AssistantMessageDelta):
+            return
         seconds = conversation.heard[-1][0]
         with self._lock:
             if self._gone:

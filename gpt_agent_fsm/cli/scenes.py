@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -25,6 +26,8 @@ __all__ = ["SCENES", "Conversation", "Scene", "play"]
 Show = Callable[["Conversation", events.Event], object]
 
 _KEY = "none-needed"
+_PER_WORD = 0.06
+"""Seconds in which the model writes a word, at speed 1."""
 _PATIENCE = 30.0
 """After so many seconds, at speed 1, a conversation counts as stuck."""
 
@@ -153,9 +156,15 @@ class Conversation:
         self.ended = False
         self.heard: list[tuple[float, events.Event]] = []
         """Each event with the seconds since the demo began."""
+        self.written = ""
+        """The text so far of the message that the assistant is writing; "" if it writes none."""
 
     def hear(self, seconds: float, event: events.Event) -> None:
-        """Record an event."""
+        """Record an event. A piece of a message only adds to the message that is being written."""
+        if isinstance(event, events.AssistantMessageDelta):
+            self.written += event.text
+            return
+        self.written = ""
         if isinstance(event, events.StateChanged):
             self.state = State(event.dest)
         self.heard.append((seconds, event))
@@ -190,10 +199,11 @@ def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api:
     """
     by_words = {conversation.scene.says: conversation.scene for conversation in conversations}
 
-    def model(request: ModelRequest) -> str | list[ToolCall]:
+    def model(request: ModelRequest) -> Iterator[str] | list[ToolCall]:
         scene = by_words[request.user_message]
         request.cancelled.wait(scene.thinks / speed)
-        return scene.answer(request)
+        answer = scene.answer(request)
+        return _spoken(answer, request, speed) if isinstance(answer, str) else answer
 
     settings = Settings(heartbeat_interval=0.3 / speed, rate_limit_retry_delay=1.0 / speed)
     with (
@@ -211,6 +221,13 @@ def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api:
             except WaitTimeout:
                 continue
             conversation.ended = True
+
+
+def _spoken(text: str, request: ModelRequest, speed: float) -> Iterator[str]:
+    """Yield a text word by word, with a pause before each word."""
+    for word in re.findall(r"\S+\s*", text):
+        request.cancelled.wait(_PER_WORD / speed)
+        yield word
 
 
 def _backend(api: str, base_url: str, conversations: list[Conversation]) -> Backend:
@@ -235,6 +252,7 @@ def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: floa
         assistant_id=conversation.scene.assistant_id,
         last_message_id=None,
         subscribe=hear,
+        stream=True,
     )
     agent.add_user_message(conversation.scene.says)
     return agent
