@@ -23,6 +23,7 @@ from gpt_agent_fsm.engine.protocols import (
     ToolOutputsRequest,
 )
 from gpt_agent_fsm.engine.run_options import STREAM
+from gpt_agent_fsm.events.media import IMAGE_REFUSALS
 from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.objects import Run
@@ -35,7 +36,13 @@ log: Log = get_logger(__name__)
 _RUNS_WHEN_SEARCHING = 100
 _LEAST_QUOTE = 4
 _ENCODED_DATA = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
-_REFUSED_FOR_GOOD = {"content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length"}
+_REFUSED_FOR_GOOD = {
+    "content_filter",
+    "context_length_exceeded",
+    "invalid_prompt",
+    "string_above_max_length",
+    *IMAGE_REFUSALS,
+}
 
 
 def call_limits(clock: Clock, settings: Settings, lease: Lease | None = None) -> CallLimits:

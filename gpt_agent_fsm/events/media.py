@@ -7,8 +7,26 @@ import binascii
 import hashlib
 import mimetypes
 
-__all__ = ["data_of", "data_url", "default_name", "digest_of", "image_type", "mime_type"]
+__all__ = ["IMAGE_REFUSALS", "data_of", "data_url", "default_name", "digest_of", "image_type", "mime_type"]
 
+IMAGE_REFUSALS = frozenset(
+    {
+        "empty_image_file",
+        "failed_to_download_image",
+        "image_content_policy_violation",
+        "image_file_not_found",
+        "image_file_too_large",
+        "image_parse_error",
+        "image_too_large",
+        "image_too_small",
+        "invalid_base64_image",
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_image_url",
+        "unsupported_image_media_type",
+    }
+)
+"""The error codes with which servers refuse an image."""
 _UNKNOWN = "application/octet-stream"
 
 

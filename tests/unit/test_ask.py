@@ -192,12 +192,13 @@ def test_a_message_in_doubt_that_is_discarded_and_found_is_an_error_because_it_g
     assert (caught.value.code, caught.value.run_id) == ("discarded", None)
 
 
+@pytest.mark.parametrize("code", ["content_filter", "invalid_image_url"])
 @pytest.mark.parametrize("operation", ["post_message", "create_run"])
-def test_refused_content_is_an_error_and_the_next_message_is_answered(world, operation):
+def test_refused_content_is_an_error_and_the_next_message_is_answered(world, operation, code):
     agent = world.connect()
     original = getattr(world.server, operation)
     status = 413 if operation == "post_message" else 400
-    setattr(world.server, operation, refuse(errors.RequestRefused(status, "content_filter", "Not this")))
+    setattr(world.server, operation, refuse(errors.RequestRefused(status, code, "Not this")))
     with pytest.raises(errors.RunError, match="Not this") as caught:
         agent.ask("Hello", timeout=60)
     assert caught.value.code == "content_refused"

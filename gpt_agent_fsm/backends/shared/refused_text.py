@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from gpt_agent_fsm.errors import RequestRefused
+from gpt_agent_fsm.ports import media
 
 __all__ = ["name_refused_text"]
 
@@ -30,6 +31,7 @@ def name_refused_text(error: RequestRefused) -> None:
     named = _NAMED.match(error.message)
     params = [error.param, named[1] if named else None]
     by_code = error.code in _CODES and all(param in _VAGUE for param in params)
+    by_code = by_code or error.code in media.IMAGE_REFUSALS
     if error.status in (400, 422) and (by_code or any(_is_the_text(param) for param in params if param)):
         error.param = "content"
 

@@ -56,6 +56,12 @@ def test_a_parameter_of_the_text_is_called_content(param, status):
     assert param_of(f"Invalid '{param}': {TOO_LONG}", status=status) == "content"
 
 
+@pytest.mark.parametrize("param", [None, "url", "items[0].content[1].image_url"])
+@pytest.mark.parametrize("code", ["invalid_image_url", "image_too_large", "failed_to_download_image"])
+def test_a_refused_image_is_refused_content_whatever_the_parameter_is_called(code, param):
+    assert param_of("No.", code, param) == "content"
+
+
 @pytest.mark.parametrize("param", SOMETHING_ELSE)
 def test_another_parameter_keeps_its_name(param):
     assert param_of("No.", None, param) == param
