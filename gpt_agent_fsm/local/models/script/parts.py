@@ -13,7 +13,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gpt_agent_fsm.local.models import answer_parts
 
-Text = Annotated[str, Meta(pattern=r"\S")]
+Text = Annotated[str, Meta(min_length=1)]
+"""A text that is not blank. `schema` refuses white space, because a pattern here may let msgspec 0.22 crash the
+interpreter at its exit."""
+
 Fill = Callable[[str], str]
 """Returns a text with its placeholders filled in."""
 

@@ -164,9 +164,24 @@ def _check_values(value: object, place: str, around: tuple[int, ...] = ()) -> No
 def read(script: object) -> Script:
     """Return the script for values from YAML or Python. Raises `ValueError` for unknown keys and wrong types."""
     try:
-        return msgspec.convert(script, Script)
+        converted = msgspec.convert(script, Script)
     except msgspec.ValidationError as error:
         raise _explained(str(error), script) from error
+    _refuse_white_space(script, "")
+    return converted
+
+
+def _refuse_white_space(value: object, place: str) -> None:
+    """Raise `ValueError` if a text that must not be blank has only white space."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key not in _CONTENTS:
+                _refuse_white_space(each, f"{place}.{key}".removeprefix("."))
+    elif isinstance(value, list | tuple):
+        for index, each in enumerate(value):
+            _refuse_white_space(each, f"{place}[{index}]")
+    elif isinstance(value, str) and value.isspace():
+        raise _misfit(place, value)
 
 
 def turns(steps: Step | list[Step], place: str) -> list[Step]:
@@ -186,6 +201,8 @@ def turns(steps: Step | list[Step], place: str) -> list[Step]:
 
 # --- errors ---------------------------------------------------------------------------------------------------------
 
+_CONTENTS = ("arguments", "say", "logs", "output", "title")
+"""The keys of texts that may be blank, and of values of any form."""
 _EXPECTED = {
     "rules": "a list of rules",
     "steps": "a step or a list of steps",
