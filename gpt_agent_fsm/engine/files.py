@@ -21,7 +21,7 @@ def downloading(backend: object, file_id: str, limits: Callable[[], Timeout]) ->
     """Return the request that downloads a file. Raises `ValueError` for a blank id, `TypeError` without files."""
     required_text(file_id, "file_id")
     if not isinstance(backend, FileBackend):
-        raise TypeError(f"{type(backend).__name__} has no files: it must have the method download")
+        raise TypeError(f"{type(backend).__name__} does not support files: it needs the method `download`")
     return lambda: backend.download(file_id, timeout=limits())
 
 
@@ -35,7 +35,7 @@ def uploading(
     """Read the file, and return the request that uploads it. Raises the errors of `Runtime.upload`."""
     name, purpose = optional_text(name, "name"), required_text(purpose, "purpose")
     if not isinstance(backend, UploadBackend):
-        raise TypeError(f"{type(backend).__name__} takes no files: it must have the method upload")
+        raise TypeError(f"{type(backend).__name__} takes no files: it needs the method `upload`")
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     elif isinstance(source, str | os.PathLike):

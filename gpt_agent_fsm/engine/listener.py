@@ -89,7 +89,11 @@ class Listener:
     # --- opening -----------------------------------------------------------------------------------------
 
     def maker_for(self, request: effects.Request, snapshot: Snapshot) -> RunMaker | None:
-        """Return what makes this request, if its run should be a stream and there is a place. Then call `made`."""
+        """Return an object that makes this request as a stream. Return None if the run must not be a stream.
+
+        A run is not a stream if nobody wants one, if the backend has none, or if too many streams are read. In each
+        case, the caller calls `made` after the request.
+        """
         if not isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
             return None
         if not (_is_wanted(snapshot, request.run_options) and isinstance(self._backend, StreamingBackend)):

@@ -62,8 +62,9 @@ def search_run(
 ) -> Found[Run] | Absent:
     """Search the newest runs of a thread, newest first, for the run with `key`.
 
-    `doubt` says what was known before the run. If it is None, nothing is in doubt and only the key counts. An inferred
-    run whose messages are all in `published` is an older run. `keys_kept` says that the server is known to keep keys.
+    `doubt` contains the ids that were known before the run was requested. If it is None, only the key decides. If the
+    backend has inferred a run from messages, and all these messages are in `published`, the run is an older one.
+    `keys_kept` says that the server is known to keep keys.
     """
     for run in listed:
         if run.key == key and not _is_stale(run, published):
@@ -85,8 +86,8 @@ def search_message(
 ) -> Result[Message]:
     """Search one page of a thread's messages, newest first, for a message that may have been posted.
 
-    `doubt` says what was known before the message was sent. The next page starts after `next_after`; None means that
-    this page is the last. `keys_kept` says that the server is known to keep keys.
+    `doubt` contains the ids that were known before the message was sent. The next page starts after `next_after`; None
+    means that this page is the last. `keys_kept` says that the server is known to keep keys.
     """
     for listed in page:
         if listed.key == message.key:

@@ -197,7 +197,10 @@ class _Experiment:
         return process
 
     def kill_one(self, seconds: float) -> None:
-        """Start a child, wait this time after it is ready, and kill it. A stopped child continues before the kill."""
+        """Start a child, wait until it is ready, wait for this number of seconds, and kill it.
+
+        If the child was stopped by a signal, let it continue before the kill.
+        """
         process = self.start(drain=False)
         time.sleep(seconds / 2)
         self.let_continue()

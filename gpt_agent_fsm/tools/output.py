@@ -107,12 +107,12 @@ def _of_schema(schema: dict[str, Any]) -> Output:
     try:
         import jsonschema  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
     except ImportError:
-        raise ValueError("output: a JSON schema needs the package jsonschema, which the extra local has") from None
+        raise ValueError("output: a JSON schema needs the package jsonschema; install the extra 'local'") from None
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise ValueError(f"output is not a valid JSON schema: {error.message}") from None
+        raise ValueError(f"output: not a valid JSON schema: {error.message}") from None
     if schema.get("type") != "object":
         raise ValueError('output must be a JSON schema of the type "object"')
     validator = kind(schema)

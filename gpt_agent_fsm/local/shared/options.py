@@ -90,7 +90,7 @@ def nothing_more(_value: Mapping[str, Any], _prefix: str) -> None:
 
 
 def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:
-    """Check the `name` of the object. With `within`, check the `name` of the inner object in that field instead."""
+    """Check the `name` of the object. If `within` names a field, check the `name` of the object in that field."""
     inner = validation.mapping(value, within, prefix=prefix) if within else value
     if inner is None:
         raise missing(prefix + within)

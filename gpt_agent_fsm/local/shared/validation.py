@@ -209,7 +209,7 @@ def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 
 def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
-    """Return the tool definitions; `None` when they are absent or null. Raises the 501 for a tool except a function."""
+    """Return the tool definitions; None if they are absent or null. Raises the 501 for a tool that is no function."""
     definitions = objects(body, "tools", maximum=128)
     for index, definition in enumerate(definitions or ()):
         kind = required_text(definition, "type", prefix=f"tools[{index}].")

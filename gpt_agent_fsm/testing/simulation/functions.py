@@ -47,7 +47,7 @@ class Execution:
     """One execution of a function.
 
     Attributes:
-        number: the number of the execution, which the function returns.
+        number: the number of the execution. The function returns this number.
         is_allowed: True if the function needed no approval, or had one when it began.
     """
 

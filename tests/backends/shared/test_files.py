@@ -61,9 +61,9 @@ class NoFiles(SimulatedServer):
 
 def test_a_backend_without_files_is_named():
     with Runtime(NoFiles(), scheduler=VirtualScheduler()) as runtime:
-        with pytest.raises(TypeError, match="NoFiles has no files: it must have the method download"):
+        with pytest.raises(TypeError, match="NoFiles does not support files: it needs the method `download`"):
             runtime.download("file_1")
-        with pytest.raises(TypeError, match="NoFiles takes no files: it must have the method upload"):
+        with pytest.raises(TypeError, match="NoFiles takes no files: it needs the method `upload`"):
             runtime.upload(CONTENT)
 
 

@@ -1,4 +1,4 @@
-"""A thread with deadlines rests or announces why it is parked, and one without deadlines announces that it waits."""
+"""With deadlines, a thread comes to rest. Without deadlines it may wait, but then an event says so."""
 
 from __future__ import annotations
 
