@@ -10,15 +10,15 @@ from typing import Any, Literal, Unpack
 
 import attrs
 
-from gpt_agent_fsm import events, signals
+from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.content import read_content
 from gpt_agent_fsm.engine.driver import Driver
-from gpt_agent_fsm.engine.question import AnswerStream, Question, wait_until
+from gpt_agent_fsm.engine.question import AnswerStream, Question, refuse_in_handler, wait_until
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.run_options import RunOptions, options_text
-from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
+from gpt_agent_fsm.errors import WaitTimeout
 from gpt_agent_fsm.events.parts import Content
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
@@ -32,10 +32,7 @@ __all__ = ["Agent", "Answer"]
 
 def _check_wait(name: str, timeout: object) -> None:
     """Raise an error if the caller may not wait, or if `timeout` is not a number of seconds."""
-    if signals.in_handler():
-        in_tool = "the function of a tool, and the run waits for its output; let the function return first"
-        where = in_tool if signals.in_tool() else "a handler; return from it and connect to a later event"
-        raise WaitInHandler(f"{name}() was called inside {where}.")
+    refuse_in_handler(f"{name}() was called")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and not math.isnan(timeout)
     if timeout is not None and not is_number:
         raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")

@@ -69,7 +69,8 @@ class Announcer:
         self.sender: AgentHandle | None = None
         self.handler: signals.Handler | None = None
         self.inquiries: tuple[Inquiry, ...] = ()
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may end an abandoned `AnswerStream` at any line, also below.
+        self._lock = threading.RLock()
         self._outbox: deque[Record] = deque()
         self._subscribers: tuple[_Subscriber, ...] = ()
         self._newcomers: list[_Subscriber] = []
@@ -133,7 +134,9 @@ class Announcer:
         while self._outbox and may_continue():
             record = self._outbox[0]
             if isinstance(record.event, events.AssistantMessageAdded):
-                self._announce_pieces(self._listener.deltas_before(record.event))
+                self._announce_pieces(self._listener.deltas_before(record.event), may_continue)
+                if not may_continue():
+                    break
             signals.report(record.event)
             self._deliver(record.event, [each.handler for each in self._subscribers if record.seq > each.after])
             self._tell_inquiries(record.event)
@@ -142,16 +145,20 @@ class Announcer:
             self._forget_what_ended(record.event)
             self._welcome(may_continue)
         if not self._outbox and may_continue():
-            self._announce_pieces(self._listener.deltas())
+            self._announce_pieces(self._listener.deltas(), may_continue)
         if self._seen_seq > self._noted_seq:
             self._store.announced(self._thread_id, self._seen_seq)
             self._noted_seq = self._seen_seq
         if may_continue():
             self._announce_open_calls_again(may_continue)
 
-    def _announce_pieces(self, deltas: Iterable[events.AssistantMessageDelta]) -> None:
-        """Announce pieces of a message to those who want them."""
+    def _announce_pieces(
+        self, deltas: Iterable[events.AssistantMessageDelta], may_continue: Callable[[], bool]
+    ) -> None:
+        """Announce pieces of a message to those who want them, while `may_continue()` is true."""
         for delta in deltas:
+            if not may_continue():
+                return
             self._deliver(delta, [each.handler for each in self._subscribers if each.wants_pieces])
             self._tell_inquiries(delta)
 

@@ -153,8 +153,9 @@ class Listener:
             self._spoken = _Spoken(reading.run_id)
         elif self._reading is not None:
             # The run continues in another answer, and pieces of the last answer may still wait.
+            # Their positions do not belong to this answer.
             for piece in self._reading.take():
-                reading.add(piece)
+                reading.add(attrs.evolve(piece, position=None))
         self.close()
         self._reading, self._is_over, self._end_was_taken = reading, False, False
         self._streams.read(reading)
@@ -173,9 +174,11 @@ class Listener:
 
     def take_end(self) -> bool:
         """Return True once after the stream has ended. The run has then probably come further."""
-        ended = self._reading is not None and self._reading.has_ended and not self._end_was_taken
-        self._end_was_taken = self._end_was_taken or ended
-        return ended
+        reading = self._reading
+        if reading is None or not reading.has_ended or self._end_was_taken:
+            return False
+        self._end_was_taken = True
+        return reading.stream is not None
 
     def deltas_before(self, added: AssistantMessageAdded) -> Iterator[AssistantMessageDelta]:
         """Yield the pieces that come before a whole message. Its later pieces are dropped."""

@@ -7,16 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.protocols import Backend, Scheduler
 from gpt_agent_fsm.engine.run_options import output_of
-from gpt_agent_fsm.errors import WaitTimeout
+from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.tools.output import Output
 
-__all__ = ["AnswerStream", "Question", "wait_until"]
+__all__ = ["AnswerStream", "Question", "refuse_in_handler", "wait_until"]
 
 
 def wait_until(driver: Driver, scheduler: Scheduler, is_over: Callable[[], bool], timeout: float | None) -> bool:
@@ -29,6 +30,14 @@ def wait_until(driver: Driver, scheduler: Scheduler, is_over: Callable[[], bool]
         in_time = scheduler.wait(is_over, changed, timeout)
     driver.check_alive()
     return in_time
+
+
+def refuse_in_handler(what: str) -> None:
+    """Raise `WaitInHandler` if a handler or a tool calls this, because it would wait for itself."""
+    if signals.in_handler():
+        in_tool = "the function of a tool, and the run waits for its output; let the function return first"
+        where = in_tool if signals.in_tool() else "a handler; return from it and connect to a later event"
+        raise WaitInHandler(f"{what} inside {where}.")
 
 
 class Question:
@@ -68,6 +77,7 @@ class Question:
         """
         inquiry = self._inquiry
         while not (inquiry.is_over or has_news()):
+            refuse_in_handler("the answer was waited for")
             self._wait_until(lambda: inquiry.is_over or inquiry.is_parked or has_news())
             if inquiry.is_parked:
                 self._driver.send(inputs.WithdrawMessage(key=inquiry.key))

@@ -24,18 +24,22 @@ class SpokenText:
         """The contents of the messages that have come whole."""
         self._begun: dict[str, str] = {}
         """The texts of the messages that have begun, by the ids of the messages."""
+        self._is_lost = False
+        """True if further pieces cannot be used."""
 
     def add_delta(self, delta: AssistantMessageDelta) -> None:
         """Add a piece of a message."""
         with self._lock:
-            self._begun[delta.message_id] = self._begun.get(delta.message_id, "") + delta.text
+            if not self._is_lost:
+                self._begun[delta.message_id] = self._begun.get(delta.message_id, "") + delta.text
 
     def add_message(self, added: AssistantMessageAdded) -> None:
         """Add a whole message."""
         with self._lock:
-            if self._begun.pop(added.message_id, None) is None:
-                # Perhaps its pieces have come under another id.
+            if self._begun.pop(added.message_id, None) is None and self._begun and added.content:
+                # Its pieces have come under another id. So it is not known to which message later pieces belong.
                 self._begun.clear()
+                self._is_lost = True
             self._whole.append(added.content)
 
     def start_again(self) -> None:
@@ -43,6 +47,7 @@ class SpokenText:
         with self._lock:
             self._whole.clear()
             self._begun.clear()
+            self._is_lost = False
 
     def take(self) -> str:
         """Return the text that follows the text taken so far; "" if there is none."""

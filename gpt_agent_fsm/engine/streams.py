@@ -20,7 +20,7 @@ __all__ = ["Reading", "RunLater", "Streams"]
 log: Log = get_logger(__name__)
 
 _MAX_FAILURES = 5
-"""How often a stream may break off, without any piece in between, before it is given up."""
+"""How often a stream may break off, without any event in between, before it is given up."""
 _PAUSE = 0.5
 """Seconds before a broken stream is continued. The pause doubles with each failure."""
 _SILENCE = 120.0
@@ -61,10 +61,17 @@ class Reading:
         self.stream = stream
         self.failures = 0
         self.is_broken = False
+        self._broke_at: int | None = None
         self.has_ended: bool = False
         self.closed: threading.Event = threading.Event()
         self._lock = threading.Lock()
         self._pieces: deque[Piece] = deque()
+
+    def note_failure(self) -> None:
+        """Note that the stream has broken off. Failures are counted from the last event that has come."""
+        position = None if self.stream is None else self.stream.position
+        self.failures = 1 if position != self._broke_at else self.failures + 1
+        self._broke_at, self.is_broken = position, True
 
     def add(self, piece: Piece) -> bool:
         """Add a piece that has come. Return whether it is the only one that waits."""
@@ -175,7 +182,7 @@ class Streams:
             piece = self._next_piece(reading)
         except TransientError as error:
             log.debug("%s: the stream of %s broke off: %s", reading.thread_id, reading.run_id, error)
-            reading.failures, reading.is_broken = reading.failures + 1, True
+            reading.note_failure()
             return None if reading.failures > _MAX_FAILURES else _PAUSE * 2.0 ** (reading.failures - 1)
         except ApiError as error:
             log.debug("%s: there is no stream of %s: %s", reading.thread_id, reading.run_id, error)
@@ -196,6 +203,10 @@ class Streams:
         if reading.stream is None:
             reading.stream = reading.open()
             if reading.stream is None:
+                return None
+            if reading.closed.is_set():
+                # It was closed while it was opened.
+                reading.stream.close()
                 return None
         elif reading.is_broken and not reading.stream.resume(timeout=self.limits()):
             return None

@@ -273,6 +273,25 @@ def test_a_server_that_refuses_streams_is_asked_without_from_then_on(api, respon
     assert len([each for each in server.requests if b'"stream":true' in each]) == 1
 
 
+def test_a_refusal_of_something_else_that_names_a_stream_does_not_end_the_streams(api, respond):
+    refused = {"error": {"message": "Could not load https://x/stream.png.", "type": "invalid_request_error"}}
+    server = respond(answer(refused, 400))
+    ours = server._answer
+
+    def handle(connection, request):
+        if b'"assistant_id"' in request or b"POST /v1/responses" in request:
+            connection.sendall(answer(refused, 400))
+            return None
+        return ours(connection, request)
+
+    server._answer = handle
+    backend = api.backend(server)
+    for _ in range(2):
+        with pytest.raises(RequestRefused, match="Could not load"):
+            backend.create_run_streamed(CREATE, timeout=PATIENCE)
+    assert len([each for each in server.requests if b'"stream":true' in each]) == 2
+
+
 def test_another_refusal_is_raised(api, respond):
     with pytest.raises(RequestRefused, match="No such assistant"):
         create(api, respond(answer({"error": {"message": "No such assistant."}}, 400)))
@@ -416,6 +435,33 @@ def test_a_broken_stream_is_continued_after_its_last_event(respond):
         stream.next_piece(silence=PATIENCE)
     assert stream.resume(timeout=PATIENCE)
     assert texts(stream) == ["you"]
+    backend.close()
+
+
+def test_a_stream_that_breaks_after_its_first_event_is_continued_after_it(respond):
+    server = respond(
+        lambda request: (
+            stream_of(piece(1, "Hello"), completed(2, "Hello"))
+            if b"starting_after=0" in request
+            else stream_of(RESPONSE_CREATED, ends=False)
+        ),
+        lambda connection, request: None if b"starting_after" in request else False,
+    )
+    backend = ResponsesBackend(server.base_url, KEY, assistants={"a": Assistant("m")})
+    stream = created(backend)
+    assert stream.position == 0
+    with pytest.raises(TransientError):
+        stream.next_piece(silence=PATIENCE)
+    assert stream.resume(timeout=PATIENCE)
+    assert texts(stream) == ["Hello"]
+    backend.close()
+
+
+def test_a_part_whose_beginning_was_not_read_is_left_out(respond):
+    server = respond(stream_of(piece(6, "two", part=1), piece(7, "x", item_id="msg_2"), completed(8, "one", "two")))
+    backend = ResponsesBackend(server.base_url, KEY, assistants={"a": Assistant("m")})
+    stream = backend.open_stream("t", "run_1", handle="resp_2", after=5, timeout=PATIENCE)
+    assert texts(stream) == ["x"]
     backend.close()
 
 

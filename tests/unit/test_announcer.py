@@ -182,6 +182,16 @@ def test_the_pieces_of_a_message_that_wait_are_announced_right_before_the_messag
     assert others == [started.event, message.event]
 
 
+def test_nothing_follows_a_piece_whose_handler_stops_the_agent(journal):
+    listener = SimpleNamespace(deltas_before=lambda event: [delta("a", 0), delta("b", 1)], deltas=list)
+    announcer, heard = Announcer(THREAD, journal, listener), []
+    announcer.join(lambda sender, event: heard.append(event), None, stream=True)
+    announcer.add([Record(seq=1, at=0.0, event=added("ab"))])
+    announcer.announce(lambda: not heard)
+    assert heard == [delta("a", 0)]
+    assert not announcer.is_done
+
+
 def test_the_pieces_that_wait_are_announced_after_the_records(journal):
     pieces = [delta("a", 0)]
     listener = SimpleNamespace(deltas_before=lambda event: [], deltas=lambda: pieces)

@@ -138,6 +138,14 @@ def test_when_a_run_continues_in_another_answer_the_pieces_that_wait_are_kept(li
     assert streams.readings[0].closed.is_set()
 
 
+def test_the_position_of_a_piece_of_the_former_answer_is_not_that_of_the_next(listener, streams):
+    streams.readings[-1].add(Piece(message_id="m1", text="a", position=57))
+    create(listener, effects.SubmitToolOutputs(run_id="run_1", outputs=()))
+    assert texts(listener.deltas()) == ["a"]
+    snapshot = polling().snapshot
+    assert listener.noted(snapshot) is snapshot
+
+
 def test_the_stream_of_a_run_that_this_process_did_not_create_is_opened_once(streams):
     listener = Listener(Backend(), streams, "thread_1")
     snapshot = attrs.evolve(running().snapshot, stream=True)
@@ -156,6 +164,13 @@ def test_no_stream_is_opened_for_a_run_that_was_created_without_one(streams):
     listener.made(CREATE, None, inputs.RunCreated(run=run()))
     listener.follow(attrs.evolve(polling().snapshot, stream=True))
     assert streams.readings == []
+
+
+def test_the_end_of_a_stream_that_was_never_open_is_not_told(streams):
+    listener = Listener(Backend(), streams, "thread_1")
+    listener.follow(attrs.evolve(running().snapshot, stream=True))
+    streams.readings[0].has_ended = True
+    assert not listener.take_end()
 
 
 def test_the_end_of_a_stream_is_told_once(listener, streams):

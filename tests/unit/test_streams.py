@@ -14,6 +14,7 @@ from gpt_agent_fsm.ports import Piece
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer, VirtualScheduler
 
+NEWS = "an event without a text, and then a break"
 BROKEN = TransientError(None, None, "The connection was lost.")
 SLOW = Linger(60)
 PLAN = (SLOW, Answer("Hello you"))
@@ -31,9 +32,16 @@ class FakeStream:
         self._server = server
         self._position = 0 if after is None else after
 
+    @property
+    def position(self):
+        return self._position if self._server.can_resume else None
+
     def next_piece(self, *, silence):
         assert silence > 0
         said = self.says.pop(0) if self.says and not self.closed else None
+        if said == NEWS:
+            self._position += 1
+            said = BROKEN
         if isinstance(said, Exception):
             raise said
         if said is None:
@@ -284,6 +292,43 @@ def test_a_stream_that_breaks_again_and_again_is_given_up(world):
     assert stream.closed
 
 
+def test_a_stream_whose_events_have_no_text_is_not_given_up(world):
+    world.server.can_resume = True
+    assert say(world, *[NEWS] * 20, "Hello you") == ["Hello you"]
+
+
+def test_a_stream_that_is_closed_while_it_is_opened_is_not_read(world):
+    stream = FakeStream(world.server, ["Hello "])
+
+    def open_():
+        read.close()
+        return stream
+
+    ended, streams = threading.Event(), Streams(1, lambda: None, lambda thread_id: ended.set())
+    read = Reading("thread_1", "run_1", None, open_=open_)
+    assert streams.reserve()
+    streams.read(read)
+    assert ended.wait(10)
+    assert (stream.closed, stream.says, read.take()) == (True, ["Hello "], [])
+
+
+def test_a_handler_of_pieces_that_stops_the_agent_hears_no_more(world):
+    stopped = []
+
+    def stop(agent, event):
+        agent.shutdown()
+        stopped.append(event)
+
+    world.server.scripts.append(["a"] * 500)
+    world.plans.append([SLOW, Answer("Hello you")])
+    agent = world.connect(stream=True)
+    with signals.assistant_message_delta.connected_to(stop):
+        agent.add_user_message("Hi")
+        world.scheduler.advance(100.0)
+    assert len(stopped) == 1
+    assert not agent.alive
+
+
 def test_a_defect_of_a_stream_is_logged_with_its_traceback(world, caplog):
     say(world, RuntimeError("a defect"))
     (record,) = (record for record in caplog.records if record.name == "gpt_agent_fsm.engine.streams")
@@ -531,6 +576,20 @@ def test_stream_in_a_handler_is_refused(world):
 
     with signals.run_completed.connected_to(handle):
         agent.ask("Hi", timeout=600)
+    assert caught == [True]
+
+
+def test_the_pieces_of_a_stream_cannot_be_waited_for_in_a_handler(world):
+    agent, caught = world.connect(), []
+    pieces = stream(world, plan=[Linger(3), Answer("Hello you")])
+
+    def handle(sender, event):
+        with pytest.raises(errors.WaitInHandler, match="the answer was waited for inside a handler"):
+            next(pieces)
+        caught.append(True)
+
+    with signals.run_started.connected_to(handle):
+        agent.wait(timeout=600)
     assert caught == [True]
 
 

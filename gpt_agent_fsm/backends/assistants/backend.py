@@ -267,9 +267,11 @@ class AssistantsBackend(HttpFiles):
             except ApiError as error:
                 if not is_about_streams(error):
                     raise
+                run = self._post_run(thread_id, action, body, timeout)
+                # Only now it is certain that the server has refused the stream and not the run.
                 self._refuses_streams = True
-            else:
-                return _streamed(thread_id, answer, limits)
+                return run, None
+            return _streamed(thread_id, answer, limits)
         return self._post_run(thread_id, action, body, timeout), None
 
     def _post_run(self, thread_id: str, action: str, body: object, timeout: Timeout) -> Run:

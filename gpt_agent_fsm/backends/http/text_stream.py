@@ -49,6 +49,9 @@ class MessageTexts:
 
     def add(self, message_id: str, part: object, text: str) -> str:
         """Return the piece for the next text of a part of a message."""
+        if not self._is_whole and message_id not in self._parts and isinstance(part, int) and part > 0:
+            # It is not known whether the former part had a text, so a newline may be missing before this one.
+            return ""
         last = self._parts.get(message_id, part)
         if text:
             self._parts[message_id] = part
@@ -101,6 +104,11 @@ class TextStream:
         self._reopen = reopen
         self._pieces: Iterator[Piece] = iter(())
         self._is_closed = False
+
+    @property
+    def position(self) -> int | None:
+        """See `RunStream.position`."""
+        return self._reader.position
 
     def next_piece(self, *, silence: float) -> Piece | None:
         """See `RunStream.next_piece`."""

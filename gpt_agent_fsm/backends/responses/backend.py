@@ -289,7 +289,10 @@ class ResponsesBackend(HttpFiles):
         """See `StreamingBackend.open_stream`."""
         response_id = handle or run_id
         events = self._on(thread_id, timeout).stream_of(response_id, after)
-        return None if events is None else self._text_stream(thread_id, response_id, events, after)
+        if events is None:
+            return None
+        reader = ResponseEvents(response_id, after, is_whole=after is None)
+        return self._text_stream(thread_id, response_id, events, reader)
 
     def _streamed(
         self, conversation: Conversation, request: R, make: Callable[[Conversation, R], Run]
@@ -306,13 +309,15 @@ class ResponsesBackend(HttpFiles):
         events, conversation.events = conversation.events, None
         if events is None:
             return run, None
-        return run, self._text_stream(request.thread_id, run.handle or run.id, events, None)
+        response_id = run.handle or run.id
+        reader = ResponseEvents(response_id, conversation.last_event, is_whole=True)
+        return run, self._text_stream(request.thread_id, response_id, events, reader)
 
-    def _text_stream(self, thread_id: str, response_id: str, events: EventStream, after: int | None) -> RunStream:
+    def _text_stream(self, thread_id: str, response_id: str, events: EventStream, reader: ResponseEvents) -> RunStream:
         def reopen(position: int, timeout: Timeout) -> EventStream | None:
             return self._on(thread_id, timeout).stream_of(response_id, position)
 
-        return TextStream(events, ResponseEvents(response_id, after), reopen)
+        return TextStream(events, reader, reopen)
 
     def _continue_run(self, conversation: Conversation, request: ToolOutputsRequest) -> Run:
         said: list[Mapping[str, Any]] = [wire.call_output(*pair) for pair in request.outputs]

@@ -36,6 +36,7 @@ class Conversation:
     Attributes:
         streams: True if a response should be created as a stream. It becomes False if the server refuses streams.
         events: the stream of the response that was created; None without one.
+        last_event: the number of the last event that was read from it; None without a number.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Conversation:
     ) -> None:
         self.streams = streams
         self.events: EventStream | None = None
+        self.last_event: int | None = None
         self._http = http
         self._order = order
         self._thread_id = thread_id
@@ -99,20 +101,26 @@ class Conversation:
             raise
 
     def _create(self, body: Mapping[str, Any]) -> wire.Response:
-        if self.streams:
-            try:
-                answer = self._http.stream(
-                    "POST", "/responses", {**body, "stream": True}, wire.Response, timeout=self._limits
-                )
-            except ApiError as error:
-                if not is_about_streams(error):
-                    raise
-                self.streams = False
-            else:
-                if isinstance(answer, wire.Response):
-                    return answer
-                self.events = answer
-                return first_response(answer, self._limits)
+        if not self.streams:
+            return self._create_plainly(body)
+        try:
+            answer = self._http.stream(
+                "POST", "/responses", {**body, "stream": True}, wire.Response, timeout=self._limits
+            )
+        except ApiError as error:
+            if not is_about_streams(error):
+                raise
+            response = self._create_plainly(body)
+            # Only now it is certain that the server has refused the stream and not the response.
+            self.streams = False
+            return response
+        if isinstance(answer, wire.Response):
+            return answer
+        self.events = answer
+        response, self.last_event = first_response(answer, self._limits)
+        return response
+
+    def _create_plainly(self, body: Mapping[str, Any]) -> wire.Response:
         return self._http.post("/responses", body, wire.Response, timeout=self._limits)
 
     def close_stream(self) -> None:

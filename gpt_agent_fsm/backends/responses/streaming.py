@@ -20,13 +20,16 @@ __all__ = ["ResponseEvents", "first_response"]
 _ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
 
 
-def first_response(events: EventStream, limits: CallLimits) -> wire.Response:
-    """Return the response that the first events of a stream name. Raises an `ApiError` if they name none."""
+def first_response(events: EventStream, limits: CallLimits) -> tuple[wire.Response, int | None]:
+    """Return the response that the first events of a stream name, and the number of the last of these events.
+
+    Raises an `ApiError` if they name none.
+    """
     while (event := events.next_event(limits)) is not None:
         data = data_of(event.data)
-        response = lenient_mapping(data.get("response"))
+        response, number = lenient_mapping(data.get("response")), lenient_number(data.get("sequence_number"))
         if lenient_id(response.get("id")):
-            return wire.converter.structure(response, wire.Response)
+            return wire.converter.structure(response, wire.Response), None if number is None else int(number)
         if _kind(event.name, data) == "error":
             break
     sentence = "The server has accepted the response, but the stream of its answer names no response."
@@ -41,12 +44,13 @@ class ResponseEvents:
     """Reads the text of a response. See `EventReader`.
 
     Args:
-        after: the number of the last event before this stream; None if the stream begins with the first event.
+        after: the number of the last event that was read before; None if there are no numbers, or no such event.
+        is_whole: False if pieces of text may have come before this stream.
     """
 
-    def __init__(self, response_id: str, after: int | None = None) -> None:
+    def __init__(self, response_id: str, after: int | None, *, is_whole: bool) -> None:
         self._response_id = response_id
-        self._texts = MessageTexts(is_whole=after is None)
+        self._texts = MessageTexts(is_whole=is_whole)
         self.position: int | None = after
         self.is_over: bool = False
 

@@ -28,6 +28,11 @@ class Piece:
 class RunStream(Protocol):
     """The text of one run, as the model writes it. One OS thread reads it. Any OS thread may close it."""
 
+    @property
+    def position(self) -> int | None:
+        """The position after the last event of the server, even if it had no text; None if it cannot be continued."""
+        ...
+
     def next_piece(self, *, silence: float) -> Piece | None:
         """Block until there is a piece, and return it. Return None at the end of the stream, and after `close`.
 
