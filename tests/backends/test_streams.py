@@ -8,6 +8,7 @@ import pytest
 
 from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.backends.http.event_stream import first_events
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.ports import CallLimits, RunRequest, RunStatus, StreamingBackend, SystemClock, ToolOutputsRequest
 from tests.backends.conftest import KEY, PATIENCE
@@ -244,6 +245,23 @@ def test_a_run_whose_first_event_never_comes_is_in_doubt(api, respond):
 def test_a_stream_that_names_no_run_leaves_it_in_doubt(api, respond, events):
     with pytest.raises(OutcomeUnknown, match="names no r") as caught:
         create(api, respond(stream_of(*events)))
+    assert caught.value.in_flight
+
+
+@pytest.mark.parametrize("events", [[], [b": hello\n\n"], [b"data: {"]])
+def test_a_stream_that_breaks_off_before_it_names_a_run_leaves_it_in_doubt(api, respond, events):
+    with pytest.raises(OutcomeUnknown) as caught:
+        create(api, respond(stream_of(*events, ends=False), lambda *_: False))
+    assert caught.value.in_flight
+
+
+def test_a_failure_before_the_first_event_is_never_taken_for_a_request_without_effect():
+    class Failing:
+        def next_event(self, timeout):
+            raise TransientError(None, None, "It broke.")
+
+    with pytest.raises(OutcomeUnknown, match="It broke") as caught:
+        list(first_events(Failing(), None))
     assert caught.value.in_flight
 
 

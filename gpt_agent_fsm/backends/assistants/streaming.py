@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpt_agent_fsm.backends.assistants import wire
-from gpt_agent_fsm.backends.http.event_stream import EventStream
+from gpt_agent_fsm.backends.http.event_stream import EventStream, first_events
 from gpt_agent_fsm.backends.http.outcomes import unusable
 from gpt_agent_fsm.backends.http.text_stream import MessageTexts, data_of
 from gpt_agent_fsm.backends.shared.values import is_another_id, lenient_id, lenient_mapping, lenient_text, text_of
@@ -23,7 +23,7 @@ _ENDS = ("done", "error")
 
 def first_run(events: EventStream, limits: CallLimits) -> wire.Run:
     """Return the run that the first events of a stream name. Raises an `ApiError` if they name none."""
-    while (event := events.next_event(limits)) is not None:
+    for event in first_events(events, limits):
         data = data_of(event.data)
         kind = _kind(event.name, data)
         if kind in _ENDS:

@@ -14,10 +14,10 @@ import requests
 from gpt_agent_fsm.backends.http import exchange
 from gpt_agent_fsm.backends.http.connection import interrupt
 from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent, read_events
-from gpt_agent_fsm.errors import ApiError
-from gpt_agent_fsm.ports import Timeout
+from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
+from gpt_agent_fsm.ports import CallLimits, Timeout
 
-__all__ = ["EventStream", "closed_if_it_fails", "is_event_stream"]
+__all__ = ["EventStream", "closed_if_it_fails", "first_events", "is_event_stream"]
 
 _PIECE = 65_536
 _END = 0.5
@@ -103,6 +103,21 @@ class EventStream:
         with self._explained(round(limits.seconds_left, 2)):
             chunk: bytes = self._response.raw.read1(_PIECE, decode_content=True)
         return chunk
+
+
+def first_events(events: EventStream, limits: CallLimits) -> Iterator[ServerSentEvent]:
+    """Yield the first events of the answer to a POST.
+
+    If the stream fails now, it is unknown whether the POST has taken effect, so this raises `OutcomeUnknown`.
+    """
+    while True:
+        try:
+            event = events.next_event(limits)
+        except TransientError as error:
+            raise OutcomeUnknown(error.status, error.code, error.message, in_flight=True) from error
+        if event is None:
+            return
+        yield event
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gpt_agent_fsm.backends.http.event_stream import EventStream
+from gpt_agent_fsm.backends.http.event_stream import EventStream, first_events
 from gpt_agent_fsm.backends.http.outcomes import unusable
 from gpt_agent_fsm.backends.http.text_stream import MessageTexts, data_of
 from gpt_agent_fsm.backends.responses import wire
@@ -25,7 +25,7 @@ def first_response(events: EventStream, limits: CallLimits) -> tuple[wire.Respon
 
     Raises an `ApiError` if they name none.
     """
-    while (event := events.next_event(limits)) is not None:
+    for event in first_events(events, limits):
         data = data_of(event.data)
         response, number = lenient_mapping(data.get("response")), lenient_number(data.get("sequence_number"))
         if lenient_id(response.get("id")):
