@@ -156,7 +156,7 @@ class Conversation:
         self.ended = False
         self.heard: list[tuple[float, events.Event]] = []
         """Each event with the seconds since the demo began."""
-        self.written = ""
+        self.written: str = ""
         """The text so far of the message that the assistant is writing; "" if it writes none."""
 
     def hear(self, seconds: float, event: events.Event) -> None:

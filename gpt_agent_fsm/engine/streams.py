@@ -54,13 +54,13 @@ class Reading:
         open_: Callable[[], RunStream | None] = lambda: None,
         stream: RunStream | None = None,
     ) -> None:
-        self.thread_id = thread_id
-        self.run_id = run_id
-        self.handle = handle
-        self.open = open_
-        self.stream = stream
-        self.failures = 0
-        self.is_broken = False
+        self.thread_id: str = thread_id
+        self.run_id: str = run_id
+        self.handle: str | None = handle
+        self.open: Callable[[], RunStream | None] = open_
+        self.stream: RunStream | None = stream
+        self.failures: int = 0
+        self.is_broken: bool = False
         self._broke_at: int | None = None
         self.has_ended: bool = False
         self.closed: threading.Event = threading.Event()

@@ -42,7 +42,7 @@ class Conversation:
     def __init__(
         self, http: HttpClient, thread_id: str, timeout: Timeout, order: ListOrder, *, streams: bool = False
     ) -> None:
-        self.streams = streams
+        self.streams: bool = streams
         self.events: EventStream | None = None
         self.last_event: int | None = None
         self._http = http

@@ -3,10 +3,12 @@
 The statements are built once, because building a statement takes longer than running it.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
-objects = sa.Table(
+metadata: sa.MetaData = sa.MetaData()
+objects: sa.Table = sa.Table(
     "objects",
     metadata,
     # The order of creation. It is needed because objects created within one second have the same created_at.
@@ -24,7 +26,7 @@ objects = sa.Table(
     sa.Column("doc", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
-columns = objects.c
+columns: sa.ColumnCollection[str, sa.Column[Any]] = objects.c
 sa.Index("objects_by_parent", columns.parent, columns.kind, columns.seq)
 BY_DUE = sa.Index("objects_by_kind_and_due", columns.kind, columns.due, sqlite_where=columns.due.is_not(None))
 

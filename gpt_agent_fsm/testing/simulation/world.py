@@ -112,7 +112,7 @@ class World:
         self._beyond_limit: list[tuple[str, str]] = []
         """Threads, each with a request that was sent although the thread's token limit was reached."""
         self._pictures = Pictures(life.seed, wire)
-        self.users = [self._make_user(number) for number in range(rng.randint(1, 3))]
+        self.users: list[User] = [self._make_user(number) for number in range(rng.randint(1, 3))]
 
     def _make_user(self, number: int) -> User:
         """Return a user with one to four messages, who connects whenever a process starts."""

@@ -27,8 +27,8 @@ class Ending:
     """Collects what the pieces of an answer say about its end."""
 
     def __init__(self) -> None:
-        self.reason = ""
-        self.is_certain = False
+        self.reason: str = ""
+        self.is_certain: bool = False
         """True if only the usage can follow, because a piece has a reason and an earlier piece had none.
 
         The earlier piece matters because some servers send a reason with each piece.

@@ -36,8 +36,8 @@ class ReplyBuilder:
     """
 
     def __init__(self, tools: Collection[str] = (), *, patient: bool = False) -> None:
-        self.begun = False
-        self.has_deltas = False
+        self.begun: bool = False
+        self.has_deltas: bool = False
         self._is_whole = False
         self._has_unread = False
         self._ending = Ending()
