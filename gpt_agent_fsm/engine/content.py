@@ -11,7 +11,7 @@ from gpt_agent_fsm.engine.protocols import PartsBackend
 from gpt_agent_fsm.events.media import data_of, image_type
 from gpt_agent_fsm.events.parts import Content, File, Image, Part, Text
 
-__all__ = ["parts_refusal", "read_content", "read_file", "texts_of"]
+__all__ = ["checked_path", "name_in", "parts_refusal", "read_content", "read_file", "texts_of"]
 
 _SOURCES = ("url", "file_id", "data", "path")
 
@@ -50,6 +50,18 @@ def texts_of(part: Part) -> list[str]:
     """Return the texts in a part that must not reach a log. An address may have a secret in it."""
     found = [part.text] if isinstance(part, Text) else [part.url, part.name if isinstance(part, File) else None]
     return [text for text in found if text]
+
+
+def checked_path(path: object, what: str) -> str:
+    """Return the path of a file. It may have bytes that are not UTF-8. Raises `ValueError` if it is not a path."""
+    if not isinstance(path, str) or not path.strip():
+        raise ValueError(f"{what} must be the path of a file, not {path!r}")
+    return path
+
+
+def name_in(path: str) -> str:
+    """Return the file name in a path. A byte that is not UTF-8 becomes a question mark, because JSON cannot have it."""
+    return PurePath(path).name.encode(errors="replace").decode()
 
 
 def read_file(path: str, what: str, size: int = -1) -> bytes:
@@ -100,7 +112,7 @@ class _Reader:
                 raise ValueError(f"{what}: the data URL must be encoded in base64")
             return data
         if part.path is not None:
-            return read_file(required_text(part.path, f"{what}: path"), what, self._left + 1)
+            return read_file(checked_path(part.path, f"{what}: path"), what, self._left + 1)
         if not isinstance(part.data, bytes | bytearray | memoryview):
             raise TypeError(f"{what}: data must be bytes, not {type(part.data).__name__}")
         return bytes(part.data)
@@ -125,5 +137,5 @@ def _checked(file: File, what: str) -> File:
         raise TypeError(f'{what}: tools must be a tuple of names such as "file_search", not {tools!r}')
     name = optional_text(file.name, f"{what}: name")
     if name is None and file.path is not None:
-        name = PurePath(required_text(file.path, f"{what}: path")).name
+        name = name_in(checked_path(file.path, f"{what}: path"))
     return attrs.evolve(file, name=name)

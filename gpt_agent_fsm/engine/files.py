@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import PurePath
 
 from gpt_agent_fsm.engine.checks import optional_text, required_text
-from gpt_agent_fsm.engine.content import read_file
+from gpt_agent_fsm.engine.content import checked_path, name_in, read_file
 from gpt_agent_fsm.engine.protocols import FileBackend, Timeout, UploadBackend
 from gpt_agent_fsm.errors import OutcomeUnknown
 from gpt_agent_fsm.events.media import default_name
@@ -39,8 +38,8 @@ def uploading(
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     elif isinstance(source, str | os.PathLike):
-        path = required_text(os.fspath(source), "the path")
-        data, name = read_file(path, "the file"), name or PurePath(path).name
+        path = checked_path(os.fspath(source), "the path")
+        data, name = read_file(path, "the file"), name or name_in(path)
     else:
         raise TypeError(f"the file must be a path or bytes, not {type(source).__name__}")
     if not data:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
 from typing import TypeAlias
 
 import attrs
@@ -44,8 +44,8 @@ class Text:
     annotations: tuple[Citation, ...] = attrs.field(default=(), kw_only=True)
 
 
-def _as_text(path: str | PurePath | None) -> str | None:
-    return str(path) if isinstance(path, PurePath) else path
+def _as_text(path: str | os.PathLike[str] | None) -> str | None:
+    return os.fsdecode(path) if isinstance(path, os.PathLike) else path
 
 
 def _as_tuple(names: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Messages with images and files, as a program sends them."""
 
 import logging
+import os
 
 import pytest
 
@@ -83,6 +84,26 @@ def test_files_are_read_when_the_message_is_accepted(world, tmp_path):
     )
 
 
+class Named:
+    """A path of another kind than those of `pathlib`."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __fspath__(self):
+        return self._path
+
+
+def test_any_path_is_read_even_if_its_name_is_not_utf_8(world, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/\xff.txt"
+    with open(odd, "wb") as file:
+        file.write(b"a,b")
+    agent = world.connect()
+    agent.add_user_message([File(path=Named(os.fsdecode(odd))), File(path=Named(odd))])
+    agent.wait(timeout=PATIENCE)
+    assert the_message(world, agent).parts == (File(data=b"a,b", name="?.txt"), File(data=b"a,b", name="?.txt"))
+
+
 def test_a_data_url_is_sent_as_its_data(world):
     agent = world.connect()
     agent.ask([Image(url="data:image/png;base64,iVBORw0KGgou")], timeout=PATIENCE)
@@ -137,7 +158,7 @@ def test_a_message_with_parts_survives_a_crash_before_it_is_sent():
         ([Image(path="/no/such/file.png")], ValueError, "part 1 of the message cannot be read: .*No such file"),
         ([File(path="/")], ValueError, "cannot be read: .*directory"),
         ([File(path="a\0b")], ValueError, "cannot be read: embedded null"),
-        ([File(path=7)], ValueError, "path must be a string"),
+        ([File(path=7)], ValueError, "path must be the path of a file, not 7"),
     ],
 )
 @pytest.mark.parametrize("method", ["ask", "add_user_message"])
