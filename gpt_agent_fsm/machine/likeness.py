@@ -49,11 +49,13 @@ def _are_alike(sent: Sequence[P], listed: Sequence[P]) -> bool:
 
 def _may_be_part(sent: Image | File, listed: Image | File) -> bool:
     """Return whether the source of a listed part may be the source that was sent."""
-    shown = {name: value for name, value in _source(listed).items() if value is not None}
-    own = {name: value for name, value in _source(sent).items() if name in shown}
-    if sent.data is not None and "digest" not in shown:
-        return True  # a server may have made a file of the data, with an id or an address of its own
-    return not shown or any(value == shown[name] for name, value in own.items())
+    own, shown = _source(sent), _source(listed)
+    both = [name for name in own if own[name] is not None and shown[name] is not None]
+    if both:
+        return any(own[name] == shown[name] for name in both)
+    # A server may have made a file of the data, with an id or an address of its own. It fetches a file, too.
+    is_made = sent.data is not None or (isinstance(sent, File) and sent.url is not None)
+    return is_made or not any(shown.values())
 
 
 def _source(part: Image | File) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ A, B = Image(url="https://e.com/a.png"), Image(url="https://e.com/b.png")
 ONE, TWO = Image(file_id="file_1"), Image(file_id="file_2")
 DATA, OTHER_DATA = Image(data=b"one"), Image(data=b"two")
 DOC, PAPER = File(file_id="file_3"), File(file_id="file_4")
+LINK = File(url="https://e.com/t.csv")
 CSV = File(data=b"a,b", name="t.csv")
 
 
@@ -39,6 +40,10 @@ CSV = File(data=b"a,b", name="t.csv")
         # the server has made a file of the data
         ([DATA], [ONE], True),
         ([DATA], [A], True),
+        ([CSV], [DOC], True),
+        ([LINK], [DOC], True),
+        ([LINK], [File(digest=digest_of(b"a,b"))], True),
+        ([DOC], [LINK], False),
         # another number of images, or another kind
         ([A], [], False),
         ([], [A], False),
