@@ -19,6 +19,9 @@ from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Announcer"]
 
+_PIECES_AT_ONCE = 8
+"""How many pieces are announced before other threads have their turn on this worker."""
+
 
 @attrs.frozen
 class _Subscriber:
@@ -128,13 +131,19 @@ class Announcer:
         """True if every record was announced to every subscriber."""
         return not self._outbox and not self._newcomers and not (self._first is not None and self._again)
 
-    def announce(self, may_continue: Callable[[], bool]) -> None:
-        """Announce records while `may_continue()` is true. The other records stay for the next call of `announce`."""
+    def announce(self, may_continue: Callable[[], bool], has_time: Callable[[], bool] = lambda: True) -> None:
+        """Announce records while `may_continue()` is true. The other records stay for the next call of `announce`.
+
+        After the last record, announce some pieces of messages while `has_time()` is true, too.
+        """
         self._welcome(may_continue)
         while self._outbox and may_continue():
             record = self._outbox[0]
             if isinstance(record.event, events.AssistantMessageAdded):
-                self._announce_pieces(self._listener.deltas_before(record.event), may_continue)
+                for delta in self._listener.deltas_before(record.event):
+                    self._announce_piece(delta)
+                    if not may_continue():
+                        break
                 if not may_continue():
                     break
             signals.report(record.event)
@@ -145,22 +154,25 @@ class Announcer:
             self._forget_what_ended(record.event)
             self._welcome(may_continue)
         if not self._outbox and may_continue():
-            self._announce_pieces(self._listener.deltas(), may_continue)
+            self._announce_some_pieces(lambda: may_continue() and has_time())
         if self._seen_seq > self._noted_seq:
             self._store.announced(self._thread_id, self._seen_seq)
             self._noted_seq = self._seen_seq
         if may_continue():
             self._announce_open_calls_again(may_continue)
 
-    def _announce_pieces(
-        self, deltas: Iterable[events.AssistantMessageDelta], may_continue: Callable[[], bool]
-    ) -> None:
-        """Announce pieces of a message to those who want them, while `may_continue()` is true."""
-        for delta in deltas:
-            if not may_continue():
+    def _announce_some_pieces(self, may_continue: Callable[[], bool]) -> None:
+        """Announce pieces that have come. Each piece is taken only if `may_continue()` is true at that moment."""
+        deltas = self._listener.deltas()
+        for _ in range(_PIECES_AT_ONCE):
+            delta = next(deltas, None) if may_continue() else None
+            if delta is None:
                 return
-            self._deliver(delta, [each.handler for each in self._subscribers if each.wants_pieces])
-            self._tell_inquiries(delta)
+            self._announce_piece(delta)
+
+    def _announce_piece(self, delta: events.AssistantMessageDelta) -> None:
+        self._deliver(delta, [each.handler for each in self._subscribers if each.wants_pieces])
+        self._tell_inquiries(delta)
 
     def _tell_inquiries(self, event: events.Event) -> None:
         for inquiry in self.inquiries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.answer import Answer
@@ -31,9 +31,13 @@ class Inquiry:
         is_over: True when there is a complete answer, or an error.
         is_parked: True while the queue is parked and the message still has no answer and no error.
         text: the text of the answer while it is written.
+
+    Args:
+        on_text: called on the worker when a piece of the text has come.
     """
 
-    def __init__(self, thread_id: str, key: str) -> None:
+    def __init__(self, thread_id: str, key: str, on_text: Callable[[], None] = lambda: None) -> None:
+        self._on_text = on_text
         self.text: SpokenText = SpokenText()
         self._thread_id = thread_id
         self.key = key
@@ -107,6 +111,7 @@ class Inquiry:
                 self.text.add_message(event)
             case events.AssistantMessageDelta(run_id=run_id) if run_id in self._run_ids:
                 self.text.add_delta(event)
+                self._on_text()
             case events.ToolCallRequested(run_id=run_id) if run_id in self._run_ids:
                 self._calls.append(event)
             case _:

@@ -27,6 +27,8 @@ from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Listener", "RunMaker"]
 
+_RATE_LIMITED = 429
+
 
 class RunMaker:
     """Creates and continues runs as streams, and keeps the stream of the last run."""
@@ -69,6 +71,7 @@ class Listener:
         "_heard",
         "_is_over",
         "_known",
+        "_plainly",
         "_reading",
         "_spoken",
         "_streams",
@@ -83,6 +86,8 @@ class Listener:
         self._spoken = _Spoken("")
         self._heard: StreamPosition | None = None
         self._is_over = self._end_was_taken = False
+        self._plainly = False
+        """True after a run could not be made as a stream, until it is made without one."""
         self._known: tuple[str, str | None] | None = None
         """The id and the handle of the run for whose stream there is nothing left to decide."""
 
@@ -91,10 +96,10 @@ class Listener:
     def maker_for(self, request: effects.Request, snapshot: Snapshot) -> RunMaker | None:
         """Return an object that makes this request as a stream. Return None if the run must not be a stream.
 
-        A run is not a stream if nobody wants one, if the backend has none, or if too many streams are read. In each
-        case, the caller calls `made` after the request.
+        A run is not a stream if nobody wants one, if the backend has none, if too many streams are read, or if the
+        last attempt to make it as a stream has failed. In each case, the caller calls `made` after the request.
         """
-        if not isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
+        if self._plainly or not isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
             return None
         if not (_is_wanted(snapshot, request.run_options) and isinstance(self._backend, StreamingBackend)):
             return None
@@ -104,9 +109,13 @@ class Listener:
         """Read the stream of the run that was made. `fact`: the answer to the request; None if there is none."""
         run = fact.run if isinstance(fact, inputs.RunCreated | inputs.RunSeen) else None
         if run is not None and isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
-            self._known = run.id, run.handle
+            self._known, self._plainly = (run.id, run.handle), False
         if maker is None:
             return
+        if has_failed := _might_succeed_plainly(fact):
+            self._plainly = True
+        if has_failed or maker.stream is not None:
+            self._streams.note_creation(has_failed=has_failed)
         if run is not None and maker.stream is not None:
             self._read(Reading(self._thread_id, run.id, run.handle, stream=maker.stream))
             return
@@ -122,7 +131,7 @@ class Listener:
         run = snapshot.run
         if run is None or snapshot.state is not State.RUNNING or (run.id, run.handle) == self._known:
             return
-        self._known = run.id, run.handle
+        self._known, self._plainly = (run.id, run.handle), False
         backend, turn = self._backend, snapshot.outbox.turn
         wanted = _is_wanted(snapshot, "" if turn is None else turn.run_options)
         if wanted and isinstance(backend, StreamingBackend) and self._streams.reserve():
@@ -184,7 +193,7 @@ class Listener:
         """Yield the pieces that come before a whole message. Its later pieces are dropped."""
         if self._reading is None or self._reading.run_id != added.run_id:
             return
-        pieces = self._reading.take_until(added.message_id)
+        pieces: Iterable[Piece] = self._reading.take_until(added.message_id)
         if not pieces and added.message_id not in self._spoken.counts:
             # Perhaps the server lists the message under another id.
             pieces = self._reading.take()
@@ -192,14 +201,19 @@ class Listener:
         self._spoken.whole.add(added.message_id)
 
     def deltas(self) -> Iterator[AssistantMessageDelta]:
-        """Yield the pieces that have come, unless the run is over. Call it when every record was announced."""
-        if self._reading is None:
-            return
-        pieces = self._reading.take()
+        """Yield the pieces that have come, unless the run is over. Call it when every record was announced.
+
+        A piece that the caller does not take stays for the next call.
+        """
         if self._is_over:
             self._reading = None
-        else:
-            yield from self._deltas(pieces)
+        if self._reading is not None:
+            yield from self._deltas(self._reading.take())
+
+    @property
+    def has_pieces(self) -> bool:
+        """True while a piece waits that `deltas` would yield."""
+        return self._reading is not None and not self._is_over and self._reading.has_pieces
 
     def _deltas(self, pieces: Iterable[Piece]) -> Iterator[AssistantMessageDelta]:
         spoken = self._spoken
@@ -225,6 +239,16 @@ class Listener:
 
 def _is_wanted(snapshot: Snapshot, run_options: str) -> bool:
     return snapshot.stream or (bool(run_options) and json.loads(run_options).get(STREAM) is True)
+
+
+def _might_succeed_plainly(fact: inputs.Input | None) -> bool:
+    """Return whether a run could not be made as a stream, but perhaps can be made without one.
+
+    Some servers and proxies answer only such requests with an error, or hang up.
+    """
+    if isinstance(fact, inputs.RequestDelayed):
+        return fact.status != _RATE_LIMITED
+    return isinstance(fact, inputs.RequestUnresolved)
 
 
 def _is_current(reading: Reading, snapshot: Snapshot) -> bool:

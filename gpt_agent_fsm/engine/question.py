@@ -55,7 +55,7 @@ class Question:
         self._scheduler = scheduler
         self._timeout = timeout
         self._output = output
-        self._inquiry = Inquiry(driver.thread_id, key)
+        self._inquiry = Inquiry(driver.thread_id, key, driver.waiters.notify)
         clock = scheduler.clock
         self._end = None if timeout is None else clock.monotonic() + timeout
         self._following = contextlib.ExitStack()
@@ -99,8 +99,9 @@ class Question:
 class AnswerStream(Iterator[str]):
     """The text of an answer, in pieces, while the model writes it. `Agent.stream` returns it.
 
-    Iterate over it once. The pieces, joined, are `answer.text` or the beginning of it. If nothing comes in pieces, for
-    example because the server has no streams, the whole text is the only piece. The next piece may raise `RunError`,
+    Iterate over it once. The pieces, joined, are `answer.text` or the beginning of it, unless the server itself repeats
+    or changes the text. `answer.text` is always right. If nothing comes in pieces, for example because the server has
+    no streams, the whole text is the only piece. The next piece may raise `RunError`,
     `WaitTimeout` and `AgentNotAlive`, as `Agent.ask` does.
 
     To stop early, leave the loop and call `close`, or use a `with` statement. The conversation continues then.

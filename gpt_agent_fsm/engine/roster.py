@@ -102,7 +102,9 @@ class Roster:
         self._webhooks = Webhooks(scheduler.clock)
         later, wake = getattr(scheduler, "call_later", None), self._ownership.wake
         self.jobs: ToolJobs = ToolJobs(scheduler.clock, settings.tool_workers, wake, later and partial(later, 0.0))
-        self._streams = Streams(settings.streams, lambda: call_limits(scheduler.clock, settings), wake, later)
+        self._streams = Streams(
+            settings.streams, lambda: call_limits(scheduler.clock, settings), wake, later, scheduler.clock.monotonic
+        )
         self._context = DriverContext(
             backend=backend,
             store=store,

@@ -6,9 +6,11 @@ text.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from gpt_agent_fsm.engine.protocols import CallLimits, Piece, RunStream
@@ -25,8 +27,13 @@ _PAUSE = 0.5
 """Seconds before a broken stream is continued. The pause doubles with each failure."""
 _SILENCE = 120.0
 """For how many seconds the server may send nothing. Then the stream is continued on a new connection."""
-_MANY = 256
-"""If so many pieces wait, further pieces are joined. So a slow handler does not fill the memory."""
+_MANY = 32
+"""If so many pieces wait, further pieces are joined. So a slow handler does not fall far behind."""
+_MAX_FAILED_CREATIONS = 3
+"""After so many failed creations in a row, no run is created as a stream for a while."""
+_REST = 60.0
+"""For how many seconds no run is created as a stream then. The time doubles with each further failure."""
+_LONGEST_REST = 600.0
 
 RunLater: TypeAlias = Callable[[float, Callable[[], None]], object]
 """Calls a function after a number of seconds."""
@@ -88,12 +95,17 @@ class Reading:
             places = [place for place, piece in enumerate(self._pieces, 1) if piece.message_id == message_id]
             return [self._pieces.popleft() for _ in range(places[-1] if places else 0)]
 
-    def take(self) -> Sequence[Piece]:
-        """Remove and return the pieces that wait."""
-        with self._lock:
-            pieces = list(self._pieces)
-            self._pieces.clear()
-        return pieces
+    def take(self) -> Iterator[Piece]:
+        """Remove and yield the pieces that wait, one after the other."""
+        while self._pieces:
+            with self._lock:
+                piece = self._pieces.popleft()
+            yield piece
+
+    @property
+    def has_pieces(self) -> bool:
+        """True while a piece waits."""
+        return bool(self._pieces)
 
     def close(self) -> None:
         """Read no more. The pieces that wait remain."""
@@ -109,6 +121,7 @@ class Streams:
         limits: returns the limits of a request that begins now. It is also an attribute.
         wake: called with the id of a thread when a piece waits for it, or when its stream has ended.
         run_later: reads one piece at a time on a scheduler with virtual time; None to read on OS threads.
+        now: returns the time in monotonic seconds.
     """
 
     def __init__(
@@ -117,7 +130,11 @@ class Streams:
         limits: Callable[[], CallLimits],
         wake: Callable[[str], None],
         run_later: RunLater | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._now = now
+        self._failed_creations = 0
+        self._rests_until = -math.inf
         self._free = limit
         self.limits: Callable[[], CallLimits] = limits
         self._wake = wake
@@ -128,7 +145,7 @@ class Streams:
     def reserve(self) -> bool:
         """Return whether there is a place for one more stream. If so, the place is taken."""
         with self._lock:
-            if self._is_closed or self._free < 1:
+            if self._is_closed or self._free < 1 or self._now() < self._rests_until:
                 return False
             self._free -= 1
             return True
@@ -137,6 +154,18 @@ class Streams:
         """Free a place that `reserve` has taken."""
         with self._lock:
             self._free += 1
+
+    def note_creation(self, *, has_failed: bool) -> None:
+        """Note whether the creation of a run as a stream has failed in a way in which a plain one might succeed.
+
+        If only streams fail, for example because of a proxy, each of them delays its run. So after some failures in a
+        row there is no place for a while.
+        """
+        with self._lock:
+            self._failed_creations = self._failed_creations + 1 if has_failed else 0
+            beyond = self._failed_creations - _MAX_FAILED_CREATIONS
+            if beyond >= 0:
+                self._rests_until = self._now() + min(_REST * 2.0 ** min(beyond, 10), _LONGEST_REST)
 
     def close(self) -> None:
         """Read no further streams."""

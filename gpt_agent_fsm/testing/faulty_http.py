@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 from cattrs.preconf.msgspec import MsgspecJsonConverter
 
 from gpt_agent_fsm.backends.responses import wire as responses
+from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused
 from gpt_agent_fsm.ports import Timeout
 from gpt_agent_fsm.testing.conversation_streams import StreamedConversations
 from gpt_agent_fsm.testing.crashing import StoreHandle
-from gpt_agent_fsm.testing.faulty_stream import CALM, FaultyStream, StreamFaults
+from gpt_agent_fsm.testing.faulty_stream import CALM, FaultyStream, StreamFaults, StreamHabit
 from gpt_agent_fsm.testing.network import FaultyNetwork
 from gpt_agent_fsm.testing.threads_api import SimulatedThreads
 
@@ -33,6 +34,7 @@ class FaultyHttp:
         converter: the converter for the backend's API.
         sender: the store of the process that sends the requests; None if no other process can take the store over.
         stream_faults: returns what happens to streams at this moment.
+        stream_habit: what always happens to requests that create or continue a run as a stream.
         rng: decides it.
     """
 
@@ -46,8 +48,10 @@ class FaultyHttp:
         converter: MsgspecJsonConverter = responses.converter,
         sender: StoreHandle | None = None,
         stream_faults: Callable[[], StreamFaults] = lambda: CALM,
+        stream_habit: StreamHabit = "streams",
         rng: random.Random | None = None,
     ) -> None:
+        self._stream_habit = stream_habit
         self._stream_faults = stream_faults
         self._rng = rng or random.Random(0)  # noqa: S311 - a life must be repeatable
         self._server = server
@@ -99,7 +103,13 @@ class FaultyHttp:
         if method == "GET":
             answer, opened = self._network.read(f"{path}?stream", timeout, request)
         else:
+            if self._stream_habit == "refuses":
+                raise RequestRefused(400, None, "no streams")
+            if self._stream_habit == "fails":
+                raise OutcomeUnknown(502, None, "bad gateway", in_flight=True)
             answer, opened = self._network.change(path, timeout, request, said=value, sender=self._sender)
+            if self._stream_habit == "hangs_up":
+                raise OutcomeUnknown(None, None, "the proxy hung up", in_flight=True)
         refused = self._rng.random() < self._stream_faults().refused
         return self._converter.structure(answer, shape) if refused else opened
 

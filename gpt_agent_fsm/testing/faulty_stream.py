@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -13,7 +13,14 @@ from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent
 from gpt_agent_fsm.errors import TransientError
 from gpt_agent_fsm.ports import Timeout
 
-__all__ = ["CALM", "FaultyStream", "SentEvent", "StreamFaults"]
+__all__ = ["CALM", "FaultyStream", "SentEvent", "StreamFaults", "StreamHabit"]
+
+StreamHabit: TypeAlias = Literal["streams", "refuses", "fails", "hangs_up"]
+"""What a server, or a proxy before it, always does if a run should be created or continued as a stream.
+
+`refuses`: it refuses the request. `fails`: the proxy answers with an error, and the server never gets the request.
+`hangs_up`: the request takes effect, but the connection is closed before the answer.
+"""
 
 SentEvent: TypeAlias = tuple[str, dict[str, Any]]
 """The name and the data of an event."""

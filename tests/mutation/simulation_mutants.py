@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from gpt_agent_fsm.backends.http import exchange, outcomes
+from gpt_agent_fsm.backends.http.text_stream import StreamSwitch
 from gpt_agent_fsm.backends.responses.streaming import ResponseEvents
 from gpt_agent_fsm.backends.shared.order import ListOrder
-from gpt_agent_fsm.engine import agenda, runner
+from gpt_agent_fsm.engine import agenda, listener, runner
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
@@ -164,6 +165,12 @@ MUTANTS = {
         requests.park_for_budget, "if copy.outbox.budget_told != told:", "if True:"
     ),
     # Streams.
+    "a stream that fails is tried again as a stream": _Mutant(
+        listener._might_succeed_plainly, "return isinstance(fact, inputs.RequestUnresolved)", "return False"
+    ),
+    "a refused stream is the refusal of its run": _Mutant(
+        StreamSwitch.make, "except RequestRefused:", "except ZeroDivisionError:"
+    ),
     "a piece that comes again is announced again": _Mutant(
         ResponseEvents.read, "number <= self.position", "False", ("responses",)
     ),

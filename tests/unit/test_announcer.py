@@ -171,7 +171,7 @@ def test_the_end_is_announced_to_subscribers_who_still_wait_for_the_history(anno
 
 def test_the_pieces_of_a_message_that_wait_are_announced_right_before_the_message(journal):
     pieces = [delta("a", 0), delta("b", 1)]
-    listener = SimpleNamespace(deltas_before=lambda event: pieces, deltas=list)
+    listener = SimpleNamespace(deltas_before=lambda event: pieces, deltas=lambda: iter(()))
     announcer, heard, others = Announcer(THREAD, journal, listener), [], []
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.join(lambda sender, event: others.append(event), None)
@@ -183,7 +183,7 @@ def test_the_pieces_of_a_message_that_wait_are_announced_right_before_the_messag
 
 
 def test_nothing_follows_a_piece_whose_handler_stops_the_agent(journal):
-    listener = SimpleNamespace(deltas_before=lambda event: [delta("a", 0), delta("b", 1)], deltas=list)
+    listener = SimpleNamespace(deltas_before=lambda event: [delta("a", 0), delta("b", 1)], deltas=lambda: iter(()))
     announcer, heard = Announcer(THREAD, journal, listener), []
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.add([Record(seq=1, at=0.0, event=added("ab"))])
@@ -194,7 +194,7 @@ def test_nothing_follows_a_piece_whose_handler_stops_the_agent(journal):
 
 def test_the_pieces_that_wait_are_announced_after_the_records(journal):
     pieces = [delta("a", 0)]
-    listener = SimpleNamespace(deltas_before=lambda event: [], deltas=lambda: pieces)
+    listener = SimpleNamespace(deltas_before=lambda event: [], deltas=lambda: iter(pieces))
     announcer, heard = Announcer(THREAD, journal, listener), []
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.add(journal.records)
@@ -202,3 +202,18 @@ def test_the_pieces_that_wait_are_announced_after_the_records(journal):
     assert heard == [journal.records[0].event]
     announcer.announce(always)
     assert heard == [*(record.event for record in journal.records), *pieces]
+
+
+def test_some_pieces_are_announced_at_once_and_the_others_stay(journal):
+    waiting = [delta("a", number) for number in range(20)]
+
+    def deltas():
+        while waiting:
+            yield waiting.pop(0)
+
+    announcer, heard = Announcer(THREAD, journal, SimpleNamespace(deltas=deltas)), []
+    announcer.join(lambda sender, event: heard.append(event), None, stream=True)
+    announcer.announce(always)
+    assert (len(heard), len(waiting)) == (8, 12)
+    announcer.announce(always, lambda: len(heard) < 10)
+    assert (len(heard), len(waiting)) == (10, 10)

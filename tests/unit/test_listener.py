@@ -30,6 +30,9 @@ class ByHand:
     def give_back(self):
         self.places -= 1
 
+    def note_creation(self, *, has_failed):
+        assert not has_failed
+
     def read(self, reading):
         self.readings.append(reading)
 

@@ -67,6 +67,7 @@ class StreamingServer(SimulatedServer):
         super().__init__(plan)
         self.scripts, self.streams, self.opened, self.polls = [], [], [], 0
         self.can_resume = False
+        self.failure, self.creations = None, []
 
     @property
     def next_message(self):
@@ -79,8 +80,15 @@ class StreamingServer(SimulatedServer):
         self.streams.append(FakeStream(self, script, after))
         return self.streams[-1]
 
+    def create_run(self, request, *, timeout):
+        self.creations.append("plain")
+        return super().create_run(request, timeout=timeout)
+
     def create_run_streamed(self, request, *, timeout):
-        return self.create_run(request, timeout=timeout), self._stream()
+        self.creations.append("streamed")
+        if self.failure is not None:
+            raise self.failure
+        return super().create_run(request, timeout=timeout), self._stream()
 
     def submit_tool_outputs_streamed(self, request, *, timeout):
         return self.submit_tool_outputs(request, timeout=timeout), self._stream()
@@ -309,7 +317,7 @@ def test_a_stream_that_is_closed_while_it_is_opened_is_not_read(world):
     assert streams.reserve()
     streams.read(read)
     assert ended.wait(10)
-    assert (stream.closed, stream.says, read.take()) == (True, ["Hello "], [])
+    assert (stream.closed, stream.says, read.has_pieces) == (True, ["Hello "], False)
 
 
 def test_a_handler_of_pieces_that_stops_the_agent_hears_no_more(world):
@@ -367,6 +375,61 @@ def test_a_stopped_agent_closes_its_stream(world):
     assert stream.closed
 
 
+# --- servers that fail only for streams ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        errors.OutcomeUnknown(501, None, "Not implemented.", hopeless=True, in_flight=True),
+        errors.OutcomeUnknown(None, None, "The connection was lost.", in_flight=True),
+        TransientError(503, "server_is_overloaded", "Overloaded."),
+    ],
+)
+def test_a_run_that_cannot_be_created_as_a_stream_is_created_without_one(world, failure):
+    world.server.failure = failure
+    assert say(world, "Hello ", "you") == []
+    assert world.heard[-1].content == "Hello you"
+    assert world.server.creations == ["streamed", "plain"]
+
+
+def test_after_a_failed_creation_the_next_run_is_a_stream_again(world):
+    world.server.failure = errors.OutcomeUnknown(502, None, "Bad gateway.", in_flight=True)
+    world.connect(stream=True).ask("Hi", timeout=600)
+    world.server.failure = None
+    assert say(world, "Hello ", "you") == ["Hello ", "you"]
+    assert world.server.creations == ["streamed", "plain", "streamed"]
+
+
+def test_a_rate_limit_does_not_end_a_stream(world):
+    world.server.failure = TransientError(429, "rate_limit_exceeded", "Slow down.", retry_after=5.0)
+    world.connect(stream=True).add_user_message("Hi")
+    world.scheduler.advance(2.0)
+    world.server.failure = None
+    world.connect().wait(timeout=600)
+    assert set(world.server.creations) == {"streamed"}
+
+
+def test_while_every_stream_fails_none_is_tried_for_a_minute(world):
+    world.server.failure = errors.OutcomeUnknown(502, None, "Bad gateway.", in_flight=True)
+    agent = world.connect(stream=True)
+    for _ in range(5):
+        agent.ask("Hi", timeout=600)
+    assert world.server.creations.count("streamed") == 3
+    world.scheduler.advance(61.0)
+    for _ in range(5):
+        agent.ask("Hi", timeout=600)
+    assert world.server.creations.count("streamed") == 4
+    world.scheduler.advance(61.0)
+    agent.ask("Hi", timeout=600)
+    assert world.server.creations.count("streamed") == 4
+    world.server.failure = None
+    world.scheduler.advance(61.0)
+    for _ in range(5):
+        agent.ask("Hi", timeout=600)
+    assert world.server.creations.count("streamed") == 9
+
+
 # --- how many, and after a restart ---------------------------------------------------------------------------
 
 
@@ -393,16 +456,11 @@ def test_without_places_nothing_is_a_stream(make_world):
 
 def test_a_run_that_is_not_created_gives_its_place_back(make_world):
     world = make_world(streams=1)
-    create = world.server.create_run
-
-    def refuse(request, *, timeout):
-        world.server.create_run = create
-        raise RequestRefused(400, "content_filter", "No.")
-
-    world.server.create_run = refuse
+    world.server.failure = RequestRefused(400, "content_filter", "No.")
     agent = world.connect(stream=True)
     with pytest.raises(errors.RunError, match="No"):
         agent.ask("Hi", timeout=600)
+    world.server.failure = None
     world.server.scripts.append(["Hello ", "you"])
     agent.ask("Hi", timeout=600)
     assert len(world.server.streams) == 1
@@ -638,8 +696,8 @@ def test_pieces_that_nobody_takes_are_joined_so_that_they_do_not_fill_the_memory
     read, sent = reading(None), [str(number) for number in range(1000)]
     for number, text in enumerate(sent):
         read.add(Piece(message_id="m", text=text, position=number))
-    pieces = read.take()
-    assert len(pieces) == 256
+    pieces = list(read.take())
+    assert len(pieces) == 32
     assert "".join(piece.text for piece in pieces) == "".join(sent)
     assert pieces[-1].position == 999
 
@@ -649,3 +707,57 @@ def test_after_the_end_of_the_runtime_there_is_no_place_for_a_stream():
     assert streams.reserve()
     streams.close()
     assert not streams.reserve()
+
+
+# --- slow handlers ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def threaded():
+    """Return a streaming server, and an agent on OS threads."""
+    server = StreamingServer(lambda text: [Linger(1000), Answer("Hello you")])
+    with Runtime(server, Settings(heartbeat_interval=0.05)) as runtime:
+        thread_id = runtime.create_thread()
+        yield server, runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
+
+
+def test_a_command_waits_for_one_piece_and_not_for_all_that_have_come(threaded):
+    server, agent = threaded
+    server.scripts.append(["a"] * 20)
+    order, heard, go = [], threading.Event(), threading.Event()
+    cancel = server.cancel_run
+
+    def cancelled(*args, **kwargs):
+        order.append("cancel")
+        return cancel(*args, **kwargs)
+
+    def hear(sender, event):
+        order.append("piece")
+        heard.set()
+        go.wait(10)
+
+    server.cancel_run = cancelled
+    with signals.assistant_message_delta.connected_to(hear):
+        agent.stream("Hi")
+        assert heard.wait(10)
+        agent.cancel_run()
+        go.set()
+        agent.wait(timeout=10)
+    assert order[:2] == ["piece", "cancel"]
+
+
+def test_a_piece_is_yielded_while_a_handler_of_the_next_piece_runs(threaded):
+    server, agent = threaded
+    server.scripts.append(["Hello ", "you"])
+    got, in_time = threading.Event(), []
+
+    def hear(sender, event):
+        if event.index == 1:
+            in_time.append(got.wait(10))
+
+    with signals.assistant_message_delta.connected_to(hear):
+        pieces = agent.stream("Hi", timeout=20)
+        assert next(pieces) == "Hello "
+        got.set()
+        assert next(pieces) == "you"
+    assert in_time == [True]

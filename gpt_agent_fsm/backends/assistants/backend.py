@@ -18,7 +18,7 @@ from gpt_agent_fsm.backends.http.event_stream import EventStream, closed_if_it_f
 from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.files import HttpFiles
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
-from gpt_agent_fsm.backends.http.text_stream import TextStream, is_about_streams
+from gpt_agent_fsm.backends.http.text_stream import StreamSwitch, TextStream
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
@@ -89,8 +89,7 @@ class AssistantsBackend(HttpFiles):
             converter=wire.converter,
         )
 
-        self._refuses_streams = False
-        """True after the server has refused to answer with a stream."""
+        self._stream_switch = StreamSwitch()
         self._order_of_runs = ListOrder(wire.are_runs_oldest_first)
         self._order_of_messages = ListOrder(wire.are_messages_oldest_first)
 
@@ -160,7 +159,7 @@ class AssistantsBackend(HttpFiles):
 
     def create_run_streamed(self, request: RunRequest, *, timeout: Timeout) -> tuple[Run, RunStream | None]:
         """See `StreamingBackend.create_run_streamed`."""
-        return self._stream_run(request.thread_id, "", wire.new_run(request), timeout)
+        return self._stream_run(request, "", wire.new_run(request), timeout)
 
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
@@ -179,7 +178,7 @@ class AssistantsBackend(HttpFiles):
         self, request: ToolOutputsRequest, *, timeout: Timeout
     ) -> tuple[Run, RunStream | None]:
         """See `StreamingBackend.submit_tool_outputs_streamed`."""
-        return self._stream_run(request.thread_id, _outputs_of(request.run_id), wire.tool_outputs(request), timeout)
+        return self._stream_run(request, _outputs_of(request.run_id), wire.tool_outputs(request), timeout)
 
     def open_stream(
         self, thread_id: str, run_id: str, *, handle: str | None, after: int | None, timeout: Timeout
@@ -258,21 +257,19 @@ class AssistantsBackend(HttpFiles):
         self._http.close()
 
     def _stream_run(
-        self, thread_id: str, action: str, body: Mapping[str, Any], timeout: Timeout
+        self, request: RunRequest | ToolOutputsRequest, action: str, body: Mapping[str, Any], timeout: Timeout
     ) -> tuple[Run, RunStream | None]:
-        if not self._refuses_streams:
-            limits, path = limits_of(timeout), f"{_thread(thread_id)}/runs{action}"
-            try:
-                answer = self._http.stream("POST", path, {**body, "stream": True}, wire.Run, timeout=limits)
-            except ApiError as error:
-                if not is_about_streams(error):
-                    raise
-                run = self._post_run(thread_id, action, body, timeout)
-                # Only now it is certain that the server has refused the stream and not the run.
-                self._refuses_streams = True
-                return run, None
+        limits, thread_id = limits_of(timeout), request.thread_id
+
+        def streamed() -> tuple[Run, RunStream | None]:
+            path = f"{_thread(thread_id)}/runs{action}"
+            answer = self._http.stream("POST", path, {**body, "stream": True}, wire.Run, timeout=limits)
             return _streamed(thread_id, answer, limits)
-        return self._post_run(thread_id, action, body, timeout), None
+
+        def plainly() -> tuple[Run, RunStream | None]:
+            return self._post_run(thread_id, action, body, limits), None
+
+        return self._stream_switch.make(request.assistant_id, streamed, plainly)
 
     def _post_run(self, thread_id: str, action: str, body: object, timeout: Timeout) -> Run:
         answer = self._http.post(f"{_thread(thread_id)}/runs{action}", body, wire.Run, timeout=timeout)

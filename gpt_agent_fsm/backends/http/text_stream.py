@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from gpt_agent_fsm.backends.http.event_stream import EventStream
 from gpt_agent_fsm.backends.shared.values import lenient_mapping
-from gpt_agent_fsm.errors import ApiError, RequestRefused, TransientError
+from gpt_agent_fsm.errors import RequestRefused, TransientError
 from gpt_agent_fsm.ports import Piece, Timeout
 
-__all__ = ["EventReader", "MessageTexts", "TextStream", "data_of", "is_about_streams"]
+__all__ = ["EventReader", "MessageTexts", "StreamSwitch", "TextStream", "data_of"]
 
-_STREAM = re.compile(r"\bstream", re.I)
+T = TypeVar("T")
 
 
 def data_of(data: bytes) -> Mapping[str, Any]:
@@ -26,11 +25,29 @@ def data_of(data: bytes) -> Mapping[str, Any]:
         return {}
 
 
-def is_about_streams(error: ApiError) -> bool:
-    """Return whether a request was refused because it asked for a stream."""
-    if not isinstance(error, RequestRefused) or error.unknown_path:
-        return False
-    return (error.param or "").startswith("stream") or bool(_STREAM.search(error.message))
+class StreamSwitch:
+    """Remembers for which assistants the server refuses to answer with a stream.
+
+    Servers word this refusal in many ways, and some refuse streams only for certain models. So a refused request is
+    made once more without a stream. If that succeeds, the server has refused the stream and not the request.
+    """
+
+    def __init__(self) -> None:
+        self._refused: set[str] = set()
+
+    def make(self, assistant_id: str, streamed: Callable[[], T], plainly: Callable[[], T]) -> T:
+        """Return what `streamed` returns. If the server refuses streams for this assistant, call `plainly` instead.
+
+        Raises what the last call raises.
+        """
+        if assistant_id in self._refused:
+            return plainly()
+        try:
+            return streamed()
+        except RequestRefused:
+            made = plainly()
+        self._refused.add(assistant_id)
+        return made
 
 
 class MessageTexts:

@@ -19,7 +19,7 @@ from gpt_agent_fsm.backends.http import Auth, client_from_env
 from gpt_agent_fsm.backends.http.event_stream import EventStream
 from gpt_agent_fsm.backends.http.files import HttpFiles
 from gpt_agent_fsm.backends.http.outcomes import as_unknown_thread, unusable
-from gpt_agent_fsm.backends.http.text_stream import TextStream
+from gpt_agent_fsm.backends.http.text_stream import StreamSwitch, TextStream
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
@@ -94,8 +94,7 @@ class ResponsesBackend(HttpFiles):
         self._assistants = KnownAssistants(assistants)
         self._sends_empty_input = False
         """True after the server has said that a request must have an input, even if it is empty."""
-        self._refuses_streams = False
-        """True after the server has refused to answer with a stream."""
+        self._stream_switch = StreamSwitch()
         self._order = ListOrder(wire.are_items_oldest_first)
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
@@ -116,7 +115,8 @@ class ResponsesBackend(HttpFiles):
         return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={self._assistants.ids!r})"
 
     def _on(self, thread_id: str, timeout: Timeout, *, streams: bool = False) -> Conversation:
-        return Conversation(self._http, thread_id, timeout, self._order, streams=streams and not self._refuses_streams)
+        switch = self._stream_switch if streams else None
+        return Conversation(self._http, thread_id, timeout, self._order, streams=switch)
 
     # --- threads and messages -------------------------------------------------------------------------------
 
@@ -303,9 +303,6 @@ class ResponsesBackend(HttpFiles):
         except BaseException:
             conversation.close_stream()
             raise
-        finally:
-            if not conversation.streams:
-                self._refuses_streams = True
         events, conversation.events = conversation.events, None
         if events is None:
             return run, None
@@ -385,7 +382,7 @@ class ResponsesBackend(HttpFiles):
         sent = said or ([] if self._sends_empty_input else None)
         body = wire.new_response(assistant, request.thread_id, sent, about, options)
         try:
-            return conversation.create(body)
+            return conversation.create(body, request.assistant_id)
         except ApiError as error:
             for text in filter(None, (assistant.instructions, body.get("instructions"))):
                 if len(text) >= _MIN_QUOTE:

@@ -10,7 +10,7 @@ from gpt_agent_fsm.backends.http import HttpClient, segment
 from gpt_agent_fsm.backends.http.event_stream import EventStream
 from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_refusal, unusable
-from gpt_agent_fsm.backends.http.text_stream import is_about_streams
+from gpt_agent_fsm.backends.http.text_stream import StreamSwitch
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.streaming import first_response
@@ -33,16 +33,24 @@ _MAX_ITEMS = 20
 class Conversation:
     """One conversation during one operation of the backend. All its requests share the limits of the operation.
 
+    Args:
+        streams: creates a response as a stream if the server can do this; None if a response should not be a stream.
+
     Attributes:
-        streams: True if a response should be created as a stream. It becomes False if the server refuses streams.
         events: the stream of the response that was created; None without one.
         last_event: the number of the last event that was read from it; None without a number.
     """
 
     def __init__(
-        self, http: HttpClient, thread_id: str, timeout: Timeout, order: ListOrder, *, streams: bool = False
+        self,
+        http: HttpClient,
+        thread_id: str,
+        timeout: Timeout,
+        order: ListOrder,
+        *,
+        streams: StreamSwitch | None = None,
     ) -> None:
-        self.streams: bool = streams
+        self._streams = streams
         self.events: EventStream | None = None
         self.last_event: int | None = None
         self._http = http
@@ -92,36 +100,29 @@ class Conversation:
         """Return the current state of a response."""
         return self._checked("GET", self._http.get(_response(response_id), wire.Response, timeout=self._limits))
 
-    def create(self, body: Mapping[str, Any]) -> wire.Response:
-        """Create a response."""
+    def create(self, body: Mapping[str, Any], assistant_id: str) -> wire.Response:
+        """Create a response of this assistant."""
         try:
-            return self._checked_new(self._create(body), body)
+            return self._checked_new(self._create(body, assistant_id), body)
         except BaseException:
             self.close_stream()
             raise
 
-    def _create(self, body: Mapping[str, Any]) -> wire.Response:
-        if not self.streams:
-            return self._create_plainly(body)
-        try:
-            answer = self._http.stream(
-                "POST", "/responses", {**body, "stream": True}, wire.Response, timeout=self._limits
-            )
-        except ApiError as error:
-            if not is_about_streams(error):
-                raise
-            response = self._create_plainly(body)
-            # Only now it is certain that the server has refused the stream and not the response.
-            self.streams = False
-            return response
+    def _create(self, body: Mapping[str, Any], assistant_id: str) -> wire.Response:
+        def plainly() -> wire.Response:
+            return self._http.post("/responses", body, wire.Response, timeout=self._limits)
+
+        if self._streams is None:
+            return plainly()
+        return self._streams.make(assistant_id, lambda: self._create_streamed(body), plainly)
+
+    def _create_streamed(self, body: Mapping[str, Any]) -> wire.Response:
+        answer = self._http.stream("POST", "/responses", {**body, "stream": True}, wire.Response, timeout=self._limits)
         if isinstance(answer, wire.Response):
             return answer
         self.events = answer
         response, self.last_event = first_response(answer, self._limits)
         return response
-
-    def _create_plainly(self, body: Mapping[str, Any]) -> wire.Response:
-        return self._http.post("/responses", body, wire.Response, timeout=self._limits)
 
     def close_stream(self) -> None:
         """Close the stream of the response, if there is one."""

@@ -13,11 +13,13 @@ from gpt_agent_fsm.backends.http.outcomes import unusable
 from gpt_agent_fsm.backends.http.text_stream import MessageTexts, data_of
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.shared.values import lenient_id, lenient_mapping, lenient_number, lenient_text, text_of
+from gpt_agent_fsm.errors import TransientError
 from gpt_agent_fsm.ports import CallLimits
 
 __all__ = ["ResponseEvents", "first_response"]
 
-_ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
+_ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
+_ERROR = "error"
 
 
 def first_response(events: EventStream, limits: CallLimits) -> tuple[wire.Response, int | None]:
@@ -30,7 +32,7 @@ def first_response(events: EventStream, limits: CallLimits) -> tuple[wire.Respon
         response, number = lenient_mapping(data.get("response")), lenient_number(data.get("sequence_number"))
         if lenient_id(response.get("id")):
             return wire.converter.structure(response, wire.Response), None if number is None else int(number)
-        if _kind(event.name, data) == "error":
+        if _kind(event.name, data) == _ERROR:
             break
     sentence = "The server has accepted the response, but the stream of its answer names no response."
     raise unusable("POST", 200, sentence, unreadable=True)
@@ -55,13 +57,22 @@ class ResponseEvents:
         self.is_over: bool = False
 
     def read(self, name: str, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """See `EventReader.read`. An event that comes again is left out."""
+        """See `EventReader.read`. An event that comes again is left out.
+
+        Raises `TransientError` if the server reports an error in the middle of a stream that it can continue.
+        """
+        kind = _kind(name, data)
+        if kind == _ERROR:
+            if self.position is not None:
+                raise TransientError(None, lenient_text(data.get("code")), "The server has broken off the stream.")
+            self.is_over = True
+            return
         number = lenient_number(data.get("sequence_number"))
         if number is not None:
             if self.position is not None and number <= self.position:
                 return
             self.position = int(number)
-        kind, item_id = _kind(name, data), lenient_id(data.get("item_id"))
+        item_id = lenient_id(data.get("item_id"))
         part = data.get("content_index")
         if kind == "response.output_text.delta" and item_id:
             yield item_id, self._texts.add(item_id, part, lenient_text(data.get("delta")) or "")

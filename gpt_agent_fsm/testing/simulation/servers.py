@@ -15,7 +15,7 @@ from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.conversation_streams import StreamedConversations
 from gpt_agent_fsm.testing.crashing import StoreHandle
 from gpt_agent_fsm.testing.faulty_http import FaultyHttp
-from gpt_agent_fsm.testing.faulty_stream import CALM, StreamFaults
+from gpt_agent_fsm.testing.faulty_stream import CALM, StreamFaults, StreamHabit
 from gpt_agent_fsm.testing.network import FaultyNetwork
 from gpt_agent_fsm.testing.server import SimulatedServer
 from gpt_agent_fsm.testing.simulation.troubles import Troubles, Wire
@@ -25,6 +25,8 @@ from gpt_agent_fsm.testing.threads_api import SimulatedThreads
 __all__ = ["Server", "make_server"]
 
 Server: TypeAlias = SimulatedServer | StreamedConversations
+_STREAM_HABITS: dict[StreamHabit, float] = {"streams": 0.7, "refuses": 0.1, "fails": 0.1, "hangs_up": 0.1}
+"""The probability of each habit."""
 _ASSISTANTS = {"asst_1": Assistant("m"), "asst_2": Assistant("n")}
 
 
@@ -42,6 +44,7 @@ def make_server(
     """Return a server of the API, and a function that returns the backend of a process."""
     page_size = rng.choice([2, 3, 100])
     fate = random.Random(f"streams {rng.random() if has_streams else 0}")  # noqa: S311 - decides what streams do
+    (habit,) = fate.choices(list(_STREAM_HABITS), list(_STREAM_HABITS.values()))
 
     def faults() -> StreamFaults:
         return CALM if network.faults_off else StreamFaults()
@@ -57,6 +60,7 @@ def make_server(
                 converter=assistants_converter,
                 sender=sender,
                 stream_faults=faults,
+                stream_habit=habit,
                 rng=fate,
             )
             return backend
@@ -69,7 +73,7 @@ def make_server(
     def make_responses(sender: StoreHandle) -> Backend:
         backend = ResponsesBackend(FaultyHttp.base_url, "k", assistants=_ASSISTANTS)
         backend._http = FaultyHttp(  # type: ignore[assignment]
-            conversations, network, sender=sender, stream_faults=faults, rng=fate
+            conversations, network, sender=sender, stream_faults=faults, stream_habit=habit, rng=fate
         )
         return backend
 
