@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePath
 
 import attrs
@@ -54,6 +55,7 @@ def texts_of(part: Part) -> list[str]:
 
 def checked_path(path: object, what: str) -> str:
     """Return the path of a file. It may have bytes that are not UTF-8. Raises `ValueError` if it is not a path."""
+    path = os.fsdecode(path) if isinstance(path, bytes) else path
     if not isinstance(path, str) or not path.strip():
         raise ValueError(f"{what} must be the path of a file, not {path!r}")
     return path

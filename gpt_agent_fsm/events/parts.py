@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import attrs
 
@@ -44,8 +43,17 @@ class Text:
     annotations: tuple[Citation, ...] = attrs.field(default=(), kw_only=True)
 
 
-def _as_text(path: str | os.PathLike[str] | None) -> str | None:
-    return os.fsdecode(path) if isinstance(path, os.PathLike) else path
+class _PathLike(Protocol):
+    """A path: see `os.PathLike`."""
+
+    def __fspath__(self) -> str: ...
+
+
+def _as_text(path: str | _PathLike | None) -> str | None:
+    if path is None or isinstance(path, str):
+        return path
+    text: str = getattr(path, "__fspath__", lambda: path)()
+    return text
 
 
 def _as_tuple(names: Iterable[str] | None) -> tuple[str, ...] | None:
