@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, TypeVar
-
-import attrs
+from typing import Any
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.engine.checks import check_connection, check_parts, required_text
+from gpt_agent_fsm.engine.checks import check_parts, required_text
+from gpt_agent_fsm.engine.connecting import Connector
+from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.files import downloading, uploading
 from gpt_agent_fsm.engine.keys import ThreadKeys
-from gpt_agent_fsm.engine.retrying import announce_failure, call_and_announce
+from gpt_agent_fsm.engine.retrying import WaitingCaller
 from gpt_agent_fsm.engine.roster import Roster
-from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
-from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
-from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
-from gpt_agent_fsm.ports import Backend, CallLimits, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage
+from gpt_agent_fsm.ports import Backend, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
 
 __all__ = ["Runtime"]
-
-T = TypeVar("T")
 
 
 class Runtime:
@@ -73,16 +65,18 @@ class Runtime:
         self._store: Store = store
         self._keys = ThreadKeys(store)
         unfinished = store.unfinished()
-        self._created: set[str] = set()
-        """The threads that this runtime has created and to which nobody has connected. They have no messages."""
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
-        self._random = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._tools = box = ToolBox(tools)
+        rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        self._tools = ToolBox(tools)
         self._check_tools()
-        self._own_roster = Roster(backend, store, self.scheduler, settings, self._random, self._make_agent, tools=box)
+        self._own_roster = roster = Roster(
+            backend, store, self.scheduler, settings, rng, self._make_agent, tools=self._tools
+        )
+        self._caller = WaitingCaller(settings, self.scheduler, rng, roster.check_open)
+        self._connector = Connector(backend, settings, self._keys, self._caller, roster)
         try:
             for saved in unfinished.values():
-                self._roster.resume(saved)
+                roster.resume(saved)
         except BaseException:
             self.scheduler.close(0)
             raise
@@ -110,8 +104,10 @@ class Runtime:
 
     def create_thread(self) -> str:
         """Create a thread on the server and return its id. Blocks. Raises an `ApiError` after the last attempt."""
-        thread_id = self._insist("create_thread", "", lambda: self._backend.create_thread(timeout=self._limits()))
-        self._created.add(thread_id)
+        thread_id = self._caller.request(
+            "create_thread", "", lambda: self._backend.create_thread(timeout=self._caller.limits())
+        )
+        self._connector.created.add(thread_id)
         return thread_id
 
     def connect(
@@ -154,25 +150,17 @@ class Runtime:
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
         know, and another `ApiError` if a request fails. After an error there is no agent.
         """
-        required_text(thread_id, "thread_id")
-        check_connection(assistant_id, last_message_id, subscribe, key, max_total_tokens, stream)
-        self._roster.check_open()
-        self._check_tools()
-        command = inputs.Connect(
+        connection = Connection(
             assistant_id=assistant_id,
             last_message_id=last_message_id,
+            subscribe=subscribe,
+            idle_timeout=idle_timeout,
+            replay_after=replay_after,
+            key=key,
             max_total_tokens=max_total_tokens,
             stream=stream,
         )
-        driver = None
-        while driver is None:
-            known = self._roster.get(thread_id)
-            if known is None:
-                driver = self._introduce(thread_id, command, idle_timeout, subscribe, replay_after, key)
-            else:
-                self._claim_key(key, thread_id)
-                driver = _connect_again(known, command, idle_timeout, subscribe, replay_after)
-        return _agent_of(driver)
+        return self._connected(required_text(thread_id, "thread_id"), connection)
 
     def start(
         self,
@@ -191,30 +179,33 @@ class Runtime:
         two or three requests. Raises an `ApiError` if a request fails, and `InvalidThreadId` if the server no longer
         has the thread of the key.
         """
-        check_connection(assistant_id, None, subscribe, key, max_total_tokens, stream)
-        self._settings_with(idle_timeout)  # raises for a wrong one before a thread is created
-        with self._keys.held(key) if key is not None else contextlib.nullcontext():
-            thread_id = None if key is None else self._keys.find(key)
-            if thread_id is None:
-                thread_id = self.create_thread()
-                thread_id = thread_id if key is None else self._keys.claim(key, thread_id)
-        return self.connect(
-            thread_id=thread_id,
+        connection = Connection(
             assistant_id=assistant_id,
-            last_message_id=None,
             subscribe=subscribe,
             idle_timeout=idle_timeout,
             replay_after=replay_after,
             max_total_tokens=max_total_tokens,
             stream=stream,
         )
+        connection.settings_from(self.settings)  # raises for a wrong idle timeout before a thread is created
+        return self._connected(self.create_thread() if key is None else self._thread_of(key), connection)
+
+    def _thread_of(self, key: str) -> str:
+        """Return the thread of the key. If there is none, create one."""
+        with self._keys.held(required_text(key, "key")):
+            return self._keys.find(key) or self._keys.claim(key, self.create_thread())
+
+    def _connected(self, thread_id: str, connection: Connection) -> Agent:
+        self._own_roster.check_open()
+        self._check_tools()
+        return _agent_of(self._connector.connect(thread_id, connection))
 
     def download(self, file_id: str) -> bytes:
         """Return the content of a file on the server, for example of an `Image` or `File` in a message.
 
         Blocks. Raises an `ApiError` after the last attempt, and `TypeError` if the backend has no files.
         """
-        return self._insist("download_file", "", downloading(self._backend, file_id, self._limits))
+        return self._caller.request("download_file", "", downloading(self._backend, file_id, self._caller.limits))
 
     def upload(
         self, path_or_bytes: str | PathLike[str] | bytes, name: str | None = None, purpose: str = "assistants"
@@ -226,8 +217,8 @@ class Runtime:
         the last attempt. This is `OutcomeUnknown`, without another attempt, if the file may be on the server. Raises
         `ValueError` for a file that cannot be read or is empty, and `TypeError` if the backend takes no files.
         """
-        request = uploading(self._backend, path_or_bytes, name, purpose, self._limits)
-        return self._insist("upload_file", "", request, repeatable=False)
+        request = uploading(self._backend, path_or_bytes, name, purpose, self._caller.limits)
+        return self._caller.request("upload_file", "", request, repeatable=False)
 
     def find(self, key: str) -> str | None:
         """Return the id of the thread that has the key, or None. Makes no request."""
@@ -282,73 +273,6 @@ class Runtime:
     def _make_agent(self, driver: Driver) -> Agent:
         return Agent(driver, self._roster)
 
-    def _introduce(
-        self,
-        thread_id: str,
-        command: inputs.Connect,
-        idle_timeout: float | None,
-        subscribe: signals.Handler | None,
-        replay_after: int | None,
-        key: str | None,
-    ) -> Driver | None:
-        """Return a new driver of a thread that the server knows; None if another call has made the driver first."""
-        settings = self._settings_with(idle_timeout)
-        known = self._ask_for(thread_id, settings)
-        # The key is claimed only now. If the server did not know the thread, the key would lead nowhere and be lost.
-        self._claim_key(key, thread_id)
-        nothing_posted = ServerView(last_posted=Newest.seen(None))
-        start = Snapshot(
-            thread_id=thread_id,
-            assistant_id=command.assistant_id,
-            max_total_tokens=command.max_total_tokens,
-            cursor=Cursor(last_message_id=command.last_message_id),
-            server=nothing_posted if thread_id in self._created else ServerView(),
-        )
-        self._created.discard(thread_id)
-        return self._roster.connect(start, settings, known, subscribe, replay_after, stream=command.stream)
-
-    def _settings_with(self, idle_timeout: float | None) -> Settings:
-        return self.settings if idle_timeout is None else _with_idle_timeout(self.settings, idle_timeout)
-
-    def _claim_key(self, key: str | None, thread_id: str) -> None:
-        """Give the key to the thread. Raise `ValueError` if another thread has it."""
-        if key is not None and (owner := self._keys.claim(key, thread_id)) != thread_id:
-            raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
-
-    def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
-        """Request the thread and its newest run from the server. Return None if the run must be requested again."""
-        clock, backend = self.scheduler.clock, self._backend
-        self._insist(
-            "get_thread", thread_id, lambda: backend.get_thread(thread_id, timeout=call_limits(clock, settings))
-        )
-        try:
-            listed = backend.list_runs(thread_id, limit=1, key=None, timeout=call_limits(clock, settings))
-        except TransientError as error:
-            announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
-            return None
-        return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
-
-    def _limits(self) -> CallLimits:
-        """Return the limits of a request that begins now."""
-        return call_limits(self.scheduler.clock, self.settings)
-
-    def _insist(self, operation: str, thread_id: str, request: Callable[[], T], *, repeatable: bool = True) -> T:
-        """Make a request for a caller who waits, and retry it while a retry may help."""
-
-        def open_request() -> T:
-            self._roster.check_open()
-            return request()
-
-        return call_and_announce(
-            operation,
-            thread_id,
-            open_request,
-            settings=self.settings,
-            scheduler=self.scheduler,
-            rng=self._random,
-            repeatable=repeatable,
-        )
-
     # --- the end ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -370,31 +294,6 @@ class Runtime:
         self.scheduler.close(max(0.0, end - clock.monotonic()))
         if not signals.in_handler():
             self._roster.release_all()
-
-
-def _connect_again(
-    driver: Driver,
-    command: inputs.Connect,
-    idle_timeout: float | None,
-    subscribe: signals.Handler | None,
-    replay_after: int | None,
-) -> Driver | None:
-    """Tell the driver that its thread was connected again, and return it; None if the driver has just stopped."""
-    try:
-        if idle_timeout is not None:
-            driver.settings = _with_idle_timeout(driver.settings, idle_timeout)
-        driver.send(command)
-    except StoreTaken:
-        raise
-    except AgentNotAlive:
-        return None
-    driver.join(subscribe, replay_after, stream=bool(command.stream))
-    return driver
-
-
-def _with_idle_timeout(settings: Settings, idle_timeout: float) -> Settings:
-    """Return the settings with this idle timeout. Infinity means no idle timeout."""
-    return attrs.evolve(settings, idle_timeout=None if idle_timeout == math.inf else idle_timeout)
 
 
 def _agent_of(driver: Driver) -> Agent:

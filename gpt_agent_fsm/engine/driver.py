@@ -383,20 +383,17 @@ class Driver:
             return
         self._desk.leave()
         self._listener.close()
-        decision = None if self._desk.has_decided_a_start else self._decision
         if self.lease is not None and self.lease.holds():
             with contextlib.suppress(StoreError):
-                if decision is not None:
-                    self._save(*decision)
+                if self._decision is not None and not self._desk.has_decided_a_start:
+                    self._save(*self._decision)
                 self._sender.save_progress(self.settings)
         # The next driver must find a command that is being accepted now, so wait for the door. After `close` there is
         # no next driver, and a signal handler that called it may have interrupted the code that holds the door.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:
             self._left = True
         if not self.snapshot.settled or not self.is_quiet():
-            outlook = self._ledger.outlook
-            log.warning("%s: stopped (%s) with work left; %s", self.thread_id, self.stop_reason, outlook)
-        stopped = events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason))
-        self.announcer.announce_end(stopped)
+            log.warning("%s: stopped (%s) with work left; %s", self.thread_id, self.stop_reason, self._ledger.outlook)
+        self.announcer.announce_end(events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason)))
         self._ledger.close()
         self._context.gate.forget(self)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gpt_agent_fsm import events, signals
-from gpt_agent_fsm.engine.protocols import Scheduler
+from gpt_agent_fsm.engine.protocols import CallLimits, Scheduler
+from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["announce_failure", "call_and_announce", "call_with_retries"]
+__all__ = ["WaitingCaller", "announce_failure", "call_and_announce", "call_with_retries"]
 
 T = TypeVar("T")
 LIKELY_PERMANENT_ATTEMPTS = 3
@@ -98,6 +99,43 @@ def call_and_announce(
         min_attempts_if_answered=LIKELY_PERMANENT_ATTEMPTS,
         repeatable=repeatable,
     )
+
+
+class WaitingCaller:
+    """Makes the requests of one runtime for which a caller waits, with retries. Announces each failed attempt.
+
+    Args:
+        check_open: called before each attempt. Raises an error if no request may be made.
+    """
+
+    def __init__(
+        self, settings: Settings, scheduler: Scheduler, rng: random.Random, check_open: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._scheduler = scheduler
+        self._random = rng
+        self._check_open = check_open
+
+    def limits(self, settings: Settings | None = None) -> CallLimits:
+        """Return the limits of a request that begins now. `settings`: those of its thread, if it has own settings."""
+        return call_limits(self._scheduler.clock, settings or self._settings)
+
+    def request(self, operation: str, thread_id: str, request: Callable[[], T], *, repeatable: bool = True) -> T:
+        """Return what `request` returns, and retry it while a retry may help. See `call_with_retries`."""
+
+        def open_request() -> T:
+            self._check_open()
+            return request()
+
+        return call_and_announce(
+            operation,
+            thread_id,
+            open_request,
+            settings=self._settings,
+            scheduler=self._scheduler,
+            rng=self._random,
+            repeatable=repeatable,
+        )
 
 
 def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: int, *, will_retry: bool) -> None:

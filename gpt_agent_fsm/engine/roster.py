@@ -16,7 +16,7 @@ from functools import partial
 
 import attrs
 
-from gpt_agent_fsm import signals
+from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.context import DriverContext
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
@@ -152,25 +152,23 @@ class Roster:
             return tuple(shift.driver for shift in self._shifts.values())
 
     def check_open(self) -> None:
-        """Raise `RuntimeClosed` after `close`."""
+        """Raise `RuntimeClosed` after `close`, and `UsedAfterFork` in a process that was forked after the roster."""
+        self.origin.check()
         if self._closed:
             raise RuntimeClosed("This runtime was closed; make a new one.")
 
     def connect(
-        self,
-        start: Snapshot,
-        settings: Settings,
-        known: inputs.RunsListed | None,
-        subscribe: signals.Handler | None,
-        replay_after: int | None,
-        *,
-        stream: bool | None = None,
+        self, start: Snapshot, settings: Settings, connection: Connection, known: inputs.RunsListed | None = None
     ) -> Driver | None:
         """Make a thread's driver, and begin it now or after the former driver. Return None if another call made one.
 
-        `start`: the snapshot to begin with, if the store does not have the thread. `known`: the server's answer about
-        the thread's newest run, if the caller has just asked for it. Raises `StoreTaken` if another process drives the
-        thread.
+        Raises `StoreTaken` if another process drives the thread.
+
+        Args:
+            start: the snapshot to begin with, if the store does not have the thread.
+            settings: the settings of the new driver.
+            connection: what user code says about the thread.
+            known: the server's answer about the thread's newest run, if the caller has just asked for it.
         """
         shift = self._make_shift(start, settings)
         driver = shift.driver
@@ -184,28 +182,24 @@ class Roster:
             with self._withdrawn_if_it_fails(driver):
                 if predecessor is None:
                     driver.lease = self._claim(driver.thread_id)
-                self._begin_connected(driver, predecessor, known, stream)
-            driver.announcer.join(subscribe, replay_after, stream=bool(stream))
+                self._begin_connected(driver, predecessor, connection, known)
+            connection.join(driver)
         self.scheduler.wake(shift)
         return driver
 
     def _begin_connected(
-        self, driver: Driver, predecessor: _Shift | None, known: inputs.RunsListed | None, stream: bool | None
+        self,
+        driver: Driver,
+        predecessor: _Shift | None,
+        connection: Connection,
+        known: inputs.RunsListed | None,
     ) -> None:
-        start, store = driver.snapshot, self._context.store
+        store = self._context.store
         if predecessor is not None:
             driver.follow(predecessor.driver)
         elif store.load(driver.thread_id) is None:
-            store.commit(start, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
-        driver.accept(
-            inputs.Connect(
-                assistant_id=start.assistant_id,
-                last_message_id=start.cursor.last_message_id,
-                look=True,
-                max_total_tokens=start.max_total_tokens,
-                stream=stream,
-            )
-        )
+            store.commit(driver.snapshot, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
+        driver.accept(connection.command(look=True))
         if predecessor is None:
             driver.begin()
             if known is not None and driver.wanted == effects.GetLatestRun():

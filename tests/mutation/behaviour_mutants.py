@@ -12,9 +12,9 @@ import textwrap
 import types
 from collections.abc import Callable
 
-from gpt_agent_fsm import runtime
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.backends.http import client
+from gpt_agent_fsm.engine import connecting
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.machine.actions import endings, requests, runs
@@ -55,8 +55,8 @@ def assistant() -> None:
 
 def reconnect() -> None:
     """Connecting again sets the idle time-out to a millisecond, whatever is asked for."""
-    millisecond = ("_with_idle_timeout(driver.settings, idle_timeout)", "_with_idle_timeout(driver.settings, 0.001)")
-    rewrite(runtime._connect_again, ("idle_timeout is not None", "True"), millisecond)
+    millisecond = ("connection.settings_from(driver.settings)", "type(driver.settings)(idle_timeout=0.001)")
+    rewrite(connecting._connect_again, millisecond)
 
 
 def headers() -> None:

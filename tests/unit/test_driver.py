@@ -296,8 +296,8 @@ def test_a_deadline_passes_even_while_the_key_is_rate_limited(world):
     from gpt_agent_fsm import errors
 
     world.plans.append([Linger(99)])
-    world.runtime.settings = Settings(run_timeout=30)
     agent = world.connect()
+    agent._driver.settings = Settings(run_timeout=30)
     agent.add_user_message("Hello")
     world.scheduler.advance(3)
     work = world.server.get_run

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gpt_agent_fsm import Agent, Runtime, Settings, errors
+from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.machine import inputs
@@ -70,7 +71,7 @@ def world():
 
     def connect(thread_id=None):
         start = Snapshot(thread_id=thread_id or server.create_thread(timeout=1), assistant_id="asst_1")
-        return roster.connect(start, Settings(), None, None, None)
+        return roster.connect(start, Settings(), Connection(assistant_id="asst_1"))
 
     yield SimpleNamespace(
         server=server, store=store, scheduler=scheduler, roster=roster, owner=owners[0], connect=connect

@@ -1,0 +1,92 @@
+"""Connect user code to a thread: to its driver, or to a new driver after the server has confirmed the thread."""
+
+from __future__ import annotations
+
+from gpt_agent_fsm.engine.connection import Connection
+from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.keys import ThreadKeys
+from gpt_agent_fsm.engine.protocols import Backend
+from gpt_agent_fsm.engine.retrying import WaitingCaller, announce_failure
+from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Connector"]
+
+
+class Connector:
+    """Makes the connections of one runtime. Safe to use from any OS thread.
+
+    Attributes:
+        created: the threads that this runtime has created and to which nobody has connected. They have no messages.
+    """
+
+    def __init__(
+        self, backend: Backend, settings: Settings, keys: ThreadKeys, caller: WaitingCaller, roster: Roster
+    ) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._keys = keys
+        self._caller = caller
+        self._roster = roster
+        self.created: set[str] = set()
+
+    def connect(self, thread_id: str, connection: Connection) -> Driver:
+        """Return the driver of a thread, which is new if the thread had none. See `Runtime.connect`."""
+        while True:
+            known = self._roster.get(thread_id)
+            if known is None:
+                driver = self._introduce(thread_id, connection)
+            else:
+                self._claim_key(connection.key, thread_id)
+                driver = _connect_again(known, connection)
+            if driver is not None:
+                return driver
+
+    def _introduce(self, thread_id: str, connection: Connection) -> Driver | None:
+        """Return a new driver of a thread that the server knows; None if another call has made the driver first."""
+        settings = connection.settings_from(self._settings)
+        known = self._ask_for(thread_id, settings)
+        # The key is claimed only now. If the server did not know the thread, the key would lead nowhere and be lost.
+        self._claim_key(connection.key, thread_id)
+        nothing_posted = ServerView(last_posted=Newest.seen(None))
+        start = Snapshot(
+            thread_id=thread_id,
+            assistant_id=connection.assistant_id,
+            max_total_tokens=connection.max_total_tokens,
+            cursor=Cursor(last_message_id=connection.last_message_id),
+            server=nothing_posted if thread_id in self.created else ServerView(),
+        )
+        self.created.discard(thread_id)
+        return self._roster.connect(start, settings, connection, known)
+
+    def _claim_key(self, key: str | None, thread_id: str) -> None:
+        """Give the key to the thread. Raise `ValueError` if another thread has it."""
+        if key is not None and (owner := self._keys.claim(key, thread_id)) != thread_id:
+            raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
+
+    def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
+        """Request the thread and its newest run from the server. Return None if the run must be requested again."""
+        backend, limits = self._backend, self._caller.limits
+        self._caller.request("get_thread", thread_id, lambda: backend.get_thread(thread_id, timeout=limits(settings)))
+        try:
+            listed = backend.list_runs(thread_id, limit=1, key=None, timeout=limits(settings))
+        except TransientError as error:
+            announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
+            return None
+        return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
+
+
+def _connect_again(driver: Driver, connection: Connection) -> Driver | None:
+    """Tell the driver that its thread was connected again, and return it; None if the driver has just stopped."""
+    try:
+        driver.settings = connection.settings_from(driver.settings)
+        driver.send(connection.command())
+    except StoreTaken:
+        raise
+    except AgentNotAlive:
+        return None
+    connection.join(driver)
+    return driver

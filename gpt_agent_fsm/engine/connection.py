@@ -1,0 +1,58 @@
+"""What user code says about a thread when it connects."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from gpt_agent_fsm import signals
+from gpt_agent_fsm.engine.checks import check_connection
+from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["Connection"]
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """What user code says about a thread when it connects. The attributes are the arguments of `Runtime.connect`.
+
+    Raises `ValueError` or `TypeError` for a wrong argument.
+    """
+
+    assistant_id: str
+    last_message_id: str | None = None
+    subscribe: signals.Handler | None = None
+    idle_timeout: float | None = None
+    replay_after: int | None = None
+    key: str | None = None
+    max_total_tokens: int | None = None
+    stream: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_connection(
+            self.assistant_id, self.last_message_id, self.subscribe, self.key, self.max_total_tokens, self.stream
+        )
+
+    def settings_from(self, settings: Settings) -> Settings:
+        """Return the settings with the idle timeout of this connection. Raises an error if it is wrong."""
+        if self.idle_timeout is None:
+            return settings
+        never = self.idle_timeout == math.inf
+        return attrs.evolve(settings, idle_timeout=None if never else self.idle_timeout)
+
+    def command(self, *, look: bool = False) -> inputs.Connect:
+        """Return the command that tells the machine of this connection. `look`: see `inputs.Connect`."""
+        return inputs.Connect(
+            assistant_id=self.assistant_id,
+            last_message_id=self.last_message_id,
+            look=look,
+            max_total_tokens=self.max_total_tokens,
+            stream=self.stream,
+        )
+
+    def join(self, driver: Driver) -> None:
+        """Let the subscriber hear the events of the driver's thread."""
+        driver.join(self.subscribe, self.replay_after, stream=bool(self.stream))
