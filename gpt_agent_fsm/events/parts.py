@@ -50,10 +50,10 @@ class _PathLike(Protocol):
 
 
 def _as_text(path: str | _PathLike | None) -> str | None:
-    if path is None or isinstance(path, str):
-        return path
-    text: str = getattr(path, "__fspath__", lambda: path)()
-    return text
+    if path is None or isinstance(path, str) or not hasattr(path, "__fspath__"):
+        # Anything else is recognised as wrong when the message is said.
+        return path  # type: ignore[return-value]
+    return path.__fspath__()
 
 
 def _as_tuple(names: Iterable[str] | None) -> tuple[str, ...] | None:
