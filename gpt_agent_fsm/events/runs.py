@@ -95,6 +95,9 @@ class AssistantMessageAdded:
         parts: the `Text`, `Image` and `File` objects of the message, in order. Each `Text` has its citations.
         older: True if the server names no run for the message, and the message is older than the user's message that
             the current run answers. So it does not belong to the current run.
+        reasoning: the model's summary of the reasoning that led to the message; None if there is none. Only a server of
+            the Responses API sends it, and only if the assistant asks for it, for example with
+            `options={"reasoning": {"summary": "auto"}}`.
     """
 
     message_id: str
@@ -107,6 +110,7 @@ class AssistantMessageAdded:
         default=attrs.Factory(lambda event: plain_text(event.content), takes_self=True)
     )
     older: bool = False
+    reasoning: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -158,13 +158,13 @@ class ToolCallOutputSubmissionFailed:
 
 @attrs.frozen(kw_only=True)
 class HostedToolUsed:
-    """The server has run one of its own tools during a run. Only `ResponsesBackend` learns this.
+    """The server has run one of its own tools during a run. `AssistantsBackend` learns this when the run has ended.
 
     Attributes:
-        kind: the tool: `web_search`, `file_search`, `code_interpreter`, `image_generation` or `mcp`.
-        id: the id of the item that records the use.
+        kind: the tool, for example `web_search`, `file_search`, `code_interpreter`, `image_generation` or `mcp`.
+        id: the id of the item or call that records the use.
         details: what the server reports about the use, as a dict: for example the `action` of a web search, the
-            `queries` of a file search, or the `code` of the interpreter.
+            `queries` of a file search, or the `code` of the interpreter (`input` in the Assistants API).
     """
 
     thread_id: str

@@ -119,6 +119,7 @@ class Message:
         created_at: in seconds since the epoch, or None if the server does not report it.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
         parts: the texts (with their citations), images and files of the message.
+        reasoning: the summary of the reasoning that led to the message; None if the server sends none.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Message:
     parts: tuple[Part, ...] = attrs.field(
         default=attrs.Factory(lambda message: plain_text(message.content), takes_self=True)
     )
+    reasoning: str | None = None
 
     @property
     def is_worth_publishing(self) -> bool:

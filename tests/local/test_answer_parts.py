@@ -4,6 +4,8 @@ import base64
 
 import pytest
 
+from gpt_agent_fsm import Assistant, Runtime, events
+from gpt_agent_fsm.backends import ResponsesBackend
 from gpt_agent_fsm.local import (
     ApprovalRequest,
     CodeInterpreter,
@@ -11,6 +13,7 @@ from gpt_agent_fsm.local import (
     FilePath,
     FileSearch,
     FileSearchResult,
+    LocalServer,
     MadeImage,
     McpCall,
     Reply,
@@ -435,3 +438,17 @@ def test_a_script_with_a_wrong_part_gets_one_sentence_that_names_the_place(step,
     with pytest.raises(ValueError, match=r"\.$") as caught:
         ScriptedModel(otherwise=step)
     assert words in str(caught.value)
+
+
+def test_an_agent_hears_the_reasoning_and_the_tools_of_a_response():
+    assistant = Assistant("gpt-4o", options={"reasoning": {"summary": "auto"}})
+    heard = []
+    with (
+        LocalServer(Recorder(USED)) as server,
+        Runtime(ResponsesBackend(server.base_url, assistants={"guide": assistant})) as runtime,
+    ):
+        agent = runtime.start("guide", subscribe=lambda agent, event: heard.append(event))
+        answer = agent.ask("Hello", timeout=60)
+    assert [message.reasoning for message in answer.messages if message.content] == ["I look it up.\n\nThen I say it."]
+    used = [event.kind for event in heard if isinstance(event, events.HostedToolUsed)]
+    assert used == ["web_search", "file_search", "code_interpreter", "mcp", "mcp", "image_generation"]

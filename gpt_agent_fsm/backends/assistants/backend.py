@@ -10,6 +10,7 @@ from typing import Any
 
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends.assistants import wire
+from gpt_agent_fsm.backends.assistants.hosted_tools import HostedTools
 from gpt_agent_fsm.backends.assistants.removal import removal_explained
 from gpt_agent_fsm.backends.assistants.sending_parts import message_with_parts, refused_parts
 from gpt_agent_fsm.backends.assistants.streaming import RunEvents, first_run
@@ -90,6 +91,7 @@ class AssistantsBackend(HttpFiles):
         )
 
         self._stream_switch = StreamSwitch()
+        self._hosted_tools = HostedTools()
         self._order_of_runs = ListOrder(wire.are_runs_oldest_first)
         self._order_of_messages = ListOrder(wire.are_messages_oldest_first)
 
@@ -166,9 +168,10 @@ class AssistantsBackend(HttpFiles):
     ) -> Run:
         """See `Backend.get_run`."""
         del handle, in_doubt  # this API needs only the id
-        answer = self._http.get(_run(thread_id, run_id), wire.Run, timeout=timeout)
+        limits, path = limits_of(timeout), _run(thread_id, run_id)
+        answer = self._http.get(path, wire.Run, timeout=limits)
         _check_thread("GET", thread_id, answer)
-        return answer.to_run()
+        return self._hosted_tools.added_to(answer.to_run(), answer, self._http, path, limits)
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`."""

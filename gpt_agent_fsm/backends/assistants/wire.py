@@ -6,7 +6,7 @@ They follow OpenAI's published OpenAPI document 2.3.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -114,6 +114,7 @@ def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
 # --- objects to read --------------------------------------------------------------------------------
 
 
+_ABOUT = ("id", "type")
 _OUTPUTS, _APPROVAL = "submit_tool_outputs", "submit_tool_approval"
 
 
@@ -134,6 +135,13 @@ class Run:
     incomplete_details: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
     usage: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
+    tools: Any = None
+
+    @property
+    def has_hosted_tools(self) -> bool:
+        """True if the run may use tools that the server runs itself."""
+        tools = self.tools if isinstance(self.tools, list) else []
+        return any(_kind_of(lenient_mapping(tool)) != "function" for tool in tools)
 
     def to_run(self) -> objects.Run:
         """Translate into a `Run`. A run without a status counts as queued."""
@@ -232,6 +240,26 @@ class Message:
         )
 
 
+@attrs.frozen(kw_only=True)
+class Step:
+    id: str = attrs.field(default=None, converter=required_id)
+    step_details: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
+
+    @property
+    def hosted_calls(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """The calls of the server's own tools that were made: the kind, the id and the details of each."""
+        calls = self.step_details.get("tool_calls")
+        for call in map(lenient_mapping, calls if isinstance(calls, list) else []):
+            kind, call_id = _kind_of(call), lenient_id(call.get("id"))
+            # Azure's agents ask before some calls. A call without a permission was not made.
+            if kind != "function" and call_id and call.get("approved") is not False:
+                yield (
+                    kind,
+                    call_id,
+                    lenient_mapping(call.get(kind)) or {k: v for k, v in call.items() if k not in _ABOUT},
+                )
+
+
 def are_runs_oldest_first(runs: Sequence[Run]) -> bool | None:
     """Return whether these runs are listed oldest first; None if unknown. An active run is always the newest."""
     by_times = _by_times(runs)
@@ -255,6 +283,11 @@ class RunPage(Page):
 
 
 @attrs.frozen(kw_only=True)
+class StepPage(Page):
+    data: list[Step]
+
+
+@attrs.frozen(kw_only=True)
 class MessagePage(Page):
     data: list[Message]
 
@@ -265,5 +298,6 @@ class AssistantPage(Page):
 
 
 converter: MsgspecJsonConverter = make_wire_converter(
-    (Thread, Run, Message, Assistant), {RunPage: Run, MessagePage: Message, AssistantPage: Assistant}
+    (Thread, Run, Message, Assistant, Step),
+    {RunPage: Run, MessagePage: Message, AssistantPage: Assistant, StepPage: Step},
 )

@@ -169,9 +169,8 @@ class ResponsesBackend(HttpFiles):
             # A page may have only tool calls and no messages. Such a page is not the last.
             after = page.next_after
             page = conversation.items(after=after, newest_first=newest_first)
-        return MessagePage(
-            messages=tuple(item.to_message() for item in page.data if item.is_message), next_after=page.next_after
-        )
+        in_order = -1 if newest_first else 1
+        return MessagePage(messages=wire.messages_of(page.data[::in_order])[::in_order], next_after=page.next_after)
 
     # --- listing and polling runs -----------------------------------------------------------------------------
 

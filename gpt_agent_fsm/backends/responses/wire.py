@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -41,6 +41,7 @@ USAGE = "gpt_agent_fsm_usage"
 """In a response's metadata, the tokens that its run had used before this response."""
 
 _IMAGE = "image_generation_call"
+_REASONING = "reasoning"
 _HOSTED = {
     "web_search_call": "web_search",
     "file_search_call": "file_search",
@@ -144,6 +145,7 @@ class Item:
     approve: Any = None
     reason: str | None = attrs.field(default=None, converter=lenient_text)
     result: Any = None
+    summary: Any = None
     whole: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping, repr=False)
     """The item as the server sent it; empty unless the item belongs to a response."""
 
@@ -187,6 +189,12 @@ class Item:
             arguments=arguments_of(self.arguments),
             by_server=is_approval(self.type),
         )
+
+    @property
+    def thoughts(self) -> list[str]:
+        """The texts of a summary of the model's reasoning."""
+        parts = self.summary if isinstance(self.summary, list) else []
+        return [text for part in parts if (text := lenient_text(lenient_mapping(part).get("text")))]
 
     def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
         """Translate the item into a message, with the ids of its run and assistant if these are known."""
@@ -235,10 +243,30 @@ def are_items_oldest_first(items: Sequence[Item]) -> bool | None:
     return next((places[item.answered_id] < n for n, item in enumerate(items) if item.answered_id in places), None)
 
 
+def messages_of(
+    items: Iterable[Item], run_id: str | None = None, assistant_id: str | None = None
+) -> tuple[objects.Message, ...]:
+    """Return the messages among items, oldest first. An answer has the summary of the reasoning that led to it."""
+    found, thoughts = [], list[str]()
+    for item in items:
+        if item.type == _REASONING:
+            thoughts += item.thoughts
+        elif item.is_message:
+            message = item.to_message(run_id, assistant_id)
+            if item.type != _IMAGE:
+                is_led = thoughts and message.role == "assistant"
+                message = attrs.evolve(message, reasoning="\n\n".join(thoughts)) if is_led else message
+                thoughts.clear()
+            found.append(message)
+        elif is_answer(item.type):
+            # The reasoning before a tool call led to the call.
+            thoughts.clear()
+    return tuple(found)
+
+
 def answers_of(items: Sequence[Item], run_id: str | None, assistant_id: str | None) -> tuple[objects.Message, ...]:
-    """Return the assistant's messages among items."""
-    found = (item.to_message(run_id, assistant_id) for item in items if item.is_message and item.id is not None)
-    return tuple(message for message in found if message.role == "assistant")
+    """Return the assistant's messages among items, oldest first."""
+    return tuple(each for each in messages_of(items, run_id, assistant_id) if each.id and each.role == "assistant")
 
 
 def _items(value: Any) -> tuple[Item, ...]:

@@ -225,6 +225,7 @@ def publish(
                 refusal=message.refusal,
                 parts=message.parts,
                 older=message.run_id is None and message.id in older,
+                reasoning=message.reasoning,
             )
         )
     if found:

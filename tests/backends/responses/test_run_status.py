@@ -72,6 +72,32 @@ def test_the_tools_that_the_server_has_run_are_reported(backend, api):
     ]
 
 
+def thought(*texts):
+    return {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text} for text in texts]}
+
+
+def test_an_answer_has_the_summary_of_the_reasoning_that_led_to_it(backend, api):
+    used = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    run = poll(backend, api, response("resp_1", "completed", thought("One", "Two"), used, thought("Three"), ANSWER))
+    assert [message.reasoning for message in run.messages] == ["One\n\nTwo\n\nThree"]
+    for newest_first in (False, True):
+        holds(api, said(), thought("One"), ANSWER)
+        listed = backend.list_messages("conv_1", after=None, newest_first=newest_first, timeout=5).messages
+        assert sorted((each.role, each.reasoning) for each in listed) == [("assistant", "One"), ("user", None)]
+
+
+def test_an_image_does_not_take_the_reasoning_of_the_text(backend, api):
+    made = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AHBuZw=="}
+    run = poll(backend, api, response("resp_1", "completed", thought("One"), made, ANSWER))
+    assert [message.reasoning for message in run.messages] == [None, "One"]
+
+
+def test_the_reasoning_before_a_tool_call_is_not_that_of_the_answer(backend, api):
+    holds(api, said(), thought("I call it."), asked(), told(), thought("I say it."), ANSWER)
+    listed = backend.list_messages("conv_1", after=None, newest_first=False, timeout=5).messages
+    assert listed[-1].reasoning == "I say it."
+
+
 def test_an_answer_has_the_sources_of_its_text(backend, api):
     source = {"type": "url_citation", "url": "https://e.com", "title": "E", "start_index": 0, "end_index": 2}
     content = [{"type": "output_text", "text": "Hi", "annotations": [source]}]
