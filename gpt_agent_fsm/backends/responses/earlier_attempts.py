@@ -10,7 +10,7 @@ from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.refusals import asks_for_outputs, is_about_calls
 from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused
 from gpt_agent_fsm.logs import Log, get_logger
-from gpt_agent_fsm.ports import Run, RunRequest
+from gpt_agent_fsm.ports import Run, RunRequest, RunStatus
 
 __all__ = ["make_way", "noted_run", "unless_answered"]
 
@@ -28,16 +28,19 @@ def noted_run(conversation: Conversation, response_id: str) -> Run | None:
 def unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
     """Return `run`, unless the run of an earlier attempt to create it has already answered.
 
-    In that case, cancel `response`, and return the run of the earlier attempt, as inferred from the conversation.
+    In that case, cancel `response`, and return the run of the earlier attempt, as inferred from the conversation. If
+    the server does not obey, `response` must be followed to its end, because its answer joins the conversation, too.
     """
     tail = conversation.tail().without(response.output)
     if not tail.has_answered(conversation.outputs_given_to(response.id)):
         return run
     log.info("%s was created twice; it is cancelled because the first one has answered", response.id)
     try:
-        conversation.cancel(response.id)
+        left = conversation.cancel(response.id).to_run(run.id)
     except RequestRefused:
         return run
+    if left.status.locks_thread or left.status is RunStatus.COMPLETED:
+        return left
     return cast("Run", tail.to_run(run.id))
 
 

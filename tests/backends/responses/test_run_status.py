@@ -235,6 +235,18 @@ def test_a_second_start_of_a_run_is_cancelled_if_the_first_has_answered(backend,
     assert [path for path, _ in sent(api)] == ["/responses/resp_1/cancel"]
 
 
+@pytest.mark.parametrize(
+    ("left", "status"),
+    [("in_progress", RunStatus.ACTIVE), ("queued", RunStatus.ACTIVE), ("completed", RunStatus.COMPLETED)],
+)
+def test_a_second_start_that_the_server_does_not_cancel_is_followed_to_its_end(backend, api, left, status):
+    holds(api, said(), ANSWER)
+    api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
+    api.post(f"{RESPONSES}/resp_1/cancel", json=response("resp_1", left))
+    run = poll(backend, api, QUEUED, in_doubt=True)
+    assert (run.id, run.status, run.handle) == ("resp_1", status, "resp_1")
+
+
 def test_messages_of_a_run_itself_are_not_taken_for_those_of_another(backend, api):
     holds(api, said(), ANSWER)
     api.get(f"{RESPONSES}/resp_1/input_items", json={"data": []})
