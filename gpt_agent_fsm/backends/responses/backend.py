@@ -177,7 +177,7 @@ class ResponsesBackend(HttpFiles):
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
-        """See `Backend.list_runs`. The API cannot list responses, so this method finds at most the last run.
+        """See `Backend.list_runs`. The API cannot list responses, so this method finds at most the last two runs.
 
         It finds the run by the response id that `create_run` leaves in the conversation's metadata. Otherwise it infers
         the run from the items that the run has added to the conversation: tool calls without an output or, if `key` is
@@ -195,12 +195,15 @@ class ResponsesBackend(HttpFiles):
             if run is not None and tail.has_outputs_of(run):
                 # A call with an output must not be made again, even if what follows the output is not listed.
                 run = tail.to_run(run.id, run.key)
+        newer = None
         if key is not None and (run is None or run.key != key):
             if tail.has_answered(given):
                 run = tail.to_run(key=key)
         elif tail.open_calls and (run is None or run.status is RunStatus.COMPLETED):
-            run = tail.to_run()
-        return RunPage(runs=() if run is None else (run,), newest_message_id=tail.newest_message_id)
+            # The calls are those of another client's run. A caller who searches for the run with the key must see both.
+            newer, run = tail.to_run(), None if key is None else run
+        runs = tuple(each for each in (newer, run) if each is not None)
+        return RunPage(runs=runs, newest_message_id=tail.newest_message_id)
 
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout

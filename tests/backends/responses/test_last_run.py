@@ -85,6 +85,18 @@ def test_a_run_in_doubt_is_found_by_its_key_or_by_its_items(backend, api):
     assert (run.id, run.key, run.status) == ("msg_2", "k.2", RunStatus.COMPLETED)
 
 
+def test_a_run_in_doubt_is_found_behind_the_open_calls_of_another_client(backend, api):
+    holds(api, said(), ANSWER, asked())
+    noted(api, response("resp_1", "completed", ANSWER, metadata={"gpt_agent_fsm_key": "k.1"}))
+    page = backend.list_runs("conv_1", limit=100, key="k.1", timeout=5)
+    assert [(run.key, run.status) for run in page.runs] == [
+        (None, RunStatus.NEEDS_TOOLS),
+        ("k.1", RunStatus.COMPLETED),
+    ]
+    (newest,) = backend.list_runs("conv_1", limit=1, timeout=5).runs
+    assert newest.status is RunStatus.NEEDS_TOOLS
+
+
 def test_a_run_in_doubt_that_left_no_items_is_not_found(backend, api):
     holds(api, ANSWER, said())
     noted(api, response("resp_1", "completed", ANSWER))
