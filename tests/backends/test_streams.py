@@ -503,9 +503,41 @@ def test_a_part_whose_beginning_was_not_read_is_left_out(respond):
 
 
 def test_the_pieces_have_the_numbers_of_their_events(responses):
-    stream = created(responses(RESPONSE_CREATED, piece(4, "Hello "), piece(7, "you"), completed(8, "Hello you")))
-    assert [stream.next_piece(silence=PATIENCE).position for _ in range(2)] == [4, 7]
+    stream = created(responses(RESPONSE_CREATED, piece(1, "Hello "), piece(2, "you"), completed(3, "Hello you")))
+    assert [stream.next_piece(silence=PATIENCE).position for _ in range(2)] == [1, 2]
     stream.close()
+
+
+def test_where_events_are_missing_the_stream_is_continued_before_them(respond):
+    broken = stream_of(RESPONSE_CREATED, piece(1, "One "), piece(3, "three"), completed(4, "One two three"))
+    rest = stream_of(piece(2, "two "), piece(3, "three"), completed(4, "One two three"))
+    server = respond(lambda request: rest if b"starting_after=1" in request else broken)
+    backend = ResponsesBackend(server.base_url, KEY, assistants={"a": Assistant("m")})
+    _, stream = backend.create_run_streamed(CREATE, timeout=PATIENCE)
+    assert stream.next_piece(silence=PATIENCE).text == "One "
+    with pytest.raises(TransientError, match="missing after number 1"):
+        stream.next_piece(silence=PATIENCE)
+    assert stream.resume(timeout=PATIENCE)
+    assert texts(stream) == ["two ", "three"]
+    backend.close()
+
+
+def test_a_server_that_leaves_out_numbers_is_read_all_the_same(respond):
+    events = [
+        RESPONSE_CREATED,
+        piece(10, "One "),
+        piece(20, "two "),
+        piece(30, "three"),
+        completed(40, "One two three"),
+    ]
+    server = respond(lambda request: stream_of(*(events[1:] if b"starting_after=0" in request else events)))
+    backend = ResponsesBackend(server.base_url, KEY, assistants={"a": Assistant("m")})
+    _, stream = backend.create_run_streamed(CREATE, timeout=PATIENCE)
+    with pytest.raises(TransientError, match="missing after number 0"):
+        stream.next_piece(silence=PATIENCE)
+    assert stream.resume(timeout=PATIENCE)
+    assert texts(stream) == ["One ", "two ", "three"]
+    backend.close()
 
 
 def test_an_event_that_comes_again_is_left_out(responses):

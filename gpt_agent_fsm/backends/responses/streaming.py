@@ -54,12 +54,15 @@ class ResponseEvents:
         self._response_id = response_id
         self._texts = MessageTexts(is_whole=is_whole)
         self.position: int | None = after
+        self._gap_after: int | None = None
+        self._may_have_gaps = False
         self.is_over: bool = False
 
     def read(self, name: str, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """See `EventReader.read`. An event that comes again is left out.
 
-        Raises `TransientError` if the server reports an error in the middle of a stream that it can continue.
+        Raises `TransientError` if events are missing, and if the server reports an error in the middle of a stream that
+        it can continue.
         """
         kind = _kind(name, data)
         if kind == _ERROR:
@@ -71,6 +74,7 @@ class ResponseEvents:
         if number is not None:
             if self.position is not None and number <= self.position:
                 return
+            self._check_gap(int(number))
             self.position = int(number)
         item_id = lenient_id(data.get("item_id"))
         part = data.get("content_index")
@@ -83,6 +87,18 @@ class ResponseEvents:
             response = lenient_mapping(data.get("response"))
             if response.get("id") == self._response_id:
                 yield from self._completed(response.get("output"))
+
+    def _check_gap(self, number: int) -> None:
+        """Raise `TransientError` if events are missing before this one, so that the stream is continued before them.
+
+        A server that sends the same gap again leaves out numbers, so its gaps are not looked at any more.
+        """
+        if self._may_have_gaps or self.position is None or number == self.position + 1:
+            return
+        self._may_have_gaps = self.position == self._gap_after
+        self._gap_after = self.position
+        if not self._may_have_gaps:
+            raise TransientError(None, None, f"Events of the stream are missing after number {self.position}.")
 
     def _completed(self, items: object) -> Iterator[tuple[str, str]]:
         for item in items if isinstance(items, list) else []:
