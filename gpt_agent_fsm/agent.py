@@ -30,11 +30,16 @@ from gpt_agent_fsm.tools.outputs import json_text
 __all__ = ["Agent", "Answer"]
 
 
+_MAX_WAIT = 1e12
+"""Seconds. Longer waits are refused, unless they are infinite."""
+
+
 def _check_wait(name: str, timeout: object) -> None:
     """Raise an error if the caller may not wait, or if `timeout` is not a number of seconds."""
     refuse_in_handler(f"{name}() was called")
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and not math.isnan(timeout)
-    if timeout is not None and not is_number:
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    # This refuses NaN, and whole numbers that are no float.
+    if timeout is not None and not (is_number and (timeout < _MAX_WAIT or timeout == math.inf)):  # type: ignore[operator]
         raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
 
 
@@ -110,7 +115,7 @@ class Agent:
         If the call does not wait for an output, the output is ignored and the log says so. Raises `ValueError` for an
         output that is not a JSON value.
         """
-        required_text(tool_call_id, "the tool call id")
+        tool_call_id = required_text(tool_call_id, "the tool call id")
         self._driver.send(inputs.SubmitToolOutput(tool_call_id=tool_call_id, output=json_text(output)))
 
     def approve(self, tool_call_id: str, by: str | None = None, note: str | None = None) -> None:
@@ -119,7 +124,7 @@ class Agent:
         `by` is the person who decides, and `note` is a remark. The history keeps both. If the call does not wait for a
         decision, the decision is ignored and the log says so.
         """
-        required_text(tool_call_id, "the tool call id")
+        tool_call_id = required_text(tool_call_id, "the tool call id")
         self._driver.send(
             inputs.ApproveToolCall(
                 tool_call_id=tool_call_id, by=optional_text(by, "by"), note=optional_text(note, "note")
@@ -128,7 +133,7 @@ class Agent:
 
     def deny(self, tool_call_id: str, reason: str = "", by: str | None = None) -> None:
         """Deny a tool call that waits for an approval. The model gets the reason. See `approve`."""
-        required_text(tool_call_id, "the tool call id")
+        tool_call_id = required_text(tool_call_id, "the tool call id")
         reason = optional_text(reason, "the reason") or ""
         self._driver.send(inputs.DenyToolCall(tool_call_id=tool_call_id, reason=reason, by=optional_text(by, "by")))
 

@@ -6,11 +6,11 @@ from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.engine.protocols import Backend, Store
 from gpt_agent_fsm.settings import MAX_TOKENS, Settings
 
-__all__ = ["check_connection", "check_parts", "optional_text", "required_text"]
+__all__ = ["check_connection", "check_parts", "optional_text", "plain", "required_text"]
 
 
 def required_text(value: object, name: str) -> str:
-    """Return `value` if it is a string that is not blank and can be encoded. Otherwise raise `ValueError`."""
+    """Return `value` as a plain `str`. Raise `ValueError` if it is no string, is blank, or cannot be encoded."""
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a string, not {value!r}")
     if not value.strip():
@@ -19,7 +19,13 @@ def required_text(value: object, name: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
-    return value
+    # JSON and some databases take no subclass, such as a string that is marked as safe HTML.
+    return str.__str__(value)
+
+
+def plain(value: str | None) -> str | None:
+    """Return a string as a plain `str`, and anything else unchanged."""
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def optional_text(value: object, name: str) -> str | None:

@@ -51,10 +51,10 @@ class Connector:
         known = self._ask_for(thread_id, settings)
         # The key is claimed only now. If the server did not know the thread, the key would lead nowhere and be lost.
         self._claim_key(connection.key, thread_id)
-        nothing_posted = ServerView(last_posted=Newest.seen(None))
+        command, nothing_posted = connection.command(), ServerView(last_posted=Newest.seen(None))
         start = Snapshot(
             thread_id=thread_id,
-            assistant_id=connection.assistant_id,
+            assistant_id=command.assistant_id,
             max_total_tokens=connection.max_total_tokens,
             cursor=Cursor(last_message_id=connection.last_message_id),
             server=nothing_posted if thread_id in self.created else ServerView(),

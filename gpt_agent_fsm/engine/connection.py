@@ -7,7 +7,7 @@ import math
 import attrs
 
 from gpt_agent_fsm import signals
-from gpt_agent_fsm.engine.checks import check_connection
+from gpt_agent_fsm.engine.checks import check_connection, plain, required_text
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.settings import Settings
@@ -23,11 +23,11 @@ class Connection:
     """
 
     assistant_id: str
-    last_message_id: str | None = None
+    last_message_id: str | None = attrs.field(default=None, converter=plain)
     subscribe: signals.Handler | None = None
     idle_timeout: float | None = None
     replay_after: int | None = None
-    key: str | None = None
+    key: str | None = attrs.field(default=None, converter=plain)
     max_total_tokens: int | None = None
     stream: bool | None = None
 
@@ -46,7 +46,7 @@ class Connection:
     def command(self, *, look: bool = False) -> inputs.Connect:
         """Return the command that tells the machine of this connection. `look`: see `inputs.Connect`."""
         return inputs.Connect(
-            assistant_id=self.assistant_id,
+            assistant_id=required_text(self.assistant_id, "assistant_id"),
             last_message_id=self.last_message_id,
             look=look,
             max_total_tokens=self.max_total_tokens,

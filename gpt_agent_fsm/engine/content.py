@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 import attrs
 
-from gpt_agent_fsm.engine.checks import optional_text, required_text
+from gpt_agent_fsm.engine.checks import optional_text, plain, required_text
 from gpt_agent_fsm.engine.protocols import PartsBackend
 from gpt_agent_fsm.events.media import data_of, image_type
 from gpt_agent_fsm.events.parts import Content, File, Image, Part, Text
@@ -97,7 +97,7 @@ class _Reader:
             part = _checked(part, what)
         data = self._data(part, what)
         if data is None:
-            return attrs.evolve(part, digest=None)
+            return attrs.evolve(part, file_id=plain(part.file_id), url=plain(part.url), digest=None)
         self._check_data(part, data, what)
         return attrs.evolve(part, url=None, path=None, data=data, digest=None)
 

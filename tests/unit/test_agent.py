@@ -2,9 +2,10 @@
 
 import threading
 
+import attrs
 import pytest
 
-from gpt_agent_fsm import State, events, signals
+from gpt_agent_fsm import File, Image, State, Text, events, signals
 from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger
@@ -76,6 +77,34 @@ def test_a_blank_message_is_refused_at_the_call(world, content):
 def test_a_message_that_is_not_a_string_is_refused_at_the_call(world, content):
     with pytest.raises(ValueError, match="must be a string"):
         world.connect().add_user_message(content)
+
+
+class Marked(str):
+    """A string of another library, for example one that is marked as safe HTML."""
+
+    __slots__ = ()
+
+
+def test_a_subclass_of_str_is_taken_as_its_text_wherever_a_text_is_expected(world):
+    agent = world.connect(assistant_id=Marked("asst_1"), key=Marked("user-42"), last_message_id=Marked("msg_0"))
+    agent.set_assistant_id(Marked("asst_2"))
+    world.plans.append([ASK, Answer("Hello you")])
+    parts = [
+        Marked("Hello"),
+        Text(Marked("you")),
+        Image(url=Marked("https://e.com/a.png")),
+        File(file_id=Marked("f_1")),
+    ]
+    agent.add_user_message(parts)
+    world.scheduler.advance(5)
+    (call,) = agent.open_tool_calls
+    agent.submit_tool_output(Marked(call.id), Marked("warm"))
+    assert agent.wait(timeout=60) == "idle"
+    assert agent.ask(Marked("Hello"), timeout=60).text
+    saved = [each for message in world.server.messages(agent.thread_id) for each in (message.content, *message.parts)]
+    texts = [value for each in saved for value in (attrs.astuple(each) if attrs.has(type(each)) else (each,))]
+    assert {type(value) for value in texts if isinstance(value, str)} == {str}
+    assert type(world.runtime.find(Marked("user-42"))) is str
 
 
 def test_a_message_that_cannot_be_sent_is_refused_at_the_call(world):
