@@ -1,6 +1,7 @@
-"""The machine decides: it has a table of rules, `advance`, and the plain data of both. It is pure.
+"""The machine decides what happens to a thread next.
 
-It knows no clock, OS thread, random number, log or HTTP. `table` holds the rules. `advance` applies one of the `inputs`
-to a `snapshot` and returns a new snapshot, `effects` and events. `objects` has the runs, messages and tool calls that
-all of these contain.
+It is pure: it knows no clock, OS thread, random number, log or HTTP.
+
+`table` holds the rules. `advance` applies one of the `inputs` to a `snapshot`, and returns a new snapshot, `effects`
+and events. `objects` has the runs, messages and tool calls that all of these contain.
 """

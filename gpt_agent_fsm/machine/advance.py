@@ -1,8 +1,8 @@
-"""The pure core: `advance(snapshot, input)` gives the next snapshot, the effects and the events.
+"""The pure core of the machine: `advance(snapshot, input)` returns the next snapshot, the effects and the events.
 
-It knows no clock, OS thread, random number, log or HTTP; anything that needs one of these is an effect. The rules are
-in `gpt_agent_fsm.machine.table`. Guards and actions use a working copy of the snapshot, so an error while an input is
-handled changes nothing.
+It knows no clock, OS thread, random number, log or HTTP. If something needs one of these, the core returns an effect.
+The rules are in `gpt_agent_fsm.machine.table`. Guards and actions use a working copy of the snapshot. So if an error
+occurs while an input is handled, nothing changes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def advance(
 ) -> tuple[Snapshot, tuple[effects.Effect, ...], tuple[Event, ...]]:
     """Return the snapshot after `input_`, the effects to carry out in order, and the events to announce in order.
 
-    At most one effect is a request. A request or a `Wait` among the effects replaces the timer that was set before.
-    Raises `IllegalInput` if the machine has no row for the input. The argument `snapshot` is never changed.
+    At most one effect is a request. A request or a `Wait` (a new timer) among the effects replaces the timer that was
+    set before. Raises `IllegalInput` if the machine has no row for the input. The argument `snapshot` is never changed.
     """
     copy = WorkingCopy(snapshot, settings)
     _trigger(copy, input_)

@@ -1,4 +1,4 @@
-"""The arguments of a tool call, decoded."""
+"""Decodes the arguments of a tool call."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def _number(text: str) -> float:
 
 
 def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a tool call's arguments, or `BROKEN`. Blank text means no arguments: an empty object.
+    """Return the JSON value of a tool call's arguments, or `BROKEN` if the text cannot be used.
 
-    The result is also `BROKEN` if a number is too large for Python, because it could not be written as JSON again, and
-    if the value is nested too deeply.
+    If the text is blank, the call has no arguments, and the result is an empty object. A text cannot be used if it is
+    not valid JSON or is nested too deeply. It also cannot be used if a number is too large for Python, because this
+    number could not be written as JSON again.
     """
     if not text.strip():
         return {}
@@ -55,17 +56,20 @@ def _parts(value: object) -> Iterable[object]:
 
 
 def announced_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the arguments of a tool call for an event: the JSON value, or the text itself if it is not valid JSON."""
+    """Return the arguments of a tool call for an event. If the text is not valid JSON, return the text itself."""
     value = decode_arguments(text)
     return text if value is BROKEN else value
 
 
 def error_output(sentence: str) -> str:
-    """Return the output of a call that has failed: JSON text for the model. UTF-8 can always encode this text."""
+    """Return the output of a failed call: a JSON text that tells the model about the error.
+
+    UTF-8 can always encode it.
+    """
     sentence = sentence.encode(errors="backslashreplace").decode()
     return json.dumps({"error": sentence}, ensure_ascii=False, separators=(",", ":"))
 
 
 def decision_output(*, approve: bool, reason: str = "") -> str:
-    """Return a person's decision as JSON text. It is the output of a call that the server makes itself."""
+    """Return a person's decision about a call as JSON text. It is the output of a call that the server makes itself."""
     return json.dumps({"approve": approve, **({"reason": reason} if reason else {})}, ensure_ascii=False)

@@ -33,7 +33,7 @@ class Connect:
         last_message_id: the new cursor; None keeps the old one.
         max_total_tokens: the new limit of tokens; None keeps the old one.
         stream: whether the runs of the thread should be streams; None keeps the old value.
-        look: True if the library must check whether a run is in progress on the server.
+        look: True if the library must ask the server whether a run is in progress.
     """
 
     trigger: ClassVar[str] = "connect"
@@ -49,9 +49,10 @@ class AddUserMessage:
     """Queue this user message.
 
     Attributes:
-        key: a unique key that the library sends with the message as metadata, so that the message can be found again.
+        key: a unique text that the library puts into the message's metadata, to find the message on the server again.
         run_options: the options of the message's run, as the JSON text of an object; "" if there are none.
-        instead: True if the run in progress must be cancelled and the message must be sent before other messages.
+        instead: True if the message interrupts: the run in progress is cancelled, and the message is sent before the
+            other queued messages.
         parts: the parts of the message, with all their data; empty if the message is only text.
     """
 

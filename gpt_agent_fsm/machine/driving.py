@@ -1,4 +1,4 @@
-"""Makes the table into a machine of the library `transitions`, which checks the table and takes its rows."""
+"""Turns the table of rules into a machine of the package `transitions`, which checks the table and applies its rows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["build_machine"]
 
 
 class _QuietState(TransitionsState):
-    """A state that does nothing, and logs nothing at info level, when it is entered or left."""
+    """A state without callbacks and without log lines when a thread enters or leaves the state."""
 
     def enter(self, event_data: EventData) -> None:
-        """Do nothing."""
+        """Do nothing when a thread enters the state."""
 
     def exit(self, event_data: EventData) -> None:
-        """Do nothing."""
+        """Do nothing when a thread leaves the state."""
 
 
 class _QuietTransition(Transition):
-    """A transition without the lines that are logged at debug level for each step."""
+    """A transition that does not log each step at debug level."""
 
     def execute(self, event_data: EventData) -> bool:
         """Take this transition if its conditions hold; return whether it was taken."""
@@ -43,7 +43,7 @@ class _QuietTransition(Transition):
 
 
 class _QuietEvent(Event):
-    """An event without the lines that are logged at debug level for each trigger."""
+    """An event that does not log each trigger at debug level."""
 
     def _trigger(self, event_data: EventData) -> bool:
         event_data.state = self.machine.get_model_state(event_data.model)
@@ -53,7 +53,7 @@ class _QuietEvent(Event):
 
 
 class _QuietMachine(Machine):
-    """`Machine` without the lines that it logs for each step, each callback and each change of state."""
+    """A `Machine` that does not log each step, each callback and each change of state."""
 
     state_cls = _QuietState
     transition_cls = _QuietTransition
@@ -66,7 +66,7 @@ class _QuietMachine(Machine):
 
 
 def build_machine(table: Sequence[Row] = TABLE) -> Machine:
-    """Make the machine that all threads share. It has no model of its own: `advance` passes a model for each input."""
+    """Return the machine that all threads share. It stores no state: `advance` passes it a model for each input."""
     rows = [
         {
             "trigger": row.trigger,

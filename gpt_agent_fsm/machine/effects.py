@@ -1,8 +1,10 @@
-"""Effects: the requests to the API and the orders to the driver that the core decides. They are plain data.
+"""The effects: requests to the API, and orders to the driver of a thread. The machine decides them.
 
-A thread makes at most one request at a time, so its requests are sent in the order of its effects. A request is in
-doubt if its HTTP answer is lost and the request is not `repeatable`. The library then searches the server before it
-sends the request again.
+They are plain data.
+
+A thread makes at most one request at a time, so its requests are sent in the order of its effects. If the HTTP answer
+to a request is lost, and the request is not `repeatable`, the request is *in doubt*. The library then searches the
+server before it sends the request again.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ class GetLatestRun:
     """List the newest runs of the thread, newest first.
 
     Attributes:
-        key: the key of the run in doubt that is searched for; None if only the newest run is wanted.
-        retry_of: as in `CreateRun`, for the run that is searched for.
-        wide: True if the run that blocks the thread may be any of the listed runs.
+        key: if the request searches for a run that may have been created, the key that the library puts into this run's
+            metadata. None if only the newest run is wanted.
+        retry_of: if the request searches for a run, the `retry_of` with which this run was created; see `CreateRun`.
+        wide: True if any of the listed runs may be the one that blocks the thread, and not only the newest.
     """
 
     operation: ClassVar[str] = "get_latest_run"
@@ -68,8 +71,8 @@ class CreateRun:
     """Create a run.
 
     Attributes:
-        retry_of: the handle of the run that the new run replaces; None if it replaces no run, or if the replaced run
-            had no handle.
+        retry_of: the handle of the rate limited run that the new run replaces. The handle is a value that the backend
+            has made to find the run. None if no run is replaced, or if the replaced run had no handle.
         may_exist: True if an earlier attempt to create this run may have taken effect.
         run_options: the options of the run, as the JSON text of an object; "" if there are none.
     """
@@ -131,8 +134,8 @@ class ListMessages:
     """Read one page of messages.
 
     Attributes:
-        after: the id of the message that the page follows in the order of the server's list; None for the first page.
-        newest_first: True to search for a message that was just sent.
+        after: the id of the last message before the page, in the order of the server's list; None for the first page.
+        newest_first: True to list the newest messages first, in order to find a message that was just sent.
     """
 
     operation: ClassVar[str] = "list_messages"
@@ -159,11 +162,11 @@ class CancelRun:
 
 @attrs.frozen(kw_only=True)
 class Wait:
-    """Set a timer that ends with `TimerDue`; it replaces the timer that was set before.
+    """Set a timer, which replaces the timer that was set before. When it ends, the machine gets the input `TimerDue`.
 
     Attributes:
-        seconds: the shortest time to wait.
-        spread: a random part of this many seconds is added.
+        seconds: the shortest time to wait, in seconds.
+        spread: the greatest number of seconds that is added at random.
     """
 
     seconds: float

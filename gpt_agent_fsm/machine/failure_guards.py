@@ -1,4 +1,4 @@
-"""The guards in the machine's table for requests that did not succeed."""
+"""The guards (conditions of rows in the machine's table) for requests that did not succeed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ wait."""
 
 
 def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
-    """Return whether to try again: attempts are left, or an active run locks the thread."""
+    """Return whether to send the request again.
+
+    This is so if attempts are left, or if an active run locks the thread.
+    """
     if is_locked(failure):
         return True
     limit = copy.settings.request_max_attempts
@@ -22,7 +25,7 @@ def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
 
 
 def is_locked(failure: inputs.RequestFailure) -> bool:
-    """Return whether the thread is locked by an active run that cannot be listed."""
+    """Return whether an active run locks the thread but cannot be listed."""
     return isinstance(failure, inputs.RequestBlocked) and failure.locked
 
 
@@ -39,7 +42,10 @@ def outputs_are_out_of_tries(copy: WorkingCopy, input_: inputs.Input) -> bool:
 
 
 def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
-    """Return whether the failed request was for a cancelled run or a discarded message: it must not be sent again."""
+    """Return whether the failed request was for a cancelled run or a discarded message.
+
+    Such a request is not sent again.
+    """
     owed, outbox = copy.outbox.owed, copy.outbox
     if isinstance(copy.request, effects.CreateRun):
         return owed is not None and owed.must_cancel
@@ -47,7 +53,7 @@ def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
 
 
 def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether to try again although the API key was refused, because the key worked for an existing run."""
+    """Return whether to try again after the server refused the API key: the same key worked for an existing run."""
     reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
     return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
 

@@ -1,6 +1,7 @@
-"""The guards of the rows in the machine's table. A guard changes nothing.
+"""The guards of the rows in the machine's table. A guard is the condition of a row. It changes nothing.
 
-A guard is a function of the working copy and the input. The type of its input says in which rows the guard may be used.
+A guard is a function of the working copy of the snapshot and the input. The type of its input says in which rows the
+guard may be used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _STALE_SECONDS = 2.0
 
 
 def is_free(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether no request is due or in flight, and the agent is not stopping."""
+    """Return whether the thread is free to make a request: none is due or in flight, and the agent is not stopping."""
     return copy.request is None and not copy.stopping
 
 
@@ -70,9 +71,9 @@ def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def owed_run_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the owed run (the next run to create) must be searched for before it is created.
+    """Return whether the library must search for the owed run (the next run to create) before it creates the run.
 
-    This is so if an earlier request may have created it, unless the search was made just now.
+    This is so if an earlier request may have created the run, and the library has not searched for it just now.
     """
     return _run_doubt(copy) is not None and not copy.just_searched
 
@@ -149,10 +150,10 @@ def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run waits for something that the library cannot give, or has named no call for too long.
+    """Return whether the run waits for something that the library cannot provide, or has named no call for too long.
 
-    If `run_timeout` is set, return False. The run may then wait until that time, because another client may give the
-    missing answer.
+    If `run_timeout` is set, return False. Then the run may wait until this timeout, because another client may provide
+    what the run waits for.
     """
     if copy.settings.run_timeout is not None:
         return False
@@ -187,24 +188,26 @@ def _run_doubt(copy: WorkingCopy) -> Doubt | None:
 def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     """Return the recorded call that equals `call`, or None for a new call.
 
-    Some servers use the id of a call again in the next rounds. So the name and the arguments must be equal, too.
+    Some servers use the id of a call again when the run asks for calls the next time. So the name and the arguments
+    must be equal, too.
     """
     asked = (call.id, call.name, call.arguments)
     return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
 
 
 def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
-    """Return the recorded call that equals `call`, or None for a call that must be announced.
+    """Return the recorded call that equals `call`, or None if `call` must be announced as new.
 
-    A server may show an outdated state of the run for so long that it looks like a new round. So if a function must not
-    run twice, its call keeps the output, and the output is sent again.
+    A round is a group of calls that a run asks for together. A server may show an outdated round for so long that it
+    looks like a new round. So if a function must not run twice, its call keeps the output, and the output is sent
+    again.
     """
     known = known_call(copy, call)
     return None if new_round and known is not None and known.may_be_asked_again else known
 
 
 def is_stale_for_long(copy: WorkingCopy) -> bool:
-    """Return whether polls have shown a seemingly outdated state for so long that it must be the current state."""
+    """Return whether polls have shown the same seemingly outdated state so often that it must be the current state."""
     polls = copy.live_run.stale_polls
     return polls >= _MIN_STALE_POLLS and polls * copy.poll_interval().seconds >= _STALE_SECONDS
 
@@ -212,8 +215,9 @@ def is_stale_for_long(copy: WorkingCopy) -> bool:
 def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the calls of this poll are a new round, although they equal the calls of the last round.
 
-    If the ids of calls are unique, return False, because the calls are those of the last round. The server has lost
-    their outputs, and the outputs are sent again.
+    A round is a group of calls that a run asks for together. If the ids of calls are unique, equal calls are the calls
+    of the last round: the server has lost their outputs. In this case, return False, and the library sends the outputs
+    again.
     """
     run = copy.live_run
     is_repeated = _has_all_outputs(copy, fact) and run.outputs_accepted and is_stale_for_long(copy)
@@ -221,7 +225,7 @@ def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def _has_unique_calls(run: Run) -> bool:
-    """Return whether the ids of a run's calls are unique. Some servers count them from 0 in each round."""
+    """Return whether the ids of a run's calls are unique. Some servers count the ids from 0 in each round of calls."""
     # If an API may give one run several ids, it identifies the run by its calls.
     return run.inferred or run.handle is not None
 
@@ -238,10 +242,10 @@ def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the poll is stale. A stale poll shows the run waiting for outputs that the server has accepted.
+    """Return whether the server has already accepted the outputs, so that this poll is outdated.
 
-    If polls look stale for too long, the calls are regarded as a new round, because some servers count the ids of calls
-    from 0 in each round.
+    An outdated poll still shows the run waiting for these outputs. If too many polls in a row do so, the calls are
+    regarded as new calls. The reason is that some servers count the ids of calls from 0 in each round of calls.
     """
     taken = copy.live_run.outputs_accepted or was_a_submission(copy, fact)
     return taken and not is_stale_for_long(copy) and _has_all_outputs(copy, fact)
@@ -250,7 +254,8 @@ def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether no call needs the user's code or a person.
 
-    A call needs neither if it has an output, or if the client must answer it and its arguments are not valid JSON.
+    A call needs neither if it already has an output. It also needs neither if its arguments are not valid JSON, because
+    then the library answers it.
     """
     if not run_needs_tools(copy, fact):
         return False
@@ -264,7 +269,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether the call accepts an output: its function was not started, and it waits for no person."""
+    """Return whether the call accepts an output. It does, unless its function was started or it waits for a person."""
     call = _call(copy, command.tool_call_id)
     return call is not None and call.takes_output
 
@@ -288,7 +293,7 @@ def waits_for_approval(copy: WorkingCopy, command: inputs.ApproveToolCall) -> bo
 
 
 def may_be_denied(copy: WorkingCopy, command: inputs.DenyToolCall) -> bool:
-    """Return whether the call waits for a person, or whether the tool's own rule denies it before anybody is asked."""
+    """Return whether the call may be denied: it waits for a person, or the tool's own rule denies it before that."""
     call = _call(copy, command.tool_call_id)
     return call is not None and (call.waits_for_a_person or (command.by_rule and call.stage is CallStage.OPEN))
 
@@ -310,16 +315,19 @@ def has_too_many_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run asks for a new round of calls. A call beside open calls belongs to their round."""
+    """Return whether the run asks for a new round of calls.
+
+    If earlier calls are still open, a further call joins their round.
+    """
     if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or copy.open_calls:
         return False
     return is_a_new_round(copy, fact) or any(known_call(copy, call) is None for call in fact.run.tool_calls)
 
 
 def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether this is the last missing output, but the HTTP answer to a poll or a cancel must come first.
+    """Return whether this is the last missing output, but a poll or a cancel is in flight.
 
-    That answer decides what happens next.
+    The HTTP answer to the poll or cancel decides what happens next.
     """
     return is_the_last_output(copy, command) and (copy.sent or was_a_cancel(copy, command))
 
@@ -328,7 +336,7 @@ def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.Submi
 
 
 def our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
-    """Return the run that the library's own request has created, if the outcome of that request was unknown."""
+    """Return the run that the library has created by a request with a lost HTTP answer, or None."""
     if not isinstance(copy.request, effects.GetLatestRun) or copy.request.key is None:
         return None
     # A server that keeps the keys of messages also keeps the keys of runs. The reverse is not always true.
@@ -345,7 +353,7 @@ def found_our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> bool:
 
 
 def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
-    """Return the run in progress that the library should follow, or None.
+    """Return the run in progress that the library should adopt (follow as if it had created the run), or None.
 
     If the server has said that a run blocks the thread, all listed runs are examined, because not all servers list the
     newest run first. In this case, a run that is being cancelled may be adopted, too.
@@ -360,7 +368,7 @@ def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
 
 
 def _is_over(copy: WorkingCopy, run: Run) -> bool:
-    """Return whether a run that the server lists as in progress has already ended."""
+    """Return whether a listed run has already ended, although the server lists it as in progress."""
     calls = {call.id for call in run.tool_calls}
     left_behind = _has_unique_calls(run) and bool(calls) and calls.issubset(copy.server.ended_calls)
     return left_behind or run.id in copy.server.ended_run_ids
@@ -371,7 +379,7 @@ def found_a_run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> bool:
 
 
 def searches_for_our_run(copy: WorkingCopy) -> bool:
-    """Return whether the request searches for a run in doubt."""
+    """Return whether the current request searches for a run that may have been created."""
     return isinstance(copy.request, effects.GetLatestRun) and copy.request.key is not None
 
 

@@ -1,6 +1,6 @@
 """The inputs of the state machine: facts about the world, and the user's commands, which `commands` defines.
 
-`trigger` is the input's name in the machine's table.
+The attribute `trigger` of a class is the name of the input in the machine's table.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Resume:
-    """The process that drove this thread has ended; this process continues from the saved snapshot."""
+    """Another process drove this thread before, and has ended. This process continues from the saved snapshot."""
 
     trigger: ClassVar[str] = "resume"
 
 
 @attrs.frozen(kw_only=True)
 class TimerDue:
-    """The time of the last `Wait` is over."""
+    """The timer that the last `Wait` has set is over."""
 
     trigger: ClassVar[str] = "timer_due"
 
 
 @attrs.frozen(kw_only=True)
 class DeadlinePassed:
-    """The run, or its wait for tools, has taken longer than a setting allows.
+    """A deadline has passed: the run, or its wait for tools, has taken longer than a setting allows.
 
     Attributes:
         setting: `run_timeout` or `tool_timeout`.
@@ -143,7 +143,7 @@ class ToolEnded:
 
 @attrs.frozen(kw_only=True)
 class ToolLost:
-    """The function of the call was started and may have run; its output will never be known.
+    """The function of the call was started and may have run, but the library will never get its output.
 
     Attributes:
         reason: a sentence for the model.
@@ -157,7 +157,10 @@ class ToolLost:
 
 @attrs.frozen(kw_only=True)
 class QuotaRestored:
-    """Another thread has created a run. So the balance is no longer a reason to keep this thread parked."""
+    """The balance of the account is no longer exhausted, because another thread has created a run.
+
+    So a thread that was parked (stopped until the next command) because of the balance may continue.
+    """
 
     trigger: ClassVar[str] = "quota_restored"
 
@@ -171,7 +174,7 @@ class Proceed:
 
 @attrs.frozen(kw_only=True)
 class RunsListed:
-    """Answer to `GetLatestRun`: the newest runs of the thread, newest first.
+    """The answer to `GetLatestRun`: the newest runs of the thread, newest first.
 
     Attributes:
         newest_message_id: as in `RunPage`.
@@ -184,10 +187,11 @@ class RunsListed:
 
 @attrs.frozen(kw_only=True)
 class MessagePosted:
-    """Answer to `PostMessage`.
+    """The answer to `PostMessage`.
 
     Attributes:
-        key_kept: True if the HTTP answer shows that the server has kept the key.
+        key_kept: True if the HTTP answer shows the key that the library put into the message's metadata. So the server
+            keeps metadata.
     """
 
     trigger: ClassVar[str] = "message_posted"
@@ -197,7 +201,7 @@ class MessagePosted:
 
 @attrs.frozen(kw_only=True)
 class RunCreated:
-    """Answer to `CreateRun`."""
+    """The answer to `CreateRun`: the run."""
 
     trigger: ClassVar[str] = "run_created"
     run: Run
@@ -205,7 +209,7 @@ class RunCreated:
 
 @attrs.frozen(kw_only=True)
 class RunSeen:
-    """Answer to `GetRun`, `SubmitToolOutputs` or `CancelRun`."""
+    """The answer to `GetRun`, `SubmitToolOutputs` or `CancelRun`: the run as it is now."""
 
     trigger: ClassVar[str] = "run_seen"
     run: Run
@@ -213,7 +217,7 @@ class RunSeen:
 
 @attrs.frozen(kw_only=True)
 class MessagesListed:
-    """Answer to `ListMessages`."""
+    """The answer to `ListMessages`: one page of messages."""
 
     trigger: ClassVar[str] = "messages_listed"
     page: MessagePage
@@ -225,7 +229,7 @@ def _bounded(seconds: float | None) -> float | None:
 
 @attrs.frozen(kw_only=True)
 class RequestFailure:
-    """The request in flight did not succeed; the subclass says what is known about its outcome.
+    """The request in flight did not succeed. Each subclass says what the library knows about the outcome.
 
     Attributes:
         status: the HTTP status, or None if no HTTP answer arrived.
@@ -241,14 +245,14 @@ class RequestFailure:
 
 @attrs.frozen(kw_only=True)
 class RequestDelayed(RequestFailure):
-    """The request took no effect, or repeating it is harmless: try again later."""
+    """The request took no effect, or repeating it is harmless. The machine sends it again later."""
 
     trigger: ClassVar[str] = "request_delayed"
 
 
 @attrs.frozen(kw_only=True)
 class RequestUnresolved(RequestFailure):
-    """The request may or may not have taken effect.
+    """It is unknown whether the request took effect.
 
     Attributes:
         in_flight: True if the request may still take effect; False only if the API itself has certainly answered it.
@@ -272,7 +276,7 @@ class RequestBlocked(RequestFailure):
 
 @attrs.frozen(kw_only=True)
 class RequestRejected(RequestFailure):
-    """The server rejected the request, and would reject it again.
+    """The server rejected the request. It would reject the same request again.
 
     Attributes:
         content_refused: True if the message's own text can never be accepted.

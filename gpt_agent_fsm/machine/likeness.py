@@ -1,4 +1,4 @@
-"""Compares a message that was sent with a message that the server lists, by their texts, images and files.
+"""Compares a sent message with a listed message by texts, images and files, to find out whether they may be the same.
 
 Servers show the parts of a message in several ways: with all of their data, with an id or an address, or only with
 their kind.
@@ -22,14 +22,17 @@ P = TypeVar("P", Image, File)
 
 
 def without_data(part: Part) -> Part:
-    """Return the part with the digest of its data instead of the data."""
+    """Return the part with a digest in place of its data."""
     if isinstance(part, Image | File) and part.data is not None:
         return attrs.evolve(part, data=None, digest=digest_of(part.data))
     return part
 
 
 def may_be(sent: QueuedMessage, listed: Message) -> bool:
-    """Return whether the message that was sent may be the listed message, as far as the server shows its content."""
+    """Return whether the sent message and the listed message may be the same.
+
+    Only the content that the server shows is compared.
+    """
     if listed.role != "user" or sent.content != listed.content:
         return False
     files = _of_kind(File, listed.parts)
@@ -48,7 +51,7 @@ def _are_alike(sent: Sequence[P], listed: Sequence[P]) -> bool:
 
 
 def _may_be_part(sent: Image | File, listed: Image | File) -> bool:
-    """Return whether the source of a listed part may be the source that was sent."""
+    """Return whether two images or files, one sent and one listed, may have the same source."""
     own, shown = _source(sent), _source(listed)
     both = [name for name in own if own[name] is not None and shown[name] is not None]
     if both:

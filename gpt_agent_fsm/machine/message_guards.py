@@ -1,4 +1,4 @@
-"""The guards of the rows about messages that are searched for, discarded or read. See `guards`."""
+"""The guards (conditions of table rows) about messages that are searched for, discarded or read. See `guards`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ def comes_instead(_: WorkingCopy, command: inputs.AddUserMessage) -> bool:
 
 
 def is_searching(copy: WorkingCopy, _: inputs.Input) -> bool:
-    """Return whether the request searches for a message in doubt."""
+    """Return whether the current request searches for a message that may have been posted."""
     return isinstance(copy.request, effects.ListMessages) and copy.request.newest_first
 
 
 def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
-    """Return the id after which the next page starts; None at the end, or if the server names the same id again."""
+    """Return the id after which the next page starts.
+
+    Return None on the last page, or if the server repeats the same id.
+    """
     asked_after = copy.request.after if isinstance(copy.request, effects.ListMessages) else None
     return None if fact.page.next_after == asked_after else fact.page.next_after
 
 
 def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Message]:
-    """Return what this page shows about the message in doubt, which is the head of the queue."""
+    """Return what this page shows about the message that may have been posted. It is the first message of the queue."""
     head = copy.queue.head
     assert head.doubt is not None  # noqa: S101 - only what is in doubt is searched for
     keys_kept = copy.server.message_keys_kept
@@ -44,7 +47,7 @@ def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Mess
 
 
 def head_may_be_sent(copy: WorkingCopy) -> bool:
-    """Return whether the head of the queue is being posted, or may have been posted."""
+    """Return whether the first message of the queue is being posted, or may have been posted."""
     under_way = copy.sent and isinstance(copy.request, effects.PostMessage)
     return bool(copy.queue) and (under_way or copy.queue.doubt is not None)
 
@@ -60,7 +63,10 @@ def message_was_not_sent(copy: WorkingCopy, command: inputs.WithdrawMessage) -> 
 
 
 def unwanted_head_is_not_found(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether a discarded message is not on the thread, or cannot be distinguished from another message."""
+    """Return whether a discarded message, which may have been posted, was not found on the thread.
+
+    The result is also True if the message cannot be distinguished from another message.
+    """
     if not (is_searching(copy, fact) and copy.outbox.head_is_unwanted):
         return False
     return message_is_unknowable(copy, fact) or not must_search_message_again(copy, fact)
@@ -100,7 +106,10 @@ def has_more_to_read(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 
 
 def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether the server ignores the cursor: it lists the newest first, or nothing new after the cursor."""
+    """Return whether the server ignores the cursor, which is the id after which messages were requested.
+
+    This is so if the server lists the newest messages first, or lists nothing new after the cursor.
+    """
     cursor = copy.cursor
     if cursor.reading is None or cursor.reading.whole or cursor.last_message_id is None:
         return False
@@ -140,12 +149,18 @@ def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    """Return whether the list request has failed after the run itself or earlier pages have brought messages."""
+    """Return whether a list request has failed, but some messages of the answer are known.
+
+    The run itself has reported these messages, or earlier pages of the list contained them.
+    """
     reading = copy.cursor.reading
     return was_a_reading(copy, input_) and reading is not None and bool(unpublished(copy, reading))
 
 
 def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
-    """Return whether the failed request was a list after the cursor: the server may not know the cursor's message."""
+    """Return whether the failed request was a list of the messages after the cursor.
+
+    The server may not know the message that the cursor names.
+    """
     after = copy.cursor.last_message_id
     return after is not None and copy.request == effects.ListMessages(after=after)

@@ -63,7 +63,7 @@ class ToolCall:
 
     @property
     def may_be_asked_again(self) -> bool:
-        """False if the call's function was started and was not declared safe: it must never run twice."""
+        """True if the call's function was not started, or may be started twice. Such a call may be announced again."""
         return self.attempt == 0 or self.is_safe
 
     @property
@@ -115,7 +115,7 @@ class Message:
 
     Attributes:
         content: the text parts of the message, joined by a newline; empty if there are none.
-        key: the key that the library sent with the message, or None.
+        key: the text that the library put into the message's metadata to find the message again, or None.
         created_at: in seconds since the epoch, or None if the server does not report it.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
         parts: the texts (with their citations), images and files of the message.
@@ -137,7 +137,10 @@ class Message:
 
     @property
     def is_worth_publishing(self) -> bool:
-        """True for an assistant's message with a part or a refusal. A message with a key is always from the user."""
+        """True if the library should publish the message: it is from the assistant, and has a part or a refusal.
+
+        A message with a key is from the user, because only the library sends keys.
+        """
         return self.role == "assistant" and self.key is None and bool(self.content or self.parts or self.refusal)
 
 
@@ -148,7 +151,7 @@ class Run:
     Attributes:
         assistant_id: None if the server does not report it.
         code, message: why the run ended; set if `status` is one of the failures.
-        key: the key that the library sent with the run, or None.
+        key: the text that the library put into the run's metadata to find the run again, or None.
         handle: a value that the backend has made and needs again to find the run; None if the run's id is enough.
         inferred: True if the server does not report the run. Its state is then inferred from its messages on the
             thread.
@@ -178,7 +181,7 @@ BUDGET_EXCEEDED = "budget_exceeded"
 
 @attrs.frozen(kw_only=True)
 class StreamPosition:
-    """How far the stream of a run was announced, so that another process can continue after it.
+    """How far the stream of a run was announced. Another process can continue the stream from there.
 
     Attributes:
         handle: the handle of the run when the stream began. Each handle has a stream of its own.
@@ -201,9 +204,9 @@ class Failure:
         code: the code of the `RunFailed` or `RequestFailed`; `rate_limit_exceeded` for a rate limited run;
             `budget_exceeded` if the tokens of the thread are used up.
         message: a text for people; it is never blank.
-        operation: the request that failed, for example `post_message`; None if a run failed, or if the tokens are
-            used up.
-        parked: True if nothing is tried until the next command.
+        operation: the request that failed, for example `post_message`; None if a run failed, or if the tokens are used
+            up.
+        parked: True if the thread does nothing until the next command.
     """
 
     code: str | None
@@ -230,7 +233,7 @@ class MessagePage:
     """Some messages in the order of the server's list.
 
     Attributes:
-        next_after: the id of the message that the next page follows, or None on the last page.
+        next_after: the id after which the next page starts, or None on the last page.
     """
 
     messages: tuple[Message, ...]

@@ -1,4 +1,4 @@
-"""The user's messages that are not yet known to be on the thread, in order, and the changes of this queue.
+"""The queue of user messages that are not yet known to be on the thread, in order, and the changes of this queue.
 
 A store gets only the messages that were added to the queue or removed from it. It may keep each message as a row, apart
 from the rest of the snapshot. So a long queue is not written again with each commit.
@@ -18,7 +18,7 @@ __all__ = ["EMPTY", "NO_CHANGE", "Doubt", "Entry", "Queue", "QueueChange", "Queu
 
 @attrs.frozen(kw_only=True)
 class Doubt:
-    """The data that the search needs while it is unknown whether a message or run is on the server.
+    """The doubt whether a message or run is on the server, with the data that the search for it needs.
 
     Attributes:
         searches_left: how often to search before the request is sent again. Between two searches, the library waits for
@@ -37,10 +37,10 @@ class QueuedMessage:
     """A user message that was accepted and is not yet known to be on the thread.
 
     Attributes:
-        key: a unique key that the library sends with the message, so that the message can be found again.
+        key: a unique text that the library puts into the message's metadata, to find the message on the server again.
         run_options: the options of the message's run, as the JSON text of an object; "" if there are none.
-        doubt: set while it is unknown whether the message was posted. Only the message at the head of a queue can have
-            a doubt.
+        doubt: set while it is unknown whether the message was posted. Only the first message of a queue (the head) can
+            have a doubt.
         parts: the parts of the message, with all their data; empty if the message is only text.
     """
 
@@ -70,7 +70,7 @@ class QueueChange:
 
 @attrs.frozen(eq=False)
 class Queue:
-    """Messages in the order in which they are sent.
+    """The queued messages, in the order in which they are sent. The first message is the head.
 
     Attributes:
         first: the number of the head. If the queue is empty, the number that the next message gets. A number is not
@@ -111,7 +111,7 @@ class Queue:
 
     @property
     def doubt(self) -> Doubt | None:
-        """The doubt about the head, if it is unknown whether the head was posted; otherwise None."""
+        """The doubt about the first message: it is set while it is unknown whether this message was posted."""
         return self.messages[0].doubt if self.messages else None
 
     def add(self, message: QueuedMessage) -> Queue:
@@ -119,18 +119,21 @@ class Queue:
         return Queue((*self.messages, message), self.first)
 
     def add_first(self, message: QueuedMessage, *, behind_head: bool) -> Queue:
-        """Return the queue with a message before all other messages, or directly behind the head."""
+        """Return the queue with a new message before all other messages.
+
+        With `behind_head`, the first message stays before it.
+        """
         kept = 1 if behind_head else 0
         # The messages get new numbers, because each number must be one more than the number before it.
         messages = (*self.messages[:kept], message, *self.messages[kept:])
         return Queue(messages, self.first + len(self.messages))
 
     def keep_head(self) -> Queue:
-        """Return the queue with its head alone."""
+        """Return the queue with only its first message."""
         return Queue(self.messages[:1], self.first)
 
     def without(self, key: str) -> Queue:
-        """Return the queue without one message."""
+        """Return the queue without the message with this key."""
         kept = tuple(message for message in self.messages if message.key != key)
         # The messages get new numbers, because numbers have no gaps.
         return Queue(kept, self.first + len(self.messages))
@@ -140,11 +143,11 @@ class Queue:
         return Queue((), self.first + len(self.messages))
 
     def take(self) -> Queue:
-        """Return the queue without its head."""
+        """Return the queue without its first message."""
         return Queue(self.messages[1:], self.first + 1)
 
     def with_doubt(self, doubt: Doubt | None) -> Queue:
-        """Return the queue with a doubt about its head, or without one."""
+        """Return the queue with this doubt about its first message. None removes the doubt."""
         return Queue((attrs.evolve(self.head, doubt=doubt), *self.messages[1:]), self.first)
 
     def change_since(self, before: Queue) -> QueueChange:

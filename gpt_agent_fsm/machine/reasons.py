@@ -1,4 +1,4 @@
-"""Say in one or two sentences what a thread waits for."""
+"""Says in one or two sentences what a thread waits for."""
 
 from __future__ import annotations
 

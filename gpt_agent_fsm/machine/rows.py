@@ -1,7 +1,7 @@
 """The rows of the machine's table, and the functions that make them.
 
-`on` makes a row from the class of an input, a guard and an action. Guard and action are functions and not names, so the
-type checker compares them with the input of the row, and an editor finds them.
+`on` makes a row from the class of an input, a guard (the condition) and an action. The guard and the action are
+functions, not names. So the type checker compares them with the input of the row, and an editor finds them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,9 @@ OTHERWISE: Final = None
 
 @attrs.frozen
 class Row:
-    """An input that, in these states, leads to `dest` and does the action, if the guard returns True.
+    """A row of the table. If a thread is in one of these states and the guard returns True, the input leads to `dest`.
 
-    Attributes:
-        dest: the next state; None to stay in the same state.
-        guard: the condition. A row with the guard None is taken if no row above it was taken.
-        story: the situation in which the row is taken, in a few words; unique, so that it names the row.
+    The machine then also does the action.
     """
 
     kind: type[Any]

@@ -1,8 +1,9 @@
-"""Searches the server for something in doubt: a message that may have been posted, or a run that may have been created.
+"""Searches the server for a message that may have been posted, or a run that may have been created.
 
-Both are recognised by the key that the library sends as metadata. If the server drops metadata, the order decides. If
-exactly one message with the same content is newer than everything known before, it is the message in doubt. If exactly
-one run is newer, it is the run in doubt.
+Until the search is over, such a message or run is *in doubt*. It is recognised by its key, which is a unique text that
+the library puts into the metadata. If the server drops metadata, the order decides. If exactly one message with the
+same content is newer than everything known before, it is the message in doubt. If exactly one run is newer, it is the
+run in doubt.
 """
 
 from __future__ import annotations
@@ -23,24 +24,27 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Found(Generic[T]):
-    """The message or run in doubt is on the server."""
+    """The search result if the message or run is on the server."""
 
     item: T
 
 
 @attrs.frozen
 class Absent:
-    """The server does not show the message or run in doubt."""
+    """The search result if the server does not show the message or run."""
 
 
 @attrs.frozen
 class Ambiguous:
-    """The server shows something that may come from the library or from another client. Nothing can decide which."""
+    """The search result if the server shows a message or run that may be from the library or from another client.
+
+    Nothing can decide which of the two it is from.
+    """
 
 
 @attrs.frozen
 class MorePages:
-    """The message in doubt is not on this page, but may be on a later page.
+    """The search result if the message is not on this page, but may be on a later page.
 
     Attributes:
         after: the id of the message after which the next page starts.
@@ -60,11 +64,12 @@ def _newer_than(known: Sequence[str], ids: Sequence[str]) -> int:
 def search_run(
     key: str, listed: Sequence[Run], doubt: Doubt | None, published: Sequence[str], *, keys_kept: bool
 ) -> Found[Run] | Absent:
-    """Search the newest runs of a thread, newest first, for the run with `key`.
+    """Search the newest runs of a thread, listed newest first, for the run with the key `key`.
 
-    `doubt` contains the ids that were known before the run was requested. If it is None, only the key decides. If the
-    backend has inferred a run from messages, and all these messages are in `published`, the run is an older one.
-    `keys_kept` says that the server is known to keep keys.
+    The key is a unique text that the library puts into the run's metadata. `doubt` contains the ids that were known
+    before the run was requested. If `doubt` is None, only the key decides. If the backend has inferred a run from
+    messages, and all these messages are in `published`, the run is an older one. `keys_kept` says whether the server is
+    known to keep metadata.
     """
     for run in listed:
         if run.key == key and not _is_stale(run, published):
@@ -86,8 +91,9 @@ def search_message(
 ) -> Result[Message]:
     """Search one page of a thread's messages, newest first, for a message that may have been posted.
 
-    `doubt` contains the ids that were known before the message was sent. The next page starts after `next_after`; None
-    means that this page is the last. `keys_kept` says that the server is known to keep keys.
+    `doubt` contains the ids that were known before the message was sent. The next page starts after `next_after`. If
+    `next_after` is None, this page is the last one. `keys_kept` says whether the server is known to keep metadata,
+    which contains the key of the message.
     """
     for listed in page:
         if listed.key == message.key:
@@ -105,7 +111,7 @@ def search_message(
 
 
 def _newer_messages(page: Sequence[Message], doubt: Doubt) -> Sequence[Message]:
-    """Return the messages of the page that are newer than everything known before."""
+    """Return the messages of the page that are newer than all messages known before."""
     times = [message.created_at for message in page if message.created_at is not None]
     if times and times[0] < times[-1]:
         # The server lists the oldest first although the newest first were requested. So every message may be newer.

@@ -1,7 +1,7 @@
-"""The snapshot of one thread: everything that a store keeps and that the machine uses for its decisions.
+"""The snapshot of one thread: all data that the machine needs for its decisions. A store keeps it.
 
-It has parts. All data in one part end together: the data of a run end with the run, and the number of failed attempts
-ends with the request.
+The snapshot has parts, and the data of one part are cleared together. For example, the data of a run are cleared when
+the run ends, and the number of failed attempts is cleared with the request.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _NO_TOKENS = Usage()
 
 @attrs.frozen(kw_only=True)
 class Ending:
-    """Why a run must end before it is done.
+    """The decision that a run must end before it is done, and the reason.
 
     Attributes:
         code, message: the code and text of the `RunFailed` that will announce the run's end.
-        tries: how many HTTP answers have not shown the run's end since it was decided that the run must end.
+        tries: how many HTTP answers since this decision did not show the run's end.
     """
 
     code: str
@@ -65,7 +65,7 @@ class LiveRun:
         must_cancel: True if the run must be cancelled as soon as no other request is in flight.
         ending: why the run must end before it is done; None while the run may continue.
         hosted_tools: the ids of the uses of the server's own tools that were announced.
-        heard: how far the stream of the run was announced; None if it cannot be continued.
+        heard: how far the stream of the run was announced; None if another process cannot continue the stream.
     """
 
     id: str
@@ -101,7 +101,8 @@ class Turn:
     """The work that one user message starts: its run, and the runs that replace that run after a rate limit.
 
     Attributes:
-        key: the message's key (the run's id for an adopted run); the keys of runs are made from it.
+        key: the message's key, which is the text in its metadata by which the library finds it. The keys of the runs
+            are made from it. For a run that the library adopted, it is the run's id.
         runs: how many runs were requested so far.
         retries_left: how often a rate limited run may still be started again.
         run_options: the options of these runs, as the JSON text of an object; "" if there are none.
@@ -114,7 +115,7 @@ class Turn:
 
     @property
     def run_key(self) -> str:
-        """The key of the current run."""
+        """The key of the current run: the text that the library puts into the run's metadata, to find the run again."""
         return f"{self.key}.{self.runs}"
 
 
@@ -148,10 +149,12 @@ class Outbox:
 
     Attributes:
         turn: the current turn.
-        owed: the run of the turn, while it must still be created.
-        parked: True if nothing is tried until the next command: a person must act, or no attempts are left.
+        owed: the run of the turn, while the library must still create it.
+        parked: True if the thread does nothing until the next command, because a person must act or no attempts are
+            left.
         budget_told: the used tokens and the limit that were announced as `BudgetExceeded`.
-        head_is_unwanted: True if the head of the queue was discarded while it may have been posted. It gets no run.
+        head_is_unwanted: True if the user has discarded the first message of the queue, but it may have been posted.
+            The message gets no run.
     """
 
     turn: Turn | None = None
@@ -170,9 +173,9 @@ class Pending:
 
     Attributes:
         sent: True from before the request is made until its result is known.
-        tries: the number of failed attempts of the request that changes the server. That is this request, or the
-            request whose result this request searches for.
-        failures: the number of failed attempts of this request, if it only reads.
+        tries: the number of failed attempts of the request that changes the server. If this request only searches for
+            the result of an earlier request, the attempts of the earlier request are counted.
+        failures: if this request only reads, the number of its failed attempts.
     """
 
     request: Request
@@ -186,10 +189,10 @@ class Pending:
 
 @attrs.frozen(kw_only=True)
 class Reading:
-    """The reading of messages after a run, page by page. The messages are published after the last page.
+    """The reading of a thread's messages after a run, page by page. The messages are published after the last page.
 
     Attributes:
-        run_id, assistant_id: used for messages without a run or an assistant of their own.
+        run_id, assistant_id: the ids for messages for which the server names no run or no assistant.
         whole: True if all messages must be read from the start, because the server cannot list the messages after a
             cursor.
         own: the assistant's messages that the run itself reports.
@@ -210,7 +213,7 @@ class Reading:
 
 @attrs.frozen(kw_only=True)
 class Cursor:
-    """The position up to which the thread was read.
+    """The cursor: the position up to which the library has read and published the thread.
 
     Attributes:
         last_message_id: the last assistant message that was published.
@@ -229,7 +232,7 @@ class Cursor:
 
 @attrs.frozen(kw_only=True)
 class Newest:
-    """The newest message or run on the thread, as far as it is known.
+    """The newest message or run on the thread, if the library knows it.
 
     Attributes:
         id: its id; None if there is none, or if the server was not asked yet.
@@ -241,7 +244,7 @@ class Newest:
 
     @classmethod
     def seen(cls, id_: str | None) -> Newest:
-        """Return the knowledge after the server was asked. None means that there is no message, or no run."""
+        """Return this knowledge after the server has answered. None means that there is no message, or no run."""
         return cls(id=id_, asked=True)
 
     @property
@@ -252,7 +255,7 @@ class Newest:
 
 @attrs.frozen(kw_only=True)
 class ServerView:
-    """The knowledge about the server and about its messages and runs on the thread.
+    """What the library knows about the server, and about the messages and runs on the thread.
 
     Attributes:
         must_check: True if the library must check for a run in progress before it does anything else.
@@ -286,8 +289,8 @@ class Waiting:
 
     Attributes:
         since: when the wait began, in seconds since the epoch.
-        told: 0 before the first `ThreadStalled`. After that, 1 plus the number of times that the wait had doubled when
-            `ThreadStalled` was last announced.
+        told: 0 before the first `ThreadStalled`. After each `ThreadStalled`, a number from which the engine computes
+            the next one: it is due when `stall_after` has doubled this many times.
     """
 
     since: float
@@ -360,7 +363,7 @@ class Snapshot:
 
     @property
     def polls(self) -> bool:
-        """True between two polls of a run, if no attempt has failed."""
+        """True between two polls of a run, if no attempt of the next poll has failed."""
         pending = self.pending
         if pending is None or pending.sent or pending.failures or self.state is not State.RUNNING:
             return False
@@ -372,7 +375,10 @@ class Snapshot:
         return self.pending is None and not self.state.run_in_progress
 
     def differs_only_by_a_poll(self, other: Snapshot) -> bool:
-        """Return whether only the progress of a GET differs, which a restart does not need."""
+        """Return whether the other snapshot differs only in the progress of a GET.
+
+        A restart does not need this progress.
+        """
         mine, theirs = self.pending, other.pending
         if mine is None or theirs is None or mine.request.changes_server:
             return self == other

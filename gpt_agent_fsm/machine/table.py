@@ -1,10 +1,13 @@
-"""The rules of a thread. The tables of this file have all rules.
+"""The rules of a thread. The tables in this file contain all of them.
 
-A row of `TABLE` means: in this state, this input leads to that state and does the action, if the guard returns True.
-The last column names the situation in a few words. Rows are tried from the top; the first row whose guard holds is
-taken, and a group of rows with guards ends in a row without a guard. The inputs in `IGNORED` may come and change
-nothing. Only a defect of the library can cause the inputs in `ILLEGAL`. The inputs in `AFTER_EACH` are handled after
-every other input. The guards are in the three modules whose names end in `guards`, and the actions in `actions`.
+Each row of `TABLE` has states, an input, a guard (the condition), a next state and an action. If a thread is in one of
+the states, gets the input, and the guard returns True, the thread moves to the next state and does the action. The last
+column names the situation in a few words. Rows are tried from the top, and the first row whose guard holds is taken. A
+group of rows with guards ends in a row without a guard.
+
+The inputs in `IGNORED` may come and change nothing. Only a defect of the library can cause the inputs in `ILLEGAL`. The
+inputs in `AFTER_EACH` are handled after every other input. The guards are in the three modules whose names end in
+`guards`, and the actions in `actions`.
 """
 
 from __future__ import annotations

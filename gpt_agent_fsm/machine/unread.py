@@ -1,4 +1,4 @@
-"""Find the new messages of a reading, even if the server ignores `order` or `after`."""
+"""Finds the new messages of a reading, even if the server ignores the parameters `order` or `after`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def _position(messages: Sequence[Message], message_id: str | None) -> int | None
 def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_since: str | None) -> bool:
     """Return whether the server has listed the newest messages first although the oldest first were requested.
 
-    `posted_since` is a message that is known to be newer than the cursor, if there is one.
+    The cursor is the id of the last published message. `posted_since` is the id of a message that is known to be newer
+    than the cursor, or None.
     """
     times = [message.created_at for message in messages if message.created_at is not None]
     if times and times[0] != times[-1]:
@@ -34,17 +35,20 @@ def _oldest_first(reading: Reading, cursor: str | None, posted_since: str | None
 
 
 def older_than_run(reading: Reading, cursor: str | None, posted_since: str | None) -> frozenset[str]:
-    """Return the ids of the messages that cannot belong to the run: they are listed before the message it answers."""
+    """Return the ids of the messages that are listed before the message that the run answers.
+
+    These messages cannot belong to the run.
+    """
     messages = _oldest_first(reading, cursor, posted_since)
     return frozenset(message.id for message in messages[: _position(messages, posted_since) or 0])
 
 
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    """Return the assistant's messages after `cursor`, oldest first.
+    """Return the assistant's messages after `cursor` (the id of the last published message), oldest first.
 
-    Messages that the run itself reports are included even if the server does not list them yet. If a reading of the
-    whole thread does not contain the cursor, the result has only messages of the run, if these can be recognised. So no
-    old message is published twice.
+    The result includes messages that the run itself reports, even if the server does not list them yet. If a reading of
+    the whole thread does not contain the cursor, the result has only messages of the run, if these can be recognised.
+    So no old message is published twice.
     """
     messages = _oldest_first(reading, cursor, posted_since)
     start = _position(messages, cursor)
@@ -58,7 +62,10 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
 
 
 def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:
-    """Return the run's own messages that are not listed. Equal texts count as listed: some servers change the ids."""
+    """Return the messages that the run reports but the server does not list yet.
+
+    If a listed message has an equal text, the message counts as listed, because some servers change the ids.
+    """
     listed = {message.id for message in reading.messages}
     contents = {(message.content, message.parts) for message in heard}
     return [

@@ -68,7 +68,7 @@ def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:
 
 
 def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return a value that names what the thread waits for. Equal values mean the same thing; () means rest."""
+    """Return a value that identifies what the thread waits for. Equal values mean the same wait; () means no wait."""
     if snapshot.settled:
         return ()
     run, owed, turn = snapshot.run, snapshot.outbox.owed, snapshot.outbox.turn
@@ -82,7 +82,10 @@ def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
-    """Return `after` with its wait. A new wait begins at `at` (epoch seconds) if `before` waited for something else."""
+    """Return `after` with its wait.
+
+    If `before` waited for something else, a new wait begins at `at` (epoch seconds).
+    """
     thing = waited_for(after)
     if thing == waited_for(before) and (after.waiting is None) is not bool(thing):
         return after
@@ -91,7 +94,10 @@ def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
 
 
 def note_failure(copy: WorkingCopy, input_: inputs.Input) -> None:
-    """Record the last failure among this input's events. An answer of the server clears the failure of a request."""
+    """Record the last failure among this input's events.
+
+    If the server answers a request, clear the failure of a request.
+    """
     failure = copy.failure
     if failure is not None and failure.operation is not None and isinstance(input_, _ANSWERS):
         ignored = any(isinstance(effect, effects.Ignore) for effect in copy.effects)

@@ -31,11 +31,12 @@ class WorkingCopy:
     """The parts of one snapshot, which actions replace, and the effects and events of the input so far.
 
     Attributes:
-        request, sent, tries, failures: the fields of `Pending`. `tries` is kept until the input is handled, even if the
-            request changes: the next request may belong to the same attempt.
+        request, sent, tries, failures: the fields of `Pending`, which describe the current request. `tries` is kept
+            until the input is handled, even if the request changes, because the next request may belong to the same
+            attempt.
         effects, events: the effects to carry out and the events to announce, in order.
         followed_by: the input that is handled next. It is the input that the action returned, or None.
-        just_searched: True if this input has shown that the run in doubt is not on the server now.
+        just_searched: True if this input has shown that the run that may have been created is not on the server.
         started_again: True if more than one attempt was needed to create the run that has just begun.
         stopping: True if the agent must be removed from the runtime.
     """
@@ -130,25 +131,31 @@ class WorkingCopy:
 
     @property
     def live_run(self) -> LiveRun:
-        """The run. Use it only in states with a run."""
+        """The run on the server. Use it only in states with such a run."""
         assert self.run is not None  # noqa: S101 - says to the type checker what the state says
         return self.run
 
     @property
     def turn(self) -> Turn:
-        """The current turn; there is one while a run is owed or live."""
+        """The current turn, which is the work for one user message.
+
+        There is one while a run must be created or is on the server.
+        """
         assert self.outbox.turn is not None  # noqa: S101 - as above
         return self.outbox.turn
 
     @property
     def owed_run(self) -> OwedRun:
-        """The run that is owed. Use it only if there is one."""
+        """The owed run, which the library must still create. Use it only if there is one."""
         assert self.outbox.owed is not None  # noqa: S101 - as above
         return self.outbox.owed
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The known tool calls of `run`, or of `left` if there is no run."""
+        """The known tool calls of `run`.
+
+        If there is no run, those of `left`, the run that the library stopped following.
+        """
         known = self.run or self.left
         return () if known is None else known.calls
 
@@ -184,12 +191,12 @@ class WorkingCopy:
         self.effects.append(wait)
 
     def close_request(self) -> None:
-        """Clear the request; the next step is decided at rest."""
+        """Clear the request. When the thread is at rest, the machine decides the next step."""
         self.drop_request()
         self.tries = 0
 
     def drop_request(self) -> None:
-        """Clear the request, but keep the count of `tries`: the request that changes the server may be tried again."""
+        """Clear the request, but keep the count of `tries`. The request that changes the server may be tried again."""
         self.request, self.sent, self.failures = None, False, 0
 
     def poll(self, *, in_doubt: bool = False) -> GetRun:
@@ -202,23 +209,29 @@ class WorkingCopy:
         return Wait(seconds=min(self.settings.heartbeat_interval, self.settings.idle_seconds))
 
     def backoff(self, failed: int, failure: inputs.RequestFailure) -> Wait:
-        """Return an exponential pause, shortened at random by up to half. It is never shorter than `retry_after`."""
+        """Return the pause before the next attempt. It grows exponentially, and is shortened at random by up to half.
+
+        It is never shorter than the `retry_after` of the failure.
+        """
         full = self.settings.backoff(failed)
         return Wait(seconds=max(full / 2, failure.retry_after or 0.0), spread=full / 2)
 
     # --- changes of parts -------------------------------------------------------------------------------
 
     def unpark(self) -> None:
-        """Let the queue proceed again."""
+        """End the parking of the thread, so that its queue proceeds."""
         if self.outbox.parked:
             self.outbox = attrs.evolve(self.outbox, parked=False)
 
     def owe(self, owed: OwedRun | None) -> None:
-        """Set the run that must still be created, or None."""
+        """Set the owed run, which the library must still create. None means that there is none."""
         self.outbox = attrs.evolve(self.outbox, owed=owed)
 
     def with_calls(self, calls: tuple[ToolCall, ...]) -> None:
-        """Replace the tool calls of `run`, or of `left` if there is no run."""
+        """Replace the tool calls of `run`.
+
+        If there is no run, replace those of `left`, the run that the library left.
+        """
         if self.run is not None:
             self.run = attrs.evolve(self.run, calls=calls)
         else:

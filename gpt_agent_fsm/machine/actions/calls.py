@@ -1,7 +1,7 @@
 """Tool calls that a function of this program answers, and tool calls that a person must approve first.
 
-The start of a function is saved before the function runs, and its output after the function has run. So a new process
-knows which functions may have run.
+The start of a function is saved before the function runs, and its output after the function has run. So after a crash,
+a new process knows which functions may have run.
 """
 
 from __future__ import annotations
@@ -87,13 +87,16 @@ def lose(copy: WorkingCopy, fact: inputs.ToolLost) -> inputs.SubmitToolOutput:
 
 
 def _answered(copy: WorkingCopy, call_id: str, output: str) -> inputs.SubmitToolOutput:
-    """Make the call accept an output, and return the input that brings this output."""
+    """Record that the call accepts an output.
+
+    Return the input that delivers this output; the machine handles it next.
+    """
     change_call(copy, call_id, stage=CallStage.APPROVED)
     return inputs.SubmitToolOutput(tool_call_id=call_id, output=output)
 
 
 def end_for_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """End a run that asks for tools again and again."""
+    """End a run that has asked for tools in too many rounds."""
     message = f"The run was cancelled: it asked for tools more than {copy.settings.max_tool_rounds} times."
     change_run(copy, handle=fact.run.handle, ending=Ending(code=MAX_ROUNDS, message=message))
     send_cancel(copy, fact)

@@ -1,4 +1,4 @@
-"""Runs that must end before they are done, and messages and runs that are dropped before they are sent.
+"""The actions that end a run before it is done, and that drop messages and runs before they are sent.
 
 A server may refuse a cancel, lose it, ignore it, or never finish it. So the number of attempts is limited. After the
 last attempt the library stops following the run, whatever the run does on the server.
@@ -46,7 +46,7 @@ def _must_end(copy: WorkingCopy, input_: inputs.CancelRun | inputs.DeadlinePasse
 
 
 def refuse_action(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """End a run that waits for something that the library cannot give."""
+    """End a run that waits for something that the library cannot provide."""
     message = f"The run was cancelled: {fact.run.unsupported or _NO_CALLS}."
     change_run(copy, handle=fact.run.handle, ending=Ending(code=UNSUPPORTED, message=message))
     send_cancel(copy, fact)
@@ -67,7 +67,7 @@ def cancel_instead(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
 
 
 def insist(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """Cancel the run again because it still continues, or wait if the server is already cancelling it."""
+    """Cancel the run again. If the server is already cancelling the run, wait instead."""
     _count_try(copy)
     change_run(copy, handle=fact.run.handle)
     if was_a_cancel(copy, fact) or fact.run.status is RunStatus.CANCELLING:
@@ -77,7 +77,7 @@ def insist(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def poll_after_refusal(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
-    """Poll the run after a refused cancel, because the run may have ended before the cancel arrived."""
+    """Poll the run after the server has refused a cancel. The run may have ended before the cancel arrived."""
     report(copy, failure, will_retry=True)
     _count_try(copy)
     ending = copy.live_run.ending
@@ -88,7 +88,7 @@ def poll_after_refusal(copy: WorkingCopy, failure: inputs.RequestRejected) -> No
 
 
 def abandon_run(copy: WorkingCopy, input_: inputs.Input) -> None:
-    """Announce that the run has failed, although the server does not report its end."""
+    """Stop following the run, and announce that it has failed, although the server does not report its end."""
     if isinstance(input_, inputs.RequestFailure):
         report(copy, input_, will_retry=False)
     run = copy.live_run
@@ -120,7 +120,10 @@ def _poll_later(copy: WorkingCopy) -> None:
 
 
 def remember_to_cancel(copy: WorkingCopy, _: inputs.CancelRun) -> None:
-    """Remember to cancel the run, or not to create it, as soon as it is known whether the server has created it."""
+    """Remember that the user wants to cancel a run, although it is unknown whether the server has created the run.
+
+    As soon as the library knows, it cancels the run, or does not create it.
+    """
     copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
     copy.unpark()
 
@@ -131,7 +134,7 @@ def drop_absent_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def drop_owed_run(copy: WorkingCopy, _: inputs.Input | inputs.RequestFailure) -> None:
-    """End the owed run: it was not created yet, or waits to be started again."""
+    """End the owed run, which is the run that the library must still create or start again."""
     _announce_dropped_run(copy)
     copy.owe(None)
     copy.unpark()
@@ -146,7 +149,7 @@ def _announce_dropped_run(copy: WorkingCopy) -> None:
 
 
 def _drop_run_behind(copy: WorkingCopy, run: LiveRun) -> None:
-    """Drop the run that waits for the end of another client's run; the other client's run continues."""
+    """Drop the run that waits until another client's run ends. The other client's run continues."""
     if copy.owed_run.doubt is not None:
         copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
         return
@@ -174,7 +177,10 @@ def queue_message_first(copy: WorkingCopy, command: inputs.AddUserMessage) -> in
 
 
 def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.CancelRun | None:
-    """Drop the messages that were not sent. If the head may have been sent, keep it until the outcome is known."""
+    """Drop the messages that were not sent.
+
+    If the first message may have been sent, keep it until its outcome is known.
+    """
     if head_may_be_sent(copy):
         kept = copy.queue.keep_head()
         copy.outbox = attrs.evolve(copy.outbox, head_is_unwanted=True)
@@ -196,7 +202,7 @@ def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.Can
 
 
 def withdraw_message(copy: WorkingCopy, command: inputs.WithdrawMessage) -> None:
-    """Drop one message. If it was the next to be posted, the next step is decided again."""
+    """Drop one message. If the library was about to post this message, decide the next step again."""
     was_head = copy.queue.head.key == command.key
     copy.queue = copy.queue.without(command.key)
     _drop(copy, [command.key])
@@ -207,7 +213,7 @@ def withdraw_message(copy: WorkingCopy, command: inputs.WithdrawMessage) -> None
 
 
 def drop_unsent(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Drop a cancelled run or a discarded message whose request has failed, instead of sending the request again."""
+    """Drop a cancelled run or a discarded message. Its request has failed, and is not sent again."""
     report(copy, failure, will_retry=False)
     if copy.outbox.owed is not None:
         drop_owed_run(copy, failure)

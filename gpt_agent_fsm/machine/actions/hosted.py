@@ -1,4 +1,4 @@
-"""Announces the uses of tools that the server runs itself."""
+"""The action that announces the uses of tools that the server runs itself."""
 
 from __future__ import annotations
 

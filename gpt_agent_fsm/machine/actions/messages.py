@@ -1,4 +1,4 @@
-"""Messages that are posted, and answers that are read."""
+"""The actions that post the user's messages, and that read and publish the assistant's messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def queue_message(copy: WorkingCopy, command: inputs.AddUserMessage) -> None:
 
 
 def queued(command: inputs.AddUserMessage) -> QueuedMessage:
-    """Return the message of a command as the queue keeps it."""
+    """Return the queued message for a command of the user."""
     return QueuedMessage(key=command.key, content=command.content, run_options=command.run_options, parts=command.parts)
 
 
@@ -84,7 +84,7 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
 
 
 def drop_message(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
-    """Drop a message whose text can never be accepted, so that the messages behind it can be sent."""
+    """Drop a message whose text the server will never accept. The messages after it can then be sent."""
     report(copy, failure, will_retry=False)
     copy.queue = copy.queue.take()
     copy.outbox = attrs.evolve(copy.outbox, head_is_unwanted=False)
@@ -136,7 +136,10 @@ def _read(
     wait: effects.Wait | None = None,
     **changes: Any,  # noqa: ANN401 - any fields
 ) -> None:
-    """Request the page after the message `after`, now or after `wait`, and change these fields of the reading."""
+    """Request the page of messages after the message `after`. Also change the given fields of the reading in progress.
+
+    With `wait`, the request is made when this wait is over.
+    """
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), **changes))
     request = effects.ListMessages(after=after)
     if wait is None:
@@ -180,13 +183,16 @@ def publish_messages(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
 
 
 def publish_what_is_there(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Publish the messages that the run itself and earlier pages have brought, because the list request has failed."""
+    """Publish the messages that the library already has, because the request for a list of messages has failed.
+
+    The run itself has reported these messages, or earlier pages of the list contained them.
+    """
     report(copy, failure, will_retry=False)
     _end_reading(copy, _reading(copy))
 
 
 def give_up_reading(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Stop reading for now, so that queued messages can be sent. A later reading finds the messages not read now."""
+    """Stop reading for now, so that queued messages can be sent. A later reading finds the unread messages."""
     report(copy, failure, will_retry=False)
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), postponed=True))
     if has_something_to_send(copy):
@@ -210,9 +216,11 @@ def publish(
     assistant_id: str,
     older: Collection[str] = (),
 ) -> None:
-    """Announce messages, and move the cursor behind them. A message without ids gets `run_id` and `assistant_id`.
+    """Announce messages, and move the cursor to the last of them.
 
-    `older`: the ids of the messages that are older than the message of the user that the run answers.
+    A message without ids gets `run_id` and `assistant_id`.
+
+    `older`: the ids of those messages that are older than the user's message that the run answers.
     """
     for message in found:
         copy.events.append(

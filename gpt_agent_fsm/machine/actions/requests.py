@@ -1,4 +1,7 @@
-"""The one request of a thread: it is made now or later, made again, searched for on the server, or abandoned."""
+"""The actions for the one request of a thread.
+
+They make it now or later, make it again, search for it, or abandon it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ one `outcome_grace`, and its request may take effect during one further `outcome
 
 
 def request_of(copy: WorkingCopy) -> effects.Request:
-    """Return the request in flight. Call it only if there is one."""
+    """Return the request in flight. Only call this function if a request is in flight."""
     assert copy.request is not None  # noqa: S101 - the guards have seen to it
     return copy.request
 
@@ -44,7 +47,7 @@ def perform_request(copy: WorkingCopy, _: inputs.Input) -> None:
 
 
 def _searched_before(copy: WorkingCopy, request: effects.Request) -> effects.Request:
-    """Return the request. If it creates a run in doubt, return the search for this run instead."""
+    """Return the request. If it would create a run that may already exist, return a search for that run instead."""
     owed = copy.outbox.owed
     in_doubt = owed is not None and owed.doubt is not None and isinstance(request, effects.CreateRun)
     return _search(copy) if in_doubt else request
@@ -80,12 +83,12 @@ def stop(copy: WorkingCopy, _: inputs.TimerDue) -> None:
 
 
 def report(copy: WorkingCopy, failure: inputs.RequestFailure, *, will_retry: bool) -> None:
-    """Announce the failure of the request in flight."""
+    """Announce that the request in flight has failed."""
     _announce_failure(copy, request_of(copy), failure, copy.attempt, will_retry=will_retry)
 
 
 def report_doubt(copy: WorkingCopy, request: effects.Request, message: str, *, will_retry: bool) -> None:
-    """Announce a request whose outcome is unknown."""
+    """Announce that the outcome of a request is unknown."""
     failure = inputs.RequestUnresolved(code="outcome_unknown", message=message)
     _announce_failure(copy, request, failure, copy.tries + 1, will_retry=will_retry)
 
@@ -116,7 +119,7 @@ def try_again_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def give_up(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Keep the message that could not be delivered, and try nothing until the next command."""
+    """Stop until the next command. Keep the message that could not be delivered."""
     report(copy, failure, will_retry=False)
     if isinstance(failure, inputs.RequestNeedsOperator) and failure.quota:
         announce_empty_balance(copy, copy.run.id if copy.run is not None else None, copy.assistant_id)
@@ -138,7 +141,7 @@ def announce_failed_run(copy: WorkingCopy, run_id: str | None, assistant_id: str
 
 
 def park(copy: WorkingCopy) -> None:
-    """Try nothing until the next command."""
+    """Park the thread: it does nothing until the next command."""
     copy.outbox = attrs.evolve(copy.outbox, parked=True)
     if copy.state in LIVE:
         # A run that is no longer followed may continue on the server: the next command checks for it first.
@@ -147,7 +150,10 @@ def park(copy: WorkingCopy) -> None:
 
 
 def park_for_budget(copy: WorkingCopy, _: inputs.Input) -> None:
-    """Try nothing until the next command, because the tokens are used up. Announce this only once."""
+    """Park the thread because its tokens are used up: it does nothing until the next command.
+
+    Announce this only once.
+    """
     told = (copy.usage.total_tokens, copy.token_limit or 0)
     if copy.outbox.budget_told != told:
         copy.events.append(events.BudgetExceeded(thread_id=copy.thread_id, used=told[0], limit=told[1]))
@@ -157,7 +163,10 @@ def park_for_budget(copy: WorkingCopy, _: inputs.Input) -> None:
 
 
 def leave_run(copy: WorkingCopy) -> None:
-    """Stop following the run, and clear the request. Keep the calls, in case the run appears again."""
+    """Stop following the run, and clear the request.
+
+    Keep the run's calls, in case the library follows the run again.
+    """
     run = copy.run
     if run is not None:
         left = LeftRun(id=run.id, calls=run.calls, outputs_accepted=run.outputs_accepted)
@@ -168,8 +177,8 @@ def leave_run(copy: WorkingCopy) -> None:
 def end_run(copy: WorkingCopy) -> None:
     """Clear the run, its calls and the request, because the run has ended or will not be created.
 
-    `copy.left` keeps its calls: it is a run that the library stopped following earlier, and it may continue on the
-    server.
+    If `copy.left` is set, its calls are kept. It is a run that the library stopped following earlier, and that may
+    continue on the server.
     """
     if copy.run is not None:
         note_end(copy, copy.run.id)
@@ -189,7 +198,7 @@ def change_call(copy: WorkingCopy, call_id: str, **changes: Any) -> None:  # noq
 
 
 def close_approvals(copy: WorkingCopy) -> None:
-    """Announce, for each call that waits for a person, that no decision is needed because the run has ended."""
+    """Close the open approvals, because the run has ended. Announce for each that nobody needs to decide."""
     for call in copy.calls:
         if call.waits_for_a_person:
             copy.events.append(events.ToolDenied(id=call.id, thread_id=copy.thread_id, reason="run ended"))
@@ -197,7 +206,7 @@ def close_approvals(copy: WorkingCopy) -> None:
 
 
 def note_end(copy: WorkingCopy, run_id: str) -> None:
-    """Remember that the run has ended, so that it is not adopted again."""
+    """Remember that the run has ended, so that the library does not follow it again."""
     close_approvals(copy)
     server = copy.server
     copy.server = attrs.evolve(server, ended_run_ids=(*server.ended_run_ids, run_id)[-_ENDS_REMEMBERED:])
@@ -205,7 +214,10 @@ def note_end(copy: WorkingCopy, run_id: str) -> None:
 
 
 def remember_calls(copy: WorkingCopy, call_ids: Sequence[str]) -> None:
-    """Remember calls that no longer need an output, so that no run is adopted because of these calls."""
+    """Remember calls that no longer need an output.
+
+    If a run waits only for these calls, the library does not adopt it.
+    """
     if call_ids:
         known = (*copy.server.ended_calls, *call_ids)
         copy.server = attrs.evolve(copy.server, ended_calls=known[-_CALLS_REMEMBERED:])
@@ -254,12 +266,18 @@ def _search(copy: WorkingCopy) -> effects.Request:
 
 
 def _searches(failure: inputs.RequestUnresolved) -> int:
-    """Return how often to search before the request is sent again: twice if it may still take effect, else once."""
+    """Return how often to search the server before the request is sent again.
+
+    The number is 2 if the request may still take effect, and 1 otherwise.
+    """
     return _SEARCHES_IN_FLIGHT if failure.in_flight else 1
 
 
 def _doubt(copy: WorkingCopy, searches: int) -> None:
-    """Record that the request in flight may have taken effect. A submission needs no record: polls show its effect."""
+    """Record that the request in flight may have taken effect.
+
+    A submission of outputs needs no record: polls show its effect.
+    """
     if isinstance(copy.request, effects.PostMessage):
         doubt_message(copy, searches)
     elif isinstance(copy.request, effects.CreateRun):
@@ -267,7 +285,7 @@ def _doubt(copy: WorkingCopy, searches: int) -> None:
 
 
 def doubt_message(copy: WorkingCopy, searches: int) -> None:
-    """Record that the head of the queue may have been posted, and how many searches are left."""
+    """Record that the first queued message may have been posted, and how many searches are left."""
     before = copy.queue.doubt
     if before is None:
         before = _new_doubt(copy.server.last_posted, copy.cursor.last_message_id)

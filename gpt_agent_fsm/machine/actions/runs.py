@@ -1,4 +1,4 @@
-"""Runs: how they are found or created, followed, cancelled and ended."""
+"""The actions that find, create, follow, cancel and end runs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def _note_newest_message(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
-    """Record the newest message, so that messages posted after it are recognised as newer."""
+    """Record the newest message. The library later uses it to recognise messages that are posted after it."""
     newest = fact.newest_message_id
     if newest is not None and not copy.server.last_posted.asked and copy.queue.doubt is None:
         copy.server = attrs.evolve(copy.server, last_posted=Newest.seen(newest or None))
@@ -212,14 +212,17 @@ def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
-    """Change these fields of the run, if a value differs: most polls show nothing new."""
+    """Change these fields of the run. Do nothing if all values are the same, which is so after most polls."""
     run = copy.live_run
     if any(getattr(run, name) != value for name, value in changes.items()):
         copy.run = attrs.evolve(run, **changes)
 
 
 def _outputs_did_arrive(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether outputs whose submission is in doubt have arrived, because the run no longer needs tools."""
+    """Return whether the outputs have arrived, although the server did not confirm the request that submitted them.
+
+    They have arrived if the run no longer needs tools.
+    """
     return bool(copy.calls) and not copy.open_calls and not run_needs_tools(copy, fact)
 
 
@@ -236,7 +239,7 @@ def ignore_other_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _take_results(copy: WorkingCopy, run: Run) -> None:
-    """Count the tokens of a run that has ended, and announce the server's tools that it used."""
+    """Count the tokens of a run that has ended. Announce the server's own tools that the run has used."""
     # The end of a run may be seen twice, if the run was taken for a stranger's at first and may be the one in doubt.
     if run.id not in copy.server.ended_run_ids:
         # Some servers report no total. Without one, a run would cost nothing, and no budget would ever be used up.
@@ -264,7 +267,7 @@ def complete_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def wait_for_rate(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """Schedule a new run. The message is not posted again, because it is already on the thread."""
+    """Schedule a new run after a rate limit. The message is already on the thread, so it is not posted again."""
     _take_results(copy, fact.run)
     run, turn = copy.live_run, copy.turn
     _rate_limited(copy, run, turn.retries_left)
@@ -313,7 +316,10 @@ def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
-    """Announce that the run has failed, with this code or with the code of the run's `ending`."""
+    """Announce that the run has failed. If the library has ended the run for a reason, use the code of that reason.
+
+    The reason is the run's `ending`. Without one, the given code is used.
+    """
     run = copy.live_run
     if run.ending is not None and (run.ending.code != "cancelled" or not code):
         code, message = run.ending.code, run.ending.message
@@ -321,7 +327,7 @@ def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
 
 
 def give_up_run(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
-    """Create no run for the message, because the server would always refuse this run."""
+    """Create no run for the message, because the server would refuse the run each time."""
     report(copy, failure, will_retry=False)
     copy.owe(None)
     end_run(copy)

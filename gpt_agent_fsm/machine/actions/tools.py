@@ -1,4 +1,4 @@
-"""Tool calls: each is announced once, and all outputs are sent together."""
+"""The actions for tool calls. Each call is announced once, and all outputs of a run are sent together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def submit_known_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """Record the calls of the run; announce each new call, and answer each call whose arguments are not valid JSON."""
+    """Record the calls of the run. Announce each new call. Answer each call whose arguments are not valid JSON."""
     waiting: dict[str, ToolCall] = {}
     new_round, rounds = is_a_new_round(copy, fact), copy.live_run.rounds + asks_for_more(copy, fact)
     # On some APIs the run itself brings the text that the model wrote before the calls.
@@ -130,7 +130,10 @@ def poll_run_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def wait_for_the_lock(copy: WorkingCopy, _: inputs.RequestBlocked) -> None:
-    """Poll the run, because the thread is locked: most likely by this run, which continues with the outputs."""
+    """Poll the run, because the server says that a run locks the thread.
+
+    Most likely this is the run itself: it has accepted the outputs and continues.
+    """
     copy.schedule(copy.poll(in_doubt=True), copy.poll_interval())
 
 
@@ -145,7 +148,7 @@ def submit_again_later(copy: WorkingCopy, failure: inputs.RequestDelayed) -> Non
 
 
 def give_up_outputs(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Announce that the outputs could not be sent, and end the run so that the thread stays usable."""
+    """Announce that the outputs could not be sent. End the run, so that the thread stays usable."""
     report(copy, failure, will_retry=False)
     run = copy.live_run
     copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run.id))
@@ -155,7 +158,7 @@ def give_up_outputs(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
 
 
 def keep_outputs(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> None:
-    """Keep the outputs until the run is polled again: a person must act before the outputs can be sent."""
+    """Keep the outputs until the run is polled again, because a person must act before the outputs can be sent."""
     run_id = copy.live_run.id
     give_up(copy, failure)
     copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run_id))

@@ -1,4 +1,4 @@
-"""The action that announces that a thread has waited for the same thing for a long time."""
+"""The action that announces that a thread has been waiting for the same thing for a long time."""
 
 from __future__ import annotations
 
