@@ -18,13 +18,14 @@ _RECOVERY = 1.0
 
 
 class Agenda:
-    """The request that is due, or the timer that is set. Only the start and the ticks of a driver use an agenda.
+    """The next step of one thread: a request that must be made now, or a timer. Only a driver uses an agenda.
 
     Attributes:
         request: the request to make now; None while the timer runs, or if there is nothing to do.
         due: when the timer ends, in monotonic seconds; None without a timer.
-        when_due: the input that the machine gets when the timer ends.
-        held_by_gate: True while the gate holds the request back, False while the request waits for its own delay.
+        when_due: the input that the machine gets when the timer has ended.
+        held_by_gate: True while the request waits for the gate, which shares the rate limits of an API key between
+            threads. False while the request waits for its own delay.
     """
 
     __slots__ = ("_clock", "_random", "due", "held_by_gate", "request", "when_due")
@@ -40,7 +41,7 @@ class Agenda:
     def after(
         self, wanted: Iterable[effects.Effect], min_pause: float = 0.0
     ) -> tuple[effects.Request | None, float | None]:
-        """Return the request and the due time after these effects. A later effect replaces an earlier effect.
+        """Return the request and the due time that follow from these effects. A later effect replaces an earlier one.
 
         A pause is at least `min_pause` seconds long.
         """
@@ -56,25 +57,28 @@ class Agenda:
         return request, due
 
     def follow(self, request: effects.Request | None, due: float | None) -> None:
-        """Set the request and the due time that `after` returned. Call it after both were saved."""
+        """Set the request and the due time that `after` has returned. Call this method after both were saved."""
         self.held_by_gate = self.held_by_gate and (request, due) == (self.request, self.due)
         self.request, self.due = request, due
 
     def hold(self, due: float | None) -> None:
-        """Clear the request and set the timer to `due`, because the gate holds the request back until then."""
+        """Clear the request and set the timer to `due`.
+
+        Until then the gate (the shared rate limit) holds the request back.
+        """
         self.request, self.due, self.held_by_gate = None, due, True
 
     def come_back_now(self) -> None:
-        """End the timer at once."""
+        """End the timer now, so that the next step is due at once."""
         self.due = self._clock.monotonic()
 
     def recover(self) -> None:
-        """Continue `_RECOVERY` seconds later, as after a crash."""
+        """Set the timer to `_RECOVERY` seconds from now. The next step is then that of a thread after a crash."""
         self.due, self.when_due = self._clock.monotonic() + _RECOVERY, inputs.Resume()
 
     @property
     def due_time(self) -> float | None:
-        """When the timer ends, in seconds since the epoch; None without a timer."""
+        """The time at which the timer ends, in seconds since the epoch; None without a timer."""
         return None if self.due is None else self._clock.time() + self.due - self._clock.monotonic()
 
     @property
@@ -88,15 +92,16 @@ class Agenda:
         return self.request is None and self.due is not None and self._clock.monotonic() >= self.due
 
     def take_due(self) -> inputs.TimerDue | inputs.Resume:
-        """Return the input for the timer that has ended. The input for every later timer is `TimerDue`."""
+        """Return the input for the timer that has ended. After that, the input for every later timer is `TimerDue`."""
         fact, self.when_due = self.when_due, inputs.TimerDue()
         return fact
 
 
 def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
-    """Return the longest pause, in seconds, after which the saved request can be due.
+    """Return the longest time in seconds after which the saved request must be due.
 
-    Due times are saved in seconds since the epoch. If the clock is set back later, the saved pause seems longer.
+    Due times are saved in seconds since the epoch. If somebody sets the clock back, the saved pause seems longer than
+    it is.
     """
     pending = snapshot.pending
     if pending is not None and (pending.tries or pending.failures):

@@ -1,4 +1,7 @@
-"""Everything besides commands that makes a thread act: timers, deadlines, webhooks, streams, and other threads."""
+"""Collects the inputs that make a thread act, apart from commands.
+
+They come from timers, deadlines, webhooks and streams.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Alarms:
     """The inputs of one thread that come from time, webhooks, streams and other threads. Ticks collect them.
 
     Attributes:
-        was_told: True if a webhook, or the end of a stream, caused the poll in flight.
+        was_told: True if a webhook, or the end of a stream, was the reason for the poll in flight.
     """
 
     __slots__ = (
@@ -46,12 +49,12 @@ class Alarms:
         self.was_told: bool = False
 
     def try_again(self, *, unpark: bool) -> None:
-        """See `gate.Waiting.try_again`. May be called on any OS thread."""
+        """Let the thread try again. See `gate.Waiting.try_again`. May be called on any OS thread."""
         with self._lock:
             self._quota_restored, self._gate_opened = self._quota_restored or unpark, True
 
     def collect(self, settings: Settings) -> Iterator[inputs.Input]:
-        """Yield, only once, each input that is due. The timer of the agenda is not included."""
+        """Yield each input that is due now, each only once. The timer of the agenda is not included."""
         with self._lock:
             quota_restored, gate_opened = self._quota_restored, self._gate_opened
             self._quota_restored = self._gate_opened = False
@@ -62,7 +65,7 @@ class Alarms:
         yield from self._ledger.deadlines.passed(settings, self._agenda.due)
 
     def take_hint(self) -> bool:
-        """Return whether the next poll must be made now: its run has ended, as a webhook or the stream says."""
+        """Return whether to poll now, because a webhook or the stream reports that the run has ended."""
         snapshot, run = self._ledger.snapshot, self._ledger.snapshot.run
         polls = snapshot.has_waiting_request and isinstance(snapshot.request, effects.GetRun)
         if not polls or self._agenda.held_by_gate or run is None:

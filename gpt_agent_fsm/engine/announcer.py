@@ -1,4 +1,4 @@
-"""Announce each event of one thread once, in order, to its subscribers. Replay the history to new subscribers."""
+"""Announces each event of one thread once, in order, to its subscribers. Replays the history to new subscribers."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class _Subscriber:
     """A handler that was given to `connect`.
 
     Attributes:
-        after: the number of the last record that it does not want; 0 if it wants all new records.
-        wants_pieces: True if it also hears the pieces of messages.
+        after: the handler wants only the records with a higher number than this. 0 if it wants all new records.
+        wants_pieces: True if the handler also gets the pieces of messages while the model writes them.
     """
 
     handler: signals.Handler
@@ -43,7 +43,7 @@ class Announcer:
     Attributes:
         sender: the agent, which is the sender of the signals and the first argument of the handlers.
         handler: the handler that is being called at this moment, or None.
-        inquiries: the inquiries of callers who wait for an answer; they hear each event after the handlers.
+        inquiries: one object for each caller who waits for an answer. It gets each event after the handlers.
     """
 
     __slots__ = (
@@ -89,10 +89,10 @@ class Announcer:
         subscriber."""
 
     def join(self, handler: signals.Handler | None, replay_after: int | None, *, stream: bool = False) -> None:
-        """Note that user code has connected to the thread.
+        """Add a subscriber, because user code has connected to the thread.
 
-        From now on `handler(agent, event)`, if there is a handler, is called for each new event. If `replay_after` is a
-        number, it is called before that for each record of the history with a higher number.
+        If `handler` is not None, `handler(agent, event)` is called for each new event. If `replay_after` is a number,
+        the handler first gets each record of the history with a higher number.
         """
         with self._lock:
             if not self._joined:
@@ -108,7 +108,8 @@ class Announcer:
     def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
         """Continue where the previous announcer of the thread stopped.
 
-        `open_calls`: the open calls. A call is announced again, unless its first announcement is still to come.
+        `open_calls` are the tool calls without an output. They are announced again, except those that were never
+        announced: their first announcement is among the saved events.
         """
         self._outbox.extend(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
@@ -121,7 +122,10 @@ class Announcer:
         self._outbox.extend(records)
 
     def is_heard(self, call_id: str) -> bool:
-        """Return whether a handler hears this tool call and may answer it, or may still be connected to hear it."""
+        """Return whether a handler can answer this tool call.
+
+        It can if it has got the call, or may still be connected.
+        """
         if (call_id in self._again and not self._joined) or self._subscribers or self._newcomers:
             return True
         return next(signals.receivers(self.sender, events.ToolCallRequested), None) is not None
@@ -180,7 +184,7 @@ class Announcer:
 
     @contextlib.contextmanager
     def followed_by(self, inquiry: Inquiry) -> Iterator[None]:
-        """Report each event to an inquiry until the `with` block ends."""
+        """Pass each event to the inquiry of a waiting caller, until the `with` block ends."""
         with self._lock:
             self.inquiries = (*self.inquiries, inquiry)
         try:
@@ -190,7 +194,10 @@ class Announcer:
                 self.inquiries = tuple(each for each in self.inquiries if each is not inquiry)
 
     def observe(self, snapshot: Snapshot, waiting: Sequence[inputs.Command]) -> None:
-        """Show the snapshot to the inquiries, unless an event before this snapshot is still to be announced."""
+        """Show the snapshot to the inquiries of the waiting callers.
+
+        If an event from before this snapshot is not announced yet, do nothing.
+        """
         if not self._outbox:
             for inquiry in self.inquiries:
                 inquiry.observe(snapshot, waiting)
@@ -200,14 +207,14 @@ class Announcer:
         self._deliver(stopped, [each.handler for each in (*self._subscribers, *self._newcomers)])
 
     def _forget_what_ended(self, event: events.Event) -> None:
-        """Forget the open calls that, after this event, need not be announced again."""
+        """Forget the open calls that need not be announced again after this event."""
         if isinstance(event, events.ToolCallOutputRecorded):
             self._again.pop(event.id, None)
         elif isinstance(event, events.StateChanged) and event.dest != State.AWAITING_TOOLS:
             self._again.clear()
 
     def _announce_open_calls_again(self, may_continue: Callable[[], bool]) -> None:
-        """Announce the open calls once to the signals, and once to the subscriber of the first `connect`."""
+        """Announce the open tool calls again, once to the signals and once to the subscriber of the first `connect`."""
         with self._lock:
             if self._newcomers:
                 # New subscribers must hear the history first.
@@ -223,7 +230,7 @@ class Announcer:
                 self._deliver(call, ())
 
     def _welcome(self, may_continue: Callable[[], bool]) -> None:
-        """Replay the history to new subscribers, up to the last record that the earlier subscribers have heard."""
+        """Replay the history to new subscribers, up to the last record that the other subscribers have got."""
         while self._newcomers and may_continue():
             newcomer = self._newcomers[0]
             for record in self._store.history(self._thread_id, newcomer.after):

@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - the class that was asked for
-        """The answer as a Python value of the form `output`; None if the answer is text.
+        """The answer as a Python value of the form `output`. If the answer is text, this is None.
 
         The last message of the answer contains the value. Raises `RunError` with the code `invalid_output` if that
         message does not have the form. Even then, `text` can be read.

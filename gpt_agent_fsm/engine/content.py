@@ -1,4 +1,4 @@
-"""Reads the content of a message that a program sends: checks its parts, and reads their files."""
+"""Reads the content of a message from a program: checks the parts of the message, and reads their files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SOURCES = ("url", "file_id", "data", "path")
 def read_content(content: Content, backend: object, max_bytes: int) -> tuple[str, tuple[Part, ...]]:
     """Return the text of a message, and its parts with the data of their files.
 
-    If the message is only text, there are no parts. Raises `ValueError` or `TypeError` if a part is wrong, if its file
-    cannot be read, if the data have more than `max_bytes` together, or if the backend cannot send a part.
+    If the message is only text, the tuple of parts is empty. Raises `ValueError` or `TypeError` if a part is wrong, if
+    its file cannot be read, if the data have more than `max_bytes` together, or if the backend cannot send a part.
     """
     if isinstance(content, str):
         return required_text(content, "the message"), ()
@@ -41,14 +41,17 @@ def read_content(content: Content, backend: object, max_bytes: int) -> tuple[str
 
 
 def parts_refusal(backend: object, parts: tuple[Part, ...]) -> str | None:
-    """Return a sentence that says why the backend cannot send these parts. Return None if it can."""
+    """Return a sentence that says why the backend cannot send these parts. Return None if it can send them."""
     if isinstance(backend, PartsBackend):
         return backend.refused_parts(parts)
     return f"{type(backend).__name__} cannot send images and files: it must have the methods of PartsBackend."
 
 
 def texts_of(part: Part) -> list[str]:
-    """Return the texts in a part that must not reach a log. An address may have a secret in it."""
+    """Return the texts in a part that must not be logged.
+
+    Addresses are among them, because they may contain secrets.
+    """
     found = [part.text] if isinstance(part, Text) else [part.url, part.name if isinstance(part, File) else None]
     return [text for text in found if text]
 
@@ -67,7 +70,10 @@ def name_in(path: str) -> str:
 
 
 def read_file(path: str, what: str, size: int = -1) -> bytes:
-    """Return the content of a file, or its first bytes if `size` is given. Raises `ValueError` if that fails."""
+    """Return the content of a file. If `size` is given, return only so many bytes.
+
+    Raises `ValueError` if reading fails.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(size)
@@ -76,7 +82,7 @@ def read_file(path: str, what: str, size: int = -1) -> bytes:
 
 
 class _Reader:
-    """Reads the parts of one message, whose data may have `max_bytes` together."""
+    """Reads the parts of one message. All their data together may have `max_bytes` bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -102,7 +108,7 @@ class _Reader:
         return attrs.evolve(part, url=None, path=None, data=data, digest=None)
 
     def _data(self, part: Image | File, what: str) -> bytes | None:
-        """Return the data of a part; None if it has an address or an id instead."""
+        """Return the data of a part. Return None if the part has an address or an id instead of data."""
         if part.file_id is not None:
             required_text(part.file_id, f"{what}: file_id")
             return None

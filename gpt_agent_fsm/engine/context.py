@@ -1,4 +1,4 @@
-"""The data that the drivers of one runtime share, and the outcome of one tick."""
+"""The objects that all drivers of one runtime share, and the outcome of one tick."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["DriverContext", "Outcome", "driven_elsewhere", "not_alive"]
 
 @attrs.frozen(kw_only=True)
 class DriverContext:
-    """The data that the drivers of one runtime share.
+    """The objects that all drivers of one runtime share.
 
     Attributes:
-        gate: admits or holds back the requests of all threads of the API key.
+        gate: shares the rate limits of the API key: it admits or holds back the requests of all its threads.
         webhooks: the webhooks that the server has sent.
         tooling: the tools that answer calls.
         streams: the streams of runs.
@@ -41,7 +41,7 @@ class DriverContext:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """The outcome of one tick, on which the caller acts.
+    """The outcome of one tick (one step of a driver). The caller acts on it.
 
     Attributes:
         due: when to tick again, in monotonic seconds; None if no timer is set.
@@ -58,7 +58,10 @@ class Outcome:
 
 
 def not_alive(thread_id: str, reason: str | None, taken: StoreTaken | None) -> AgentNotAlive:
-    """Return the error of a stopped agent. `taken`: the error of a thread that another process drives now, or None."""
+    """Return the error of a stopped agent.
+
+    `taken` is the error to return if another process drives the thread now; otherwise None.
+    """
     if taken is not None and reason in (None, "store_taken"):
         return StoreTaken(*taken.args)
     then = "make a new runtime and connect" if reason == "runtime_closed" else "connect again"

@@ -1,4 +1,4 @@
-"""The times at which a run, its wait for tool outputs, or any other wait has taken too long."""
+"""Notices when a run, its wait for tool outputs, or any other wait has taken too long."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """The deadlines of one thread, by the name of their setting.
+    """The deadlines of one thread. Each has the name of the setting that it comes from.
 
-    Most deadlines count from the time at which this process saw the run, or its wait for tools, begin. `stall_after`
-    counts from the start of the wait, and `approval_timeout` from the request for the approval, even if another process
-    drove the thread at that time.
+    Most deadlines count from the time at which this process saw the run, or its wait for tools, begin. Two deadlines
+    also count time in which another process drove the thread: `stall_after` counts from the start of the wait, and
+    `approval_timeout` counts from the request for the approval.
     """
 
     __slots__ = ("_asking", "_clock", "_moments", "_tool_time_left", "_waits_since")
@@ -40,7 +40,7 @@ class Deadlines:
         return tuple(self._moments.values())
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Start now the deadlines of the run in the snapshot, and of its wait for tools."""
+        """Start the deadlines of the run in the snapshot, and of its wait for tools. Both count from now."""
         now, waiting = self._clock.monotonic(), snapshot.waiting
         self._moments.clear()
         self._count(None, snapshot, settings, now)
@@ -50,7 +50,10 @@ class Deadlines:
         self._follow_approvals(snapshot, settings, now)
 
     def follow(self, before: Snapshot, after: Snapshot, settings: Settings, now: float) -> None:
-        """Start the deadlines of a run, or of its wait for tools, if it has just begun. Each counts from `now`."""
+        """Start the deadlines of a run if it has just begun, and of its wait for tools if that has just begun.
+
+        Both count from `now`.
+        """
         if after.waiting != before.waiting:
             if before.waiting is None or after.waiting is None or before.waiting.since != after.waiting.since:
                 self._waits_since = now
@@ -65,7 +68,10 @@ class Deadlines:
             self._follow_approvals(after, settings, now)
 
     def _follow_approvals(self, snapshot: Snapshot, settings: Settings, now: float) -> None:
-        """Count `approval_timeout` from the oldest open request. Pause `tool_timeout` while only approvals are open."""
+        """Let `approval_timeout` count from the oldest open request.
+
+        Pause `tool_timeout` while only approvals are open.
+        """
         # If the library does not follow the run now, a decision about its calls would be ignored.
         asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
         self._asking = {call.id: call.asked_at or 0.0 for call in asking}
@@ -84,7 +90,7 @@ class Deadlines:
             self._tool_time_left = None
 
     def _watch(self, waiting: Waiting | None, settings: Settings) -> None:
-        """Set the time at which the wait is long enough to be announced."""
+        """Set the time at which the wait becomes so long that it is announced."""
         if waiting is None or settings.stall_after is None:
             self._moments.pop("stall_after", None)
         else:
@@ -103,7 +109,10 @@ class Deadlines:
                 self._moments[setting] = now + seconds
 
     def passed(self, settings: Settings, due: float | None) -> Iterator[inputs.Input]:
-        """Yield one input for each deadline that has passed. `due`: the time of the next step, in monotonic seconds."""
+        """Yield one input for each deadline that has passed.
+
+        `due` is the time of the next step in monotonic seconds, or None.
+        """
         now = self._clock.monotonic()
         for setting in [setting for setting, moment in self._moments.items() if moment <= now]:
             del self._moments[setting]

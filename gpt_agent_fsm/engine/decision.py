@@ -1,4 +1,7 @@
-"""Decide what follows from a thread's facts and commands. The decision is pure, apart from the log."""
+"""Decides what follows from the facts and commands of a thread.
+
+The decision is pure, except that it writes to the log.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ log: Log = get_logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """The next snapshot, the effects to carry out, and the events.
+    """The result of a decision: the next snapshot, the effects to carry out, and the events.
 
     Attributes:
         facts: the number of facts that the decision is based on.
@@ -45,7 +48,7 @@ def decide(
     settings: Settings,
     at: float,
 ) -> Decision:
-    """Advance a snapshot by all facts, then by all numbered commands. `at`: the time, in seconds since the epoch."""
+    """Apply all facts to a snapshot, then all numbered commands. `at` is the time, in seconds since the epoch."""
     before, wanted, happened, dropped = snapshot, list[effects.Effect](), list[events.Event](), False
     for input_ in (*facts, *(command for _, command in commands)):
         try:

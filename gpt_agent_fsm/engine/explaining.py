@@ -1,7 +1,7 @@
-"""Explain a thread in plain sentences: what it waits for, since when, what happens next, and what can be called.
+"""Explains a thread in plain sentences: what it waits for, since when, what happens next, and which methods help.
 
-Everything here is a pure function of the snapshot, the settings and the time. So it also works on a snapshot from a
-store that another process uses.
+The functions are pure: they depend only on the snapshot, the settings and the time. So they also work on a snapshot
+from a store that another process uses.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ def explain(
     *,
     held: bool = False,
 ) -> str:
-    """Return what the thread waits for, since when, what happens next and when, and what can be called.
-
-    `now` and `due`, the time of the next step, are in seconds since the epoch. `held`: True if the limits of the API
+    """Return sentences that say what the thread waits for, since when, what happens next, and which methods help.
+    `now`, and the time `due` of the next step, are in seconds since the epoch. `held` is True if the limits of the API
     key hold the next request back.
     """
     sentences = [reason_of(snapshot)]
@@ -89,12 +88,12 @@ def _advice(snapshot: Snapshot, settings: Settings) -> str:
 
 
 def _is_spent(snapshot: Snapshot, settings: Settings) -> bool:
-    """Return whether no message is sent, because the tokens of the thread are used up."""
+    """Return whether no message is sent because the tokens of the thread are used up."""
     limit = settings.max_total_tokens if snapshot.max_total_tokens is None else snapshot.max_total_tokens
     return limit is not None and snapshot.usage.total_tokens >= limit
 
 
 def _changes_something(snapshot: Snapshot, command: inputs.Command, settings: Settings) -> bool:
-    """Return whether the command would have an effect now, because the table has a row that does not ignore it."""
+    """Return whether the command would have an effect now. It has none if the rules of the machine ignore it."""
     _, wanted, _ = advance(snapshot, command, settings)
     return not any(isinstance(effect, effects.Ignore) for effect in wanted)

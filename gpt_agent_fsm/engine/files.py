@@ -1,4 +1,4 @@
-"""The requests about the files of a server, which a program makes outside of any conversation."""
+"""Makes the requests that download and upload files. A program makes them outside of any conversation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _MAY_EXIST = "The file may be on the server. Search for it there before you uplo
 
 
 def downloading(backend: object, file_id: str, limits: Callable[[], Timeout]) -> Callable[[], bytes]:
-    """Return the request that downloads a file. Raises `ValueError` for a blank id, `TypeError` without files."""
+    """Return the request that downloads a file. Raises `ValueError` for a blank id.
+
+    Raises `TypeError` if the backend has no files.
+    """
     required_text(file_id, "file_id")
     if not isinstance(backend, FileBackend):
         raise TypeError(f"{type(backend).__name__} does not support files: it needs the method `download`")

@@ -1,11 +1,12 @@
-"""A circuit breaker with a probe, for the rate limits and the balance that all threads of one API key share.
+"""Holds requests back while an API key is rate limited or has no balance. All threads of the key share this gate.
 
-After a rate limit (HTTP 429) no thread sends anything until the time that the server asked for is over. Then one
-request is sent as a probe. If the probe is not rate limited, the other requests follow.
+The gate is a circuit breaker with a probe. After a rate limit (HTTP 429), no thread sends anything until the time that
+the server asked for is over. Then one request is sent as a probe. If the probe is not rate limited, the other requests
+follow.
 
-After a denial because of an exhausted balance, each thread that wants to post a message or create a run is parked: it
-makes no request. A thread whose last command came after the denial may send its request, as a
-probe. As soon as one run is created, all parked threads continue.
+If the server denies a request because the balance is exhausted, each thread that wants to post a message or create a
+run is parked: it makes no request until its next command. The command may be for example a new message, and then the
+thread may send its request as a probe. As soon as one run is created, all parked threads continue.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["Gate"]
 
 
 class Waiting(Protocol):
-    """A thread that wants to make a request."""
+    """A thread that wants to make a request through the gate."""
 
     @property
     def last_command(self) -> int:
@@ -30,12 +31,12 @@ class Waiting(Protocol):
         ...
 
     def try_again(self, *, unpark: bool) -> None:
-        """Try again. `unpark` is True if the reason why the thread was parked is gone."""
+        """Try the request again. `unpark` is True if the thread was parked and the reason for this is gone."""
         ...
 
 
 class Gate:
-    """Admits or holds back the requests of all threads of one API key. Safe to use from any OS thread."""
+    """Admits or holds back the requests of all threads of one API key. May be used from any OS thread."""
 
     def __init__(self, clock: Clock, settings: Settings) -> None:
         self._clock = clock
@@ -60,9 +61,9 @@ class Gate:
         return next(self._stamps)
 
     def admit(self, who: Waiting, request: effects.Request) -> float | inputs.RequestNeedsOperator | None:
-        """Return None if the request is admitted, a time at which to retry, or the denial to report.
+        """Return None if the request may be made now. Otherwise return the time of a retry, or the denial to report.
 
-        The time is in monotonic seconds. If the request may be made before that time, `who.try_again` is called.
+        The time is in monotonic seconds. If the request may be made earlier, the gate calls `who.try_again`.
         """
         with self._lock:
             starts_something = isinstance(request, effects.PostMessage | effects.CreateRun)
@@ -81,7 +82,7 @@ class Gate:
             return self._until if now < self._until else now + self._settings.request_timeout
 
     def learn(self, who: Waiting, request: effects.Request, fact: inputs.Input) -> None:
-        """Note what the result of a request shows about the API key."""
+        """Note what the result of a request shows about the limits of the API key."""
         with self._lock:
             woken = self._learn_of_limit(who, fact)
             rich = self._learn_of_balance(who, request, fact)
@@ -121,7 +122,7 @@ class Gate:
         return woken
 
     def forget(self, who: Waiting) -> None:
-        """Forget a thread whose driver has ended."""
+        """Forget a thread, because its driver has ended."""
         with self._lock:
             self._held.pop(who, None)
             self._broke.pop(who, None)

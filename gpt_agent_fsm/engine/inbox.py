@@ -1,4 +1,4 @@
-"""The commands of one thread that were accepted but that its snapshot does not contain yet."""
+"""Keeps the accepted commands of one thread that its snapshot does not contain yet."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Inbox:
     an operating system signal that interrupts a command never has to wait for a lock.
 
     Attributes:
-        door: a lock that is held while the store saves a command. The store may take long. So only code that must not
-            miss this command waits for the door, and the other methods of this class do not.
+        door: a lock that is held while the store saves a command. The store may take long. So code waits for this lock
+            only if it must not miss the command. The methods of this class do not wait for it.
     """
 
     __slots__ = ("_entries", "_store", "_thread_id", "door")
@@ -33,11 +33,14 @@ class Inbox:
         self.door: threading.RLock = threading.RLock()
 
     def accept(self, command: Command) -> None:
-        """Save a command, and return when the store has it. The caller must hold the `door`."""
+        """Save a command in the store, and return when it is saved. The caller must hold the lock `door`."""
         self._entries.append((self._store.accept(self._thread_id, command), command))
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
-        """Continue with these commands from the store. The caller must have held the `door` since it read them."""
+        """Replace the commands by these commands, which the caller has read from the store.
+
+        The caller must hold the lock `door`, and must have held it since before it read the commands.
+        """
         self._entries = deque(entries)
 
     def waiting(self) -> list[tuple[int, Command]]:
@@ -51,7 +54,10 @@ class Inbox:
 
     @contextlib.contextmanager
     def shut_if_empty(self) -> Iterator[bool]:
-        """Try to hold the `door` during the `with` block. Yield True if it is held and no command waits."""
+        """Try to take the lock `door`, without waiting, until the `with` block ends.
+
+        Yield True if the lock was taken and there is no command, so that no command can arrive in the block.
+        """
         held = self.door.acquire(blocking=False)
         try:
             yield held and self.is_empty

@@ -36,7 +36,10 @@ class ThreadKeys:
 
     @contextlib.contextmanager
     def held(self, key: str) -> Iterator[None]:
-        """Let only one caller in this process at a time make a thread for the key, inside the `with` block."""
+        """Let only one caller in this process at a time make a thread for the key.
+
+        The others wait until the `with` block ends.
+        """
         with self._lock:
             lock = self._locks.get(key)
             if lock is None:

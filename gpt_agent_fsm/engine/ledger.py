@@ -1,4 +1,4 @@
-"""The snapshot of one thread. Only a commit changes it."""
+"""Keeps the snapshot of one thread. Only a commit (saving it in the store) changes the snapshot."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Ledger:
         """The due time of the last commit."""
 
     def take_over(self, saved: Saved, settings: Settings) -> None:
-        """Continue with the data that the store has."""
+        """Start with the data that the store has about the thread."""
         self.deadlines.begin(saved.snapshot, settings)
         self.snapshot = saved.snapshot
         self._let_webhooks_find(None, saved.snapshot.run)
@@ -49,9 +49,10 @@ class Ledger:
         due: float | None,
         settings: Settings,
     ) -> Sequence[Record]:
-        """Make `snapshot` the current snapshot, save what must be saved, and return the records of the events.
+        """Make `snapshot` the current snapshot, and save it if a restart needs it. Return the records of the events.
 
-        `consumed` and `happened` are as in `Store.commit`; `due` is in monotonic seconds.
+        `consumed` is the number of the last command in the snapshot, and `happened` are the events; see `Store.commit`.
+        `due` is the time at which the timer ends, in monotonic seconds.
         """
         # The clock is read before anything is saved. If it raised an error afterwards, the same changes would be saved
         # again.
@@ -82,11 +83,11 @@ class Ledger:
         return "the next runtime on this store resumes it, or this one when the thread is connected again"
 
     def close(self) -> None:
-        """Stop finding the thread by the webhooks of its run."""
+        """From now on, no webhook finds the thread."""
         self._let_webhooks_find(self.snapshot.run, None)
 
     def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:
-        """Find the thread by webhooks of the run `after`, and no longer by webhooks of the run `before`."""
+        """Let the webhooks of the run `after` find the thread. Those of the run `before` no longer find it."""
         if after is not before:
             names = (None if run is None else run.handle or run.id for run in (before, after))
             self._webhooks.follow(self, self.snapshot.thread_id, *names)

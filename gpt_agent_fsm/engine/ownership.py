@@ -1,4 +1,4 @@
-"""Ownership within one process: every claim to drive a thread is granted."""
+"""Ownership of threads within one process: the process may drive every thread of its store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["SoleOwner"]
 
 @attrs.frozen
 class _SoleLease:
-    """A lease that holds as long as this process owns the store."""
+    """The right to drive one thread. It holds as long as this process owns the store."""
 
     thread_id: str
     is_owned: Callable[[], bool]
@@ -28,7 +28,7 @@ def _always() -> bool:
 
 
 class SoleOwner:
-    """Drives all threads of its store.
+    """Lets this process drive all threads of its store.
 
     Args:
         tick_soon: called with the id of a thread that must be ticked.
@@ -44,12 +44,12 @@ class SoleOwner:
         return _SoleLease(thread_id, self._is_owned)
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """See `Ownership.heartbeat`. No lease is ever lost."""
+        """See `Ownership.heartbeat`. Within one process, no lease is lost."""
         del leases
         return ()
 
     def release(self, lease: Lease, *, more: bool) -> None:
-        """See `Ownership.release`. There is nothing to release."""
+        """See `Ownership.release`. This method does nothing."""
 
     def wake(self, thread_id: str) -> None:
         """See `Ownership.wake`."""

@@ -1,4 +1,4 @@
-"""Make requests for a caller who waits for the result, and retry each request while a retry may help.
+"""Makes requests for a caller who waits for the result. A failed request is retried while this may help.
 
 This is the only code that repeats a request in a loop and sleeps between the attempts. For the requests of a thread's
 ticks, the state machine decides about retries, and it never blocks.
@@ -84,7 +84,7 @@ def call_and_announce(
     rng: random.Random,
     repeatable: bool = True,
 ) -> T:
-    """Make a request for which there is no agent yet, with retries. Announce each failed attempt."""
+    """Make a request for which no agent exists yet. Retry it if it fails, and announce each failed attempt."""
 
     def on_failure(error: ApiError, attempt: int, pause: float | None) -> None:
         announce_failure(operation, thread_id, error, attempt, will_retry=pause is not None)
@@ -139,7 +139,7 @@ class WaitingCaller:
 
 
 def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: int, *, will_retry: bool) -> None:
-    """Announce `RequestFailed` for a request that was made before there was an agent. The sender is None."""
+    """Announce `RequestFailed` for a request for which no agent exists yet. The sender of the signal is None."""
     event = events.RequestFailed(
         thread_id=thread_id,
         operation=operation,

@@ -49,9 +49,10 @@ def options_text(
 ) -> str:
     """Return the text of a JSON object with the options and the form of the answer. Return "" if there are none.
 
-    `taken` contains the names of the options that the backend supports. `stream` is the wish for a stream; it needs no
-    support, because a run without a stream is polled. Raises `TypeError` for an unknown option.
-    Raises `ValueError` for an option with a wrong value, and for an option that the backend does not support.
+    `taken` contains the names of the options that the backend supports. `stream` is True if the user wants a stream.
+    The backend need not support streams, because the library polls a run without a stream. Raises `TypeError` for an
+    unknown option. Raises `ValueError` for an option with a wrong value, and for an option that the backend does not
+    support.
     """
     wanted = {name: value for name, value in options.items() if value is not None}
     for name, value in wanted.items():
@@ -77,7 +78,10 @@ def options_text(
 
 
 def output_of(backend: object, assistant_id: str | None) -> Output | None:
-    """Return the form of an assistant's answers. Return None for text, and for an assistant unknown to the backend."""
+    """Return the form of the answers that an assistant has. Return None for text.
+
+    Return None, too, if the backend does not know the assistant.
+    """
     outputs = getattr(backend, "outputs", None)
     found = outputs.get(assistant_id) if isinstance(outputs, Mapping) else None
     return found if isinstance(found, Output) else None

@@ -1,4 +1,4 @@
-"""Perform one request and return its result as an input of the machine."""
+"""Makes one request of a thread, and returns its result as an input of the machine."""
 
 from __future__ import annotations
 
@@ -61,12 +61,11 @@ def perform(
     belongs_elsewhere: Callable[[str, str], bool] = lambda run, thread_id: False,
     maker: RunMaker | None = None,
 ) -> inputs.Input:
-    """Make one request within these limits and return its result as an input.
+    """Make one request within these limits, and return its result as an input of the machine.
 
-    Raises only errors that `must_propagate`.
-
-    `belongs_elsewhere(run, thread_id)` returns whether a run is known to belong to another thread; see `Webhooks`.
-    `maker` creates and continues runs instead of `backend`.
+    A failed request is a result, too. The only errors that are raised are those for which `must_propagate` is True,
+    such as Ctrl-C. `belongs_elsewhere(run, thread_id)` returns whether a run is known to belong to another thread; see
+    `Webhooks`. `maker` creates and continues runs in place of `backend`.
     """
     try:
         answer = _answer(backend, maker or backend, thread_id, request, timeout)
@@ -136,7 +135,10 @@ def _fields(request: effects.CreateRun | effects.SubmitToolOutputs) -> dict[str,
 
 
 def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Callable[[Run], bool]) -> None:
-    """Raise an error if the answer shows another thread's run: a proxy or a connection has mixed up two answers."""
+    """Raise an error if the answer has the run of another thread.
+
+    In this case, a proxy or a connection has mixed up the answers to two requests.
+    """
     match answer:
         case inputs.RunSeen(run=run) | inputs.RunCreated(run=run):
             runs: tuple[Run, ...] = (run,)
@@ -152,7 +154,7 @@ def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Cal
 
 
 def _renamed(answer: inputs.Input, request: effects.Request) -> inputs.Input:
-    """Return the answer with the run id that the request used, because a server may write the id in another way."""
+    """Return the answer with the run id of the request, because a server may write the same id in another way."""
     if isinstance(answer, inputs.RunSeen):
         assert isinstance(request, effects.GetRun | effects.SubmitToolOutputs | effects.CancelRun)  # noqa: S101 - for the type checker
         return inputs.RunSeen(run=attrs.evolve(answer.run, id=request.run_id))
@@ -189,9 +191,9 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
 
 
 def _words_of(request: effects.Request) -> list[str]:
-    """Return the texts of the user in a request, each in plain form and in its two JSON-escaped forms.
+    """Return the user's texts in a request: each as it is, and as JSON escapes it with and without ASCII only.
 
-    Very short forms are left out, because they could also occur in an error by chance.
+    Very short texts are left out, because they may also occur in an error text by chance.
     """
     match request:
         case effects.PostMessage(content=content, parts=parts):
@@ -205,14 +207,14 @@ def _words_of(request: effects.Request) -> list[str]:
 
 
 def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
-    """Return whether the request was refused because another run is active."""
+    """Return whether the server refused the request because another run of the thread is active."""
     if isinstance(request, effects.SubmitToolOutputs):
         return error.locked
     return isinstance(request, effects.PostMessage | effects.CreateRun)
 
 
 def _is_about_what_was_said(error: errors.ApiError, request: effects.Request) -> bool:
-    """Return whether the server refused the request because of the message's content, as it always would."""
+    """Return whether the server refused the request because of the message's content, and will always refuse it."""
     param = error.param if isinstance(error, errors.RequestRefused) else None
     root = re.split(r"[.\[]", param or "")[0]
     if isinstance(request, effects.CreateRun):

@@ -1,4 +1,7 @@
-"""Ticks on OS threads. One OS thread keeps the due times in a heap. A few workers run the ticks, which may block."""
+"""Ticks the drivers on OS threads.
+
+One OS thread keeps the due times, and a few workers run the ticks, which may block.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +50,11 @@ class _Phase(Enum):
 
 
 class ThreadedScheduler:
-    """Ticks on OS threads: one for the timer, and `workers` more. All are daemons: a script can end without `close`.
+    """A scheduler that calls the tick of each task on OS threads: one for the timer, and `workers` more for the ticks.
 
-    A task is in at most one tick at a time. Ready tasks are ticked in the order in which they became ready. So a tick
-    that hangs occupies one worker, but the other workers serve the other tasks.
+    All OS threads are daemons, so a script can end without `close`. A task is in at most one tick at a time. Ready
+    tasks are ticked in the order in which they became ready. So a tick that hangs occupies one worker, but the other
+    workers serve the other tasks.
 
     If the process forks, these OS threads do not exist in the child. In the child, `close` does nothing, and the other
     methods raise `UsedAfterFork`.

@@ -1,4 +1,4 @@
-"""The text of an answer while it is written, for a caller who reads it piece by piece."""
+"""Collects the text of an answer while the model writes it, for a caller who reads the text piece by piece."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["SpokenText"]
 
 
 class SpokenText:
-    """The text of one run's messages, as far as it is known, and how much of it the caller has.
+    """The known text of one run's messages, and the part of this text that the caller has already taken.
 
-    Workers add to it, in the order of the events, and the caller takes from it. What the caller has taken cannot be
-    taken back. So if the text changes, for example because another run has started after a rate limit, the caller gets
-    only what continues the text that it has.
+    Workers add text in the order of the events, and the caller takes it. The caller keeps what it has taken. If the
+    text changes later, for example because another run starts after a rate limit, the caller gets only text that
+    continues the text it has.
     """
 
     def __init__(self) -> None:
@@ -43,14 +43,14 @@ class SpokenText:
             self._whole.append(added.content)
 
     def start_again(self) -> None:
-        """Forget the text: another run writes a new one."""
+        """Forget the text, because another run writes a new text."""
         with self._lock:
             self._whole.clear()
             self._begun.clear()
             self._is_lost = False
 
     def take(self) -> str:
-        """Return the text that follows the text taken so far; "" if there is none."""
+        """Return the text that follows the text taken so far. Return "" if there is none."""
         with self._lock:
             text = "\n".join(filter(None, (*self._whole, *self._begun.values())))
             if not text.startswith(self._taken):

@@ -1,4 +1,7 @@
-"""Answer the tool calls of one thread by functions. Decide what happens to each call next, and start the functions."""
+"""Lets functions answer the tool calls of one thread.
+
+Decides what happens to each call next, and starts the functions.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,13 @@ _DENIED_BY_RULE = "the rule of the tool does not allow it"
 
 @attrs.frozen
 class Tooling:
-    """The tools of a runtime, and the jobs that run them.
+    """The tools of a runtime, and the jobs in which their functions run.
 
     Attributes:
         box: the tools that the runtime was given.
-        others: returns the functions of the assistants that the backend knows.
-        rule_timeout: the seconds in which a rule must decide if its tool has no timeout. They are the same as the
-            timeout of a request, because a rule may wait for a service that hangs.
+        others: a function that returns the functions of the assistants that the backend knows.
+        rule_timeout: the seconds in which the rule of a tool must decide about an approval, if the tool has no timeout.
+            They are the same as the timeout of a request, because a rule may wait for a service that hangs.
     """
 
     box: ToolBox
@@ -65,7 +68,7 @@ def functions_of(backend: object) -> tuple[Tool[..., Any], ...]:
 
 
 class ToolDesk:
-    """The tool calls of one thread. Only ticks use it."""
+    """Decides about the tool calls of one thread. Only the thread's driver uses it."""
 
     __slots__ = ("_places", "_starting", "_thread_id", "_tooling")
 
@@ -79,11 +82,14 @@ class ToolDesk:
 
     @property
     def has_decided_a_start(self) -> bool:
-        """True if the start of a function was decided, but the function is not started yet."""
+        """True if the desk has decided to start a function, but has not started it yet."""
         return bool(self._starting)
 
     def deadline(self, snapshot: Snapshot) -> float | None:
-        """Return the next deadline of a function or rule, in monotonic seconds; None if no result can be used."""
+        """Return the next deadline of a function or of an approval rule, in monotonic seconds.
+
+        Return None if the results of all functions are useless now.
+        """
         if snapshot.state not in _TAKES_RESULTS:
             return None
         jobs = [job for job in self._tooling.jobs.of_thread(self._thread_id).values() if not job.has_ended]
@@ -92,9 +98,9 @@ class ToolDesk:
         return min((job.deadline for job in jobs if job.deadline is not None), default=None)
 
     def next_inputs(self, snapshot: Snapshot, is_heard: Callable[[str], bool]) -> list[inputs.Input]:
-        """Return the next inputs about the open calls, and begin to ask the tools' rules about approvals.
+        """Return the next inputs about the tool calls without an output. Also start the approval rules of their tools.
 
-        `is_heard`: returns whether an event handler may answer the call with this id. It is called if no tool has the
+        `is_heard(call_id)` returns whether an event handler may answer the call. It is asked only if no tool has the
         name of the call.
         """
         jobs = self._tooling.jobs.of_thread(self._thread_id)
@@ -122,7 +128,10 @@ class ToolDesk:
     def _about(
         self, snapshot: Snapshot, key: JobKey, call: ToolCall, job: Job | None, is_heard: Callable[[str], bool]
     ) -> list[inputs.Input]:
-        """Return the next inputs about a call without an output. After them, the call needs its job no longer."""
+        """Return the next inputs about a call without an output.
+
+        When they are handled, the call no longer needs its job.
+        """
         if call.runs and snapshot.state in _TAKES_RESULTS:
             return list(self._about_started(key, call, job))
         if not _may_begin(snapshot):
@@ -136,7 +145,7 @@ class ToolDesk:
         return (self._thread_id, "" if run is None else run.id, call.id, attempt)
 
     def _has_place(self, key: JobKey) -> bool:
-        """Return whether a job has a place to run. If not, this thread is woken when there is a place for the job."""
+        """Return whether a job may run now. If not, this thread is woken as soon as the job may run."""
         self._places.add(key)
         return self._tooling.jobs.reserve(key)
 
@@ -157,7 +166,10 @@ class ToolDesk:
                 yield inputs.ToolLost(tool_call_id=call.id, attempt=call.attempt, reason=reason)
 
     def _about_lost(self, key: JobKey, call: ToolCall) -> Iterator[inputs.Input]:
-        """Start a function again whose process has ended. If this is not safe, report the function as lost."""
+        """Decide about a call whose function was started in a process that has ended.
+
+        If the function is declared safe, start it again. Otherwise report it as lost.
+        """
         if call.is_safe and self._tooling.find(call.name) is not None:
             yield from self._start(key, call, is_safe=True)
         else:
@@ -188,7 +200,10 @@ class ToolDesk:
             self._tooling.jobs.add(Job(key, lambda _: _verdict(tool, call, self._thread_id, key[1]), None, seconds))
 
     def _about_rule(self, key: JobKey, call: ToolCall, tool: Tool[..., Any], rule: Job) -> Iterator[inputs.Input]:
-        """Act on the decision of a tool's rule. If the rule does not decide, or not in time, ask a person."""
+        """Act on the decision of a tool's approval rule.
+
+        If the rule does not decide in time, or at all, ask a person.
+        """
         if rule.has_ended and rule.result:
             # The rule's decision is kept until there is a place for the function.
             yield from self._start(key, call, is_safe=tool.retry == "safe")
@@ -209,7 +224,7 @@ class ToolDesk:
         return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
 
     def _start(self, key: JobKey, call: ToolCall, *, is_safe: bool) -> Iterator[inputs.Input]:
-        """If another function may run now, decide to start the function of this call, as its next attempt."""
+        """Decide to start the function of this call as its next attempt, if another function may run now."""
         next_key = (*key[:3], call.attempt + 1)
         if self._has_place(next_key):
             self._starting.add(next_key)
@@ -218,7 +233,7 @@ class ToolDesk:
     # --- functions are started ------------------------------------------------------------------------------
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
-        """Start the functions whose start was decided by this desk and is recorded in `snapshot`."""
+        """Start the functions that this desk has decided to start, if `snapshot` records their start."""
         decided, self._starting = self._starting, set()
         for call in snapshot.calls:
             key = self._key(snapshot, call, call.attempt)
@@ -229,7 +244,7 @@ class ToolDesk:
         self._places -= decided
 
     def leave(self) -> None:
-        """Give back the places of functions that this driver will no longer start."""
+        """Release the places that were reserved for functions. This driver will no longer start these functions."""
         self._tooling.jobs.give_back(*self._places)
         self._places.clear()
 
@@ -257,21 +272,21 @@ class ToolDesk:
 def _may_take_results(snapshot: Snapshot) -> bool:
     """Return whether results for the open calls are accepted now, or may be accepted after the next poll.
 
-    The next poll matters in two cases: the last poll may have shown an outdated state of the run, or the library may
-    follow a run again that it has stopped following.
+    The next poll can change the answer in two cases. The last poll may have shown an outdated state of the run. Or the
+    library may follow a run again that it had stopped following.
     """
     run = snapshot.run
     return snapshot.state in _TAKES_RESULTS or (run is not None and run.ending is None)
 
 
 def _may_begin(snapshot: Snapshot) -> bool:
-    """Return whether functions may be started and people may be asked. Neither is allowed in a run that must end."""
+    """Return whether functions may be started and people may be asked. In a run that must end, neither is allowed."""
     run = snapshot.run
     return snapshot.state is State.AWAITING_TOOLS and run is not None and run.ending is None
 
 
 def _problem_of(tool: Tool[..., Any], call: ToolCall, thread_id: str) -> str:
-    """Return what is wrong with the arguments of a call. Return "" if they are valid.
+    """Return a sentence about what is wrong with the arguments of a call. Return "" if the arguments are valid.
 
     The classes of the arguments are code of the user, and may raise any error.
     """
@@ -285,7 +300,10 @@ def _problem_of(tool: Tool[..., Any], call: ToolCall, thread_id: str) -> str:
 
 
 def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
-    """Return the output of a function. If it raises an error, return a text about the error for the model."""
+    """Call the function of a tool, and return its output.
+
+    If it raises an error, return a text about it for the model.
+    """
     try:
         return tool.run(call.arguments, context)
     except BaseException as error:
@@ -295,7 +313,7 @@ def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
 
 
 def _failed(error: BaseException, tool: Tool[..., Any], call: ToolCall, thread_id: str) -> str:
-    """Return a sentence about an error for the model. Log an error that is not about the arguments."""
+    """Return a sentence about an error for the model. Log the error, unless it is about the arguments."""
     if isinstance(error, ToolArgumentsError):
         return str(error)
     log.error("%s: the tool %s failed on the call %s", thread_id, tool.name, call.id, exc_info=error)
@@ -312,7 +330,10 @@ def _described(error: BaseException) -> str:
 
 
 def _verdict(tool: Tool[..., Any], call: ToolCall, thread_id: str, run_id: str) -> bool | None:
-    """Return the decision of a tool's rule about a call. None means that a person must be asked or the rule failed."""
+    """Ask the approval rule of a tool about a call, and return its decision.
+
+    Return None if a person must be asked, or if the rule failed.
+    """
     arguments = decode_arguments(call.arguments)
     asked = events.ToolCallRequested(
         id=call.id, thread_id=thread_id, run_id=run_id, name=call.name, arguments=arguments

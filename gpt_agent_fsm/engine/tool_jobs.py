@@ -1,4 +1,4 @@
-"""Run the functions of tools, and the rules that decide about approvals, each on a separate OS thread."""
+"""Runs the functions of tools, and their approval rules, each on a separate OS thread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JobKey: TypeAlias = tuple[str, str, str, int]
 
 @attrs.define(eq=False)
 class Job:
-    """A function that runs.
+    """A function that runs, will run, or has ended.
 
     Attributes:
         work: returns the result.
@@ -50,9 +50,8 @@ class Job:
 class ToolJobs:
     """The jobs of one runtime. Safe to use from any OS thread.
 
-    At most `limit` jobs have a place at the same time, and a job needs a place to run. First, the place is reserved.
-    Then the start of the function is saved, and then the job is added. So no start is saved for a function that still
-    waits for a place.
+    To run, a job needs one of `limit` places. First, the place is reserved. Then the start of the function is saved in
+    the store. Then the job is added, and runs. So no start is saved for a function that still waits for a place.
 
     Args:
         limit: how many jobs can have a place at the same time. A cancelled job gives its place back, even if its
@@ -90,10 +89,10 @@ class ToolJobs:
         self._is_closed = False
 
     def reserve(self, key: JobKey) -> bool:
-        """Return whether a job has a place now. If not, let it wait, and wake its thread when it gets a place.
+        """Reserve a place for a job, and return whether this was possible. If not, the job waits for a place.
 
-        The job that has waited longest gets the next free place. The place stays reserved until the job is added, or
-        until `give_back` is called.
+        The job that has waited longest gets the next free place, and then its thread is woken. The place stays reserved
+        until the job is added, or until `give_back` is called.
         """
         with self._lock:
             if key not in self._reserved and not self.is_closing:
@@ -116,7 +115,10 @@ class ToolJobs:
         self._fill()
 
     def add(self, job: Job) -> None:
-        """Run a job that has a place. If no OS thread can be started for it, it ends at once with its fallback."""
+        """Run a job that has a reserved place.
+
+        If no OS thread can be started for the job, its result is its fallback.
+        """
         with self._lock:
             self._jobs.setdefault(job.key[0], {})[job.key] = job
             self._reserved.discard(job.key)
@@ -154,7 +156,7 @@ class ToolJobs:
 
     @property
     def threads(self) -> set[str]:
-        """The threads that have a job whose result is still wanted, or a job with a reserved place."""
+        """The ids of the threads that have a job whose result is still wanted, or a job with a reserved place."""
         with self._lock:
             return set(self._jobs) | {key[0] for key in self._reserved}
 

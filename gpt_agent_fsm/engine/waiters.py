@@ -1,4 +1,4 @@
-"""The callers that wait for a change of a thread."""
+"""Wakes the callers that wait for a change of a thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["Waiters"]
 
 
 class Waiters:
-    """Sets the events of the waiting callers. Safe to use from any OS thread."""
+    """The callers that wait for a change of a thread. Each waits for a `threading.Event`.
+
+    May be used from any OS thread.
+    """
 
     __slots__ = ("_events", "_lock")
 
@@ -20,7 +23,7 @@ class Waiters:
 
     @contextlib.contextmanager
     def added(self, changed: threading.Event) -> Iterator[None]:
-        """Set `changed` at each change until the `with` block ends."""
+        """Set `changed` at each change of the thread, until the `with` block ends."""
         with self._lock:
             self._events.append(changed)
         try:
@@ -30,7 +33,7 @@ class Waiters:
                 self._events.remove(changed)
 
     def notify(self) -> None:
-        """Set the events of all waiting callers."""
+        """Wake all waiting callers, by setting their events."""
         with self._lock:
             for event in self._events:
                 event.set()

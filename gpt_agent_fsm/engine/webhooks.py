@@ -1,7 +1,7 @@
-"""Webhooks, which a server sends when a response has ended. Check the sender, and find the run of the response.
+"""Receives webhooks. A server sends a webhook when a response has ended.
 
-Webhooks are signed by the Standard Webhooks scheme (https://www.standardwebhooks.com). The package `standardwebhooks`
-checks the signature.
+The functions check the sender, and find the run of the response. Webhooks are signed by the Standard Webhooks scheme
+(https://www.standardwebhooks.com). The package `standardwebhooks` checks the signature.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Notice:
 
 
 def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Notice:
-    """Return the contents of a webhook; raise `InvalidWebhook` if its signature is wrong or older than five minutes.
+    """Return the contents of a webhook. Raises `InvalidWebhook` if its signature is wrong or older than five minutes.
 
-    Raises `ImportError` if the extra is not installed, and `ValueError` for an impossible secret.
+    Raises `ImportError` if the extra `webhooks` is not installed, and `ValueError` for an impossible secret.
     """
     try:
         from standardwebhooks import Webhook, WebhookVerificationError  # noqa: PLC0415 - an extra
@@ -73,8 +73,8 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
 class Webhooks:
     """The webhooks received so far, and the runs that this runtime follows. Safe to use from any OS thread.
 
-    The name of a run here is its handle, which on the Responses API is the id of its last response. If the run has no
-    handle, its name is its id.
+    In this class, a run is named by its handle. On the Responses API this is the id of its last response. If the run
+    has no handle, it is named by its id.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -87,7 +87,10 @@ class Webhooks:
         self._last: float | None = None
 
     def follow(self, who: object, thread_id: str, before: str | None, after: str | None) -> None:
-        """Note that `who` no longer follows the run `before`, but the run `after`. Either may be None, for no run."""
+        """Note that the driver `who` of a thread now follows the run `after`, and no longer the run `before`.
+
+        If `before` or `after` is None, there is no such run.
+        """
         with self._lock:
             if before is not None and before in self._waiting and self._waiting[before][0] is who:
                 del self._waiting[before]
@@ -95,15 +98,15 @@ class Webhooks:
                 self._waiting[after] = (who, thread_id)
 
     def belongs_elsewhere(self, run: str, thread_id: str) -> bool:
-        """Return whether this runtime follows the run for another thread."""
+        """Return whether this runtime follows the run for another thread than `thread_id`."""
         with self._lock:
             _, owner = self._waiting.get(run, (None, thread_id))
             return owner != thread_id
 
     def take_in(self, notice: Notice) -> str | None:
-        """Remember a notice. Return the id of the thread that waits for the response, or None.
+        """Remember a webhook. Return the id of the thread that waits for the response of the webhook, or None.
 
-        The result is also None if the notice is already known, or is about something else than a response.
+        The result is also None if the webhook is already known, or is not about a response.
         """
         with self._lock:
             if notice.id in self._known:
@@ -124,7 +127,7 @@ class Webhooks:
             del memory[next(iter(memory))]
 
     def pop_ended(self, response_id: str | None) -> bool:
-        """Consume the webhook that reports the end of this response. Return whether there was one."""
+        """Return whether a webhook has reported the end of this response. The webhook is then forgotten."""
         with self._lock:
             if response_id not in self._ended:
                 return False
@@ -133,11 +136,11 @@ class Webhooks:
             return True
 
     def min_pause(self, settings: Settings) -> float:
-        """Return the shortest pause between two polls, in seconds. It is long while webhooks arrive."""
+        """Return the shortest pause between two polls, in seconds. While webhooks arrive, the pause is long."""
         return min(settings.webhook_heartbeat_interval, settings.idle_seconds) if self.are_arriving else 0.0
 
     @property
     def are_arriving(self) -> bool:
-        """True while a webhook can be expected to report the end of a run."""
+        """True while the library can expect that a webhook will report the end of a run."""
         with self._lock:
             return self._last is not None and self._clock.monotonic() < self._last + _ARRIVING

@@ -1,4 +1,4 @@
-"""The interfaces that the library needs: an API, a store, a scheduler, a clock. Any object with these methods works."""
+"""The interfaces of a backend (an API), a store, a scheduler and a clock. Any object with the methods of one works."""
 
 from gpt_agent_fsm.engine.protocols.backend import (
     MAX_ANSWER_BYTES,

@@ -1,4 +1,4 @@
-"""The interface of a backend, and the objects of its methods."""
+"""The interface of a backend, and the classes of the arguments of its methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _always() -> bool:
 
 @attrs.frozen(kw_only=True)
 class CallLimits:
-    """The limits of one call of a backend, and the question whether the call may still send its request.
+    """The limits of one call of a backend. They also say whether the call may still send its request.
 
     Attributes:
         deadline: when the call must have ended, in the monotonic seconds of `clock`. If the process was suspended, the
@@ -53,7 +53,7 @@ class RunRequest:
     """A run to create.
 
     Attributes:
-        key: a unique key that the library sends with the run, so that the run can be found again.
+        key: a unique text that the backend puts into the run's metadata, so that the library can find the run again.
         retry_of: the handle of the rate limited run that this run replaces; None for the first run of a message.
         may_exist: True if an earlier attempt to create this run may have taken effect.
         options: the options of this run alone, by the names of `RunOptions`. The value of `output` is the form of the
@@ -75,7 +75,7 @@ class ToolOutputsRequest:
     Attributes:
         outputs: pairs of tool call id and JSON text.
         assistant_id: the assistant that continues the run.
-        handle: as in `Run`.
+        handle: the value that the backend has made to find the run; see `Run`.
         decisions: pairs of tool call id and JSON text for calls that the server makes itself. The text is an object
             with `approve` (true or false) and perhaps a `reason`.
         options: the options of the run, as in `RunRequest`.
@@ -94,9 +94,9 @@ class ToolOutputsRequest:
 class Backend(Protocol):
     """One API. Each method makes one HTTP request, or as few HTTP requests as the API allows.
 
-    A method may be called from any OS thread, and blocks at most until the deadline of `timeout`. `handle` is the
-    handle in the last `Run` that the backend returned for this run. Future versions of the library may add parameters
-    and fields, and these will have defaults.
+    A method may be called from any OS thread, and blocks at most until the deadline of `timeout`. The parameter
+    `handle` is the `handle` of the last `Run` that the backend has returned for this run. Future versions of the
+    library may add parameters and fields, and these will have defaults.
 
     If a request fails, the method raises an `ApiError` whose subclass says what is known about the outcome:
     `TransientError` if the request took no effect, `OutcomeUnknown` if a request that changes the server may have taken
@@ -118,18 +118,21 @@ class Backend(Protocol):
     ) -> RunPage:
         """Return at most `limit` (1 to 100) of the thread's runs, newest first.
 
-        If the caller searches for a run, `key` and `retry_of` describe that run. If the API cannot list runs, the
-        method infers runs from the messages on the thread: the run in progress, and the run that the caller searches
-        for.
+        If the caller searches for a run, `key` and `retry_of` are those of the `RunRequest` that created it. If the API
+        cannot list runs, the method infers runs from the messages on the thread: the run in progress, and the run that
+        the caller searches for.
         """
         ...
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
-        """Add a user message. Return its id, and True if the HTTP answer shows that the server keeps the key."""
+        """Add a user message. Put `key` into its metadata, so that the library can find the message again.
+
+        Return the message's id, and True if the HTTP answer shows that the server keeps the key.
+        """
         ...
 
     def create_run(self, request: RunRequest, *, timeout: Timeout) -> Run:
-        """Start a run."""
+        """Create a run, and return it as it is now."""
         ...
 
     def get_run(
@@ -137,9 +140,8 @@ class Backend(Protocol):
     ) -> Run:
         """Return a run as it is now.
 
-        `in_doubt`: True if a request without an HTTP answer may have taken effect. Then outputs may have arrived that
-        were submitted after the run was last seen, or an earlier attempt to create this run may have created a second
-        run.
+        `in_doubt` is True if an earlier request got no HTTP answer and may have taken effect. If it submitted outputs,
+        they may have arrived. If it was an attempt to create this run, there may be a second run.
         """
         ...
 
@@ -148,7 +150,7 @@ class Backend(Protocol):
         ...
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
-        """Return one page of the server's list of messages: those that follow the message `after` in its order."""
+        """Return one page of the server's list of messages. It begins after the message `after`."""
         ...
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:

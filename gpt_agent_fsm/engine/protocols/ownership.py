@@ -1,4 +1,4 @@
-"""The interfaces by which processes agree who drives a thread."""
+"""The interfaces by which several processes agree which of them drives a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AgentHandle(Protocol):
 
     @property
     def thread_id(self) -> str:
-        """The thread."""
+        """The id of the agent's thread."""
         ...
 
     @property
@@ -23,15 +23,18 @@ class AgentHandle(Protocol):
 
 
 class Lease(Protocol):
-    """The right to drive one thread."""
+    """The right of one process to drive one thread."""
 
     @property
     def thread_id(self) -> str:
-        """The thread."""
+        """The id of the thread."""
         ...
 
     def holds(self) -> bool:
-        """Return whether the lease still holds. The engine calls this method immediately before it makes a request."""
+        """Return whether the process still has the right.
+
+        The engine calls this method immediately before each request.
+        """
         ...
 
 
@@ -43,13 +46,16 @@ class Ownership(Protocol):
         ...
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Renew these leases, and return the lost leases. This is for an engine that runs on several machines."""
+        """Renew the rights in `leases`. Return those that are lost because another process has taken them.
+
+        This method is for an engine that runs on several machines.
+        """
         ...
 
     def release(self, lease: Lease, *, more: bool) -> None:
-        """Release the lease. `more` is True if the thread has unfinished work."""
+        """Give up the right to drive a thread. `more` is True if the thread has unfinished work."""
         ...
 
     def wake(self, thread_id: str) -> None:
-        """Let the driver of the thread tick soon, in whatever process it is."""
+        """Let the driver of the thread tick (make its next step) soon, even if it is in another process."""
         ...

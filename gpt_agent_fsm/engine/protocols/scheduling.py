@@ -22,10 +22,13 @@ class Clock(Protocol):
 
 
 class Task(Protocol):
-    """A task that a scheduler ticks. Each task is the driver of one thread."""
+    """A task that a scheduler calls repeatedly. Each task is the driver of one thread."""
 
     def tick(self) -> float | None:
-        """Do one step. Return the time of the next tick in the clock's monotonic seconds; None if no tick is due."""
+        """Do one step of the task, called a tick. Return the time of the next tick, or None if no further tick is due.
+
+        The time is in the clock's monotonic seconds.
+        """
         ...
 
     def describe(self) -> str:
@@ -34,7 +37,7 @@ class Task(Protocol):
 
 
 class Scheduler(Protocol):
-    """Ticks tasks when they are due or woken. A task is in at most one tick at a time."""
+    """Calls the `tick` of each task when the task is due or was woken. A task is in at most one tick at a time."""
 
     @property
     def clock(self) -> Clock:
@@ -46,11 +49,14 @@ class Scheduler(Protocol):
         ...
 
     def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
-        """Block until `done()` is true, checked whenever `changed` is set. Return False if `timeout` is over before."""
+        """Block until `done()` is true. Check it whenever `changed` is set.
+
+        Return False if `timeout` seconds pass before.
+        """
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Block the caller for this time. A tick never calls this method."""
+        """Block the caller for this time. The code of a tick never calls this method."""
         ...
 
     def close(self, timeout: float) -> None:

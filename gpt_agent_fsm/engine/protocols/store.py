@@ -53,7 +53,7 @@ class Saved:
 class Store(Protocol):
     """Keeps the data of threads. Safe to call from any OS thread. When a call returns, its data is saved.
 
-    A call that cannot keep its promise raises an error and changes nothing. For a full disk or a locked file the error
+    If a call cannot save the data, it raises an error and changes nothing. For a full disk or a locked file the error
     is a `StoreError`. If the connection to the store breaks, it may be unknown whether the call changed something. For
     a commit, the engine repeats the call with equal arguments, apart from the times, and the store recognises the
     repetition. For a command, the store removes the command if it was saved after all.

@@ -30,7 +30,10 @@ class RunStream(Protocol):
 
     @property
     def position(self) -> int | None:
-        """The position after the last event of the server, even if it had no text; None if it cannot be continued."""
+        """The position after the server's last event, even if the event had no text.
+
+        None if the stream cannot be continued.
+        """
         ...
 
     def next_piece(self, *, silence: float) -> Piece | None:
@@ -48,7 +51,7 @@ class RunStream(Protocol):
         ...
 
     def close(self) -> None:
-        """End the stream, but not the run. Idempotent."""
+        """Stop reading the stream. The run itself continues. Idempotent."""
         ...
 
 
@@ -56,24 +59,31 @@ class RunStream(Protocol):
 class StreamingBackend(Protocol):
     """An API that sends the text of a run while the model writes it. A backend need not implement this interface.
 
-    Each method returns None instead of a stream if the server answers without one.
+    If the server answers without a stream, each method returns None in place of the stream.
     """
 
     def create_run_streamed(self, request: RunRequest, *, timeout: Timeout) -> tuple[Run, RunStream | None]:
-        """Start a run, as `Backend.create_run` does. The deadline of `timeout` ends with the server's first event."""
+        """Start a run, as `Backend.create_run` does, and return it with its stream.
+
+        The deadline of `timeout` ends with the server's first event.
+        """
         ...
 
     def submit_tool_outputs_streamed(
         self, request: ToolOutputsRequest, *, timeout: Timeout
     ) -> tuple[Run, RunStream | None]:
-        """Let a run continue, as `Backend.submit_tool_outputs` does. See `create_run_streamed`."""
+        """Answer a run's tool calls, as `Backend.submit_tool_outputs` does, and return the run with its stream.
+
+        See `create_run_streamed`.
+        """
         ...
 
     def open_stream(
         self, thread_id: str, run_id: str, *, handle: str | None, after: int | None, timeout: Timeout
     ) -> RunStream | None:
-        """Return the stream of a run that was created as a stream, after the position `after`; None for the whole.
+        """Return the stream of a run that was created as a stream. The stream begins after the position `after`.
 
-        Return None if the API has no such request. Raises an `ApiError` as a method of `Backend` does.
+        If `after` is None, the stream begins at its start. Return None if the API has no such request. Raises an
+        `ApiError` as a method of `Backend` does.
         """
         ...
