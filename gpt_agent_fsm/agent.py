@@ -1,4 +1,7 @@
-"""The object through which user code drives one thread. Its methods are commands; its properties show the state."""
+"""The object through which user code drives one thread.
+
+Its methods give commands, and its properties show the state.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ _MAX_WAIT = 1e12
 
 
 def _check_wait(name: str, timeout: object) -> None:
-    """Raise an error if the caller may not wait, or if `timeout` is not a number of seconds."""
+    """Raise an error if the caller must not wait here, or if `timeout` is not a number of seconds."""
     refuse_in_handler(f"{name}() was called")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     # This refuses NaN, and whole numbers that are no float.
@@ -44,7 +47,7 @@ def _check_wait(name: str, timeout: object) -> None:
 
 
 def _why(driver: Driver) -> str:
-    """Return a clause that names the tool calls without an output; "" if there are none."""
+    """Return a clause that names the tool calls without an output. Return "" if there are none."""
     calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
     waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
     return f"; it waits for the output of {', '.join(calls)}" if waits else ""
@@ -53,9 +56,9 @@ def _why(driver: Driver) -> str:
 class Agent:
     """Drives one thread. `Runtime.connect` makes it. It is safe to use from any OS thread and from handlers.
 
-    Commands return when the store has them, before any request is made. They raise `AgentNotAlive` if the agent was
-    shut down. Events announce the results of commands. If the process forks, everything except `alive` and `thread_id`
-    raises `UsedAfterFork` in the child.
+    A method that gives a command returns when the command is in the store, before any request is made. They raise
+    `AgentNotAlive` if the agent was shut down. Events announce the results of commands. If the process forks,
+    everything except `alive` and `thread_id` raises `UsedAfterFork` in the child.
     """
 
     __slots__ = ("__weakref__", "_own_driver", "_roster")
@@ -66,7 +69,7 @@ class Agent:
 
     @property
     def _driver(self) -> Driver:
-        """The driver. In a process that was forked after the agent was made, it raises `UsedAfterFork`."""
+        """The driver of the thread. Raises `UsedAfterFork` in a process that was forked after the agent was made."""
         self._roster.origin.check()
         return self._own_driver
 
@@ -110,7 +113,9 @@ class Agent:
         return key
 
     def submit_tool_output(self, tool_call_id: str, output: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Answer a tool call with any JSON value. All outputs of a run are sent together after the last is recorded.
+        """Answer a tool call with any JSON value.
+
+        When all calls of a run have outputs, the library sends them together.
 
         If the call does not wait for an output, the output is ignored and the log says so. Raises `ValueError` for an
         output that is not a JSON value.
@@ -144,8 +149,8 @@ class Agent:
     def cancel_run(self) -> None:
         """End the run in progress. It ends with `RunFailed` and the code `cancelled`.
 
-        A run that was not created yet ends in the same way, but `RunFailed.id` is None. If the server does not end the
-        run, the library stops following the run after a limited number of attempts. Then the next queued message is
+        If the run was not created yet, it ends in the same way, but `RunFailed.id` is None. If the server does not end
+        the run, the library stops following the run after a limited number of attempts. Then the next queued message is
         sent. If there is no run, this method does nothing.
         """
         self._driver.send(inputs.CancelRun())
@@ -160,7 +165,7 @@ class Agent:
         self._driver.send(inputs.DiscardQueue())
 
     def shutdown(self) -> None:
-        """Stop the agent at once and remove it from the runtime. A request in flight may still finish.
+        """Stop the agent at once, and remove it from the runtime. A request in flight may still finish.
 
         Accepted commands stay in the store. The next agent of the thread continues with them.
         """
@@ -170,7 +175,7 @@ class Agent:
     # --- waiting --------------------------------------------------------------------------------------
 
     def wait(self, timeout: float | None = None) -> State:
-        """Block until no run is active and nothing is queued, in flight, or still to be read or announced.
+        """Block until the thread is at rest: no run is active, and nothing is queued, in flight, unread or unannounced.
 
         Returns the state. It is `failed` if the queue is parked until a person acts (wrong API key, exhausted balance,
         no attempts left). Raises `WaitTimeout` after `timeout` seconds; None means no timeout. Raises `AgentNotAlive`
@@ -247,7 +252,7 @@ class Agent:
         *,
         stream: bool,
     ) -> Question:
-        """Send a message, and return the wait for its answer."""
+        """Send a message, and return the object that waits for its answer."""
         form, key = None if output is None else as_output(output), uuid.uuid4().hex
         question = Question(self._driver, self._roster.scheduler, key, timeout=timeout, output=form)
         try:
@@ -282,7 +287,7 @@ class Agent:
 
     @property
     def last_message_id(self) -> str | None:
-        """The cursor: the id of the last published assistant message; None if no message was published."""
+        """The cursor of the thread: the id of the last assistant message that was published; None if there is none."""
         for command in reversed(self._driver.commands()):
             if isinstance(command, inputs.Connect) and command.last_message_id is not None:
                 return command.last_message_id

@@ -38,7 +38,10 @@ AnyTool: TypeAlias = AssistantTool | Callable[..., Any] | Mapping[str, Any]
 
 
 def _tool(value: object) -> AssistantTool:
-    """Return the tool for a value: a tool, a plain function, or the description of a function in either API's form."""
+    """Return the tool for a value.
+
+    The value may be a tool, a function, or a description of a function in either API's form.
+    """
     if isinstance(value, FunctionTool):
         return value
     if not isinstance(value, Mapping):
@@ -108,10 +111,10 @@ class Assistant:
 
     @property
     def definitions(self) -> tuple[ToolDefinition, ...]:
-        """The tools as the model sees them."""
+        """The definitions of the tools, as the model gets them."""
         return tuple(map(_definition, self.tools))
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
-        """The tools that have a function to answer their calls."""
+        """The tools that have a function, which answers their calls."""
         return tuple(tool for tool in self.tools if isinstance(tool, Tool))

@@ -1,4 +1,4 @@
-"""Checks of callables that a program passes to the library. Without them, the log would show a mistake much later."""
+"""Checks the callables that a program passes to the library. Without the checks, a mistake would show up much later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _ANY_CALL = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
 def why_nothing_runs(given: Callable[..., Any]) -> str | None:
-    """Return why a call would run nothing: the function is async or a generator. Return None if it would run."""
+    """Return why a call of this function would run nothing, or None if it would run.
+
+    Async functions and generators do not run.
+    """
     for function in (given, getattr(given, "__call__", None)):  # noqa: B004 - the method itself, of an object with one
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             return "it must not be async, because nothing would await it"
@@ -23,9 +26,10 @@ def why_nothing_runs(given: Callable[..., Any]) -> str | None:
 
 
 def why_not_callable(given: object, arguments: int, *keywords: str) -> str | None:
-    """Return why a call with this number of arguments and these keywords would fail or run nothing, or None.
+    """Return why a call with this number of arguments and these keywords would fail. Return None if it would work.
 
-    If the signature of a callable cannot be read, the result is None.
+    A call that would run nothing, because the function is async or a generator, counts as a failure. If the signature
+    of a callable cannot be read, the result is None.
     """
     if not callable(given):
         return "it is not callable"
@@ -45,7 +49,7 @@ def why_not_callable(given: object, arguments: int, *keywords: str) -> str | Non
 
 
 def _signature(given: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature of the call itself, which may differ from that of a decorated function."""
+    """Return the signature with which a callable is really called. It may differ from that of a decorated function."""
     with contextlib.suppress(ValueError):
         own = inspect.signature(given, follow_wrapped=False)
         if {parameter.kind for parameter in own.parameters.values()} != _ANY_CALL:

@@ -67,9 +67,10 @@ class RunError(GptAgentError):
     `Answer.value` also raises it if the answer does not have the requested form.
 
     Attributes:
-        code: the code of the `RunFailed`, or of the `RequestFailed` that parked the queue (your next command
-            tries again). Also `rate_limit_exceeded` if no retries are left, `invalid_output` if the answer does not
-            have the requested form, `content_refused`, `budget_exceeded`, `cancelled` or `discarded`.
+        code: the code of the `RunFailed`. If a request failed instead, the code of its `RequestFailed`: the queue then
+            sends nothing until your next command. Also `rate_limit_exceeded` if no retries are left, `invalid_output`
+            if the answer does not have the requested form, `content_refused`, `budget_exceeded`, `cancelled` or
+            `discarded`.
         message: a text for people. It is never empty.
         thread_id: the id of the thread.
         run_id: the id of the run, or None if there is no run.
@@ -87,7 +88,7 @@ class RunError(GptAgentError):
 
 
 class WaitInHandler(GptAgentError, RuntimeError):
-    """`Agent.wait` or `Agent.ask` was called where it could block forever: in a handler or in a tool."""
+    """`Agent.wait` or `Agent.ask` was called in a handler or in a tool, where it could block forever."""
 
 
 class InvalidWebhook(GptAgentError, ValueError):
@@ -181,7 +182,7 @@ class InvalidThreadId(RequestRefused):
 class AccessDenied(ApiError):
     """The API key is missing, wrong or lacks permission (401, 403).
 
-    Also raised if the backend's `auth` gives no token, or if the backend does not know this assistant.
+    This error is also raised if the backend's `auth` gives no token, or if the backend does not know the assistant.
     """
 
 

@@ -10,7 +10,7 @@ __all__ = ["Origin"]
 
 
 class Origin:
-    """The process that made an object. `what` names the object in the error.
+    """Remembers the process that made an object. `what` is the name of the object in the error.
 
     Call `check` before you take a lock. If an OS thread of the parent held the lock during the fork, nothing releases
     the lock in the child.

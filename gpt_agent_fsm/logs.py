@@ -1,4 +1,4 @@
-"""Loggers that never raise an error. A defect of a log handler must neither lose an input nor stop a worker."""
+"""Loggers that never raise an error. If a log handler has a defect, no input is lost and no worker stops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Log: TypeAlias = logging.LoggerAdapter[logging.Logger]
 
 
 class _SafeLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger that reports the errors of its log handlers and filters on standard error, as `logging` does."""
+    """A logger that never raises.
+
+    It reports the errors of its log handlers and filters on standard error, as `logging` does.
+    """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
         # The log record must name the code that called the logger's method.

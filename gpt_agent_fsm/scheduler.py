@@ -1,4 +1,4 @@
-"""The former place of the scheduler and the clock. `gpt_agent_fsm.ports` has both now."""
+"""The former place of the scheduler and the clock. Both are now in `gpt_agent_fsm.ports`."""
 
 from gpt_agent_fsm.ports import SystemClock, ThreadedScheduler
 

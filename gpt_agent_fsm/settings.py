@@ -117,17 +117,23 @@ class Settings:
 
     @property
     def outcome_grace(self) -> float:
-        """Seconds to wait before a request without an HTTP answer is sent again: the longest time in flight."""
+        """The seconds to wait before the library repeats a request that got no HTTP answer.
+
+        A request may be in flight for at most this time.
+        """
         return self.receive_timeout
 
     @property
     def idle_seconds(self) -> float:
-        """The idle timeout in seconds. Without an idle timeout, this is longer than any agent lives."""
+        """The idle timeout in seconds.
+
+        If there is no idle timeout, it is a number that is longer than any agent lives.
+        """
         return _MAX_VALUE if self.idle_timeout is None else self.idle_timeout
 
     @property
     def tool_poll_interval(self) -> float:
-        """The poll interval of a run that waits for tool outputs."""
+        """The poll interval in seconds while a run waits for tool outputs."""
         return _TOOL_POLL_INTERVAL if self.idle_timeout is None else self.idle_timeout
 
     @property

@@ -45,7 +45,7 @@ written, and can connect the handler to a further signal."""
 
 
 class Receiver(Protocol[E_contra]):
-    """A function that a signal calls with the agent, or None before there is an agent, and with the keyword `event`."""
+    """A function that a signal can call, with the agent (None if there is no agent yet) and the keyword `event`."""
 
     def __call__(self, agent: Any, /, *, event: E_contra) -> None:  # noqa: ANN401 - an Agent, which this module cannot import
         """Handle one event."""
@@ -73,8 +73,8 @@ class Signal(blinker.NamedSignal, Generic[E]):
 
         Returns the receiver, so that this method can be a decorator.
 
-        Raises `TypeError` for a receiver that cannot be called so, and for an async receiver. Warns about a lambda that
-        nothing else references: with `weak=True`, blinker would drop it at once.
+        Raises `TypeError` for a receiver that cannot be called in this way, and for an async receiver. Warns about a
+        lambda that nothing else references: with `weak=True`, blinker would drop it at once.
         """
         if reason := why_not_callable(receiver, 1, "event"):
             form = f"receiver(agent, event=event): {reason}"
@@ -99,7 +99,10 @@ class Signal(blinker.NamedSignal, Generic[E]):
         return super().connected_to(receiver, sender)
 
     def receivers_for(self, sender: Any) -> Generator[Callable[..., Any], None, None]:  # noqa: ANN401 - as its base class
-        """Yield the receivers of an event of this sender. Log the receivers that were dropped since the last event."""
+        """Yield the receivers of an event of this sender.
+
+        Log the receivers that blinker has dropped since the last event.
+        """
         while self._vanished:
             # Another OS thread may have taken the last name.
             with contextlib.suppress(IndexError):
@@ -112,7 +115,7 @@ class Signal(blinker.NamedSignal, Generic[E]):
         log.warning(f"{gone}; {advice}", self.name, name)
 
     def _watch(self, receiver: Handler) -> None:
-        """Note the name of the receiver when it is dropped while a sender could still call it."""
+        """Watch the receiver. If it is dropped while a sender could still call it, record its name for the log."""
         identity, name = _identity(receiver), name_of(receiver)
 
         def on_end(_: object) -> None:
@@ -144,7 +147,7 @@ class Signal(blinker.NamedSignal, Generic[E]):
 
 
 def _identity(receiver: object) -> object:
-    """Return the key of the receiver in blinker's tables."""
+    """Return the key under which blinker's tables have the receiver."""
     return (id(receiver.__func__), id(receiver.__self__)) if inspect.ismethod(receiver) else id(receiver)
 
 
@@ -215,7 +218,10 @@ def in_tool() -> bool:
 
 @contextlib.contextmanager
 def inside_tool() -> Iterator[None]:
-    """Inside the `with` block, treat this OS thread like a handler's: a tool must not wait for its own conversation."""
+    """Mark this OS thread as running a tool until the `with` block ends.
+
+    A tool must not wait for its own conversation.
+    """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = inside_tool
     try:
@@ -227,7 +233,7 @@ def inside_tool() -> Iterator[None]:
 def receivers(sender: object, event_class: type[events.Event]) -> Iterator[Handler]:
     """Yield the receivers of the signal of this class of events, then the receivers of the signal `event`.
 
-    The signal `event` does not send the pieces of messages, because they are no part of the history.
+    The signal `event` does not send the pieces of messages, because they are not part of the history.
     """
     is_piece = event_class is events.AssistantMessageDelta
     for signal in (by_class[event_class],) if is_piece else (by_class[event_class], event):
@@ -281,7 +287,7 @@ _failures_lock = threading.Lock()
 
 
 def _is_new(handler: Handler, error: BaseException) -> bool:
-    """Return whether this is the first failure of this handler with this class of error at this place."""
+    """Return whether this handler fails for the first time with this class of error at this place in the code."""
     failure = (type(error), _place(error.__traceback__))
     try:
         function = getattr(handler, "__func__", handler)
@@ -304,7 +310,7 @@ def _place(traceback: TracebackType | None) -> tuple[str, int] | None:
 
 
 def name_of(handler: Handler) -> str:
-    """Return a readable name of this handler, even if its attributes raise."""
+    """Return a readable name of this handler, even if reading its attributes raises an error."""
     try:
         name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
         module = getattr(handler, "__module__", None)

@@ -1,7 +1,7 @@
 """Turns snapshots, commands and events into JSON text, and back.
 
 Classes are identified by their names. Fields that equal their defaults are omitted. If a text has an unknown class or
-field, a newer version of the library has written it. The next save would lose the unknown part, so such a text is
+field, a newer version of the library has written the text. The next save would lose the unknown part. So the text is
 rejected.
 """
 
@@ -47,7 +47,7 @@ _NEWER = "was written by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm
 
 
 def _store_field(converter: MsgspecJsonConverter, kind: type, **fields: Any) -> None:  # noqa: ANN401 - overrides by name
-    """Store these fields of a class in the given ways, and the other fields as usual."""
+    """Tell the converter how to store these fields of a class. The other fields are stored as usual."""
     write: Callable[[Any], Any] = make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True, **fields)
     read: Callable[[Any, Any], Any] = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False, **fields
@@ -104,7 +104,7 @@ def _from_text(text: str) -> _JSON:
 
 
 def _read(what: str, text: str, build: Callable[[_JSON], T]) -> T:
-    """Build an object from text. Any defect raises a `StoreError` that does not quote the text."""
+    """Build an object from text. Raises `StoreError` for any defect; the error does not quote the text."""
     try:
         return build(_from_text(text))
     except StoreError:
@@ -121,7 +121,7 @@ def encode_snapshot(snapshot: Snapshot) -> str:
 
 
 def _without_copy(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot without the images and files that its request has in common with the head of the queue."""
+    """Return the snapshot without the images and files of its request that the first queued message has, too."""
     post = _post_of_the_head(snapshot)
     if post is None or post.parts != snapshot.queue.head.parts:
         return snapshot
@@ -129,7 +129,7 @@ def _without_copy(snapshot: Snapshot) -> Snapshot:
 
 
 def _post_of_the_head(snapshot: Snapshot) -> PostMessage | None:
-    """Return the request that posts the head of the queue, if this is the snapshot's request."""
+    """Return the snapshot's request, if this request posts the first queued message. Otherwise return None."""
     post = snapshot.request
     is_of_head = isinstance(post, PostMessage) and bool(snapshot.queue) and snapshot.queue.head.key == post.key
     return post if isinstance(post, PostMessage) and is_of_head else None
@@ -141,7 +141,10 @@ def _with_parts(snapshot: Snapshot, post: PostMessage, parts: tuple[Part, ...]) 
 
 
 def decode_snapshot(text: str, queue: Queue = EMPTY) -> Snapshot:
-    """Return the snapshot with its queue. Raises `StoreError` for text of a newer version and for invalid text."""
+    """Return the snapshot that the text encodes, with this queue. Raises `StoreError` for invalid text.
+
+    Raises `StoreError`, too, for a text of a newer version.
+    """
     return _read("A snapshot", text, lambda value: _build_snapshot(value, queue))
 
 

@@ -1,4 +1,4 @@
-"""Makes a SQLAlchemy engine from a URL, configured for durability on SQLite and on PostgreSQL."""
+"""Makes a SQLAlchemy engine for a URL, and configures it so that commits survive a power failure."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _POSTGRESQL_DEFAULTS = {
 
 @attrs.frozen(kw_only=True)
 class Database:
-    """An engine for writing, an engine for reading a consistent state, and a name without secrets.
+    """A database: an engine for writing, an engine for reading a consistent state, and a name without secrets.
 
     Attributes:
         in_memory: True for a database in memory, whose single connection is shared by all callers in turns.
-        limit: how long the database may take.
+        limit: the limit for the time that the database may take.
     """
 
     writing: sa.Engine
@@ -49,14 +49,14 @@ class Database:
         self.writing.dispose()
 
     def is_there(self) -> bool:
-        """False for a SQLite file that does not exist. A connection would create the file."""
+        """True unless the database is a SQLite file that does not exist. A connection would create the file."""
         url = self.writing.url
         on_disk = url.get_backend_name() == "sqlite" and not self.in_memory and "uri" not in url.query
         return not on_disk or Path(str(url.database)).exists()
 
 
 def open_database(url: str, timeout: float, lock_timeout: float) -> Database:
-    """Return the database at a URL without connecting to the database.
+    """Return the database at a URL, but do not connect to it yet.
 
     Raises `StoreError` for the URL of an unsupported database, and `ImportError` if the driver is not installed.
     """

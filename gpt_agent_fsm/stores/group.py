@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Ticket(Generic[T]):
-    """An operation in the queue.
+    """An operation in the queue, and whether it is written.
 
     Attributes:
         error: why the operation is not durable. It is valid only if `answered` is False.
@@ -44,16 +44,16 @@ class Ticket(Generic[T]):
 
     @property
     def answered(self) -> bool:
-        """True if the operation is durable and its caller gets to know this."""
+        """True if the operation is written durably, and its caller learns this."""
         return self._end.get("end") == "answered"
 
     @property
     def given_up(self) -> bool:
-        """True if the caller has stopped waiting and does not know whether the operation is durable."""
+        """True if the caller has stopped waiting, and does not know whether the operation is written."""
         return self._end.get("end") == "given up"
 
     def answer(self) -> bool:
-        """Note that the operation is durable. Return whether the caller still waits for this answer."""
+        """Note that the operation is written durably. Return whether the caller still waits to hear this."""
         return self._end.setdefault("end", "answered") == "answered"
 
     def give_up(self) -> None:
@@ -61,21 +61,24 @@ class Ticket(Generic[T]):
         self._end.setdefault("end", "given up")
 
     def fail(self, error: StoreError) -> None:
-        """Set a copy of the error. If two OS threads raised the same object, their tracebacks would be mixed up."""
+        """Set a copy of the error as the result.
+
+        If two OS threads raised the same object, their tracebacks would be mixed up.
+        """
         self.error = type(error)(*error.args)
         self.error.__cause__ = error.__cause__
 
     def wait(self, seconds: float) -> None:
-        """Block until `call` is called, or for this many seconds."""
+        """Block until another OS thread calls `call`, but at most for this many seconds."""
         self._called.acquire(timeout=seconds)
 
     def call(self) -> None:
-        """End `wait`."""
+        """End the `wait` of the caller."""
         self._called.release()
 
 
 class GroupCommit(Generic[T]):
-    """Lets OS threads write in groups.
+    """Collects the operations of many OS threads, and writes them in groups.
 
     Args:
         write: called by one worker with the tickets of a group in the order of their arrival. For each ticket it calls
@@ -95,7 +98,7 @@ class GroupCommit(Generic[T]):
         self._worker.start()
 
     def do(self, operation: T) -> None:
-        """Return after the operation is durable, or raise its error."""
+        """Write an operation. Return when it is durable, or raise its error."""
         ticket = Ticket(operation)
         try:
             self._queue.put(ticket)
@@ -113,7 +116,10 @@ class GroupCommit(Generic[T]):
             )
 
     def end(self) -> None:
-        """Let the worker end after the operations in the queue; refuse later operations. Idempotent. Does not wait."""
+        """Let the worker write the operations in the queue, and then end. Later operations are refused.
+
+        The method does not wait. Idempotent.
+        """
         self._queue.put(None)
 
     def _work(self) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Holder"]
 
 @attrs.frozen(kw_only=True)
 class Holder:
-    """The process that holds a store.
+    """A process that holds a store, which means that it has opened the store for writing.
 
     Attributes:
         host: the name of the computer on which the process runs.
@@ -28,7 +28,7 @@ class Holder:
 
     @classmethod
     def here(cls) -> Holder:
-        """Return a `Holder` for this process, which opens a store now."""
+        """Return a `Holder` for this process, with the current time as the time of opening."""
         return cls(host=socket.gethostname(), pid=os.getpid(), since=time.time())
 
     def __str__(self) -> str:

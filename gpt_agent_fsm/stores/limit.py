@@ -26,7 +26,7 @@ class Limit(threading.local):
 
     @contextlib.contextmanager
     def of_one_call(self) -> Iterator[None]:
-        """Inside the `with` block, set one deadline for all statements."""
+        """Let all statements inside the `with` block share one deadline."""
         self._of_call = time.monotonic() + self.seconds
         try:
             yield

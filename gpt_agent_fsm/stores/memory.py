@@ -1,4 +1,4 @@
-"""A store that lasts as long as the process."""
+"""A store in memory. It lasts as long as the process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ class MemoryStore:
 
     @property
     def _lock(self) -> threading.Lock:
-        """The lock that each call holds. Raises `UsedAfterFork` in a forked child, which has only a copy."""
+        """The lock that each call holds.
+
+        Raises `UsedAfterFork` in a forked child, because the child has only a copy of the data.
+        """
         self._origin.check()
         return self._own_lock
 

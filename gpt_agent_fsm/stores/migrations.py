@@ -26,7 +26,7 @@ Doc: TypeAlias = dict[str, Any]
 
 
 def bring_up_to_date(connection: sa.Connection) -> None:
-    """Run every missing step within the open transaction."""
+    """Run every migration that the database still needs, within the open transaction."""
     schema.lock_tables(connection)
     # Each writer locks this row before it writes. So nothing else is written while the steps run.
     version = connection.execute(sa.select(schema.meta.c.version).with_for_update()).scalar_one()
@@ -76,7 +76,7 @@ def _known(old: Doc) -> Doc:
 
 
 def _in_parts(old: Doc) -> tuple[Doc, list[Doc]]:
-    """Return a snapshot of version 2 that equals this snapshot of version 1, and the messages of its queue."""
+    """Split a snapshot of version 1 into an equal snapshot of version 2 and the messages of its queue."""
     messages = list(old.get("queue", ()))
     if messages and "message_doubt" in old:
         messages[0] = {**messages[0], "doubt": _doubt(old["message_doubt"])}
@@ -108,7 +108,12 @@ def _some(old: Doc, **names: str) -> Doc:
 
 
 def _newest(old: Doc, **names: str) -> Doc:
-    """Return the newest known ids as `Newest`. In version 1, an empty id meant that there is no message, or no run."""
+    """Return the newest known ids of version 1 as `Newest` objects.
+
+    `names` maps the old names of the fields to the new ones.
+
+    In version 1, an empty id means that there is no message, or no run.
+    """
     found = {new: old[name] for new, name in names.items() if old.get(name) is not None}
     return {new: {"asked": True, **({"id": id_} if id_ else {})} for new, id_ in found.items()}
 

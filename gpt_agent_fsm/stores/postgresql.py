@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that end every wait in time, and that flush every commit."""
+"""Connections to PostgreSQL. They end every wait in time, and make the server flush every commit."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class _NoAnswer(psycopg.OperationalError):
 class LimitedConnection(psycopg.Connection[Any]):
     """A connection that closes itself if a statement does not end in time.
 
-    No setting can do this. A frozen server does not end its own statements, and a proxy before the server keeps the TCP
-    connection alive.
+    No setting of PostgreSQL can do this. A frozen server does not end its own statements, and if a proxy stands before
+    the server, the TCP connection stays alive.
     """
 
     limit: Limit | None = None

@@ -1,4 +1,4 @@
-"""The tables of a store, their statements, and the preparation of a database.
+"""The tables of a store, the SQL statements for these tables, and the preparation of a database.
 
 The names of the tables have a prefix, so that other tables can be in the same database.
 """
@@ -258,7 +258,10 @@ def usage_of(dialect: str) -> sa.TextClause:
 
 
 def check(connection: sa.Connection) -> bool:
-    """Return whether the tables exist, and change nothing. Raises `StoreError` if a newer library created them."""
+    """Return whether the tables exist. Change nothing.
+
+    Raises `StoreError` if a newer version of the library created them.
+    """
     if not sa.inspect(connection).has_table(meta.name):
         return False
     version = connection.execute(sa.select(meta.c.version)).scalar()
@@ -271,7 +274,7 @@ def check(connection: sa.Connection) -> bool:
 
 
 def is_older(connection: sa.Connection) -> bool:
-    """Return whether an older library created the existing tables."""
+    """Return whether an older version of the library created the existing tables."""
     return bool(connection.execute(sa.select(meta.c.version)).scalar_one() < SCHEMA_VERSION)
 
 
@@ -301,7 +304,10 @@ def create(connection: sa.Connection) -> None:
 
 
 def take_over(connection: sa.Connection) -> int:
-    """Become the owner of the database. Return the new epoch. All earlier epochs are invalid from now on."""
+    """Make this store the owner of the database, and return its epoch.
+
+    The epoch is a number that grows with each new owner. A store with an earlier epoch can no longer write.
+    """
     raised = meta.update().where(meta.c.id == 1).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
     epoch = int(connection.execute(raised).scalar_one())
     for table in (holder, keys):
@@ -311,17 +317,23 @@ def take_over(connection: sa.Connection) -> int:
 
 
 def epoch_of(connection: sa.Connection) -> int:
-    """Return the epoch of the store that owns the database."""
+    """Return the epoch of the store that owns the database. The epoch is a number that grows with each new owner."""
     return int(connection.execute(sa.select(meta.c.epoch).where(meta.c.id == 1)).scalar_one())
 
 
 def has_keys(connection: sa.Connection) -> bool:
-    """Return whether the database has a table of keys. An older library does not create this table."""
+    """Return whether the database has the table of thread keys.
+
+    Older versions of the library do not create this table.
+    """
     return bool(sa.inspect(connection).has_table(keys.name))
 
 
 def last_holder(connection: sa.Connection) -> tuple[Holder, bool] | None:
-    """Return the last process that took the database over, and True if it still holds it. Return None if unknown."""
+    """Return the process that opened the database last, and whether it still holds the database.
+
+    Return None if this process is unknown.
+    """
     if not sa.inspect(connection).has_table(holder.name):
         return None
     row = connection.execute(_HOLDER).one_or_none()

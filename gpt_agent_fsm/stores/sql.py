@@ -42,15 +42,15 @@ class SQLStore:
 
     Opening a store creates missing tables and takes the database over. If another store was opened for the same
     database before, in this process or another, that store can no longer write and raises `StoreTaken`. So there is
-    only one owner at a time. A process that seemed dead but still lives can do no harm. `holder` returns the owner. A
-    `read_only` store takes nothing over and creates nothing.
+    only one owner at a time. Even a process that seemed dead but still lives can do no harm. `holder` returns the
+    owner. A `read_only` store takes nothing over and creates nothing.
 
     The store writes the waiting calls of many OS threads as a group in one transaction. So a thousand conversations do
     not need a thousand flushes of the disk. If one operation of a group fails, the others still succeed.
 
-    The store also saves which records were announced, together with the next group. If the thread is at rest, the store
-    saves this information at once. `close` saves the rest. So after a crash, the next process may announce some records
-    again, and handlers see each record at least once.
+    The store also saves up to which record the events of a thread were announced. It does so together with the next
+    group. If the thread is at rest, the store saves this information at once. `close` saves the rest. So after a crash,
+    the next process may announce some records again, and handlers see each record at least once.
 
     Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
     fails, a method raises `StoreError` with advice, and nothing was changed. The store works again when the cause is
@@ -63,8 +63,8 @@ class SQLStore:
 
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
-        timeout: how many seconds a call may take, including `close`, if the database does not answer. While a store
-            is being opened, the limit is for each statement, so that opening may take longer. If a SQLite file hangs
+        timeout: how many seconds a call may take, including `close`, if the database does not answer. While a store is
+            being opened, the limit is for each statement, so that opening may take longer. If a SQLite file hangs
             during a read, the store does not notice it.
         lock_timeout: how many of these seconds to wait for a lock that another program holds.
         read_only: True to read while another process owns the database.
@@ -89,7 +89,7 @@ class SQLStore:
 
     @property
     def ends_with_process(self) -> bool:
-        """True for a SQLite database in memory. See `MemoryStore`."""
+        """True for a SQLite database in memory, which ends with the process."""
         return self._database.in_memory
 
     def _exists(self) -> bool:
@@ -154,7 +154,10 @@ class SQLStore:
         return [Record(seq=seq, at=operation.at, event=event) for seq, event in enumerate(events, first)]
 
     def announced(self, thread_id: str, seq: int) -> None:
-        """See `Store.announced`, and this class for when it is saved. Does nothing for an unknown thread."""
+        """See `Store.announced`. The docstring of this class says when the number is saved.
+
+        Ignores an unknown thread.
+        """
         self._origin.check()
         if self._writer.note(thread_id, seq):
             self._do(Announce(thread_id=thread_id, seq=seq))
@@ -212,7 +215,10 @@ class SQLStore:
         return Usage(**{name: int(count or 0) for name, count in row._mapping.items()})
 
     def unfinished(self) -> Mapping[str, Saved]:
-        """See `Store.unfinished`. The time grows with the unfinished threads, not with all threads of the store."""
+        """See `Store.unfinished`.
+
+        The time of a call depends on the number of unfinished threads, not on all threads.
+        """
         with self._reading() as (connection, marks):
             threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
             queues = _by_thread(connection, schema.UNFINISHED_QUEUES)
@@ -232,10 +238,10 @@ class SQLStore:
         return found
 
     def holder(self) -> Holder | None:
-        """Return the process that holds the database, or None if no process does.
+        """Return the process that holds the database. Return None if no process holds it.
 
-        This process may have died without closing its store. Also returns None if an older version of the library has
-        opened the database last, because such a version does not write its name.
+        The process may have died without closing its store. The result is also None if an older version of the library
+        has opened the database last, because older versions do not record the process.
         """
         with self._reading() as (connection, _):
             last = schema.last_holder(connection)
@@ -243,7 +249,10 @@ class SQLStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
-        """Yield a connection that reads one consistent state, and the marks that are not saved; see `Writer.marks`."""
+        """Yield a connection that reads one consistent state, and the marks that are not saved yet.
+
+        A mark is the number of a thread's last announced record; see `Writer.marks`.
+        """
         self._origin.check()
         with self._turn, self._database.limit.of_one_call(), as_store_error(self._database.name):
             self._check_open()
@@ -301,7 +310,10 @@ def _saved(
     records: Sequence[sa.RowMapping],
     announced: int = 0,
 ) -> Saved:
-    """Return a thread's data from its rows. Records up to number `announced` are left out. Raises `StoreError`."""
+    """Return the data of a thread from its rows in the database. Raises `StoreError` for invalid rows.
+
+    The record with the number `announced`, and all records before it, are left out.
+    """
     thread_id = row["thread_id"]
     try:
         messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)

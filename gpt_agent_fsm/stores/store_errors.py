@@ -46,7 +46,7 @@ _ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
 
 
 def _code_of(error: BaseException) -> str:
-    """Return the name that SQLite gives to an error, or else its SQLSTATE, or else ""."""
+    """Return the name that SQLite gives to an error. If there is none, return its SQLSTATE, or ""."""
     original = getattr(error, "orig", error)
     code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
     return str(code or "")
@@ -70,7 +70,7 @@ def _advice(error: BaseException) -> str:
 def to_store_error(error: BaseException, name: str, *, known: bool = True) -> StoreError:
     """Return the `StoreError` for an error. Its text contains neither values nor passwords.
 
-    `known` is False if a commit was sent and its outcome cannot be determined.
+    `known` is False if a commit was sent, and nobody can know whether it took effect.
     """
     if isinstance(error, StoreError):
         return error
@@ -92,7 +92,7 @@ def as_store_error(name: str) -> Iterator[None]:
 
 
 def concerns_one_operation(error: BaseException) -> bool:
-    """Return whether an error is about one operation alone: its value was refused, or did not fit into free space."""
+    """Return whether one operation alone has caused the error: its value was refused or is too large."""
     code = _code_of(error)
     if code.startswith(_ONE_OPERATION_SQLITE) or code.startswith(_ONE_OPERATION_POSTGRESQL):
         return True

@@ -35,7 +35,7 @@ class _Doubt:
 
 
 class Writer:
-    """The only writer of the database. So counters that were read once remain valid in memory.
+    """The only writer of the database. As nobody else writes, counters that were read once stay valid in memory.
 
     Each transaction has a number. If the outcome of a transaction is unknown, the next transaction sees whether the
     number was used. If it was used, the transaction took effect although its callers got an error. Its commits are then
@@ -63,13 +63,19 @@ class Writer:
     # --- from any OS thread -------------------------------------------------------------------------------------
 
     def marks(self) -> Mapping[str, int]:
-        """Return, for each thread with an unsaved mark, the mark: the number of its last announced record."""
+        """Return the marks that are not saved yet, by thread.
+
+        A mark is the number of a thread's last announced record.
+        """
         # Copying a dict is atomic. A lock would be dangerous: the handler of an operating system signal may interrupt a
         # reader that holds the lock, and need it.
         return dict(self._marks)
 
     def note(self, thread_id: str, seq: int) -> bool:
-        """Record a mark, which the next group saves. Return whether the mark should be saved now."""
+        """Record a mark (the number of a thread's last announced record). Return whether it should be saved now.
+
+        Otherwise the next group of operations saves it.
+        """
         with self._mutex:
             counters = self._known.get(thread_id)
             if counters is None:
@@ -83,7 +89,10 @@ class Writer:
     # --- from one OS thread at a time ---------------------------------------------------------------------------
 
     def write(self, tickets: Sequence[Ticket[Operation]]) -> None:
-        """Write the operations of all tickets. After that, each ticket is answered or has its own error."""
+        """Write the operations of all tickets.
+
+        After that, each ticket is either answered or has an error of its own.
+        """
         if self._closed:
             _fail(tickets, StoreError("This store was closed; make a new one."))
         elif (error := self._attempt(tickets)) is not None:
@@ -145,7 +154,10 @@ class Writer:
         )
 
     def _let_go(self) -> None:
-        """Write that no process holds the store now. If this fails, the database still names the last holder."""
+        """Record in the database that no process holds the store now.
+
+        If this fails, the database still names the last holder.
+        """
         with contextlib.suppress(Exception), self._connection() as connection:
             connection.execute(schema.LET_GO, {"our_epoch": self._epoch})
             connection.commit()
@@ -170,7 +182,10 @@ class Writer:
                 raise
 
     def _resolve(self, group: int) -> None:
-        """Find out if the transaction in doubt took effect. The current transaction has the number `group`."""
+        """Find out whether the transaction with the unknown outcome took effect.
+
+        `group` is the current transaction's number.
+        """
         if self._doubt is not None and group > self._doubt.group:
             for operation in self._doubt.operations:
                 self._disown(operation)
@@ -217,7 +232,7 @@ class Writer:
         return found
 
     def _settle(self, batch: WriteBatch, marks: Mapping[str, int], tickets: Sequence[Ticket[Operation]]) -> None:
-        """Store the new counters in memory, and answer the tickets."""
+        """Keep the new counters in memory, and answer the tickets."""
         with self._mutex:
             for thread_id, counters in batch.counters.items():
                 self._known.pop(thread_id, None)
