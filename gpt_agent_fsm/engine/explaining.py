@@ -32,6 +32,7 @@ def explain(
     held: bool = False,
 ) -> str:
     """Return sentences that say what the thread waits for, since when, what happens next, and which methods help.
+
     `now`, and the time `due` of the next step, are in seconds since the epoch. `held` is True if the limits of the API
     key hold the next request back.
     """

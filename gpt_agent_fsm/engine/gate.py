@@ -5,8 +5,8 @@ the server asked for is over. Then one request is sent as a probe. If the probe 
 follow.
 
 If the server denies a request because the balance is exhausted, each thread that wants to post a message or create a
-run is parked: it makes no request until its next command. The command may be for example a new message, and then the
-thread may send its request as a probe. As soon as one run is created, all parked threads continue.
+run is parked: it makes no request. If the thread gets a command after the denial, for example a new message, it may
+send its request as a probe. As soon as one run is created, all parked threads continue.
 """
 
 from __future__ import annotations
