@@ -31,6 +31,11 @@ class Row:
     """A row of the table. If a thread is in one of these states and the guard returns True, the input leads to `dest`.
 
     The machine then also does the action.
+
+    Attributes:
+        dest: the next state; None to stay in the same state.
+        guard: the condition. A row with the guard None is taken if no row above it was taken.
+        story: the situation in which the row is taken, in a few words; unique, so that it names the row.
     """
 
     kind: type[Any]

@@ -30,6 +30,10 @@ class Commit:
     Its result, `last_seq`, is the last record's number.
 
     Commits that differ only in time are equal. So the store recognises a repeated commit.
+
+    Attributes:
+        removed: the numbers of the messages that left the queue.
+        written: the new and changed messages of the queue, with their numbers.
     """
 
     thread_id: str

@@ -1,4 +1,4 @@
-"""The error for OpenAI's own service, from which this API was removed."""
+"""Explains a refusal by OpenAI's own service, from which the Assistants API was removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPENAI = "api.openai.com"
 
 @contextlib.contextmanager
 def removal_explained(base_url: str) -> Iterator[None]:
-    """If OpenAI's own service does not know the path of a request, name `ResponsesBackend` in the error."""
+    """If OpenAI's own service does not know the path of a request, advise to use `ResponsesBackend` in the error."""
     try:
         yield
     except ApiError as error:

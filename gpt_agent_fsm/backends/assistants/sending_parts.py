@@ -1,4 +1,4 @@
-"""The form in which this API takes the images and files of a message, and what it does not take."""
+"""Converts the images and files of a message for the Assistants API, and names the parts that it refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ONLY_FILES = "The Assistants API attaches files only to a message with a text o
 
 
 def refused_parts(parts: Sequence[Part]) -> str | None:
-    """Return a sentence that says which of these parts the API does not take; None if it takes them all."""
+    """Return a sentence that says which of these parts the API does not accept. Return None if it accepts them all."""
     for part in parts:
         if isinstance(part, Image) and part.data is not None:
             return _NO_DATA

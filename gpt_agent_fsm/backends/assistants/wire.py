@@ -42,7 +42,7 @@ _STATUSES = {
 
 
 def key_metadata(key: str) -> dict[str, str]:
-    """Return the metadata with the key by which the library finds a message or run again."""
+    """Return the metadata that contain the key. By its key the library finds a message or run on the server again."""
     return {METADATA_KEY: key}
 
 
@@ -77,14 +77,17 @@ def response_format(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
-    """Return `tool_choice` as this API describes it. A function in it may be described as in the Responses API."""
+    """Return `tool_choice` in the form of this API.
+
+    If it names a function, it may have the form of the Responses API.
+    """
     if isinstance(choice, str) or choice.get("type") != "function" or "function" in choice:
         return choice
     return {"type": "function", "function": {"name": choice.get("name")}}
 
 
 def tool_outputs(request: ToolOutputsRequest) -> dict[str, Any]:
-    """Return the body that answers the tool calls of a run. Only Azure's agents accept decisions."""
+    """Return the body that answers the tool calls of a run. Only Azure's agents accept decisions about approvals."""
     outputs = [{"tool_call_id": call_id, "output": output} for call_id, output in request.outputs]
     approvals = [
         {"tool_call_id": call_id, "approve": json.loads(decision)["approve"]} for call_id, decision in request.decisions
@@ -101,7 +104,10 @@ def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
 
 
 def assistant_fields(assistant: OurAssistant) -> dict[str, Any]:
-    """Return an assistant in the form of this API. Empty fields are included, so that an update clears them."""
+    """Return an assistant in the form of this API.
+
+    Empty fields are included, so that an update also empties them on the server.
+    """
     return {
         **settings_of(assistant),
         **({} if assistant.output is None else {"response_format": response_format(assistant.output.to_json())}),
@@ -144,7 +150,7 @@ class Run:
         return any(_kind_of(lenient_mapping(tool)) != "function" for tool in tools)
 
     def to_run(self) -> objects.Run:
-        """Translate into a `Run`. A run without a status counts as queued."""
+        """Return this run as a `Run` of the library. A run without a status counts as queued."""
         outcome = run_outcome(
             lenient_text(self.status) or "queued",
             known=_STATUSES,
@@ -189,7 +195,7 @@ class Run:
         return found
 
     def _unsupported(self) -> str:
-        """Return a clause that names what the run waits for besides function calls and approvals, or ""."""
+        """Return a clause that names what the run waits for, if the library cannot provide it. Otherwise return ""."""
         action = lenient_text(self.required_action.get("type")) or _OUTPUTS
         others = sorted({_kind_of(call) for call in self._asked()} - {"function"})
         if action not in (_OUTPUTS, _APPROVAL):
@@ -226,7 +232,7 @@ class Message:
     created_at: float | None = attrs.field(default=None, converter=lenient_number)
 
     def to_message(self) -> objects.Message:
-        """Translate into a `Message`."""
+        """Return this message as a `Message` of the library."""
         return objects.Message(
             id=self.id,
             role=self.role or "",
@@ -261,14 +267,20 @@ class Step:
 
 
 def are_runs_oldest_first(runs: Sequence[Run]) -> bool | None:
-    """Return whether these runs are listed oldest first; None if unknown. An active run is always the newest."""
+    """Return whether these runs are listed oldest first. Return None if the runs do not show it.
+
+    An active run is always the newest run of its thread.
+    """
     by_times = _by_times(runs)
     first, last = (run.to_run().status.locks_thread for run in (runs[0], runs[-1]))
     return by_times if by_times is not None or first == last else last
 
 
 def are_messages_oldest_first(messages: Sequence[Message]) -> bool | None:
-    """Return whether these messages are listed oldest first; None if unknown. Roles do not show the order."""
+    """Return whether these messages are listed oldest first. Return None if the messages do not show it.
+
+    The roles of the messages do not show their order.
+    """
     return _by_times(messages)
 
 

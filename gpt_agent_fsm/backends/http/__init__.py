@@ -1,4 +1,4 @@
-"""The part of HTTP that all APIs need: sessions, deadlines, JSON, secrets, and the errors of failed requests.
+"""The HTTP code that all APIs need: sessions, deadlines, JSON, secrets, and the errors of failed requests.
 
 Nothing here knows the paths or the objects of an API. `outcomes` chooses the error for an HTTP answer,
 `transport_errors` describes requests without an HTTP answer, and `exchange` limits the time of each request.

@@ -31,12 +31,12 @@ class HttpAnswer:
 
     @property
     def request_id(self) -> str | None:
-        """The id of the request in the server's own logs."""
+        """The id by which the server's own logs name the request."""
         return self.headers.get("x-request-id") or self.headers.get("apim-request-id")
 
     @property
     def hint(self) -> str:
-        """The advice to add if the base URL may be wrong."""
+        """The advice for the user if the base URL may be wrong."""
         return f"; the base URL may be wrong: base_url must be the part of the address before {self.resource}"
 
     @property

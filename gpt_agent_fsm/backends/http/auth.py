@@ -1,4 +1,4 @@
-"""The credentials that `auth` gives before each request: a bearer token, which may be renewed, or a signature."""
+"""Adds the credentials that `auth` gives before each request: a bearer token, which may be renewed, or a signature."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PLAIN_HEADERS = {
 
 @attrs.frozen
 class Signed:
-    """A request with its credentials, and these secrets."""
+    """A request with its credentials. `secrets` are the secret values in these credentials."""
 
     request: requests.PreparedRequest
     secrets: tuple[str, ...]
@@ -42,7 +42,8 @@ class Signed:
 class Signer:
     """Adds the credentials from `auth` to requests. The redactor learns each secret before the secret is sent.
 
-    Raises `ValueError` if `auth` is neither kind of `Auth`, or if other credentials were given, too.
+    Raises `ValueError` if `auth` is neither a callable that returns a token nor a `requests` `AuthBase`. Raises
+    `ValueError`, too, if other credentials were given.
     """
 
     def __init__(self, auth: Auth, redactor: Redactor, api_key: str | None, headers: Iterable[str]) -> None:
@@ -61,8 +62,8 @@ class Signer:
     def sign(self, unsigned: requests.PreparedRequest, limits: CallLimits) -> Signed:
         """Return a copy of the request with its credentials.
 
-        Raises `AccessDenied` if `auth` gives no credentials before the deadline. Nothing was sent, and a person must
-        act.
+        Raises `AccessDenied` if `auth` gives no credentials before the deadline. In this case nothing was sent, and a
+        person must act.
         """
         request = unsigned.copy()
         request.hooks = default_hooks()  # a copied request shares them with its original

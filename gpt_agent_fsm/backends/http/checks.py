@@ -1,6 +1,6 @@
-"""Checks of addresses, keys, headers and proxies before the first request.
+"""Checks addresses, keys, headers and proxies before the first request.
 
-No sentence here repeats a value, because it may be a secret.
+The error sentences do not repeat the checked value, because it may be a secret.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def certificates() -> str | bool:
-    """Return the file with the certificate authorities to trust, or True to trust the default authorities."""
+    """Return the file of the certificate authorities to trust. Return True to trust the default authorities."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(name):
             if not os.path.exists(path):

@@ -1,10 +1,11 @@
-"""Connections that observe the limits of an exchange, and that know whether anything was sent or read.
+"""Connections that end in time, and that know whether anything was sent or read.
 
 The timeout of `requests` starts again with each byte and with each address of a host. So an HTTP answer that arrives
-byte by byte could block its reader forever. Here each wait for the network ends with the time of the exchange.
+byte by byte could block its reader forever. Here each exchange (a request and its HTTP answer) has a deadline, and each
+wait for the network ends at this deadline.
 
 An HTTP answer does not name its request: it belongs to the last request on the connection. So interim answers are
-skipped (RFC 9110, 15.2), and a connection with data after the end of an answer is not used again.
+skipped (RFC 9110, 15.2). If data follow the end of an answer, the connection is not used again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _CHECK_INTERVAL = 0.05
 
 
 class _Reader(io.RawIOBase):
-    """Reads from a socket within the limits of the exchange."""
+    """Reads from a socket within the limits of the exchange, which is a request and its HTTP answer."""
 
     def __init__(self, raw: Any, sock: Any) -> None:  # noqa: ANN401 - plain or TLS sockets
         self._raw = raw
@@ -61,7 +62,7 @@ class _Reader(io.RawIOBase):
         return count
 
     def _wait(self, check: Callable[[], object]) -> None:
-        """Return when data have arrived, or at the deadline."""
+        """Wait until data have arrived, or until the deadline."""
         while exchange.seconds_left() > 0:
             check()
             if self._has_arrived():
@@ -114,7 +115,7 @@ class _Response(http.client.HTTPResponse):
             super()._close_conn()  # type: ignore[misc]  # not in typeshed
 
     def _shut(self) -> None:
-        """End the connection for both sides. A read that waits in another OS thread returns at once."""
+        """End the connection in both directions. If another OS thread waits for data, its read returns at once."""
         with contextlib.suppress(OSError):
             # The method of `SSLSocket` would also take the TLS state away from the OS thread that reads.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
@@ -150,7 +151,10 @@ class _Connection(HTTPConnection):
             self._is_connecting = False
 
     def _new_conn(self) -> socket.socket:
-        """Try the addresses of the host until one answers. All attempts share the time of the exchange."""
+        """Connect to the host.
+
+        Try its addresses one after the other; all attempts together have the time of the exchange.
+        """
         failure: Exception | None = None
         name = self._dns_host
         try:
@@ -231,7 +235,7 @@ _POOLS = {"http": _Pool, "https": _SecurePool}
 
 
 class Adapter(HTTPAdapter):
-    """Sends requests within the limits of the exchange that this OS thread has begun."""
+    """Sends requests within the limits that were set for this OS thread's current exchange."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
         """Make the pools of connections. `HTTPAdapter` calls this method."""

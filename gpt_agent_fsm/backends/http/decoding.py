@@ -27,7 +27,7 @@ def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Replace unpaired surrogates in all texts. They come from servers that cut a text inside a character."""
+    """Replace unpaired surrogates in all texts. Some servers cut a text inside a character, and so produce them."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -90,7 +90,7 @@ def _from_json(value: Any) -> ErrorBody | None:  # noqa: ANN401 - any JSON value
 
 
 def _param_of(location: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return the location of an error as a parameter's name: `content.0` for `["body", "content", 0]`."""
+    """Return the name of the wrong parameter: for example `content.0` for the location `["body", "content", 0]`."""
     if not isinstance(location, list):
         return None
     return ".".join(str(part) for part in location if part != "body") or None

@@ -1,4 +1,4 @@
-"""The current exchange of an OS thread: its limits, and whether its request was sent.
+"""Keeps the current exchange of each OS thread: its limits, and whether its request was sent.
 
 An exchange is one request and its HTTP answer.
 """
@@ -16,7 +16,7 @@ _clock = SystemClock()
 
 
 class NotSent(OSError):
-    """A request was held back at the last moment, because it may no longer be sent."""
+    """The request was not sent, because it may no longer be sent."""
 
 
 class _Current(threading.local):
@@ -30,7 +30,7 @@ _current = _Current()
 
 
 def limits_of(timeout: Timeout) -> CallLimits:
-    """Return the limits of a call. A number is the seconds from now to the deadline."""
+    """Return the limits of a call. If `timeout` is a number, it is the seconds from now to the deadline."""
     if isinstance(timeout, CallLimits):
         return timeout
     return CallLimits(deadline=_clock.monotonic() + timeout, clock=_clock)
@@ -56,7 +56,7 @@ def seconds_left() -> float:
 
 
 def check() -> Callable[[], object] | None:
-    """Return the function to call while nothing arrives, or None."""
+    """Return the function that must be called repeatedly while no data arrive. Return None if there is none."""
     return _current.check
 
 
@@ -69,13 +69,13 @@ def max_answer_bytes() -> int:
 
 
 def prepare(method: str) -> None:
-    """Note that no byte of the request has been sent yet: its connection is chosen next."""
+    """Note that a request begins. None of its bytes was sent yet, and its connection is chosen next."""
     _current.changes_server = method not in ("GET", "HEAD")
     _current.sent = False
 
 
 def let_go() -> float:
-    """Note that the request is sent now, from its first byte on. Return the seconds until the deadline.
+    """Note that the request is now sent, beginning with its first byte. Return the seconds until the deadline.
 
     Between this call and the first byte, nothing can fail or wait. Raises `NotSent` if the request may no longer be
     sent, because its deadline has passed or another process drives the thread.
@@ -91,5 +91,8 @@ def let_go() -> float:
 
 
 def was_sent() -> bool | None:
-    """Return whether any byte of the last request was sent; None if another kind of connection was used."""
+    """Return whether any byte of the last request was sent.
+
+    Return None if its connection was not made by this package.
+    """
     return _current.sent

@@ -1,4 +1,4 @@
-"""The meaning of a failed request. Only this module chooses the subclass of `ApiError`.
+"""Chooses the error for a failed request. No other module chooses the subclass of `ApiError`.
 
 If the status of an HTTP answer is 300 or more, the first row that fits decides:
 
@@ -106,7 +106,7 @@ def _is_refusal(answer: HttpAnswer, said: ErrorBody) -> bool:
 
 
 def _is_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
-    """Return whether the API itself is probably at another address."""
+    """Return whether the answer comes from another service, so that the API itself is probably at another address."""
     return answer.status < 400 or answer.status == 501 or (answer.status < 500 and not said.structured)
 
 
@@ -116,7 +116,7 @@ def _is_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
 def unusable(
     method: str, status: int, sentence: str, request_id: str | None = None, *, unreadable: bool = False
 ) -> TransientError:
-    """Return the error for an HTTP answer with a good status that is `unreadable` or lacks a required value."""
+    """Return the error for an HTTP answer with a good status that lacks a required value, or that is `unreadable`."""
     facts = (status, None, sentence, request_id)
     if method == "POST":
         return OutcomeUnknown(*facts, hopeless=unreadable, in_flight=unreadable)

@@ -1,4 +1,4 @@
-"""Keeps urllib3's log lines about the library's requests out of the log, except for warnings and errors.
+"""Keeps urllib3's log lines about the library's requests out of the log. Warnings and errors still pass.
 
 These lines contain whole addresses with their parameters. To see the lines, set the level of the logger `urllib3`, or
 of one of its child loggers.
@@ -18,7 +18,10 @@ _requests = threading.local()
 
 
 class _NotOurs(logging.Filter):
-    """Lets a record pass if it is a warning, is not about the library's requests, or has a logger with a level."""
+    """A log filter that drops urllib3's lines about the library's requests.
+
+    A line still passes if it is a warning or an error, or if somebody has set a level on its logger.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record passes."""
@@ -39,7 +42,7 @@ for _name in _LOGGERS:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Inside the `with` block, filter urllib3's records of this OS thread: they are about the library's requests."""
+    """Inside the `with` block, drop urllib3's log lines of this OS thread: they are about the library's requests."""
     before = getattr(_requests, "under_way", False)
     _requests.under_way = True
     try:

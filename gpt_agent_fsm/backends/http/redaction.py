@@ -1,4 +1,4 @@
-"""Removes secrets from texts that people see, because some servers repeat the API key that they refuse."""
+"""Removes secrets from texts that people see. It is needed because some servers repeat the API key that they refuse."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ teaches the credentials of a request again when its answer has arrived."""
 class Redactor:
     """Replaces secrets by `***`.
 
-    The secrets are `words`, and the words in headers and parameters whose names suggest a secret. Words with fewer than
-    6 characters are not replaced: they are not secrets, and a text without them would be unreadable.
+    The secrets are the given `words`, and the words in those headers and parameters whose names suggest a secret. Words
+    with fewer than 6 characters are not replaced, because they are not secrets and occur in many texts.
     """
 
     def __init__(self, words: Iterable[str], named: Mapping[str, str]) -> None:
@@ -64,19 +64,22 @@ class Redactor:
         return error
 
     def cause(self, error: BaseException) -> BaseException | None:
-        """Return `error` if it may be shown as the cause of another error, or None if it contains a secret."""
+        """Return `error` if people may see it as the cause of another error. Return None if it contains a secret."""
         shown = f"{''.join(traceback.format_exception(error))} {error!r}"
         return error if self.text(shown) == shown else None
 
 
 def secrets_in(named: Mapping[str, str]) -> list[str]:
-    """Return the values whose names suggest a secret, and the words in these values."""
+    """Return the values whose names suggest a secret. Also return the single words in these values."""
     values = [value for name, value in named.items() if _SECRET_NAME.search(name)]
     return [word for value in values for word in (value, *re.split(r"[\s;,]+", value))]
 
 
 def _forms(words: Iterable[str]) -> set[str]:
-    """Return each word that is a secret, once as it is and once as it is written in a URL."""
+    """Return the forms of each secret word: the word as it is, and as it is written in a URL.
+
+    Other words are left out.
+    """
     secrets = filter(_is_secret, words)
     return {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))}
 

@@ -1,4 +1,4 @@
-"""The sentences for people about HTTP answers that are errors. They decide nothing; see `outcomes`."""
+"""The sentences for people about HTTP answers that are errors. The module `outcomes` chooses the errors themselves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def about_error(answer: HttpAnswer, said: ErrorBody) -> str:
 
 
 def names_unknown_path(answer: HttpAnswer, said: ErrorBody) -> bool:
-    """Return whether the server probably does not have the path, so that the API may be at another address."""
+    """Return whether the server probably does not have the path of the request.
+
+    In this case, the API may be at another address.
+    """
     no_such_path = not said.structured or _NO_SUCH_PATH.fullmatch(said.message.strip())
     return answer.status in (404, 405, 501) and bool(no_such_path)
 

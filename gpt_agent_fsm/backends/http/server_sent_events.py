@@ -33,7 +33,7 @@ def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
 
 
 def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bytes without a byte order mark at the start: the parser would take the mark for a part of a name."""
+    """Yield the bytes without a byte order mark at the start. The parser would regard the mark as a part of a name."""
     chunks, head = iter(chunks), b""
     for chunk in chunks:
         head += chunk

@@ -1,4 +1,4 @@
-"""The facts about a request without an HTTP answer: whether it was sent, why it failed, and a sentence for people.
+"""Describes a request without an HTTP answer: whether it was sent, why it failed, and a sentence for people.
 
 `outcomes` chooses the error for such a request.
 """
@@ -41,7 +41,7 @@ class TransportFailure:
 
     @property
     def never_sent(self) -> bool:
-        """True if the connection knows that no byte of the request was sent."""
+        """True if it is certain that no byte of the request was sent."""
         sent = was_sent()
         if sent is None:
             # The request used no connection of `connection`. Either `requests` refused it before, or a test replaces
@@ -52,7 +52,7 @@ class TransportFailure:
 
     @property
     def timed_out(self) -> bool:
-        """True if the deadline had passed."""
+        """True if the deadline of the request had passed."""
         return isinstance(self.error, requests.Timeout) or "timed out" in str(self.error).lower()
 
     def causes(self, kind: Any) -> list[Any]:  # noqa: ANN401 - as isinstance has it

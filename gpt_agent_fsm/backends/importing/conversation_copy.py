@@ -28,7 +28,7 @@ _PAUSES = (0.1, 0.2, 0.5, 1.0)
 
 
 class NotAnImport(GptAgentError):
-    """The conversation's messages are not the first messages of the thread. The import stopped when it noticed this."""
+    """The messages in the conversation are not the first messages of the thread, so the import has stopped."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +47,7 @@ learn_page(wire.converter, _ItemPage, _Item, whole=True)
 
 
 class ConversationCopy:
-    """A conversation that is being filled. After an error, a method can be called again and continues its work.
+    """A conversation that is being filled with the items of a thread. After an error, a method may be called again.
 
     Attributes:
         taken: the number of items that are known to be in the conversation.
@@ -67,13 +67,19 @@ class ConversationCopy:
         return f"/conversations/{segment(self.conversation_id)}"
 
     def begin(self) -> None:
-        """Create an empty conversation. May be repeated if the HTTP answer was lost: the lost conversation is empty."""
+        """Create an empty conversation.
+
+        If the HTTP answer was lost, call this again; the conversation without answer stays empty.
+        """
         body = {"metadata": wire.metadata(**{IMPORTED_FROM: self._thread_id})}
         create = partial(self._http.post, "/conversations", body, wire.Conversation, timeout=self._retries.timeout)
         self.conversation_id = self._retries.call(create).id
 
     def resume(self, conversation_id: str) -> None:
-        """Continue with this conversation, and count its items. Raises `NotAnImport`."""
+        """Continue with this conversation, and count its items.
+
+        Raises `NotAnImport` if they are not those of the thread.
+        """
         self.conversation_id = conversation_id
         read = partial(self._http.get, self._path, wire.Conversation, timeout=self._retries.timeout)
         imported_from = lenient_text(self._retries.call(read).metadata.get(IMPORTED_FROM))
@@ -117,7 +123,10 @@ class ConversationCopy:
             raise TransientError(None, None, sentence)
 
     def _search(self, count: int, pauses: Sequence[float]) -> None:
-        """Read until this many items are listed, or until all pauses are used."""
+        """Read the conversation until it lists this many items.
+
+        If it lists fewer, wait for the next of the `pauses`.
+        """
         self._read_on()
         for pause in pauses:
             if len(self._listed) >= count:
@@ -126,7 +135,10 @@ class ConversationCopy:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Read the items after the last listed item. Raise `NotAnImport` for an item that is not the thread's next."""
+        """Read the items after the last item that was read.
+
+        Raise `NotAnImport` if an item is not the next of the thread.
+        """
         fetch = partial(get_page, self._http, f"{self._path}/items", _ItemPage, self._retries.timeout)
         for item in entries(fetch, next(reversed(self._listed), None)):
             if item.id in self._listed:

@@ -1,4 +1,4 @@
-"""The files that both APIs can name: those of a server that has both APIs."""
+"""Finds the files of a thread that a conversation can name, because one server has both APIs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_FILES = 501
 
 
 class SharedFiles:
-    """Knows which files of the thread the conversation can name by their ids."""
+    """The files of the thread that the conversation can name by their ids."""
 
     def __init__(self, source: AssistantsBackend, target: ResponsesBackend, retries: Retries) -> None:
         self._target, self._retries = target, retries

@@ -41,9 +41,9 @@ def plan_for(messages: Sequence[ThreadMessage], files: Container[str] = ()) -> P
 
 
 def essence_of(role: str | None, content: object) -> tuple[str | None, str]:
-    """Return the role and text by which messages are compared, without white space and the division into parts.
+    """Return the role and the text of a message. Two messages are compared by these, because servers change the rest.
 
-    Servers change both.
+    White space, and the division of the text into parts, are left out of the comparison.
     """
     return role, " ".join(text_of(content).split())
 
@@ -69,10 +69,10 @@ def _item_of(message: ThreadMessage, files: Container[str], left_out: Counter[st
 
 
 def _attached_file(attachment: Mapping[str, Any], role: str | None, files: Container[str]) -> list[dict[str, Any]]:
-    """Return the part for an attached file, or nothing if it cannot be copied.
+    """Return the part for an attached file. Return nothing if the file cannot be copied.
 
-    A conversation shows a file to the model. So only the files that are attached for file search are copied: the model
-    was meant to read them.
+    A conversation shows each file to the model. So a file is copied only if it is attached for file search, because
+    then the model was meant to read it.
     """
     file_id, tools = lenient_text(attachment.get("file_id")), attachment.get("tools")
     kinds = [lenient_mapping(tool).get("type") for tool in tools] if isinstance(tools, list) else []
@@ -82,7 +82,10 @@ def _attached_file(attachment: Mapping[str, Any], role: str | None, files: Conta
 
 
 def _parts_of(part: Mapping[str, Any], role: str | None, files: Container[str]) -> list[dict[str, Any]] | None:
-    """Return the copy of a part as a list; empty for a part without text. Return None if it cannot be copied."""
+    """Return the copy of a part, as a list. The list is empty for a part without text.
+
+    Return None if the part cannot be copied.
+    """
     speaks = role == "assistant"
     match {"type": "text", **part}:
         case {"type": "text" | "input_text" | "output_text", "text": {"value": str(text)} | str(text)}:

@@ -21,7 +21,10 @@ def get_page(client: HttpClient, path: str, shape: type[Page], timeout: float, a
 
 
 def entries(fetch: Callable[[str | None], Page], after: str | None = None) -> Iterator[Any]:
-    """Yield the entries of all pages after the id `after`. If the server repeats an entry, it is yielded once."""
+    """Yield the entries of all pages, beginning after the id `after`.
+
+    An entry that the server repeats is yielded once.
+    """
     seen: set[str] = set()
     while True:
         page = fetch(after)

@@ -1,4 +1,4 @@
-"""Retries the requests of an import. An import accepts longer waits than a runtime's caller, and logs each wait."""
+"""Retries the requests of an import. Unlike a runtime, an import accepts long waits, and logs each wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that is copied: all its messages, oldest first."""
+"""Reads the thread that is copied: all its messages, oldest first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ThreadMessage", "read_messages"]
 
 @attrs.frozen(kw_only=True)
 class ThreadMessage:
-    """A message with all its parts that may be copied."""
+    """A message of the thread, with the data of all parts that may be copied."""
 
     id: str = attrs.field(default=None, converter=required_id)
     role: str | None = attrs.field(default=None, converter=lenient_text)

@@ -1,4 +1,4 @@
-"""The import itself: it reads the thread, fills the conversation, and verifies the conversation."""
+"""Imports a thread: reads the thread, fills a conversation with its messages, and verifies the conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ThreadImport:
     """The current state of an import.
 
     Attributes:
-        conversation_id: pass it as `into` to resume the import.
+        conversation_id: the id of the conversation. To resume the import, pass it as `into`.
         copied: the number of messages that are known to be in the conversation.
         total: the number of messages that will be in the conversation at the end.
         left_out: the number of message parts that cannot be copied, by their kind, such as "image_file" or

@@ -1,4 +1,4 @@
-"""The API of Responses and Conversations, the successor of the Assistants API.
+"""The API of responses and conversations, which is the successor of the Assistants API.
 
 `wire` has the form of the API's objects. `conversation` has the single requests. `tail` infers the last run from the
 newest items of a conversation. `refusals` interprets error messages. `backend` has the operations, which use all of

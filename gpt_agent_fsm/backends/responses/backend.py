@@ -1,4 +1,4 @@
-"""Conversations and responses: the successor of OpenAI's Assistants API.
+"""The backend for conversations and responses, the successor of OpenAI's Assistants API.
 
 A thread is a conversation. A run is a chain of stored background responses, one for each turn of the model. The id of
 the run is the id of its first response, and the handle of the run is the id of its last response.
@@ -137,7 +137,7 @@ class ResponsesBackend(HttpFiles):
             raise invalid from error
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
-        """See `Backend.post_message`. Items carry no metadata, so no key is kept."""
+        """See `Backend.post_message`. Items have no metadata, so the server cannot keep the key."""
         del key
         return self._post(thread_id, user_message([Text(content)]), timeout)
 
@@ -146,7 +146,7 @@ class ResponsesBackend(HttpFiles):
         return refused_parts(parts)
 
     def post_parts(self, thread_id: str, parts: Sequence[Part], *, key: str, timeout: Timeout) -> tuple[str, bool]:
-        """See `PartsBackend.post_parts`. Items carry no metadata, so no key is kept."""
+        """See `PartsBackend.post_parts`. Items have no metadata, so the server cannot keep the key."""
         del key
         return self._post(thread_id, user_message(parts), timeout)
 
@@ -208,7 +208,10 @@ class ResponsesBackend(HttpFiles):
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout
     ) -> Run:
-        """See `Backend.get_run`. A run in doubt or without a handle is inferred from the conversation."""
+        """See `Backend.get_run`.
+
+        If the run is in doubt (`in_doubt`) or has no handle, its state is inferred from the items of the conversation.
+        """
         conversation = self._on(thread_id, timeout)
         if handle is None:
             tail = conversation.tail()
@@ -299,7 +302,7 @@ class ResponsesBackend(HttpFiles):
     def _streamed(
         self, conversation: Conversation, request: R, make: Callable[[Conversation, R], Run]
     ) -> tuple[Run, RunStream | None]:
-        """Return the run that `make` returns, and its stream."""
+        """Return the run that `make` creates or continues, together with its stream."""
         try:
             run = make(conversation, request)
         except BaseException:
@@ -340,7 +343,10 @@ class ResponsesBackend(HttpFiles):
         return run
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:
-        """See `Backend.cancel_run`. If the run waits for tool calls, the backend answers them with an error."""
+        """See `Backend.cancel_run`.
+
+        If the run waits for outputs of tool calls, the backend sends an error as each output.
+        """
         conversation = self._on(thread_id, timeout)
         cancelled = Run(id=run_id, status=RunStatus.FAILED, code="cancelled", message="The run was cancelled.")
         if handle is None and ((tail := conversation.tail()).open or tail.was_ended):

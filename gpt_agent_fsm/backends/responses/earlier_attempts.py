@@ -1,4 +1,4 @@
-"""Find out what earlier attempts and runs have left on a conversation, and clear it away if it blocks a run."""
+"""Finds what earlier attempts and runs have left on a conversation, and removes it if it blocks a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ log: Log = get_logger(__name__)
 
 
 def noted_run(conversation: Conversation, response_id: str) -> Run | None:
-    """Return the run of the response that the conversation's metadata name; None if the server no longer has it."""
+    """Return the run of a response whose id was found in the conversation's metadata.
+
+    Return None if the server no longer has the response.
+    """
     try:
         return conversation.response(response_id).to_run()
     except RequestRefused:
@@ -26,7 +29,7 @@ def noted_run(conversation: Conversation, response_id: str) -> Run | None:
 
 
 def unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
-    """Return `run`, unless the run of an earlier attempt to create it has already answered.
+    """Return `run`, unless an earlier attempt to create it has led to an answer.
 
     In that case, cancel `response`, and return the run of the earlier attempt, as inferred from the conversation. If
     the server does not obey, `response` must be followed to its end, because its answer joins the conversation, too.
@@ -45,11 +48,11 @@ def unless_answered(conversation: Conversation, response: wire.Response, run: Ru
 
 
 def make_way(conversation: Conversation, error: RequestRefused, request: RunRequest) -> Run | None:
-    """Answer the open calls because of which the server has refused a response.
+    """Answer the open calls on the conversation, because the server has refused a response on account of them.
 
-    Returns None if the calls were answered. If the calls belong to the run itself, an earlier attempt to create the run
-    has taken effect: they stay open, and the run is returned. If the refusal has another reason, it is raised again. If
-    the calls are not listed yet or cannot be answered, a `TransientError` is raised.
+    Return None after the calls were answered. If the calls belong to the run itself, an earlier attempt to create the
+    run has taken effect. In this case, do not answer them, and return the run. If the server had another reason for the
+    refusal, raise its error again. If the calls are not listed yet or cannot be answered, raise a `TransientError`.
     """
     repeating = request.retry_of is not None
     if not (is_about_calls(error) if repeating else asks_for_outputs(error)):

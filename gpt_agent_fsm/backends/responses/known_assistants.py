@@ -1,4 +1,4 @@
-"""The assistants that a program has given to the backend. The API itself has no assistants."""
+"""The assistants that a program has given to the backend. On the server there are no assistants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OURS = {"conversation", "input", "metadata", "previous_response_id", "store", "
 class KnownAssistants:
     """The assistants by their ids. The program may change its mapping at any time.
 
-    Raises `ValueError` if the mapping has anything else than assistants, or an assistant with a wrong option.
+    Raises `ValueError` if a value of the mapping is not an assistant, or if an assistant has a wrong option.
     """
 
     def __init__(self, assistants: Mapping[str, Assistant]) -> None:

@@ -1,4 +1,4 @@
-"""The error texts of this API after which the backend changes a request and repeats it."""
+"""Recognises those error texts of this API after which the backend changes a request and sends it again."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def asks_for_input(error: ApiError) -> bool:
 
 
 def says_it_is_over(error: ApiError) -> bool:
-    """Return whether a cancel failed because the response has ended. The texts are those of some servers."""
+    """Return whether a cancel failed because the response has already ended. Servers use different texts for this."""
     return error.status == 409

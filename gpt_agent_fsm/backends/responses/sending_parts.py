@@ -1,4 +1,4 @@
-"""The form in which this API takes a user's message, and what it does not take."""
+"""Converts a user's message with images and files into the form of this API, and names the parts that it refuses."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NO_TOOLS = "The Responses API shows a file to the model itself, not to tools: l
 
 
 def refused_parts(parts: Sequence[Part]) -> str | None:
-    """Return a sentence that says which of these parts the API does not take; None if it takes them all."""
+    """Return a sentence that says which of these parts the API does not accept. Return None if it accepts them all."""
     return _NO_TOOLS if any(isinstance(part, File) and part.tools for part in parts) else None
 
 
 def user_message(parts: Sequence[Part]) -> dict[str, Any]:
-    """Return the item of a user's message with these parts."""
+    """Return the item for a user's message with these parts."""
     return {"type": "message", "role": "user", "content": [_content_part(part) for part in parts]}
 
 

@@ -1,4 +1,4 @@
-"""Infers the last run of a conversation from its newest items, if the id of the run's response is unknown."""
+"""Infers the last run of a conversation from its newest items. This is needed if the id of its response is unknown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ __all__ = ["Tail"]
 
 @attrs.frozen(kw_only=True)
 class Tail:
-    """The newest items of a conversation, oldest first. `items` follow the last user message; `before` has the rest."""
+    """The newest items of a conversation, oldest first. `items` are those after the last user message.
+
+    `before` are the others.
+    """
 
     items: tuple[Item, ...]
     before: tuple[Item, ...]
@@ -35,26 +38,29 @@ class Tail:
 
     @property
     def open_calls(self) -> tuple[ToolCall, ...]:
-        """The last run's tool calls that have no answer."""
+        """The tool calls of the last run that have no output yet."""
         return calls_of(self.open)
 
     @property
     def open(self) -> tuple[Item, ...]:
-        """The last run's items that the client must answer and that have no answer."""
+        """The items of the last run that need an answer from the client and have none."""
         return self.unanswered(self.items)
 
     @property
     def left_open(self) -> tuple[Item, ...]:
-        """Unanswered items from before the last run. Nobody will answer them."""
+        """The items from before the last run that need an answer and have none. Nobody will answer them."""
         return self.unanswered(self.before)
 
     def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Return the unanswered items among `items`: the client must answer them, and the tail has no answer."""
+        """Return those of `items` that need an answer from the client and have none in the tail."""
         return tuple(item for item in asking(items) if item.asked_id not in self.answered)
 
     @property
     def was_ended(self) -> bool:
-        """True if the last run was ended while it waited for tools. Its calls were closed, and nothing follows them."""
+        """True if the last run was ended while it waited for tools.
+
+        Its calls then have answers, and nothing follows them.
+        """
         last = self.items[-1] if self.items else None
         return last is not None and last.answered_id is not None and last.output == ENDED
 
@@ -64,9 +70,10 @@ class Tail:
         return {item.answered_id for item in (*self.before, *self.items)} - {None}
 
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
-        """Return whether the assistant has answered the last message and the outputs for the calls with these ids.
+        """Return whether the assistant has answered the last message and the tool outputs with the ids `outputs`.
 
-        If the outputs are unknown, `outputs` is None, and the result is False while a call has no output.
+        If it is unknown which outputs were sent, `outputs` is None. In this case, the result is False while a call has
+        no output.
         """
         spoken = (item.closing is not None or item.role == "assistant" for item in self._last_turn)
         ready = all(item.status != "in_progress" for item in self.items)
@@ -75,7 +82,7 @@ class Tail:
         return ready and self.answered.issuperset(outputs or ()) and any(spoken)
 
     def has_outputs_of(self, run: Run) -> bool:
-        """Return whether a run has continued, because a call for which it waited has an output."""
+        """Return whether a run has continued. It has if one of the calls for which it waited has an output."""
         return not self.answered.isdisjoint(call.id for call in run.tool_calls)
 
     def without(self, items: Sequence[Item]) -> Tail:
@@ -90,10 +97,10 @@ class Tail:
         return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
-        """Return the last run as inferred from its items; None if it has no items.
+        """Return the last run as inferred from its items. Return None if it has no items.
 
-        Without a `run_id`, the run gets the id of the first item of its last turn. The run has no handle, and its usage
-        is unknown.
+        If no `run_id` is given, the run gets the id of the first item of its last turn. The run has no handle, and its
+        usage is unknown.
         """
         run_id = run_id or next((item.id for item in (*self._last_turn, *self.items) if item.id), None)
         if run_id is None or not self.items:
@@ -118,7 +125,10 @@ class Tail:
         return Run(id=run_id, status=RunStatus.COMPLETED, key=key, messages=messages, inferred=True)
 
     def standing_of(self, run: Run) -> Run | None:
-        """Return the state of a run that asks for tools; None if the conversation continued without that run."""
+        """Return the current state of a run that asks for tools.
+
+        Return None if the conversation continued without this run.
+        """
         asked = {call.id for call in run.tool_calls}
         if asked & {call.id for call in calls_of(self.before)}:
             return None

@@ -1,4 +1,4 @@
-"""Errors that name a server as unsuitable for this backend, so that users do not suspect their own code."""
+"""Explains errors of servers that cannot be used with this backend, so that users do not suspect their own code."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _HAS_THE_PATH = (400, 405, 422)
 def conversations_explained(
     http: HttpClient, timeout: Timeout, *, absent: Collection[int] = (405, 501)
 ) -> Iterator[None]:
-    """Raise a `RequestRefused` that names the server if the server has no conversations. Other errors are not changed.
+    """If the server has no conversations, raise a `RequestRefused` that says so. Other errors are not changed.
 
-    A status in `absent`, or a 404 with the body for an unknown path, shows that the server has no conversations. The
-    `with` block and the request that then checks the base URL share the limits of `timeout`.
+    If the `with` block raises an error with a status in `absent`, or a 404 with the body for an unknown path, the
+    server has no conversations. The block, and the request that then checks the base URL, share the limits of
+    `timeout`.
     """
     limits = limits_of(timeout)
     try:
@@ -60,7 +61,7 @@ def _has_responses(http: HttpClient, limits: CallLimits) -> bool:
 
 
 def without_empty_input(http: HttpClient, error: ApiError) -> RequestRefused:
-    """Return the error for a server that does not accept an empty input."""
+    """Return the error that says that the server does not accept an empty input."""
     sentence = (
         f"The server at {http.base_url} does not take an empty input, even with a conversation, so ResponsesBackend "
         f"cannot be used with it: messages are added to the conversation before a response is asked for. "

@@ -75,7 +75,7 @@ def tool_definition(tool: ToolDefinition) -> Mapping[str, Any]:
 
 
 def metadata(**pairs: str) -> dict[str, str]:
-    """Return metadata with these entries. An entry whose value is empty or too long is left out."""
+    """Return metadata with these entries. Entries whose value is empty or too long are left out."""
     return {name: value for name, value in pairs.items() if value and len(value) <= _MAX_METADATA}
 
 
@@ -86,7 +86,10 @@ def new_response(
     about: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the body that creates a response. `said` is the input; None leaves the input out."""
+    """Return the body that creates a response. `said` has the items of the input.
+
+    If it is None, the body has no input.
+    """
     tools = [tool_definition(tool) for tool in assistant.definitions]
     form, choice = form_of(assistant, options), options.get("tool_choice")
     limit, settings = options.get("max_output_tokens"), settings_of(with_options(assistant, options))
@@ -105,13 +108,19 @@ def new_response(
 
 
 def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
-    """Return `tool_choice` as this API describes it. A function in it may be described as in the Assistants API."""
+    """Return `tool_choice` in the form of this API.
+
+    If it names a function, it may have the form of the Assistants API.
+    """
     function = None if isinstance(choice, str) else choice.get("function")
     return {"type": "function", "name": function.get("name")} if isinstance(function, Mapping) else choice
 
 
 def continued(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a run's options for a response that continues the run, in which the model need not call a tool again."""
+    """Return the options of a run for a response that continues the run.
+
+    The options no longer force the model to call a tool.
+    """
     keeps_choice = options.get("tool_choice") in ("auto", "none")
     return {name: value for name, value in options.items() if name != "tool_choice" or keeps_choice}
 
@@ -151,22 +160,25 @@ class Item:
 
     @property
     def is_message(self) -> bool:
-        """True for a message or for an image that the model has made."""
+        """True if the item is a message, or an image that the model has made."""
         return self.type in ("message", _IMAGE) or (self.type is None and self.role is not None)
 
     @property
     def asked_id(self) -> str | None:
-        """The id that an answer to this item must name."""
+        """The id by which an answer must name this item."""
         return self.call_id or self.id
 
     @property
     def answered_id(self) -> str | None:
-        """The `asked_id` of the item that this item answers; None if this item is not an answer."""
+        """The id by which this item names the item that it answers. None if this item is not an answer."""
         return (self.call_id or self.approval_request_id or self.id) if is_answer(self.type) else None
 
     @property
     def as_answer(self) -> Mapping[str, Any] | None:
-        """The form in which this item is sent again; None if it answers neither a function call nor an approval."""
+        """The form in which the client sends this answer again.
+
+        None if the item answers neither a call nor an approval request.
+        """
         if self.type == "function_call_output" and self.call_id and isinstance(self.output, str):
             return call_output(self.call_id, self.output)
         if self.type == "mcp_approval_response" and self.approval_request_id and isinstance(self.approve, bool):
@@ -176,11 +188,11 @@ class Item:
 
     @property
     def closing(self) -> Mapping[str, Any] | None:
-        """The answer that closes this item; None if this item needs no answer, or has no id."""
+        """An answer that closes this item. None if the item needs no answer, or has no id."""
         return None if self.asked_id is None else closing_item(self.type, self.asked_id)
 
     def to_call(self) -> objects.ToolCall | None:
-        """Translate the item into a tool call. Return None if the library cannot answer the item."""
+        """Return this item as a tool call of the library. Return None if the library cannot answer the item."""
         if self.asked_id is None or not (is_function_call(self.type) or is_approval(self.type)):
             return None
         return objects.ToolCall(
@@ -197,7 +209,7 @@ class Item:
         return [text for part in parts if (text := lenient_text(lenient_mapping(part).get("text")))]
 
     def to_message(self, run_id: str | None = None, assistant_id: str | None = None) -> objects.Message:
-        """Translate the item into a message, with the ids of its run and assistant if these are known."""
+        """Return this item as a message of the library, with the ids of its run and assistant if these are given."""
         return objects.Message(
             id=self.id or "",
             role="assistant" if self.type == _IMAGE else self.role or "",
@@ -238,7 +250,10 @@ def asking(items: Sequence[Item]) -> tuple[Item, ...]:
 
 
 def are_items_oldest_first(items: Sequence[Item]) -> bool | None:
-    """Return whether these items are listed oldest first; None if unknown. An output is newer than its call."""
+    """Return whether these items are listed oldest first. Return None if the items do not show it.
+
+    An output is newer than its call.
+    """
     places = {item.asked_id: place for place, item in enumerate(items) if item.closing is not None}
     return next((places[item.answered_id] < n for n, item in enumerate(items) if item.answered_id in places), None)
 
@@ -294,7 +309,10 @@ class Response:
     metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
 
     def to_run(self, run_id: str | None = None) -> objects.Run:
-        """Translate into a `Run`. `run_id` is the id of the response's run, if the caller knows it."""
+        """Return the run of this response, as a `Run` of the library.
+
+        `run_id` is the id of the response's run, if the caller knows it.
+        """
         run_id = run_id or lenient_id(self.metadata.get(RUN)) or self.id
         outcome = run_outcome(
             lenient_text(self.status) or self._unsaid_status,
@@ -349,7 +367,7 @@ class Response:
 
 
 def usage_text(usage: objects.Usage) -> str:
-    """Return the text of the metadata entry `USAGE` for these token counts."""
+    """Return the token counts as the text for the metadata entry `USAGE`."""
     counts = (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
     details = (usage.cached_tokens, usage.reasoning_tokens)
     return "/".join(map(str, (*counts, *details) if any(details) else counts))
@@ -362,7 +380,7 @@ class ItemPage(Page):
 
 @attrs.frozen(kw_only=True)
 class Added:
-    """Items as the server has stored them, in order. Some servers leave out the ids of the items."""
+    """The items that the server has added to a conversation, in order. Some servers leave out the ids of the items."""
 
     data: tuple[Item, ...] = attrs.field(default=(), converter=_items)
 

@@ -1,4 +1,4 @@
-"""The parts of a message in either API: texts with their citations, images, and files."""
+"""Reads the parts of a message of either API: texts with their citations, images, and files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def parts_of(content: object) -> tuple[Part, ...]:
 
 
 def sent_parts_of(content: object, attachments: object = None) -> tuple[Part, ...]:
-    """Return the parts of a user's message. If the server does not show the source of a part, the part has none."""
+    """Return the parts of a user's message.
+
+    If the server does not show the content, the address or the id of an image or file, its part has no source.
+    """
     attached = [each for each in attachments if isinstance(each, dict)] if isinstance(attachments, list) else []
     return (*_parts_in(content), *(File(file_id=_file_id(each)) for each in attached))
 
@@ -71,7 +74,10 @@ def _text(part: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _citation(annotation: Mapping[str, Any]) -> Citation | None:
-    """Return the source that an annotation names. Return None if it names none, or a file that the assistant made."""
+    """Return the citation of the source that an annotation names.
+
+    Return None if it names no source, or names a file that the assistant made.
+    """
     url, file_id = lenient_text(annotation.get("url")), _file_id(annotation)
     if annotation.get("type") in _MADE or not (url or file_id):
         return None
@@ -106,7 +112,7 @@ def _index(value: object) -> int | None:
 
 
 def _url_or_data(value: object) -> dict[str, Any]:
-    """Return the `url` of a part, or the `data` if its URL contains them."""
+    """Return the image's `url`. If this is a data URL, return the `data` that it contains."""
     url = lenient_text(value) or None
     data = None if url is None else media.data_of(url)
     return {"url": url} if data is None else {"data": data}
@@ -119,7 +125,7 @@ def _image(part: Mapping[str, Any]) -> Image:
 
 
 def image_of(encoded: object) -> tuple[Part, ...]:
-    """Return an image that the server has made and encoded in base64. Return no image if it cannot be decoded."""
+    """Return an image that the server has sent in base64. If it cannot be decoded, return no image."""
     try:
         data = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else b""
     except (binascii.Error, ValueError):
@@ -128,6 +134,9 @@ def image_of(encoded: object) -> tuple[Part, ...]:
 
 
 def file_path(file_id: str) -> tuple[str, ...]:
-    """Return the URL path of a file's content, as its parts. A file in a container has the id `container/file`."""
+    """Return the URL path of a file's content, as its parts.
+
+    If a file is in a container, its id is `container/file`.
+    """
     container, _, own = file_id.rpartition("/")
     return ("containers", container, "files", own, "content") if container else ("files", own, "content")

@@ -46,7 +46,7 @@ def make_wire_converter(singles: tuple[type, ...], pages: Mapping[type, type]) -
 
 
 def learn_page(converter: MsgspecJsonConverter, page: type, item: type, *, whole: bool = False) -> None:
-    """Teach a converter to read a page. If the page must be `whole`, an item without an id makes it malformed."""
+    """Teach a converter to read a page of items. If `whole` is True, an item without an id makes the page malformed."""
     read = _object_reader(converter, item)
 
     def read_page(value: Any, _: object) -> Any:

@@ -1,4 +1,4 @@
-"""Recognises rate limits and bills in refused requests and failed runs of every API.
+"""Recognises rate limits and bills in the errors of requests and runs, for every API.
 
 A rate limit ends after a while. A bill (no credits are left, or a spend limit was reached) needs a person. Servers
 report both with many codes and in many words, and some servers hide them in another error: the code `server_error` and
@@ -83,20 +83,23 @@ _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d":
 
 
 class Limit(enum.Enum):
-    """The kind of limit of an account because of which a request was refused or a run failed."""
+    """The kind of an account's limit: a rate limit, which ends after a while, or a bill, which needs a person."""
 
     RATE = "rate"
     BILL = "bill"
 
 
 def limit_of_run(codes: Iterable[str], message: str) -> Limit | None:
-    """Return the limit because of which a run failed; None for another cause. `codes` are the codes of its error."""
+    """Return the limit because of which a run failed. Return None if it failed for another reason.
+
+    `codes` are the codes of the run's error.
+    """
     names, text = _plain(codes), _one_line(message)
     return _limit_of_codes(names - {_AMBIGUOUS_CODE}, text) or _limit_of_words(names, text)
 
 
 def limit_of_answer(status: int, codes: Iterable[str], message: str, param: str | None = None) -> Limit | None:
-    """Return the limit because of which a request was refused; None for another cause."""
+    """Return the limit because of which a request was refused. Return None if it was refused for another reason."""
     names, text = _plain([*codes, *([str(status)] if status in (402, 429) else [])]), _one_line(message)
     limit = _limit_of_codes(names, text)
     # An error that names a parameter is about the request. An error of 500 or more may be a gateway's, and no refusal.
@@ -106,7 +109,10 @@ def limit_of_answer(status: int, codes: Iterable[str], message: str, param: str 
 
 
 def wait_named_in(message: str) -> float | None:
-    """Return the seconds to wait that a text names ("try again in 1m30s"), at most a day; None without such words."""
+    """Return the seconds to wait that a text names, as in "try again in 1m30s". They are at most a day.
+
+    Return None if the text names no time.
+    """
     found = _WAIT.search(_one_line(message))
     if found is None:
         return None

@@ -56,10 +56,10 @@ class ListOrder:
 
 
 def _have_same_order(one: Sequence[Any], other: Sequence[Any]) -> bool | None:
-    """Return whether two lists show entries in the same order; None if they have too few entries in common.
+    """Return whether two lists show entries in the same order. Return None if they have too few entries in common.
 
-    They were requested one after the other. In between, entries may have been added, even at the front: a server may
-    list an entry late.
+    The lists were requested one after the other. Between the two requests, the server may have added entries, even at
+    the front, because a server may list an entry late.
     """
     ids, other_ids = [entry.id for entry in one], [entry.id for entry in other]
     shared = [id_ for id_ in ids if id_ in set(other_ids)]

@@ -1,6 +1,6 @@
-"""Recognises that a message was refused because of its content: it is too long, filtered, or otherwise not accepted.
+"""Recognises that a server refused a message because of its content. The content may be too long or filtered.
 
-Such a message is dropped, and the messages behind it are sent. Every other refusal needs a person. So a refusal counts
+Such a message is dropped, and the messages after it are sent. Every other refusal needs a person. So a refusal counts
 only if it names the content. Servers name it in several ways: `content`, `content.0.text.value`,
 `items[0].content[0].text`.
 """

@@ -1,4 +1,4 @@
-"""The outcome of a run. Only this module maps the server's status, error and reason to a `RunStatus`."""
+"""Finds the outcome of a run. No other module turns the server's status, error and reason into a `RunStatus`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_outcome(
 
 
 def _error_of(error: object) -> tuple[str, list[str], str]:
-    """Return the code of a run's error, all values that may be its code, and its text. A missing text or code is ""."""
+    """Return the code of a run's error, all values that may be its code, and its text. A missing code or text is ""."""
     if isinstance(error, str):
         return "", [], error.strip()
     fields = lenient_mapping(error)

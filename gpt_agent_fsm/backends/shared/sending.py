@@ -1,4 +1,4 @@
-"""The fields that have the same form in every API: the key, functions, and the settings of an assistant."""
+"""Builds the fields that have the same form in every API: the key, functions, and the settings of an assistant."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def settings_of(assistant: Assistant) -> dict[str, Any]:
 
 
 def with_options(assistant: Assistant, options: Mapping[str, Any]) -> Assistant:
-    """Return the assistant, with the model and the instructions that a run's options set instead."""
+    """Return the assistant for one run.
+
+    If the run's options have a model or instructions, these replace the assistant's.
+    """
     texts = [options.get("instructions", assistant.instructions), options.get("additional_instructions", "")]
     return attrs.evolve(
         assistant,
@@ -52,6 +55,6 @@ def with_options(assistant: Assistant, options: Mapping[str, Any]) -> Assistant:
 
 
 def form_of(assistant: Assistant, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the form of the answer that a run's options describe; None for text."""
+    """Return the form of the answer, from a run's options or else from the assistant. Return None for text."""
     own: Mapping[str, Any] | None = options.get("output")
     return own if own is not None or assistant.output is None else assistant.output.to_json()

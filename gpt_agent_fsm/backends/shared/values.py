@@ -1,4 +1,4 @@
-"""Small functions that read a value of any form from any API.
+"""Small functions that read a value from any API, whatever its form is.
 
 Compatible servers omit fields or set them to null, and send floats for timestamps and strings for error objects. So a
 field with an unusable value counts as absent. Ids are the exception, because an object without an id cannot be used.
@@ -59,7 +59,7 @@ def required_id(value: Any) -> str:
 
 
 def is_another_id(named: str | None, asked: str) -> bool:
-    """Return whether the id in an HTTP answer belongs to another object than the id in the request.
+    """Return whether an HTTP answer is about another object than the request asked for. The ids of both are compared.
 
     A server may leave out the id, write it in capitals, or leave out its prefix. So `thread_A1` and `a1` are the same
     id.
