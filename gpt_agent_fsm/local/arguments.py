@@ -1,4 +1,4 @@
-"""Checks the arguments of a `LocalServer` before the server starts anything; an error says what is wrong."""
+"""Checks the arguments of a `LocalServer` before the server starts anything. An error says what is wrong."""
 
 import math
 import os
@@ -10,7 +10,7 @@ MAX_SECONDS = 1e9
 
 
 def check_callable(name: str, value: object, does: str) -> None:
-    """Raise `TypeError` unless the argument is a callable or None; `does` says what it does, such as `takes a key`."""
+    """Raise `TypeError` unless the argument is a callable or None. `does` says what it does: `takes a key`."""
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be a callable that {does}, not {value!r:.100}.")
 

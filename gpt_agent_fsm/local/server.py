@@ -49,19 +49,18 @@ class LocalServer:
 
     `model` decides the answers. It is a callable that takes one `ModelRequest`. It is called on OS threads of the
     server, in at most `model_workers` calls at once; more turns wait in order. Without a model, the answer repeats the
-    user's message. `port=0` chooses a free port, which is part of `base_url`.
-    `database` is the path of an SQLite file that keeps everything across restarts, even unfinished runs and background
-    responses. Without this path, everything is in memory.
-    Clients must send the `api_key`, if there is one, as their bearer token or in the header `api-key`. If `api_key` is
-    a callable, it is called with each key that a client sends, and returns whether the key is valid; so keys can
-    expire. Without an `api_key`, the server listens on loopback only, and refuses requests that browsers send for pages
-    of other sites. Pages of the `allow_origins` may use the server.
-    `run_expires_after` seconds after its creation, an unfinished run expires and an unfinished response fails. The
-    items of a response are listed in its conversation `item_lag` seconds after the end of the response, because real
-    servers also list them late. With `chaos`, faults are injected into requests. `on_request` is called with each
-    request when its HTTP answer begins, on OS threads of the server. Each request is logged in one line, at
-    `request_log_level`, without the text of messages. With `strict_schemas`, a run or response fails if the client
-    asked for JSON and the answer is not valid JSON or does not fit the schema.
+    user's message. `port=0` chooses a free port, which is part of `base_url`. `database` is the path of an SQLite file
+    that keeps everything across restarts, even unfinished runs and background responses. Without this path, everything
+    is in memory. If there is an `api_key`, clients must send it as their bearer token or in the header `api-key`. If
+    `api_key` is a callable, it is called with each key that a client sends, and returns whether the key is valid; so
+    keys can expire. Without an `api_key`, the server listens on loopback only, and refuses requests that browsers send
+    for pages of other sites. Pages of the `allow_origins` may use the server. `run_expires_after` seconds after its
+    creation, an unfinished run expires and an unfinished response fails. The items of a response are listed in its
+    conversation `item_lag` seconds after the end of the response, because real servers also list them late. With
+    `chaos`, faults are injected into requests. `on_request` is called with each request when its HTTP answer begins, on
+    OS threads of the server. Each request is logged in one line, at `request_log_level`, without the text of messages.
+    With `strict_schemas`, a run or response fails if the client asked for JSON and the answer is not valid JSON or does
+    not fit the schema.
 
     The server offers two APIs, Assistants v2 and Responses with Conversations, with files for both. It asks the model
     in the same way for both. It behaves like the real service, with one convenience. A run may name an assistant that
@@ -167,10 +166,10 @@ class LocalServer:
     def close(self) -> None:
         """Stop listening, hang up, end all OS threads and close the database, all within about a second.
 
-        A turn that a model has not finished stays unchanged in the database, and the next server on the same file
-        resumes it. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called from any
-        OS thread, even by a model, and more than once. In a process that was forked after the construction, `close`
-        does nothing, because the server belongs to the parent process and also answers its child.
+        If a model has not finished a turn, the turn stays unchanged in the database, and the next server on the same
+        file resumes it. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called
+        from any OS thread, even by a model, and more than once. In a process that was forked after the construction,
+        `close` does nothing, because the server belongs to the parent process and also answers its child.
         """
         if self._origin.was_forked:
             return
@@ -201,6 +200,6 @@ class LocalServer:
 def _around(
     app: WSGIApplication, on_request: Callable[[SeenRequest], object] | None, allowed: frozenset[str]
 ) -> WSGIApplication:
-    """Return the application, wrapped so that requests are recorded and allowed origins get their headers."""
+    """Return the application in wrappers that record requests and add headers for pages of the allowed origins."""
     recorded = app if on_request is None else Recorder(app, on_request)
     return Cors(recorded, allowed) if allowed else recorded

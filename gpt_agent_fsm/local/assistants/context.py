@@ -1,4 +1,4 @@
-"""The context of a run, as chat messages for a model: the thread's messages, and the tool calls of all its runs."""
+"""Builds the chat messages that a model gets for a run: the thread's messages, and the tool calls of all its runs."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -31,10 +31,10 @@ def chat(tx: Transaction, history: Iterable[Doc], steps: Iterable[Doc], run: Doc
 
 
 def _turns(tx: Transaction, steps: Iterable[Doc], by_id: Mapping[str, Doc]) -> list[Doc]:
-    """Return a run's texts, and its calls with their outputs. A text and the calls after it are one chat message.
+    """Return a run's texts, and its tool calls with their outputs. A text and the calls after it are one chat message.
 
-    Calls are left out if the run ended before it got their outputs, because chat completions has no form for them. So
-    are the tools that the service has run itself.
+    If the run ended before its calls got outputs, the calls are left out, because chat completions has no form for
+    them. Tools that the service has run itself are left out, too.
     """
     turns: list[Doc] = []
     for step in steps:
@@ -52,7 +52,10 @@ def _turns(tx: Transaction, steps: Iterable[Doc], by_id: Mapping[str, Doc]) -> l
 
 
 def approvals(steps: Iterable[Doc]) -> dict[str, bool]:
-    """Return the decisions about requests for approvals: whether each call is approved, by the id of the call."""
+    """Return the decisions about requests for approvals.
+
+    Each id of a call is mapped to True for approved, else to False.
+    """
     calls = [call for step in steps for call in step["step_details"].get("tool_calls", ())]
     return {call["id"]: call["approved"] for call in calls if call.get("approved") is not None}
 

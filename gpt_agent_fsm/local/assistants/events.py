@@ -1,7 +1,7 @@
 """The events that a stream of the Assistants API sends for one turn of a run, in the documented order.
 
-Text is sent as it comes. The results of the turn are sent from the stored objects, after the turn has ended. So a
-client that gets the event of a result and then requests the run finds this result in the run.
+Text is sent as soon as the model yields it. The results of the turn are sent from the stored objects, after the turn
+has ended. So a client that gets the event of a result and then requests the run finds this result in the run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,10 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError,
 
 
 class RunEvents:
-    """The events of one turn. Create it in the transaction that queues the turn; iterate over it after the commit."""
+    """The events of one turn of a run. Create this object in the transaction that queues the turn.
+
+    Iterate after the commit.
+    """
 
     def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: LiveTurn, opening: Sequence[Event]) -> None:
         self._storage = storage
@@ -57,7 +60,7 @@ class RunEvents:
                     yield self._delta(0, objects.message_text_part(piece))
 
     def _drafts(self) -> tuple[Doc, Doc]:
-        """Return the turn's step and message in the form in which they are stored, but without text and usage."""
+        """Return the turn's step and message in their stored form, but without text and usage."""
         return objects.message_step(self._run, self._turn, {}), objects.answer(self._run, self._turn, [])
 
     def _message_begins(self, step: Doc, message: Doc) -> Iterator[Event]:
@@ -123,7 +126,10 @@ class RunEvents:
         yield "thread.run.step.completed", step
 
     def _unsent(self, part: Doc) -> Doc | None:
-        """Return what clients do not have yet of a part of the message: of a text, the end and its annotations."""
+        """Return the rest of a part of the message, which clients do not have yet.
+
+        For a text: its end and its annotations.
+        """
         if part["type"] != "text":
             return part
         text, annotations = part["text"]["value"][self._clip.length :], part["text"]["annotations"]
@@ -133,7 +139,10 @@ class RunEvents:
         return objects.message_text_part(text, numbered)
 
     def _broken_off(self, run: Doc) -> Iterator[Event]:
-        """Yield the events that end an unfinished message. Clients have a part of it, but it will not be stored."""
+        """Yield the events that end an unfinished message.
+
+        Clients have seen a part of it, but it will not be stored.
+        """
         step, message = self._drafts()
         message |= {"content": [objects.message_text_part("".join(self._turn.chunks)[: self._clip.length])]}
         yield "thread.message.incomplete", objects.cut_off(message, f"run_{run['status']}")

@@ -1,4 +1,4 @@
-"""The effect of each request of the Assistants API on the stored objects; `routes` lists the requests.
+"""Carries out the requests of the Assistants API on the stored objects. The module `routes` lists the requests.
 
 A handler gets the transaction, the body and the ids of the path, and returns the JSON object of the HTTP answer. The
 functions in `lifecycle` change the status of a run.
@@ -179,7 +179,7 @@ class AssistantsApi(Wire):
 
 
 def _found(tx: Transaction, kind: str, object_id: str, parent: str = "") -> Doc:
-    """Return the object, or raise the 404 that names what is missing: the object or its thread."""
+    """Return the object. If it or its thread is missing, raise the 404 that names the missing object."""
     found = tx.find(kind, object_id, parent)
     if found is None:
         if kind in ("message", "run"):

@@ -1,4 +1,4 @@
-"""The parts of an answer on a thread that are not its text: annotations, images, and the tools of the service.
+"""Converts the parts of an answer that are not text: annotations, images, and tools that the service has run itself.
 
 A search of the web is left out, because the steps of a run have no form for it.
 """
@@ -51,12 +51,12 @@ def _annotation(annotation: Annotation, start: int, end: int) -> Doc:
 
 
 def calls(reply: Reply) -> list[Doc]:
-    """Return the tools that the service has run, in the form of the calls of a step."""
+    """Return the tools that the service has run, in the form of the calls in a step."""
     return [call for tool in reply.hosted if (call := _call(tool)) is not None]
 
 
 def is_hosted(step: Doc) -> bool:
-    """Return whether a step has tools that the service has run itself, so that it never waits for a client."""
+    """Return whether a step has only tools that the service has run itself. Such a step never waits for a client."""
     called = step["step_details"].get("tool_calls", ())
     # A call of a remote server that a client must approve has a decision, even while it is null.
     return any(call["type"] != "function" and "approved" not in call for call in called)

@@ -25,7 +25,7 @@ def role(body: Mapping[str, Any], *, prefix: str = "") -> Literal["user", "assis
 
 
 def content(body: Mapping[str, Any], *, prefix: str = "") -> list[Doc]:
-    """Return the content of a message as the API stores it: a list of parts. Clients may also send a string."""
+    """Return the content of a message in its stored form, which is a list of parts. Clients may also send a string."""
     param = f"{prefix}content"
     value = body.get("content")
     if value is None:
@@ -94,7 +94,7 @@ def _attachment(given: Doc, prefix: str) -> Doc:
 
 
 def tools(body: Mapping[str, Any]) -> list[Doc] | None:
-    """Return the definitions of functions; `None` when they are absent or null."""
+    """Return the definitions of functions. Return None if they are absent or null."""
     definitions = validation.tool_objects(body)
     for index, definition in enumerate(definitions or ()):
         place = f"tools[{index}].function"
@@ -128,7 +128,7 @@ def _answer(answer: Doc, prefix: str, name: str) -> tuple[str, str | bool]:
 
 
 def tool_resources(body: Mapping[str, Any]) -> Doc | None:
-    """Return the tool resources; `None` when they are absent or null."""
+    """Return the tool resources. Return None if they are absent or null."""
     resources = validation.mapping(body, "tool_resources")
     for name in ("code_interpreter", "file_search"):
         # Clients send empty resources for tools that they do not use.

@@ -31,13 +31,16 @@ _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:
-    """Return the id of the run that locks the thread, if any. Only the thread's latest run can lock it."""
+    """Return the id of the run that locks the thread. Return None if no run locks it.
+
+    Only the latest run can lock it.
+    """
     run = tx.latest("run", thread_id)
     return run["id"] if run is not None and run["status"] in ACTIVE else None
 
 
 def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
-    """Create a queued run on an existing thread; `lifetime` is in seconds. Raises `ApiProblem`."""
+    """Create a queued run on an existing thread. The run expires after `lifetime` seconds. Raises `ApiProblem`."""
     assistant_id = validation.required_text(body, "assistant_id")
     assistant = tx.find("assistant", assistant_id)
     if assistant is None:
@@ -57,7 +60,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
 
 
 def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequest | None:
-    """Start a queued run: return the request for the model, or `None` if the run is no longer queued."""
+    """Start a queued run, and return the request for the model. Return None if the run is no longer queued."""
     run = tx.get("run", run_id)
     if run is None or run["status"] != "queued":
         return None
@@ -82,7 +85,10 @@ def start(tx: Transaction, run_id: str, cancelled: threading.Event) -> ModelRequ
 
 
 def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
-    """Store the outcome of asking the model, and return True. If the run is not in progress, only return False."""
+    """Store the result of asking the model, and return True.
+
+    If the run is not in progress, change nothing and return False.
+    """
     run = tx.get("run", run_id)
     if run is None or run["status"] != "in_progress":
         return False
@@ -108,7 +114,7 @@ def settle(tx: Transaction, run_id: str, turn: LiveTurn, request: ModelRequest, 
 
 
 def tokens_left(tx: Transaction, run: Doc) -> int | None:
-    """Return how many tokens a run may still generate, at least 1; `None` for no limit."""
+    """Return how many tokens a run may still generate, at least 1. Return None if there is no limit."""
     limit = run["max_completion_tokens"]
     return None if limit is None else max(1, limit - _used(tx, run)["completion_tokens"])
 
@@ -119,13 +125,19 @@ def _used(tx: Transaction, run: Doc) -> dict[str, int]:
 
 
 def say(tx: Transaction, run: Doc, turn: LiveTurn, message: Doc, used: dict[str, int]) -> None:
-    """Add the message of one turn, and the step that has made it with the id that the turn has for it."""
+    """Add the message of one turn to the thread.
+
+    Also add the step that has made the message, with the id from the turn.
+    """
     tx.add("message", message, parent=run["thread_id"], run=run["id"])
     tx.add("step", objects.message_step(run, turn, used), parent=run["id"])
 
 
 def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
-    """End a run whose answer was added in the same transaction, so that no client sees the end without the answer."""
+    """End a run with success.
+
+    Its answer was added in the same transaction, so no client sees the end without the answer.
+    """
     end = {"expires_at": None, "usage": _used(tx, run)}
     if incomplete is None:
         tx.settle(run | end | {"status": "completed", "completed_at": ids.now()})
@@ -134,7 +146,7 @@ def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
 
 
 def require_action(tx: Transaction, run: Doc, calls: Sequence[ToolCall], used: dict[str, int]) -> None:
-    """Make a run wait for the answers to these calls. The arguments of the calls must be text already."""
+    """Let a run wait for the answers to these calls. The arguments of each call must be a text, not an object."""
     asked = [objects.call(call) for call in calls]
     tx.add("step", objects.tool_step(run, asked, used), parent=run["id"])
     tx.save(run | {"status": "requires_action", "required_action": objects.required_action(asked)})
@@ -171,7 +183,10 @@ def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
 
 
 def cancel(tx: Transaction, run: Doc) -> Doc:
-    """Begin to cancel a run; the function `cancelled` ends it. Raises `ApiProblem` if the run cannot be cancelled."""
+    """Begin to cancel a run. Later, the function `cancelled` ends the run.
+
+    Raises `ApiProblem` if it cannot be cancelled.
+    """
     if run["status"] not in ACTIVE or run["status"] == "cancelling":
         raise bad_request(f"Cannot cancel run with status '{run['status']}'.")
     run |= {"status": "cancelling", "required_action": None}
@@ -180,7 +195,7 @@ def cancel(tx: Transaction, run: Doc) -> Doc:
 
 
 def cancelled(tx: Transaction, run_id: str) -> None:
-    """End a run that is being cancelled."""
+    """End a run that is being cancelled, because its cancellation is complete."""
     run = tx.get("run", run_id)
     if run is not None and run["status"] == "cancelling":
         _end(tx, run, "cancelled", cancelled_at=ids.now(), expires_at=None)
@@ -192,7 +207,10 @@ def expire(tx: Transaction) -> list[Doc]:
 
 
 def abort(tx: Transaction, run_id: str, error: ModelError) -> Doc | None:
-    """End a run with this error, because its turn was lost. Return the run, or None if it no longer has a turn."""
+    """End a run with this error, because the server has lost the current turn of the run. Return the run.
+
+    Return None if the run no longer has a turn.
+    """
     run = tx.get("run", run_id)
     return fail(tx, run, error) if run is not None and run["status"] in ("queued", "in_progress") else None
 

@@ -7,9 +7,9 @@ from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 
 def posted(tx: Transaction, thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
-    """Return the message that a client posts; `prefix` is its place in the body, such as `messages[0].`.
+    """Return the message that a client posts. `prefix` is the place of the message in the body, such as `messages[0].`.
 
-    Raises `ApiProblem`, also if the message names a file that does not exist.
+    Raises `ApiProblem`, for example if the message names a file that does not exist.
     """
     message = objects.message(thread_id, body, prefix=prefix)
     for index, part in enumerate(message["content"]):
@@ -39,7 +39,7 @@ def _as_part(tx: Transaction, part: Doc) -> Doc:
 
 
 def text_of(message: Doc) -> str:
-    """Return the texts and refusals of a message, joined by newlines; other parts are left out."""
+    """Return the texts and refusals of a message, joined by newlines. Its other parts are left out."""
     return "\n".join(_text_of_part(part) for part in message["content"] if part["type"] in ("text", "refusal"))
 
 

@@ -23,7 +23,10 @@ from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def assistant(body: Doc, existing: Doc | None = None) -> Doc:
-    """Return a new assistant, or the existing one with the changes of the body."""
+    """Return a new assistant with the fields of the body.
+
+    If `existing` is given, return that assistant with these changes.
+    """
     check_names(body, ASSISTANT_NAMES, ASSISTANT_INSTEAD)
     if existing is None:
         existing = {
@@ -63,7 +66,7 @@ def unknown_assistant(assistant_id: str) -> Doc:
 
 
 def thread(body: Doc) -> Doc:
-    """Return a new thread; its messages are separate objects."""
+    """Return a new thread without its messages, which are separate objects."""
     return {
         "id": ids.new_id("thread"),
         "object": "thread",
@@ -74,7 +77,10 @@ def thread(body: Doc) -> Doc:
 
 
 def message(thread_id: str, body: Doc, *, prefix: str = "") -> Doc:
-    """Return the message that a client posts; `prefix` is its place in the body, such as `messages[0].`."""
+    """Return the message that a client posts.
+
+    `prefix` is the place of the message in the body, such as `messages[0].`.
+    """
     role = inputs.role(body, prefix=prefix)
     content = inputs.content(body, prefix=prefix)
     return _message(thread_id, role, content) | {
@@ -98,7 +104,7 @@ def answer(run: Doc, turn: LiveTurn, content: list[Doc], incomplete: str | None 
 
 
 def cut_off(message: Doc, reason: str) -> Doc:
-    """Return the message with the status `incomplete` and this reason, because its text is not finished."""
+    """Return the message with the status `incomplete`, because its text is not finished for this reason."""
     ended = {"status": "incomplete", "completed_at": None, "incomplete_at": ids.now()}
     return message | ended | {"incomplete_details": {"reason": reason}}
 
@@ -129,7 +135,10 @@ def _message(thread_id: str, role: str, content: list[Doc]) -> Doc:
 
 
 def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
-    """Return a queued run of the assistant, with the overrides of the body; `lifetime` is in seconds."""
+    """Return a queued run of the assistant. Options of the body override those of the assistant.
+
+    The run expires after `lifetime` seconds.
+    """
     check_names(body, RUN_NAMES, RUN_INSTEAD)
     instructions = validation.text(body, "instructions")
     if instructions is None:
@@ -171,9 +180,9 @@ the client does not make itself; Azure's agents have such approvals."""
 
 
 def call(asked: ToolCall) -> Doc:
-    """Return a call or a request for an approval in the form of `required_action`.
+    """Return a tool call, or a request for an approval, in the form that `required_action` has.
 
-    The arguments must be text already.
+    The arguments of the call must be a text, not an object.
     """
     call_id = ids.new_id("call")
     if isinstance(asked, ApprovalRequest):
@@ -183,14 +192,14 @@ def call(asked: ToolCall) -> Doc:
 
 
 def as_asked(call: Doc) -> Doc:
-    """Return a call of a step in the form of `required_action`, without the call's output or decision."""
+    """Return a call of a step in the form that `required_action` has: without output and decision."""
     if call["type"] == "mcp":
         return {name: value for name, value in call.items() if name not in ("approved", "output")}
     return chat_call(call["id"], call["function"]["name"], call["function"]["arguments"])
 
 
 def required_action(calls: list[Doc]) -> Doc:
-    """Return the `required_action` of a run that waits for the answers to these calls, which are all of one kind."""
+    """Return the `required_action` of a run that waits for the answers to these calls. All calls are of one kind."""
     kind = APPROVALS if calls[0]["type"] == "mcp" else OUTPUTS
     return {"type": kind, kind: {"tool_calls": calls}}
 
@@ -203,7 +212,7 @@ def message_step(run: Doc, turn: LiveTurn, usage: Doc) -> Doc:
 
 
 def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
-    """Return the step in which a run waits for tool outputs; `calls` are in the form of `required_action`."""
+    """Return the step in which a run waits for tool outputs. The `calls` have the form that `required_action` has."""
     waiting = [with_answer(call, None) for call in calls]
     return _step(run, {"type": "tool_calls", "tool_calls": waiting}) | {"usage": usage}
 
@@ -215,7 +224,7 @@ def hosted_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
 
 
 def with_answer(call: Doc, answer: str | bool | None) -> Doc:
-    """Return a call of a step with its output, or with the decision about it. None means that the run still waits."""
+    """Return a call of a step with its output, or with the decision about it. None means that it has no answer yet."""
     if call["type"] == "mcp":
         return call | {"approved": answer, "output": None}
     return call | {"function": call["function"] | {"output": answer}}

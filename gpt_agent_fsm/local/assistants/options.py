@@ -93,7 +93,7 @@ def check_tool_choice(run: Doc) -> None:
 
 
 def for_model(run: Doc, *, is_first_turn: bool) -> dict[str, Any]:
-    """Return the options of a run as the fields of a `ModelRequest`."""
+    """Return the options of a run as fields of a `ModelRequest`."""
     form, choice, tools = run["response_format"], run["tool_choice"], run["tools"]
     # A choice that requires a call is for the first turn only: otherwise the run would never end.
     is_chosen = bool(tools) and choice != "auto" and (is_first_turn or choice == "none")

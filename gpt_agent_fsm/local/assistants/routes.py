@@ -46,7 +46,7 @@ ROUTES = (
 
 
 def blueprint(storage: Storage, workers: Workers, lifetime: float) -> flask.Blueprint:
-    """Return the API, to be mounted under `/v1`; `lifetime` is the age in seconds at which a run expires."""
+    """Return the API as a blueprint for the path `/v1`. A run expires when it is `lifetime` seconds old."""
     routes = AssistantsApi(storage, workers, lifetime).blueprint("assistants", ROUTES)
     routes.before_request(_require_beta_header)
     return routes

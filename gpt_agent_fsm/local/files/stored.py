@@ -1,4 +1,4 @@
-"""The stored files. A file is an object of the API, and its content is stored beside it, as the bytes themselves."""
+"""The stored files. A file is an object of the API. Its content is stored beside the object, as bytes."""
 
 from gpt_agent_fsm.local import ids
 from gpt_agent_fsm.local.http.error_responses import bad_request
@@ -31,13 +31,13 @@ def content_of(tx: Transaction, file_id: str) -> bytes:
 
 
 def check(tx: Transaction, file_id: str, param: str) -> None:
-    """Raise the 400 unless there is a file with this id. `param` is the place that names the file."""
+    """Raise the 400 unless a file with this id exists. `param` is the place in the request that names the file."""
     if tx.find("file", file_id) is None:
         raise bad_request(f"No file found with id '{file_id[:100]}'.", param, "file_not_found")
 
 
 def check_image(tx: Transaction, file_id: str, param: str) -> None:
-    """Raise the 400 unless there is a file with this id, and it is an image that models can see."""
+    """Raise the 400 unless a file with this id exists and is an image that models can see."""
     check(tx, file_id, param)
     if parts.image_type(content_of(tx, file_id)) is None:
         message = f"Invalid '{param}': the file '{file_id}' must be an image (PNG, JPEG, GIF or WebP)."
@@ -45,7 +45,10 @@ def check_image(tx: Transaction, file_id: str, param: str) -> None:
 
 
 def as_part(tx: Transaction, file_id: str) -> Doc:
-    """Return a file as a part of a chat message. If it was deleted since the message was sent, a text says so."""
+    """Return a file as a part of a chat message.
+
+    If the file was deleted after the message was sent, the part says so.
+    """
     file = tx.find("file", file_id)
     if file is None:
         return parts.chat_text_part(f"(The file {file_id} was deleted.)")
@@ -53,7 +56,7 @@ def as_part(tx: Transaction, file_id: str) -> Doc:
 
 
 def as_image(tx: Transaction, file_id: str, detail: str | None) -> Doc:
-    """Return a file that is an image as a part of a chat message, like `as_part`, but in this detail."""
+    """Return an image file as a part of a chat message, with the requested `detail`. See `as_part`."""
     content = content_of(tx, file_id)
     kind = parts.image_type(content)
     return as_part(tx, file_id) if kind is None else parts.image_part(parts.data_url(kind, content), detail)

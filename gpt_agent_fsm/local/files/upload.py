@@ -1,4 +1,4 @@
-"""Reads the form in which a client uploads a file. Raises the `ApiProblem` that says what is wrong with it."""
+"""Reads the form with which a client uploads a file. If the form is wrong, raises an `ApiProblem` that says why."""
 
 import flask
 

@@ -1,4 +1,4 @@
-"""The HTTP edge: the socket, the application, rows of routes, error responses, event streams, faults and recording.
+"""The HTTP part of the server: socket, application, table of routes, error responses, streams, faults and recording.
 
 This package handles HTTP only, and does not know threads, runs or responses. It imports no other package of `local`.
 """

@@ -1,4 +1,4 @@
-"""Who may come in: callers who send the key, or, if the server has no key, all programs of this machine.
+"""Decides who may use the server: callers who send the key. If the server has no key, all programs of this machine may.
 
 Pages of other web sites are refused, although the browser that shows them is a program of this machine. A browser lets
 a page send requests to any address; the request names the site of the page as its `Origin`. A site may also make its
@@ -35,7 +35,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach a server that listens on `host`."""
+    """Return whether a server that listens on `host` can be reached only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -110,7 +110,7 @@ def _is_same(expected: str, given: str) -> bool:
 
 
 def _asked(is_valid: Callable[[str], bool], given: str) -> bool:
-    """Return whether the callable accepts the key; the callable may be slow. Raises the 503 if the callable raises."""
+    """Ask the callable whether the key is valid. The callable may be slow. Raises the 503 if the callable raises."""
     try:
         with flask.request.environ[WAITING]():
             return bool(is_valid(given))
@@ -162,7 +162,7 @@ def _foreign(origin: str = "") -> ApiProblem:
 
 
 def _check_type(request: flask.Request) -> None:
-    """Refuse bodies of the types that browsers send for a page of another site without a preflight request."""
+    """Refuse bodies of those types that a browser sends for a page of another site without a preflight request."""
     kind = request.mimetype
     if not request.content_length or not kind or kind == "application/json" or kind.endswith("+json"):
         return

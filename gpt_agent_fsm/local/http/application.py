@@ -1,4 +1,4 @@
-"""The Flask application: the checks of every request, error responses, and one log line per request."""
+"""Makes the Flask application: the checks of every request, the error responses, and one log line per request."""
 
 import logging
 import time
@@ -44,8 +44,8 @@ def create_app(
     """Return the application that serves these blueprints under `/v1`, and `/healthz` without a check of access.
 
     `check_health` raises if the server cannot answer, and `check_access` raises if the current request must be refused.
-    `errors` has, for types of exceptions that handlers raise, the functions that return the error responses.
-    Each request is logged in one line, at `log_level`.
+    `errors` maps types of exceptions that handlers raise to functions that return the error responses. Each request is
+    logged in one line, at `log_level`.
     """
     app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
     app.json = _Json(app)

@@ -1,4 +1,4 @@
-"""The connections of one server, with limits, so that a slow client cannot make other clients wait.
+"""The connections of one server. They have limits, so that a slow client cannot make other clients wait.
 
 One OS thread reads all connections, so a request that arrives slowly needs no other OS thread until it is complete.
 """
@@ -37,7 +37,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         self.began: float = time.monotonic()
 
     def refuse_if_late(self, now: float) -> bool:
-        """If the request has taken too long to arrive, complete it with an error. Return whether it is late."""
+        """If a request has taken too long to arrive, end it with an error. Return whether this was so."""
         part, limit = ("body", REQUEST_TIMEOUT) if self.headers_finished else ("headers", HEADER_TIMEOUT)
         if now - self.began < limit:
             return False
@@ -49,7 +49,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """One connection."""
+    """One connection to a client."""
 
     logger = logger
     task_class = Task
@@ -73,7 +73,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return not (self.requests or self.total_outbufs_len)
 
     def service(self) -> None:
-        """Answer a request; called on an OS thread of the dispatcher."""
+        """Answer the next request. An OS thread of the dispatcher calls this method."""
         super().service()
         # The next request may have begun to arrive, but was not read during this answer: its time begins now.
         with self.requests_lock:
@@ -121,7 +121,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             super().pull_trigger()
 
     def add_task(self, channel: Channel) -> None:
-        """Queue the next request of a connection for an OS thread."""
+        """Queue the next request of a connection. An OS thread of the dispatcher will answer it."""
         path, dispatcher = self.reserved
         if getattr(channel.requests[0], "path", None) == path:
             dispatcher.add_task(channel)
@@ -151,7 +151,10 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
                 channel.enforce_limits(now)
 
     def _close_idle(self, number: int) -> None:
-        """Close up to `number` idle connections, the longest idle first, but those with a partial request last."""
+        """Close up to `number` idle connections. Those that were idle longest are closed first.
+
+        A connection with an incomplete request is closed after all others.
+        """
         idle = [channel for channel in list(self.active_channels.values()) if channel.is_idle]
         idle.sort(key=lambda channel: (channel.request is not None, channel.last_activity))
         for channel in idle[:number]:

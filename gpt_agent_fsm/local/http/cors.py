@@ -26,14 +26,14 @@ def _is_allowed(origin: str, allowed: frozenset[str]) -> bool:
 
 
 class Cors:
-    """Wraps an application: answers preflight requests of allowed origins, and adds CORS headers to other answers."""
+    """Wraps an application. Answers preflight requests of allowed origins, and adds CORS headers to other answers."""
 
     def __init__(self, application: WSGIApplication, allowed: frozenset[str]) -> None:
         self._application = application
         self._allowed = allowed
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request; for a WSGI server to call."""
+        """Answer a request. The WSGI server calls this method."""
         origin = environ.get("HTTP_ORIGIN")
         headers = cors_headers(origin, self._allowed)
         is_preflight = environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ

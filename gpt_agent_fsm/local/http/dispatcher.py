@@ -1,4 +1,4 @@
-"""The pool of OS threads that answer requests, and the tasks that they run, one for each request."""
+"""The pool of OS threads that answer requests, and the tasks of this pool. Each task answers one request."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ _queue_logger.setLevel(logging.ERROR)
 
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """A pool of OS threads. It grows by one for each OS thread that waits for something, until the wait ends."""
+    """A pool of OS threads. While one of them waits for something, the pool has one more."""
 
     logger = logger
     queue_logger = _queue_logger
@@ -82,7 +82,10 @@ class Task(WSGITask):  # type: ignore[misc]
 
 
 class RefusalTask(ErrorTask):  # type: ignore[misc]
-    """Answers a request that never reaches the application (invalid HTTP, too large, too slow) with a JSON error."""
+    """Answers a request that never reaches the application with a JSON error.
+
+    The request may be invalid HTTP, too large or too slow.
+    """
 
     logger = logger
 

@@ -1,4 +1,4 @@
-"""The keys that this package adds to the WSGI environment of a request."""
+"""The keys that the package `local.http` adds to the WSGI environment of a request."""
 
 WAITING = "gpt_agent_fsm.waiting"
 """The key of a function that returns a context manager. A request that waits for long must do so inside this context

@@ -1,10 +1,13 @@
-"""The error responses of the API, in the wording of the real service where this wording is known."""
+"""The error responses of the API. Their texts are those of the real service, if these are known."""
 
 from typing import Any
 
 
 class ApiProblem(Exception):
-    """May be raised anywhere in a request. Its transaction is rolled back, and the client gets a JSON error object."""
+    """An error answer to a request. Code that handles a request may raise it at any place.
+
+    The transaction of the request is then rolled back, and the client gets a JSON error object.
+    """
 
     def __init__(
         self,
@@ -33,14 +36,14 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
 
 
 def not_found(what: str, object_id: str) -> ApiProblem:
-    """Return the 404 for an unknown id; `what` is a noun such as `thread`."""
+    """Return the 404 for an unknown id. `what` is a noun, such as `thread`."""
     return ApiProblem(404, f"No {what} found with id '{object_id}'.")
 
 
 def unknown(what: str, object_id: str, where: str = "") -> ApiProblem:
-    """Return the 404 for an unknown id in the wording of the Responses API; `where` is the end of the sentence.
+    """Return the 404 for an unknown id in the words of the Responses API.
 
-    `what` is a noun such as `Conversation`.
+    `what` is a noun, such as `Conversation`. `where` is the end of the sentence.
     """
     return ApiProblem(404, f"{what} with id '{object_id}' not found{where}.")
 
@@ -51,7 +54,10 @@ def no_streams() -> ApiProblem:
 
 
 def not_offered(what: str, param: str | None = None) -> ApiProblem:
-    """Return the 501 for a feature that only the real service has; `what` begins the message, such as `Batches are`."""
+    """Return the 501 for a feature that only the real service has.
+
+    `what` is the beginning of the message, such as `Batches are`.
+    """
     message = (
         f"{what} not offered by this server: it has assistants, threads, runs, conversations, responses and files."
     )
@@ -74,7 +80,7 @@ def missing(param: str) -> ApiProblem:
 
 
 def wrong_type(param: str, expected: str, value: object) -> ApiProblem:
-    """Return the 400 for a parameter of the wrong type; `expected` is a noun with its article, such as `a string`."""
+    """Return the 400 for a parameter of the wrong type. `expected` is a noun with its article, such as `a string`."""
     return bad_request(
         f"Invalid type for '{param}': expected {expected}, but got {_json_type(value)} instead.", param, "invalid_type"
     )

@@ -1,4 +1,4 @@
-"""Serves a WSGI application on a socket with waitress, with a reliable start and end.
+"""Serves a WSGI application on a socket with waitress. Start and end are reliable.
 
 Waitress expects to be the only server of a process. Here a process may start and close many servers. Each server has
 its own OS threads and connections, logs under this package's name, and releases everything when it is closed.
@@ -105,8 +105,8 @@ class HttpServer:
     def close(self, timeout: float) -> None:
         """Stop listening, hang up on all clients and end all OS threads, all within `timeout` seconds.
 
-        Clients that wait for answers still get those that are ready within the first half of this time. May be called
-        again, even after an interrupted call.
+        If an answer is ready within the first half of this time, the client that waits for it still gets it. May be
+        called again, even after an interrupted call.
         """
         if self._listener.closed:
             return
@@ -138,7 +138,10 @@ class HttpServer:
                 self._drain(self._hang_up_at)
 
     def _drain(self, hang_up_at: float) -> None:
-        """Accept no more clients. Hang up on the others if all have their answers, or if `hang_up_at` has come."""
+        """Accept no more clients.
+
+        Hang up on all clients as soon as all have their answers, at the latest at `hang_up_at`.
+        """
         self._stop_listening()
         channels = list(self._listener.active_channels.values())
         if all(channel.is_idle for channel in channels) or time.monotonic() >= hang_up_at:

@@ -54,7 +54,7 @@ class Recorder:
         self._report = report
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request; for a WSGI server to call."""
+        """Answer a request. The WSGI server calls this method."""
         raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(raw)
 

@@ -1,4 +1,4 @@
-"""Routes: a table with one row for each kind of request, which has everything that the server knows about it."""
+"""The routes: a table with one row for each kind of request. The row has everything that the server knows about it."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -43,7 +43,7 @@ class Route:
 
 
 def mount(name: str, routes: Iterable[Route], answer: Callable[..., Answer | flask.Response]) -> flask.Blueprint:
-    """Return the routes as a blueprint, to be mounted under `/v1`.
+    """Return a blueprint of the routes for the path `/v1`.
 
     `answer` is called for each request, with its route and the ids of its path.
     """

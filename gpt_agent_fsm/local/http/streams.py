@@ -1,4 +1,4 @@
-"""HTTP answers in the form of server-sent events, which are sent during a turn. Each API defines its own events."""
+"""Makes HTTP answers that are streams of server-sent events. Each API defines its own events."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,10 +18,10 @@ _COMMENT = b": still there\n\n"
 
 
 def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContextManager[None]]) -> flask.Response:
-    """Return the HTTP answer that sends the events as they come, inside the context manager `waiting`.
+    """Return the HTTP answer that sends the events one by one, inside the context manager `waiting`.
 
-    `None` stands for a pause, in which a comment is sent. When the client hangs up, `events` is closed, and nothing
-    else happens.
+    None in place of an event stands for a pause, and a comment is sent. When the client hangs up, `events` is closed,
+    and nothing else happens.
     """
 
     def body() -> Iterator[bytes]:
@@ -33,6 +33,6 @@ def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContex
 
 
 def encode(name: str, data: dict[str, Any] | str) -> bytes:
-    """Return the bytes in which one event is sent."""
+    """Return one event as bytes, in the form of server-sent events."""
     content = data.encode() if isinstance(data, str) else msgspec.json.encode(data)
     return b"event: %s\ndata: %s\n\n" % (name.encode(), content)

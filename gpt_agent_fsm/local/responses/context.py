@@ -1,4 +1,4 @@
-"""The rules for the items in the context of a response, and the translation of these items into chat messages."""
+"""Checks the items in the context of a response, and translates these items into chat messages."""
 
 import itertools
 from collections import defaultdict, deque
@@ -77,7 +77,7 @@ def last_user_message(context: Sequence[Doc]) -> Doc | None:
 
 
 def instructions(given: str | None, context: Iterable[Doc]) -> str:
-    """Return the system prompt.
+    """Return the system prompt for a response.
 
     It consists of the request's instructions, followed by the messages of the system and the developer.
     """
@@ -110,7 +110,10 @@ def chat(tx: Transaction, context: Sequence[Doc]) -> list[Doc]:
 
 
 def approvals(context: Iterable[Doc]) -> dict[str, bool]:
-    """Return whether each approval request was approved, by the id of the approval request."""
+    """Return the decisions about approval requests.
+
+    Each id of a request is mapped to True for approved, else to False.
+    """
     return {item["approval_request_id"]: item["approve"] for item in context if item["type"] == APPROVAL_RESPONSE}
 
 

@@ -21,8 +21,9 @@ _ENDS = frozenset({"error", *(f"response.{status}" for status in ("completed", "
 class ResponseEvents:
     """The events of one response.
 
-    They come from the response's turn. If there is no turn, they come from the stored response and its pieces. If these
-    are not all events that clients have seen (`can_repeat` is false), every client still gets the last event.
+    If the response has a turn, which is in progress, the events come from the turn. Otherwise they come from the stored
+    response and its pieces of text. If `can_repeat` is false, the pieces are lost, and not all events that clients have
+    seen can be sent again. Even then, every client gets the last event.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ResponseEvents:
     def __iter__(self) -> Iterator[Event | None]:
         """Yield the events with numbers above `after` as soon as they happen, and None during pauses.
 
-        The last event is also sent to a client that has seen more events than there are now, with the next number.
+        If a client has seen more events than there are now, it still gets the last event, with the next number.
         """
         number = 0
         for event in self._failing():
@@ -94,7 +95,7 @@ class ResponseEvents:
         yield f"response.{response['status']}", {"response": response}
 
     def _as(self, status: str) -> Doc:
-        """Return the response in this status, as it was before it had any output."""
+        """Return the response with this status, in the form that it had before it got any output."""
         nothing: Doc = {"output": [], "usage": None, "error": None, "incomplete_details": None, "completed_at": None}
         return {"response": self._response | nothing | {"status": status}}
 

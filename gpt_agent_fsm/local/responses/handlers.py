@@ -1,7 +1,7 @@
-"""The effects of the requests of the Responses API on the stored objects. `routes` lists the requests.
+"""Carries out the requests of the Responses API on the stored objects. The module `routes` lists the requests.
 
-A handler gets the transaction, the body of the request, and the ids in its path. It returns the JSON object of the
-HTTP answer. The steps of a response are in `lifecycle`.
+A handler gets the transaction, the body of the request, and the ids in its path. It returns the JSON object of the HTTP
+answer. The steps of a response are in `lifecycle`.
 """
 
 import math
@@ -51,7 +51,12 @@ class ResponsesApi(Wire):
         return ResponseEvents(self._storage, response, turn, chunks, after, can_repeat=can_repeat)
 
     def until_ended(self, answer: Doc, turn: LiveTurn) -> Doc:
-        """Return a background response at once, and any other response when it has ended. Raises `ApiProblem`."""
+        """Return the response to the client.
+
+        A background response is returned at once, any other response when it has ended.
+
+        Raises `ApiProblem`.
+        """
         if answer["background"]:
             return answer
         with flask.request.environ[WAITING]():
@@ -162,12 +167,18 @@ def _conversation(tx: Transaction, conversation_id: str) -> Doc:
 
 
 def _page_query() -> PageQuery:
-    """Return the requested page of a list. `before` is ignored, because lists of this API cannot be read backwards."""
+    """Return the page of a list that the client asks for.
+
+    `before` is ignored: lists of this API cannot be read backwards.
+    """
     return evolve(validation.page_query(flask.request.args), before=None)
 
 
 def _slice(docs: list[Doc], query: PageQuery) -> tuple[list[Doc], bool]:
-    """Return the requested page of a list, and whether more objects follow it. `docs` is the list, oldest first."""
+    """Return one page of the list `docs`, which is ordered oldest first.
+
+    Also return whether more objects follow the page.
+    """
     ordered = docs if query.order == "asc" else docs[::-1]
     ids = [doc["id"] for doc in ordered]
     if query.after is not None:

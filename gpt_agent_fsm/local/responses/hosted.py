@@ -1,6 +1,6 @@
-"""The items of an answer that are not messages or calls: reasoning, and the tools that the service has run itself.
+"""Makes the items of an answer that are not messages or calls: reasoning, and tools that the service has run itself.
 
-`include` is the list in the request for a response: some fields of these items are shown only if it names them.
+`include` is a list in the request for a response. Some fields of these items are shown only if the list names them.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The events of the items of a response that are not messages. Each item is sent whole, at the end of the turn."""
+"""Makes the events of a response's items, except messages. Each item is sent whole, at the end of the turn."""
 
 from collections.abc import Iterator
 

@@ -45,7 +45,7 @@ def given(tx: Transaction, body: Mapping[str, Any], name: str, maximum: int) -> 
 
 
 def _check_files(tx: Transaction, item: Doc, place: str) -> None:
-    """Raise the 400 if an item names a file that does not exist, or shows a file that is not an image."""
+    """Raise the 400 if an item names a file that does not exist, or uses as an image a file that is not an image."""
     for name in ("content", "output"):
         parts = item.get(name)
         for index, part in enumerate(parts if isinstance(parts, list) else ()):
@@ -79,18 +79,18 @@ def answer_content(reply: Reply) -> list[Doc]:
 
 
 def output_text_part(text: str, annotations: Sequence[Doc] = ()) -> Doc:
-    """Return the part of an answer that contains this text."""
+    """Return a text as a part of an answer."""
     return {"type": "output_text", "text": text, "annotations": [*annotations], "logprobs": []}
 
 
 def tool_call(call: ToolCall) -> Doc:
-    """Return the item for a model's tool call. The call's arguments must already be text."""
+    """Return the item for a model's tool call. The call's arguments must be a text, not an object."""
     called = {"call_id": ids.new_id("call"), "name": call.name, "arguments": call.arguments}
     return _item(CALL, "fc") | called
 
 
 def approval_request(call: ApprovalRequest) -> Doc:
-    """Return the item that asks for the approval of a call. The call's arguments must already be text."""
+    """Return the item that asks for the approval of a call. The call's arguments must be a text, not an object."""
     called = {"name": call.name, "arguments": call.arguments, "server_label": call.server_label}
     return {"id": ids.new_id("mcpr"), "type": APPROVAL_REQUEST} | called
 
@@ -100,13 +100,13 @@ APPROVAL_REQUEST, APPROVAL_RESPONSE = "mcp_approval_request", "mcp_approval_resp
 
 
 def key_of_ask(item: Doc) -> str | None:
-    """Return the id that an answer to this item must name. Return None if the item needs no answer from the client."""
+    """Return the id by which an answer must name this item. Return None if the item needs no answer from the client."""
     name = {CALL: "call_id", APPROVAL_REQUEST: "id"}.get(item["type"])
     return None if name is None else str(item[name])
 
 
 def key_of_answer(item: Doc) -> str | None:
-    """Return the id that this item names as the call or approval request it answers. Return None if it is no answer."""
+    """Return the id of the call or approval request that this item answers. Return None if it is not an answer."""
     name = {CALL_OUTPUT: "call_id", APPROVAL_RESPONSE: "approval_request_id"}.get(item["type"])
     return None if name is None else str(item[name])
 
@@ -119,7 +119,7 @@ def text_of(content: str | list[Doc]) -> str:
 
 
 def chat_parts(tx: Transaction, content: str | list[Doc]) -> list[Doc]:
-    """Return the parts of a chat message for a message's content or a tool's output."""
+    """Return the content of a message, or the output of a tool, as parts of a chat message."""
     if isinstance(content, str):
         return [chat.chat_text_part(content)]
     return [_chat_part(tx, part) for part in content]

@@ -31,7 +31,7 @@ ACTIVE = frozenset({"queued", "in_progress"})
 
 
 def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
-    """Create a queued response. It fails if it has not ended after `lifetime` seconds. Raises `ApiProblem`."""
+    """Create a queued response. If it has not ended after `lifetime` seconds, it fails. Raises `ApiProblem`."""
     response, past, given = _read(tx, body)
     conversation_id = response["conversation"]["id"] if response["conversation"] else ""
     latest = tx.latest("response", conversation_id) if conversation_id else None
@@ -42,7 +42,7 @@ def create(tx: Transaction, body: Doc, lifetime: float) -> Doc:
 
 
 def _read(tx: Transaction, body: Doc) -> tuple[Doc, list[Doc], list[Doc]]:
-    """Return a new response, the items before its input, and its input. Nothing is stored. Raises `ApiProblem`."""
+    """Return a new response, the items before its input, and its input, but store nothing. Raises `ApiProblem`."""
     response = objects.response(body)
     given = items.of_input(tx, body)
     _check_source(tx, response, given)
@@ -53,14 +53,17 @@ def _read(tx: Transaction, body: Doc) -> tuple[Doc, list[Doc], list[Doc]]:
 
 
 def count_tokens(tx: Transaction, body: Doc) -> int:
-    """Return how many tokens a model would read for this request. No response is created. Raises `ApiProblem`."""
+    """Return how many tokens a model would read for this request. Create no response. Raises `ApiProblem`."""
     given = {name: value for name, value in body.items() if value is not None}
     response, past, added = _read(tx, {"model": "any"} | given)
     return usage(_request(tx, response, past + added), Reply())["prompt_tokens"]
 
 
 def check_lock(tx: Transaction, conversation_id: str) -> None:
-    """Raise the 404 if a conversation is unknown, and the 400 if an active response locks the conversation."""
+    """Check that a new response may be created on a conversation.
+
+    Raise the 404 if the conversation is unknown, and the 400 if an active response locks it.
+    """
     if tx.find("conversation", conversation_id) is None:
         raise unknown("Conversation", conversation_id)
     if _active(tx, conversation_id) is not None:
@@ -71,7 +74,7 @@ def check_lock(tx: Transaction, conversation_id: str) -> None:
 
 
 def found(tx: Transaction, response_id: str) -> Doc:
-    """Return a response. Raise the 404 if it is unknown, or if its client asked the server not to store it."""
+    """Return a response. Raise the 404 if it is unknown, or if the server was asked not to store it."""
     response = tx.get("response", response_id)
     if response is None or not response["store"]:
         raise unknown("Response", response_id)
@@ -96,7 +99,10 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
 
 
 def _request(tx: Transaction, response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # noqa: ANN401
-    """Return the request for the model. `whole` is the context, including the input; `more` has further fields."""
+    """Return the request for the model. `whole` is the context with the input.
+
+    `more` has further fields of the request.
+    """
     return ModelRequest(
         context.instructions(response["instructions"], whole),
         context.chat(tx, whole),
@@ -110,7 +116,7 @@ def _request(tx: Transaction, response: Doc, whole: list[Doc], **more: Any) -> M
 
 
 def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
-    """If the response is in progress, end it with the outcome of the model. Return whether it was in progress.
+    """If the response is in progress, end it with the model's outcome, and return True. Otherwise return False.
 
     The input and the output are added to the response's conversation now, unless the model has failed.
     """
@@ -188,7 +194,10 @@ def expire(tx: Transaction) -> list[Doc]:
 
 
 def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
-    """End an active response with this error, because its turn was lost. Return it, or None if it was not active."""
+    """End an active response with this error, because the server has lost its turn. Return the response.
+
+    Return None if the response was not active.
+    """
     response = tx.get("response", response_id)
     if response is None or response["status"] not in ACTIVE:
         return None
@@ -196,10 +205,10 @@ def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
 
 
 def can_repeat_events(tx: Transaction, response: Doc) -> bool:
-    """Return whether a stream of this response can have the same events again, with the same numbers.
+    """Return whether a stream of this response can send the same events again, with the same numbers.
 
-    The pieces are lost if the response did not end with an outcome of the model, or if the model was asked again after
-    a restart.
+    It cannot if the streamed pieces are lost. They are lost if the response did not end with an outcome of the model,
+    or if the model was asked again after a restart.
     """
     question = _question_of(tx, response["id"])
     is_whole = response["status"] in ("completed", "incomplete") or question.get("chunks")
@@ -207,7 +216,7 @@ def can_repeat_events(tx: Transaction, response: Doc) -> bool:
 
 
 def recover(tx: Transaction) -> list[tuple[Doc, LiveTurn]]:
-    """Prepare the responses that a stopped server left unfinished. Return the queued ones, with their turns.
+    """Prepare the responses that a stopped server left unfinished. Return those that are queued, with their turns.
 
     A background response in progress is queued again. The model's answer was lost, but the model can be asked again.
     Other unfinished responses fail, because no client waits for them. Responses whose `store` is false are erased.
@@ -237,7 +246,7 @@ def _active(tx: Transaction, conversation_id: str) -> Doc | None:
 
 
 def _check_source(tx: Transaction, response: Doc, given: list[Doc]) -> None:
-    """Raise the error if the context of a new response is missing, ambiguous, unknown, or locked."""
+    """Check the sources of a new response's context. Raise an error if one is missing, ambiguous, unknown or locked."""
     conversation, previous_id = response["conversation"], response["previous_response_id"]
     if conversation is not None and previous_id is not None:
         raise bad_request(
@@ -324,7 +333,7 @@ def _end(tx: Transaction, response: Doc) -> Doc:
 
 
 def result(storage: Storage, response_id: str, turn: LiveTurn | None) -> Doc:
-    """Return a response whose turn has ended.
+    """Return a response whose turn (the work of the model) has ended.
 
     Raises `ApiProblem` if the response was deleted, or if it is still active because the server is closing.
     """

@@ -1,4 +1,4 @@
-"""The options of responses: their checks, and their translation for a model."""
+"""The options of responses. The functions check them and translate them for a model."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -73,7 +73,10 @@ def _text(body: Mapping[str, Any], name: str) -> Doc | None:
 
 
 def _include(body: Mapping[str, Any], name: str) -> None:
-    """Check the list of additional data, see `hosted`. It may name data that no answer of this server has."""
+    """Check the list `include`, which names additional data; see `hosted`.
+
+    It may name data that this server never has.
+    """
     value = body.get(name)
     if value is not None and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
         raise wrong_type(name, "an array of strings", value)
@@ -156,7 +159,7 @@ def offered(response: Doc) -> list[Doc]:
 
 
 def for_model(response: Doc) -> dict[str, Any]:
-    """Return the options of a response as the fields of a `ModelRequest`."""
+    """Return the options of a response as fields of a `ModelRequest`."""
     form, tools = response["text"]["format"], response["tools"]
     return options.for_model(response, tools) | {
         "reasoning_effort": response["reasoning"]["effort"],

@@ -12,16 +12,20 @@ _PREFIXES = {APPROVAL_REQUEST: "mcpr"}
 
 
 def remember(tx: Transaction, response: Doc) -> None:
-    """Make it possible to refer to the output items of a response without a conversation, by storing their place."""
+    """Remember where the output items of a response are stored, so that clients can refer to them.
+
+    This is needed only for a response without a conversation.
+    """
     for item in response["output"]:
         tx.add("output", {"id": item["id"], "response": response["id"]}, parent=response["id"])
 
 
 def resolved(tx: Transaction, given: Iterable[Doc], param: str, past: Iterable[Doc] = ()) -> list[Doc]:
-    """Return the given items, with each reference replaced by a copy of its item. The copy has a new id.
+    """Return the given items. In place of a reference, return a copy of the item that it names, with a new id.
 
-    A reference to an item in `past` is left out. An approval request is sent with its id, so it is treated like a
-    reference, and the approval response then names the copy. Raises the 404 for a reference to an unknown item.
+    A reference to an item in `past` is left out. If a client sends an approval request again, with its id, it is
+    treated like a reference, and the approval response then names the copy. Raises the 404 for a reference to an
+    unknown item.
     """
     present = {item["id"] for item in past}
     renamed: dict[str, str] = {}

@@ -35,7 +35,7 @@ ROUTES = (
 
 
 def blueprint(storage: Storage, workers: Workers, lifetime: float, item_lag: float) -> flask.Blueprint:
-    """Return the API, which must be mounted under `/v1`.
+    """Return the API as a blueprint for the path `/v1`.
 
     `lifetime` is the age in seconds at which an unfinished response fails. `item_lag` is the delay in seconds between
     the end of a response and the time from which its items are listed.

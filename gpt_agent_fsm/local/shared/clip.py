@@ -6,7 +6,7 @@ from gpt_agent_fsm.local.models.tokens import max_characters
 class Clip:
     """Cuts the streamed pieces of an answer at the estimated length of `tokens` tokens. None means no limit.
 
-    If the model has counted its tokens, an answer longer than the estimate is valid; its rest is sent at the end.
+    If the model counts its tokens itself, its answer may be longer than the estimate. The rest is then sent at the end.
     """
 
     def __init__(self, tokens: int | None) -> None:
@@ -15,7 +15,7 @@ class Clip:
         """The number of characters that were returned by all calls so far."""
 
     def __call__(self, piece: str) -> str:
-        """Return the part of the piece that is within the limit, or `""` if the limit was reached before."""
+        """Return the part of the piece that is within the limit. Return "" if earlier pieces have reached the limit."""
         if self._longest is not None:
             piece = piece[: self._longest - self.length]
         self.length += len(piece)

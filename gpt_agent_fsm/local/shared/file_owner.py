@@ -12,14 +12,15 @@ _PATIENCE = 1.0
 
 
 class DatabaseInUseError(OSError):
-    """Raised when another server, in this process or another process, uses the file; the message has its process id."""
+    """Another server uses the database file, in this or another process. The message has that process's id."""
 
 
 class FileOwner:
-    """The right to use a file, from construction to `close`, or to the end of the process. Raises `DatabaseInUseError`.
+    """The right to use a database file. It lasts from construction to `close`, or to the end of the process.
 
-    The lock is an open transaction on a separate SQLite file. SQLite's locks work on every platform, and also between
-    two connections of one process. Other servers can still read the file, which has the owner's process id.
+    Raises `DatabaseInUseError`. The lock is an open transaction on a separate SQLite file. SQLite's locks work on every
+    platform, and also between two connections of one process. Other servers can still read this separate file, which
+    contains the owner's process id.
     """
 
     def __init__(self, path: str) -> None:

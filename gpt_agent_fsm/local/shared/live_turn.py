@@ -1,4 +1,4 @@
-"""One turn of a run or response, for clients that follow it live."""
+"""One turn of a run or response (one call of the model), for clients that follow it while it is in progress."""
 
 import threading
 from collections.abc import Generator, Iterator
@@ -10,8 +10,8 @@ from gpt_agent_fsm.local.shared.storage import Doc
 class LiveTurn:
     """The model's text of one turn, from the client's request until the text is stored. May be used by any OS thread.
 
-    `streamed` says whether a client wants the text chunk by chunk. `message_id` and `step_id` are the ids with which
-    the turn's message and step will be stored; a client that follows the turn sees these ids earlier.
+    `streamed` is True if a client wants the text chunk by chunk. `message_id` and `step_id` are the ids with which the
+    turn's message and step will be stored; a client that follows the turn sees these ids earlier.
     """
 
     def __init__(self, *, streamed: bool = False) -> None:
@@ -29,20 +29,23 @@ class LiveTurn:
         self._over = False
 
     def begin(self) -> None:
-        """Wake the followers, because the model is now being asked."""
+        """Wake the followers (the clients' streams), because the model is being asked now."""
         with self._changed:
             self._begun = True
             self._changed.notify_all()
 
     def add_chunk(self, chunk: str) -> None:
-        """Pass a chunk of the answer to the followers."""
+        """Pass a chunk of the answer to the followers, which are the clients' streams."""
         with self._changed:
             self.first_chunk_at = self.first_chunk_at or ids.now()
             self.chunks.append(chunk)
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Wake the followers, because the turn has ended, with or without a result. Idempotent."""
+        """Wake the followers (the clients' streams), because the turn has ended, with or without a result.
+
+        Idempotent.
+        """
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -53,9 +56,9 @@ class LiveTurn:
             self._changed.wait_for(lambda: self._over)
 
     def follow(self, patience: float) -> Iterator[str | None]:
-        """Yield `""` when the turn has begun, then each chunk of the answer; return when the turn has ended.
+        """Yield "" when the turn has begun, and then each chunk of the answer. Return when the turn has ended.
 
-        `None` is yielded after each `patience` seconds without a chunk.
+        If no chunk comes for `patience` seconds, yield None.
         """
         if (yield from self._await_begin(patience)):
             yield ""
@@ -77,7 +80,10 @@ class LiveTurn:
             return self.chunks[received:], self._over
 
     def _await_begin(self, patience: float) -> Generator[None, None, bool]:
-        """Yield like `follow` until the turn has begun or ended; return whether it has begun."""
+        """Yield None, as `follow` does, until the turn has begun or ended. Return whether it has begun.
+
+        Meantime yield None, as `follow` does.
+        """
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: self._begun or self._over, patience):

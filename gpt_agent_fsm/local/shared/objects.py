@@ -1,10 +1,10 @@
-"""HTTP answers that have the same form in both APIs: a page of a list, and the answer to a DELETE."""
+"""Makes HTTP answers that have the same form in both APIs: a page of a list, and the answer to a DELETE."""
 
 from gpt_agent_fsm.local.shared.storage import Doc
 
 
 def deleted(object_id: str, kind: str) -> Doc:
-    """Return the answer to a DELETE; `kind` is, for example, `thread.deleted`."""
+    """Return the answer to a DELETE. `kind` is the type of the answer, for example `thread.deleted`."""
     return {"id": object_id, "object": kind, "deleted": True}
 
 

@@ -35,7 +35,7 @@ def choice_or_object(
 ) -> object:
     """Return a string that is among the choices, or an object whose `type` is a key of `kinds`.
 
-    `kinds` has, for each type, the check of the object's other fields.
+    `kinds` maps each type to the function that checks the other fields of the object.
     """
     value = body.get(name)
     if not isinstance(value, dict):
@@ -63,9 +63,11 @@ def json_schema(value: Mapping[str, Any], prefix: str, *, is_required: bool) -> 
 
 
 def check_schema_early(body: Mapping[str, Any]) -> None:
-    """Check the JSON schema of a body before the transaction, which must not wait for a slow check.
+    """Check the JSON schema in a body before the transaction begins.
 
-    `schema_error` remembers the result, so the check within the transaction is fast.
+    The check may be slow, and a transaction must be fast.
+
+    `schema_error` remembers the result. So the same check within the transaction is fast.
     """
     for name, within in (("text", "format"), ("response_format", "json_schema")):
         outer = body.get(name)
@@ -90,7 +92,7 @@ def nothing_more(_value: Mapping[str, Any], _prefix: str) -> None:
 
 
 def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:
-    """Check the `name` of the object. If `within` names a field, check the `name` of the object in that field."""
+    """Check the `name` of an object. If `within` is given, the object to check is in the field of that name."""
     inner = validation.mapping(value, within, prefix=prefix) if within else value
     if inner is None:
         raise missing(prefix + within)
@@ -98,14 +100,16 @@ def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:
 
 
 def optional_boolean(body: Mapping[str, Any], name: str) -> bool | None:
-    """Return an optional boolean; `None` when it is absent or null."""
+    """Return an optional boolean. Return None if it is absent or null."""
     return None if body.get(name) is None else validation.boolean(body, name, default=False)
 
 
 def without_effect(check: Check) -> Check:
-    """Return a check for an option without effect: it accepts the given value, but the object gets the default instead.
+    """Return a check for an option that has no effect here.
 
-    A value that the inner `check` refuses is still refused.
+    The check accepts the value, but the default is stored instead.
+
+    Values that the inner `check` refuses are still refused.
     """
 
     def checked(body: Mapping[str, Any], name: str) -> None:
@@ -115,7 +119,10 @@ def without_effect(check: Check) -> Check:
 
 
 def refused(body: Mapping[str, Any], name: str, advice: str = "") -> None:
-    """Refuse an option that this server cannot honour, unless its value asks for nothing, such as null or `n: 1`."""
+    """Refuse an option that this server does not support.
+
+    A value that asks for nothing, such as null or `n: 1`, is accepted.
+    """
     value = body.get(name)
     is_empty = value is None or (value in ([], {}) and name not in _NEVER_NOTHING)
     usual = _NOTHING.get(name)
@@ -125,9 +132,9 @@ def refused(body: Mapping[str, Any], name: str, advice: str = "") -> None:
 
 
 def unsupported(name: str, advice: str = "") -> Exception:
-    """Return the 400 for an option that this server cannot honour.
+    """Return the 400 for an option that this server does not support.
 
-    `advice` continues the message after the option's name, without the full stop.
+    `advice` is the end of the error sentence after the option's name, without the full stop.
     """
     shown = name[:100]
     reason = advice or "is not supported by this server"
@@ -135,7 +142,7 @@ def unsupported(name: str, advice: str = "") -> Exception:
 
 
 def _stop(body: Mapping[str, Any], name: str) -> list[str] | None:
-    """Return the texts at which the model must end its answer, or `None` if there are none."""
+    """Return the texts at which the model must stop. Return None if there are none."""
     value = body.get(name)
     texts = [value] if isinstance(value, str) else value
     if texts is None or texts == []:
@@ -190,7 +197,7 @@ def chosen(body: Mapping[str, Any], options: Options, defaults: Mapping[str, Any
 
 
 def check_names(body: Mapping[str, Any], offered: Collection[str], instead: Mapping[str, str]) -> None:
-    """Refuse fields whose names are not among the `offered` ones, so that clients do not believe they have an effect.
+    """Refuse each field whose name is not in `offered`. Otherwise clients would believe that the field has an effect.
 
     `instead` has advice for names that belong to other requests or APIs.
     """
@@ -199,7 +206,10 @@ def check_names(body: Mapping[str, Any], offered: Collection[str], instead: Mapp
 
 
 def check_tool_choice(choice: object, tools: list[str], called: Collection[str] = ()) -> None:
-    """Refuse a `tool_choice` that the tools cannot satisfy; `called` has the functions that the choice names."""
+    """Refuse a `tool_choice` that the available `tools` cannot satisfy.
+
+    `called` are the functions that the choice names.
+    """
     if choice in (None, "none", "auto"):
         return
     if not tools:

@@ -1,4 +1,4 @@
-"""The content of messages in the form of chat completions: the text, and also all parts if some part is not text."""
+"""Converts the content of messages into the form of chat completions: the text, and all parts if one is not text."""
 
 import base64
 import binascii
@@ -16,7 +16,10 @@ _CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
 
 
 def chat_message(role: str, text: str, parts: list[Doc]) -> Doc:
-    """Return a chat message. Its `parts`, in the form of chat completions, are left out if they say only the text."""
+    """Return a chat message. Its `parts` have the form of chat completions.
+
+    If they contain only the text, leave them out.
+    """
     message: Doc = {"role": role, "content": text}
     texts = [part["text"] for part in parts if part["type"] == "text"]
     return message if len(texts) == len(parts) and "\n".join(texts) == text else message | {"parts": parts}
@@ -38,14 +41,20 @@ _IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"G
 
 
 def image_type(content: bytes) -> str | None:
-    """Return the type of an image, such as `image/png`; None if the content is not an image that models can see."""
+    """Return the MIME type of an image, such as `image/png`.
+
+    Return None if models cannot see this content as an image.
+    """
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for start, kind in _IMAGES.items() if content.startswith(start)), None)
 
 
 def file_part(name: str, content: bytes) -> Doc:
-    """Return a file as a part of a chat message: an image, a text with the file's name, or else the file itself."""
+    """Return a file as a part of a chat message. An image or a text becomes a part of its kind, other files stay files.
+
+    A text gets the name of the file.
+    """
     if (kind := image_type(content)) is not None:
         return image_part(data_url(kind, content), None)
     if (text := _text_in(content)) is not None:
@@ -55,7 +64,7 @@ def file_part(name: str, content: bytes) -> Doc:
 
 
 def sent_file_part(name: str, file_data: str) -> Doc:
-    """Return a file that was sent in base64 as a part of a chat message, like `file_part`."""
+    """Return a file that a client has sent in base64 as a part of a chat message. See `file_part`."""
     try:
         return file_part(name, content_of(file_data))
     except ValueError:
@@ -64,7 +73,10 @@ def sent_file_part(name: str, file_data: str) -> Doc:
 
 
 def _text_in(content: bytes) -> str | None:
-    """Return the text of a file; None if the file is not text. The names of files do not matter."""
+    """Return the content of a file as text. Return None if the content is not text.
+
+    The file's name is not considered.
+    """
     # A PDF may consist of ASCII characters only, but is not what people call text.
     if content.startswith(b"%PDF-") or b"\0" in content:
         return None
@@ -80,7 +92,10 @@ def data_url(kind: str, content: bytes) -> str:
 
 
 def content_of(file_data: str) -> bytes:
-    """Return the content of a file that was sent in base64, as a data URL or without its head. Raises `ValueError`."""
+    """Return the content of a file that a client has sent in base64. The text may be a data URL or only the base64.
+
+    Raises `ValueError`.
+    """
     head, _, encoded = file_data.rpartition(",")
     if head and not (head.startswith("data:") and head.endswith(";base64")):
         raise ValueError("a data URL in base64 is expected")

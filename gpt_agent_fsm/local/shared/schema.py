@@ -1,4 +1,4 @@
-"""The table of the stored objects, and its SQL statements.
+"""The table for the stored objects, and the SQL statements for this table.
 
 The statements are built once, because building a statement takes longer than running it.
 """

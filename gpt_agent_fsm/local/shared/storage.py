@@ -1,7 +1,7 @@
 """The storage of the API's objects: one SQLite table of JSON documents, in memory or in a file.
 
-There is one connection, and a lock around each transaction. SQLite has one writer at a time anyway, transactions here
-last well below a millisecond, and an in-memory database exists only within its connection.
+There is one connection, and each transaction holds a lock. This costs little: SQLite allows only one writer anyway, and
+a transaction here lasts well below a millisecond. A database in memory exists only within its connection.
 """
 
 import contextlib
@@ -113,7 +113,7 @@ class Transaction:
         return self._docs(schema.CHILDREN, {"a_kind": kind, "a_parent": parent})
 
     def children_before(self, kind: str, parent: str, object_id: str) -> list[Doc]:
-        """Return all objects of this kind and parent that were added before the object `object_id`, of any kind.
+        """Return the objects of this kind and parent that were added before `object_id`, an object of any kind.
 
         If there is no object with that id, return all objects of this kind and parent.
         """
@@ -129,7 +129,7 @@ class Transaction:
         return self._docs(schema.STEPS, {"a_parent": thread_id})
 
     def count_after(self, kind: str, parent: str, object_id: str) -> int:
-        """Count the objects of this kind and parent that were added after the object `object_id`, of any kind."""
+        """Count the objects of this kind and parent that were added after `object_id`, an object of any kind."""
         query = {"a_kind": kind, "a_parent": parent, "an_id": object_id}
         return int(self._connection.execute(schema.COUNT_AFTER, query).scalar_one())
 
@@ -146,7 +146,7 @@ class Transaction:
         self._connection.execute(schema.SETTLE, {"an_id": doc["id"], "a_doc": msgspec.json.encode(doc)})
 
     def soft_delete(self, object_id: str) -> None:
-        """Delete the object, but remember that it existed; see `was_there`."""
+        """Delete the object, but remember that it existed, so that `was_there` returns True."""
         self._connection.execute(schema.SOFT_DELETE, {"an_id": object_id})
 
     def was_there(self, object_id: str) -> bool:
@@ -217,7 +217,7 @@ class Transaction:
 
 
 class Storage:
-    """The stored objects of one server. May be used from any OS thread; an open transaction blocks all others.
+    """The stored objects of one server. May be used from any OS thread, but only one transaction can be open at a time.
 
     `path` is a file, which is created if missing, or `None` for a database in memory. Raises `DatabaseInUseError` if
     another server uses the file, and `sqlalchemy.exc.DatabaseError` if the file cannot be opened as a database.

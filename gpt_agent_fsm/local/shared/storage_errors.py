@@ -1,4 +1,7 @@
-"""The error responses for errors of the storage. The application needs them, because it does not know the storage."""
+"""The error responses for errors of the storage.
+
+They are here because the HTTP application does not know the storage.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Features that only the real service offers. This server answers with a 501, so that the URL does not seem wrong."""
+"""Answers requests for features that only the real service has with a 501. A 404 would make the URL seem wrong."""
 
 import flask
 

@@ -26,7 +26,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,12}")
 
 
 def json_object(raw: bytes) -> Doc:
-    """Return the JSON object of a request's body, which is an empty object if the body is empty."""
+    """Return the JSON object in the body of a request. If the body is empty, return an empty object."""
     if not raw.strip():
         return {}
     try:
@@ -56,7 +56,7 @@ def _depth(value: dict[str, object] | list[object]) -> int:
 
 
 def text(body: Mapping[str, Any], name: str, *, prefix: str = "", longest: float = MAX_TEXT) -> str | None:
-    """Return an optional string; `None` when it is absent or null."""
+    """Return an optional string. Return None if it is absent or null."""
     value = body.get(name)
     if value is None:
         return None
@@ -84,7 +84,7 @@ def required_text(body: Mapping[str, Any], name: str, *, prefix: str = "", longe
 
 
 def choice(body: Mapping[str, Any], name: str, *, choices: tuple[str, ...], prefix: str = "") -> str | None:
-    """Return an optional string that is one of the choices; `None` when it is absent or null."""
+    """Return an optional string that is one of the choices. Return None if it is absent or null."""
     value = text(body, name, prefix=prefix)
     if value is not None and value not in choices:
         raise wrong_value(prefix + name, value, ", ".join(f"'{each}'" for each in choices))
@@ -92,7 +92,7 @@ def choice(body: Mapping[str, Any], name: str, *, choices: tuple[str, ...], pref
 
 
 def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", maximum: int = 1000) -> list[Doc] | None:
-    """Return an optional array of objects; `None` when it is absent or null."""
+    """Return an optional array of objects. Return None if it is absent or null."""
     value = body.get(name)
     if value is None:
         return None
@@ -113,7 +113,7 @@ def objects(body: Mapping[str, Any], name: str, *, prefix: str = "", maximum: in
 
 
 def mapping(body: Mapping[str, Any], name: str, *, prefix: str = "") -> Doc | None:
-    """Return an optional object; `None` when it is absent or null."""
+    """Return an optional object. Return None if it is absent or null."""
     value = body.get(name)
     if value is not None and not isinstance(value, dict):
         raise wrong_type(prefix + name, "an object", value)
@@ -121,7 +121,7 @@ def mapping(body: Mapping[str, Any], name: str, *, prefix: str = "") -> Doc | No
 
 
 def boolean(body: Mapping[str, Any], name: str, *, default: bool, prefix: str = "") -> bool:
-    """Return an optional boolean; the default when it is absent or null."""
+    """Return an optional boolean. Return the default if it is absent or null."""
     value = body.get(name)
     if value is None:
         return default
@@ -140,7 +140,7 @@ def required_boolean(body: Mapping[str, Any], name: str, *, prefix: str = "") ->
 def integer(
     body: Mapping[str, Any], name: str, *, minimum: int, maximum: int | None = None, prefix: str = ""
 ) -> int | None:
-    """Return an optional integer; `None` when it is absent or null."""
+    """Return an optional integer. Return None if it is absent or null."""
     value = body.get(name)
     if value is None:
         return None
@@ -151,7 +151,7 @@ def integer(
 
 
 def number(body: Mapping[str, Any], name: str, *, minimum: float, maximum: float) -> float | None:
-    """Return an optional number; `None` when it is absent or null."""
+    """Return an optional number. Return None if it is absent or null."""
     value = body.get(name)
     if value is None:
         return None
@@ -178,7 +178,7 @@ def _check_range(param: str, value: float, minimum: float, maximum: float | None
 
 
 def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
-    """Return the metadata; an empty dict when it is absent or null.
+    """Return the metadata. Return an empty dict if they are absent or null.
 
     At most 16 pairs are allowed, with keys of at most 64 and values of at most 512 characters.
     """
@@ -209,7 +209,7 @@ def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 
 def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
-    """Return the tool definitions; None if they are absent or null. Raises the 501 for a tool that is no function."""
+    """Return the tool definitions. Return None if they are absent or null. Raises the 501 unless all are functions."""
     definitions = objects(body, "tools", maximum=128)
     for index, definition in enumerate(definitions or ()):
         kind = required_text(definition, "type", prefix=f"tools[{index}].")
@@ -227,7 +227,7 @@ def check_function(function: Mapping[str, Any], prefix: str) -> None:
 
 
 def page_query(args: Mapping[str, str], *, maximum: int = 100, default: int = 20) -> PageQuery:
-    """Return the page of a list that the query string asks for; a page has at most `maximum` objects."""
+    """Return the page of a list that the query string asks for. A page has at most `maximum` objects."""
     order = args.get("order") or "desc"
     if order not in ("asc", "desc"):
         raise wrong_value("order", order, "'asc' and 'desc'")
@@ -240,7 +240,7 @@ def page_query(args: Mapping[str, str], *, maximum: int = 100, default: int = 20
 
 
 def starting_after(args: Mapping[str, str]) -> int:
-    """Return the number of the last event that the client has, from the query string; -1 if it has no events."""
+    """Return the number of the last event that the client has got, from the query string. Return -1 if it has none."""
     value = args.get("starting_after") or "-1"
     if not _INTEGER.fullmatch(value):
         raise wrong_type("starting_after", "an integer", value)

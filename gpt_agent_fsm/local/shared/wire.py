@@ -22,7 +22,7 @@ PATIENCE = 5.0
 
 
 class Wire:
-    """The handlers of one API, with one storage; the `Route` of each request defines how it is handled."""
+    """Handles the requests of one API, with one storage. The `Route` of each request says how it is handled."""
 
     def __init__(self, storage: Storage, workers: Workers) -> None:
         self._storage = storage
@@ -51,7 +51,7 @@ class Wire:
 
 
 def _wants_stream(route: Route, body: Doc) -> bool:
-    """Return whether the client asks for a stream, which it does in the query of a GET or in the body of a POST.
+    """Return whether the client asks for a stream. It asks for one in the query of a GET, or in the body of a POST.
 
     Raises `ApiProblem` if a body asks for a stream, but this kind of request is never answered with a stream.
     """

@@ -1,4 +1,4 @@
-"""The workers behind the API, which ask models, finish cancelled work, and end overdue work."""
+"""The workers of the server. They ask models, finish cancelled work, and end overdue work."""
 
 import contextlib
 import queue
@@ -23,29 +23,35 @@ _Chore = Callable[[Transaction], object]
 
 
 class JobKind(Protocol):
-    """The operations of the workers on one kind of work, such as runs; every call is within one transaction."""
+    """The operations of the workers on one kind of work, such as runs. Each call is within one transaction."""
 
     def start(self, tx: Transaction, work_id: str, cancelled: threading.Event, /) -> ModelRequest | None:
-        """Start queued work: return the request for the model, or `None` if the work is no longer queued."""
+        """Start queued work, and return the request for the model. Return None if the work is no longer queued."""
 
     def settle(self, tx: Transaction, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome, /) -> bool:
-        """Store the outcome of asking the model, and return True. If the work has ended, only return False."""
+        """Store the result of asking the model, and return True.
+
+        If the work has ended, change nothing and return False.
+        """
 
     def expire(self, tx: Transaction, /) -> list[Doc]:
         """End all overdue work, and return it."""
 
     def abort(self, tx: Transaction, work_id: str, error: ModelError, /) -> Doc | None:
-        """End work with this error, because its turn was lost. Return the work, or None if it no longer has a turn."""
+        """End work with this error, because the server has lost its turn.
+
+        Return the work, or None if it has no turn.
+        """
 
     def recover(self, tx: Transaction, /) -> list[tuple[Doc, LiveTurn]]:
         """Prepare the work that a stopped server left unfinished. Return the part that is queued, with its turns."""
 
 
 class Workers:
-    """At most `limit` workers, which call the model, and one OS thread for chores, which must never wait for a model.
+    """Calls the model on at most `limit` OS threads, the workers. One more OS thread does chores that must never wait.
 
-    A worker is an OS thread. Work is a stored object with an `id`, whose field `object` names one of the `kinds`. All
-    OS threads are daemons, so that the server and the interpreter can end even if a model hangs.
+    Work is a stored object with an `id`, whose field `object` names one of the `kinds`. All OS threads are daemons, so
+    that the server and the interpreter can end even if a model hangs.
     """
 
     def __init__(
@@ -77,18 +83,18 @@ class Workers:
 
     @property
     def closing(self) -> bool:
-        """True after `close` was called. Work that is queued after that call is not done."""
+        """True after `close` was called. Work that is queued after that call stays undone."""
         return self._closing.is_set()
 
     def recover(self) -> None:
-        """Queue the work that an earlier server left in the storage."""
+        """Queue the unfinished work that an earlier server left in the storage."""
         with self._storage.transaction() as tx:
             for job_kind in self._kinds.values():
                 for work, turn in job_kind.recover(tx):
                     self.enqueue(work, turn)
 
     def start(self) -> None:
-        """Start the OS thread for chores. Workers are started when they are needed."""
+        """Start the OS thread for chores. The workers start later, when they are needed."""
         self._keeper.start()
 
     def enqueue(self, work: Doc, turn: LiveTurn) -> None:
@@ -102,7 +108,10 @@ class Workers:
             self._add_worker()
 
     def _add_worker(self) -> None:
-        """Start a worker for the work that was queued last, unless a worker is idle or there are `limit` workers."""
+        """Start a worker for the newest work in the queue.
+
+        Do nothing if a worker is idle, or if there are `limit` workers.
+        """
         with self._registering:
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit and not self.closing:
                 name = f"local-model-{len(self._threads)}"
@@ -116,7 +125,10 @@ class Workers:
                     self._threads.append(worker)
 
     def turn_of(self, work_id: str) -> LiveTurn | None:
-        """Return the turn of this work that is queued or in progress. None means that the work's result is stored."""
+        """Return the turn of this work while it is queued or in progress.
+
+        Return None if the result of the work is stored.
+        """
         return self._turns.get(work_id)
 
     def schedule(self, chore: _Chore) -> None:
@@ -130,7 +142,10 @@ class Workers:
                 event.set()
 
     def end(self, work_id: str, result: Doc | None = None) -> None:
-        """Interrupt the work, and end its turn for the followers. Call this after the work's end is committed."""
+        """Stop the model's work on this object, and end the turn for the clients that follow it.
+
+        Call this method after the end of the work was committed.
+        """
         self.interrupt(work_id)
         turn = self._turns.get(work_id)
         if turn is not None:
@@ -174,7 +189,7 @@ class Workers:
                 self._abort(*work)
 
     def _abort(self, kind: str, work_id: str, turn: LiveTurn) -> None:
-        """End the work of a turn that was lost, because clients wait for the end of the work."""
+        """End the work of a turn that the server has lost, because clients wait for the end of the work."""
         error = ModelError("server_error", "The server could not ask the model.")
         try:
             with self._storage.transaction() as tx:
@@ -208,7 +223,7 @@ class Workers:
                 logger.exception("Cancelling or expiring runs and responses failed")
 
     def expire(self, tx: Transaction) -> None:
-        """End all overdue work, and interrupt the models that are still asked for it."""
+        """End all overdue work, and interrupt the requests to models for it."""
         for job_kind in self._kinds.values():
             for work in job_kind.expire(tx):
                 tx.on_commit(partial(self.end, work["id"], work))
