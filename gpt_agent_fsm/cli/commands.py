@@ -51,7 +51,7 @@ cli.add_command(serve)
     help="Print nothing; write all formats into this directory.",
 )
 def diagram(format_: str, directory: Path | None) -> None:
-    """Draw the state machine from the table that the library itself uses."""
+    """Draw the state machine. The picture is made from the table that the library itself uses."""
     if directory is None:
         click.echo(_FORMATS[format_](), nl=False)
         return
@@ -100,7 +100,7 @@ def demo(speed: float, api: str) -> None:
 
 
 def _hold(speed: float, api: str) -> list[Conversation]:
-    """Play the conversations, show them and a summary, and return them."""
+    """Play the conversations, show them, then show a summary, and return the conversations."""
     try:
         from gpt_agent_fsm.cli.scenes import SCENES, Conversation, play  # noqa: PLC0415 - flask may not be there
     except ImportError as error:

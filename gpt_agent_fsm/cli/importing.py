@@ -102,7 +102,7 @@ def _copy(thread_id: str, source: Server, target: Server, into: str | None) -> N
 
 
 class _Progress:
-    """Reports the progress of an import. It shows only numbers and ids, never the messages of the thread."""
+    """Shows the progress of an import. It prints only numbers and ids, never the messages of the thread."""
 
     def __init__(self, thread_id: str) -> None:
         self._thread_id = thread_id
@@ -116,7 +116,7 @@ class _Progress:
         return f"\nTo continue, run the same command again with --into {self._last.conversation_id}"
 
     def report(self, standing: ThreadImport) -> None:
-        """Report the progress at most once for each tenth of the messages."""
+        """Print the progress. It is printed once for each tenth of the messages."""
         last, self._last = self._last, standing
         if last is None:
             _begin(self._thread_id, standing)

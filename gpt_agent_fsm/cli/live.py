@@ -1,4 +1,4 @@
-"""The demo as a live picture on a terminal."""
+"""Shows the demo as a live picture on a terminal."""
 
 # Excluded from coverage. The texts are tested with `report`; only a person can judge the picture on a terminal.
 
@@ -126,7 +126,10 @@ def _path(conversation: Conversation) -> Text:  # pragma: no cover - see the mod
 
 
 def _last(conversation: Conversation) -> str:  # pragma: no cover - see the module's head
-    """Return the last event in words. Changes of state are left out, because they have a column of their own."""
+    """Return the last event of a conversation in words.
+
+    Changes of the state are not counted: they have their own column.
+    """
     skipped = (events.StateChanged, events.AgentStopped)
     heard = [event for _, event in conversation.heard if not isinstance(event, skipped)]
     return describe(heard[-1]) if heard else ""

@@ -84,7 +84,7 @@ def totals(conversations: list[Conversation]) -> str:
 
 
 class Screen(ABC):
-    """The display of the demo. It is used in a `with` statement while the demo plays; the summary is shown after it."""
+    """The display of the demo. Use it in a `with` statement around the demo, and show the summary after the block."""
 
     def __init__(self, conversations: list[Conversation]) -> None:
         self.conversations = conversations

@@ -76,7 +76,7 @@ _PLANNER = attrs.evolve(_SPEAKER, tools=(_function("get_calendar", "day"), _func
 
 @attrs.frozen
 class Scene:
-    """One conversation and its expected course.
+    """One conversation of the demo, with the events and the state that are expected.
 
     Attributes:
         says: the user's message. It is unique among the scenes.
@@ -193,7 +193,7 @@ class Conversation:
 
 
 def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api: str = "assistants") -> None:
-    """Play all conversations at the same time, and return when they have ended. `api`: "assistants" or "responses".
+    """Play all conversations at the same time, and return when they have ended. `api` is "assistants" or "responses".
 
     The workers of the runtime call `show(conversation, event)` for each event.
     """

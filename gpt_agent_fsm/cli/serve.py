@@ -161,7 +161,7 @@ def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path
 
 
 def _in_options(sentence: str) -> str:
-    """Return a sentence about arguments of the library with the names of the options instead."""
+    """Return an error sentence of the library with the names of the command's options in place of its arguments."""
     names = {"base_url": "--model", "database": "--db", "allow_origins": "--allow-origin", "api_key": "--api-key"}
     for name, option in names.items():
         sentence = sentence.replace(name, option)
@@ -197,7 +197,7 @@ def _script(scripted: type[ScriptedModel], path: str) -> ScriptedModel:
 
 
 def _check_only_for_servers(name: str | None, key: str | None, merge_turns: bool) -> None:
-    """Refuse options of a chat-completions server, because no such server is used.
+    """Refuse options that are for a chat-completions server. Call this if no such server is used as the model.
 
     A key for such a server is not refused if it comes from the environment.
     """
@@ -230,7 +230,7 @@ def _logged() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield a `threading.Event` that SIGINT and SIGTERM set. A second signal has its usual effect."""
+    """Yield a `threading.Event`. SIGINT or SIGTERM sets it. A second signal has its usual effect."""
     stopped = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

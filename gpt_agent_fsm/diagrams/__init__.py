@@ -1,8 +1,8 @@
-"""Diagrams of the machine, generated from `gpt_agent_fsm.machine.table.TABLE`.
+"""Draws diagrams of the state machine from its table of rules, `gpt_agent_fsm.machine.table.TABLE`.
 
 All diagrams show the same arrows. One arrow stands for all rows between two states, and its label is `input [guard]`.
-Rows that do not change the state are omitted. A row that applies to all states with a run on the server is drawn once,
-from the frame around these states. The same table always gives the same text, byte for byte.
+Rows that do not change the state are omitted. All states with a run on the server are in one frame. If a row applies to
+all of these states, it is one arrow from the frame. The same table always gives the same text, byte for byte.
 """
 
 from gpt_agent_fsm.diagrams.picture import svg

@@ -34,7 +34,10 @@ guards."""
 
 @attrs.frozen
 class Cause:
-    """Inputs that move a thread under the same condition: one of `guards` holds, or `guards` is empty."""
+    """The inputs that move a thread under the same condition: one of the `guards` holds.
+
+    Without guards, they always do.
+    """
 
     inputs: tuple[str, ...]
     guards: tuple[str, ...]
@@ -54,7 +57,10 @@ class Arrow:
 
 
 def rows(trigger: str, state: State) -> list[tuple[State, str | None]]:
-    """Return the states that an input may lead to, each with the required guard, in the table's order."""
+    """Return the states that an input may lead to, each with the guard that must hold.
+
+    The order is that of the table.
+    """
     return [(row.dest or state, row.condition) for row in TABLE if row.trigger == trigger and state in row.states]
 
 
@@ -83,7 +89,7 @@ def _ways(source: State, dest: State) -> Ways:
 
 
 def _take_shared(ways: Sequence[Ways]) -> Ways:
-    """Remove the common part of all `ways` from them, and return it."""
+    """Remove from each of the `ways` the part that all of them have in common. Return this part."""
     shared: Ways = {}
     for trigger in [name for name in ways[0] if all(name in others for others in ways)]:
         guards = [way[trigger] for way in ways]

@@ -1,4 +1,4 @@
-"""The machine as an SVG picture. The layout is computed here, without another program."""
+"""Draws the machine as an SVG picture. The layout is computed here, without another program."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ class _Route:
 class _Drawing:
     """Places the states, and routes the arrows around them.
 
-    The routes of the arrows are fixed. The distances depend on the labels, and the labels depend on the table.
+    The routes of the arrows are fixed. The distances between the states depend on the labels, which come from the
+    table.
     """
 
     def __init__(self) -> None:
@@ -96,12 +97,12 @@ class _Drawing:
         self.height = self.frame.bottom + _PAD + 2 * _MARGIN
 
     def _across(self, *pairs: tuple[str, str]) -> float:
-        """Return the width that the widest of the labels of these arrows needs beside an arrow."""
+        """Return the width that the labels of these arrows need beside an arrow. The widest label decides."""
         texts = [text for pair in pairs for _, text in self.labels.get(pair, [])]
         return max(map(len, texts), default=0) * _LETTER + 2 * _GAP
 
     def _down(self, *pairs: tuple[str, str]) -> float:
-        """Return the height that the highest of the labels of these arrows needs."""
+        """Return the height that the labels of these arrows need. The highest label decides."""
         return max(len(self.labels.get(pair, [])) for pair in pairs) * _LINE + _GAP
 
     def _columns(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The machine as text: Mermaid, Graphviz, and tables in Markdown."""
+"""Writes the machine as text: as a Mermaid diagram, as a Graphviz digraph, and as tables in Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and files as bytes: their MIME type, their digest, and the data URLs that contain them."""
+"""Handles images and files as bytes: finds their MIME type and digest, and reads and writes data URLs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def image_type(data: bytes) -> str | None:
 
 
 def mime_type(data: bytes, name: str | None = None) -> str:
-    """Return the MIME type of a file by its name; if the name does not show it, by the first bytes."""
+    """Return the MIME type of a file. The name of the file decides.
+
+    If the name does not show the type, the bytes decide.
+    """
     by_name = mimetypes.guess_type(name)[0] if name else None
     return by_name or image_type(data) or ("application/pdf" if data.startswith(b"%PDF-") else _UNKNOWN)
 

@@ -19,7 +19,7 @@ class StateChanged:
 
     Attributes:
         source, dest: the old state and the new state, each by its name, such as "idle".
-        trigger: the name, in the machine's table, of the input that caused the transition.
+        trigger: the name of the input that caused the transition, as in the machine's table.
     """
 
     thread_id: str
@@ -52,10 +52,10 @@ class RequestFailed:
 
 @attrs.frozen(kw_only=True)
 class BudgetExceeded:
-    """The runs of the thread have used all their tokens. The queue is parked, and the state is `failed`.
+    """The runs of the thread have used all their tokens. No message is sent, and the state is `failed`.
 
-    A parked queue sends nothing. If you give a larger limit to `Runtime.connect`, the queue continues. The event is
-    sent again only after the used tokens or the limit have changed.
+    If you give a larger limit to `Runtime.connect`, the queue continues. The event is sent again only after the used
+    tokens or the limit have changed.
 
     Attributes:
         used: the tokens of all runs of the thread that have ended.

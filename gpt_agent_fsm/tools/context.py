@@ -1,4 +1,4 @@
-"""The facts about a call that the function of a tool can get."""
+"""The information about a tool call that the function of the tool can get."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def _never() -> bool:
 
 @attrs.frozen(kw_only=True)
 class ToolContext:
-    """The call that a tool answers. A parameter with this annotation gets it; the model does not see that parameter.
+    """The tool call that a function answers. If a parameter has this annotation, the function gets this object for it.
+
+    The model does not see this parameter.
 
     Attributes:
         agent: the `Agent` of the conversation.

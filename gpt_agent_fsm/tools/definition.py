@@ -1,4 +1,4 @@
-"""A function as it is described to the model: its name, its description, and the JSON schema of its arguments."""
+"""The description of a function for the model: its name, its text, and the JSON schema of its arguments."""
 
 from __future__ import annotations
 

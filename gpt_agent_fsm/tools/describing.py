@@ -1,4 +1,4 @@
-"""Finds the shapes of annotations.
+"""Turns the annotations of functions and classes into shapes. A shape has a JSON schema, and checks values.
 
 msgspec describes and converts scalars. It cannot describe a union of classes, and for most classes it accepts unknown
 properties. So containers, unions and classes have shapes of their own.
@@ -64,7 +64,7 @@ _LIMITS = ("ge", "gt", "le", "lt", "multiple_of", "pattern", "min_length", "max_
 
 
 class Describer:
-    """Finds the shapes of annotations.
+    """Turns annotations into shapes. A shape has a JSON schema, and checks values.
 
     Args:
         strict: True for OpenAI's strict form of a schema.
@@ -77,12 +77,15 @@ class Describer:
         self._classes: dict[Any, Object] = {}
 
     def shape(self, hint: Any) -> Shape:  # noqa: ANN401 - any annotation
-        """Return the shape of an annotation whose names are resolved. Raise `NotDescribable` if it has no shape."""
+        """Return the shape of an annotation. All its names must be resolved.
+
+        Raise `NotDescribable` if it has no shape.
+        """
         base, notes, limits = _unwrapped(hint)
         return self._noted(self._bare(base, limits), notes)
 
     def field(self, found: ClassField, description: str) -> Field:
-        """Return a property with its description and its default."""
+        """Return a property of an object, with its description and its default."""
         shape = self.shape(found.hint)
         is_described = "description" in _unwrapped(found.hint)[1]
         notes: dict[str, Any] = {"description": description} if description and not is_described else {}
@@ -138,7 +141,10 @@ class Describer:
         return Scalar(kind, strict_keywords(schema) if self._strict else schema)
 
     def _union(self, hints: tuple[Any, ...], limits: Schema) -> Union:
-        """Return the union of all hints. As in msgspec, a limit applies to the options that can have it."""
+        """Return the shape of a union of these annotations.
+
+        As in msgspec, a limit such as a maximum applies to those options that can have it.
+        """
         options, used = list[Shape](), set[str]()
         for hint in hints:
             base, notes, own = _unwrapped(hint)
@@ -205,14 +211,17 @@ class Describer:
         return Noted(shape, kept) if kept else shape
 
     def _open(self, shape: Shape, what: str) -> Shape:
-        """Return the shape, or raise `NotDescribable` if the form is strict: OpenAI's strict form has no such shape."""
+        """Return the shape. In the strict form, raise `NotDescribable`: OpenAI's strict form has no such shape."""
         if self._strict:
             raise NotDescribable(f"{what} cannot be described with strict=True")
         return shape
 
 
 def _unwrapped(hint: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:  # noqa: ANN401
-    """Return the innermost annotation, and the notes and limits that `Annotated` and other wrappers add to it."""
+    """Return the innermost annotation.
+
+    Also return the notes and limits that `Annotated` and other wrappers add to it.
+    """
     notes, limits = dict[str, Any](), dict[str, Any]()
     while True:
         origin = typing.get_origin(hint)
@@ -256,7 +265,7 @@ def _choice(values: Iterable[tuple[Any, Any]]) -> Choice:
 
 
 def _default_of(found: ClassField, shape: Shape) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the default as a JSON value, or None if the schema would not allow the default."""
+    """Return the default as a JSON value. Return None if the schema would not allow the default."""
     try:
         value = msgspec.json.decode(output_text(found.default))
         shape.structure(value, ())

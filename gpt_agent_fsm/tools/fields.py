@@ -1,4 +1,4 @@
-"""The fields of a class whose objects are made from a JSON object."""
+"""Finds the fields of a class, so that its objects can be made from a JSON object."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Hints = Mapping[str, Any]
 
 
 def is_class_with_fields(cls: type) -> bool:
-    """Return whether a class is of a kind whose fields can be found."""
+    """Return whether this module can find the fields of a class."""
     return any(is_kind(cls) for is_kind, _ in _KINDS)
 
 

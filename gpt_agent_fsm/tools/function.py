@@ -1,4 +1,4 @@
-"""`@tool`: a function that the model may call."""
+"""The decorator `@tool`, which makes a function a tool that the model may call."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def _check_approve(_: object, __: object, value: object) -> None:
 
 
 def _identity(function: object) -> object:
-    """Return the identity of a function, or of a method of an object. Objects that can be called may have no hash."""
+    """Return a value that identifies a function, or a method of an object.
+
+    A callable object may have no hash of its own.
+    """
     return (id(function.__func__), id(function.__self__)) if inspect.ismethod(function) else id(function)
 
 
@@ -202,7 +205,7 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any: 
 def as_tool(value: object) -> Tool[..., Any]:
     """Return the value if it is a tool, or make a tool of the function. Raise `ValueError` for any other value.
 
-    A method must be bound to an object, so that the library can call it without one.
+    A method must be bound to its object, because the library knows no object to call it on.
     """
     if inspect.ismethod(value) and isinstance(value.__func__, Tool):  # a class method
         value = attrs.evolve(value.__func__, function=MethodType(value.__func__.function, value.__self__))
@@ -233,14 +236,17 @@ def _made(function: Any, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
 
 
 def _inner_tool(function: object) -> Tool[..., Any] | None:
-    """Return the tool that a `partial` or a decorated function calls, or None."""
+    """Return the tool inside a `partial` or a decorated function. Return None if there is no tool inside."""
     while function is not None and not isinstance(function, Tool):
         function = function.func if isinstance(function, functools.partial) else getattr(function, "__wrapped__", None)
     return function
 
 
 def _local_names(frame: FrameType | None) -> dict[str, Any]:
-    """Return the local names that are visible at a frame. In a class body, the function around it counts, too."""
+    """Return the local names that code at a frame can see.
+
+    If the frame is a class body, the names of the function around the class are included.
+    """
     names: dict[str, Any] = {}
     while frame is not None and frame.f_locals is not frame.f_globals:
         names = {**frame.f_locals, **names}

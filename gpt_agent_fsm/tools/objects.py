@@ -77,7 +77,10 @@ class Object:
         return shape.schema(definitions) | field.notes
 
     def structure_all(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value, any Python value
-        """Return the Python value of a whole JSON value. Raise `Mismatch` even if the value is nested too deeply."""
+        """Return the Python value for the whole arguments or the whole answer.
+
+        Raise `Mismatch` for a value that the schema does not allow, and for a value that is nested too deeply.
+        """
         token = _made.set({})
         try:
             return self.structure(value, ())
@@ -87,7 +90,10 @@ class Object:
             _made.reset(token)
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
-        """Return the Python value. `Mismatch` names every wrong, missing and unknown property."""
+        """Return the Python value for a JSON object.
+
+        If properties are wrong, missing or unknown, `Mismatch` names each of them.
+        """
         made, key = _made.get(), (id(self), path)
         if made is None:
             return self._structured(value, path)

@@ -1,4 +1,4 @@
-"""The form of a structured answer: the schema for the model, and the Python value of the answer's text."""
+"""The form of a structured answer. It has a schema for the model, and makes a Python value from the answer's text."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _of_schema(schema: dict[str, Any]) -> Output:
 
 
 def _is_strict(schema: object) -> bool:
-    """Return whether each object in a schema has the strict form: all properties required, and no others allowed."""
+    """Return whether all objects in a schema have the strict form: all properties are required, no others allowed."""
     if isinstance(schema, list):
         return all(map(_is_strict, schema))
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""The output of a tool as JSON text."""
+"""Converts the output of a tool into JSON text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _in_plain_types(value: object) -> object:
 
 
 def _with_fields_in_order(value: Any) -> Any:  # noqa: ANN401 - whatever a function returns
-    """Return the value with mappings instead of attrs objects: msgspec would sort the fields of slotted classes."""
+    """Return the value with a mapping in place of each attrs object. msgspec would sort the fields of some classes."""
     if attrs.has(type(value)):
         fields = (field.name for field in attrs.fields(type(value)) if not field.name.startswith("_"))
         return {name: _with_fields_in_order(getattr(value, name)) for name in fields}
@@ -52,7 +52,7 @@ def _with_fields_in_order(value: Any) -> Any:  # noqa: ANN401 - whatever a funct
 
 
 def _plain(value: object) -> object:
-    """Return an object of a class that msgspec does not know in a form that msgspec can write."""
+    """Convert an object of a class that msgspec does not know. The result has a form that msgspec can write."""
     if isinstance(value, Mapping):
         return dict(value)
     for kind in (str, int, float):

@@ -53,7 +53,7 @@ class Parameters:
         return definitions.document(self.filled_in.body(definitions))
 
     def structure(self, arguments: object) -> tuple[dict[str, Any], str]:
-        """Return the keyword arguments and "", or if the schema does not allow the value, {} and the reason."""
+        """Return the keyword arguments and "". If the schema does not allow the arguments, return {} and the reason."""
         try:
             return self.filled_in.structure_all(arguments), ""
         except Mismatch as mismatch:
@@ -63,7 +63,10 @@ class Parameters:
 def parameters_of(
     function: Callable[..., Any], name: str, *, strict: bool, namespace: Mapping[str, Any], skip_receiver: bool
 ) -> Parameters:
-    """Return the parameters of a function. Raise `ValueError` for a parameter that cannot be described to a model."""
+    """Return the description of a function's parameters.
+
+    Raise `ValueError` for a parameter that cannot be described to a model.
+    """
     source = _source(function)
     documented = documentation(source.__doc__)
     describer = Describer(strict=strict, namespace=namespace)
@@ -101,7 +104,10 @@ def takes_receiver(function: Callable[..., Any]) -> bool:
 
 
 def _signature(function: Callable[..., Any], name: str, *, skip_receiver: bool) -> list[inspect.Parameter]:
-    """Return the parameters that a call fills in. Arguments that a `partial` has already given are left out."""
+    """Return the parameters that a call of the function fills in.
+
+    A `partial` has filled in some already; these are left out.
+    """
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -111,7 +117,10 @@ def _signature(function: Callable[..., Any], name: str, *, skip_receiver: bool) 
 
 
 def _source(function: Any) -> Any:  # noqa: ANN401 - anything that can be called
-    """Return the function in the source code that a `partial`, a bound method, a wrapper or an object calls."""
+    """Return the innermost function, whose source code has the annotations.
+
+    It may be inside a `partial`, a bound method, a wrapper or a callable object.
+    """
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -140,7 +149,10 @@ def _hint(parameter: inspect.Parameter, source: Any, namespace: Mapping[str, Any
 
 
 def _closure(source: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the variables of the functions around a function that it uses, without those that have no value yet."""
+    """Return the variables that a function uses from the functions around it.
+
+    Variables without a value are left out.
+    """
     found: dict[str, Any] = {}
     cells = source.__closure__ if inspect.isfunction(source) else None
     for name, cell in zip(source.__code__.co_freevars, cells, strict=True) if cells else ():

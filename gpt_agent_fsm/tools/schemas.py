@@ -1,4 +1,4 @@
-"""Makes JSON schemas short: simple forms, and a definition only for a class that is used more than once."""
+"""Makes JSON schemas short. Simple schemas are merged, and only a class that is used twice gets a definition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _STRICT_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname",
 
 
 def strict_keywords(schema: Schema) -> Schema:
-    """Return a schema without the keywords that OpenAI's strict form refuses. The library checks these in each call."""
+    """Return a schema without the keywords that OpenAI's strict form refuses.
+
+    The library itself checks these in each call.
+    """
     return {
         name: value
         for name, value in schema.items()
@@ -47,7 +50,7 @@ def any_of(options: Sequence[Schema]) -> Schema:
 
 
 def _may_merge(limited: list[Schema], unique: list[Schema]) -> bool:
-    """Return whether the limits of one option can apply to no value of another option."""
+    """Return whether the options of a union may be merged, because no limit of one option restricts another option."""
     if not limited:
         return True
     others = [option for option in unique if option != limited[0]]
@@ -64,7 +67,10 @@ class Definitions:
     _bodies: dict[str, Schema] = attrs.field(factory=dict, init=False)
 
     def refer(self, cls: object, name: str, body: Callable[[Definitions], Schema]) -> Schema:
-        """Return a reference to the schema of a class. At the first use of the class, `body` writes its schema."""
+        """Return a reference to the schema of a class.
+
+        When the class is used for the first time, `body` makes the schema.
+        """
         if cls not in self._names:
             self._names[cls] = free = self._free(re.sub(r"[^A-Za-z0-9_-]", "_", name))
             self._bodies[free] = {}  # a class may contain itself
@@ -101,7 +107,7 @@ def _references(node: object) -> Iterator[str]:
 
 
 def _written(node: Any, once: Mapping[str, Schema]) -> Any:  # noqa: ANN401 - any part of a schema
-    """Return the schema, with the schemas of the classes in `once` instead of references to them."""
+    """Return the schema with the classes in `once` written out, in place of the references to them."""
     if isinstance(node, list):
         return [_written(value, once) for value in node]
     if not isinstance(node, Mapping):

@@ -1,4 +1,4 @@
-"""The shapes of JSON values. Each shape writes its JSON schema, and structures exactly the values that it allows."""
+"""The shapes of JSON values. A shape has a JSON schema, and converts exactly the values that the schema allows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WORDS = {
 
 @attrs.frozen
 class Problem:
-    """One fault of a value: its place, what is wrong, and whether the value even has a wrong JSON type."""
+    """A fault of a value: the place, the text, and whether the value has a wrong JSON type."""
 
     path: Path
     text: str
@@ -58,7 +58,10 @@ class Problem:
 
 
 class Mismatch(Exception):
-    """The value does not have the shape. The text names the first problems, so that it fits into a message."""
+    """The error for a value that does not have the shape.
+
+    Its text names only the first problems, so that it stays short.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         super().__init__()
@@ -71,7 +74,10 @@ class Mismatch(Exception):
 
 
 class Shape(Protocol):
-    """A set of JSON values, and the Python value for each of them."""
+    """The set of JSON values that a parameter may have.
+
+    A shape also converts each of these values into a Python value.
+    """
 
     @property
     def words(self) -> str:
@@ -146,7 +152,7 @@ class Scalar:
         return self.make(made) if self.make else made
 
     def _explained(self, message: str) -> str:
-        """Return msgspec's message without the names of Python types."""
+        """Return msgspec's error message without the names of Python types."""
         expected, _, limit = message.partition("` ")
         is_limit = expected.startswith("Expected `") and limit
         return f"must be {_WORDS[self.own['type']]} {limit}" if is_limit else f"must be {self.words}"
@@ -194,7 +200,10 @@ class Anything:
 
 
 def _gathered(parts: Iterable[tuple[Shape, Any, Path]]) -> list[Any]:
-    """Return the structured parts of a value. Raise `Mismatch` with the problems of all parts."""
+    """Return the Python values of the parts of a value.
+
+    If parts are wrong, raise one `Mismatch` with all their problems.
+    """
     made, problems = [], list[Problem]()
     for shape, value, path in parts:
         try:
@@ -320,7 +329,10 @@ class Union:
         return any_of([option.schema(definitions) for option in self.options])
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
-        """Return the value from the first option that fits, or raise the `Mismatch` of the closest option."""
+        """Return the Python value from the first option that allows the value.
+
+        If no option allows it, raise the `Mismatch` of the option that fits best.
+        """
         near: list[Mismatch] = []
         for option in self.options:
             try:
@@ -330,7 +342,7 @@ class Union:
                     near.append(mismatch)
 
         def distance(mismatch: Mismatch) -> tuple[int, int]:
-            """Return how many problems are at this place itself, and how many there are."""
+            """Return how far an option is from the value: the number of problems at this place, and of all."""
             here = [problem for problem in mismatch.problems if len(problem.path) <= len(path) + 1]
             return len(here), len(mismatch.problems)
 

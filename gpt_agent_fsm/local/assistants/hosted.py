@@ -56,7 +56,7 @@ def calls(reply: Reply) -> list[Doc]:
 
 
 def is_hosted(step: Doc) -> bool:
-    """Return whether a step has only tools that the service has run itself. Such a step never waits for a client."""
+    """Return whether the service itself has run the tools of a step. Such a step never waits for a client."""
     called = step["step_details"].get("tool_calls", ())
     # A call of a remote server that a client must approve has a decision, even while it is null.
     return any(call["type"] != "function" and "approved" not in call for call in called)

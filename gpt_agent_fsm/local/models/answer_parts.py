@@ -1,6 +1,6 @@
-"""The parts of an answer that are not its text: citations, and the hosted tools that a real service runs itself.
+"""The parts of an answer that are not its text: citations, and hosted tools, which a real service runs itself.
 
-The fields of these classes are checked when a part is made, and a wrong type raises `TypeError`.
+The fields of these classes are checked when a part is made. A wrong type raises `TypeError`.
 """
 
 import json
@@ -130,10 +130,11 @@ HostedTool = WebSearch | FileSearch | CodeInterpreter | McpCall | MadeImage
 
 
 def spans(text: str, marks: Iterable[Annotation]) -> list[tuple[Annotation, int, int]]:
-    """Return each annotation with the beginning and the end of the text that it marks.
+    """Return each annotation with the start and the end of the text that it marks.
 
-    If several annotations mark the same text, each marks the next place where the text occurs, or else the last one. An
-    annotation is left out if its text does not occur, because the answer was cut.
+    If several annotations mark the same text, each of them gets the next place where the text occurs. If there is no
+    further place, they get the last one. If the text of an annotation does not occur, because the answer was cut, the
+    annotation is left out.
     """
     found: list[tuple[Annotation, int, int]] = []
     ends: dict[str, int] = {}

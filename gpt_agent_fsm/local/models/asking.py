@@ -41,7 +41,7 @@ def ask(
     *,
     strict_schemas: bool = False,
 ) -> Outcome:
-    """Ask the model and return the outcome. Raises nothing, whatever the model does.
+    """Ask the model and return the outcome. Never raises an error, whatever the model does.
 
     With `on_chunk`, a streaming model is asked for a stream. A model may also return an iterator of pieces. Each chunk
     of text is passed to `on_chunk` at once, and the text of the reply always begins with these chunks. With
@@ -79,7 +79,10 @@ def _ignore(_chunk: str) -> None:
 
 
 def _copied(request: ModelRequest) -> ModelRequest:
-    """Return a copy of the request, which a model may change. The original is needed to check the model's answer."""
+    """Return a copy of the request for the model, which may change it.
+
+    The original is needed to check the model's answer.
+    """
     form, schema = copy.deepcopy((request.response_format, request.schema))
     return evolve(request, messages=[*map(dict, request.messages)], response_format=form, schema=schema)
 
@@ -97,14 +100,19 @@ def _encodable_error(error: ModelError) -> ModelError:
 
 
 def _as_said(reply: Reply, received: str) -> Reply:
-    """Return the reply. If its text does not begin with the chunks already sent, the chunks replace its text."""
+    """Return the reply.
+
+    If its text does not begin with the chunks that were already sent, use these chunks as its text.
+    """
     return reply if reply.text.startswith(received) else evolve(reply, text=received)
 
 
 def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object], chunks: list[str] | None = None) -> Reply:
-    """Pass each chunk of a stream's text to `on_chunk` at once, and append it to `chunks`. Return the reply at the end.
+    """Pass each chunk of a stream's text to `on_chunk` at once, and append it to `chunks`.
 
-    Exceptions of the stream and of `on_chunk` are not caught.
+    At the end, return the reply.
+
+    If the stream or `on_chunk` raises an exception, it is not caught.
     """
     chunks, characters = [] if chunks is None else chunks, SurrogateJoiner()
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The default model of a server."""
+"""The default model of a server. It repeats the user's message."""
 
 from gpt_agent_fsm.local.models.protocol import ModelRequest
 

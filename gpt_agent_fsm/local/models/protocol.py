@@ -106,7 +106,7 @@ class ModelRequest:
 
     @property
     def _answers(self) -> list[dict[str, Any]]:
-        """The tool messages after the user's last message."""
+        """The tool messages that follow the user's last message."""
         answers: list[dict[str, Any]] = []
         for message in self.messages:
             if message["role"] == "user":
@@ -142,7 +142,7 @@ class ApprovalRequest(ToolCall):
 
 @frozen
 class Usage:
-    """The numbers of tokens that the model has counted for one turn."""
+    """The numbers of tokens of one turn, as the model itself has counted them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -155,7 +155,7 @@ class Usage:
 
 @frozen
 class Reply:
-    """The answer of a model. A model needs this class to return more than only a text or only tool calls."""
+    """The answer of a model, if it is more than only a text or only tool calls."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()

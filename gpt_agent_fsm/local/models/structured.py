@@ -31,7 +31,9 @@ _BESIDE_PATTERNS = ("additionalProperties", "unevaluatedProperties")
 
 
 def schema_error(schema: Mapping[str, Any]) -> str | None:
-    """Return the problem of a JSON schema as one sentence without a full stop. Return None if the schema is valid.
+    """Return a sentence about what is wrong with a JSON schema, without a full stop.
+
+    Return None if the schema is valid.
 
     The result is cached, because the check of a large schema takes longer than a transaction may take.
     """
@@ -76,7 +78,7 @@ def _too_large(schema: object) -> str | None:
 
 
 def misfit(request: ModelRequest, reply: Reply) -> ModelError | None:
-    """Return the error if a complete answer is not the requested JSON. Otherwise return None."""
+    """Return an error if a complete answer is not the JSON that the request asks for. Otherwise return None."""
     if request.response_format is None or reply.calls or reply.incomplete or reply.refusal:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Joins characters that were split into two surrogates, even if the two are in different pieces of a text."""
+"""Joins characters that were split into two surrogates. The two surrogates may be in different pieces of a text."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ def encodable(value: object) -> str:
 
 
 class SurrogateJoiner:
-    """Passes on a text piece by piece. A surrogate at the end of a piece is held back until the next piece."""
+    """Joins surrogates in a text that comes piece by piece.
+
+    A surrogate at the end of a piece waits for the next piece.
+    """
 
     def __init__(self) -> None:
         self._half = ""
 
     def add(self, text: str) -> str:
-        """Return the text that was held back, followed by this piece. A first surrogate at the end is held back."""
+        """Return the text that was held back, followed by this piece.
+
+        If the piece ends with a first surrogate, hold it back.
+        """
         text, self._half = self._half + text, ""
         if "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]

@@ -1,6 +1,6 @@
-"""Count the tokens that a model has read and written, and cut an answer that is too long.
+"""Counts the tokens that a model has read and written, and cuts an answer that is too long.
 
-If the model has not counted its tokens, they are estimated by the length of the texts.
+If the model has not counted its tokens, their number is estimated from the length of the texts.
 """
 
 from typing import Any, TypeGuard
@@ -14,7 +14,7 @@ CHARACTERS_PER_TOKEN = 4
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Return whether a value is a token count that every client can read."""
+    """Return whether a value can be sent as a number of tokens, so that every client can read it."""
     return type(value) is int and 0 <= value < 2**53
 
 
@@ -43,9 +43,9 @@ def max_characters(tokens: int) -> int:
 
 
 def cut(reply: Reply, tokens: int | None) -> Reply:
-    """Return the reply, cut to this many tokens. A reply that was cut is incomplete.
+    """Return the reply, cut to this many tokens. If it was cut, it is marked as incomplete.
 
-    A reply with tool calls is never cut. A reply is also not cut if the model has counted its tokens.
+    A reply with tool calls is never cut. A reply is also not cut if the model has counted its tokens itself.
     """
     if tokens is None or reply.calls or reply.usage is not None or len(reply.text) <= max_characters(tokens):
         return reply

@@ -80,10 +80,7 @@ class LiveTurn:
             return self.chunks[received:], self._over
 
     def _await_begin(self, patience: float) -> Generator[None, None, bool]:
-        """Yield None, as `follow` does, until the turn has begun or ended. Return whether it has begun.
-
-        Meantime yield None, as `follow` does.
-        """
+        """Yield None, as `follow` does, until the turn has begun or ended. Return whether it has begun."""
         while True:
             with self._changed:
                 if self._changed.wait_for(lambda: self._begun or self._over, patience):

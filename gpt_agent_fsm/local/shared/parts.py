@@ -51,9 +51,10 @@ def image_type(content: bytes) -> str | None:
 
 
 def file_part(name: str, content: bytes) -> Doc:
-    """Return a file as a part of a chat message. An image or a text becomes a part of its kind, other files stay files.
+    """Return a file as a part of a chat message.
 
-    A text gets the name of the file.
+    An image becomes an image part. A text becomes a text part, which begins with the name of the file. Any other
+    content becomes a file part.
     """
     if (kind := image_type(content)) is not None:
         return image_part(data_url(kind, content), None)

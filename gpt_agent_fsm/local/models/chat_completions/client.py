@@ -1,4 +1,4 @@
-"""The HTTP requests of `ChatCompletionsModel`. It can read streams, and stops when the answer is no longer needed."""
+"""Sends the HTTP requests of `ChatCompletionsModel`. Reads streams, and stops when the answer is no longer needed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class ChatCall:
             raise ModelError("server_error", "The request was cancelled.")
 
     def proceed(self, at_most: float | None = None) -> None:
-        """Make the next reads of this OS thread call `check`, and end at the deadline or after `at_most` seconds."""
+        """Let the next reads of this OS thread call `check`.
+
+        Let them end at the deadline, or after `at_most` seconds.
+        """
         self.check()
         exchange.begin(self.left if at_most is None else min(self.left, at_most), self.check)
 
@@ -99,7 +102,8 @@ class ChatClient(HttpClient):
         """Yield the texts of an answer as they arrive, and then the reply.
 
         The answer may be a stream of events or a single JSON object. `tools` are the names of the tools that the model
-        may call. `Thinking` explains `patient`. Raises `ApiError`, even for an error inside an answer of HTTP 200.
+        may call. If `patient` is True, text that may be reasoning is held back; see `Thinking`. Raises `ApiError`, even
+        for an error inside an answer of HTTP 200.
         """
         builder, content, unknown, is_done = ReplyBuilder(tools, patient=patient), b"", "", False
         chunks, is_stream = _begun(self._chunks(response, call, builder), response.headers.get("content-type", ""))
@@ -132,7 +136,10 @@ class ChatClient(HttpClient):
         return f"{sentence}; the server also said: {unknown}" if unknown else f"{sentence}."
 
     def _chunks(self, response: requests.Response, call: ChatCall, builder: ReplyBuilder) -> Iterator[bytes]:
-        """Yield the bytes of an answer as they arrive. When it is complete, failures of the connection are ignored."""
+        """Yield the bytes of an answer as they arrive.
+
+        After the answer is complete, failures of the connection are ignored.
+        """
         while True:
             call.proceed(_GRACE if builder.is_certain else None)
             try:
@@ -147,7 +154,7 @@ class ChatClient(HttpClient):
             yield chunk
 
     def _values(self, response: requests.Response, event: ServerSentEvent) -> list[Any]:
-        """Return the JSON values of an event. The mark at the end of a stream becomes `_DONE`."""
+        """Return the JSON values of an event. The mark that ends a stream becomes the value `_DONE`."""
         try:
             return _values_in(event.data)
         except ValueError as error:
@@ -174,7 +181,7 @@ class ChatClient(HttpClient):
 
 
 def _begun(chunks: Iterator[bytes], content_type: str) -> tuple[Iterator[bytes], bool]:
-    """Return the bytes of an answer, and whether they are server-sent events.
+    """Return the bytes of an answer, and True if they are server-sent events.
 
     The beginning of the answer decides, because some servers name the wrong type of content.
     """

@@ -1,4 +1,4 @@
-"""Finds the text in the content of a message or a delta, in any form."""
+"""Finds the text in the content of a message or of a delta (a piece of a message). The content may have any form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REASONING = re.compile("think|reason|thought|summary", re.IGNORECASE)
 
 
 def said_in(message: dict[str, Any]) -> str:
-    """Return the text of a message or delta. If it has no text, return its refusal."""
+    """Return the text of a message or of a delta (a piece of a message). If it has no text, return its refusal."""
     return _text(message.get("content")) or _text(message.get("refusal"))
 
 
@@ -25,7 +25,10 @@ def has_unread(message: dict[str, Any]) -> bool:
 
 
 def _text(content: object) -> str:
-    """Return the text of a content, which may be a text, a number, or parts. Reasoning and other values give ""."""
+    """Return the text of a content. The content may be a text, a number or a list of parts.
+
+    Reasoning and all other values give "".
+    """
     if isinstance(content, list):
         return "".join(map(_text, content))
     if isinstance(content, dict):
@@ -41,5 +44,5 @@ def _is_reasoning(part: object) -> bool:
 
 
 def _is_empty(part: object) -> bool:
-    """Return whether a part that contains no words is an empty text or an empty refusal."""
+    """Return whether a part without words is an empty text or an empty refusal."""
     return "text" in mapping(part) or "refusal" in mapping(part)

@@ -1,4 +1,4 @@
-"""Finds the end of an answer: the reason for which it ends, and whether more of it may follow."""
+"""Finds out how an answer ends: for which reason, and whether more of it may follow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INCOMPLETE = dict.fromkeys(_TOO_LONG, "max_completion_tokens") | dict.fromkeys(
 
 
 class Ending:
-    """Collects what the pieces of an answer say about its end."""
+    """Collects what the pieces of an answer report about its end."""
 
     def __init__(self) -> None:
         self.reason: str = ""
@@ -45,7 +45,10 @@ class Ending:
 
     @property
     def incomplete(self) -> str | None:
-        """Why the answer ends too soon, in the words of `Reply.incomplete`. None if it does not end too soon."""
+        """The reason why the answer ends too soon, as a value of `Reply.incomplete`.
+
+        None if it does not end too soon.
+        """
         return _INCOMPLETE.get(self.reason)
 
     @property
@@ -55,7 +58,10 @@ class Ending:
 
 
 def finish_of(choice: dict[str, Any]) -> str:
-    """Return the reason for which a choice has ended, or "". Some servers send it as the `type` of an object."""
+    """Return the reason for which a choice (one answer of the server) has ended. Return "" if it has not ended.
+
+    Some servers send the reason as the `type` of an object.
+    """
     reason = choice.get("finish_reason")
     said = (text_of(mapping(reason).get("type")) or text_of(reason)).strip().lower()
     return "" if said in _NOT_YET else said

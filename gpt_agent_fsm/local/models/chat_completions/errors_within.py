@@ -42,7 +42,7 @@ _WITHOUT_WORDS = {"message": "The server reported an error without saying which.
 
 
 def error_in(answer: object, event: str = "") -> dict[str, Any] | None:
-    """Return the error in an answer, or in a piece of an answer. Return None if there is no error.
+    """Return the error that an answer, or a piece of an answer, reports. Return None if it reports no error.
 
     The error has the form that OpenAI's service uses. `event` is the name of the server-sent event.
     """
@@ -71,7 +71,10 @@ def names_error(event: str) -> bool:
 
 
 def unknown_in(answer: object, event: str = "") -> str:
-    """Return an object's text if the object does not belong to an answer and may be an error, or else ""."""
+    """Return the text of an object that does not belong to an answer and may be an error.
+
+    Return "" for any other object.
+    """
     fields = _folded(mapping(answer))
     is_known = {"choices", "usage", "done"} & fields.keys() or str(fields.get("object")).startswith("chat.completion")
     if not answer or is_known or _is_harmless(answer, event) or _ENDED.search(f"{event} {fields.get('type')}"):
@@ -100,7 +103,7 @@ def _places(answer: dict[str, Any], choices: list[dict[str, Any]]) -> Iterator[d
 
 
 def _held_by(place: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the error in one of these fields, or None."""
+    """Return the error that one of these fields contains. Return None if none of them contains an error."""
     fields = _folded(place)
     for said in filter(None, map(fields.get, names)):
         if error := _as_error(said, place) or (_WITHOUT_WORDS if said is True else None):
@@ -109,7 +112,7 @@ def _held_by(place: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | 
 
 
 def _admitted_by(place: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the error if the object itself is an error. Otherwise return None."""
+    """Return the object itself in the form of an error, if it is an error. Otherwise return None."""
     fields = _folded(place)
     denies = any(fields.get(name) is False for name in _SUCCESSES)
     kinds = (fields.get(name) for name in _KINDS)
@@ -141,7 +144,10 @@ def _as_error(said: object, around: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _words(value: object, names: tuple[str, ...]) -> str:
-    """Return the first text for people in a value, or "". `names` are the fields that may contain such a text."""
+    """Return the first text for people that a value contains. Return "" if there is none.
+
+    `names` are the fields that may contain such a text.
+    """
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, dict):

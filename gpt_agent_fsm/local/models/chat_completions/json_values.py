@@ -15,7 +15,8 @@ __all__ = ["choices_of", "count_of", "decoded", "items_of", "mapping", "text_of"
 def decoded(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Return the JSON value of a text. Raises `ValueError` for invalid JSON.
 
-    An unpaired surrogate stays in the value, because its other half may come with the next piece of the answer.
+    A server may split a character into two surrogates, and send the second one with the next piece of the answer. So a
+    surrogate without its partner stays in the value.
     """
     try:
         return msgspec.json.decode(data)
@@ -31,7 +32,7 @@ def decoded(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def whole(text: str) -> str:
-    """Return a text that can be stored and sent. Paired surrogates are joined, and unpaired surrogates are replaced."""
+    """Return a text that can be stored and sent. Two surrogates of one character are joined. Others are replaced."""
     return paired(text, "replace")
 
 
@@ -41,14 +42,17 @@ def mapping(value: object) -> dict[str, Any]:
 
 
 def items_of(value: object) -> list[Any]:
-    """Return a value if it is a list. Put a single object into a list. For any other value, return an empty list."""
+    """Return a value as a list. A single object becomes a list with this object.
+
+    Any other value becomes an empty list.
+    """
     if isinstance(value, dict):
         return [value]
     return value if isinstance(value, list) else []
 
 
 def choices_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the choices of an answer, or of a piece of an answer. Empty choices are left out."""
+    """Return the choices (alternative answers) in an answer or a piece of an answer. Empty choices are left out."""
     return [choice for choice in map(mapping, items_of(answer.get("choices"))) if choice]
 
 

@@ -12,7 +12,10 @@ _Message = dict[str, Any]
 
 
 def chat_messages(request: ModelRequest, *, merge_turns: bool) -> list[_Message]:
-    """Return the system prompt and the messages. With `merge_turns`, consecutive messages of one role are merged."""
+    """Return the system prompt and the messages.
+
+    If `merge_turns`, messages of one role that follow each other are merged.
+    """
     sent: list[_Message] = [{"role": "system", "content": request.instructions}] if request.instructions else []
     for message in map(_with_parts, request.messages):
         if merge_turns and sent and _continues(message, sent[-1]):
@@ -23,7 +26,7 @@ def chat_messages(request: ModelRequest, *, merge_turns: bool) -> list[_Message]
 
 
 def _with_parts(message: _Message) -> _Message:
-    """Return a message in the form for the server. If the message has more than text, its parts are its content."""
+    """Return a message in the form for the server. If it has more than text, the content is the list of its parts."""
     if "parts" not in message:
         return message
     content = message["parts"]

@@ -44,12 +44,12 @@ class ChatCompletionsModel:
     Args:
         base_url: the address of the server, without `/chat/completions` at its end.
         model: the model's name on the server. If it is left out, the model that the run requests is used.
-        api_key: sent as bearer token. It is not read from the environment, which may contain the key of another
-            service. (Variables for proxies and certificates are used.)
+        api_key: the key, which is sent as a bearer token. It is not read from the environment, because the key there
+            may be for another service. The variables for proxies and certificates are read.
         timeout: seconds for one turn, including waits for a rate limit; at most a day.
         headers, params: added to each request.
-        options: such as `{"temperature": 0}`. They are added to the body of each request, unless the client has set
-            them.
+        options: fields for the body of each request, such as `{"temperature": 0}`. If the client sets an option itself,
+            its value is sent.
         merge_turns: send consecutive messages of one role as one message, for models that need alternating roles.
 
     The options of the client are sent under the names of chat completions. If the server refuses an option, the run
@@ -103,7 +103,7 @@ class ChatCompletionsModel:
           prompt helps.
         - `server_error`: any other error.
 
-        A cancelled request raises `ModelError`, too, as soon as it is connected.
+        If the request is cancelled, `ModelError` is raised, too, as soon as the request is connected.
         """
         *_, reply = self._answers(request, {"stream": False})
         return cast(Reply, reply)
@@ -132,7 +132,7 @@ class ChatCompletionsModel:
         return body | {"tools": tools} if tools else body
 
     def _begun_within_limit(self, body: dict[str, Any], limit: int | None, call: ChatCall) -> _Begun:
-        """Ask for an answer of limited length. If the server refuses one name of the limit, try the other name."""
+        """Ask for an answer of limited length. If the server refuses one name of the limit, use the other name."""
         if limit is None:
             return self._begun_counted(body, call)
         body = {name: value for name, value in body.items() if name not in _LIMITS}
@@ -153,7 +153,10 @@ class ChatCompletionsModel:
         return begun
 
     def _begun_counted(self, body: dict[str, Any], call: ChatCall) -> _Begun:
-        """Ask for an answer. Also ask for the usage of a stream, unless the server refuses that option."""
+        """Ask for an answer, and for the usage of a stream.
+
+        If the server refuses the option for the usage, leave it out.
+        """
         if not (body["stream"] and self._counts_streams):
             return self._begun(body, call)
         try:
@@ -199,7 +202,7 @@ class ChatCompletionsModel:
 
 
 def _is_about(option: str, error: ApiError, call: ChatCall) -> bool:
-    """Return whether a server has refused this option, because its error names the option, in any spelling."""
+    """Return whether a server has refused this option. Its error then names the option, in any spelling."""
     if not isinstance(error, RequestRefused | OutcomeUnknown) or error.status is None:
         return False
     said = f"{getattr(error, 'param', '')} {error.message} {call.refusal.decode(errors='replace')}"
@@ -234,10 +237,13 @@ def _failure(error: ApiError) -> ModelError:
 
 
 def _opened(words: str, sentence: str) -> str:
-    """Return the sentence with these words at its beginning, so that clients can distinguish two meanings of a code."""
+    """Return the sentence with these words before it.
+
+    By these words, clients can distinguish two meanings of a code.
+    """
     return sentence if sentence.startswith(words) else f"{words}: {sentence}"
 
 
 def _advised(sentence: str) -> str:
-    """Remove the environment variables that this model does not read from a sentence of `HttpClient`."""
+    """Return a sentence of `HttpClient` without the environment variables that this model does not read."""
     return re.sub(r" \(or OPENAI_\w+\)", "", sentence)

@@ -9,14 +9,15 @@ _LONG = 10
 
 
 class Unrepeated:
-    """Passes on a text piece by piece, without its repetitions.
+    """Returns a text piece by piece, without repetitions.
 
-    A delta that begins with the whole answer so far is held back, because only the next delta shows what it is. If no
-    delta follows, the held delta repeats the answer, provided that the answer came in several pieces. If the next delta
-    begins with the held delta, each delta contains the whole answer so far. If it does not, the held delta is new text.
+    The text comes in deltas, which are pieces of the answer. A delta that begins with the whole answer so far is held
+    back, because only the next delta shows whether it is a repetition. There are three cases. If no delta follows, and
+    the answer came in several pieces, the held delta repeats the answer. If the next delta begins with the held delta,
+    each delta contains the whole answer so far. Otherwise the held delta is new text.
 
     A text of one word with fewer than ten characters may come twice by chance, so it is not regarded as a repetition.
-    In cases of doubt, a text is passed on.
+    If it is unclear whether a text is a repetition, the text is kept.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class Unrepeated:
         return ""
 
     def add_message(self, text: str, *, is_last: bool) -> str:
-        """Keep the text of a `message`, and return the part of it that is new.
+        """Keep the text of a `message`, and return the part of this text that is new.
 
         A `message` contains all of the answer so far. If the stream has no deltas, it may also contain only a piece.
         """
@@ -74,9 +75,9 @@ class Unrepeated:
         return self._said_now(self._beyond(text) or "")
 
     def _beyond(self, text: str) -> str | None:
-        """Return the rest of a text that begins with the answer so far. Return None for any other text.
+        """Return the rest of a text, if it begins with the answer so far. Return None for any other text.
 
-        Return "" if the text is only a repetition of the answer so far.
+        If the text only repeats the answer so far, return "".
         """
         said = "".join(self._said)
         if said and text.startswith(said):

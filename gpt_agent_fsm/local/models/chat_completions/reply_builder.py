@@ -1,4 +1,4 @@
-"""Reads the answers of a chat-completions server leniently. An answer comes whole, or piece by piece."""
+"""Builds replies from the answers of a chat-completions server, which may have any form, and may come in pieces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ __all__ = ["ReplyBuilder"]
 class ReplyBuilder:
     """Builds a reply from one whole answer, or from the pieces of a stream.
 
-    `tools` are the names of the tools that the model may call. `Thinking` explains `patient`.
+    `tools` are the names of the tools that the model may call. If `patient` is True, text that may be reasoning is held
+    back; see `Thinking`.
 
     The module `contents` reads text in any form, `repetition` removes repeated text, `thinking` removes reasoning,
     `tool_calls` puts calls together, and `endings` finds the end of the answer. If a server makes several answers at
@@ -62,7 +63,7 @@ class ReplyBuilder:
 
     @property
     def problem(self) -> str:
-        """Why a complete answer cannot be used. "" if it can be used."""
+        """The reason why a complete answer cannot be used. "" if it can be used."""
         if not self.begun:
             return "it has no choices"
         if any(self._shown) or self._calls.calls() or self._ending.incomplete:
@@ -81,7 +82,7 @@ class ReplyBuilder:
         return self._show("".join(map(self._read, self._ours(choices))))
 
     def finish(self) -> str:
-        """Return the text that was held back because it might have been reasoning, a repetition or another answer.
+        """Return the text that was held back, because it might have been reasoning, a repetition or a second answer.
 
         Call it when the answer has ended.
         """
@@ -103,10 +104,10 @@ class ReplyBuilder:
         return Reply("".join(self._shown), calls, usage=self._usage, incomplete=incomplete)
 
     def _ours(self, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the choices that belong to the first answer.
+        """Return those of the choices that belong to the first answer.
 
-        Keep the other choices for `finish`, because some servers number the pieces of one answer. Such a server never
-        uses an earlier number again.
+        Keep the other choices for `finish`. They may be pieces of the same answer, because some servers number these
+        pieces. Such a server never uses an earlier number again.
         """
         indexes = [_index_of(choice, position) for position, choice in enumerate(choices)]
         if self._index is None:
@@ -136,7 +137,10 @@ class ReplyBuilder:
         return shown
 
     def _add_usage(self, holder: dict[str, Any]) -> None:
-        """Keep the greatest usage. Some servers send a growing usage with each piece, and some end with zeros."""
+        """Keep the greatest usage so far.
+
+        Some servers send a growing usage with each piece, and some send zeros at the end.
+        """
         value = mapping(holder.get("usage"))
         prompt = count_of(value.get("prompt_tokens", value.get("input_tokens")))
         completion = count_of(value.get("completion_tokens", value.get("output_tokens")))
@@ -147,7 +151,10 @@ class ReplyBuilder:
 
 
 def _index_of(choice: dict[str, Any], position: int) -> str | None:
-    """Return the number of a choice as text. If it has no number, return its position, or None for the first choice."""
+    """Return the number of a choice as text.
+
+    If it has no number, return its position, but None for the first choice.
+    """
     index = choice.get("index")
     return str(index) if index is not None else str(position) if position else None
 

@@ -20,7 +20,9 @@ _UNOPENED = re.compile(r"\A(?:(?!<think).)*?(?:\n\s*</think(?:ing)?>|</think(?:i
 
 
 class Thinking:
-    """Passes on a text piece by piece, without the blocks of reasoning at its beginning. Pieces may split a tag.
+    """Returns a text piece by piece, without the blocks of reasoning at its beginning.
+
+    A tag may be split into two pieces.
 
     Some models send reasoning without an opening tag, because their template contains that tag. If `patient` is True,
     the text is held back until a closing tag shows the end of such reasoning. If no closing tag comes, the whole text
@@ -59,9 +61,12 @@ class Thinking:
         return "" if self._is_open and drop_open else held
 
     def _block(self, new: int) -> re.Match[str] | None:
-        """Return a match whose end is the end of the first block of reasoning, or None.
+        """Find the first block of reasoning.
 
-        Closing tags are searched for from the position `new`, because the text before it was searched earlier.
+        Return a match whose end is the end of the block, or None if there is no block.
+
+        Only text after the position `new` is searched for closing tags, because the text before it was searched
+        earlier.
         """
         begun = len(self._held) - len(self._held.lstrip())
         opening = _OPENING.match(self._held, begun)

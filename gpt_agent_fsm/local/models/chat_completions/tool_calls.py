@@ -54,7 +54,7 @@ class _Call:
             self.arguments += piece.arguments
 
     def likeness(self, other: _Call) -> int:
-        """Return how likely it is that two descriptions in a stream are of the same call. 0 means that they are not."""
+        """Return how likely it is that two parts of a stream describe the same call. 0 means that they do not."""
         if self.id and self.id == other.id:
             return 3
         if self.name != other.name:
@@ -68,7 +68,7 @@ class _Call:
 class CallBuilder:
     """The tool calls of one answer.
 
-    `names` are the names of the tools that the model may call. They are used to decide whether a name is complete.
+    `names` are the names of the tools that the model may call. They show whether a name in a piece is complete.
     """
 
     def __init__(self, names: Collection[str] = ()) -> None:
@@ -102,7 +102,7 @@ class CallBuilder:
             seen.append(known)
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls, in the order of their indexes if these are unique. Empty calls are left out."""
+        """Return the calls. If all have different indexes, they are in the order of these. Empty calls are left out."""
         begun = [call for call in self._calls if call.name or call.arguments]
         places = {call.index: call for call in begun if isinstance(call.index, int)}
         if len(places) == len(begun):
@@ -112,8 +112,8 @@ class CallBuilder:
     def _continued(self, piece: _Call, begun: list[_Call]) -> _Call | None:
         """Return the call that a piece continues, or None if the piece begins a new call.
 
-        `begun` are the calls that have begun in the same event. By the specification, the index decides. But some
-        servers leave the index out, and some give every call the index 0.
+        According to the specification, the index of a piece names its call. But some servers send no index, and some
+        send 0 for every call. `begun` are the calls that have begun in the same event.
         """
         known = [call for call in self._calls if piece.index is None or call.index in (None, piece.index)]
         if not known:
@@ -140,7 +140,7 @@ class CallBuilder:
         return None if piece.arguments.lstrip().startswith("{") else call
 
     def _are_two(self, call: _Call, piece: _Call) -> bool:
-        """Return whether a named piece belongs to a different call, although its id or index is that of `call`."""
+        """Return whether a piece with a name begins a second call, although its id or index is that of `call`."""
         has_id = bool(piece.id) and piece.id == call.id
         if call.name != piece.name and call.name in self._names and piece.name in self._names:
             return True
@@ -169,7 +169,7 @@ def _read(piece: object) -> _Call:
 
 
 def _joined(name: str, piece: str) -> str:
-    """Return a name with its next piece added. The piece may also repeat the name, or contain all of it so far."""
+    """Return a name after its next piece has arrived. A piece may also repeat the name, or contain all of it so far."""
     if piece.startswith(name) or not name:
         return piece or name
     return name if name.startswith(piece) else name + piece

@@ -77,8 +77,8 @@ class ScriptedModel:
     script without `otherwise` echoes the user's message if no rule fits. The model keeps no state, because the
     `ModelRequest` contains the number of the attempt. So one script may serve any number of threads and conversations.
 
-    `wait` is called with the seconds of each `delay` and `pause`, in place of the time itself. So tests can have a
-    clock of their own.
+    If `wait` is given, it is called with the seconds of each `delay` and `pause`, instead of waiting. So tests need not
+    wait.
 
     Raises `ValueError` for an invalid script. The error text is one sentence that names the place in the script.
     """
@@ -96,7 +96,7 @@ class ScriptedModel:
 
     @classmethod
     def from_yaml(cls, source: str | Path, *, wait: Callable[[float], object] | None = None) -> Self:
-        """Read a script from a file or from YAML text; `wait` is as above.
+        """Return a model for a script from a file or from YAML text. `wait` is as in the constructor.
 
         A `Path`, or a one-line `str` that ends in `.yaml` or `.yml`, names a file. Any other `str` is YAML text. Raises
         `OSError` if the file cannot be read, and `ValueError` for an invalid script.
@@ -138,7 +138,7 @@ class _Rule:
 
 
 def _due(steps: list[Step], request: ModelRequest) -> Step:
-    """Return the step for this turn of the run. Steps that this attempt skips are not counted."""
+    """Return the step to play in this turn of the run. Steps that this attempt skips are not counted."""
     played = []
     failures = 0
     for step in steps:
@@ -153,9 +153,11 @@ def _due(steps: list[Step], request: ModelRequest) -> Step:
 
 
 def _played(step: Step, words: Mapping[str, str]) -> _Played:
-    """Return the text, the object or the calls of a step. Raises `ModelError` if the step is a `fail`.
+    """Return the text, the object or the calls that a step gives as its answer.
 
-    A step that refuses has an empty text.
+    Raises `ModelError` if the step is a `fail`.
+
+    If the step refuses, the text is empty.
     """
     if isinstance(step.fail, Failure):
         raise ModelError(step.fail.code, _filled(step.fail.message, words))
@@ -169,7 +171,10 @@ def _played(step: Step, words: Mapping[str, str]) -> _Played:
 
 
 def _with_parts(step: Step, played: _Played, words: Mapping[str, str]) -> _Played | Reply:
-    """Return what the step says or calls, together with the other parts of the answer if it has any."""
+    """Return the whole answer of a step. `played` is the text or the calls of the step.
+
+    If the step has other parts, such as citations, the answer is a `Reply` with all of them.
+    """
     fill = partial(_filled, words=words)
     refusal = fill(step.refuse) if isinstance(step.refuse, str) else None
     if refusal is None and not (step.cite or step.think or step.use):
@@ -188,7 +193,7 @@ def _with_parts(step: Step, played: _Played, words: Mapping[str, str]) -> _Playe
 
 
 def _in_pieces(played: _Played | Reply, number: int, pause: Callable[[], object]) -> Iterator[str | Reply]:
-    """Yield a text in this number of pieces of about the same length, or letter by letter if it is shorter.
+    """Yield a text in `number` pieces of about the same length. If it has fewer letters, each letter is a piece.
 
     The other parts of the answer come last.
     """

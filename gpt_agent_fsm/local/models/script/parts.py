@@ -1,6 +1,6 @@
-"""The keys of a step for what an answer has beside its text: citations, and the tools that the service runs itself.
+"""The keys of a script's step for the parts of an answer besides its text: citations, and tools that the service runs.
 
-Each struct has the keys of one class in `answer_parts`, and `made` returns the object of that class.
+Each struct has the keys for one class of `answer_parts`. Its method `made` returns the object of that class.
 """
 
 import base64

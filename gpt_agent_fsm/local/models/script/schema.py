@@ -45,8 +45,9 @@ class Failure(Struct, frozen=True, forbid_unknown_fields=True):
 class Step(Struct, frozen=True, forbid_unknown_fields=True):
     """What the model does in one turn, after `delay` seconds.
 
-    Exactly one of `say`, `refuse`, `call`, `approve` and `fail` is set. A text of `say` may be sent in this number of
-    `pieces`, with a `pause` in seconds between two of them. `cite`, `think` and `use` add to an answer.
+    Exactly one of `say`, `refuse`, `call`, `approve` and `fail` is set. A text of `say` may be sent in several pieces:
+    `pieces` is their number, and `pause` is the time between two of them in seconds. `cite`, `think` and `use` add to
+    an answer.
     """
 
     delay: Delay | None = None
@@ -71,11 +72,11 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def times(self) -> int | None:
-        """The number of attempts in which the step is played. None if every attempt plays it."""
+        """The number of attempts in which this step is played. None if it is played in every attempt."""
         return None if isinstance(self.fail, UnsetType) else self.fail.times
 
     def check(self, place: str) -> None:
-        """Raise `ValueError` if the step does not say exactly one thing to do, or if a value cannot be sent."""
+        """Raise `ValueError` unless the step has exactly one thing to do and all its values can be sent."""
         if isinstance(self.say, str) and not self.say.strip():
             raise _misfit(f"{place}.say", self.say)
         if len(_keys(self, "say", "refuse", "call", "approve", "fail")) != 1:
@@ -185,7 +186,10 @@ def _refuse_white_space(value: object, place: str) -> None:
 
 
 def turns(steps: Step | list[Step], place: str) -> list[Step]:
-    """Return the steps as a list. Raises `ValueError` for an invalid step, for no steps, or if they have no end."""
+    """Return the steps as a list.
+
+    Raises `ValueError` if a step is invalid, if there are none, or if the last one does not end the run.
+    """
     if isinstance(steps, Step):
         steps = [steps]
         steps[0].check(place)
@@ -249,7 +253,7 @@ _STEP_OF_PATH = re.compile(r"(\w+)|\[(\d+)\]")
 
 
 def _explained(message: str, script: object) -> ValueError:
-    """Translate an error text of msgspec into an error about the script. The text ends with the path of the place."""
+    """Turn an error text of msgspec into an error about the script. The text ends with the path of the wrong place."""
     found = _MESSAGE.fullmatch(message)
     path = (found and found["path"]) or ""
     field = found and _FIELD.fullmatch(found["problem"])
@@ -283,7 +287,7 @@ def _last_key(place: str) -> str:
 
 
 def _keys(struct: Struct, *names: str) -> list[str]:
-    """Return the names, out of these, that the script has set in a struct."""
+    """Return those of the names that the script has set as keys of a struct."""
     return [name for name in names if getattr(struct, name) is not UNSET]
 
 
