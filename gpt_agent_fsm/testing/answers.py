@@ -1,6 +1,6 @@
-"""HTTP answers that do not come from the API, or that deny a request.
+"""Makes HTTP answers that do not come from the API, or that deny a request.
 
-The functions of the HTTP client convert these answers into errors. So a simulation tests this conversion, too.
+The functions of the HTTP client turn these answers into errors. So a simulation tests these functions, too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _ERROR = json.dumps({"error": {"message": "The server had an error.", "type": "s
 
 
 def random_gateway_answer(rng: random.Random) -> FaultyAnswer:
-    """Return an answer of a gateway. The gateway does not know what the server behind it does with the request."""
+    """Return an HTTP answer of a gateway. The gateway does not know what the server behind it does with the request."""
     kinds = ["error", "redirect", "page", "timeout"]
     match rng.choices(kinds, [6, 2, 2, 1])[0]:
         case "redirect":
@@ -67,5 +67,5 @@ def random_gateway_answer(rng: random.Random) -> FaultyAnswer:
 
 
 def random_page(rng: random.Random) -> FaultyAnswer:
-    """Return an HTML page or a text for people, with a random status."""
+    """Return an HTML page or a plain text, with a random status. It is written for people, not for programs."""
     return FaultyAnswer(rng.choice([200, 302, 401, 403, 404, 418, 502, 503, 520]))

@@ -38,9 +38,10 @@ class VirtualClock:
 
 
 class VirtualScheduler:
-    """Ticks tasks on the caller's OS thread, in the order in which they become due. Each execution is deterministic.
+    """A scheduler with virtual time. It ticks tasks on the caller's OS thread, in the order in which they become due.
 
-    `Agent.wait` advances the time as far as necessary. `advance` advances it explicitly.
+    So each execution is deterministic. `Agent.wait` advances the time as far as necessary. The method `advance`
+    advances it by a given number of seconds.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class VirtualScheduler:
             self._ready.setdefault(task)
 
     def call_later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call `action` when `seconds` have passed."""
+        """Call `action` after this many seconds of virtual time."""
         heapq.heappush(self._heap, (self._clock.now + seconds, next(self._counter), action))
 
     def _tick(self, task: Task) -> None:
@@ -118,7 +119,10 @@ class VirtualScheduler:
         self._clock.now = max(self._clock.now, until)
 
     def _move(self, until: float) -> bool:
-        """Advance to the next time at which something is due. Return False if nothing is due before `until`."""
+        """Advance the time to the next moment at which something is due, at most to `until`.
+
+        Return False if there is none.
+        """
         if not self._heap or self._heap[0][0] > until:
             return False
         self._clock.now = max(self._clock.now, self._heap[0][0])

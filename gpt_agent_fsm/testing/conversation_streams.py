@@ -18,7 +18,10 @@ class StreamedConversations(SimulatedConversations):
     """Conversations whose responses can be read as streams."""
 
     def events(self, response_id: str, after: int, hurries: Callable[[], bool]) -> Iterator[SentEvent | None]:
-        """Yield the events of a response after a number, and None where it is silent. See `StreamFaults.hurry`."""
+        """Yield the events of a response with higher numbers than `after`. Yield None when the server is silent.
+
+        `hurries` returns whether reading the stream makes the response continue; see `StreamFaults.hurry`.
+        """
         response, number = self._response(response_id), after + 1
         sent = response.setdefault("events", [("response.created", {"response": self._view(response)})])
         while True:
@@ -35,7 +38,7 @@ class StreamedConversations(SimulatedConversations):
                     yield None
 
     def _say_more(self, response: dict[str, Any], sent: list[SentEvent]) -> bool:
-        """Let a response send its next event. Return False if it has nothing to say."""
+        """Let a response send its next event. Return False if it has no event to send."""
         if response["status"] not in _ACTIVE:
             sent.append((f"response.{response['status']}", {"response": self._view(response)}))
             return True

@@ -1,7 +1,7 @@
-"""A Conversations and Responses server in memory, with locks, items that are listed late, and chains of responses.
+"""A server in memory for conversations and responses. Like the real one, it locks conversations and lists items late.
 
-The server is stricter than necessary. It refuses a second output for a call, and a new response while a call has no
-output.
+The server is stricter than the real server may be. It refuses a second output for a call. It also refuses a new
+response while a call has no output.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Conversation:
 
 
 class SimulatedConversations:
-    """Handles `GET` and `POST` like a server of these APIs. Each request to a conversation advances its response.
+    """Handles `GET` and `POST` like a server of these APIs. With each request to a conversation, its response advances.
 
     Args:
         plan: returns the steps of each run. By default, the run answers with the user's text.
@@ -135,7 +135,10 @@ class SimulatedConversations:
         return self._conversations[thread_id].active is not None
 
     def is_stuck(self, thread_id: str) -> bool:
-        """Return whether a response stays in progress, or is being cancelled, until `faults_off`."""
+        """Return whether a response never ends by itself, but only after `faults_off`.
+
+        It is in progress or being cancelled.
+        """
         conversation = self._conversations[thread_id]
         if conversation.active is None:
             return False
@@ -160,7 +163,10 @@ class SimulatedConversations:
         return [metadata[METADATA_KEY] for metadata in made if METADATA_KEY in metadata]
 
     def start_run_elsewhere(self, thread_id: str, *steps: Step) -> str | None:
-        """Create a response as another client would. Return its id, or None if one is active or a call is open."""
+        """Create a response as another client would, and return its id.
+
+        Return None if a response is active or a call has no output.
+        """
         conversation = self._conversations[thread_id]
         if conversation.active is not None or self._open_calls(conversation):
             return None
@@ -388,5 +394,5 @@ def _message(message_id: str, text: str) -> Doc:
 
 
 def _asked_id(doc: Doc) -> str:
-    """Return the id by which an item and its answer belong together."""
+    """Return the id that an item and the answer to it have in common."""
     return str(doc.get("call_id") or doc.get("approval_request_id") or doc["id"])

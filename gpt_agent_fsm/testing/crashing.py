@@ -1,4 +1,4 @@
-"""A store whose process may crash during a call."""
+"""A store that simulates crashes of its process during calls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 class Crash(BaseException):
-    """The simulated process is killed at this point. No code in the library may catch this exception."""
+    """Raised to simulate that the process is killed at this point. No code in the library may catch this exception."""
 
     ends_the_process = True
 
 
 class CrashingStore:
-    """Forwards calls to `store`. Sometimes the process crashes before a call takes effect, or immediately after it.
+    """Passes calls on to `store`. Sometimes it raises `Crash`, before a call takes effect or immediately after it.
 
     Args:
         likely: the probability of a crash for each call that changes something.
@@ -108,7 +108,7 @@ class StoreHandle:
         return _takeovers[self._store] == self._number
 
     def disown(self) -> None:
-        """Take the store from this handle, as the next process does when it starts."""
+        """Make this handle lose the store, as if another process had taken the store over."""
         _takeovers[self._store] += 1
 
     def _check(self) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP client of a backend in a life: a network with faults, and a server in memory behind it."""
+"""Replaces the HTTP client of a backend in a simulation, by a network with faults and a server in memory."""
 
 from __future__ import annotations
 

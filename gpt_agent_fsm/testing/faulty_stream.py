@@ -1,4 +1,4 @@
-"""The streams of a server in memory: what its runs say, and how a stream breaks."""
+"""The streams of a server in memory. They have the text of its runs, and may break."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class StreamFaults:
 
     Attributes:
         breaks: the stream breaks off.
-        repeats: the event comes once more. Only for streams with numbers.
-        hurry: a run that has nothing to say makes its next step because its stream is read. Otherwise the stream is
+        repeats: the event comes a second time. This happens only to streams whose events have numbers.
+        hurry: if a run has no event to send, reading its stream makes the run do its next step. Otherwise the stream is
             silent.
-        refused: the answer has no stream. This is decided once for each stream.
+        refused: the server answers without a stream. This is decided once for each stream.
     """
 
     breaks: float = 0.03
@@ -48,10 +48,10 @@ CALM = StreamFaults(breaks=0.0, repeats=0.0, hurry=1.0, refused=0.0)
 
 
 class FaultyStream:
-    """Takes the place of an `EventStream`. It never blocks: if the server says nothing, it breaks off.
+    """Replaces an `EventStream`. It never blocks: when the server is silent, the stream breaks off.
 
     Args:
-        events: the events of the server; None where it is silent.
+        events: the events of the server, with None when the server is silent.
         has_numbers: True if the events have numbers, so that they may be repeated.
     """
 

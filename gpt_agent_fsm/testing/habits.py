@@ -1,4 +1,4 @@
-"""Ways in which a simulated server may differ from OpenAI's server. Some real servers and models do the same."""
+"""Describes how a simulated server differs from OpenAI's server. Some real servers and models differ in these ways."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ended.
 
 @attrs.frozen(kw_only=True)
 class Refusal:
-    """The HTTP error with which a server always refuses a text.
+    """A refusal of a text: the HTTP error that the server sends each time.
 
     Attributes:
         of_message: True if the message itself is refused; False if only the run for the message is refused.
@@ -72,7 +72,7 @@ class Habits:
             raise refusal.error()
 
     def shown(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return a message, or another item, as the server lists it."""
+        """Return a message or another item in the form in which the server lists it."""
         content = message.get("content")
         if not self.hides_sources or not isinstance(content, list):
             return message

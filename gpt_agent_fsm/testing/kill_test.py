@@ -87,7 +87,7 @@ _WIRES = {
 
 
 def _acceptance(content: str) -> tuple[int, int]:
-    """Return the position of a message among all: the number of its child, and its number in that child."""
+    """Return the place of a message in their order: the number of its child, and its number in that child."""
     _, life, number = content.split(".")
     return int(life), int(number)
 
@@ -101,7 +101,10 @@ def _text(message: dict[str, Any]) -> str:
 
 
 class _Child:
-    """Converses until it is killed. With `drain` it adds no messages, and exits when all threads are settled."""
+    """Converses with the server until it is killed.
+
+    With `drain`, it adds no messages and exits when all threads are settled.
+    """
 
     def __init__(self, base_url: str, wire: _Wire, folder: Path, thread_ids: Sequence[str]) -> None:
         self._base_url = base_url
@@ -159,7 +162,7 @@ class _Child:
 
 
 def _note(file: TextIO, line: str) -> None:
-    """Write a line that is kept even if the process is killed immediately after this call."""
+    """Write a line to the file. The line is kept even if the process is killed immediately after this call."""
     file.write(f"{line}\n")
     file.flush()
 
@@ -197,9 +200,9 @@ class _Experiment:
         return process
 
     def kill_one(self, seconds: float) -> None:
-        """Start a child, wait until it is ready, wait for this number of seconds, and kill it.
+        """Start a child process, wait until it is ready, wait for this number of seconds, and kill the child.
 
-        If the child was stopped by a signal, let it continue before the kill.
+        If the child was stopped (by SIGSTOP), let it continue before the kill.
         """
         process = self.start(drain=False)
         time.sleep(seconds / 2)
@@ -209,7 +212,10 @@ class _Experiment:
         process.communicate()
 
     def stop_one(self, seconds: float) -> None:
-        """Start a child, wait this time after it is ready, and stop it until `let_continue`."""
+        """Start a child process, wait until it is ready, wait for this time, and stop the child with SIGSTOP.
+
+        The method `let_continue` lets it continue.
+        """
         process = self.start(drain=False)
         self.let_continue()
         time.sleep(seconds)
@@ -254,7 +260,10 @@ class _Experiment:
         return path.read_text().splitlines() if path.exists() else []
 
     def violations(self) -> tuple[list[str], Counter[str]]:
-        """Compare the server's threads with the promises to the children. Return violations and counts."""
+        """Compare the threads on the server with the promises to the children.
+
+        Return the broken promises, and counts.
+        """
         wrong: list[str] = []
         counts: Counter[str] = Counter()
         heard = set(self._lines("heard"))

@@ -29,7 +29,7 @@ def calls_for(message: str) -> list[ToolCall]:
 def functions(note: Callable[[str], object]) -> list[Tool[..., Any]]:
     """Return the functions that answer calls. `once` must not run twice, but `again` may.
 
-    `note(line)` keeps a line even if the process is killed immediately after the call.
+    `note(line)` writes a line into a file. The line is kept even if the process is killed immediately after the call.
     """
 
     def run(context: ToolContext) -> int:

@@ -1,4 +1,7 @@
-"""A network between the library and a server in memory. It loses, delays and garbles requests, by a random seed."""
+"""A network between the library and a server in memory.
+
+It loses, delays and garbles requests at random, from a seed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _START = re.compile(r"POST (.*/(messages|runs) .*|/responses (?!.*gpt_agent_fsm_
 
 @attrs.frozen(kw_only=True)
 class Outage:
-    """A period in which requests have no effect. They are denied, or something other than the API answers them.
+    """A period in which no request takes effect. A request is denied, or something other than the API answers it.
 
     Attributes:
         requests: a regular expression for the requests, such as `GET /threads/.*`.
@@ -40,7 +43,7 @@ class Outage:
     answer: FaultyAnswer
 
     def affects(self, request: str, now: float) -> bool:
-        """Return whether the outage affects a request at this time."""
+        """Return whether a request at this time is affected by the outage."""
         return self.since <= now < self.until and re.fullmatch(self.requests, request) is not None
 
 
@@ -59,8 +62,8 @@ class Faults:
         garbage: the request takes effect, but its answer is not valid.
         stale: a poll of a run returns the answer of the previous poll, at most twice in a row.
         crash: the process crashes, before or after the request.
-        gateway: a gateway answers (an error from 500 to 599, a redirect, or an unreadable answer). The request takes
-            effect before this answer, within the grace after it, or never.
+        gateway: a gateway answers in place of the server, with an error from 500 to 599, a redirect, or an unreadable
+            answer. The request takes effect before this answer, within the grace after it, or never.
         slow: the process is replaced by the next process, as if it had crashed. But it is only slow, and its request
             may take effect until the end of a second grace.
     """
@@ -80,7 +83,7 @@ class Faults:
 
 
 class FaultyNetwork:
-    """Decides the fate of each request by `faults`, and records it in `journal`.
+    """A network with faults. It decides by `faults` what happens to each request, and records this in `journal`.
 
     Args:
         scheduler: its virtual time passes during requests. It also delivers late requests.
@@ -150,7 +153,10 @@ class FaultyNetwork:
         said: object = None,
         sender: StoreHandle | None = None,
     ) -> T:
-        """Make a POST with the content `said`, unless the POST may no longer be sent."""
+        """Make a POST with the body `said`, unless it may no longer be sent.
+
+        Record it if `sender` has lost the store.
+        """
         what = f"POST {path} {said}"
         self.before_change()
         self._begin("POST", path, timeout)
@@ -193,7 +199,7 @@ class FaultyNetwork:
         return answer
 
     def _begin(self, method: str, path: str, timeout: Timeout) -> None:
-        """Raise an error if a request may no longer be sent, or if there is an outage for it."""
+        """Raise an error if a request may no longer be sent, or if an outage affects it."""
         limits = exchange.limits_of(timeout)
         exchange.begin(limits)
         exchange.prepare(method)
@@ -216,7 +222,7 @@ class FaultyNetwork:
         self._journal.append(f"{self._scheduler.clock.monotonic():10.3f}  {what}")
 
     def _fate(self, names: Sequence[str]) -> str:
-        """Choose one of the named faults for a request, or none."""
+        """Choose one of the named faults for a request, or no fault."""
         if self.faults_off:
             return "fine"
         draw = self._rng.random()
@@ -235,12 +241,12 @@ class FaultyNetwork:
             self._land_later(what, request)
 
     def _land_later(self, what: str, request: Callable[[], Any], graces: int = 1) -> None:
-        """Let a request take effect at a random time within `graces` times `Faults.grace` seconds."""
+        """Let a request take effect at a random time, at most `graces` times `Faults.grace` seconds from now."""
         delay = self._rng.uniform(0, graces * self._faults.grace) * 0.999
         self._scheduler.call_later(delay, lambda: self._land(what, request))
 
     def _land(self, what: str, request: Callable[[], Any]) -> None:
-        """Deliver a request whose answer the client no longer waits for."""
+        """Let a request take effect. The client no longer waits for its answer."""
         try:
             request()
             self._note(f"{what}: lands")

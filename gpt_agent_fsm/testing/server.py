@@ -1,4 +1,7 @@
-"""A server in memory with the rules of the real server: thread locks, pages, states of runs, rounds of tool calls."""
+"""A server in memory with the rules of the real server.
+
+It has locks of threads, pages, states of runs, and tool calls.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ class _Thread:
 
 
 class SimulatedServer:
-    """A `Backend` without a network. Each poll of a run performs one step of the run's plan.
+    """A `Backend` that needs no network. With each poll of a run, the run makes the next step of its plan.
 
     Args:
         plan: returns the steps of each run. By default, the run answers with the user's text.
@@ -113,11 +116,14 @@ class SimulatedServer:
         return frozenset(self._thread(thread_id).by_server)
 
     def is_locked(self, thread_id: str) -> bool:
-        """Return whether a run locks the thread."""
+        """Return whether an active run locks the thread, so that the thread accepts no messages."""
         return any(run.view.status.locks_thread for run in self._thread(thread_id).runs)
 
     def is_stuck(self, thread_id: str) -> bool:
-        """Return whether a run of the thread stays in progress, or is being cancelled, until `faults_off`."""
+        """Return whether a run never ends by itself, but only after `faults_off`.
+
+        It is in progress or being cancelled.
+        """
         return any(self._stays(run) for run in self._thread(thread_id).runs)
 
     def _stays(self, run: _Run) -> bool:
@@ -144,7 +150,10 @@ class SimulatedServer:
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
 
     def next_message(self, thread_id: str, run_id: str) -> tuple[str, str] | None:
-        """Return the id and the text of the message that a run adds next. Return None if it does something else."""
+        """Return the id and the text of the message that a run adds next.
+
+        Return None if its next step is another one.
+        """
         run = self._run(thread_id, run_id)
         step = run.steps[0] if run.steps else None
         if run.view.status is not RunStatus.ACTIVE or not isinstance(step, Answer) or not step.text:
@@ -301,7 +310,10 @@ class SimulatedServer:
                 raise ThreadBusy(400, None, f"Thread {thread_id} already has an active run {run.view.id}.")
 
     def _let_time_pass(self, thread_id: str, run: _Run) -> None:
-        """Let the run that blocks the thread take a step. A run that has waited too long for tools expires."""
+        """Let time pass for the run that locks the thread. The run makes a step, or expires.
+
+        It expires if it has waited too long for tool outputs.
+        """
         run.in_the_way += 1
         self._progress(thread_id, run)
         if run.view.status is RunStatus.NEEDS_TOOLS and run.in_the_way >= _MAX_IN_THE_WAY:

@@ -32,7 +32,7 @@ _BATCH = 25
 
 @attrs.frozen
 class _Job:
-    """A batch of lives for one process."""
+    """A number of simulated lives that one OS process simulates."""
 
     first: int
     count: int
@@ -102,7 +102,7 @@ def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
 
 
 def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int) -> Iterator[_Tally]:
-    """Keep all processes busy, but start only as many jobs as the time allows."""
+    """Give the processes new jobs as long as time is left, and keep all processes busy until then."""
     waiting = [pool.apply_async(_simulate_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
     while waiting:
         yield waiting.pop(0).get()

@@ -1,4 +1,4 @@
-"""The plan of a run on a simulated server: what the run does, one step after the other."""
+"""The steps of a run on a simulated server. A plan is a list of steps, which the run makes one after the other."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class SimulatedThreads:
         raise RequestRefused(404, None, f"Invalid URL (POST {path})")
 
     def events(self, run: Doc, hurries: Callable[[], bool]) -> Iterator[SentEvent | None]:
-        """Yield the events of a run, and None where it is silent. See `StreamFaults.hurry`."""
+        """Yield the events of a run, and None when the server is silent. `hurries` is as in `StreamFaults.hurry`."""
         server, thread_id, run_id = self._server, run["thread_id"], run["id"]
         yield "thread.run.created", run
         while (view := self._view_of(thread_id, run_id)).status in _IN_PROGRESS:

@@ -53,7 +53,7 @@ class ScriptedTask:
 class SchedulerContract:
     """Subclass it in a test file, name the subclass `Test...`, and implement `make_scheduler`.
 
-    The tests wait for ticks with `Scheduler.wait`. So they can also test a scheduler that ticks only inside `wait`.
+    The tests wait for ticks with `Scheduler.wait`. So they also work for a scheduler that ticks only inside `wait`.
 
     Attributes:
         workers: how many ticks the scheduler makes at the same time on its own OS threads; 0 if it ticks on the
@@ -96,7 +96,7 @@ class SchedulerContract:
         return ScriptedTask(self, *script)
 
     def woken(self, *script: Step) -> ScriptedTask:
-        """Return a task with this script that was woken."""
+        """Return a task with this script, after it was woken in the scheduler."""
         task = self.task(*script)
         self.scheduler.wake(task)
         return task

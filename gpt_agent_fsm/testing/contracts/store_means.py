@@ -1,4 +1,4 @@
-"""Helpers for the tests of stores: they make a store, and have short forms of its calls."""
+"""Helpers for the tests of stores. They make a store, and shorten the calls of its methods."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tried(tries: int, thread_id: str = "thread_1") -> Snapshot:
 
 
 def whole_change(before: Queue, after: Queue) -> QueueChange:
-    """Return the change that turns one queue into another. The two may be unrelated queues."""
+    """Return the change that turns one queue into the other. The queues need not have a common origin."""
     numbers, numbers_before = (range(queue.first, queue.first + len(queue)) for queue in (after, before))
     removed = tuple(number for number in numbers_before if number not in numbers)
     return QueueChange(removed=removed, written=tuple(zip(numbers, after, strict=True)))

@@ -1,7 +1,7 @@
-"""The equipment of a life: functions, approvals, limits of tokens, streams, and messages that interrupt.
+"""The equipment of a life: its functions, approvals, token limits, streams, and messages that interrupt a run.
 
-The seed decides it, independently of everything else. Every second life has no equipment. In such a life, users answer
-all tool calls.
+A life is one simulated set of conversations. The seed decides about the equipment, independently of everything else.
+Every second life has no equipment. In such a life, users answer all tool calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LIMITS = (2, 5, 10)
 
 @attrs.frozen(kw_only=True)
 class Equipment:
-    """What the program of one life has.
+    """The equipment of one life, which is one simulated set of conversations.
 
     Attributes:
         functions: True if functions answer tool calls.
@@ -27,7 +27,7 @@ class Equipment:
         by_server: True if the server asks for approvals of calls that it makes itself.
         approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: as in `Settings`.
         limits: True if the users set and change the limits of their threads.
-        interrupts: the probability that a message comes instead of the run in progress.
+        interrupts: the probability that a user's message interrupts the run in progress.
         streams: how many runs may be read as streams at the same time; None if the users want no streams.
     """
 

@@ -1,4 +1,4 @@
-"""The facts about one thread at the end of a life: the input of the invariants."""
+"""The facts about one thread at the end of a life (a simulated set of conversations). The invariants check them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Facts:
 
     Attributes:
         settled: whether all threads of the life were settled at its end.
-        strict: whether nothing may be lost or duplicated. False if the network violated the model and the user was
-            told so by `RequestFailed`.
+        strict: whether nothing may be lost or duplicated. False if the network violated the model and the user was told
+            so by `RequestFailed`.
         saved: the thread's data in the store.
         accepted: the messages that the library accepted, in order.
-        interrupting: the messages among them that came instead of the run in progress.
+        interrupting: those of the accepted messages that interrupted the run in progress.
         messages: the messages on the server, oldest first.
         parts: the parts of the user's messages that have images or files, by the word of the message.
         outputs: the outputs that the server accepted for each tool call, in order.
@@ -38,7 +38,7 @@ class Facts:
         run_keys: the key of each run that the library created.
         failed_runs: the ids of the runs that did not end well on the server.
         started_when_dropped: how many messages were posted and runs created after the user had dropped everything.
-        sent_without_right: the requests that were sent by a process that had lost the store, or after their deadline.
+        sent_without_right: the requests that were sent after their deadline, or by a process that had lost the store.
         calls_by_server: the ids of the calls that the server itself makes if they are approved.
         executions: every execution of a function for the thread, in order.
         verdicts: the decision of a function's rule about each call that the rule was asked about.

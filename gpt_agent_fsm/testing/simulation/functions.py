@@ -1,7 +1,7 @@
 """The functions that answer tool calls in a life, and the record of what they did.
 
-A function takes virtual time. Everything else continues while the function runs, and the process may be killed inside
-it. The record represents the effects of functions outside the process, so it survives every process.
+A function takes virtual time. While a function runs, everything else continues, and the process may be killed. The
+record represents the effects of functions outside the process, so it survives every process.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ CALLS = (*((name, '{"x":1}') for name in sorted(NAMES)), ("once", WRONG_ARGUMENT
 
 @attrs.frozen(kw_only=True)
 class Execution:
-    """One execution of a function.
+    """One execution of a function that answers a tool call.
 
     Attributes:
         number: the number of the execution. The function returns this number.
-        is_allowed: True if the function needed no approval, or had one when it began.
+        is_allowed: True if the function needed no approval, or if a person had approved it before it began.
     """
 
     thread_id: str
@@ -138,7 +138,10 @@ class Functions:
         return any(isinstance(event, events.ToolApproved) and event.id == context.call_id for event in happened)
 
     def _rule(self, call: events.ToolCallRequested) -> bool | None:
-        """Decide yes, no or nothing about a call, or fail. The result for one call is always the same."""
+        """Decide about a call as an approval rule: yes, no, nothing, or an error.
+
+        The decision about one call never changes.
+        """
         kind = zlib.crc32(call.id.encode()) % 4
         if kind == 3:
             raise ValueError("the rule has failed")

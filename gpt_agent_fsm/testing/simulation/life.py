@@ -1,4 +1,4 @@
-"""The result of one life."""
+"""The result of one life, which is one simulated set of conversations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Life"]
 
 @attrs.define
 class Life:
-    """The events and the violations of one life.
+    """What happened in one life, and the promises that were broken in it.
 
     Attributes:
         journal: every request and its fate, crashes and restarts, in order.

@@ -21,7 +21,7 @@ def _round_by_hand(rng: random.Random) -> Call:
 
 
 def random_round(rng: random.Random, equipment: Equipment, wire: Wire) -> Call:
-    """Return one round of calls: some for functions, some for users, and some that the server itself makes."""
+    """Return one round of tool calls. Functions, users and the server itself may answer or make them."""
     pool = (*_CALLS, *functions.CALLS) if equipment.functions else _CALLS
     calls = tuple(rng.choices(pool, k=rng.randint(1, 3)))
     if not equipment.by_server or rng.random() < 0.5:
@@ -43,7 +43,7 @@ def random_plan(rng: random.Random, make_round: Callable[[random.Random], Call] 
 
 
 def with_trouble(plan: Sequence[Step], rng: random.Random, asks: Sequence[str]) -> Sequence[Step]:
-    """Return a plan in which the run never ends by itself. It stays in progress, or waits for one of the `asks`."""
+    """Return a plan for a run that never ends by itself. The run stays in progress, or waits for one of the `asks`."""
     kept = plan[: rng.randint(0, len(plan) - 1)]
     ends: list[Step] = [Stuck(), *map(Ask, asks)]
     return [*kept, rng.choice(ends)]

@@ -1,4 +1,4 @@
-"""The process between the users and the server. It sometimes crashes, and then the next process starts."""
+"""The process between the users and the server. Sometimes it crashes, and then the next process starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAUSES = (0.0, 1.0, 40.0)
 
 
 class _Scheduler:
-    """The scheduler that one process uses. When the process ends, its scheduled calls are dropped."""
+    """The scheduler of one process. When the process ends, the calls that it has scheduled are dropped."""
 
     def __init__(self, scheduler: VirtualScheduler, life: Life) -> None:
         self._scheduler = scheduler
@@ -38,7 +38,7 @@ class _Scheduler:
 
 
 class Process:
-    """A sequence of runtimes over the same server and store.
+    """The process of the program, and after crashes its successors. All of them use the same server and store.
 
     Args:
         make_backend: returns the backend of a process, given the store object of the process.
@@ -46,7 +46,7 @@ class Process:
         tools: the functions that answer tool calls.
 
     Attributes:
-        on_start: callables for each start, called in order; users reconnect here.
+        on_start: functions that are called, in order, when a process starts. In these, users reconnect.
     """
 
     def __init__(

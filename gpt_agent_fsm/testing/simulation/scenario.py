@@ -1,4 +1,4 @@
-"""One life, from its start to its verdict."""
+"""Simulates one life, from its start to the check of its promises."""
 
 from __future__ import annotations
 
@@ -69,5 +69,8 @@ def simulate(
 
 
 def _random(purpose: str, seed: int) -> random.Random:
-    """Return the random numbers of a life for one purpose, so that no purpose changes those of another."""
+    """Return the random numbers of a life for one purpose.
+
+    So a change in one purpose does not change the numbers of the others.
+    """
     return random.Random(f"{purpose} {seed}")  # noqa: S311 - a life must be repeatable

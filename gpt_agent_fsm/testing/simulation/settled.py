@@ -1,4 +1,4 @@
-"""Whether a thread is settled. No other module of the simulation reads the fields of a snapshot."""
+"""Finds out whether a thread is settled. No other module of the simulation reads the fields of a snapshot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ __all__ = ["has_said_so", "is_at_rest", "is_settled"]
 def is_settled(saved: Saved | None, *, honest: bool) -> bool:
     """Return whether a stored thread has nothing left to do.
 
-    If the network is not `honest`, a message with an unknown outcome may stay parked: the user was told.
+    If the network is not `honest`, a message with an unknown outcome may stay in the queue, because the user was told
+    about it.
     """
     if saved is None or not saved.snapshot.settled or saved.inbox or saved.unannounced:
         return False
@@ -21,9 +22,9 @@ def is_settled(saved: Saved | None, *, honest: bool) -> bool:
 
 
 def is_at_rest(saved: Saved | None, *, locked: bool) -> bool:
-    """Return whether nothing will happen in a stored thread without a command.
+    """Return whether a thread does nothing more until the next command.
 
-    While the server says that the thread is `locked`, a message or run may wait for the end of the lock.
+    If the server says that the thread is `locked`, a message or run may wait for the end of the lock.
     """
     if saved is None or saved.inbox or saved.unannounced:
         return False

@@ -51,7 +51,7 @@ class Troubles:
         gateway, slow: as in `Faults`.
         stuck: the probability that a run never ends by itself.
         asks: what a stuck run may wait for.
-        takeover: the next process takes the store over, while the former process and its functions continue.
+        takeover: the next process takes the store over, while the former process and its functions still run.
         pause: the process is stopped for a while between the commit that says "sent" and the request, or in a function.
         clock: the wall clock is set.
         commands: a user cancels the run, discards the queue, or connects again.
@@ -81,7 +81,7 @@ class Troubles:
         return self.run_timeout is not None and self.tool_timeout is not None
 
     def random_jump(self, rng: random.Random) -> float:
-        """Return by how many seconds the wall clock is wrong from now on."""
+        """Return a random number of seconds, by which the wall clock is wrong from now on."""
         return rng.choice(_JUMPS)
 
 

@@ -69,7 +69,10 @@ class User:
         self._wanted_limit: int | None = None
 
     def connect(self) -> Agent | None:
-        """Return the thread's agent; None if that fails. If it is new, subscribe from the start of the history."""
+        """Return the thread's agent, or None if connecting fails.
+
+        If the agent is new, subscribe to the whole history.
+        """
         runtime = self._process.runtime
         agent = runtime.get(self.thread_id)
         for _ in range(_MAX_ATTEMPTS):
@@ -81,7 +84,7 @@ class User:
         return None
 
     def _connect(self, **how: Any) -> Agent:  # noqa: ANN401 - as `Runtime.connect` takes them
-        """Connect. If the user wants a token limit, set it."""
+        """Connect to the thread. If the user wants a token limit, set it at the same time."""
         wanted = self._wanted_limit
         if wanted is not None:
             self.limits.append(wanted)
@@ -152,7 +155,7 @@ class User:
         self._command(lambda agent: self._decide(agent, call_id))
 
     def say_next(self) -> None:
-        """Add the next message."""
+        """Add the next message of the user."""
         word, before = self.words.pop(0), len(self.keys)
         content = self._pictures.content(word)
         interrupts = self._interrupts > 0 and self._rng.random() < self._interrupts
@@ -179,7 +182,7 @@ class User:
         self._command(Agent.discard_queue)
 
     def sees_rest(self) -> bool:
-        """Return whether `wait` returns at once, if there is an agent."""
+        """Return whether the agent's `wait` would return at once. Without an agent, return True."""
         agent = self._process.runtime.get(self.thread_id)
         try:
             return agent is None or agent.wait(timeout=0) is not None

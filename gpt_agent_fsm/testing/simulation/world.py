@@ -1,4 +1,4 @@
-"""A server, a network, a store, a process and some users."""
+"""The world of one life: a server, a network, a store, a process and some users."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ class World:
     def _disturb(self) -> None:
         """Stop the process for a while, or let the next process take over.
 
-        It is called inside functions, and between the commit that marks a request as sent and the request itself.
+        This method is called inside functions. It is also called between the commit that marks a request as sent and
+        the request itself.
         """
         if self._happens(self._troubles.takeover):
             self._process.take_over()
@@ -151,7 +152,7 @@ class World:
             self._scheduler.sleep(self._fate.uniform(0, _LONGEST_PAUSE))
 
     def _trouble(self) -> None:
-        """Let a user give a rare command, or let somebody set the wall clock."""
+        """Disturb the life in a rare way: a user gives a rare command, or somebody sets the wall clock."""
         if self._happens(self._troubles.clock):
             self._scheduler.set_time_of_day(self._troubles.random_jump(self._fate))
         if self._happens(self._troubles.commands):
@@ -174,7 +175,7 @@ class World:
         return self._settle()
 
     def _act(self) -> None:
-        """Let a user act and some time pass."""
+        """Let a user do something, and let some time pass."""
         user = self._rng.choice(self.users)
         action = self._rng.random()
         if action < 0.5 and user.words:
@@ -208,7 +209,10 @@ class World:
         return False
 
     def _wait_for_rest(self) -> None:
-        """Wait for all threads while the server keeps its habits. If runs have no deadlines, users answer calls."""
+        """Wait until all threads are at rest, while the server keeps its unusual habits.
+
+        If runs have no deadlines, users answer calls.
+        """
         act = User.connect if self._troubles.has_deadlines else User.answer_open_calls
         self._pass_time(lambda: all(map(self._is_at_rest, self.users)), act)
         self._rested = {user.thread_id for user in self.users if self._is_at_rest(user)}
@@ -261,7 +265,7 @@ class World:
         return sum(any(name in request for name in names) for request in self._network.starts[first:])
 
     def _check_budget(self, request: str) -> None:
-        """Note a message or run that is sent although the limit is reached, as far as the library knows."""
+        """Record a message or run that is sent although the library knows that the token limit is reached."""
         for user in self.users if self._equipment.has_limits else ():
             if not re.search(rf"\b{user.thread_id}\b", request):
                 continue

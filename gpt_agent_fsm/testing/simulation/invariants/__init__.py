@@ -1,4 +1,7 @@
-"""The invariants at the end of each life, one per file. The docstring of a file is its invariant in one sentence."""
+"""The invariants, which are checked at the end of each life.
+
+Each file has one, and its docstring says what must be true.
+"""
 
 from __future__ import annotations
 

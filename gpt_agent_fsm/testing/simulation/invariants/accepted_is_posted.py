@@ -1,4 +1,4 @@
-"""A message that was accepted is on the server, unless it was discarded or is refused for good."""
+"""Invariant: an accepted message is on the server, unless the user discarded it or the server always refuses it."""
 
 from __future__ import annotations
 

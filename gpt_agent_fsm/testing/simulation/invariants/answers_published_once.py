@@ -1,4 +1,4 @@
-"""An assistant message of a completed run is published exactly once."""
+"""Invariant: an assistant message of a completed run is published exactly once."""
 
 from __future__ import annotations
 

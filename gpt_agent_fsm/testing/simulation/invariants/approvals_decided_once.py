@@ -1,4 +1,4 @@
-"""Each requested approval is decided once or is still open, and only rules decide about other calls."""
+"""Invariant: each requested approval is decided once or is still open. About other calls, only rules decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request has at most as many attempts as the settings allow, a cancel three times as many; polls have no limit."""
+"""Invariant: except for polls, a request has at most the attempts of the settings, and a cancel three times as many."""
 
 from __future__ import annotations
 

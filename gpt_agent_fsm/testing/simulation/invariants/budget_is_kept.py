@@ -1,4 +1,4 @@
-"""If the library knows that a token limit is reached, it posts no message and creates no run."""
+"""Invariant: if the library knows that a token limit is reached, it posts no message and creates no run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reached limit is announced once until the used tokens or the limit change."""
+"""Invariant: a reached token limit is announced once, until the limit or the used tokens change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each limit that was announced again, or before it was reached."""
+    """Yield each limit that was announced a second time, or before it was reached."""
     told = [(event.used, event.limit) for event in facts.happened if isinstance(event, events.BudgetExceeded)]
     for used, limit in told:
         if used < limit:

@@ -1,4 +1,4 @@
-"""The server accepts at most one output for each tool call."""
+"""Invariant: the server accepts at most one output for each tool call."""
 
 from __future__ import annotations
 

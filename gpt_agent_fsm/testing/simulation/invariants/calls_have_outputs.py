@@ -1,4 +1,4 @@
-"""Each call that was requested from the client has one output, or its run has ended or was given up before."""
+"""Invariant: each call that the client must answer has one output, unless its run has ended or was given up."""
 
 from __future__ import annotations
 

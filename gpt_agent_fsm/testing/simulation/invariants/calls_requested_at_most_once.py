@@ -1,4 +1,4 @@
-"""A tool call is requested at most once, unless the server shows its round for so long that it must be a new one."""
+"""Invariant: a call is requested at most once, unless the server repeats it for so long that it must be new."""
 
 from __future__ import annotations
 

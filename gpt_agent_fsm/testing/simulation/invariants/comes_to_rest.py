@@ -1,4 +1,4 @@
-"""Every thread settles after the faults are off and its user answers."""
+"""Invariant: when the faults are off and its user answers, every thread settles."""
 
 from __future__ import annotations
 

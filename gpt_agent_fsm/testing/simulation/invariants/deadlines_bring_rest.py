@@ -1,4 +1,4 @@
-"""With deadlines, a thread comes to rest. Without deadlines it may wait, but then an event says so."""
+"""Invariant: a thread with deadlines comes to rest, and a thread without deadlines announces that it waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After its user has cancelled and discarded everything, a thread posts no message and creates no run."""
+"""Invariant: after the user has cancelled and discarded everything, the thread posts no message and creates no run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield how much was started."""
+    """Yield a sentence with the number of messages and runs that were started afterwards."""
     if facts.started_when_dropped:
         yield f"posted or created {facts.started_when_dropped} although everything was dropped"

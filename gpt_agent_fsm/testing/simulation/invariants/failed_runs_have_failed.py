@@ -1,4 +1,4 @@
-"""A run that is announced as failed has failed on the server, or the library or its user ended it."""
+"""Invariant: a run that is announced as failed has failed on the server, or the library or its user ended it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output of a started function is its own result, unless its outcome is unknown or its arguments are wrong."""
+"""Invariant: a started function's result is its call's output, if its outcome is known and its arguments fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function runs at most once for each of its starts, and at most once for a call if it is not declared safe."""
+"""Invariant: a function runs at most once for each start, and once for each call if it is not declared safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function that needs an approval runs only after the approval."""
+"""Invariant: a function that needs an approval runs only after the approval."""
 
 from __future__ import annotations
 

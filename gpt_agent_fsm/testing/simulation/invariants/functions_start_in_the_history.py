@@ -1,4 +1,4 @@
-"""A function runs only after its start was saved."""
+"""Invariant: a function runs only after its start was saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One agent announces each event of the history once, in order, and nothing else except its own end."""
+"""Invariant: one agent announces each event of the history once, in order, and nothing else except its own end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check"]
 def check(facts: Facts) -> Iterator[str]:
     """Yield a sentence if the agent announced anything but each event of the history once, in order.
 
-    After a crash the history is announced again, so the check is made only if there was a single agent.
+    After a crash, the next agent announces the history again. So the check is made only if there was a single agent.
     """
     told = tuple(event for event in facts.heard if not isinstance(event, events.AgentStopped))
     if facts.agents == 1 and told != facts.happened:

@@ -1,4 +1,4 @@
-"""The records of a history are numbered from 1, without gaps."""
+"""Invariant: the records of a history are numbered from 1, without gaps."""
 
 from __future__ import annotations
 

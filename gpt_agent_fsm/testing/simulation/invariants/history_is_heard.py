@@ -1,4 +1,4 @@
-"""The user receives every event of the history, over all processes."""
+"""Invariant: the user receives every event of the history, over all processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No process sends a request after another process has taken the store over, or after the request's deadline."""
+"""Invariant: no process sends a request after its deadline, or after another process has taken the store over."""
 
 from __future__ import annotations
 

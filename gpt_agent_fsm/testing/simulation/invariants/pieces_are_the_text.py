@@ -1,4 +1,4 @@
-"""The pieces of a message come in order and before the message, and each is at its place in the text of its own run."""
+"""Invariant: the pieces of a message come in order, before the message, and each fits into the text of its own run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message is on the server at most once."""
+"""Invariant: a message is on the server at most once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages are on the server in the order in which they were accepted, but those that interrupt may come earlier."""
+"""Invariant: messages are on the server in the order of their acceptance, but those that interrupt may be earlier."""
 
 from __future__ import annotations
 

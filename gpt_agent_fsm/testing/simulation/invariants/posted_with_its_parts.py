@@ -1,4 +1,4 @@
-"""A message is on the server with the images and files that the user sent, and the history says so."""
+"""Invariant: a message is on the server with the images and files that the user sent, and the history says so."""
 
 from __future__ import annotations
 

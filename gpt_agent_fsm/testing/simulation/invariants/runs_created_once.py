@@ -1,4 +1,4 @@
-"""A run is created at most once, if the server can list its runs."""
+"""Invariant: a run is created at most once, if the server can list its runs."""
 
 from __future__ import annotations
 

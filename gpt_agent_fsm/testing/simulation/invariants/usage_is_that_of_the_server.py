@@ -1,4 +1,4 @@
-"""The usage of a thread is the sum of the server's usages of all runs of the thread whose ends the library has seen."""
+"""Invariant: a thread's usage is the sum of the server's usages of those runs whose ends the library has seen."""
 
 from __future__ import annotations
 
