@@ -135,7 +135,8 @@ class Signal(blinker.NamedSignal, Generic[E]):
     def _disconnect(self, receiver_id: Hashable, sender_id: Hashable) -> None:
         """Disconnect a receiver, as the base class does, but from any OS thread.
 
-        The base class iterates over all senders, and raises if another OS thread connects to a new sender at that time.
+        The base class iterates over all senders, and raises an error if another OS thread connects to a new sender
+        at that time.
         """
         if sender_id != blinker.base.ANY_ID:
             super()._disconnect(receiver_id, sender_id)

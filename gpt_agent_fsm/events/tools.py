@@ -21,9 +21,10 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class ToolCallRequested:
-    """The run waits for the output of a tool call. Each call is announced once, and again after a takeover.
+    """The run waits for the output of a tool call.
 
-    If no function of the runtime answers the call, your code answers with `Agent.submit_tool_output(id, ...)`.
+    Each call is announced once. If another runtime drives the thread from now on, that runtime announces the open calls
+    again. If no function of the runtime answers the call, your code answers with `Agent.submit_tool_output(id, ...)`.
 
     Attributes:
         id: the tool call's id.

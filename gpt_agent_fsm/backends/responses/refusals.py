@@ -1,4 +1,4 @@
-"""Recognises those error texts of this API after which the backend changes a request and sends it again."""
+"""Recognises certain error texts of this API: after such an error, the backend changes the request and repeats it."""
 
 from __future__ import annotations
 
