@@ -23,7 +23,8 @@ class ThreadKeys:
     @property
     def _keyed_store(self) -> KeyedStore:
         if not isinstance(self._store, KeyedStore):
-            raise TypeError(f"{type(self._store).__name__} keeps no keys: it must have the methods claim_key and find")
+            needed = "it needs the methods claim_key and find"
+            raise TypeError(f"{type(self._store).__name__} cannot keep the keys of threads: {needed}")
         return self._store
 
     def find(self, key: str) -> str | None:

@@ -218,7 +218,7 @@ class ThreadedScheduler:
 def _checked(due: float | None) -> float | None:
     """Return `due`, the time of a task's next tick. Raise an error if it is NaN, which would stop the timer."""
     if due is not None and math.isnan(due):
-        raise ValueError("a tick asked to come back at a time that is not a number")
+        raise ValueError("a tick returned a time for the next tick that is not a number")
     return due
 
 

@@ -171,7 +171,7 @@ class SQLStore:
         self._origin.check()
         self._check_open()
         if self._group is None:
-            raise StoreError("This store was opened with read_only=True; open it without to write.")
+            raise StoreError("This store was opened with read_only=True; open it without read_only to write.")
         self._group.do(operation)
 
     # --- reading ---------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def _saved(
             last_seq=row["last_seq"],
         )
     except (TypeError, ValueError) as error:
-        raise StoreError(f"A number of {thread_id} in the store cannot be read: it is damaged.") from error
+        raise StoreError(f"The store has damaged data of {thread_id}: a number cannot be read.") from error
 
 
 def _record(row: sa.RowMapping) -> Record:

@@ -226,7 +226,7 @@ def _made(function: Any, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
         options["name"] = function.name if isinstance(function, Tool) else name_of(function)
     made = attrs.evolve(function, **options) if isinstance(function, Tool) else Tool(function, **options)
     if why_nothing_runs(made.function):
-        raise ValueError(f"the tool {made.name} is asynchronous or a generator; a tool returns its output")
+        raise ValueError(f"the tool {made.name} is asynchronous or a generator; a tool must return its output")
     if (inner := _inner_tool(made.function)) is not None:
         how = f"make it of the function {inner.name}.function instead"
         raise ValueError(f"the tool {made.name} wraps the tool {inner.name}, whose options would be lost; {how}")

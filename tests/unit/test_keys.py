@@ -105,7 +105,7 @@ def test_a_store_without_keys_says_so(world):
 
     with Runtime(world.server, store=Plain(), scheduler=VirtualScheduler()) as runtime:
         assert runtime.start("asst_1").alive
-        with pytest.raises(TypeError, match="Plain keeps no keys"):
+        with pytest.raises(TypeError, match="Plain cannot keep the keys of threads"):
             runtime.find("user-42")
 
 
