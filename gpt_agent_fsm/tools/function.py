@@ -217,7 +217,7 @@ def as_tool(value: object) -> Tool[..., Any]:
 
 
 def _made(function: Any, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
-    """Return a checked tool. If its annotations use names that are defined later, it is checked later."""
+    """Make a tool, and check it. If its annotations use names that are not defined yet, the check is made later."""
     from gpt_agent_fsm.tools.parameters import UnknownName, name_of  # noqa: PLC0415 - see `Tool._parameters`
 
     if not callable(function) or isinstance(function, type):

@@ -1,4 +1,4 @@
-"""Answers requests for features that only the real service has with a 501. A 404 would make the URL seem wrong."""
+"""Answers 501 to requests for features that only the real service has. A 404 would make the URL seem wrong."""
 
 import flask
 
