@@ -522,7 +522,7 @@ def test_where_events_are_missing_the_stream_is_continued_before_them(respond):
     backend.close()
 
 
-def test_a_server_that_leaves_out_numbers_is_read_all_the_same(respond):
+def test_a_server_that_leaves_out_numbers_is_still_read(respond):
     events = [
         RESPONSE_CREATED,
         piece(10, "One "),

@@ -23,8 +23,9 @@ from gpt_agent_fsm.backends.http.text_stream import StreamSwitch, TextStream
 from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
-from gpt_agent_fsm.backends.responses.earlier_attempts import make_way, noted_run, unless_answered
+from gpt_agent_fsm.backends.responses.earlier_attempts import make_way, unless_answered
 from gpt_agent_fsm.backends.responses.known_assistants import KnownAssistants
+from gpt_agent_fsm.backends.responses.last_runs import last_runs
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input
 from gpt_agent_fsm.backends.responses.sending_parts import refused_parts, user_message
 from gpt_agent_fsm.backends.responses.streaming import ResponseEvents
@@ -32,7 +33,6 @@ from gpt_agent_fsm.backends.responses.unsupported import conversations_explained
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
-from gpt_agent_fsm.backends.shared.values import lenient_id
 from gpt_agent_fsm.errors import ApiError, RequestRefused
 from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
@@ -184,26 +184,7 @@ class ResponsesBackend(HttpFiles):
         given, an answer.
         """
         del limit
-        conversation = self._on(thread_id, timeout)
-        noted = lenient_id(conversation.metadata().get(wire.RUN))
-        run = None if noted is None else noted_run(conversation, noted)
-        given = {} if key is None or retry_of is None else conversation.outputs_given_to(retry_of)
-        # The tail is read last. An item that is missing in it was also missing at the time of the reads above.
-        tail = conversation.tail()
-        if run is not None and run.status is RunStatus.NEEDS_TOOLS:
-            run = tail.standing_of(run)
-            if run is not None and tail.has_outputs_of(run):
-                # A call with an output must not be made again, even if what follows the output is not listed.
-                run = tail.to_run(run.id, run.key)
-        newer = None
-        if key is not None and (run is None or run.key != key):
-            if tail.has_answered(given):
-                run = tail.to_run(key=key)
-        elif tail.open_calls and (run is None or run.status is RunStatus.COMPLETED):
-            # The calls are those of another client's run. A caller who searches for the run with the key must see both.
-            newer, run = tail.to_run(), None if key is None else run
-        runs = tuple(each for each in (newer, run) if each is not None)
-        return RunPage(runs=runs, newest_message_id=tail.newest_message_id)
+        return last_runs(self._on(thread_id, timeout), key, retry_of)
 
     def get_run(
         self, thread_id: str, run_id: str, *, handle: str | None = None, in_doubt: bool = False, timeout: Timeout

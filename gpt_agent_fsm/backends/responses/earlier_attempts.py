@@ -12,20 +12,9 @@ from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused
 from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.ports import Run, RunRequest, RunStatus
 
-__all__ = ["make_way", "noted_run", "unless_answered"]
+__all__ = ["make_way", "unless_answered"]
 
 log: Log = get_logger(__name__)
-
-
-def noted_run(conversation: Conversation, response_id: str) -> Run | None:
-    """Return the run of a response whose id was found in the conversation's metadata.
-
-    Return None if the server no longer has the response.
-    """
-    try:
-        return conversation.response(response_id).to_run()
-    except RequestRefused:
-        return None
 
 
 def unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:

@@ -91,7 +91,7 @@ class ResponseEvents:
     def _check_gap(self, number: int) -> None:
         """Raise `TransientError` if events are missing before this one, so that the stream is continued before them.
 
-        A server that sends the same gap again leaves out numbers, so its gaps are not looked at any more.
+        A server that sends the same gap again leaves out numbers, so its gaps no longer count.
         """
         if self._may_have_gaps or self.position is None or number == self.position + 1:
             return
