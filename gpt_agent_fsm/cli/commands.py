@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt_agent_fsm import diagrams
+from gpt_agent_fsm.cli.chat import chat
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.importing import import_thread_command
 from gpt_agent_fsm.cli.serve import serve
@@ -31,6 +32,7 @@ def cli() -> None:
     """Drive conversations with hosted agents: one explicit finite state machine per thread."""
 
 
+cli.add_command(chat)
 cli.add_command(import_thread_command)
 cli.add_command(serve)
 

@@ -1,0 +1,108 @@
+"""The options of a chat, and the command that continues it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import attrs
+import click
+
+__all__ = ["DEFAULT_KEY", "DEFAULT_MODEL", "Options"]
+
+DEFAULT_MODEL = "gpt-4o"
+DEFAULT_KEY = "chat"
+"""The name of the conversation in a database if no name is given."""
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What a person has asked for on the command line. Raises `click.UsageError` if the options contradict each other.
+
+    Attributes:
+        local: True to use the embedded server even if the environment names a server.
+        log: the file for the log, or None.
+    """
+
+    api: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    assistant: str | None = None
+    thread: str | None = None
+    key: str | None = None
+    db: str | None = None
+    script: str | None = None
+    local: bool = False
+    tools: tuple[str, ...] = ()
+    log: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.key is not None and self.db is None:
+            raise click.UsageError("--key needs --db: only a database keeps the names of conversations")
+        if self.assistant is not None and self.api == "responses":
+            raise click.UsageError("--assistant needs --api assistants: the Responses API keeps no assistants")
+        if self.is_embedded and self.database_url is not None and not self.database_url.startswith("sqlite"):
+            raise click.UsageError(
+                "the embedded server keeps its data beside a SQLite file: give a path as --db, or set OPENAI_API_KEY "
+                "or OPENAI_BASE_URL to use a real server"
+            )
+
+    @property
+    def is_embedded(self) -> bool:
+        """True if the embedded server answers."""
+        named = os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")
+        return self.local or self.script is not None or not named
+
+    @property
+    def database_url(self) -> str | None:
+        """The URL of the database; None without a database."""
+        if self.db is None or "://" in self.db:
+            return self.db
+        return f"sqlite:///{self.db}"
+
+    @property
+    def server_database(self) -> Path | None:
+        """The file in which the embedded server keeps the threads; None to keep them in memory."""
+        path = (self.database_url or "").partition("://")[2].removeprefix("/").partition("?")[0]
+        if path in ("", ":memory:"):
+            return None
+        return Path(path).with_name(f"{Path(path).stem}-server{Path(path).suffix}")
+
+    @property
+    def name(self) -> str | None:
+        """The name of the conversation in the database; None if the conversation has no name."""
+        return DEFAULT_KEY if self.key is None and self.thread is None and self.db is not None else self.key
+
+    def api_for(self, thread_id: str | None) -> str:
+        """Return the API for a thread. If no API is given, an assistant or the thread's id shows it."""
+        if self.api is not None:
+            return self.api
+        is_thread = thread_id is not None and thread_id.startswith("thread_")
+        return "assistants" if is_thread or self.assistant is not None else "responses"
+
+    def way_back(self, thread_id: str) -> str | None:
+        """Return the command that continues the conversation, without passwords; None if nothing was kept."""
+        if self.db is None and self.is_embedded:
+            return None
+        values = {
+            "--api": self.api,
+            "--assistant": self.assistant,
+            "--model": self.model,
+            "--instructions": self.instructions,
+            "--script": self.script,
+            "--db": None if self.db is None else _without_password(self.db),
+            "--key": self.key,
+            "--thread": self.thread if self.db is not None else thread_id,
+        }
+        words = [word for option, value in values.items() if value is not None for word in (option, value)]
+        words += [word for value in self.tools for word in ("--tools", value)]
+        return shlex.join(["gpt-agent-fsm", "chat", *(["--local"] if self.local else []), *words])
+
+
+def _without_password(db: str) -> str:
+    if "://" not in db:
+        return db
+    from sqlalchemy import make_url  # noqa: PLC0415 - an extra
+
+    return make_url(db).render_as_string(hide_password=True)

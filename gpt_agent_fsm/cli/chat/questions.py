@@ -1,0 +1,128 @@
+"""Ask a person about tool calls: for the outputs of calls that no function answers, and for approvals."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from gpt_agent_fsm import Agent, events
+from gpt_agent_fsm.cli.chat.reader import Reader
+from gpt_agent_fsm.cli.chat.screen import Screen, shown
+from gpt_agent_fsm.cli.chat.slash_commands import CANCEL, COMMANDS, QUIT, Commands
+
+__all__ = ["Leave", "Questions"]
+
+
+_Call: TypeAlias = events.ToolApprovalRequested | events.ToolCallRequested
+
+
+class Leave(Exception):
+    """Raised if a person leaves the chat in place of an answer."""
+
+
+class Questions:
+    """Asks about each tool call once.
+
+    Args:
+        cancel: called to end the run that has asked for the call. Its argument is True after Ctrl-C.
+    """
+
+    def __init__(
+        self, agent: Agent, screen: Screen, reader: Reader, commands: Commands, cancel: Callable[[bool], None]
+    ) -> None:
+        self._agent = agent
+        self._screen = screen
+        self._reader = reader
+        self._commands = commands
+        self._cancel = cancel
+        self._asked: set[tuple[str, str]] = set()
+        """The id of each call that was asked about, with the kind of the question."""
+
+    def ask_about_open_calls(self) -> None:
+        """Ask about the calls that an earlier chat has left open. Raises as `ask_about` does."""
+        calls: tuple[_Call, ...] = (*self._agent.open_approvals, *self._agent.open_tool_calls)
+        for call in calls:
+            self._screen.call(f"  {call.name} {shown(call.arguments)}")
+            self.ask_about(call)
+
+    def ask_about(self, event: events.Event) -> None:
+        """Ask a person if the event is about a call that waits for one.
+
+        Raises `Leave`, or `EOFError` at the end of the lines. The call stays open then.
+        """
+        match event:
+            case events.ToolApprovalRequested(id=call_id):
+                if any(call.id == call_id for call in self._agent.open_approvals):
+                    self._ask("approval", call_id, lambda: self._ask_for_approval(event))
+            case events.ToolCallRequested(id=call_id) | events.ToolApproved(id=call_id):
+                # An approved call is asked about, too, if its function is not among the tools of this chat.
+                if any(call.id == call_id for call in self._agent.open_tool_calls):
+                    self._ask("output", call_id, lambda: self._ask_for_output(call_id))
+            case _:
+                pass
+
+    def _ask(self, kind: str, call_id: str, ask: Callable[[], None]) -> None:
+        if (call_id, kind) in self._asked:
+            return
+        self._asked.add((call_id, kind))
+        self._screen.end_line()
+        # The prompt handles Ctrl-C itself.
+        inside = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            ask()
+        except KeyboardInterrupt:
+            self._cancel(True)
+        finally:
+            signal.signal(signal.SIGINT, inside)
+
+    def _ask_for_output(self, call_id: str) -> None:
+        line = self._answer("  output (JSON or text): ")
+        if line is not None:
+            self._screen.typed(call_id)
+            self._agent.submit_tool_output(call_id, _value(line))
+
+    def _ask_for_approval(self, call: events.ToolApprovalRequested) -> None:
+        while (line := self._answer(f"  approve {call.name}? y or n, and perhaps a reason: ")) is not None:
+            word, _, reason = line.partition(" ")
+            if word.lower() in ("y", "yes"):
+                self._agent.approve(call.id, by=_user(), note=reason.strip() or None)
+                return
+            if word.lower() in ("n", "no"):
+                self._screen.typed(call.id)
+                self._agent.deny(call.id, reason.strip(), by=_user())
+                return
+            self._screen.error(f"type y or n, not {word!r}")
+
+    def _answer(self, question: str) -> str | None:
+        """Return a line that is not blank. Return None after `/cancel`."""
+        while True:
+            line = self._reader.answer(question).strip()
+            if line == QUIT:
+                raise Leave
+            if line == CANCEL:
+                self._cancel(False)
+                return None
+            if line in COMMANDS:
+                self._commands.run(line)
+            elif line:
+                return line
+
+
+def _value(line: str) -> object:
+    """Return the JSON value of a line, or the line itself if it is not valid JSON."""
+    try:
+        return msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return line
+
+
+def _user() -> str | None:
+    """Return the name of the user of this computer, or None if it has no name."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return None

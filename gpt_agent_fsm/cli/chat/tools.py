@@ -1,0 +1,81 @@
+"""Find the functions that `--tools module:function` names."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+import click
+
+from gpt_agent_fsm.tools import Tool
+from gpt_agent_fsm.tools.function import as_tool
+
+__all__ = ["importable_directory", "load_tools"]
+
+
+@contextlib.contextmanager
+def importable_directory() -> Iterator[None]:
+    """Inside the `with` block, modules of the working directory can be imported, as with `python -m`."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        # A module may have changed the list, too.
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)
+
+
+def load_tools(values: Iterable[str]) -> tuple[Tool[..., Any], ...]:
+    """Return the tools for the values of the option, each once. Raise `click.UsageError` for a wrong name."""
+    return tuple(dict.fromkeys(tool for value in values for tool in _tools_of(value)))
+
+
+def _tools_of(value: str) -> Iterator[Tool[..., Any]]:
+    module = ""
+    for item in value.split(","):
+        before, colon, name = item.strip().partition(":")
+        module, name = (before, name) if colon else (module, before)
+        if not module or not name:
+            raise _wrong(f"write module:function, not {item.strip()!r}")
+        yield _tool(_imported(module), name)
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise _wrong(f"there is no module {name!r} here or among the installed packages") from error
+        raise _wrong(f"the module {name!r} needs {error.name!r}, which is not installed") from error
+    except (Exception, SystemExit) as error:
+        raise _wrong(f"the module {name!r} cannot be imported: {type(error).__name__}: {_line(error)}") from error
+
+
+def _tool(module: ModuleType, name: str) -> Tool[..., Any]:
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            likely = difflib.get_close_matches(part, [each for each in dir(found) if not each.startswith("_")], 1)
+            advice = f"; is it {likely[0]!r}?" if likely else ""
+            raise _wrong(f"the module {module.__name__!r} has no {name!r}{advice}") from error
+    try:
+        return as_tool(found)
+    except (TypeError, ValueError) as error:
+        raise _wrong(f"{module.__name__}:{name} cannot be a tool: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _wrong(sentence: str) -> click.UsageError:
+    return click.UsageError(f"--tools: {sentence}.")
