@@ -16,7 +16,7 @@ import click
 from gpt_agent_fsm import events
 from gpt_agent_fsm.cli.chat.conversation import Conversation, News
 from gpt_agent_fsm.cli.chat.opening import Session, open_session
-from gpt_agent_fsm.cli.chat.options import DEFAULT_KEY, DEFAULT_MODEL, Options
+from gpt_agent_fsm.cli.chat.options import DEFAULT_KEY, DEFAULT_MODEL, Options, WrongOption
 from gpt_agent_fsm.cli.chat.reader import Lines, Prompt, Reader
 from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import COMMANDS
@@ -133,8 +133,9 @@ def _chat(options: Options) -> int:
         try:
             conversation.hold()
         except EOFError:
-            screen.error("the lines ended before the question was answered; the tool call stays open")
             conversation.failures += 1
+            if not is_terminal:
+                screen.error("the lines ended before the question about a tool call was answered")
         return 0 if is_terminal else conversation.failures
 
 
@@ -174,7 +175,8 @@ def _missing(error: ImportError) -> Exception:
 
 def _greet(screen: Screen, session: Session, options: Options, *, is_terminal: bool) -> None:
     if is_terminal:
-        screen.note(f"{session.agent.thread_id} on {session.server}. /help lists the commands, Ctrl-D leaves.")
+        screen.note(f"{session.agent.thread_id} on {session.server}")
+        screen.note("/help lists the commands, Ctrl-D leaves.")
         for said in session.earlier[-_SHOWN_AGAIN:]:
             screen.said(said.role, said.text)
     elif options.is_embedded and not options.local and options.script is None:
@@ -199,7 +201,7 @@ def _logged(path: str | None) -> Iterator[None]:
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise click.UsageError(f"cannot write the log to {path}: {error.strerror}") from error
+        raise WrongOption(f"cannot write the log to {path}: {error.strerror}") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("gpt_agent_fsm")
     level = logger.level

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import SimpleQueue
 from types import FrameType
 from typing import TypeAlias
@@ -14,7 +15,7 @@ import attrs
 
 from gpt_agent_fsm import Agent, events
 from gpt_agent_fsm.cli.chat.opening import Session
-from gpt_agent_fsm.cli.chat.questions import Leave, Questions
+from gpt_agent_fsm.cli.chat.questions import Cancelled, Leave, Questions
 from gpt_agent_fsm.cli.chat.reader import Reader
 from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import CANCEL, QUIT, Commands
@@ -38,49 +39,38 @@ class _End:
     error: GptAgentError | None = None
 
 
-@attrs.frozen
-class _Cancel:
-    """A person cancels the answer.
-
-    Attributes:
-        leaves: True if the chat ends then.
-    """
-
-    leaves: bool
-
-
-News: TypeAlias = SimpleQueue[events.Event | _End | _Cancel]
-"""What happens while a person waits. A `SimpleQueue` can also be filled by the handler of an operating system
-signal."""
+News: TypeAlias = SimpleQueue[events.Event | Cancelled | _End]
+"""The news that come while a person waits. Even the handler of an operating system signal may put something into a
+`SimpleQueue`."""
 
 
 class Conversation:
-    """A chat from its first message to its last. One OS thread, which must be the main one, uses it.
+    """A chat from its first message to its last. Only the main OS thread may use it.
 
     Args:
-        news: the events of the agent.
-        stays: True if Ctrl-C during an answer returns to the prompt. False if it ends the chat.
+        news: receives the events of the agent.
+        stays: True if the chat continues after Ctrl-C during an answer.
+
+    Attributes:
+        failures: the number of messages without an answer, and of unknown commands.
     """
 
     def __init__(self, session: Session, news: News, screen: Screen, reader: Reader, *, stays: bool) -> None:
-        self._session = session
+        self._run_options = session.run_options
         self._agent: Agent = session.agent
         self._news = news
         self._screen = screen
         self._reader = reader
         self._stays = stays
         self._commands = Commands(session, screen)
-        self._questions = Questions(
-            session.agent, screen, reader, self._commands, lambda by_signal: self._put_cancel(by_signal=by_signal)
-        )
+        self._questions = Questions(session.agent, screen, reader, self._commands)
         self.failures: int = 0
-        """The number of messages without an answer."""
 
     def hold(self) -> None:
         """Hold the conversation until a person leaves it. Raise `KeyboardInterrupt` if the person has pressed Ctrl-C.
 
-        Raises `EOFError` if the lines end while a question waits for an answer, and `AgentNotAlive` if another program
-        has taken over the conversation.
+        Raises `EOFError` if the lines end before a question was answered, and `AgentNotAlive` if another program drives
+        the conversation now.
         """
         with contextlib.suppress(Leave):
             self._resume()
@@ -102,16 +92,16 @@ class Conversation:
 
     def _say(self, text: str) -> None:
         try:
-            pieces = self._agent.stream(text, **self._session.run_options)
+            pieces = self._agent.stream(text, **self._run_options)
         except ValueError as error:
             self._fail(str(error))
             return
-        problem = self._follow(lambda: _read(pieces))
+        problem = self._follow(partial(_read, pieces))
         if isinstance(problem, RunError):
             self._failed(problem.code, problem.message)
 
     def _resume(self) -> None:
-        """Follow what is still in progress, for example a run of an earlier chat."""
+        """Follow a run that is in progress, for example one of an earlier chat."""
         before = self._agent.failure
         self._follow(self._agent.wait)
         failure = self._agent.failure
@@ -133,35 +123,46 @@ class Conversation:
     # --- waiting ---------------------------------------------------------------------------------------------
 
     def _follow(self, wait: Callable[[], object]) -> GptAgentError | None:
-        """Show what happens until `wait` has returned. Return its error.
+        """Show the news until `wait` has returned. Return its error.
 
         `wait` runs on an OS thread of its own, so that this one can show events and ask questions in their order.
         """
         end = _End()
         threading.Thread(target=self._wait, args=(wait, end), name="gpt-agent-fsm chat", daemon=True).start()
-        cancelled: _Cancel | None = None
         with self._interrupts():
             self._screen.wait("waiting")
-            self._questions.ask_about_open_calls()
+            cancelled = self._ask(self._questions.ask_about_open_calls)
             while (item := self._news.get()) is not end:
-                if isinstance(item, _Cancel) and cancelled is None:
+                if isinstance(item, Cancelled):
+                    if cancelled is not None:
+                        self._screen.note("The run may still be in progress; /state shows it.")
+                        break
                     cancelled = item
                     self._cancel()
-                elif isinstance(item, _Cancel):
-                    self._screen.note("The run may continue; /state shows it.")
-                    break
                 elif not isinstance(item, _End):
                     self._screen.show(item)
-                    self._questions.ask_about(item)
+                    # A cancelled run wants no answers.
+                    cancelled = cancelled or self._ask(partial(self._questions.ask_about, item))
         self._screen.end_line()
         if isinstance(end.error, AgentNotAlive):
             raise end.error
-        if cancelled is not None and cancelled.leaves:
+        if cancelled is not None and cancelled.by_signal and not self._stays:
             raise KeyboardInterrupt
         return end.error
 
-    def _put_cancel(self, *, by_signal: bool) -> None:
-        self._news.put(_Cancel(leaves=by_signal and not self._stays))
+    def _ask(self, ask: Callable[[], None]) -> Cancelled | None:
+        """Let a person answer questions. If the person cancels the run instead, return the exception."""
+        try:
+            ask()
+        except Cancelled as cancelled:
+            self._cancel()
+            return cancelled
+        return None
+
+    def _cancel(self) -> None:
+        """End the run, or drop the message if it was not sent."""
+        self._agent.cancel_run()
+        self._agent.discard_queue()
 
     def _wait(self, wait: Callable[[], object], end: _End) -> None:
         try:
@@ -175,20 +176,15 @@ class Conversation:
         """Show the events since the last wait."""
         while not self._news.empty():
             item = self._news.get()
-            if not isinstance(item, _End | _Cancel):
+            if not isinstance(item, _End | Cancelled):
                 self._screen.show(item)
-
-    def _cancel(self) -> None:
-        """End the run, and drop the message if it was not sent."""
-        self._agent.cancel_run()
-        self._agent.discard_queue()
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
         """Inside the `with` block, Ctrl-C is news. So it never interrupts this program in the middle of a step."""
 
         def on_interrupt(_number: int, _frame: FrameType | None) -> None:
-            self._put_cancel(by_signal=True)
+            self._news.put(Cancelled(by_signal=True))
 
         before = signal.signal(signal.SIGINT, on_interrupt)
         try:

@@ -9,7 +9,14 @@ from pathlib import Path
 import attrs
 import click
 
-__all__ = ["DEFAULT_KEY", "DEFAULT_MODEL", "Options"]
+__all__ = ["DEFAULT_KEY", "DEFAULT_MODEL", "Options", "WrongOption"]
+
+
+class WrongOption(click.ClickException):
+    """An option is wrong. It is reported in one line, with the exit code of a wrong command."""
+
+    exit_code = 2
+
 
 DEFAULT_MODEL = "gpt-4o"
 DEFAULT_KEY = "chat"
@@ -18,7 +25,7 @@ DEFAULT_KEY = "chat"
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What a person has asked for on the command line. Raises `click.UsageError` if the options contradict each other.
+    """What a person has asked for on the command line. Raises `WrongOption` if the options contradict each other.
 
     Attributes:
         local: True to use the embedded server even if the environment names a server.
@@ -39,11 +46,11 @@ class Options:
 
     def __attrs_post_init__(self) -> None:
         if self.key is not None and self.db is None:
-            raise click.UsageError("--key needs --db: only a database keeps the names of conversations")
+            raise WrongOption("--key needs --db: only a database keeps the names of conversations")
         if self.assistant is not None and self.api == "responses":
-            raise click.UsageError("--assistant needs --api assistants: the Responses API keeps no assistants")
+            raise WrongOption("--assistant needs --api assistants: the Responses API keeps no assistants")
         if self.is_embedded and self.database_url is not None and not self.database_url.startswith("sqlite"):
-            raise click.UsageError(
+            raise WrongOption(
                 "the embedded server keeps its data beside a SQLite file: give a path as --db, or set OPENAI_API_KEY "
                 "or OPENAI_BASE_URL to use a real server"
             )

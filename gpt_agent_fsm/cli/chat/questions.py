@@ -14,46 +14,51 @@ from gpt_agent_fsm.cli.chat.reader import Reader
 from gpt_agent_fsm.cli.chat.screen import Screen, shown
 from gpt_agent_fsm.cli.chat.slash_commands import CANCEL, COMMANDS, QUIT, Commands
 
-__all__ = ["Leave", "Questions"]
-
+__all__ = ["Cancelled", "Leave", "Questions"]
 
 _Call: TypeAlias = events.ToolApprovalRequested | events.ToolCallRequested
 
 
 class Leave(Exception):
-    """Raised if a person leaves the chat in place of an answer."""
+    """A person leaves the chat."""
+
+
+class Cancelled(Exception):
+    """A person cancels the run.
+
+    Attributes:
+        by_signal: True if the person has pressed Ctrl-C.
+    """
+
+    def __init__(self, *, by_signal: bool) -> None:
+        super().__init__(by_signal)
+        self.by_signal = by_signal
 
 
 class Questions:
     """Asks about each tool call once.
 
-    Args:
-        cancel: called to end the run that has asked for the call. Its argument is True after Ctrl-C.
+    In place of an answer a person may leave (`Leave`) or cancel the run (`Cancelled`). At the end of the lines, the
+    methods raise `EOFError`. Until it is answered, a call stays open.
     """
 
-    def __init__(
-        self, agent: Agent, screen: Screen, reader: Reader, commands: Commands, cancel: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, agent: Agent, screen: Screen, reader: Reader, commands: Commands) -> None:
         self._agent = agent
         self._screen = screen
         self._reader = reader
         self._commands = commands
-        self._cancel = cancel
         self._asked: set[tuple[str, str]] = set()
         """The id of each call that was asked about, with the kind of the question."""
 
     def ask_about_open_calls(self) -> None:
-        """Ask about the calls that an earlier chat has left open. Raises as `ask_about` does."""
+        """Ask about the calls that an earlier chat has left open."""
         calls: tuple[_Call, ...] = (*self._agent.open_approvals, *self._agent.open_tool_calls)
         for call in calls:
             self._screen.call(f"  {call.name} {shown(call.arguments)}")
             self.ask_about(call)
 
     def ask_about(self, event: events.Event) -> None:
-        """Ask a person if the event is about a call that waits for one.
-
-        Raises `Leave`, or `EOFError` at the end of the lines. The call stays open then.
-        """
+        """Ask a person if the event is about a call that waits for one."""
         match event:
             case events.ToolApprovalRequested(id=call_id):
                 if any(call.id == call_id for call in self._agent.open_approvals):
@@ -75,19 +80,19 @@ class Questions:
         try:
             ask()
         except KeyboardInterrupt:
-            self._cancel(True)
+            raise Cancelled(by_signal=True) from None
         finally:
             signal.signal(signal.SIGINT, inside)
+        self._screen.wait("waiting")
 
     def _ask_for_output(self, call_id: str) -> None:
         line = self._answer("  output (JSON or text): ")
-        if line is not None:
-            self._screen.typed(call_id)
-            self._agent.submit_tool_output(call_id, _value(line))
+        self._screen.typed(call_id)
+        self._agent.submit_tool_output(call_id, _value(line))
 
     def _ask_for_approval(self, call: events.ToolApprovalRequested) -> None:
-        while (line := self._answer(f"  approve {call.name}? y or n, and perhaps a reason: ")) is not None:
-            word, _, reason = line.partition(" ")
+        while True:
+            word, _, reason = self._answer(f"  approve {call.name}? y or n, and perhaps a reason: ").partition(" ")
             if word.lower() in ("y", "yes"):
                 self._agent.approve(call.id, by=_user(), note=reason.strip() or None)
                 return
@@ -97,15 +102,14 @@ class Questions:
                 return
             self._screen.error(f"type y or n, not {word!r}")
 
-    def _answer(self, question: str) -> str | None:
-        """Return a line that is not blank. Return None after `/cancel`."""
+    def _answer(self, question: str) -> str:
+        """Return a line that is neither blank nor a command."""
         while True:
             line = self._reader.answer(question).strip()
             if line == QUIT:
                 raise Leave
             if line == CANCEL:
-                self._cancel(False)
-                return None
+                raise Cancelled(by_signal=False)
             if line in COMMANDS:
                 self._commands.run(line)
             elif line:
@@ -116,7 +120,7 @@ def _value(line: str) -> object:
     """Return the JSON value of a line, or the line itself if it is not valid JSON."""
     try:
         return msgspec.json.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError):
         return line
 
 

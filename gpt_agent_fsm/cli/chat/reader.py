@@ -74,7 +74,7 @@ class Prompt:
 
     def message(self) -> str:
         """See `Reader.message`."""
-        return self._messages.prompt("> ")
+        return self._messages.prompt([("bold", "> ")])
 
     def answer(self, question: str) -> str:
         """See `Reader.answer`."""

@@ -125,7 +125,7 @@ def shown(value: object) -> str:
 def _lines(event: events.Event, typed: set[str]) -> Iterator[str]:
     """Yield the lines that describe an event. The lines of tool calls are indented."""
     match event:
-        case events.ToolCallRequested(name=name, arguments=arguments):
+        case events.ToolCallRequested(name=name, arguments=arguments, again=False):
             yield f"  {name} {shown(arguments)}"
         case events.ToolCallOutputRecorded(id=id_, output=output) if id_ not in typed:
             yield f"  -> {shown(output)}"

@@ -17,7 +17,7 @@ import click
 from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.assistant import FunctionTool
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
-from gpt_agent_fsm.cli.chat.options import DEFAULT_MODEL, Options
+from gpt_agent_fsm.cli.chat.options import DEFAULT_MODEL, Options, WrongOption
 from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.tools import Tool
 
@@ -62,9 +62,9 @@ def embedded_server(options: Options) -> Iterator[str]:
         try:
             model = ScriptedModel.from_yaml(Path(options.script))
         except OSError as error:
-            raise click.UsageError(f"cannot read the script {options.script}: {error.strerror}") from error
+            raise WrongOption(f"cannot read the script {options.script}: {error.strerror}") from error
         except ValueError as error:
-            raise click.UsageError(f"{options.script}: {error}") from error
+            raise WrongOption(f"{options.script}: {error}") from error
     database = options.server_database
     try:
         server = LocalServer(model, database=database)
@@ -109,4 +109,4 @@ def _name(options: Options) -> str:
     if not options.is_embedded:
         return urlsplit(os.environ.get("OPENAI_BASE_URL") or _OPENAI).hostname or "the server"
     what = "repeats each message" if options.script is None else f"plays {options.script}"
-    return f"the embedded server, whose model {what}"
+    return f"the embedded server, which {what}"

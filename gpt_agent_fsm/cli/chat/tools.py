@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-import click
-
+from gpt_agent_fsm.cli.chat.options import WrongOption
 from gpt_agent_fsm.tools import Tool
 from gpt_agent_fsm.tools.function import as_tool
 
@@ -33,7 +32,7 @@ def importable_directory() -> Iterator[None]:
 
 
 def load_tools(values: Iterable[str]) -> tuple[Tool[..., Any], ...]:
-    """Return the tools for the values of the option, each once. Raise `click.UsageError` for a wrong name."""
+    """Return the tools for the values of the option, each once. Raise `WrongOption` for a wrong name."""
     return tuple(dict.fromkeys(tool for value in values for tool in _tools_of(value)))
 
 
@@ -77,5 +76,5 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _wrong(sentence: str) -> click.UsageError:
-    return click.UsageError(f"--tools: {sentence}.")
+def _wrong(sentence: str) -> WrongOption:
+    return WrongOption(f"--tools: {sentence}")
