@@ -17,11 +17,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Colours(Screen):
-    """Shows a chat on a terminal."""
+    """Shows a chat on a terminal.
 
-    def __init__(self) -> None:
+    Args:
+        console: the terminal; by default that of stdout.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
         super().__init__()
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._console = console or Console(highlight=False)
         self._status: Status | None = None
 
     def _print(self, text: str, style: str = "", end: str = "\n") -> None:

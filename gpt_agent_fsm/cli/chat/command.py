@@ -25,6 +25,17 @@ from gpt_agent_fsm.errors import GptAgentError
 
 __all__ = ["chat"]
 
+_EXAMPLES = """\b
+Examples:
+  gpt-agent-fsm chat
+  gpt-agent-fsm chat --model gpt-4o --instructions "Be brief."
+  gpt-agent-fsm chat --tools weather:get_weather,book_table
+  gpt-agent-fsm chat --db chat.db --key holidays
+  gpt-agent-fsm chat --assistant asst_abc --thread thread_abc
+  gpt-agent-fsm chat --script script.yaml
+  printf 'Hello\\n' | gpt-agent-fsm chat
+"""
+"""Click wraps no lines of a paragraph that begins with \\b."""
 _SHOWN_AGAIN = 6
 """How many earlier messages are shown when a conversation continues."""
 
@@ -35,7 +46,7 @@ def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str 
     return value
 
 
-@click.command()
+@click.command(epilog=_EXAMPLES)
 @click.option(
     "--api",
     type=click.Choice(["assistants", "responses"]),
@@ -80,7 +91,7 @@ def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str 
     help="Write the library's log to this file, for example the traceback of a tool. It has no text of messages.",
 )
 def chat(**options: Any) -> None:  # noqa: ANN401 - click passes the options above
-    r"""Talk to an agent.
+    """Talk to an agent, in the terminal or through a pipe.
 
     OPENAI_API_KEY and OPENAI_BASE_URL name the server, as usual. Without them, the embedded server answers, with a
     model that repeats each message. If a tool call has no function, you are asked for its output. Ctrl-C cancels an
@@ -88,16 +99,6 @@ def chat(**options: Any) -> None:  # noqa: ANN401 - click passes the options abo
 
     Through a pipe, each line is a message, and only the answers are written to stdout. The exit code is 1 if a message
     got no answer.
-
-    \b
-    Examples:
-      gpt-agent-fsm chat
-      gpt-agent-fsm chat --model gpt-4o --instructions "Be brief."
-      gpt-agent-fsm chat --tools weather:get_weather,book_table
-      gpt-agent-fsm chat --db chat.db --key holidays
-      gpt-agent-fsm chat --assistant asst_abc --thread thread_abc
-      gpt-agent-fsm chat --script script.yaml
-      printf 'Hello\n' | gpt-agent-fsm chat
     """
     chosen = Options(**options)
     try:

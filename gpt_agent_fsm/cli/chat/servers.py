@@ -107,6 +107,7 @@ def _name_on_server(assistant: Assistant) -> str:
 
 def _name(options: Options) -> str:
     if not options.is_embedded:
-        return urlsplit(os.environ.get("OPENAI_BASE_URL") or _OPENAI).hostname or "the server"
+        # Without what stands before an @, which may be a password.
+        return urlsplit(os.environ.get("OPENAI_BASE_URL") or _OPENAI).netloc.rpartition("@")[2]
     what = "repeats each message" if options.script is None else f"plays {options.script}"
     return f"the embedded server, which {what}"

@@ -4,80 +4,88 @@ import os
 import pty
 import re
 import select
-import signal
+import subprocess
 import sys
 import termios
 import time
 
 PATIENCE = 40.0
-_CODE = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from gpt_agent_fsm.cli import main; main()"
-)
-_ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>78])")
+_CODE = """
+import fcntl, signal, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C arrives as a signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from gpt_agent_fsm.cli import main
+main()
+"""
+_ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>78])|[\x08\r]")
+CTRL_C, CTRL_D, ENTER, ALT_ENTER, UP = "\x03", "\x04", "\r", "\x1b\r", "\x1b[A"
+PROMPT = r"\n> ?$"
 
 
 class Terminal:
-    """The command `gpt-agent-fsm` on a terminal. Leave the `with` block to end it."""
+    """The command `gpt-agent-fsm` on a terminal. The end of the `with` block ends it.
 
-    def __init__(self, *arguments, cwd, env=None):
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-        environ |= {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **(env or {})}
-        for name in ("CI", "NO_COLOR"):
-            environ.pop(name, None)
+    Attributes:
+        settings: how the terminal is set now: whether it echoes, has lines, ...
+        raw: all that was shown.
+    """
+
+    def __init__(self, *arguments, **env):
+        names = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "FORCE_COLOR")}
+        names |= {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **env}
         self.raw = ""
         self._read_until = 0
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:  # pragma: no cover - the child becomes another program
-            os.chdir(cwd)
-            os.execve(sys.executable, [sys.executable, "-c", _CODE, *arguments], environ)
-        self.settings = termios.tcgetattr(self._fd)
+        self._leader, self._follower = pty.openpty()
+        command = [sys.executable, "-c", _CODE, *arguments]
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), self._follower)
+        self._process = subprocess.Popen(command, env=names, start_new_session=True, **streams)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        os.close(self._fd)
-        try:
-            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
-                os.kill(self.pid, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass
+        self._process.kill()
+        self._process.wait()
+        os.close(self._follower)
+        os.close(self._leader)
 
     @property
     def text(self):
         """All that was shown, without colours and movements of the cursor."""
-        return _ESCAPE.sub("", self.raw).replace("\r", "")
+        return _ESCAPE.sub("", self.raw)
+
+    @property
+    def settings(self):
+        return termios.tcgetattr(self._follower)
 
     def type(self, line):
         """Type a line and press Enter."""
-        self.press(f"{line}\r")
+        self.press(line + ENTER)
 
     def press(self, keys):
-        os.write(self._fd, keys.encode())
+        os.write(self._leader, keys.encode())
 
     def until(self, pattern):
-        """Read until the pattern appears after the place up to which the last call has read. Return the match."""
+        """Read until the pattern appears in what was not read yet. Return what was read."""
         end = time.monotonic() + PATIENCE
         while (found := re.compile(pattern).search(self.text, self._read_until)) is None:
             assert self._read(end), f"{pattern!r} is missing in {self.text[self._read_until :]!r}"
-        self._read_until = found.end()
-        return found
+        before, self._read_until = self._read_until, found.end()
+        return self.text[before : found.end()]
+
+    def prompted(self):
+        """Read until the chat asks for a message. Return what was read."""
+        return self.until(PROMPT)
 
     def ended(self):
         """Read to the end, and return the exit code."""
-        end = time.monotonic() + PATIENCE
-        while self._read(end):
-            pass
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        code = self._process.wait(PATIENCE)
+        while select.select([self._leader], [], [], 0)[0]:
+            self._read(time.monotonic())
+        return code
 
     def _read(self, end):
-        ready, _, _ = select.select([self._fd], [], [], max(0.0, end - time.monotonic()))
-        assert ready, f"nothing more comes after {self.text!r}"
-        try:
-            data = os.read(self._fd, 65536)
-        except OSError:  # Linux reports the end of the other side as an error
-            data = b""
-        self.raw += data.decode(errors="replace")
-        return bool(data)
+        ready, _, _ = select.select([self._leader], [], [], max(0.0, end - time.monotonic()))
+        if ready:
+            self.raw += os.read(self._leader, 65536).decode(errors="replace")
+        return bool(ready)
