@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import SimpleQueue
 from types import FrameType
@@ -19,7 +19,6 @@ from gpt_agent_fsm.cli.chat.questions import Cancelled, Leave, Questions
 from gpt_agent_fsm.cli.chat.reader import Reader
 from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import CANCEL, QUIT, Commands
-from gpt_agent_fsm.engine.question import AnswerStream
 from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, RunError
 
 __all__ = ["Conversation", "News"]
@@ -193,7 +192,7 @@ class Conversation:
             signal.signal(signal.SIGINT, before)
 
 
-def _read(pieces: AnswerStream) -> None:
+def _read(pieces: Iterable[str]) -> None:
     """Wait for the end of an answer. Its pieces are shown from the events, which have them in order with the calls."""
     for _ in pieces:
         pass

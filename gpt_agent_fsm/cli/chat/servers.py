@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 import attrs
 import click
 
-from gpt_agent_fsm import Assistant
-from gpt_agent_fsm.assistant import FunctionTool
+from gpt_agent_fsm import Assistant, FunctionTool
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.cli.chat.options import DEFAULT_MODEL, Options, WrongOption
+from gpt_agent_fsm.cli.chat.tools import Functions
 from gpt_agent_fsm.cli.exits import HINT
-from gpt_agent_fsm.tools import Tool
 
 __all__ = ["Server", "embedded_server", "server_for"]
 
@@ -76,9 +75,7 @@ def embedded_server(options: Options) -> Iterator[str]:
         yield server.base_url
 
 
-def server_for(
-    options: Options, thread_id: str | None, base_url: str | None, functions: tuple[Tool[..., Any], ...]
-) -> Server:
+def server_for(options: Options, thread_id: str | None, base_url: str | None, functions: Functions) -> Server:
     """Return the server. Without a `base_url`, the environment names it."""
     key = None if base_url is None else _KEY
     assistant = Assistant(options.model or DEFAULT_MODEL, options.instructions or "", functions)

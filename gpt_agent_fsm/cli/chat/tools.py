@@ -7,15 +7,16 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
+from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.cli.chat.options import WrongOption
-from gpt_agent_fsm.tools import Tool
-from gpt_agent_fsm.tools.function import as_tool
 
-__all__ = ["importable_directory", "load_tools"]
+__all__ = ["Functions", "importable_directory", "load_tools"]
+
+Functions: TypeAlias = tuple[Callable[..., Any], ...]
 
 
 @contextlib.contextmanager
@@ -31,12 +32,12 @@ def importable_directory() -> Iterator[None]:
             sys.path.remove(here)
 
 
-def load_tools(values: Iterable[str]) -> tuple[Tool[..., Any], ...]:
+def load_tools(values: Iterable[str]) -> Functions:
     """Return the tools for the values of the option, each once. Raise `WrongOption` for a wrong name."""
     return tuple(dict.fromkeys(tool for value in values for tool in _tools_of(value)))
 
 
-def _tools_of(value: str) -> Iterator[Tool[..., Any]]:
+def _tools_of(value: str) -> Iterator[Callable[..., Any]]:
     module = ""
     for item in value.split(","):
         before, colon, name = item.strip().partition(":")
@@ -57,7 +58,7 @@ def _imported(name: str) -> ModuleType:
         raise _wrong(f"the module {name!r} cannot be imported: {type(error).__name__}: {_line(error)}") from error
 
 
-def _tool(module: ModuleType, name: str) -> Tool[..., Any]:
+def _tool(module: ModuleType, name: str) -> Callable[..., Any]:
     found: Any = module
     for part in name.split("."):
         try:
@@ -67,9 +68,13 @@ def _tool(module: ModuleType, name: str) -> Tool[..., Any]:
             advice = f"; is it {likely[0]!r}?" if likely else ""
             raise _wrong(f"the module {module.__name__!r} has no {name!r}{advice}") from error
     try:
-        return as_tool(found)
+        # An assistant checks its tools, and makes tools of plain functions.
+        [tool] = Assistant("any", tools=[found]).functions or [None]
     except (TypeError, ValueError) as error:
         raise _wrong(f"{module.__name__}:{name} cannot be a tool: {_line(error)}") from error
+    if tool is None:
+        raise _wrong(f"{module.__name__}:{name} only describes a function; name the function itself")
+    return tool
 
 
 def _line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ class Service:
 
 service = Service()
 number = 7
+described = {"type": "function", "name": "see"}
 def later(city: str) -> str: return city
 async def slow(): pass
 """
@@ -63,7 +64,8 @@ def test_functions_are_found_by_module_and_name(values):
         ("chat_exits:x", "the module 'chat_exits' cannot be imported: SystemExit: 3"),
         ("chat_fails:x", "the module 'chat_fails' cannot be imported: RuntimeError: two lines"),
         ("chat_weather:latter", "the module 'chat_weather' has no 'latter'; is it 'later'?"),
-        ("chat_weather:number", "chat_weather:number cannot be a tool: a tool must be a function"),
+        ("chat_weather:number", "chat_weather:number cannot be a tool: Assistant: a tool must be a function"),
+        ("chat_weather:described", "chat_weather:described only describes a function; name the function itself"),
         ("chat_weather:slow", "chat_weather:slow cannot be a tool: the tool slow is asynchronous"),
     ],
 )
