@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
 from collections.abc import Iterator
@@ -104,7 +103,7 @@ def open_session(options: Options, hear: Hear) -> Iterator[Session]:
 
 
 def _connect(runtime: Runtime, options: Options, server: Server, known: _Known, hear: Hear) -> Agent:
-    more: dict[str, Any] = {"subscribe": hear, "idle_timeout": math.inf, "replay_after": known.seq}
+    more: dict[str, Any] = {"subscribe": hear, "replay_after": known.seq}
     if options.thread is None:
         try:
             return runtime.start(server.assistant_id, key=options.name, **more)
@@ -122,11 +121,12 @@ def _connect(runtime: Runtime, options: Options, server: Server, known: _Known, 
 
 
 def _settings(options: Options) -> Settings:
+    """Return the settings of the environment. A person may think for hours, so the agent never stops by itself."""
     if options.is_embedded:
-        return Settings(heartbeat_interval=0.2)
+        return Settings(idle_timeout=None, heartbeat_interval=0.2)
     # `serve` has variables of its own.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GPT_AGENT_SERVE_")}
-    return Settings.from_env(environ)
+    return attrs.evolve(Settings.from_env(environ), idle_timeout=None)
 
 
 # --- the store ------------------------------------------------------------------------------------------------

@@ -170,6 +170,20 @@ def test_the_variables_of_the_command_serve_are_no_settings_of_the_chat(chat, se
     assert chat(lines=["Hello"]).exit_code == 0
 
 
+def test_a_person_who_thinks_for_long_is_not_left_alone(chat, serve, monkeypatch):
+    serve()
+    monkeypatch.setenv("GPT_AGENT_IDLE_TIMEOUT", "0.000001")
+    assert chat(lines=["Hello"]).stdout == "You said: Hello\n"
+
+
+def test_a_wrong_setting_in_the_environment_is_one_line(chat, serve, monkeypatch):
+    serve()
+    monkeypatch.setenv("GPT_AGENT_WORKERS", "many")
+    result = chat(lines=["Hello"])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "GPT_AGENT_WORKERS must be a whole number" in result.stderr
+
+
 def test_a_message_that_was_refused_is_withdrawn_and_the_next_one_is_answered(chat, monkeypatch, api):
     valid = {"sk-any"}
     with LocalServer(api_key=lambda key: key in valid) as server:
