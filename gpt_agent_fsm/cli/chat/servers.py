@@ -25,6 +25,7 @@ __all__ = ["Server", "embedded_server", "server_for"]
 _NAME = "chat"
 """The id of the assistant on Responses, and the beginning of its name on a server that keeps assistants."""
 _OPENAI = "https://api.openai.com/v1"
+_HOST = "127.0.0.1"
 _KEY = "local"
 """The embedded server takes any key. It must not see the key of another server."""
 
@@ -66,13 +67,27 @@ def embedded_server(options: Options) -> Iterator[str]:
             raise WrongOption(f"{options.script}: {error}") from error
     database = options.server_database
     try:
-        server = LocalServer(model, database=database)
+        server = LocalServer(model, host=_HOST, database=database)
     except DatabaseError as error:
         raise click.ClickException(f"cannot use {database} as the server's database: {error.orig}") from error
     except OSError as error:
         raise click.ClickException(f"the embedded server cannot start: {error}") from error
-    with server:
+    with server, _no_proxy_for(_HOST):
         yield server.base_url
+
+
+@contextlib.contextmanager
+def _no_proxy_for(host: str) -> Iterator[None]:
+    """Inside the `with` block, requests to this host go to no proxy that the environment names."""
+    before = os.environ.get("no_proxy")
+    others = before or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = f"{others},{host}" if others else host
+    try:
+        yield
+    finally:
+        del os.environ["no_proxy"]
+        if before is not None:
+            os.environ["no_proxy"] = before
 
 
 def server_for(options: Options, thread_id: str | None, base_url: str | None, functions: Functions) -> Server:

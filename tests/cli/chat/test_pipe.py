@@ -70,6 +70,17 @@ def test_the_embedded_server_never_sees_the_key_of_another_server(chat, serve):
     assert chat("--local", lines=["Hello"]).stdout == "You said: Hello\n"
 
 
+@pytest.mark.parametrize("others", [None, "example.org"])
+def test_a_proxy_in_the_environment_is_not_asked_for_the_embedded_server(chat, monkeypatch, others):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    if others is not None:
+        monkeypatch.setenv("no_proxy", others)
+    result = chat("--local", lines=["Hello"])
+    assert (result.exit_code, result.stdout) == (0, "You said: Hello\n")
+    assert os.environ.get("no_proxy") == others
+
+
 def test_an_assistant_of_the_server_answers_with_the_given_model_and_instructions(chat, serve):
     serve(lambda request: f"{request.model}, {request.instructions}")
     result = chat("--assistant", "asst_theirs", "--model", "gpt-x", "--instructions", "Hm.", lines=["Hello"])

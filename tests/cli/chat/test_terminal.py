@@ -117,6 +117,15 @@ def test_ctrl_c_at_a_question_cancels_the_run_and_asks_nothing_more(terminal):
     assert "You said: Hello" in chat.prompted()
 
 
+def test_ctrl_c_drops_a_message_that_cannot_be_sent(terminal):
+    with LocalServer() as server:
+        chat = terminal(OPENAI_BASE_URL=server.base_url)
+    chat.type("Hello")
+    chat.until(r"Trying again\.")
+    chat.press(CTRL_C)
+    assert "Cancelled." in chat.prompted()
+
+
 def test_a_second_ctrl_c_returns_to_the_prompt_at_once(terminal):
     is_slow, answer = threading.Event(), threading.Event()
 
