@@ -162,6 +162,8 @@ class Conversation:
         """End the run, or drop the message if it was not sent."""
         self._agent.cancel_run()
         self._agent.discard_queue()
+        self._screen.end_line()
+        self._screen.wait("cancelling; Ctrl-C again returns to the prompt")
 
     def _wait(self, wait: Callable[[], object], end: _End) -> None:
         try:
