@@ -93,6 +93,8 @@ def open_session(options: Options, hear: Hear) -> Iterator[Session]:
         server = server_for(options, thread_id, base_url, functions)
         stack.callback(server.backend.close)
         known = _known(thread_id, store, server.backend)
+        # A call that nobody hears would be answered with an error, before the chat connects or in another conversation.
+        stack.enter_context(signals.tool_call_requested.connected_to(_leave_open))
         runtime = stack.enter_context(Runtime(server.backend, _settings(options), store, tools=functions))
         agent = _connect(runtime, options, server, known, hear)
         # Connected to the signal: a subscriber gets pieces only if the thread is a stream forever.
@@ -100,6 +102,10 @@ def open_session(options: Options, hear: Hear) -> Iterator[Session]:
         yield Session(
             runtime=runtime, agent=agent, run_options=server.run_options, earlier=known.earlier, server=server.name
         )
+
+
+def _leave_open(_: object, *, event: events.ToolCallRequested) -> None:
+    """Leave a tool call to the person who will be asked about it."""
 
 
 def _connect(runtime: Runtime, options: Options, server: Server, known: _Known, hear: Hear) -> Agent:

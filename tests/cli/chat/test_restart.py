@@ -4,10 +4,13 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from gpt_agent_fsm.local import LocalServer
+from gpt_agent_fsm import Assistant, Runtime, signals
+from gpt_agent_fsm.backends import ResponsesBackend
+from gpt_agent_fsm.local import LocalServer, ToolCall
 from gpt_agent_fsm.stores import SQLStore
 
 SCRIPT = ("--script", "script.yaml")
@@ -107,6 +110,33 @@ def test_each_key_is_a_conversation_of_its_own(chat):
     first = chat(*DB, "--local", "--key", "bob", lines=["I am Bob."])
     assert "Ann" not in chat(*way_back(first), lines=["/history"]).stdout
     assert "Ann" in chat(*DB, "--local", "--key", "ann", lines=["/history"]).stdout
+
+
+def test_a_call_of_another_conversation_is_left_open(chat, monkeypatch):
+    answers, waits = threading.Event(), threading.Event()
+
+    def model(request):
+        if "Hello" in request.user_message:
+            return "Good day."
+        answers.wait(60)
+        return [ToolCall("unknown", {})]
+
+    def on_state(_, *, event):
+        if event.dest == "awaiting_tools":
+            waits.set()
+
+    with LocalServer(model) as server, signals.state_changed.connected_to(on_state):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        backend, started = ResponsesBackend(assistants={"chat": Assistant("gpt-4o")}), threading.Event()
+        with Runtime(backend, store=SQLStore("sqlite:///chat.db")) as runtime:
+            agent = runtime.start("chat", key="ann", subscribe=lambda *_: started.set())
+            agent.add_user_message("Call it.")
+            assert started.wait(60)
+        lines = [answers.set, lambda: waits.wait(60), *["Hello"] * 9]
+        result = chat(*DB, "--key", "bob", "--tools", "shop_tools:refund", lines=lines)
+        assert (result.stdout, waits.is_set()) == ("Good day.\n" * 9, True)
+        result = chat(*DB, "--key", "ann", lines=["/state"])
+    assert "unknown {}" in result.stderr
 
 
 def test_a_thread_of_a_server_continues_without_a_database(chat, server, api):
