@@ -119,7 +119,7 @@ def test_a_call_of_another_conversation_is_left_open(chat, monkeypatch):
         if "Hello" in request.user_message:
             return "Good day."
         answers.wait(60)
-        return [ToolCall("unknown", {})]
+        return "It was answered." if request.outputs else [ToolCall("unknown", {})]
 
     def on_state(_, *, event):
         if event.dest == "awaiting_tools":
@@ -132,9 +132,9 @@ def test_a_call_of_another_conversation_is_left_open(chat, monkeypatch):
             agent = runtime.start("chat", key="ann", subscribe=lambda *_: started.set())
             agent.add_user_message("Call it.")
             assert started.wait(60)
-        lines = [answers.set, lambda: waits.wait(60), *["Hello"] * 9]
+        lines = [answers.set, lambda: waits.wait(60), *["Hello"] * 3]
         result = chat(*DB, "--key", "bob", "--tools", "shop_tools:refund", lines=lines)
-        assert (result.stdout, waits.is_set()) == ("Good day.\n" * 9, True)
+        assert (result.stdout, waits.is_set()) == ("Good day.\n" * 3, True)
         result = chat(*DB, "--key", "ann", lines=["/state"])
     assert "unknown {}" in result.stderr
 
