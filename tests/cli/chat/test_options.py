@@ -1,6 +1,8 @@
 """The options of a chat: contradictions, defaults, and the command that continues the chat."""
 
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -35,6 +37,18 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(chat, folder, arguments, sen
     result = chat(*arguments, lines=["Hello"])
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
     assert result.stderr.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"), [("flask", []), ("sqlalchemy", ["--db", "chat.db"]), ("sqlalchemy", [])]
+)
+def test_a_missing_package_is_one_line_that_says_how_to_install_it(folder, missing, arguments):
+    code = f"import sys; sys.modules[{missing!r}] = None; from gpt_agent_fsm.cli import main; main()"
+    command = [sys.executable, "-c", code, "chat", *arguments]
+    done = subprocess.run(command, input="Hello\n", capture_output=True, text=True, cwd=folder, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert "pip install" in done.stderr
+    assert missing in done.stderr.lower()
 
 
 @pytest.mark.parametrize("option", ["--model", "--db", "--key", "--thread", "--assistant", "--instructions"])

@@ -182,6 +182,13 @@ def test_a_database_that_another_process_uses_is_not_taken_over(chat, holding):
     assert f"the database is in use by process {process.pid}" in result.stderr
 
 
+def test_a_chat_ends_in_one_line_if_another_program_takes_its_database(chat):
+    result = chat(*DB, "--local", lines=["Hello", lambda: SQLStore("sqlite:///chat.db").close(), "Bye"])
+    assert (result.exit_code, result.stdout) == (1, "You said: Hello\n")
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert "took" in line or "taken" in line
+
+
 def test_a_database_of_a_process_that_died_is_used(chat, holding):
     holding("os._exit(1)").wait()
     assert chat(*DB, "--local", lines=["Hello"]).stdout == "You said: Hello\n"

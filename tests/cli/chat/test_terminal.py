@@ -144,6 +144,25 @@ def test_a_second_ctrl_c_returns_to_the_prompt_at_once(terminal):
         answer.set()
 
 
+def test_ctrl_c_before_the_first_prompt_leaves_a_clean_terminal(terminal):
+    asked, answer = threading.Event(), threading.Event()
+
+    def hold_back(_):
+        asked.set()
+        return answer.wait(60)
+
+    with LocalServer(api_key=hold_back) as server:
+        chat = terminal(prompt=False, OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="sk-any")
+        assert asked.wait(60)
+        chat.press(CTRL_C)
+        chat.until("Stopped")
+        answer.set()
+        assert chat.ended() == 130
+    assert chat.settings == chat.before
+    assert chat.raw.rfind("\x1b[?25l") < chat.raw.rfind("\x1b[?25h")
+    assert "Traceback" not in chat.text
+
+
 @pytest.mark.parametrize(("key", "code"), [(CTRL_C, 130), (CTRL_D, 0)])
 def test_a_person_may_leave_at_the_prompt_and_finds_a_clean_terminal(terminal, key, code):
     chat = terminal("--local")
