@@ -36,7 +36,7 @@ class Cancelled(Exception):
 
 
 class Questions:
-    """Asks about each tool call once.
+    """Asks about the tool calls that wait for a person.
 
     In place of an answer a person may leave (`Leave`) or cancel the run (`Cancelled`). At the end of the lines, the
     methods raise `EOFError`. Until it is answered, a call stays open.
@@ -47,8 +47,6 @@ class Questions:
         self._screen = screen
         self._reader = reader
         self._commands = commands
-        self._asked: set[tuple[str, str]] = set()
-        """The id of each call that was asked about, with the kind of the question."""
 
     def ask_about_open_calls(self) -> None:
         """Ask about the calls that an earlier chat has left open."""
@@ -62,18 +60,15 @@ class Questions:
         match event:
             case events.ToolApprovalRequested(id=call_id):
                 if any(call.id == call_id for call in self._agent.open_approvals):
-                    self._ask("approval", call_id, lambda: self._ask_for_approval(event))
+                    self._ask(lambda: self._ask_for_approval(event))
             case events.ToolCallRequested(id=call_id) | events.ToolApproved(id=call_id):
                 # An approved call is asked about, too, if its function is not among the tools of this chat.
                 if any(call.id == call_id for call in self._agent.open_tool_calls):
-                    self._ask("output", call_id, lambda: self._ask_for_output(call_id))
+                    self._ask(lambda: self._ask_for_output(call_id))
             case _:
                 pass
 
-    def _ask(self, kind: str, call_id: str, ask: Callable[[], None]) -> None:
-        if (call_id, kind) in self._asked:
-            return
-        self._asked.add((call_id, kind))
+    def _ask(self, ask: Callable[[], None]) -> None:
         self._screen.end_line()
         # The prompt handles Ctrl-C itself.
         inside = signal.signal(signal.SIGINT, signal.default_int_handler)

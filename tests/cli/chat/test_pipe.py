@@ -1,5 +1,6 @@
 """A chat through a pipe: answers on stdout, everything else on stderr, and a meaningful exit code."""
 
+import functools
 import os
 import re
 import signal
@@ -65,9 +66,17 @@ def test_the_environment_names_the_server_and_the_key(chat, serve, api):
     assert (result.exit_code, result.stdout) == (0, "gpt-x, Be brief.\n")
 
 
-def test_the_embedded_server_never_sees_the_key_of_another_server(chat, serve):
-    serve(lambda _: pytest.fail("the real server was asked"), key="sk-secret")
-    assert chat("--local", lines=["Hello"]).stdout == "You said: Hello\n"
+def test_the_embedded_server_never_sees_the_key_of_another_server(chat, monkeypatch, api):
+    keys = set()
+
+    def note(key):
+        keys.add(key)
+        return True
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setattr("gpt_agent_fsm.local.LocalServer", functools.partial(LocalServer, api_key=note))
+    assert chat(*api, "--local", lines=["Hello"]).stdout == "You said: Hello\n"
+    assert keys == {"local"}
 
 
 @pytest.mark.parametrize("others", [None, "example.org"])
@@ -316,3 +325,8 @@ def test_ctrl_c_cancels_the_run_and_ends_a_chat_through_a_pipe(chat, serve):
     result = chat(lines=["Hello", "Bye"])
     assert (result.exit_code, result.stdout, cancelled) == (130, "", [True])
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_at_a_question_through_a_pipe_cancels_the_run_and_ends_the_chat(chat):
+    result = chat(*SCRIPT, lines=["weather", lambda: os.kill(os.getpid(), signal.SIGINT), "21"])
+    assert (result.exit_code, result.stdout) == (130, "")

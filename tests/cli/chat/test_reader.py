@@ -45,9 +45,7 @@ def test_ctrl_d_leaves(type_):
 def test_a_terminal_without_rich_gets_a_sentence(monkeypatch):
     monkeypatch.delitem(sys.modules, "gpt_agent_fsm.cli.chat.colours", raising=False)
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(
-        click.ClickException, match="rich.console is not installed; install what the command line needs"
-    ):
+    with pytest.raises(click.ClickException, match=r"rich\.console is not installed; install what"):
         command._screen(is_terminal=True)
 
 

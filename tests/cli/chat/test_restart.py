@@ -1,6 +1,7 @@
 """A conversation that continues in another chat."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -110,6 +111,33 @@ def test_each_key_is_a_conversation_of_its_own(chat):
     first = chat(*DB, "--local", "--key", "bob", lines=["I am Bob."])
     assert "Ann" not in chat(*way_back(first), lines=["/history"]).stdout
     assert "Ann" in chat(*DB, "--local", "--key", "ann", lines=["/history"]).stdout
+
+
+def test_an_answer_that_comes_before_the_chat_has_connected_is_shown(chat, monkeypatch):
+    answers, announced = threading.Event(), threading.Event()
+
+    def model(_):
+        answers.wait(60)
+        return "Late."
+
+    def on_request(request):
+        if answers.is_set() and request.method == "GET" and re.fullmatch(r".*/conversations/\w+", request.path):
+            assert announced.wait(60)
+
+    def on_message(_, *, event):
+        announced.set()
+
+    with LocalServer(model, on_request=on_request) as server, signals.run_completed.connected_to(on_message):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        backend, started = ResponsesBackend(assistants={"chat": Assistant("gpt-4o")}), threading.Event()
+        with Runtime(backend, store=SQLStore("sqlite:///chat.db")) as runtime:
+            agent = runtime.start("chat", key="chat", subscribe=lambda *_: started.set())
+            agent.add_user_message("Are you there?")
+            assert started.wait(60)
+        answers.set()
+        result = chat(*DB, lines=[])
+    assert announced.is_set()
+    assert (result.exit_code, result.stdout) == (0, "Late.\n")
 
 
 def test_a_call_of_another_conversation_is_left_open(chat, monkeypatch):
