@@ -127,7 +127,7 @@ def test_an_answer_that_comes_before_the_chat_has_connected_is_shown(chat, monke
     def on_message(_, *, event):
         announced.set()
 
-    with LocalServer(model, on_request=on_request) as server, signals.run_completed.connected_to(on_message):
+    with LocalServer(model, on_request=on_request) as server, signals.assistant_message_added.connected_to(on_message):
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
         backend, started = ResponsesBackend(assistants={"chat": Assistant("gpt-4o")}), threading.Event()
         with Runtime(backend, store=SQLStore("sqlite:///chat.db")) as runtime:
