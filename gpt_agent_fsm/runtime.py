@@ -60,7 +60,7 @@ class Runtime:
     ) -> None:
         store = MemoryStore() if store is None else store
         check_parts(backend, settings, store)
-        self.settings = settings
+        self._settings = settings
         self._backend = backend
         self._store: Store = store
         self._keys = ThreadKeys(store)
@@ -93,6 +93,11 @@ class Runtime:
         agents = len(self._own_roster.drivers)
         count = f"{agents} agent{'' if agents == 1 else 's'}"
         return f"<Runtime {count} on {self._backend!r} and a {type(self._store).__name__}>"
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that the runtime was made with."""
+        return self._settings
 
     @property
     def _roster(self) -> Roster:
@@ -187,7 +192,7 @@ class Runtime:
             max_total_tokens=max_total_tokens,
             stream=stream,
         )
-        connection.settings_from(self.settings)  # raises for a wrong idle timeout before a thread is created
+        connection.settings_from(self._settings)  # raises for a wrong idle timeout before a thread is created
         return self._connected(self.create_thread() if key is None else self._thread_of(key), connection)
 
     def _thread_of(self, key: str) -> str:
@@ -286,7 +291,7 @@ class Runtime:
         """
         if self._own_roster.origin.was_forked:
             return
-        clock, waited = self.scheduler.clock, self.settings.receive_timeout
+        clock, waited = self.scheduler.clock, self._settings.receive_timeout
         end = clock.monotonic() + waited
         if not signals.in_handler():
             self._roster.await_tools(waited)

@@ -82,7 +82,8 @@ class Connector:
 def _connect_again(driver: Driver, connection: Connection) -> Driver | None:
     """Tell the driver that its thread was connected again, and return it; None if the driver has just stopped."""
     try:
-        driver.settings = connection.settings_from(driver.settings)
+        if connection.idle_timeout is not None:
+            driver.settings = connection.settings_from(driver.settings)
         driver.send(connection.command())
     except StoreTaken:
         raise

@@ -296,7 +296,7 @@ class Driver:
         if self.stop_reason is not None:
             self._finish()
             return None
-        if not self._has_time() or self._listener.has_pieces:
+        if not self.is_quiet() or self._agenda.request is not None or self._listener.has_pieces:
             return self._context.clock.monotonic()
         moments = (self._agenda.due, self._desk.deadline(self.snapshot), *self._ledger.deadlines.moments)
         return min((moment for moment in moments if moment is not None), default=None)
@@ -372,7 +372,7 @@ class Driver:
         self.announcer.announce(lambda: self.stop_reason is None, self._has_time)
 
     def _has_time(self) -> bool:
-        return self.is_quiet() and self._agenda.request is None
+        return self.is_quiet() and self._agenda.request is None and not self._agenda.is_due
 
     def _finish(self) -> None:
         """End the driver. A decided request is saved as not sent, so that it is not in doubt for a later driver.

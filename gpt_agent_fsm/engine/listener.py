@@ -103,13 +103,16 @@ class Listener:
             return None
         if not (_is_wanted(snapshot, request.run_options) and isinstance(self._backend, StreamingBackend)):
             return None
-        return RunMaker(self._backend) if self._streams.reserve() else None
+        can_stream = not self._streams.is_resting and self._streams.reserve()
+        return RunMaker(self._backend) if can_stream else None
 
     def made(self, request: effects.Request, maker: RunMaker | None, fact: inputs.Input | None) -> None:
         """Read the stream of the run that was made. `fact`: the answer to the request; None if there is none."""
         run = fact.run if isinstance(fact, inputs.RunCreated | inputs.RunSeen) else None
         if run is not None and isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
-            self._known, self._plainly = (run.id, run.handle), False
+            self._known = run.id, run.handle
+        if run is not None or isinstance(fact, inputs.RequestRejected):
+            self._plainly = False
         if maker is None:
             return
         if has_failed := _might_succeed_plainly(fact):

@@ -145,10 +145,15 @@ class Streams:
     def reserve(self) -> bool:
         """Return whether there is a place for one more stream. If so, the place is taken."""
         with self._lock:
-            if self._is_closed or self._free < 1 or self._now() < self._rests_until:
+            if self._is_closed or self._free < 1:
                 return False
             self._free -= 1
             return True
+
+    @property
+    def is_resting(self) -> bool:
+        """True while no run should be created as a stream."""
+        return self._now() < self._rests_until
 
     def give_back(self) -> None:
         """Free a place that `reserve` has taken."""
@@ -162,6 +167,9 @@ class Streams:
         row there is no place for a while.
         """
         with self._lock:
+            if has_failed and self.is_resting:
+                # This creation began before the rest. It must not prolong it.
+                return
             self._failed_creations = self._failed_creations + 1 if has_failed else 0
             beyond = self._failed_creations - _MAX_FAILED_CREATIONS
             if beyond >= 0:

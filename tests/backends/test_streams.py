@@ -10,6 +10,7 @@ import pytest
 from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.backends.http.event_stream import first_events
+from gpt_agent_fsm.backends.http.text_stream import StreamSwitch
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.ports import CallLimits, RunRequest, RunStatus, StreamingBackend, SystemClock, ToolOutputsRequest
 from tests.backends.conftest import KEY, PATIENCE
@@ -315,6 +316,33 @@ def test_a_refusal_for_one_assistant_does_not_end_the_streams_of_another(api, re
     assert texts(stream) == ["Hello"]
 
 
+def test_an_hour_after_a_refusal_a_stream_is_tried_again():
+    now, asked = [0.0], []
+
+    def streamed():
+        asked.append(now[0])
+        raise RequestRefused(400, None, "No.")
+
+    switch = StreamSwitch(lambda: now[0])
+    for moment in (0.0, 3599.0, 3601.0):
+        now[0] = moment
+        assert switch.make("m", streamed, lambda: "plain") == "plain"
+    assert asked == [0.0, 3601.0]
+
+
+def test_a_refusal_for_one_model_does_not_end_the_streams_of_another(api, respond):
+    def streamed(request):
+        refused = {"error": {"message": "This model cannot stream."}}
+        return answer(refused, 400) if b'"model":"big"' in request else stream_of(*api.say("Hello"))
+
+    server = respond(streamed, other=RUN if api.wire == "assistants" else RESPONSE)
+    backend = api.backend(server)
+    assert backend.create_run_streamed(attrs.evolve(CREATE, options={"model": "big"}), timeout=PATIENCE)[1] is None
+    _, stream = backend.create_run_streamed(CREATE, timeout=PATIENCE)
+    api.streams.append(stream)
+    assert texts(stream) == ["Hello"]
+
+
 def test_a_refusal_that_is_not_about_the_stream_does_not_end_the_streams(api, respond):
     refused = {"error": {"message": "Could not load https://x/stream.png.", "type": "invalid_request_error"}}
     server = respond(answer(refused, 400))
@@ -571,6 +599,17 @@ def test_after_an_error_in_the_middle_a_stream_can_be_continued_where_it_broke(r
         stream.next_piece(silence=PATIENCE)
     assert stream.resume(timeout=PATIENCE)
     assert texts(stream) == ["you"]
+    backend.close()
+
+
+def test_an_error_that_comes_again_at_the_same_place_ends_a_stream(respond):
+    server = respond(stream_of(RESPONSE_CREATED, numbered(1, "error", code="server_error", message="Sorry")))
+    backend = ResponsesBackend(server.base_url, KEY, assistants={"a": Assistant("m")})
+    _, stream = backend.create_run_streamed(CREATE, timeout=PATIENCE)
+    with pytest.raises(TransientError, match="broken off"):
+        stream.next_piece(silence=PATIENCE)
+    assert stream.resume(timeout=PATIENCE)
+    assert stream.next_piece(silence=PATIENCE) is None
     backend.close()
 
 

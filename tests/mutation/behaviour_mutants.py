@@ -56,7 +56,7 @@ def assistant() -> None:
 def reconnect() -> None:
     """Connecting again sets the idle time-out to a millisecond, whatever is asked for."""
     millisecond = ("connection.settings_from(driver.settings)", "type(driver.settings)(idle_timeout=0.001)")
-    rewrite(connecting._connect_again, millisecond)
+    rewrite(connecting._connect_again, ("connection.idle_timeout is not None", "True"), millisecond)
 
 
 def headers() -> None:

@@ -20,6 +20,8 @@ CREATE = effects.CreateRun(key="k", assistant_id="a")
 class ByHand:
     """The streams of a runtime, of which nothing is read until a test adds pieces."""
 
+    is_resting = False
+
     def __init__(self):
         self.readings, self.places = [], 0
 

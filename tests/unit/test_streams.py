@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events, signals
+from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.streams import Reading, Streams
 from gpt_agent_fsm.errors import RequestRefused, TransientError
 from gpt_agent_fsm.machine.run_status import RunStatus
@@ -29,6 +30,7 @@ class FakeStream:
 
     def __init__(self, server, says, after=None):
         self.says, self.closed, self.resumed = list(says), False, 0
+        self.ended = threading.Event()
         self._server = server
         self._position = 0 if after is None else after
 
@@ -58,6 +60,7 @@ class FakeStream:
 
     def close(self):
         self.closed = True
+        self.ended.set()
 
 
 class StreamingServer(SimulatedServer):
@@ -709,6 +712,60 @@ def test_after_the_end_of_the_runtime_there_is_no_place_for_a_stream():
     assert not streams.reserve()
 
 
+def test_pieces_that_have_come_together_do_not_wait_for_the_next_poll(make_world):
+    world = make_world(heartbeat_interval=100.0)
+    world.server.scripts.append(["a"])
+    world.plans.append([SLOW, Answer("Hello you")])
+    agent = world.connect(stream=True, subscribe=world.hear)
+    agent.add_user_message("Hi")
+    world.scheduler.advance(1.0)
+    for _ in range(30):
+        agent._driver._listener._reading.add(Piece(message_id="msg_9", text="b"))
+    world.runtime._own_roster.tick_soon(world.thread_id)
+    world.scheduler.settle()
+    assert world.texts == ["a", *["b"] * 30]
+
+
+def test_a_caller_is_told_of_each_piece_as_soon_as_the_handlers_have_heard_it():
+    told = []
+    inquiry = Inquiry("thread_1", "k", lambda: told.append(inquiry.text.take()))
+    inquiry.hear(events.UserMessageAdded(id="msg_1", thread_id="thread_1", content="Hi", key="k"))
+    inquiry.hear(events.RunStarted(id="run_1", thread_id="thread_1", assistant_id="asst_1"))
+    for index, text in enumerate(["Hello ", "you"]):
+        inquiry.hear(
+            events.AssistantMessageDelta(
+                thread_id="thread_1", run_id="run_1", message_id="msg_2", index=index, text=text
+            )
+        )
+    assert told == ["Hello ", "you"]
+
+
+def test_failures_of_creations_that_began_before_the_rest_do_not_prolong_it():
+    now = [0.0]
+    streams = Streams(99, lambda: None, lambda thread_id: None, now=lambda: now[0])
+    for _ in range(9):
+        streams.note_creation(has_failed=True)
+    assert streams.is_resting
+    now[0] = 61.0
+    assert not streams.is_resting
+
+
+def test_after_a_refusal_for_good_the_next_run_is_a_stream_again(world):
+    world.server.failure = errors.OutcomeUnknown(502, None, "Bad gateway.", in_flight=True)
+    plainly = world.server.create_run
+
+    def refuse(request, *, timeout):
+        world.server.create_run = plainly
+        raise RequestRefused(400, "content_filter", "No.")
+
+    world.server.create_run = refuse
+    agent = world.connect(stream=True)
+    with pytest.raises(errors.RunError, match="No"):
+        agent.ask("Hi", timeout=600)
+    world.server.failure = None
+    assert say(world, "Hello ", "you") == ["Hello ", "you"]
+
+
 # --- slow handlers ------------------------------------------------------------------------------------------
 
 
@@ -752,7 +809,9 @@ def test_a_piece_is_yielded_while_a_handler_of_the_next_piece_runs(threaded):
     got, in_time = threading.Event(), []
 
     def hear(sender, event):
-        if event.index == 1:
+        if event.index == 0:
+            server.streams[0].ended.wait(10)  # so that both pieces wait for this tick
+        else:
             in_time.append(got.wait(10))
 
     with signals.assistant_message_delta.connected_to(hear):

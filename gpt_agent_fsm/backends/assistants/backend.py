@@ -272,7 +272,8 @@ class AssistantsBackend(HttpFiles):
         def plainly() -> tuple[Run, RunStream | None]:
             return self._post_run(thread_id, action, body, limits), None
 
-        return self._stream_switch.make(request.assistant_id, streamed, plainly)
+        model = request.options.get("model") or f"assistant {request.assistant_id}"
+        return self._stream_switch.make(model, streamed, plainly)
 
     def _post_run(self, thread_id: str, action: str, body: object, timeout: Timeout) -> Run:
         answer = self._http.post(f"{_thread(thread_id)}/runs{action}", body, wire.Run, timeout=timeout)

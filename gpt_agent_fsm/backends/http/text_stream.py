@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -10,11 +12,15 @@ import msgspec
 from gpt_agent_fsm.backends.http.event_stream import EventStream
 from gpt_agent_fsm.backends.shared.values import lenient_mapping
 from gpt_agent_fsm.errors import RequestRefused, TransientError
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.ports import Piece, Timeout
 
 __all__ = ["EventReader", "MessageTexts", "StreamSwitch", "TextStream", "data_of"]
 
 T = TypeVar("T")
+log: Log = get_logger(__name__)
+
+_HOUR = 3600.0
 
 
 def data_of(data: bytes) -> Mapping[str, Any]:
@@ -26,27 +32,33 @@ def data_of(data: bytes) -> Mapping[str, Any]:
 
 
 class StreamSwitch:
-    """Remembers for which assistants the server refuses to answer with a stream.
+    """Remembers for which models the server refuses to answer with a stream.
 
     Servers word this refusal in many ways, and some refuse streams only for certain models. So a refused request is
-    made once more without a stream. If that succeeds, the server has refused the stream and not the request.
+    made once more without a stream. If that succeeds, the server has refused the stream and not the request. It may
+    also have refused something that was over a moment later, so after an hour a stream is tried again.
+
+    Args:
+        now: returns the time in monotonic seconds.
     """
 
-    def __init__(self) -> None:
-        self._refused: set[str] = set()
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._refused_until: dict[str, float] = {}
 
-    def make(self, assistant_id: str, streamed: Callable[[], T], plainly: Callable[[], T]) -> T:
-        """Return what `streamed` returns. If the server refuses streams for this assistant, call `plainly` instead.
+    def make(self, model: str, streamed: Callable[[], T], plainly: Callable[[], T]) -> T:
+        """Return what `streamed` returns. If the server refuses streams for this model, call `plainly` instead.
 
-        Raises what the last call raises.
+        `model` is any text that stands for the model. Raises what the last call raises.
         """
-        if assistant_id in self._refused:
+        if self._now() < self._refused_until.get(model, -math.inf):
             return plainly()
         try:
             return streamed()
-        except RequestRefused:
-            made = plainly()
-        self._refused.add(assistant_id)
+        except RequestRefused as error:
+            made, status = plainly(), error.status
+        log.info("the server refuses streams for %s (HTTP %s); one is tried again in an hour", model, status)
+        self._refused_until[model] = self._now() + _HOUR
         return made
 
 

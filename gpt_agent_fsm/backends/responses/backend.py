@@ -371,7 +371,7 @@ class ResponsesBackend(HttpFiles):
         sent = said or ([] if self._sends_empty_input else None)
         body = wire.new_response(assistant, request.thread_id, sent, about, options)
         try:
-            return conversation.create(body, request.assistant_id)
+            return conversation.create(body)
         except ApiError as error:
             for text in filter(None, (assistant.instructions, body.get("instructions"))):
                 if len(text) >= _MIN_QUOTE:

@@ -100,21 +100,21 @@ class Conversation:
         """Return the current state of a response."""
         return self._checked("GET", self._http.get(_response(response_id), wire.Response, timeout=self._limits))
 
-    def create(self, body: Mapping[str, Any], assistant_id: str) -> wire.Response:
-        """Create a response of this assistant."""
+    def create(self, body: Mapping[str, Any]) -> wire.Response:
+        """Create a response."""
         try:
-            return self._checked_new(self._create(body, assistant_id), body)
+            return self._checked_new(self._create(body), body)
         except BaseException:
             self.close_stream()
             raise
 
-    def _create(self, body: Mapping[str, Any], assistant_id: str) -> wire.Response:
+    def _create(self, body: Mapping[str, Any]) -> wire.Response:
         def plainly() -> wire.Response:
             return self._http.post("/responses", body, wire.Response, timeout=self._limits)
 
         if self._streams is None:
             return plainly()
-        return self._streams.make(assistant_id, lambda: self._create_streamed(body), plainly)
+        return self._streams.make(str(body["model"]), lambda: self._create_streamed(body), plainly)
 
     def _create_streamed(self, body: Mapping[str, Any]) -> wire.Response:
         answer = self._http.stream("POST", "/responses", {**body, "stream": True}, wire.Response, timeout=self._limits)

@@ -55,6 +55,7 @@ class ResponseEvents:
         self._texts = MessageTexts(is_whole=is_whole)
         self.position: int | None = after
         self._gap_after: int | None = None
+        self._error_after: int | None = None
         self._may_have_gaps = False
         self.is_over: bool = False
 
@@ -66,7 +67,8 @@ class ResponseEvents:
         """
         kind = _kind(name, data)
         if kind == _ERROR:
-            if self.position is not None:
+            if self.position is not None and self.position != self._error_after:
+                self._error_after = self.position
                 raise TransientError(None, lenient_text(data.get("code")), "The server has broken off the stream.")
             self.is_over = True
             return

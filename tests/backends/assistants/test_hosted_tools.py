@@ -68,6 +68,9 @@ def test_steps_that_fail_for_a_moment_are_read_at_the_next_poll(poll):
     with pytest.raises(TransientError):
         poll(status_code=503, json={"error": {"message": "Sorry"}})
     assert [each.id for each in poll(json={"data": [step(1, CODE)]}).hosted_tools] == ["call_1"]
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            poll(status_code=503, json={"error": {"message": "Sorry"}})
 
 
 def test_steps_that_keep_failing_do_not_hold_up_the_answer(poll, caplog):
