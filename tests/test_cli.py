@@ -133,6 +133,7 @@ def test_help_names_the_commands(run):
         (["--format", "mermaid"], diagrams.mermaid),
         (["--format", "dot"], diagrams.dot),
         (["--format", "svg"], diagrams.svg),
+        (["--format", "md"], diagrams.markdown),
     ],
 )
 def test_diagram_prints_the_machine(run, arguments, draw):
@@ -148,9 +149,10 @@ def test_diagram_writes_all_formats_into_a_directory(run, tmp_path):
         "machine.mmd": diagrams.mermaid(),
         "machine.dot": diagrams.dot(),
         "machine.svg": diagrams.svg(),
+        "happy-path.svg": diagrams.happy_path(),
     }
     assert result.stdout.splitlines() == [
-        f"wrote {directory / n}" for n in ("machine.mmd", "machine.dot", "machine.svg")
+        f"wrote {directory / n}" for n in ("machine.mmd", "machine.dot", "machine.svg", "happy-path.svg")
     ]
 
 

@@ -13,7 +13,8 @@ import pytest
 from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.diagrams import arrows as arrows_module
 from gpt_agent_fsm.diagrams import text as text_module
-from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, Arrow, Cause, arrows
+from gpt_agent_fsm.diagrams.arrows import FRAME, Arrow, Cause, arrows
+from gpt_agent_fsm.diagrams.style import COLOURS, DARK, LIGHT
 from gpt_agent_fsm.machine.rows import Row, states_of
 from gpt_agent_fsm.machine.states import LIVE, State
 from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS
@@ -53,7 +54,12 @@ def made_up(trigger, source, dest, guard, action):
 
 @pytest.mark.parametrize(
     ("name", "draw"),
-    [("machine.mmd", diagrams.mermaid), ("machine.dot", diagrams.dot), ("machine.svg", diagrams.svg)],
+    [
+        ("machine.mmd", diagrams.mermaid),
+        ("machine.dot", diagrams.dot),
+        ("machine.svg", diagrams.svg),
+        ("happy-path.svg", diagrams.happy_path),
+    ],
 )
 def test_a_stale_diagram_is_noticed(name, draw):
     committed = (COMMITTED / name).read_text(encoding="utf-8")
@@ -231,11 +237,10 @@ def test_no_arrow_crosses_a_label_or_a_state(picture):
 
 def test_the_picture_stands_alone(picture):
     assert {element.tag.removeprefix(SVG) for element in picture.iter()} <= {
-        "svg", "title", "style", "defs", "marker", "path", "rect", "circle", "text",
+        "svg", "title", "style", "path", "rect", "circle", "text",
     }  # fmt: skip
     assert re.findall(r"https?://[^\"]*", diagrams.svg()) == ["http://www.w3.org/2000/svg"]
-    assert set(re.findall(r"url\(([^)]*)\)", diagrams.svg())) == {f"#head-{state}" for state in State}
-    assert "@import" not in diagrams.svg()
+    assert not re.search(r"url\(|@import|\bid=", diagrams.svg())
 
 
 def luminance(colour):
@@ -249,20 +254,37 @@ def contrast(one, other):
     return (bright + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_picture_can_be_read_on_light_and_on_dark_pages(picture, scheme):
-    light, dark = picture.find(f"{SVG}style").text.split("@media (prefers-color-scheme:dark)")
-    rules = light if scheme == "light" else dark
-    page, frame = re.search(r"\.page\{fill:(#\w+)\}\.frame\{fill:(#\w+)", rules).groups()
-    ink, soft = re.search(r"\.start\{fill:(#\w+)\}\.guard,\.note\{fill:(#\w+)", rules).groups()
-    for colour, ground in itertools.product((ink, soft), (page, frame)):
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_the_picture_can_be_read_on_light_and_on_dark_pages(theme):
+    for colour, ground in itertools.product((theme.ink, theme.soft), (theme.page, theme.frame)):
         assert contrast(colour, ground) >= 4.5
     for state in State:
-        fill, line = COLOURS[state][:2] if scheme == "light" else COLOURS[state][2:]
-        assert fill in rules
-        assert line in rules
-        assert contrast(ink, fill) >= 4.5
-        assert contrast(line, frame) >= 3
+        assert contrast(theme.ink, theme.fill(state)) >= 4.5
+        assert contrast(theme.line(state), theme.frame) >= 3
+        # The name of a lit state stands on the colour of its border.
+        assert contrast(theme.page, theme.line(state)) >= 4.5
+
+
+def test_the_picture_follows_the_choice_of_its_page_before_that_of_the_browser(picture):
+    light, browser, chosen_light, chosen_dark = (
+        block[block.index(".state.idle{") :].partition("}")[0]
+        for block in re.split(
+            r"(?=@media)|(?=:is\(\[data-theme=\w+\],\S+ \.gpt-agent-fsm\.machine \.page)", style_of(picture)
+        )
+    )
+    assert (light, browser) == (chosen_light, chosen_dark)
+    assert COLOURS["idle"][0] in light
+    assert COLOURS["idle"][2] in browser
+
+
+def style_of(root):
+    return root.find(f"{SVG}style").text
+
+
+def test_every_rule_is_limited_to_pictures_of_its_kind(picture):
+    rules = re.findall(r"([^{}]+)\{[^{}]+\}", style_of(picture).replace("@media (prefers-color-scheme:dark){", ""))
+    for selector in itertools.chain.from_iterable(re.split(r",(?![^(]*\))", rule) for rule in rules):
+        assert ".gpt-agent-fsm.machine " in selector
 
 
 def test_an_arrow_without_a_path_is_a_clear_error(monkeypatch):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.cli.chat import chat
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.importing import import_thread_command
+from gpt_agent_fsm.cli.pictures import diagram, timeline
 from gpt_agent_fsm.cli.serve import serve
 from gpt_agent_fsm.errors import GptAgentError
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from gpt_agent_fsm.cli.scenes import Conversation
 
 __all__ = ["cli", "screen_for"]
-
-_FORMATS = {"mermaid": diagrams.mermaid, "dot": diagrams.dot, "svg": diagrams.svg}
-_FILES = {"mermaid": "machine.mmd", "dot": "machine.dot", "svg": "machine.svg"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,36 +31,8 @@ def cli() -> None:
 cli.add_command(chat)
 cli.add_command(import_thread_command)
 cli.add_command(serve)
-
-
-@cli.command()
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(list(_FORMATS)),
-    default="mermaid",
-    show_default=True,
-    help="What to print.",
-)
-@click.option(
-    "--write",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Print nothing; write all formats into this directory.",
-)
-def diagram(format_: str, directory: Path | None) -> None:
-    """Draw the state machine. The picture is made from the table that the library itself uses."""
-    if directory is None:
-        click.echo(_FORMATS[format_](), nl=False)
-        return
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, draw in _FORMATS.items():
-            path = directory / _FILES[name]
-            path.write_text(draw(), encoding="utf-8", newline="\n")
-            click.echo(f"wrote {path}")
-    except OSError as error:
-        raise click.ClickException(f"cannot write to {directory}: {error.strerror}") from error
+cli.add_command(diagram)
+cli.add_command(timeline)
 
 
 @cli.command()

@@ -1,11 +1,52 @@
-"""Draws diagrams of the state machine from its table of rules, `gpt_agent_fsm.machine.table.TABLE`.
+"""Pictures of the machine and of threads.
 
-All diagrams show the same arrows. One arrow stands for all rows between two states, and its label is `input [guard]`.
-Rows that do not change the state are omitted. All states with a run on the server are in one frame. If a row applies to
-all of these states, it is one arrow from the frame. The same table always gives the same text, byte for byte.
+A diagram of the machine is generated from `gpt_agent_fsm.machine.table.TABLE`. One arrow stands for all rows between
+two states, and its label is `input [guard]`. Rows that do not change the state are omitted. A row that applies to all
+states with a run on the server is drawn once, from the frame around these states. The same table always gives the same
+text, byte for byte.
+
+`model` says what a diagram shows, and `timeline` what a timeline shows. Everything else here draws one of the two.
 """
 
-from gpt_agent_fsm.diagrams.picture import svg
-from gpt_agent_fsm.diagrams.text import dot, mermaid, table_markdown
+from __future__ import annotations
 
-__all__ = ["dot", "mermaid", "svg", "table_markdown"]
+from collections.abc import Callable, Mapping
+
+from gpt_agent_fsm.diagrams.model import Diagram, diagram_of
+from gpt_agent_fsm.diagrams.picture import svg
+from gpt_agent_fsm.diagrams.small import happy_path
+from gpt_agent_fsm.diagrams.text import dot, markdown, mermaid, table_markdown
+from gpt_agent_fsm.diagrams.timeline import Timeline, timeline_of
+from gpt_agent_fsm.diagrams.timeline_svg import timeline_svg
+from gpt_agent_fsm.diagrams.timeline_text import timeline_text
+
+__all__ = [
+    "FORMATS",
+    "TIMELINE_FORMATS",
+    "Diagram",
+    "Timeline",
+    "diagram_of",
+    "dot",
+    "happy_path",
+    "markdown",
+    "mermaid",
+    "render",
+    "svg",
+    "table_markdown",
+    "timeline_of",
+    "timeline_svg",
+    "timeline_text",
+]
+
+FORMATS: Mapping[str, Callable[[Diagram], str]] = {"mermaid": mermaid, "dot": dot, "svg": svg, "md": markdown}
+"""The renderers by the names of their formats."""
+
+TIMELINE_FORMATS: Mapping[str, Callable[[Timeline], str]] = {"svg": timeline_svg, "text": timeline_text}
+"""The renderers of timelines by the names of their formats."""
+
+
+def render(diagram: Diagram, format: str) -> str:
+    """Return the diagram in a format. Raises `ValueError` for an unknown format."""
+    if format not in FORMATS:
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}, not {format!r}")
+    return FORMATS[format](diagram)

@@ -9,23 +9,13 @@ import attrs
 from gpt_agent_fsm.machine.states import LIVE, State
 from gpt_agent_fsm.machine.table import TABLE, TRIGGERS
 
-__all__ = ["COLOURS", "FRAME", "FRAME_TITLE", "OTHERWISE", "Arrow", "Cause", "arrows", "rows"]
+__all__ = ["FRAME", "FRAME_TITLE", "OTHERWISE", "Arrow", "Cause", "arrows", "rows"]
 
 FRAME = "run_on_server"
 """The name of the frame around the states in which a run is on the server."""
 FRAME_TITLE = "a run is on the server"
 OTHERWISE = "otherwise"
 """The label of a row without a guard that comes after rows with a guard."""
-
-COLOURS: dict[str, tuple[str, str, str, str]] = {
-    # state: fill and line on a light page, fill and line on a dark one
-    State.IDLE: ("#eef1f5", "#5b6b80", "#2a323d", "#9fb0c7"),
-    State.RUNNING: ("#e1effe", "#1f6fc4", "#14304f", "#6db3f8"),
-    State.AWAITING_TOOLS: ("#f0e7fd", "#7a45c4", "#34214f", "#bd95f5"),
-    State.SUBMITTING: ("#dff5f0", "#0f7f6c", "#10392f", "#52cbb2"),
-    State.RATE_LIMITED: ("#fdf1d6", "#a16207", "#40300c", "#e5b64b"),
-    State.FAILED: ("#fde5e4", "#c22f2a", "#4a1b1a", "#f58680"),
-}
 
 Ways = dict[str, tuple[str, ...]]
 """The inputs that lead from one state to another, each with its guards. An input that always leads there has no

@@ -4,59 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpt_agent_fsm.diagrams.arrows import COLOURS, FRAME, FRAME_TITLE, OTHERWISE, arrows, rows
+from gpt_agent_fsm.diagrams.arrows import FRAME, FRAME_TITLE, OTHERWISE, Arrow, rows
+from gpt_agent_fsm.diagrams.model import Diagram, diagram_of
+from gpt_agent_fsm.diagrams.style import LIGHT
 from gpt_agent_fsm.machine.states import ANY, LIVE, State
 from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS
 
-__all__ = ["dot", "mermaid", "table_markdown"]
+__all__ = ["dot", "markdown", "mermaid", "table_markdown"]
+
+_TAKEN = "✔ "
+"""The mark of an arrow that was taken, where lines cannot be wider."""
 
 
-def mermaid() -> str:
-    """Return the machine as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", f"    [*] --> {State.IDLE}", f'    state "{FRAME_TITLE}" as {FRAME} {{']
-    lines += [f"        {state}" for state in LIVE]
-    lines.append("    }")
-    lines += [f"    {a.source} --> {a.dest} : {'<br/>'.join(map(str, a.causes))}" for a in arrows()]
+def mermaid(diagram: Diagram | None = None) -> str:
+    """Return the diagram in Mermaid. The default is the whole machine."""
+    diagram = diagram or diagram_of()
+    lines = ["stateDiagram-v2", *(f"    [*] --> {state}" for state in diagram.states if state is State.IDLE)]
+    if diagram.is_framed:
+        lines += [f'    state "{FRAME_TITLE}" as {FRAME} {{', *(f"        {state}" for state in LIVE), "    }"]
+    named = {state for arrow in diagram.arrows for state in (arrow.source, arrow.dest)}
+    lines += [f"    {state}" for state in _outside(diagram) if state not in named]
+    for arrow in diagram.arrows:
+        mark = _TAKEN if arrow in diagram.taken else ""
+        lines.append(f"    {arrow.source} --> {arrow.dest} : {mark}{'<br/>'.join(map(str, arrow.causes))}")
+    if diagram.lit:
+        lines += [f"    classDef lit fill:{LIGHT.line(diagram.lit)},color:{LIGHT.page}", f"    class {diagram.lit} lit"]
     return "\n".join(lines) + "\n"
 
 
-def dot() -> str:
-    """Return the machine as a Graphviz digraph."""
+def dot(diagram: Diagram | None = None) -> str:
+    """Return the diagram for Graphviz. The default is the whole machine."""
+    diagram = diagram or diagram_of()
     lines = [
         "digraph machine {",
         '    graph [compound=true, nodesep=0.9, ranksep=0.9, fontname="Helvetica"];',
         '    node [shape=box, style="rounded,filled", fontname="Helvetica", margin="0.2,0.1"];',
         '    edge [fontname="Helvetica", fontsize=10];',
-        '    start [shape=point, width=0.15, label=""];',
-        f"    start -> {State.IDLE};",
-        f"    subgraph cluster_{FRAME} {{",
-        f'        label="{FRAME_TITLE}"; style="rounded,dashed";',
-        *(f"        {_node(state)}" for state in LIVE),
-        "    }",
-        *(f"    {_node(state)}" for state in State if state not in LIVE),
     ]
-    for arrow in arrows():
-        # Short lines that end in \\l, which aligns them left, let Graphviz keep the labels apart.
-        label = "".join(f"{cause}\\l".replace(" [", "\\l[").replace(" / ", " /\\l") for cause in arrow.causes)
-        # Graphviz draws from node to node and clips the line at the frame.
-        source, cut = (LIVE[1], f", ltail=cluster_{FRAME}") if arrow.source == FRAME else (arrow.source, "")
-        lines.append(f'    {source} -> {arrow.dest} [label="{label}", color="{COLOURS[arrow.dest][1]}"{cut}];')
+    if State.IDLE in diagram.states:
+        lines += ['    start [shape=point, width=0.15, label=""];', f"    start -> {State.IDLE};"]
+    if diagram.is_framed:
+        lines += [f"    subgraph cluster_{FRAME} {{", f'        label="{FRAME_TITLE}"; style="rounded,dashed";']
+        lines += [*(f"        {_node(state, diagram)}" for state in LIVE), "    }"]
+    lines += [f"    {_node(state, diagram)}" for state in _outside(diagram)]
+    lines += [_edge(arrow, diagram) for arrow in diagram.arrows]
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _node(state: State) -> str:
-    fill, line, _, _ = COLOURS[state]
+def _outside(diagram: Diagram) -> list[State]:
+    """Return the states that are not within a frame."""
+    return [state for state in diagram.states if not (diagram.is_framed and state in LIVE)]
+
+
+def _node(state: State, diagram: Diagram) -> str:
+    fill, line = LIGHT.fill(state), LIGHT.line(state)
+    if state is diagram.lit:
+        return f'{state} [fillcolor="{line}", color="{line}", fontcolor="{LIGHT.page}"];'
     return f'{state} [fillcolor="{fill}", color="{line}"];'
+
+
+def _edge(arrow: Arrow, diagram: Diagram) -> str:
+    # Short lines that end in \\l, which aligns them left, let Graphviz keep the labels apart.
+    label = "".join(f"{cause}\\l".replace(" [", "\\l[").replace(" / ", " /\\l") for cause in arrow.causes)
+    # Graphviz draws from node to node and clips the line at the frame.
+    source, cut = (LIVE[1], f", ltail=cluster_{FRAME}") if arrow.source == FRAME else (arrow.source, "")
+    cut += ", penwidth=4" if arrow in diagram.taken else ""
+    return f'    {source} -> {arrow.dest} [label="{label}", color="{LIGHT.line(arrow.dest)}"{cut}];'
+
+
+def markdown(diagram: Diagram | None = None) -> str:
+    """Return a Markdown table: the destinations of each input in each state, and where the thread is."""
+    diagram = diagram or diagram_of()
+    if diagram.lit is None:
+        return _overview(diagram)
+    ways = [f"`{arrow.source}` → `{arrow.dest}`" for arrow in diagram.taken]
+    taken = f" Arrows taken: {', '.join(ways)}." if ways else ""
+    return f"The thread is **`{diagram.lit}`**.{taken}\n\n{_overview(diagram)}"
 
 
 def table_markdown() -> str:
     """Return two Markdown tables: first the destinations of each input in each state, then all rows in detail."""
-    lines = ["| input | " + " | ".join(f"`{state}`" for state in State) + " |", "|---" * (len(State) + 1) + "|"]
     details = ["| input | in state | to state | if | does |", "|---" * 5 + "|"]
+    details += [f"| `{trigger}` | {row} |" for trigger in TRIGGERS for row in _details(trigger)]
+    return "\n".join([_overview(diagram_of()), *details]) + "\n"
+
+
+def _overview(diagram: Diagram) -> str:
+    heads = [f"**`{state}`**" if state is diagram.lit else f"`{state}`" for state in diagram.states]
+    lines = [f"| input | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for trigger in TRIGGERS:
-        lines.append(f"| `{trigger}` | " + " | ".join(_cell(trigger, state) for state in State) + " |")
-        details += [f"| `{trigger}` | {row} |" for row in _details(trigger)]
-    return "\n".join([*lines, "", *details]) + "\n"
+        lines.append(f"| `{trigger}` | " + " | ".join(_cell(trigger, state) for state in diagram.states) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(trigger: str, state: State) -> str:
