@@ -9,6 +9,7 @@ import contextlib
 import math
 import uuid
 from collections.abc import Mapping
+from html import escape
 from typing import Any, Literal, Unpack
 
 import attrs
@@ -31,6 +32,9 @@ from gpt_agent_fsm.tools.output import Output, as_output
 from gpt_agent_fsm.tools.outputs import json_text
 
 __all__ = ["Agent", "Answer"]
+
+_RECENT = 200
+"""How many records of the history are searched for the arrows that a thread has taken."""
 
 
 _MAX_WAIT = 1e12
@@ -351,3 +355,27 @@ class Agent:
     def run_in_progress(self) -> bool:
         """True in every state except `idle` and `failed`. Raises `AgentNotAlive`."""
         return self.state.run_in_progress
+
+    # --- pictures -------------------------------------------------------------------------------------
+
+    def diagram(self, format: Literal["svg", "mermaid", "dot", "md"] = "svg") -> str:
+        """Return the state machine as a picture or a text, with the thread's state lit.
+
+        The arrows that the thread has taken since it last left `idle` or `failed` are marked. The picture contains no
+        text of messages. Reads the store. Raises `ValueError` for an unknown format, and `AgentNotAlive`.
+        """
+        from gpt_agent_fsm import diagrams  # noqa: PLC0415 - most programs draw nothing
+
+        state, store = self.state, self._roster.store
+        saved = store.load(self.thread_id)
+        after = max(0, saved.last_seq - _RECENT) if saved else 0
+        recent = [record.event for record in store.history(self.thread_id, after)]
+        return diagrams.render(diagrams.diagram_of(state, recent), format)
+
+    def _repr_html_(self) -> str:
+        """Return the diagram for a notebook. An agent that is not alive, and any failure, is shown as its `repr`."""
+        try:
+            picture = self.diagram() if self.alive else ""
+        except Exception:  # noqa: BLE001 - a notebook shows nothing at all if this method raises
+            picture = ""
+        return f'<p><code>{escape(repr(self))}</code></p><div style="overflow-x:auto">{picture}</div>'

@@ -93,7 +93,7 @@ class Roster:
     ) -> None:
         self.origin: Origin = Origin("runtime")
         self.scheduler = scheduler
-        self.backend = backend
+        self.backend, self.store = backend, store
         self._settings = settings
         self._make_agent = make_agent
         self._owns_all = make_ownership is None
