@@ -21,7 +21,7 @@ project = "gpt-agent-fsm"
 release = metadata.version(project)
 copyright = "the authors of gpt-agent-fsm"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "gpt_agent_fsm.sphinx"]
 exclude_patterns = ["_build", "decisions/template.md"]
 # Text in single backticks in a docstring is code, or a name from this package.
 default_role = "py:obj"

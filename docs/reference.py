@@ -203,6 +203,16 @@ def machine_size() -> str:
     )
 
 
+def machine_paths() -> str:
+    """Return the simple paths of a thread, each with its states and its story."""
+    lines = []
+    for title, paths in diagrams.simple_paths().items():
+        lines += [f"### {title}", ""]
+        lines += [f"- {' → '.join(_code(state) for state in path.states)}: {path.story}" for path in paths]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
 # --- the plan of the package -------------------------------------------------------------------------------
 
 
@@ -225,6 +235,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "machine_overview": machine_overview,
     "machine_rows": machine_rows,
     "machine_size": machine_size,
+    "machine_paths": machine_paths,
     "rooms": rooms,
 }
 

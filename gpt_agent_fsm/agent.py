@@ -19,10 +19,9 @@ from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.content import read_content
 from gpt_agent_fsm.engine.driver import Driver
-from gpt_agent_fsm.engine.question import AnswerStream, Question, refuse_in_handler, wait_until
+from gpt_agent_fsm.engine.question import AnswerStream, Question, refuse_in_handler, settle
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.run_options import RunOptions, options_text
-from gpt_agent_fsm.errors import WaitTimeout
 from gpt_agent_fsm.events.parts import Content
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
@@ -48,13 +47,6 @@ def _check_wait(name: str, timeout: object) -> None:
     # This refuses NaN, and whole numbers that are no float.
     if timeout is not None and not (is_number and (timeout < _MAX_WAIT or timeout == math.inf)):  # type: ignore[operator]
         raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
-
-
-def _why(driver: Driver) -> str:
-    """Return a clause that names the tool calls without an output. Return "" if there are none."""
-    calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
-    waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
-    return f"; it waits for the output of {', '.join(calls)}" if waits else ""
 
 
 class Agent:
@@ -187,13 +179,7 @@ class Agent:
         itself.
         """
         _check_wait("wait", timeout)
-        driver = self._driver
-        scheduler = self._roster.scheduler
-        if not wait_until(driver, scheduler, lambda: driver.has_stopped or driver.is_settled(), timeout):
-            raise WaitTimeout(
-                f"{self.thread_id} is still {driver.snapshot.state} after {timeout} seconds{_why(driver)}"
-            )
-        return driver.snapshot.state
+        return settle(self._driver, self._roster.scheduler, timeout)
 
     def ask(
         self,
@@ -374,8 +360,8 @@ class Agent:
 
     def _repr_html_(self) -> str:
         """Return the diagram for a notebook. An agent that is not alive, and any failure, is shown as its `repr`."""
-        try:
+        name, picture = escape(object.__repr__(self)), ""
+        with contextlib.suppress(Exception):  # a notebook shows nothing at all if this method raises
+            name = escape(repr(self))
             picture = self.diagram() if self.alive else ""
-        except Exception:  # noqa: BLE001 - a notebook shows nothing at all if this method raises
-            picture = ""
-        return f'<p><code>{escape(repr(self))}</code></p><div style="overflow-x:auto">{picture}</div>'
+        return f'<p><code>{name}</code></p><div style="overflow-x:auto">{picture}</div>'

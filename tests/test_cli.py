@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from gpt_agent_fsm import cli as package
-from gpt_agent_fsm import diagrams, errors, events, signals
+from gpt_agent_fsm import diagrams, errors, events
 from gpt_agent_fsm.cli import commands, live, report, scenes
 from gpt_agent_fsm.local import ModelError
 
@@ -340,8 +340,8 @@ def test_a_running_tool_is_released_when_the_demo_stops():
         id="c", thread_id="t", run_id="r", name="get_calendar", arguments={"day": "Saturday"}
     )
     began = time.monotonic()
-    with scenes._toolbox(speed=1 / PATIENCE):
-        signals.tool_call_requested.send(Agent(), event=call)
+    with scenes._toolbox(speed=1 / PATIENCE) as use_tool:
+        use_tool(Agent(), call)
     assert time.monotonic() - began < PATIENCE / 2
     assert Agent.outputs == []
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_fsm import Agent, Assistant, FunctionTool, Runtime, Settings, State, events, signals
+from gpt_agent_fsm import Agent, Assistant, FunctionTool, Runtime, Settings, State, events
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.errors import WaitTimeout
 from gpt_agent_fsm.local import LocalServer, ModelError, ModelRequest, ToolCall
@@ -24,6 +24,7 @@ from gpt_agent_fsm.ports import Backend
 __all__ = ["SCENES", "Conversation", "Scene", "play"]
 
 Show = Callable[["Conversation", events.Event], object]
+UseTool = Callable[[Agent, events.ToolCallRequested], None]
 
 _KEY = "none-needed"
 _PER_WORD = 0.06
@@ -209,11 +210,11 @@ def play(conversations: list[Conversation], show: Show, speed: float = 1.0, api:
     with (
         _direct_loopback(),
         LocalServer(model) as server,
-        _toolbox(speed),
+        _toolbox(speed) as use_tool,
         Runtime(_backend(api, server.base_url, conversations), settings) as runtime,
     ):
         began = time.monotonic()
-        agents = [_begin(runtime, conversation, show, began) for conversation in conversations]
+        agents = [_begin(runtime, conversation, show, began, use_tool) for conversation in conversations]
         deadline = began + _PATIENCE / min(speed, 1.0)
         for agent, conversation in zip(agents, conversations, strict=True):
             try:
@@ -239,12 +240,14 @@ def _backend(api: str, base_url: str, conversations: list[Conversation]) -> Back
     return ResponsesBackend(base_url, _KEY, assistants={scene.assistant_id: scene.assistant for scene in scenes})
 
 
-def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: float) -> Agent:
+def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: float, use_tool: UseTool) -> Agent:
     """Create a thread on the server, connect an agent to that thread, and add the first message."""
 
-    def hear(_: Agent, event: events.Event) -> None:
+    def hear(agent: Agent, event: events.Event) -> None:
         conversation.hear(time.monotonic() - began, event)
         show(conversation, event)
+        if isinstance(event, events.ToolCallRequested):
+            use_tool(agent, event)
 
     conversation.thread_id = runtime.create_thread()
     agent = runtime.connect(
@@ -259,8 +262,8 @@ def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: floa
 
 
 @contextmanager
-def _toolbox(speed: float) -> Iterator[None]:
-    """Answer tool calls inside the `with` block.
+def _toolbox(speed: float) -> Iterator[UseTool]:
+    """Inside the `with` block, return the function that answers a tool call.
 
     Tools take time, so they run on OS threads of their own. A handler that blocks would hold up its conversation.
     """
@@ -276,8 +279,7 @@ def _toolbox(speed: float) -> Iterator[None]:
             pool.submit(use, agent, event)
 
         try:
-            with signals.tool_call_requested.connected_to(on_tool_call):
-                yield
+            yield on_tool_call
         finally:
             closing.set()
 

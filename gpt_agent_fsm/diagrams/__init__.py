@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gpt_agent_fsm.diagrams.model import Diagram, diagram_of
+from gpt_agent_fsm.diagrams.paths import Path, simple_paths
 from gpt_agent_fsm.diagrams.picture import svg
 from gpt_agent_fsm.diagrams.small import happy_path
 from gpt_agent_fsm.diagrams.text import dot, markdown, mermaid, table_markdown
@@ -24,6 +25,7 @@ __all__ = [
     "FORMATS",
     "TIMELINE_FORMATS",
     "Diagram",
+    "Path",
     "Timeline",
     "diagram_of",
     "dot",
@@ -31,6 +33,7 @@ __all__ = [
     "markdown",
     "mermaid",
     "render",
+    "simple_paths",
     "svg",
     "table_markdown",
     "timeline_of",

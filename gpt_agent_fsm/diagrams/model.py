@@ -43,22 +43,30 @@ class Diagram:
         return f"The thread is {_words(self.lit)}" + (f"; arrows taken: {ways}" if ways else "")
 
 
-def diagram_of(
-    lit: State | None = None, events: Iterable[Event] = (), states: Sequence[State] | None = None
-) -> Diagram:
+def diagram_of(lit: str | None = None, events: Iterable[Event] = (), states: Sequence[str] | None = None) -> Diagram:
     """Return the diagram of the machine.
 
     `lit` is the state of a thread, and `events` are the thread's events. With `states`, the diagram has only the arrows
     between these states. If one of these arrows starts at the frame, all states within the frame are in the diagram.
+    Raises `ValueError` for a name that is not the name of a state, and for a part without states.
     """
-    drawn = set(State if states is None else states)
+    drawn = set(State if states is None else map(_state, states))
+    if not drawn:
+        raise ValueError(f"a part of the machine needs at least one of the states {', '.join(State)}")
     inner = {*drawn, FRAME} if drawn & set(LIVE) else drawn
     found = tuple(arrow for arrow in arrows() if arrow.source in inner and arrow.dest in inner)
     if any(arrow.source == FRAME for arrow in found):
         drawn |= set(LIVE)
     taken = {_arrow_of(move, found) for move in _last_moves(events)}
     order = tuple(arrow for arrow in found if arrow in taken)
-    return Diagram(tuple(state for state in State if state in drawn), found, lit, order)
+    here = None if lit is None else _state(lit)
+    return Diagram(tuple(state for state in State if state in drawn), found, here, order)
+
+
+def _state(name: str) -> State:
+    if name not in list(State):
+        raise ValueError(f"{name!r} is not a state; the states are {', '.join(State)}")
+    return State(name)
 
 
 def _last_moves(events: Iterable[Event]) -> list[StateChanged]:

@@ -13,6 +13,8 @@ from gpt_agent_fsm.machine.states import State
 __all__ = ["draw", "open_svg", "svg"]
 
 _RADIUS = 12
+_PHONE = 340
+"""The room for a picture on a phone."""
 _TIP, _WING = 11, 4.5
 """The length of the head of an arrow, and half of its width."""
 _COMMON = {
@@ -49,9 +51,12 @@ def draw(plan: Plan, title: str, lit: State | None = None) -> str:
 def open_svg(kind: str, page: Box, title: str) -> list[str]:
     """Return the first lines of a picture. It has no ids, so that a page may contain several pictures."""
     size = f'width="{page.width:g}" height="{page.height:g}"'
+    # Where there is less room, a picture shrinks. It scrolls before its texts become too small to read.
+    narrowest = min(page.width, max(_PHONE, 0.6 * page.width))
+    style = f'style="max-width:100%;min-width:{narrowest:g}px;height:auto"'
     view = f'viewBox="{page.left:g} {page.top:g} {page.width:g} {page.height:g}"'
     return [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="{ROOT} {kind}" {size} {view} role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="{ROOT} {kind}" {size} {view} {style} role="img" '
         f'aria-label="{escape(title)}">',
         f"<title>{escape(title)}</title>",
     ]

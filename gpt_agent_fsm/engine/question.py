@@ -15,9 +15,10 @@ from gpt_agent_fsm.engine.protocols import Backend, Scheduler
 from gpt_agent_fsm.engine.run_options import output_of
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.tools.output import Output
 
-__all__ = ["AnswerStream", "Question", "refuse_in_handler", "wait_until"]
+__all__ = ["AnswerStream", "Question", "refuse_in_handler", "settle", "wait_until"]
 
 
 def wait_until(driver: Driver, scheduler: Scheduler, is_over: Callable[[], bool], timeout: float | None) -> bool:
@@ -30,6 +31,16 @@ def wait_until(driver: Driver, scheduler: Scheduler, is_over: Callable[[], bool]
         in_time = scheduler.wait(is_over, changed, timeout)
     driver.check_alive()
     return in_time
+
+
+def settle(driver: Driver, scheduler: Scheduler, timeout: float | None) -> State:
+    """See `Agent.wait`."""
+    if not wait_until(driver, scheduler, lambda: driver.has_stopped or driver.is_settled(), timeout):
+        calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
+        waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
+        why = f"; it waits for the output of {', '.join(calls)}" if waits else ""
+        raise WaitTimeout(f"{driver.thread_id} is still {driver.snapshot.state} after {timeout} seconds{why}")
+    return driver.snapshot.state
 
 
 def refuse_in_handler(what: str) -> None:
