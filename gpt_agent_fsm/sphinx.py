@@ -25,8 +25,8 @@ __all__ = ["Machine", "setup"]
 _HAPPY_PATH = "happy-path"
 
 
-def _names(argument: str) -> list[str]:
-    return argument.replace(",", " ").split()
+def _names(argument: str | None) -> list[str]:
+    return (argument or "").replace(",", " ").split()
 
 
 def _format(argument: str) -> str:

@@ -61,10 +61,10 @@ def _store_option(*, required: bool) -> Callable[[F], F]:
 @click.option("--thread", "thread_id", metavar="THREAD", help="Light the state of this thread.")
 @_store_option(required=False)
 def diagram(format_: str, directory: Path | None, thread_id: str | None, url: str | None) -> None:
-    """Draw the state machine from the table that the library itself uses.
+    """Draw the state machine, or where a thread is in it.
 
-    With --thread, the state of the thread is lit, and the arrows that the thread has taken since it last left idle or
-    failed are marked.
+    The picture is generated from the table that the library itself uses. With --thread, the state of the thread is
+    lit, and the arrows that the thread has taken since it last left idle or failed are marked.
 
     \b
     Examples:
@@ -91,9 +91,10 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
     help="What to print.",
 )
 def timeline(thread_id: str, url: str, format_: str) -> None:
-    """Show what happened to a thread, and when: its states, runs, tool calls, approvals and waits.
+    """Show what happened to a thread, and when.
 
-    The timeline has names, ids and times, and never the text of a message. So it can be pasted into an issue.
+    The timeline shows states, runs, tool calls, approvals and waits. It has names, ids and times, and never the
+    text of a message. So it can be pasted into an issue.
 
     \b
     Examples:
