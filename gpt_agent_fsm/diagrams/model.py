@@ -22,12 +22,14 @@ class Diagram:
         arrows: the arrows between these states, and from the frame around the states with a run on the server.
         lit: the state of the thread; None if the diagram shows no thread.
         taken: the arrows that the thread has taken since it last left `idle` or `failed`.
+        moves: the states between which the thread has moved in this time, in order and each pair once.
     """
 
     states: tuple[State, ...]
     arrows: tuple[Arrow, ...]
     lit: State | None = None
     taken: tuple[Arrow, ...] = ()
+    moves: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_framed(self) -> bool:
@@ -39,8 +41,8 @@ class Diagram:
         """A sentence for people who cannot see the picture."""
         if self.lit is None:
             return "The states of a thread and the transitions between them"
-        ways = ", ".join(f"{_words(arrow.source)} to {_words(arrow.dest)}" for arrow in self.taken)
-        return f"The thread is {_words(self.lit)}" + (f"; arrows taken: {ways}" if ways else "")
+        ways = ", ".join(f"{_words(source)} to {_words(dest)}" for source, dest in self.moves)
+        return f"The thread is {_words(self.lit)}" + (f"; it moved from {ways}" if ways else "")
 
 
 def diagram_of(lit: str | None = None, events: Iterable[Event] = (), states: Sequence[str] | None = None) -> Diagram:
@@ -57,10 +59,12 @@ def diagram_of(lit: str | None = None, events: Iterable[Event] = (), states: Seq
     found = tuple(arrow for arrow in arrows() if arrow.source in inner and arrow.dest in inner)
     if any(arrow.source == FRAME for arrow in found):
         drawn |= set(LIVE)
-    taken = {_arrow_of(move, found) for move in _last_moves(events)}
+    moves = _last_moves(events)
+    taken = {_arrow_of(move, found) for move in moves}
     order = tuple(arrow for arrow in found if arrow in taken)
     here = None if lit is None else _state(lit)
-    return Diagram(tuple(state for state in State if state in drawn), found, here, order)
+    pairs = tuple(dict.fromkeys((move.source, move.dest) for move in moves))
+    return Diagram(tuple(state for state in State if state in drawn), found, here, order, pairs)
 
 
 def _state(name: str) -> State:

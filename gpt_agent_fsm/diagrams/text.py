@@ -77,9 +77,9 @@ def markdown(diagram: Diagram | None = None) -> str:
     diagram = diagram or diagram_of()
     if diagram.lit is None:
         return _overview(diagram)
-    ways = [f"`{arrow.source}` → `{arrow.dest}`" for arrow in diagram.taken]
-    taken = f" Arrows taken: {', '.join(ways)}." if ways else ""
-    return f"The thread is **`{diagram.lit}`**.{taken}\n\n{_overview(diagram)}"
+    ways = ", ".join(f"`{source}` → `{dest}`" for source, dest in diagram.moves)
+    moved = f" It moved: {ways}." if ways else ""
+    return f"The thread is **`{diagram.lit}`**.{moved}\n\n{_overview(diagram)}"
 
 
 def table_markdown() -> str:

@@ -73,7 +73,7 @@ def test_svg_lights_the_state_and_marks_the_arrows_and_their_labels():
     assert re.findall('class="state (\\w+) lit"', picture) == ["awaiting_tools"]
     assert sorted(re.findall('class="to (\\w+) taken"', picture)) == ["awaiting_tools", "running"]
     assert 'class="guard taken end"' in picture
-    assert "<title>The thread is awaiting tools; arrows taken: idle to running, running to awaiting tools</title>" in (
+    assert "<title>The thread is awaiting tools; it moved from idle to running, running to awaiting tools</title>" in (
         picture
     )
 
@@ -96,9 +96,7 @@ def test_dot_lights_the_state_and_marks_the_arrows():
 
 def test_markdown_says_where_the_thread_is_and_marks_its_column():
     first, _, head, *_ = diagrams.markdown(diagram_of("awaiting_tools", TALK)).splitlines()
-    assert first == (
-        "The thread is **`awaiting_tools`**. Arrows taken: `idle` → `running`, `running` → `awaiting_tools`."
-    )
+    assert first == ("The thread is **`awaiting_tools`**. It moved: `idle` → `running`, `running` → `awaiting_tools`.")
     assert "**`awaiting_tools`**" in head
     assert "**" not in diagrams.markdown()
 

@@ -40,7 +40,7 @@ def test_only_the_arrows_of_the_last_run_are_marked(world, agent):
         agent.add_user_message(str(number))
     agent.wait()
     assert agent.diagram("md").splitlines()[0] == (
-        "The thread is **`idle`**. Arrows taken: `idle` → `running`, `run_on_server` → `idle`."
+        "The thread is **`idle`**. It moved: `idle` → `running`, `running` → `idle`."
     )
 
 
