@@ -16,12 +16,14 @@ from pathlib import Path
 
 import architecture
 import attrs
+from timeline_example import example
 
 from gpt_agent_fsm import Settings, State, diagrams, errors, events, signals
 from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS
 from gpt_agent_fsm.settings import PREFIX
 
 DOCS = Path(__file__).parent
+PICTURE = DOCS / "_static" / "timeline.svg"
 _MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
@@ -213,6 +215,11 @@ def machine_paths() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def timeline_example() -> str:
+    """Return the example of a timeline as text."""
+    return f"```text\n{diagrams.timeline_text(example())}```\n"
+
+
 # --- the plan of the package -------------------------------------------------------------------------------
 
 
@@ -236,6 +243,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "machine_rows": machine_rows,
     "machine_size": machine_size,
     "machine_paths": machine_paths,
+    "timeline_example": timeline_example,
     "rooms": rooms,
 }
 
@@ -253,6 +261,7 @@ def main() -> None:
         if after != before:
             path.write_text(after, encoding="utf-8", newline="\n")
             print(f"renewed {path.relative_to(DOCS.parent)}")
+    PICTURE.write_text(diagrams.timeline_svg(example()), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from gpt_agent_fsm.diagrams.axis import Axis, axis_of, clock, duration, ticks_of
-from gpt_agent_fsm.diagrams.lanes import Lane, Measure, caption, lanes_of, rows_of
+from gpt_agent_fsm.diagrams.lanes import Lane, Measure, Placed, caption, lanes_of, rows_of
 from gpt_agent_fsm.diagrams.layout import Box
 from gpt_agent_fsm.diagrams.picture import open_svg
 from gpt_agent_fsm.diagrams.style import Rules, Theme, style_sheet
@@ -101,10 +101,17 @@ def _lane(lane: Lane, top: float) -> Iterator[str]:
         title = f"{bar.name}: {clock(bar.start)}{length}"
         yield f'<rect class="{style}" {size} rx="3"><title>{escape(title)}</title></rect>'
         if placed.name:
-            # A name at the left side of its bar ends there, whatever its font is.
-            is_before = placed.name_left < placed.left
-            x = placed.left - _MEASURE.space if is_before else placed.name_left
-            yield _text("input end" if is_before else "input", x, y + 14, placed.name)
+            yield _name(placed, y + 14)
+
+
+def _name(placed: Placed, y: float) -> str:
+    """Return the name of a bar. Beside the bar, it hides the lines behind it."""
+    if placed.left <= placed.name_left < placed.right:
+        return _text("input", placed.name_left, y, placed.name)
+    if placed.name_left > placed.left:
+        return _text("input beside", placed.name_left, y, placed.name)
+    # A name at the left side of its bar ends there, whatever its font is.
+    return _text("input beside end", placed.left - _MEASURE.space, y, placed.name)
 
 
 def _legend(lanes: list[Lane], y: float) -> Iterator[str]:
@@ -125,6 +132,7 @@ def _themed(theme: Theme) -> Rules:
     rules = {
         ".page": f"fill:{theme.page}",
         ".input,.name": f"fill:{theme.ink}",
+        ".beside": f"stroke:{theme.page};stroke-width:4;paint-order:stroke",
         ".note": f"fill:{theme.soft}",
         ".pause,.tick": f"stroke:{theme.soft}",
     }

@@ -6,13 +6,14 @@ import attrs
 import blinker
 import pytest
 import reference
+from timeline_example import example
 
-from gpt_agent_fsm import Settings, State, errors, events, signals
+from gpt_agent_fsm import Settings, State, diagrams, errors, events, signals
 from gpt_agent_fsm.machine.table import TRIGGERS
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
-GENERATED = ["contributing.md", "errors.md", "events.md", "machine.md", "settings.md"]
+GENERATED = ["contributing.md", "errors.md", "events.md", "machine.md", "pictures.md", "settings.md"]
 
 
 def rows_of(text):
@@ -33,6 +34,11 @@ def test_a_stale_page_is_noticed(name):
         pytest.fail(f"docs/{name} differs from the code; renew it: python docs/reference.py")
 
 
+def test_a_stale_picture_of_a_timeline_is_noticed():
+    if reference.PICTURE.read_text(encoding="utf-8") != diagrams.timeline_svg(example()):
+        pytest.fail("docs/_static/timeline.svg differs from the code; renew it: python docs/reference.py")
+
+
 def test_every_generated_part_is_on_a_page():
     texts = "".join((DOCS / name).read_text(encoding="utf-8") for name in GENERATED)
     assert sorted(re.findall("<!-- generated: (.*?) -->", texts)) == sorted(reference.PARTS)
@@ -44,6 +50,7 @@ def test_renewing_fills_a_page_in_and_leaves_the_rest_alone(tmp_path, monkeypatc
     page.parent.mkdir()
     page.write_text("Above\n<!-- generated: settings -->\nold\n<!-- end of settings -->\nBelow\n", encoding="utf-8")
     monkeypatch.setattr(reference, "DOCS", page.parent)
+    monkeypatch.setattr(reference, "PICTURE", tmp_path / "timeline.svg")
     reference.main()
     text = page.read_text(encoding="utf-8")
     assert text.startswith("Above\n<!-- generated: settings -->\n\n| setting")
