@@ -109,7 +109,6 @@ def rows_of(rooms: Sequence[tuple[float, float]], most: int) -> list[int | None]
     rows: list[int | None] = []
     for left, right in rooms:
         row = next((number for number, end in enumerate(ends) if end <= left), len(ends))
-        if row < most:
-            ends[row : row + 1] = [right]
+        ends[row : row + 1] = [right]
         rows.append(row if row < most else None)
     return rows

@@ -85,8 +85,9 @@ def _last_moves(events: Iterable[Event]) -> list[StateChanged]:
 
 def _arrow_of(move: StateChanged, found: Sequence[Arrow]) -> Arrow | None:
     """Return the arrow for a change of state. An arrow from the state itself comes before one from the frame."""
-    sources = (move.source, FRAME) if move.source in LIVE else (move.source,)
-    fitting = [arrow for arrow in found if arrow.source in sources and arrow.dest == move.dest]
+    # The arrows from the frame are the last ones.
+    sources = {move.source, FRAME} if move.source in LIVE else {move.source}
+    fitting = (arrow for arrow in found if arrow.source in sources and arrow.dest == move.dest)
     return next((arrow for arrow in fitting if any(move.trigger in cause.inputs for cause in arrow.causes)), None)
 
 
