@@ -14,7 +14,6 @@ from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.errors import GptAgentError
 
 if TYPE_CHECKING:
-    from gpt_agent_fsm.ports import Saved
     from gpt_agent_fsm.stores import SQLStore
 
 __all__ = ["diagram", "timeline"]
@@ -102,7 +101,8 @@ def timeline(thread_id: str, url: str, format_: str) -> None:
       gpt-agent-fsm timeline thread_1 --store agents.db --format svg > timeline.svg
     """  # noqa: D301 - click reads the backspace
     with _reading(url) as store:
-        _load(store, thread_id)
+        if store.load(thread_id) is None:
+            raise _unknown(thread_id)
         records = store.history(thread_id)
     click.echo(diagrams.TIMELINE_FORMATS[format_](diagrams.timeline_of(records, thread_id)), nl=False)
 
@@ -113,7 +113,9 @@ def _diagram(thread_id: str | None, url: str | None) -> diagrams.Diagram:
     if url is None:
         raise click.UsageError("--thread needs --store, or GPT_AGENT_STORE in the environment.")
     with _reading(url) as store:
-        saved = _load(store, thread_id)
+        saved = store.load(thread_id)
+        if saved is None:
+            raise _unknown(thread_id)
         records = store.history(thread_id, max(0, saved.last_seq - _RECENT))
     return diagrams.diagram_of(saved.snapshot.state, [record.event for record in records])
 
@@ -132,11 +134,8 @@ def _reading(url: str) -> Iterator[SQLStore]:
         raise click.ClickException(str(error)) from error
 
 
-def _load(store: SQLStore, thread_id: str) -> Saved:
-    saved = store.load(thread_id)
-    if saved is None:
-        raise click.ClickException(f"there is no thread {thread_id!r} in this store; check the id and --store")
-    return saved
+def _unknown(thread_id: str) -> click.ClickException:
+    return click.ClickException(f"there is no thread {thread_id!r} in this store; check the id and --store")
 
 
 def _write_all(directory: Path) -> None:

@@ -19,7 +19,6 @@ from gpt_agent_fsm import Agent, Assistant, FunctionTool, Runtime, Settings, Sta
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.errors import WaitTimeout
 from gpt_agent_fsm.local import LocalServer, ModelError, ModelRequest, ToolCall
-from gpt_agent_fsm.ports import Backend
 
 __all__ = ["SCENES", "Conversation", "Scene", "play"]
 
@@ -231,7 +230,7 @@ def _spoken(text: str, request: ModelRequest, speed: float) -> Iterator[str]:
         yield word
 
 
-def _backend(api: str, base_url: str, conversations: list[Conversation]) -> Backend:
+def _backend(api: str, base_url: str, conversations: list[Conversation]) -> AssistantsBackend | ResponsesBackend:
     """Return a backend for the API."""
     if api == "assistants":
         # The embedded server accepts any assistant id; on another server, `publish` creates the assistant.

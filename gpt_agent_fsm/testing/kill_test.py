@@ -33,7 +33,7 @@ from typing import Any, TextIO
 import attrs
 import requests
 
-from gpt_agent_fsm import events
+from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.assistant import Assistant
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
@@ -119,20 +119,23 @@ class _Child:
             (self._folder / "ran").open("a") as ran,
         ):
 
-            def hear(agent: Agent, event: events.Event) -> None:
-                if isinstance(event, events.AssistantMessageAdded):
-                    _note(heard, event.message_id)
-                elif isinstance(event, events.ToolCallRequested) and event.name not in {each.name for each in tools}:
+            def hear(agent: Agent, event: events.AssistantMessageAdded) -> None:
+                _note(heard, event.message_id)
+
+            def answer(agent: Agent, event: events.ToolCallRequested) -> None:
+                if event.name not in {each.name for each in tools}:
                     with contextlib.suppress(AgentNotAlive):
                         agent.submit_tool_output(event.id, {"n": 1})
 
             tools = functions(lambda line: _note(ran, line))
+            signals.assistant_message_added.connect(hear, weak=False)
+            signals.tool_call_requested.connect(answer, weak=False)
             store = SQLStore(f"sqlite:///{self._folder / _DATABASE}", lock_timeout=1.0)
             # If another child has taken the store over while this child was stopped, this child ends.
             taken = contextlib.suppress(StoreTaken)
             with taken, Runtime(self._wire.backend(self._base_url), SETTINGS, store, tools=tools) as runtime:
                 agents = [
-                    runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None, subscribe=hear)
+                    runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None)
                     for thread_id in self._thread_ids
                 ]
                 print("ready", flush=True)
