@@ -12,6 +12,8 @@ import attrs
 __all__ = ["Settings"]
 
 PREFIX = "GPT_AGENT_"
+_OF_THE_COMMAND_LINE = ("GPT_AGENT_STORE", "GPT_AGENT_SERVE_")
+"""The variables with which a person sets options of the command `gpt-agent-fsm`. They are not settings."""
 _MAX_DOUBLINGS = 60
 _MAX_VALUE = 1_000_000_000
 """Thirty years in seconds. This is longer than any useful wait, but every timer can still count it."""
@@ -157,7 +159,7 @@ class Settings:
         fields = {PREFIX + field.name.upper(): field for field in attrs.fields(cls)}
         values: dict[str, Any] = {}
         for name, text in environ.items():
-            if not name.startswith(PREFIX):
+            if not name.startswith(PREFIX) or name.startswith(_OF_THE_COMMAND_LINE):
                 continue
             if name not in fields:
                 raise ValueError(f"{name} is not a setting; the settings are {', '.join(sorted(fields))}")

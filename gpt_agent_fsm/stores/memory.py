@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import attrs
 
+from gpt_agent_fsm.engine.protocols import oldest_kept
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved, Usage
+from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage
 
 __all__ = ["MemoryStore"]
 
@@ -26,14 +29,41 @@ class _Thread:
     accepted: int = 0
     records: list[Record] = attrs.field(factory=list)
     announced: int = 0
+    forgotten: int = 0
+    """How many records were pruned. `records` begins after them."""
+
+    @property
+    def last_seq(self) -> int:
+        return self.forgotten + len(self.records)
+
+    @property
+    def rests(self) -> bool:
+        return self.snapshot.settled and not self.inbox and self.announced == self.last_seq
+
+    def after(self, seq: int) -> list[Record]:
+        return self.records[max(seq - self.forgotten, 0) :]
+
+    def prune(self, until: float) -> int:
+        if not self.rests:
+            return 0
+        old = next((index for index, record in enumerate(self.records) if record.at > until), len(self.records))
+        del self.records[:old]
+        self.forgotten += old
+        return old
+
+    def row(self) -> ThreadRow:
+        last = self.records[-1] if self.records else None
+        if last is None:
+            return ThreadRow(snapshot=self.snapshot)
+        return ThreadRow(snapshot=self.snapshot, last_event=type(last.event).__name__, last_event_at=last.at)
 
     def saved(self) -> Saved:
         return Saved(
             snapshot=self.snapshot,
             due=self.due,
             inbox=tuple(self.inbox),
-            unannounced=tuple(self.records[self.announced :]),
-            last_seq=len(self.records),
+            unannounced=tuple(self.after(self.announced)),
+            last_seq=self.last_seq,
         )
 
 
@@ -93,7 +123,7 @@ class MemoryStore:
             thread.snapshot, thread.due = snapshot, due
             if thread.inbox and thread.inbox[0][0] <= consumed:
                 thread.inbox = [entry for entry in thread.inbox if entry[0] > consumed]
-            first = len(thread.records) + 1
+            first = thread.last_seq + 1
             records = [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
             thread.records.extend(records)
             return records
@@ -103,12 +133,12 @@ class MemoryStore:
         with self._lock:
             if thread_id in self._threads:
                 thread = self._threads[thread_id]
-                thread.announced = max(thread.announced, min(seq, len(thread.records)))
+                thread.announced = max(thread.announced, min(seq, thread.last_seq))
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
         """See `Store.history`."""
         with self._lock:
-            return self._threads[thread_id].records[max(after, 0) :] if thread_id in self._threads else []
+            return self._threads[thread_id].after(after) if thread_id in self._threads else []
 
     def unfinished(self) -> Mapping[str, Saved]:
         """See `Store.unfinished`."""
@@ -134,6 +164,17 @@ class MemoryStore:
         """See `CountingStore.usage`."""
         with self._lock:
             return sum((thread.snapshot.usage for thread in self._threads.values()), Usage())
+
+    def threads(self) -> Sequence[ThreadRow]:
+        """See `ListingStore.threads`. The queues have their contents here."""
+        with self._lock:
+            return [thread.row() for _, thread in sorted(self._threads.items())]
+
+    def prune(self, older_than: float | timedelta) -> int:
+        """See `PrunableStore.prune`."""
+        until = oldest_kept(older_than, time.time())
+        with self._lock:
+            return sum(thread.prune(until) for thread in self._threads.values())
 
     def close(self) -> None:
         """Do nothing: there are no resources to release."""

@@ -18,12 +18,16 @@ __all__ = [
     "CLAIM_KEYS",
     "COUNTERS",
     "DROP_COMMANDS",
+    "FORGET",
     "HISTORY",
     "INBOX",
     "KEY",
     "LAST_GROUP",
     "LET_GO",
+    "LIST_QUEUES",
+    "LIST_THREADS",
     "NEXT_GROUP",
+    "OLD_RECORDS",
     "QUEUE",
     "REMOVE_MESSAGES",
     "SAVE_MARKS",
@@ -242,6 +246,30 @@ UNFINISHED_RECORDS = sa.text(
     "SELECT e.thread_id, e.seq, e.at, e.kind, e.body FROM gpt_agent_threads AS t CROSS JOIN gpt_agent_events AS e"
     " WHERE t.unfinished AND e.thread_id = t.thread_id AND e.seq > t.announced ORDER BY e.thread_id, e.seq"
 )
+
+LIST_THREADS = (
+    sa.select(threads.c.thread_id, threads.c.snapshot, events.c.kind, events.c.at)
+    .outerjoin(events, sa.and_(events.c.thread_id == threads.c.thread_id, events.c.seq == threads.c.last_seq))
+    .order_by(threads.c.thread_id)
+)
+# Within a text, JSON escapes the quotes, so this pattern finds only the field. A message may have megabytes of data, so
+# it is not decoded for a list.
+_in_doubt = sa.func.max(sa.case((queue.c.message.like('%"doubt":%'), 1), else_=0))
+LIST_QUEUES = sa.select(queue.c.thread_id, sa.func.count().label("messages"), _in_doubt.label("in_doubt")).group_by(
+    queue.c.thread_id
+)
+
+# For each thread that rests: the number of its first record, and the number of the first record that is too new.
+_first_new = sa.func.min(sa.case((events.c.at > sa.bindparam("until"), events.c.seq)))
+_first_kept = sa.func.coalesce(_first_new, threads.c.last_seq + 1)
+OLD_RECORDS = (
+    sa.select(threads.c.thread_id, _first_kept.label("first_kept"))
+    .join_from(threads, events, events.c.thread_id == threads.c.thread_id)
+    .where(threads.c.unfinished.is_(sa.false()), threads.c.thread_id.not_in(sa.select(inbox.c.thread_id)))
+    .group_by(threads.c.thread_id, threads.c.last_seq)
+    .having(_first_kept > sa.func.min(events.c.seq))
+)
+FORGET = events.delete().where(events.c.thread_id == _of_thread, events.c.seq < sa.bindparam("first_kept"))
 
 
 def usage_of(dialect: str) -> sa.TextClause:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from gpt_agent_fsm.engine.protocols import oldest_kept
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine.inputs import Command
-from gpt_agent_fsm.machine.queue import NO_CHANGE, Queue, QueueChange
+from gpt_agent_fsm.machine.queue import EMPTY, NO_CHANGE, Doubt, Queue, QueueChange, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved, Usage
+from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage
 from gpt_agent_fsm.stores import codec, migrations, schema
 from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit
 from gpt_agent_fsm.stores.holder import Holder
 from gpt_agent_fsm.stores.store_errors import as_store_error
-from gpt_agent_fsm.stores.write_batch import Accept, Announce, ClaimKey, Commit, Flush, Operation
+from gpt_agent_fsm.stores.write_batch import Accept, Announce, ClaimKey, Commit, Flush, Forget, Operation
 from gpt_agent_fsm.stores.writer import Writer
 
 __all__ = ["SQLStore"]
@@ -33,6 +36,8 @@ log: Log = get_logger(__name__)
 
 _MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1
+_FORGET_AT_ONCE = 500
+"""From how many threads one transaction deletes records, so that other calls do not wait for long."""
 _GRACE = 1.0
 """How many seconds a caller waits after the timeout. The transaction may still give a better error in this time."""
 
@@ -167,6 +172,22 @@ class SQLStore:
         self._do(ClaimKey(thread_id=thread_id, key=key))
         return self.find(key) or thread_id
 
+    def prune(self, older_than: float | timedelta) -> int:
+        """See `PrunableStore.prune`. The file of a SQLite database does not shrink; new data reuses the space."""
+        until = oldest_kept(older_than, time.time())
+        # Every operation saves the marks, too. After this one, the database knows all records that were announced.
+        self._do(Forget(first_kept={}))
+        with self._reading() as (connection, _):
+            found = [
+                (row.thread_id, row.first_kept) for row in connection.execute(schema.OLD_RECORDS, {"until": until})
+            ]
+        forgotten = 0
+        for start in range(0, len(found), _FORGET_AT_ONCE):
+            operation = Forget(first_kept=dict(found[start : start + _FORGET_AT_ONCE]))
+            self._do(operation)
+            forgotten += operation.forgotten
+        return forgotten
+
     def _do(self, operation: Operation) -> None:
         self._origin.check()
         self._check_open()
@@ -213,6 +234,23 @@ class SQLStore:
         with self._reading() as (connection, _):
             row = connection.execute(schema.usage_of(connection.dialect.name)).one()
         return Usage(**{name: int(count or 0) for name, count in row._mapping.items()})
+
+    def threads(self) -> Sequence[ThreadRow]:
+        """See `ListingStore.threads`. Two statements, whatever the number of threads."""
+        with self._reading() as (connection, _):
+            rows = connection.execute(schema.LIST_THREADS).all()
+            queues = {row.thread_id: row for row in connection.execute(schema.LIST_QUEUES)}
+        found = []
+        for thread_id, snapshot, kind, at in rows:
+            messages = queues.get(thread_id)
+            queue = EMPTY if messages is None else _outline(messages.messages, in_doubt=bool(messages.in_doubt))
+            try:
+                decoded = codec.decode_snapshot(snapshot, queue)
+            except StoreError as error:
+                log.error("%s is not listed: %s", thread_id, error)  # noqa: TRY400 - the sentence says it all
+                continue
+            found.append(ThreadRow(snapshot=decoded, last_event=kind, last_event_at=at))
+        return found
 
     def unfinished(self) -> Mapping[str, Saved]:
         """See `Store.unfinished`.
@@ -326,6 +364,13 @@ def _saved(
         )
     except (TypeError, ValueError) as error:
         raise StoreError(f"The store has damaged data of {thread_id}: a number cannot be read.") from error
+
+
+def _outline(count: int, *, in_doubt: bool) -> Queue:
+    """Return a queue of this many messages without contents. Equal messages are one object."""
+    message = QueuedMessage(key="", content="")
+    head = QueuedMessage(key="", content="", doubt=Doubt(searches_left=0)) if in_doubt else message
+    return Queue((head, *(message for _ in range(count - 1))))
 
 
 def _record(row: sa.RowMapping) -> Record:

@@ -9,7 +9,18 @@ import attrs
 
 from gpt_agent_fsm.errors import StoreError
 
-__all__ = ["Accept", "Announce", "ClaimKey", "Commit", "Counters", "WriteBatch", "Flush", "Operation", "no_such_thread"]
+__all__ = [
+    "Accept",
+    "Announce",
+    "ClaimKey",
+    "Commit",
+    "Counters",
+    "Flush",
+    "Forget",
+    "Operation",
+    "WriteBatch",
+    "no_such_thread",
+]
 
 Row: TypeAlias = dict[str, Any]
 
@@ -69,7 +80,15 @@ class Flush:
     """The operation that writes the recorded marks. A mark is the number of the last announced record of a thread."""
 
 
-Operation: TypeAlias = Accept | Commit | Announce | ClaimKey | Flush
+@attrs.define(kw_only=True)
+class Forget:
+    """Delete the records of some threads, each up to the number before `first_kept`. `forgotten` is the result."""
+
+    first_kept: Mapping[str, int]
+    forgotten: int = 0
+
+
+Operation: TypeAlias = Accept | Commit | Announce | ClaimKey | Forget | Flush
 
 
 @attrs.define(kw_only=True)

@@ -17,7 +17,7 @@ from gpt_agent_fsm.stores import schema
 from gpt_agent_fsm.stores.engine import Database
 from gpt_agent_fsm.stores.group import Ticket
 from gpt_agent_fsm.stores.store_errors import concerns_one_operation, to_store_error
-from gpt_agent_fsm.stores.write_batch import Accept, Commit, Counters, Flush, Operation, WriteBatch
+from gpt_agent_fsm.stores.write_batch import Accept, Commit, Counters, Flush, Forget, Operation, WriteBatch
 
 __all__ = ["Writer"]
 
@@ -133,6 +133,9 @@ class Writer:
             withdrawn = len(self._withdrawn)
             batch = self._batch(connection, tickets, marks)
             _insert(connection, batch)
+            for ticket in tickets:
+                if isinstance(ticket.operation, Forget):
+                    _forget(connection, ticket.operation)
             if withdrawn:
                 rows = [{"of_thread": command.thread_id, "at": command.number} for command in self._withdrawn]
                 connection.execute(schema.WITHDRAW_COMMANDS, rows)
@@ -203,7 +206,8 @@ class Writer:
     def _batch(
         self, connection: sa.Connection, tickets: Sequence[Ticket[Operation]], marks: Mapping[str, int]
     ) -> WriteBatch:
-        touched = {ticket.operation.thread_id for ticket in tickets if not isinstance(ticket.operation, Flush)}
+        operations = (ticket.operation for ticket in tickets)
+        touched = {each.thread_id for each in operations if not isinstance(each, Flush | Forget)}
         batch = WriteBatch(self._counters(connection, touched | marks.keys()), self._landed)
         for thread_id, mark in marks.items():
             batch.mark(thread_id, mark)
@@ -267,6 +271,13 @@ def _insert(connection: sa.Connection, batch: WriteBatch) -> None:
     ):
         if rows:
             connection.execute(statement, rows)
+
+
+def _forget(connection: sa.Connection, operation: Forget) -> None:
+    operation.forgotten = sum(
+        connection.execute(schema.FORGET, {"of_thread": thread_id, "first_kept": first_kept}).rowcount
+        for thread_id, first_kept in operation.first_kept.items()
+    )
 
 
 def _fail(tickets: Sequence[Ticket[Operation]], error: StoreError) -> None:

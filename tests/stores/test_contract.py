@@ -3,20 +3,20 @@
 import pytest
 
 from gpt_agent_fsm.stores import MemoryStore, SQLStore
-from gpt_agent_fsm.testing.contracts import KeyedStoreContract
+from gpt_agent_fsm.testing.contracts import KeyedStoreContract, StoreUpkeepContract
 
 
-class TestMemoryStore(KeyedStoreContract):
+class TestMemoryStore(KeyedStoreContract, StoreUpkeepContract):
     def make_store(self):
         return MemoryStore()
 
 
-class TestSQLStoreInMemory(KeyedStoreContract):
+class TestSQLStoreInMemory(KeyedStoreContract, StoreUpkeepContract):
     def make_store(self):
         return SQLStore("sqlite://")
 
 
-class Durable(KeyedStoreContract):
+class Durable(KeyedStoreContract, StoreUpkeepContract):
     url: str
 
     def make_store(self):

@@ -8,7 +8,7 @@ import pytest
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine.queue import EMPTY, NO_CHANGE
 from gpt_agent_fsm.stores import MemoryStore
-from gpt_agent_fsm.testing.contracts import StoreContract
+from gpt_agent_fsm.testing.contracts import StoreContract, StoreUpkeepContract
 
 
 class AcceptsForUnknownThreads(MemoryStore):
@@ -110,6 +110,50 @@ def test_a_store_that_breaks_a_promise_fails_its_test(store, test):
     with pytest.raises((AssertionError, StoreError)):
         getattr(contract, f"test_{test}")()
     contract.teardown_method()
+
+
+class PrunesBusyThreads(MemoryStore):
+    def prune(self, older_than):
+        for thread in self._threads.values():
+            thread.inbox, thread.announced = [], thread.last_seq
+        return super().prune(older_than)
+
+
+class StartsNumbersAgain(MemoryStore):
+    def prune(self, older_than):
+        count = super().prune(older_than)
+        for thread in self._threads.values():
+            thread.forgotten = thread.announced = 0
+        return count
+
+
+class LosesTheCount(MemoryStore):
+    def prune(self, older_than):
+        super().prune(older_than)
+        return 0
+
+
+class ListsInAnyOrder(MemoryStore):
+    def threads(self):
+        return super().threads()[::-1]
+
+
+@pytest.mark.parametrize(
+    ("store", "test"),
+    [
+        (PrunesBusyThreads, "the_history_of_unfinished_threads_is_never_forgotten"),
+        (StartsNumbersAgain, "a_pruned_thread_keeps_its_snapshot_its_usage_and_its_numbers"),
+        (LosesTheCount, "old_records_of_a_resting_thread_are_forgotten_and_their_number_is_returned"),
+        (ListsInAnyOrder, "all_threads_are_listed_in_the_order_of_their_ids_with_their_last_events"),
+    ],
+)
+def test_a_store_that_breaks_a_promise_about_upkeep_fails_its_test(store, test):
+    class Contract(StoreUpkeepContract):
+        def make_store(self):
+            return store()
+
+    with pytest.raises(AssertionError):
+        getattr(Contract(), f"test_{test}")()
 
 
 def test_a_contract_without_a_store_raises_not_implemented():

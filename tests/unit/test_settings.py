@@ -94,6 +94,9 @@ def test_settings_are_read_from_the_environment():
 
 def test_the_environment_of_the_process_is_the_default(monkeypatch):
     monkeypatch.setenv("GPT_AGENT_IDLE_TIMEOUT", "7")
+    # These belong to the command gpt-agent-fsm.
+    monkeypatch.setenv("GPT_AGENT_STORE", "agents.db")
+    monkeypatch.setenv("GPT_AGENT_SERVE_API_KEY", "key")
     assert Settings.from_env().idle_timeout == 7
 
 

@@ -12,7 +12,17 @@ from gpt_agent_fsm.engine.protocols.backend import (
 from gpt_agent_fsm.engine.protocols.ownership import AgentHandle, Lease, Ownership
 from gpt_agent_fsm.engine.protocols.parts import PartsBackend, UploadBackend
 from gpt_agent_fsm.engine.protocols.scheduling import Clock, Scheduler, Task
-from gpt_agent_fsm.engine.protocols.store import CountingStore, KeyedStore, Record, Saved, Store
+from gpt_agent_fsm.engine.protocols.store import (
+    CountingStore,
+    KeyedStore,
+    ListingStore,
+    PrunableStore,
+    Record,
+    Saved,
+    Store,
+    ThreadRow,
+    oldest_kept,
+)
 from gpt_agent_fsm.engine.protocols.streaming import Piece, RunStream, StreamingBackend
 
 __all__ = [
@@ -25,9 +35,11 @@ __all__ = [
     "FileBackend",
     "KeyedStore",
     "Lease",
+    "ListingStore",
     "Ownership",
     "PartsBackend",
     "Piece",
+    "PrunableStore",
     "Record",
     "RunRequest",
     "RunStream",
@@ -36,7 +48,9 @@ __all__ = [
     "Store",
     "StreamingBackend",
     "Task",
+    "ThreadRow",
     "Timeout",
     "ToolOutputsRequest",
     "UploadBackend",
+    "oldest_kept",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 import attrs
@@ -13,7 +15,17 @@ from gpt_agent_fsm.machine.objects import Usage
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 
-__all__ = ["CountingStore", "KeyedStore", "Record", "Saved", "Store"]
+__all__ = [
+    "CountingStore",
+    "KeyedStore",
+    "ListingStore",
+    "PrunableStore",
+    "Record",
+    "Saved",
+    "Store",
+    "ThreadRow",
+    "oldest_kept",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +59,22 @@ class Saved:
     inbox: tuple[tuple[int, Command], ...] = ()
     unannounced: tuple[Record, ...] = ()
     last_seq: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ThreadRow:
+    """One thread in the list of all threads.
+
+    Attributes:
+        snapshot: the snapshot that was committed last. The messages of its queue have no content: it only shows how
+            many messages wait, and whether the first one is in doubt.
+        last_event: the name of the class of the newest event; None if there is no event, or if it was pruned.
+        last_event_at: when that event was saved, in seconds since the epoch.
+    """
+
+    snapshot: Snapshot
+    last_event: str | None = None
+    last_event_at: float | None = None
 
 
 @runtime_checkable
@@ -123,3 +151,35 @@ class CountingStore(Protocol):
     def usage(self) -> Usage:
         """Return the sum of `Snapshot.usage` over all threads."""
         ...
+
+
+@runtime_checkable
+class ListingStore(Protocol):
+    """A store that lists all its threads, without the data that a list does not show."""
+
+    def threads(self) -> Sequence[ThreadRow]:
+        """Return all threads, in the order of their ids. A thread that cannot be read is left out, and logged."""
+        ...
+
+
+@runtime_checkable
+class PrunableStore(Protocol):
+    """A store that can forget old history."""
+
+    def prune(self, older_than: float | timedelta) -> int:
+        """Forget the records of resting threads that are at least this old. Return how many records are forgotten.
+
+        `older_than` is a number of seconds, or a `timedelta`. A thread rests if it has no unfinished work, no waiting
+        command, and no unannounced record. Its snapshot, its keys and its usage stay, and its next record continues the
+        numbers. The remaining records of a thread have no gaps: a record stays if an earlier one is too new. Raises
+        `ValueError` if `older_than` is negative or not a finite number.
+        """
+        ...
+
+
+def oldest_kept(older_than: float | timedelta, now: float) -> float:
+    """Return the time up to which `PrunableStore.prune` forgets records, in seconds since the epoch."""
+    seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise ValueError(f"older_than must be a timedelta or a number of seconds from 0 up, not {older_than!r}")
+    return now - seconds
