@@ -11,6 +11,7 @@ import click
 from gpt_agent_fsm.cli.chat import chat
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.importing import import_thread_command
+from gpt_agent_fsm.cli.looking import COMMANDS
 from gpt_agent_fsm.cli.pictures import diagram, timeline
 from gpt_agent_fsm.cli.serve import serve
 from gpt_agent_fsm.errors import GptAgentError
@@ -33,6 +34,8 @@ cli.add_command(import_thread_command)
 cli.add_command(serve)
 cli.add_command(diagram)
 cli.add_command(timeline)
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 @cli.command()

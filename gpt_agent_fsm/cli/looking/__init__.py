@@ -1,0 +1,10 @@
+"""The commands that look at a store, and the two that tidy it: threads, history, explain, doctor, prune."""
+
+from gpt_agent_fsm.cli.looking.doctor import doctor
+from gpt_agent_fsm.cli.looking.prune import prune
+from gpt_agent_fsm.cli.looking.reading import explain, history
+from gpt_agent_fsm.cli.looking.threads import threads
+
+__all__ = ["COMMANDS"]
+
+COMMANDS = (threads, history, explain, doctor, prune)

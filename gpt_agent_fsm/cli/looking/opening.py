@@ -1,0 +1,132 @@
+"""Open the store that a command names, and turn errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
+from gpt_agent_fsm.errors import GptAgentError
+from gpt_agent_fsm.settings import Settings
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.ports import Saved
+    from gpt_agent_fsm.stores import SQLStore
+
+__all__ = ["as_json", "complaints", "is_held", "load", "opened", "settings", "store_option", "without_traceback"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def store_option(command: F) -> F:
+    """Add the option `--store`."""
+    return click.option(
+        "--store",
+        "url",
+        envvar="GPT_AGENT_STORE",
+        required=True,
+        metavar="URL",
+        help="A URL such as sqlite:///agents.db, or the path of a SQLite file.  [env: GPT_AGENT_STORE]",
+    )(command)
+
+
+def as_json(command: F) -> F:
+    """Add the option `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
+    """Turn errors of the library into one line and exit code 1, and Ctrl-C into exit code 130."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (GptAgentError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+        except ImportError as error:
+            raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
+        except click.Abort:
+            # click ends a question in this way, after Ctrl-C and at the end of the input.
+            if sys.stdin.isatty():
+                sys.exit(INTERRUPTED)
+            raise click.ClickException("The input has ended without an answer.") from None
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+
+    return wrapped
+
+
+@contextmanager
+def opened(url: str, *, to_write: bool = False, take_over: bool = False) -> Iterator[SQLStore]:
+    """Open a store that exists. With `to_write`, take it over, unless another process may still hold it."""
+    from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be there
+
+    url = url if "://" in url else f"sqlite:///{url}"
+    with closing(SQLStore(url, read_only=True)) as reader:
+        if not to_write:
+            yield reader
+            return
+        if is_held(reader) and not take_over:
+            raise click.ClickException(
+                f"{reader.holder()} holds this store. Stop it first. If it no longer runs, add --take-over."
+            )
+    with closing(SQLStore(url)) as store:
+        yield store
+
+
+def is_held(store: SQLStore) -> bool:
+    """Return whether a process holds the store. A dead process of this computer does not count."""
+    holder = store.holder()
+    if holder is None:
+        return False
+    if holder.host != socket.gethostname() or os.name != "posix":
+        return True
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def load(store: SQLStore, thread_id: str) -> Saved:
+    """Return the data of a thread, which must exist."""
+    saved = store.load(thread_id)
+    if saved is None:
+        raise click.ClickException(f"There is no thread {thread_id!r} in this store; check the id and --store.")
+    return saved
+
+
+def settings() -> Settings:
+    """Return the settings of the environment, as the program that drives the threads has them."""
+    return Settings.from_env()
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """Print what the store logs about threads that it cannot read. Yield the list of these sentences."""
+    said: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            click.echo(f"Warning: {said[-1]}", err=True)
+
+    logger, handler = logging.getLogger("gpt_agent_fsm.stores"), Handler(logging.ERROR)
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,96 @@
+"""What the commands print: tables, times, and JSON. Through a pipe, everything is plain and nothing is cut off."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from gpt_agent_fsm.ports import Record
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = [
+    "age",
+    "fields_of",
+    "is_terminal",
+    "line_of",
+    "moment",
+    "plain_table",
+    "print_json",
+    "printable",
+    "rich_table",
+]
+
+
+def is_terminal() -> bool:
+    """Return whether a person reads the output on a terminal."""
+    return sys.stdout.isatty()
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print a value as JSON in ASCII, so that it survives every pipe and every text of a model."""
+    click.echo(json.dumps(value, indent=indent, default=_to_json))
+
+
+def _to_json(value: object) -> object:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def fields_of(record: Record) -> dict[str, object]:
+    """Return a record with its event's fields."""
+    return {"seq": record.seq, "at": record.at, "type": type(record.event).__name__, **attrs.asdict(record.event)}
+
+
+def line_of(record: Record) -> str:
+    """Return a record as one line of text."""
+    fields = {
+        name: value for name, value in fields_of(record).items() if name not in ("seq", "at", "type", "thread_id")
+    }
+    texts = (f"{name}={json.dumps(value, ensure_ascii=False, default=_to_json)}" for name, value in fields.items())
+    return printable(f"{record.seq:>5}  {moment(record.at)}  {type(record.event).__name__}  {'  '.join(texts)}")
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, because a terminal would obey them."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def moment(at: float) -> str:
+    """Return a time in seconds since the epoch as text, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def age(seconds: float) -> str:
+    """Return a duration in its largest unit, such as 5m."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(int(seconds), 0)}s"
+
+
+def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows in columns that are as wide as their texts, separated by two spaces."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows)
+    )
+
+
+def rich_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table that fits the width of the terminal."""
+    from rich import box  # noqa: PLC0415 - only for a terminal
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(*heads, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    return table

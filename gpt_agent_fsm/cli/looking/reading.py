@@ -1,0 +1,82 @@
+"""`gpt-agent-fsm history` and `gpt-agent-fsm explain`: one thread of a store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import click
+
+from gpt_agent_fsm.cli.looking import opening, output
+from gpt_agent_fsm.engine.explaining import explain as explanation
+from gpt_agent_fsm.ports import Record
+
+__all__ = ["explain", "history"]
+
+_INTERVAL = 0.5
+
+
+@click.command()
+@click.argument("thread_id", metavar="THREAD")
+@opening.store_option
+@opening.as_json
+@click.option("--follow", is_flag=True, help="Keep printing new events, until Ctrl-C; with --json, one object a line.")
+@opening.without_traceback
+def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
+    """Print the events of a thread, oldest first.
+
+    Each line has the number, the time (UTC), the event and its fields. The store is only read. Events that were pruned
+    are not shown, and the numbers then begin above 1.
+
+    \b
+    Examples:
+      gpt-agent-fsm history thread_1 --store agents.db
+      gpt-agent-fsm history thread_1 --store agents.db --follow
+      gpt-agent-fsm history thread_1 --store agents.db --json | jq '.[].type'
+    """  # noqa: D301 - click reads the backspace
+    with opening.opened(url) as store:
+        opening.load(store, thread_id)
+        records = store.history(thread_id)
+        if as_json and not follow:
+            output.print_json([output.fields_of(record) for record in records])
+            return
+        last = 0
+        while True:
+            _print(records, as_json=as_json)
+            if not follow:
+                return
+            last = records[-1].seq if records else last
+            time.sleep(_INTERVAL)
+            records = store.history(thread_id, last)
+
+
+def _print(records: Iterable[Record], *, as_json: bool) -> None:
+    for record in records:
+        if as_json:
+            output.print_json(output.fields_of(record), indent=None)
+        else:
+            click.echo(output.line_of(record))
+
+
+@click.command()
+@click.argument("thread_id", metavar="THREAD")
+@opening.store_option
+@opening.as_json
+@opening.without_traceback
+def explain(*, thread_id: str, url: str, as_json: bool) -> None:
+    """Say what a thread waits for, since when, what happens next, and which methods help.
+
+    The store is only read. The settings come from the environment, as for `Settings.from_env()`.
+
+    \b
+    Examples:
+      gpt-agent-fsm explain thread_1 --store agents.db
+      gpt-agent-fsm explain thread_1 --store agents.db --json
+    """  # noqa: D301 - click reads the backspace
+    with opening.opened(url) as store:
+        saved = opening.load(store, thread_id)
+    text = explanation(saved.snapshot, opening.settings(), time.time(), saved.due)
+    if as_json:
+        output.print_json({"thread_id": thread_id, "state": str(saved.snapshot.state), "explanation": text})
+    else:
+        click.echo(output.printable(text))

@@ -1,0 +1,102 @@
+"""`gpt-agent-fsm threads`: all threads of a store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import attrs
+import click
+
+from gpt_agent_fsm.cli.looking import opening, output
+from gpt_agent_fsm.machine.reasons import reason_of
+from gpt_agent_fsm.ports import ListingStore, ThreadRow
+
+__all__ = ["threads"]
+
+_HEADS = ("thread", "state", "last event", "age", "tokens", "waiting for")
+
+
+@click.command()
+@opening.store_option
+@opening.as_json
+@click.option("--watch", is_flag=True, help="Show the table again and again, until Ctrl-C.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds between two tables."
+)
+@opening.without_traceback
+def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
+    """List the threads of a store.
+
+    For each thread you see its state, its last event and the age of this event, its tokens, and what it waits for. The
+    store is only read, also while another process uses it.
+
+    \b
+    Examples:
+      gpt-agent-fsm threads --store agents.db
+      gpt-agent-fsm threads --store agents.db --watch
+      gpt-agent-fsm threads --store postgresql://user@host/agents --json
+    """  # noqa: D301 - click reads the backspace
+    if watch and as_json:
+        raise click.UsageError("--watch shows a table; leave out --json or --watch.")
+    with opening.opened(url) as store, opening.complaints():
+        if watch:
+            _watch(store, interval)
+        else:
+            _show(store.threads(), as_json=as_json)
+
+
+def _show(found: Sequence[ThreadRow], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json([_fields(row) for row in found])
+    elif not found:
+        click.echo("There are no threads in this store.")
+    elif output.is_terminal():
+        from rich.console import Console  # noqa: PLC0415 - only for a terminal
+
+        Console().print(output.rich_table(_HEADS, _texts(found)))
+    else:
+        click.echo(output.plain_table(_HEADS, _texts(found)))
+
+
+def _watch(store: ListingStore, interval: float) -> None:
+    if not output.is_terminal():
+        while True:
+            _show(store.threads(), as_json=False)
+            time.sleep(interval)
+    from rich.live import Live  # noqa: PLC0415 - only for a terminal
+
+    with Live(auto_refresh=False, screen=True) as live:
+        while True:
+            live.update(output.rich_table(_HEADS, _texts(store.threads())), refresh=True)
+            time.sleep(interval)
+
+
+def _texts(found: Sequence[ThreadRow]) -> list[tuple[str, ...]]:
+    now = time.time()
+    return [
+        (
+            output.printable(row.snapshot.thread_id),
+            str(row.snapshot.state),
+            row.last_event or "-",
+            "-" if row.last_event_at is None else output.age(now - row.last_event_at),
+            f"{row.snapshot.usage.total_tokens:,}",
+            output.printable(reason_of(row.snapshot)),
+        )
+        for row in found
+    ]
+
+
+def _fields(row: ThreadRow) -> dict[str, object]:
+    snapshot = row.snapshot
+    return {
+        "thread_id": snapshot.thread_id,
+        "state": str(snapshot.state),
+        "run_id": snapshot.run_id,
+        "waiting_for": reason_of(snapshot),
+        "waiting_since": None if snapshot.waiting is None else snapshot.waiting.since,
+        "parked": snapshot.outbox.parked,
+        "last_event": row.last_event,
+        "last_event_at": row.last_event_at,
+        "usage": attrs.asdict(snapshot.usage),
+    }

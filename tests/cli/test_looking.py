@@ -1,0 +1,239 @@
+"""The commands that look at a store, and the two that tidy it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from gpt_agent_fsm import events
+from gpt_agent_fsm.cli import commands
+from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.stores.holder import Holder
+from tests.story import LOCATE, awaiting, idle, parked, polling
+
+CODE = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from gpt_agent_fsm.cli import main; main()"
+)
+LOOKS = [["threads"], ["history", "thread_1"], ["explain", "thread_1"], ["doctor", "--all"]]
+
+
+@pytest.fixture
+def run(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("GPT_AGENT_"):
+            monkeypatch.delenv(name)
+
+    def invoke(*arguments, **kwargs):
+        return CliRunner().invoke(commands.cli, arguments, **kwargs)
+
+    return invoke
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "agents.db")
+
+
+def keep(path, *stories, more=()):
+    """Write a store that a program has closed, with one thread a story."""
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
+        for number, story in enumerate(stories, 1):
+            thread_id = f"thread_{number}"
+            snapshot = attrs.evolve(story.snapshot, thread_id=thread_id)
+            started = events.RunStarted(id="run_1", thread_id=thread_id, assistant_id="asst_1")
+            change = snapshot.queue.change_since(idle().snapshot.queue)
+            store.commit(snapshot, consumed=0, events=[started, *more], at=5.0, due=None, queue=change)
+            store.announced(thread_id, 1 + len(more))
+
+
+def test_threads_shows_state_last_event_tokens_and_reason_through_a_pipe(run, path):
+    keep(path, idle(), awaiting(LOCATE))
+    result = run("threads", "--store", path)
+    head, first, second = result.output.splitlines()
+    assert result.exit_code == 0
+    assert head.split("  ")[0] == "thread"
+    assert first.split()[:3] == ["thread_1", "idle", "RunStarted"]
+    assert second.endswith("The run run_1 waits for the output of locate (call_1).")
+    (_, row) = json.loads(run("threads", "--store", f"sqlite:///{path}", "--json").output)
+    assert (row["thread_id"], row["state"], row["last_event_at"]) == ("thread_2", "awaiting_tools", 5.0)
+
+
+def test_history_as_json_has_the_number_the_time_the_type_and_the_fields(run, path):
+    keep(path, idle())
+    result = run("history", "thread_1", "--json", env={"GPT_AGENT_STORE": path})
+    assert json.loads(result.output) == [
+        {
+            "seq": 1,
+            "at": 5.0,
+            "type": "RunStarted",
+            "id": "run_1",
+            "thread_id": "thread_1",
+            "assistant_id": "asst_1",
+        }
+    ]
+
+
+def test_the_text_of_a_message_cannot_control_the_terminal(run, path):
+    odd = events.UserMessageAdded(id="msg_1", thread_id="thread_1", content="\x1b[2J\x9b \ud800 ü\n")
+    keep(path, idle(), more=[odd])
+    text = run("history", "thread_1", "--store", path).output
+    assert "ü" in text
+    assert all(each.isprintable() for line in text.splitlines() for each in line)
+    assert run("history", "thread_1", "--store", path, "--json").exit_code == 0
+
+
+def test_explain_says_what_helps(run, path):
+    keep(path, awaiting(LOCATE))
+    assert "submit_tool_output() to answer it" in run("explain", "thread_1", "--store", path).output
+    assert json.loads(run("explain", "thread_1", "--store", path, "--json").output)["state"] == "awaiting_tools"
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_missing_file_is_one_line_and_is_not_created(run, path, command):
+    result = run(*command, "--store", path)
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("command", ["history", "explain", "doctor"])
+def test_an_unknown_thread_is_one_line(run, path, command):
+    keep(path, idle())
+    result = run(command, "thread_9", "--store", path)
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert "thread_9" in result.output
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_looking_takes_nothing_over(run, path, command):
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
+        store.commit(idle().snapshot, consumed=0, events=[], at=1.0, due=None)
+        assert run(*command, "--store", path).exit_code == 0
+        store.commit(idle().snapshot, consumed=0, events=[], at=2.0, due=None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["threads"],
+        ["threads", "--store", "x", "--watch", "--json"],
+        ["doctor", "--store", "x"],
+        ["doctor", "thread_1", "--all", "--store", "x"],
+        ["doctor", "--all", "--yes", "--store", "x"],
+        ["doctor", "--all", "--repair", "--json", "--store", "x"],
+        ["prune", "--store", "x"],
+        ["prune", "--store", "x", "--older-than", "30"],
+        ["prune", "--store", "x", "--older-than", "-1d"],
+    ],
+)
+def test_a_wrong_command_exits_with_2(run, arguments):
+    assert run(*arguments).exit_code == 2
+
+
+def test_the_doctor_exits_with_0_if_all_is_well_and_with_1_if_not(run, path):
+    keep(path, idle())
+    well = run("doctor", "--all", "--store", path)
+    assert (well.exit_code, well.output) == (0, "All is well.\n")
+    keep(path, idle(), parked(), awaiting(LOCATE), polling())
+    result = run("doctor", "--all", "--store", path, "--json")
+    assert result.exit_code == 1
+    kinds = {(each["thread_id"], each["kind"]) for each in json.loads(result.output)}
+    assert kinds == {("thread_2", "parked_queue"), ("thread_3", "open_call"), ("thread_4", "stuck_run")}
+
+
+def test_the_doctor_finds_a_thread_that_cannot_be_read(run, path):
+    keep(path, idle())
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store, store._database.writing.begin() as connection:
+        connection.exec_driver_sql("UPDATE gpt_agent_threads SET snapshot = '{'")
+    result = run("doctor", "--all", "--store", path)
+    assert result.exit_code == 1
+    assert "thread_1" in result.output
+    assert "well" not in result.output
+
+
+def test_a_repair_is_asked_for_and_makes_the_thread_well(run, path):
+    keep(path, parked())
+    refused = run("doctor", "thread_1", "--store", path, "--repair", input="n\n")
+    assert refused.exit_code == 1
+    accepted = run("doctor", "thread_1", "--store", path, "--repair", input="y\n")
+    assert (accepted.exit_code, accepted.output.splitlines()[-1]) == (0, "All is well.")
+    with contextlib.closing(SQLStore(f"sqlite:///{path}", read_only=True)) as store:
+        saved = store.load("thread_1")
+    assert not saved.snapshot.queue
+    assert [type(record.event) for record in saved.unannounced] == [events.MessagesDiscarded]
+
+
+def test_a_repair_that_still_needs_the_server_says_so(run, path):
+    keep(path, awaiting(LOCATE))
+    result = run("doctor", "--all", "--store", path, "--repair", "--yes")
+    assert result.exit_code == 1
+    assert "This needs the server: start the program" in result.output
+
+
+def test_a_question_without_an_answer_repairs_nothing(run, path):
+    keep(path, parked())
+    assert run("doctor", "--all", "--store", path, "--repair", input="").exit_code == 1
+    assert run("doctor", "--all", "--store", path).exit_code == 1
+
+
+@pytest.mark.parametrize("command", [["doctor", "--all", "--repair", "--yes"], ["prune", "--older-than", "0s"]])
+def test_a_store_that_a_process_holds_is_not_written(run, path, command):
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
+        result = run(*command, "--store", path)
+        assert result.exit_code == 1
+        assert f"process {os.getpid()}" in result.output
+        store.commit(idle().snapshot, consumed=0, events=[], at=1.0, due=None)
+    assert run(*command, "--store", path).exit_code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there a dead process is recognised")
+def test_a_dead_process_holds_nothing_and_one_on_another_computer_may(run, path, monkeypatch):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    for host, code in ((socket.gethostname(), 0), ("elsewhere", 1)):
+        dead = Holder(host=host, pid=child.pid, since=1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Holder, "here", classmethod(lambda _cls, dead=dead: dead))
+            store = SQLStore(f"sqlite:///{path}")
+            store._database.dispose()
+        assert run("prune", "--older-than", "1d", "--store", path).exit_code == code
+    assert run("prune", "--older-than", "1d", "--store", path, "--take-over").exit_code == 0
+
+
+def test_prune_forgets_old_events_and_keeps_the_thread(run, path):
+    keep(path, idle(), awaiting(LOCATE))
+    assert run("prune", "--older-than", "30d", "--store", path).output == "1 event was forgotten.\n"
+    assert run("history", "thread_1", "--store", path).output == ""
+    assert run("history", "thread_2", "--store", path).output != ""
+    assert "thread_1" in run("threads", "--store", path).output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the signals of POSIX")
+@pytest.mark.parametrize("command", [["history", "thread_1", "--follow"], ["threads", "--watch"]])
+def test_ctrl_c_ends_a_command_that_follows_with_130_and_no_traceback(path, command):
+    keep(path, idle())
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, *command, "--store", path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, problem = process.communicate(timeout=30)
+    assert (process.returncode, problem) == (130, "")
+
+
+@pytest.mark.parametrize("command", ["threads", "history", "explain", "doctor", "prune"])
+def test_each_command_has_examples_and_a_whole_summary(run, command):
+    assert "Examples:" in run(command, "--help").output
+    (summary,) = [line for line in run("--help").output.splitlines() if line.split()[:1] == [command]]
+    assert summary.endswith(".")
