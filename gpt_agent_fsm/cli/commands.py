@@ -10,7 +10,6 @@ import click
 
 from gpt_agent_fsm.cli.chat import chat
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
-from gpt_agent_fsm.cli.importing import import_thread_command
 from gpt_agent_fsm.cli.looking import COMMANDS
 from gpt_agent_fsm.cli.pictures import diagram, timeline
 from gpt_agent_fsm.cli.serve import serve
@@ -23,14 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["cli", "screen_for"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands. `import-thread` is imported on use, because its HTTP client takes longer than other commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "import-thread"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "import-thread":
+            return super().get_command(ctx, cmd_name)
+        from gpt_agent_fsm.cli.importing import import_thread_command  # noqa: PLC0415 - see above
+
+        return import_thread_command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gpt-agent-fsm", message="%(prog)s %(version)s")
 def cli() -> None:
     """Drive conversations with hosted agents: one explicit finite state machine per thread."""
 
 
 cli.add_command(chat)
-cli.add_command(import_thread_command)
 cli.add_command(serve)
 cli.add_command(diagram)
 cli.add_command(timeline)

@@ -72,7 +72,7 @@ def _examine(store: SQLStore, thread_id: str | None, *, owned: bool) -> list[Fin
 
 def _print(found: list[Finding], *, as_json: bool, is_well: bool) -> None:
     if as_json:
-        output.print_json(
+        output.print_json_array(
             [
                 {
                     "thread_id": finding.thread_id,

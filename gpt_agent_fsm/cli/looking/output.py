@@ -25,6 +25,7 @@ __all__ = [
     "moment",
     "plain_table",
     "print_json",
+    "print_json_array",
     "printable",
     "rich_table",
 ]
@@ -35,9 +36,15 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def print_json(value: object, *, indent: int | None = 2) -> None:
+def print_json(value: object) -> None:
     """Print a value as JSON in ASCII, so that it survives every pipe and every text of a model."""
-    click.echo(json.dumps(value, indent=indent, default=_to_json))
+    click.echo(json.dumps(value, default=_to_json))
+
+
+def print_json_array(values: Sequence[object]) -> None:
+    """Print an array with one value a line. Python's own indentation would take several times as long."""
+    lines = ",\n".join(json.dumps(value, default=_to_json) for value in values)
+    click.echo(f"[\n{lines}\n]" if values else "[]")
 
 
 def _to_json(value: object) -> object:
@@ -60,6 +67,8 @@ def line_of(record: Record) -> str:
 
 def printable(text: str) -> str:
     """Return a text without control characters, because a terminal would obey them."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

@@ -38,7 +38,7 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
         opening.load(store, thread_id)
         records = store.history(thread_id)
         if as_json and not follow:
-            output.print_json([output.fields_of(record) for record in records])
+            output.print_json_array([output.fields_of(record) for record in records])
             return
         last = 0
         while True:
@@ -53,7 +53,7 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
 def _print(records: Iterable[Record], *, as_json: bool) -> None:
     for record in records:
         if as_json:
-            output.print_json(output.fields_of(record), indent=None)
+            output.print_json(output.fields_of(record))
         else:
             click.echo(output.line_of(record))
 

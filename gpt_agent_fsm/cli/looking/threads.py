@@ -48,7 +48,7 @@ def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
 
 def _show(found: Sequence[ThreadRow], *, as_json: bool) -> None:
     if as_json:
-        output.print_json([_fields(row) for row in found])
+        output.print_json_array([_fields(row) for row in found])
     elif not found:
         click.echo("There are no threads in this store.")
     elif output.is_terminal():
