@@ -30,6 +30,7 @@ from gpt_agent_fsm.engine.protocols import (
     Timeout,
     ToolOutputsRequest,
     UploadBackend,
+    oldest_kept,
 )
 from gpt_agent_fsm.engine.run_options import RUN_OPTIONS, RunOptions
 from gpt_agent_fsm.engine.scheduler import SystemClock, ThreadedScheduler
@@ -80,6 +81,7 @@ __all__ = [
     "ToolCall",
     "ToolOutputsRequest",
     "media",
+    "oldest_kept",
     "UploadBackend",
     "Usage",
 ]

@@ -19,7 +19,7 @@ from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.waits import waiting_calls
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["Finding", "FindingKind", "find", "repaired"]
+__all__ = ["Finding", "FindingKind", "find", "reason_of", "repaired"]
 
 _EXPIRED = "expired"
 _NOT_CARRIED_OUT = '{"error":"The call was not carried out."}'

@@ -9,14 +9,13 @@ from datetime import timedelta
 
 import attrs
 
-from gpt_agent_fsm.engine.protocols import oldest_kept
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage
+from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage, oldest_kept
 
 __all__ = ["MemoryStore"]
 

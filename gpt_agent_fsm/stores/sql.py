@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gpt_agent_fsm.engine.protocols import oldest_kept
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
@@ -21,7 +20,7 @@ from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import EMPTY, NO_CHANGE, Doubt, Queue, QueueChange, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage
+from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage, oldest_kept
 from gpt_agent_fsm.stores import codec, migrations, schema
 from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit

@@ -10,7 +10,7 @@ import click
 
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.engine.diagnosing import Finding, find, repaired
-from gpt_agent_fsm.ports import Saved
+from gpt_agent_fsm.engine.protocols import Saved
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.errors import GptAgentError
-from gpt_agent_fsm.settings import Settings
 
 if TYPE_CHECKING:
-    from gpt_agent_fsm.ports import Saved
+    from gpt_agent_fsm.engine.protocols import Saved
     from gpt_agent_fsm.stores import SQLStore
 
 __all__ = ["as_json", "complaints", "is_held", "load", "opened", "settings", "store_option", "without_traceback"]

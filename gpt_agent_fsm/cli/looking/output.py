@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from gpt_agent_fsm.ports import Record
+from gpt_agent_fsm.engine.protocols import Record
 
 if TYPE_CHECKING:
     from rich.table import Table

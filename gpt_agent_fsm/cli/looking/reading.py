@@ -9,7 +9,7 @@ import click
 
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.engine.explaining import explain as explanation
-from gpt_agent_fsm.ports import Record
+from gpt_agent_fsm.engine.protocols import Record
 
 __all__ = ["explain", "history"]
 

@@ -9,8 +9,8 @@ import attrs
 import click
 
 from gpt_agent_fsm.cli.looking import opening, output
-from gpt_agent_fsm.machine.reasons import reason_of
-from gpt_agent_fsm.ports import ListingStore, ThreadRow
+from gpt_agent_fsm.engine.diagnosing import reason_of
+from gpt_agent_fsm.engine.protocols import ListingStore, ThreadRow
 
 __all__ = ["threads"]
 
