@@ -19,7 +19,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "gpt_agent_fsm"
 # The limits that tests/docs/test_architecture.py holds the package to.
-MAX_ARROWS = 80
+# Each program that stands at the top, such as the commands or the extension of Sphinx, needs some arrows of its own.
+MAX_ARROWS = 84
 MAX_FLOORS = 8
 
 Graph = Mapping[str, Set[str]]

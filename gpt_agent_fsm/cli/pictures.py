@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from gpt_agent_fsm import diagrams
-from gpt_agent_fsm.cli.exits import HINT
-from gpt_agent_fsm.errors import GptAgentError
-
-if TYPE_CHECKING:
-    from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, without_traceback
 
 __all__ = ["diagram", "timeline"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _FILES = {
     "machine.mmd": diagrams.mermaid,
@@ -28,18 +19,6 @@ _FILES = {
 }
 _RECENT = 200
 """How many records of the history are searched for the arrows that a thread has taken."""
-
-
-def _store_option(*, required: bool) -> Callable[[F], F]:
-    return click.option(
-        "--store",
-        "url",
-        envvar="GPT_AGENT_STORE",
-        required=required,
-        metavar="URL",
-        help="The store of the thread: a URL such as sqlite:///agents.db, or the path of a SQLite file. It is only "
-        "read.  [env: GPT_AGENT_STORE]",
-    )
 
 
 @click.command()
@@ -58,7 +37,8 @@ def _store_option(*, required: bool) -> Callable[[F], F]:
     help="Print nothing; write all formats into this directory.",
 )
 @click.option("--thread", "thread_id", metavar="THREAD", help="Light the state of this thread.")
-@_store_option(required=False)
+@store_option(required=False)
+@without_traceback
 def diagram(format_: str, directory: Path | None, thread_id: str | None, url: str | None) -> None:
     """Draw the state machine, or where a thread is in it.
 
@@ -80,7 +60,7 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
 
 @click.command()
 @click.argument("thread_id", metavar="THREAD")
-@_store_option(required=True)
+@store_option()
 @click.option(
     "--format",
     "format_",
@@ -89,6 +69,7 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
     show_default=True,
     help="What to print.",
 )
+@without_traceback
 def timeline(thread_id: str, url: str, format_: str) -> None:
     """Show what happened to a thread, and when.
 
@@ -100,9 +81,8 @@ def timeline(thread_id: str, url: str, format_: str) -> None:
       gpt-agent-fsm timeline thread_1 --store agents.db
       gpt-agent-fsm timeline thread_1 --store agents.db --format svg > timeline.svg
     """  # noqa: D301 - click reads the backspace
-    with _reading(url) as store:
-        if store.load(thread_id) is None:
-            raise _unknown(thread_id)
+    with opened(url) as store:
+        load(store, thread_id)
         records = store.history(thread_id)
     click.echo(diagrams.TIMELINE_FORMATS[format_](diagrams.timeline_of(records, thread_id)), nl=False)
 
@@ -112,30 +92,10 @@ def _diagram(thread_id: str | None, url: str | None) -> diagrams.Diagram:
         return diagrams.diagram_of()
     if url is None:
         raise click.UsageError("--thread needs --store, or GPT_AGENT_STORE in the environment.")
-    with _reading(url) as store:
-        saved = store.load(thread_id)
-        if saved is None:
-            raise _unknown(thread_id)
+    with opened(url) as store:
+        saved = load(store, thread_id)
         records = store.history(thread_id, max(0, saved.last_seq - _RECENT))
     return diagrams.diagram_of(saved.snapshot.state, [record.event for record in records])
-
-
-@contextmanager
-def _reading(url: str) -> Iterator[SQLStore]:
-    """Open a store to read it, and report an error of the store in one line."""
-    try:
-        from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be there
-    except ImportError as error:
-        raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
-    try:
-        with closing(SQLStore(url if "://" in url else f"sqlite:///{url}", read_only=True)) as store:
-            yield store
-    except (GptAgentError, ValueError, ImportError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _unknown(thread_id: str) -> click.ClickException:
-    return click.ClickException(f"there is no thread {thread_id!r} in this store; check the id and --store")
 
 
 def _write_all(directory: Path) -> None:

@@ -17,7 +17,6 @@ import attrs
 
 from gpt_agent_fsm import Agent, Assistant, FunctionTool, Runtime, Settings, State, events
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
-from gpt_agent_fsm.engine.protocols import Backend
 from gpt_agent_fsm.errors import WaitTimeout
 from gpt_agent_fsm.local import LocalServer, ModelError, ModelRequest, ToolCall
 

@@ -130,9 +130,7 @@ def _settings(options: Options) -> Settings:
     """Return the settings of the environment. A person may think for hours, so the agent never stops by itself."""
     if options.is_embedded:
         return Settings(idle_timeout=None, heartbeat_interval=0.2)
-    # `serve` has variables of its own.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GPT_AGENT_SERVE_")}
-    return attrs.evolve(Settings.from_env(environ), idle_timeout=None)
+    return attrs.evolve(Settings.from_env(), idle_timeout=None)
 
 
 # --- the store ------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ __all__ = ["doctor"]
 
 @click.command()
 @click.argument("thread_id", metavar="[THREAD]", required=False)
-@opening.store_option
+@opening.store_option()
 @opening.as_json
 @click.option("--all", "every", is_flag=True, help="Examine all threads of the store.")
 @click.option("--repair", is_flag=True, help="Ask about each possible repair, and carry it out.")

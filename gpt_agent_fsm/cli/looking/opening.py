@@ -28,16 +28,16 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def store_option(command: F) -> F:
-    """Add the option `--store`."""
+def store_option(*, required: bool = True) -> Callable[[F], F]:
+    """Return the option `--store`."""
     return click.option(
         "--store",
         "url",
         envvar="GPT_AGENT_STORE",
-        required=True,
+        required=required,
         metavar="URL",
         help="A URL such as sqlite:///agents.db, or the path of a SQLite file.  [env: GPT_AGENT_STORE]",
-    )(command)
+    )
 
 
 def as_json(command: F) -> F:

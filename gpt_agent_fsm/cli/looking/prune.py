@@ -22,7 +22,7 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> timedelta:
 
 
 @click.command()
-@opening.store_option
+@opening.store_option()
 @click.option(
     "--older-than", required=True, callback=_duration, metavar="AGE", help="The age, such as 30d, 12h, 45m or 90s."
 )

@@ -18,7 +18,7 @@ _INTERVAL = 0.5
 
 @click.command()
 @click.argument("thread_id", metavar="THREAD")
-@opening.store_option
+@opening.store_option()
 @opening.as_json
 @click.option("--follow", is_flag=True, help="Keep printing new events, until Ctrl-C; with --json, one object a line.")
 @opening.without_traceback
@@ -60,7 +60,7 @@ def _print(records: Iterable[Record], *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("thread_id", metavar="THREAD")
-@opening.store_option
+@opening.store_option()
 @opening.as_json
 @opening.without_traceback
 def explain(*, thread_id: str, url: str, as_json: bool) -> None:

@@ -18,7 +18,7 @@ _HEADS = ("thread", "state", "last event", "age", "tokens", "waiting for")
 
 
 @click.command()
-@opening.store_option
+@opening.store_option()
 @opening.as_json
 @click.option("--watch", is_flag=True, help="Show the table again and again, until Ctrl-C.")
 @click.option(
