@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpt_agent_fsm.ports import Saved
 
-__all__ = ["has_said_so", "is_at_rest", "is_settled"]
+__all__ = ["has_said_so", "is_at_rest", "is_settled", "is_stopped_by_limit"]
 
 
 def is_settled(saved: Saved | None, *, honest: bool) -> bool:
@@ -30,6 +30,12 @@ def is_at_rest(saved: Saved | None, *, locked: bool) -> bool:
         return False
     snapshot = saved.snapshot
     return snapshot.settled or (locked and snapshot.run is None)
+
+
+def is_stopped_by_limit(saved: Saved | None) -> bool:
+    """Return whether a thread waits for a person because its token limit is reached."""
+    failure = None if saved is None or not saved.snapshot.outbox.parked else saved.snapshot.failure
+    return failure is not None and failure.code == "budget_exceeded"
 
 
 def has_said_so(saved: Saved | None) -> bool:

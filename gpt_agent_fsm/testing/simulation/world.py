@@ -22,7 +22,7 @@ from gpt_agent_fsm.testing.simulation.pictures import Pictures
 from gpt_agent_fsm.testing.simulation.plans import random_plan, random_round, with_trouble
 from gpt_agent_fsm.testing.simulation.process import Process
 from gpt_agent_fsm.testing.simulation.servers import make_server
-from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_settled
+from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_settled, is_stopped_by_limit
 from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, Wire
 from gpt_agent_fsm.testing.simulation.users import User
 from gpt_agent_fsm.testing.steps import Step
@@ -231,7 +231,7 @@ class World:
 
         Either the users drop everything, or the server obeys from now on and the users retry parked requests.
         """
-        troubled, gives_up = self._troubles != NONE, self._troubles.gives_up
+        troubled, gives_up, stored = self._troubles != NONE, self._troubles.gives_up, self._store.load
         self._server.faults_off = not gives_up
         if gives_up:
             self._drop_everything()
@@ -241,9 +241,11 @@ class World:
                 user.set_limit(PLENTY)
             if troubled and not gives_up:
                 user.reconnect()
+            if gives_up and is_stopped_by_limit(stored(user.thread_id)):
+                # A run of another client was adopted after everything was dropped, and it would have to be repeated.
+                user.discard_queue()
             user.answer_open_calls()
 
-        stored = self._store.load
         return self._pass_time(
             lambda: all(is_settled(stored(user.thread_id), honest=self._honest) for user in self.users), act
         )
