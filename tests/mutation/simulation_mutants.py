@@ -169,7 +169,7 @@ MUTANTS = {
         listener._might_succeed_plainly, "return isinstance(fact, inputs.RequestUnresolved)", "return False"
     ),
     "a refused stream is the refusal of its run": _Mutant(
-        StreamSwitch.make, "except RequestRefused:", "except ZeroDivisionError:"
+        StreamSwitch.make, "except RequestRefused as error:", "except ZeroDivisionError as error:"
     ),
     "a piece that comes again is announced again": _Mutant(
         ResponseEvents.read, "number <= self.position", "False", ("responses",)
