@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import sys
 from importlib import metadata
@@ -12,6 +13,7 @@ from pygments.lexers.special import TextLexer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import attrs
 import reference
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ project = "gpt-agent-fsm"
 release = metadata.version(project)
 copyright = "the authors of gpt-agent-fsm"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "gpt_agent_fsm.sphinx"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton", "gpt_agent_fsm.sphinx"]
 exclude_patterns = ["_build", "decisions/template.md"]
+# What a block of code prints is not copied.
+copybutton_selector = "div:not(.highlight-output) > div.highlight > pre"
 # Text in single backticks in a docstring is code, or a name from this package.
 default_role = "py:obj"
 
@@ -63,11 +67,24 @@ def _sections(_app: Sphinx, _what: str, _name: str, _obj: object, _options: obje
 _FIELDS = {"Args:": "param", "Attributes:": "ivar"}
 
 
-def _any_event(*event: str | None) -> tuple[str | None, str | None]:
-    """Write `Event` in a signature, instead of a list of all classes of events."""
-    signature, returned = event[-2:]
+def _plain_signature(
+    _app: Sphinx, _what: str, _name: str, documented: object, _options: object, signature: str | None, *more: str | None
+) -> tuple[str | None, str | None]:
+    """Write `Event` instead of a list of all classes of events, and a default instead of how attrs looks it up."""
     every = " | ".join(f"~{each.__module__}.{each.__name__}" for each in reference.EVENTS)
-    return signature and signature.replace(every, "Event"), returned
+    signature = signature and signature.replace(every, "Event")
+    if signature and isinstance(documented, type) and attrs.has(documented):
+        defaults = {field.name: field.default for field in attrs.fields(documented)}
+        signature = re.sub(r"attr_dict\['(\w+)'\]\.default", lambda found: _source(defaults[found[1]]), signature)
+        signature = re.sub(r"=( ?)NOTHING", r"=\1...", signature)  # a new object for each call
+    return signature, *more
+
+
+def _source(value: object) -> str:
+    """Return how a program writes a value."""
+    if isinstance(value, enum.Enum):
+        return str(value)
+    return getattr(value, "__name__", None) or repr(value)
 
 
 def setup(app: Sphinx) -> None:
@@ -75,4 +92,4 @@ def setup(app: Sphinx) -> None:
     app.add_lexer("mermaid", TextLexer)  # the text of a picture that is not drawn here
     app.connect("source-read", _renew)
     app.connect("autodoc-process-docstring", _sections)
-    app.connect("autodoc-process-signature", _any_event)
+    app.connect("autodoc-process-signature", _plain_signature)

@@ -4,7 +4,7 @@ Start it with `flask --app examples/web.py run`. The conversations survive a res
 """
 
 import atexit
-import functools
+import threading
 from typing import Any
 
 import flask
@@ -16,14 +16,20 @@ from gpt_agent_fsm.stores import SQLStore
 
 ASSISTANTS = {"helper": Assistant("gpt-4o", "Be brief.")}
 app = flask.Flask(__name__)
+lock = threading.Lock()
+made: list[Runtime] = []
 
 
-@functools.cache
 def the_runtime() -> Runtime:
-    """Return the runtime of this process, made at the first request: OS threads do not survive a fork."""
-    runtime = Runtime(ResponsesBackend(assistants=ASSISTANTS), store=SQLStore("sqlite:///web.db"))
-    atexit.register(runtime.close)
-    return runtime
+    """Return the runtime of this process, made at the first request: OS threads do not survive a fork.
+
+    The lock is for two first requests at once: a second store would take the database over from the first one.
+    """
+    with lock:
+        if not made:
+            made.append(Runtime(ResponsesBackend(assistants=ASSISTANTS), store=SQLStore("sqlite:///web.db")))
+            atexit.register(made[0].close)
+        return made[0]
 
 
 @app.post("/users/<name>/messages")

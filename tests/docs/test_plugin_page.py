@@ -1,22 +1,24 @@
-"""The examples of the page about the pytest plugin are tests, so they are run as such."""
+"""The examples of the pages about tests are tests, so they are run as such."""
 
 import subprocess
 import sys
 
 import pytest
 
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import ROOT, blocks, name_of
 
-PAGE = ROOT / "docs" / "pytest-plugin.md"
+PAGES = [ROOT / "docs" / "pytest-plugin.md", ROOT / "docs" / "test-your-bot.md"]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 @pytest.mark.usefixtures("environment")
-def test_the_examples_of_the_plugin_pass(tmp_path):
-    files = {block.file: block.body for block in blocks(PAGE) if block.file}
+def test_the_tests_on_a_page_pass(page, tmp_path):
+    files = {block.file: block.body for block in blocks(page) if block.file}
     for name, body in files.items():
         (tmp_path / name).write_text(body, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:xdist"]
     plugin = ["-p", "no:gpt-agent-fsm", "-p", "pytest_gpt_agent_fsm"]
     done = subprocess.run([*command, *plugin, tmp_path], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{sum(name.startswith('test_') for name in files)} passed" in done.stdout
+    written = sum(body.count("\ndef test_") for body in files.values())
+    assert f"{written} passed" in done.stdout
