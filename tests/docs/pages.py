@@ -13,7 +13,7 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 _BLOCK = re.compile(
-    r"^(?:<!-- (?P<remark>[^\n]*) -->\n)?```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^(?:<!-- (?P<remark>[^\n]*) -->\n)?```(?P<kind>\{?[\w-]*\}?)[^\n`]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 
 
@@ -22,7 +22,7 @@ class Block:
     """A fenced block.
 
     Attributes:
-        kind: the word behind the fence: "python", "output", "sh", ...
+        kind: the word behind the fence: "python", "output", "sh", "{toctree}", ...
         remark: the HTML comment right above it, or "".
         line: the line its body begins on, from 1.
     """
