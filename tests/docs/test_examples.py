@@ -70,6 +70,6 @@ def test_every_block_that_is_not_executed_says_why():
 
 def test_every_block_has_a_known_language():
     kinds = {block.kind for page in PAGES for block in blocks(page)}
-    directives = {"{eval-rst}", "{image}", "{include}", "{literalinclude}", "{toctree}"}
+    directives = {"{eval-rst}", "{gpt-agent-fsm}", "{image}", "{include}", "{literalinclude}", "{toctree}"}
     assert kinds <= {"python", "output", "sh", "yaml", "ini", "mermaid", "rst", "text", ""} | directives
     assert all(text.count("```") % 2 == 0 for text in (page.read_text(encoding="utf-8") for page in PAGES))
