@@ -47,8 +47,8 @@ def numbered(number, kind, **fields):
     return event(kind, {"type": kind, "sequence_number": number, **fields})
 
 
-def piece(number, text, item_id="msg_1", part=0):
-    fields = {"item_id": item_id, "output_index": 0, "content_index": part, "delta": text}
+def piece(number, text, item_id="msg_1", part=0, place=0):
+    fields = {"item_id": item_id, "output_index": place, "content_index": part, "delta": text}
     return numbered(number, "response.output_text.delta", **fields)
 
 
@@ -523,7 +523,8 @@ def test_a_stream_that_breaks_after_its_first_event_is_continued_after_it(respon
 
 
 def test_a_part_whose_beginning_was_not_read_is_left_out(respond):
-    server = respond(stream_of(piece(6, "two", part=1), piece(7, "x", item_id="msg_2"), completed(8, "one", "two")))
+    other = piece(7, "x", item_id="msg_2", place=1)
+    server = respond(stream_of(piece(6, "two", part=1), other, completed(8, "one", "two")))
     backend = ResponsesBackend(server.base_url, KEY, assistants={"a": Assistant("m")})
     stream = backend.open_stream("t", "run_1", handle="resp_2", after=5, timeout=PATIENCE)
     assert texts(stream) == ["x"]
@@ -580,6 +581,24 @@ def test_the_end_of_a_response_adds_what_its_pieces_lack(responses):
 def test_the_parts_of_a_message_are_joined_by_a_newline(responses):
     events = [RESPONSE_CREATED, piece(1, "a"), piece(2, "b", part=1), completed(3, "a", "b")]
     assert texts(created(responses(*events))) == ["a", "\nb"]
+
+
+def test_another_message_at_the_place_of_the_first_ends_the_stream(responses):
+    stream = created(responses(RESPONSE_CREATED, piece(1, "One "), piece(2, "three", item_id="msg_2"), ends=False))
+    assert texts(stream) == ["One "]
+
+
+def test_a_message_that_ends_at_the_place_of_another_ends_the_stream(responses):
+    again = {"id": "msg_2", "type": "message", "content": [{"type": "output_text", "text": "One two"}]}
+    done = numbered(2, "response.output_item.done", output_index=0, item=again)
+    assert texts(created(responses(RESPONSE_CREATED, piece(1, "One "), done, ends=False))) == ["One "]
+    end = numbered(2, "response.completed", response={**RESPONSE, "output": [again]})
+    assert texts(created(responses(RESPONSE_CREATED, piece(1, "One "), end))) == ["One "]
+
+
+def test_a_second_message_of_the_output_is_read(responses):
+    events = [RESPONSE_CREATED, piece(1, "One"), piece(2, "Two", item_id="msg_2", place=1), completed(3)]
+    assert texts(created(responses(*events))) == ["One", "Two"]
 
 
 @pytest.mark.parametrize("kind", ["response.failed", "response.incomplete", "response.cancelled"])

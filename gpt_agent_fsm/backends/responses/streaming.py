@@ -5,7 +5,7 @@ The server numbers the events of a background response, and continues a stream a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from gpt_agent_fsm.backends.http.event_stream import EventStream, first_events
@@ -54,6 +54,8 @@ class ResponseEvents:
         self._response_id = response_id
         self._texts = MessageTexts(is_whole=is_whole)
         self.position: int | None = after
+        self._items: dict[int, str] = {}
+        """The ids of the messages, by their places in the output."""
         self._gap_after: int | None = None
         self._error_after: int | None = None
         self._may_have_gaps = False
@@ -79,16 +81,30 @@ class ResponseEvents:
             self._check_gap(int(number))
             self.position = int(number)
         item_id = lenient_id(data.get("item_id"))
-        part = data.get("content_index")
         if kind == "response.output_text.delta" and item_id:
-            yield item_id, self._texts.add(item_id, part, lenient_text(data.get("delta")) or "")
+            if self._fits(data.get("output_index"), item_id):
+                yield (
+                    item_id,
+                    self._texts.add(item_id, data.get("content_index"), lenient_text(data.get("delta")) or ""),
+                )
         elif kind == "response.output_item.done":
-            yield from self._completed([data.get("item")])
+            yield from self._completed([(data.get("output_index"), data.get("item"))])
         elif kind in _ENDS:
-            self.is_over = True
             response = lenient_mapping(data.get("response"))
-            if response.get("id") == self._response_id:
-                yield from self._completed(response.get("output"))
+            output = response.get("output")
+            if response.get("id") == self._response_id and isinstance(output, list):
+                yield from self._completed(enumerate(output))
+            self.is_over = True
+
+    def _fits(self, place: object, item_id: str) -> bool:
+        """Return whether the item is the only one that the server has sent for this place of the output.
+
+        Another item at the same place means that the server makes the answer again, as the embedded server does after a
+        restart. Its pieces would not fit to those before, so the stream is over.
+        """
+        if isinstance(place, int) and self._items.setdefault(place, item_id) != item_id:
+            self.is_over = True
+        return not self.is_over
 
     def _check_gap(self, number: int) -> None:
         """Raise `TransientError` if events are missing before this one, so that the stream is continued before them.
@@ -102,9 +118,10 @@ class ResponseEvents:
         if not self._may_have_gaps:
             raise TransientError(None, None, f"Events of the stream are missing after number {self.position}.")
 
-    def _completed(self, items: object) -> Iterator[tuple[str, str]]:
-        for item in items if isinstance(items, list) else []:
+    def _completed(self, items: Iterable[tuple[object, object]]) -> Iterator[tuple[str, str]]:
+        for place, item in items:
             found = lenient_mapping(item)
             item_id = lenient_id(found.get("id"))
-            if item_id and found.get("type") == "message" and found.get("role", "assistant") == "assistant":
+            is_answer = found.get("type") == "message" and found.get("role", "assistant") == "assistant"
+            if item_id and is_answer and self._fits(place, item_id):
                 yield item_id, self._texts.complete(item_id, text_of(found.get("content")))

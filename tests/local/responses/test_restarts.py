@@ -1,9 +1,14 @@
 """Responses when a server closes, and on the next one."""
 
+import contextlib
+import socket
 import time
 
 import requests
 
+from gpt_agent_fsm import Assistant, Runtime, Settings
+from gpt_agent_fsm.backends import ResponsesBackend
+from gpt_agent_fsm.local import LocalServer
 from tests.local.responses.asking import in_thread, refused, said_in
 from tests.local.stand_ins import PATIENCE, Waiting
 
@@ -77,3 +82,32 @@ def test_responses_and_items_of_one_server_are_on_the_next_one(serve, tmp_path):
     assert second.get(f"/responses/{response['id']}") == response
     assert second.items(conversation) == items
     assert said_in(second.answered("Again", conversation=conversation)["output"]) == ["Asked 3."]
+
+
+class Slow:
+    """A model that is slow enough for a client to come back while it speaks."""
+
+    words = tuple(f"word {number} " for number in range(30))
+
+    def __call__(self, request):
+        return "".join(self.words)
+
+    def stream(self, request):
+        for word in self.words:
+            yield word
+            request.cancelled.wait(0.05)
+
+
+def test_an_agent_hears_the_beginning_of_the_answer_that_the_next_server_makes_again(tmp_path):
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    model, database = Slow(), tmp_path / "local.db"
+    first = LocalServer(model, port=port, database=database)
+    backend = ResponsesBackend(first.base_url, assistants={"guide": Assistant("m")})
+    with Runtime(backend, Settings(heartbeat_interval=0.1, request_retry_delay=0.1)) as runtime:
+        pieces = runtime.start("guide").stream("Hello", timeout=6 * PATIENCE)
+        said = [next(pieces), next(pieces)]
+        first.close()
+        with LocalServer(model, port=port, database=database):
+            said += pieces
+    assert "".join(said) == pieces.answer.text == model(None)
