@@ -35,16 +35,23 @@ class StreamFaults:
         repeats: the event comes a second time. This happens only to streams whose events have numbers.
         hurry: if a run has no event to send, reading its stream makes the run do its next step. Otherwise the stream is
             silent.
+        skips: the event is lost. This happens only to streams with numbers, because in others nobody can notice it.
+        errors: the server reports an error instead of the event. This happens only to streams with numbers.
         refused: the server answers without a stream. This is decided once for each stream.
     """
 
     breaks: float = 0.03
     repeats: float = 0.05
     hurry: float = 0.7
+    skips: float = 0.02
+    errors: float = 0.02
     refused: float = 0.1
 
 
-CALM = StreamFaults(breaks=0.0, repeats=0.0, hurry=1.0, refused=0.0)
+CALM = StreamFaults(breaks=0.0, repeats=0.0, hurry=1.0, skips=0.0, errors=0.0, refused=0.0)
+
+
+_ERROR = ServerSentEvent("error", b'{"type": "error", "code": "server_error"}')
 
 
 class FaultyStream:
@@ -52,7 +59,7 @@ class FaultyStream:
 
     Args:
         events: the events of the server, with None when the server is silent.
-        has_numbers: True if the events have numbers, so that they may be repeated.
+        has_numbers: True if the events have numbers, so that some may be repeated or lost.
     """
 
     def __init__(
@@ -76,8 +83,8 @@ class FaultyStream:
         if self._is_closed:
             return None
         faults = self._faults()
-        if self._last is not None and self._has_numbers and self._rng.random() < faults.repeats:
-            return self._last
+        if self._last is not None and self._has_numbers and (fault := self._fault_of_numbers(faults)) is not None:
+            return fault
         self._is_broken = self._is_broken or self._rng.random() < faults.breaks
         said = None if self._is_broken else next(self._events, ("", {}))
         if said is None:
@@ -86,6 +93,17 @@ class FaultyStream:
         name, data = said
         self._last = ServerSentEvent(name, json.dumps(data).encode()) if name else None
         return self._last
+
+    def _fault_of_numbers(self, faults: StreamFaults) -> ServerSentEvent | None:
+        """Return an event that comes again, or an error. Otherwise return None, perhaps after the loss of an event."""
+        if self._rng.random() < faults.repeats:
+            return self._last
+        if self._rng.random() < faults.errors:
+            self._is_broken = True
+            return _ERROR
+        if self._rng.random() < faults.skips:
+            next(self._events, None)
+        return None
 
     def finish(self) -> None:
         """See `EventStream.finish`."""

@@ -165,6 +165,9 @@ MUTANTS = {
         requests.park_for_budget, "if copy.outbox.budget_told != told:", "if True:"
     ),
     # Streams.
+    "an event that is missing in a stream is not noticed": _Mutant(
+        ResponseEvents._check_gap, "self._may_have_gaps or", "True or", ("responses",)
+    ),
     "a stream that fails is tried again as a stream": _Mutant(
         listener._might_succeed_plainly, "return isinstance(fact, inputs.RequestUnresolved)", "return False"
     ),
