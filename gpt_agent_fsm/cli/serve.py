@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt_agent_fsm.cli.exits import HINT
+from gpt_agent_fsm.cli.library_log import library_log
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.local import ChatCompletionsModel, LocalServer, ScriptedModel
@@ -115,7 +116,7 @@ def serve(
         answering = _model_of(model, model_name, model_key, merge_turns=merge_turns)
         if isinstance(answering, ChatCompletionsModel):
             stack.callback(answering.close)
-        stack.enter_context(_logged())
+        stack.enter_context(library_log(logging.StreamHandler(), "%(asctime)s %(levelname)s %(message)s"))
         stopped = stack.enter_context(_stopped_by_signals())
         faults = None if chaos is None else Chaos(chaos)
         start = functools.partial(LocalServer, answering, host=host, port=port, database=db, api_key=api_key)
@@ -210,22 +211,6 @@ def _check_only_for_servers(name: str | None, key: str | None, merge_turns: bool
     for option, is_given in given.items():
         if is_given:
             raise click.UsageError(f"{option} is for a chat-completions server: give its base URL as --model")
-
-
-@contextlib.contextmanager
-def _logged() -> Iterator[None]:
-    """Inside the `with` block, write the log of the library to standard error."""
-    logger = logging.getLogger("gpt_agent_fsm")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

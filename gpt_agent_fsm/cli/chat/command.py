@@ -21,6 +21,7 @@ from gpt_agent_fsm.cli.chat.reader import Lines, Prompt, Reader
 from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import COMMANDS
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
+from gpt_agent_fsm.cli.library_log import library_log
 from gpt_agent_fsm.errors import GptAgentError
 
 __all__ = ["chat"]
@@ -203,14 +204,5 @@ def _logged(path: str | None) -> Iterator[None]:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise WrongOption(f"cannot write the log to {path}: {error.strerror}") from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("gpt_agent_fsm")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
+    with library_log(handler, "%(asctime)s %(levelname)s %(name)s: %(message)s"):
         yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()

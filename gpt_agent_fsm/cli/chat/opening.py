@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any, Protocol
@@ -16,6 +14,7 @@ from gpt_agent_fsm import Agent, Runtime, Settings, events, signals
 from gpt_agent_fsm.cli.chat.options import Options
 from gpt_agent_fsm.cli.chat.servers import Server, embedded_server, server_for
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools
+from gpt_agent_fsm.cli.looking.opening import is_held
 from gpt_agent_fsm.errors import InvalidThreadId, StoreError
 from gpt_agent_fsm.ports import Backend, KeyedStore, Record, Store
 from gpt_agent_fsm.stores import MemoryStore
@@ -143,24 +142,12 @@ def _open_store(options: Options) -> Store:
     from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - an extra
 
     with contextlib.suppress(StoreError), closing(SQLStore(url, read_only=True)) as store:
-        holder = store.holder()
-        if holder is not None and holder.host == socket.gethostname() and _is_running(holder.pid):
+        if is_held(store, if_unknown=False):
             # Opening the store would end the conversations of that program.
-            raise click.ClickException(f"the database is in use by {holder}: end it first, or give another --db")
+            raise click.ClickException(
+                f"the database is in use by {store.holder()}: end it first, or give another --db"
+            )
     return SQLStore(url)
-
-
-def _is_running(pid: int) -> bool:
-    """Return whether another process with this id runs on this computer. On Windows, it cannot be asked safely."""
-    if os.name != "posix" or pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _thread_called(name: str | None, store: Store) -> str | None:

@@ -85,13 +85,17 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False) -> Iter
         yield store
 
 
-def is_held(store: SQLStore) -> bool:
-    """Return whether a process holds the store. A dead process of this computer does not count."""
+def is_held(store: SQLStore, *, if_unknown: bool = True) -> bool:
+    """Return whether another process holds the store. A dead process of this computer does not count.
+
+    Return `if_unknown` if it cannot be known whether the process runs, for example because it is on another computer.
+    """
     holder = store.holder()
-    if holder is None:
+    # In a container, a process that has died often had the number that this process has.
+    if holder is None or (holder.pid == os.getpid() and holder.host == socket.gethostname()):
         return False
     if holder.host != socket.gethostname() or os.name != "posix":
-        return True
+        return if_unknown
     try:
         os.kill(holder.pid, 0)
     except ProcessLookupError:

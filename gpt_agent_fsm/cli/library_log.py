@@ -1,0 +1,25 @@
+"""Write the log of the library somewhere while a command runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+__all__ = ["library_log"]
+
+
+@contextlib.contextmanager
+def library_log(handler: logging.Handler, form: str) -> Iterator[None]:
+    """Inside the `with` block, pass each record from INFO on to the handler, in this form. Then close the handler."""
+    handler.setFormatter(logging.Formatter(form))
+    logger = logging.getLogger("gpt_agent_fsm")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
