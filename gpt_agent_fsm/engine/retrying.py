@@ -16,7 +16,7 @@ from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["WaitingCaller", "announce_failure", "call_and_announce", "call_with_retries"]
+__all__ = ["WaitingCaller", "announce_failure", "call_with_retries"]
 
 T = TypeVar("T")
 LIKELY_PERMANENT_ATTEMPTS = 3
@@ -74,33 +74,6 @@ def _max_attempts(error: ApiError, settings: Settings, min_attempts_if_answered:
     return few if error.status is None else max(few, min_attempts_if_answered)
 
 
-def call_and_announce(
-    operation: str,
-    thread_id: str,
-    request: Callable[[], T],
-    *,
-    settings: Settings,
-    scheduler: Scheduler,
-    rng: random.Random,
-    repeatable: bool = True,
-) -> T:
-    """Make a request for which no agent exists yet. Retry it if it fails, and announce each failed attempt."""
-
-    def on_failure(error: ApiError, attempt: int, pause: float | None) -> None:
-        announce_failure(operation, thread_id, error, attempt, will_retry=pause is not None)
-
-    return call_with_retries(
-        request,
-        settings=settings,
-        longest_wait=settings.request_timeout,
-        sleep=scheduler.sleep,
-        rng=rng,
-        on_failure=on_failure,
-        min_attempts_if_answered=LIKELY_PERMANENT_ATTEMPTS,
-        repeatable=repeatable,
-    )
-
-
 class WaitingCaller:
     """Makes the requests of one runtime for which a caller waits, with retries. Announces each failed attempt.
 
@@ -127,13 +100,17 @@ class WaitingCaller:
             self._check_open()
             return request()
 
-        return call_and_announce(
-            operation,
-            thread_id,
+        def on_failure(error: ApiError, attempt: int, pause: float | None) -> None:
+            announce_failure(operation, thread_id, error, attempt, will_retry=pause is not None)
+
+        return call_with_retries(
             open_request,
             settings=self._settings,
-            scheduler=self._scheduler,
+            longest_wait=self._settings.request_timeout,
+            sleep=self._scheduler.sleep,
             rng=self._random,
+            on_failure=on_failure,
+            min_attempts_if_answered=LIKELY_PERMANENT_ATTEMPTS,
             repeatable=repeatable,
         )
 

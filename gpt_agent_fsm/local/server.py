@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -117,15 +118,7 @@ class LocalServer:
             app = self._application(check, run_expires_after, item_lag, request_log_level)
             self._chaos = None if chaos is None else ChaosApplication(app, chaos, request_log_level)
             app = _around(self._chaos or app, on_request, allowed)
-            # Waitress does not read a body that it refuses, which some clients cannot handle. So its limit is higher.
-            self._http = HttpServer(
-                app,
-                listening,
-                threads=_HTTP_THREADS,
-                reserved=HEALTH,
-                max_body=4 * MAX_BODY,
-                refusal_headers=partial(cors_headers, allowed=allowed),
-            )
+            self._http = _http_server(app, listening, allowed)
             failed.callback(self._http.close, _PATIENCE)
             self._begin()
             failed.pop_all()
@@ -195,6 +188,19 @@ class LocalServer:
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.base_url}{' closed' if self._closed else ''}>"
+
+
+def _http_server(app: WSGIApplication, listening: socket.socket, allowed: frozenset[str]) -> HttpServer:
+    """Return the HTTP server of the application. It does not accept connections yet."""
+    return HttpServer(
+        app,
+        listening,
+        threads=_HTTP_THREADS,
+        reserved=HEALTH,
+        # Waitress does not read a body that it refuses, which some clients cannot handle. So its limit is higher.
+        max_body=4 * MAX_BODY,
+        refusal_headers=partial(cors_headers, allowed=allowed),
+    )
 
 
 def _around(

@@ -10,7 +10,8 @@ import attrs
 
 from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
 from gpt_agent_fsm.machine.objects import Failure, Message, StreamPosition, ToolCall, Usage
-from gpt_agent_fsm.machine.queue import EMPTY, Doubt, Queue
+from gpt_agent_fsm.machine.outbox import FailedAttempt, Outbox, OwedRun, Turn
+from gpt_agent_fsm.machine.queue import EMPTY, Queue
 from gpt_agent_fsm.machine.states import State
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
 
 
 _NO_TOKENS = Usage()
+_NOTHING_TO_SEND = Outbox()
 
 # --- the run ----------------------------------------------------------------------------------------
 
@@ -91,77 +93,6 @@ class LeftRun:
     id: str
     calls: tuple[ToolCall, ...] = ()
     outputs_accepted: bool = False
-
-
-# --- outgoing ---------------------------------------------------------------------------------------
-
-
-@attrs.frozen(kw_only=True)
-class Turn:
-    """The work that one user message starts: its run, and the runs that replace that run after a rate limit.
-
-    Attributes:
-        key: the message's key, which is the text in its metadata by which the library finds it. The keys of the runs
-            are made from it. For a run that the library adopted, it is the run's id.
-        runs: how many runs were requested so far.
-        retries_left: how often a rate limited run may still be started again.
-        run_options: the options of these runs, as the JSON text of an object; "" if there are none.
-    """
-
-    key: str
-    runs: int
-    retries_left: int
-    run_options: str = ""
-
-    @property
-    def run_key(self) -> str:
-        """The key of the current run: the text that the library puts into the run's metadata, to find the run again."""
-        return f"{self.key}.{self.runs}"
-
-
-@attrs.frozen(kw_only=True)
-class FailedAttempt:
-    """A rate limited run that another run replaces."""
-
-    run_id: str
-    assistant_id: str = ""
-    handle: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class OwedRun:
-    """A run that must still be created: its message is on the thread.
-
-    Attributes:
-        retry_of: the rate limited run that this run replaces; None for the first run of the turn.
-        doubt: set while it is unknown whether the run was created.
-        must_cancel: True if the run must be cancelled as soon as it is found, and must not be created if it is absent.
-    """
-
-    retry_of: FailedAttempt | None = None
-    doubt: Doubt | None = None
-    must_cancel: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Outbox:
-    """The part of the snapshot that says what must be sent. The messages to send are in the queue, not here.
-
-    Attributes:
-        turn: the current turn.
-        owed: the run of the turn, while the library must still create it.
-        parked: True if the thread does nothing until the next command, because a person must act or no attempts are
-            left.
-        budget_told: the used tokens and the limit that were announced as `BudgetExceeded`.
-        head_is_unwanted: True if the user has discarded the first message of the queue, but it may have been posted.
-            The message gets no run.
-    """
-
-    turn: Turn | None = None
-    owed: OwedRun | None = None
-    parked: bool = False
-    budget_told: tuple[int, int] | None = None
-    head_is_unwanted: bool = False
 
 
 # --- the one request --------------------------------------------------------------------------------
@@ -321,7 +252,7 @@ class Snapshot:
     state: State = State.IDLE
     run: LiveRun | None = None
     left: LeftRun | None = None
-    outbox: Outbox = Outbox()
+    outbox: Outbox = _NOTHING_TO_SEND
     pending: Pending | None = None
     cursor: Cursor = Cursor()
     server: ServerView = ServerView()

@@ -158,13 +158,7 @@ class FaultyNetwork:
         Record it if `sender` has lost the store.
         """
         what = f"POST {path} {said}"
-        self.before_change()
-        self._begin("POST", path, timeout)
-        if _START.fullmatch(what):
-            self.starts.append(what)
-            self.on_start(what)
-        if sender is not None and not sender.is_owned():
-            self.sent_without_right.append(what)
+        self._begin_change(what, path, timeout, sender)
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
         fate = self._fate([*names, "gateway", "slow"])
         self._note(f"{what}: {fate}")
@@ -197,6 +191,15 @@ class FaultyNetwork:
             case "error_after" | "garbage":
                 raise OutcomeUnknown(500, None, f"{what}: failed after")
         return answer
+
+    def _begin_change(self, what: str, path: str, timeout: Timeout, sender: StoreHandle | None) -> None:
+        self.before_change()
+        self._begin("POST", path, timeout)
+        if _START.fullmatch(what):
+            self.starts.append(what)
+            self.on_start(what)
+        if sender is not None and not sender.is_owned():
+            self.sent_without_right.append(what)
 
     def _begin(self, method: str, path: str, timeout: Timeout) -> None:
         """Raise an error if a request may no longer be sent, or if an outage affects it."""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gpt_agent_fsm import signals
-from gpt_agent_fsm.engine.retrying import call_and_announce, call_with_retries
+from gpt_agent_fsm.engine.retrying import WaitingCaller, call_with_retries
 from gpt_agent_fsm.errors import RequestRefused, ThreadBusy, TransientError
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing import VirtualScheduler
@@ -139,14 +139,8 @@ def test_a_caller_who_asks_for_no_minimum_gets_as_few_attempts_as_the_settings_a
 
 def announce(caller, thread_id):
     """Make the caller's request as the runtime does before there is an agent."""
-    return call_and_announce(
-        "get_thread",
-        thread_id,
-        caller.request,
-        settings=SETTINGS,
-        scheduler=VirtualScheduler(),
-        rng=random.Random(1),
-    )
+    waiting = WaitingCaller(SETTINGS, VirtualScheduler(), random.Random(1), lambda: None)
+    return waiting.request("get_thread", thread_id, caller.request)
 
 
 def test_each_failed_attempt_is_announced_by_keyword_and_without_a_sender():

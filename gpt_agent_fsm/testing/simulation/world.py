@@ -77,11 +77,7 @@ class World:
         self._honest = keeps_keys and faults.grace <= SETTINGS.outcome_grace
         self._rng = rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
         self._scheduler = VirtualScheduler()
-        faults = attrs.evolve(faults, gateway=troubles.gateway, slow=troubles.slow)
-        self._network = FaultyNetwork(self._scheduler, rng, faults, life.journal)
-        self._network.outages = troubles.outages
-        self._network.before_change = self._maybe_take_over
-        self._network.on_start = self._check_budget
+        self._network = self._make_network(faults)
         self._store = CrashingStore(make_store(), rng, faults.crash / 10)
         own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
         self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history, self._disturb)
@@ -113,6 +109,14 @@ class World:
         """Threads, each with a request that was sent although the thread's token limit was reached."""
         self._pictures = Pictures(life.seed, wire)
         self.users: list[User] = [self._make_user(number) for number in range(rng.randint(1, 3))]
+
+    def _make_network(self, faults: Faults) -> FaultyNetwork:
+        faults = attrs.evolve(faults, gateway=self._troubles.gateway, slow=self._troubles.slow)
+        network = FaultyNetwork(self._scheduler, self._rng, faults, self._life.journal)
+        network.outages = self._troubles.outages
+        network.before_change = self._maybe_take_over
+        network.on_start = self._check_budget
+        return network
 
     def _make_user(self, number: int) -> User:
         """Return a user with one to four messages, who connects whenever a process starts."""
