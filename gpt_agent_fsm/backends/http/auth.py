@@ -14,6 +14,7 @@ from requests.hooks import default_hooks
 
 from gpt_agent_fsm.backends.http.checks import is_header_value, is_key
 from gpt_agent_fsm.backends.http.redaction import Redactor, secrets_in
+from gpt_agent_fsm.backends.http.transport import HttpRequest
 from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.errors import AccessDenied
 from gpt_agent_fsm.ports import CallLimits
@@ -22,6 +23,7 @@ __all__ = ["Auth", "Signed", "Signer"]
 
 Auth: TypeAlias = Callable[[], str] | AuthBase
 """A callable that returns a bearer token, or an object that changes a request of `requests`."""
+Prepare: TypeAlias = Callable[[HttpRequest], requests.PreparedRequest]
 
 
 _PLAIN_HEADERS = {
@@ -35,7 +37,7 @@ _PLAIN_HEADERS = {
 class Signed:
     """A request with its credentials. `secrets` are the secret values in these credentials."""
 
-    request: requests.PreparedRequest
+    request: HttpRequest | requests.PreparedRequest
     secrets: tuple[str, ...]
 
 
@@ -59,16 +61,24 @@ class Signer:
         self._auth = auth
         self._redactor = redactor
 
-    def sign(self, unsigned: requests.PreparedRequest, limits: CallLimits) -> Signed:
-        """Return a copy of the request with its credentials.
+    def sign(self, request: HttpRequest, prepare: Prepare, limits: CallLimits) -> Signed:
+        """Return a copy of the request with its credentials. `prepare` makes a request of `requests` for an `AuthBase`.
 
         Raises `AccessDenied` if `auth` gives no credentials before the deadline. In this case nothing was sent, and a
         person must act.
         """
-        request = unsigned.copy()
-        request.hooks = default_hooks()  # a copied request shares them with its original
+        if isinstance(self._auth, AuthBase):
+            auth, unsigned, copy = self._auth, prepare(request), prepare(request)
+            copy.hooks = default_hooks()  # prepared requests share them with the request that they are copied from
+            signed = self._signed(self._called(lambda: auth(copy), limits), unsigned)
+        else:
+            signed = _with_token(self._called(self._auth, limits), request)
+        self._redactor.learn(signed.secrets)
+        return signed
+
+    def _called(self, auth: Callable[[], object], limits: CallLimits) -> object:
         try:
-            given: object = self._auth(request) if isinstance(self._auth, AuthBase) else self._auth()
+            given = auth()
         except BaseException as error:
             if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
                 raise  # it ends the program: Ctrl-C, or `sys.exit` in a handler of a signal of the operating system
@@ -76,9 +86,7 @@ class Signer:
             raise _denied(f"raised {type(error).__name__}") from self._redactor.cause(error)
         if limits.seconds_left <= 0:
             raise _denied("took longer than the request may take")
-        signed = self._signed(given, unsigned) if isinstance(self._auth, AuthBase) else _with_token(given, request)
-        self._redactor.learn(signed.secrets)
-        return signed
+        return given
 
     def _signed(self, given: object, before: requests.PreparedRequest) -> Signed:
         if not isinstance(given, requests.PreparedRequest):
@@ -96,13 +104,13 @@ class Signer:
         return Signed(given, (*secrets, *secrets_in(named)))
 
 
-def _with_token(given: object, request: requests.PreparedRequest) -> Signed:
+def _with_token(given: object, request: HttpRequest) -> Signed:
     if not isinstance(given, str):
         raise _denied(f"must return a token as str, not {type(given).__name__}")
     if not is_key(given):
         raise _denied("must return a token of printable ASCII without white space")
-    request.headers["Authorization"] = f"Bearer {given}"
-    return Signed(request, (given,))
+    headers = {**request.headers, "Authorization": f"Bearer {given}"}
+    return Signed(attrs.evolve(request, headers=headers), (given,))
 
 
 def _parameters(request: requests.PreparedRequest) -> set[str]:

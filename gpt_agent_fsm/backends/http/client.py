@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, NoReturn, TypeVar
@@ -27,24 +25,22 @@ from gpt_agent_fsm.backends.http.checks import (
     checked_url,
     environment_proxy,
 )
-from gpt_agent_fsm.backends.http.connection import Adapter
 from gpt_agent_fsm.backends.http.decoding import decode
 from gpt_agent_fsm.backends.http.error_bodies import read_error_body
 from gpt_agent_fsm.backends.http.event_stream import EventStream, is_event_stream
 from gpt_agent_fsm.backends.http.quiet import quiet
 from gpt_agent_fsm.backends.http.redaction import Redactor
+from gpt_agent_fsm.backends.http.transport import HttpRequest, Incoming, Transport
 from gpt_agent_fsm.backends.http.transport_errors import TransportFailure
 from gpt_agent_fsm.backends.shared.values import lenient_mapping, required_id
 from gpt_agent_fsm.errors import ApiError
-from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.ports import CallLimits, Timeout, media
 
 __all__ = ["HttpClient", "client_from_env", "segment"]
 
 T = TypeVar("T")
 _OPENAI = "https://api.openai.com/v1"
-_PIECE = 65_536
-_EVENTS = "text/event-stream, application/json"
+_JSON, _EVENTS = "application/json", "text/event-stream, application/json"
 _KEY_HEADERS = {"api-key", "authorization"}
 
 
@@ -53,12 +49,6 @@ def segment(identifier: str) -> str:
     quoted = quote(identifier, safe="", errors="surrogatepass")
     # A segment of one or two dots alone would mean this folder or the folder above.
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
-
-
-class _Session(requests.Session):
-    def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[requests.Response]:  # noqa: ANN401 - as its base
-        """Follow no redirect. Its address is not even read, because reading an invalid address raises an error."""
-        return iter(())
 
 
 class HttpClient:
@@ -90,7 +80,7 @@ class HttpClient:
         sent = CaseInsensitiveDict(
             {
                 "User-Agent": f"gpt-agent-fsm/{metadata.version('gpt-agent-fsm')}",
-                "Accept": "application/json",
+                "Accept": _JSON,
                 "Accept-Encoding": "gzip, deflate",
             }
         )
@@ -99,23 +89,13 @@ class HttpClient:
         sent.update(checked_headers(headers))
         self._params = dict(params)
         self._converter = converter
-        # These are prepared only once. For each request, `requests` would prepare them and read the environment again,
-        # which is half of the time of a request.
-        self._template = requests.Request("GET", self.base_url, headers=sent).prepare()
-        self._root = str(self._template.url).rstrip("/")
-        self._proxy = environment_proxy(self._root)
+        template = requests.Request("GET", self.base_url, headers=sent).prepare()
+        self._proxy = environment_proxy(str(template.url).rstrip("/"))
+        self._transport = Transport(template, self._proxy, certificates())
+        self._headers: CaseInsensitiveDict[str] = CaseInsensitiveDict(template.headers)
+        self._ready_headers: dict[tuple[str | None, str | None], dict[str, str]] = {}
         self._redactor = Redactor([api_key or "", *self._proxy.credentials], {**headers, **params})
         self._signer = None if auth is None else Signer(auth, self._redactor, api_key, headers)
-        self._verify = certificates()
-        self._forget_connections()
-
-    def _forget_connections(self) -> None:
-        """Start without connections. From now on, this process makes the connections."""
-        self._local = threading.local()
-        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        # This is set last. If another OS thread sees the new value, the other fields are new, too.
-        self._origin = Origin("backend")
 
     def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
         """Make a GET. Raises an `ApiError`, but never `OutcomeUnknown`."""
@@ -124,7 +104,7 @@ class HttpClient:
     def download(self, path: Sequence[str], *, timeout: Timeout) -> bytes:
         """Make a GET and return the body, which need not be JSON. `path` has the parts of the path. See `get`."""
         path = "".join(f"/{segment(part)}" for part in path)
-        answer = self._successful(self._prepare("GET", path, None, {}, accept="*/*"), path, exchange.limits_of(timeout))
+        answer = self._successful(self._request("GET", path, None, {}, accept="*/*"), path, exchange.limits_of(timeout))
         return _whole(answer).body
 
     def post(self, path: str, body: object, shape: type[T], *, timeout: Timeout) -> T:
@@ -134,8 +114,8 @@ class HttpClient:
     def upload(self, path: str, fields: Mapping[str, str], name: str, data: bytes, *, timeout: Timeout) -> str:
         """Make a POST of a form with these fields and a file, and return the id of the file. See `post`."""
         body, kind = encode_multipart_formdata({**fields, "file": (name, data, media.mime_type(data, name))})
-        prepared = self._prepare("POST", path, body, {}, content_type=kind)
-        answer = _whole(self._successful(prepared, path, exchange.limits_of(timeout)))
+        request = self._request("POST", path, body, {}, content_type=kind)
+        answer = _whole(self._successful(request, path, exchange.limits_of(timeout)))
         return self._read(answer, lambda value: required_id(lenient_mapping(value).get("id")))
 
     def stream(
@@ -154,37 +134,22 @@ class HttpClient:
         do.
         """
         data = None if body is None else self._encoded(body)
-        prepared = self._prepare(method, path, data, params or {}, accept=_EVENTS)
-        answer = self._successful(prepared, path, exchange.limits_of(timeout))
+        request = self._request(method, path, data, params or {}, accept=_EVENTS)
+        answer = self._successful(request, path, exchange.limits_of(timeout))
         return answer if isinstance(answer, EventStream) else self._structured(answer, shape)
 
     def close(self) -> None:
         """Close the connections of all OS threads. Idempotent."""
-        if self._origin.was_forked:
-            return
-        with self._lock:
-            for session in list(self._sessions):
-                session.close()
+        self._transport.close()
 
     def _session(self) -> requests.Session:
-        if self._origin.was_forked:
-            # This is the child. With the parent's connections, each process could read HTTP answers to the other.
-            self._forget_connections()
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = _Session()
-            session.trust_env = False
-            session.mount("http://", Adapter())
-            session.mount("https://", Adapter())
-            self._local.session = session
-            with self._lock:
-                self._sessions.add(session)
-        return session
+        """Return the session of this OS thread, to which tests may mount adapters."""
+        return self._transport.session()
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, shape: type[T], params: Mapping[str, str], timeout: Timeout
     ) -> T:
-        answer = self._successful(self._prepare(method, path, body, params), path, exchange.limits_of(timeout))
+        answer = self._successful(self._request(method, path, body, params), path, exchange.limits_of(timeout))
         return self._structured(_whole(answer), shape)
 
     def _encoded(self, body: object) -> bytes:
@@ -202,71 +167,57 @@ class HttpClient:
         except ValueError as error:
             self._raise_malformed(answer, error)
 
-    def _successful(
-        self, prepared: requests.PreparedRequest, path: str, limits: CallLimits
-    ) -> HttpAnswer | EventStream:
+    def _successful(self, request: HttpRequest, path: str, limits: CallLimits) -> HttpAnswer | EventStream:
         """Return the answer if it says that the request has succeeded. Raise the error of any other answer."""
-        answer = self._send(prepared, path, limits)
+        answer = self._send(request, path, limits)
         if isinstance(answer, HttpAnswer) and answer.status == 401 and self._signer is not None:
             # The refused request took no effect. Its token may have expired on the way, or may have been revoked.
-            answer = self._send(prepared, path, limits)
+            answer = self._send(request, path, limits)
         if isinstance(answer, HttpAnswer) and answer.status >= 300:
             raise self._redactor.error(outcomes.error_for_answer(answer))
         return answer
 
-    def _prepare(
+    def _request(
         self,
         method: str,
         path: str,
         body: bytes | None,
         params: Mapping[str, str],
         accept: str | None = None,
-        content_type: str = "application/json",
-    ) -> requests.PreparedRequest:
-        prepared = self._template.copy()
-        prepared.method = method
-        query = urlencode({**self._params, **params}, errors="surrogatepass")
-        prepared.url = f"{self._root}{path}?{query}" if query else self._root + path
-        if body is not None:
-            prepared.body = body
-            prepared.headers["Content-Type"] = content_type
-            prepared.headers["Content-Length"] = str(len(body))
-        if accept is not None:
-            prepared.headers["Accept"] = accept
-        return prepared
+        content_type: str = _JSON,
+    ) -> HttpRequest:
+        query = urlencode({**self._params, **params}, errors="surrogatepass") if params or self._params else ""
+        headers = self._headers_with(accept, None if body is None else content_type)
+        return HttpRequest(method, f"{path}?{query}" if query else path, headers, body, accept == _EVENTS)
 
-    def _send(self, prepared: requests.PreparedRequest, path: str, limits: CallLimits) -> HttpAnswer | EventStream:
-        method, secrets = str(prepared.method), tuple[str, ...]()
-        if self._signer is not None:
-            signed = self._signer.sign(prepared, limits)
-            prepared, secrets = signed.request, signed.secrets
+    def _headers_with(self, accept: str | None, content_type: str | None) -> dict[str, str]:
+        if ready := self._ready_headers.get((accept, content_type)):
+            return ready
+        headers = self._headers.copy()
+        headers.update({name: value for name, value in (("Accept", accept), ("Content-Type", content_type)) if value})
+        if content_type in (None, _JSON):  # forms have a type of their own each time
+            self._ready_headers[accept, content_type] = dict(headers)
+        return dict(headers)
+
+    def _send(self, request: HttpRequest, path: str, limits: CallLimits) -> HttpAnswer | EventStream:
+        signed = None if self._signer is None else self._signer.sign(request, self._transport.prepared, limits)
+        method, secrets = request.method, () if signed is None else signed.secrets
         seconds = round(limits.seconds_left, 2)
         exchange.begin(limits)
         with self._explained(method, path, seconds, secrets):
-            response = self._session().send(
-                prepared,
-                # The connection shortens this timeout to the remaining time. A timeout of zero would raise another
-                # error.
-                timeout=max(seconds, 0.001),
-                allow_redirects=False,
-                proxies=self._proxy.choices,
-                verify=self._verify,
-                stream=True,
-            )
-            if prepared.headers["Accept"] == _EVENTS and is_event_stream(response):
+            response = self._transport.open(request if signed is None else signed.request, seconds)
+            if request.asks_for_events and is_event_stream(response):
                 return self._event_stream(method, path, response, limits.max_answer_bytes, secrets)
-            content = _read(response, limits.max_answer_bytes)
+            content = response.read(limits.max_answer_bytes)
         if len(content) > limits.max_answer_bytes:
-            raise outcomes.error_for_long_answer(
-                method, self.base_url + path, response.status_code, limits.max_answer_bytes
-            )
+            raise outcomes.error_for_long_answer(method, self.base_url + path, response.status, limits.max_answer_bytes)
         return self._answer(method, path, response, content)
 
     def _event_stream(
-        self, method: str, path: str, response: requests.Response, max_bytes: int, secrets: Sequence[str]
+        self, method: str, path: str, response: Incoming, max_bytes: int, secrets: Sequence[str]
     ) -> EventStream:
         def too_long() -> ApiError:
-            return outcomes.error_for_long_answer(method, self.base_url + path, response.status_code, max_bytes)
+            return outcomes.error_for_long_answer(method, self.base_url + path, response.status, max_bytes)
 
         def explained(seconds: float) -> contextlib.AbstractContextManager[None]:
             return self._explained(method, path, seconds, secrets)
@@ -295,15 +246,14 @@ class HttpClient:
             explained = outcomes.error_for_failure(failure)
             raise self._redactor.error(explained) from self._redactor.cause(error)
 
-    def _answer(self, method: str, path: str, response: requests.Response, content: bytes) -> HttpAnswer:
-        status = response.status_code
+    def _answer(self, method: str, path: str, response: Incoming, content: bytes) -> HttpAnswer:
         return HttpAnswer(
             method=method,
             url=self.base_url + path,
             proxy=self._proxy.name,
             resource=self._resource,
             credentials="api_key (or OPENAI_API_KEY)" if self._signer is None else "auth",
-            status=status,
+            status=response.status,
             headers=response.headers,
             # Some servers repeat the request in an answer, even in the error of a run.
             body=self._redactor.body(content),
@@ -318,18 +268,6 @@ def _whole(answer: HttpAnswer | EventStream) -> HttpAnswer:
     """Return the answer to a request that did not ask for a stream."""
     assert isinstance(answer, HttpAnswer)  # noqa: S101 - for the type checker
     return answer
-
-
-def _read(response: requests.Response, limit: int) -> bytes:
-    """Return the decompressed body. If it is longer than `limit`, stop reading soon and close the connection."""
-    with contextlib.closing(response):
-        pieces, size = [], 0
-        for piece in response.iter_content(_PIECE):
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                break
-    return b"".join(pieces)
 
 
 def client_from_env(

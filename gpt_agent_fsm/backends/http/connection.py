@@ -132,9 +132,9 @@ class _Response(http.client.HTTPResponse):
         return bool(self.fp.peek(1)) or _holds_decrypted_bytes(self._sock)
 
 
-def interrupt(response: requests.Response) -> None:
+def interrupt(response: urllib3.BaseHTTPResponse) -> None:
     """End the connection of an answer, unless the whole answer was read. May be called from any OS thread."""
-    answer = getattr(response.raw, "_original_response", None)
+    answer = getattr(response, "_original_response", None)
     if isinstance(answer, _Response):
         answer.interrupt()
 

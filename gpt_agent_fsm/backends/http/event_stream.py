@@ -9,11 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
-import requests
-
 from gpt_agent_fsm.backends.http import exchange
-from gpt_agent_fsm.backends.http.connection import interrupt
 from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent, read_events
+from gpt_agent_fsm.backends.http.transport import Incoming
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
 from gpt_agent_fsm.ports import CallLimits, Timeout
 
@@ -24,9 +22,9 @@ _END = 0.5
 """Seconds to wait for the end of an answer after its last event."""
 
 
-def is_event_stream(response: requests.Response) -> bool:
+def is_event_stream(response: Incoming) -> bool:
     """Return whether an answer has succeeded and consists of server-sent events."""
-    return response.status_code < 300 and "event-stream" in response.headers.get("content-type", "")
+    return response.status < 300 and "event-stream" in response.headers.get("content-type", "")
 
 
 class EventStream:
@@ -41,7 +39,7 @@ class EventStream:
 
     def __init__(
         self,
-        response: requests.Response,
+        response: Incoming,
         explained: Callable[[float], AbstractContextManager[None]],
         redacted: Callable[[bytes], bytes],
         max_bytes: int,
@@ -82,7 +80,7 @@ class EventStream:
     def close(self) -> None:
         """End the stream. A read that waits in another OS thread ends at once. Idempotent."""
         self._is_closed = True
-        interrupt(self._response)
+        self._response.interrupt()
         if self._reading.acquire(blocking=False):
             # Otherwise the OS thread that reads closes the answer.
             try:

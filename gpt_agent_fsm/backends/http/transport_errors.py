@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import attrs
 import requests
-from urllib3.exceptions import NameResolutionError
+from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
 from gpt_agent_fsm.backends.http.exchange import NotSent, was_sent
 
@@ -110,7 +110,7 @@ def _why_not_sent(failure: TransportFailure) -> str:
             "name the host it was made for" if for_other_host else "name its authority's file in REQUESTS_CA_BUNDLE"
         )
         return f"The certificate of {base_url} is not trusted ({tls[-1].verify_message.rstrip('.')}); {advice}."
-    if tls or (isinstance(failure.error, requests.ReadTimeout) and not failure.proxy):
+    if tls or (isinstance(failure.error, requests.ReadTimeout | ReadTimeoutError) and not failure.proxy):
         return (
             f"The server at {base_url} does not answer in TLS ({failure.reason}); does base_url need http:// instead?"
         )

@@ -6,6 +6,7 @@ import traceback
 from urllib.parse import unquote
 
 import pytest
+from requests.auth import HTTPBasicAuth
 
 from gpt_agent_fsm.backends import AssistantsBackend
 from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, TransientError
@@ -377,14 +378,17 @@ def test_secrets_in_headers_and_parameters_are_never_seen(make, requests_mock, c
     assert secret not in everything_seen(caught.value, caplog)
 
 
-def test_a_secret_in_the_query_is_not_seen_when_the_connection_fails(make, free_port, caplog):
-    backend = make(f"http://127.0.0.1:{free_port}/v1", params={"subscription-key": "param/secret"})
+@pytest.mark.parametrize("auth", [None, HTTPBasicAuth("me", "the password")])
+def test_a_secret_in_the_query_is_not_seen_when_the_connection_fails(make, free_port, caplog, auth):
+    params = {"subscription-key": "param/secret"}
+    backend = make(f"http://127.0.0.1:{free_port}/v1", None if auth else "sk-test", auth=auth, params=params)
     with pytest.raises(TransientError, match="Connection refused") as caught:
         backend.create_thread(timeout=5)
     seen = everything_seen(caught.value, caplog)
     assert "param/secret" not in seen
     assert "param%2Fsecret" not in seen
-    assert caught.value.__cause__ is None
+    # The error of `requests` names the whole URL, so it is not the cause that people see.
+    assert (caught.value.__cause__ is None) is (auth is not None)
 
 
 def test_words_that_are_not_secrets_are_let_through(make, requests_mock):

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
-import requests
 from cattrs.preconf.msgspec import make_converter
 
 from gpt_agent_fsm.backends.http import HttpClient, exchange
 from gpt_agent_fsm.backends.http.answers import HttpAnswer
 from gpt_agent_fsm.backends.http.outcomes import error_for_answer
 from gpt_agent_fsm.backends.http.server_sent_events import ServerSentEvent, read_events
+from gpt_agent_fsm.backends.http.transport import Incoming
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown
 from gpt_agent_fsm.local.models.chat_completions.errors_within import error_in, names_error, status_of, unknown_in
 from gpt_agent_fsm.local.models.chat_completions.frames import UNKNOWN, with_stray_lines
@@ -29,6 +29,8 @@ __all__ = ["ChatClient", "ChatCall"]
 
 _PATH = "/chat/completions"
 _PIECE = 65_536
+_MAX_REFUSAL = 10_000_000
+"""How many bytes of an error are read."""
 _GRACE = 5.0
 """How many seconds to wait for the usage and the end of a stream whose answer is already complete."""
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
@@ -78,26 +80,19 @@ class ChatClient(HttpClient):
     ) -> None:
         super().__init__(base_url, api_key, headers=headers, params=params, resource=_PATH, converter=make_converter())
 
-    def open(self, body: bytes, call: ChatCall) -> requests.Response:
+    def open(self, body: bytes, call: ChatCall) -> Incoming:
         """Send a request, and return the HTTP answer before its body is read. Raises `ApiError`."""
-        prepared = self._prepare("POST", _PATH, body, {})
+        request = self._request("POST", _PATH, body, {})
         call.proceed()
         with self._explained("POST", _PATH, call.timeout):
-            response = self._session().send(
-                prepared,
-                timeout=call.timeout,
-                allow_redirects=False,
-                proxies=self._proxy.choices,
-                verify=self._verify,
-                stream=True,
-            )
-            if response.status_code < 300:
+            response = self._transport.open(request, call.timeout)
+            if response.status < 300:
                 return response
-            content = call.refusal = response.content
-        raise self._reported(response, response.status_code, content)
+            content = call.refusal = response.read(_MAX_REFUSAL)
+        raise self._reported(response, response.status, content)
 
     def read(
-        self, response: requests.Response, call: ChatCall, tools: Collection[str], *, patient: bool
+        self, response: Incoming, call: ChatCall, tools: Collection[str], *, patient: bool
     ) -> Iterator[str | Reply]:
         """Yield the texts of an answer as they arrive, and then the reply.
 
@@ -125,7 +120,7 @@ class ChatClient(HttpClient):
         if builder.begun and not builder.has_end and (unknown or not is_done) and (is_stream or builder.has_deltas):
             raise self._redactor.error(OutcomeUnknown(None, None, self._broken_off(unknown)))
         if problem := builder.problem:
-            self._raise_malformed(self._answered(response, response.status_code, content), ValueError(problem))
+            self._raise_malformed(self._answered(response, response.status, content), ValueError(problem))
         if rest:
             yield rest
         yield builder.reply()
@@ -135,7 +130,7 @@ class ChatClient(HttpClient):
         sentence = f"The answer to POST {self.base_url}{_PATH} broke off"
         return f"{sentence}; the server also said: {unknown}" if unknown else f"{sentence}."
 
-    def _chunks(self, response: requests.Response, call: ChatCall, builder: ReplyBuilder) -> Iterator[bytes]:
+    def _chunks(self, response: Incoming, call: ChatCall, builder: ReplyBuilder) -> Iterator[bytes]:
         """Yield the bytes of an answer as they arrive.
 
         After the answer is complete, failures of the connection are ignored.
@@ -153,7 +148,7 @@ class ChatClient(HttpClient):
                 return
             yield chunk
 
-    def _values(self, response: requests.Response, event: ServerSentEvent) -> list[Any]:
+    def _values(self, response: Incoming, event: ServerSentEvent) -> list[Any]:
         """Return the JSON values of an event. The mark that ends a stream becomes the value `_DONE`."""
         try:
             return _values_in(event.data)
@@ -163,9 +158,9 @@ class ChatClient(HttpClient):
                 return [words]
             if event.name and not _JSON.match(event.data):
                 return [{"error": words}]
-            self._raise_malformed(self._answered(response, response.status_code, event.data), error)
+            self._raise_malformed(self._answered(response, response.status, event.data), error)
 
-    def _answered(self, response: requests.Response, status: int, content: bytes) -> HttpAnswer:
+    def _answered(self, response: Incoming, status: int, content: bytes) -> HttpAnswer:
         return HttpAnswer(
             method="POST",
             url=self.base_url + _PATH,
@@ -176,7 +171,7 @@ class ChatClient(HttpClient):
             body=self._redactor.body(content),
         )
 
-    def _reported(self, response: requests.Response, status: int, content: bytes) -> ApiError:
+    def _reported(self, response: Incoming, status: int, content: bytes) -> ApiError:
         return self._redactor.error(error_for_answer(self._answered(response, status, content)))
 
 

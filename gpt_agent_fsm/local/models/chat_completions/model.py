@@ -12,8 +12,7 @@ import re
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, cast
 
-import requests
-
+from gpt_agent_fsm.backends.http.transport import Incoming
 from gpt_agent_fsm.errors import AccessDenied, ApiError, OutcomeUnknown, QuotaExceeded, RequestRefused, TransientError
 from gpt_agent_fsm.local.models.chat_completions.client import ChatCall, ChatClient
 from gpt_agent_fsm.local.models.chat_completions.json_values import mapping, text_of
@@ -179,13 +178,13 @@ class ChatCompletionsModel:
     def _pieces(self, body: dict[str, Any], call: ChatCall) -> Generator[str | Reply, None, None]:
         names = [text_of(mapping(tool.get("function")).get("name")) for tool in body.get("tools", ())]
         patient = self._opens_thinking or not body["stream"]
-        with self._open(body, call) as response:
+        with contextlib.closing(self._open(body, call)) as response:
             for piece in self._client.read(response, call, names, patient=patient):
                 if isinstance(piece, Reply) and has_unopened(piece.text):
                     self._opens_thinking = True
                 yield piece
 
-    def _open(self, body: dict[str, Any], call: ChatCall) -> requests.Response:
+    def _open(self, body: dict[str, Any], call: ChatCall) -> Incoming:
         """Send the request. Retry it if the server asks for a short wait, at most `_RETRIES` times."""
         # An unpaired surrogate becomes a question mark. The same happens in answers of models.
         data = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
