@@ -7,12 +7,10 @@ occurs while an input is handled, nothing changes.
 
 from __future__ import annotations
 
-from transitions import MachineError
-
 from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.events import Event, StateChanged
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.driving import build_machine
+from gpt_agent_fsm.machine.driving import build_machine, rules_of
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.table import AFTER_EACH
@@ -23,7 +21,7 @@ from gpt_agent_fsm.settings import Settings
 __all__ = ["advance"]
 
 _DEFAULTS = Settings()
-_MACHINE = build_machine()
+_RULES = rules_of(build_machine())
 
 
 def advance(
@@ -47,15 +45,20 @@ def advance(
 
 def _trigger(copy: WorkingCopy, input_: inputs.Input) -> None:
     source, copy.followed_by = copy.state, None
-    try:
-        taken = _MACHINE.events[input_.trigger].trigger(copy, copy, input_)
-    except MachineError as error:
-        raise IllegalInput(f"{input_.trigger} cannot happen in state {source}") from error
-    if not taken:
-        raise IllegalInput(f"no row of the table takes {input_.trigger} in state {source}")
-    if copy.state is not source:
-        copy.events.append(
-            StateChanged(
-                thread_id=copy.thread_id, source=str(source), dest=str(State(copy.state)), trigger=input_.trigger
-            )
-        )
+    trigger = input_.trigger
+    rules = _RULES[source].get(trigger)
+    if rules is None:
+        raise IllegalInput(f"{trigger} cannot happen in state {source}")
+    for guard, take, dest in rules:
+        if guard is None or guard(copy, input_):
+            take(copy, input_)
+            _move(copy, dest, trigger)
+            return
+    raise IllegalInput(f"no row of the table takes {trigger} in state {source}")
+
+
+def _move(copy: WorkingCopy, dest: State | None, trigger: str) -> None:
+    source = copy.state
+    if dest is not None and dest is not source:
+        copy.state = dest
+        copy.events.append(StateChanged(thread_id=copy.thread_id, source=str(source), dest=str(dest), trigger=trigger))

@@ -1,12 +1,16 @@
-"""Turns the table of rules into a machine of the package `transitions`, which checks the table and applies its rows."""
+"""Makes the table a machine of the package `transitions`, and compiles this machine to rules that are found fast.
+
+`transitions` checks the states and inputs of the table. But at run time, its lookup of a row would cost more than the
+row itself. So `rules_of` reads the finished machine once. A test shows for each input, state and result of the guards
+that `transitions` takes the same row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from transitions import Event, EventData, Machine, Transition
-from transitions import State as TransitionsState
+from transitions import Machine
 
 from gpt_agent_fsm.machine import inputs, marks
 from gpt_agent_fsm.machine.effects import Ignore
@@ -15,58 +19,29 @@ from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.table import IGNORED, TABLE
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
-__all__ = ["build_machine"]
+__all__ = ["Rule", "Rules", "build_machine", "rules_of"]
 
 
-class _QuietState(TransitionsState):
-    """A state without callbacks and without log lines when a thread enters or leaves the state."""
+class Rule(NamedTuple):
+    """A row of the table, for one of its states.
 
-    def enter(self, event_data: EventData) -> None:
-        """Do nothing when a thread enters the state."""
+    Attributes:
+        guard: the condition; None if the rule is always taken.
+        take: does the action.
+        dest: the next state; None to stay in the same state.
+    """
 
-    def exit(self, event_data: EventData) -> None:
-        """Do nothing when a thread leaves the state."""
-
-
-class _QuietTransition(Transition):
-    """A transition that does not log each step at debug level."""
-
-    def execute(self, event_data: EventData) -> bool:
-        """Take this transition if its conditions hold; return whether it was taken."""
-        for condition in self.conditions:
-            if not condition.check(event_data):
-                return False
-        event_data.machine.callbacks(self.before, event_data)
-        if self.dest:
-            self._change_state(event_data)
-        return True
+    guard: Callable[[WorkingCopy, inputs.Input], bool] | None
+    take: Callable[[WorkingCopy, inputs.Input], object]
+    dest: State | None
 
 
-class _QuietEvent(Event):
-    """An event that does not log each trigger at debug level."""
-
-    def _trigger(self, event_data: EventData) -> bool:
-        event_data.state = self.machine.get_model_state(event_data.model)
-        # Raises an error if no row takes the input in this state.
-        self._is_valid_source(event_data.state)
-        return any(transition.execute(event_data) for transition in self.transitions[event_data.state.name])
-
-
-class _QuietMachine(Machine):
-    """A `Machine` that does not log each step, each callback and each change of state."""
-
-    state_cls = _QuietState
-    transition_cls = _QuietTransition
-    event_cls = _QuietEvent
-
-    def callbacks(self, funcs: Iterable[Any], event_data: EventData) -> None:
-        """Call each function."""
-        for func in funcs:
-            func(*event_data.args)
+Rules = Mapping[State, Mapping[str, Sequence[Rule]]]
+"""The rules by the thread's state and the input's name, in the order in which they are tried."""
 
 
 def build_machine(table: Sequence[Row] = TABLE) -> Machine:
-    """Return the machine that all threads share. It stores no state: `advance` passes it a model for each input."""
+    """Return the machine that all threads share. It stores no state: a working copy is the model of each input."""
     rows = [
         {
             "trigger": row.trigger,
@@ -80,10 +55,25 @@ def build_machine(table: Sequence[Row] = TABLE) -> Machine:
     rows += [
         {"trigger": row.trigger, "source": list(row.states), "dest": SAME, "before": _ignoring(row)} for row in IGNORED
     ]
-    return _QuietMachine(model=None, states=State, transitions=rows, initial=None, auto_transitions=False)
+    return Machine(model=None, states=State, transitions=rows, initial=None, auto_transitions=False)
 
 
-def _taking(row: Row) -> Any:  # noqa: ANN401 - a callback of transitions
+def rules_of(machine: Machine) -> Rules:
+    """Return the rules of a machine that `build_machine` has made."""
+    rules: dict[State, dict[str, Sequence[Rule]]] = {state: {} for state in State}
+    for trigger, event in machine.events.items():
+        for source, rows in event.transitions.items():
+            rules[State[source]][trigger] = tuple(_rule_of(row) for row in rows)
+    return rules
+
+
+def _rule_of(row: Any) -> Rule:  # noqa: ANN401 - a transition of transitions
+    guards = [condition.func for condition in row.conditions]
+    (take,) = row.before
+    return Rule(guards[0] if guards else None, take, None if row.dest is None else State[row.dest])
+
+
+def _taking(row: Row) -> Callable[[WorkingCopy, inputs.Input], None]:
     action, story = row.action, row.story
 
     def take(copy: WorkingCopy, input_: inputs.Input) -> None:
@@ -93,7 +83,7 @@ def _taking(row: Row) -> Any:  # noqa: ANN401 - a callback of transitions
     return take
 
 
-def _ignoring(row: Silence) -> Any:  # noqa: ANN401 - a callback of transitions
+def _ignoring(row: Silence) -> Callable[[WorkingCopy, inputs.Input], None]:
     def ignore(copy: WorkingCopy, _: inputs.Input) -> None:
         copy.effects.append(Ignore(reason=row.reason))
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from gpt_agent_fsm.machine import advance as core
-from gpt_agent_fsm.machine.driving import build_machine
+from gpt_agent_fsm.machine.driving import build_machine, rules_of
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.table import TABLE
 from tests.unit import (
@@ -106,5 +106,5 @@ def test_the_untouched_table_passes():
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_row_is_noticed(name, monkeypatch):
-    monkeypatch.setattr(core, "_MACHINE", build_machine(MUTANTS[name]))
+    monkeypatch.setattr(core, "_RULES", rules_of(build_machine(MUTANTS[name])))
     assert _noticed(), f"no test of the core fails with: {name}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 from collections import Counter
 
 import attrs
 import pytest
+from transitions import MachineError
 
 from gpt_agent_fsm.errors import IllegalInput
 from gpt_agent_fsm.machine import advance as core
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.machine.driving import build_machine
+from gpt_agent_fsm.machine.driving import build_machine, rules_of
 from gpt_agent_fsm.machine.guards import is_parked
 from gpt_agent_fsm.machine.marks import rows_taken
 from gpt_agent_fsm.machine.states import State
@@ -70,9 +73,55 @@ def test_the_shared_machine_holds_no_model_and_adds_no_transitions_of_its_own():
     assert set(machine.events) == set(TRIGGERS)
 
 
+class _Model:
+    """What `transitions` needs of a thread: its state, and a place for the number of the row that was taken."""
+
+    def __init__(self, state):
+        self.state, self.taken = state, None
+
+
+def _machine_of_numbers(trigger, state, first_that_holds):
+    """The real machine, but rows note their number, and the guards before one row say no."""
+    machine = build_machine()
+    rows = machine.events[trigger].transitions.get(state.name, ())
+    for number, row in enumerate(rows):
+        for condition in row.conditions:
+            condition.func = functools.partial(lambda number, *_: number >= first_that_holds, number)
+        row.before = [functools.partial(lambda number, model, _: setattr(model, "taken", number), number)]
+    return machine, len(rows)
+
+
+def _taken_by_transitions(machine, trigger, state):
+    model = _Model(state)
+    with contextlib.suppress(MachineError):  # no row has this input in this state
+        machine.events[trigger].trigger(model, model, None)
+    return model.taken, model.state
+
+
+def _taken_by_rules(machine, trigger, state):
+    model = _Model(state)
+    for guard, take, dest in rules_of(machine)[state].get(trigger, ()):
+        if guard is None or guard(model, None):
+            take(model, None)
+            return model.taken, dest or state
+    return model.taken, state
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell[0]}-{cell[1]}")
+def test_the_compiled_rules_take_the_row_that_transitions_takes(cell):
+    """Whatever the guards say, both do the same action and lead to the same state."""
+    _, rows = _machine_of_numbers(*cell, 0)
+    taken = set()
+    for first_that_holds in range(rows + 1):
+        machine, _ = _machine_of_numbers(*cell, first_that_holds)
+        assert _taken_by_rules(machine, *cell) == _taken_by_transitions(machine, *cell)
+        taken.add(_taken_by_rules(machine, *cell)[0])
+    assert taken - {None} == set(range(rows))
+
+
 def test_an_incomplete_table_is_noticed_when_it_is_used(monkeypatch):
     rows = [attrs.evolve(row, guard=is_parked) if row.kind is inputs.AddUserMessage else row for row in TABLE]
-    monkeypatch.setattr(core, "_MACHINE", build_machine(rows))
+    monkeypatch.setattr(core, "_RULES", rules_of(build_machine(rows)))
     with pytest.raises(IllegalInput, match="no row of the table takes add_user_message in state idle"):
         idle().tell(say())
 
