@@ -26,7 +26,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util import wait_for_read
 
-from gpt_agent_fsm.backends.http import exchange
+from gpt_agent_fsm.backends.http import exchange, headers
 
 __all__ = ["Adapter", "interrupt"]
 
@@ -99,7 +99,7 @@ class _Response(http.client.HTTPResponse):
             http.client.parse_headers(self.fp)
 
     def begin(self) -> None:
-        super().begin()
+        headers.begin(self)
         if self._reader.broke_off:
             # The head of the answer is incomplete, so it proves nothing, for example that the request was refused.
             raise http.client.IncompleteRead(b"")

@@ -1,0 +1,59 @@
+"""Parses the headers of an HTTP answer.
+
+`http.client` parses them as it would parse a letter, with the package `email`. That takes a third of the time of a
+request. Here usual headers are parsed line by line. If any line is unusual, `http.client` parses all of them.
+"""
+
+from __future__ import annotations
+
+import email.parser
+import http.client
+import re
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, cast
+
+__all__ = ["begin"]
+
+_USUAL = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)\r?\n")
+"""A line with the name of a header (RFC 9110, 5.1) and its value, without control characters."""
+_read_lines: Callable[[Any], list[bytes]] = http.client._read_headers  # type: ignore[attr-defined]
+
+
+class _Head(http.client.HTTPMessage):
+    """Headers that were parsed here. Their values need none of the conversions that `email` makes at each access."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[str, str] = {}
+        """The first value of each name, by the name in lower case."""
+
+    def set_raw(self, name: str, value: str) -> None:
+        super().set_raw(name, value)
+        self._first.setdefault(name.lower(), value)
+
+    def get(self, name: str, failobj: Any = None) -> Any:  # noqa: ANN401 - as its base class
+        return self._first.get(name.lower(), failobj)
+
+    def items(self) -> list[tuple[str, Any]]:
+        return list(self.raw_items())
+
+
+def _parse_headers(fp: Any) -> http.client.HTTPMessage:  # noqa: ANN401 - a buffered reader
+    lines = [line.decode("latin-1") for line in _read_lines(fp)]
+    head = _Head()
+    for line in lines[:-1]:
+        usual = _USUAL.fullmatch(line)
+        if usual is None:
+            return email.parser.Parser(_class=http.client.HTTPMessage).parsestr("".join(lines))
+        head.set_raw(usual[1], usual[2])
+    return head
+
+
+begin = cast(
+    "Callable[[http.client.HTTPResponse], None]",
+    FunctionType(
+        http.client.HTTPResponse.begin.__code__, {**vars(http.client), "parse_headers": _parse_headers}, "begin"
+    ),
+)
+"""`HTTPResponse.begin` of `http.client`, with the parser of this module."""
