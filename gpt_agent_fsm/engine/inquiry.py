@@ -109,6 +109,7 @@ class Inquiry:
             case events.AssistantMessageAdded(run_id=run_id, older=False) if run_id in self._run_ids:
                 self._messages.append(event)
                 self.text.add_message(event)
+                self._on_text()
             case events.AssistantMessageDelta(run_id=run_id) if run_id in self._run_ids:
                 self.text.add_delta(event)
                 self._on_text()

@@ -21,21 +21,32 @@ from gpt_agent_fsm.tools.output import Output
 __all__ = ["AnswerStream", "Question", "refuse_in_handler", "settle", "wait_until"]
 
 
-def wait_until(driver: Driver, scheduler: Scheduler, is_over: Callable[[], bool], timeout: float | None) -> bool:
-    """Block until `is_over()` is true, which is checked after each tick. Return False after the timeout.
+def wait_until(
+    driver: Driver,
+    scheduler: Scheduler,
+    is_over: Callable[[], bool],
+    timeout: float | None,
+    changed: threading.Event | None = None,
+) -> bool:
+    """Block until `is_over()` is true, or until the driver has stopped. Return False after the timeout.
 
-    Raises `AgentNotAlive` if the driver was stopped.
+    After each tick, the worker calls `is_over`. This OS thread calls it, too, at the beginning and whenever `changed`
+    is set. Raises `AgentNotAlive` if the driver was stopped.
     """
-    changed = threading.Event()
-    with driver.waiters.added(changed):
-        in_time = scheduler.wait(is_over, changed, timeout)
+    changed = changed or threading.Event()
+
+    def done() -> bool:
+        return driver.has_stopped or is_over()
+
+    with driver.waiters.added(changed, done):
+        in_time = scheduler.wait(done, changed, timeout)
     driver.check_alive()
     return in_time
 
 
 def settle(driver: Driver, scheduler: Scheduler, timeout: float | None) -> State:
     """See `Agent.wait`."""
-    if not wait_until(driver, scheduler, lambda: driver.has_stopped or driver.is_settled(), timeout):
+    if not wait_until(driver, scheduler, driver.is_settled, timeout):
         calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
         waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
         why = f"; it waits for the output of {', '.join(calls)}" if waits else ""
@@ -66,7 +77,8 @@ class Question:
         self._scheduler = scheduler
         self._timeout = timeout
         self._output = output
-        self._inquiry = Inquiry(driver.thread_id, key, driver.waiters.notify)
+        self._changed = threading.Event()
+        self._inquiry = Inquiry(driver.thread_id, key, self._changed.set)
         clock = scheduler.clock
         self._end = None if timeout is None else clock.monotonic() + timeout
         self._following = contextlib.ExitStack()
@@ -80,16 +92,19 @@ class Question:
         """Return the text of the answer that has come since the last call; "" if there is none."""
         return self._inquiry.text.take()
 
-    def wait(self, has_news: Callable[[], bool] = lambda: False) -> None:
-        """Block until the question is over, or until `has_news()` is true.
+    def wait(self, has_piece: Callable[[], bool] | None = None) -> None:
+        """Block until the question is over, or until `has_piece()` is true. `has_piece` takes the text that has come.
 
         Raises `RunError` if the queue is parked, after the message was withdrawn if it was not sent. Raises
         `WaitTimeout` and `AgentNotAlive`.
         """
         inquiry = self._inquiry
-        while not (inquiry.is_over or has_news()):
+        while not (inquiry.is_over or (has_piece is not None and has_piece())):
             refuse_in_handler("the answer was waited for")
-            self._wait_until(lambda: inquiry.is_over or inquiry.is_parked or has_news())
+            # Workers call the function below, and only this OS thread may take text.
+            self._wait_until(
+                lambda: inquiry.is_over or inquiry.is_parked or (has_piece is not None and inquiry.text.has_news)
+            )
             if inquiry.is_parked:
                 self._driver.send(inputs.WithdrawMessage(key=inquiry.key))
                 self._wait_until(lambda: inquiry.is_over or self._driver.is_settled())
@@ -102,7 +117,7 @@ class Question:
     def _wait_until(self, is_over: Callable[[], bool]) -> None:
         driver, clock = self._driver, self._scheduler.clock
         left = None if self._end is None else max(0.0, self._end - clock.monotonic())
-        if not wait_until(driver, self._scheduler, lambda: driver.has_stopped or is_over(), left):
+        if not wait_until(driver, self._scheduler, is_over, left, self._changed):
             sentence = f"{driver.thread_id} has not answered after {self._timeout} seconds. {driver.explain()}"
             raise WaitTimeout(sentence)
 

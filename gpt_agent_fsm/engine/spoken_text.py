@@ -15,11 +15,15 @@ class SpokenText:
     Workers add text in the order of the events, and the caller takes it. The caller keeps what it has taken. If the
     text changes later, for example because another run starts after a rate limit, the caller gets only text that
     continues the text it has.
+
+    Attributes:
+        has_news: True if something was added since the caller last took the text.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken = ""
+        self.has_news: bool = False
         self._whole: list[str] = []
         """The contents of the messages that have come whole."""
         self._begun: dict[str, str] = {}
@@ -30,12 +34,14 @@ class SpokenText:
     def add_delta(self, delta: AssistantMessageDelta) -> None:
         """Add a piece of a message."""
         with self._lock:
+            self.has_news = True
             if not self._is_lost:
                 self._begun[delta.message_id] = self._begun.get(delta.message_id, "") + delta.text
 
     def add_message(self, added: AssistantMessageAdded) -> None:
         """Add a whole message."""
         with self._lock:
+            self.has_news = True
             if self._begun.pop(added.message_id, None) is None and self._begun and added.content:
                 # Its pieces have come under another id. So it is not known to which message later pieces belong.
                 self._begun.clear()
@@ -52,6 +58,7 @@ class SpokenText:
     def take(self) -> str:
         """Return the text that follows the text taken so far. Return "" if there is none."""
         with self._lock:
+            self.has_news = False
             text = "\n".join(filter(None, (*self._whole, *self._begun.values())))
             if not text.startswith(self._taken):
                 return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 __all__ = ["Waiters"]
 
@@ -12,31 +12,37 @@ __all__ = ["Waiters"]
 class Waiters:
     """The callers that wait for a change of a thread. Each waits for a `threading.Event`.
 
-    May be used from any OS thread.
+    May be used from any OS thread. Each unnecessary wake-up would cost as much as a tick of a thread, because the
+    caller must get the interpreter and give it back. So most callers say for which changes they wait.
     """
 
-    __slots__ = ("_events", "_lock")
+    __slots__ = ("_lock", "_waiting")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._events: list[threading.Event] = []
+        self._waiting: tuple[tuple[threading.Event, Callable[[], bool]], ...] = ()
 
     @contextlib.contextmanager
-    def added(self, changed: threading.Event) -> Iterator[None]:
-        """Set `changed` at each change of the thread, until the `with` block ends."""
+    def added(self, changed: threading.Event, when: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Set `changed` at each change of the thread after which `when()` is true, until the `with` block ends.
+
+        `when` is called on the OS thread that has made the change.
+        """
+        entry = (changed, when)
         with self._lock:
-            self._events.append(changed)
+            self._waiting = (*self._waiting, entry)
         try:
             yield
         finally:
             with self._lock:
-                self._events.remove(changed)
+                self._waiting = tuple(each for each in self._waiting if each is not entry)
 
     def notify(self) -> None:
-        """Wake all waiting callers, by setting their events."""
-        with self._lock:
-            for event in self._events:
-                event.set()
+        """Wake the callers that wait for this change, by setting their events."""
+        # The lock is not held here, because `when` may take other locks.
+        for changed, when in self._waiting:
+            if when():
+                changed.set()
 
     def __len__(self) -> int:
-        return len(self._events)
+        return len(self._waiting)

@@ -320,20 +320,20 @@ def test_a_backend_uses_no_connection_of_the_parent_and_closes_none():
     with LocalServer() as server:
         backend = AssistantsBackend(server.base_url, "key")
         backend.create_thread(timeout=TIMEOUT)
-        client = backend._http
-        sessions, lock = list(client._sessions), client._lock
+        transport = backend._http._transport
+        sessions, lock = list(transport._sessions), transport._lock
 
         def use():
             backend.close()
             backend.create_thread(timeout=TIMEOUT)
-            own = list(client._sessions)
+            own = list(transport._sessions)
             backend.close()
             return [session in sessions for session in own]
 
         with all_held(lock):
             assert in_child(use) == "[False]"
         assert backend.create_thread(timeout=TIMEOUT)
-        assert list(client._sessions) == sessions
+        assert list(transport._sessions) == sessions
         backend.close()
 
 
