@@ -1,6 +1,7 @@
-"""A payment that a person must approve, even if the program was stopped in between.
+"""Ask for a payment that a person must approve, even if the program is restarted before the decision.
 
-`approval.py ask` asks for a payment and ends. `approval.py yes` or `approval.py no` continues from there.
+`approval.py ask` asks for a payment and ends. After that, `approval.py yes` approves the payment, and `approval.py no`
+denies it.
 """
 
 import sys
@@ -22,7 +23,7 @@ asked = threading.Event()
 
 
 def show(agent: Agent, event: events.Event) -> None:
-    """Show the questions and the answers."""
+    """Print each request for an approval, and each message of the assistant."""
     match event:
         case events.ToolApprovalRequested(name=name, arguments=arguments):
             print(f"May I {name} {arguments}?")
@@ -32,7 +33,7 @@ def show(agent: Agent, event: events.Event) -> None:
 
 
 def main(action: str) -> None:
-    """Do one of the two steps."""
+    """Ask for the payment, or decide about it."""
     backend = ResponsesBackend(assistants=ASSISTANTS)
     with Runtime(backend, store=SQLStore("sqlite:///payments.db")) as runtime:
         agent = runtime.start("cashier", key="payments", subscribe=show)

@@ -1,4 +1,4 @@
-"""Ask many questions, and write the answers into a CSV file: `batch.py questions.txt answers.csv`."""
+"""Ask many questions, and write the answers to a CSV file: `batch.py questions.txt answers.csv`."""
 
 import concurrent.futures
 import csv
@@ -14,7 +14,7 @@ AT_ONCE = 20
 
 
 def ask(runtime: Runtime, question: str) -> tuple[str, str, int]:
-    """Return the question, its answer and the tokens. Each question has a thread of its own."""
+    """Ask a question on a new thread. Return the question, its answer and the number of tokens used."""
     agent = runtime.start("expert")
     try:
         answer = agent.ask(question, timeout=300)
@@ -26,13 +26,13 @@ def ask(runtime: Runtime, question: str) -> tuple[str, str, int]:
 
 
 def show_progress(done: int, of: int) -> None:
-    """Draw a bar over the last one."""
+    """Draw a progress bar in place of the previous one."""
     filled = 40 * done // of
     print(f"\r[{'#' * filled}{'.' * (40 - filled)}] {done}/{of}", end="", file=sys.stderr, flush=True)
 
 
 def main(questions_file: str, answers_file: str) -> None:
-    """Answer every line of a file."""
+    """Ask the question in each line of a file, and write the answers to another file."""
     questions = pathlib.Path(questions_file).read_text(encoding="utf-8").splitlines()
     with (
         Runtime(ResponsesBackend(assistants=ASSISTANTS)) as runtime,

@@ -23,14 +23,14 @@ def convert(amount: float, unit: Literal["celsius", "fahrenheit"]) -> float:
 
     Args:
         amount: The temperature.
-        unit: The unit of this temperature.
+        unit: The unit of the amount.
     """
     return round(amount * 9 / 5 + 32 if unit == "celsius" else (amount - 32) * 5 / 9, 1)
 
 
 @tool
 def take_note(text: str) -> int:
-    """Keep a note, and return how many there are."""
+    """Save a note, and return the number of saved notes."""
     NOTES.append(text)
     return len(NOTES)
 
@@ -39,7 +39,7 @@ ASSISTANT = Assistant("gpt-4o", "You are a brief and friendly helper.", [get_tim
 
 
 def main() -> None:
-    """Answer lines of text."""
+    """Read lines from the user, and print the bot's answer to each line."""
     with Runtime(ResponsesBackend(assistants={"helper": ASSISTANT})) as runtime:
         agent = runtime.start("helper")
         while line := input("> "):

@@ -9,7 +9,7 @@ from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
 
 
 def model(request: ModelRequest) -> str | list[ToolCall]:
-    """Call the tool that the message names, and repeat its output."""
+    """Call the tool that the message names. When the tool has returned, answer with its output."""
     if request.outputs:
         return f"It is {request.outputs[-1]}"
     name, _, argument = request.user_message.partition(" ")
@@ -19,7 +19,7 @@ def model(request: ModelRequest) -> str | list[ToolCall]:
 
 @pytest.fixture
 def agent():
-    """An agent of the bot."""
+    """Yield an agent that talks to the bot's assistant on the embedded server."""
     with LocalServer(model) as server:
         backend = ResponsesBackend(server.base_url, "any-key", assistants={"helper": bot.ASSISTANT})
         with Runtime(backend, Settings(heartbeat_interval=0.02)) as runtime:

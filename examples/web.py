@@ -21,9 +21,10 @@ made: list[Runtime] = []
 
 
 def the_runtime() -> Runtime:
-    """Return the runtime of this process, made at the first request: OS threads do not survive a fork.
+    """Return the runtime of this process. It is created at the first request, because OS threads do not survive a fork.
 
-    The lock is for two first requests at once: a second store would take the database over from the first one.
+    The lock makes sure that only one runtime is created if two first requests arrive at the same time. A second store
+    would take the database over from the first one.
     """
     with lock:
         if not made:
@@ -34,7 +35,7 @@ def the_runtime() -> Runtime:
 
 @app.post("/users/<name>/messages")
 def say(name: str) -> tuple[dict[str, Any], int]:
-    """Send a message of the user, and return the answer."""
+    """Send a user's message, and return the answer."""
     text = flask.request.get_json()["text"]
     agent = the_runtime().start("helper", key=f"user-{name}")
     try:
@@ -48,7 +49,7 @@ def say(name: str) -> tuple[dict[str, Any], int]:
 
 @app.get("/users/<name>/messages")
 def history(name: str) -> list[str]:
-    """Return the answers so far."""
+    """Return the assistant's messages to a user, oldest first."""
     thread_id = the_runtime().find(f"user-{name}")
     if thread_id is None:
         return []
