@@ -1,21 +1,24 @@
-"""Fixtures for tests of your own code: the embedded server, a runtime that uses it, and the server's requests.
+"""Fixtures for tests of your own code: the embedded server, the requests to this server, and a runtime that uses it.
 
-pytest finds this plugin by itself if the package is installed. The plugin is a module beside the package, so tests
-without it do not import the library. The fixtures need the extra `local`.
+pytest finds this plugin by itself if the package is installed. The plugin is a module outside the package
+`gpt_agent_fsm`. So pytest imports the library only if a test uses a fixture of the plugin. The fixtures need the extra
+`local`.
 
 =================  =========================================================================================
 fixture            meaning
 =================  =========================================================================================
-`local_model`      the model of the server: from the mark `local_model`, or an echo; you may override it
+`local_model`      the server's model, from the mark `local_model`; by default, it echoes each message
 `local_server`     a `LocalServer` with this model, closed after the test
-`local_requests`   the server's requests so far, a list of `SeenRequest`
-`agent_backend`    an `AssistantsBackend` for the server; override it to use another
+`local_requests`   the requests that the server has answered so far: a list of `SeenRequest`
+`agent_backend`    an `AssistantsBackend` for the server
 `agent_settings`   `Settings` with short delays
 `agent_runtime`    a `Runtime` with this backend and these settings, closed after the test
 =================  =========================================================================================
 
-With the option `agent_handler_errors = true`, a test that uses `agent_runtime` fails with the exception of a handler
-that raised during the test.
+You may override each fixture.
+
+With the option `agent_handler_errors = true`, a test that uses `agent_runtime` fails if an event handler raises an
+exception during the test. The test then fails with the first such exception.
 """
 
 from __future__ import annotations
@@ -37,14 +40,17 @@ _handler_errors = pytest.StashKey[list[BaseException]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the option."""
+    """Register the option `agent_handler_errors`."""
     sentence = "a handler that raises during a test of `agent_runtime` fails the test with its own exception"
     parser.addini("agent_handler_errors", sentence, type="bool", default=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Raise the first exception of a handler. If the test has failed, too, this exception is probably the reason."""
+    """Run the test, and raise the first exception that a handler raised during the test.
+
+    If the test itself fails, too, the handler's exception is probably the reason.
+    """
     try:
         return (yield)
     finally:
@@ -52,7 +58,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 
 def _raise_first(item: pytest.Item) -> None:
-    """Raise the first exception of a handler, unless it was raised before."""
+    """Raise the first exception of the handlers. Do nothing if there is none, or if it was raised here before."""
     errors = item.stash.get(_handler_errors, [])
     if errors:
         del item.stash[_handler_errors]
@@ -90,13 +96,13 @@ def _model_of(mark: pytest.Mark) -> object:
 
 @pytest.fixture
 def local_requests() -> list[SeenRequest]:
-    """Return the server's requests so far, in the order of the HTTP answers."""
+    """Return the list of requests that the server has answered so far, in the order of the HTTP answers."""
     return []
 
 
 @pytest.fixture
 def local_server(local_model: Model | None, local_requests: list[SeenRequest]) -> Iterator[LocalServer]:
-    """Yield a server on the loopback interface. It is closed after the test."""
+    """Yield a server on the loopback interface. The server is closed after the test."""
     from gpt_agent_fsm.local import LocalServer
 
     with LocalServer(local_model, on_request=local_requests.append) as server:
@@ -105,7 +111,7 @@ def local_server(local_model: Model | None, local_requests: list[SeenRequest]) -
 
 @pytest.fixture
 def agent_backend(local_server: LocalServer) -> Backend:
-    """Return a backend for the server."""
+    """Return a backend for `local_server`."""
     from gpt_agent_fsm.backends import AssistantsBackend
 
     return AssistantsBackend(local_server.base_url, "any-key")
@@ -125,7 +131,7 @@ def agent_settings() -> Settings:
 def agent_runtime(
     request: pytest.FixtureRequest, agent_backend: Backend, agent_settings: Settings
 ) -> Iterator[Runtime]:
-    """Yield a runtime that uses the server. It is closed after the test."""
+    """Yield a runtime with `agent_backend` and `agent_settings`. The runtime is closed after the test."""
     from gpt_agent_fsm import Runtime, signals
 
     errors: list[BaseException] = []

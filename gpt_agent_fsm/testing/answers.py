@@ -1,6 +1,6 @@
 """Makes HTTP answers that do not come from the API, or that deny a request.
 
-The functions of the HTTP client turn these answers into errors. So a simulation tests these functions, too.
+Functions of the HTTP client turn these answers into errors. So a simulation tests those functions, too.
 """
 
 from __future__ import annotations
@@ -67,5 +67,5 @@ def random_gateway_answer(rng: random.Random) -> FaultyAnswer:
 
 
 def random_page(rng: random.Random) -> FaultyAnswer:
-    """Return an HTML page or a plain text, with a random status. It is written for people, not for programs."""
+    """Return an HTML page with a random status. The page is written for people, not for programs."""
     return FaultyAnswer(rng.choice([200, 302, 401, 403, 404, 418, 502, 503, 520]))

@@ -1,4 +1,4 @@
-"""Virtual time that passes only on command, and a scheduler without OS threads that uses it."""
+"""Virtual time, which passes only on command, and a scheduler that uses it and starts no OS threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class VirtualClock:
 
     Attributes:
         now: seconds since the clock was created.
-        offset: by how many seconds the wall clock was set forward. It is negative if the wall clock was set back.
+        offset: seconds by which the wall clock was set forward; negative if the wall clock was set back.
     """
 
     now: float = 0.0
@@ -40,8 +40,8 @@ class VirtualClock:
 class VirtualScheduler:
     """A scheduler with virtual time. It ticks tasks on the caller's OS thread, in the order in which they become due.
 
-    So each execution is deterministic. `Agent.wait` advances the time as far as necessary. The method `advance`
-    advances it by a given number of seconds.
+    So each execution is deterministic. `Agent.wait` advances the time as far as necessary. `advance` advances the time
+    by a given number of seconds.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class VirtualScheduler:
             pass
 
     def advance(self, seconds: float) -> None:
-        """Let this time pass, and run everything that becomes due."""
+        """Let this number of seconds pass, and run everything that becomes due during that time."""
         until = self._clock.now + seconds
         self.settle()
         while self._move(until):
@@ -119,10 +119,7 @@ class VirtualScheduler:
         self._clock.now = max(self._clock.now, until)
 
     def _move(self, until: float) -> bool:
-        """Advance the time to the next moment at which something is due, at most to `until`.
-
-        Return False if there is none.
-        """
+        """Advance the time to the next moment when something is due. Return False if there is none up to `until`."""
         if not self._heap or self._heap[0][0] > until:
             return False
         self._clock.now = max(self._clock.now, self._heap[0][0])
@@ -143,7 +140,7 @@ class VirtualScheduler:
         self._clock.now += seconds
 
     def restart(self) -> None:
-        """Forget every task, as after a crash. The time continues, and calls set by `call_later` remain."""
+        """Forget every task, as after a crash. The time is not reset, and calls set by `call_later` remain."""
         self._ready.clear()
         self._due.clear()
         self._closed = self._ticking = False
@@ -152,5 +149,5 @@ class VirtualScheduler:
         """See `Scheduler.close`."""
         del timeout
         self.settle()
-        # If a tick has called this method, let the requested ticks run after that tick.
+        # If a tick calls this method, the scheduler is not closed, so that other due ticks can run after that tick.
         self._closed = not self._ticking

@@ -18,9 +18,9 @@ class StreamedConversations(SimulatedConversations):
     """Conversations whose responses can be read as streams."""
 
     def events(self, response_id: str, after: int, hurries: Callable[[], bool]) -> Iterator[SentEvent | None]:
-        """Yield the events of a response with higher numbers than `after`. Yield None when the server is silent.
+        """Yield the events of a response whose numbers are higher than `after`, and None when the server is silent.
 
-        `hurries` returns whether reading the stream makes the response continue; see `StreamFaults.hurry`.
+        `hurries` returns whether reading a silent stream makes the run take its next step; see `StreamFaults.hurry`.
         """
         response, number = self._response(response_id), after + 1
         sent = response.setdefault("events", [("response.created", {"response": self._view(response)})])

@@ -1,7 +1,7 @@
 """A server in memory for conversations and responses. Like the real one, it locks conversations and lists items late.
 
-The server is stricter than the real server may be. It refuses a second output for a call. It also refuses a new
-response while a call has no output.
+This server may be stricter than the real server. It refuses a second output for a call. It also refuses a new response
+while a call has no output.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _ANSWERED_BY = {
     "local_shell_call": "local_shell_call_output",
     "mcp_approval_request": "mcp_approval_response",
 }
-"""The items that the client must answer, and the types of their answers."""
+"""The types of the items that the client must answer, each with the type of its answer."""
 _HIDDEN = ("said", "conversation", "run", "events")
 _APPROVAL = "mcp_approval_request"
 _BY_ITEM_ID = (_APPROVAL, "local_shell_call")
-"""The items that an answer names by their own id."""
+"""The types of the items without a `call_id`. The answer to such an item names the item's own id."""
 
 Doc = dict[str, Any]
 
@@ -49,7 +49,10 @@ class _Item:
     doc: Doc
     run_id: str | None = None
     hidden_for: int = 0
-    """How many more times the list of items leaves out this item. The number is at most `_MAX_LAG`."""
+    """A countdown. Each request for the list of items subtracts 1, and the list omits the item until 0 is reached.
+
+    After `_MAX_LAG` seconds, the list always contains the item.
+    """
     since: float = 0.0
 
 
@@ -66,14 +69,16 @@ class _Conversation:
 
 
 class SimulatedConversations:
-    """Handles `GET` and `POST` like a server of these APIs. With each request to a conversation, its response advances.
+    """Handles `GET` and `POST` like a server of the Conversations API and the Responses API.
+
+    Each poll of a response, and each request to its conversation, makes the run take the next step of its plan.
 
     Args:
-        plan: returns the steps of each run. By default, the run answers with the user's text.
-        now: returns the time in seconds.
-        rng: decides how long the items of a response are not listed; None to list them at once.
-        page_size: items per page.
-        habits: how the server differs from the real server.
+        plan: a function that returns the steps of each run. By default, the run answers with the user's text.
+        now: a function that returns the time in seconds.
+        rng: the random numbers that decide how late the items of a response are listed; None to list them immediately.
+        page_size: the largest number of items per page.
+        habits: the differences between this server and OpenAI's server.
 
     Attributes:
         faults_off: True if, from now on, the server must obey cancels and end each run.
@@ -122,7 +127,7 @@ class SimulatedConversations:
         ]
 
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
-        """Return the outputs of each call of a conversation, in order. Without a defect, a call has at most one."""
+        """Return the outputs of each call of a conversation, in order. More than one output per call is a defect."""
         return dict(self._conversations[thread_id].answered)
 
     def calls_by_server(self, thread_id: str) -> frozenset[str]:
@@ -135,9 +140,9 @@ class SimulatedConversations:
         return self._conversations[thread_id].active is not None
 
     def is_stuck(self, thread_id: str) -> bool:
-        """Return whether a response never ends by itself, but only after `faults_off`.
+        """Return whether the active response ends only after `faults_off` is set.
 
-        It is in progress or being cancelled.
+        Such a response is in progress or being cancelled.
         """
         conversation = self._conversations[thread_id]
         if conversation.active is None:
@@ -150,7 +155,7 @@ class SimulatedConversations:
         return frozenset(each["run"] for each in ended if each["conversation"] == thread_id)
 
     def tokens(self, thread_id: str) -> dict[str, int]:
-        """Return how many tokens each run on a conversation has used, in all of its responses."""
+        """Return how many tokens each run on a conversation has used: the sum over the responses of the run."""
         used: Counter[str] = Counter()
         for each in self._responses.values():
             if each["conversation"] == thread_id:
@@ -336,7 +341,7 @@ class SimulatedConversations:
         response["usage"] = {"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}
 
     def _progress(self, response: Doc) -> None:
-        """Perform the next step of the run's plan in a response."""
+        """Make an active response take the next step of its run's plan."""
         if response["status"] == "cancelling" and self.faults_off:
             self._end(response, "cancelled")
         if response["status"] not in ("queued", "in_progress"):

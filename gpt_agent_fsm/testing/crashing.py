@@ -26,7 +26,7 @@ class Crash(BaseException):
 
 
 class CrashingStore:
-    """Passes calls on to `store`. Sometimes it raises `Crash`, before a call takes effect or immediately after it.
+    """A store that passes calls to `store`. Sometimes it raises `Crash`, before a call takes effect or right after it.
 
     Args:
         likely: the probability of a crash for each call that changes something.
@@ -92,10 +92,10 @@ class StoreHandle:
     """The store object of one simulated process. Several processes use the same store, one after the other.
 
     A runtime refuses a store object that another runtime uses, even if the other runtime belongs to a killed process.
-    So each process gets a handle. The newest handle owns the store, and older handles can no longer write.
+    So each process gets its own handle. The newest handle owns the store, and older handles can no longer write.
 
     Args:
-        on_sent: called after each commit that marks a request as sent.
+        on_sent: a function that is called after each commit that marks as sent a request that changes the server.
     """
 
     def __init__(self, store: Store, on_sent: Callable[[], object] = lambda: None) -> None:
@@ -139,4 +139,4 @@ class StoreHandle:
 
 
 _takeovers: weakref.WeakKeyDictionary[Store, int] = weakref.WeakKeyDictionary()
-"""How many handles of each store were made."""
+"""For each store, how many times it was taken over: by a new handle, or by `disown`."""

@@ -1,4 +1,4 @@
-"""Replaces the HTTP client of a backend in a simulation, by a network with faults and a server in memory."""
+"""An HTTP client for simulations. It sends requests through a network with faults to a server in memory."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["FaultyHttp"]
 T = TypeVar("T")
 Doc = dict[str, Any]
 _THREAD = re.compile(r"/threads/[^/]+")
-"""The path of the request that checks a thread when an agent connects."""
+"""The path of the request with which an agent checks its thread when it connects."""
 
 
 class FaultyHttp:
-    """Replaces the HTTP client of a backend. It sends requests through the network to a server in memory.
+    """A replacement for the HTTP client of a backend. It sends requests through `network` to `server`.
 
     Args:
-        server: takes and returns JSON values.
+        server: the server in memory, which takes and returns JSON values.
         converter: the converter for the backend's API.
         sender: the store of the process that sends the requests; None if no other process can take the store over.
-        stream_faults: returns what happens to streams at this moment.
-        stream_habit: what always happens to requests that create or continue a run as a stream.
-        rng: decides it.
+        stream_faults: a function that returns the current probabilities of faults in streams.
+        stream_habit: the way in which requests to create or continue a run as a stream are always answered.
+        rng: the random numbers that decide the faults in streams.
     """
 
     base_url = "http://simulated/v1"
@@ -96,7 +96,7 @@ class FaultyHttp:
         value, asked = self._converter.unstructure(body or {}), params or {}
 
         def request() -> tuple[Doc, FaultyStream]:
-            # Whoever lets a late request take effect does not read its answer.
+            # If the request takes effect late, nobody reads its answer and its stream.
             answer = self._server.get(path, asked) if method == "GET" else self._server.post(path, value)
             return answer, self._opened(answer, int(asked.get("starting_after", "-1")))
 

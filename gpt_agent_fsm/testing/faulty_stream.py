@@ -1,4 +1,4 @@
-"""The streams of a server in memory. They have the text of its runs, and may break."""
+"""The streams of a server in memory. Each carries the text of one run, and may break off."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ from gpt_agent_fsm.ports import Timeout
 __all__ = ["CALM", "FaultyStream", "SentEvent", "StreamFaults", "StreamHabit"]
 
 StreamHabit: TypeAlias = Literal["streams", "refuses", "fails", "hangs_up"]
-"""What a server, or a proxy before it, always does if a run should be created or continued as a stream.
+"""What a server, or a proxy in front of it, always does with requests to create or continue a run as a stream.
 
-`refuses`: it refuses the request. `fails`: the proxy answers with an error, and the server never gets the request.
-`hangs_up`: the request takes effect, but the connection is closed before the answer.
+`streams`: the server sends a stream. `refuses`: the server refuses the request. `fails`: the proxy answers with an
+error, and the server never gets the request. `hangs_up`: the request takes effect, but the connection is closed before
+the answer.
 """
 
 SentEvent: TypeAlias = tuple[str, dict[str, Any]]
-"""The name and the data of an event."""
+"""The name and the data of an event in a stream."""
 
 
 @attrs.frozen(kw_only=True)
 class StreamFaults:
-    """The probability of each fault for each event of a stream.
+    """The probabilities of faults in a stream. Each fault except `refused` may happen at each event.
 
     Attributes:
-        breaks: the stream breaks off.
-        repeats: the event comes a second time. This happens only to streams whose events have numbers.
-        hurry: if a run has no event to send, reading its stream makes the run do its next step. Otherwise the stream is
-            silent.
-        skips: the event is lost. This happens only to streams with numbers, because in others nobody can notice it.
-        errors: the server reports an error instead of the event. This happens only to streams with numbers.
-        refused: the server answers without a stream. This is decided once for each stream.
+        breaks: the probability that the stream breaks off.
+        repeats: the probability that an event is sent a second time. This happens only if the events have numbers.
+        hurry: the probability that reading the stream of a run that has no event to send makes the run take its next
+            step. Otherwise the stream is silent.
+        skips: the probability that an event is lost. This happens only if the events have numbers, because otherwise
+            nobody can notice the loss.
+        errors: the probability that the server reports an error instead of an event. This happens only if the events
+            have numbers.
+        refused: the probability that the server answers a request for a stream without a stream.
     """
 
     breaks: float = 0.03
@@ -55,11 +58,11 @@ _ERROR = ServerSentEvent("error", b'{"type": "error", "code": "server_error"}')
 
 
 class FaultyStream:
-    """Replaces an `EventStream`. It never blocks: when the server is silent, the stream breaks off.
+    """A stream with faults, in place of an `EventStream`. It never blocks: if the server is silent, it breaks off.
 
     Args:
         events: the events of the server, with None when the server is silent.
-        has_numbers: True if the events have numbers, so that some may be repeated or lost.
+        has_numbers: True if the events have numbers. Only such events may be repeated or lost, or replaced by an error.
     """
 
     def __init__(
@@ -95,7 +98,10 @@ class FaultyStream:
         return self._last
 
     def _fault_of_numbers(self, faults: StreamFaults) -> ServerSentEvent | None:
-        """Return an event that comes again, or an error. Otherwise return None, perhaps after the loss of an event."""
+        """Return the last event if it is repeated, or an error event, or None if the next event must be sent.
+
+        Before this method returns None, it may drop an event.
+        """
         if self._rng.random() < faults.repeats:
             return self._last
         if self._rng.random() < faults.errors:

@@ -15,14 +15,14 @@ Cancels: TypeAlias = Literal["obeyed", "refused", "ignored", "lost", "endless", 
 """What a server does if a client cancels a run.
 
 `obeyed`: it ends the run. `refused`: it answers 400. `ignored`: it answers 200, but the run continues. `lost`: it never
-answers. `endless`: the run stays in the status `cancelling`. `taken`: it even accepts the cancel of a response that has
-ended.
+answers. `endless`: the run stays in the status `cancelling`. `taken`: it ends the run, and also accepts the cancel of a
+response that has already ended.
 """
 
 
 @attrs.frozen(kw_only=True)
 class Refusal:
-    """A refusal of a text: the HTTP error that the server sends each time.
+    """The HTTP error with which a server always refuses a certain text.
 
     Attributes:
         of_message: True if the message itself is refused; False if only the run for the message is refused.
@@ -45,8 +45,9 @@ class Habits:
     Attributes:
         cancels: what the server does if a client cancels a run.
         ignores_order: True if the server lists the oldest entries first, even if the newest are requested first.
-        lists_context: True if the input items of a response include the items of the conversation before it.
-        outdated_polls: how many polls still show a run waiting for outputs after the server has accepted the outputs.
+        lists_context: True if the input items of a response include all earlier items of the conversation.
+        outdated_polls: the number of polls that still show that a run waits for outputs, after the server has accepted
+            these outputs.
         refusals: the texts of user messages that are always refused, each with its error.
         hides_sources: True if the server lists images and files without their content, address and id.
     """

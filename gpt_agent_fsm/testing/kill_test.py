@@ -2,13 +2,15 @@
 
 The parent process runs the embedded server for the whole experiment. A child process drives many conversations over
 real HTTP, with its state in a SQLite file. The parent kills the child with SIGKILL at a random time, and starts the
-next child. The parent stops some children with SIGSTOP instead, as if their computer was suspended. The next child
+next child. The parent stops some children with SIGSTOP instead, as if their computer were suspended. The next child
 takes the store over. Then the stopped child continues, and must not send anything.
 
 A child writes each promise of the library as a line into a file. The last child completes the remaining work. Then the
-parent compares the server's threads with the promises: each accepted message is there once and in order, each tool call
-is answered, and each answer was announced. Each function that answers a tool call writes a line, too. No function that
-may run only once may have run twice, and none may be lost without `ToolOutcomeUnknown`.
+parent compares the server's threads with the promises: each accepted message is on the server once and in order, each
+tool call has an output, and each answer was announced.
+
+Each run of a function that answers a tool call writes a line, too. A function that may run only once per call must not
+have run twice for a call. If a function never ran for a call, `ToolOutcomeUnknown` must have been announced.
 
 The command needs the extras `local` and `sql`, and a system with SIGKILL.
 """
@@ -66,8 +68,8 @@ class _Wire:
 
     Attributes:
         root: the path of the threads.
-        list: the path of a thread's messages.
-        runs: the path of a thread's runs, or None if they cannot be listed.
+        list: the last part of the path of a thread's messages.
+        runs: the last part of the path of a thread's runs; None if the API cannot list runs.
     """
 
     root: str
@@ -87,7 +89,7 @@ _WIRES = {
 
 
 def _acceptance(content: str) -> tuple[int, int]:
-    """Return the place of a message in their order: the number of its child, and its number in that child."""
+    """Return the sort key of a message in the order of acceptance: its child's start, and its number in that child."""
     _, life, number = content.split(".")
     return int(life), int(number)
 
@@ -101,9 +103,9 @@ def _text(message: dict[str, Any]) -> str:
 
 
 class _Child:
-    """Converses with the server until it is killed.
+    """The child process. It converses with the server until it is killed.
 
-    With `drain`, it adds no messages and exits when all threads are settled.
+    With `drain`, the child adds no messages and exits when all threads are settled.
     """
 
     def __init__(self, base_url: str, wire: _Wire, folder: Path, thread_ids: Sequence[str]) -> None:
@@ -146,7 +148,7 @@ class _Child:
                     self._talk(agents, accepted)
 
     def _talk(self, agents: list[Agent], accepted: TextIO) -> None:
-        """Add a new message to each settled thread, until another process owns the store."""
+        """Add a new message to each thread whenever it is settled, until another process owns the store."""
         life = time.time_ns()
         for number in itertools.count():
             if not any(agent.alive for agent in agents):
@@ -193,7 +195,8 @@ class _Experiment:
         )
         assert process.stdout is not None  # noqa: S101 - it was asked for
         if not process.stdout.readline():
-            # A process that was stopped inside a transaction holds SQLite's lock until it continues.
+            # The child could not open the store. A process that was stopped inside a transaction holds SQLite's lock
+            # until it continues.
             process.communicate()
             self._wake()
             return self.start(drain=drain)
@@ -202,7 +205,7 @@ class _Experiment:
     def kill_one(self, seconds: float) -> None:
         """Start a child process, wait until it is ready, wait for this number of seconds, and kill the child.
 
-        If the child was stopped (by SIGSTOP), let it continue before the kill.
+        After half of this time, let the children that were stopped before continue.
         """
         process = self.start(drain=False)
         time.sleep(seconds / 2)
@@ -212,9 +215,9 @@ class _Experiment:
         process.communicate()
 
     def stop_one(self, seconds: float) -> None:
-        """Start a child process, wait until it is ready, wait for this time, and stop the child with SIGSTOP.
+        """Start a child process, wait until it is ready, wait for this number of seconds, and stop it with SIGSTOP.
 
-        The method `let_continue` lets it continue.
+        The next call of `let_continue` lets the child continue.
         """
         process = self.start(drain=False)
         self.let_continue()
@@ -227,7 +230,7 @@ class _Experiment:
             process.send_signal(signal.SIGCONT)
 
     def let_continue(self) -> None:
-        """Let the stopped children continue. They must end, because another process owns the store."""
+        """Let the stopped children continue. They must exit, because another process owns the store."""
         self._wake()
         for process in self._stopped:
             try:
@@ -260,7 +263,7 @@ class _Experiment:
         return path.read_text().splitlines() if path.exists() else []
 
     def violations(self) -> tuple[list[str], Counter[str]]:
-        """Compare the threads on the server with the promises to the children.
+        """Compare the threads on the server with the promises that the children recorded.
 
         Return the broken promises, and counts.
         """
@@ -268,7 +271,7 @@ class _Experiment:
         counts: Counter[str] = Counter()
         heard = set(self._lines("heard"))
         accepted: defaultdict[int, list[str]] = defaultdict(list)
-        # A child may have been stopped after the acceptance of a message and before its line in the file.
+        # A child may have been stopped after a message was accepted and before its line was written. So sort the lines.
         for line in sorted(self._lines("accepted"), key=_acceptance):
             accepted[int(line.split(".")[0])].append(line)
         for place, thread_id in enumerate(self.thread_ids):

@@ -1,4 +1,7 @@
-"""The tools of the kill test. Their functions write lines into a file, and the lines are checked at the end."""
+"""The functions that answer tool calls in the kill test, and the check of these calls at the end of the test.
+
+Each run of a function writes a line into a file. The check compares these lines with the history.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,15 @@ _CALLS = {"0": (_BY_HAND,), "2": (_ONCE,), "4": (_AGAIN,), "6": (_ONCE, _AGAIN, 
 
 
 def calls_for(message: str) -> list[ToolCall]:
-    """Return the calls of the run that answers a message."""
+    """Return the tool calls of the run that answers this message."""
     return [ToolCall(name, {}) for name in _CALLS.get(message[-1], ())]
 
 
 def functions(note: Callable[[str], object]) -> list[Tool[..., Any]]:
-    """Return the functions that answer calls. `once` must not run twice, but `again` may.
+    """Return the functions that answer tool calls. For one call, `once` must not run twice, but `again` may.
 
-    `note(line)` writes a line into a file. The line is kept even if the process is killed immediately after the call.
+    `note(line)` writes a line into a file. The line is kept even if the process is killed immediately after `note`
+    returns.
     """
 
     def run(context: ToolContext) -> int:
@@ -56,7 +60,7 @@ class _Call:
 
 
 def tool_violations(history: Iterable[events.Event], lines: Iterable[str]) -> tuple[list[str], Counter[str]]:
-    """Compare the history of all threads with the lines of the functions. Return the violations and the counts."""
+    """Compare the history of all threads with the lines that the functions wrote. Return the violations, and counts."""
     calls: dict[str, _Call] = {}
     for event in history:
         match event:

@@ -1,6 +1,6 @@
 """A network between the library and a server in memory.
 
-It loses, delays and garbles requests at random, from a seed.
+It loses and delays requests, and garbles answers, at random. The same seed gives the same faults.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _START = re.compile(r"POST (.*/(messages|runs) .*|/responses (?!.*gpt_agent_fsm_
 
 @attrs.frozen(kw_only=True)
 class Outage:
-    """A period in which no request takes effect. A request is denied, or something other than the API answers it.
+    """A period in which certain requests have no effect. Either they are denied, or a gateway or proxy answers them.
 
     Attributes:
-        requests: a regular expression for the requests, such as `GET /threads/.*`.
-        since, until: the begin and the end, in monotonic seconds.
+        requests: a regular expression that matches these requests, such as `GET /threads/.*`.
+        since, until: the beginning and the end of the period, in seconds of the monotonic clock.
         answer: the HTTP answer to each of these requests.
     """
 
@@ -49,23 +49,24 @@ class Outage:
 
 @attrs.frozen(kw_only=True)
 class Faults:
-    """The probability of each fault for each request. A request without a fault succeeds.
+    """The probabilities of the faults of each request, and the grace. A request without a fault succeeds.
 
     Attributes:
-        lost: the request never arrives.
-        answer_lost: the request takes effect, but its answer never arrives.
-        late: the request takes effect only after the client has timed out.
-        grace: how many seconds after the client's timeout a late request may take effect. This is not a probability.
-        limited: the answer is HTTP 429, and the request has no effect.
-        error_before: the answer is HTTP 500, and the request has no effect.
-        error_after: the answer is HTTP 500, but the request takes effect.
-        garbage: the request takes effect, but its answer is not valid.
-        stale: a poll of a run returns the answer of the previous poll, at most twice in a row.
-        crash: the process crashes, before or after the request.
-        gateway: a gateway answers in place of the server, with an error from 500 to 599, a redirect, or an unreadable
-            answer. The request takes effect before this answer, within the grace after it, or never.
-        slow: the process is replaced by the next process, as if it had crashed. But it is only slow, and its request
-            may take effect until the end of a second grace.
+        lost: the probability that the request never arrives.
+        answer_lost: the probability that the request takes effect, but its answer never arrives.
+        late: the probability that the request takes effect only after the client has timed out.
+        grace: the longest time from the client's timeout until a late request takes effect, in seconds.
+        limited: the probability that the answer is HTTP 429, and the request has no effect.
+        error_before: the probability that the answer is HTTP 500, and the request has no effect.
+        error_after: the probability that the answer is HTTP 500, but the request takes effect.
+        garbage: the probability that the request takes effect, but its answer is not valid.
+        stale: the probability that a poll of a run gets the answer of the previous poll. This happens at most twice in
+            a row.
+        crash: the probability that the process crashes before or after the request.
+        gateway: the probability that a gateway answers in place of the server, with an HTTP error, a redirect or an
+            unreadable answer. The request takes effect before this answer, within the grace after it, or never.
+        slow: the probability that the next process replaces this process, as if this process had crashed. In fact this
+            process is only slow: its request takes effect later, at most two graces from now.
     """
 
     lost: float = 0.03
@@ -83,11 +84,13 @@ class Faults:
 
 
 class FaultyNetwork:
-    """A network with faults. It decides by `faults` what happens to each request, and records this in `journal`.
+    """A network with faults. It decides at random what happens to each request.
 
     Args:
-        scheduler: its virtual time passes during requests. It also delivers late requests.
-        rng: decides every fault and delay.
+        scheduler: the scheduler whose virtual time passes during requests, and which delivers late requests.
+        rng: the random numbers that decide every fault and delay.
+        faults: the probability of each fault.
+        journal: the list to which the network adds a line with the fate of each request.
     """
 
     def __init__(self, scheduler: VirtualScheduler, rng: random.Random, faults: Faults, journal: list[str]) -> None:
@@ -105,7 +108,7 @@ class FaultyNetwork:
         self.starts: list[str] = []
         """The requests that post a message or create a run, in order."""
         self.on_start: Callable[[str], object] = lambda what: None
-        """Called with each request in `starts` when the request is sent."""
+        """A function that is called with each request in `starts` when the request is sent."""
         self.sent_without_right: list[str] = []
         """The requests that a process sent after it had lost the store or after the deadline of the request."""
 
@@ -153,9 +156,9 @@ class FaultyNetwork:
         said: object = None,
         sender: StoreHandle | None = None,
     ) -> T:
-        """Make a POST with the body `said`, unless it may no longer be sent.
+        """Make a POST with the body `said`. Raise an error if the POST may no longer be sent.
 
-        Record it if `sender` has lost the store.
+        If `sender` has lost the store, record the POST in `sent_without_right`.
         """
         what = f"POST {path} {said}"
         self._begin_change(what, path, timeout, sender)

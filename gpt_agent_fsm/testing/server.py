@@ -1,6 +1,6 @@
 """A server in memory with the rules of the real server.
 
-It has locks of threads, pages, states of runs, and tool calls.
+An active run locks its thread, lists have pages, and runs have a status and may call tools.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Run:
     in_the_way: int = 0
     """How many requests the run has blocked."""
     outdated: list[Run] = attrs.field(factory=list)
-    """What the next polls show instead of the run."""
+    """The outdated states of the run that the next polls show."""
     message_id: str | None = None
     """The id of the message that a stream has begun to send."""
 
@@ -60,13 +60,13 @@ class _Thread:
 
 
 class SimulatedServer:
-    """A `Backend` that needs no network. With each poll of a run, the run makes the next step of its plan.
+    """A `Backend` that needs no network. At each poll of a run, the run takes the next step of its plan.
 
     Args:
-        plan: returns the steps of each run. By default, the run answers with the user's text.
+        plan: a function that returns the steps of each run. By default, the run answers with the user's text.
         keeps_keys: False for a server that drops metadata.
-        page_size: messages per page.
-        habits: how the server differs from the real server.
+        page_size: the largest number of messages per page.
+        habits: the differences between this server and OpenAI's server.
 
     Attributes:
         faults_off: True if, from now on, the server must obey cancels and end each run.
@@ -91,7 +91,7 @@ class SimulatedServer:
         self._files: dict[str, bytes] = {}
         self._count = 0
         self.streamed: dict[str, tuple[str, str]] = {}
-        """The messages that streams have begun to send, each with its run and its whole text."""
+        """The messages that streams have begun to send, by their ids, each with the run's id and the whole text."""
 
     # --- inspection by tests ------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class SimulatedServer:
         return [run.view for run in self._threads[thread_id].runs]
 
     def outputs(self, thread_id: str) -> dict[str, list[str]]:
-        """Return the accepted outputs of each tool call, in order. Without a defect, a call has at most one output."""
+        """Return the accepted outputs of each tool call, in order. More than one output per call is a defect."""
         return dict(self._threads[thread_id].answered)
 
     def options(self, thread_id: str) -> list[dict[str, Any]]:
@@ -120,9 +120,9 @@ class SimulatedServer:
         return any(run.view.status.locks_thread for run in self._thread(thread_id).runs)
 
     def is_stuck(self, thread_id: str) -> bool:
-        """Return whether a run never ends by itself, but only after `faults_off`.
+        """Return whether a run of the thread ends only after `faults_off` is set.
 
-        It is in progress or being cancelled.
+        Such a run is in progress or being cancelled.
         """
         return any(self._stays(run) for run in self._thread(thread_id).runs)
 
@@ -150,9 +150,9 @@ class SimulatedServer:
         return self._start(thread_id, "asst_elsewhere", None, list(steps or [Answer()])).id
 
     def next_message(self, thread_id: str, run_id: str) -> tuple[str, str] | None:
-        """Return the id and the text of the message that a run adds next.
+        """Return the id and the text of the message that a run adds in its next step.
 
-        Return None if its next step is another one.
+        Return None if the next step adds no message.
         """
         run = self._run(thread_id, run_id)
         step = run.steps[0] if run.steps else None
@@ -163,7 +163,7 @@ class SimulatedServer:
         return run.message_id, step.text
 
     def make_step(self, thread_id: str, run_id: str) -> None:
-        """Let a run make the next step of its plan."""
+        """Make a run take the next step of its plan."""
         self._progress(thread_id, self._run(thread_id, run_id))
 
     # --- the interface ---------------------------------------------------------------------------------------------
@@ -310,9 +310,9 @@ class SimulatedServer:
                 raise ThreadBusy(400, None, f"Thread {thread_id} already has an active run {run.view.id}.")
 
     def _let_time_pass(self, thread_id: str, run: _Run) -> None:
-        """Let time pass for the run that locks the thread. The run makes a step, or expires.
+        """Make the run that locks the thread take a step, because a request to the thread means that time has passed.
 
-        It expires if it has waited too long for tool outputs.
+        If the run waits for tool outputs and has blocked too many requests, it expires.
         """
         run.in_the_way += 1
         self._progress(thread_id, run)
@@ -337,7 +337,7 @@ class SimulatedServer:
         return ToolCall(id=self._new_id("call"), name=name, arguments=arguments, by_server=by_server)
 
     def _progress(self, thread_id: str, run: _Run) -> None:
-        """Perform the next step of a run's plan."""
+        """Make a run take the next step of its plan."""
         if run.view.status is RunStatus.CANCELLING and (self.faults_off or self.habits.cancels != "endless"):
             _end(run, "cancelled")
         if run.view.unsupported and self.faults_off:

@@ -1,8 +1,8 @@
 """Simulates many lives on all cores: `python -m gpt_agent_fsm.testing.simulate --lives 100000`.
 
 A life is one simulated set of conversations, from the first process to the last. At the end, the command prints the
-number of lives per second, and the rows of the machine's table that no life took. If in a life something was lost, done
-twice or stuck, the command prints the whole life with its seed, and its exit code is 1.
+number of lives per second, and the rows of the machine's table that no life took. If something in a life was lost, done
+twice or stuck, the command prints that whole life with its seed, and exits with code 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BATCH = 25
 
 @attrs.frozen
 class _Job:
-    """A number of simulated lives that one OS process simulates."""
+    """A batch of lives that one OS process simulates."""
 
     first: int
     count: int
@@ -42,10 +42,10 @@ class _Job:
 
 @attrs.define
 class _Tally:
-    """The totals of some lives. One process sends them to another.
+    """The totals of some lives. A worker process sends them to the main process.
 
     Attributes:
-        rows: how often each row of the machine's table was taken, by the row's name.
+        rows: the number of times that each row of the machine's table was taken, by the row's name.
         report: the report of the first life with a violation; "" if no life had a violation.
     """
 
@@ -83,7 +83,7 @@ def _simulate_batch(job: _Job) -> _Tally:
 
 
 def _be_silent() -> None:
-    """Log nothing in this process, because failures are the purpose of its lives."""
+    """Turn off logging in this process, because faults happen on purpose in the simulated lives."""
     logging.disable(logging.CRITICAL)
 
 
@@ -102,7 +102,7 @@ def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
 
 
 def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int) -> Iterator[_Tally]:
-    """Give the processes new jobs as long as time is left, and keep all processes busy until then."""
+    """Yield the tally of each job, in order. Keep two jobs per process in hand, so that no process is idle."""
     waiting = [pool.apply_async(_simulate_batch, (job,)) for job in itertools.islice(jobs, 2 * workers)]
     while waiting:
         yield waiting.pop(0).get()
@@ -110,7 +110,7 @@ def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int
 
 
 def _simulate_all(options: argparse.Namespace) -> _Tally:
-    """Simulate the requested number of lives, or as many as time allows, up to the first life with a violation."""
+    """Simulate lives until their number is reached, the time is over, or a life has a violation."""
     jobs = _jobs(options, time.monotonic() + options.seconds)
     total = _Tally()
     with multiprocessing.get_context("spawn").Pool(options.workers, _be_silent) as pool:

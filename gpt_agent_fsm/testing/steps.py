@@ -1,4 +1,4 @@
-"""The steps of a run on a simulated server. A plan is a list of steps, which the run makes one after the other."""
+"""The steps of a run on a simulated server. A plan is a list of steps, which the run takes one after the other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Answer:
 
 @attrs.frozen
 class Call:
-    """The run calls tools. Each call is a pair of a name and its arguments as JSON text.
+    """The run calls tools. Each call is a pair: the tool's name, and the arguments as JSON text.
 
     Attributes:
         calls: the calls that the client answers.
@@ -37,7 +37,7 @@ class Call:
 
 @attrs.frozen
 class Fail:
-    """The run fails. It has used one token."""
+    """The run fails after it has used one token."""
 
     status: RunStatus = RunStatus.FAILED
     code: str = "server_error"
@@ -53,15 +53,17 @@ class Linger:
 
 @attrs.frozen
 class Stuck:
-    """The run stays in progress until `faults_off`. Then it expires."""
+    """The run stays in progress until the server's `faults_off` is True. Then the run expires."""
 
 
 @attrs.frozen
 class Ask:
-    """The run waits for something that is not the output of a function. After `faults_off` it expires.
+    """The run waits for something that is not the output of a function.
+
+    On a `SimulatedServer`, the run expires when `faults_off` is True.
 
     Attributes:
-        kind: the type of the required action, or of the item on a conversation, that the run waits for.
+        kind: the type of what the run waits for: a required action on a thread, or an item in a conversation.
     """
 
     kind: str = "mcp_approval_request"
@@ -73,7 +75,7 @@ Planner: TypeAlias = Callable[[str], Sequence[Step]]
 
 
 def codes_of(status: RunStatus, code: str) -> str:
-    """Return the error code of a run that ended with this status."""
+    """Return the error code of a run that ended with this status: `code`, unless the status has a fixed code."""
     return _CODES.get(status, code)
 
 

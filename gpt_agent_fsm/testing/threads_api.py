@@ -24,17 +24,17 @@ _STATUSES = {
     RunStatus.COMPLETED: "completed",
 }
 _OWN_STATUSES = ("cancelled", "expired")
-"""The codes of failed runs that are a status of their own in the API."""
+"""If a run fails with one of these codes, the API shows the code as the run's status."""
 _IN_PROGRESS = (RunStatus.ACTIVE, RunStatus.CANCELLING)
 _NO_TIME = 0.0
-"""The timeout for calls of the server in memory, which ignores timeouts."""
+"""The timeout for calls to the server in memory, which ignores timeouts."""
 
 
 class SimulatedThreads:
     """Handles `GET` and `POST` as the Assistants API does, and raises the errors that the HTTP client would raise.
 
     Args:
-        server: has the threads and their runs.
+        server: the server in memory that keeps the threads and their runs.
     """
 
     def __init__(self, server: SimulatedServer) -> None:
@@ -76,7 +76,10 @@ class SimulatedThreads:
         raise RequestRefused(404, None, f"Invalid URL (POST {path})")
 
     def events(self, run: Doc, hurries: Callable[[], bool]) -> Iterator[SentEvent | None]:
-        """Yield the events of a run, and None when the server is silent. `hurries` is as in `StreamFaults.hurry`."""
+        """Yield the events of a run, and None when the server is silent.
+
+        `hurries` returns whether reading a silent stream makes the run take its next step; see `StreamFaults.hurry`.
+        """
         server, thread_id, run_id = self._server, run["thread_id"], run["id"]
         yield "thread.run.created", run
         while (view := self._view_of(thread_id, run_id)).status in _IN_PROGRESS:
@@ -173,7 +176,7 @@ def _required_action(run: Run) -> Doc:
     ]
     if functions or not run.tool_calls:
         return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": functions}}
-    # Azure's agents ask for approvals in a round of their own.
+    # Azure's agents ask for approvals in a separate round, without function calls.
     calls = [
         {"id": call.id, "type": "mcp", "name": call.name, "arguments": call.arguments, "server_label": "server"}
         for call in run.tool_calls

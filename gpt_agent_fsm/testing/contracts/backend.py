@@ -39,12 +39,12 @@ _OPTIONS: Mapping[str, object] = {
 
 
 class BackendContract:
-    """Subclass it in a test file, name the subclass `Test...`, and implement `make_backend`.
+    """The tests of a backend. To run them, write a subclass `Test...` in a test file, and implement `make_backend`.
 
-    The last user message decides what the server behind the backend must do in a run:
+    The last user message decides what a run on the server behind the backend must do:
 
-    - `hello`: it answers with any text.
-    - `tools`: it calls `f` with `{}` and `g` with `{"x": 1}`, and answers after that.
+    - `hello`: the run answers with any text.
+    - `tools`: the run calls `f` with `{}` and `g` with `{"x": 1}`, and answers after it has got the outputs.
     - `fail`: the run fails with the code `server_error`.
     - `rate`: the run is rate limited.
     - `slow`: the run is in progress until it is cancelled.
@@ -53,7 +53,7 @@ class BackendContract:
     """
 
     def make_backend(self) -> Backend:
-        """Return a backend that uses a server with these rules."""
+        """Return a backend whose server has the rules in the docstring of `BackendContract`."""
         raise NotImplementedError
 
     # --- helpers ---------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class BackendContract:
         (message,) = self._messages(backend, thread_id)
         assert (message.id, message.role, message.content) == (message_id, "user", "hello\nagain")
         assert message.key == ("key_1" if kept else None)
-        # Some servers show only that there is an image.
+        # Some servers show that there is an image, but not which image it is.
         assert [part for part in message.parts if not isinstance(part, Text)] in ([image], [Image()])
 
     def test_messages_are_listed_in_both_directions_and_after_a_cursor(self) -> None:
@@ -187,7 +187,7 @@ class BackendContract:
         run = self._until(backend, thread_id, run, RunStatus.COMPLETED)
         assert run.usage.total_tokens > 0
         answer = self._messages(backend, thread_id)[-1]
-        # The list of messages names the run of each answer, or the run itself has the answer.
+        # Either the list of messages names the run of each answer, or the run itself contains the answer.
         named = {message.id: message.run_id for message in (answer, *run.messages)}
         assert (answer.role, named[answer.id]) == ("assistant", run.id)
         assert answer.content

@@ -16,14 +16,14 @@ _YEAR_2200 = 7_258_118_400
 
 
 class ClockContract:
-    """Subclass it in a test file, name the subclass `Test...`, and implement `make_clock`."""
+    """The tests of a clock. To run them, write a subclass `Test...` in a test file, and implement `make_clock`."""
 
     def make_clock(self) -> Clock:
         """Return a running clock, or a clock that `let_pass` advances."""
         raise NotImplementedError
 
     def let_pass(self, clock: Clock, seconds: float) -> None:
-        """Let this much time pass on the clock. Override it for a clock that does not run by itself."""
+        """Let this number of seconds pass. Override this method for a clock that does not run by itself."""
         del clock
         threading.Event().wait(seconds)
 
@@ -53,7 +53,7 @@ class ClockContract:
         clock = self.make_clock()
         before = clock.monotonic()
         self.let_pass(clock, _PAUSE)
-        # A busy computer may take longer, but not this much longer.
+        # On a busy computer the pause may take longer, but not 500 times as long.
         assert _PAUSE * 0.9 <= clock.monotonic() - before < _PAUSE * 500
 
     def test_time_is_told_in_seconds_since_the_epoch(self) -> None:
@@ -65,5 +65,5 @@ class ClockContract:
         self.let_pass(clock, _PAUSE)
         elapsed = clock.monotonic() - monotonic
         assert elapsed > 0
-        # Something may set the computer's clock forward or back a little during the test.
+        # The computer's clock may be set forward or back a little during the test.
         assert abs(clock.time() - time - elapsed) < 1.0

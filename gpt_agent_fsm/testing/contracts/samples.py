@@ -31,7 +31,7 @@ ODD_TEXTS = (
     "\x00\x01\x7f\u2028\ufeff",
     "unpaired: \ud83d",
 )
-"""Texts that change if code quotes or trims a text, normalizes it, or counts its bytes."""
+"""Texts that are damaged if a store quotes, trims or normalizes texts, or takes bytes for characters."""
 
 LONG = "Long texts are kept whole. \N{SNOWMAN}" * 36_000
 """One megabyte."""
@@ -40,7 +40,7 @@ _JSON = {"a": [1, -2.5, True, None, "\N{SNOWMAN}"], "": {}, "big": 10**30}
 
 
 def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 - any value of any type
-    """Return a value of the type `kind` that differs from the default of each field of this type."""
+    """Return a value of the type `kind`. It differs from the default value of every field of this type."""
     if kind is Any:
         return _JSON
     if kind is str:
@@ -63,7 +63,10 @@ def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 -
 
 
 def _elements(kind: Any) -> Sequence[Any]:  # noqa: ANN401 - any type
-    """Return the types of the elements of a tuple of any length: each type of a union of classes, or `kind` twice."""
+    """Return the types of the elements in a sample of `tuple[kind, ...]`.
+
+    If `kind` is a union of classes, return each class of the union. Otherwise return `kind` twice.
+    """
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
     return kinds if kinds and all(map(attrs.has, kinds)) else (kind,) * 2
 

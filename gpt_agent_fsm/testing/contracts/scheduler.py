@@ -22,7 +22,7 @@ class ScriptedTask:
     """A task that takes one step of its script per tick, and does nothing after the last step.
 
     Attributes:
-        times: when each tick began, in the clock's monotonic seconds.
+        times: the times at which the ticks began, in monotonic seconds of the scheduler's clock.
         overlapped: True if two ticks were in progress at the same time.
     """
 
@@ -51,14 +51,14 @@ class ScriptedTask:
 
 
 class SchedulerContract:
-    """Subclass it in a test file, name the subclass `Test...`, and implement `make_scheduler`.
+    """The tests of a scheduler. To run them, write a subclass `Test...` in a test file, and implement `make_scheduler`.
 
     The tests wait for ticks with `Scheduler.wait`. So they also work for a scheduler that ticks only inside `wait`.
 
     Attributes:
-        workers: how many ticks the scheduler makes at the same time on its own OS threads; 0 if it ticks on the
-            caller's OS thread.
-        changed: set after each tick.
+        workers: the number of ticks that the scheduler runs at the same time, on its own OS threads; 0 if it ticks on
+            the caller's OS thread.
+        changed: a `threading.Event` that is set after each tick.
     """
 
     workers: int = 0
@@ -67,12 +67,12 @@ class SchedulerContract:
         """Return a new scheduler. The contract closes it."""
         raise NotImplementedError
 
-    # --- means -----------------------------------------------------------------------------------------------
+    # --- helpers ---------------------------------------------------------------------------------------------
 
     def setup_method(self) -> None:
         self.changed: threading.Event = threading.Event()
         self.hung: threading.Event = threading.Event()
-        """A test sets this event to end the ticks that hang."""
+        """Set when the test is over, to end the ticks that hang."""
         self._scheduler: Scheduler | None = None
 
     def teardown_method(self) -> None:
@@ -82,7 +82,7 @@ class SchedulerContract:
 
     @property
     def scheduler(self) -> Scheduler:
-        """The scheduler of this test. It is made at its first use, after the fixtures of the subclass."""
+        """The scheduler of this test. It is made at its first use, so the fixtures of the subclass run before that."""
         if self._scheduler is None:
             self._scheduler = self.make_scheduler()
         return self._scheduler
@@ -96,7 +96,7 @@ class SchedulerContract:
         return ScriptedTask(self, *script)
 
     def woken(self, *script: Step) -> ScriptedTask:
-        """Return a task with this script, after it was woken in the scheduler."""
+        """Make a task with this script, wake it in the scheduler, and return it."""
         task = self.task(*script)
         self.scheduler.wake(task)
         return task
@@ -106,12 +106,12 @@ class SchedulerContract:
         return lambda: self.now() + seconds
 
     def wait_for(self, task: ScriptedTask, ticks: int) -> None:
-        """Wait until a task has ended this number of ticks."""
+        """Wait until a task was ticked this number of times."""
         in_time = self.scheduler.wait(lambda: len(task.times) >= ticks, self.changed, _PATIENCE)
         assert in_time, f"a task was ticked {len(task.times)} times and not {ticks} times"
 
     def let_time_pass(self) -> None:
-        """Wait until a task that is due after `_LATER` seconds was ticked. Earlier tasks could be ticked before it."""
+        """Wait until a new task was ticked after `_LATER` seconds. Tasks due earlier could be ticked by then."""
         self.wait_for(self.woken(self.after(_LATER)), 2)
 
     def needs_workers(self, workers: int) -> None:
@@ -198,7 +198,8 @@ class SchedulerContract:
             self.scheduler.wake(task)
             self.scheduler.wake(other)
             if self.workers > 1:
-                # The task was woken before this point, so a second tick would have begun by now.
+                # `task` was woken before `other`. So if a second tick of `task` did not wait for the end of this tick,
+                # it would have begun before the tick of `other`.
                 delayed.append(not other_was_ticked.wait(_PATIENCE))
 
         task = self.task(wake_both)

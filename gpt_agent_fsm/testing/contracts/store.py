@@ -35,9 +35,9 @@ ODD_THREAD_IDS = (
 
 
 class StoreContract(StoreAtOnce):
-    """Subclass it in a test file, name the subclass `Test...`, and implement `make_store`.
+    """The tests of a store. To run them, write a subclass `Test...` in a test file, and implement `make_store`.
 
-    For a durable store, implement `reopen`, too; it enables more tests. pytest needs no plugin for these tests, and no
+    For a durable store, implement `reopen`, too, so that more tests run. pytest needs no plugin for these tests, and no
     test sleeps.
     """
 
@@ -221,7 +221,7 @@ class StoreContract(StoreAtOnce):
     # --- the queue -------------------------------------------------------------------------------------------
 
     def commit_queue(self, before: Queue, after: Queue) -> None:
-        """Commit a thread with a changed queue. Pass only the change of the queue to the store."""
+        """Commit a thread whose queue was `before` and is now `after`. Pass the change between the two to the store."""
         change = after.change_since(before)
         self.store.commit(attrs.evolve(idle(), queue=after), consumed=0, events=(), at=1.0, due=None, queue=change)
 

@@ -1,4 +1,4 @@
-"""Helpers for the tests of stores. They make a store, and shorten the calls of its methods."""
+"""Helpers for the tests of stores. They make a store, and shorten the calls to the store's methods."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def idle(thread_id: str = "thread_1") -> Snapshot:
 
 
 def some_events(*numbers: int, thread_id: str = "thread_1") -> list[Event]:
-    """Return events that differ by their numbers."""
+    """Return an event for each number. The event's run id contains the number."""
     return [RunStarted(id=f"run_{number}", thread_id=thread_id, assistant_id="asst_1") for number in numbers]
 
 
@@ -37,7 +37,7 @@ def tried(tries: int, thread_id: str = "thread_1") -> Snapshot:
 
 
 def whole_change(before: Queue, after: Queue) -> QueueChange:
-    """Return the change that turns one queue into the other. The queues need not have a common origin."""
+    """Return the change that turns the queue `before` into the queue `after`. The two may be unrelated."""
     numbers, numbers_before = (range(queue.first, queue.first + len(queue)) for queue in (after, before))
     removed = tuple(number for number in numbers_before if number not in numbers)
     return QueueChange(removed=removed, written=tuple(zip(numbers, after, strict=True)))
@@ -66,7 +66,7 @@ class StoreTests:
 
     @property
     def store(self) -> Store:
-        """The store of this test. It is made at its first use, after the fixtures of the subclass."""
+        """The store of this test. It is made at its first use, so the fixtures of the subclass run before that."""
         if self._store is None:
             self._store = self.make_store()
         return self._store
@@ -86,7 +86,7 @@ class StoreTests:
         return saved
 
     def commit(self, snapshot: Snapshot, *events: Event, consumed: int = 0, at: float = 1.0) -> Sequence[Record]:
-        """Commit with default arguments and the change of the queue."""
+        """Commit a snapshot and events with default arguments, and with the change to the queue."""
         saved = self.store.load(snapshot.thread_id) if snapshot.queue else None
         before = EMPTY if saved is None else saved.snapshot.queue
         change = whole_change(before, snapshot.queue)

@@ -33,7 +33,7 @@ class StoreUpkeepContract(StoreTests):
         return self.store
 
     def rest(self, thread_id: str, *ats: float) -> None:
-        """Commit one record at each of these times, and announce all of them."""
+        """Commit one record at each of these times, and announce all of these records."""
         for number, at in enumerate(ats, 1):
             self.commit(idle(thread_id), *some_events(number, thread_id=thread_id), at=at)
         self.store.announced(thread_id, len(ats))

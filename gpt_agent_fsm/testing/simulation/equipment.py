@@ -1,7 +1,7 @@
 """The equipment of a life: its functions, approvals, token limits, streams, and messages that interrupt a run.
 
 A life is one simulated set of conversations. The seed decides about the equipment, independently of everything else.
-Every second life has no equipment. In such a life, users answer all tool calls.
+About half of the lives have no equipment. In a life without equipment, users answer all tool calls.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Equipment:
 
     Attributes:
         functions: True if functions answer tool calls.
-        kills: the probability for each call that the process is killed inside the function.
-        by_server: True if the server asks for approvals of calls that it makes itself.
-        approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: as in `Settings`.
+        kills: the probability that the process is killed inside a function, for each execution of a function.
+        by_server: True if the server asks for approvals of the calls that the server itself makes.
+        approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: the settings with these names.
         limits: True if the users set and change the limits of their threads.
         interrupts: the probability that a user's message interrupts the run in progress.
-        streams: how many runs may be read as streams at the same time; None if the users want no streams.
+        streams: the number of runs that may be read as streams at the same time; None if the users want no streams.
     """
 
     functions: bool = False
@@ -61,7 +61,7 @@ BARE = Equipment()
 
 
 def random_equipment(rng: random.Random) -> Equipment:
-    """Return the equipment of a life. In every second life, there is none."""
+    """Return the equipment of a life. About half of the lives have none."""
     if rng.random() < 0.5:
         return BARE
     has_functions = rng.random() < 0.8

@@ -19,37 +19,37 @@ class Facts:
     """One thread at the end of a life: the promises to the user, and the data of the server and the store.
 
     Attributes:
-        settled: whether all threads of the life were settled at its end.
-        strict: whether nothing may be lost or duplicated. False if the network violated the model and the user was told
-            so by `RequestFailed`.
+        settled: True if all threads of the life were settled at the end of the life.
+        strict: True if nothing may be lost or duplicated. It is False if the faults may violate the model and the user
+            received a `RequestFailed`.
         saved: the thread's data in the store.
         accepted: the messages that the library accepted, in order.
         interrupting: those of the accepted messages that interrupted the run in progress.
         messages: the messages on the server, oldest first.
-        parts: the parts of the user's messages that have images or files, by the word of the message.
+        parts: the parts of each message that has images or files, by the word of the message.
         outputs: the outputs that the server accepted for each tool call, in order.
         records: the thread's history.
-        heard: the events that the user received, in order, over all processes.
-        agents: how many agents the user subscribed to. Each agent announces the whole history.
-        rested: whether the thread came to rest while the server kept its habits. If runs had no deadlines, the user
-            answered calls.
+        heard: the events that the user received, in order, from all processes.
+        agents: the number of agents that the user subscribed to. Each agent announces the whole history.
+        rested: True if the thread came to rest while the server kept its unusual habits, or if the life did not test
+            this. If runs had no deadlines, the user answered the tool calls during this test.
         excused: accepted messages that need not be on the server: they were discarded, or their text is refused.
-        lists_runs: whether the API can list the runs of a thread.
+        lists_runs: True if the API can list the runs of a thread.
         run_keys: the key of each run that the library created.
         failed_runs: the ids of the runs that did not end well on the server.
-        started_when_dropped: how many messages were posted and runs created after the user had dropped everything.
+        started_when_dropped: the number of messages posted and runs created after the user had dropped everything.
         sent_without_right: the requests that were sent after their deadline, or by a process that had lost the store.
         calls_by_server: the ids of the calls that the server itself makes if they are approved.
         executions: every execution of a function for the thread, in order.
-        verdicts: the decision of a function's rule about each call that the rule was asked about.
-        tokens: how many tokens each run has used on the server.
-        beyond_limit: the requests that were sent although the limit of tokens was reached.
-        limits_change: whether the user sometimes changes the token limit.
-        repeats_rounds: whether the server shows rounds of tool calls again after it has accepted their outputs.
-        pieces: the pieces of messages and the whole messages that the user received, in order, each with a number of
-            the agent that sent it.
+        verdicts: the approval rule's decision about each call for which it was asked, by the call's id.
+        tokens: the number of tokens that each run has used on the server, by the run's id.
+        beyond_limit: the requests that were sent although the token limit was reached.
+        limits_change: True if the user sometimes changes the token limit.
+        repeats_rounds: True if the server shows rounds of tool calls again after it has accepted their outputs.
+        pieces: the pieces of messages and the whole messages that the user received, in order. Each comes with the
+            number of the agent that announced it.
         streamed: the messages that the server has begun to stream, by their ids, each with its run and its whole text.
-        max_attempts: how many times the library may try a request.
+        max_attempts: the largest number of attempts that the settings allow for a request.
     """
 
     settled: bool = True

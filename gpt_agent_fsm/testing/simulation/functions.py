@@ -36,10 +36,10 @@ _KINDS: dict[str, dict[str, Any]] = {
     "asked": {"approve": True},
 }
 _RULED = "ruled"
-"""The function about whose calls a rule decides."""
+"""The name of the function that has an approval rule. The rule decides about each call of the function."""
 NAMES = frozenset([*_KINDS, _RULED])
 CALLS = (*((name, '{"x":1}') for name in sorted(NAMES)), ("once", WRONG_ARGUMENTS), ("asked", WRONG_ARGUMENTS))
-"""Calls of all functions, some with arguments that they do not take."""
+"""A call of each function, and two calls with arguments that their functions do not take."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,7 +48,7 @@ class Execution:
 
     Attributes:
         number: the number of the execution. The function returns this number.
-        is_allowed: True if the function needed no approval, or if a person had approved it before it began.
+        is_allowed: True if the function needed no approval, or if a rule or a person had approved the call before.
     """
 
     thread_id: str
@@ -68,14 +68,14 @@ class Functions:
     """The functions of one life, over all of its processes.
 
     Args:
-        rng: decides how long each execution takes, and whether the process is killed inside the function.
-        kills: the probability for each execution that the process is killed.
-        history: returns the history of a thread.
-        on_begin: called when an execution has begun.
+        rng: the random numbers that decide how long each execution takes, and whether the process is killed during it.
+        kills: the probability that the process is killed during an execution.
+        history: a function that returns the history of a thread.
+        on_begin: a function that is called when an execution has begun.
 
     Attributes:
         executions: all executions, in order.
-        verdicts: the answer of the rule of `ruled` to each call that it was asked about.
+        verdicts: the approval rule's decision about each call of the function `ruled`, by the call's id.
         faults_off: True if the process must no longer be killed.
     """
 
@@ -98,7 +98,7 @@ class Functions:
 
     @functools.cached_property
     def tools(self) -> list[Tool[..., Any]]:
-        """The functions as the tools of a runtime. They are described when they are needed, because that takes long."""
+        """The functions as the tools of a runtime. They are made at the first use, because making them takes long."""
         kinds = {**_KINDS, _RULED: {"approve": self._rule}}
         return [self._tool(name, how) for name, how in kinds.items()]
 
@@ -138,7 +138,7 @@ class Functions:
         return any(isinstance(event, events.ToolApproved) and event.id == context.call_id for event in happened)
 
     def _rule(self, call: events.ToolCallRequested) -> bool | None:
-        """Decide about a call as an approval rule: yes, no, nothing, or an error.
+        """Decide about a call as an approval rule does: start it, deny it, ask a person, or raise an error.
 
         The decision about one call never changes.
         """

@@ -16,9 +16,9 @@ class Life:
     Attributes:
         journal: every request and its fate, crashes and restarts, in order.
         violations: a sentence for each broken promise. Empty if all promises were kept.
-        crashes: how many times the process died.
-        requests: how many requests were made.
-        rows: how many times each row of the machine's table was taken, by the row's name.
+        crashes: the number of crashes of a process.
+        requests: the number of requests that were made.
+        rows: the number of times that each row of the machine's table was taken, by the row's name.
     """
 
     seed: int

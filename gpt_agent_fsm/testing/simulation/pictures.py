@@ -27,14 +27,14 @@ _KINDS: Mapping[Wire, tuple[Callable[[str], Part], ...]] = {
         lambda word: File(data=word.encode(), name="word.txt"),
     ),
 }
-"""For each API, the parts that it takes. Each part contains the word of its message."""
+"""For each API, functions that make the parts that the API takes. Each part contains the word of its message."""
 
 
 class Pictures:
-    """Adds images and files to the messages of some lives. A message may also be an image or file alone.
+    """Adds images and files to the messages of some lives. A message may also consist of an image alone.
 
     Attributes:
-        sent: the parts of the messages that have parts, by the word of the message.
+        sent: the parts of each message that has an image or file, by the word of the message.
     """
 
     def __init__(self, seed: int, wire: Wire) -> None:
@@ -48,7 +48,7 @@ class Pictures:
         if self._rng.random() >= self._likely:
             return word
         part = self._rng.choice(self._kinds)(word)
-        # With threads, a file is attached to a message with a text.
+        # In the Assistants API, a file is attached to a message that has a text.
         alone = isinstance(part, Image) and self._rng.random() < 0.5
         self.sent[word] = (part,) if alone else (Text(word), part)
         return self.sent[word]

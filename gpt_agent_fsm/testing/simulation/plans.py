@@ -21,7 +21,7 @@ def _round_by_hand(rng: random.Random) -> Call:
 
 
 def random_round(rng: random.Random, equipment: Equipment, wire: Wire) -> Call:
-    """Return one round of tool calls. Functions, users and the server itself may answer or make them."""
+    """Return one round of tool calls. Functions or users answer the calls, or the server itself makes them."""
     pool = (*_CALLS, *functions.CALLS) if equipment.functions else _CALLS
     calls = tuple(rng.choices(pool, k=rng.randint(1, 3)))
     if not equipment.by_server or rng.random() < 0.5:

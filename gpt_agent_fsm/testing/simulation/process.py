@@ -22,7 +22,7 @@ _PAUSES = (0.0, 1.0, 40.0)
 
 
 class _Scheduler:
-    """The scheduler of one process. When the process ends, the calls that it has scheduled are dropped."""
+    """The scheduler of one process. When the process crashes, the calls that it has scheduled are dropped."""
 
     def __init__(self, scheduler: VirtualScheduler, life: Life) -> None:
         self._scheduler = scheduler
@@ -38,15 +38,15 @@ class _Scheduler:
 
 
 class Process:
-    """The process of the program, and after crashes its successors. All of them use the same server and store.
+    """The process of the program, and the processes that replace it. All of them use the same server and store.
 
     Args:
-        make_backend: returns the backend of a process, given the store object of the process.
-        on_sent: called after each commit that marks a request as sent.
+        make_backend: a function that takes the store object of a process and returns the backend of that process.
+        on_sent: a function that is called after each commit that marks as sent a request that changes the server.
         tools: the functions that answer tool calls.
 
     Attributes:
-        on_start: functions that are called, in order, when a process starts. In these, users reconnect.
+        on_start: the functions with which users reconnect. They are called, in order, when a process starts.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Process:
         self._run()
 
     def take_over(self) -> None:
-        """Start the next process, which takes the store over. The former process continues, and does not know it."""
+        """Start the next process, which takes the store over. The former process continues, and does not know this."""
         former = self._handle
         if former is None or not former.is_owned():
             return
@@ -106,7 +106,7 @@ class Process:
             action()
 
     def survive(self, action: Callable[[], object]) -> bool:
-        """Run an action. After a crash, record it and start the next process. Return whether the process survived."""
+        """Run an action. If the process crashes, record this and start the next process. Return whether it survived."""
         try:
             action()
         except Crash:
@@ -121,7 +121,7 @@ class Process:
         return True
 
     def advance(self, seconds: float) -> None:
-        """Let time pass. The process may crash during it."""
+        """Let this number of seconds pass. The process may crash during that time."""
         self.survive(lambda: self._scheduler.advance(seconds))
 
     def note(self, line: str) -> None:

@@ -29,18 +29,18 @@ def simulate(
     troubles: Troubles | None = None,
     equipment: Equipment | None = None,
 ) -> Life:
-    """Simulate the life of a seed. Return it with its violations and with the rows of the table that it took.
+    """Simulate the life of a seed. Return the life, with its violations and the rows of the table that it took.
 
     Args:
-        seed: decides everything.
+        seed: the number from which all random numbers of the life are made.
         faults: the faults of the network. With `HONEST` faults, nothing may be lost or done twice.
         keeps_keys: False for a server that drops metadata.
         wire: the API of the server.
-        make_store: returns the store, which survives the processes.
-        wrap: wraps the backend, to break it on purpose.
-        troubles: what is unusual in this life. By default the seed decides. With breaking faults, there are no
-            troubles.
-        equipment: the functions and limits of this life; by default the seed decides.
+        make_store: a function that returns the store. All processes of the life use this store.
+        wrap: a function that wraps the backend, for example to break it on purpose.
+        troubles: the unusual circumstances of this life. By default, the seed decides. But if the faults are not
+            `HONEST`, or `keeps_keys` is False, there are no troubles by default.
+        equipment: the functions, limits and streams of this life; by default, the seed decides.
     """
     life = Life(seed)
     if troubles is None:
@@ -69,8 +69,8 @@ def simulate(
 
 
 def _random(purpose: str, seed: int) -> random.Random:
-    """Return the random numbers of a life for one purpose.
+    """Return a source of random numbers that a life uses for one purpose only.
 
-    So a change in one purpose does not change the numbers of the others.
+    So a change in the use for one purpose does not change the random numbers for another purpose.
     """
     return random.Random(f"{purpose} {seed}")  # noqa: S311 - a life must be repeatable

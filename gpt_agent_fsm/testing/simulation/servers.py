@@ -26,7 +26,7 @@ __all__ = ["Server", "make_server"]
 
 Server: TypeAlias = SimulatedServer | StreamedConversations
 _STREAM_HABITS: dict[StreamHabit, float] = {"streams": 0.7, "refuses": 0.1, "fails": 0.1, "hangs_up": 0.1}
-"""The probability of each habit."""
+"""Each habit with its probability."""
 _ASSISTANTS = {"asst_1": Assistant("m"), "asst_2": Assistant("n")}
 
 
@@ -41,7 +41,7 @@ def make_server(
     keeps_keys: bool,
     has_streams: bool,
 ) -> tuple[Server, Callable[[StoreHandle], Backend]]:
-    """Return a server of the API, and a function that returns the backend of a process."""
+    """Return a server of the API, and a function that takes a process's store object and returns its backend."""
     page_size = rng.choice([2, 3, 100])
     fate = random.Random(f"streams {rng.random() if has_streams else 0}")  # noqa: S311 - decides what streams do
     (habit,) = fate.choices(list(_STREAM_HABITS), list(_STREAM_HABITS.values()))

@@ -1,4 +1,4 @@
-"""Finds out whether a thread is settled. No other module of the simulation reads the fields of a snapshot."""
+"""Finds out from the stored snapshot of a thread whether the thread is settled, at rest or waiting."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def is_stopped_by_limit(saved: Saved | None) -> bool:
 
 
 def has_said_so(saved: Saved | None) -> bool:
-    """Return whether a waiting thread has announced that it has been waiting for a long time."""
+    """Return whether a thread has announced that it has waited for a long time. Return True if it does not wait."""
     waiting = None if saved is None else saved.snapshot.waiting
     return waiting is None or waiting.told > 0

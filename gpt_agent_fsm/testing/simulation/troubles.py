@@ -1,6 +1,6 @@
-"""The troubles of a life: what a server, a network, a clock and a person do beyond the faults of each request.
+"""The troubles of a life: unusual behaviour of a server, network, clock or person, besides the faults of requests.
 
-The seed decides them, independently of everything else. Every second life has none.
+The seed decides the troubles, independently of everything else. About half of the lives have none.
 """
 
 from __future__ import annotations
@@ -43,21 +43,23 @@ _JUMPS = (-1e7, -3600.0, -60.0, 60.0, 3600.0, 1e7)
 
 @attrs.frozen(kw_only=True)
 class Troubles:
-    """What is unusual in one life. Fields that are probabilities are for each occasion.
+    """The unusual circumstances of one life. Each probability is per occasion.
 
     Attributes:
-        habits: how the server differs from OpenAI's server.
-        outages: the periods in which the API does not answer requests.
-        gateway, slow: as in `Faults`.
+        habits: the differences between the server and OpenAI's server.
+        outages: the periods in which certain requests have no effect.
+        gateway, slow: the probabilities with these names in `Faults`.
         stuck: the probability that a run never ends by itself.
-        asks: what a stuck run may wait for.
-        takeover: the next process takes the store over, while the former process and its functions still run.
-        pause: the process is stopped for a while between the commit that says "sent" and the request, or in a function.
-        clock: the wall clock is set.
-        commands: a user cancels the run, discards the queue, or connects again.
-        run_timeout, tool_timeout: as in `Settings`.
-        gives_up: the users cancel and discard everything at the end, and the server keeps its habits.
-        hasty: the users cancel and discard everything before their threads have come to rest.
+        asks: the types of what a stuck run may wait for.
+        takeover: the probability that the next process takes the store over while the former process and its functions
+            still run.
+        pause: the probability that the process is stopped for a while. This happens in a function, or between the
+            commit that marks a request as sent and the sending of the request.
+        clock: the probability that somebody sets the wall clock.
+        commands: the probability that a user cancels the run, discards the queue, or connects again.
+        run_timeout, tool_timeout: the settings with these names.
+        gives_up: True if the users cancel and discard everything at the end, while the server keeps its habits.
+        hasty: True if the users do not wait for their threads to come to rest before the end.
     """
 
     habits: Habits = attrs.field(factory=Habits)
@@ -89,7 +91,7 @@ NONE = Troubles()
 
 
 def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
-    """Return the troubles of a life. In every second life, there are none."""
+    """Return the troubles of a life. About half of the lives have none."""
     if rng.random() < 0.5:
         return NONE
 
@@ -113,7 +115,7 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
         gives_up=gives_up,
         hasty=gives_up and rng.random() < 0.5,
     )
-    # What is drawn last leaves the other troubles of a seed as they are.
+    # These values are drawn last, so that they do not change the other troubles of a seed.
     outdated_polls = rng.choice([3, 12]) if rng.random() < _LIKELY else 0
     hides_sources = rng.random() < 0.5
     habits = attrs.evolve(troubles.habits, outdated_polls=outdated_polls, hides_sources=hides_sources)

@@ -19,7 +19,7 @@ from gpt_agent_fsm.testing.simulation.process import Process
 __all__ = ["User"]
 
 _MAX_ATTEMPTS = 20
-"""How often a user tries to connect before something else is done."""
+"""How many times a user tries to connect before giving up for the moment."""
 
 
 class User:
@@ -27,13 +27,13 @@ class User:
 
     Attributes:
         thread_id: the user's thread.
-        words: the messages that are not posted yet, in order.
-        accepted: messages that `add_user_message` returned from, in order.
-        doubtful: messages that were being added when the process crashed: it is unknown whether they were accepted.
-        interrupting: messages that came instead of the run in progress.
-        keys: the key of each accepted message, with its text.
-        heard: every event that the user received, in order, over all processes.
-        agents: how many agents the user subscribed to: one, and one more after each shutdown or crash.
+        words: the messages that the user has not added yet, in order.
+        accepted: the messages for which `add_user_message` has returned, in order.
+        doubtful: the messages that were being added when the process crashed. It is unknown whether they were accepted.
+        interrupting: the messages that were added with `when="instead"`, to interrupt the run in progress.
+        keys: the word of each accepted message, by the message's key.
+        heard: the events that the user received, in order, from all processes, without the pieces of messages.
+        agents: the number of agents that the user subscribed to: one, and one more after each shutdown or crash.
         limits: the possible token limits of the thread. There are several if the process crashed while the user set a
             limit.
     """
@@ -54,7 +54,7 @@ class User:
         self.keys: dict[str, str] = {}
         self.heard: list[events.Event] = []
         self.pieces: list[tuple[int, events.Event]] = []
-        """The pieces of messages, and the whole messages, each with the number of the agent that sent it."""
+        """The pieces of messages, and the whole messages, each with the number of the agent that announced it."""
         self._numbers: dict[Agent, int] = {}
         self._streams: bool | None = None if equipment.streams is None else True
         self.agents: int = 0
@@ -126,9 +126,9 @@ class User:
         self._process.survive(give)
 
     def _hear(self, agent: Agent, event: events.Event) -> None:
-        """Record an event. Answer most tool calls and decide most approvals at once, but leave some open.
+        """Record an event. Answer most tool calls and decide most approvals immediately, but leave some open.
 
-        A few calls are answered although functions answer them, and a few approvals are decided twice.
+        Also answer a few calls that functions answer, and decide a few approvals twice.
         """
         if isinstance(event, events.AssistantMessageDelta | events.AssistantMessageAdded):
             self.pieces.append((self._numbers.setdefault(agent, len(self._numbers)), event))
@@ -182,7 +182,7 @@ class User:
         self._command(Agent.discard_queue)
 
     def sees_rest(self) -> bool:
-        """Return whether the agent's `wait` would return at once. Without an agent, return True."""
+        """Return whether the agent's `wait` would return immediately. Return True if there is no agent."""
         agent = self._process.runtime.get(self.thread_id)
         try:
             return agent is None or agent.wait(timeout=0) is not None

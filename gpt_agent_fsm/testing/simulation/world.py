@@ -40,20 +40,20 @@ SETTINGS = Settings(
     request_max_attempts=6,
 )
 _PATIENCE = 20_000.0
-"""Seconds without faults in which every thread must settle."""
+"""The number of seconds without faults within which every thread must settle."""
 _LONGEST_PAUSE = 120.0
 _MAX_LINES = 10_000
-"""A thread that has not come to rest after so many lines in the journal never will."""
+"""If a thread has not come to rest when the journal has this number of lines, it never will."""
 
 
 class World:
     """Everything that one life needs. The seed of the life decides its events.
 
     Args:
-        wrap: wraps the backend.
+        wrap: a function that wraps the backend.
         keeps_keys: False for a server that drops metadata.
-        troubles: what is unusual in this life.
-        equipment: what the program of this life has.
+        troubles: the unusual circumstances of this life.
+        equipment: the functions, limits and streams of this life.
     """
 
     def __init__(
@@ -224,16 +224,17 @@ class World:
     def _is_at_rest(self, user: User) -> bool:
         saved = self._store.load(user.thread_id)
         if not self._troubles.has_deadlines and self._server.is_stuck(user.thread_id):
-            # It may wait for as long as the server does, but its user must have been told so.
+            # The thread may wait as long as the run does not end, but the user must have been told that it waits.
             return has_said_so(saved)
         if saved is not None and saved.snapshot.settled and not user.sees_rest():
             return False
         return is_at_rest(saved, locked=self._server.is_locked(user.thread_id))
 
     def _settle(self) -> bool:
-        """Let users answer until every thread is settled. Return False if time runs out.
+        """Let users answer calls until every thread is settled. Return False if time runs out before that.
 
-        Either the users drop everything, or the server obeys from now on and the users retry parked requests.
+        If the users give up, they drop everything first. Otherwise, the server obeys from now on, and the users retry
+        parked requests.
         """
         troubled, gives_up, stored = self._troubles != NONE, self._troubles.gives_up, self._store.load
         self._server.faults_off = not gives_up
@@ -246,7 +247,8 @@ class World:
             if troubled and not gives_up:
                 user.reconnect()
             if gives_up and is_stopped_by_limit(stored(user.thread_id)):
-                # A run of another client was adopted after everything was dropped, and it would have to be repeated.
+                # After everything was dropped, a run of another client was adopted. It would have to be repeated, but
+                # the token limit is reached.
                 user.discard_queue()
             user.answer_open_calls()
 
@@ -255,18 +257,19 @@ class World:
         )
 
     def _drop_everything(self) -> None:
-        """Let the users give up everything that was not answered yet."""
+        """Let the users give up all runs and messages that were not answered yet."""
         for user in self.users:
-            user.reconnect()  # a run that was left because of a fault is adopted
+            user.reconnect()  # to adopt a run that was left because of a fault
         self._process.advance(self._fate.choice([0.1, 5.0, 50.0]))
         self._dropped_at = len(self._network.starts)
         for user in self.users:
             user.cancel_run()
             user.discard_queue()
-            user.reconnect()  # answers that could not be read are read
+            user.reconnect()  # to read answers that could not be read before
 
     def _count_starts(self, user: User, first: int) -> int:
-        # A run of another client, which is adopted when the user connects again, may be repeated.
+        # A run of another client may be adopted when the user connects again, and then be repeated. Such a run is left
+        # out here, because its request contains none of the user's keys.
         names = f"{user.thread_id}/messages", f"{user.thread_id}/items", *user.keys
         return sum(any(name in request for name in names) for request in self._network.starts[first:])
 
@@ -323,7 +326,7 @@ class World:
 
 
 def _settings(wire: Wire, troubles: Troubles, equipment: Equipment) -> Settings:
-    # With the Responses API a search takes up to four requests, and each may be lost.
+    # With the Responses API, a search takes up to four requests, and each of them may be lost.
     attempts = SETTINGS.request_max_attempts if wire == "assistants" else 15
     return attrs.evolve(
         SETTINGS,

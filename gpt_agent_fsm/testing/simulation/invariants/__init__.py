@@ -1,6 +1,6 @@
 """The invariants, which are checked at the end of each life.
 
-Each file has one, and its docstring says what must be true.
+Each file contains one invariant, and the docstring of the file says what must be true.
 """
 
 from __future__ import annotations

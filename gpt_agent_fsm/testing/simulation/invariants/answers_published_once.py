@@ -12,9 +12,9 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each message that was skipped or published again."""
+    """Yield a sentence for each message that was skipped or published again."""
     completed = {event.id for event in facts.happened if isinstance(event, events.RunCompleted)}
-    # If the model is violated, a run that was found by its messages may continue after it was taken for completed.
+    # If the faults violate the model, a run that was found by its messages may seem completed and still continue.
     allowed = (1,) if facts.strict or facts.lists_runs else (0, 1)
     published = Counter(event.message_id for event in facts.happened if isinstance(event, events.AssistantMessageAdded))
     for message in facts.messages:

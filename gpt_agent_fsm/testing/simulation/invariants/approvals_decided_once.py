@@ -1,4 +1,4 @@
-"""Invariant: each requested approval is decided once or is still open. About other calls, only rules decide."""
+"""Invariant: each requested approval is decided once or still open, and only a rule denies a call without a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each approval that is decided too often or never, and each decision without a request for it."""
+    """Yield each approval that is requested twice or never decided, and each decision that nobody requested."""
     waiting = set[str]()
     for event in facts.happened:
         match event:

@@ -1,4 +1,4 @@
-"""Invariant: except for polls, a request has at most the attempts of the settings, and a cancel three times as many."""
+"""Invariant: a request has at most `request_max_attempts` attempts, a cancel three times as many, a poll any number."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence if a request had more attempts."""
+    """Yield a sentence if a request had more attempts than that."""
     failed = [event for event in facts.happened if isinstance(event, events.RequestFailed)]
-    # The library stops ending a run after twice as many tries. Denied cancels are counted separately.
+    # The library stops trying to end a run after twice as many attempts. It counts denied cancels separately.
     limits = {"get_run": float("inf"), "cancel_run": 3 * facts.max_attempts}
     if any(event.attempt > limits.get(event.operation, facts.max_attempts) for event in failed):
         yield "tried a request more often than allowed"

@@ -10,6 +10,6 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each request that exceeds the limit."""
+    """Yield each request that was sent although the limit was reached."""
     for request in facts.beyond_limit:
         yield f"sent although the tokens were used up: {request}"

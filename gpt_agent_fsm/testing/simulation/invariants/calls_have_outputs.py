@@ -27,7 +27,7 @@ def check(facts: Facts) -> Iterator[str]:
 
 
 def _ended_runs(facts: Facts) -> set[str | None]:
-    """Return the runs that have ended, or that the library left because it gave up a request about them."""
+    """Return the ids of the runs that have ended, or that the library left because it gave up a request about them."""
     ended = set[str | None]()
     current: str | None = None
     for event in facts.happened:

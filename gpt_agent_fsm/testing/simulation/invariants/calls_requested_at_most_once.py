@@ -1,4 +1,4 @@
-"""Invariant: a call is requested at most once, unless the server repeats it for so long that it must be new."""
+"""Invariant: a call is requested at most once, unless the server shows it for so long that it is taken for new."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield all calls and their counts if one was requested again."""
+    """Yield all calls, and how many times each was requested, if one was requested again."""
     requested = Counter(event.id for event in facts.happened if isinstance(event, events.ToolCallRequested))
     if not facts.repeats_rounds and any(count > 1 for count in requested.values()):
         yield f"tool calls were requested more than once: {requested}"

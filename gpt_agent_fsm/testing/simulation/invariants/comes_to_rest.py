@@ -1,4 +1,4 @@
-"""Invariant: when the faults are off and its user answers, every thread settles."""
+"""Invariant: every thread settles when the faults are off and its user answers the tool calls."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence for a thread that did not rest, or that is parked although no failure was announced."""
+    """Yield a sentence if the thread did not come to rest, or if it is parked and no failure was announced."""
     if not facts.rested:
         yield f"did not come to rest after its deadlines, or did not say that it waits: {facts.saved}"
     told = any(

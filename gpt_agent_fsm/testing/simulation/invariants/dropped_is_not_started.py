@@ -10,6 +10,6 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence with the number of messages and runs that were started afterwards."""
+    """Yield a sentence with the number of messages that were posted and runs that were created after that."""
     if facts.started_when_dropped:
         yield f"posted or created {facts.started_when_dropped} although everything was dropped"

@@ -1,4 +1,4 @@
-"""Invariant: a started function's result is its call's output, if its outcome is known and its arguments fit."""
+"""Invariant: a started function's result is the output of its call, if the outcome is known and the arguments fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each output after a start that does not come from an execution of the function."""
+    """Yield each output of a started call that is not the result of an execution of the function."""
     started, excused = set[str](), set[str]()
     for event in facts.happened:
         match event:
@@ -24,7 +24,7 @@ def check(facts: Facts) -> Iterator[str]:
             case events.ToolCallRequested(id=call_id, arguments=arguments) if arguments == json.loads(WRONG_ARGUMENTS):
                 excused.add(call_id)
             case events.ToolCallRequested(id=call_id):
-                # If the server shows an old round for long, its calls are asked again. A user may answer then.
+                # If the server shows an old round for long, its calls are requested again. A user may then answer them.
                 started.discard(call_id)
             case events.ToolCallOutputRecorded(id=call_id, output=output) if call_id in started - excused:
                 numbers = [each.number for each in facts.executions if each.call_id == call_id]

@@ -1,4 +1,4 @@
-"""Invariant: a function runs at most once for each start, and once for each call if it is not declared safe."""
+"""Invariant: a function that is declared safe runs at most once per start; others run at most once per call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariant: a function runs only after its start was saved."""
+"""Invariant: a function runs only after its start was saved in the history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariant: one agent announces each event of the history once, in order, and nothing else except its own end."""
+"""Invariant: an agent announces each event of the history once, in order, and no other event except its own end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence if the agent announced anything but each event of the history once, in order.
+    """Yield a sentence if the announced events differ from the history.
 
     After a crash, the next agent announces the history again. So the check is made only if there was a single agent.
     """

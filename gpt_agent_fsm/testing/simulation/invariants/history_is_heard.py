@@ -1,4 +1,4 @@
-"""Invariant: the user receives every event of the history, over all processes."""
+"""Invariant: the user receives every event of the history from at least one process."""
 
 from __future__ import annotations
 

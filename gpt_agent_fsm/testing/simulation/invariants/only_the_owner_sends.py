@@ -1,4 +1,4 @@
-"""Invariant: no process sends a request after its deadline, or after another process has taken the store over."""
+"""Invariant: no request is sent after its deadline, or by a process whose store another process has taken over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariant: the pieces of a message come in order, before the message, and each fits into the text of its own run."""
+"""Invariant: the pieces of a message come in order, before the message, and are parts of the text of their run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield a sentence for each piece that is wrong. In a life, each piece but the last of a message is one character.
+    """Yield a sentence for each piece that is wrong.
 
-    The first piece that an agent announces may have any number, because another process may have announced the others.
+    In a life, each piece of a message except the last is one character, so the number of a piece is its place in the
+    text. The first piece that an agent announces may have any number, because another process may have announced the
+    earlier pieces.
     """
     next_places: dict[tuple[int, str], int | None] = {}
     for agent, event in facts.pieces:

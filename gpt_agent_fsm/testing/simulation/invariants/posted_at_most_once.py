@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each message that is there several times."""
+    """Yield each message that is on the server several times."""
     if facts.strict:
         for word, count in Counter(facts.posted).items():
             if count > 1:

@@ -1,4 +1,4 @@
-"""Invariant: messages are on the server in the order of their acceptance, but those that interrupt may be earlier."""
+"""Invariant: messages are posted in the order of their acceptance, but one that interrupts a run may come earlier."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield both orders if they differ; other invariants check for lost and duplicated messages."""
+    """Yield both orders if they differ. Other invariants check for lost and duplicated messages."""
     accepted, posted = list(facts.accepted), list(facts.posted)
     order = [word for word in dict.fromkeys(posted) if word in accepted]
     overtaken = [

@@ -1,4 +1,4 @@
-"""Invariant: a message is on the server with the images and files that the user sent, and the history says so."""
+"""Invariant: on the server and in the history, a message has the images and files that the user sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each message that has other parts on the server or in the history."""
+    """Yield each message whose parts on the server or in the history are not those that the user sent."""
     sent = {word: tuple(map(without_data, parts)) for word, parts in facts.parts.items()}
     for message in facts.messages:
         word, posted = word_of(message), tuple(map(without_data, message.parts))

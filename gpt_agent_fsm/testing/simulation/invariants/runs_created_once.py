@@ -1,4 +1,4 @@
-"""Invariant: a run is created at most once, if the server can list its runs."""
+"""Invariant: a run is created at most once, if the API can list runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariant: a thread's usage is the sum of the server's usages of those runs whose ends the library has seen."""
+"""Invariant: a thread's usage is the sum of the server's figures for those runs whose end the library has seen."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from gpt_agent_fsm.testing.simulation.facts import Facts
 __all__ = ["check"]
 
 _ENDED_HERE = ("cancelled", "timeout", "unsupported_action", "max_tool_rounds", "not_found")
-"""The codes of runs that the library ended, perhaps without having seen their end."""
+"""The codes of runs that the library ended or left, perhaps without having seen their end on the server."""
 _OF_A_FAILURE = 1
-"""The tokens that a run which ends badly uses at least."""
+"""The smallest number of tokens that a run uses if it ends badly."""
 
 
 def check(facts: Facts) -> Iterator[str]:
     """Yield a sentence if the usage is too low or too high.
 
-    A run counts when the library sees its end. Rate limited runs, and adopted runs of other clients, count, too. The
-    usage is lower in two cases. The library does not see the end of a run that it stopped following. On an API that
-    lists no runs, it does not see the usage of a run that it found by its messages.
+    The library adds the tokens of a run when it sees the run's end. It also adds those of rate limited runs, and of
+    adopted runs of other clients. The usage may be lower than on the server in two cases. The library does not see the
+    end of a run that it stopped following. If the API cannot list runs, the library does not see the usage of a run
+    that it found by its messages.
     """
     least = most = 0
     for run_id, seen in _ends(facts).items():
