@@ -5,7 +5,8 @@ two states, and its label is `input [guard]`. Rows that do not change the state 
 states with a run on the server is drawn once, from the frame around these states. The same table always gives the same
 text, byte for byte.
 
-`model` says what a diagram shows, and `timeline` what a timeline shows. Everything else here draws one of the two.
+A timeline shows the history of one thread. `model` defines what a diagram shows, and `timeline` defines what a timeline
+shows. The other modules draw diagrams or timelines.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 FORMATS: Mapping[str, Callable[[Diagram], str]] = {"mermaid": mermaid, "dot": dot, "svg": svg, "md": markdown}
-"""The renderers by the names of their formats."""
+"""The renderers of diagrams by the names of their formats."""
 
 TIMELINE_FORMATS: Mapping[str, Callable[[Timeline], str]] = {"svg": timeline_svg, "text": timeline_text}
 """The renderers of timelines by the names of their formats."""

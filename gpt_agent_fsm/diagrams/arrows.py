@@ -18,15 +18,15 @@ OTHERWISE = "otherwise"
 """The label of a row without a guard that comes after rows with a guard."""
 
 Ways = dict[str, tuple[str, ...]]
-"""The inputs that lead from one state to another, each with its guards. An input that always leads there has no
-guards."""
+"""The inputs that lead from one state to another, each with its guards. An input that leads to the other state without
+a condition has no guards."""
 
 
 @attrs.frozen
 class Cause:
-    """The inputs that move a thread under the same condition: one of the `guards` holds.
+    """The inputs that move a thread if one of the `guards` holds.
 
-    Without guards, they always do.
+    If there are no guards, the inputs always move the thread.
     """
 
     inputs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The axis of a timeline: where a time is, and which pauses are cut out."""
+"""The axis of a timeline: the place of each time, and the pauses that are cut out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STEPS = [
     *(base * 10**power for power in range(-3, 1) for base in (1, 2, 5)),
     *(10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200),
 ]
-"""The usual distances of ticks, in seconds. Longer ones are days."""
+"""The usual distances between ticks, in seconds. Longer distances are whole days."""
 
 
 @attrs.frozen
@@ -53,7 +53,7 @@ class Axis:
 
     @property
     def pauses(self) -> list[tuple[float, float]]:
-        """The pauses that are cut out: the place of each, and how many seconds it took."""
+        """The pauses that are cut out: the place of each, and its length in seconds."""
         return [
             ((one.left + one.width + other.left) / 2, other.start - one.end)
             for one, other in itertools.pairwise(self.chapters)
@@ -63,8 +63,8 @@ class Axis:
 def axis_of(times: Sequence[float], left: float, width: float, gap: float) -> Axis:
     """Return an axis for these times, which are in order. `gap` is the room for a pause that is cut out.
 
-    A pause is long if it took much longer than all shorter pauses together. So it would squash all the rest. If there
-    are many long pauses, the axis begins after one of them.
+    Long pauses are cut out, because they would squash everything else. A pause is long if it is much longer than all
+    shorter pauses together. If there are too many long pauses, the axis shows only the last chapters.
     """
     limit = _limit(times)
     stretches: list[list[float]] = [[times[0]]]
@@ -85,7 +85,7 @@ def axis_of(times: Sequence[float], left: float, width: float, gap: float) -> Ax
 
 
 def _limit(times: Sequence[float]) -> float:
-    """Return the length from which on a pause is long."""
+    """Return the length in seconds of the shortest long pause. Return infinity if no pause is long."""
     shorter = 0.0
     for pause in sorted(after - before for before, after in itertools.pairwise(times)):
         if pause >= _MIN_PAUSE and pause > _FACTOR * shorter > 0:
@@ -95,7 +95,7 @@ def _limit(times: Sequence[float]) -> float:
 
 
 def ticks_of(chapter: Chapter, distance: float) -> list[tuple[float, str]]:
-    """Return the places of ticks within a chapter, at least `distance` apart, with the seconds since its start."""
+    """Return the places of ticks within a chapter, at least `distance` apart, each with the time since its start."""
     length = chapter.end - chapter.start
     count = int(chapter.width / distance)
     if not length or not count:
@@ -108,7 +108,7 @@ def ticks_of(chapter: Chapter, distance: float) -> list[tuple[float, str]]:
 
 
 def clock(at: float, form: str = "%H:%M:%S") -> str:
-    """Return a time of the world (UTC), or the bare number if no calendar has this time."""
+    """Return a time as text in UTC. If the calendar does not have this time, return the bare number of seconds."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime(form)
     except (OverflowError, ValueError, OSError):
@@ -116,7 +116,7 @@ def clock(at: float, form: str = "%H:%M:%S") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a number of seconds for people, with its two largest units: "40 ms", "2.5 s", "3 min 20 s", "2 d 4 h"."""
+    """Return a number of seconds as text, with its two largest units: "40 ms", "2.5 s", "3 min 20 s", "2 d 4 h"."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""Where the bars and the names of a timeline are. A renderer says in which units it measures."""
+"""Places the bars of a timeline and their names. Each renderer gives its own units as a `Measure`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpt_agent_fsm.diagrams.timeline import LANES, Bar, Timeline
 __all__ = ["Lane", "Measure", "Placed", "caption", "lanes_of", "rows_of"]
 
 _MAX_ROWS = 8
-"""How many rows a lane may have, so that a picture of any history has a limited size."""
+"""The maximum number of rows of a lane. It limits the size of a picture, whatever the history is."""
 
 
 @attrs.frozen
@@ -77,7 +77,7 @@ def lanes_of(timeline: Timeline, axis: Axis, measure: Measure) -> list[Lane]:
 
 
 def _placed(bar: Bar, axis: Axis, measure: Measure, *, outside: bool) -> Placed:
-    """Place a bar. Its name is in the bar if it fits, or else beside the bar."""
+    """Place a bar. Its name is in the bar if it fits there, else beside the bar if `outside`, else nowhere."""
     left = min(axis.place(bar.start), measure.right - measure.narrowest)
     right = max(axis.place(bar.end), left + measure.narrowest)
     need = measure.width(bar.name)
@@ -103,7 +103,7 @@ def _packed(name: str, bars: Sequence[Placed], measure: Measure) -> Lane:
 def rows_of(rooms: Sequence[tuple[float, float]], most: int) -> list[int | None]:
     """Return a row for each room, so that no two rooms of a row overlap. The rooms are ordered by their left ends.
 
-    A room for which none of `most` rows is free has no row.
+    If none of `most` rows is free for a room, its row is None.
     """
     ends: list[float] = []
     rows: list[int | None] = []

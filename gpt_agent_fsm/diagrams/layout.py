@@ -1,4 +1,4 @@
-"""Where the states, the arrows and the labels of a diagram are. The layout is computed without another program."""
+"""Places the states, the arrows and the labels of a diagram, without the help of another program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LINE", "Box", "Lines", "Link", "Plan", "Point", "Route", "Text", "pl
 
 _WIDTH, _HEIGHT, _MARGIN, _PAD, _GAP = 146, 48, 28, 22, 9
 LINE = 18
-"""The distance of the lines of a label."""
+"""The distance between two lines of a label."""
 # Distances from the middle of a side to the end of an arrow: on the top and bottom, and for two parallel arrows.
 _PORT, _SIDE = 42, 12
 _CAPTION = (
@@ -80,7 +80,7 @@ class Route:
 
 @attrs.frozen
 class Text:
-    """A line of text. `anchor` says whether it starts, is centred, or ends at its point."""
+    """A line of text. `anchor` says whether the text starts, is centred, or ends at the point `x`, `y`."""
 
     style: str
     anchor: str
@@ -200,12 +200,12 @@ class _Layout:
         )
 
     def _across(self, *pairs: tuple[str, str]) -> float:
-        """Return the width that the widest of the labels of these arrows needs beside an arrow."""
+        """Return the width that the widest label of these arrows needs beside an arrow."""
         texts = [text for pair in pairs for _, text in self.labels.get(pair, [])]
         return max(map(len, texts), default=0) * LETTER + 2 * _GAP
 
     def _down(self, *pairs: tuple[str, str]) -> float:
-        """Return the height that the highest of the labels of these arrows needs."""
+        """Return the height that the highest label of these arrows needs."""
         return max(len(self.labels.get(pair, [])) for pair in pairs) * LINE + _GAP
 
     def _columns(self) -> dict[str, float]:
@@ -280,7 +280,7 @@ class _Layout:
         ]
 
     def outer(self) -> list[Route]:
-        """Return the other routes into and out of the frame."""
+        """Return the routes into and out of the frame, except those to and from `failed`."""
         idle, running, awaiting, _, limited, _ = self.boxes.values()
         frame, above, below = self.frame, running.y - _SIDE, running.y + _SIDE
         down, up = idle.x + _PORT, idle.x - _PORT

@@ -15,14 +15,15 @@ __all__ = ["Diagram", "diagram_of"]
 
 @attrs.frozen
 class Diagram:
-    """The machine or a part of it, and perhaps a thread in it. Every renderer draws this.
+    """The machine or a part of it, and the state of a thread if there is one. Every renderer draws such a diagram.
 
     Attributes:
         states: the states, in the order of the machine.
         arrows: the arrows between these states, and from the frame around the states with a run on the server.
         lit: the state of the thread; None if the diagram shows no thread.
         taken: the arrows that the thread has taken since it last left `idle` or `failed`.
-        moves: the states between which the thread has moved in this time, in order and each pair once.
+        moves: the pairs of states between which the thread has moved since it last left `idle` or `failed`, in order.
+            Each pair occurs once.
     """
 
     states: tuple[State, ...]
@@ -50,7 +51,7 @@ def diagram_of(lit: str | None = None, events: Iterable[Event] = (), states: Seq
 
     `lit` is the state of a thread, and `events` are the thread's events. With `states`, the diagram has only the arrows
     between these states. If one of these arrows starts at the frame, all states within the frame are in the diagram.
-    Raises `ValueError` for a name that is not the name of a state, and for a part without states.
+    Raises `ValueError` for a name that is not the name of a state, and if `states` is empty.
     """
     drawn = set(State if states is None else map(_state, states))
     if not drawn:
@@ -84,7 +85,7 @@ def _last_moves(events: Iterable[Event]) -> list[StateChanged]:
 
 
 def _arrow_of(move: StateChanged, found: Sequence[Arrow]) -> Arrow | None:
-    """Return the arrow for a change of state. An arrow from the state itself comes before one from the frame."""
+    """Return the arrow for a change of state. An arrow from the state itself is preferred to one from the frame."""
     # The arrows from the frame are the last ones.
     sources = {move.source, FRAME} if move.source in LIVE else {move.source}
     fitting = (arrow for arrow in found if arrow.source in sources and arrow.dest == move.dest)

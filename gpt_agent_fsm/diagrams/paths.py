@@ -1,7 +1,8 @@
-"""The simple paths of a thread: from a message to an answer, to a failure, and back.
+"""The simple paths of a thread: from a message to an answer, from a message to a failure, and back from a failure.
 
-A path is simple if it visits no state twice. Each step of a path is a row of the table, so a path is a story: the
-stories of its rows, one after the other. Many rows lead from one state to another. Paths use the ordinary one.
+A path is simple if it visits no state twice, except that it may end where it began. Each step of a path is a row of the
+table. So the story of a path consists of the stories of its rows, one after the other. If several rows lead from one
+state to another, paths use the ordinary one; see `ORDINARY`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ORDINARY = (
     "a message at rest",
     "somebody else's run is active",
 )
-"""The stories of the rows that paths use. If two of them lead from one state to another, the first is taken."""
+"""The stories of the rows that paths use. If two of these rows connect the same two states, the first is taken."""
 
 _HAPPY = (
     "a run was created",
@@ -81,9 +82,9 @@ def happy_path() -> Path:
 
 
 def simple_paths() -> dict[str, list[Path]]:
-    """Return the simple paths by where they lead.
+    """Return the simple paths in groups, by the name of the group.
 
-    A path that visits `running` again is no simple path. So the ways that lead back there are a group of their own.
+    A simple path does not pass through `running` twice. So the ways from `running` back to it are a separate group.
     """
     idle, running, failed = State.IDLE, State.RUNNING, State.FAILED
     return {
@@ -112,7 +113,7 @@ def _steps() -> list[Step]:
 
 
 def _paths(start: State, end: State, without: Sequence[State] = ()) -> Iterator[Path]:
-    """Return the simple paths from one state to another, in the order of the states."""
+    """Return the simple paths from one state to another that avoid the states `without`, in the order of the states."""
     steps = _steps()
 
     def extend(taken: tuple[Step, ...], here: State, visited: frozenset[State]) -> Iterator[Path]:

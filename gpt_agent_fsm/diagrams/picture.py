@@ -1,4 +1,4 @@
-"""A plan as an SVG picture that needs no other files, fonts, scripts or network."""
+"""Draws a plan as an SVG picture that needs no other files, fonts, scripts or network."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["draw", "open_svg", "svg"]
 
 _RADIUS = 12
 _PHONE = 340
-"""The room for a picture on a phone."""
+"""The width of a picture on a phone, in pixels."""
 _TIP, _WING = 11, 4.5
-"""The length of the head of an arrow, and half of its width."""
+"""The length of an arrow's head, and half of the head's width."""
 _COMMON = {
     "text.name": "font-size:16px;font-weight:bold",
     ".middle": "text-anchor:middle",
@@ -49,9 +49,9 @@ def draw(plan: Plan, title: str, lit: State | None = None) -> str:
 
 
 def open_svg(kind: str, page: Box, title: str) -> list[str]:
-    """Return the first lines of a picture. It has no ids, so that a page may contain several pictures."""
+    """Return the first lines of a picture. The picture has no ids, so that a page may contain several pictures."""
     size = f'width="{page.width:g}" height="{page.height:g}"'
-    # Where there is less room, a picture shrinks. It scrolls before its texts become too small to read.
+    # If a page has less room, the picture shrinks. It scrolls before its texts become too small to read.
     narrowest = min(page.width, max(_PHONE, 0.6 * page.width))
     style = f'style="max-width:100%;min-width:{narrowest:g}px;height:auto"'
     view = f'viewBox="{page.left:g} {page.top:g} {page.width:g} {page.height:g}"'

@@ -14,19 +14,19 @@ from gpt_agent_fsm.machine.states import State
 __all__ = ["happy_path"]
 
 _LETTERS = 13
-"""How many letters a line of a label may have, so that the picture can be read on a phone."""
+"""The maximum number of letters in a line of a label. It keeps the picture readable on a phone."""
 _SIDE, _PORT, _GAP = 12, 36, 9
 
 
 def happy_path() -> str:
-    """Return an SVG picture of the way from a message to an answer. It is drawn from the table, too."""
+    """Return an SVG picture of the way from a message to an answer, drawn from the table of the machine."""
     path = way_to_an_answer()
     ways = ", ".join(f"{step.source} to {step.dest} if {step.story}" for step in path.steps)
     return draw(_place(path), f"The way from a message to an answer: {ways}".replace("_", " "))
 
 
 def _place(path: Path) -> Plan:
-    """Place two states above two others, and lead the arrows around."""
+    """Place two states above two others, and route the arrows between them."""
     labels = [_label(step.story) for step in path.steps]
     most = max(len(label) for label in labels) * LINE
     across = max(len(text) for label in labels for _, text in label) * LETTER + 2 * _GAP

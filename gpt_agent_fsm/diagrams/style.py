@@ -21,9 +21,9 @@ COLOURS: Mapping[str, tuple[str, str, str, str]] = {
 }
 
 ROOT = "gpt-agent-fsm"
-"""The class of every picture. The rules of a style sheet name it, so that they leave the rest of a page alone."""
+"""The CSS class of every picture. All rules of a style sheet name this class, so the rest of a page stays unchanged."""
 FONT = 14
-"""The size of the texts."""
+"""The size of the texts, in pixels."""
 LETTER = 7.3
 """The assumed width of a letter. It is wider than an average letter, because the font of the page is unknown."""
 
@@ -53,15 +53,15 @@ class Theme:
 LIGHT = Theme("#ffffff", "#f8fafc", "#1b2430", "#55606e", 0)
 DARK = Theme("#14181f", "#1a2029", "#e6eaf0", "#a9b4c2", 2)
 
-# Furo and other themes of Sphinx, JupyterLab, and VS Code say on an element around a picture which theme is chosen.
+# In Furo and other themes of Sphinx, in JupyterLab and in VS Code, an element around a picture names the chosen theme.
 _CHOSEN = ":is([data-theme={0}],[data-jp-theme-light={1}],.vscode-{0}) "
 
 
 def style_sheet(kind: str, common: Rules, themed: Callable[[Theme], Rules]) -> str:
     """Return a style sheet for pictures of this kind.
 
-    It has light colours, and dark colours for users who prefer these. If the page around the picture has chosen a
-    theme, that theme applies.
+    It contains light colours, and dark colours for users who prefer dark pages. If the page around the picture has
+    chosen a theme, that theme applies.
     """
     root = f".{ROOT}.{kind} "
     lines = [_block(root, {"text": f"font:{FONT}px Helvetica,Arial,'Liberation Sans',sans-serif"} | dict(common))]

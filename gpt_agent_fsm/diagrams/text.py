@@ -13,7 +13,7 @@ from gpt_agent_fsm.machine.table import IGNORED, ILLEGAL, TABLE, TRIGGERS
 __all__ = ["dot", "markdown", "mermaid", "table_markdown"]
 
 _TAKEN = "✔ "
-"""The mark of an arrow that was taken, where lines cannot be wider."""
+"""The mark of an arrow that was taken, for a format that has no wider lines."""
 
 
 def mermaid(diagram: Diagram | None = None) -> str:

@@ -1,7 +1,7 @@
 """What a timeline shows, apart from its format: bars on lanes, made from the records of a thread.
 
-A timeline has the names of states and tools, codes, ids and times. It never has the text of a message, the arguments
-or the output of a tool, or the name of a person, so that it can be shown to others.
+A timeline contains names of states and tools, codes, ids and times. It never contains the text of a message, the
+arguments or the output of a tool, or the name of a person, so that it can be shown to others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LANES", "Bar", "Recorded", "Timeline", "timeline_of"]
 
 LANES = ("messages", "state", "runs", "tool calls", "approvals", "waits")
 MAX_RECORDS = 200
-"""How many records a timeline shows. Of a longer history it shows the newest ones."""
+"""The maximum number of records that a timeline shows. If the history is longer, it shows the newest records."""
 _MAX_NAME = 40
 
 _GOOD, _BAD, _BUSY, _WAIT, _PLAIN, _TOOL = (
@@ -29,7 +29,7 @@ _GOOD, _BAD, _BUSY, _WAIT, _PLAIN, _TOOL = (
     State.IDLE,
     State.AWAITING_TOOLS,
 )
-"""Bars have the colours of states: of a success, a failure, work, a wait, a message and a tool call."""
+"""The states whose colours are used for bars: for a success, a failure, work, a wait, a message and a tool call."""
 
 
 class Recorded(Protocol):
@@ -37,7 +37,7 @@ class Recorded(Protocol):
 
     @property
     def at(self) -> float:
-        """When the event was saved, in seconds since the epoch."""
+        """The time at which the event was saved, in seconds since the epoch."""
 
     @property
     def event(self) -> e.Event:
@@ -46,12 +46,12 @@ class Recorded(Protocol):
 
 @attrs.frozen
 class Bar:
-    """Something that lasted, or, if `start` and `end` are equal, something that happened.
+    """A period, or a single moment if `start` and `end` are equal.
 
     Attributes:
         colour: the state whose colour the bar has.
-        name: what it was; without line breaks and other characters that cannot be printed.
-        is_open: True if it had not ended when the timeline ends.
+        name: the name of the bar, without line breaks and other characters that cannot be printed.
+        is_open: True if the period had not ended at the end of the timeline.
     """
 
     lane: str
@@ -68,9 +68,9 @@ class Timeline:
 
     Attributes:
         start, end: the times of the first and the last record that is shown.
-        bars: in the order in which they began.
-        times: the times of the records, in order and each once.
-        left_out: how many older records are not shown.
+        bars: the bars, in the order in which they began.
+        times: the times of the records, in order. Each time occurs once.
+        left_out: the number of older records that are not shown.
     """
 
     thread_id: str
@@ -101,7 +101,7 @@ def _clipped(bar: Bar, start: float, end: float) -> Bar:
 
 
 def _clean(name: str) -> str:
-    """Return a name of the server's as short text without characters that cannot be printed."""
+    """Return a name from the server as short text without characters that cannot be printed."""
     text = "".join(letter if letter.isprintable() else "?" for letter in name)
     return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…"
 
@@ -122,7 +122,7 @@ class _Reader:
     def read(self, at: float, event: e.Event) -> None:
         """Read the event of a record."""
         if not isinstance(event, e.RequestFailed | e.ThreadStalled):
-            # Whatever happens ends the waits before it.
+            # Every other event ends the waits before it, except a wait for a rate limit.
             for key in [key for key in self._open if key[0] == "waits" and key[1] != "rate limit"]:
                 self._end(*key, at)
         self._messages(at, event)
@@ -155,7 +155,7 @@ class _Reader:
             case e.RunStarted():
                 self._begin("runs", event.id, event.id, _BUSY, at)
             case e.StateChanged(dest=State.RUNNING, source=State.IDLE | State.FAILED, trigger="runs_listed"):
-                # A run that was found has no event of its own. The next event of the run has its id.
+                # A run that was found has no event `RunStarted`. The next event of the run contains the run's id.
                 self._begin("runs", "found", "a run that was found", _BUSY, at)
             case e.RunCompleted():
                 self._end_run(event.id, "completed", _GOOD, at)

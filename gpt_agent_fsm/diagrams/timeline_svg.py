@@ -1,4 +1,4 @@
-"""A timeline as an SVG picture that needs no browser, no plotting library, no fonts and no network."""
+"""Draws a timeline as an SVG picture that needs no browser, no plotting library, no fonts and no network."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def _lane(lane: Lane, top: float) -> Iterator[str]:
 
 
 def _name(placed: Placed, y: float) -> str:
-    """Return the name of a bar. Beside the bar, it hides the lines behind it."""
+    """Return the name of a bar. A name beside its bar hides the lines behind the name."""
     if placed.left <= placed.name_left < placed.right:
         return _text("input", placed.name_left, y, placed.name)
     if placed.name_left > placed.left:
         return _text("input beside", placed.name_left, y, placed.name)
-    # A name at the left side of its bar ends there, whatever its font is.
+    # A name on the left of its bar is aligned by its end, because its width depends on the font.
     return _text("input beside end", placed.left - _MEASURE.space, y, placed.name)
 
 

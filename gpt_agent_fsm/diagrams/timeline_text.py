@@ -1,4 +1,4 @@
-"""A timeline as text, for a terminal, an issue or a log."""
+"""Draws a timeline as text, for a terminal, an issue or a log."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Canvas:
         self._rows: dict[int, list[str]] = {}
 
     def write(self, row: int, column: int, text: str) -> None:
-        """Write a text over the text that is at its place."""
+        """Write a text at this place, over any earlier text."""
         letters = self._rows.setdefault(row, [" "] * _WIDTH)
         letters[column : column + len(text)] = text
 

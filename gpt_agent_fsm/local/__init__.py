@@ -2,12 +2,12 @@
 
 `LocalServer` listens on a real socket and offers two APIs: Assistants v2 (threads, messages, runs), and Responses with
 Conversations. In the source, the HTTP format of an API is called its *wire*. A *model* decides the answers. It is any
-callable that takes one `ModelRequest` and returns text, a list of `ToolCall` or `ApprovalRequest`, or a `Reply` (which
-can also hold usage and more). It may raise `ModelError`. A `StreamingModel` can also yield its answer in pieces.
-`ScriptedModel` is a model written in YAML, and `ChatCompletionsModel` is a model behind a server that speaks chat
-completions. `Chaos` injects faults, for tests of clients.
+callable that takes one `ModelRequest` and returns text, a list of `ToolCall` or `ApprovalRequest`, or a `Reply`. A
+`Reply` can also contain the usage, citations and other parts. A model may raise `ModelError`. A `StreamingModel` can
+also yield its answer in pieces. `ScriptedModel` is a model written in YAML, and `ChatCompletionsModel` is a model
+behind a server that speaks chat completions. `Chaos` injects faults, for tests of clients.
 
-Needs the extra `local`.
+This package needs the extra `local`.
 """
 
 try:

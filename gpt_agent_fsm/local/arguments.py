@@ -1,4 +1,4 @@
-"""Checks the arguments of a `LocalServer` before the server starts anything. An error says what is wrong."""
+"""Checks the arguments of a `LocalServer` before the server starts anything."""
 
 import math
 import os
@@ -6,11 +6,14 @@ from pathlib import Path
 from types import UnionType
 
 MAX_SECONDS = 1e9
-"""About 30 years. A time further in the future may not fit into a timestamp."""
+"""The limit for a number of seconds, about 30 years. A time further in the future may not fit into a timestamp."""
 
 
 def check_callable(name: str, value: object, does: str) -> None:
-    """Raise `TypeError` unless the argument is a callable or None. `does` says what it does: `takes a key`."""
+    """Raise `TypeError` unless the argument is a callable or None.
+
+    `does` says in the error what the callable does, for example `takes a key`.
+    """
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be a callable that {does}, not {value!r:.100}.")
 

@@ -6,8 +6,8 @@ import string
 import time
 
 _ALPHABET = string.ascii_letters + string.digits
-# Ids must differ, but are not secret. The operating system seeds the generator, so that a restart on the same file
-# repeats no id. Asking the operating system for every letter would cost more than the rest of a request.
+# Ids must differ, but are not secret. The operating system seeds the generator, so that a restarted server repeats no
+# id of its database. Asking the operating system for every letter would cost more than the rest of a request.
 _random = random.Random()  # noqa: S311
 if hasattr(os, "register_at_fork"):
     # Otherwise a forked process would generate the same ids as its parent.

@@ -32,8 +32,8 @@ from gpt_agent_fsm.local.shared.storage_errors import STORAGE_ERRORS
 from gpt_agent_fsm.local.shared.workers import JobKind, Workers
 
 _HTTP_THREADS = 8
-"""The number of OS threads that answer requests; more of them would only wait for the interpreter. An OS thread that
-waits for a model does not count."""
+"""The number of OS threads that answer requests. More of them would only wait for the interpreter. OS threads that wait
+for a model are not included in this number."""
 
 _HEALTH_PATIENCE = 1.0
 """Seconds that a health check waits for another program to release its lock on the database."""
@@ -42,36 +42,45 @@ _JOB_KINDS: dict[str, JobKind] = {"thread.run": run_lifecycle, "response": respo
 """The kinds of work for the model. Each key is the value of the field `object` in stored work of that kind."""
 
 _PATIENCE = 0.4
-"""Seconds that `close` waits for model calls in progress, and then again for requests in progress."""
+"""Seconds that `close` waits for model calls in progress. It waits as long again for requests in progress."""
 
 
 class LocalServer:
-    """An OpenAI-compatible server on a loopback socket; it answers as soon as it is constructed.
+    """An OpenAI-compatible server on a socket. It answers as soon as it is constructed.
 
-    `model` decides the answers. It is a callable that takes one `ModelRequest`. It is called on OS threads of the
-    server, in at most `model_workers` calls at once; more turns wait in order. Without a model, the answer repeats the
-    user's message. `port=0` chooses a free port, which is part of `base_url`. `database` is the path of an SQLite file
-    that keeps everything across restarts, even unfinished runs and background responses. Without this path, everything
-    is in memory. If there is an `api_key`, clients must send it as their bearer token or in the header `api-key`. If
-    `api_key` is a callable, it is called with each key that a client sends, and returns whether the key is valid; so
-    keys can expire. Without an `api_key`, the server listens on loopback only, and refuses requests that browsers send
-    for pages of other sites. Pages of the `allow_origins` may use the server. `run_expires_after` seconds after its
-    creation, an unfinished run expires and an unfinished response fails. The items of a response are listed in its
-    conversation `item_lag` seconds after the end of the response, because real servers also list them late. With
-    `chaos`, faults are injected into requests. `on_request` is called with each request when its HTTP answer begins, on
-    OS threads of the server. Each request is logged in one line, at `request_log_level`, without the text of messages.
-    With `strict_schemas`, a run or response fails if the client asked for JSON and the answer is not valid JSON or does
-    not fit the schema.
+    Args:
+        model: the callable that decides the answers. It takes one `ModelRequest`, and is called on OS threads of the
+            server. By default, the answer repeats the user's message.
+        host: the address to listen on. It must be a loopback address if there is no `api_key`.
+        port: the port to listen on; 0 for a free port, which is part of `base_url`.
+        database: the path of an SQLite file that keeps everything across restarts, even unfinished runs and background
+            responses. By default, everything is in memory.
+        api_key: the key that clients must send as their bearer token or in the header `api-key`. Or a callable that
+            gets each key that a client sends, and returns whether the key is valid; so keys can expire. Without an
+            `api_key`, the server refuses requests that browsers send for pages of other sites.
+        allow_origins: the origins of the pages of other sites that may use the server.
+        model_workers: the maximum number of simultaneous calls of the model. Further turns wait in order.
+        run_expires_after: the age in seconds at which an unfinished run expires, and an unfinished response fails.
+        item_lag: the seconds between the end of a response and the time from which its items are listed in its
+            conversation. Real servers also list items late.
+        chaos: the faults that are injected into requests.
+        on_request: a callable that gets each request when its HTTP answer begins, on OS threads of the server.
+        request_log_level: the level of the log line that each request gets. The line has no text of messages.
+        strict_schemas: True if a run or response must fail when the client asked for JSON, but the answer is not valid
+            JSON or does not fit the schema.
 
     The server offers two APIs, Assistants v2 and Responses with Conversations, with files for both. It asks the model
     in the same way for both. It behaves like the real service, with one convenience. A run may name an assistant that
     was never created, if the assistant's id starts with `asst_`; such an assistant has no instructions and no tools.
-    The id of a deleted assistant is unknown, and so is every other id that does not start with `asst_`.
+    The id of a deleted assistant is unknown, and so is every id that does not start with `asst_`.
 
-    A wrong argument raises `TypeError` or `ValueError`. A server that cannot start changes nothing. It raises `OSError`
-    if the address is in use, `DatabaseInUseError` (an `OSError`) if another server uses the file, and
-    `sqlalchemy.exc.DatabaseError` if `database` is not an SQLite file of such a server, or if another program keeps the
-    file locked.
+    A wrong argument raises `TypeError` or `ValueError`. A server that cannot start changes nothing, and raises one of
+    these errors:
+
+    - `OSError`: the address is in use.
+    - `DatabaseInUseError` (an `OSError`): another server uses the file.
+    - `sqlalchemy.exc.DatabaseError`: `database` is not an SQLite file of such a server, or another program keeps the
+      file locked.
     """
 
     def __init__(
@@ -152,7 +161,7 @@ class LocalServer:
     @property
     def base_url(self) -> str:
         """The address of the API, such as `http://127.0.0.1:49152/v1`."""
-        # Clients reach a server that listens on all addresses by the loopback address.
+        # A server that listens on all addresses can be reached at the loopback address.
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self._http.port}/v1"
 
@@ -162,13 +171,13 @@ class LocalServer:
         If a model has not finished a turn, the turn stays unchanged in the database, and the next server on the same
         file resumes it. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called
         from any OS thread, even by a model, and more than once. In a process that was forked after the construction,
-        `close` does nothing, because the server belongs to the parent process and also answers its child.
+        `close` does nothing, because the server belongs to the parent process and also answers the child process.
         """
         if self._origin.was_forked:
             return
         with self._closing:
             if not self._closed:
-                # Every part is closed, even after an interrupt during another part. A part may be closed twice.
+                # Every part is closed, even if closing another part is interrupted. A part may be closed twice.
                 with contextlib.ExitStack() as parts:
                     parts.callback(self._storage.close)
                     parts.callback(self._http.close, _PATIENCE)
@@ -197,7 +206,8 @@ def _http_server(app: WSGIApplication, listening: socket.socket, allowed: frozen
         listening,
         threads=_HTTP_THREADS,
         reserved=HEALTH,
-        # Waitress does not read a body that it refuses, which some clients cannot handle. So its limit is higher.
+        # Waitress does not read a body that it refuses, which some clients cannot handle. So the limit of waitress is
+        # higher than that of the application.
         max_body=4 * MAX_BODY,
         refusal_headers=partial(cors_headers, allowed=allowed),
     )

@@ -21,9 +21,10 @@ def _never() -> bool:
 
 @attrs.frozen(kw_only=True)
 class ToolContext:
-    """The tool call that a function answers. If a parameter has this annotation, the function gets this object for it.
+    """The tool call that a function answers.
 
-    The model does not see this parameter.
+    If a parameter of the function has this annotation, the function gets this object as its argument. The model does
+    not see the parameter.
 
     Attributes:
         agent: the `Agent` of the conversation.
@@ -31,10 +32,10 @@ class ToolContext:
         run_id: the id of the run that asked for the call.
         call_id: the id of the call. If the call is repeated after a crash, the id is the same. So it can be the
             idempotency key of an effect.
-        attempt: 1 for the first attempt. It is 2 or more if the call is repeated after a crash.
+        attempt: the number of the attempt, from 1. It is 2 or more if the call is repeated after a crash.
     """
 
-    agent: Any  # an `Agent`; this room must not import that class
+    agent: Any  # an `Agent`; this package must not import that class
     thread_id: str
     run_id: str
     call_id: str

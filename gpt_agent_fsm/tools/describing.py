@@ -77,9 +77,9 @@ class Describer:
         self._classes: dict[Any, Object] = {}
 
     def shape(self, hint: Any) -> Shape:  # noqa: ANN401 - any annotation
-        """Return the shape of an annotation. All its names must be resolved.
+        """Return the shape of an annotation. All names in the annotation must be resolved.
 
-        Raise `NotDescribable` if it has no shape.
+        Raise `NotDescribable` if the annotation has no shape.
         """
         base, notes, limits = _unwrapped(hint)
         return self._noted(self._bare(base, limits), notes)
@@ -240,7 +240,7 @@ def _unwrapped(hint: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:  # noqa
 
 
 def _metadata(values: Iterable[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the notes and the limits in `Annotated`. A string or a `Doc` is a description; the last of them counts."""
+    """Return the notes and the limits in `Annotated`. A string or a `Doc` is a description; the last one is used."""
     notes, limits = dict[str, Any](), dict[str, Any]()
     for value in values:
         if isinstance(value, str):

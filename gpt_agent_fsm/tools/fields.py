@@ -1,4 +1,4 @@
-"""Finds the fields of a class, so that its objects can be made from a JSON object."""
+"""Finds the fields of a class, so that objects of this class can be made from JSON objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISSING = object()
 
 
 class NotDescribable(Exception):
-    """An annotation cannot be described by a JSON schema, or only by a schema that the library cannot enforce."""
+    """Raised if no JSON schema can describe an annotation, or only a schema that the library cannot enforce."""
 
 
 @attrs.frozen

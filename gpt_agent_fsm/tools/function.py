@@ -53,7 +53,7 @@ def _check_approve(_: object, __: object, value: object) -> None:
 def _identity(function: object) -> object:
     """Return a value that identifies a function, or a method of an object.
 
-    A callable object may have no hash of its own.
+    The id is used because a callable object may not be hashable.
     """
     return (id(function.__func__), id(function.__self__)) if inspect.ismethod(function) else id(function)
 
@@ -64,7 +64,7 @@ _STRICT = _must_be("True, False or None", lambda value: value is None or isinsta
 
 @attrs.frozen(slots=False, repr=False)
 class Tool(Generic[P, R]):
-    """A function that the model may call. The decorator `tool` makes it, and it can still be called as before.
+    """A function that the model may call. The decorator `tool` makes it. A tool can be called like its function.
 
     Attributes:
         function: the function itself.
@@ -72,7 +72,7 @@ class Tool(Generic[P, R]):
         timeout: the seconds that a call may take; None for no limit.
         approve: True if a person must approve each call, False if nobody must, or a function that decides. The function
             gets the call and returns True to start it, False to deny it, or None to ask a person.
-        retry: "safe" if a call may be repeated when a crash hides whether it has ended, else "never".
+        retry: "safe" if a call may be repeated after a crash, although it may have ended before. Otherwise "never".
         strict: True for OpenAI's strict form of the schema.
     """
 
@@ -180,17 +180,17 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any: 
     """Make a tool of a function, with or without options: `@tool` or `@tool(timeout=30)`.
 
     The JSON schema comes from the annotations, and the descriptions come from the docstring. Raises `ValueError` for a
-    parameter that cannot be described to a model. For a tool, returns a tool with the given options; the other options
-    stay as they are.
+    parameter that cannot be described to a model. If `function` is a tool, returns a new tool with the given options;
+    the other options stay as they are.
 
     Args:
         function: the function, a method, or an object that can be called.
         timeout: the seconds that a call may take; None sets no limit.
         approve: True if a person must approve each call, or a function that decides. The function gets the call and
             returns True to start it, False to deny it, or None to ask a person.
-        retry: "safe" if a call may be repeated when a crash hides whether it has ended.
-        strict: True makes the model follow the schema exactly, in OpenAI's strict form. The model then gives every
-            argument, and null means the default of an argument that has a default.
+        retry: "safe" if a call may be repeated after a crash, although it may have ended before.
+        strict: True makes the model follow the schema exactly, in OpenAI's strict form. In this form, the model gives
+            every argument. If an argument has a default, null means the default.
         name: the name for the model. By default it is the function's name.
         description: the description for the model. By default it comes from the docstring.
     """
@@ -217,7 +217,7 @@ def as_tool(value: object) -> Tool[..., Any]:
 
 
 def _made(function: Any, **options: Any) -> Tool[..., Any]:  # noqa: ANN401
-    """Make a tool, and check it. If its annotations use names that are not defined yet, the check is made later."""
+    """Make a tool, and check it. If annotations use names that are not defined yet, the check is made later."""
     from gpt_agent_fsm.tools.parameters import UnknownName, name_of  # noqa: PLC0415 - see `Tool._parameters`
 
     if not callable(function) or isinstance(function, type):

@@ -15,8 +15,8 @@ __all__ = ["Field", "Object"]
 
 
 _made: ContextVar[dict[tuple[int, Path], Any] | None] = ContextVar("made", default=None)
-"""The results for the objects inside one value, by the class and the place. Without it, each class in a union would
-structure all that is inside an object again, and the time would double with each level."""
+"""The results for the objects inside one value, by the class and the place. If these results were not kept, each class
+in a union would structure everything inside an object again, and the time would double with each level of nesting."""
 
 
 @attrs.frozen
@@ -44,7 +44,7 @@ class Object:
 
     Attributes:
         name: the name of the function or class.
-        build: makes the Python value from keyword arguments.
+        build: a callable that makes the Python value from keyword arguments.
         strict: True for OpenAI's strict form. In this form no property may be left out, and null means the default.
         description: a description of the class.
         fields: the properties. They are set after the other attributes, because a class may contain itself.
@@ -139,7 +139,7 @@ class Object:
         except RecursionError:
             raise
         except Exception as error:
-            # A class may check its fields in many ways, for example with `assert`.
+            # A class may check its fields in many ways, for example with `assert`. So any exception may be raised here.
             reason = (
                 error.args[0] if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__
             )

@@ -18,7 +18,7 @@ _MAX_NAME = 64
 
 
 class InvalidOutput(Exception):
-    """A text does not have the requested form. The message says why, but does not contain the text."""
+    """Raised for a text that does not have the requested form. The message says why, but does not contain the text."""
 
 
 @attrs.frozen
@@ -52,7 +52,7 @@ def as_output(given: object) -> Output:
     """Return the form for a class or a JSON schema. Raise `ValueError` if no form can be made for it.
 
     The schema of a class has OpenAI's strict form, if this form can describe the class. In the strict form, the model
-    must write every field. It writes null for a field that shall have its default. A JSON schema needs the package
+    must write every field. It writes null for a field that must get its default. A JSON schema needs the package
     `jsonschema` (extra `local`), which checks the answers.
     """
     if isinstance(given, Output):

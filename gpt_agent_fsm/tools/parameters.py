@@ -30,7 +30,7 @@ _KINDS_WITHOUT_NAME: Mapping[Any, str] = {
 
 
 class UnknownName(ValueError):
-    """An annotation contains a name that is not defined, or not defined yet."""
+    """Raised if an annotation contains a name that is not defined, or not defined yet."""
 
 
 @attrs.frozen
@@ -106,7 +106,7 @@ def takes_receiver(function: Callable[..., Any]) -> bool:
 def _signature(function: Callable[..., Any], name: str, *, skip_receiver: bool) -> list[inspect.Parameter]:
     """Return the parameters that a call of the function fills in.
 
-    A `partial` has filled in some already; these are left out.
+    Parameters that a `partial` has already filled in are left out.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -117,9 +117,9 @@ def _signature(function: Callable[..., Any], name: str, *, skip_receiver: bool) 
 
 
 def _source(function: Any) -> Any:  # noqa: ANN401 - anything that can be called
-    """Return the innermost function, whose source code has the annotations.
+    """Return the innermost function, whose source code contains the annotations.
 
-    It may be inside a `partial`, a bound method, a wrapper or a callable object.
+    This function may be inside a `partial`, a bound method, a wrapper or a callable object.
     """
     while True:
         if isinstance(function, functools.partial):

@@ -24,7 +24,7 @@ _STRICT_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname",
 def strict_keywords(schema: Schema) -> Schema:
     """Return a schema without the keywords that OpenAI's strict form refuses.
 
-    The library itself checks these in each call.
+    The library itself checks the removed keywords in each call.
     """
     return {
         name: value
@@ -61,7 +61,7 @@ def _may_merge(limited: list[Schema], unique: list[Schema]) -> bool:
 
 @attrs.define
 class Definitions:
-    """The classes in a schema. A class that is used only once gets no definition: it is written at that place."""
+    """The classes in a schema. A class that is used only once gets no definition: its schema replaces the reference."""
 
     _names: dict[object, str] = attrs.field(factory=dict, init=False)
     _bodies: dict[str, Schema] = attrs.field(factory=dict, init=False)

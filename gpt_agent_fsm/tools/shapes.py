@@ -45,7 +45,7 @@ _WORDS = {
 
 @attrs.frozen
 class Problem:
-    """A fault of a value: the place, the text, and whether the value has a wrong JSON type."""
+    """A problem of a value: its place, its description, and whether the value has a wrong JSON type."""
 
     path: Path
     text: str
@@ -122,7 +122,7 @@ class Scalar:
     Attributes:
         base: the type for msgspec.
         own: the JSON schema.
-        make: makes the Python value from the value that msgspec returns.
+        make: a callable that makes the Python value from the value that msgspec returns. None if both are the same.
     """
 
     base: Any
@@ -222,7 +222,7 @@ class Array:
     Attributes:
         whole: the shape of a list of any values, with the limits of the array.
         item: the shape of each value.
-        make: makes the Python value from a list.
+        make: a callable that makes the Python value from a list.
         unique: True if no two values may be equal.
     """
 
@@ -237,7 +237,7 @@ class Array:
         return self.whole.words
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the schema of the array. If the items may be any value, it has no keyword for them."""
+        """Return the schema of the array. If the items may be any value, the schema has no keyword for items."""
         item = self.item.schema(definitions)
         return self.whole.schema(definitions) | ({"items": item} if item else {})
 
@@ -297,7 +297,7 @@ class StringMap:
         return self.whole.words
 
     def schema(self, definitions: Definitions) -> Schema:
-        """Return the schema. If the names may be any string, it has no keyword for them."""
+        """Return the schema. If the names may be any string, the schema has no keyword for names."""
         key = {name: rule for name, rule in self.key.schema(definitions).items() if name != "type"}
         value = self.value.schema(definitions)
         return (
@@ -342,7 +342,7 @@ class Union:
                     near.append(mismatch)
 
         def distance(mismatch: Mismatch) -> tuple[int, int]:
-            """Return how far an option is from the value: the number of problems at this place, and of all."""
+            """Return how far an option is from the value: the numbers of problems at this place and in total."""
             here = [problem for problem in mismatch.problems if len(problem.path) <= len(path) + 1]
             return len(here), len(mismatch.problems)
 

@@ -11,9 +11,10 @@ from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 def chat(tx: Transaction, history: Iterable[Doc], steps: Iterable[Doc], run: Doc) -> list[Doc]:
     """Return the chat messages for a turn of a run.
 
-    `history` has the messages and runs of the thread, and `steps` has the steps of these runs, both in order of
-    creation. If the run limits `last_messages`, only so many of the messages from before the run are included. The
-    calls and outputs before the first of these messages are left out. Everything of the run itself is included.
+    `history` contains the messages and runs of the thread, and `steps` contains the steps of these runs. Both are in
+    order of creation. If the run limits `last_messages`, only that many of the messages from before the run are
+    included, and the calls and outputs before the first of these messages are left out. The run's own messages, calls
+    and outputs are always included.
     """
     history = list(history)
     steps_of_run: defaultdict[str, list[Doc]] = defaultdict(list)
@@ -34,7 +35,7 @@ def _turns(tx: Transaction, steps: Iterable[Doc], by_id: Mapping[str, Doc]) -> l
     """Return a run's texts, and its tool calls with their outputs. A text and the calls after it are one chat message.
 
     If the run ended before its calls got outputs, the calls are left out, because chat completions has no form for
-    them. Tools that the service has run itself are left out, too.
+    calls without outputs. The calls of tools that the service has run itself are left out, too.
     """
     turns: list[Doc] = []
     for step in steps:
@@ -52,9 +53,9 @@ def _turns(tx: Transaction, steps: Iterable[Doc], by_id: Mapping[str, Doc]) -> l
 
 
 def approvals(steps: Iterable[Doc]) -> dict[str, bool]:
-    """Return the decisions about requests for approvals.
+    """Return the decisions about requests for approvals, by the id of the call.
 
-    Each id of a call is mapped to True for approved, else to False.
+    A decision is True if the call was approved, and False if it was denied.
     """
     calls = [call for step in steps for call in step["step_details"].get("tool_calls", ())]
     return {call["id"]: call["approved"] for call in calls if call.get("approved") is not None}
@@ -71,9 +72,9 @@ def _output(call: Doc) -> Doc:
 
 
 def _last(past: list[Doc], number: int | None) -> list[Doc]:
-    """Return the last `number` messages, with all calls and outputs after the first of them. None means all.
+    """Return the last `number` messages, with all calls and outputs after the first of them.
 
-    A chat message that has only calls, or an output, does not count as a message.
+    If `number` is None, return all messages. Outputs, and chat messages that contain only calls, are not counted.
     """
     texts = [index for index, message in enumerate(past) if message["role"] == "user" or message["content"]]
     texts = [index for index in texts if past[index]["role"] != "tool"]

@@ -17,9 +17,9 @@ from gpt_agent_fsm.local.shared.storage import Doc, Storage, StorageClosedError,
 
 
 class RunEvents:
-    """The events of one turn of a run. Create this object in the transaction that queues the turn.
+    """The events of one turn of a run.
 
-    Iterate after the commit.
+    Create this object in the transaction that queues the turn, and iterate over it after the commit.
     """
 
     def __init__(self, tx: Transaction, storage: Storage, run: Doc, turn: LiveTurn, opening: Sequence[Event]) -> None:
@@ -31,7 +31,7 @@ class RunEvents:
         self._clip = Clip(lifecycle.tokens_left(tx, run))
 
     def __iter__(self) -> Iterator[Event | None]:
-        """Yield the events as they come, with `None` for a pause."""
+        """Yield each event when it happens, and `None` when there was no event for a while."""
         try:
             yield from self._opening
             yield from self._live()
@@ -126,9 +126,9 @@ class RunEvents:
         yield "thread.run.step.completed", step
 
     def _unsent(self, part: Doc) -> Doc | None:
-        """Return the rest of a part of the message, which clients do not have yet.
+        """Return the rest of a part of the message that was not sent yet. Return None if there is no rest.
 
-        For a text: its end and its annotations.
+        The rest of a text is its end with all its annotations.
         """
         if part["type"] != "text":
             return part
@@ -141,7 +141,7 @@ class RunEvents:
     def _broken_off(self, run: Doc) -> Iterator[Event]:
         """Yield the events that end an unfinished message.
 
-        Clients have seen a part of it, but it will not be stored.
+        Clients have received the beginning of the message, but the message will not be stored.
         """
         step, message = self._drafts()
         message |= {"content": [objects.message_text_part("".join(self._turn.chunks)[: self._clip.length])]}

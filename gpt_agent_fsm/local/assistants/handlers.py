@@ -21,7 +21,7 @@ from gpt_agent_fsm.local.shared.workers import Workers
 
 
 class AssistantsApi(Wire):
-    """The handlers of the API, with one storage; `lifetime` is the age in seconds at which a run expires."""
+    """The handlers of the API's requests. `lifetime` is the age in seconds at which a run expires."""
 
     def __init__(self, storage: Storage, workers: Workers, lifetime: float) -> None:
         super().__init__(storage, workers)

@@ -1,6 +1,6 @@
 """Converts the parts of an answer that are not text: annotations, images, and tools that the service has run itself.
 
-A search of the web is left out, because the steps of a run have no form for it.
+Web searches are left out, because the steps of a run have no form for them.
 """
 
 from gpt_agent_fsm.local import ids
@@ -51,14 +51,14 @@ def _annotation(annotation: Annotation, start: int, end: int) -> Doc:
 
 
 def calls(reply: Reply) -> list[Doc]:
-    """Return the tools that the service has run, in the form of the calls in a step."""
+    """Return the calls of tools that the service has run itself, in the form that a step has."""
     return [call for tool in reply.hosted if (call := _call(tool)) is not None]
 
 
 def is_hosted(step: Doc) -> bool:
     """Return whether the service itself has run the tools of a step. Such a step never waits for a client."""
     called = step["step_details"].get("tool_calls", ())
-    # A call of a remote server that a client must approve has a decision, even while it is null.
+    # A call to a remote server that a client must approve has the field `approved`, which is null until the decision.
     return any(call["type"] != "function" and "approved" not in call for call in called)
 
 

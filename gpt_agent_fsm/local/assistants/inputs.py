@@ -48,7 +48,7 @@ def _part(part: object, param: str) -> Doc:
     if kind is None:
         raise missing(f"{param}.type")
     if kind == "text":
-        # Messages that this server returns have the text in an object, and clients may send their parts again.
+        # In a message that this server returns, the text is in an object. Clients may send such a part back.
         own = part.get("text")
         value = (
             validation.text(own, "value", prefix=f"{param}.text.")
@@ -102,13 +102,13 @@ def tools(body: Mapping[str, Any]) -> list[Doc] | None:
         if function is None:
             raise missing(place)
         validation.check_function(function, f"{place}.")
-        # A null field counts as left out, and the HTTP answer leaves the field out.
+        # A null field has the same meaning as an absent field, and the HTTP answer leaves it out.
         definition["function"] = {name: value for name, value in function.items() if value is not None}
     return definitions
 
 
 def answers(body: Mapping[str, Any]) -> dict[str, list[tuple[str, str | bool]]]:
-    """Return the `tool_outputs` and `tool_approvals` of a body, each as a list of call ids with their answers."""
+    """Return the `tool_outputs` and `tool_approvals` of a body. Each is a list of pairs: a call id and its answer."""
     given = {name: validation.objects(body, name) for name in ("tool_outputs", "tool_approvals")}
     if given == dict.fromkeys(given):
         raise missing("tool_outputs")
@@ -122,7 +122,7 @@ def _answer(answer: Doc, prefix: str, name: str) -> tuple[str, str | bool]:
     call_id = validation.required_text(answer, "tool_call_id", prefix=prefix)
     if name == "tool_outputs":
         return call_id, validation.text(answer, "output", prefix=prefix, longest=1_048_576) or ""
-    # The headers are for the call. This server does not make the call (the model may), so they are only checked.
+    # The headers belong to the MCP call. This server does not make the call (the model may), so it only checks them.
     validation.mapping(answer, "headers", prefix=prefix)
     return call_id, validation.required_boolean(answer, "approve", prefix=prefix)
 

@@ -27,13 +27,13 @@ ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 """The statuses in which a run locks its thread."""
 
 _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""The usage in a message's step if tool calls follow it. The step of the calls has the usage of the whole turn."""
+"""The usage of each step of a turn except the last. The last step has the usage of the whole turn."""
 
 
 def active_run(tx: Transaction, thread_id: str) -> str | None:
     """Return the id of the run that locks the thread. Return None if no run locks it.
 
-    Only the latest run can lock it.
+    Only the latest run can lock the thread.
     """
     run = tx.latest("run", thread_id)
     return run["id"] if run is not None and run["status"] in ACTIVE else None
@@ -44,7 +44,7 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
     assistant_id = validation.required_text(body, "assistant_id")
     assistant = tx.find("assistant", assistant_id)
     if assistant is None:
-        # A convenience: an id that was never created works as an assistant without instructions and tools.
+        # A convenience: an id that no assistant ever had works as an assistant without instructions and tools.
         if not assistant_id.startswith("asst_") or tx.was_there(assistant_id):
             raise not_found("assistant", assistant_id)
         assistant = objects.unknown_assistant(assistant_id)
@@ -125,10 +125,7 @@ def _used(tx: Transaction, run: Doc) -> dict[str, int]:
 
 
 def say(tx: Transaction, run: Doc, turn: LiveTurn, message: Doc, used: dict[str, int]) -> None:
-    """Add the message of one turn to the thread.
-
-    Also add the step that has made the message, with the id from the turn.
-    """
+    """Add the message of one turn to the thread, and add the step that created the message to the run."""
     tx.add("message", message, parent=run["thread_id"], run=run["id"])
     tx.add("step", objects.message_step(run, turn, used), parent=run["id"])
 
@@ -136,7 +133,7 @@ def say(tx: Transaction, run: Doc, turn: LiveTurn, message: Doc, used: dict[str,
 def complete(tx: Transaction, run: Doc, incomplete: str | None) -> None:
     """End a run with success.
 
-    Its answer was added in the same transaction, so no client sees the end without the answer.
+    The run's answer was added in the same transaction, so no client sees the end without the answer.
     """
     end = {"expires_at": None, "usage": _used(tx, run)}
     if incomplete is None:
@@ -185,7 +182,7 @@ def submit(tx: Transaction, run: Doc, body: Doc) -> Doc:
 def cancel(tx: Transaction, run: Doc) -> Doc:
     """Begin to cancel a run. Later, the function `cancelled` ends the run.
 
-    Raises `ApiProblem` if it cannot be cancelled.
+    Raises `ApiProblem` if the run cannot be cancelled.
     """
     if run["status"] not in ACTIVE or run["status"] == "cancelling":
         raise bad_request(f"Cannot cancel run with status '{run['status']}'.")
@@ -216,7 +213,7 @@ def abort(tx: Transaction, run_id: str, error: ModelError) -> Doc | None:
 
 
 def recover(tx: Transaction) -> list[tuple[Doc, LiveTurn]]:
-    """Prepare the runs that a stopped server left unfinished. Return those that are queued, with their turns.
+    """Prepare the runs that a stopped server left unfinished. Return each queued run with a new turn.
 
     A run in progress is queued again. The model's answer was lost, but the model can be asked again.
     """

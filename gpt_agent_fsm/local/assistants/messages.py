@@ -1,4 +1,4 @@
-"""The messages of threads: those that clients post, with their files, and all messages as a model reads them."""
+"""Checks the messages that clients post, and converts the messages of threads to chat messages for models."""
 
 from gpt_agent_fsm.local.assistants import objects
 from gpt_agent_fsm.local.files import stored

@@ -54,7 +54,7 @@ def assistant(body: Doc, existing: Doc | None = None) -> Doc:
     }
     if body.get("model") is not None:
         changed["model"] = validation.required_text(body, "model")
-    # Fields that the body leaves out stay; fields that it sets to null become empty.
+    # A field that the body leaves out keeps its value; a field that the body sets to null becomes empty.
     empty: Doc = {"tools": [], "tool_resources": {}}
     sent = {name: value for name, value in changed.items() if name in body}
     return existing | {name: empty.get(name) if value is None else value for name, value in sent.items()}
@@ -104,7 +104,7 @@ def answer(run: Doc, turn: LiveTurn, content: list[Doc], incomplete: str | None 
 
 
 def cut_off(message: Doc, reason: str) -> Doc:
-    """Return the message with the status `incomplete`, because its text is not finished for this reason."""
+    """Return the message with the status `incomplete`, and with the reason why its text is not finished."""
     ended = {"status": "incomplete", "completed_at": None, "incomplete_at": ids.now()}
     return message | ended | {"incomplete_details": {"reason": reason}}
 
@@ -175,8 +175,8 @@ def run(thread_id: str, assistant: Doc, body: Doc, lifetime: float) -> Doc:
 
 
 OUTPUTS, APPROVALS = "submit_tool_outputs", "submit_tool_approval"
-"""The two types of `required_action`. A run waits for outputs of function calls, or for approvals of MCP calls, which
-the client does not make itself; Azure's agents have such approvals."""
+"""The two types of `required_action`. A run waits either for outputs of function calls, or for approvals of MCP calls.
+The client does not make MCP calls itself. Azure's agents have such approvals."""
 
 
 def call(asked: ToolCall) -> Doc:
@@ -212,19 +212,19 @@ def message_step(run: Doc, turn: LiveTurn, usage: Doc) -> Doc:
 
 
 def tool_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
-    """Return the step in which a run waits for tool outputs. The `calls` have the form that `required_action` has."""
+    """Return the step in which a run waits for answers. The `calls` have the form that `required_action` has."""
     waiting = [with_answer(call, None) for call in calls]
     return _step(run, {"type": "tool_calls", "tool_calls": waiting}) | {"usage": usage}
 
 
 def hosted_step(run: Doc, calls: list[Doc], usage: Doc) -> Doc:
-    """Return the step in which the service itself ran tools; see `hosted.calls`."""
+    """Return the step in which the service itself ran tools. `hosted.calls` returns its `calls`."""
     step = _step(run, {"type": "tool_calls", "tool_calls": calls})
     return step | {"status": "completed", "completed_at": ids.now(), "usage": usage}
 
 
 def with_answer(call: Doc, answer: str | bool | None) -> Doc:
-    """Return a call of a step with its output, or with the decision about it. None means that it has no answer yet."""
+    """Return a call of a step with its output, or with the decision about it. `answer` is None while there is none."""
     if call["type"] == "mcp":
         return call | {"approved": answer, "output": None}
     return call | {"function": call["function"] | {"output": answer}}

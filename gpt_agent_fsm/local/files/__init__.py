@@ -1,5 +1,5 @@
-"""The Files API: files that clients upload, and whose ids the messages of both other APIs may name.
+"""The Files API: clients upload files, and name the ids of these files in messages of the other two APIs.
 
-`routes` lists the requests, `handlers` answers them, and `upload` reads the form of an upload. `stored` has the files
-as the other APIs see them: it finds the file with an id, and hands its content to a model.
+`routes` lists the requests, `handlers` answers them, and `upload` reads the form of an upload. The other APIs use
+`stored`, which finds the file with an id and converts its content for a model.
 """

@@ -1,4 +1,4 @@
-"""The effects of the requests of the Files API on the stored files. `routes` lists the requests."""
+"""Carries out the requests of the Files API on the stored files. The module `routes` lists the requests."""
 
 import io
 from collections.abc import Iterable
@@ -17,17 +17,17 @@ _MAX_PAGE = 10_000
 
 
 class FilesApi:
-    """The handlers of the API, with one storage. Each request has one transaction."""
+    """The handlers of the API's requests. Each request has one transaction."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def blueprint(self, name: str, routes: Iterable[Route]) -> flask.Blueprint:
-        """Return a blueprint of the routes, to be mounted under `/v1`."""
+        """Return a blueprint of the routes, which must be mounted under `/v1`."""
         return mount(name, routes, self._answer)
 
     def _answer(self, route: Route, **ids: str) -> Doc | flask.Response:
-        # The form is read before the transaction, which must never wait for a client.
+        # The form is read before the transaction begins, because a transaction must never wait for a client.
         given = upload.read() if route.method == "POST" else ()
         with self._storage.transaction(PATIENCE) as tx:
             answer: Doc | flask.Response = route.handler(self, tx, *given, **ids)
@@ -45,7 +45,7 @@ class FilesApi:
 
     def get_content(self, tx: Transaction, file_id: str) -> flask.Response:
         name, content = _found(tx, file_id)["filename"], io.BytesIO(stored.content_of(tx, file_id))
-        # This also writes names that HTTP headers cannot have as they are.
+        # `send_file` also encodes names that an HTTP header cannot contain unchanged.
         return flask.send_file(content, "application/octet-stream", as_attachment=True, download_name=name)
 
     def delete_file(self, tx: Transaction, file_id: str) -> Doc:

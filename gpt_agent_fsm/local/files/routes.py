@@ -1,4 +1,4 @@
-"""The requests of the Files API, with one row for each request. `handlers` has the effects of the requests."""
+"""The requests of the Files API, one row for each. The functions in `handlers` answer them."""
 
 import flask
 
@@ -20,5 +20,5 @@ ROUTES = (
 
 
 def blueprint(storage: Storage) -> flask.Blueprint:
-    """Return the API, which must be mounted under `/v1`."""
+    """Return the API as a blueprint, which must be mounted under `/v1`."""
     return FilesApi(storage).blueprint("files", ROUTES)

@@ -19,7 +19,7 @@ def add(tx: Transaction, name: str, purpose: str, content: bytes) -> Doc:
         "status_details": None,
         "expires_at": None,
     }
-    # Lists may be asked for the files of one purpose.
+    # Clients may ask for the list of files with one purpose.
     tx.add("file", file, run=purpose)
     tx.add_bytes("content", _content_id(file["id"]), content, parent=file["id"])
     return file
@@ -56,7 +56,10 @@ def as_part(tx: Transaction, file_id: str) -> Doc:
 
 
 def as_image(tx: Transaction, file_id: str, detail: str | None) -> Doc:
-    """Return an image file as a part of a chat message, with the requested `detail`. See `as_part`."""
+    """Return an image file as a part of a chat message, with the requested `detail`.
+
+    If the file was deleted after the message was sent, the part says so.
+    """
     content = content_of(tx, file_id)
     kind = parts.image_type(content)
     return as_part(tx, file_id) if kind is None else parts.image_part(parts.data_url(kind, content), detail)

@@ -9,7 +9,7 @@ MAX_UPLOAD = 16 * 1024 * 1024
 """The largest upload in bytes: the file, and the few hundred bytes of the form around it."""
 
 PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
-"""The purposes that a client may give. They are labels here: every file may be used everywhere."""
+"""The purposes that a client may give. Here they are only labels: every file may be used for every purpose."""
 
 
 def read() -> tuple[str, str, bytes]:
@@ -23,7 +23,7 @@ def read() -> tuple[str, str, bytes]:
     fields, uploaded = request.form, request.files.get("file")
     check_names(fields, {"file", "purpose"}, {})
     if uploaded is None:
-        # Without the name of a file, the content is an ordinary field of the form.
+        # If the client sends no file name, the content is an ordinary field of the form.
         raise wrong_type("file", "a file with a name", "") if "file" in fields else missing("file")
     purpose = fields.get("purpose")
     if not purpose:

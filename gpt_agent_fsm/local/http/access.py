@@ -1,8 +1,9 @@
-"""Decides who may use the server: callers who send the key. If the server has no key, all programs of this machine may.
+"""Decides who may use the server. If the server has an API key, only callers that send the key may use it.
 
-Pages of other web sites are refused, although the browser that shows them is a program of this machine. A browser lets
-a page send requests to any address; the request names the site of the page as its `Origin`. A site may also make its
-own domain name point to this machine (DNS rebinding); the request then has this name as its `Host`.
+If the server has no key, all programs on this machine may use it. But pages of other web sites are refused, although
+the browser that shows them is a program on this machine. A browser lets a page send requests to any address. The
+`Origin` of the request names the site of the page. A site may also make its own domain name point to this machine (DNS
+rebinding). In this case, the `Host` of the request is this name.
 """
 
 import hmac
@@ -56,7 +57,7 @@ def check_options(host: str, api_key: Key | None) -> None:
 
 
 def origins(given: Iterable[str]) -> frozenset[str]:
-    """Return the origins in the form in which browsers send them. Raises `ValueError` for anything else."""
+    """Return the origins in the form in which browsers send them. Raises `ValueError` if one is not an origin."""
     if isinstance(given, str):
         raise ValueError("allow_origins must be a list of origins, such as ['http://localhost:3000'], not one string.")
     given = list(given)
@@ -124,7 +125,7 @@ def _asked(is_valid: Callable[[str], bool], given: str) -> bool:
 def site_check(allowed: frozenset[str]) -> Callable[[], None]:
     """Return a function that raises the 403 or 415 for the current request if a page of another site may have sent it.
 
-    `allowed` has the origins of the pages that may send requests.
+    `allowed` contains the origins of the pages that may send requests.
     """
 
     def check() -> None:
@@ -138,7 +139,7 @@ def site_check(allowed: frozenset[str]) -> Callable[[], None]:
             if not (allowed & {origin, ANY} or origin in (f"http://{named}", f"https://{named}")):
                 raise _foreign(f", '{origin[:100]}'")
         elif request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and ANY not in allowed:
-            # Browsers send some requests of a page without an `Origin`, such as those for images.
+            # A browser sends some requests of a page without an `Origin`, for example requests for images.
             raise _foreign()
         _check_type(request)
 
@@ -162,7 +163,7 @@ def _foreign(origin: str = "") -> ApiProblem:
 
 
 def _check_type(request: flask.Request) -> None:
-    """Refuse bodies of those types that a browser sends for a page of another site without a preflight request."""
+    """Refuse a body of a type that a browser sends without a preflight request, even for a page of another site."""
     kind = request.mimetype
     if not request.content_length or not kind or kind == "application/json" or kind.endswith("+json"):
         return

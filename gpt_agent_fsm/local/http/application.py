@@ -44,8 +44,8 @@ def create_app(
     """Return the application that serves these blueprints under `/v1`, and `/healthz` without a check of access.
 
     `check_health` raises if the server cannot answer, and `check_access` raises if the current request must be refused.
-    `errors` maps types of exceptions that handlers raise to functions that return the error responses. Each request is
-    logged in one line, at `log_level`.
+    `errors` maps exception types to functions that return the error response for such an exception of a handler. Each
+    request is logged in one line, at `log_level`.
     """
     app = flask.Flask("gpt_agent_fsm.local", static_folder=None)
     app.json = _Json(app)

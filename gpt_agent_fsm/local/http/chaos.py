@@ -1,4 +1,4 @@
-"""Injects faults that also happen on real networks and real services, for tests of clients.
+"""Injects faults for tests of clients. The faults are those of real networks and real services.
 
 The faults are injected between the socket and the application. So a request with the fault `error-after` or
 `drop-after` takes effect, but its HTTP answer is lost.
@@ -35,7 +35,7 @@ REQUEST_FAULTS = (
     "garbage",
     "late-items",
 )
-"""The faults that every request can have. A `Chaos` injects these, unless it names others."""
+"""The faults that every request can have. A `Chaos` injects these faults, unless its `faults` are others."""
 
 FAULTS = (*REQUEST_FAULTS, *STREAM_FAULTS)
 
@@ -53,12 +53,12 @@ class Chaos:
     """Injects faults into the requests of a server.
 
     The fault of a request depends only on the seed and on the number of the request, counted from 0. `rate` is the
-    share of requests with one of the `faults`, which are those of the first table if they are left out. A request with
-    the header `x-gpt-agent-chaos` gets the fault that the header names.
+    share of requests that get a fault. `faults` are the faults to choose from, by default all faults of the first
+    table. A request with the header `x-gpt-agent-chaos` gets the fault that the header names.
 
     fault          | what happens
     -------------- | ------------------------------------------------------------------------------------
-    `latency`      | the request waits, at most `delay` seconds
+    `latency`      | the request waits for a random time of at most `delay` seconds
     `rate-limit`   | 429 with `Retry-After: retry_after`; the request has no effect
     `error-before` | 500, 502 or 503; the request has no effect
     `error-after`  | 500, 502 or 503, after the request has taken effect
@@ -67,15 +67,16 @@ class Chaos:
     `garbage`      | 200 with an unrelated body, after the request has taken effect
     `late-items`   | a list of items leaves out the items of responses that ended in the last `item_lag` seconds
 
-    The other faults happen to streams only, after `stream_after` events (if it is None, chance decides) or before the
-    last one. The run or response continues. An HTTP answer that is not a stream is sent as it is.
+    The faults of the second table happen only to streams. The fault comes after `stream_after` events, or after a
+    random number of events if `stream_after` is None. If the stream is shorter, the fault comes before the stream's
+    last event. The run or response continues. An HTTP answer that is not a stream is sent unchanged.
 
     fault           | what happens
     --------------- | -----------------------------------------------------------------------------------
     `stream-drop`   | the server hangs up in the middle of an event
     `stream-stall`  | the server is silent for `stall` seconds, and then hangs up
     `stream-repeat` | an event is sent twice
-    `stream-end`    | the stream ends like a whole one, but without its last events
+    `stream-end`    | the stream ends like a complete stream, but without its last events
 
     Raises `ValueError` for a `rate` below 0 or above 1, and for an unknown fault.
     """
@@ -126,9 +127,9 @@ class ChaosApplication:
             return self._application(environ, start_response)
         if fault not in FAULTS:
             return _refuse(start_response, wrong_value(HEADER, fault, ", ".join(f"'{each}'" for each in FAULTS)))
-        # Logged at the same level as the request's own line, because some faults prevent that line.
+        # This line has the same level as the request's own log line, because some faults prevent that line.
         logger.log(self._log_level, "Request %d meets %s", number, fault)
-        # Each fault has its own random numbers, so that all forms of the fault occur.
+        # These random numbers are independent of those that chose the fault, so that all forms of the fault occur.
         dice = random.Random(f"{self._chaos.seed}/{number}/{fault}")  # noqa: S311 - no secret
         return self._meet(fault, dice, environ, start_response)
 

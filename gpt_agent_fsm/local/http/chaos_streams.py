@@ -11,12 +11,12 @@ STREAM_FAULTS = ("stream-drop", "stream-stall", "stream-repeat", "stream-end")
 """The faults that only streams can have."""
 
 _MOST = 8
-"""A fault whose place is left to chance happens after at most this number of events."""
+"""The largest number of events before a fault, if the place of the fault is random."""
 
 _END = re.compile(
     rb"event: (done|error|(response|thread\.run)\.(completed|incomplete|failed|cancelled|expired|requires_action))\n"
 )
-"""Matches the events after which clients expect no more than the end of the stream."""
+"""Matches the events after which clients expect only the end of the stream."""
 
 
 def broken(
@@ -24,8 +24,8 @@ def broken(
 ) -> Iterator[bytes]:
     """Yield the events of a stream, with this fault after `after` events, or before the end if the end comes sooner.
 
-    If `after` is None, chance decides. A stream that stalls is silent for `stall` seconds, or until `closing` is set,
-    and is then dropped.
+    If `after` is None, the number of events before the fault is random. A stream that stalls is silent for `stall`
+    seconds, or until `closing` is set. After that, the stream is dropped.
     """
     place = dice.randint(1, _MOST) if after is None else after
     try:

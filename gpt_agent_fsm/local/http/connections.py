@@ -1,4 +1,4 @@
-"""The connections of one server. They have limits, so that a slow client cannot make other clients wait.
+"""The connections of one server. They have limits, so a slow client cannot make other clients wait.
 
 One OS thread reads all connections, so a request that arrives slowly needs no other OS thread until it is complete.
 """
@@ -23,7 +23,7 @@ IDLE_TIMEOUT = 120
 """Seconds after which a connection is closed if it has no request, or if its client does not read the answer."""
 
 _BATCH = 64
-"""How many connections are accepted at once. Below the limit of connections, this many places are kept free."""
+"""The largest number of connections that `handle_accept` accepts in one call. As many places are kept free for them."""
 
 
 class _TooSlow(Error):  # type: ignore[misc]
@@ -37,7 +37,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
         self.began: float = time.monotonic()
 
     def refuse_if_late(self, now: float) -> bool:
-        """If a request has taken too long to arrive, end it with an error. Return whether this was so."""
+        """If the request has taken too long to arrive, end it with an error. Return whether it was ended."""
         part, limit = ("body", REQUEST_TIMEOUT) if self.headers_finished else ("headers", HEADER_TIMEOUT)
         if now - self.began < limit:
             return False
@@ -59,8 +59,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def writable(self) -> bool:
         """Return whether the loop should send data on this connection."""
-        # While an OS thread sends its answer, waitress's loop would try to send too, again and again, and would take
-        # the interpreter lock from the OS thread. The OS thread wakes the loop itself if something is left to send.
+        # While an OS thread of the dispatcher sends an answer, waitress's loop would try to send it, too. Each attempt
+        # would take the interpreter lock from that OS thread, which wakes the loop itself if something is left to send.
         if self.requests and self.total_outbufs_len and not self.will_close:
             if not self.outbuf_lock.acquire(blocking=False):
                 return False
@@ -75,19 +75,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         """Answer the next request. An OS thread of the dispatcher calls this method."""
         super().service()
-        # The next request may have begun to arrive, but was not read during this answer: its time begins now.
+        # The next request may have begun to arrive during this answer. It was not read then, so its time begins now.
         with self.requests_lock:
             if self.request is not None:
                 self.request.began = time.monotonic()
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         if self.total_outbufs_len > self.adj.outbuf_high_watermark:
-            # This waits for the client.
+            # The inherited method waits for the client.
             with self.server.task_dispatcher.waiting():
                 super()._flush_outbufs_below_high_watermark()
 
     def enforce_limits(self, now: float) -> None:
-        """Answer a request that arrives too slowly with an error; hang up on a client that does not read its answer."""
+        """Send an error if a request arrives too slowly. Hang up if the client does not read its answer."""
         if self.request is not None and self.is_idle:
             with self.requests_lock:
                 if self.request.refuse_if_late(now):
@@ -102,9 +102,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 class Listener(TcpWSGIServer):  # type: ignore[misc]
     """The listening socket and its connections.
 
-    `reserved` has a path and a dispatcher. The dispatcher answers all requests for this path, even if all OS threads
-    for other requests are busy. `refusal_headers` returns the headers of the answer to a request that never reaches the
-    application; its argument is the origin of the page that sent the request, or None.
+    `reserved` is a path with its own dispatcher. This dispatcher answers all requests for the path, even if all OS
+    threads for other requests are busy. `refusal_headers` returns the headers of the answer to a request that never
+    reaches the application. Its argument is the origin of the page that sent the request, or None.
     """
 
     logger = logger
@@ -116,7 +116,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
 
     def pull_trigger(self) -> None:
         """Wake the loop."""
-        # The file descriptor of the closed pipe may now belong to another file.
+        # Once the pipe is closed, its file descriptor may belong to another file.
         if not self.closed:
             super().pull_trigger()
 
@@ -129,7 +129,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             super().add_task(channel)
 
     def handle_accept(self) -> None:
-        """Accept waiting connections, at most `_BATCH` at once."""
+        """Accept up to `_BATCH` waiting connections."""
         for _ in range(_BATCH):
             number = len(self.active_channels)
             super().handle_accept()
@@ -139,9 +139,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     def enforce_limits(self, now: float) -> None:
         """Close idle connections if there are too many, and once a second enforce the limits of every connection.
 
-        Called by the loop.
+        The loop calls this method.
         """
-        # Waitress accepts no connections at its limit. Idle connections are closed before the limit is reached.
+        # At its limit, waitress accepts no connection. So idle connections are closed before the limit is reached.
         surplus = len(self._map) - self.adj.connection_limit + _BATCH
         if surplus > 0:
             self._close_idle(surplus)

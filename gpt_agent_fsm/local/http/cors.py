@@ -9,7 +9,7 @@ from gpt_agent_fsm.local.http.access import ANY
 _METHODS = "GET, POST, DELETE"
 _EXPOSED = "Retry-After, X-Request-Id"
 _REMEMBERED = "600"
-"""For how many seconds a browser may remember the answer to a preflight request."""
+"""Seconds for which a browser may remember the answer to a preflight request."""
 
 
 def cors_headers(origin: str | None, allowed: frozenset[str]) -> list[tuple[str, str]]:

@@ -31,7 +31,10 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._wanted = 0
 
     def start(self, threads: int) -> None:
-        """Start this many OS threads, or as many as the process may have. Raises `RuntimeError` if none can start."""
+        """Start this many OS threads, or fewer if the process may not have more.
+
+        Raises `RuntimeError` if the process may have none.
+        """
         self._grow(threads)
         if not self.threads:
             raise RuntimeError("The process cannot start an OS thread, so the server cannot answer.")
@@ -82,7 +85,7 @@ class Task(WSGITask):  # type: ignore[misc]
 
 
 class RefusalTask(ErrorTask):  # type: ignore[misc]
-    """Answers a request that never reaches the application with a JSON error.
+    """Sends a JSON error for a request that never reaches the application.
 
     The request may be invalid HTTP, too large or too slow.
     """

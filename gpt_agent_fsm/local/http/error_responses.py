@@ -1,4 +1,4 @@
-"""The error responses of the API. Their texts are those of the real service, if these are known."""
+"""The error responses of the API. If the text of the real service is known, the error has this text."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Serves a WSGI application on a socket with waitress. Start and end are reliable.
+"""Serves a WSGI application on a socket with waitress.
 
 Waitress expects to be the only server of a process. Here a process may start and close many servers. Each server has
 its own OS threads and connections, logs under this package's name, and releases everything when it is closed.
@@ -22,7 +22,7 @@ MAX_CONNECTIONS = 4096
 """The largest number of connections. The limit is lower if the process may not open enough files."""
 
 _DRAIN_POLL = 0.02
-"""While a server is being closed, seconds between two checks of whether all clients have their answers."""
+"""Seconds between two checks whether all clients have their answers, while a server is being closed."""
 
 HangUp: type[Exception] = ClientDisconnected
 """An application raises this exception to hang up on its client without sending another byte."""
@@ -39,7 +39,7 @@ def _max_connections() -> int:
         return MAX_CONNECTIONS
     import resource  # noqa: PLC0415 - Windows has none
 
-    # The remaining files are for everything else in the process.
+    # A quarter of the files that the process may open is left for everything else.
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files * 3 // 4)
 
@@ -48,8 +48,8 @@ class HttpServer:
     """Serves a WSGI application on a listening socket, from `start` to `close`. `close` also closes the socket.
 
     `threads` is the number of OS threads that answer requests. One more OS thread answers requests for the path
-    `reserved`. A body that is declared to have more than `max_body` bytes is not read. `refusal_headers` is as in
-    `Listener`.
+    `reserved`. A body is not read if its declared length is more than `max_body` bytes. `Listener` explains
+    `refusal_headers`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class HttpServer:
                 max_request_body_size=max_body,
                 connection_limit=_max_connections(),
                 channel_timeout=IDLE_TIMEOUT,
-                # Clients that hang up are not errors of the server.
+                # It is not an error of the server if a client hangs up.
                 log_socket_errors=False,
                 clear_untrusted_proxy_headers=False,
                 ident="gpt-agent-fsm",
@@ -105,14 +105,14 @@ class HttpServer:
     def close(self, timeout: float) -> None:
         """Stop listening, hang up on all clients and end all OS threads, all within `timeout` seconds.
 
-        If an answer is ready within the first half of this time, the client that waits for it still gets it. May be
-        called again, even after an interrupted call.
+        If an answer is ready within the first half of this time, the client that waits for it still gets it. This
+        method may be called again, even after an interrupted call.
         """
         if self._listener.closed:
             return
         self._accepting.set()
         if self._loop.is_alive():
-            # Only the loop's OS thread may hang up. This also frees the OS threads that wait for a slow client.
+            # Only the loop's OS thread may hang up. Hanging up also frees the OS threads that wait for a slow client.
             self._hang_up_at = time.monotonic() + timeout / 2
             self._listener.pull_trigger()
             self._hung_up.wait()
@@ -159,6 +159,6 @@ class HttpServer:
             for channel in list(self._listener.active_channels.values()):
                 channel.handle_close()
                 if channel.request is not None:
-                    channel.request.close()  # closes the temporary file that may have a part of a large body
+                    channel.request.close()  # closes the temporary file that may hold a part of a large body
         finally:
             self._hung_up.set()

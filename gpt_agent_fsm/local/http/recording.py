@@ -20,7 +20,7 @@ _SECRET_NAME = re.compile(
 )
 """Matches names of headers and parameters that suggest a secret. An `Idempotency-Key` is not a secret."""
 
-# WSGI has the names of headers in capitals.
+# WSGI gives the names of headers in capitals, so their spelling is lost.
 _SPELLED = {f"Openai-{word}": f"OpenAI-{word}" for word in ("Beta", "Organization", "Project")}
 
 
@@ -32,7 +32,7 @@ class SeenRequest:
 
     Attributes:
         path: the path below the base URL, such as `/threads`.
-        query: the parameters of the query, each with its last value if it occurs twice.
+        query: the parameters of the query. If a parameter occurs several times, its last value is kept.
         headers: the request headers, with names spelled like `OpenAI-Beta`.
         body: the JSON value of the body; None if there is no body, and bytes if it is not valid JSON.
         status: the status of the HTTP answer.

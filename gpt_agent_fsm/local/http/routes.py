@@ -1,4 +1,4 @@
-"""The routes: a table with one row for each kind of request. The row has everything that the server knows about it."""
+"""The routes: a table with one row for each kind of request. The row says how the server answers such a request."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,16 +18,19 @@ Events = Iterable[Event | None]
 
 @frozen
 class Route:
-    """One kind of request to an API. `handler`, `stream` and `waits` are methods of the class that handles the API.
+    """One kind of request to an API.
+
+    `handler`, `stream` and `waits` are methods of the class that handles the API. If the request begins a turn, all
+    three also get the turn, as the keyword `turn`.
 
     Attributes:
-        path: the path below `/v1`; the handler gets the ids in angle brackets as keywords.
-        handler: called within a transaction, with the transaction, the body and the ids. If the request begins a turn,
-            `handler`, `stream` and `waits` also get the turn, as the keyword `turn`.
-        stream: called with the transaction and the handler's answer if the client asks for a stream; returns the events
-            that are sent instead of the answer. None means that there are no streams.
-        waits: called with the handler's answer after the transaction; blocks, and returns the answer to send. None
-            means that the handler's answer is sent at once.
+        path: the path below `/v1`, with the names of ids in angle brackets. The handler gets these ids as keywords.
+        handler: the method that carries out the request within a transaction, and returns the answer. It gets the
+            transaction, the body and the ids.
+        stream: the method that returns the events to send instead of the answer, if the client asks for a stream. It
+            gets the transaction and the handler's answer. None means that there are no streams.
+        waits: the method that blocks after the transaction, and returns the answer to send. It gets the handler's
+            answer. None means that the handler's answer is sent without a wait.
     """
 
     method: str

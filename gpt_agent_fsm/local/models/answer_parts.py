@@ -19,12 +19,12 @@ def _text(value: object) -> str:
 
 
 def optional_text(value: object) -> str | None:
-    """Return a text or None. Raises `TypeError` for anything else."""
+    """Return the value if it is a text or None. Raises `TypeError` for anything else."""
     return None if value is None else _text(value)
 
 
 def texts(values: object) -> tuple[str, ...]:
-    """Return a list of texts as a tuple. Raises `TypeError` for a single text, and for other values in the list."""
+    """Return a list of texts as a tuple. Raises `TypeError` for a single text, and if an item is not a text."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"A list of texts is expected here, not a {type(values).__name__}.")
     return tuple(map(_text, values))
@@ -103,7 +103,7 @@ class CodeInterpreter:
 
 @frozen
 class McpCall:
-    """A call that was made at a remote (MCP) server. With an `error`, the call has failed."""
+    """A call to a remote (MCP) server. If `error` is not None, the call failed."""
 
     name: str = field(converter=_text)
     arguments: str = field(default="{}", converter=_arguments)
@@ -132,9 +132,9 @@ HostedTool = WebSearch | FileSearch | CodeInterpreter | McpCall | MadeImage
 def spans(text: str, marks: Iterable[Annotation]) -> list[tuple[Annotation, int, int]]:
     """Return each annotation with the start and the end of the text that it marks.
 
-    If several annotations mark the same text, each of them gets the next place where the text occurs. If there is no
-    further place, they get the last one. If the text of an annotation does not occur, because the answer was cut, the
-    annotation is left out.
+    If several annotations mark the same text, each of them gets the next place where the text occurs. An annotation for
+    which no place is left gets the last place. If the text of an annotation does not occur, because the answer was cut,
+    the annotation is left out.
     """
     found: list[tuple[Annotation, int, int]] = []
     ends: dict[str, int] = {}
@@ -155,7 +155,7 @@ def check_annotations(text: str, annotations: Sequence[Annotation]) -> None:
 
 
 def annotations(values: Iterable[Annotation]) -> tuple[Annotation, ...]:
-    """Return annotations as a tuple. Raises `TypeError` for anything else."""
+    """Return annotations as a tuple. Raises `TypeError` if one of the values is not an annotation."""
     made = tuple(values)
     if not all(isinstance(each, Annotation) for each in made):
         raise TypeError("The annotations of a Reply must be UrlCitations, FileCitations and FilePaths.")
@@ -163,7 +163,7 @@ def annotations(values: Iterable[Annotation]) -> tuple[Annotation, ...]:
 
 
 def hosted_tools(values: Iterable[HostedTool]) -> tuple[HostedTool, ...]:
-    """Return tools of the service as a tuple. Raises `TypeError` for anything else."""
+    """Return hosted tools as a tuple. Raises `TypeError` if one of the values is not a hosted tool."""
     made = tuple(values)
     if not all(isinstance(each, HostedTool) for each in made):
         raise TypeError(

@@ -43,10 +43,10 @@ def ask(
 ) -> Outcome:
     """Ask the model and return the outcome. Never raises an error, whatever the model does.
 
-    With `on_chunk`, a streaming model is asked for a stream. A model may also return an iterator of pieces. Each chunk
-    of text is passed to `on_chunk` at once, and the text of the reply always begins with these chunks. With
-    `strict_schemas`, the outcome is an error if the client asked for JSON and the answer does not have the requested
-    form.
+    If `on_chunk` is given, a `StreamingModel` is asked for a stream. Otherwise the model is called, and may return an
+    iterator of pieces. Each chunk of text is passed to `on_chunk` immediately, and the text of the reply always begins
+    with these chunks. With `strict_schemas`, the outcome is an error if the client asked for JSON and the answer does
+    not have the requested form.
     """
     chunks: list[str] = []
     try:
@@ -79,9 +79,9 @@ def _ignore(_chunk: str) -> None:
 
 
 def _copied(request: ModelRequest) -> ModelRequest:
-    """Return a copy of the request for the model, which may change it.
+    """Return a copy of the request for the model.
 
-    The original is needed to check the model's answer.
+    The model may change the copy. The original is needed to check the model's answer.
     """
     form, schema = copy.deepcopy((request.response_format, request.schema))
     return evolve(request, messages=[*map(dict, request.messages)], response_format=form, schema=schema)
@@ -89,7 +89,7 @@ def _copied(request: ModelRequest) -> ModelRequest:
 
 def _encodable_error(error: ModelError) -> ModelError:
     try:
-        # A subclass may have left its fields out.
+        # A subclass of `ModelError` may not have set these fields.
         code, message = getattr(error, "code", "server_error"), getattr(error, "message", type(error).__name__)
         translated = ModelError(encodable(code), encodable(message))
     except BaseException as unusable:
@@ -100,19 +100,17 @@ def _encodable_error(error: ModelError) -> ModelError:
 
 
 def _as_said(reply: Reply, received: str) -> Reply:
-    """Return the reply.
+    """Return the reply, with a text that begins with the chunks that were already sent.
 
-    If its text does not begin with the chunks that were already sent, use these chunks as its text.
+    If the reply's own text does not begin with these chunks, the chunks are the whole text.
     """
     return reply if reply.text.startswith(received) else evolve(reply, text=received)
 
 
 def listen(pieces: Iterable[str | Reply], on_chunk: Callable[[str], object], chunks: list[str] | None = None) -> Reply:
-    """Pass each chunk of a stream's text to `on_chunk` at once, and append it to `chunks`.
+    """Pass each chunk of a stream's text to `on_chunk` immediately, append it to `chunks`, and return the reply.
 
-    At the end, return the reply.
-
-    If the stream or `on_chunk` raises an exception, it is not caught.
+    Exceptions of the stream and of `on_chunk` are not caught.
     """
     chunks, characters = [] if chunks is None else chunks, SurrogateJoiner()
     with contextlib.ExitStack() as stack:
@@ -146,7 +144,7 @@ def _checked(answer: object, request: ModelRequest) -> Reply:
 
 
 def _checked_reply(reply: Reply) -> Reply:
-    # A generator can be read only once.
+    # The calls may be a generator, which can be read only once.
     made = tuple(reply.calls) if isinstance(reply.calls, Iterable) else (reply.calls,)
     if not isinstance(reply.text, str) or not all(isinstance(call, ToolCall) for call in made):
         raise TypeError("A Reply must have a str as its text and ToolCalls as its calls.")
@@ -158,7 +156,7 @@ def _checked_reply(reply: Reply) -> Reply:
         is_count(reply.usage.prompt_tokens) and is_count(reply.usage.completion_tokens)
     ):
         raise TypeError("A Usage must count its tokens in whole numbers of at least 0.")
-    # The arguments of a call that was cut off may be anything.
+    # In an incomplete reply, the arguments of a call may be cut off.
     calls = () if reply.incomplete else tuple(_checked_call(call) for call in made)
     text = encodable(reply.text)
     answer_parts.check_annotations(text, reply.annotations)

@@ -1,8 +1,8 @@
 """The interface of a model of the local server. A model is a callable that takes one `ModelRequest`.
 
 A worker calls the model once for each turn of a run, and once for each response. Several workers may call the model at
-once for different conversations. The model may take as long as it needs. `ModelRequest.cancelled` is set when its
-answer is no longer needed.
+the same time for different conversations. The model may take as long as it needs. `ModelRequest.cancelled` is set when
+the answer is no longer needed.
 """
 
 import threading
@@ -41,10 +41,10 @@ class ModelRequest:
 
     `messages` are dicts in the form of chat completions, oldest first, including the tool calls and outputs of earlier
     turns. `role` is `user`, `assistant` or `tool`. `content` is always a `str`, in which several text parts are joined
-    by a newline. If a message has more than text, such as images and files, `parts` has its whole content in the form
-    of chat completions; the contents of text files are text parts. An assistant message that called tools has
-    `tool_calls`. Each of these calls is answered by a tool message with the call's id as `tool_call_id`. If the last
-    message has the role `tool`, the model must continue with the outputs of its calls.
+    by a newline. If a message has more than text, such as images and files, its whole content is also in `parts`, in
+    the form of chat completions. The contents of text files are text parts there. An assistant message that called
+    tools has `tool_calls`. Each of these calls is answered by a tool message with the call's id as `tool_call_id`. If
+    the last message has the role `tool`, the model must continue with the outputs of its calls.
 
     The options have the names and the values of chat completions. An option is None if the client did not set it.
     """
@@ -54,11 +54,11 @@ class ModelRequest:
     tools: list[dict[str, Any]]
     model: str
     attempt: int = field(default=1, kw_only=True)
-    """On a thread, 1 in the first run after the user's last message, 2 in the second run after it, and so on. On a
-    conversation, one more than the number of failed responses to the user's last message."""
+    """The number of this attempt to answer the user's last message, from 1. On a thread, each run after that message is
+    an attempt. On a conversation, it is one more than the number of failed responses to that message."""
     max_tokens: int | None = field(default=None, kw_only=True)
-    """The maximum number of tokens of the answer; None if there is no limit. If the model has not counted its tokens,
-    the server estimates them by length and cuts a longer answer."""
+    """The maximum number of tokens of the answer; None if there is no limit. If the model's reply has no `usage`, the
+    server estimates the tokens by length, and cuts a longer answer."""
     temperature: float | None = field(default=None, kw_only=True)
     top_p: float | None = field(default=None, kw_only=True)
     frequency_penalty: float | None = field(default=None, kw_only=True)
@@ -68,19 +68,19 @@ class ModelRequest:
     reasoning_effort: str | None = field(default=None, kw_only=True)
     verbosity: str | None = field(default=None, kw_only=True)
     tool_choice: str | dict[str, Any] | None = field(default=None, kw_only=True)
-    """`none`, `required`, or the function to call; None if the model decides. If it is set, there are tools."""
+    """`none`, `required`, or the function to call; None if the model decides. Always None if there are no tools."""
     parallel_tool_calls: bool | None = field(default=None, kw_only=True)
-    """False if at most one tool may be called in a turn. If it is set, there are tools."""
+    """False if at most one tool may be called in a turn. Always None if there are no tools."""
     response_format: dict[str, Any] | None = field(default=None, kw_only=True)
-    """The form of a structured answer, which is any JSON object, or JSON that fits `schema`. None for text."""
+    """The form of a structured answer: any JSON object, or JSON that fits `schema`. None if the answer is text."""
     schema: dict[str, Any] | None = field(default=Factory(_schema_of, takes_self=True), kw_only=True)
     """The JSON schema in `response_format`; None if it has no schema."""
     approvals: dict[str, bool] = field(factory=dict, kw_only=True)
-    """Whether a person has approved each `ApprovalRequest` in `messages`, by the id of the call. In `messages`, such a
-    request is a tool call. The tool message that answers it says `Approved.` or `Denied.`, and the reason if there is
-    one."""
+    """The decisions about each `ApprovalRequest` in `messages`, by the id of the call: True for approved, False for
+    denied. In `messages`, such a request is a tool call. The tool message that answers it says `Approved.` or
+    `Denied.`, and the reason if there is one."""
     cancelled: threading.Event = field(factory=threading.Event, kw_only=True, eq=False, repr=False)
-    """Set when the answer is no longer needed, after a cancel or a close. An answer that comes later is dropped."""
+    """An event, set when the answer is no longer needed, after a cancel or a close. A later answer is dropped."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -163,12 +163,12 @@ class Reply:
     usage: Usage | None = field(default=None, kw_only=True)
     """The counted tokens. If it is None, the server estimates the tokens."""
     incomplete: str | None = field(default=None, kw_only=True)
-    """Why the answer ends too soon, `max_completion_tokens` or `content_filter`. If it is set, the run or response ends
-    as incomplete."""
+    """The reason why the answer ends too soon: `max_completion_tokens` or `content_filter`. If it is not None, the run
+    or response ends as incomplete."""
     refusal: str | None = field(default=None, kw_only=True, converter=optional_text)
     """The words with which the model refuses to answer. They come after `text`, which may be empty."""
     reasoning: tuple[str, ...] = field(default=(), kw_only=True, converter=texts)
-    """The summary of the model's reasoning. Only a response has it, and only if its client has asked for a summary."""
+    """The summary of the model's reasoning. Only a response shows it, and only if the client asked for a summary."""
     annotations: tuple[Annotation, ...] = field(default=(), kw_only=True, converter=annotations)
     """The citations, each of which marks a part of `text`."""
     hosted: tuple[HostedTool, ...] = field(default=(), kw_only=True, converter=hosted_tools)
@@ -191,7 +191,9 @@ class ModelError(Exception):
 
 
 Model = Callable[[ModelRequest], str | Sequence[ToolCall] | Reply | dict[str, Any] | Iterator[str | Reply]]
-"""A model may return a dict if `response_format` is set. The dict is a structured answer, and is sent as JSON.
+"""A model: a callable that answers a `ModelRequest`.
+
+If `response_format` is not None, the model may return a dict. The dict is a structured answer, and is sent as JSON.
 
 A model that returns an iterator, as a generator function does, sends its answer piece by piece. The iterator yields
 what `StreamingModel.stream` yields.

@@ -1,7 +1,7 @@
 """Checks structured answers. The `response_format` of a request asks for JSON, or for JSON that fits a schema.
 
 A client chooses the schema. So no schema may make this module raise an error or take long. The regular expressions in a
-schema are never run. They are written for JavaScript, and for some of them there are texts on which they run forever.
+schema are never run. They are written for JavaScript, and some of them would run forever on certain texts.
 """
 
 import functools
@@ -22,16 +22,16 @@ MAX_SCHEMA_ARRAY = 1000
 
 _MAX_SHOWN = 300
 
-# Without this registry, a reference in a client's schema would make the server load it from its address.
+# Without this registry, a reference in a client's schema would make the server load another schema from its address.
 _NO_REMOTE: referencing.Registry[Any] = referencing.Registry()
 
 _PATTERNS = ("pattern", "patternProperties")
-# If patterns match some properties, it is unknown which properties are additional.
+# Patterns are not run. So if a schema has `patternProperties`, it is unknown which properties are additional.
 _BESIDE_PATTERNS = ("additionalProperties", "unevaluatedProperties")
 
 
 def schema_error(schema: Mapping[str, Any]) -> str | None:
-    """Return a sentence about what is wrong with a JSON schema, without a full stop.
+    """Return a sentence that says what is wrong with a JSON schema. The sentence has no full stop.
 
     Return None if the schema is valid.
 
@@ -48,7 +48,7 @@ def _schema_error(encoded: bytes) -> str | None:
     if not isinstance(schema.get("$schema", ""), str):
         return "'$schema' must be a string"
     try:
-        # Without formats: Python would refuse patterns that are valid in JavaScript.
+        # Formats are not checked, because Python would refuse patterns that are valid in JavaScript.
         _validator(schema).check_schema(schema, format_checker=jsonschema.FormatChecker(()))
     except jsonschema.SchemaError as error:
         return _shown(error.message)

@@ -8,7 +8,7 @@ __all__ = ["SurrogateJoiner", "encodable", "paired"]
 def paired(text: str, unpaired: str = "surrogatepass") -> str:
     """Return the text, with the two surrogates of each character joined.
 
-    `unpaired` is the error handler for an unpaired surrogate, which stays by default.
+    `unpaired` is the error handler for an unpaired surrogate. By default, such a surrogate stays in the text.
     """
     try:
         text.encode()

@@ -32,7 +32,7 @@ def usage(request: ModelRequest, reply: Reply) -> dict[str, int]:
 
 
 def _length(message: dict[str, Any]) -> int:
-    """Return the number of characters of a message, including its text files. Images and other files do not count."""
+    """Return the number of characters of a message and its text files. Images and other files are not counted."""
     parts = message.get("parts") or [{"text": message["content"]}]
     return sum(len(part.get("text", "")) for part in parts)
 

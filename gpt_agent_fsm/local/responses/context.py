@@ -89,8 +89,8 @@ def chat(tx: Transaction, context: Sequence[Doc]) -> list[Doc]:
     """Return the items of a context as chat messages. Approval requests become tool calls.
 
     Consecutive calls and the text before them become one message, because one turn of the model made them. The answers
-    to these calls follow at once, even if other items stand between a call and its answer in the context. Chat
-    completions require this order.
+    to these calls follow directly, even if other items stand between a call and its answer in the context. Chat
+    completions requires this order.
     """
     answers: defaultdict[str, deque[Doc]] = defaultdict(deque)
     for item in context:
@@ -110,9 +110,9 @@ def chat(tx: Transaction, context: Sequence[Doc]) -> list[Doc]:
 
 
 def approvals(context: Iterable[Doc]) -> dict[str, bool]:
-    """Return the decisions about approval requests.
+    """Return the decisions about approval requests, by the id of the request.
 
-    Each id of a request is mapped to True for approved, else to False.
+    A decision is True if the call was approved, and False if it was denied.
     """
     return {item["approval_request_id"]: item["approve"] for item in context if item["type"] == APPROVAL_RESPONSE}
 

@@ -21,9 +21,9 @@ _ENDS = frozenset({"error", *(f"response.{status}" for status in ("completed", "
 class ResponseEvents:
     """The events of one response.
 
-    If the response has a turn, which is in progress, the events come from the turn. Otherwise they come from the stored
-    response and its pieces of text. If `can_repeat` is false, the pieces are lost, and not all events that clients have
-    seen can be sent again. Even then, every client gets the last event.
+    If `turn` is given, the response is in progress, and the events come from the turn. Otherwise they come from the
+    stored response and from `chunks`, the pieces of its text. If `can_repeat` is false, these pieces are lost, so not
+    all events that clients have seen can be sent again. Even then, every client gets the last event.
     """
 
     def __init__(

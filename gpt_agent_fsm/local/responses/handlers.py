@@ -1,7 +1,7 @@
 """Carries out the requests of the Responses API on the stored objects. The module `routes` lists the requests.
 
 A handler gets the transaction, the body of the request, and the ids in its path. It returns the JSON object of the HTTP
-answer. The steps of a response are in `lifecycle`.
+answer. The functions in `lifecycle` change the status of a response.
 """
 
 import math
@@ -24,7 +24,7 @@ from gpt_agent_fsm.local.shared.workers import Workers
 
 
 class ResponsesApi(Wire):
-    """The handlers of the API. All of them use one storage.
+    """The handlers of the API's requests.
 
     `lifetime` is the age in seconds at which an unfinished response fails. `item_lag` is the delay in seconds between
     the end of a response and the time from which its items are listed.
@@ -51,11 +51,9 @@ class ResponsesApi(Wire):
         return ResponseEvents(self._storage, response, turn, chunks, after, can_repeat=can_repeat)
 
     def until_ended(self, answer: Doc, turn: LiveTurn) -> Doc:
-        """Return the response to the client.
+        """Return the response for the client. Raises `ApiProblem`.
 
-        A background response is returned at once, any other response when it has ended.
-
-        Raises `ApiProblem`.
+        A background response is returned immediately. Any other response is returned when it has ended.
         """
         if answer["background"]:
             return answer
@@ -167,9 +165,9 @@ def _conversation(tx: Transaction, conversation_id: str) -> Doc:
 
 
 def _page_query() -> PageQuery:
-    """Return the page of a list that the client asks for.
+    """Return which page of a list the client asks for.
 
-    `before` is ignored: lists of this API cannot be read backwards.
+    `before` is ignored, because lists of this API cannot be read backwards.
     """
     return evolve(validation.page_query(flask.request.args), before=None)
 

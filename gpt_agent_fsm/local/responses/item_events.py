@@ -1,4 +1,4 @@
-"""Makes the events of a response's items, except messages. Each item is sent whole, at the end of the turn."""
+"""Makes the events of all items of a response except messages. Each item is sent whole, at the end of the turn."""
 
 from collections.abc import Iterator
 
@@ -14,10 +14,10 @@ _BUSY = {
     "code_interpreter_call": "interpreting",
     "image_generation_call": "generating",
 }
-"""The name of the event for a tool of the service that is running, by the type of its item."""
+"""The end of the name of the event that is sent while a hosted tool runs, by the type of the tool's item."""
 
 _NOT_YET = {"outputs": None, "results": None, "result": None, "output": None, "error": None}
-"""The fields of such an item that are empty while the tool is running."""
+"""The fields of a hosted tool's item that are empty while the tool runs."""
 
 
 def of_item(index: int, item: Doc) -> Iterator[ItemEvent]:

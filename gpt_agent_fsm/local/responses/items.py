@@ -18,7 +18,7 @@ from gpt_agent_fsm.local.shared import validation
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 MAX_ITEMS = 20
-"""The maximum number of items that may be added to a conversation at once."""
+"""The maximum number of items that one request may add to a conversation."""
 
 _INPUT_PARTS = ("input_text", "input_image", "input_file")
 _PARTS = {
@@ -32,10 +32,10 @@ _PARTS = {
 
 
 def given(tx: Transaction, body: Mapping[str, Any], name: str, maximum: int) -> list[Doc]:
-    """Return the items that a client sent in this field. If the field is absent or null, return an empty list.
+    """Return the items that a client sent in the field `name`. If it is absent or null, return an empty list.
 
-    The items are ready to be stored, except for references. Reasoning and the tools of the service are left out,
-    because no model here reads them. Raises `ApiProblem`.
+    References are not resolved here. All other items are ready to be stored. Reasoning and the calls of hosted tools
+    are left out, because no model here reads them. Raises `ApiProblem`.
     """
     sent = validation.objects(body, name, maximum=maximum) or []
     items = [_read(item, f"{name}[{index}]") for index, item in enumerate(sent)]
@@ -240,7 +240,7 @@ def _part(part: object, place: str, kinds: tuple[str, ...]) -> Doc:
 
 
 def _attachment(part: Doc, place: str, kind: str) -> Doc:
-    """Return the stored form of an image or file. Exactly one field of the part says where its content is."""
+    """Return the stored form of an image or file. Exactly one field of the part must give its content."""
     if part.get("file_url") is not None:
         message = f"Invalid '{place}.file_url': this server fetches no files; send 'file_data' or a 'file_id'."
         raise bad_request(message, f"{place}.file_url", "not_offered")

@@ -8,8 +8,8 @@ between two transactions. If a function finds the response in an unexpected stat
 function changes nothing.
 
 A question is stored with each response. It contains the input, the number of this attempt to answer the user's last
-message, whether the response is streamed, and the `include` list of the request. If the response is streamed, the
-question gets the streamed pieces at the end.
+message, whether the response is streamed, and the `include` list of the request. When a streamed response ends, the
+streamed pieces are added to its question.
 """
 
 import math
@@ -99,9 +99,9 @@ def start(tx: Transaction, response_id: str, cancelled: threading.Event) -> Mode
 
 
 def _request(tx: Transaction, response: Doc, whole: list[Doc], **more: Any) -> ModelRequest:  # noqa: ANN401
-    """Return the request for the model. `whole` is the context with the input.
+    """Return the request for the model. `whole` is the context, including the input.
 
-    `more` has further fields of the request.
+    `more` contains further fields of the request.
     """
     return ModelRequest(
         context.instructions(response["instructions"], whole),
@@ -118,7 +118,7 @@ def _request(tx: Transaction, response: Doc, whole: list[Doc], **more: Any) -> M
 def settle(tx: Transaction, response_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> bool:
     """If the response is in progress, end it with the model's outcome, and return True. Otherwise return False.
 
-    The input and the output are added to the response's conversation now, unless the model has failed.
+    The input and the output are added to the response's conversation at the same time, unless the model has failed.
     """
     response = tx.get("response", response_id)
     if response is None or response["status"] != "in_progress":
@@ -158,14 +158,14 @@ def _output(response: Doc, turn: LiveTurn, reply: Reply, include: Collection[str
         items.approval_request(call) if isinstance(call, ApprovalRequest) else items.tool_call(call)
         for call in reply.calls
     ]
-    # Pieces of a message that clients have already seen were sent as those of the first item.
+    # If clients have already received pieces of the message, these pieces were sent as those of the first item.
     return (message + before if turn.chunks else before + message) + calls
 
 
 def chunks_of(tx: Transaction, response_id: str) -> list[str]:
     """Return the pieces in which an ended response was streamed. Return an empty list if it was not streamed."""
     question = _question_of(tx, response_id)
-    # Files of earlier versions have another name.
+    # Database files of earlier versions have another name for this field.
     chunks: list[str] = question.get("chunks") or question.get("said") or []
     return chunks
 
@@ -194,7 +194,7 @@ def expire(tx: Transaction) -> list[Doc]:
 
 
 def abort(tx: Transaction, response_id: str, error: ModelError) -> Doc | None:
-    """End an active response with this error, because the server has lost its turn. Return the response.
+    """End an active response with this error, because the server has lost the response's turn. Return the response.
 
     Return None if the response was not active.
     """
@@ -216,13 +216,13 @@ def can_repeat_events(tx: Transaction, response: Doc) -> bool:
 
 
 def recover(tx: Transaction) -> list[tuple[Doc, LiveTurn]]:
-    """Prepare the responses that a stopped server left unfinished. Return those that are queued, with their turns.
+    """Prepare the responses that a stopped server left unfinished. Return each queued response with a new turn.
 
     A background response in progress is queued again. The model's answer was lost, but the model can be asked again.
     Other unfinished responses fail, because no client waits for them. Responses whose `store` is false are erased.
     """
     for response in tx.containing("response", b'"store":false'):
-        # The text may occur elsewhere in a response, such as in the schema of a tool.
+        # The searched text may occur elsewhere in a response, such as in the schema of a tool.
         if not response["store"]:
             tx.erase_tree(response["id"])
     expire(tx)
@@ -289,7 +289,7 @@ def _past(tx: Transaction, response: Doc) -> list[Doc]:
             return past
         past = input_of(tx, previous["id"]) + previous["output"] + past
         response = previous
-    # The conversation may have continued after this response.
+    # Later items are left out, because the conversation may have continued after this response.
     return tx.children_before("item", response["conversation"]["id"], response["id"]) + past
 
 
@@ -299,10 +299,10 @@ def _question(tx: Transaction, latest: Doc | None, given: list[Doc], whole: list
     It includes the number of this attempt to answer the user's last message. `latest` is the previous response on the
     new response's conversation. `whole` is the context, including the input.
 
-    Both responses answer the same message if the last item of the user is the same. They also do so if the previous
+    The two responses answer the same message if the last item of the user is the same. They also do so if the previous
     response left nothing in the conversation, and the client sends the same text again as a new item. If they answer
-    the same message and the previous response has failed, the number is one more than the number of that response. If
-    that response has not failed, the number is the same.
+    the same message, the number is that of the previous response, plus one if that response has failed. Otherwise the
+    number is 1.
     """
     last = context.last_user_message(whole)
     asked = {"id": last and last["id"], "text": last and items.text_of(last["content"])}

@@ -24,7 +24,7 @@ def conversation(body: Doc) -> Doc:
 def response(body: Doc) -> Doc:
     """Return the queued response for the body of a request. Raises `ApiProblem`.
 
-    Whether its conversation exists is not checked here.
+    This function does not check whether the response's conversation exists.
     """
     check_names(body, NAMES, INSTEAD)
     if body.get("prompt") is not None:

@@ -1,4 +1,4 @@
-"""The options of responses. The functions check them and translate them for a model."""
+"""The options of responses: their defaults, their checks, and their form in a `ModelRequest`."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -139,7 +139,7 @@ INSTEAD = {
 
 
 def check_tool_choice(response: Doc) -> None:
-    """Raise the error if `tool_choice` names a tool that the response does not have."""
+    """Refuse a `tool_choice` that the tools of the response cannot satisfy."""
     choice = response["tool_choice"]
     options.check_tool_choice(choice, [tool["name"] for tool in response["tools"]], _chosen_names(choice))
 
@@ -180,6 +180,6 @@ def _tool_choice(choice: str | Doc) -> str | Doc | None:
     if isinstance(choice, dict):
         if choice["type"] == "function":
             return {"type": "function", "function": {"name": choice["name"]}}
-        # The other tools are not offered to the model.
+        # `allowed_tools` leaves only its mode, because the other tools are not offered to the model.
         choice = str(choice["mode"])
     return None if choice == "auto" else choice

@@ -8,7 +8,7 @@ from gpt_agent_fsm.local.responses.items import APPROVAL_REQUEST, APPROVAL_RESPO
 from gpt_agent_fsm.local.shared.storage import Doc, Transaction
 
 _PREFIXES = {APPROVAL_REQUEST: "mcpr"}
-"""The prefix of new ids for types of items whose ids clients may have chosen."""
+"""The prefix of a new id, for those types of items whose old id a client may have chosen."""
 
 
 def remember(tx: Transaction, response: Doc) -> None:
@@ -21,11 +21,11 @@ def remember(tx: Transaction, response: Doc) -> None:
 
 
 def resolved(tx: Transaction, given: Iterable[Doc], param: str, past: Iterable[Doc] = ()) -> list[Doc]:
-    """Return the given items. In place of a reference, return a copy of the item that it names, with a new id.
+    """Return the given items. Each reference is replaced by a copy of the item that it names. The copy has a new id.
 
-    A reference to an item in `past` is left out. If a client sends an approval request again, with its id, it is
-    treated like a reference, and the approval response then names the copy. Raises the 404 for a reference to an
-    unknown item.
+    A reference to an item in `past` is left out. If a client sends an approval request again, with its id, the request
+    is treated like a reference, and its approval response is changed to name the copy. Raises the 404 for a reference
+    to an unknown item.
     """
     present = {item["id"] for item in past}
     renamed: dict[str, str] = {}

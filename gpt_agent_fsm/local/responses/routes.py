@@ -1,4 +1,4 @@
-"""The requests of the Responses API, with one row for each request. `handlers` has the effects of the requests."""
+"""The requests of the Responses API, one row for each. The functions in `handlers` answer them."""
 
 import flask
 

@@ -6,7 +6,7 @@ from gpt_agent_fsm.local.models.tokens import max_characters
 class Clip:
     """Cuts the streamed pieces of an answer at the estimated length of `tokens` tokens. None means no limit.
 
-    If the model counts its tokens itself, its answer may be longer than the estimate. The rest is then sent at the end.
+    If the model counts its tokens itself, its answer may be longer than the estimate. The rest is sent at the end.
     """
 
     def __init__(self, tokens: int | None) -> None:

@@ -8,11 +8,14 @@ import sqlite3
 from typing import Self
 
 _PATIENCE = 1.0
-"""Seconds that a server waits for its predecessor to end."""
+"""Seconds that a server waits for the previous server on the same file to end."""
 
 
 class DatabaseInUseError(OSError):
-    """Another server uses the database file, in this or another process. The message has that process's id."""
+    """Raised if another server, in this or another process, uses the database file.
+
+    The message contains the id of that server's process.
+    """
 
 
 class FileOwner:

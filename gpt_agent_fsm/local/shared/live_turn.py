@@ -23,7 +23,7 @@ class LiveTurn:
         self.result: Doc | None = None
         """The run or response as it is at the end of the turn; `None` if it must be read from the storage."""
         self.first_chunk_at: int | None = None
-        """When the first chunk came, in seconds since 1970."""
+        """The time of the first chunk, in whole seconds since 1970; `None` if there is none."""
         self._changed = threading.Condition()
         self._begun = False
         self._over = False

@@ -1,7 +1,7 @@
 """The options that a client may send. Each option is passed to the model, is accepted without effect, or is refused.
 
-The modules `assistants.options` and `responses.options` have the options of runs and of responses; this module has what
-both need. Their tables give each option a check, and a default for clients that do not send the option.
+The modules `assistants.options` and `responses.options` define the options of runs and of responses. This module
+contains what both need. The tables of options give each option a check, and a default for clients that do not send it.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -65,9 +65,8 @@ def json_schema(value: Mapping[str, Any], prefix: str, *, is_required: bool) -> 
 def check_schema_early(body: Mapping[str, Any]) -> None:
     """Check the JSON schema in a body before the transaction begins.
 
-    The check may be slow, and a transaction must be fast.
-
-    `schema_error` remembers the result. So the same check within the transaction is fast.
+    The check may be slow, but a transaction must be fast. `schema_error` remembers the result, so the same check within
+    the transaction is fast.
     """
     for name, within in (("text", "format"), ("response_format", "json_schema")):
         outer = body.get(name)
@@ -107,9 +106,7 @@ def optional_boolean(body: Mapping[str, Any], name: str) -> bool | None:
 def without_effect(check: Check) -> Check:
     """Return a check for an option that has no effect here.
 
-    The check accepts the value, but the default is stored instead.
-
-    Values that the inner `check` refuses are still refused.
+    The returned check refuses the values that `check` refuses. For every other value, the default is stored.
     """
 
     def checked(body: Mapping[str, Any], name: str) -> None:
@@ -199,7 +196,7 @@ def chosen(body: Mapping[str, Any], options: Options, defaults: Mapping[str, Any
 def check_names(body: Mapping[str, Any], offered: Collection[str], instead: Mapping[str, str]) -> None:
     """Refuse each field whose name is not in `offered`. Otherwise clients would believe that the field has an effect.
 
-    `instead` has advice for names that belong to other requests or APIs.
+    `instead` contains advice for names that belong to other requests or APIs.
     """
     for name in sorted(body.keys() - offered - EXTENSIONS.keys()):
         refused(body, name, instead.get(name, ""))
@@ -224,5 +221,5 @@ def check_tool_choice(choice: object, tools: list[str], called: Collection[str] 
 def for_model(doc: Doc, tools: list[Doc]) -> dict[str, Any]:
     """Return the options of a run or response that have the same name and value in a `ModelRequest`."""
     sent = {name: doc.get(name) for name in (*SAMPLING, *EXTENSIONS)}
-    # If the option is left out, it means true. So true is left out, because some servers do not know the option.
+    # An absent `parallel_tool_calls` means true. So true is left out, because some servers do not know the option.
     return sent | {"parallel_tool_calls": False if tools and not doc["parallel_tool_calls"] else None}

@@ -1,4 +1,4 @@
-"""Converts the content of messages into the form of chat completions: the text, and all parts if one is not text."""
+"""Converts the content of messages into the form of chat completions: a text, and all parts if one is not text."""
 
 import base64
 import binascii
@@ -11,14 +11,14 @@ from gpt_agent_fsm.local.shared.storage import Doc
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _STANDARD = str.maketrans("-_", "+/")
-"""From the alphabet that URLs allow to the standard alphabet."""
+"""The translation from the base64 alphabet for URLs to the standard base64 alphabet."""
 _CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
 
 
 def chat_message(role: str, text: str, parts: list[Doc]) -> Doc:
-    """Return a chat message. Its `parts` have the form of chat completions.
+    """Return a chat message. The `parts` must have the form of chat completions.
 
-    If they contain only the text, leave them out.
+    If the parts contain only the `text`, the message has no parts.
     """
     message: Doc = {"role": role, "content": text}
     texts = [part["text"] for part in parts if part["type"] == "text"]
@@ -37,7 +37,7 @@ def image_part(url: str, detail: str | None) -> Doc:
 
 
 _IMAGES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
-"""The types of images that models can see, by the bytes with which an image begins. WebP has its name further on."""
+"""The types of images that models can see, by the first bytes of an image. `image_type` recognises WebP separately."""
 
 
 def image_type(content: bytes) -> str | None:
@@ -65,11 +65,11 @@ def file_part(name: str, content: bytes) -> Doc:
 
 
 def sent_file_part(name: str, file_data: str) -> Doc:
-    """Return a file that a client has sent in base64 as a part of a chat message. See `file_part`."""
+    """Convert a file that a client has sent in base64 to a part of a chat message. See `file_part`."""
     try:
         return file_part(name, content_of(file_data))
     except ValueError:
-        # Earlier versions accepted everything, and it may still be in their databases.
+        # Earlier versions accepted every text, so their databases may contain text that is not base64.
         return {"type": "file", "file": {"filename": name, "file_data": file_data}}
 
 
@@ -112,7 +112,7 @@ def chat_call(call_id: str, name: str, arguments: str) -> Doc:
 
 
 def decision_message(call_id: str, approve: bool, reason: str | None = None) -> Doc:
-    """Return the decision about a request for an approval as the tool message for its call."""
+    """Return the tool message that answers a call with the decision about its approval request."""
     decision = "Approved" if approve else "Denied"
     return {"role": "tool", "tool_call_id": call_id, "content": f"{decision}: {reason}" if reason else f"{decision}."}
 
@@ -126,7 +126,7 @@ def check_image_source(url: str, param: str) -> None:
 
 
 def _is_base64(text: str) -> bool:
-    """Return whether a text is base64 of either alphabet. The padding may be missing."""
+    """Return whether a text is base64 in the standard alphabet or that for URLs. The padding may be missing."""
     bare = text.rstrip("=")
     padded = bare.translate(_STANDARD) + "=" * (-len(bare) % 4)
     try:

@@ -15,13 +15,14 @@ objects: sa.Table = sa.Table(
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
-    # The id of the thread of a message or run, the run of a step, the conversation of an item, or the file of a
-    # content; "" if it has none.
+    # The id of the parent: the thread of a message or run, the run of a step, the conversation of an item or response,
+    # the response of a question or output, or the file of a content. "" for an object without a parent.
     sa.Column("parent", sa.Text, nullable=False),
-    # The id of the run that made a message, or of the response that added an item; the purpose of a file.
+    # Of a message: the id of the run that made it. Of an item: the id of the response that added it. Of a file: its
+    # purpose. NULL for all other objects.
     sa.Column("run", sa.Text),
-    # In seconds since 1970: when an active run or response expires, or when the response that added an item ended.
-    # NULL for all other objects.
+    # A time in seconds since 1970. Of an active run or response: when it expires. Of an item that a response added:
+    # when that response ended. NULL for all other objects.
     sa.Column("due", sa.Float),
     sa.Column("doc", sa.LargeBinary, nullable=False),
     sqlite_autoincrement=True,

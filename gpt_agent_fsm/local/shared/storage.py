@@ -32,8 +32,8 @@ _RETRY = 1.0
 """Seconds between two attempts to remove erased objects from SQLite's log."""
 
 _POLL = 0.25
-"""While a transaction waits to begin, seconds between two checks of whether it must give up. It gives up if the storage
-is closed, or if the caller's patience is over."""
+"""Seconds between two checks whether a transaction that waits to begin must give up. It gives up if the storage is
+closed, or if the caller's patience is over."""
 
 
 class StorageClosedError(Exception):
@@ -55,7 +55,7 @@ class UnknownCursorError(Exception):
 
 @frozen
 class PageQuery:
-    """The part of a list that a client asks for: at most `limit` objects, in this order.
+    """The part of a list that a client asks for: at most `limit` objects, in this `order`.
 
     The part begins after the object with the id `after`, and ends before the object with the id `before`.
     """
@@ -180,8 +180,9 @@ class Transaction:
     ) -> tuple[list[Doc], bool]:
         """Return the objects of one page, and whether the list has more objects in the direction of reading.
 
-        With `run`, only objects that this run made are listed. Objects that are due after `due_by` are left out. With
-        `before` and without `after`, the list is read backwards from the object `before`. Raises `UnknownCursorError`.
+        If `run` is given, only objects that were added with this `run` are listed. Objects that are due after `due_by`
+        are left out. If the query has `before` but not `after`, the list is read backwards from the object `before`.
+        Raises `UnknownCursorError`.
         """
         backwards = query.before is not None and query.after is None
         descending = (query.order == "desc") != backwards
@@ -205,7 +206,7 @@ class Transaction:
 
     def _docs(self, statement: sa.Executable, query: Mapping[str, object] | None = None) -> list[Doc]:
         rows = self._connection.execute(statement, query).all()
-        # All rows were read: if a damaged object raises here, no open statement keeps the file from being closed.
+        # All rows are read first. So if a damaged object raises here, no open statement keeps the file open.
         return [_decode(row.doc) for row in rows]
 
     def _seq(self, kind: str, parent: str, param: str, object_id: str) -> int:
@@ -245,7 +246,7 @@ class Storage:
                 # Files of earlier versions have the table, but another index.
                 schema.BY_DUE.create(self._connection, checkfirst=True)
                 self._connection.exec_driver_sql("DROP INDEX IF EXISTS objects_by_due")
-            # The log of a server that was killed may have copies of erased objects.
+            # The log of a server that was killed may contain copies of erased objects.
             self._truncate_log()
             self._dbapi.execute(f"PRAGMA busy_timeout = {int(1000 * _POLL)}")
         except BaseException:
@@ -259,14 +260,14 @@ class Storage:
         _check_columns(connection)
         if self._path not in ("", ":memory:"):
             self._resources.enter_context(FileOwner(self._path))
-        # Resources are closed in the reverse order: the next server gets the file after its last byte is written.
+        # The connection is closed before the `FileOwner`. So the next server gets the file when it is fully written.
         self._resources.callback(connection.close)
         # With these settings, a commit needs no disk flush; committed data survives a crash of the process.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         # Deleted data is overwritten in the file.
         connection.execute("PRAGMA secure_delete = ON")
-        # A large transaction must not reach the log before its commit: after a rollback, its texts would stay there.
+        # A large transaction must not reach the log before its commit: its texts would stay there after a rollback.
         connection.execute("PRAGMA cache_spill = OFF")
         self._dbapi = connection
 
@@ -321,7 +322,7 @@ class Storage:
                 self._truncate_at = math.inf
 
     def close(self) -> None:
-        """Close the database, after the end of the transaction that is open. May be called twice."""
+        """Close the database. If a transaction is open, wait for its end first. May be called twice."""
         # Transactions that wait for another program's lock give up.
         self._closed = True
         with self._lock:

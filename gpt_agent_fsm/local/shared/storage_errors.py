@@ -1,6 +1,6 @@
 """The error responses for errors of the storage.
 
-They are here because the HTTP application does not know the storage.
+They are not in the package `http`, because the HTTP application does not know the storage.
 """
 
 from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ from gpt_agent_fsm.local.http.error_responses import not_offered
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
-# By the first part of the path below /v1.
+# The beginning of the error message, by the first part of the path below /v1.
 _NAMES = {
     "agents": "Agents are",
     "audio": "Audio is",
@@ -31,7 +31,7 @@ _NAMES = {
 
 
 def blueprint() -> flask.Blueprint:
-    """Return the routes that answer 501, to be mounted under `/v1`."""
+    """Return the routes that answer 501, which must be mounted under `/v1`."""
     routes = flask.Blueprint("unsupported", __name__)
     for name in _NAMES:
         for rule in (f"/<any({name}):name>", f"/<any({name}):name>/<path:_rest>"):

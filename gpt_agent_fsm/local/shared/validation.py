@@ -178,7 +178,7 @@ def _check_range(param: str, value: float, minimum: float, maximum: float | None
 
 
 def metadata(body: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
-    """Return the metadata. Return an empty dict if they are absent or null.
+    """Return the metadata. Return an empty dict if the field is absent or null.
 
     At most 16 pairs are allowed, with keys of at most 64 and values of at most 512 characters.
     """
@@ -227,7 +227,7 @@ def check_function(function: Mapping[str, Any], prefix: str) -> None:
 
 
 def page_query(args: Mapping[str, str], *, maximum: int = 100, default: int = 20) -> PageQuery:
-    """Return the page of a list that the query string asks for. A page has at most `maximum` objects."""
+    """Return which page of a list the query string asks for. A page has at most `maximum` objects."""
     order = args.get("order") or "desc"
     if order not in ("asc", "desc"):
         raise wrong_value("order", order, "'asc' and 'desc'")

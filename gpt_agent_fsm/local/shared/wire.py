@@ -1,6 +1,6 @@
 """Answers the HTTP requests of an API. Each request has one transaction.
 
-After the transaction, the answer is sent at once, after a wait, or as a stream.
+After the transaction, the answer is sent immediately, after a wait, or as a stream.
 """
 
 from collections.abc import Iterable
@@ -29,11 +29,11 @@ class Wire:
         self._workers = workers
 
     def blueprint(self, name: str, routes: Iterable[Route]) -> flask.Blueprint:
-        """Return a blueprint of the routes, to be mounted under `/v1`."""
+        """Return a blueprint of the routes, which must be mounted under `/v1`."""
         return mount(name, routes, self._answer)
 
     def _answer(self, route: Route, **ids: str) -> Doc | flask.Response:
-        # The body is read before the transaction, which must never wait for a client.
+        # The body is read before the transaction begins, because a transaction must never wait for a client.
         body = validation.json_object(flask.request.get_data()) if route.method == "POST" else {}
         options.check_schema_early(body)
         streamed = _wants_stream(route, body)

@@ -38,13 +38,13 @@ class JobKind(Protocol):
         """End all overdue work, and return it."""
 
     def abort(self, tx: Transaction, work_id: str, error: ModelError, /) -> Doc | None:
-        """End work with this error, because the server has lost its turn.
+        """End work with this error, because the server has lost the turn of this work.
 
-        Return the work, or None if it has no turn.
+        Return the work, or None if the work no longer has a turn.
         """
 
     def recover(self, tx: Transaction, /) -> list[tuple[Doc, LiveTurn]]:
-        """Prepare the work that a stopped server left unfinished. Return the part that is queued, with its turns."""
+        """Prepare the work that a stopped server left unfinished. Return all queued work, each with a new turn."""
 
 
 class Workers:
@@ -160,7 +160,7 @@ class Workers:
         turn.end()
 
     def close(self, timeout: float) -> None:
-        """Stop the workers. A worker whose model still hangs after `timeout` seconds is left behind."""
+        """Stop the workers. Do not wait longer than `timeout` seconds for a worker whose model hangs."""
         self._closing.set()
         for event in list(self._asking):
             event.set()
@@ -184,7 +184,7 @@ class Workers:
             except StorageClosedError:
                 return
             except BaseException:
-                # Even exit() must not end this OS thread, which counts as one of the workers.
+                # Even exit() must not end this OS thread, because it is one of at most `limit` workers.
                 logger.exception("A turn of %s was lost", work[1])
                 self._abort(*work)
 
@@ -249,7 +249,7 @@ class Workers:
                 except StorageClosedError:
                     raise
                 except Exception:
-                    # Clients wait for the end of the work.
+                    # Clients wait for the end of the work, so end it with an error.
                     logger.exception("The outcome of %s cannot be stored", work_id)
                     failure = ModelError("server_error", "The model's answer cannot be stored.")
                     self._settle(kind, work_id, turn, request, failure)
@@ -259,8 +259,8 @@ class Workers:
     def _settle(self, kind: str, work_id: str, turn: LiveTurn, request: ModelRequest, outcome: Outcome) -> None:
         with self._storage.transaction() as tx:
             self.expire(tx)
-            # If the event is set, the work was cancelled, expired or deleted, which also ends the turn. Or this server
-            # is being closed, and the next server on the same file asks the model again.
+            # The event is set in two cases. The work was cancelled, expired or deleted, which also ends the turn. Or
+            # this server is being closed, and the next server on the same file asks the model again.
             if not request.cancelled.is_set() and self._kinds[kind].settle(tx, work_id, turn, request, outcome):
                 tx.on_commit(partial(self._end_turn, work_id, turn))
 

@@ -32,7 +32,7 @@ _PIECE = 65_536
 _MAX_REFUSAL = 10_000_000
 """How many bytes of an error are read."""
 _GRACE = 5.0
-"""How many seconds to wait for the usage and the end of a stream whose answer is already complete."""
+"""Seconds to wait for the usage and the end of a stream whose answer is already complete."""
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 _FIELD = re.compile(rb"(data|event|id|retry)?[ ]?:")
 _JSON = re.compile(rb'[{"<]|\[\s*[\[{"\]]')
@@ -64,9 +64,9 @@ class ChatCall:
             raise ModelError("server_error", "The request was cancelled.")
 
     def proceed(self, at_most: float | None = None) -> None:
-        """Let the next reads of this OS thread call `check`.
+        """Make the next reads of this OS thread call `check`.
 
-        Let them end at the deadline, or after `at_most` seconds.
+        The reads end at the deadline, or after `at_most` seconds if that is earlier.
         """
         self.check()
         exchange.begin(self.left if at_most is None else min(self.left, at_most), self.check)
@@ -98,7 +98,7 @@ class ChatClient(HttpClient):
 
         The answer may be a stream of events or a single JSON object. `tools` are the names of the tools that the model
         may call. If `patient` is True, text that may be reasoning is held back; see `Thinking`. Raises `ApiError`, even
-        for an error inside an answer of HTTP 200.
+        for an error inside an answer with HTTP status 200.
         """
         builder, content, unknown, is_done = ReplyBuilder(tools, patient=patient), b"", "", False
         chunks, is_stream = _begun(self._chunks(response, call, builder), response.headers.get("content-type", ""))
@@ -126,7 +126,7 @@ class ChatClient(HttpClient):
         yield builder.reply()
 
     def _broken_off(self, unknown: str) -> str:
-        """Return the error text for an answer that broke off. `unknown` is a text of the server outside the answer."""
+        """Return the error text for an answer that broke off. `unknown` is text that the server sent outside it."""
         sentence = f"The answer to POST {self.base_url}{_PATH} broke off"
         return f"{sentence}; the server also said: {unknown}" if unknown else f"{sentence}."
 
@@ -178,7 +178,7 @@ class ChatClient(HttpClient):
 def _begun(chunks: Iterator[bytes], content_type: str) -> tuple[Iterator[bytes], bool]:
     """Return the bytes of an answer, and True if they are server-sent events.
 
-    The beginning of the answer decides, because some servers name the wrong type of content.
+    The beginning of the answer is checked first, because some servers send a wrong `content_type`.
     """
     head = b""
     for chunk in chunks:
@@ -191,7 +191,7 @@ def _begun(chunks: Iterator[bytes], content_type: str) -> tuple[Iterator[bytes],
 
 
 def _values_in(data: bytes) -> list[Any]:
-    """Return the JSON values in the data of an event. Each line may have its own value. Raises `ValueError`."""
+    """Return the JSON values in the data of an event. Each line may contain a value. Raises `ValueError`."""
     if data.strip(b'" ').upper() == _DONE_MARK:
         return [_DONE]
     try:

@@ -29,9 +29,9 @@ class Ending:
     def __init__(self) -> None:
         self.reason: str = ""
         self.is_certain: bool = False
-        """True if only the usage can follow, because a piece has a reason and an earlier piece had none.
+        """True if only the usage can follow: the latest piece has a finish reason, and an earlier piece had none.
 
-        The earlier piece matters because some servers send a reason with each piece.
+        The earlier piece matters because some servers send a finish reason with each piece.
         """
         self._was_open = False
 
@@ -47,7 +47,7 @@ class Ending:
     def incomplete(self) -> str | None:
         """The reason why the answer ends too soon, as a value of `Reply.incomplete`.
 
-        None if it does not end too soon.
+        None if the answer does not end too soon.
         """
         return _INCOMPLETE.get(self.reason)
 

@@ -1,11 +1,15 @@
 """Finds errors inside answers with HTTP status 200.
 
-An object reports an error in three cases. It has a field for errors that is not empty. Its code, status or type
-indicates an error. Or a field such as `success` is false. A piece of an answer, the objects in it, and the objects of
-its choices are searched for such errors.
+An object reports an error in three cases:
 
-An object in place of a piece is also an error if it has a text for people but no choices, unless its code indicates
-success.
+- It has a field for errors that is not empty.
+- Its code, status or type indicates an error.
+- A field such as `success` is false.
+
+A piece of an answer, the objects in it, and the objects of its choices are searched for such errors.
+
+If a server sends an object in place of a piece, the object is also an error if it has human-readable text but no
+choices, unless its code indicates success.
 """
 
 from __future__ import annotations
@@ -95,7 +99,7 @@ def _places(answer: dict[str, Any], choices: list[dict[str, Any]]) -> Iterator[d
     """Yield the objects that may report an error: the answer, the objects in it, its choices, and their messages."""
     yield answer
     for name, value in answer.items():
-        # The report of a filter is about the filter itself.
+        # An error in the report of a content filter is about the filter, not about the answer.
         if isinstance(value, dict) and name != "choices" and "filter" not in name:
             yield from _places(value, [])
     for choice in choices:
@@ -125,8 +129,8 @@ def _admitted_by(place: dict[str, Any]) -> dict[str, Any] | None:
 def _as_error(said: object, around: dict[str, Any]) -> dict[str, Any] | None:
     """Return an error in the form that OpenAI's service uses. Its text and its code come from `said`.
 
-    If `said` lacks one of the two, it comes from the object `around` it. Returns None if there is no text, or if the
-    text indicates success.
+    If `said` has no text or no code, the missing value comes from `around`, the object that contains `said`. Returns
+    None if there is no error, or if the text indicates success.
     """
     inner = mapping(next(iter(items_of(said)), None))
     fields, outer = _folded(inner), _folded(around)
@@ -144,7 +148,7 @@ def _as_error(said: object, around: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _words(value: object, names: tuple[str, ...]) -> str:
-    """Return the first text for people that a value contains. Return "" if there is none.
+    """Return the first human-readable text in a value. Return "" if there is none.
 
     `names` are the fields that may contain such a text.
     """

@@ -1,7 +1,7 @@
 """Reads lines of a stream that are not fields of server-sent events. Some servers report errors in such lines.
 
-A JSON object without `data:` before it becomes an event without a name. `error: {...}` becomes an event named `error`.
-Any other text becomes an event named `unknown`.
+A JSON object without `data:` before it becomes an event without a name. A line `error: {...}` becomes an event named
+`error`. Other fields are left out, and any other text becomes an event named `unknown`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 __all__ = ["UNKNOWN", "with_stray_lines"]
 
 UNKNOWN = "unknown"
-"""The name of the event that is made for words between the events of a stream."""
+"""The name of the event that is made for text between the events of a stream."""
 
 _ENDS = re.compile(rb"\r\n|\r|\n")
 _KNOWN = re.compile(rb"(data|event|id|retry)?[ ]?(:|$)")

@@ -26,18 +26,21 @@ def chat_messages(request: ModelRequest, *, merge_turns: bool) -> list[_Message]
 
 
 def _with_parts(message: _Message) -> _Message:
-    """Return a message in the form for the server. If it has more than text, the content is the list of its parts."""
+    """Return a message in the form for the server. The content is a list of parts only if there is more than text."""
     if "parts" not in message:
         return message
     content = message["parts"]
     if all(part["type"] == "text" for part in content):
-        # Text files are text, too. Many servers of models without eyes know only text as the content.
+        # Text files are text parts, too. Many servers of models that cannot see accept only a string as the content.
         content = "\n\n".join(part["text"] for part in content)
     return {name: value for name, value in message.items() if name != "parts"} | {"content": content}
 
 
 def _continues(message: _Message, last: _Message) -> bool:
-    """Return whether a message may be merged into the last one. Outputs must follow a message with tool calls."""
+    """Return whether a message may be merged into the last one.
+
+    Nothing is merged into a message with tool calls, because the outputs must follow it.
+    """
     return message["role"] == last["role"] in ("user", "assistant") and "tool_calls" not in last
 
 

@@ -44,12 +44,12 @@ class ChatCompletionsModel:
         base_url: the address of the server, without `/chat/completions` at its end.
         model: the model's name on the server. If it is left out, the model that the run requests is used.
         api_key: the key, which is sent as a bearer token. It is not read from the environment, because the key there
-            may be for another service. The variables for proxies and certificates are read.
+            may be for another service. The environment variables for proxies and certificates are read.
         timeout: seconds for one turn, including waits for a rate limit; at most a day.
-        headers, params: added to each request.
+        headers, params: headers and query parameters of each request.
         options: fields for the body of each request, such as `{"temperature": 0}`. If the client sets an option itself,
-            its value is sent.
-        merge_turns: send consecutive messages of one role as one message, for models that need alternating roles.
+            the client's value is sent.
+        merge_turns: True to merge consecutive messages of one role, for models that need alternating roles.
 
     The options of the client are sent under the names of chat completions. If the server refuses an option, the run
     fails with the error text of the server. Only the token limit is tried under both of its names, `max_tokens` and
@@ -84,7 +84,7 @@ class ChatCompletionsModel:
         self._timeout = timeout
         self._options = dict(options or {})
         self._merge_turns = merge_turns
-        # Facts about the server that its refusals and answers teach.
+        # Facts about the server, which this object learns from the server's refusals and answers.
         self._counts_streams = True
         self._opens_thinking = False
         self._limit_name = next((name for name in _LIMITS if name in self._options), _LIMITS[0])
@@ -102,7 +102,7 @@ class ChatCompletionsModel:
           prompt helps.
         - `server_error`: any other error.
 
-        If the request is cancelled, `ModelError` is raised, too, as soon as the request is connected.
+        If `request` is cancelled, `ModelError` is raised, too, as soon as the HTTP request is connected.
         """
         *_, reply = self._answers(request, {"stream": False})
         return cast(Reply, reply)
@@ -112,7 +112,7 @@ class ChatCompletionsModel:
         yield from self._answers(request, {"stream": True})
 
     def close(self) -> None:
-        """Close the idle connections. It may be called repeatedly. Further requests open new connections."""
+        """Close the idle connections. May be called repeatedly. Further requests open new connections."""
         self._client.close()
 
     def _answers(self, request: ModelRequest, wanted: dict[str, Any]) -> Iterator[str | Reply]:
@@ -152,9 +152,9 @@ class ChatCompletionsModel:
         return begun
 
     def _begun_counted(self, body: dict[str, Any], call: ChatCall) -> _Begun:
-        """Ask for an answer, and for the usage of a stream.
+        """Ask for an answer. If it is a stream, also ask for its usage.
 
-        If the server refuses the option for the usage, leave it out.
+        If the server refuses the option for the usage, leave the option out.
         """
         if not (body["stream"] and self._counts_streams):
             return self._begun(body, call)
@@ -201,7 +201,7 @@ class ChatCompletionsModel:
 
 
 def _is_about(option: str, error: ApiError, call: ChatCall) -> bool:
-    """Return whether a server has refused this option. Its error then names the option, in any spelling."""
+    """Return whether a server has refused this option. If so, its error names the option, in any spelling."""
     if not isinstance(error, RequestRefused | OutcomeUnknown) or error.status is None:
         return False
     said = f"{getattr(error, 'param', '')} {error.message} {call.refusal.decode(errors='replace')}"
@@ -222,7 +222,7 @@ def _failing() -> Iterator[None]:
 def _failure(error: ApiError) -> ModelError:
     sentence = _advised(error.message)
     if isinstance(error, AccessDenied):
-        # The words of the model's server may be about the operator's key, which is nothing for a client.
+        # The error text of the model's server may contain details of the operator's key, which clients must not get.
         status = "" if error.status is None else f" (HTTP {error.status})"
         return ModelError("server_error", f"The model's server has refused the key of this server{status}.")
     if isinstance(error, QuotaExceeded):
@@ -238,7 +238,7 @@ def _failure(error: ApiError) -> ModelError:
 def _opened(words: str, sentence: str) -> str:
     """Return the sentence with these words before it.
 
-    By these words, clients can distinguish two meanings of a code.
+    The code `rate_limit_exceeded` has two meanings. Clients distinguish them by these words.
     """
     return sentence if sentence.startswith(words) else f"{words}: {sentence}"
 

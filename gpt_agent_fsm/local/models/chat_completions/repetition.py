@@ -1,4 +1,7 @@
-"""Removes repeated text. Some servers repeat the whole answer at its end. Others repeat it in each piece."""
+"""Removes repeated text.
+
+Some servers repeat the whole answer at its end. Others repeat the answer so far in each piece.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class Unrepeated:
     def __init__(self) -> None:
         self._said: list[str] = []
         self._opening = ""
-        """The first piece that is not blank. To save time: a piece that does not begin with it is no repetition."""
+        """The first piece that is not blank. A piece that does not begin with it is quickly known to be new."""
         self._held: list[str] = []
         self._is_cumulative = False
         self._has_deltas = False
@@ -42,9 +45,10 @@ class Unrepeated:
         return ""
 
     def add_message(self, text: str, *, is_last: bool) -> str:
-        """Keep the text of a `message`, and return the part of this text that is new.
+        """Add the text of a `message`, and return the part of this text that is new.
 
-        A `message` contains all of the answer so far. If the stream has no deltas, it may also contain only a piece.
+        A `message` contains the whole answer so far. If the stream has no deltas, a `message` may also contain only a
+        piece.
         """
         if not text:
             return ""
@@ -75,7 +79,7 @@ class Unrepeated:
         return self._said_now(self._beyond(text) or "")
 
     def _beyond(self, text: str) -> str | None:
-        """Return the rest of a text, if it begins with the answer so far. Return None for any other text.
+        """Return the rest of a text that begins with the answer so far. Return None for any other text.
 
         If the text only repeats the answer so far, return "".
         """

@@ -1,4 +1,4 @@
-"""Builds replies from the answers of a chat-completions server, which may have any form, and may come in pieces."""
+"""Builds replies from the answers of a chat-completions server. An answer may have any form, and may come in pieces."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ReplyBuilder:
     back; see `Thinking`.
 
     The module `contents` reads text in any form, `repetition` removes repeated text, `thinking` removes reasoning,
-    `tool_calls` puts calls together, and `endings` finds the end of the answer. If a server makes several answers at
-    once, only the first answer is used.
+    `tool_calls` puts calls together, and `endings` finds the end of the answer. If a server sends several alternative
+    answers, only the first answer is used.
     """
 
     def __init__(self, tools: Collection[str] = (), *, patient: bool = False) -> None:
@@ -99,15 +99,16 @@ class ReplyBuilder:
     def reply(self) -> Reply:
         """Return the complete answer."""
         incomplete = self._ending.incomplete
-        # The arguments of a call that was cut off may be anything.
+        # In an incomplete answer, the arguments of a call may be cut off.
         calls = () if incomplete else self._calls.calls()
         return Reply("".join(self._shown), calls, usage=self._usage, incomplete=incomplete)
 
     def _ours(self, choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return those of the choices that belong to the first answer.
 
-        Keep the other choices for `finish`. They may be pieces of the same answer, because some servers number these
-        pieces. Such a server never uses an earlier number again.
+        Keep the other choices for `finish`. They may be pieces of the same answer, because some servers number the
+        pieces of one answer. Such a server never sends an earlier number again. So if another choice of the first
+        answer comes, the kept choices belong to other answers and are dropped.
         """
         indexes = [_index_of(choice, position) for position, choice in enumerate(choices)]
         if self._index is None:
@@ -153,7 +154,7 @@ class ReplyBuilder:
 def _index_of(choice: dict[str, Any], position: int) -> str | None:
     """Return the number of a choice as text.
 
-    If it has no number, return its position, but None for the first choice.
+    If the choice has no number, return its position, or None if it is the first choice.
     """
     index = choice.get("index")
     return str(index) if index is not None else str(position) if position else None

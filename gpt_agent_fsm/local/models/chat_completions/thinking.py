@@ -24,9 +24,9 @@ class Thinking:
 
     A tag may be split into two pieces.
 
-    Some models send reasoning without an opening tag, because their template contains that tag. If `patient` is True,
-    the text is held back until a closing tag shows the end of such reasoning. If no closing tag comes, the whole text
-    is passed on at the end.
+    Some models send reasoning without an opening tag, because that tag is in the template of their prompt. If `patient`
+    is True, the text is held back until a closing tag shows the end of such reasoning. If no closing tag comes, the
+    whole text is passed on at the end.
     """
 
     def __init__(self, *, patient: bool = False) -> None:

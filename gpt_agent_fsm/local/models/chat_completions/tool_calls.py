@@ -49,7 +49,7 @@ class _Call:
             # The arguments are repeated, or an empty object was sent before the arguments were known.
             self.arguments = (piece.arguments.strip() and piece.arguments) or self.arguments
         elif self.arguments.lstrip().startswith("{") and piece.arguments.startswith(self.arguments):
-            self.arguments = piece.arguments  # each piece has all of the arguments so far
+            self.arguments = piece.arguments  # each piece contains all of the arguments so far
         else:
             self.arguments += piece.arguments
 
@@ -102,7 +102,7 @@ class CallBuilder:
             seen.append(known)
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls. If all have different indexes, they are in the order of these. Empty calls are left out."""
+        """Return the calls. If all have different indexes, they are sorted by index. Empty calls are left out."""
         begun = [call for call in self._calls if call.name or call.arguments]
         places = {call.index: call for call in begun if isinstance(call.index, int)}
         if len(places) == len(begun):
@@ -145,7 +145,7 @@ class CallBuilder:
         if call.name != piece.name and call.name in self._names and piece.name in self._names:
             return True
         if call.is_complete:
-            # A server that repeats the name in each piece may end the call with an empty piece that has the name.
+            # A server that repeats the name in each piece may end the call with a piece that has only the name.
             is_end = not piece.arguments.strip() and call.times_named > 1
             is_same = has_id or is_end or _value(call.arguments) == _value(piece.arguments)
             return call.name != piece.name or not is_same
@@ -169,7 +169,7 @@ def _read(piece: object) -> _Call:
 
 
 def _joined(name: str, piece: str) -> str:
-    """Return a name after its next piece has arrived. A piece may also repeat the name, or contain all of it so far."""
+    """Return a name with its next piece added. A piece may also repeat the name, or contain the whole name so far."""
     if piece.startswith(name) or not name:
         return piece or name
     return name if name.startswith(piece) else name + piece

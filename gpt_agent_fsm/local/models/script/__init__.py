@@ -1,5 +1,5 @@
 """A model that follows a script in YAML.
 
-`model` has the class for users, and describes the form of a script. `schema` defines the structure of a script, and
-reads scripts. A new key of a rule or step must be added to `schema` as a field, and `model` must act on it.
+`model` contains the class for users, and describes the form of a script. `schema` defines the structure of a script,
+and reads scripts. A new key of a rule or step must be added to `schema` as a field, and `model` must act on it.
 """

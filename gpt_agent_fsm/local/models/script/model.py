@@ -77,8 +77,8 @@ class ScriptedModel:
     script without `otherwise` echoes the user's message if no rule fits. The model keeps no state, because the
     `ModelRequest` contains the number of the attempt. So one script may serve any number of threads and conversations.
 
-    If `wait` is given, it is called with the seconds of each `delay` and `pause`, instead of waiting. So tests need not
-    wait.
+    If `wait` is given, the model does not wait for a `delay` or `pause`, but calls `wait` with the number of seconds.
+    So tests need not wait.
 
     Raises `ValueError` for an invalid script. The error text is one sentence that names the place in the script.
     """
@@ -96,7 +96,7 @@ class ScriptedModel:
 
     @classmethod
     def from_yaml(cls, source: str | Path, *, wait: Callable[[float], object] | None = None) -> Self:
-        """Return a model for a script from a file or from YAML text. `wait` is as in the constructor.
+        """Return a model for a script from a file or from YAML text. `wait` has the same meaning as in the constructor.
 
         A `Path`, or a one-line `str` that ends in `.yaml` or `.yml`, names a file. Any other `str` is YAML text. Raises
         `OSError` if the file cannot be read, and `ValueError` for an invalid script.
@@ -155,9 +155,7 @@ def _due(steps: list[Step], request: ModelRequest) -> Step:
 def _played(step: Step, words: Mapping[str, str]) -> _Played:
     """Return the text, the object or the calls that a step gives as its answer.
 
-    Raises `ModelError` if the step is a `fail`.
-
-    If the step refuses, the text is empty.
+    If the step refuses, the text is empty. Raises `ModelError` if the step is a `fail`.
     """
     if isinstance(step.fail, Failure):
         raise ModelError(step.fail.code, _filled(step.fail.message, words))
@@ -193,7 +191,7 @@ def _with_parts(step: Step, played: _Played, words: Mapping[str, str]) -> _Playe
 
 
 def _in_pieces(played: _Played | Reply, number: int, pause: Callable[[], object]) -> Iterator[str | Reply]:
-    """Yield a text in `number` pieces of about the same length. If it has fewer letters, each letter is a piece.
+    """Yield a text in `number` pieces of about the same length. If the text has fewer letters, each letter is a piece.
 
     The other parts of the answer come last.
     """

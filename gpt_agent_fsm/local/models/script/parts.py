@@ -1,4 +1,4 @@
-"""The keys of a script's step for the parts of an answer besides its text: citations, and tools that the service runs.
+"""The keys of a step for the parts of an answer that are not its text: citations, and tools that the service runs.
 
 Each struct has the keys for one class of `answer_parts`. Its method `made` returns the object of that class.
 """
@@ -14,8 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gpt_agent_fsm.local.models import answer_parts
 
 Text = Annotated[str, Meta(min_length=1)]
-"""A text that is not blank. `schema` refuses white space, because a pattern here may let msgspec 0.22 crash the
-interpreter at its exit."""
+"""A text that is not blank. This type only refuses an empty text, and `schema` refuses white space. A pattern would
+refuse both, but may make msgspec 0.22 crash the interpreter at its exit."""
 
 Fill = Callable[[str], str]
 """Returns a text with its placeholders filled in."""
@@ -93,7 +93,7 @@ class CodeInterpreter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class McpCall(Struct, frozen=True, forbid_unknown_fields=True):
-    """A call at a remote server."""
+    """A call to a remote (MCP) server."""
 
     name: Text
     arguments: dict[str, Any] | str = {}

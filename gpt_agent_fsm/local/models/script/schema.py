@@ -1,4 +1,4 @@
-"""The structure of a script, and the code that reads scripts. Each error is one sentence that names the place.
+"""The structure of a script, and the code that reads scripts. Each error names the place in the script.
 
 msgspec uses the structs below to check keys and types. The methods of the structs, and the function `turns`, check
 conditions that concern several keys.
@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gpt_agent_fsm.local.models.script import parts
 from gpt_agent_fsm.local.models.script.parts import Citation, Text, Used
 
-# `Step.check` refuses a blank text: with a pattern in this union, msgspec 0.22 may crash the interpreter at its exit.
+# `Step.check` refuses a blank text. A pattern in this union may make msgspec 0.22 crash the interpreter at its exit.
 Say = dict[Any, Any] | str
 Delay = Annotated[float, Meta(ge=0, le=86_400)]
 Times = Annotated[int, Meta(ge=1)]
@@ -46,8 +46,8 @@ class Step(Struct, frozen=True, forbid_unknown_fields=True):
     """What the model does in one turn, after `delay` seconds.
 
     Exactly one of `say`, `refuse`, `call`, `approve` and `fail` is set. A text of `say` may be sent in several pieces:
-    `pieces` is their number, and `pause` is the time between two of them in seconds. `cite`, `think` and `use` add to
-    an answer.
+    `pieces` is their number, and `pause` is the time between two of them in seconds. `cite`, `think` and `use` are
+    further parts of the answer.
     """
 
     delay: Delay | None = None
@@ -188,7 +188,7 @@ def _refuse_white_space(value: object, place: str) -> None:
 def turns(steps: Step | list[Step], place: str) -> list[Step]:
     """Return the steps as a list.
 
-    Raises `ValueError` if a step is invalid, if there are none, or if the last one does not end the run.
+    Raises `ValueError` if a step is invalid, if there are no steps, or if the last step does not end the run.
     """
     if isinstance(steps, Step):
         steps = [steps]
@@ -245,7 +245,7 @@ _SHAPES: dict[str, type[Struct]] = {
     "code_interpreter": parts.CodeInterpreter,
     "mcp": parts.McpCall,
 }
-"""The struct that a key's value must have, for the list of known keys. The values of all other keys are steps."""
+"""The struct of each key's value, so that an error can list the known keys. The values of all other keys are steps."""
 
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
 _FIELD = re.compile(r"Object (?P<what>contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
