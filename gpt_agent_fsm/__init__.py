@@ -45,10 +45,10 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> str:
-    """Return `__version__`. It is found out only when a program asks for it."""
+    """Return `__version__`. The version is read only when a program asks for it."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version  # noqa: PLC0415 - takes longer than most of this package
+    from importlib.metadata import version  # noqa: PLC0415 - this import is slow, and most programs do not need it
 
     return version("gpt-agent-fsm")
 

@@ -33,28 +33,29 @@ from gpt_agent_fsm.tools.outputs import json_text
 __all__ = ["Agent", "Answer"]
 
 _RECENT = 200
-"""How many records of the history are searched for the arrows that a thread has taken."""
+"""How many of the newest history records are searched for the arrows of the diagram that the thread has taken."""
 
 
 _MAX_WAIT = 1e12
-"""Seconds. Longer waits are refused, unless they are infinite."""
+"""The longest finite wait in seconds. A longer wait is refused, unless it is infinite."""
 
 
 def _check_wait(name: str, timeout: object) -> None:
-    """Raise an error if the caller must not wait here, or if `timeout` is not a number of seconds."""
+    """Raise an error in a handler or a tool, where waiting is not allowed, and for an invalid `timeout`."""
     refuse_in_handler(f"{name}() was called")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    # This refuses NaN, and whole numbers that are no float.
+    # The comparisons also refuse NaN, and whole numbers that are too large for a float.
     if timeout is not None and not (is_number and (timeout < _MAX_WAIT or timeout == math.inf)):  # type: ignore[operator]
         raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
 
 
 class Agent:
-    """Drives one thread. `Runtime.connect` makes it. It is safe to use from any OS thread and from handlers.
+    """Drives one thread. `Runtime.connect` returns the agent.
 
-    A method that gives a command returns when the command is in the store, before any request is made. They raise
-    `AgentNotAlive` if the agent was shut down. Events announce the results of commands. If the process forks,
-    everything except `alive` and `thread_id` raises `UsedAfterFork` in the child.
+    An agent is safe to use from any OS thread and from handlers. A method that gives a command returns when the command
+    is in the store, before any request is made. It raises `AgentNotAlive` if the agent was stopped. Events announce the
+    results of commands. If the process forks, everything except `alive` and `thread_id` raises `UsedAfterFork` in the
+    child.
     """
 
     __slots__ = ("__weakref__", "_own_driver", "_roster")
@@ -84,15 +85,17 @@ class Agent:
     ) -> str:
         """Queue a user message and return its key. Messages are sent in order, and each message gets a run.
 
-        `content` is a text, or a list of `str`, `Text`, `Image` and `File` objects. The files of images and files that
-        are given by their path are read now. The store keeps their content until the message is sent.
+        `content` is a text, or a list of `str`, `Text`, `Image` and `File` objects. If an image or a file is given by
+        its path, this method reads it. The store keeps the content of images and files until the message is sent.
 
         With `when="instead"`, the run in progress is cancelled as by `cancel_run`, and the message is sent before the
-        other queued messages. Only a message that is being sent at this moment stays before it. `options` apply only to
-        the run of this message; see `RunOptions`. The events `UserMessageAdded` and `MessagesDiscarded` contain the
-        key. Raises `ValueError` for a blank message, for a part or an option that is wrong or that the backend does not
-        support, and for a file that cannot be read. Raises `TypeError` for an unknown option, and for an object that is
-        not a part.
+        other queued messages. Only a message that is already being sent stays before the new message. `options` apply
+        only to the run of this message; see `RunOptions`. The events `UserMessageAdded` and `MessagesDiscarded` contain
+        the key.
+
+        Raises `ValueError` for a blank message, for an invalid part or option, for a part or option that the backend
+        does not support, and for a file that cannot be read. Raises `TypeError` for an unknown option, and for an
+        object that is not a part.
         """
         return self._send_message(uuid.uuid4().hex, content, when, options, None, stream=False)
 
@@ -111,7 +114,7 @@ class Agent:
     def submit_tool_output(self, tool_call_id: str, output: Any) -> None:  # noqa: ANN401 - any JSON value
         """Answer a tool call with any JSON value.
 
-        When all calls of a run have outputs, the library sends them together.
+        When all calls of a run have outputs, the library sends the outputs together.
 
         If the call does not wait for an output, the output is ignored and the log says so. Raises `ValueError` for an
         output that is not a JSON value.
@@ -143,9 +146,9 @@ class Agent:
         self._driver.send(inputs.SetAssistant(assistant_id=required_text(assistant_id, "the assistant id")))
 
     def cancel_run(self) -> None:
-        """End the run in progress. It ends with `RunFailed` and the code `cancelled`.
+        """Cancel the run in progress. The run ends with `RunFailed` and the code `cancelled`.
 
-        If the run was not created yet, it ends in the same way, but `RunFailed.id` is None. If the server does not end
+        A run that was not created yet ends in the same way, but its `RunFailed.id` is None. If the server does not end
         the run, the library stops following the run after a limited number of attempts. Then the next queued message is
         sent. If there is no run, this method does nothing.
         """
@@ -154,14 +157,14 @@ class Agent:
     def discard_queue(self) -> None:
         """Drop the messages that were not sent, and the run that was not created, so that nothing blocks the queue.
 
-        `MessagesDiscarded` has the keys of the dropped messages. If a message may have been sent, the library searches
-        for it first. If the message is on the thread, it stays there and gets no run. A run on the server continues; to
-        end it, call `cancel_run`.
+        `MessagesDiscarded` contains the keys of the dropped messages. If a message may have been sent, the library
+        first searches the thread for this message. If the message is on the thread, it stays there and gets no run. A
+        run that is already on the server continues; to end it, call `cancel_run`.
         """
         self._driver.send(inputs.DiscardQueue())
 
     def shutdown(self) -> None:
-        """Stop the agent at once, and remove it from the runtime. A request in flight may still finish.
+        """Stop the agent immediately, and remove it from the runtime. A request in flight may still finish.
 
         Accepted commands stay in the store. The next agent of the thread continues with them.
         """
@@ -175,8 +178,8 @@ class Agent:
 
         Returns the state. It is `failed` if the queue is parked until a person acts (wrong API key, exhausted balance,
         no attempts left). Raises `WaitTimeout` after `timeout` seconds; None means no timeout. Raises `AgentNotAlive`
-        if the agent is stopped. Raises `WaitInHandler` if a handler calls it, because the handler would wait for
-        itself.
+        if the agent is stopped. Raises `WaitInHandler` if a handler calls this method, because the handler would wait
+        for itself.
         """
         _check_wait("wait", timeout)
         return settle(self._driver, self._roster.scheduler, timeout)
@@ -197,11 +200,11 @@ class Agent:
         retry. `content`, `when` and `options` are as in `add_user_message`.
 
         `output` is the form of the answer: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
-        "object". The text of the answer is then JSON, and `Answer.value` is the object. Without `output`, the `output`
-        of the run's assistant applies.
+        "object". With `output`, the text of the answer is JSON, and `Answer.value` is the object. Without `output`, the
+        `output` of the run's assistant applies.
 
-        Raises `RunError` if the run fails or cannot be started. If the queue is parked and the message was not sent,
-        the message is withdrawn. Raises `WaitTimeout` after `timeout` seconds; None means no timeout. The conversation
+        Raises `RunError` if the run fails or cannot be started. If the queue is parked before the message was sent, the
+        message is withdrawn. Raises `WaitTimeout` after `timeout` seconds; None means no timeout. The conversation
         continues after a timeout. Raises `ValueError`, `AgentNotAlive` and `WaitInHandler` as `add_user_message` and
         `wait` do.
         """
@@ -223,10 +226,11 @@ class Agent:
         """Send a user message, and return its answer as an iterator over pieces of text.
 
         The pieces come while the model writes them. After the last piece, `answer` of the iterator is the whole
-        `Answer`. The arguments are those of `ask`, and `timeout` counts for the whole answer.
+        `Answer`. The arguments are those of `ask`. `timeout` is the limit for the whole answer, and starts with this
+        call.
 
-        Does not block until the iteration begins. Raises `ValueError`, `AgentNotAlive` and `WaitInHandler` as `ask`
-        does. The iteration raises the other errors of `ask`.
+        This method does not block; the iteration does. This method raises `ValueError`, `AgentNotAlive` and
+        `WaitInHandler` as `ask` does. The iteration raises the other errors of `ask`.
         """
         _check_wait("stream", timeout)
         question = self._ask(content, timeout, output, when, options, stream=True)
@@ -290,7 +294,7 @@ class Agent:
 
     @property
     def open_tool_calls(self) -> tuple[events.ToolCallRequested, ...]:
-        """The tool calls that wait for `submit_tool_output`, as they were announced. Raises `AgentNotAlive`.
+        """The tool calls that wait for `submit_tool_output`, each as a `ToolCallRequested`. Raises `AgentNotAlive`.
 
         Calls that a function of the runtime answers are not included.
         """
@@ -301,7 +305,7 @@ class Agent:
 
     @property
     def open_approvals(self) -> tuple[events.ToolApprovalRequested, ...]:
-        """The tool calls that wait for `approve` or `deny`, as they were announced. Raises `AgentNotAlive`."""
+        """The tool calls that wait for a decision, each as a `ToolApprovalRequested`. Raises `AgentNotAlive`."""
         self._check_alive()
         decided = {
             each.tool_call_id
@@ -333,7 +337,7 @@ class Agent:
 
     @property
     def state(self) -> State:
-        """The thread's state. It compares equal to "idle", "running", ... and prints so. Raises `AgentNotAlive`."""
+        """The thread's state. It equals its name, such as "idle", and prints as this name. Raises `AgentNotAlive`."""
         self._check_alive()
         return self._driver.snapshot.state
 
@@ -359,7 +363,7 @@ class Agent:
         return diagrams.render(diagrams.diagram_of(state, recent), format)
 
     def _repr_html_(self) -> str:
-        """Return the diagram for a notebook. An agent that is not alive, and any failure, is shown as its `repr`."""
+        """Return the diagram for a notebook, or only the `repr` if the agent is not alive or the drawing fails."""
         name, picture = escape(object.__repr__(self)), ""
         with contextlib.suppress(Exception):  # a notebook shows nothing at all if this method raises
             name = escape(repr(self))

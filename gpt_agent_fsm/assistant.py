@@ -32,7 +32,7 @@ def _options(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 AssistantTool: TypeAlias = ToolDefinition | Tool[..., Any]
-"""A tool of an assistant: a description alone, or a function that answers the calls, with its description."""
+"""A tool of an assistant: a description alone, or a function that has a description and answers the calls."""
 AnyTool: TypeAlias = AssistantTool | Callable[..., Any] | Mapping[str, Any]
 """The forms in which a program may pass a tool."""
 
@@ -40,7 +40,7 @@ AnyTool: TypeAlias = AssistantTool | Callable[..., Any] | Mapping[str, Any]
 def _tool(value: object) -> AssistantTool:
     """Return the tool for a value.
 
-    The value may be a tool, a function, or a description of a function in either API's form.
+    The value may be a tool, a function, or the description of a tool in the form of either API.
     """
     if isinstance(value, FunctionTool):
         return value
@@ -89,11 +89,12 @@ class Assistant:
         model: the name of the model on the server.
         instructions: the system prompt.
         tools: a list with any of these: functions, which become tools as with `@tool`; descriptions of functions, as
-            `FunctionTool` or in the form of either API; tools that the server runs itself.
+            `FunctionTool` or in the form of either API; descriptions of tools that the server runs itself.
         name: the name by which `publish` finds the assistant.
-        temperature, top_p: how the model samples; None leaves the choice to the server.
-        options: further fields, for example `{"reasoning": {"effort": "low"}}`. They are sent unchanged in the request
-            that creates a run, or by `publish` as fields of the assistant.
+        temperature, top_p: the model's sampling parameters; None leaves the choice to the server.
+        options: further fields, for example `{"reasoning": {"effort": "low"}}`. `ResponsesBackend` sends them unchanged
+            in the requests for this assistant's runs. `AssistantsBackend.publish` sends them unchanged as fields of the
+            assistant.
         output: the form of the answers: an attrs class, a dataclass, a `TypedDict` or a JSON schema of the type
             "object"; None for text.
     """
@@ -116,5 +117,5 @@ class Assistant:
 
     @property
     def functions(self) -> tuple[Tool[..., Any], ...]:
-        """The tools that have a function, which answers their calls."""
+        """The tools whose calls a function answers."""
         return tuple(tool for tool in self.tools if isinstance(tool, Tool))

@@ -13,11 +13,11 @@ _ANY_CALL = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
 def why_nothing_runs(given: Callable[..., Any]) -> str | None:
-    """Return why a call of this function would run nothing, or None if it would run.
+    """Return why calling this function would not run its body. Return None if calling it runs the body.
 
-    Async functions and generators do not run.
+    Calling an async function or a generator function does not run its body.
     """
-    for function in (given, getattr(given, "__call__", None)):  # noqa: B004 - the method itself, of an object with one
+    for function in (given, getattr(given, "__call__", None)):  # noqa: B004 - the method is examined, not called
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             return "it must not be async, because nothing would await it"
         if inspect.isgeneratorfunction(function):
@@ -28,8 +28,8 @@ def why_nothing_runs(given: Callable[..., Any]) -> str | None:
 def why_not_callable(given: object, arguments: int, *keywords: str) -> str | None:
     """Return why a call with this number of arguments and these keywords would fail. Return None if it would work.
 
-    A call that would run nothing, because the function is async or a generator, counts as a failure. If the signature
-    of a callable cannot be read, the result is None.
+    A call that would not run the body of the function, because the function is async or a generator, counts as a
+    failure. If the signature of a callable cannot be read, the result is None.
     """
     if not callable(given):
         return "it is not callable"
@@ -49,7 +49,7 @@ def why_not_callable(given: object, arguments: int, *keywords: str) -> str | Non
 
 
 def _signature(given: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature with which a callable is really called. It may differ from that of a decorated function."""
+    """Return the signature that a call must match. For a decorated function, it may be that of the decorator."""
     with contextlib.suppress(ValueError):
         own = inspect.signature(given, follow_wrapped=False)
         if {parameter.kind for parameter in own.parameters.values()} != _ANY_CALL:

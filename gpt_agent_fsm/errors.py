@@ -8,12 +8,12 @@ error                         who must act        what the library does
 `WaitTimeout`                 the caller          continues in the background
 `RuntimeClosed`               the caller          nothing: create a new runtime
 `UsedAfterFork`               the caller          nothing: create a new runtime in this process
-`StoreError`                  the operator: disk  keeps its data, tries again
-`StoreTaken`                  nobody              stops its agents: another runtime drives their threads
+`StoreError`                  the operator: disk  keeps the data, tries again
+`StoreTaken`                  nobody              stops the agents: another runtime drives their threads
 `RunError`                    the caller          continues with the next message
-`WaitInHandler`               the caller          nothing: handlers and tools must return
-`ToolArgumentsError`          the model           nothing: its message is the output of the call
-`InvalidWebhook`              the sender          nothing: perhaps the server did not send it
+`WaitInHandler`               the caller          nothing: handlers and tools must not wait
+`ToolArgumentsError`          the model           sends the error's message as the output of the call
+`InvalidWebhook`              the sender          nothing: the webhook may not be from the server
 `RequestRefused`              the caller          does not repeat the request
 `AccessDenied`                the operator: key   keeps the message, does not repeat the request
 `QuotaExceeded`               the operator: bill  keeps the message, does not repeat the request
@@ -54,7 +54,7 @@ class GptAgentError(Exception):
 
 
 class AgentNotAlive(GptAgentError):
-    """The agent was shut down. `Runtime.connect` returns a new agent for its thread."""
+    """The agent was stopped. `Runtime.connect` returns a new agent for its thread."""
 
 
 class WaitTimeout(GptAgentError, TimeoutError):
@@ -64,13 +64,13 @@ class WaitTimeout(GptAgentError, TimeoutError):
 class RunError(GptAgentError):
     """`Agent.ask` got no answer, because the run of its message failed or could not be started.
 
-    `Answer.value` also raises it if the answer does not have the requested form.
+    `Answer.value` also raises this error if the answer does not have the requested form.
 
     Attributes:
-        code: the code of the `RunFailed`. If a request failed instead, the code of its `RequestFailed`: the queue then
-            sends nothing until your next command. Also `rate_limit_exceeded` if no retries are left, `invalid_output`
-            if the answer does not have the requested form, `content_refused`, `budget_exceeded`, `cancelled` or
-            `discarded`.
+        code: a code that says why there is no answer. If the run failed, this is the code of the `RunFailed`. If a
+            request failed, this is the code of the `RequestFailed`, and the queue sends nothing until your next
+            command. Other codes are `rate_limit_exceeded` (no retries are left), `invalid_output` (the answer does not
+            have the requested form), `content_refused`, `budget_exceeded`, `cancelled` and `discarded`.
         message: a text for people. It is never empty.
         thread_id: the id of the thread.
         run_id: the id of the run, or None if there is no run.
@@ -96,7 +96,7 @@ class InvalidWebhook(GptAgentError, ValueError):
 
 
 class ToolArgumentsError(GptAgentError, ValueError):
-    """A model called a tool with arguments that its schema does not allow. The message names each wrong argument."""
+    """A model called a tool with arguments that the tool's schema forbids. The message names each wrong argument."""
 
 
 class IllegalInput(GptAgentError):
@@ -180,7 +180,7 @@ class InvalidThreadId(RequestRefused):
 
 
 class AccessDenied(ApiError):
-    """The API key is missing, wrong or lacks permission (401, 403).
+    """The API key is missing, is wrong, or lacks permission (401, 403).
 
     This error is also raised if the backend's `auth` gives no token, or if the backend does not know the assistant.
     """
@@ -196,7 +196,7 @@ class TransientError(ApiError):
     Attributes:
         retry_after: seconds that the server asks the client to wait, or None.
         hopeless: True if a retry within seconds rarely helps, because no server listens or the server is not the API.
-            In this case a call that waits makes only a few attempts.
+            In this case, a call that blocks, such as `Runtime.connect`, makes only a few attempts.
     """
 
     def __init__(
@@ -218,8 +218,8 @@ class OutcomeUnknown(TransientError):
     """A request that changes the server got no usable HTTP answer. It is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if the request may still take effect later. False if the API itself has certainly answered: the
-            request took effect before that answer, or never will.
+        in_flight: True if the request may still take effect later. False if the API itself has certainly answered. In
+            this case, the request took effect before the answer, or never will.
     """
 
     def __init__(

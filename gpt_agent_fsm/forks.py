@@ -1,4 +1,4 @@
-"""Notices that an object is used after a fork. Its OS threads, locks and connections do not work in the child."""
+"""Detects the use of an object after a fork: its OS threads, locks and connections do not work in the child."""
 
 from __future__ import annotations
 

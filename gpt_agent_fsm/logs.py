@@ -42,8 +42,8 @@ def must_propagate(error: BaseException) -> bool:
     """Return whether code that catches the errors of handlers must still let this error through.
 
     The result is True for a `KeyboardInterrupt` on the main OS thread, where Ctrl-C arrives. On another OS thread a
-    `KeyboardInterrupt` is an ordinary error. The result is also True for the crash that the tests simulate, which an
-    attribute marks as the end of the process.
+    `KeyboardInterrupt` is an ordinary error. The result is also True for the crash that the tests simulate. An
+    attribute of the error marks this crash.
     """
     if isinstance(error, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread()

@@ -1,7 +1,7 @@
 """The interfaces of a backend, a store, a scheduler and a clock, and the objects that they use.
 
-Any object with the methods of an interface works. The suites in `gpt_agent_fsm.testing.contracts` test what each
-interface promises.
+Any object with the methods of an interface implements the interface. The suites in `gpt_agent_fsm.testing.contracts`
+test what each interface promises.
 """
 
 from gpt_agent_fsm.engine.protocols import (

@@ -1,4 +1,4 @@
-"""All agents of a program that talk to one API with one API key."""
+"""The runtime: all agents of a program that use one API with one API key."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Runtime:
     Args:
         backend: the API, for example `AssistantsBackend()`.
         settings: the intervals, timeouts and limits.
-        store: keeps the threads. The default is `MemoryStore()`.
-        tools: functions that answer tool calls; see `gpt_agent_fsm.tool`. A function answers the calls that have its
-            name. The functions of the assistants that the backend knows answer calls, too. Raises `ValueError` if two
-            functions have the same name.
-        scheduler: ticks the threads. The default ticks them on OS threads of its own.
+        store: the store of the threads. The default is `MemoryStore()`.
+        tools: the functions that answer tool calls; see `gpt_agent_fsm.tool`. A function answers the calls that have
+            its name. The functions of the assistants that the backend knows answer calls, too. Raises `ValueError` if
+            two functions have the same name.
+        scheduler: the object that ticks the threads. The default ticks them on OS threads of its own.
         rng: the source of the random jitter of pauses. A seeded `rng` makes a test repeatable.
 
     A new runtime resumes each thread in the store that has unfinished work. The agents of these threads are in
@@ -101,7 +101,7 @@ class Runtime:
 
     @property
     def _roster(self) -> Roster:
-        """The roster. In a process that was forked after the runtime was made, it raises `UsedAfterFork`."""
+        """The roster. Raises `UsedAfterFork` in a process that was forked after the runtime was made."""
         self._own_roster.origin.check()
         return self._own_roster
 
@@ -128,29 +128,29 @@ class Runtime:
         max_total_tokens: int | None = None,
         stream: bool | None = None,
     ) -> Agent:
-        """Return the agent of a thread, or create an agent. It adopts a run that is in progress on the server.
+        """Return the agent of a thread. A new agent is created if needed, and adopts a run in progress on the server.
 
         A second call for a thread returns the same agent, with the new assistant and, if one is given, the new cursor.
 
         Args:
             thread_id: the thread's id on the server.
             assistant_id: the assistant that answers from the next run on.
-            last_message_id: the cursor, which is the id of the last assistant message that the caller knows. Messages
-                after it are published with the next completed run. None means the cursor in the store, or no cursor if
-                the store has none.
-            subscribe: called as `subscribe(agent, event)` for each event of this agent. Workers call it.
+            last_message_id: the cursor, which is the id of the last assistant message that the caller knows. Assistant
+                messages after the cursor are published when the next run has completed. None means the cursor in the
+                store, or no cursor if the store has none.
+            subscribe: a function that workers call as `subscribe(agent, event)` for each event of this agent.
             idle_timeout: the idle timeout of this agent in seconds, instead of the setting; `math.inf` means never. A
                 short idle timeout also shortens the time that a request may take, so a slow HTTP answer counts as lost.
-            replay_after: before new events, `subscribe` receives the thread's history after this number. 0 means the
-                whole history.
+            replay_after: the number of a history record. Before new events, `subscribe` receives the history after this
+                record. 0 means the whole history.
             key: the caller's own name for the thread, for example the name of a customer. `find` and `start` find the
                 thread by this key. The store keeps it. Raises `ValueError` if another thread has the key.
             max_total_tokens: how many tokens the runs of the thread may use together, instead of the setting; see
                 `BudgetExceeded`. The store keeps this limit. None keeps the limit that was given before.
             stream: True if the texts of the thread's runs should come in pieces, while the model writes them. The
                 signal `assistant_message_delta` sends the pieces, and `subscribe` receives them if `stream` is True in
-                its own call. The store keeps this choice, and None keeps the choice that was made before. If the
-                backend or the server has no streams, there are no pieces.
+                the same call of `connect`. The store keeps this choice, and None keeps the choice that was made before.
+                If the backend or the server has no streams, there are no pieces.
 
         Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
         know, and another `ApiError` if a request fails. After an error there is no agent.
@@ -217,10 +217,11 @@ class Runtime:
     ) -> str:
         """Upload a file to the server, and return the id that `Image(file_id=...)` or `File(file_id=...)` takes.
 
-        `name` is the name of the file on the server, by default the name in the path. `purpose` is a word of the API,
-        for example "vision" for an image. Blocks, at most for `receive_timeout` per attempt. Raises an `ApiError` after
-        the last attempt. This is `OutcomeUnknown`, without another attempt, if the file may be on the server. Raises
-        `ValueError` for a file that cannot be read or is empty, and `TypeError` if the backend takes no files.
+        `name` is the name of the file on the server, by default the name in the path. `purpose` is one of the API's
+        purposes, for example "vision" for an image. Blocks, at most for `receive_timeout` per attempt. Raises an
+        `ApiError` after the last attempt. If the file may be on the server after a failed attempt, raises
+        `OutcomeUnknown` without another attempt. Raises `ValueError` for a file that cannot be read or is empty, and
+        `TypeError` if the backend takes no files.
         """
         request = uploading(self._backend, path_or_bytes, name, purpose, self._caller.limits)
         return self._caller.request("upload_file", "", request, repeatable=False)
@@ -241,7 +242,7 @@ class Runtime:
         return tuple(_agent_of(driver) for driver in self._roster.drivers)
 
     def history(self, thread_id: str, after: int = 0) -> list[Record]:
-        """Return a thread's records with a number above `after`, in order. For an unknown thread there are none."""
+        """Return a thread's history records after the number `after`, in order. An unknown thread has none."""
         self._own_roster.origin.check()
         return list(self._store.history(thread_id, after))
 
@@ -254,25 +255,27 @@ class Runtime:
         return self._store.usage()
 
     def handle_webhook(self, headers: Mapping[str, str], body: bytes | str, secret: str) -> bool:
-        """Accept a webhook about a response that has ended, and poll its run at once.
+        """Accept a webhook about a response that has ended, and poll the run of this response immediately.
 
         Args:
-            headers: the headers of the HTTP request, with `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+            headers: the headers of the HTTP request, including `webhook-id`, `webhook-timestamp` and
+                `webhook-signature`.
             body: the unchanged body of the HTTP request.
-            secret: the secret with which the server signs webhooks, `whsec_...`.
+            secret: the secret with which the server signs webhooks. It begins with `whsec_`.
 
         Returns True if the webhook woke an agent of this runtime. Returns False for a repeated webhook, for a webhook
-        about something else, and for a response that this runtime does not know or does not know yet. In both cases the
-        answer to the HTTP request is 200. This method does not block, so your web server can call it directly. While
-        such webhooks arrive, each run is polled only once per `webhook_heartbeat_interval`. Raises `InvalidWebhook`
-        (the answer is 400), `ValueError` for an impossible secret, and `ImportError` without the extra `webhooks`.
+        about something else, and for a response that this runtime does not know or does not know yet. In all these
+        cases, answer the HTTP request with 200. This method does not block, so your web server can call it directly.
+        While such webhooks arrive, each run is polled only once per `webhook_heartbeat_interval`. Raises
+        `InvalidWebhook` for an invalid webhook (answer with 400), `ValueError` for an invalid secret, and `ImportError`
+        without the extra `webhooks`.
         """
         return self._roster.wake_by_webhook(verified(headers, body, secret))
 
     # --- making an agent --------------------------------------------------------------------------------------
 
     def _check_tools(self) -> None:
-        """Raise `ValueError` for two functions of one name. The backend may have published more assistants."""
+        """Raise `ValueError` if two functions have the same name. The backend may have published more assistants."""
         self._tools | functions_of(self._backend)
 
     def _make_agent(self, driver: Driver) -> Agent:
@@ -283,11 +286,11 @@ class Runtime:
     def close(self) -> None:
         """Stop all agents, end the runtime's OS threads, and close the backend and the store. Idempotent.
 
-        Blocks until requests, handlers and functions of tools have ended, but no longer than a request may take. The
-        log names each handler that takes longer. If a function of a tool takes longer, its `cancelled()` is true from
-        then on. No further function is started. Accepted commands stay in the store. If a handler calls `close`, the
-        backend and the store are closed after that handler has returned. In a process that was forked after the runtime
-        was made, `close` returns at once and ends nothing.
+        Blocks until requests, handlers and functions of tools have ended, but no longer than one request may take
+        (`receive_timeout`). The log names each handler that takes longer. If a function of a tool takes longer,
+        `ToolContext.cancelled()` returns True for it from then on. No further function is started. Accepted commands
+        stay in the store. If a handler calls `close`, the backend and the store are closed after that handler has
+        returned. In a process that was forked after the runtime was made, `close` returns immediately and ends nothing.
         """
         if self._own_roster.origin.was_forked:
             return

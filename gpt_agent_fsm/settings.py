@@ -13,15 +13,15 @@ __all__ = ["Settings"]
 
 PREFIX = "GPT_AGENT_"
 _OF_THE_COMMAND_LINE = ("GPT_AGENT_STORE", "GPT_AGENT_SERVE_")
-"""The variables with which a person sets options of the command `gpt-agent-fsm`. They are not settings."""
+"""The beginnings of the variables that set options of the command `gpt-agent-fsm`. These variables are not settings."""
 _MAX_DOUBLINGS = 60
 _MAX_VALUE = 1_000_000_000
-"""Thirty years in seconds. This is longer than any useful wait, but every timer can still count it."""
+"""Thirty years in seconds. This is longer than any useful wait, but not too long for any timer."""
 MAX_TOKENS = 10**15
-"""The highest limit of tokens. It is more than anybody can pay, but every store can still add such numbers."""
+"""The highest possible limit of tokens. It is more than anybody can pay, but every store can still add such numbers."""
 _TOOL_POLL_INTERVAL = 120.0
 MAX_RETRY_AFTER = 600.0
-"""The longest wait, in seconds, that a server may ask for. A wrong header must not stop a thread for a day."""
+"""The longest wait in seconds that a server may ask for. Otherwise, a wrong header could stop a thread for a day."""
 
 
 def _check(
@@ -60,13 +60,13 @@ class Settings:
     """
 
     heartbeat_interval: float = attrs.field(default=1.0, validator=_seconds)
-    """The poll interval of a run that is in progress."""
+    """The poll interval: the time between two polls of a run that is in progress."""
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
     """The poll interval while webhooks report the end of runs. These polls are a safety net for lost webhooks."""
     idle_timeout: float | None = attrs.field(default=120.0, validator=_seconds_or_none)
-    """An agent without activity stops after this time; None means never. While an agent waits for tool outputs, it
-    polls its run at this interval instead, or every 120 seconds without an idle timeout. The idle timeout also limits
-    `receive_timeout`: if it is short, slow HTTP answers are cut off."""
+    """An agent without activity stops after this time; None means never. An agent that waits for tool outputs does not
+    stop: it polls its run at this interval instead, or every 120 seconds if the idle timeout is None. The idle timeout
+    also limits `receive_timeout`: with a short idle timeout, slow HTTP answers are cut off."""
     receive_timeout: float = attrs.field(default=30.0, validator=_seconds)
     """The total request timeout, from connecting to the last byte of the HTTP answer."""
     rate_limit_max_retries: int = attrs.field(default=10, validator=_retries)
@@ -78,7 +78,8 @@ class Settings:
     tool_output_retry_delay: float = attrs.field(default=1.0, validator=_delay)
     """The delay between two attempts to send tool outputs."""
     request_max_attempts: int = attrs.field(default=8, validator=_count)
-    """The maximum number of attempts of any other request. Polls of an active run have no limit."""
+    """The maximum number of attempts of a request that does not send tool outputs. Polls of an active run have no
+    limit."""
     request_retry_delay: float = attrs.field(default=0.5, validator=_delay)
     """The delay before the second attempt of a request. The delay doubles before each further attempt. Random jitter
     subtracts up to half of the delay."""
@@ -92,7 +93,7 @@ class Settings:
     no limit."""
     max_tool_rounds: int | None = attrs.field(default=None, validator=_count_or_none)
     """A run that asks for tools more often than this is cancelled and fails with the code `max_tool_rounds`; None means
-    no limit. The calls of one round count once."""
+    no limit. The calls that a run asks for together count once."""
     max_total_tokens: int | None = attrs.field(default=None, validator=_tokens_or_none)
     """How many tokens the runs of a thread may use together; None means no limit. When the tokens are used up, the
     queue is parked with `BudgetExceeded` before the next message or run. `Runtime.connect` can set another limit for a
@@ -101,9 +102,9 @@ class Settings:
     """A tool call that waits for an approval for longer than this is denied; None means no limit. The time counts from
     `ToolApprovalRequested`, even across restarts."""
     tool_workers: int = attrs.field(default=8, validator=_count)
-    """How many functions of tools run at the same time."""
+    """How many functions of tools may run at the same time."""
     streams: int = attrs.field(default=32, validator=_retries)
-    """How many runs are read as streams at the same time, each on an OS thread of its own. Further runs are only
+    """How many runs may be read as streams at the same time, each on an OS thread of its own. Further runs are only
     polled."""
     stall_after: float | None = attrs.field(default=300.0, validator=_seconds_or_none)
     """If a thread waits for the same thing for this time, `ThreadStalled` is sent. It is sent again each time the wait
@@ -112,7 +113,7 @@ class Settings:
     """The size in bytes of the largest HTTP answer to accept, after decompression. A larger answer counts as
     unreadable."""
     max_part_bytes: int = attrs.field(default=20 * 1024 * 1024, validator=_count)
-    """The size in bytes of the data that the images and files of one message may have together. The store keeps these
+    """The largest total size in bytes of the images and files that one message contains as data. The store keeps this
     data until the message is sent. For more data, use `Runtime.upload`, and send the file's id."""
     workers: int = attrs.field(default=8, validator=_count)
     """The number of workers, which make requests and call handlers."""
@@ -129,7 +130,7 @@ class Settings:
     def idle_seconds(self) -> float:
         """The idle timeout in seconds.
 
-        If there is no idle timeout, it is a number that is longer than any agent lives.
+        If there is no idle timeout, the value is longer than any agent lives.
         """
         return _MAX_VALUE if self.idle_timeout is None else self.idle_timeout
 
@@ -150,10 +151,11 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read `GPT_AGENT_HEARTBEAT_INTERVAL` and similar variables. A setting without a variable keeps its default.
+        """Return the settings from the environment, from variables such as `GPT_AGENT_HEARTBEAT_INTERVAL`.
 
-        The text `none` means None. Raises `ValueError` for a value that is not a number, and for a variable that begins
-        with `GPT_AGENT_` but is not a setting.
+        A setting without a variable keeps its default. The text `none` means None. Raises `ValueError` for a value that
+        is not a number, and for a variable that begins with `GPT_AGENT_` but is neither a setting nor an option of the
+        command line.
         """
         environ = os.environ if environ is None else environ
         fields = {PREFIX + field.name.upper(): field for field in attrs.fields(cls)}

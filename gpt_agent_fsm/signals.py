@@ -6,9 +6,9 @@ arrive in order. Connect a receiver like this::
     @signals.run_completed.connect
     def on_completed(agent, event): ...
 
-blinker holds receivers weakly. So it drops a lambda at once, and a method when its object has no other reference. Keep
-a reference, connect with `weak=False`, or pass the callable to `Runtime.connect(subscribe=...)`, which keeps a
-reference.
+blinker holds receivers weakly. So it drops a lambda immediately, and a method as soon as nothing else references the
+method's object. Keep a reference, connect with `weak=False`, or pass the callable to `Runtime.connect(subscribe=...)`,
+which keeps a reference.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
 Handler = Callable[..., object]
 Connected = Callable[..., None]
-"""A receiver that was connected. Its type allows every call, so that a program can call its own handler as it was
-written, and can connect the handler to a further signal."""
+"""The type of a connected receiver. It allows every call, so that a program can still call its handler with the
+handler's own arguments, and can connect the handler to another signal."""
 
 
 class Receiver(Protocol[E_contra]):
@@ -57,7 +57,7 @@ class _Probe:
 
 
 _ALONE = _Probe().connect(lambda: None)
-"""How many references a called method counts for an argument that nothing outside the call references."""
+"""The reference count of an argument inside a method, if nothing outside the call references the argument."""
 
 
 class Signal(blinker.NamedSignal, Generic[E]):
@@ -69,12 +69,13 @@ class Signal(blinker.NamedSignal, Generic[E]):
         self._vanished: deque[str] = deque()
 
     def connect(self, receiver: Receiver[E], sender: Any = blinker.ANY, weak: bool = True) -> Connected:  # type: ignore[override]  # noqa: ANN401 - as its base class
-        """Call `receiver(agent, event=event)` for each event, or for each event of the agent `sender`.
+        """Connect a receiver: call `receiver(agent, event=event)` for each event of this signal.
 
-        Returns the receiver, so that this method can be a decorator.
+        If `sender` is given, the receiver is called only for the events of this agent. Returns the receiver, so that
+        this method can be a decorator.
 
         Raises `TypeError` for a receiver that cannot be called in this way, and for an async receiver. Warns about a
-        lambda that nothing else references: with `weak=True`, blinker would drop it at once.
+        lambda that nothing else references: with `weak=True`, blinker would drop it immediately.
         """
         if reason := why_not_callable(receiver, 1, "event"):
             form = f"receiver(agent, event=event): {reason}"
@@ -135,8 +136,8 @@ class Signal(blinker.NamedSignal, Generic[E]):
     def _disconnect(self, receiver_id: Hashable, sender_id: Hashable) -> None:
         """Disconnect a receiver, as the base class does, but from any OS thread.
 
-        The base class iterates over all senders, and raises an error if another OS thread connects to a new sender
-        at that time.
+        The base class iterates over all senders, and raises an error if another OS thread connects a receiver to a new
+        sender at that time.
         """
         if sender_id != blinker.base.ANY_ID:
             super()._disconnect(receiver_id, sender_id)
@@ -148,7 +149,7 @@ class Signal(blinker.NamedSignal, Generic[E]):
 
 
 def _identity(receiver: object) -> object:
-    """Return the key under which blinker's tables have the receiver."""
+    """Return the key under which blinker's tables contain the receiver."""
     return (id(receiver.__func__), id(receiver.__self__)) if inspect.ismethod(receiver) else id(receiver)
 
 
@@ -245,9 +246,9 @@ def receivers(sender: object, event_class: type[events.Event]) -> Iterator[Handl
 def call(handler: Handler, sender: object, event_: events.Event, *, by_keyword: bool, thread: str) -> None:
     """Call one handler. If the handler raises an error, log the error, so that other handlers are still called.
 
-    The first time, a failure is logged with its traceback. If the same handler fails in the same way again, the log has
-    one line. No error of a handler ends a worker. Only Ctrl-C is raised to the caller, if handlers run on the main OS
-    thread.
+    The first time, a failure is logged with its traceback. If the same handler fails in the same way again, the log
+    gets only one line. No error of a handler ends a worker. Only Ctrl-C is raised to the caller, and only if handlers
+    run on the main OS thread.
     """
     outer = getattr(_announcing, "handler", None)
     _announcing.handler = handler
@@ -321,7 +322,7 @@ def name_of(handler: Handler) -> str:
 
 
 def report(event_: events.Event) -> None:
-    """Log the events that concern an operator, without message text. The log gets one line for each run that ends."""
+    """Log the event if it concerns an operator, without the text of messages. Each end of a run gets one line."""
     match event_:
         case events.RequestFailed(thread_id=thread_id, operation=operation, message=message):
             then = "trying again" if event_.will_retry else "not retrying automatically"

@@ -1,4 +1,4 @@
-"""An extension of Sphinx that draws the state machine on a page, without network and without another program.
+"""A Sphinx extension that draws the state machine on a page. It needs neither a network nor another program.
 
 Add `gpt_agent_fsm.sphinx` to `extensions` in `conf.py`. Then a page may contain the directive `gpt-agent-fsm`; the page
 "Pictures" of the documentation describes its options.
@@ -34,7 +34,7 @@ def _format(argument: str) -> str:
 
 
 class Machine(SphinxDirective):
-    """Draws the machine or a part of it (`machine`, the default), or the way to an answer (`happy-path`)."""
+    """Draws the machine or a part of it (`machine`, the default), or the path to an answer (`happy-path`)."""
 
     optional_arguments = 1
     option_spec = {  # noqa: RUF012 - docutils reads it from the class
@@ -45,7 +45,7 @@ class Machine(SphinxDirective):
     }
 
     def run(self) -> list[nodes.Node]:
-        """Return the picture, or its text."""
+        """Return the picture, or the diagram as text in another format."""
         kind, options = (*self.arguments, "machine")[0], dict(self.options)
         classes = options.pop("class", [])
         if kind == _HAPPY_PATH and not options:
@@ -64,8 +64,8 @@ class Machine(SphinxDirective):
 
 
 def _picture(svg: str, classes: list[str]) -> list[nodes.Node]:
-    """Return the picture for pages in HTML, and its title for all others."""
-    # A page in HTML may be narrower than the picture, so the picture scrolls.
+    """Return nodes that show the picture on HTML pages, and only its title in other formats."""
+    # An HTML page may be narrower than the picture, so the picture scrolls.
     box = f'<div class="{" ".join(["gpt-agent-fsm-picture", *classes])}" style="overflow-x:auto">{svg}</div>'
     title = unescape(re.findall("<title>(.*?)</title>", svg)[0])
     return [

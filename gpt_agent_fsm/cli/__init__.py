@@ -1,4 +1,4 @@
-"""The command line: `gpt-agent-fsm demo`, `gpt-agent-fsm diagram`, `gpt-agent-fsm import-thread`.
+"""The command line `gpt-agent-fsm`, with commands such as `demo`, `chat` and `import-thread`.
 
 It needs the extra `cli`. The demo and `serve` also need the extra `local`.
 """
@@ -15,7 +15,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and exit with 0 for success, 1 for failure, 2 for a wrong command, or 130 for Ctrl-C."""
     try:
-        from gpt_agent_fsm.cli.commands import cli  # noqa: PLC0415 - click may not be there
+        from gpt_agent_fsm.cli.commands import cli  # noqa: PLC0415 - click may not be installed
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("click"):
             raise

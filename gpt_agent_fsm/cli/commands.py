@@ -23,7 +23,7 @@ __all__ = ["cli", "screen_for"]
 
 
 class _Commands(click.Group):
-    """The commands. `import-thread` is imported on use, because its HTTP client takes longer than other commands."""
+    """The commands. The module of `import-thread` is imported only when this command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), "import-thread"])
@@ -87,7 +87,7 @@ def demo(speed: float, api: str) -> None:
 def _hold(speed: float, api: str) -> list[Conversation]:
     """Play the conversations, show them, then show a summary, and return the conversations."""
     try:
-        from gpt_agent_fsm.cli.scenes import SCENES, Conversation, play  # noqa: PLC0415 - flask may not be there
+        from gpt_agent_fsm.cli.scenes import SCENES, Conversation, play  # noqa: PLC0415 - flask may not be installed
     except ImportError as error:
         raise _missing(error) from error
     conversations = [Conversation(scene) for scene in SCENES]
@@ -111,7 +111,7 @@ def screen_for(conversations: list[Conversation]) -> Screen:
 
         return Plain(conversations)
     try:
-        from gpt_agent_fsm.cli.live import Live  # noqa: PLC0415 - rich may not be there
+        from gpt_agent_fsm.cli.live import Live  # noqa: PLC0415 - rich may not be installed
     except ImportError as error:
         raise _missing(error) from error
     return Live(conversations)

@@ -116,7 +116,7 @@ class _Progress:
         return f"\nTo continue, run the same command again with --into {self._last.conversation_id}"
 
     def report(self, standing: ThreadImport) -> None:
-        """Print the progress. It is printed once for each tenth of the messages."""
+        """Print the progress, once for each tenth of the messages."""
         last, self._last = self._last, standing
         if last is None:
             _begin(self._thread_id, standing)

@@ -1,4 +1,4 @@
-"""Write the log of the library somewhere while a command runs."""
+"""Pass the library's log to a handler while a command runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["library_log"]
 
 @contextlib.contextmanager
 def library_log(handler: logging.Handler, form: str) -> Iterator[None]:
-    """Inside the `with` block, pass each record from INFO on to the handler, in this form. Then close the handler."""
+    """Inside the `with` block, pass each record of level INFO or higher to the handler. Close the handler at the end.
+
+    `form` is the format of the log lines.
+    """
     handler.setFormatter(logging.Formatter(form))
     logger = logging.getLogger("gpt_agent_fsm")
     level = logger.level

@@ -40,7 +40,7 @@ _SPOKEN: dict[type[events.Event], str] = {
 }
 """The events that the transcript shows, each with its style."""
 _BESIDE_TRANSCRIPT = 13
-"""How many lines of the terminal are used for other things than the transcript."""
+"""How many lines of the terminal show other things than the transcript."""
 
 
 class Live(Screen):  # pragma: no cover - see the module's head
@@ -128,7 +128,7 @@ def _path(conversation: Conversation) -> Text:  # pragma: no cover - see the mod
 def _last(conversation: Conversation) -> str:  # pragma: no cover - see the module's head
     """Return the last event of a conversation in words.
 
-    Changes of the state are not counted: they have their own column.
+    Changes of the state are left out, because the state has its own column.
     """
     skipped = (events.StateChanged, events.AgentStopped)
     heard = [event for _, event in conversation.heard if not isinstance(event, skipped)]

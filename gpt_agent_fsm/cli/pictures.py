@@ -18,7 +18,7 @@ _FILES = {
     "happy-path.svg": diagrams.happy_path,
 }
 _RECENT = 200
-"""How many records of the history are searched for the arrows that a thread has taken."""
+"""How many of the newest history records are searched for the arrows of the diagram that the thread has taken."""
 
 
 @click.command()
@@ -40,7 +40,7 @@ _RECENT = 200
 @store_option(required=False)
 @without_traceback
 def diagram(format_: str, directory: Path | None, thread_id: str | None, url: str | None) -> None:
-    """Draw the state machine, or where a thread is in it.
+    """Draw the state machine, and with --thread the state of a thread in it.
 
     The picture is generated from the table that the library itself uses. With --thread, the state of the thread is
     lit, and the arrows that the thread has taken since it last left idle or failed are marked.
@@ -73,7 +73,7 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
 def timeline(thread_id: str, url: str, format_: str) -> None:
     """Show what happened to a thread, and when.
 
-    The timeline shows states, runs, tool calls, approvals and waits. It has names, ids and times, and never the
+    The timeline shows states, runs, tool calls, approvals and waits. It contains names, ids and times, but never the
     text of a message. So it can be pasted into an issue.
 
     \b

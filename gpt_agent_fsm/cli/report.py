@@ -32,7 +32,7 @@ _WORDS: dict[type[events.Event], str] = {
 
 
 def describe(event: events.Event) -> str:
-    """Describe an event in a few words. They are ASCII, except for the text of messages."""
+    """Describe an event in a few words. The words are ASCII, except for the text of messages."""
     if isinstance(event, events.ToolCallRequested):
         return f"wants {_call(event)}"
     return _WORDS.get(type(event), type(event).__name__).format(event)
@@ -61,7 +61,7 @@ def account(conversation: Conversation) -> Iterator[tuple[str, str]]:
 
 
 def totals(conversations: list[Conversation]) -> str:
-    """Count what happened, in two lines."""
+    """Return two lines that count what happened."""
 
     def counted(kind: type[events.Event], noun: str) -> str:
         number = sum(conversation.count(kind) for conversation in conversations)
@@ -116,7 +116,7 @@ class Plain(Screen):
         self._gone = False
 
     def show(self, conversation: Conversation, event: events.Event) -> None:
-        """Print one line. A message is printed when it is whole."""
+        """Print one line for the event. A message is printed when it is complete."""
         if isinstance(event, events.AssistantMessageDelta):
             return
         seconds = conversation.heard[-1][0]

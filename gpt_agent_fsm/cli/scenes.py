@@ -27,9 +27,9 @@ UseTool = Callable[[Agent, events.ToolCallRequested], None]
 
 _KEY = "none-needed"
 _PER_WORD = 0.06
-"""Seconds in which the model writes a word, at speed 1."""
+"""The seconds that the model takes for each word at speed 1."""
 _PATIENCE = 30.0
-"""After so many seconds, at speed 1, a conversation counts as stuck."""
+"""The seconds, at speed 1, after which a conversation counts as stuck."""
 
 
 # --- models and tools -------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class Scene:
         says: the user's message. It is unique among the scenes.
         assistant: the assistant, for an API whose requests define the assistant.
         answer: the model of this scene.
-        thinks: seconds that the model takes for each turn.
+        thinks: the seconds that the model takes for each turn.
         ends: the final state.
         brings: the expected number of events by class.
     """
@@ -262,7 +262,7 @@ def _begin(runtime: Runtime, conversation: Conversation, show: Show, began: floa
 
 @contextmanager
 def _toolbox(speed: float) -> Iterator[UseTool]:
-    """Inside the `with` block, return the function that answers a tool call.
+    """Yield the function that answers a tool call. It can be used inside the `with` block.
 
     Tools take time, so they run on OS threads of their own. A handler that blocks would hold up its conversation.
     """

@@ -55,7 +55,7 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="How many requests to the model are made at once; the others wait in order.",
+    help="How many requests to the model are made at the same time; the others wait in order.",
 )
 @click.option("--api-key", envvar=_API_KEY, help=f"The key that clients must send. Better given as {_API_KEY}.")
 @click.option(
@@ -105,7 +105,7 @@ def serve(
     the same file resumes unfinished work.
     """
     try:
-        from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer  # noqa: PLC0415 - may not be there
+        from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer  # noqa: PLC0415 - an extra
         from gpt_agent_fsm.local.http.access import is_loopback  # noqa: PLC0415
     except ImportError as error:
         if error.name is None or error.name.startswith("gpt_agent_fsm"):
@@ -130,7 +130,8 @@ def serve(
 
 
 def _check_key(api_key: str | None, host: str, *, is_loopback: bool) -> None:
-    # Click takes an empty variable for one that is not set; that is the usual form of a key that was not found.
+    # Click treats an empty variable like one that is not set. But an empty variable usually means that a script did not
+    # find the key.
     given = os.environ.get(_API_KEY) if api_key is None else api_key
     if given is not None and not given.strip():
         raise click.UsageError(f"the API key is blank: give one as --api-key or {_API_KEY}, or leave both out")
@@ -162,7 +163,7 @@ def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path
 
 
 def _in_options(sentence: str) -> str:
-    """Return an error sentence of the library with the names of the command's options in place of its arguments."""
+    """Return a sentence of the library in which the names of the arguments are replaced by those of the options."""
     names = {"base_url": "--model", "database": "--db", "allow_origins": "--allow-origin", "api_key": "--api-key"}
     for name, option in names.items():
         sentence = sentence.replace(name, option)

@@ -31,7 +31,7 @@ _UNKNOWN = "application/octet-stream"
 
 
 def image_type(data: bytes) -> str | None:
-    """Return the MIME type of an image by its first bytes. Return None if it is not a PNG, JPEG, GIF or WebP image."""
+    """Return the MIME type of a PNG, JPEG, GIF or WebP image, by its first bytes. Return None for other data."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -51,12 +51,12 @@ def mime_type(data: bytes, name: str | None = None) -> str:
 
 
 def default_name(data: bytes) -> str:
-    """Return a name for a file without a name. Its ending shows the type of the file."""
+    """Return a name for a file that has none. The name's extension shows the type of the file."""
     return "file" + (mimetypes.guess_extension(mime_type(data)) or "")
 
 
 def digest_of(data: bytes) -> str:
-    """Return the digest of a content: `sha256:` and 64 hexadecimal digits."""
+    """Return the digest of data: `sha256:` and 64 hexadecimal digits."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
@@ -66,7 +66,7 @@ def data_url(mime: str, data: bytes) -> str:
 
 
 def data_of(url: str) -> bytes | None:
-    """Return the data that a data URL contains. Return None for another URL, and if the data cannot be decoded."""
+    """Return the data that a data URL contains. Return None for any other URL, and for data that cannot be decoded."""
     head, comma, encoded = url.partition(",")
     if not comma or head[:5].lower() != "data:" or not head.lower().endswith(";base64"):
         return None

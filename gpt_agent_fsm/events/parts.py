@@ -51,13 +51,13 @@ class _PathLike(Protocol):
 
 def _as_text(path: str | _PathLike | None) -> str | None:
     if path is None or isinstance(path, str) or not hasattr(path, "__fspath__"):
-        # Anything else is recognised as wrong when the message is said.
+        # Any other value is refused later, when the message is sent.
         return path  # type: ignore[return-value]
     return path.__fspath__()
 
 
 def _as_tuple(names: Iterable[str] | None) -> tuple[str, ...] | None:
-    # A text is not split into letters, so that it is recognised as wrong when the message is said.
+    # A text is not split into letters, so that it can be refused later, when the message is sent.
     return tuple(names) if isinstance(names, list | tuple) else names  # type: ignore[return-value]
 
 
@@ -69,10 +69,10 @@ class Image:
         url: the address of the image.
         file_id: the id of the image's file on the server. `Runtime.download` returns its content.
         data: the content of the image. In a message that you send, it must be a PNG, JPEG, GIF or WebP image.
-        path: the path of the image's file. Only a message that you send may have it: when the message is accepted, the
-            file is read.
-        digest: `sha256:` and the hexadecimal digest of the content. Only `UserMessageAdded` has it, because the history
-            does not repeat the content of the images that you send.
+        path: the path of the image's file. Only a message that you send may contain a path. The file is read when the
+            message is accepted.
+        digest: `sha256:` and the hexadecimal digest of the content. Only the event `UserMessageAdded` has it, because
+            the history does not keep the content of the images that you send.
     """
 
     url: str | None = None

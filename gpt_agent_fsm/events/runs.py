@@ -22,7 +22,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class UserMessageAdded:
-    """A user message is on the server's thread.
+    """A user message was added to the thread on the server.
 
     Attributes:
         id: the message's id on the server.
@@ -30,7 +30,7 @@ class UserMessageAdded:
         key: the key that `Agent.add_user_message` returned for the message; None in records that an earlier version of
             the library has saved.
         parts: the `Text`, `Image` and `File` objects of the message, in order; empty if the message is only text. If an
-            image or a file was sent as data, the part has the `digest` of the data instead.
+            image or a file was sent as data, the part contains the `digest` instead of the data.
     """
 
     id: str
@@ -90,13 +90,14 @@ class AssistantMessageAdded:
         message_id: the message's id on the server. It becomes the agent's `last_message_id`.
         run_id: the run that the server names for the message; if it names none, the current run.
         assistant_id: the assistant that the server names for the message; if it names none, that of the current run.
-        content: all text parts, joined by a newline. It is empty if the message has only a refusal, an image or a file.
+        content: all text parts, joined by a newline. It is empty if the message contains only a refusal, an image or a
+            file.
         refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
-        parts: the `Text`, `Image` and `File` objects of the message, in order. Each `Text` has its citations.
-        older: True if the server names no run for the message, and the message is older than the user's message that
-            the current run answers. So it does not belong to the current run.
+        parts: the `Text`, `Image` and `File` objects of the message, in order. Each `Text` contains its citations.
+        older: True if the message does not belong to the current run: the server names no run for it, and it is older
+            than the user message that the current run answers.
         reasoning: the model's summary of the reasoning that led to the message; None if there is none. Only a server of
-            the Responses API sends it, and only if the assistant asks for it, for example with
+            the Responses API sends it, and only if the options of the assistant ask for it, for example
             `options={"reasoning": {"summary": "auto"}}`.
     """
 
@@ -118,8 +119,8 @@ class AssistantMessageDelta:
     """The assistant has written more of a message. This event comes while the run is in progress.
 
     It is sent only if the run is a stream; see `Agent.stream` and `Runtime.connect`. It is not part of the thread's
-    history, and the signal `event` does not send it. The texts of the pieces of a message, joined, are the message's
-    content or the beginning of it. `AssistantMessageAdded` follows with the whole content.
+    history, and the signal `event` does not send it. If you join the texts of all pieces of a message, you get the
+    message's content or the beginning of it. `AssistantMessageAdded` follows with the whole content.
 
     Attributes:
         message_id: the id of the message on the server.
@@ -158,7 +159,8 @@ class RateLimited:
 
     Attributes:
         run_id: the run that failed.
-        retries_remaining: how many more runs will be tried. With the default settings: 10, then 9, down to 0.
+        retries_remaining: how many more times a new run may be started. With the default settings: 10, then 9, down to
+            0.
     """
 
     run_id: str

@@ -52,7 +52,7 @@ class RequestFailed:
 
 @attrs.frozen(kw_only=True)
 class BudgetExceeded:
-    """The runs of the thread have used all their tokens. No message is sent, and the state is `failed`.
+    """The runs of the thread have reached the limit of tokens. No message is sent, and the state is `failed`.
 
     If you give a larger limit to `Runtime.connect`, the queue continues. The event is sent again only after the used
     tokens or the limit have changed.
@@ -71,13 +71,13 @@ class BudgetExceeded:
 class ThreadStalled:
     """The thread has waited for the same thing for `stall_after` seconds.
 
-    If the wait continues, the event is sent again after 2, 4, 8, ... times as many seconds. The event ends nothing.
-    `Agent.explain` says which methods can be called.
+    If the wait continues, the event is sent again after 2, 4, 8, ... times as many seconds. The event does not end the
+    wait. `Agent.explain` says which methods can be called.
 
     Attributes:
         reason: a sentence that says what the thread waits for and, if there is one, the last failure.
-        since: when the wait began, in seconds since the epoch.
-        next_look: when the library acts next, in seconds since the epoch; None if a request is in flight.
+        since: the time at which the wait began, in seconds since the epoch.
+        next_look: the time at which the library acts next, in seconds since the epoch; None if a request is in flight.
     """
 
     thread_id: str
@@ -88,7 +88,7 @@ class ThreadStalled:
 
 @attrs.frozen(kw_only=True)
 class AgentStopped:
-    """The agent was removed from the runtime. Every later call on it raises `AgentNotAlive`.
+    """The agent was removed from the runtime. Every later command to the agent raises `AgentNotAlive`.
 
     Attributes:
         reason: "shutdown", "idle_timeout", "runtime_closed", or "store_taken" if another runtime drives the thread.

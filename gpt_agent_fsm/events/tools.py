@@ -23,14 +23,14 @@ __all__ = [
 class ToolCallRequested:
     """The run waits for the output of a tool call.
 
-    Each call is announced once. If another runtime drives the thread from now on, that runtime announces the open calls
+    Each call is announced once. If another runtime drives the thread later, that runtime announces the open calls
     again. If no function of the runtime answers the call, your code answers with `Agent.submit_tool_output(id, ...)`.
 
     Attributes:
         id: the tool call's id.
         name: the function's name.
-        arguments: the decoded JSON arguments, usually a dict. If the server makes the call itself and its arguments are
-            not valid JSON, this is their text.
+        arguments: the decoded JSON arguments, usually a dict. If the server makes the call itself and the arguments are
+            not valid JSON, this is the text of the arguments.
         again: True if another runtime, which drove the thread before, has already announced the call. An event with
             `again=True` is not part of the history.
     """
@@ -45,13 +45,15 @@ class ToolCallRequested:
 
 @attrs.frozen(kw_only=True)
 class ToolApprovalRequested:
-    """A person must decide about a tool call. Your code then calls `Agent.approve(id)` or `Agent.deny(id)`.
+    """A person must decide about a tool call.
+
+    After the decision, your code calls `Agent.approve(id)` or `Agent.deny(id)`.
 
     Attributes:
         id: the tool call's id.
         name: the function's name.
-        arguments: the decoded JSON arguments, usually a dict. If the server makes the call itself and its arguments are
-            not valid JSON, this is their text.
+        arguments: the decoded JSON arguments, usually a dict. If the server makes the call itself and the arguments are
+            not valid JSON, this is the text of the arguments.
     """
 
     id: str
@@ -115,7 +117,8 @@ class ToolStarted:
 class ToolOutcomeUnknown:
     """A function was started, and it is unknown whether it took effect: the process died, or the function timed out.
 
-    The function was not declared safe, so it is not started again. The output of the call tells the model so.
+    The function was not declared safe to repeat, so it is not started again. The output of the call tells the model
+    that the outcome is unknown.
 
     Attributes:
         id: the tool call's id.
@@ -130,7 +133,7 @@ class ToolOutcomeUnknown:
 
 @attrs.frozen(kw_only=True)
 class ToolCallOutputRecorded:
-    """An output was recorded. All outputs of a run are sent to the server together after the last output is recorded.
+    """The output of a tool call was recorded. When a run's last output is recorded, all its outputs are sent.
 
     Attributes:
         id: the tool call's id.
@@ -150,7 +153,7 @@ class ToolCallOutputSubmissionFailed:
     """The outputs could not be sent. The state is `failed`.
 
     The library cancels the run, so that the thread stays usable. If the API key was refused, the run cannot be
-    cancelled. In this case, the outputs are kept, and are sent when the run is polled again.
+    cancelled. In this case, the library keeps the outputs, and sends them when it polls the run again.
     """
 
     thread_id: str

@@ -1,8 +1,8 @@
 """Turns snapshots, commands and events into JSON text, and back.
 
-Classes are identified by their names. Fields that equal their defaults are omitted. If a text has an unknown class or
-field, a newer version of the library has written the text. The next save would lose the unknown part. So the text is
-rejected.
+Classes are identified by their names. Fields that equal their defaults are omitted. If a text contains an unknown class
+or field, a newer version of the library has written the text. The text is rejected, because the next save would lose
+the unknown part.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 SNAPSHOT_VERSION = 2
-"""The version of the form of snapshots. It grows if an older library could not read, or would misread, a new form."""
+"""The version of the format of snapshots. It is increased if an older library could not read a new format correctly."""
 
 T = TypeVar("T")
 _JSON: TypeAlias = Any
@@ -121,7 +121,7 @@ def encode_snapshot(snapshot: Snapshot) -> str:
 
 
 def _without_copy(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot without the images and files of its request that the first queued message has, too."""
+    """Return the snapshot without the images and files of its request that the first queued message also contains."""
     post = _post_of_the_head(snapshot)
     if post is None or post.parts != snapshot.queue.head.parts:
         return snapshot
@@ -143,7 +143,7 @@ def _with_parts(snapshot: Snapshot, post: PostMessage, parts: tuple[Part, ...]) 
 def decode_snapshot(text: str, queue: Queue = EMPTY) -> Snapshot:
     """Return the snapshot that the text encodes, with this queue. Raises `StoreError` for invalid text.
 
-    Raises `StoreError`, too, for a text of a newer version.
+    A text that a newer version of the library has written counts as invalid.
     """
     return _read("A snapshot", text, lambda value: _build_snapshot(value, queue))
 
@@ -156,7 +156,7 @@ def _build_snapshot(value: _JSON, queue: Queue) -> Snapshot:
         raise ValueError("it has an old format, which should have been migrated when the store was opened")
     run = value.get("run") or {}
     if "timed_out" in run:
-        # This is the former form of the field.
+        # An earlier version of the library wrote the field in this form.
         run["ending"] = {"code": "timeout", "message": run.pop("timed_out")}
     snapshot: Snapshot = _converter.structure(value, Snapshot)
     if not queue:

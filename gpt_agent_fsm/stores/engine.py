@@ -34,7 +34,7 @@ class Database:
 
     Attributes:
         in_memory: True for a database in memory, whose single connection is shared by all callers in turns.
-        limit: the limit for the time that the database may take.
+        limit: the limit of the time that the database may take.
     """
 
     writing: sa.Engine
@@ -49,7 +49,7 @@ class Database:
         self.writing.dispose()
 
     def is_there(self) -> bool:
-        """True unless the database is a SQLite file that does not exist. A connection would create the file."""
+        """Return False if the database is a SQLite file that does not exist. Connecting would create the file."""
         url = self.writing.url
         on_disk = url.get_backend_name() == "sqlite" and not self.in_memory and "uri" not in url.query
         return not on_disk or Path(str(url.database)).exists()
@@ -94,7 +94,8 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
         reading = sa.create_engine(url, **_pool(READERS, limit), **options)
     for engine in {writing.pool: writing, reading.pool: reading}.values():
         sa.event.listen(engine, "connect", _prepare_sqlite)
-    # SQLite may refuse a transaction at once if it first reads and then writes. So a writer takes the lock first.
+    # If a transaction first reads and then writes, SQLite may refuse it without waiting. So a writer takes the lock
+    # first.
     sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     sa.event.listen(reading, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     name = "the SQLite database in memory" if in_memory else f"the SQLite database {url.database}"
@@ -106,11 +107,12 @@ def _pool(size: int, limit: Limit) -> dict[str, Any]:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    # Python's driver begins a transaction late. This line switches that off, so that the BEGIN below is used.
+    # Python's driver begins a transaction late. This line switches that off, so that the BEGIN of `_open_sqlite` is
+    # used.
     connection.isolation_level = None
     # A damaged text must not make the whole statement fail. Decoding it later raises an error that names its thread.
     connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
-    # A commit returns only after it is on the disk, so it survives even a power failure.
+    # A commit returns only after its data is on the disk, so the data survives even a power failure.
     connection.execute("PRAGMA synchronous = FULL")
 
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Ticket(Generic[T]):
-    """An operation in the queue, and whether it is written.
+    """An operation in the queue, and the result of writing it.
 
     Attributes:
         error: why the operation is not durable. It is valid only if `answered` is False.
@@ -36,7 +36,7 @@ class Ticket(Generic[T]):
     def __init__(self, operation: T) -> None:
         self.operation: T = operation
         self.error: Exception | None = None
-        # Either `answer` or `give_up` comes first, and decides. `setdefault` is atomic. Unlike a lock, it cannot stay
+        # The first call of `answer` or `give_up` decides. `setdefault` is atomic. Unlike a lock, it leaves nothing
         # locked after an interrupt.
         self._end: dict[str, str] = {}
         self._called = threading.Lock()
@@ -44,7 +44,7 @@ class Ticket(Generic[T]):
 
     @property
     def answered(self) -> bool:
-        """True if the operation is written durably, and its caller learns this."""
+        """True if the operation is written durably, and the caller is told so."""
         return self._end.get("end") == "answered"
 
     @property
@@ -53,7 +53,7 @@ class Ticket(Generic[T]):
         return self._end.get("end") == "given up"
 
     def answer(self) -> bool:
-        """Note that the operation is written durably. Return whether the caller still waits to hear this."""
+        """Note that the operation is written durably. Return whether the caller still waits for this answer."""
         return self._end.setdefault("end", "answered") == "answered"
 
     def give_up(self) -> None:
@@ -81,8 +81,8 @@ class GroupCommit(Generic[T]):
     """Collects the operations of many OS threads, and writes them in groups.
 
     Args:
-        write: called by one worker with the tickets of a group in the order of their arrival. For each ticket it calls
-            `answer` or sets the `error`.
+        write: the function that writes a group. One worker calls it with the tickets of the group in the order of their
+            arrival. For each ticket, the function calls `answer` or sets the `error`.
         maximum: the largest number of tickets in a group.
         patience: the longest time in seconds that a caller waits.
     """
@@ -98,12 +98,12 @@ class GroupCommit(Generic[T]):
         self._worker.start()
 
     def do(self, operation: T) -> None:
-        """Write an operation. Return when it is durable, or raise its error."""
+        """Write an operation. Return when it is durable, or raise an error if it is not."""
         ticket = Ticket(operation)
         try:
             self._queue.put(ticket)
             if self._ended:
-                # The worker may have ended without this ticket.
+                # The worker may have ended without taking this ticket.
                 self._refuse_rest()
             ticket.wait(self._patience)
         finally:

@@ -19,7 +19,7 @@ class Holder:
     Attributes:
         host: the name of the computer on which the process runs.
         pid: the id of the process on that computer.
-        since: when the process opened the store, in seconds since the epoch.
+        since: the time at which the process opened the store, in seconds since the epoch.
     """
 
     host: str

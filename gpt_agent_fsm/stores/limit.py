@@ -13,11 +13,11 @@ __all__ = ["Limit"]
 class Limit(threading.local):
     """The time by which the current OS thread's statements must have ended.
 
-    In a call of the store, all statements together have `seconds`. While a store is opened, its data may have to be
-    migrated, so each single statement has `seconds`.
+    In a call of the store, `seconds` is the limit for all statements together. While a store is being opened, `seconds`
+    is the limit for each single statement, because data may have to be migrated.
 
     Attributes:
-        seconds: how long a database may take.
+        seconds: the seconds that a database may take.
     """
 
     def __init__(self, seconds: float) -> None:

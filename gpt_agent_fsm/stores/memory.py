@@ -67,13 +67,14 @@ class _Thread:
 
 
 class MemoryStore:
-    """Keeps everything in memory. A stopped agent can be resumed while the process lives, but not after its end.
+    """Keeps everything in memory. A stopped agent can be resumed while the process lives, but not later.
 
     If the process forks, every method except `close` raises `UsedAfterFork` in the child.
     """
 
     ends_with_process = True
-    """True if the data is lost when the process ends. If an agent stops with unfinished work, the log says so."""
+    """True if the data is lost when the process ends. If an agent stops with unfinished work, the log warns about
+    this."""
 
     def __init__(self) -> None:
         self._origin = Origin("MemoryStore")
@@ -165,7 +166,7 @@ class MemoryStore:
             return sum((thread.snapshot.usage for thread in self._threads.values()), Usage())
 
     def threads(self) -> Sequence[ThreadRow]:
-        """See `ListingStore.threads`. The queues have their contents here."""
+        """See `ListingStore.threads`. Unlike in `SQLStore`, queued messages have their contents."""
         with self._lock:
             return [thread.row() for _, thread in sorted(self._threads.items())]
 

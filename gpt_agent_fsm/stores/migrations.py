@@ -69,7 +69,7 @@ def _snapshots(connection: sa.Connection) -> Iterator[tuple[str, str]]:
 
 
 def _known(old: Doc) -> Doc:
-    """Return the snapshot of version 1. Raises `ValueError` if it has anything that the migration would lose."""
+    """Return the snapshot of version 1. Raises `ValueError` if it contains anything that the migration would lose."""
     if old["version"] != 1 or not old.keys() <= _FIELDS_OF_VERSION_1:
         raise ValueError("not a snapshot of version 1")
     return old
@@ -110,9 +110,8 @@ def _some(old: Doc, **names: str) -> Doc:
 def _newest(old: Doc, **names: str) -> Doc:
     """Return the newest known ids of version 1 as `Newest` objects.
 
-    `names` maps the old names of the fields to the new ones.
-
-    In version 1, an empty id means that there is no message, or no run.
+    `names` maps the new names of the fields to the old ones. In version 1, an empty id means that there is no message,
+    or no run.
     """
     found = {new: old[name] for new, name in names.items() if old.get(name) is not None}
     return {new: {"asked": True, **({"id": id_} if id_ else {})} for new, id_ in found.items()}

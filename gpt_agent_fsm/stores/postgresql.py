@@ -19,8 +19,8 @@ _FASTEST_CONNECT = 2
 """The shortest time, in seconds, that psycopg waits for a connection."""
 _MAX_MILLISECONDS = 2**31 - 1
 
-# A commit that has returned must survive a power failure, whatever the default of the role or the database is. Only
-# these values promise less than that. Other values are not changed.
+# A commit that has returned must survive a power failure, whatever the default of the role or the database is. Only the
+# values in this statement promise less. So only these values are changed.
 _FLUSH_EVERY_COMMIT = (
     "SELECT set_config('synchronous_commit', 'on', false)"
     " WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
@@ -71,7 +71,7 @@ def connect(limit: Limit, parameters: dict[str, Any]) -> LimitedConnection:
 def prepare(connection: LimitedConnection, limit: Limit, lock_timeout: float) -> None:
     """Set the settings that a new session needs."""
     connection.execute(f"SET lock_timeout = {_milliseconds(lock_timeout)}")
-    # If this program is cut off, a proxy may keep the session open, and so the locks of the session's transaction.
+    # If this program loses its connection, a proxy may keep the session open, and with it the locks of its transaction.
     connection.execute(f"SET idle_in_transaction_session_timeout = {_milliseconds(limit.seconds)}")
     connection.execute(_FLUSH_EVERY_COMMIT)
     connection.commit()

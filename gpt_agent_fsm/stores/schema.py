@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
-"""The version of the tables. It grows if an older library must not use the new tables."""
+"""The version of the tables. It is increased if an older library must not use the new tables."""
 
 metadata: sa.MetaData = sa.MetaData()
 
@@ -90,8 +90,8 @@ threads: sa.Table = sa.Table(
     metadata,
     _key("thread_id", sa.Text),
     sa.Column("settled", sa.Boolean, nullable=False),
-    # True if the thread is not settled or has unannounced records. Waiting commands are not counted: the inbox has
-    # them.
+    # True if the thread is not settled or has unannounced records. Waiting commands do not matter here, because they
+    # are in the inbox.
     sa.Column("unfinished", sa.Boolean, nullable=False),
     sa.Column("due", sa.Double),
     sa.Column("accepted", sa.BigInteger, nullable=False),
@@ -146,7 +146,7 @@ keys: sa.Table = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# --- statements, which are built once: to build a statement takes longer than to run it -------------------------------
+# --- statements, built only once, because building a statement takes longer than running it ----------------
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "runs", "cached_tokens", "reasoning_tokens")
 _of_thread: sa.BindParameter[str] = sa.bindparam("of_thread")
@@ -259,7 +259,7 @@ LIST_QUEUES = sa.select(queue.c.thread_id, sa.func.count().label("messages"), _i
     queue.c.thread_id
 )
 
-# For each thread that rests: the number of its first record, and the number of the first record that is too new.
+# For each thread at rest that has old records: the number of its first record that is kept.
 _first_new = sa.func.min(sa.case((events.c.at > sa.bindparam("until"), events.c.seq)))
 _first_kept = sa.func.coalesce(_first_new, threads.c.last_seq + 1)
 OLD_RECORDS = (

@@ -36,9 +36,9 @@ log: Log = get_logger(__name__)
 _MAX_GROUP = 1000
 _HIGHEST = 2**63 - 1
 _FORGET_AT_ONCE = 500
-"""From how many threads one transaction deletes records, so that other calls do not wait for long."""
+"""The largest number of threads whose records one transaction deletes, so that other calls do not wait for long."""
 _GRACE = 1.0
-"""How many seconds a caller waits after the timeout. The transaction may still give a better error in this time."""
+"""The seconds that a caller waits after the timeout. In this time, the transaction may still raise a better error."""
 
 
 class SQLStore:
@@ -52,25 +52,26 @@ class SQLStore:
     The store writes the waiting calls of many OS threads as a group in one transaction. So a thousand conversations do
     not need a thousand flushes of the disk. If one operation of a group fails, the others still succeed.
 
-    The store also saves up to which record the events of a thread were announced. It does so together with the next
-    group. If the thread is at rest, the store saves this information at once. `close` saves the rest. So after a crash,
-    the next process may announce some records again, and handlers see each record at least once.
+    The store also saves the number of each thread's last announced record. If the thread is at rest, the store saves
+    the number immediately. Otherwise, the number is saved with the next group of calls, or by `close`. So after a
+    crash, the next process may announce some records again, and handlers see each record at least once.
 
     Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
-    fails, a method raises `StoreError` with advice, and nothing was changed. The store works again when the cause is
-    fixed. Only if the connection breaks during a commit, or if the database does not answer, it may be unknown whether
-    the call took effect, and the error says so. If you repeat a commit, it takes effect only once. If a call with an
-    unknown outcome has saved a command, the store deletes the command when the database answers again, because the
-    caller got an error.
+    fails, a method raises `StoreError` with advice. The store works again when the cause is fixed.
+
+    A call that raises `StoreError` has changed nothing, with one exception: if the connection breaks during a commit,
+    or if the database does not answer, it may be unknown whether the call took effect. The error says so. If you repeat
+    a commit, it takes effect only once. If a call with an unknown outcome has saved a command, the store deletes the
+    command when the database answers again, because the caller got an error.
 
     If the process forks, `close` does nothing in the child, and every other method raises `UsedAfterFork` there.
 
     Args:
         url: `sqlite:///agents.db`, `sqlite://` for memory, or `postgresql://user:password@host/database`.
-        timeout: how many seconds a call may take, including `close`, if the database does not answer. While a store is
-            being opened, the limit is for each statement, so that opening may take longer. If a SQLite file hangs
+        timeout: the seconds that a call may take, including `close`, if the database does not answer. While a store is
+            being opened, this is the limit for each statement, so opening may take longer. If a SQLite file hangs
             during a read, the store does not notice it.
-        lock_timeout: how many of these seconds to wait for a lock that another program holds.
+        lock_timeout: the part of these seconds that a call waits for a lock that another program holds.
         read_only: True to read while another process owns the database.
     """
 
@@ -174,7 +175,8 @@ class SQLStore:
     def prune(self, older_than: float | timedelta) -> int:
         """See `PrunableStore.prune`. The file of a SQLite database does not shrink; new data reuses the space."""
         until = oldest_kept(older_than, time.time())
-        # Every operation saves the marks, too. After this one, the database knows all records that were announced.
+        # Every operation also saves the numbers of the last announced records. So after this operation, the database
+        # knows which records were announced.
         self._do(Forget(first_kept={}))
         with self._reading() as (connection, _):
             found = [
@@ -216,8 +218,8 @@ class SQLStore:
         with self._reading() as (connection, _):
             query = {"of_thread": thread_id, "after": min(max(after, 0), _HIGHEST)}
             rows = connection.execute(schema.HISTORY, query).mappings().all()
-        # A damaged row raises only now, so that it leaves no open statement behind, with which the file cannot be
-        # closed properly.
+        # The rows are decoded only now. If a damaged row raised an error earlier, a statement would stay open, and the
+        # file could not be closed properly.
         return [_record(row) for row in rows]
 
     def find(self, key: str) -> str | None:
@@ -235,7 +237,7 @@ class SQLStore:
         return Usage(**{name: int(count or 0) for name, count in row._mapping.items()})
 
     def threads(self) -> Sequence[ThreadRow]:
-        """See `ListingStore.threads`. Two statements, whatever the number of threads."""
+        """See `ListingStore.threads`. This takes two statements for any number of threads."""
         with self._reading() as (connection, _):
             rows = connection.execute(schema.LIST_THREADS).all()
             queues = {row.thread_id: row for row in connection.execute(schema.LIST_QUEUES)}
@@ -293,7 +295,7 @@ class SQLStore:
         self._origin.check()
         with self._turn, self._database.limit.of_one_call(), as_store_error(self._database.name):
             self._check_open()
-            # The marks are read first. So a mark that is saved between the two reads is seen twice, and not missed.
+            # The marks are read first. So a mark that is saved between the two reads is seen twice, but never missed.
             marks = self._writer.marks()
             with self._database.reading.connect() as connection:
                 yield connection, marks

@@ -46,7 +46,7 @@ _ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
 
 
 def _code_of(error: BaseException) -> str:
-    """Return the name that SQLite gives to an error. If there is none, return its SQLSTATE, or ""."""
+    """Return SQLite's name of an error, or else the error's SQLSTATE. Return "" if the error has neither."""
     original = getattr(error, "orig", error)
     code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
     return str(code or "")

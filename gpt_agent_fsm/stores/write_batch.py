@@ -61,7 +61,7 @@ class Commit:
 
 @attrs.define(kw_only=True)
 class Announce:
-    """The operation that records up to which number the records of a thread were announced."""
+    """The operation that records the number of a thread's last announced record."""
 
     thread_id: str
     seq: int
@@ -82,7 +82,11 @@ class Flush:
 
 @attrs.define(kw_only=True)
 class Forget:
-    """Delete the records of some threads, each up to the number before `first_kept`. `forgotten` is the result."""
+    """The operation that deletes the records of some threads. Its result, `forgotten`, is the number of these records.
+
+    Attributes:
+        first_kept: for each thread, the number of its first record that is kept.
+    """
 
     first_kept: Mapping[str, int]
     forgotten: int = 0
@@ -93,7 +97,7 @@ Operation: TypeAlias = Accept | Commit | Announce | ClaimKey | Forget | Flush
 
 @attrs.define(kw_only=True)
 class Counters:
-    """The counters of a thread. The numbers of its next commands and records come from them."""
+    """The counters of a thread. They give the numbers of the thread's next commands and records."""
 
     settled: bool = True
     accepted: int = 0
@@ -106,7 +110,7 @@ class Counters:
 
     @property
     def unfinished(self) -> bool:
-        """True while the thread has something to do or to announce. Commands that wait do not count."""
+        """True while the thread has something to do or to announce. Commands in the inbox are ignored."""
         return not self.settled or self.announced < self.last_seq
 
 
@@ -116,16 +120,16 @@ def no_such_thread(thread_id: str) -> StoreError:
 
 
 class WriteBatch:
-    """Takes operations one by one, and makes the rows for the database from them.
+    """Takes operations one by one, and turns them into rows for the database.
 
     Args:
         known: the counters of the threads before the batch.
-        landed: the last commit of a thread, if it reached the database although its caller got an error.
+        landed: for each thread, its last commit, if the commit reached the database although its caller got an error.
 
     Attributes:
         counters: the counters of the threads of this batch, after the batch.
-        commands, dropped, threads, events, marks, unqueued, queued, keys: the rows for the SQL statement of the same
-            name.
+        commands, dropped, threads, events, marks, unqueued, queued, keys: the rows for the SQL statements of the
+            transaction.
     """
 
     def __init__(self, known: Mapping[str, Counters], landed: Mapping[str, Commit]) -> None:
@@ -192,7 +196,7 @@ class WriteBatch:
         self._saved[thread_id] = operation
 
     def mark(self, thread_id: str, seq: int) -> None:
-        """Record up to which number a thread's records were announced. Ignore unknown threads and records."""
+        """Record the number of a thread's last announced record. Ignore unknown threads and records."""
         counters = self._counters_of(thread_id)
         if counters is not None and counters.announced < min(seq, counters.last_seq):
             counters.announced = min(seq, counters.last_seq)
@@ -200,7 +204,7 @@ class WriteBatch:
 
     @property
     def threads(self) -> list[Row]:
-        """The rows of the threads with a commit. If a thread has several commits, the last one counts."""
+        """The rows of the threads with a commit. If a thread has several commits, only the last one is used."""
         rows = []
         for thread_id, commit in self._saved.items():
             counters = self.counters[thread_id]

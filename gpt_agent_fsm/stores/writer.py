@@ -1,4 +1,4 @@
-"""Writes a group of operations in one transaction. If the group fails, it writes each operation in a separate one."""
+"""Writes a group of operations in one transaction, or in separate ones if an operation makes the group fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpt_agent_fsm.stores.write_batch import Accept, Commit, Counters, Flush, Fo
 __all__ = ["Writer"]
 
 _MAX_KNOWN = 100_000
-"""For how many threads the counters are kept in memory. The counters of so many threads take about 30 megabytes."""
+"""The largest number of threads whose counters are kept in memory. The counters of so many threads take about 30 MB."""
 _MAX_LOOKUP = 500
 
 
@@ -35,11 +35,12 @@ class _Doubt:
 
 
 class Writer:
-    """The only writer of the database. As nobody else writes, counters that were read once stay valid in memory.
+    """The only writer of the database. Nobody else writes, so counters that were read once stay valid in memory.
 
     Each transaction has a number. If the outcome of a transaction is unknown, the next transaction sees whether the
-    number was used. If it was used, the transaction took effect although its callers got an error. Its commits are then
-    recognised when they are repeated. Its commands are deleted, because a repeated command gets another number.
+    number was used. If it was used, the earlier transaction took effect although its callers got an error. In this
+    case, its commits are recognised when they are repeated. Its commands are deleted, because a repeated command gets
+    another number.
 
     Args:
         epoch: the epoch of this store. If the database has another epoch, another process has taken the database over.
@@ -257,8 +258,8 @@ class Writer:
 
 
 def _insert(connection: sa.Connection, batch: WriteBatch) -> None:
-    # Commands are inserted before others are dropped. So a command that this group both adds and consumes leaves no
-    # row.
+    # Commands are added before consumed commands are dropped. So a command that this group both adds and consumes
+    # leaves no row.
     for statement, rows in (
         (schema.ADD_COMMANDS, batch.commands),
         (schema.DROP_COMMANDS, batch.dropped),

@@ -52,12 +52,13 @@ class AssistantsBackend(HttpFiles):
             address.
         api_key: the API key; None if the server needs no key. The default is `OPENAI_API_KEY`, unless `auth` is given
             or `headers` contain a key.
-        organization, project: the defaults are `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        organization, project: the ids that are sent with each request. The defaults are `OPENAI_ORG_ID` and
+            `OPENAI_PROJECT_ID`.
         auth: a callable that returns a bearer token, or a `requests` `AuthBase`. It is used instead of a key. The
-            backend asks it before each request, on any OS thread, so it may renew or cache a token. If the server
-            refuses a request with a 401, the backend asks `auth` once more.
-        headers, params: added to each request. Azure expects its key in the header `api-key` and requires the parameter
-            `api-version`.
+            backend calls it before each request, on any OS thread, so it may renew or cache a token. If the server
+            refuses a request with a 401, the backend calls it once more.
+        headers, params: the headers and URL parameters that are added to each request. Azure expects its key in the
+            header `api-key` and requires the parameter `api-version`.
 
     Raises `ValueError` for an invalid address, key or `auth`. OpenAI removed this API from its own service
     on 2026-08-26.
@@ -117,7 +118,7 @@ class AssistantsBackend(HttpFiles):
     def list_runs(
         self, thread_id: str, *, limit: int, key: str | None = None, retry_of: str | None = None, timeout: Timeout
     ) -> RunPage:
-        """See `Backend.list_runs`. Listed runs have their keys in their metadata, so `key` changes nothing."""
+        """See `Backend.list_runs`. The listed runs show their keys in their metadata, so `key` changes nothing."""
         del key, retry_of
         limits = limits_of(timeout)
 
@@ -186,7 +187,7 @@ class AssistantsBackend(HttpFiles):
     def open_stream(
         self, thread_id: str, run_id: str, *, handle: str | None, after: int | None, timeout: Timeout
     ) -> None:
-        """See `StreamingBackend.open_stream`. Only the answer that creates or continues a run can be a stream."""
+        """See `StreamingBackend.open_stream`. Only a request that creates or continues a run can open a stream."""
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
@@ -216,10 +217,10 @@ class AssistantsBackend(HttpFiles):
         With `assistant_id`, the assistant with this id is updated. Without it, the newest assistant on the server with
         the same name is updated. If there is none, or if `assistant` has no name, a new assistant is created.
 
-        Blocks for one request. If it searches for a name, it blocks for one more request per hundred assistants on the
-        server. Each request takes at most `timeout` seconds. Raises an `ApiError`, and `ValueError` if this backend has
-        published another function with the same name. After an `OutcomeUnknown`, `publish` can safely be called again
-        if the assistant has a name.
+        Blocks for one request. If the method searches for a name, it blocks for one more request per hundred assistants
+        on the server. Each request takes at most `timeout` seconds. Raises an `ApiError` if a request fails. Raises
+        `ValueError` if two functions of published assistants have the same name. After an `OutcomeUnknown`, `publish`
+        can safely be called again if the assistant has a name.
         """
         with removal_explained(self._http.base_url):
             if assistant_id is None and assistant.name is not None:
@@ -240,7 +241,7 @@ class AssistantsBackend(HttpFiles):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        """The forms of the answers of the assistants that this backend has published, by the assistants' ids."""
+        """The ids of the published assistants that have an `output`, each with the form of its answers."""
         return {id_: each.output for id_, each in self._published.items() if each.output is not None}
 
     def _assistant_called(self, name: str, timeout: Timeout) -> str | None:

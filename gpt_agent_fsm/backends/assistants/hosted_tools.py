@@ -1,4 +1,4 @@
-"""The uses of tools that the server has run itself. The API keeps them in the steps of a run."""
+"""Reads the uses of the server's own tools. The API keeps these uses in the steps of a run."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class HostedTools:
         self._failures: Counter[str] = Counter()
 
     def added_to(self, run: Run, answer: wire.Run, http: HttpClient, path: str, limits: CallLimits) -> Run:
-        """Return the run with the uses of the server's tools, if it has ended and may have used some.
+        """Return the run. If the run has ended, its uses of the server's tools are added.
 
-        `path` is that of the run. Raises `TransientError` if the steps cannot be read now, so that the run is polled
-        again. After three such failures the run is returned without them: they must not hold up its answer.
+        `path` is the path of the run. Raises `TransientError` if the steps cannot be read now, so that the run is
+        polled again. After three such failures, the run is returned without the uses, because missing steps must not
+        hold up the run's answer.
         """
         if run.status.locks_thread or not answer.has_hosted_tools:
             return run

@@ -15,7 +15,7 @@ _OPENAI = "api.openai.com"
 
 @contextlib.contextmanager
 def removal_explained(base_url: str) -> Iterator[None]:
-    """If OpenAI's own service does not know the path of a request, advise to use `ResponsesBackend` in the error."""
+    """If OpenAI's own service does not know the path of a request, add advice to the error: use `ResponsesBackend`."""
     try:
         yield
     except ApiError as error:

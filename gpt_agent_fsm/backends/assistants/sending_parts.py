@@ -1,4 +1,4 @@
-"""Converts the images and files of a message for the Assistants API, and names the parts that it refuses."""
+"""Converts the images and files of a message for the Assistants API, and names the parts that this API refuses."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _ENDS = ("done", "error")
 
 
 def first_run(events: EventStream, limits: CallLimits) -> wire.Run:
-    """Return the run that the first events of a stream name. Raises an `ApiError` if they name none."""
+    """Return the run that the first events of a stream name. Raises an `ApiError` if there is none."""
     for event in first_events(events, limits):
         data = data_of(event.data)
         kind = _kind(event.name, data)
@@ -35,7 +35,7 @@ def first_run(events: EventStream, limits: CallLimits) -> wire.Run:
 
 
 def _kind(name: str, data: Mapping[str, Any]) -> str:
-    """Return the kind of an event. If the server leaves the names of events out, it is the type of the object."""
+    """Return the kind of an event. If the server does not name its events, the kind is the type of the object."""
     return lenient_text(data.get("object")) or name if name == "message" else name
 
 
@@ -46,7 +46,8 @@ class RunEvents:
         self._thread_id = thread_id
         self._texts = MessageTexts()
         self._foreign: set[str] = set()
-        """The ids of messages of other threads, which a server has mixed up."""
+        """The ids of messages that are ignored: messages of the user, and of other threads that a server has mixed
+        up."""
         self.position: int | None = None
         self.is_over: bool = False
 

@@ -1,6 +1,6 @@
 """The objects of the Assistants API, read leniently, and their translation into the library's own objects.
 
-They follow OpenAI's published OpenAPI document 2.3.0.
+The objects follow OpenAI's published OpenAPI document 2.3.0.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _STATUSES = {
 
 
 def key_metadata(key: str) -> dict[str, str]:
-    """Return the metadata that contain the key. By its key the library finds a message or run on the server again."""
+    """Return metadata with the key. By the key, the library finds a message or run on the server again."""
     return {METADATA_KEY: key}
 
 
@@ -79,7 +79,7 @@ def response_format(form: Mapping[str, Any]) -> dict[str, Any]:
 def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
     """Return `tool_choice` in the form of this API.
 
-    If it names a function, it may have the form of the Responses API.
+    A `choice` that names a function may also have the form of the Responses API.
     """
     if isinstance(choice, str) or choice.get("type") != "function" or "function" in choice:
         return choice
@@ -257,7 +257,7 @@ class Step:
         calls = self.step_details.get("tool_calls")
         for call in map(lenient_mapping, calls if isinstance(calls, list) else []):
             kind, call_id = _kind_of(call), lenient_id(call.get("id"))
-            # Azure's agents ask before some calls. A call without a permission was not made.
+            # Azure's agents ask for an approval before some calls. A call that was denied was not made.
             if kind != "function" and call_id and call.get("approved") is not False:
                 yield (
                     kind,

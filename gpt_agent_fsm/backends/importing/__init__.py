@@ -2,8 +2,8 @@
 
 First the whole thread is read (`thread`). Then its messages become items (`items`), and the items are added to a
 conversation (`conversation_copy`). At any time the items of the conversation are the first messages of the thread. So
-an interrupted import can be resumed: it counts the items in the conversation and adds the missing items. This count
-also shows whether a request with a lost HTTP answer took effect, and whether everything has arrived at the end.
+an interrupted import can be resumed: it counts the items in the conversation and adds the missing items. The count also
+shows whether a request with a lost HTTP answer took effect. At the end, it shows whether everything has arrived.
 """
 
 from gpt_agent_fsm.backends.importing.conversation_copy import IMPORTED_FROM, NotAnImport

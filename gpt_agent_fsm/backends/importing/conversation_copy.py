@@ -24,7 +24,7 @@ IMPORTED_FROM = "gpt_agent_fsm_imported_from"
 
 _MAX_ITEMS = 20
 _PAUSES = (0.1, 0.2, 0.5, 1.0)
-"""Seconds between two searches. A server may list items a little later than it has accepted them."""
+"""The pauses in seconds between two reads of the items. A server may list items a little after it has accepted them."""
 
 
 class NotAnImport(GptAgentError):
@@ -69,7 +69,7 @@ class ConversationCopy:
     def begin(self) -> None:
         """Create an empty conversation.
 
-        If the HTTP answer was lost, call this again; the conversation without answer stays empty.
+        If the HTTP answer is lost, call this method again. The conversation whose HTTP answer was lost stays empty.
         """
         body = {"metadata": wire.metadata(**{IMPORTED_FROM: self._thread_id})}
         create = partial(self._http.post, "/conversations", body, wire.Conversation, timeout=self._retries.timeout)
@@ -78,14 +78,14 @@ class ConversationCopy:
     def resume(self, conversation_id: str) -> None:
         """Continue with this conversation, and count its items.
 
-        Raises `NotAnImport` if they are not those of the thread.
+        Raises `NotAnImport` if the items do not match the messages of the thread.
         """
         self.conversation_id = conversation_id
         read = partial(self._http.get, self._path, wire.Conversation, timeout=self._retries.timeout)
         imported_from = lenient_text(self._retries.call(read).metadata.get(IMPORTED_FROM))
         if imported_from not in (None, self._thread_id):
             raise self._not_an_import(f"it is an import of the thread {imported_from!r}")
-        # The server may not list yet the items that were added a moment ago.
+        # The server may not yet list the items that were added a moment ago.
         self._retries.call(partial(self._search, len(self._items), _PAUSES))
         self.taken = len(self._listed)
 
@@ -103,7 +103,7 @@ class ConversationCopy:
         self._settle(self._in_doubt, self.taken + len(batch))
 
     def verify(self) -> None:
-        """Check that the conversation has all items and nothing else. Raises an error if it does not."""
+        """Check that the conversation contains all items and nothing else. Raises an error if it does not."""
         self._search(len(self._items), _PAUSES)
         self._check_listed(len(self._items))
 
@@ -123,9 +123,9 @@ class ConversationCopy:
             raise TransientError(None, None, sentence)
 
     def _search(self, count: int, pauses: Sequence[float]) -> None:
-        """Read the conversation until it lists this many items.
+        """Read the conversation until it lists `count` items, or until the `pauses` are used up.
 
-        If it lists fewer, wait for the next of the `pauses`.
+        Before each further read, wait for the next of the `pauses`.
         """
         self._read_on()
         for pause in pauses:
@@ -137,7 +137,7 @@ class ConversationCopy:
     def _read_on(self) -> None:
         """Read the items after the last item that was read.
 
-        Raise `NotAnImport` if an item is not the next of the thread.
+        Raise `NotAnImport` if an item does not match the next message of the thread.
         """
         fetch = partial(get_page, self._http, f"{self._path}/items", _ItemPage, self._retries.timeout)
         for item in entries(fetch, next(reversed(self._listed), None)):

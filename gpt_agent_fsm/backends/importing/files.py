@@ -1,4 +1,4 @@
-"""Finds the files of a thread that a conversation can name, because one server has both APIs."""
+"""Finds the files of a thread that a conversation can name. There are such files only if one server has both APIs."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Plan:
 def plan_for(messages: Sequence[ThreadMessage], files: Container[str] = ()) -> Plan:
     """Return the plan for these messages. Its items are in the order of the messages.
 
-    `files` has the ids of the files that a conversation can name.
+    `files` contains the ids of the files that a conversation can name.
     """
     left_out: Counter[str] = Counter()
     items = [item for message in messages if (item := _item_of(message, files, left_out)) is not None]
@@ -41,9 +41,9 @@ def plan_for(messages: Sequence[ThreadMessage], files: Container[str] = ()) -> P
 
 
 def essence_of(role: str | None, content: object) -> tuple[str | None, str]:
-    """Return the role and the text of a message. Two messages are compared by these, because servers change the rest.
+    """Return the role and the text of a message, by which two messages are compared. Servers may change the rest.
 
-    White space, and the division of the text into parts, are left out of the comparison.
+    Differences in white space, and in the division of the text into parts, are ignored.
     """
     return role, " ".join(text_of(content).split())
 
@@ -69,7 +69,7 @@ def _item_of(message: ThreadMessage, files: Container[str], left_out: Counter[st
 
 
 def _attached_file(attachment: Mapping[str, Any], role: str | None, files: Container[str]) -> list[dict[str, Any]]:
-    """Return the part for an attached file. Return nothing if the file cannot be copied.
+    """Return a list with the part for an attached file. If the file cannot be copied, the list is empty.
 
     A conversation shows each file to the model. So a file is copied only if it is attached for file search, because
     then the model was meant to read it.
@@ -82,7 +82,7 @@ def _attached_file(attachment: Mapping[str, Any], role: str | None, files: Conta
 
 
 def _parts_of(part: Mapping[str, Any], role: str | None, files: Container[str]) -> list[dict[str, Any]] | None:
-    """Return the copy of a part, as a list. The list is empty for a part without text.
+    """Return the copy of a part, as a list. For an empty text, the list is empty.
 
     Return None if the part cannot be copied.
     """

@@ -19,7 +19,7 @@ log: Log = get_logger(__package__)
 
 T = TypeVar("T")
 _LONGEST_WAIT = 300.0
-"""The longest wait, in seconds, that a server may ask for. If it asks for more, the import ends. It can be resumed."""
+"""The longest wait in seconds that a server may ask for. If a server asks for more, the import ends with an error."""
 _random = random.Random()  # noqa: S311 - jitter, no secret
 
 

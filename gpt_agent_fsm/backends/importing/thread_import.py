@@ -53,13 +53,14 @@ def import_thread(
 ) -> ThreadImport:
     """Copy the messages of a thread into a conversation, oldest first, and return the final state.
 
-    Texts, refusals, and users' images that are given by URL are copied. If both APIs are those of one server, users'
-    images that are files, and files that are attached for file search, are copied by their ids. Everything else is left
-    out and counted. The thread is not changed, and should have no active run.
+    Texts, refusals, and users' images that are given by URL are copied. If one server has both APIs, two more kinds of
+    parts are copied by their file ids: users' images that are files, and users' files that are attached for file
+    search. Everything else is left out and counted. The thread is not changed, and should have no active run.
 
     Without `into`, the import creates a conversation whose metadata name the thread. If `into` is the conversation of
-    an interrupted import, only the missing messages are added to it, including messages that were added to the thread
-    after the interruption. At the end the conversation is read again, to check that it has each message once, in order.
+    an interrupted import, only the missing messages are added to the conversation. These include messages that were
+    added to the thread after the interruption. At the end the conversation is read again, to check that it has each
+    message once, in order.
 
     Blocks until the import is done. Transient errors are retried according to `settings`. `sleep` is called with the
     seconds of each pause. `report` is called with the current state when the contents of the conversation are known,

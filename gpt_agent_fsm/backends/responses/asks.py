@@ -1,8 +1,8 @@
 """The items that the client must answer: function calls, approval requests, and kinds that the library cannot answer.
 
-While such an item has no answer, the server refuses to create another response on the conversation. So the module has,
-for each kind, an answer that closes the item. Tools that the server runs itself (searches, code interpreters, images,
-MCP calls) need no answer from the client.
+While such an item has no answer, the server refuses to create another response on the conversation. So for each kind,
+this module makes an answer that closes the item. Tools that the server runs itself (searches, code interpreters,
+images, MCP calls) need no answer from the client.
 """
 
 from __future__ import annotations

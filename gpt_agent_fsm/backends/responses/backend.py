@@ -68,11 +68,12 @@ class ResponsesBackend(HttpFiles):
             or `headers` contain a key.
         assistants: a mapping whose keys are the ids that you pass to `connect` and `set_assistant_id`, and whose values
             are `Assistant` objects. The backend reads the mapping for each request, so you may change it.
-        organization, project: the defaults are `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+        organization, project: the ids that are sent with each request. The defaults are `OPENAI_ORG_ID` and
+            `OPENAI_PROJECT_ID`.
         auth: a callable that returns a bearer token, or a `requests` `AuthBase`. It is used instead of a key. The
-            backend asks it before each request, on any OS thread, so it may renew or cache a token. If the server
-            refuses a request with a 401, the backend asks `auth` once more.
-        headers, params: added to each request.
+            backend calls it before each request, on any OS thread, so it may renew or cache a token. If the server
+            refuses a request with a 401, the backend calls it once more.
+        headers, params: the headers and URL parameters that are added to each request.
 
     Raises `ValueError` for an invalid address, key, `auth` or assistants.
     """
@@ -93,7 +94,7 @@ class ResponsesBackend(HttpFiles):
     ) -> None:
         self._assistants = KnownAssistants(assistants)
         self._sends_empty_input = False
-        """True after the server has said that a request must have an input, even if it is empty."""
+        """True after the server has said that a request must have an input. The backend then sends an empty input."""
         self._stream_switch = StreamSwitch()
         self._order = ListOrder(wire.are_items_oldest_first)
         self._lock = threading.Lock()
@@ -166,7 +167,7 @@ class ResponsesBackend(HttpFiles):
         conversation = self._on(thread_id, timeout)
         page = conversation.items(after=after, newest_first=newest_first)
         while page.next_after not in (None, after) and not any(item.is_message for item in page.data):
-            # A page may have only tool calls and no messages. Such a page is not the last.
+            # A page may contain tool calls but no messages. In this case, the next page is read.
             after = page.next_after
             page = conversation.items(after=after, newest_first=newest_first)
         in_order = -1 if newest_first else 1
@@ -179,9 +180,9 @@ class ResponsesBackend(HttpFiles):
     ) -> RunPage:
         """See `Backend.list_runs`. The API cannot list responses, so this method finds at most the last two runs.
 
-        It finds the run by the response id that `create_run` leaves in the conversation's metadata. Otherwise it infers
-        the run from the items that the run has added to the conversation: tool calls without an output or, if `key` is
-        given, an answer.
+        The method finds the run by the response id that `create_run` leaves in the conversation's metadata. If this id
+        does not lead to the run, the method infers the run from the items that the run has added to the conversation:
+        tool calls without an output or, if `key` is given, an answer.
         """
         del limit
         return last_runs(self._on(thread_id, timeout), key, retry_of)
@@ -197,7 +198,7 @@ class ResponsesBackend(HttpFiles):
         if handle is None:
             tail = conversation.tail()
             run = tail.to_run(run_id) or conversation.response(run_id).to_run(run_id)
-            # After another user message, the response that continued the run is not known.
+            # If the run has continued before a later user message, the response that continued it is not known.
             return Run(id=run_id, status=RunStatus.COMPLETED) if tail.has_outputs_of(run) else run
         response = conversation.response(handle)
         run = response.to_run(run_id)
@@ -352,7 +353,7 @@ class ResponsesBackend(HttpFiles):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        """The forms of the answers of the assistants, by the assistants' ids."""
+        """The ids of the assistants that have an `output`, each with the form of its answers."""
         return self._assistants.outputs
 
     def close(self) -> None:
@@ -375,7 +376,8 @@ class ResponsesBackend(HttpFiles):
         except ApiError as error:
             for text in filter(None, (assistant.instructions, body.get("instructions"))):
                 if len(text) >= _MIN_QUOTE:
-                    # Some servers repeat the refused request in the error.
+                    # Some servers repeat the refused request in the error, so the assistant's instructions are removed
+                    # from it.
                     error.message = error.message.replace(text, "...")
             if said or not asks_for_input(error):
                 raise

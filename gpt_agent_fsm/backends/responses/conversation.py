@@ -1,4 +1,4 @@
-"""The single requests on a conversation and its responses. The requests of one operation share its limits."""
+"""Makes the single requests on a conversation and its responses. All requests of an operation share its limits."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class Conversation:
     """One conversation during one operation of the backend. All its requests share the limits of the operation.
 
     Args:
-        streams: creates a response as a stream if the server can do this; None if a response should not be a stream.
+        streams: the switch that creates a response as a stream if the server can do this; None if a response should not
+            be a stream.
 
     Attributes:
         events: the stream of the response that was created; None without one.
-        last_event: the number of the last event that was read from it; None without a number.
+        last_event: the number of the last event that was read from the stream; None without a number.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class Conversation:
         return unusable(method, 200, sentence, unreadable=True)
 
     def stream_of(self, response_id: str, after: int | None) -> EventStream | None:
-        """Return the events of a response after the event with this number. Return None if it has no stream."""
+        """Return the events of a response after the event with this number. Return None if there is no stream."""
         params = {"stream": "true", **({} if after is None else {"starting_after": str(after)})}
         answer = self._http.stream(
             "GET", _response(response_id), None, wire.Response, params=params, timeout=self._limits
@@ -182,12 +183,15 @@ class Conversation:
     # --- the note -----------------------------------------------------------------------------------------------
 
     def leave_note(self, response_id: str) -> None:
-        """Write the id of the last response into the metadata, so that a program without this store finds the run."""
+        """Write the id of the last response into the conversation's metadata.
+
+        By this id, a program without this store finds the run.
+        """
         try:
             metadata = {**self.metadata(), wire.RUN: response_id}
             self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self._limits)
         except ApiError as error:
-            # The run continues even if this has failed, because this program knows its id.
+            # The run continues even if this has failed, because this program knows the id of the run.
             log.debug("%s: could not note %s in the metadata: %s", self._thread_id, response_id, error)
 
 

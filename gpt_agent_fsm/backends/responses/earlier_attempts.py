@@ -1,4 +1,4 @@
-"""Finds what earlier attempts and runs have left on a conversation, and removes it if it blocks a run."""
+"""Finds the items that earlier attempts and runs have left on a conversation, and closes those that block a run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ log: Log = get_logger(__name__)
 
 
 def unless_answered(conversation: Conversation, response: wire.Response, run: Run) -> Run:
-    """Return `run`, unless an earlier attempt to create it has led to an answer.
+    """Return `run`, unless an earlier attempt to create this run has led to an answer.
 
     In that case, cancel `response`, and return the run of the earlier attempt, as inferred from the conversation. If
-    the server does not obey, `response` must be followed to its end, because its answer joins the conversation, too.
+    the server does not cancel `response`, return its run instead. This run must be followed to its end, because its
+    answer will be on the conversation, too.
     """
     tail = conversation.tail().without(response.output)
     if not tail.has_answered(conversation.outputs_given_to(response.id)):
@@ -37,7 +38,7 @@ def unless_answered(conversation: Conversation, response: wire.Response, run: Ru
 
 
 def make_way(conversation: Conversation, error: RequestRefused, request: RunRequest) -> Run | None:
-    """Answer the open calls on the conversation, because the server has refused a response on account of them.
+    """Answer the open calls on the conversation, because they are the reason why the server has refused a response.
 
     Return None after the calls were answered. If the calls belong to the run itself, an earlier attempt to create the
     run has taken effect. In this case, do not answer them, and return the run. If the server had another reason for the
@@ -52,12 +53,12 @@ def make_way(conversation: Conversation, error: RequestRefused, request: RunRequ
     # A repeated run sends the outputs for the last run's calls itself, as soon as the calls are listed.
     left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)
     if not left_open:
-        # Another client has answered the calls in the time between, or the server does not list the calls yet.
+        # Another client has answered the calls since the refusal, or the server does not list the calls yet.
         raise try_again from error
     try:
         # A run that ended while it waited for tools has left calls that nobody will ever answer.
         conversation.close_items(left_open)
     except (RequestRefused, OutcomeUnknown) as failure:
-        # Only the outcome of the closing may be unknown. The response itself was refused.
+        # Only the outcome of this closing may be unknown. The response itself was certainly refused.
         raise try_again from failure
     return None

@@ -1,4 +1,4 @@
-"""The assistants that a program has given to the backend. On the server there are no assistants."""
+"""The assistants that a program has given to the backend. The server itself keeps no assistants."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class KnownAssistants:
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        """The forms of the answers of the assistants, by the assistants' ids."""
+        """The ids of the assistants that have an `output`, each with the form of its answers."""
         return {id_: each.output for id_, each in self._assistants.items() if each.output is not None}
 
 

@@ -33,5 +33,8 @@ def asks_for_input(error: ApiError) -> bool:
 
 
 def says_it_is_over(error: ApiError) -> bool:
-    """Return whether a cancel failed because the response has already ended. Servers use different texts for this."""
+    """Return whether a cancel failed because the response has already ended.
+
+    Servers use different texts for this error, so only the status is compared.
+    """
     return error.status == 409

@@ -1,4 +1,4 @@
-"""Converts a user's message with images and files into the form of this API, and names the parts that it refuses."""
+"""Converts a user's message with images and files for the Responses API, and names the parts that this API refuses."""
 
 from __future__ import annotations
 

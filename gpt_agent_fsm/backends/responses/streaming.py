@@ -1,6 +1,6 @@
 """The events of a response's stream: see "Streaming events" in OpenAI's reference of the Responses API.
 
-The server numbers the events of a background response, and continues a stream after any number.
+The server numbers the events of a background response, and can continue a stream after any of these numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ERROR = "error"
 def first_response(events: EventStream, limits: CallLimits) -> tuple[wire.Response, int | None]:
     """Return the response that the first events of a stream name, and the number of the last of these events.
 
-    Raises an `ApiError` if they name none.
+    Raises an `ApiError` if there is none.
     """
     for event in first_events(events, limits):
         data = data_of(event.data)
@@ -62,7 +62,7 @@ class ResponseEvents:
         self.is_over: bool = False
 
     def read(self, name: str, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """See `EventReader.read`. An event that comes again is left out.
+        """See `EventReader.read`. An event that the server sends again is left out.
 
         Raises `TransientError` if events are missing, and if the server reports an error in the middle of a stream that
         it can continue.
@@ -100,16 +100,17 @@ class ResponseEvents:
         """Return whether the item is the only one that the server has sent for this place of the output.
 
         Another item at the same place means that the server makes the answer again, as the embedded server does after a
-        restart. Its pieces would not fit to those before, so the stream is over.
+        restart. The pieces of the new answer would not continue those of the old answer, so the stream is over.
         """
         if isinstance(place, int) and self._items.setdefault(place, item_id) != item_id:
             self.is_over = True
         return not self.is_over
 
     def _check_gap(self, number: int) -> None:
-        """Raise `TransientError` if events are missing before this one, so that the stream is continued before them.
+        """Raise `TransientError` if events are missing before this one, so that the stream is opened again at the gap.
 
-        A server that sends the same gap again leaves out numbers, so its gaps no longer count.
+        If the server then sends the same gap again, no events are missing: the server only skips numbers. From then on,
+        gaps are ignored.
         """
         if self._may_have_gaps or self.position is None or number == self.position + 1:
             return

@@ -1,4 +1,4 @@
-"""Infers the last run of a conversation from its newest items. This is needed if the id of its response is unknown."""
+"""Infers the last run of a conversation from its newest items. This is needed if no response id is known."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ __all__ = ["Tail"]
 
 @attrs.frozen(kw_only=True)
 class Tail:
-    """The newest items of a conversation, oldest first. `items` are those after the last user message.
+    """The newest items of a conversation, oldest first.
 
-    `before` are the others.
+    Attributes:
+        items: the items after the last user message.
+        before: the items up to the last user message, including this message.
     """
 
     items: tuple[Item, ...]
@@ -59,7 +61,7 @@ class Tail:
     def was_ended(self) -> bool:
         """True if the last run was ended while it waited for tools.
 
-        Its calls then have answers, and nothing follows them.
+        In this case, its calls have answers, and nothing follows the answers.
         """
         last = self.items[-1] if self.items else None
         return last is not None and last.answered_id is not None and last.output == ENDED
@@ -82,7 +84,7 @@ class Tail:
         return ready and self.answered.issuperset(outputs or ()) and any(spoken)
 
     def has_outputs_of(self, run: Run) -> bool:
-        """Return whether a run has continued. It has if one of the calls for which it waited has an output."""
+        """Return whether a run has continued, that is, whether one of the calls that it waited for has an output."""
         return not self.answered.isdisjoint(call.id for call in run.tool_calls)
 
     def without(self, items: Sequence[Item]) -> Tail:
@@ -97,7 +99,7 @@ class Tail:
         return self.items[since + 1 :]
 
     def to_run(self, run_id: str | None = None, key: str | None = None) -> Run | None:
-        """Return the last run as inferred from its items. Return None if it has no items.
+        """Return the last run as inferred from its items. Return None if nothing follows the last user message.
 
         If no `run_id` is given, the run gets the id of the first item of its last turn. The run has no handle, and its
         usage is unknown.

@@ -1,6 +1,6 @@
 """The objects of Responses and Conversations, read leniently, and their translation into the library's own objects.
 
-They follow OpenAI's published OpenAPI document 2.3.0.
+The objects follow OpenAI's published OpenAPI document 2.3.0.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from gpt_agent_fsm.ports import RunStatus
 from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition
 
 RUN = "gpt_agent_fsm_run"
-"""In a response's metadata, the id of its run if it differs from the response's id. In a conversation's, the id of the
-last response."""
+"""In a response's metadata, the id of its run if it differs from the response's id. In a conversation's metadata, the
+id of the last response."""
 ASSISTANT = "gpt_agent_fsm_assistant"
 USAGE = "gpt_agent_fsm_usage"
 """In a response's metadata, the tokens that its run had used before this response."""
@@ -51,7 +51,8 @@ _HOSTED = {
 }
 _UNFINISHED = ("in_progress", "searching", "interpreting", "generating", "calling")
 _NO_DETAILS = ("id", "type", "result")
-"""The fields that the details of a use leave out. The `result` of an image generation is the image itself."""
+"""The fields that are left out of the details of a tool's use. The `result` of an image generation is the image
+itself."""
 _MAX_METADATA = 512
 _COUNT = re.compile(r"[0-9]{1,15}")
 
@@ -86,9 +87,9 @@ def new_response(
     about: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the body that creates a response. `said` has the items of the input.
+    """Return the body that creates a response.
 
-    If it is None, the body has no input.
+    `said` contains the items of the input. If `said` is None, the body has no input.
     """
     tools = [tool_definition(tool) for tool in assistant.definitions]
     form, choice = form_of(assistant, options), options.get("tool_choice")
@@ -110,7 +111,7 @@ def new_response(
 def tool_choice(choice: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
     """Return `tool_choice` in the form of this API.
 
-    If it names a function, it may have the form of the Assistants API.
+    A `choice` that names a function may also have the form of the Assistants API.
     """
     function = None if isinstance(choice, str) else choice.get("function")
     return {"type": "function", "name": function.get("name")} if isinstance(function, Mapping) else choice
@@ -227,7 +228,7 @@ class Item:
 
 
 def hosted_tools_of(items: Sequence[Item]) -> tuple[objects.HostedTool, ...]:
-    """Return the uses of the server's own tools among the items of a response, as far as they have ended."""
+    """Return the ended uses of the server's own tools among the items of a response."""
     return tuple(
         objects.HostedTool(kind=_HOSTED[item.type], id=item.id, details=_details(item.whole))
         for item in items
@@ -261,7 +262,7 @@ def are_items_oldest_first(items: Sequence[Item]) -> bool | None:
 def messages_of(
     items: Iterable[Item], run_id: str | None = None, assistant_id: str | None = None
 ) -> tuple[objects.Message, ...]:
-    """Return the messages among items, oldest first. An answer has the summary of the reasoning that led to it."""
+    """Return the messages among items, oldest first. An answer contains the summary of the reasoning that led to it."""
     found, thoughts = [], list[str]()
     for item in items:
         if item.type == _REASONING:

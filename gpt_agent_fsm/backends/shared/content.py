@@ -112,7 +112,7 @@ def _index(value: object) -> int | None:
 
 
 def _url_or_data(value: object) -> dict[str, Any]:
-    """Return the image's `url`. If this is a data URL, return the `data` that it contains."""
+    """Return the `url` of an image or file. If the URL is a data URL, return the `data` that it contains."""
     url = lenient_text(value) or None
     data = None if url is None else media.data_of(url)
     return {"url": url} if data is None else {"data": data}

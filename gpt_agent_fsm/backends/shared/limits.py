@@ -10,7 +10,7 @@ with the text                                       words that count
 ==================================================  ===================================================================
 a code of a bill, or HTTP 402                       none are needed: it is a bill
 a code of a rate limit, or HTTP 429                 the words of a bill; without such words it is a rate limit
-`rate_limit_exceeded`, if a run failed              all, but one is required: servers also use it for other causes
+`rate_limit_exceeded`, if a run failed              all, and one is required: servers use the code for other causes, too
 a code of another cause, such as an invalid prompt  none
 any other code, or none                             all, unless they are quoted or the text mentions a tool
 ==================================================  ===================================================================
@@ -29,7 +29,7 @@ __all__ = ["Limit", "limit_of_answer", "limit_of_run", "wait_named_in"]
 _MAX_READ = 5_000
 _MAX_WAIT = 86_400.0
 
-# Codes in lower case and without punctuation, as they are compared.
+# Before codes are compared with these, they are put in lower case and lose their punctuation.
 _AMBIGUOUS_CODE = "ratelimitexceeded"
 _BILL_CODE = re.compile(
     r"insufficient(quota|balance|credits?|funds)|(balance|credits)(exhausted|toolow)|billing(notactive|hardlimit)"
@@ -90,7 +90,7 @@ class Limit(enum.Enum):
 
 
 def limit_of_run(codes: Iterable[str], message: str) -> Limit | None:
-    """Return the limit because of which a run failed. Return None if it failed for another reason.
+    """Return the limit that made a run fail. Return None if the run failed for another reason.
 
     `codes` are the codes of the run's error.
     """
@@ -99,17 +99,18 @@ def limit_of_run(codes: Iterable[str], message: str) -> Limit | None:
 
 
 def limit_of_answer(status: int, codes: Iterable[str], message: str, param: str | None = None) -> Limit | None:
-    """Return the limit because of which a request was refused. Return None if it was refused for another reason."""
+    """Return the limit that made a server refuse a request. Return None if the server had another reason."""
     names, text = _plain([*codes, *([str(status)] if status in (402, 429) else [])]), _one_line(message)
     limit = _limit_of_codes(names, text)
-    # An error that names a parameter is about the request. An error of 500 or more may be a gateway's, and no refusal.
+    # An error that names a parameter is about the request. An error with a status of 500 or more may come from a
+    # gateway, and is not a refusal.
     if limit is not None or param is not None or not 400 <= status < 500:
         return limit
     return _limit_of_words(names, text)
 
 
 def wait_named_in(message: str) -> float | None:
-    """Return the seconds to wait that a text names, as in "try again in 1m30s". They are at most a day.
+    """Return the seconds to wait that a text names, as in "try again in 1m30s". The result is at most a day.
 
     Return None if the text names no time.
     """

@@ -22,9 +22,9 @@ class ListOrder:
     """Finds out once whether a server always lists the oldest first. Safe to use from any OS thread.
 
     Args:
-        are_oldest_first: returns whether these entries are listed oldest first; None if the entries do not show it.
-            Unless it returns False, the list is also requested oldest first. If both lists have the same order, the
-            server ignores the requested order.
+        are_oldest_first: a function that returns whether entries are listed oldest first; None if the entries do not
+            show it. If it does not return False for a list that was requested newest first, the list is also requested
+            oldest first. If both lists have the same order, the server ignores the requested order.
     """
 
     def __init__(self, are_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
@@ -36,8 +36,8 @@ class ListOrder:
 
         Args:
             page: the first page of the list as requested newest first.
-            oldest: requests the first page of the list oldest first. It is called at most once.
-            after: requests the page after an entry of the list newest first.
+            oldest: a function that requests the first page of the list oldest first. It is called at most once.
+            after: a function that requests, newest first, the page after an entry of the list.
         """
         if self._is_ignored is None and len(page.data) > 1 and self._are_oldest_first(page.data) is not False:
             self._is_ignored = _have_same_order(page.data, oldest().data)
@@ -64,6 +64,6 @@ def _have_same_order(one: Sequence[Any], other: Sequence[Any]) -> bool | None:
     ids, other_ids = [entry.id for entry in one], [entry.id for entry in other]
     shared = [id_ for id_ in ids if id_ in set(other_ids)]
     if 2 * len(shared) < len(ids):
-        # They are two ends of a long list.
+        # The two pages are the two ends of a long list.
         return False
     return None if len(shared) < 2 else shared == [id_ for id_ in other_ids if id_ in set(shared)]

@@ -1,8 +1,8 @@
 """Recognises that a server refused a message because of its content. The content may be too long or filtered.
 
-Such a message is dropped, and the messages after it are sent. Every other refusal needs a person. So a refusal counts
-only if it names the content. Servers name it in several ways: `content`, `content.0.text.value`,
-`items[0].content[0].text`.
+Such a message is dropped, and the messages after it are sent. Every other refusal needs a person. So this module
+recognises a refusal only if the refusal names the content. Servers name the content in several ways: `content`,
+`content.0.text.value`, `items[0].content[0].text`.
 """
 
 from __future__ import annotations

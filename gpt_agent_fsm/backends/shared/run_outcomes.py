@@ -15,7 +15,7 @@ __all__ = ["RunOutcome", "run_outcome"]
 
 _IN_PROGRESS_ENDINGS = ("ing", "progress", "queue")
 _NO_RETRY = ("cancelled", "canceled", "expired", "incomplete")
-"""Statuses of runs that did not end because of a rate limit, even if they were rate limited before."""
+"""Statuses of runs that did not end because of a rate limit, even if their error names one."""
 _ENDED_BADLY = (RunStatus.FAILED, RunStatus.RATE_LIMITED, RunStatus.OUT_OF_QUOTA)
 
 
@@ -37,9 +37,9 @@ def run_outcome(
 ) -> RunOutcome:
     """Return the outcome of a run with this status.
 
-    `known` has the API's documented statuses that are not failures. An unknown status that sounds like progress means
-    that the run continues, unless the run has an error or a reason. With any other status the run has ended without
-    success.
+    `known` contains the API's documented statuses that are not failures. An unknown status that sounds like progress
+    means that the run continues, unless the run has an error or a reason. With any other status the run has ended
+    without success.
     """
     status = status.strip().lower()
     code, codes, message = _error_of(error)

@@ -44,7 +44,7 @@ def settings_of(assistant: Assistant) -> dict[str, Any]:
 def with_options(assistant: Assistant, options: Mapping[str, Any]) -> Assistant:
     """Return the assistant for one run.
 
-    If the run's options have a model or instructions, these replace the assistant's.
+    A model and instructions in the run's options replace the assistant's. Additional instructions are appended.
     """
     texts = [options.get("instructions", assistant.instructions), options.get("additional_instructions", "")]
     return attrs.evolve(

@@ -1,4 +1,4 @@
-"""A chat on a terminal: the same as through a pipe, with colours and a mark that moves while something is awaited."""
+"""Shows a chat on a terminal, with colours, and with a mark that moves while something is awaited."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpt_agent_fsm.cli.chat.screen import Screen
 __all__ = ["Colours"]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Characters with which a text could change the terminal. Tabs and newlines are none of them."""
+"""Characters with which a text could control the terminal. Tabs and newlines are not among them."""
 
 
 class Colours(Screen):

@@ -1,4 +1,4 @@
-"""The command: its options, and its end."""
+"""The command `chat`: its options, and the setup and exit of a chat."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Examples:
   gpt-agent-fsm chat --script script.yaml
   printf 'Hello\\n' | gpt-agent-fsm chat
 """
-"""Click wraps no lines of a paragraph that begins with \\b."""
+"""Click does not wrap the lines of a paragraph that begins with \\b."""
 _SHOWN_AGAIN = 6
 """How many earlier messages are shown when a conversation continues."""
 
@@ -146,14 +146,14 @@ def _screen(*, is_terminal: bool) -> Screen:
         _accept_any_text()
         return Screen()
     try:
-        from gpt_agent_fsm.cli.chat.colours import Colours  # noqa: PLC0415 - rich may not be there
+        from gpt_agent_fsm.cli.chat.colours import Colours  # noqa: PLC0415 - rich may not be installed
     except ImportError as error:
         raise _missing(error) from error
     return Colours()
 
 
 def _accept_any_text() -> None:
-    """Let the streams replace a character that their encoding does not have, instead of an error during an answer."""
+    """Let the standard streams replace characters that their encoding lacks, instead of failing during an answer."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -182,7 +182,7 @@ def _greet(screen: Screen, session: Session, options: Options, *, is_terminal: b
         for said in session.earlier[-_SHOWN_AGAIN:]:
             screen.said(said.role, said.text)
     elif options.is_embedded and not options.local and options.script is None:
-        # A script in which the key was forgotten must not take an echo for an answer.
+        # The author of a script who forgot to set the key must not take the echo for an answer.
         screen.note("Neither OPENAI_API_KEY nor OPENAI_BASE_URL is set, so the embedded server repeats each message.")
 
 

@@ -1,4 +1,4 @@
-"""Ask for messages, send each of them, and follow it until its answer is complete."""
+"""Ask for messages, send each message, and follow it until its answer is complete."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Conversation:
     """A chat from its first message to its last. Only the main OS thread may use it.
 
     Args:
-        news: receives the events of the agent.
+        news: the queue that receives the events of the agent.
         stays: True if the chat continues after Ctrl-C during an answer.
 
     Attributes:
@@ -122,9 +122,9 @@ class Conversation:
     # --- waiting ---------------------------------------------------------------------------------------------
 
     def _follow(self, wait: Callable[[], object]) -> GptAgentError | None:
-        """Show the news until `wait` has returned. Return its error.
+        """Show the news until `wait` has returned. Return the error that `wait` raised, or None.
 
-        `wait` runs on an OS thread of its own, so that this one can show events and ask questions in their order.
+        `wait` runs on an OS thread of its own. So the calling OS thread can show events and ask questions in order.
         """
         end = _End()
         threading.Thread(target=self._wait, args=(wait, end), name="gpt-agent-fsm chat", daemon=True).start()
@@ -140,7 +140,7 @@ class Conversation:
                     self._cancel()
                 elif not isinstance(item, _End):
                     self._screen.show(item)
-                    # A cancelled run wants no answers.
+                    # A cancelled run needs no answers.
                     cancelled = cancelled or self._ask(partial(self._questions.ask_about, item))
         self._screen.end_line()
         if isinstance(end.error, AgentNotAlive):
@@ -182,7 +182,7 @@ class Conversation:
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Inside the `with` block, Ctrl-C is news. So it never interrupts this program in the middle of a step."""
+        """Inside the `with` block, Ctrl-C only adds to the news, so it never interrupts a step of this program."""
 
         def on_interrupt(_number: int, _frame: FrameType | None) -> None:
             self._news.put(Cancelled(by_signal=True))
@@ -195,6 +195,6 @@ class Conversation:
 
 
 def _read(pieces: Iterable[str]) -> None:
-    """Wait for the end of an answer. Its pieces are shown from the events, which have them in order with the calls."""
+    """Wait for the end of an answer. Its pieces are shown from the events, which also have the tool calls, in order."""
     for _ in pieces:
         pass

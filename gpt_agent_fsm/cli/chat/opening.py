@@ -23,14 +23,14 @@ __all__ = ["Hear", "Said", "Session", "open_session", "said_in"]
 
 
 class Hear(Protocol):
-    """Takes each event of the conversation, also the pieces of messages. Workers call it."""
+    """A function that takes each event of the conversation, including the pieces of messages. Workers call it."""
 
     def __call__(self, agent: Any, /, event: events.Event) -> None:  # noqa: ANN401 - as a receiver of a signal
         """Take one event."""
 
 
 _PATIENCE = 30.0
-"""Seconds that the list of messages may take."""
+"""The timeout in seconds of the requests that read the earlier messages."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,7 +54,7 @@ class Session:
     Attributes:
         run_options: the options of each run.
         earlier: the messages that are older than the chat, oldest first.
-        server: a few words about the server.
+        server: a short description of the server.
     """
 
     runtime: Runtime
@@ -69,7 +69,7 @@ class _Known:
     """What is known about the thread before the chat connects to it.
 
     Attributes:
-        thread_id: None for a new thread.
+        thread_id: the thread's id; None for a new thread.
         seq: the number of the last record that an earlier chat has announced; None for an unknown thread.
         earlier: the messages up to that record.
     """
@@ -92,11 +92,13 @@ def open_session(options: Options, hear: Hear) -> Iterator[Session]:
         server = server_for(options, thread_id, base_url, functions)
         stack.callback(server.backend.close)
         known = _known(thread_id, store, server.backend)
-        # A call that nobody hears would be answered with an error, before the chat connects or in another conversation.
+        # If no handler were connected, a tool call would be answered with an error. This could happen before the chat
+        # connects, or in another conversation of the store.
         stack.enter_context(signals.tool_call_requested.connected_to(_leave_open))
         runtime = stack.enter_context(Runtime(server.backend, _settings(options), store, tools=functions))
         agent = _connect(runtime, options, server, known, hear)
-        # Connected to the signal: a subscriber gets pieces only if the thread is a stream forever.
+        # The pieces come from the signal. A subscriber would get them only with `stream=True`, which the store would
+        # keep for the thread.
         stack.enter_context(signals.assistant_message_delta.connected_to(hear, sender=agent))
         yield Session(
             runtime=runtime, agent=agent, run_options=server.run_options, earlier=known.earlier, server=server.name
@@ -126,7 +128,7 @@ def _connect(runtime: Runtime, options: Options, server: Server, known: _Known, 
 
 
 def _settings(options: Options) -> Settings:
-    """Return the settings of the environment. A person may think for hours, so the agent never stops by itself."""
+    """Return the settings of the runtime. A person may think for hours, so the agent never stops by itself."""
     if options.is_embedded:
         return Settings(idle_timeout=None, heartbeat_interval=0.2)
     return attrs.evolve(Settings.from_env(), idle_timeout=None)
@@ -178,7 +180,7 @@ def _on_server(thread_id: str, backend: Backend) -> tuple[Said, ...]:
 
 
 def said_in(record: Record) -> Said | None:
-    """Return the message of a record, or None."""
+    """Return the message of a record, or None if the record has no message."""
     match record.event:
         case events.UserMessageAdded(id=id_, content=content):
             return Said(id=id_, role="user", text=content)

@@ -25,7 +25,7 @@ DEFAULT_KEY = "chat"
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What a person has asked for on the command line. Raises `WrongOption` if the options contradict each other.
+    """The options that a person has given. Raises `WrongOption` if the options contradict each other.
 
     Attributes:
         local: True to use the embedded server even if the environment names a server.
@@ -82,7 +82,7 @@ class Options:
         return DEFAULT_KEY if self.key is None and self.thread is None and self.db is not None else self.key
 
     def api_for(self, thread_id: str | None) -> str:
-        """Return the API for a thread. If no API is given, an assistant or the thread's id shows it."""
+        """Return the API for a thread. If no API is given, the option --assistant or the thread's id decides."""
         if self.api is not None:
             return self.api
         is_thread = thread_id is not None and thread_id.startswith("thread_")

@@ -38,8 +38,8 @@ class Cancelled(Exception):
 class Questions:
     """Asks about the tool calls that wait for a person.
 
-    In place of an answer a person may leave (`Leave`) or cancel the run (`Cancelled`). At the end of the lines, the
-    methods raise `EOFError`. Until it is answered, a call stays open.
+    If a person leaves the chat or cancels the run instead of answering, the methods raise `Leave` or `Cancelled`. At
+    the end of the lines, they raise `EOFError`. A call stays open until it is answered.
     """
 
     def __init__(self, agent: Agent, screen: Screen, reader: Reader, commands: Commands) -> None:
@@ -56,13 +56,14 @@ class Questions:
             self.ask_about(call)
 
     def ask_about(self, event: events.Event) -> None:
-        """Ask a person if the event is about a call that waits for one."""
+        """If the event is about a call that waits for a person, ask the person about the call."""
         match event:
             case events.ToolApprovalRequested(id=call_id):
                 if any(call.id == call_id for call in self._agent.open_approvals):
                     self._ask(lambda: self._ask_for_approval(event))
             case events.ToolCallRequested(id=call_id) | events.ToolApproved(id=call_id):
-                # An approved call is asked about, too, if its function is not among the tools of this chat.
+                # An approved call also needs an answer from the person if its function is not among the tools of this
+                # chat.
                 if any(call.id == call_id for call in self._agent.open_tool_calls):
                     self._ask(lambda: self._ask_for_output(call_id))
             case _:

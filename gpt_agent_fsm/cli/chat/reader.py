@@ -25,7 +25,7 @@ class Reader(Protocol):
 
 
 class Lines:
-    """Reads each line of stdin. It prompts only if a person types the lines."""
+    """Reads the lines of stdin. It prompts for messages only if a person types the lines."""
 
     def __init__(self) -> None:
         self._stdin = sys.stdin

@@ -1,4 +1,4 @@
-"""What a chat shows: answers on stdout, and everything else on stderr or, on a terminal, between the answers."""
+"""Shows a chat through a pipe: answers and the results of commands on stdout, and everything else on stderr."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LONGEST = 500
 class Screen:
     """Shows a chat through a pipe. `Colours` shows it on a terminal.
 
-    A message may come in pieces. Its pieces are shown as they come, if none of them is missing. Then the rest of the
-    message is shown when the message is complete.
+    A message may come in pieces. Each piece is shown when it comes, unless an earlier piece is missing. When the
+    message is complete, the rest of it is shown.
     """
 
     def __init__(self) -> None:
         self._pieces: dict[str, tuple[int, str]] = {}
-        """The number and the text of the pieces of each message that is not complete."""
+        """For each incomplete message, by its id: the number of pieces that were shown, and their joined text."""
         self._line_is_open = False
         self._typed: set[str] = set()
 
@@ -55,7 +55,7 @@ class Screen:
         click.echo(text)
 
     def said(self, role: str, text: str) -> None:
-        """Show a message of the past."""
+        """Show an earlier message."""
         self.result(f"{role}: {text}")
 
     def wait(self, text: str) -> None:

@@ -78,7 +78,7 @@ def embedded_server(options: Options) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _no_proxy_for(host: str) -> Iterator[None]:
-    """Inside the `with` block, requests to this host go to no proxy that the environment names."""
+    """Inside the `with` block, send requests to this host without the proxy that the environment names."""
     before = os.environ.get("no_proxy")
     others = before or os.environ.get("NO_PROXY")
     os.environ["no_proxy"] = f"{others},{host}" if others else host
@@ -91,7 +91,7 @@ def _no_proxy_for(host: str) -> Iterator[None]:
 
 
 def server_for(options: Options, thread_id: str | None, base_url: str | None, functions: Functions) -> Server:
-    """Return the server. Without a `base_url`, the environment names it."""
+    """Return the server. If `base_url` is None, the environment names the server."""
     key = None if base_url is None else _KEY
     assistant = Assistant(options.model or DEFAULT_MODEL, options.instructions or "", functions)
     if options.api_for(thread_id) == "responses":
@@ -111,7 +111,7 @@ def server_for(options: Options, thread_id: str | None, base_url: str | None, fu
 
 
 def _name_on_server(assistant: Assistant) -> str:
-    """Return a name that is the same for equal options, so that no chat changes the assistant of another chat."""
+    """Return a name that depends on the options, so that no chat changes the assistant of a chat with other options."""
     tools = [attrs.asdict(each) for each in assistant.definitions if isinstance(each, FunctionTool)]
     fields = json.dumps([assistant.model, assistant.instructions, tools], sort_keys=True)
     return f"gpt-agent-fsm {_NAME} {hashlib.sha256(fields.encode()).hexdigest()[:12]}"
@@ -119,7 +119,7 @@ def _name_on_server(assistant: Assistant) -> str:
 
 def _name(options: Options) -> str:
     if not options.is_embedded:
-        # Without what stands before an @, which may be a password.
+        # The part before an @ is left out, because it may contain a password.
         return urlsplit(os.environ.get("OPENAI_BASE_URL") or _OPENAI).netloc.rpartition("@")[2]
     what = "repeats each message" if options.script is None else f"plays {options.script}"
     return f"the embedded server, which {what}"

@@ -14,20 +14,20 @@ COMMANDS = {
     "/state": "the state of the conversation, and what it waits for",
     "/usage": "the tokens that the conversation has used",
     "/history": "the messages of the conversation",
-    "/help": "this list; a message that begins with a slash is written with two of them",
+    "/help": "this list; to send a message that begins with a slash, type two slashes",
     QUIT: "leave; so does Ctrl-D",
 }
 
 
 class Commands:
-    """Runs the commands of a chat, apart from `CANCEL` and `QUIT`, which the caller runs."""
+    """Runs the commands of a chat, except for `CANCEL` and `QUIT`, which the caller handles."""
 
     def __init__(self, session: Session, screen: Screen) -> None:
         self._session = session
         self._screen = screen
 
     def run(self, line: str) -> bool:
-        """Run a command. Return False, after an error was shown, if there is no such command."""
+        """Run a command and return True. If there is no such command, show an error and return False."""
         agent, show = self._session.agent, self._screen.result
         match line:
             case "/state":

@@ -21,19 +21,19 @@ Functions: TypeAlias = tuple[Callable[..., Any], ...]
 
 @contextlib.contextmanager
 def importable_directory() -> Iterator[None]:
-    """Inside the `with` block, modules of the working directory can be imported, as with `python -m`."""
+    """Inside the `with` block, make the modules of the working directory importable, as `python -m` does."""
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
         yield
     finally:
-        # A module may have changed the list, too.
+        # An imported module may have changed the list, too.
         with contextlib.suppress(ValueError):
             sys.path.remove(here)
 
 
 def load_tools(values: Iterable[str]) -> Functions:
-    """Return the tools for the values of the option, each once. Raise `WrongOption` for a wrong name."""
+    """Return the tools that the values of the option name, each once. Raise `WrongOption` for a wrong name."""
     return tuple(dict.fromkeys(tool for value in values for tool in _tools_of(value)))
 
 
@@ -68,7 +68,7 @@ def _tool(module: ModuleType, name: str) -> Callable[..., Any]:
             advice = f"; is it {likely[0]!r}?" if likely else ""
             raise _wrong(f"the module {module.__name__!r} has no {name!r}{advice}") from error
     try:
-        # An assistant checks its tools, and makes tools of plain functions.
+        # An `Assistant` checks its tools, and turns plain functions into tools.
         [tool] = Assistant("any", tools=[found]).functions or [None]
     except (TypeError, ValueError) as error:
         raise _wrong(f"{module.__name__}:{name} cannot be a tool: {_line(error)}") from error

@@ -1,4 +1,4 @@
-"""The commands that look at a store, and the two that tidy it: threads, history, explain, doctor, prune."""
+"""The commands that read a store (threads, history, explain), and the two that can change it (doctor, prune)."""
 
 from gpt_agent_fsm.cli.looking.doctor import doctor
 from gpt_agent_fsm.cli.looking.prune import prune

@@ -1,4 +1,4 @@
-"""`gpt-agent-fsm doctor`: find threads that need a person, and repair what needs no server."""
+"""`gpt-agent-fsm doctor`: find threads that need a person, and make the repairs that need no server."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def doctor(
 ) -> None:
     """Find stuck and expired runs, open tool calls and approvals, parked and waiting queues.
 
-    Exits with 0 if all is well, and with 1 if something was found. The store is only read. --repair writes to it, and
-    is refused while another process holds the store. It drops parked queues, answers open calls with an error, and
-    denies approvals. The next program on the store sends the answers; the command itself asks no server.
+    Exits with 0 if all is well, and with 1 if something was found. Without --repair, the store is only read. --repair
+    writes to the store, and is refused while another process holds the store. A repair drops a parked queue, answers an
+    open call with an error, or denies a call that waits for an approval. The next program on the store sends the
+    answers; the command itself asks no server.
 
     \b
     Examples:
@@ -93,7 +94,7 @@ def _print(found: list[Finding], *, as_json: bool, is_well: bool) -> None:
 
 
 def _repair(store: SQLStore, found: list[Finding], *, yes: bool) -> bool:
-    """Carry out the repairs that the person wants. Return whether there was one."""
+    """Carry out the repairs that the person wants. Return whether anything was repaired."""
     done = False
     for finding in found:
         question = f"{output.printable(finding.thread_id)}: {output.printable(finding.repair)}"

@@ -69,8 +69,11 @@ def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def opened(url: str, *, to_write: bool = False, take_over: bool = False) -> Iterator[SQLStore]:
-    """Open a store that exists. With `to_write`, take it over, unless another process may still hold it."""
-    from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be there
+    """Open a store that exists. With `to_write`, take the store over.
+
+    With `to_write`, raise an error if another process may still hold the store, unless `take_over` is True.
+    """
+    from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be installed
 
     url = url if "://" in url else f"sqlite:///{url}"
     with closing(SQLStore(url, read_only=True)) as reader:
@@ -86,12 +89,13 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False) -> Iter
 
 
 def is_held(store: SQLStore, *, if_unknown: bool = True) -> bool:
-    """Return whether another process holds the store. A dead process of this computer does not count.
+    """Return whether another process holds the store. A dead process of this computer is ignored.
 
-    Return `if_unknown` if it cannot be known whether the process runs, for example because it is on another computer.
+    Return `if_unknown` if it cannot be known whether the process runs, for example because the process is on another
+    computer.
     """
     holder = store.holder()
-    # In a container, a process that has died often had the number that this process has.
+    # In a container, this process often has the same number as a process that has died.
     if holder is None or (holder.pid == os.getpid() and holder.host == socket.gethostname()):
         return False
     if holder.host != socket.gethostname() or os.name != "posix":
@@ -114,13 +118,13 @@ def load(store: SQLStore, thread_id: str) -> Saved:
 
 
 def settings() -> Settings:
-    """Return the settings of the environment, as the program that drives the threads has them."""
+    """Return the settings from the environment. They should be those of the program that drives the threads."""
     return Settings.from_env()
 
 
 @contextmanager
 def complaints() -> Iterator[list[str]]:
-    """Print what the store logs about threads that it cannot read. Yield the list of these sentences."""
+    """Print what the store logs about threads that it cannot read. Yield the list of the printed sentences."""
     said: list[str] = []
 
     class Handler(logging.Handler):

@@ -1,4 +1,4 @@
-"""What the commands print: tables, times, and JSON. Through a pipe, everything is plain and nothing is cut off."""
+"""What the commands print: tables, times, and JSON. Through a pipe, the output is plain text and nothing is cut off."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def is_terminal() -> bool:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON in ASCII, so that it survives every pipe and every text of a model."""
+    """Print a value as JSON in ASCII, which passes through every pipe, whatever the texts of the model contain."""
     click.echo(json.dumps(value, default=_to_json))
 
 
 def print_json_array(values: Sequence[object]) -> None:
-    """Print an array with one value a line. Python's own indentation would take several times as long."""
+    """Print an array with one value per line. Python's own indentation would take several times as long."""
     lines = ",\n".join(json.dumps(value, default=_to_json) for value in values)
     click.echo(f"[\n{lines}\n]" if values else "[]")
 

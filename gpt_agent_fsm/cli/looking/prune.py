@@ -29,7 +29,7 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> timedelta:
 @click.option("--take-over", is_flag=True, help="The process that held the store no longer runs.")
 @opening.without_traceback
 def prune(*, url: str, older_than: timedelta, take_over: bool) -> None:
-    """Forget old events of the threads that rest, and print how many were forgotten.
+    """Forget old events of threads at rest, and print how many were forgotten.
 
     Threads with unfinished work keep all their events. Snapshots, keys and token counts stay, so every conversation can
     continue. The command is refused while another process holds the store; that process can call `store.prune`.

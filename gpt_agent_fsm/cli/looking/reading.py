@@ -25,8 +25,8 @@ _INTERVAL = 0.5
 def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
     """Print the events of a thread, oldest first.
 
-    Each line has the number, the time (UTC), the event and its fields. The store is only read. Events that were pruned
-    are not shown, and the numbers then begin above 1.
+    Each line has the number, the time (UTC), the event and its fields. The store is only read. If old events were
+    pruned, the numbers begin above 1.
 
     \b
     Examples:

@@ -29,7 +29,7 @@ def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
     """List the threads of a store.
 
     For each thread you see its state, its last event and the age of this event, its tokens, and what it waits for. The
-    store is only read, also while another process uses it.
+    store is only read, so another process may use it at the same time.
 
     \b
     Examples:
