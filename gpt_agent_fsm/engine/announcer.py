@@ -135,11 +135,19 @@ class Announcer:
         """True if every record was announced to every subscriber."""
         return not self._outbox and not self._newcomers and not (self._first is not None and self._again)
 
+    @property
+    def _is_at_rest(self) -> bool:
+        """True if there is nothing to announce, so that most ticks end here."""
+        waiting = self._outbox or self._newcomers or self._again or self._listener.is_reading
+        return not waiting and self._seen_seq == self._noted_seq
+
     def announce(self, may_continue: Callable[[], bool], has_time: Callable[[], bool] = lambda: True) -> None:
         """Announce records while `may_continue()` is true. The other records stay for the next call of `announce`.
 
         After the last record, announce some pieces of messages while `has_time()` is true, too.
         """
+        if self._is_at_rest:
+            return
         self._welcome(may_continue)
         while self._outbox and may_continue():
             record = self._outbox[0]

@@ -54,10 +54,12 @@ class Deadlines:
 
         Both count from `now`.
         """
-        if after.waiting != before.waiting:
+        if after.waiting is not before.waiting and after.waiting != before.waiting:
             if before.waiting is None or after.waiting is None or before.waiting.since != after.waiting.since:
                 self._waits_since = now
             self._watch(after.waiting, settings)
+        if after.run is before.run and after.state is before.state is State.RUNNING:
+            return  # between two polls
         if after.state not in LIVE or after.run_id != before.run_id:
             self._moments.pop("run_timeout", None)
             self._moments.pop("tool_timeout", None)

@@ -74,9 +74,9 @@ def decide(
 
 def _log_ignored(thread_id: str, input_: inputs.Input, happened: Iterable[effects.Effect]) -> None:
     """Log ignored inputs: a command without effect as a warning, an outdated fact at a lower level."""
-    # Nobody has called `withdraw_message`: `ask` gives this command without knowing whether it has an effect.
-    is_called = isinstance(input_, inputs.Command) and not isinstance(input_, inputs.WithdrawMessage)
-    level = logging.WARNING if is_called else logging.DEBUG
     for effect in happened:
         if isinstance(effect, effects.Ignore):
+            # Nobody has called `withdraw_message`: `ask` gives this command without knowing whether it has an effect.
+            is_called = isinstance(input_, inputs.Command) and not isinstance(input_, inputs.WithdrawMessage)
+            level = logging.WARNING if is_called else logging.DEBUG
             log.log(level, "%s: %s was ignored: %s", thread_id, input_.trigger, effect.reason)

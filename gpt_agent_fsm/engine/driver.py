@@ -345,9 +345,9 @@ class Driver:
         if self._decision is not None:
             # A failed commit may have taken effect. The store recognises a repeated commit only if it has not changed.
             self._save(*self._decision)
-        commands = self._inbox.waiting()
-        if not self._facts and not commands:
+        if not self._facts and self._inbox.is_empty:
             return
+        commands = self._inbox.waiting()
         snapshot = self._listener.noted(self.snapshot)
         decision = decide(snapshot, self._facts, commands, self.settings, self._context.clock.time())
         if decision.dropped:

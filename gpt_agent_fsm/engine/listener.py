@@ -214,6 +214,11 @@ class Listener:
             yield from self._deltas(self._reading.take())
 
     @property
+    def is_reading(self) -> bool:
+        """True while the stream of a run is read, or has ended and pieces of it may still wait."""
+        return self._reading is not None
+
+    @property
     def has_pieces(self) -> bool:
         """True while a piece waits that `deltas` would yield."""
         return self._reading is not None and not self._is_over and self._reading.has_pieces

@@ -155,7 +155,7 @@ def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Cal
 
 def _renamed(answer: inputs.Input, request: effects.Request) -> inputs.Input:
     """Return the answer with the run id of the request, because a server may write the same id in another way."""
-    if isinstance(answer, inputs.RunSeen):
+    if isinstance(answer, inputs.RunSeen) and answer.run.id != getattr(request, "run_id", None):
         assert isinstance(request, effects.GetRun | effects.SubmitToolOutputs | effects.CancelRun)  # noqa: S101 - for the type checker
         return inputs.RunSeen(run=attrs.evolve(answer.run, id=request.run_id))
     return answer

@@ -103,12 +103,15 @@ class ThreadedScheduler:
     def _wake(self, task: Task) -> None:
         phase = self._phases.get(task)
         if phase is None:
-            self._phases[task] = _Phase.QUEUED
-            self._due.pop(task, None)
-            self._ready.append(task)
+            self._queue(task)
             self._ready_or_closed.notify()
         elif phase is _Phase.TICKING:
             self._phases[task] = _Phase.TICK_AGAIN
+
+    def _queue(self, task: Task) -> None:
+        self._phases[task] = _Phase.QUEUED
+        self._due.pop(task, None)
+        self._ready.append(task)
 
     def _keep_time(self) -> None:
         with self._lock:
@@ -122,26 +125,36 @@ class ThreadedScheduler:
                 self._timer_changed.wait(pause)
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                while not self._ready:
-                    if self._closed:
-                        return
-                    self._ready_or_closed.wait()
-                task = self._ready.popleft()
-                self._phases[task] = _Phase.TICKING
+        task, due = self._next(), None
+        while task is not None:
             due = self._tick(task)
             if self._origin.was_forked:
                 # A handler has forked, and this is the child. The conversation continues only in the parent.
                 return
-            with self._lock:
-                again = self._phases.pop(task) is _Phase.TICK_AGAIN
-                if again or (due is not None and due <= self._now()):
-                    self._wake(task)
-                elif due is not None:
-                    self._come_back(task, due)
-                if not self._phases:
-                    self._calm.notify_all()
+            task = self._next(task, due)
+
+    def _next(self, ticked: Task | None = None, due: float | None = None) -> Task | None:
+        """Put a ticked task back, and wait for the next task of this worker. Return None after `close`."""
+        with self._lock:
+            if ticked is not None:
+                self._put_back(ticked, due)
+            while not self._ready:
+                if self._closed:
+                    return None
+                self._ready_or_closed.wait()
+            task = self._ready.popleft()
+            self._phases[task] = _Phase.TICKING
+            return task
+
+    def _put_back(self, task: Task, due: float | None) -> None:
+        again = self._phases.pop(task) is _Phase.TICK_AGAIN
+        if again or (due is not None and due <= self._now()):
+            # This worker takes the next task at once. To wake another worker would only make two compete for it.
+            self._queue(task)
+        elif due is not None:
+            self._come_back(task, due)
+        if not self._phases:
+            self._calm.notify_all()
 
     def _tick(self, task: Task) -> float | None:
         """Tick a task and return when to tick it again. After any error, it is ticked `_RECOVERY` seconds later."""

@@ -44,9 +44,9 @@ def decode_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _is_too_deep(value: object) -> bool:
-    level = [value]
-    for _ in range(_MAX_DEPTH + 1):
-        level = [part for each in level for part in _parts(each)]
+    level, depth = [value], 0
+    while level and depth <= _MAX_DEPTH:
+        level, depth = [part for each in level for part in _parts(each)], depth + 1
     return bool(level)
 
 

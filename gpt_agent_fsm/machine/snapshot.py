@@ -6,6 +6,8 @@ the run ends, and the number of failed attempts is cleared with the request.
 
 from __future__ import annotations
 
+import operator
+
 import attrs
 
 from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
@@ -320,17 +322,10 @@ class Snapshot:
         if pages:
             # After a restart, all pages of the reading are read again.
             cursor = attrs.evolve(cursor, reading=other.cursor.reading)
-        return (
-            self.state is other.state
-            and self.run == other.run
-            and cursor == other.cursor
-            and self.outbox == other.outbox
-            and self.server == other.server
-            and self.queue == other.queue
-            and self.left == other.left
-            and self.failure == other.failure
-            and (self.usage, self.max_total_tokens) == (other.usage, other.max_total_tokens)
-            and self.stream == other.stream
-            and self.waiting == other.waiting
-            and (self.thread_id, self.assistant_id) == (other.thread_id, other.assistant_id)
-        )
+        # Tuples compare by identity first, and most parts are the same objects.
+        return (cursor, *_other_parts(self)) == (other.cursor, *_other_parts(other))
+
+
+_other_parts = operator.attrgetter(
+    *(field.name for field in attrs.fields(Snapshot) if field.name not in ("pending", "cursor"))
+)

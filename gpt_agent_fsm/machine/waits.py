@@ -86,6 +86,8 @@ def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
 
     If `before` waited for something else, a new wait begins at `at` (epoch seconds).
     """
+    if after.run is before.run and after.state is before.state is State.RUNNING and after.waiting is not None:
+        return after  # between two polls
     thing = waited_for(after)
     if thing == waited_for(before) and (after.waiting is None) is not bool(thing):
         return after

@@ -211,7 +211,7 @@ def test_some_pieces_are_announced_at_once_and_the_others_stay(journal):
         while waiting:
             yield waiting.pop(0)
 
-    announcer, heard = Announcer(THREAD, journal, SimpleNamespace(deltas=deltas)), []
+    announcer, heard = Announcer(THREAD, journal, SimpleNamespace(deltas=deltas, is_reading=True)), []
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.announce(always)
     assert (len(heard), len(waiting)) == (8, 12)

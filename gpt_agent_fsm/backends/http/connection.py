@@ -32,6 +32,8 @@ __all__ = ["Adapter", "interrupt"]
 
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
+_MAX_JOINED = 65_536
+"""How long a body may be that is sent together with the head of its request. To join them, they are copied."""
 _STATUS_LINE = len(b"HTTP/1.1 200")
 _CHECK_INTERVAL = 0.05
 """Seconds between two calls of the exchange's `check` while nothing arrives."""
@@ -56,7 +58,7 @@ class _Reader(io.RawIOBase):
             return None
         if (check := exchange.check()) is not None:
             self._wait(check)
-        self._sock.settimeout(exchange.seconds_left())
+        exchange.limit(self._sock, exchange.seconds_left())
         count: int | None = self._raw.readinto(buffer)
         self.broke_off = count == 0
         return count
@@ -142,6 +144,17 @@ def interrupt(response: urllib3.BaseHTTPResponse) -> None:
 class _Connection(HTTPConnection):
     response_class = _Response
     _is_connecting = False
+    _head: bytes | None = None
+    """The head of a request, until it is sent together with the beginning of the body."""
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
+        self._head = b""
+        try:
+            super().request(*args, **kwargs)
+            if self._head:
+                self.send(b"")
+        finally:
+            self._head = None
 
     def connect(self) -> None:
         self._is_connecting = True
@@ -182,9 +195,20 @@ class _Connection(HTTPConnection):
     def send(self, data: Any) -> None:  # noqa: ANN401 - as its base class
         if self.sock is None:
             self.connect()
-        # Bytes that are sent while the connection is made are for a proxy and not a part of the request.
-        self.sock.settimeout(exchange.seconds_left() if self._is_connecting else exchange.let_go())
-        super().send(data)
+        if self._is_connecting:
+            # These bytes are for a proxy and not a part of the request.
+            exchange.limit(self.sock, exchange.seconds_left())
+            super().send(data)
+        elif self._head == b"":
+            self._head = data  # the body follows, or the end of `request`
+        else:
+            head, self._head = self._head or b"", None
+            exchange.limit(self.sock, exchange.let_go())
+            if len(data) > _MAX_JOINED:
+                super().send(head)
+                exchange.limit(self.sock, exchange.seconds_left())
+                head = b""
+            super().send(head + data if head else data)
 
 
 # `connect` and similar methods come from `_Connection`. Their `super()` is `HTTPSConnection` here.

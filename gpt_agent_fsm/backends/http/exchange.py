@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from gpt_agent_fsm.ports import CallLimits, SystemClock, Timeout
 
 __all__ = ["NotSent", "begin", "limits_of", "seconds_left", "was_sent"]
 
 _clock = SystemClock()
+_LATE, _EARLY = 0.05, 0.02
+"""How many seconds after or before the deadline a wait for the network may end."""
 
 
 class NotSent(OSError):
@@ -53,6 +56,16 @@ def seconds_left() -> float:
     if seconds <= 0:
         raise TimeoutError("timed out")
     return seconds
+
+
+def limit(sock: Any, seconds: float) -> None:  # noqa: ANN401 - plain or TLS sockets
+    """Let the next wait of this socket end after `seconds`, at most `_LATE` seconds later.
+
+    A socket whose timeout is nearly right keeps it. To set it would let another OS thread take the interpreter.
+    """
+    timeout = sock.gettimeout()
+    if timeout is None or not -_EARLY <= timeout - seconds <= _LATE:
+        sock.settimeout(seconds)
 
 
 def check() -> Callable[[], object] | None:
