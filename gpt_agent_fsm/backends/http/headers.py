@@ -7,6 +7,7 @@ request. Here usual headers are parsed line by line. If any line is unusual, `ht
 from __future__ import annotations
 
 import email.parser
+import functools
 import http.client
 import re
 from collections.abc import Callable
@@ -23,14 +24,10 @@ _read_lines: Callable[[Any], list[bytes]] = http.client._read_headers  # type: i
 class _Head(http.client.HTTPMessage):
     """Headers that were parsed here. Their values need none of the conversions that `email` makes at each access."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._first: dict[str, str] = {}
+    @functools.cached_property
+    def _first(self) -> dict[str, str]:
         """The first value of each name, by the name in lower case."""
-
-    def set_raw(self, name: str, value: str) -> None:
-        super().set_raw(name, value)
-        self._first.setdefault(name.lower(), value)
+        return {name.lower(): value for name, value in reversed(self.items())}
 
     def get(self, name: str, failobj: Any = None) -> Any:  # noqa: ANN401 - as its base class
         return self._first.get(name.lower(), failobj)
