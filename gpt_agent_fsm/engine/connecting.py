@@ -70,7 +70,10 @@ class Connector:
     def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
         """Request the thread and its newest run from the server. Return None if the run must be requested again."""
         backend, limits = self._backend, self._caller.limits
-        self._caller.request("get_thread", thread_id, lambda: backend.get_thread(thread_id, timeout=limits(settings)))
+        if thread_id not in self.created:
+            self._caller.request(
+                "get_thread", thread_id, lambda: backend.get_thread(thread_id, timeout=limits(settings))
+            )
         try:
             listed = backend.list_runs(thread_id, limit=1, key=None, timeout=limits(settings))
         except TransientError as error:

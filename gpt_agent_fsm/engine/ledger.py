@@ -76,9 +76,14 @@ class Ledger:
         return records
 
     @property
+    def is_durable(self) -> bool:
+        """True if the store keeps the thread's data when the process ends."""
+        return not getattr(self._store, "ends_with_process", False)
+
+    @property
     def outlook(self) -> str:
         """A text for the log that says what happens to unfinished work. It fits every kind of store."""
-        if getattr(self._store, "ends_with_process", False):
+        if not self.is_durable:
             return "its data ends with the process, because it is in memory only: call agent.wait() before you close"
         return "the next runtime on this store resumes it, or this one when the thread is connected again"
 

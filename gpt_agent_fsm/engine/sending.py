@@ -55,7 +55,15 @@ class Sender:
                 raise driven_elsewhere(self._thread_id)
         maker, fact = self._listener.maker_for(request, self._ledger.snapshot), None
         try:
-            fact = perform(context.backend, self._thread_id, request, limits, context.webhooks.belongs_elsewhere, maker)
+            fact = perform(
+                context.backend,
+                self._thread_id,
+                request,
+                limits,
+                context.webhooks.belongs_elsewhere,
+                maker,
+                durable=self._ledger.is_durable,
+            )
         finally:
             self._listener.made(request, maker, fact)
         if isinstance(fact, inputs.RequestDelayed) and not lease.holds():

@@ -44,7 +44,9 @@ def test_a_thread_whose_answer_was_dropped_continues_as_after_a_crash(world, cap
     agent.add_user_message("Hello")
     with pytest.MonkeyPatch.context() as patch:
         work = sending.perform
-        patch.setattr(sending, "perform", lambda *args: work(*args) and broken.pop() if broken else work(*args))
+        patch.setattr(
+            sending, "perform", lambda *args, **kw: work(*args, **kw) and broken.pop() if broken else work(*args, **kw)
+        )
         assert agent.wait(timeout=300) == "idle"
     assert "messages_listed was dropped" in caplog.text
     assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]

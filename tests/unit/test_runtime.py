@@ -135,10 +135,20 @@ def test_a_failed_search_for_a_run_is_repeated_in_the_background():
         assert agent.state == "running"
 
 
+def test_a_thread_that_the_runtime_has_just_created_is_not_requested_again():
+    backend = Stubborn("get_thread")
+    with runtime_over(backend) as runtime:
+        agent = runtime.start("asst_1")
+        assert backend.calls == 0
+        agent.shutdown()
+        runtime.connect(thread_id=agent.thread_id, assistant_id="asst_1", last_message_id=None)
+        assert backend.calls == 1
+
+
 def test_connect_raises_the_servers_error_about_the_key():
     backend = Stubborn("get_thread", errors.AccessDenied(401, None, "No such key"))
     with runtime_over(backend) as runtime:
-        thread_id = runtime.create_thread()
+        thread_id = backend.create_thread(timeout=1)
         with pytest.raises(errors.AccessDenied, match=r"No such key \(HTTP 401\)"):
             runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
 

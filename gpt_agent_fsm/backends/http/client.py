@@ -204,7 +204,7 @@ class HttpClient:
         method, secrets = request.method, () if signed is None else signed.secrets
         seconds = round(limits.seconds_left, 2)
         exchange.begin(limits)
-        with self._explained(method, path, seconds, secrets):
+        with self._explained(method, path, seconds, secrets), self._transport.turns.taken():
             response = self._transport.open(request if signed is None else signed.request, seconds)
             if request.asks_for_events and is_event_stream(response):
                 return self._event_stream(method, path, response, limits.max_answer_bytes, secrets)

@@ -27,13 +27,15 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util import wait_for_read
 
 from gpt_agent_fsm.backends.http import exchange, headers
+from gpt_agent_fsm.backends.http.turns import paused
 
 __all__ = ["Adapter", "interrupt"]
 
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
-_MAX_JOINED = 65_536
-"""How long a body may be that is sent together with the head of its request. To join them, they are copied."""
+_MAX_JOINED = 8_192
+"""How long a body may be that is sent together with the head of its request. Such a short request does not wait for the
+network, because the system keeps it."""
 _STATUS_LINE = len(b"HTTP/1.1 200")
 _CHECK_INTERVAL = 0.05
 """Seconds between two calls of the exchange's `check` while nothing arrives."""
@@ -59,16 +61,18 @@ class _Reader(io.RawIOBase):
         if (check := exchange.check()) is not None:
             self._wait(check)
         exchange.limit(self._sock, exchange.seconds_left())
-        count: int | None = self._raw.readinto(buffer)
+        with paused():
+            count: int | None = self._raw.readinto(buffer)
         self.broke_off = count == 0
         return count
 
     def _wait(self, check: Callable[[], object]) -> None:
         """Wait until data have arrived, or until the deadline."""
-        while exchange.seconds_left() > 0:
-            check()
-            if self._has_arrived():
-                return
+        with paused():
+            while exchange.seconds_left() > 0:
+                check()
+                if self._has_arrived():
+                    return
 
     def _has_arrived(self) -> bool:
         if not isinstance(self._sock, socket.socket):
@@ -159,7 +163,8 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         self._is_connecting = True
         try:
-            super().connect()
+            with paused():
+                super().connect()
         finally:
             self._is_connecting = False
 
@@ -204,11 +209,14 @@ class _Connection(HTTPConnection):
         else:
             head, self._head = self._head or b"", None
             exchange.limit(self.sock, exchange.let_go())
-            if len(data) > _MAX_JOINED:
-                super().send(head)
-                exchange.limit(self.sock, exchange.seconds_left())
-                head = b""
-            super().send(head + data if head else data)
+            if len(data) <= _MAX_JOINED:
+                super().send(head + data)
+                return
+            with paused():
+                if head:
+                    super().send(head)
+                    exchange.limit(self.sock, exchange.seconds_left())
+                super().send(data)
 
 
 # `connect` and similar methods come from `_Connection`. Their `super()` is `HTTPSConnection` here.
@@ -219,16 +227,17 @@ class _SecureConnection(_Connection, HTTPSConnection):
     def connect(self) -> None:
         # A server of plain HTTP takes the first bytes of TLS for the beginning of a request, and waits for the rest.
         self._patience = None if self.proxy is not None else _TLS_PATIENCE
-        try:
-            super().connect()
-        except TimeoutError:
-            if self._patience is None:
-                raise
-            self._patience = None
-            self.close()
-            if self._speaks_plain_http():
-                raise ssl.SSLError(1, "it speaks plain HTTP") from None
-            super().connect()
+        with paused():
+            try:
+                super().connect()
+            except TimeoutError:
+                if self._patience is None:
+                    raise
+                self._patience = None
+                self.close()
+                if self._speaks_plain_http():
+                    raise ssl.SSLError(1, "it speaks plain HTTP") from None
+                super().connect()
 
     def _new_conn(self) -> socket.socket:
         connected = super()._new_conn()

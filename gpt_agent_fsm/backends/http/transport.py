@@ -22,6 +22,7 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry
 from gpt_agent_fsm.backends.http import exchange
 from gpt_agent_fsm.backends.http.checks import Proxy
 from gpt_agent_fsm.backends.http.connection import Adapter, interrupt
+from gpt_agent_fsm.backends.http.turns import Turns
 from gpt_agent_fsm.forks import Origin
 
 __all__ = ["HttpRequest", "Incoming", "Transport"]
@@ -146,6 +147,7 @@ class Transport:
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self.turns = Turns()
         # This is set last. If another OS thread sees the new value, the other fields are new, too.
         self._origin = Origin("backend")
 
