@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.stores import schema
+from gpt_agent_fsm.stores.direct import Direct
 from gpt_agent_fsm.stores.engine import Database
 from gpt_agent_fsm.stores.group import Ticket
 from gpt_agent_fsm.stores.store_errors import concerns_one_operation, to_store_error
@@ -49,6 +50,7 @@ class Writer:
 
     def __init__(self, database: Database, epoch: int, turn: AbstractContextManager[Any]) -> None:
         self._database = database
+        self._direct = Direct(database.writing.dialect) if database.writing.dialect.name == "sqlite" else None
         self._epoch = epoch
         self._turn = turn
         self._mutex = threading.Lock()
@@ -127,13 +129,13 @@ class Writer:
             self._settle(WriteBatch({}, {}), marks, tickets)
             return
         with self._connection() as connection:
-            group = connection.execute(schema.NEXT_GROUP, {"our_epoch": self._epoch}).scalar_one_or_none()
+            group = self._next_group(connection)
             if group is None:
                 raise self._taken(connection)
             self._resolve(group)
             withdrawn = len(self._withdrawn)
             batch = self._batch(connection, tickets, marks)
-            _insert(connection, batch)
+            self._insert(connection, batch)
             for ticket in tickets:
                 if isinstance(ticket.operation, Forget):
                     _forget(connection, ticket.operation)
@@ -143,6 +145,14 @@ class Writer:
             self._commit(connection, _Doubt(group, [each.operation for each in tickets if each.error is None]))
         del self._withdrawn[:withdrawn]
         self._settle(batch, marks, tickets)
+
+    def _next_group(self, connection: sa.Connection) -> int | None:
+        row, direct = {"our_epoch": self._epoch}, self._direct
+        if direct is None:
+            return connection.execute(schema.NEXT_GROUP, row).scalar_one_or_none()
+        connection.begin()
+        number: int | None = direct.scalar(connection, schema.NEXT_GROUP, row)
+        return number
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
@@ -236,6 +246,24 @@ class Writer:
                 )
         return found
 
+    def _insert(self, connection: sa.Connection, batch: WriteBatch) -> None:
+        # Commands are added before consumed commands are dropped. So a command that this group both adds and consumes
+        # leaves no row.
+        for statement, rows in (
+            (schema.ADD_COMMANDS, batch.commands),
+            (schema.DROP_COMMANDS, batch.dropped),
+            (schema.SAVE_THREADS, batch.threads),
+            (schema.REMOVE_MESSAGES, batch.unqueued),
+            (schema.SAVE_MESSAGES, batch.queued),
+            (schema.SAVE_MARKS, batch.marks),
+            (schema.ADD_EVENTS, batch.events),
+            (schema.CLAIM_KEYS, batch.keys),
+        ):
+            if rows and self._direct is not None:
+                self._direct.run(connection, statement, rows)
+            elif rows:
+                connection.execute(statement, rows)
+
     def _settle(self, batch: WriteBatch, marks: Mapping[str, int], tickets: Sequence[Ticket[Operation]]) -> None:
         """Keep the new counters in memory, and answer the tickets."""
         with self._mutex:
@@ -255,23 +283,6 @@ class Writer:
                 self._landed.pop(operation.thread_id, None)
             if not ticket.answer():
                 self._disown(operation)
-
-
-def _insert(connection: sa.Connection, batch: WriteBatch) -> None:
-    # Commands are added before consumed commands are dropped. So a command that this group both adds and consumes
-    # leaves no row.
-    for statement, rows in (
-        (schema.ADD_COMMANDS, batch.commands),
-        (schema.DROP_COMMANDS, batch.dropped),
-        (schema.SAVE_THREADS, batch.threads),
-        (schema.REMOVE_MESSAGES, batch.unqueued),
-        (schema.SAVE_MESSAGES, batch.queued),
-        (schema.SAVE_MARKS, batch.marks),
-        (schema.ADD_EVENTS, batch.events),
-        (schema.CLAIM_KEYS, batch.keys),
-    ):
-        if rows:
-            connection.execute(statement, rows)
 
 
 def _forget(connection: sa.Connection, operation: Forget) -> None:
