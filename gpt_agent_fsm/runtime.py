@@ -152,8 +152,9 @@ class Runtime:
                 the same call of `connect`. The store keeps this choice, and None keeps the choice that was made before.
                 If the backend or the server has no streams, there are no pieces.
 
-        Blocks for two requests if the agent is new. Raises `InvalidThreadId` for a thread that the server does not
-        know, and another `ApiError` if a request fails. After an error there is no agent.
+        Blocks for two requests if the agent is new, or for one if this runtime has created the thread. Raises
+        `InvalidThreadId` for a thread that the server does not know, and another `ApiError` if a request fails. After
+        an error there is no agent.
         """
         connection = Connection(
             assistant_id=assistant_id,
@@ -181,7 +182,7 @@ class Runtime:
         """Create a thread and return its agent. If a thread already has the key, return that thread's agent.
 
         The arguments are those of `connect`. Two calls with one key at the same time get the same thread. Blocks for
-        two or three requests. Raises an `ApiError` if a request fails, and `InvalidThreadId` if the server no longer
+        two requests. Raises an `ApiError` if a request fails, and `InvalidThreadId` if the server no longer
         has the thread of the key.
         """
         connection = Connection(
