@@ -108,7 +108,7 @@ class Object:
 
     def _structured(self, value: Any, path: Path) -> Any:  # noqa: ANN401
         if not isinstance(value, dict):
-            raise Mismatch([Problem(path, f"must be {self.words}, not {shown(value)}", is_type=True)])
+            raise Mismatch([Problem(path, f"must be {self.words}", f", not {shown(value)}", is_type=True)])
         given, problems = dict[str, Any](), list[Problem]()
         for field in self.fields:
             here = (*path, field.name)
@@ -143,4 +143,4 @@ class Object:
             reason = (
                 error.args[0] if error.args and isinstance(error.args[0], str) else str(error) or type(error).__name__
             )
-            raise Mismatch([Problem(path, f"is not valid: {reason}")]) from error
+            raise Mismatch([Problem(path, "is not valid", f": {reason}")]) from error

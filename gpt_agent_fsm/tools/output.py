@@ -18,7 +18,10 @@ _MAX_NAME = 64
 
 
 class InvalidOutput(Exception):
-    """Raised for a text that does not have the requested form. The message says why, but does not contain the text."""
+    """Raised for a text that does not have the requested form.
+
+    The message names the wrong fields and says what they must be. It does not contain the values of the text.
+    """
 
 
 @attrs.frozen
@@ -97,7 +100,7 @@ def _of_class(cls: type) -> Output:
         try:
             return shape.structure_all(value)
         except Mismatch as mismatch:
-            raise InvalidOutput(str(mismatch)) from None
+            raise InvalidOutput(mismatch.without_values()) from None
 
     definitions = Definitions()
     return Output(_name(cls.__name__), definitions.document(shape.body(definitions)), strict, structure)

@@ -45,13 +45,25 @@ _WORDS = {
 
 @attrs.frozen
 class Problem:
-    """A problem of a value: its place, its description, and whether the value has a wrong JSON type."""
+    """A problem of a value.
+
+    Attributes:
+        path: the place of the value.
+        text: what is wrong, for example what the value must be. It does not quote the value.
+        detail: the rest of the sentence, which may quote the value.
+        is_type: True if the value has a wrong JSON type.
+    """
 
     path: Path
     text: str
+    detail: str = ""
     is_type: bool = False
 
     def __str__(self) -> str:
+        return self.without_value() + self.detail
+
+    def without_value(self) -> str:
+        """Return the sentence without the part that may quote the value."""
         first, *rest = (_cut(step) if isinstance(step, str) else step for step in self.path or ("the value",))
         steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in rest)
         return f"{first}{''.join(steps)} {self.text}"
@@ -68,7 +80,14 @@ class Mismatch(Exception):
         self.problems: tuple[Problem, ...] = tuple(problems)
 
     def __str__(self) -> str:
-        named = [str(problem) for problem in self.problems[:_MAX_PROBLEMS]]
+        return self._joined(str)
+
+    def without_values(self) -> str:
+        """Return the text of the error without the parts that may quote values. It contains the names of fields."""
+        return self._joined(Problem.without_value)
+
+    def _joined(self, sentence: Callable[[Problem], str]) -> str:
+        named = [sentence(problem) for problem in self.problems[:_MAX_PROBLEMS]]
         more = len(self.problems) - len(named)
         return "; ".join([*named, f"and {more} more"] if more else named)
 
@@ -110,7 +129,7 @@ def _fits(value: object, kind: str) -> bool:
 
 
 def _wrong(shape: Shape, value: object, path: Path) -> Mismatch:
-    return Mismatch([Problem(path, f"must be {shape.words}, not {shown(value)}", is_type=True)])
+    return Mismatch([Problem(path, f"must be {shape.words}", f", not {shown(value)}", is_type=True)])
 
 
 @attrs.frozen
@@ -148,7 +167,7 @@ class Scalar:
         try:
             made = msgspec.convert(value, self.base)
         except (msgspec.ValidationError, ValueError) as error:  # a `ValueError` for an unpaired surrogate
-            raise Mismatch([Problem(path, f"{self._explained(str(error))}, not {shown(value)}")]) from None
+            raise Mismatch([Problem(path, self._explained(str(error)), f", not {shown(value)}")]) from None
         return self.make(made) if self.make else made
 
     def _explained(self, message: str) -> str:
@@ -181,7 +200,7 @@ class Choice:
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return made
         is_type = all(not isinstance(value, type(known)) for known, _ in self.values)
-        raise Mismatch([Problem(path, f"must be {self.words}, not {shown(value)}", is_type=is_type)])
+        raise Mismatch([Problem(path, f"must be {self.words}", f", not {shown(value)}", is_type=is_type)])
 
 
 @attrs.frozen

@@ -2,9 +2,10 @@
 
 import dataclasses
 import sys
-from typing import Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import attrs
+import msgspec
 import pytest
 
 from gpt_agent_fsm.tools.output import InvalidOutput, as_output
@@ -26,6 +27,16 @@ class Week:
 
 class Place(TypedDict):
     city: str
+
+
+@attrs.frozen
+class Guess:
+    number: Annotated[int, msgspec.Meta(le=9)]
+    sign: Literal["plus", "minus"]
+
+    def __attrs_post_init__(self):
+        if self.number == 7:
+            raise ValueError(f"{self.number} is a secret")
 
 
 @attrs.frozen
@@ -108,6 +119,23 @@ def test_the_reason_does_not_quote_what_a_schema_refuses():
     with pytest.raises(InvalidOutput) as raised:
         as_output(SCHEMA).value('{"city":["a secret"]}')
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "reason"),
+    [
+        (Forecast, '{"city":"Oslo","celsius":"a secret","note":null}', "celsius must be a number"),
+        (Forecast, '["a secret"]', "the value must be an object"),
+        (Week, '{"days":["a secret"]}', "days[0] must be an object"),
+        (Guess, '{"number":12,"sign":"plus"}', "number must be an integer <= 9"),
+        (Guess, '{"number":2,"sign":"a secret"}', 'sign must be one of "plus", "minus"'),
+        (Guess, '{"number":7,"sign":"plus"}', "the value is not valid"),
+    ],
+)
+def test_the_reason_does_not_quote_what_a_class_refuses(given, text, reason):
+    with pytest.raises(InvalidOutput) as raised:
+        as_output(given).value(text)
+    assert str(raised.value) == reason
 
 
 @pytest.mark.parametrize(
