@@ -58,19 +58,20 @@ class AgentNotAlive(GptAgentError):
 
 
 class WaitTimeout(GptAgentError, TimeoutError):
-    """`Agent.wait` or `Agent.ask` timed out. The conversation continues."""
+    """`Agent.wait`, `Agent.ask` or an iteration over `Agent.stream` timed out. The conversation continues."""
 
 
 class RunError(GptAgentError):
-    """`Agent.ask` got no answer, because the run of its message failed or could not be started.
+    """`Agent.ask` or `Agent.stream` got no answer, because the run of its message failed or could not be started.
 
     `Answer.value` also raises this error if the answer does not have the requested form.
 
     Attributes:
         code: a code that says why there is no answer. If the run failed, this is the code of the `RunFailed`. If a
-            request failed, this is the code of the `RequestFailed`, and the queue sends nothing until your next
-            command. Other codes are `rate_limit_exceeded` (no retries are left), `invalid_output` (the answer does not
-            have the requested form), `content_refused`, `budget_exceeded`, `cancelled` and `discarded`.
+            request failed, this is the code of the `RequestFailed` (`request_failed` if it has none), and the queue
+            sends nothing until your next command. Other codes are `rate_limit_exceeded` (no retries are left),
+            `invalid_output` (the answer does not have the requested form), `lost` (the run has ended, but its result
+            was not seen), `content_refused`, `budget_exceeded`, `cancelled` and `discarded`.
         message: a text for people. It is never empty.
         thread_id: the id of the thread.
         run_id: the id of the run, or None if there is no run.
@@ -88,7 +89,7 @@ class RunError(GptAgentError):
 
 
 class WaitInHandler(GptAgentError, RuntimeError):
-    """`Agent.wait` or `Agent.ask` was called in a handler or in a tool, where it could block forever."""
+    """`Agent.wait`, `Agent.ask` or `Agent.stream` was called in a handler or a tool, where it could block forever."""
 
 
 class InvalidWebhook(GptAgentError, ValueError):
@@ -106,8 +107,9 @@ class IllegalInput(GptAgentError):
 class StoreError(GptAgentError):
     """The store could not save or load data. The message says what to do.
 
-    The store has changed nothing, with one exception: if the connection to the database breaks during a call, the call
-    may have taken effect. If the call is repeated, it takes effect only once.
+    The store has changed nothing, with two exceptions. If the connection to the database breaks during a call, the call
+    may have taken effect. If the call is repeated, it takes effect only once. `prune` may have deleted a part of the
+    history before it failed.
     """
 
 

@@ -167,7 +167,7 @@ def _named(name: str, doc: str | None) -> Signal[Any]:
     return signal
 
 
-event: Signal[events.Event] = _named("event", "Every event of any class.")
+event: Signal[events.Event] = _named("event", "Every event of any class, except the pieces of messages.")
 user_message_added: Signal[events.UserMessageAdded] = _signal(events.UserMessageAdded)
 messages_discarded: Signal[events.MessagesDiscarded] = _signal(events.MessagesDiscarded)
 run_started: Signal[events.RunStarted] = _signal(events.RunStarted)

@@ -134,5 +134,7 @@ def _begin(thread_id: str, standing: ThreadImport) -> None:
         click.echo(f"Warning: parts of messages that cannot be copied are left out: {counts}.", err=True)
     if standing.messages_left_out:
         click.echo(
-            f"Warning: messages without a part that can be copied are left out: {standing.messages_left_out}.", err=True
+            f"Warning: messages without a part that can be copied, or with an unknown role, are left out: "
+            f"{standing.messages_left_out}.",
+            err=True,
         )

@@ -34,7 +34,7 @@ _RECENT = 200
     "--write",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Print nothing; write all formats into this directory.",
+    help="Write all pictures of the machine into this directory, instead of printing one.",
 )
 @click.option("--thread", "thread_id", metavar="THREAD", help="Light the state of this thread.")
 @store_option(required=False)

@@ -41,7 +41,7 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
     "--model",
     default="echo",
     show_default=True,
-    help="The model: echo, a script (a .yaml file), or the base URL of a chat-completions server.",
+    help="The model: echo, a script (a .yaml or .yml file), or the base URL of a chat-completions server.",
 )
 @click.option(
     "--model-name",

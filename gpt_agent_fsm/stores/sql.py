@@ -59,10 +59,11 @@ class SQLStore:
     Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
     fails, a method raises `StoreError` with advice. The store works again when the cause is fixed.
 
-    A call that raises `StoreError` has changed nothing, with one exception: if the connection breaks during a commit,
+    A call that raises `StoreError` has changed nothing, with two exceptions. If the connection breaks during a commit,
     or if the database does not answer, it may be unknown whether the call took effect. The error says so. If you repeat
     a commit, it takes effect only once. If a call with an unknown outcome has saved a command, the store deletes the
-    command when the database answers again, because the caller got an error.
+    command when the database answers again, because the caller got an error. `prune` deletes the history of 500 threads
+    per transaction, so it may have deleted a part of the history before it failed.
 
     If the process forks, `close` does nothing in the child, and every other method raises `UsedAfterFork` there.
 

@@ -146,8 +146,11 @@ class VirtualScheduler:
         self._closed = self._ticking = False
 
     def close(self, timeout: float) -> None:
-        """See `Scheduler.close`."""
+        """Tick every task that is due now. After that, tick no more.
+
+        There is one exception: if a tick calls this method, the scheduler stays open, so that the other ticks that are
+        due can run after that tick. See `Scheduler.close`.
+        """
         del timeout
         self.settle()
-        # If a tick calls this method, the scheduler is not closed, so that other due ticks can run after that tick.
         self._closed = not self._ticking

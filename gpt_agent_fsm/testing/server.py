@@ -63,7 +63,8 @@ class SimulatedServer:
     """A `Backend` that needs no network. At each poll of a run, the run takes the next step of its plan.
 
     Args:
-        plan: a function that returns the steps of each run. By default, the run answers with the user's text.
+        plan: a function that returns the steps of each run. By default, the run answers "You said: " and the user's
+            text.
         keeps_keys: False for a server that drops metadata.
         page_size: the largest number of messages per page.
         habits: the differences between this server and OpenAI's server.

@@ -80,5 +80,5 @@ def codes_of(status: RunStatus, code: str) -> str:
 
 
 def echo(text: str) -> Sequence[Step]:
-    """Return the plan of a run that answers with the text of the user message."""
+    """Return the plan of a run that answers "You said: " and the text of the user message."""
     return [Answer(f"You said: {text}")]

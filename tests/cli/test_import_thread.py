@@ -144,7 +144,7 @@ def test_parts_left_out_are_counted_in_warnings(run, server, requests_mock):
     assert result.exit_code == 0
     assert result.stderr.splitlines()[1:] == [
         "Warning: parts of messages that cannot be copied are left out: 4 x attachment, 2 x image_file.",
-        "Warning: messages without a part that can be copied are left out: 2.",
+        "Warning: messages without a part that can be copied, or with an unknown role, are left out: 2.",
     ]
 
 

@@ -89,7 +89,8 @@ def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option(
     "--log",
     type=click.Path(dir_okay=False),
-    help="Write the library's log to this file, for example the traceback of a tool. It has no text of messages.",
+    help="Write the library's log to this file, for example the traceback of a tool. It has the text of a message only "
+    "if an error repeats it.",
 )
 def chat(**options: Any) -> None:  # noqa: ANN401 - click passes the options above
     """Talk to an agent, in the terminal or through a pipe.
@@ -98,8 +99,8 @@ def chat(**options: Any) -> None:  # noqa: ANN401 - click passes the options abo
     model that repeats each message. If a tool call has no function, you are asked for its output. Ctrl-C cancels an
     answer; Ctrl-D leaves. /help lists the commands.
 
-    Through a pipe, each line is a message, and only the answers are written to stdout. The exit code is 1 if a message
-    got no answer.
+    Through a pipe, each line is a message or a command. Only the answers and the results of commands are written to
+    stdout. The exit code is 1 if a message got no answer.
     """
     chosen = Options(**options)
     try:

@@ -1,6 +1,7 @@
 """The changes of a run's status on the server, and their effects on the stored objects.
 
-    queued -> in_progress -> requires_action -> queued -> ... -> completed | failed
+    queued -> in_progress -> requires_action -> queued -> ... -> completed | incomplete
+    queued | in_progress -> failed
     queued | in_progress | requires_action -> cancelling -> cancelled
     queued | in_progress | requires_action | cancelling -> expired
 

@@ -68,8 +68,9 @@ class Chaos:
     `late-items`   | a list of items leaves out the items of responses that ended in the last `item_lag` seconds
 
     The faults of the second table happen only to streams. The fault comes after `stream_after` events, or after a
-    random number of events if `stream_after` is None. If the stream is shorter, the fault comes before the stream's
-    last event. The run or response continues. An HTTP answer that is not a stream is sent unchanged.
+    random number of events if `stream_after` is None. If the stream is shorter, the fault comes at the event that says
+    how the stream ends, such as `response.completed` or `thread.run.completed`. The run or response continues. An HTTP
+    answer that is not a stream is sent unchanged.
 
     fault           | what happens
     --------------- | -----------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ class SeenRequest:
     Headers and parameters are left out if their name suggests a secret, as `Authorization` and `Api-Key` do.
 
     Attributes:
+        method: the HTTP method, such as `POST`.
         path: the path below the base URL, such as `/threads`.
         query: the parameters of the query. If a parameter occurs several times, its last value is kept.
         headers: the request headers, with names spelled like `OpenAI-Beta`.

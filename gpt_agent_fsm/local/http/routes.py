@@ -26,7 +26,8 @@ class Route:
     Attributes:
         path: the path below `/v1`, with the names of ids in angle brackets. The handler gets these ids as keywords.
         handler: the method that carries out the request within a transaction, and returns the answer. It gets the
-            transaction, the body and the ids.
+            transaction, the body and the ids. A handler of files gets no body; the one that stores a file gets the
+            fields of the form instead.
         stream: the method that returns the events to send instead of the answer, if the client asks for a stream. It
             gets the transaction and the handler's answer. None means that there are no streams.
         waits: the method that blocks after the transaction, and returns the answer to send. It gets the handler's

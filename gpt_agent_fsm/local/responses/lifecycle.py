@@ -1,7 +1,7 @@
 """The steps of a response on the server, and the effect of each step on the stored objects.
 
-    queued -> in_progress -> completed | incomplete | failed
-    queued | in_progress -> cancelled
+    queued -> in_progress -> completed | incomplete
+    queued | in_progress -> failed | cancelled
 
 Every function works within one transaction. No function here calls a model. The module `workers` calls the model
 between two transactions. If a function finds the response in an unexpected state, another request was faster, and the
