@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpt_agent_fsm.ports import Saved
 
-__all__ = ["has_said_so", "is_at_rest", "is_settled", "is_stopped_by_limit"]
+__all__ = ["has_said_so", "is_at_rest", "is_parked", "is_settled", "is_stopped_by_limit"]
 
 
 def is_settled(saved: Saved | None, *, honest: bool) -> bool:
@@ -30,6 +30,11 @@ def is_at_rest(saved: Saved | None, *, locked: bool) -> bool:
         return False
     snapshot = saved.snapshot
     return snapshot.settled or (locked and snapshot.run is None)
+
+
+def is_parked(saved: Saved | None) -> bool:
+    """Return whether a thread waits for a person, for example because all attempts of a request have failed."""
+    return saved is not None and saved.snapshot.outbox.parked
 
 
 def is_stopped_by_limit(saved: Saved | None) -> bool:

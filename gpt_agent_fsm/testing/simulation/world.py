@@ -22,7 +22,7 @@ from gpt_agent_fsm.testing.simulation.pictures import Pictures
 from gpt_agent_fsm.testing.simulation.plans import random_plan, random_round, with_trouble
 from gpt_agent_fsm.testing.simulation.process import Process
 from gpt_agent_fsm.testing.simulation.servers import make_server
-from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_settled, is_stopped_by_limit
+from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_parked, is_settled, is_stopped_by_limit
 from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, Wire
 from gpt_agent_fsm.testing.simulation.users import User
 from gpt_agent_fsm.testing.steps import Step
@@ -244,7 +244,8 @@ class World:
         def act(user: User) -> None:
             if self._equipment.has_limits and not gives_up:
                 user.set_limit(PLENTY)
-            if troubled and not gives_up:
+            if not gives_up and (troubled or is_parked(stored(user.thread_id))):
+                # Even without troubles, a request may fail as often as it is tried.
                 user.reconnect()
             if gives_up and is_stopped_by_limit(stored(user.thread_id)):
                 # After everything was dropped, a run of another client was adopted. It would have to be repeated, but
