@@ -90,12 +90,14 @@ class Conversation:
             return QUIT
 
     def _say(self, text: str) -> None:
-        try:
-            pieces = self._agent.stream(text, **self._run_options)
-        except ValueError as error:
-            self._fail(str(error))
-            return
-        problem = self._follow(partial(_read, pieces))
+        # The run may begin before `stream` has returned. Ctrl-C then cancels it, and does not end the chat.
+        with self._interrupts():
+            try:
+                pieces = self._agent.stream(text, **self._run_options)
+            except ValueError as error:
+                self._fail(str(error))
+                return
+            problem = self._follow(partial(_read, pieces))
         if isinstance(problem, RunError):
             self._failed(problem.code, problem.message)
 
@@ -127,8 +129,8 @@ class Conversation:
         `wait` runs on an OS thread of its own. So the calling OS thread can show events and ask questions in order.
         """
         end = _End()
-        threading.Thread(target=self._wait, args=(wait, end), name="gpt-agent-fsm chat", daemon=True).start()
         with self._interrupts():
+            threading.Thread(target=self._wait, args=(wait, end), name="gpt-agent-fsm chat", daemon=True).start()
             self._screen.wait("waiting")
             cancelled = self._ask(self._questions.ask_about_open_calls)
             while (item := self._news.get()) is not end:
