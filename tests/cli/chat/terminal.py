@@ -15,7 +15,6 @@ import fcntl, signal, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C arrives as a signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from gpt_agent_fsm.cli import main
-main()
 """
 _ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[=>78])|[\x08\r]")
 CTRL_C, CTRL_D, ENTER, ALT_ENTER, UP = "\x03", "\x04", "\r", "\x1b\r", "\x1b[A"
@@ -28,15 +27,18 @@ class Terminal:
     Attributes:
         settings: how the terminal is set now: whether it echoes, has lines, ...
         raw: all that was shown.
+
+    Args:
+        first: Python code that the program runs before the command.
     """
 
-    def __init__(self, *arguments, **env):
+    def __init__(self, *arguments, first="", **env):
         names = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "FORCE_COLOR")}
         names |= {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **env}
         self.raw = ""
         self._read_until = 0
         self._leader, self._follower = pty.openpty()
-        command = [sys.executable, "-c", _CODE, *arguments]
+        command = [sys.executable, "-c", f"{_CODE}{first}\nmain()", *arguments]
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), self._follower)
         self._process = subprocess.Popen(command, env=names, start_new_session=True, **streams)
 

@@ -81,6 +81,29 @@ def test_a_person_answers_a_call_and_decides_about_another(terminal):
     assert "The call was denied: too late" in chat.prompted()
 
 
+INTERRUPTED = """
+import os
+from gpt_agent_fsm import Agent
+stream = Agent.stream
+
+def interrupted(*arguments, **options):
+    pieces = stream(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGINT)
+    return pieces
+
+Agent.stream = interrupted
+"""
+
+
+def test_ctrl_c_cancels_a_run_that_begins_before_the_chat_waits_for_it(terminal):
+    with LocalServer(lambda request: request.cancelled.wait(60) and "Late.") as server:
+        chat = terminal("--api", "responses", first=INTERRUPTED, OPENAI_BASE_URL=server.base_url)
+        chat.type("Think")
+        assert "Cancelled." in chat.prompted()
+        chat.press(CTRL_D)
+        assert chat.ended() == 0
+
+
 @pytest.mark.parametrize("api", ["assistants", "responses"])
 def test_ctrl_c_during_an_answer_cancels_the_run_and_returns_to_the_prompt(terminal, api):
     began, cancelled = threading.Event(), []
