@@ -14,6 +14,9 @@ from collections.abc import Iterator
 
 __all__ = ["Turns", "paused"]
 
+_PATIENCE = 1.0
+"""How many seconds an OS thread waits for its turn. Then it works without one. Turns only save time, so nothing may
+stand still because of them, for example if a log handler waits for another OS thread."""
 _has_gil: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -32,7 +35,7 @@ class Turns:
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for the turn of this OS thread, and keep it until the `with` block ends.
+        """Wait for the turn of this OS thread, but not for long, and keep it until the `with` block ends.
 
         The main OS thread needs no turn: Ctrl-C may interrupt it anywhere, so it could keep the turn forever. Code that
         a log handler calls during a turn belongs to this turn.
@@ -41,12 +44,13 @@ class Turns:
         if is_main or not _has_gil or _current.turn is not None:
             yield
             return
-        with self._lock:
-            _current.turn = self._lock
-            try:
-                yield
-            finally:
-                _current.turn = None
+        _current.turn = self._lock if self._lock.acquire(timeout=_PATIENCE) else None
+        try:
+            yield
+        finally:
+            turn, _current.turn = _current.turn, None
+            if turn is not None:
+                turn.release()
 
 
 @contextlib.contextmanager
@@ -60,5 +64,5 @@ def paused() -> Iterator[None]:
     try:
         yield
     finally:
-        turn.acquire()
-        _current.turn = turn
+        if turn.acquire(timeout=_PATIENCE):
+            _current.turn = turn

@@ -139,6 +139,38 @@ def test_one_os_thread_has_the_turn(pool):
     assert log[-1] == "slow ends"
 
 
+def test_nobody_waits_long_for_a_turn(pool, monkeypatch):
+    monkeypatch.setattr(turns, "_PATIENCE", 0.01)
+    one = turns.Turns()
+
+    def work():
+        with one.taken():
+            pass
+
+    with one._lock:
+        pool.submit(work).result(PATIENCE)
+    pool.submit(work).result(PATIENCE)
+    assert one._lock.acquire(blocking=False)
+
+
+def test_nobody_waits_long_to_get_a_turn_back(pool, monkeypatch):
+    monkeypatch.setattr(turns, "_PATIENCE", 0.01)
+    one, paused = turns.Turns(), threading.Event()
+    taken = threading.Event()
+
+    def work():
+        with one.taken(), turns.paused():
+            paused.set()
+            assert taken.wait(PATIENCE)
+
+    slow = pool.submit(work)
+    assert paused.wait(PATIENCE)
+    with one._lock:
+        taken.set()
+        slow.result(PATIENCE)
+    assert one._lock.acquire(blocking=False)
+
+
 def test_the_main_thread_needs_no_turn():
     one = turns.Turns()
     with one._lock, one.taken(), turns.paused():

@@ -54,6 +54,12 @@ def test_an_unsupported_url_is_refused_without_quoting_the_password(url):
     assert "pa55" not in texts_of(caught.value)
 
 
+@pytest.mark.parametrize("path", ["agents.db", "folder/agents.db"])
+def test_a_url_with_two_slashes_is_refused_with_the_right_url(path):
+    with pytest.raises(StoreError, match=rf"three slashes: sqlite:///{path}$"):
+        SQLStore(f"sqlite://{path}")
+
+
 def test_a_missing_directory_is_named(tmp_path):
     with pytest.raises(StoreError, match=r"missing/agents.db failed: .* check that its directory exists"):
         SQLStore(f"sqlite:///{tmp_path}/missing/agents.db")
