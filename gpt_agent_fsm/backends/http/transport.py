@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from types import FunctionType, ModuleType
 from typing import Any
 
 import attrs
@@ -228,17 +229,18 @@ class Transport:
 
 
 def _sends_as_usual(session: _Session) -> bool:
-    """Return whether nobody has replaced the methods of `requests` that send.
-
-    The code is compared and not the function, because this module may have been imported after they were replaced.
-    """
-    send: Any = session.send
+    """Return whether nobody has replaced the methods of `requests` that send."""
     return (
-        _file_of(getattr(send, "__func__", None)) == requests.sessions.__file__
-        and _file_of(HTTPAdapter.send) == requests.adapters.__file__
+        "send" not in vars(session)
+        and _is_original(vars(requests.Session).get("send"), requests.sessions)
+        and _is_original(vars(HTTPAdapter).get("send"), requests.adapters)
     )
 
 
-def _file_of(function: Any) -> str | None:  # noqa: ANN401 - whatever has replaced a function
-    code = getattr(function, "__code__", None)
-    return None if code is None else code.co_filename
+def _is_original(function: object, module: ModuleType) -> bool:
+    """Return whether a function was defined in the module.
+
+    Its code is compared, because this module may have been imported after the function was replaced. Some wrappers show
+    the code of the function that they wrap, but are objects of another type.
+    """
+    return type(function) is FunctionType and function.__code__.co_filename == module.__file__

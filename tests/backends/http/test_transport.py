@@ -153,6 +153,31 @@ def test_a_tool_that_wraps_a_method_of_requests_sees_every_request(server, conne
     assert seen == ["POST"]
 
 
+class Proxy:
+    """A wrapper that shows all attributes of the function that it wraps, as those of the package `wrapt` do."""
+
+    def __init__(self, wrapped, seen):
+        self._wrapped, self._seen = wrapped, seen
+
+    def __getattr__(self, name):
+        return getattr(self._wrapped, name)
+
+    def __get__(self, instance, owner):
+        def call(request, *args, **kwargs):
+            self._seen.append(request.method)
+            return self._wrapped(instance, request, *args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("owner", [requests.Session, HTTPAdapter])
+def test_a_wrapper_that_looks_like_the_method_sees_every_request(server, connect, monkeypatch, owner):
+    backend, seen = connect(server.base_url), []
+    monkeypatch.setattr(owner, "send", Proxy(owner.send, seen))
+    backend.create_thread(timeout=5)
+    assert seen == ["POST"]
+
+
 def test_a_response_hook_of_the_session_is_the_business_of_requests_alone(server, connect):
     backend = connect(server.base_url)
     seen = []
