@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 __all__ = ["Turns", "paused"]
 
-_PATIENCE = 1.0
+_PATIENCE = 0.1
 """How many seconds an OS thread waits for its turn. Then it works without one. Turns only save time, so nothing may
 stand still because of them, for example if a log handler waits for another OS thread."""
 _has_gil: bool = getattr(sys, "_is_gil_enabled", lambda: True)()

@@ -115,7 +115,8 @@ def test_a_log_handler_may_make_a_request_during_a_turn(serve, make, pool, caplo
     assert asked[1] == "thread_1"
 
 
-def test_one_os_thread_has_the_turn(pool):
+def test_one_os_thread_has_the_turn(pool, monkeypatch):
+    monkeypatch.setattr(turns, "_PATIENCE", PATIENCE)
     one, log, begun = turns.Turns(), [], threading.Event()
 
     def work(name, others):
