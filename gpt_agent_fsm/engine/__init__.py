@@ -1,6 +1,6 @@
-"""The engine drives the machine. It decides which driver has which thread, ticks the drivers, and makes requests.
+"""The engine drives the machine. It gives each thread to a driver, ticks the drivers, and makes requests.
 
 A tick is one step of a driver: the driver passes inputs to the machine, saves the result, and makes at most one
-request. `protocols` has the interfaces that the engine needs. `gpt_agent_fsm.ports` exports these for people who
+request. `protocols` contains the interfaces that the engine needs. `gpt_agent_fsm.ports` exports them for people who
 implement a backend, a store, a scheduler or a clock.
 """

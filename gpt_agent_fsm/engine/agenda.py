@@ -14,7 +14,7 @@ from gpt_agent_fsm.settings import MAX_RETRY_AFTER, Settings
 __all__ = ["Agenda", "longest_pause"]
 
 _RECOVERY = 1.0
-"""Seconds until a thread continues after a defect of the library has dropped an input."""
+"""Seconds until a thread continues after an input was dropped because of a defect of the library."""
 
 
 class Agenda:
@@ -64,7 +64,7 @@ class Agenda:
     def hold(self, due: float | None) -> None:
         """Clear the request and set the timer to `due`.
 
-        Until then the gate (the shared rate limit) holds the request back.
+        Until `due`, the gate (the shared rate limit) holds the request back.
         """
         self.request, self.due, self.held_by_gate = None, due, True
 
@@ -73,7 +73,7 @@ class Agenda:
         self.due = self._clock.monotonic()
 
     def recover(self) -> None:
-        """Set the timer to `_RECOVERY` seconds from now. The next step is then that of a thread after a crash."""
+        """Set the timer to `_RECOVERY` seconds from now. When it ends, the thread continues as after a crash."""
         self.due, self.when_due = self._clock.monotonic() + _RECOVERY, inputs.Resume()
 
     @property
@@ -83,7 +83,7 @@ class Agenda:
 
     @property
     def is_empty(self) -> bool:
-        """True without a request and without a timer."""
+        """True if there is no request and no timer."""
         return self.request is None and self.due is None
 
     @property
@@ -98,14 +98,14 @@ class Agenda:
 
 
 def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
-    """Return the longest time in seconds after which the saved request must be due.
+    """Return the longest time in seconds that may be left until the saved request is due.
 
     Due times are saved in seconds since the epoch. If somebody sets the clock back, the saved pause seems longer than
     it is.
     """
     pending = snapshot.pending
     if pending is not None and (pending.tries or pending.failures):
-        # If the server asked for a longer pause, this is not saved.
+        # The pause that the server asked for is not saved, so it may be as long as `MAX_RETRY_AFTER`.
         delays = (settings.request_retry_max_delay, settings.tool_output_retry_delay)
         return max(MAX_RETRY_AFTER, settings.outcome_grace, *delays)
     if snapshot.state is State.RATE_LIMITED:

@@ -1,6 +1,6 @@
-"""Collects the inputs that make a thread act, apart from commands.
+"""Collects the inputs that make a thread act, except commands.
 
-They come from timers, deadlines, webhooks and streams.
+The inputs come from timers, deadlines, webhooks and streams.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpt_agent_fsm.settings import Settings
 __all__ = ["Alarms"]
 
 _POLLS_OF_A_STREAM = 5
-"""While a stream is read, a run is polled only once in so many intervals. The end of the stream causes a poll, too."""
+"""While a run's stream is read, the run is polled once in this many intervals, and when the stream ends."""
 
 
 class Alarms:
@@ -54,7 +54,7 @@ class Alarms:
             self._quota_restored, self._gate_opened = self._quota_restored or unpark, True
 
     def collect(self, settings: Settings) -> Iterator[inputs.Input]:
-        """Yield each input that is due now, each only once. The timer of the agenda is not included."""
+        """Yield each input that is due now, once. The timer of the agenda is not included."""
         with self._lock:
             quota_restored, gate_opened = self._quota_restored, self._gate_opened
             self._quota_restored = self._gate_opened = False
@@ -77,7 +77,7 @@ class Alarms:
     def min_pause(self, settings: Settings) -> float:
         """Return the shortest pause in seconds before the next poll."""
         if self.was_told:
-            # The hint may come a little before the server shows the end. So the poll after it must not be late.
+            # The hint may come a little before a poll shows the end of the run. So the next poll must not be late.
             return 0.0
         streaming = settings.heartbeat_interval * _POLLS_OF_A_STREAM if self._listener.is_open else 0.0
         return max(self._webhooks.min_pause(settings), streaming)

@@ -20,7 +20,7 @@ from gpt_agent_fsm.machine.states import State
 __all__ = ["Announcer"]
 
 _PIECES_AT_ONCE = 8
-"""How many pieces are announced before other threads have their turn on this worker."""
+"""How many pieces are announced before other threads get their turn on this worker."""
 
 
 @attrs.frozen
@@ -28,7 +28,7 @@ class _Subscriber:
     """A handler that was given to `connect`.
 
     Attributes:
-        after: the handler wants only the records with a higher number than this. 0 if it wants all new records.
+        after: the number of the last record that the handler does not want; 0 if it wants all new records.
         wants_pieces: True if the handler also gets the pieces of messages while the model writes them.
     """
 
@@ -43,7 +43,8 @@ class Announcer:
     Attributes:
         sender: the agent, which is the sender of the signals and the first argument of the handlers.
         handler: the handler that is being called at this moment, or None.
-        inquiries: one object for each caller who waits for an answer. It gets each event after the handlers.
+        inquiries: one object for each caller who waits for an answer. Each event is passed to the handlers first, and
+            to these objects after that.
     """
 
     __slots__ = (
@@ -72,7 +73,7 @@ class Announcer:
         self.sender: AgentHandle | None = None
         self.handler: signals.Handler | None = None
         self.inquiries: tuple[Inquiry, ...] = ()
-        # Reentrant: the garbage collector may end an abandoned `AnswerStream` at any line, also below.
+        # Reentrant: the garbage collector may end an abandoned `AnswerStream` at any line, even while the lock is held.
         self._lock = threading.RLock()
         self._outbox: deque[Record] = deque()
         self._subscribers: tuple[_Subscriber, ...] = ()
@@ -108,8 +109,8 @@ class Announcer:
     def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
         """Continue where the previous announcer of the thread stopped.
 
-        `open_calls` are the tool calls without an output. They are announced again, except those that were never
-        announced: their first announcement is among the saved events.
+        `open_calls` are the tool calls without an output. They are announced again, unless the saved events still
+        contain their first announcement.
         """
         self._outbox.extend(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
@@ -124,7 +125,8 @@ class Announcer:
     def is_heard(self, call_id: str) -> bool:
         """Return whether a handler can answer this tool call.
 
-        It can if it has got the call, or may still be connected.
+        This is true if any handler is connected. It is also true while the call must be announced again and user code
+        has not connected yet.
         """
         if (call_id in self._again and not self._joined) or self._subscribers or self._newcomers:
             return True
@@ -137,14 +139,14 @@ class Announcer:
 
     @property
     def _is_at_rest(self) -> bool:
-        """True if there is nothing to announce, so that most ticks end here."""
+        """True if there is nothing to announce, as in most ticks."""
         waiting = self._outbox or self._newcomers or self._again or self._listener.is_reading
         return not waiting and self._seen_seq == self._noted_seq
 
     def announce(self, may_continue: Callable[[], bool], has_time: Callable[[], bool] = lambda: True) -> None:
-        """Announce records while `may_continue()` is true. The other records stay for the next call of `announce`.
+        """Announce records while `may_continue()` is true. The remaining records wait for the next call.
 
-        After the last record, announce some pieces of messages while `has_time()` is true, too.
+        After the last record, also announce some pieces of messages, while `has_time()` is true as well.
         """
         if self._is_at_rest:
             return

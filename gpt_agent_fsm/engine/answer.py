@@ -22,7 +22,7 @@ class Answer:
         text: the contents of the messages, joined by newlines; "" if there are no messages.
         messages: the messages of the run, in order.
         run_id: the id of the run that answered. If runs were repeated after rate limits, this is the last run.
-        usage: the tokens of the run that answered. Its `cached_tokens` and `reasoning_tokens` are always 0; see
+        usage: the tokens of the run that answered. The fields `cached_tokens` and `reasoning_tokens` are always 0; see
             `Agent.usage`.
         tool_calls: the tool calls of the run that answered, and of the rate limited runs before it, in order.
         thread_id: the id of the thread.

@@ -10,7 +10,7 @@ __all__ = ["check_connection", "check_parts", "optional_text", "plain", "require
 
 
 def required_text(value: object, name: str) -> str:
-    """Return `value` as a plain `str`. Raise `ValueError` if it is no string, is blank, or cannot be encoded."""
+    """Return `value` as a plain `str`. Raise `ValueError` if it is not a string, is blank, or cannot be encoded."""
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a string, not {value!r}")
     if not value.strip():
@@ -19,7 +19,7 @@ def required_text(value: object, name: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
-    # JSON and some databases take no subclass, such as a string that is marked as safe HTML.
+    # JSON and some databases accept no subclass of `str`, such as a string that is marked as safe HTML.
     return str.__str__(value)
 
 

@@ -1,4 +1,4 @@
-"""Connect user code to a thread: to its driver, or to a new driver after the server has confirmed the thread."""
+"""Connect user code to the driver of a thread. Before a driver is made, the server must confirm the thread."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Connector:
         self.created: set[str] = set()
 
     def connect(self, thread_id: str, connection: Connection) -> Driver:
-        """Return the driver of a thread, which is new if the thread had none. See `Runtime.connect`."""
+        """Return the driver of a thread. If the thread has none, make one. See `Runtime.connect`."""
         while True:
             known = self._roster.get(thread_id)
             if known is None:
@@ -49,7 +49,7 @@ class Connector:
         """Return a new driver of a thread that the server knows; None if another call has made the driver first."""
         settings = connection.settings_from(self._settings)
         known = self._ask_for(thread_id, settings)
-        # The key is claimed only now. If the server did not know the thread, the key would lead nowhere and be lost.
+        # The key is claimed only after the server has confirmed the thread. A key of an unknown thread would be lost.
         self._claim_key(connection.key, thread_id)
         command, nothing_posted = connection.command(), ServerView(last_posted=Newest.seen(None))
         start = Snapshot(
@@ -68,7 +68,7 @@ class Connector:
             raise ValueError(f"connect: the key {key!r} belongs to the thread {owner}")
 
     def _ask_for(self, thread_id: str, settings: Settings) -> inputs.RunsListed | None:
-        """Request the thread and its newest run from the server. Return None if the run must be requested again."""
+        """Request the thread and its newest run from the server. Return None if the request for the run failed."""
         backend, limits = self._backend, self._caller.limits
         if thread_id not in self.created:
             self._caller.request(

@@ -37,14 +37,14 @@ class Connection:
         )
 
     def settings_from(self, settings: Settings) -> Settings:
-        """Return the settings with the idle timeout of this connection. Raises an error if it is wrong."""
+        """Return the settings with the idle timeout of this connection. Raises an error if the timeout is wrong."""
         if self.idle_timeout is None:
             return settings
         never = self.idle_timeout == math.inf
         return attrs.evolve(settings, idle_timeout=None if never else self.idle_timeout)
 
     def command(self, *, look: bool = False) -> inputs.Connect:
-        """Return the command that tells the machine of this connection. `look`: see `inputs.Connect`."""
+        """Return the command that reports this connection to the machine. `look`: see `inputs.Connect`."""
         return inputs.Connect(
             assistant_id=required_text(self.assistant_id, "assistant_id"),
             last_message_id=self.last_message_id,
@@ -54,5 +54,5 @@ class Connection:
         )
 
     def join(self, driver: Driver) -> None:
-        """Let the subscriber hear the events of the driver's thread."""
+        """Subscribe the handler, if there is one, to the events of the driver's thread."""
         driver.join(self.subscribe, self.replay_after, stream=bool(self.stream))

@@ -1,4 +1,4 @@
-"""Reads the content of a message from a program: checks the parts of the message, and reads their files."""
+"""Checks the parts of a message that a program wants to send, and reads their files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def read_content(content: Content, backend: object, max_bytes: int) -> tuple[str
     """Return the text of a message, and its parts with the data of their files.
 
     If the message is only text, the tuple of parts is empty. Raises `ValueError` or `TypeError` if a part is wrong, if
-    its file cannot be read, if the data have more than `max_bytes` together, or if the backend cannot send a part.
+    its file cannot be read, if the data of all parts together have more than `max_bytes` bytes, or if the backend
+    cannot send a part.
     """
     if isinstance(content, str):
         return required_text(content, "the message"), ()
@@ -50,14 +51,14 @@ def parts_refusal(backend: object, parts: tuple[Part, ...]) -> str | None:
 def texts_of(part: Part) -> list[str]:
     """Return the texts in a part that must not be logged.
 
-    Addresses are among them, because they may contain secrets.
+    URLs are included, because they may contain secrets.
     """
     found = [part.text] if isinstance(part, Text) else [part.url, part.name if isinstance(part, File) else None]
     return [text for text in found if text]
 
 
 def checked_path(path: object, what: str) -> str:
-    """Return the path of a file. It may have bytes that are not UTF-8. Raises `ValueError` if it is not a path."""
+    """Return the path of a file. It may contain bytes that are not UTF-8. Raises `ValueError` if it is not a path."""
     path = os.fsdecode(path) if isinstance(path, bytes) else path
     if not isinstance(path, str) or not path.strip():
         raise ValueError(f"{what} must be the path of a file, not {path!r}")
@@ -65,12 +66,12 @@ def checked_path(path: object, what: str) -> str:
 
 
 def name_in(path: str) -> str:
-    """Return the file name in a path. A byte that is not UTF-8 becomes a question mark, because JSON cannot have it."""
+    """Return the file name in a path. JSON allows only UTF-8, so any other byte becomes a question mark."""
     return PurePath(path).name.encode(errors="replace").decode()
 
 
 def read_file(path: str, what: str, size: int = -1) -> bytes:
-    """Return the content of a file. If `size` is given, return only so many bytes.
+    """Return the content of a file. If `size` is given, return at most that many bytes.
 
     Raises `ValueError` if reading fails.
     """
@@ -91,7 +92,7 @@ class _Reader:
     def read(self, part: object, what: str) -> Part:
         """Return a part with its data. `what` names the part in an error."""
         if isinstance(part, str | Text):
-            # The citations of a text that was heard cannot be sent.
+            # A text that the model wrote may have citations, which cannot be sent.
             return Text(required_text(part if isinstance(part, str) else part.text, what))
         if not isinstance(part, Image | File):
             raise TypeError(f"{what} must be a str, Text, Image or File object, not {type(part).__name__}")
@@ -108,7 +109,7 @@ class _Reader:
         return attrs.evolve(part, url=None, path=None, data=data, digest=None)
 
     def _data(self, part: Image | File, what: str) -> bytes | None:
-        """Return the data of a part. Return None if the part has an address or an id instead of data."""
+        """Return the data of a part. Return None if the part has a URL or an id instead of data."""
         if part.file_id is not None:
             required_text(part.file_id, f"{what}: file_id")
             return None

@@ -21,11 +21,12 @@ class DriverContext:
     """The objects that all drivers of one runtime share.
 
     Attributes:
-        gate: shares the rate limits of the API key: it admits or holds back the requests of all its threads.
+        gate: the gate, which admits or holds back the requests of all threads, because they share the limits of the API
+            key.
         webhooks: the webhooks that the server has sent.
         tooling: the tools that answer calls.
         streams: the streams of runs.
-        ownership: wakes the driver of a thread, in this process or another.
+        ownership: the object that wakes the driver of a thread, in this process or another.
     """
 
     backend: Backend

@@ -15,11 +15,12 @@ __all__ = ["Deadlines"]
 
 
 class Deadlines:
-    """The deadlines of one thread. Each has the name of the setting that it comes from.
+    """The deadlines of one thread. Each deadline has the name of its setting.
 
-    Most deadlines count from the time at which this process saw the run, or its wait for tools, begin. Two deadlines
-    also count time in which another process drove the thread: `stall_after` counts from the start of the wait, and
-    `approval_timeout` counts from the request for the approval.
+    `run_timeout` counts from the moment at which this process first saw the run. `tool_timeout` counts from the moment
+    at which this process first saw the run wait for tool outputs. The other two deadlines also count time in which
+    another process drove the thread: `stall_after` counts from the start of the wait, and `approval_timeout` counts
+    from the request for the approval.
     """
 
     __slots__ = ("_asking", "_clock", "_moments", "_tool_time_left", "_waits_since")
@@ -28,9 +29,9 @@ class Deadlines:
         self._clock = clock
         self._moments: dict[str, float] = {}
         self._tool_time_left: float | None = None
-        """The seconds left of `tool_timeout`, while the thread waits only for a person."""
+        """The seconds left of `tool_timeout` while the thread waits only for a person; None at other times."""
         self._asking: dict[str, float] = {}
-        """The calls that wait for an approval, each with the time of the request, in seconds since the epoch."""
+        """For each call that waits for an approval: when the approval was requested, in seconds since the epoch."""
         self._waits_since = 0.0
         """When the current wait began, in monotonic seconds."""
 
@@ -40,7 +41,7 @@ class Deadlines:
         return tuple(self._moments.values())
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Start the deadlines of the run in the snapshot, and of its wait for tools. Both count from now."""
+        """Start all deadlines. Those of the run in the snapshot, and of its wait for tools, count from now."""
         now, waiting = self._clock.monotonic(), snapshot.waiting
         self._moments.clear()
         self._count(None, snapshot, settings, now)
@@ -50,9 +51,9 @@ class Deadlines:
         self._follow_approvals(snapshot, settings, now)
 
     def follow(self, before: Snapshot, after: Snapshot, settings: Settings, now: float) -> None:
-        """Start the deadlines of a run if it has just begun, and of its wait for tools if that has just begun.
+        """Update the deadlines after a change of the snapshot.
 
-        Both count from `now`.
+        If a run, or its wait for tools, has just begun, its deadline counts from `now`.
         """
         if after.waiting is not before.waiting and after.waiting != before.waiting:
             if before.waiting is None or after.waiting is None or before.waiting.since != after.waiting.since:
@@ -70,11 +71,11 @@ class Deadlines:
             self._follow_approvals(after, settings, now)
 
     def _follow_approvals(self, snapshot: Snapshot, settings: Settings, now: float) -> None:
-        """Let `approval_timeout` count from the oldest open request.
+        """Let `approval_timeout` count from the oldest open request for an approval.
 
-        Pause `tool_timeout` while only approvals are open.
+        Pause `tool_timeout` while the run waits only for approvals.
         """
-        # If the library does not follow the run now, a decision about its calls would be ignored.
+        # Only calls of a run that waits for outputs have this deadline. A decision about other calls would be ignored.
         asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
         self._asking = {call.id: call.asked_at or 0.0 for call in asking}
         limit, time = settings.approval_timeout, self._clock.time()
@@ -92,7 +93,7 @@ class Deadlines:
             self._tool_time_left = None
 
     def _watch(self, waiting: Waiting | None, settings: Settings) -> None:
-        """Set the time at which the wait becomes so long that it is announced."""
+        """Set the time at which the wait has lasted so long that it is announced."""
         if waiting is None or settings.stall_after is None:
             self._moments.pop("stall_after", None)
         else:

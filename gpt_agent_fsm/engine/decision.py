@@ -1,4 +1,4 @@
-"""Decides what follows from the facts and commands of a thread.
+"""Decides what follows from the commands and facts of a thread. Facts are all other inputs, such as answers.
 
 The decision is pure, except that it writes to the log.
 """
@@ -76,7 +76,7 @@ def _log_ignored(thread_id: str, input_: inputs.Input, happened: Iterable[effect
     """Log ignored inputs: a command without effect as a warning, an outdated fact at a lower level."""
     for effect in happened:
         if isinstance(effect, effects.Ignore):
-            # Nobody has called `withdraw_message`: `ask` gives this command without knowing whether it has an effect.
+            # `ask` gives the command `WithdrawMessage` by itself, without knowing whether it has an effect.
             is_called = isinstance(input_, inputs.Command) and not isinstance(input_, inputs.WithdrawMessage)
             level = logging.WARNING if is_called else logging.DEBUG
             log.log(level, "%s: %s was ignored: %s", thread_id, input_.trigger, effect.reason)

@@ -1,7 +1,7 @@
 """Find the threads that need a person: a run that nobody follows, open calls, approvals, parked and waiting queues.
 
 Everything here is a pure function of the saved data, the settings and the time. A repair is a list of commands that
-need no server. `repaired` decides what follows from them, as the driver would, and the next driver continues.
+need no request. `repaired` applies the commands as a driver would, and the next driver of the thread continues.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class FindingKind(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing that keeps a thread from being well.
+    """One reason why a thread needs a person.
 
     Attributes:
         problem: sentences that say what was found.
         advice: a sentence that says what a person can do.
-        repair: a question for a person, about the repair; "" if no repair is possible without the server.
+        repair: the question whether the repair should be made; "" if no repair is possible without the server.
         commands: the commands of the repair.
     """
 
@@ -58,8 +58,8 @@ class Finding:
 def find(saved: Saved, settings: Settings, now: float, *, owned: bool) -> tuple[Finding, ...]:
     """Return the findings of one thread.
 
-    `now` is in seconds since the epoch. `owned`: True if a process drives the threads of the store. Then a thread that
-    works is well, until it has waited for as long as `stall_after`.
+    `now` is in seconds since the epoch. `owned`: True if a process drives the threads of the store. In this case,
+    unfinished work is a finding only after the thread has waited for `stall_after` seconds.
     """
     # The accepted commands count as carried out, so that a repaired thread is not found again.
     snapshot = decide(saved.snapshot, (), saved.inbox, settings, now).snapshot
@@ -75,7 +75,7 @@ def find(saved: Saved, settings: Settings, now: float, *, owned: bool) -> tuple[
 
 
 def repaired(saved: Saved, commands: tuple[inputs.Command, ...], settings: Settings, now: float) -> Decision:
-    """Return what follows from the accepted commands of a thread, and then from these. No request counts as sent."""
+    """Return the result of a thread's accepted commands, followed by `commands`. No request counts as sent."""
     last = saved.inbox[-1][0] if saved.inbox else 0
     numbered = (*saved.inbox, *((last, command) for command in commands))
     return decide(saved.snapshot, (), numbered, settings, now)

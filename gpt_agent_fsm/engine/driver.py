@@ -1,4 +1,4 @@
-"""Drive one thread: its inbox, and the tick that empties it."""
+"""Drive one thread: accept commands into its inbox, and handle them in ticks."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Driver:
         self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks)
         self.settings: Settings = settings
         self.lease: Lease | None = None
-        """The right to drive the thread. The driver has it before it begins, and keeps it until its last tick has
-        ended."""
+        """The right to drive the thread. The driver gets this right before it begins, and keeps it until its last tick
+        has ended."""
         self._listener = Listener(context.backend, context.streams, self.thread_id)
         self.announcer: Announcer = Announcer(self.thread_id, context.store, self._listener)
         self.stop_reason: str | None = None
@@ -84,7 +84,7 @@ class Driver:
         self.lock: threading.RLock = threading.RLock()
         """Held while the driver begins, and while it is removed."""
         self._lock = threading.RLock()
-        """Never held during a call of the store, which may take long."""
+        """Never held during a call to the store, which may take long."""
         self._inbox = Inbox(self.thread_id, context.store)
         self.door: threading.RLock = self._inbox.door
         self._facts: deque[inputs.Input] = deque()
@@ -121,8 +121,8 @@ class Driver:
             except StoreError as error:
                 self._taken = error if isinstance(error, StoreTaken) else None
                 if self.begun:
-                    # The next tick stops the driver if another process has taken the store, or if an idle thread only
-                    # waited for this command.
+                    # The next tick stops the driver in two cases: another process has taken the store, or the thread is
+                    # idle and the driver has stayed only because of this command.
                     self._context.ownership.wake(self.thread_id)
                 raise
             self.last_command = self._context.gate.stamp()
@@ -142,7 +142,7 @@ class Driver:
         return [command for _, command in self._inbox.waiting()]
 
     def stop(self, reason: str, taken: StoreTaken | None = None) -> None:
-        """Accept no more commands, and end with the current tick. Idempotent. `taken`: as in `not_alive`."""
+        """Accept no more commands, and end after the current tick. Idempotent. `taken`: as in `not_alive`."""
         with self._lock:
             self._taken = self._taken or taken
             self.stop_reason = self.stop_reason or reason
@@ -209,8 +209,8 @@ class Driver:
     def begin(self, saved: Saved | None = None) -> None:
         """Take over the thread's data and inbox from the store. Announce nothing yet.
 
-        Call this method once, before the first tick or at the start of that tick, and hold `lock` and `door`. `saved`:
-        the data in the store, if the caller has already read them.
+        The caller must hold `lock` and `door`. Call this method once, before the first tick or at the start of that
+        tick. `saved`: the data in the store, if the caller has already read them.
         """
         saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
@@ -236,7 +236,7 @@ class Driver:
         return self._agenda.request
 
     def answer_wanted(self, fact: inputs.Input) -> None:
-        """Use `fact` as the answer to the next request, without making it. Only between `begin` and the first tick."""
+        """Use `fact` as the answer to the next request, which is not made. Only between `begin` and the first tick."""
         self._agenda.request = None
         self._facts.append(fact)
         self._advance()
@@ -244,7 +244,10 @@ class Driver:
     # --- the tick ----------------------------------------------------------------------------------------
 
     def tick(self) -> Outcome:
-        """Announce events, handle inputs, and make at most one request; raises only errors that `must_propagate`."""
+        """Announce events, handle inputs, and make at most one request.
+
+        Raises only errors for which `must_propagate` is true.
+        """
         with self._lock:
             self._ticking = True
         try:
@@ -283,7 +286,7 @@ class Driver:
         if self.stop_reason is not None:
             self._finish()
             return None
-        # Commands come before deadlines: a decision that was accepted in time counts, though its deadline has passed.
+        # Commands come before deadlines: a decision that was accepted in time is valid, even after its deadline.
         self._advance()
         self._collect_due()
         self._advance()
@@ -304,7 +307,7 @@ class Driver:
     def _use_tools(self) -> None:
         """Let functions answer calls. Before a function runs, its start is saved and the lease is checked."""
         if self.stop_reason is not None or not self.is_quiet():
-            # A waiting command may answer a call, and the first output counts.
+            # Only the first output of a call is used, and a waiting command may contain it.
             return
         self._facts.extend(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
         if not self._facts and not self._desk.has_decided_a_start:
@@ -320,11 +323,11 @@ class Driver:
         """Make the next request and handle its answer, unless the request is held back."""
         if self._agenda.request is None:
             return
-        # Handlers may stop the agent, and their time must not count for the request.
+        # Call handlers before the request: they may stop the agent, and their time must not shorten the request's time.
         self._announce()
         if self.stop_reason is not None:
             return
-        # The commit of a command may have changed the request since it was set.
+        # A command may have changed the request since the agenda got it.
         request = self.snapshot.request or self._agenda.request
         fact = self._sender.send(request, self, self.lease, self.settings)
         if fact is not None:
@@ -333,7 +336,7 @@ class Driver:
             self._advance()
 
     def _collect_due(self) -> None:
-        """Turn the timers that are due into facts, if no other input must be handled first."""
+        """Add the inputs that are due to the facts; add the agenda's timer only if no other input must come first."""
         self._facts.extend(self._alarms.collect(self.settings))
         if self._agenda.is_due and not self._facts and self.is_quiet():
             self._facts.append(self._agenda.take_due())
@@ -388,8 +391,9 @@ class Driver:
                 if self._decision is not None and not self._desk.has_decided_a_start:
                     self._save(*self._decision)
                 self._sender.save_progress(self.settings)
-        # The next driver must find a command that is being accepted now, so wait for the door. After `close` there is
-        # no next driver, and a signal handler that called it may have interrupted the code that holds the door.
+        # The next driver must find a command that is being accepted now, so wait for the door. After `close`
+        # there is no next driver, so do not wait: the handler of an operating system signal may have called `close`
+        # while it interrupted the code that holds the door.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:
             self._left = True
         if not self.snapshot.settled or not self.is_quiet():

@@ -1,4 +1,4 @@
-"""Makes the requests that download and upload files. A program makes them outside of any conversation."""
+"""Makes the requests that download and upload files. These requests do not belong to a conversation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MAY_EXIST = "The file may be on the server. Search for it there before you uplo
 
 
 def downloading(backend: object, file_id: str, limits: Callable[[], Timeout]) -> Callable[[], bytes]:
-    """Return the request that downloads a file. Raises `ValueError` for a blank id.
+    """Return a function that downloads a file. Raises `ValueError` for a blank id.
 
-    Raises `TypeError` if the backend has no files.
+    Raises `TypeError` if the backend does not support files.
     """
     required_text(file_id, "file_id")
     if not isinstance(backend, FileBackend):
@@ -34,7 +34,7 @@ def uploading(
     purpose: str,
     limits: Callable[[], Timeout],
 ) -> Callable[[], str]:
-    """Read the file, and return the request that uploads it. Raises the errors of `Runtime.upload`."""
+    """Read the file, and return a function that uploads it. Raises the errors of `Runtime.upload`."""
     name, purpose = optional_text(name, "name"), required_text(purpose, "purpose")
     if not isinstance(backend, UploadBackend):
         raise TypeError(f"{type(backend).__name__} takes no files: it needs the method `upload`")

@@ -1,12 +1,12 @@
-"""Holds requests back while an API key is rate limited or has no balance. All threads of the key share this gate.
+"""Holds requests back while an API key is rate limited or has no balance. All threads that use the key share the gate.
 
 The gate is a circuit breaker with a probe. After a rate limit (HTTP 429), no thread sends anything until the time that
 the server asked for is over. Then one request is sent as a probe. If the probe is not rate limited, the other requests
 follow.
 
 If the server denies a request because the balance is exhausted, each thread that wants to post a message or create a
-run is parked: it makes no request. If the thread gets a command after the denial, for example a new message, it may
-send its request as a probe. As soon as one run is created, all parked threads continue.
+run is parked: it makes no request. If a parked thread gets a command after the denial, for example a new message, it
+may send its request as a probe. As soon as one run is created, all parked threads continue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Waiting(Protocol):
         ...
 
     def try_again(self, *, unpark: bool) -> None:
-        """Try the request again. `unpark` is True if the thread was parked and the reason for this is gone."""
+        """Try the request again. `unpark` is True if the thread was parked and the balance is no longer exhausted."""
         ...
 
 

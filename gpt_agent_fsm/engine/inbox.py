@@ -37,9 +37,9 @@ class Inbox:
         self._entries.append((self._store.accept(self._thread_id, command), command))
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
-        """Replace the commands by these commands, which the caller has read from the store.
+        """Replace the commands with `entries`, which the caller has read from the store.
 
-        The caller must hold the lock `door`, and must have held it since before it read the commands.
+        The caller must have taken the lock `door` before it read the entries, and must still hold it.
         """
         self._entries = deque(entries)
 
@@ -48,7 +48,7 @@ class Inbox:
         return list(self._entries.copy())
 
     def drop(self, consumed: int) -> None:
-        """Drop the commands up to this number."""
+        """Drop the commands up to the number `consumed`."""
         while self._entries and self._entries[0][0] <= consumed:
             self._entries.popleft()
 

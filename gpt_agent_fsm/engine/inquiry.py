@@ -20,7 +20,9 @@ _CONTENT_REFUSED = "content_refused"
 
 
 class Inquiry:
-    """Follows one message from its acceptance to the end of its run. After rate limits, its run is the last retry.
+    """Follows one message from its acceptance to the end of its run.
+
+    If the run is rate limited, the inquiry follows the run that replaces it.
 
     Workers call `hear` for each event of the thread, in order, and `observe` after each tick. The OS thread that waits
     for the answer reads the attributes.
@@ -28,12 +30,12 @@ class Inquiry:
     Attributes:
         key: the message's key.
         assistant_id: the assistant of the message's run; None before the run.
-        is_over: True when there is a complete answer, or an error.
+        is_over: True if there is a complete answer, or an error.
         is_parked: True while the queue is parked and the message still has no answer and no error.
         text: the text of the answer while it is written.
 
     Args:
-        on_text: called on the worker when a piece of the text has come.
+        on_text: a function that is called when a piece of the text has come. It is called on a worker.
     """
 
     def __init__(self, thread_id: str, key: str, on_text: Callable[[], None] = lambda: None) -> None:
@@ -52,7 +54,7 @@ class Inquiry:
         self._completed = False
         self._next_turn = False
         self._refusal: events.RequestFailed | None = None
-        """The last request after the message's acceptance that failed and is not retried."""
+        """The last event, since the message was accepted, about a failed request that is not retried."""
         self._error: RunError | None = None
         self.is_over: bool = False
         self.is_parked: bool = False
@@ -127,7 +129,7 @@ class Inquiry:
         return (None, "The request failed.") if refusal is None else (refusal.code, refusal.message)
 
     def observe(self, snapshot: Snapshot, waiting: Iterable[inputs.Command]) -> None:
-        """Update the attributes after a tick. Before this call, pass each event of the snapshot to `hear`.
+        """Update the attributes after a tick. Before this call, pass each event up to this snapshot to `hear`.
 
         `waiting`: the accepted commands that the snapshot does not contain yet.
         """
@@ -172,7 +174,7 @@ class Inquiry:
     # --- on the caller's OS thread -----------------------------------------------------------------------------
 
     def check_parked(self) -> None:
-        """Raise `RunError` if the queue is still parked, or if the message was discarded from it."""
+        """Raise `RunError` if the queue is still parked, or if the message was discarded."""
         if self._was_discarded:
             then = "The message was not sent, and it was withdrawn."
         elif not self.is_parked:

@@ -21,7 +21,7 @@ class Ledger:
 
     Attributes:
         snapshot: the current snapshot. The snapshot in the store may lack progress that a restart does not need.
-        deadlines: the deadlines of the run.
+        deadlines: the deadlines of the thread.
     """
 
     __slots__ = ("_clock", "_due", "_store", "_webhooks", "deadlines", "snapshot")
@@ -82,13 +82,13 @@ class Ledger:
 
     @property
     def outlook(self) -> str:
-        """A text for the log that says what happens to unfinished work. It fits every kind of store."""
+        """A text for the log that says what happens to unfinished work in this kind of store."""
         if not self.is_durable:
             return "its data ends with the process, because it is in memory only: call agent.wait() before you close"
         return "the next runtime on this store resumes it, or this one when the thread is connected again"
 
     def close(self) -> None:
-        """From now on, no webhook finds the thread."""
+        """Let no more webhooks find the thread."""
         self._let_webhooks_find(self.snapshot.run, None)
 
     def _let_webhooks_find(self, before: LiveRun | None, after: LiveRun | None) -> None:

@@ -96,8 +96,9 @@ class Listener:
     def maker_for(self, request: effects.Request, snapshot: Snapshot) -> RunMaker | None:
         """Return an object that makes this request as a stream. Return None if the run must not be a stream.
 
-        A run is not a stream if nobody wants one, if the backend has none, if too many streams are read, or if the
-        last attempt to make it as a stream has failed. In each case, the caller calls `made` after the request.
+        A run is not a stream if nobody wants a stream, if the backend does not support streams, if no stream may be
+        added now, or if the last attempt to make the run as a stream has failed. Whatever this method returns, the
+        caller must call `made` after the request.
         """
         if self._plainly or not isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
             return None
@@ -107,7 +108,7 @@ class Listener:
         return RunMaker(self._backend) if can_stream else None
 
     def made(self, request: effects.Request, maker: RunMaker | None, fact: inputs.Input | None) -> None:
-        """Read the stream of the run that was made. `fact`: the answer to the request; None if there is none."""
+        """Start to read the stream of the run that was made. `fact`: the answer to the request, or None."""
         run = fact.run if isinstance(fact, inputs.RunCreated | inputs.RunSeen) else None
         if run is not None and isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
             self._known = run.id, run.handle
@@ -127,7 +128,7 @@ class Listener:
             maker.stream.close()
 
     def follow(self, snapshot: Snapshot) -> None:
-        """Close the stream of a run that is over, and open that of a run that this process did not create."""
+        """Close the stream of a run that is over, and open the stream of a run that this process did not create."""
         if self._reading is not None and not _is_current(self._reading, snapshot):
             self._is_over = True
             self.close()
@@ -164,8 +165,8 @@ class Listener:
         if self._spoken.run_id != reading.run_id:
             self._spoken = _Spoken(reading.run_id)
         elif self._reading is not None:
-            # The run continues in another answer, and pieces of the last answer may still wait.
-            # Their positions do not belong to this answer.
+            # The run continues in a new stream, and pieces of the old stream may still wait. The positions of these
+            # pieces are not positions in the new stream.
             for piece in self._reading.take():
                 reading.add(attrs.evolve(piece, position=None))
         self.close()
@@ -173,7 +174,7 @@ class Listener:
         self._streams.read(reading)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading the stream."""
         if self._reading is not None:
             self._reading.close()
 
@@ -185,7 +186,7 @@ class Listener:
         return self._reading is not None and not self._reading.has_ended
 
     def take_end(self) -> bool:
-        """Return True once after the stream has ended. The run has then probably come further."""
+        """Return True once after the stream has ended. The state of the run has probably changed."""
         reading = self._reading
         if reading is None or not reading.has_ended or self._end_was_taken:
             return False
@@ -193,7 +194,7 @@ class Listener:
         return reading.stream is not None
 
     def deltas_before(self, added: AssistantMessageAdded) -> Iterator[AssistantMessageDelta]:
-        """Yield the pieces that come before a whole message. Its later pieces are dropped."""
+        """Yield the pieces to announce before a whole message. Later pieces of this message are dropped."""
         if self._reading is None or self._reading.run_id != added.run_id:
             return
         pieces: Iterable[Piece] = self._reading.take_until(added.message_id)
@@ -204,7 +205,7 @@ class Listener:
         self._spoken.whole.add(added.message_id)
 
     def deltas(self) -> Iterator[AssistantMessageDelta]:
-        """Yield the pieces that have come, unless the run is over. Call it when every record was announced.
+        """Yield the pieces that have come, unless the run is over. Call this when no record waits.
 
         A piece that the caller does not take stays for the next call.
         """
@@ -252,7 +253,7 @@ def _is_wanted(snapshot: Snapshot, run_options: str) -> bool:
 def _might_succeed_plainly(fact: inputs.Input | None) -> bool:
     """Return whether a run could not be made as a stream, but perhaps can be made without one.
 
-    Some servers and proxies answer only such requests with an error, or hang up.
+    Some servers and proxies refuse a request for a stream, or hang up, but accept the same request without a stream.
     """
     if isinstance(fact, inputs.RequestDelayed):
         return fact.status != _RATE_LIMITED

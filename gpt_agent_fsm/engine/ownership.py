@@ -44,7 +44,7 @@ class SoleOwner:
         return _SoleLease(thread_id, self._is_owned)
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """See `Ownership.heartbeat`. Within one process, no lease is lost."""
+        """See `Ownership.heartbeat`. No lease needs to be renewed here, so none is returned."""
         del leases
         return ()
 

@@ -30,8 +30,8 @@ def wait_until(
 ) -> bool:
     """Block until `is_over()` is true, or until the driver has stopped. Return False after the timeout.
 
-    After each tick, the worker calls `is_over`. This OS thread calls it, too, at the beginning and whenever `changed`
-    is set. Raises `AgentNotAlive` if the driver was stopped.
+    After each tick, the worker calls `is_over`. The OS thread that waits also calls `is_over`, at the beginning and
+    whenever `changed` is set. Raises `AgentNotAlive` if the driver was stopped.
     """
     changed = changed or threading.Event()
 
@@ -55,7 +55,7 @@ def settle(driver: Driver, scheduler: Scheduler, timeout: float | None) -> State
 
 
 def refuse_in_handler(what: str) -> None:
-    """Raise `WaitInHandler` if a handler or a tool calls this, because it would wait for itself."""
+    """Raise `WaitInHandler` if a handler or a tool calls this. Otherwise the caller would wait for itself."""
     if signals.in_handler():
         in_tool = "the function of a tool, and the run waits for its output; let the function return first"
         where = in_tool if signals.in_tool() else "a handler; return from it and connect to a later event"
@@ -85,7 +85,7 @@ class Question:
         self._following.enter_context(driver.announcer.followed_by(self._inquiry))
 
     def close(self) -> None:
-        """Follow the message no longer. Idempotent. The conversation continues."""
+        """Stop following the message. Idempotent. The conversation continues."""
         self._following.close()
 
     def take_text(self) -> str:
@@ -95,8 +95,8 @@ class Question:
     def wait(self, has_piece: Callable[[], bool] | None = None) -> None:
         """Block until the question is over, or until `has_piece()` is true. `has_piece` takes the text that has come.
 
-        Raises `RunError` if the queue is parked, after the message was withdrawn if it was not sent. Raises
-        `WaitTimeout` and `AgentNotAlive`.
+        If the queue is parked, this method withdraws the message, unless the message may have been sent, and raises
+        `RunError`. It also raises `WaitTimeout` and `AgentNotAlive`.
         """
         inquiry = self._inquiry
         while not (inquiry.is_over or (has_piece is not None and has_piece())):
@@ -125,12 +125,12 @@ class Question:
 class AnswerStream(Iterator[str]):
     """The text of an answer, in pieces, while the model writes it. `Agent.stream` returns it.
 
-    Iterate over it once. The pieces, joined, are `answer.text` or the beginning of it, unless the server itself repeats
-    or changes the text. `answer.text` is always right. If nothing comes in pieces, for example because the server has
-    no streams, the whole text is the only piece. The next piece may raise `RunError`,
-    `WaitTimeout` and `AgentNotAlive`, as `Agent.ask` does.
+    Iterate over it once. The joined pieces are the whole of `answer.text`, or its beginning. If the server itself
+    repeats or changes the text, the joined pieces may differ from `answer.text`, which is always right. If nothing
+    comes in pieces, for example because the server has no streams, the whole text is the only piece. The iteration may
+    raise `RunError`, `WaitTimeout` and `AgentNotAlive`, as `Agent.ask` does.
 
-    To stop early, leave the loop and call `close`, or use a `with` statement. The conversation continues then.
+    To stop early, leave the loop and call `close`, or use a `with` statement. The run continues after that.
     """
 
     def __init__(self, question: Question, backend: Backend) -> None:
@@ -165,7 +165,7 @@ class AnswerStream(Iterator[str]):
 
     @property
     def answer(self) -> Answer:
-        """The whole answer, after the last piece. Raises `RuntimeError` before that, and after an error."""
+        """The whole answer. Raises `RuntimeError` before the last piece, after an early end, and after an error."""
         if self._answer is None:
             why = "it has ended without an answer" if self._has_ended else "read all of its pieces first"
             raise RuntimeError(f"The stream has no answer: {why}.")

@@ -1,7 +1,7 @@
-"""Makes requests for a caller who waits for the result. A failed request is retried while this may help.
+"""Makes requests for a caller who waits for the result. A failed request is retried while a retry may help.
 
-This is the only code that repeats a request in a loop and sleeps between the attempts. For the requests of a thread's
-ticks, the state machine decides about retries, and it never blocks.
+This is the only code that repeats a request in a loop and sleeps between the attempts. The requests of a tick are
+retried by the state machine, which never blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["WaitingCaller", "announce_failure", "call_with_retries"]
 
 T = TypeVar("T")
 LIKELY_PERMANENT_ATTEMPTS = 3
-"""The number of attempts if a retry within seconds rarely helps. It is small, so that the caller fails fast."""
+"""The maximum number of attempts if a retry within seconds rarely helps. It is small, so that the caller fails fast."""
 
 
 def call_with_retries(
@@ -38,15 +38,18 @@ def call_with_retries(
     """Return what `request` returns. Raise its last error if no attempt is left.
 
     Args:
-        request: called once per attempt.
-        settings: the number of attempts, and the pauses between them.
-        longest_wait: the longest pause in seconds. If the server asks for a longer pause, there is no further attempt.
-        sleep: called with the seconds of each pause.
+        request: the function that makes the request; called once per attempt.
+        settings: the settings for the number of attempts and for the pauses between them.
+        longest_wait: the longest pause, in seconds, that the server may ask for. If it asks for a longer pause, there
+            is no further attempt.
+        sleep: the function that blocks during a pause; called with the seconds of the pause.
         rng: the source of the jitter of the pauses.
-        on_failure: called as `on_failure(error, attempt, pause)` after each failed attempt. `attempt` counts from 1.
-            `pause` is the number of seconds until the next attempt, or None after the last attempt.
+        on_failure: a function that is called as `on_failure(error, attempt, pause)` after each failed attempt.
+            `attempt` counts from 1. `pause` is the number of seconds until the next attempt, or None after the last
+            attempt.
         retry_on: the errors that are worth another attempt. All other errors are raised at once.
-        min_attempts_if_answered: the number of attempts for an unusable HTTP answer, even if the settings allow fewer.
+        min_attempts_if_answered: the minimum number of attempts after an unusable HTTP answer, even if the settings
+            allow fewer.
         repeatable: False if there must be no further attempt after an `OutcomeUnknown`.
 
     Blocks until it returns or raises.
@@ -75,10 +78,10 @@ def _max_attempts(error: ApiError, settings: Settings, min_attempts_if_answered:
 
 
 class WaitingCaller:
-    """Makes the requests of one runtime for which a caller waits, with retries. Announces each failed attempt.
+    """Makes those requests of one runtime whose result a caller waits for. Retries them, and announces each failure.
 
     Args:
-        check_open: called before each attempt. Raises an error if no request may be made.
+        check_open: a function that raises an error if no request may be made; called before each attempt.
     """
 
     def __init__(
@@ -90,11 +93,11 @@ class WaitingCaller:
         self._check_open = check_open
 
     def limits(self, settings: Settings | None = None) -> CallLimits:
-        """Return the limits of a request that begins now. `settings`: those of its thread, if it has own settings."""
+        """Return the limits of a request that begins now. `settings`: the thread's; None for those of the runtime."""
         return call_limits(self._scheduler.clock, settings or self._settings)
 
     def request(self, operation: str, thread_id: str, request: Callable[[], T], *, repeatable: bool = True) -> T:
-        """Return what `request` returns, and retry it while a retry may help. See `call_with_retries`."""
+        """Call `request` and return its result. Retry while a retry may help; see `call_with_retries`."""
 
         def open_request() -> T:
             self._check_open()
@@ -116,7 +119,7 @@ class WaitingCaller:
 
 
 def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: int, *, will_retry: bool) -> None:
-    """Announce `RequestFailed` for a request for which no agent exists yet. The sender of the signal is None."""
+    """Announce `RequestFailed` for a request that is made without an agent. The sender of the signal is None."""
     event = events.RequestFailed(
         thread_id=thread_id,
         operation=operation,

@@ -1,8 +1,8 @@
 """The drivers of the threads in this process: which driver may begin, which driver is ending, and which is next.
 
-Decisions are made while the roster's lock is held, and carried out after its release. A thread has at most one live
-driver. The thread's former driver may still be in its last tick, and the live driver begins only after that tick. A
-tick returns its outcome, and the roster acts on it. So drivers do not know the roster.
+The roster makes decisions while it holds its lock, and carries them out after it has released the lock. A thread has at
+most one live driver. The thread's former driver may still be in its last tick, and the live driver begins only after
+that tick. A tick returns its outcome, and the roster acts on the outcome. So drivers do not know the roster.
 """
 
 from __future__ import annotations
@@ -59,24 +59,23 @@ class _Shift:
 
 _users_lock = threading.RLock()
 _users: weakref.WeakValueDictionary[int, Roster] = weakref.WeakValueDictionary()
-"""For each store, by its `id`, the roster that uses it."""
+"""The roster that uses each store, by the `id` of the store object."""
 
 
 class Roster:
     """The drivers of one runtime. Safe to use from any OS thread.
 
     Args:
-        make_agent: returns the agent that is the sender of a driver's events.
-        make_ownership: returns the `Ownership`, which decides which process drives a thread. It hands threads over by
-            calling `own`, and wakes the drivers of this roster by calling `tick_soon`. By default this roster drives
-            all threads.
-
+        make_agent: a function that returns the agent that is the sender of a driver's events.
+        make_ownership: a function that returns the `Ownership`, which decides which process drives a thread. The
+            `Ownership` hands threads over by calling `own`, and wakes the drivers of this roster by calling
+            `tick_soon`. By default, this roster drives all threads.
         tools: the functions that answer tool calls.
 
     Attributes:
-        jobs: runs the functions of tools.
+        jobs: the jobs that run the functions of tools.
         origin: the process that made the runtime.
-        scheduler: ticks the drivers.
+        scheduler: the scheduler that ticks the drivers.
         backend: the API.
     """
 
@@ -116,21 +115,21 @@ class Roster:
             streams=self._streams,
             random=rng,
         )
-        # Reentrant: the handler of an operating system signal may close the runtime while it interrupts one of its
-        # methods.
+        # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
+        # close the runtime.
         self._lock = threading.RLock()
         self._closed = False
         self._released = False
         self._check_sole_user(store)
         self._shifts: dict[str, _Shift] = {}
         self._announced: set[str] = set()
-        """The threads without a driver whose open calls this roster's drivers have announced."""
+        """The threads that have no driver now, but whose open calls a driver of this roster has announced."""
         self._leaving: dict[str, _Shift] = {}
-        """The stopped drivers that have not ended their last tick. The next driver of the thread waits in `_shifts` for
-        this end."""
+        """The stopped drivers that have not ended their last tick. The next driver of such a thread waits in `_shifts`
+        until that tick has ended."""
 
     def _check_sole_user(self, store: Store) -> None:
-        """Raise `ValueError` if another open roster uses this store object: both would drive its threads."""
+        """Raise `ValueError` if another open roster uses this store object: both would drive the store's threads."""
         with _users_lock:
             user = _users.get(id(store))
             if user is not None and not user._released and user._context.store is store:
@@ -160,14 +159,15 @@ class Roster:
     def connect(
         self, start: Snapshot, settings: Settings, connection: Connection, known: inputs.RunsListed | None = None
     ) -> Driver | None:
-        """Make a thread's driver, and begin it now or after the former driver. Return None if another call made one.
+        """Make a driver for a thread, and return it. Return None if another call has made one first.
 
-        Raises `StoreTaken` if another process drives the thread.
+        If the thread's former driver has not ended yet, the new driver begins after that driver. Raises `StoreTaken` if
+        another process drives the thread.
 
         Args:
             start: the snapshot to begin with, if the store does not have the thread.
             settings: the settings of the new driver.
-            connection: what user code says about the thread.
+            connection: the arguments with which user code connects to the thread.
             known: the server's answer about the thread's newest run, if the caller has just asked for it.
         """
         shift = self._make_shift(start, settings)
@@ -211,10 +211,11 @@ class Roster:
         self.own(thread_id, self._claim(thread_id), saved)
 
     def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
-        """Drive a thread that was handed over. `saved`: its data in the store, if the caller has already read them.
+        """Drive a thread that was handed over. `saved`: the thread's data in the store, if the caller has read them.
 
-        Instead, the lease is released if the store does not know the thread, if the thread has a driver here, or after
-        `close`. If a former driver is still in its last tick, the new driver begins after that tick.
+        The lease is released, and no driver is made, if the store does not know the thread, if the thread already has a
+        driver here, or after `close`. If a former driver is still in its last tick, the new driver begins after that
+        tick.
         """
         saved = saved or self._context.store.load(thread_id)
         if saved is None:
@@ -244,7 +245,7 @@ class Roster:
         return _Shift(self, driver)
 
     def _claim(self, thread_id: str) -> Lease:
-        """Claim the right to drive a thread. Raises `StoreTaken` if another process has it."""
+        """Claim the right to drive a thread. Raises `StoreTaken` if another process has the right."""
         lease = self._ownership.claim(thread_id)
         if lease is None:
             raise StoreTaken(f"{thread_id} is driven by another process.")
@@ -258,7 +259,10 @@ class Roster:
 
     @contextlib.contextmanager
     def _withdrawn_if_it_fails(self, driver: Driver) -> Iterator[None]:
-        """Remove the driver if it cannot begin: another caller may already have it, and it must not look alive."""
+        """Remove the driver if it cannot begin.
+
+        Another caller may already have the driver. So the driver must not look alive.
+        """
         try:
             yield
         except BaseException:
@@ -303,7 +307,7 @@ class Roster:
         return outcome.due
 
     def _may_begin(self, driver: Driver) -> bool:
-        """Return whether a driver that waited for the thread's former driver may begin. If so, it has its lease."""
+        """Return whether a driver that waited for the former driver may begin. If so, the driver has its lease."""
         with self._lock:
             if driver.thread_id in self._leaving:
                 return False
@@ -325,9 +329,9 @@ class Roster:
     # --- the end --------------------------------------------------------------------------------------
 
     def remove(self, driver: Driver, reason: str, taken: StoreTaken | None = None) -> None:
-        """Remove a driver at once. A tick in progress may still finish, and a last tick follows.
+        """Remove a driver immediately. A tick in progress may still finish, and a last tick follows.
 
-        `taken`: says who drives the thread now, if another process does.
+        `taken`: the error to report if another process drives the thread now; otherwise None.
         """
         # Both locks are held. So a driver that is just beginning is removed completely.
         with driver.lock, self._lock:
@@ -346,7 +350,10 @@ class Roster:
         self.scheduler.wake(shift)
 
     def _forget(self, shift: _Shift) -> None:
-        """Forget a driver that has ended, and wake the next. After the last driver, close the backend and the store."""
+        """Forget a driver that has ended, and wake the next driver of its thread.
+
+        If the roster was closed and no other driver is ending, close the backend and the store.
+        """
         thread_id = shift.driver.thread_id
         # The lease is released before the next driver of the thread claims it.
         self._release(shift.driver)
@@ -364,7 +371,7 @@ class Roster:
         """Start no more functions. Wait at most `timeout` seconds for the results of the functions that run now."""
         self.jobs.is_closing = True
         for thread_id in self.jobs.threads:
-            # The thread forgets its rules, because no function will be started after them.
+            # The thread forgets the jobs of its approval rules, because no function will be started after a decision.
             self._ownership.wake(thread_id)
         changed = threading.Event()
         with self.jobs.waiters.added(changed):
@@ -382,7 +389,7 @@ class Roster:
             self.remove(shift.driver, "runtime_closed")
 
     def release_all(self) -> None:
-        """Close the backend and the store. Idempotent, because the end of the last driver calls it again."""
+        """Close the backend and the store. Idempotent, because both `Runtime.close` and `_forget` call this method."""
         with self._lock:
             already, self._released = self._released, True
         if already:

@@ -11,10 +11,10 @@ from gpt_agent_fsm.tools.output import Output
 __all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "options_text", "output_of"]
 
 STREAM = "stream"
-"""The name of the wish for a stream among the options of a run. The backend does not get it as an option."""
+"""The key in the saved options of a run that says that the user wants a stream. The backend does not get this key."""
 _RESERVED = "gpt_agent_fsm_"
 _MAX_ENTRIES = 12
-"""How many entries of metadata a program may set. The APIs keep 16 entries, and the library itself needs some."""
+"""How many metadata entries a program may set. The APIs keep 16 entries, and the library itself needs some of them."""
 _MAX_NAME, _MAX_VALUE = 64, 512
 _CHOICES = ("auto", "none", "required")
 
@@ -23,12 +23,12 @@ class RunOptions(TypedDict, total=False):
     """The options of one run.
 
     Attributes:
-        instructions: the system prompt, instead of the assistant's.
+        instructions: the system prompt that replaces the assistant's.
         additional_instructions: a text that is added to the system prompt.
-        model: the model, instead of the assistant's.
+        model: the model that replaces the assistant's.
         tool_choice: "auto", "none", "required", or the definition of the tool that the model must call first, such as
             `{"type": "function", "name": "get_weather"}`.
-        metadata: labels of the run on the server, as a mapping of names to texts. It has at most 12 names.
+        metadata: labels of the run on the server, as a mapping of at most 12 names to texts.
         max_output_tokens: the maximum number of tokens that the run may write.
     """
 
@@ -47,7 +47,7 @@ RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
 def options_text(
     options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str, *, stream: bool = False
 ) -> str:
-    """Return the text of a JSON object with the options and the form of the answer. Return "" if there are none.
+    """Return the options and the form of the answer as the text of a JSON object. Return "" if there is nothing to set.
 
     `taken` contains the names of the options that the backend supports. `stream` is True if the user wants a stream.
     The backend need not support streams, because the library polls a run without a stream. Raises `TypeError` for an
@@ -78,9 +78,9 @@ def options_text(
 
 
 def output_of(backend: object, assistant_id: str | None) -> Output | None:
-    """Return the form of the answers that an assistant has. Return None for text.
+    """Return the form of an assistant's answers.
 
-    Return None, too, if the backend does not know the assistant.
+    Return None if the form is text, or if the backend does not know the assistant.
     """
     outputs = getattr(backend, "outputs", None)
     found = outputs.get(assistant_id) if isinstance(outputs, Mapping) else None

@@ -63,7 +63,7 @@ def perform(
     *,
     durable: bool = False,
 ) -> inputs.Input:
-    """Make one request within these limits, and return its result as an input of the machine.
+    """Make one request within the limits `timeout`, and return its result as an input of the machine.
 
     A failed request is a result, too. The only errors that are raised are those for which `must_propagate` is True,
     such as Ctrl-C. `belongs_elsewhere(run, thread_id)` returns whether a run is known to belong to another thread; see
@@ -78,7 +78,7 @@ def perform(
     except BaseException as error:
         if must_propagate(error):
             raise
-        # A defect of the backend must not end a worker, and its request may have taken effect.
+        # This is a defect of the backend. It must not end the worker, and the request may have taken effect.
         log.exception("%s: %s raised an exception that is not an ApiError", thread_id, request.operation)
         sentence = f"{type(backend).__name__} failed with {type(error).__name__}; the log has the details."
         return _failure(
@@ -143,7 +143,7 @@ def _fields(request: effects.CreateRun | effects.SubmitToolOutputs) -> dict[str,
 
 
 def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Callable[[Run], bool]) -> None:
-    """Raise an error if the answer has the run of another thread.
+    """Raise an error if the answer contains a run of another thread.
 
     In this case, a proxy or a connection has mixed up the answers to two requests.
     """
@@ -162,7 +162,7 @@ def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Cal
 
 
 def _renamed(answer: inputs.Input, request: effects.Request) -> inputs.Input:
-    """Return the answer with the run id of the request, because a server may write the same id in another way."""
+    """Return the answer with its run id replaced by that of the request: a server may write the id in another way."""
     if isinstance(answer, inputs.RunSeen) and answer.run.id != getattr(request, "run_id", None):
         assert isinstance(request, effects.GetRun | effects.SubmitToolOutputs | effects.CancelRun)  # noqa: S101 - for the type checker
         return inputs.RunSeen(run=attrs.evolve(answer.run, id=request.run_id))
@@ -175,7 +175,7 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
         # Some servers repeat the refused text in the error, but message text must not reach a log.
         message = message.replace(said, "...")
     if isinstance(request, effects.PostMessage) and request.parts:
-        # They may also repeat a part of the data of an image or file.
+        # Some servers may also repeat a part of the data of an image or file.
         message = _ENCODED_DATA.sub("...", message)
     retry_after = error.retry_after if isinstance(error, errors.TransientError) else None
     match error:
@@ -199,9 +199,10 @@ def _failure(error: errors.ApiError, request: effects.Request) -> inputs.Input:
 
 
 def _words_of(request: effects.Request) -> list[str]:
-    """Return the user's texts in a request: each as it is, and as JSON escapes it with and without ASCII only.
+    """Return the user's texts in a request.
 
-    Very short texts are left out, because they may also occur in an error text by chance.
+    Each text is returned unchanged, escaped as JSON, and escaped as JSON that is only ASCII. Very short texts are left
+    out, because they may also occur in an error text by chance.
     """
     match request:
         case effects.PostMessage(content=content, parts=parts):

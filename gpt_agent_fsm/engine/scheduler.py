@@ -1,6 +1,6 @@
 """Ticks the drivers on OS threads.
 
-One OS thread keeps the due times, and a few workers run the ticks, which may block.
+One OS thread waits for the due times, and a few workers run the ticks, which may block.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _RECOVERY = 1.0
 """Seconds until a task whose tick failed is ticked again."""
 
 
-# The second clock also counts the time during which the computer is suspended. Not every system has this clock.
+# CLOCK_BOOTTIME also counts the time during which the computer is suspended. Not every system has this clock.
 _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(time, "CLOCK_MONOTONIC") else None
 
 
 class SystemClock:
-    """The computer's own time. It includes the time during which the computer is suspended, if the system counts it."""
+    """The computer's own time. Its monotonic time includes the time of a suspension, if the system counts that."""
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
@@ -53,7 +53,7 @@ class ThreadedScheduler:
     """A scheduler that calls the tick of each task on OS threads: one for the timer, and `workers` more for the ticks.
 
     All OS threads are daemons, so a script can end without `close`. A task is in at most one tick at a time. Ready
-    tasks are ticked in the order in which they became ready. So a tick that hangs occupies one worker, but the other
+    tasks are ticked in the order in which they became ready. A tick that hangs occupies one worker, but the other
     workers serve the other tasks.
 
     If the process forks, these OS threads do not exist in the child. In the child, `close` does nothing, and the other
@@ -63,8 +63,8 @@ class ThreadedScheduler:
     def __init__(self, workers: int, clock: Clock | None = None) -> None:
         self._origin = Origin("scheduler")
         self._clock = clock or SystemClock()
-        # Reentrant: the handler of an operating system signal may close the runtime while it interrupts one of its
-        # methods.
+        # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
+        # close the runtime.
         self._lock = threading.RLock()
         self._ready_or_closed = threading.Condition(self._lock)
         self._timer_changed = threading.Condition(self._lock)
@@ -149,7 +149,7 @@ class ThreadedScheduler:
     def _put_back(self, task: Task, due: float | None) -> None:
         again = self._phases.pop(task) is _Phase.TICK_AGAIN
         if again or (due is not None and due <= self._now()):
-            # This worker takes the next task at once. To wake another worker would only make two compete for it.
+            # This worker takes the next task immediately. If another worker were woken, both would compete for it.
             self._queue(task)
         elif due is not None:
             self._come_back(task, due)
@@ -157,7 +157,7 @@ class ThreadedScheduler:
             self._calm.notify_all()
 
     def _tick(self, task: Task) -> float | None:
-        """Tick a task and return when to tick it again. After any error, it is ticked `_RECOVERY` seconds later."""
+        """Tick a task and return when to tick it again. After any error, that is `_RECOVERY` seconds later."""
         try:
             return _checked(task.tick())
         except BaseException:
@@ -202,7 +202,7 @@ class ThreadedScheduler:
         self._woken_by_close.wait(seconds)
 
     def close(self, timeout: float) -> None:
-        """See `Scheduler.close`. The log names each task that does not end in time; its worker is left behind."""
+        """See `Scheduler.close`. The log names each task that does not end in time. Its worker is left behind."""
         if self._origin.was_forked:
             return
         deadline = time.monotonic() + timeout

@@ -34,7 +34,7 @@ class Sender:
     ) -> inputs.Input | None:
         """Make the request and return its answer. Return None if the gate holds the request back.
 
-        Raises `StoreTaken` if the lease does not hold. In this case nothing was sent.
+        Raises `StoreTaken` if the lease does not hold. In this case, the request took no effect.
         """
         verdict = self._context.gate.admit(who, request)
         if isinstance(verdict, float):
@@ -43,7 +43,7 @@ class Sender:
         return verdict or self._perform(request, who, lease, settings)
 
     def _perform(self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings) -> inputs.Input:
-        """Commit that the request is sent, make it at once, and return its answer."""
+        """Make the request and return its answer. If it changes the server, first save that it is sent."""
         context = self._context
         if lease is None:
             raise driven_elsewhere(self._thread_id)
@@ -72,7 +72,7 @@ class Sender:
         return fact
 
     def _save_request(self, *, sent: bool, due: float | None, settings: Settings) -> None:
-        """Save that the request counts as sent from now on, or that it still waits for its time."""
+        """Save whether the request counts as sent from now on, and the due time."""
         self._ledger.commit(self._ledger.snapshot.with_request(sent=sent), 0, (), due, settings)
 
     def save_progress(self, settings: Settings) -> None:

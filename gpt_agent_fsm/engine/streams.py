@@ -1,7 +1,7 @@
 """Read the streams of runs, each on an OS thread of its own.
 
-A stream is a hint. What a run came to is learnt by polling it. So whatever a stream does, it can only cost pieces of
-text.
+A stream is only a hint: the library learns the result of a run by polling it. If a stream fails, only pieces of text
+are lost.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ __all__ = ["Reading", "RunLater", "Streams"]
 log: Log = get_logger(__name__)
 
 _MAX_FAILURES = 5
-"""How often a stream may break off, without any event in between, before it is given up."""
+"""How many times in a row a stream may break off without a new event. If it breaks off once more, it is given up."""
 _PAUSE = 0.5
 """Seconds before a broken stream is continued. The pause doubles with each failure."""
 _SILENCE = 120.0
-"""For how many seconds the server may send nothing. Then the stream is continued on a new connection."""
+"""For how many seconds the server may send nothing. After this time, the stream continues on a new connection."""
 _MANY = 32
-"""If so many pieces wait, further pieces are joined. So a slow handler does not fall far behind."""
+"""If this many pieces wait, further pieces of a message are joined, so that a slow handler does not fall far behind."""
 _MAX_FAILED_CREATIONS = 3
-"""After so many failed creations in a row, no run is created as a stream for a while."""
+"""After this many failed creations in a row, no run is created as a stream for a while."""
 _REST = 60.0
-"""For how many seconds no run is created as a stream then. The time doubles with each further failure."""
+"""For how many seconds no run is created as a stream after these failures. Each further failure doubles the time."""
 _LONGEST_REST = 600.0
 
 RunLater: TypeAlias = Callable[[float, Callable[[], None]], object]
-"""Calls a function after a number of seconds."""
+"""A function that calls another function after a number of seconds."""
 
 
 class Reading:
     """The stream of one run while it is read. Safe to use from any OS thread.
 
     Args:
-        open_: opens the stream, if it is not open yet; returns None if there is no stream.
+        open_: the function that opens the stream, if it is not open yet. It returns None if there is no stream.
         stream: the stream, if it is already open.
 
     Attributes:
         run_id: the id of the run.
-        handle: its handle; see `Run`.
-        has_ended: True if no more pieces come.
+        handle: the handle of the run; see `Run`.
+        has_ended: True if no more pieces will come.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Reading:
         self._pieces: deque[Piece] = deque()
 
     def note_failure(self) -> None:
-        """Note that the stream has broken off. Failures are counted from the last event that has come."""
+        """Note that the stream has broken off. After a new event, the failures are counted from 1 again."""
         position = None if self.stream is None else self.stream.position
         self.failures = 1 if position != self._broke_at else self.failures + 1
         self._broke_at, self.is_broken = position, True
@@ -108,7 +108,7 @@ class Reading:
         return bool(self._pieces)
 
     def close(self) -> None:
-        """Read no more. The pieces that wait remain."""
+        """Stop reading. The pieces that wait remain."""
         self.closed.set()
         if self.stream is not None:
             self.stream.close()
@@ -118,10 +118,12 @@ class Streams:
     """The streams of one runtime. At most `limit` are read at the same time. Safe to use from any OS thread.
 
     Args:
-        limits: returns the limits of a request that begins now. It is also an attribute.
-        wake: called with the id of a thread when a piece waits for it, or when its stream has ended.
-        run_later: reads one piece at a time on a scheduler with virtual time; None to read on OS threads.
-        now: returns the time in monotonic seconds.
+        limits: a function that returns the limits of a request that begins now. It is also an attribute.
+        wake: a function that is called with the id of a thread when a piece of its stream waits, or when its stream has
+            ended.
+        run_later: the `call_later` of a scheduler with virtual time, to read one piece at a time; None to read on OS
+            threads.
+        now: a function that returns the time in monotonic seconds.
     """
 
     def __init__(
@@ -143,7 +145,7 @@ class Streams:
         self._is_closed = False
 
     def reserve(self) -> bool:
-        """Return whether there is a place for one more stream. If so, the place is taken."""
+        """Take a place for one more stream, and return whether there was one."""
         with self._lock:
             if self._is_closed or self._free < 1:
                 return False
@@ -161,14 +163,14 @@ class Streams:
             self._free += 1
 
     def note_creation(self, *, has_failed: bool) -> None:
-        """Note whether the creation of a run as a stream has failed in a way in which a plain one might succeed.
+        """Note whether a run could not be created as a stream, but might be created without one.
 
-        If only streams fail, for example because of a proxy, each of them delays its run. So after some failures in a
-        row there is no place for a while.
+        If only streams fail, for example because of a proxy, each failed attempt delays its run. So after some failures
+        in a row, no run is created as a stream for a while.
         """
         with self._lock:
             if has_failed and self.is_resting:
-                # This creation began before the rest. It must not prolong it.
+                # This attempt began before the rest, and must not prolong the rest.
                 return
             self._failed_creations = self._failed_creations + 1 if has_failed else 0
             beyond = self._failed_creations - _MAX_FAILED_CREATIONS
@@ -176,11 +178,11 @@ class Streams:
                 self._rests_until = self._now() + min(_REST * 2.0 ** min(beyond, 10), _LONGEST_REST)
 
     def close(self) -> None:
-        """Read no further streams."""
+        """Open no more streams, and stop reading each open stream after its next piece."""
         self._is_closed = True
 
     def read(self, reading: Reading) -> None:
-        """Read a stream until it ends. It takes the place that was reserved for it."""
+        """Start to read a stream. Until its end, the stream uses the place that was reserved for it."""
         if self._run_later is not None:
             self._run_later(0.0, lambda: self._step_later(reading))
             return
@@ -242,7 +244,7 @@ class Streams:
             if reading.stream is None:
                 return None
             if reading.closed.is_set():
-                # It was closed while it was opened.
+                # The reading was closed while the stream was opened.
                 reading.stream.close()
                 return None
         elif reading.is_broken and not reading.stream.resume(timeout=self.limits()):

@@ -40,8 +40,8 @@ class Tooling:
     Attributes:
         box: the tools that the runtime was given.
         others: a function that returns the functions of the assistants that the backend knows.
-        rule_timeout: the seconds in which the rule of a tool must decide about an approval, if the tool has no timeout.
-            They are the same as the timeout of a request, because a rule may wait for a service that hangs.
+        rule_timeout: the seconds within which a tool's approval rule must decide, if the tool has no timeout. It is the
+            total request timeout, because a rule may wait for a service that hangs.
     """
 
     box: ToolBox
@@ -88,7 +88,7 @@ class ToolDesk:
     def deadline(self, snapshot: Snapshot) -> float | None:
         """Return the next deadline of a function or of an approval rule, in monotonic seconds.
 
-        Return None if the results of all functions are useless now.
+        Return None if there is no such deadline, or if no result is useful now.
         """
         if snapshot.state not in _TAKES_RESULTS:
             return None
@@ -100,7 +100,7 @@ class ToolDesk:
     def next_inputs(self, snapshot: Snapshot, is_heard: Callable[[str], bool]) -> list[inputs.Input]:
         """Return the next inputs about the tool calls without an output. Also start the approval rules of their tools.
 
-        `is_heard(call_id)` returns whether an event handler may answer the call. It is asked only if no tool has the
+        `is_heard(call_id)` returns whether an event handler may answer the call. It is called only if no tool has the
         name of the call.
         """
         jobs = self._tooling.jobs.of_thread(self._thread_id)
@@ -121,7 +121,7 @@ class ToolDesk:
                 wanted.add(key)
         # Calls that still need a place have reserved it again above. Other calls give their places back.
         self._tooling.jobs.give_back(*(places - self._places))
-        # No job is forgotten before all inputs are known. An error above would lose the results of the other jobs.
+        # Jobs are forgotten only after all inputs are known. Otherwise an error above would lose results of other jobs.
         self._tooling.jobs.forget(*(job for key, job in jobs.items() if key not in wanted))
         return found
 
@@ -130,7 +130,7 @@ class ToolDesk:
     ) -> list[inputs.Input]:
         """Return the next inputs about a call without an output.
 
-        When they are handled, the call no longer needs its job.
+        If there are any, the call no longer needs its job.
         """
         if call.runs and snapshot.state in _TAKES_RESULTS:
             return list(self._about_started(key, call, job))
@@ -202,7 +202,7 @@ class ToolDesk:
     def _about_rule(self, key: JobKey, call: ToolCall, tool: Tool[..., Any], rule: Job) -> Iterator[inputs.Input]:
         """Act on the decision of a tool's approval rule.
 
-        If the rule does not decide in time, or at all, ask a person.
+        If the rule makes no decision, or makes none in time, ask a person.
         """
         if rule.has_ended and rule.result:
             # The rule's decision is kept until there is a place for the function.
@@ -224,7 +224,7 @@ class ToolDesk:
         return inputs.AskForApproval(tool_call_id=call.id, at=self._tooling.clock.time())
 
     def _start(self, key: JobKey, call: ToolCall, *, is_safe: bool) -> Iterator[inputs.Input]:
-        """Decide to start the function of this call as its next attempt, if another function may run now."""
+        """Decide to start the function of this call as its next attempt, if there is a place for it."""
         next_key = (*key[:3], call.attempt + 1)
         if self._has_place(next_key):
             self._starting.add(next_key)
@@ -272,8 +272,8 @@ class ToolDesk:
 def _may_take_results(snapshot: Snapshot) -> bool:
     """Return whether results for the open calls are accepted now, or may be accepted after the next poll.
 
-    The next poll can change the answer in two cases. The last poll may have shown an outdated state of the run. Or the
-    library may follow a run again that it had stopped following.
+    The next poll may make results acceptable in two cases: the last poll has shown an outdated state of the run, or the
+    library has just resumed a run that it had stopped following.
     """
     run = snapshot.run
     return snapshot.state in _TAKES_RESULTS or (run is not None and run.ending is None)

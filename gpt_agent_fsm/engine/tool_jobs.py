@@ -20,7 +20,7 @@ __all__ = ["Job", "JobKey", "ToolJobs"]
 log: Log = get_logger(__name__)
 
 JobKey: TypeAlias = tuple[str, str, str, int]
-"""The ids of the thread, the run and the call, and the attempt. The attempt is 0 if a tool's rule is asked."""
+"""The ids of the thread, the run and the call, and the attempt. The attempt is 0 for the approval rule of a tool."""
 
 
 @attrs.define(eq=False)
@@ -28,10 +28,10 @@ class Job:
     """A function that runs, will run, or has ended.
 
     Attributes:
-        work: returns the result.
+        work: the function that returns the result; called with `cancelled`.
         fallback: the result if `work` raises an error, or if no OS thread can be started for it.
         timeout: the seconds that `work` may take; None for no limit.
-        cancelled: set when the result is no longer wanted.
+        cancelled: an event that is set when the result is no longer wanted.
         deadline: when the time of `work` is over, in monotonic seconds; None before `work` has begun, or if it has no
             timeout.
         result: the value that `work` returned, or `fallback`; None before the job has ended.
@@ -54,14 +54,15 @@ class ToolJobs:
     the store. Then the job is added, and runs. So no start is saved for a function that still waits for a place.
 
     Args:
-        limit: how many jobs can have a place at the same time. A cancelled job gives its place back, even if its
-            function still runs.
-        wake: called with the id of a thread when one of its jobs has begun or ended, or may be added.
-        run_soon: calls a function a little later; None to use an OS thread for each job.
+        limit: the number of jobs that can have a place at the same time. A cancelled job gives its place back, even if
+            its function still runs.
+        wake: a function that is called with the id of a thread when one of its jobs has begun or ended, or may be
+            added.
+        run_soon: a function that calls another function a little later; None to use an OS thread for each job.
 
     Attributes:
         is_closing: True if no more places may be reserved.
-        waiters: notified when a result or a place is no longer wanted.
+        waiters: the callers to wake when a result or a place is no longer wanted.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ class Waiters:
     """The callers that wait for a change of a thread. Each waits for a `threading.Event`.
 
     May be used from any OS thread. Each unnecessary wake-up would cost as much as a tick of a thread, because the
-    caller must get the interpreter and give it back. So most callers say for which changes they wait.
+    caller must acquire and release the lock of the interpreter. So most callers say for which changes they wait.
     """
 
     __slots__ = ("_lock", "_waiting")

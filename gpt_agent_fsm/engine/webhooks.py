@@ -1,7 +1,7 @@
 """Receives webhooks. A server sends a webhook when a response has ended.
 
-The functions check the sender, and find the run of the response. Webhooks are signed by the Standard Webhooks scheme
-(https://www.standardwebhooks.com). The package `standardwebhooks` checks the signature.
+The code here checks the sender, and finds the thread that waits for the response. Webhooks are signed by the Standard
+Webhooks scheme (https://www.standardwebhooks.com). The package `standardwebhooks` checks the signature.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Noti
 class Webhooks:
     """The webhooks received so far, and the runs that this runtime follows. Safe to use from any OS thread.
 
-    In this class, a run is named by its handle. On the Responses API this is the id of its last response. If the run
-    has no handle, it is named by its id.
+    In this class, a run is named by its handle. With the Responses API, the handle is the id of the run's last
+    response. A run without a handle is named by its id.
     """
 
     def __init__(self, clock: Clock) -> None:

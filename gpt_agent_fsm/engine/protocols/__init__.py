@@ -1,4 +1,4 @@
-"""The interfaces of a backend (an API), a store, a scheduler and a clock. Any object with the methods of one works."""
+"""The interfaces of a backend (an API), a store, a scheduler and a clock. Any object with the methods works."""
 
 from gpt_agent_fsm.engine.protocols.backend import (
     MAX_ANSWER_BYTES,

@@ -26,10 +26,10 @@ class CallLimits:
 
     Attributes:
         deadline: when the call must have ended, in the monotonic seconds of `clock`. If the process was suspended, the
-            deadline may have passed before the call begins. Then nothing may be sent.
-        may_send: the backend calls this immediately before the first byte of a request that changes the server. If it
-            returns False, nothing may be sent, because another process drives the thread now. It may block for a query
-            of the store.
+            deadline may have passed before the call begins. In this case, nothing may be sent.
+        may_send: a function that returns whether the request may be sent. The backend calls it immediately before the
+            first byte of a request that changes the server. If False, nothing may be sent, because another process
+            drives the thread now. The function may block for a query of the store.
         max_answer_bytes: the size in bytes of the largest HTTP answer to accept, measured after decompression.
     """
 
@@ -56,7 +56,7 @@ class RunRequest:
         key: a unique text that the backend puts into the run's metadata, so that the library can find the run again.
         retry_of: the handle of the rate limited run that this run replaces; None for the first run of a message.
         may_exist: True if an earlier attempt to create this run may have taken effect.
-        options: the options of this run alone, by the names of `RunOptions`. The value of `output` is the form of the
+        options: the options of this run alone, with the names of `RunOptions`. The value of `output` is the form of the
             answer: an object with `name`, `schema` and `strict` (true or false).
         durable: True if the store keeps the id of the run when the process ends. If False, a backend whose API cannot
             list runs should leave the id on the server, so that another process finds the run.
@@ -102,11 +102,12 @@ class Backend(Protocol):
     `handle` is the `handle` of the last `Run` that the backend has returned for this run. Future versions of the
     library may add parameters and fields, and these will have defaults.
 
-    If a request fails, the method raises an `ApiError` whose subclass says what is known about the outcome:
-    `TransientError` if the request took no effect, `OutcomeUnknown` if a request that changes the server may have taken
-    effect, or `ThreadBusy`, `RequestRefused`, `AccessDenied` or `QuotaExceeded`. A backend raises no other exception.
+    If a request fails, the method raises a subclass of `ApiError` that says what is known about the outcome.
+    `TransientError` means that the request took no effect. `OutcomeUnknown` means that a request that changes the
+    server may have taken effect. The other classes are `ThreadBusy`, `RequestRefused`, `AccessDenied` and
+    `QuotaExceeded`. A backend raises no other exception.
 
-    If a backend supports options for a run, its attribute `run_options` has their names.
+    If a backend supports options for a run, its attribute `run_options` contains the names of these options.
     """
 
     def create_thread(self, *, timeout: Timeout) -> str:
@@ -144,8 +145,9 @@ class Backend(Protocol):
     ) -> Run:
         """Return a run as it is now.
 
-        `in_doubt` is True if an earlier request got no HTTP answer and may have taken effect. If it submitted outputs,
-        they may have arrived. If it was an attempt to create this run, there may be a second run.
+        `in_doubt` is True if an earlier request got no HTTP answer and may have taken effect. If that request submitted
+        outputs, the outputs may have arrived. If that request was an attempt to create this run, there may be a second
+        run.
         """
         ...
 
@@ -154,7 +156,7 @@ class Backend(Protocol):
         ...
 
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
-        """Return one page of the server's list of messages. It begins after the message `after`."""
+        """Return one page of the server's list of messages. The page begins after the message `after`."""
         ...
 
     def cancel_run(self, thread_id: str, run_id: str, *, handle: str | None = None, timeout: Timeout) -> Run:

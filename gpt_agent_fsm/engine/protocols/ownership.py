@@ -42,11 +42,11 @@ class Ownership(Protocol):
     """Decides which process drives which thread. An implementation hands a thread over by calling `Roster.own`."""
 
     def claim(self, thread_id: str) -> Lease | None:
-        """Take the right to drive a thread, and return it. Return None if another process has it."""
+        """Take the right to drive a thread, and return it. Return None if another process has the right."""
         ...
 
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
-        """Renew the rights in `leases`. Return those that are lost because another process has taken them.
+        """Renew `leases`. Return the leases that are lost because another process has taken them.
 
         This method is for an engine that runs on several machines.
         """

@@ -16,7 +16,7 @@ class PartsBackend(Protocol):
     """An API whose messages may have images and files.
 
     The parts have no paths: the library has read the files. In `Backend.list_messages`, the `parts` of a user's message
-    show its images and files. If the server shows only that there is an image, this is an `Image` without a source.
+    show its images and files. If the server shows only that there is an image, the part is an `Image` without a source.
     """
 
     def refused_parts(self, parts: Sequence[Part]) -> str | None:

@@ -51,12 +51,12 @@ class Scheduler(Protocol):
     def wait(self, done: Callable[[], bool], changed: threading.Event, timeout: float | None) -> bool:
         """Block until `done()` is true. Check it whenever `changed` is set.
 
-        Return False if `timeout` seconds pass before.
+        Return False if `timeout` seconds pass first.
         """
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Block the caller for this time. The code of a tick never calls this method."""
+        """Block the caller for this number of seconds. The code of a tick never calls this method."""
         ...
 
     def close(self, timeout: float) -> None:

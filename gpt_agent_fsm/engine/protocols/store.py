@@ -82,9 +82,9 @@ class Store(Protocol):
     """Keeps the data of threads. Safe to call from any OS thread. When a call returns, its data is saved.
 
     If a call cannot save the data, it raises an error and changes nothing. For a full disk or a locked file the error
-    is a `StoreError`. If the connection to the store breaks, it may be unknown whether the call changed something. For
-    a commit, the engine repeats the call with equal arguments, apart from the times, and the store recognises the
-    repetition. For a command, the store removes the command if it was saved after all.
+    is a `StoreError`. If the connection to the store breaks, it may be unknown whether the call changed something. If
+    this happens to `commit`, the engine repeats the call with arguments that are equal except for the times, and the
+    store recognises the repetition. If it happens to `accept`, the store removes the command if it was saved after all.
     """
 
     def load(self, thread_id: str) -> Saved | None:
@@ -92,7 +92,10 @@ class Store(Protocol):
         ...
 
     def accept(self, thread_id: str, command: Command) -> int:
-        """Save a command for a thread that has been committed before. Return its number, which grows per thread."""
+        """Save a command for a thread that has been committed before. Return its number.
+
+        Each command of a thread gets a higher number than the command before it.
+        """
         ...
 
     def commit(
@@ -108,7 +111,7 @@ class Store(Protocol):
         """In one transaction, save the snapshot, drop the commands up to number `consumed`, and append the events.
 
         `at` is the time of the events, and `due` is the time at which the timer ends. Both are in seconds since the
-        epoch. `queue` has the messages that were added to the snapshot's queue or removed from it since the thread's
+        epoch. `queue` lists the messages that were added to the snapshot's queue or removed from it since the thread's
         last commit. A store may use it to keep each message as a row, or may keep the whole queue with the snapshot.
         Each event gets a number. The method returns the records of `events`.
         """
@@ -155,7 +158,7 @@ class CountingStore(Protocol):
 
 @runtime_checkable
 class ListingStore(Protocol):
-    """A store that lists all its threads, without the data that a list does not show."""
+    """A store that lists all its threads, without data that a list does not need."""
 
     def threads(self) -> Sequence[ThreadRow]:
         """Return all threads, in the order of their ids. A thread that cannot be read is left out, and logged."""
@@ -171,7 +174,7 @@ class PrunableStore(Protocol):
 
         `older_than` is a number of seconds, or a `timedelta`. A thread rests if it has no unfinished work, no waiting
         command, and no unannounced record. Its snapshot, its keys and its usage stay, and its next record continues the
-        numbers. The remaining records of a thread have no gaps: a record stays if an earlier one is too new. Raises
+        numbers. The remaining records of a thread have no gaps: a record stays if an earlier record stays. Raises
         `ValueError` if `older_than` is negative or not a finite number.
         """
         ...

@@ -17,7 +17,8 @@ class Piece:
     """A piece of the text of a message. All pieces of a message, joined, are its `content`.
 
     Attributes:
-        position: a number with which the server continues the stream after this piece; None if it cannot.
+        position: the number with which the server continues the stream after this piece; None if the server cannot do
+            this.
     """
 
     message_id: str
@@ -44,7 +45,9 @@ class RunStream(Protocol):
         ...
 
     def resume(self, *, timeout: Timeout) -> bool:
-        """Continue after the last piece, because the connection has failed. Return False if the API cannot do this.
+        """Continue the stream after the last piece, when the connection has failed.
+
+        Return False if the API cannot do this.
 
         Raises an `ApiError` as a method of `Backend` does.
         """
@@ -65,7 +68,7 @@ class StreamingBackend(Protocol):
     def create_run_streamed(self, request: RunRequest, *, timeout: Timeout) -> tuple[Run, RunStream | None]:
         """Start a run, as `Backend.create_run` does, and return it with its stream.
 
-        The deadline of `timeout` ends with the server's first event.
+        The deadline of `timeout` applies only until the server's first event.
         """
         ...
 
