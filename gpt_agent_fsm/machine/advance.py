@@ -1,8 +1,8 @@
 """The pure core of the machine: `advance(snapshot, input)` returns the next snapshot, the effects and the events.
 
-It knows no clock, OS thread, random number, log or HTTP. If something needs one of these, the core returns an effect.
-The rules are in `gpt_agent_fsm.machine.table`. Guards and actions use a working copy of the snapshot. So if an error
-occurs while an input is handled, nothing changes.
+The core knows no clock, OS thread, random number, log or HTTP. If something needs one of these, the core returns an
+effect. The rules are in `gpt_agent_fsm.machine.table`. Guards and actions use a working copy of the snapshot. So if an
+error occurs while an input is handled, the snapshot does not change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decodes the arguments of a tool call."""
+"""Decodes the arguments of tool calls, and encodes the outputs that the library itself gives."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["BROKEN", "announced_arguments", "decision_output", "decode_arguments
 BROKEN = object()
 """The result of `decode_arguments` for text that is not valid JSON."""
 _MAX_DEPTH = 100
-"""How deeply arrays and objects may be nested. Python's own limit depends on how many functions are being called at the
-moment, so a call could have arguments for one rule of the machine and none for the next."""
+"""The maximum depth of nested arrays and objects. Python's own limit depends on the current depth of function calls.
+With that limit, one rule of the machine could decode the arguments of a call, and the next rule could not."""
 
 
 def _refuse_constant(name: str) -> None:

@@ -32,7 +32,7 @@ class Connect:
     Attributes:
         last_message_id: the new cursor; None keeps the old one.
         max_total_tokens: the new limit of tokens; None keeps the old one.
-        stream: whether the runs of the thread should be streams; None keeps the old value.
+        stream: True if the runs of the thread should be streams, and False if not; None keeps the old value.
         look: True if the library must ask the server whether a run is in progress.
     """
 
@@ -69,7 +69,7 @@ class SubmitToolOutput:
     """Answer a tool call.
 
     Attributes:
-        output: compact JSON text.
+        output: the output of the call as compact JSON text.
     """
 
     trigger: ClassVar[str] = "submit_tool_output"

@@ -1,8 +1,8 @@
-"""Makes the table a machine of the package `transitions`, and compiles this machine to rules that are found fast.
+"""Builds a machine of the package `transitions` from the table, and compiles it to rules that are found fast.
 
-`transitions` checks the states and inputs of the table. But at run time, its lookup of a row would cost more than the
-row itself. So `rules_of` reads the finished machine once. A test shows for each input, state and result of the guards
-that `transitions` takes the same row.
+`transitions` checks the states and inputs of the table. But at run time, `transitions` would need more time to find a
+row than the row itself needs. So `rules_of` reads the finished machine once. A test shows for each input, state and
+result of the guards that `transitions` takes the same row as the rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Rule(NamedTuple):
 
     Attributes:
         guard: the condition; None if the rule is always taken.
-        take: does the action.
+        take: the function that does the action.
         dest: the next state; None to stay in the same state.
     """
 
@@ -41,7 +41,7 @@ Rules = Mapping[State, Mapping[str, Sequence[Rule]]]
 
 
 def build_machine(table: Sequence[Row] = TABLE) -> Machine:
-    """Return the machine that all threads share. It stores no state: a working copy is the model of each input."""
+    """Return the machine that all threads share. It stores no state: its model is the working copy for an input."""
     rows = [
         {
             "trigger": row.trigger,

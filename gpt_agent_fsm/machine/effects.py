@@ -1,6 +1,6 @@
-"""The effects: requests to the API, and orders to the driver of a thread. The machine decides them.
+"""The effects that the machine returns: requests to the API, and orders to the driver of a thread.
 
-They are plain data.
+Effects are plain data.
 
 A thread makes at most one request at a time, so its requests are sent in the order of its effects. If the HTTP answer
 to a request is lost, and the request is not `repeatable`, the request is *in doubt*. The library then searches the
@@ -36,10 +36,11 @@ class GetLatestRun:
     """List the newest runs of the thread, newest first.
 
     Attributes:
-        key: if the request searches for a run that may have been created, the key that the library puts into this run's
-            metadata. None if only the newest run is wanted.
-        retry_of: if the request searches for a run, the `retry_of` with which this run was created; see `CreateRun`.
-        wide: True if any of the listed runs may be the one that blocks the thread, and not only the newest.
+        key: the key of the run to search for, which may have been created. The library puts the key into the run's
+            metadata. None if the request does not search for a run that may have been created.
+        retry_of: the `retry_of` of the `CreateRun` that may have created the run to search for; None if there is none.
+        wide: True if the request searches for the run that blocks the thread. Any of the listed runs may be this run,
+            not only the newest.
     """
 
     operation: ClassVar[str] = "get_latest_run"
@@ -72,7 +73,7 @@ class CreateRun:
 
     Attributes:
         retry_of: the handle of the rate limited run that the new run replaces. The handle is a value that the backend
-            has made to find the run. None if no run is replaced, or if the replaced run had no handle.
+            has made to find the replaced run. None if no run is replaced, or if the replaced run had no handle.
         may_exist: True if an earlier attempt to create this run may have taken effect.
         run_options: the options of the run, as the JSON text of an object; "" if there are none.
     """
@@ -93,8 +94,8 @@ class GetRun:
 
     Attributes:
         handle: as in `Run`.
-        in_doubt: True if a request without an HTTP answer may have taken effect: outputs that were submitted, or an
-            earlier attempt to create this run.
+        in_doubt: True if an earlier request without an HTTP answer may have taken effect: a submission of outputs, or
+            an attempt to create this run.
     """
 
     operation: ClassVar[str] = "get_run"
@@ -162,7 +163,7 @@ class CancelRun:
 
 @attrs.frozen(kw_only=True)
 class Wait:
-    """Set a timer, which replaces the timer that was set before. When it ends, the machine gets the input `TimerDue`.
+    """Set a timer, which replaces the previous timer. When the new timer ends, the machine gets the input `TimerDue`.
 
     Attributes:
         seconds: the shortest time to wait, in seconds.

@@ -6,8 +6,8 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MIN_TRIES_WHEN_MALFORMED = 3
-"""The lowest limit of attempts if the HTTP answer cannot be read. `engine.retrying` has the same number for calls that
-wait."""
+"""The minimum for the limit of attempts if the HTTP answer cannot be read. `engine.retrying` uses the same number for
+calls whose callers wait."""
 
 
 def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
@@ -53,13 +53,13 @@ def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
 
 
 def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether to try again after the server refused the API key: the same key worked for an existing run."""
+    """Return whether to poll or cancel again although the API key was refused. The key has worked for this run."""
     reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
     return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
 
 
 def ending_is_denied(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether the server refused to end the run because of the API key. An exhausted balance does not count."""
+    """Return whether the server has refused the API key while the run must end. False for an exhausted balance."""
     return copy.live_run.ending is not None and not failure.quota
 
 

@@ -1,7 +1,7 @@
 """The guards of the rows in the machine's table. A guard is the condition of a row. It changes nothing.
 
-A guard is a function of the working copy of the snapshot and the input. The type of its input says in which rows the
-guard may be used.
+A guard takes the working copy of the snapshot, and the input. The type of its input says in which rows the guard may be
+used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MIN_STALE_POLLS = 5
 _STALE_SECONDS = 2.0
-"""For how many seconds a server may show an outdated state of a run, even if there are many polls in this time."""
+"""The seconds during which a server may show an outdated state of a run, even if there are many polls in this time."""
 
 
 # --- at rest ------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def is_over_budget(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def request_is_over_budget(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    """Return whether the token limit is reached before a waiting request for a message or run is sent.
+    """Return whether the token limit is reached while a request to post a message or create a run waits.
 
     The limit may have been changed after the request began to wait.
     """
@@ -73,7 +73,7 @@ def owes_a_run(copy: WorkingCopy, _: inputs.Input) -> bool:
 def owed_run_is_in_doubt(copy: WorkingCopy, _: inputs.Input) -> bool:
     """Return whether the library must search for the owed run (the next run to create) before it creates the run.
 
-    This is so if an earlier request may have created the run, and the library has not searched for it just now.
+    It must if an earlier request may have created the run, unless the current input is the result of such a search.
     """
     return _run_doubt(copy) is not None and not copy.just_searched
 
@@ -150,7 +150,9 @@ def cannot_be_ended(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def waits_for_the_impossible(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
-    """Return whether the run waits for something that the library cannot provide, or has named no call for too long.
+    """Return whether the run waits for something that the library cannot provide.
+
+    This is also True if the run has needed tools for too long without naming a call.
 
     If `run_timeout` is set, return False. Then the run may wait until this timeout, because another client may provide
     what the run waits for.
@@ -188,8 +190,8 @@ def _run_doubt(copy: WorkingCopy) -> Doubt | None:
 def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     """Return the recorded call that equals `call`, or None for a new call.
 
-    Some servers use the id of a call again when the run asks for calls the next time. So the name and the arguments
-    must be equal, too.
+    Some servers reuse the ids of calls when the run asks for calls again. So the name and the arguments must be equal,
+    too.
     """
     asked = (call.id, call.name, call.arguments)
     return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
@@ -226,7 +228,7 @@ def is_a_new_round(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 def _has_unique_calls(run: Run) -> bool:
     """Return whether the ids of a run's calls are unique. Some servers count the ids from 0 in each round of calls."""
-    # If an API may give one run several ids, it identifies the run by its calls.
+    # With some APIs, one run may have several ids: then its calls identify the run, so their ids are unique.
     return run.inferred or run.handle is not None
 
 
@@ -244,8 +246,8 @@ def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the server has already accepted the outputs, so that this poll is outdated.
 
-    An outdated poll still shows the run waiting for these outputs. If too many polls in a row do so, the calls are
-    regarded as new calls. The reason is that some servers count the ids of calls from 0 in each round of calls.
+    An outdated poll still shows the run waiting for these outputs. If too many polls in a row show this, return False:
+    some servers count the ids of calls from 0 in each round of calls, so the calls may be new.
     """
     taken = copy.live_run.outputs_accepted or was_a_submission(copy, fact)
     return taken and not is_stale_for_long(copy) and _has_all_outputs(copy, fact)
@@ -269,7 +271,10 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 
 def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    """Return whether the call accepts an output. It does, unless its function was started or it waits for a person."""
+    """Return whether the call accepts an output.
+
+    A call accepts no output after its function was started, or while the call waits for a person.
+    """
     call = _call(copy, command.tool_call_id)
     return call is not None and call.takes_output
 
@@ -317,7 +322,7 @@ def has_too_many_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the run asks for a new round of calls.
 
-    If earlier calls are still open, a further call joins their round.
+    While earlier calls are open, a further call belongs to the same round as these calls.
     """
     if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or copy.open_calls:
         return False
@@ -336,7 +341,7 @@ def is_the_last_output_during_a_request(copy: WorkingCopy, command: inputs.Submi
 
 
 def our_run(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
-    """Return the run that the library has created by a request with a lost HTTP answer, or None."""
+    """Return the listed run that a request with a lost HTTP answer has created. Return None without such a run."""
     if not isinstance(copy.request, effects.GetLatestRun) or copy.request.key is None:
         return None
     # A server that keeps the keys of messages also keeps the keys of runs. The reverse is not always true.
@@ -361,7 +366,7 @@ def run_to_adopt(copy: WorkingCopy, fact: inputs.RunsListed) -> Run | None:
     candidates = fact.runs if copy.tries else fact.runs[:1]
     for run in candidates:
         in_the_way = run.status.locks_thread if copy.tries else run.status.in_progress
-        # The server has said before that the run `lost_run_id` does not exist. If adopted, it would be lost again.
+        # The server has said before that it does not know the run `lost_run_id`. If adopted, it would be lost again.
         if in_the_way and not _is_over(copy, run) and not (copy.tries and run.id == copy.server.lost_run_id):
             return run
     return None

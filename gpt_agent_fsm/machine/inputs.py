@@ -72,7 +72,7 @@ class Resume:
 
 @attrs.frozen(kw_only=True)
 class TimerDue:
-    """The timer that the last `Wait` has set is over."""
+    """The timer that the last `Wait` has set has ended."""
 
     trigger: ClassVar[str] = "timer_due"
 
@@ -96,8 +96,8 @@ class StillWaiting:
     """The thread has waited for the same thing for a long time.
 
     Attributes:
-        seconds: how long the thread has waited.
-        next_look: when the library acts next, in seconds since the epoch; None if a request is in flight.
+        seconds: the seconds that the thread has waited.
+        next_look: the time at which the library acts next, in seconds since the epoch; None if a request is in flight.
     """
 
     trigger: ClassVar[str] = "still_waiting"
@@ -110,7 +110,7 @@ class AskForApproval:
     """A person must approve the call before its function is started.
 
     Attributes:
-        at: now, in seconds since the epoch.
+        at: the current time, in seconds since the epoch.
     """
 
     trigger: ClassVar[str] = "ask_for_approval"
@@ -132,7 +132,7 @@ class ToolEnded:
     """The function of the call has an output.
 
     Attributes:
-        output: compact JSON text.
+        output: the output of the call as compact JSON text.
     """
 
     trigger: ClassVar[str] = "tool_ended"
@@ -190,8 +190,8 @@ class MessagePosted:
     """The answer to `PostMessage`.
 
     Attributes:
-        key_kept: True if the HTTP answer shows the key that the library put into the message's metadata. So the server
-            keeps metadata.
+        key_kept: True if the HTTP answer shows the key that the library put into the message's metadata. Then the
+            server keeps metadata.
     """
 
     trigger: ClassVar[str] = "message_posted"
@@ -234,7 +234,8 @@ class RequestFailure:
     Attributes:
         status: the HTTP status, or None if no HTTP answer arrived.
         message: one sentence for a person.
-        retry_after: seconds that the server asks the client to wait, at most `MAX_RETRY_AFTER`, or None.
+        retry_after: the seconds that the server asks the client to wait, at most `MAX_RETRY_AFTER`; None if the server
+            does not ask.
     """
 
     status: int | None = None
@@ -279,7 +280,8 @@ class RequestRejected(RequestFailure):
     """The server rejected the request. It would reject the same request again.
 
     Attributes:
-        content_refused: True if the message's own text can never be accepted.
+        content_refused: True if the server will always refuse the content: the message can never be posted, or no run
+            can ever be created for it.
     """
 
     trigger: ClassVar[str] = "request_rejected"
@@ -291,7 +293,7 @@ class RequestNeedsOperator(RequestFailure):
     """A person must act: the API key is wrong, or the balance is exhausted.
 
     Attributes:
-        quota: True for the balance, False for the API key.
+        quota: True if the balance is exhausted; False if the API key is wrong.
     """
 
     trigger: ClassVar[str] = "request_needs_operator"

@@ -56,7 +56,7 @@ def _may_be_part(sent: Image | File, listed: Image | File) -> bool:
     both = [name for name in own if own[name] is not None and shown[name] is not None]
     if both:
         return any(own[name] == shown[name] for name in both)
-    # A server may have made a file of the data, with an id or an address of its own. It fetches a file, too.
+    # The server may have stored the sent data, or a file fetched from the sent URL, under an id or address of its own.
     is_made = sent.data is not None or (isinstance(sent, File) and sent.url is not None)
     return is_made or not any(shown.values())
 

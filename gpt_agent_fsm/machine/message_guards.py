@@ -39,9 +39,9 @@ def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
 
 
 def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Message]:
-    """Return what this page shows about the message that may have been posted. It is the first message of the queue."""
+    """Return what this page shows about the first message of the queue, which may have been posted."""
     head = copy.queue.head
-    assert head.doubt is not None  # noqa: S101 - only what is in doubt is searched for
+    assert head.doubt is not None  # noqa: S101 - the library only searches for a message in doubt
     keys_kept = copy.server.message_keys_kept
     return search_message(head, fact.page.messages, head.doubt, next_page(copy, fact), keys_kept=keys_kept)
 
@@ -131,7 +131,8 @@ def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 def older_messages(copy: WorkingCopy, reading: Reading) -> frozenset[str]:
     """Return the ids of the listed messages that are older than the user's message that the run answers.
 
-    A run that was adopted while the library's message waits for its own run answers another message.
+    If the library's message still waits for its run, the result is empty: the run that was read is an adopted run, and
+    answers another message.
     """
     if copy.outbox.owed is not None:
         return frozenset()
@@ -149,16 +150,16 @@ def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
 
 
 def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
-    """Return whether a list request has failed, but some messages of the answer are known.
+    """Return whether a request for a list of messages has failed, but some unpublished messages are known.
 
-    The run itself has reported these messages, or earlier pages of the list contained them.
+    The library has these messages from the run itself, or from earlier pages of the list.
     """
     reading = copy.cursor.reading
     return was_a_reading(copy, input_) and reading is not None and bool(unpublished(copy, reading))
 
 
 def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
-    """Return whether the failed request was a list of the messages after the cursor.
+    """Return whether the failed request asked for the messages after the cursor.
 
     The server may not know the message that the cursor names.
     """

@@ -29,15 +29,15 @@ class CallStage(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ToolCall:
-    """A call of a function that the model asks for.
+    """The model's request to call a function.
 
     Attributes:
         arguments: JSON text as the model wrote it; it may be invalid.
         output: the output as JSON text, or None before there is an output.
         stage: the progress of the call, if a function or a person answers it.
-        attempt: how often its function was started.
-        is_safe: True if its function may be started again after a crash.
-        asked_at: when a person was asked for an approval, in seconds since the epoch.
+        attempt: the number of times that the call's function was started.
+        is_safe: True if the call's function may be started again after a crash.
+        asked_at: the time at which a person was asked for an approval, in seconds since the epoch; None before that.
         by_server: True if the server itself makes the call, and only asks a person for an approval.
     """
 
@@ -58,7 +58,7 @@ class ToolCall:
 
     @property
     def runs(self) -> bool:
-        """True after the function was started, until its output is there."""
+        """True after the function was started, until its output is recorded."""
         return self.output is None and self.stage is CallStage.STARTED
 
     @property
@@ -91,9 +91,9 @@ class Usage:
     """Token counts. A count is 0 if the server does not report it.
 
     Attributes:
-        runs: how many runs are counted.
-        cached_tokens: how many of the prompt tokens the server had in its cache.
-        reasoning_tokens: how many of the completion tokens the model used to think.
+        runs: the number of runs whose tokens are counted.
+        cached_tokens: the number of prompt tokens that the server had in its cache.
+        reasoning_tokens: the number of completion tokens that the model used to think.
     """
 
     prompt_tokens: int = 0
@@ -116,8 +116,8 @@ class Message:
     Attributes:
         content: the text parts of the message, joined by a newline; empty if there are none.
         key: the text that the library put into the message's metadata to find the message again, or None.
-        created_at: in seconds since the epoch, or None if the server does not report it.
-        refusal: why the assistant refused to answer, in its own words; None if it did not refuse.
+        created_at: the time of creation, in seconds since the epoch; None if the server does not report it.
+        refusal: the assistant's own words if it refused to answer; None if it did not refuse.
         parts: the texts (with their citations), images and files of the message.
         reasoning: the summary of the reasoning that led to the message; None if the server sends none.
     """
@@ -149,16 +149,16 @@ class Run:
     """One run as it was last seen.
 
     Attributes:
-        assistant_id: None if the server does not report it.
-        code, message: why the run ended; set if `status` is one of the failures.
+        assistant_id: the assistant of the run; None if the server does not report it.
+        code, message: the code and the text that say why the run ended; set if `status` is one of the failures.
         key: the text that the library put into the run's metadata to find the run again, or None.
         handle: a value that the backend has made and needs again to find the run; None if the run's id is enough.
         inferred: True if the server does not report the run. Its state is then inferred from its messages on the
             thread.
-        messages: the assistant's messages that the run itself reports, because the thread's list may be late.
+        messages: the assistant's messages that the run itself reports. The thread's list may not show them yet.
         hosted_tools: the finished uses of the server's own tools that the run reports, in order.
-        unsupported: a sentence that says what the run waits for, if the library cannot give this; otherwise None. With
-            a sentence, the status is `NEEDS_TOOLS`.
+        unsupported: a sentence that says what the run waits for, if the library cannot provide it; otherwise "". With a
+            sentence, the status is `NEEDS_TOOLS`.
     """
 
     id: str
@@ -181,13 +181,13 @@ BUDGET_EXCEEDED = "budget_exceeded"
 
 @attrs.frozen(kw_only=True)
 class StreamPosition:
-    """How far the stream of a run was announced. Another process can continue the stream from there.
+    """The position up to which the stream of a run was announced. Another process can continue the stream from there.
 
     Attributes:
         handle: the handle of the run when the stream began. Each handle has a stream of its own.
         position: the position of the last announced piece; see `Piece`.
-        message_id: the message of that piece.
-        pieces: how many pieces of that message were announced.
+        message_id: the id of the message that the piece belongs to.
+        pieces: the number of announced pieces of that message.
     """
 
     handle: str | None
@@ -204,8 +204,8 @@ class Failure:
         code: the code of the `RunFailed` or `RequestFailed`; `rate_limit_exceeded` for a rate limited run;
             `budget_exceeded` if the tokens of the thread are used up.
         message: a text for people; it is never blank.
-        operation: the request that failed, for example `post_message`; None if a run failed, or if the tokens are used
-            up.
+        operation: the name of the request that failed, for example `post_message`; None if a run failed, or if the
+            tokens are used up.
         parked: True if the thread does nothing until the next command.
     """
 
@@ -233,7 +233,7 @@ class MessagePage:
     """Some messages in the order of the server's list.
 
     Attributes:
-        next_after: the id after which the next page starts, or None on the last page.
+        next_after: the id after which the next page starts; None on the last page.
     """
 
     messages: tuple[Message, ...]

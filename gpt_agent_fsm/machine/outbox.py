@@ -1,4 +1,4 @@
-"""What one thread must send: its current turn, and the run that must still be created. A part of the snapshot."""
+"""The part of a snapshot that says what must be sent: the current turn, and the run that must still be created."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Turn:
     """The work that one user message starts: its run, and the runs that replace that run after a rate limit.
 
     Attributes:
-        key: the message's key, which is the text in its metadata by which the library finds it. The keys of the runs
-            are made from it. For a run that the library adopted, it is the run's id.
-        runs: how many runs were requested so far.
-        retries_left: how often a rate limited run may still be started again.
-        run_options: the options of these runs, as the JSON text of an object; "" if there are none.
+        key: the key of the message, which is the text in its metadata by which the library finds the message. The keys
+            of the runs are made from this key. If the library adopted the run, the key is the run's id.
+        runs: the number of runs requested so far.
+        retries_left: the number of times that a rate limited run may still be started again.
+        run_options: the options of the turn's runs, as the JSON text of an object; "" if there are none.
     """
 
     key: str
@@ -65,7 +65,7 @@ class Outbox:
         owed: the run of the turn, while the library must still create it.
         parked: True if the thread does nothing until the next command, because a person must act or no attempts are
             left.
-        budget_told: the used tokens and the limit that were announced as `BudgetExceeded`.
+        budget_told: the number of used tokens and the limit that were announced as `BudgetExceeded`.
         head_is_unwanted: True if the user has discarded the first message of the queue, but it may have been posted.
             The message gets no run.
     """

@@ -1,7 +1,7 @@
 """The queue of user messages that are not yet known to be on the thread, in order, and the changes of this queue.
 
-A store gets only the messages that were added to the queue or removed from it. It may keep each message as a row, apart
-from the rest of the snapshot. So a long queue is not written again with each commit.
+With each commit, a store gets only the messages that were added, changed or removed. The store may keep each message as
+a row of its own, apart from the rest of the snapshot. So a long queue is not written again with each commit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Doubt:
     """The doubt whether a message or run is on the server, with the data that the search for it needs.
 
     Attributes:
-        searches_left: how often to search before the request is sent again. Between two searches, the library waits for
-            the `outcome_grace`.
+        searches_left: the number of searches that the library still makes before it sends the request again. Between
+            two searches, the library waits for the `outcome_grace`.
         known: the newest ids that were known when the doubt began. The message or run in doubt is newer than these.
         nothing_before: True if the server is known to have had no message, or no run, when the doubt began.
     """

@@ -1,7 +1,7 @@
 """The rows of the machine's table, and the functions that make them.
 
 `on` makes a row from the class of an input, a guard (the condition) and an action. The guard and the action are
-functions, not names. So the type checker compares them with the input of the row, and an editor finds them.
+functions, not names. So the type checker can check that they fit the input of the row, and an editor can find them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ OTHERWISE: Final = None
 
 @attrs.frozen
 class Row:
-    """A row of the table. If a thread is in one of these states and the guard returns True, the input leads to `dest`.
+    """A row of the table.
 
-    The machine then also does the action.
+    If a thread in one of these states gets the input, and the guard returns True, the machine does the action, and the
+    thread moves to the state `dest`.
 
     Attributes:
         dest: the next state; None to stay in the same state.
@@ -63,7 +64,10 @@ class Row:
 
 @attrs.frozen
 class Silence:
-    """An input that does nothing in these states, with the reason. It is ignored, or only a defect can cause it."""
+    """An input that changes nothing in these states, and the reason.
+
+    The input is ignored, or only a defect of the library can cause it.
+    """
 
     kind: type[inputs.Input]
     states: tuple[State, ...]

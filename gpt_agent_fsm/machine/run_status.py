@@ -21,7 +21,7 @@ class RunStatus(StrEnum):
     OUT_OF_QUOTA = "out_of_quota"
     """Failed because the balance is exhausted: a person must act."""
     FAILED = "failed"
-    """Ended in any other way: failed, cancelled, expired, incomplete, or unknown and final."""
+    """Ended in any other way: failed, cancelled, expired, incomplete, or with an unknown final status."""
 
     @property
     def in_progress(self) -> bool:

@@ -1,4 +1,4 @@
-"""Searches the server for a message that may have been posted, or a run that may have been created.
+"""Searches the server's lists for a message that may have been posted, or for a run that may have been created.
 
 Until the search is over, such a message or run is *in doubt*. It is recognised by its key, which is a unique text that
 the library puts into the metadata. If the server drops metadata, the order decides. If exactly one message with the
@@ -36,10 +36,7 @@ class Absent:
 
 @attrs.frozen
 class Ambiguous:
-    """The search result if the server shows a message or run that may be from the library or from another client.
-
-    Nothing can decide which of the two it is from.
-    """
+    """The search result if it is unknown whether a message on the page is from the library or from another client."""
 
 
 @attrs.frozen
@@ -67,9 +64,9 @@ def search_run(
     """Search the newest runs of a thread, listed newest first, for the run with the key `key`.
 
     The key is a unique text that the library puts into the run's metadata. `doubt` contains the ids that were known
-    before the run was requested. If `doubt` is None, only the key decides. If the backend has inferred a run from
-    messages, and all these messages are in `published`, the run is an older one. `keys_kept` says whether the server is
-    known to keep metadata.
+    before the run was requested. If `doubt` is None, only the key decides. The key does not decide if the backend has
+    inferred the run from messages, and all these messages are in `published`: this is an older run. `keys_kept` says
+    whether the server is known to keep metadata.
     """
     for run in listed:
         if run.key == key and not _is_stale(run, published):

@@ -47,7 +47,7 @@ class Ending:
 
     Attributes:
         code, message: the code and text of the `RunFailed` that will announce the run's end.
-        tries: how many HTTP answers since this decision did not show the run's end.
+        tries: the number of cancels and polls since this decision that did not show the run's end.
     """
 
     code: str
@@ -62,14 +62,15 @@ class LiveRun:
     Attributes:
         handle: as in `Run`.
         calls: the tool calls of the current round, each with its output as soon as the output was recorded.
-        rounds: how many rounds of calls the run has asked for.
+        rounds: the number of rounds of calls that the run has asked for.
         outputs_accepted: True after the server has accepted the outputs of this round.
-        stale_polls: how many polls in a row showed that the run waits for outputs that the server has accepted, or that
-            it waits for tools but names no call.
+        stale_polls: the number of stale polls in a row. A poll is stale if it shows that the run waits for outputs that
+            the server has already accepted, or that the run waits for tools but names no call.
         must_cancel: True if the run must be cancelled as soon as no other request is in flight.
-        ending: why the run must end before it is done; None while the run may continue.
-        hosted_tools: the ids of the uses of the server's own tools that were announced.
-        heard: how far the stream of the run was announced; None if another process cannot continue the stream.
+        ending: the decision that the run must end before it is done; None while the run may continue.
+        hosted_tools: the ids of the announced uses of the server's own tools.
+        heard: the position up to which the stream of the run was announced; None if another process cannot continue the
+            stream.
     """
 
     id: str
@@ -130,7 +131,7 @@ class Reading:
             cursor.
         own: the assistant's messages that the run itself reports.
         messages: the messages of the pages so far, each once, in the order of the server's list.
-        repeats: how often the list was read again because it had no new messages yet.
+        repeats: the number of times that the list was read again because it contained no new messages yet.
         postponed: True if the reading has failed and no attempts are left. Queued messages are then sent before the
             list is read again.
     """
@@ -149,9 +150,9 @@ class Cursor:
     """The cursor: the position up to which the library has read and published the thread.
 
     Attributes:
-        last_message_id: the last assistant message that was published.
-        posted_since: the id of the message that the library posted last after it set `last_message_id`. That message is
-            known to be newer than `last_message_id`.
+        last_message_id: the id of the assistant message that was published last.
+        posted_since: the id of the message that the library has posted last since it set `last_message_id`; None if
+            there is none. That message is known to be newer than `last_message_id`.
         published: the ids of the messages that were published last. If a list shows one of them again, it is not
             published again.
         reading: the reading in progress, or None.
@@ -168,7 +169,7 @@ class Newest:
     """The newest message or run on the thread, if the library knows it.
 
     Attributes:
-        id: its id; None if there is none, or if the server was not asked yet.
+        id: the id of the message or run; None if there is none, or if the server was not asked yet.
         asked: False until the server was asked.
     """
 
@@ -177,7 +178,7 @@ class Newest:
 
     @classmethod
     def seen(cls, id_: str | None) -> Newest:
-        """Return this knowledge after the server has answered. None means that there is no message, or no run."""
+        """Make the object from the id that the server has named. None means that there is no message, or no run."""
         return cls(id=id_, asked=True)
 
     @property
@@ -195,11 +196,11 @@ class ServerView:
         last_run: the newest run.
         last_posted: the newest message that the library posted. Before its first message, the newest message of the
             thread.
-        ended_run_ids: the runs that ended last. The end of a run is final, whatever the server says later.
-        ended_calls: the last tool calls of these runs, and of earlier rounds of the run in progress. If a run failed,
-            its calls may still be open on the thread.
-        lost_run_id: the run that the server said it does not know. The run is not adopted again, even if it blocks the
-            thread.
+        ended_run_ids: the ids of the runs that ended last. The end of a run is final, whatever the server says later.
+        ended_calls: the ids of the last tool calls that no longer need an output: the calls of these runs, and of
+            earlier rounds of the run in progress. If a run failed, its calls may still be open on the thread.
+        lost_run_id: the id of a run that the server said it does not know. The run is not adopted again, even if it
+            blocks the thread.
         message_keys_kept, run_keys_kept: True if the server is known to keep the keys that are sent as metadata.
     """
 
@@ -221,9 +222,9 @@ class Waiting:
     """The wait of a thread for one thing.
 
     Attributes:
-        since: when the wait began, in seconds since the epoch.
-        told: 0 before the first `ThreadStalled`. After each `ThreadStalled`, a number from which the engine computes
-            the next one: it is due when `stall_after` has doubled this many times.
+        since: the time at which the wait began, in seconds since the epoch.
+        told: the number of doublings of `stall_after` that give the time from `since` to the next `ThreadStalled`. It
+            is 0 before the first `ThreadStalled`, and grows with each.
     """
 
     since: float

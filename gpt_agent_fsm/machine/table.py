@@ -5,9 +5,9 @@ the states, gets the input, and the guard returns True, the thread moves to the 
 column names the situation in a few words. Rows are tried from the top, and the first row whose guard holds is taken. A
 group of rows with guards ends in a row without a guard.
 
-The inputs in `IGNORED` may come and change nothing. Only a defect of the library can cause the inputs in `ILLEGAL`. The
-inputs in `AFTER_EACH` are handled after every other input. The guards are in the three modules whose names end in
-`guards`, and the actions in `actions`.
+The inputs in `IGNORED` may arrive, but change nothing. Only a defect of the library can cause the inputs in `ILLEGAL`.
+The input in `AFTER_EACH` is handled after each other input that leaves a thread in one of its states. The guards are in
+the three modules whose names end in `guards`, and the actions are in `actions`.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message is denied"),
 )
 
-# After each input that leaves a thread in one of these states, this input is handled next, if the guard returns True.
+# If an input leaves a thread in one of these states, and the guard returns True, the input `Proceed` is handled next.
 AFTER_EACH: Final = (RESTING, g.is_free, Proceed())
 
 IGNORED: Final[tuple[Silence, ...]] = (

@@ -46,9 +46,9 @@ def older_than_run(reading: Reading, cursor: str | None, posted_since: str | Non
 def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
     """Return the assistant's messages after `cursor` (the id of the last published message), oldest first.
 
-    The result includes messages that the run itself reports, even if the server does not list them yet. If a reading of
-    the whole thread does not contain the cursor, the result has only messages of the run, if these can be recognised.
-    So no old message is published twice.
+    The result includes messages that the run itself reports, even if the server does not list them yet. A reading of
+    the whole thread may lack the cursor. In this case, if the messages of the run can be recognised, the result
+    contains only these, so that no old message is published twice.
     """
     messages = _oldest_first(reading, cursor, posted_since)
     start = _position(messages, cursor)
@@ -64,7 +64,7 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
 def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:
     """Return the messages that the run reports but the server does not list yet.
 
-    If a listed message has an equal text, the message counts as listed, because some servers change the ids.
+    A message is also regarded as listed if a listed message has the same content, because some servers change the ids.
     """
     listed = {message.id for message in reading.messages}
     contents = {(message.content, message.parts) for message in heard}

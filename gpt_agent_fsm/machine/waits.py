@@ -1,4 +1,4 @@
-"""What a thread waits for, and its last failure. Both are read from a snapshot, and are shown to people."""
+"""Finds what a thread waits for, and records the thread's last failure. Both are shown to people."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def _announced(kind: type[_Asked], snapshot: Snapshot, calls: Iterable[ToolCall]
 
 
 def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
-    """Return the events of the tool calls that accept an output, as they were announced."""
+    """Return a `ToolCallRequested` for each tool call that accepts an output."""
     calls = (call for call in waiting_calls(snapshot) if call.takes_output)
     return _announced(events.ToolCallRequested, snapshot, calls)
 
 
 def open_approvals(snapshot: Snapshot) -> tuple[events.ToolApprovalRequested, ...]:
-    """Return the events of the tool calls that wait for a person, as they were announced."""
+    """Return a `ToolApprovalRequested` for each tool call that waits for a person."""
     calls = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
     return _announced(events.ToolApprovalRequested, snapshot, calls)
 
@@ -82,7 +82,7 @@ def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
-    """Return `after` with its wait.
+    """Return `after` with the right value of `waiting`.
 
     If `before` waited for something else, a new wait begins at `at` (epoch seconds).
     """
@@ -96,9 +96,9 @@ def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
 
 
 def note_failure(copy: WorkingCopy, input_: inputs.Input) -> None:
-    """Record the last failure among this input's events.
+    """Record the last failure that the events of this input announce.
 
-    If the server answers a request, clear the failure of a request.
+    If the input is the server's answer to a request, clear the failure of an earlier request first.
     """
     failure = copy.failure
     if failure is not None and failure.operation is not None and isinstance(input_, _ANSWERS):

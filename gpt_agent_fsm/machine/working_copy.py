@@ -28,7 +28,7 @@ __all__ = ["WorkingCopy"]
 
 
 class WorkingCopy:
-    """The parts of one snapshot, which actions replace, and the effects and events of the input so far.
+    """The parts of one snapshot, which actions may replace, and the effects and events of the current input so far.
 
     Attributes:
         request, sent, tries, failures: the fields of `Pending`, which describe the current request. `tries` is kept
@@ -36,7 +36,7 @@ class WorkingCopy:
             attempt.
         effects, events: the effects to carry out and the events to announce, in order.
         followed_by: the input that is handled next. It is the input that the action returned, or None.
-        just_searched: True if this input has shown that the run that may have been created is not on the server.
+        just_searched: True if this input has shown that the owed run, which was in doubt, is not on the server.
         started_again: True if more than one attempt was needed to create the run that has just begun.
         stopping: True if the agent must be removed from the runtime.
     """
@@ -132,14 +132,14 @@ class WorkingCopy:
     @property
     def live_run(self) -> LiveRun:
         """The run on the server. Use it only in states with such a run."""
-        assert self.run is not None  # noqa: S101 - says to the type checker what the state says
+        assert self.run is not None  # noqa: S101 - tells the type checker what the state implies
         return self.run
 
     @property
     def turn(self) -> Turn:
         """The current turn, which is the work for one user message.
 
-        There is one while a run must be created or is on the server.
+        There is a turn while a run must be created or is on the server.
         """
         assert self.outbox.turn is not None  # noqa: S101 - as above
         return self.outbox.turn
@@ -154,7 +154,7 @@ class WorkingCopy:
     def calls(self) -> tuple[ToolCall, ...]:
         """The known tool calls of `run`.
 
-        If there is no run, those of `left`, the run that the library stopped following.
+        If there is no run, the known tool calls of `left`, the run that the library stopped following.
         """
         known = self.run or self.left
         return () if known is None else known.calls
@@ -170,7 +170,10 @@ class WorkingCopy:
         return self.settings.max_total_tokens if self.max_total_tokens is None else self.max_total_tokens
 
     def counts_as_try(self) -> bool:
-        """Return whether the request changes the server: its failures then count as `tries`, else as `failures`."""
+        """Return whether the request changes the server.
+
+        If it does, its failed attempts are counted in `tries`, otherwise in `failures`.
+        """
         return self.request is not None and self.request.changes_server
 
     @property
@@ -181,7 +184,7 @@ class WorkingCopy:
     # --- the one request --------------------------------------------------------------------------------
 
     def perform(self, request: Request) -> None:
-        """Make `request` now. From now on it counts as sent, so its outcome is in doubt after a crash."""
+        """Make `request` now. From now on it is regarded as sent, so its outcome is in doubt after a crash."""
         self.request, self.sent = request, True
         self.effects.append(request)
 
@@ -196,7 +199,7 @@ class WorkingCopy:
         self.tries = 0
 
     def drop_request(self) -> None:
-        """Clear the request, but keep the count of `tries`. The request that changes the server may be tried again."""
+        """Clear the request, but keep `tries`, because the request that changes the server may be tried again."""
         self.request, self.sent, self.failures = None, False, 0
 
     def poll(self, *, in_doubt: bool = False) -> GetRun:
@@ -219,7 +222,7 @@ class WorkingCopy:
     # --- changes of parts -------------------------------------------------------------------------------
 
     def unpark(self) -> None:
-        """End the parking of the thread, so that its queue proceeds."""
+        """Unpark the thread, so that the library sends its queue again."""
         if self.outbox.parked:
             self.outbox = attrs.evolve(self.outbox, parked=False)
 
@@ -230,7 +233,7 @@ class WorkingCopy:
     def with_calls(self, calls: tuple[ToolCall, ...]) -> None:
         """Replace the tool calls of `run`.
 
-        If there is no run, replace those of `left`, the run that the library left.
+        If there is no run, replace the tool calls of `left`, the run that the library stopped following.
         """
         if self.run is not None:
             self.run = attrs.evolve(self.run, calls=calls)

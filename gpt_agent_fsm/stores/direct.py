@@ -1,7 +1,7 @@
-"""Runs the statements of a transaction on the driver of SQLite.
+"""Runs the statements of a transaction directly on the driver of SQLite.
 
-SQLAlchemy writes the SQL, once for each statement. To run a statement through SQLAlchemy takes ten times as long as
-SQLite needs for it, and a conversation makes a transaction for each of its steps.
+SQLAlchemy only writes the SQL, once for each statement. If SQLAlchemy also ran the statement, this would take ten times
+as long as SQLite itself needs. A conversation makes a transaction for each of its steps.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Direct:
         self._prepared: dict[sa.Executable, _Prepared] = {}
 
     def run(self, connection: sa.Connection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run a statement for each of the rows, in the transaction of the connection. Raises as SQLAlchemy does."""
+        """Run a statement once for each row, in the transaction of the connection. Raises the errors of SQLAlchemy."""
         prepared = self._prepare(statement)
         self._on_cursor(connection, "executemany", prepared, [prepared.values(row) for row in rows])
 
     def scalar(self, connection: sa.Connection, statement: sa.Executable, row: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """Run a statement, and return the first value of its only row. Return None without a row. Raises as `run`."""
+        """Run a statement, and return the first value of its only row, or None without a row. Raises as `run` does."""
         prepared = self._prepare(statement)
         found = self._on_cursor(connection, "execute", prepared, prepared.values(row))
         return None if found is None else found[0]

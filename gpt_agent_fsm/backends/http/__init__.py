@@ -1,8 +1,8 @@
 """The HTTP code that all APIs need: sessions, deadlines, JSON, secrets, and the errors of failed requests.
 
-Nothing here knows the paths or the objects of an API. `client` makes the requests, `transport` chooses their way, and
-`connection` sends them. `outcomes` chooses the error for an HTTP answer, `transport_errors` describes requests without
-an HTTP answer, and `exchange` limits the time of each request.
+Nothing here knows the paths or the objects of an API. `client` makes the requests, `transport` chooses whether urllib3
+or `requests` sends a request, and `connection` defines the connections. `outcomes` chooses the error for a failed
+request, `transport_errors` describes requests without an HTTP answer, and `exchange` limits the time of each request.
 """
 
 from gpt_agent_fsm.backends.http.auth import Auth

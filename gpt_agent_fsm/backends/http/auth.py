@@ -1,4 +1,4 @@
-"""Adds the credentials that `auth` gives before each request: a bearer token, which may be renewed, or a signature."""
+"""Adds credentials from `auth` to each request: a bearer token, which may be renewed, or a signature."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _PLAIN_HEADERS = {
     *("accept", "accept-encoding", "connection", "content-length", "content-type", "date", "host", "user-agent"),
     *("x-amz-date", "x-ms-date"),
 }
-"""Headers that many signatures add or change, and whose values are no secrets. Answers may contain the same words."""
+"""Headers that many signatures add or change, but whose values are not secret. They are not removed from answers,
+because answers may contain the same words."""
 
 
 @attrs.frozen
@@ -44,8 +45,8 @@ class Signed:
 class Signer:
     """Adds the credentials from `auth` to requests. The redactor learns each secret before the secret is sent.
 
-    Raises `ValueError` if `auth` is neither a callable that returns a token nor a `requests` `AuthBase`. Raises
-    `ValueError`, too, if other credentials were given.
+    Raises `ValueError` if `auth` is neither a callable that returns a token nor a `requests` `AuthBase`. Also raises
+    `ValueError` if other credentials were given in addition to `auth`.
     """
 
     def __init__(self, auth: Auth, redactor: Redactor, api_key: str | None, headers: Iterable[str]) -> None:
@@ -81,7 +82,7 @@ class Signer:
             given = auth()
         except BaseException as error:
             if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
-                raise  # it ends the program: Ctrl-C, or `sys.exit` in a handler of a signal of the operating system
+                raise  # it ends the program: Ctrl-C, or `sys.exit` in a handler of an operating system signal
             # The text of the exception may contain the secret, so the error names only the class of the exception.
             raise _denied(f"raised {type(error).__name__}") from self._redactor.cause(error)
         if limits.seconds_left <= 0:
@@ -96,9 +97,9 @@ class Signer:
             raise _denied("must add headers of printable ASCII")
         values = [value for name, value in added.items() if name.lower() not in _PLAIN_HEADERS]
         texts = [value.decode() if isinstance(value, bytes) else value for value in values]
-        # A value like "Basic dTpw" is the name of a scheme and then the secret itself.
+        # A value like "Basic dTpw" consists of the name of a scheme and the secret itself.
         secrets = {*texts, *(text.partition(" ")[2] for text in texts), *(_parameters(given) - _parameters(before))}
-        # The copy is for another OS thread, which may add an attribute at this moment.
+        # The attributes are copied, because another OS thread may add an attribute at this moment.
         attributes = dict(getattr(self._auth, "__dict__", {}))
         named = {name: value for name, value in attributes.items() if isinstance(value, str)}
         return Signed(given, (*secrets, *secrets_in(named)))

@@ -45,7 +45,7 @@ _KEY_HEADERS = {"api-key", "authorization"}
 
 
 def segment(identifier: str) -> str:
-    """Return an id as one segment of a path, whatever characters it has."""
+    """Return an id as one segment of a path, whatever characters the id contains."""
     quoted = quote(identifier, safe="", errors="surrogatepass")
     # A segment of one or two dots alone would mean this folder or the folder above.
     return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
@@ -57,9 +57,11 @@ class HttpClient:
     Args:
         base_url: the part of the address before `resource`.
         api_key: the API key; None if the server needs no key.
-        auth: gives credentials before each request, instead of a key.
-        headers, params: added to each request.
-        converter: converts JSON values. It raises `ValueError` for a value that does not have the requested form.
+        auth: the source of the credentials for each request, instead of a key.
+        headers, params: the headers and query parameters to add to each request.
+        resource: the first part of the path after `base_url`, such as `/threads`.
+        converter: the converter of JSON values. It raises `ValueError` for a value that does not have the requested
+            form.
 
     Raises `ValueError` for an invalid base URL, key or header.
     """
@@ -102,7 +104,7 @@ class HttpClient:
         return self._exchange("GET", path, None, shape, params or {}, timeout)
 
     def download(self, path: Sequence[str], *, timeout: Timeout) -> bytes:
-        """Make a GET and return the body, which need not be JSON. `path` has the parts of the path. See `get`."""
+        """Make a GET of the path with these segments. Return the body, which need not be JSON. Raises as `get` does."""
         path = "".join(f"/{segment(part)}" for part in path)
         answer = self._successful(self._request("GET", path, None, {}, accept="*/*"), path, exchange.limits_of(timeout))
         return _whole(answer).body
@@ -112,7 +114,7 @@ class HttpClient:
         return self._exchange("POST", path, self._encoded(body), shape, {}, timeout)
 
     def upload(self, path: str, fields: Mapping[str, str], name: str, data: bytes, *, timeout: Timeout) -> str:
-        """Make a POST of a form with these fields and a file, and return the id of the file. See `post`."""
+        """Make a POST of a form with these fields and a file, and return the file's id. Raises as `post` does."""
         body, kind = encode_multipart_formdata({**fields, "file": (name, data, media.mime_type(data, name))})
         request = self._request("POST", path, body, {}, content_type=kind)
         answer = _whole(self._successful(request, path, exchange.limits_of(timeout)))
@@ -195,7 +197,7 @@ class HttpClient:
             return ready
         headers = self._headers.copy()
         headers.update({name: value for name, value in (("Accept", accept), ("Content-Type", content_type)) if value})
-        if content_type in (None, _JSON):  # forms have a type of their own each time
+        if content_type in (None, _JSON):  # each form has a content type of its own
             self._ready_headers[accept, content_type] = dict(headers)
         return dict(headers)
 
@@ -226,13 +228,13 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _explained(self, method: str, path: str, timeout: float, secrets: Sequence[str] = ()) -> Iterator[None]:
-        """Raise an `ApiError` if the request in the `with` block gets no HTTP answer. `secrets` must not be seen."""
+        """Raise an `ApiError` if the request in the `with` block gets no HTTP answer. The error shows no `secrets`."""
         try:
             try:
                 with quiet():
                     yield
             finally:
-                # During the request, many other secrets may have been learnt.
+                # These secrets may have been forgotten, if many others were learnt during the request.
                 self._redactor.learn(secrets)
         except (OSError, HTTPError) as error:  # `requests` raises OSErrors, and lets some errors of urllib3 through
             failure = TransportFailure(
@@ -282,14 +284,14 @@ def client_from_env(
     resource: str,
     converter: MsgspecJsonConverter,
 ) -> HttpClient:
-    """Return a client that is configured like OpenAI's own client. The environment has the defaults of the arguments.
+    """Return a client that is configured like OpenAI's own client. Environment variables replace missing arguments.
 
-    The variables are `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` and `OPENAI_API_KEY`. The last of these is
+    The variables are `OPENAI_BASE_URL`, `OPENAI_ORG_ID`, `OPENAI_PROJECT_ID` and `OPENAI_API_KEY`. `OPENAI_API_KEY` is
     not used if `auth` is given or `headers` contain a key.
     """
     environ = os.environ
     if not api_key and auth is None and _KEY_HEADERS.isdisjoint(name.lower() for name in headers):
-        # Other credentials were given. The service that they belong to must not see the key of another service.
+        # If other credentials were given, the variable is not used: their service must not see OpenAI's key.
         api_key = environ.get("OPENAI_API_KEY")
     optional = {
         "OpenAI-Organization": organization or environ.get("OPENAI_ORG_ID"),

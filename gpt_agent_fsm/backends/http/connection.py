@@ -1,4 +1,4 @@
-"""Connections that end in time, and that know whether anything was sent or read.
+"""Connections that keep a deadline, and that know whether anything was sent or read.
 
 The timeout of `requests` starts again with each byte and with each address of a host. So an HTTP answer that arrives
 byte by byte could block its reader forever. Here each exchange (a request and its HTTP answer) has a deadline, and each
@@ -34,8 +34,8 @@ __all__ = ["Adapter", "interrupt"]
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
 _MAX_JOINED = 8_192
-"""How long a body may be that is sent together with the head of its request. Such a short request does not wait for the
-network, because the system keeps it."""
+"""The maximum size in bytes of a body that is sent together with the head of its request. Sending such a short request
+does not wait for the network, because the operating system buffers the request."""
 _STATUS_LINE = len(b"HTTP/1.1 200")
 _CHECK_INTERVAL = 0.05
 """Seconds between two calls of the exchange's `check` while nothing arrives."""
@@ -107,7 +107,7 @@ class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
         headers.begin(self)
         if self._reader.broke_off:
-            # The head of the answer is incomplete, so it proves nothing, for example that the request was refused.
+            # The head of the answer is incomplete, so it proves nothing: not even that the request was refused.
             raise http.client.IncompleteRead(b"")
         if self.status == http.client.SWITCHING_PROTOCOLS:
             # The client has not asked for another protocol, but the server would use one from here on.
@@ -121,7 +121,7 @@ class _Response(http.client.HTTPResponse):
             super()._close_conn()  # type: ignore[misc]  # not in typeshed
 
     def _shut(self) -> None:
-        """End the connection in both directions. If another OS thread waits for data, its read returns at once."""
+        """End the connection in both directions. If another OS thread waits for data, its read returns immediately."""
         with contextlib.suppress(OSError):
             # The method of `SSLSocket` would also take the TLS state away from the OS thread that reads.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
@@ -171,7 +171,7 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         """Connect to the host.
 
-        Try its addresses one after the other; all attempts together have the time of the exchange.
+        Try the host's addresses one after the other. All attempts together must keep the deadline of the exchange.
         """
         failure: Exception | None = None
         name = self._dns_host

@@ -11,7 +11,7 @@ __all__ = ["decode"]
 
 
 def decode(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value in `body`. All its texts can be encoded. Raise `ValueError` for invalid JSON."""
+    """Return the JSON value in `body`. All texts in the value can be encoded. Raise `ValueError` for invalid JSON."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,6 +1,6 @@
 """An HTTP answer whose body is a stream of server-sent events.
 
-One OS thread may open the stream and another read it. So each read has a time limit of its own.
+One OS thread may open the stream, and another may read it. So each read has a time limit of its own.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class EventStream:
     """The events of one answer, in order.
 
     Args:
-        explained: returns a context manager that turns a failure of the connection into an `ApiError`.
-        redacted: removes secrets from bytes.
-        max_bytes: how many bytes all events may have together.
-        too_long: returns the error for more bytes.
+        explained: a function of a timeout in seconds. It returns a context manager that turns a failure of the
+            connection into an `ApiError`.
+        redacted: a function that removes secrets from bytes.
+        max_bytes: the maximum number of bytes of the whole stream.
+        too_long: a function that returns the error for a longer stream.
     """
 
     def __init__(
@@ -59,8 +60,8 @@ class EventStream:
     def next_event(self, timeout: Timeout) -> ServerSentEvent | None:
         """Block until the next event arrives, and return it. Return None at the end of the stream, and after `close`.
 
-        If `timeout` is a number, it counts from the last bytes that have arrived, even if they are only a comment.
-        Raises an `ApiError` if the connection fails or the time is over.
+        If `timeout` is a number, it is the longest time in seconds without any new bytes. The bytes of a comment are
+        enough. Raises an `ApiError` if the connection fails or the time is over.
         """
         with self._reading:
             self._timeout = timeout
@@ -78,7 +79,7 @@ class EventStream:
         self.close()
 
     def close(self) -> None:
-        """End the stream. A read that waits in another OS thread ends at once. Idempotent."""
+        """End the stream. If another OS thread waits in a read, the read ends immediately. Idempotent."""
         self._is_closed = True
         self._response.interrupt()
         if self._reading.acquire(blocking=False):
@@ -106,7 +107,8 @@ class EventStream:
 def first_events(events: EventStream, limits: CallLimits) -> Iterator[ServerSentEvent]:
     """Yield the first events of the answer to a POST.
 
-    If the stream fails now, it is unknown whether the POST has taken effect, so this raises `OutcomeUnknown`.
+    If the stream fails before the caller stops reading, it is unknown whether the POST has taken effect. So this raises
+    `OutcomeUnknown`.
     """
     while True:
         try:

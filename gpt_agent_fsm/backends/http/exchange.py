@@ -15,7 +15,7 @@ __all__ = ["NotSent", "begin", "limits_of", "seconds_left", "was_sent"]
 
 _clock = SystemClock()
 _LATE, _EARLY = 0.05, 0.02
-"""How many seconds after or before the deadline a wait for the network may end."""
+"""The seconds by which a wait for the network may end after or before the deadline."""
 
 
 class NotSent(OSError):
@@ -59,9 +59,9 @@ def seconds_left() -> float:
 
 
 def limit(sock: Any, seconds: float) -> None:  # noqa: ANN401 - plain or TLS sockets
-    """Let the next wait of this socket end after `seconds`, at most `_LATE` seconds later.
+    """Let the next wait of this socket end after about `seconds`, and at most `_LATE` seconds later.
 
-    A socket whose timeout is nearly right keeps it. To set it would let another OS thread take the interpreter.
+    A timeout that is nearly right is kept, because setting it would let another OS thread take the interpreter.
     """
     timeout = sock.gettimeout()
     if timeout is None or not -_EARLY <= timeout - seconds <= _LATE:
@@ -88,7 +88,7 @@ def prepare(method: str) -> None:
 
 
 def let_go() -> float:
-    """Note that the request is now sent, beginning with its first byte. Return the seconds until the deadline.
+    """Note that the first byte of the request is sent next. Return the seconds until the deadline.
 
     Between this call and the first byte, nothing can fail or wait. Raises `NotSent` if the request may no longer be
     sent, because its deadline has passed or another process drives the thread.
@@ -106,6 +106,6 @@ def let_go() -> float:
 def was_sent() -> bool | None:
     """Return whether any byte of the last request was sent.
 
-    Return None if its connection was not made by this package.
+    Return None if this package did not make the connection of the request.
     """
     return _current.sent

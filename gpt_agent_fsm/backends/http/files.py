@@ -1,4 +1,4 @@
-"""The files of a server. Both APIs keep them at the same place."""
+"""Downloads and uploads the files of a server. The paths of files are the same in both APIs."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ unusable, the error is a `TransientError` for a GET and an `OutcomeUnknown` for 
 `OutcomeUnknown.in_flight` says whether the request may still take effect. It is False only if the API itself has
 certainly answered.
 
-Some errors have another meaning in one API only: in that API, a refusal may be a success. The folder of the API decides
-this with the last functions of this module.
+Some errors have a special meaning in one of the APIs: for example, a refusal may be a success. The folder of that API
+decides this, and converts the errors with the last functions of this module.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def error_for_answer(answer: HttpAnswer) -> ApiError:
 def _is_refusal(answer: HttpAnswer, said: ErrorBody) -> bool:
     if not 400 <= answer.status < 500 or answer.status in (408, 409, 425):
         return False
-    # Text instead of an API's error may come from a proxy, for example while it reloads. It says nothing about the run.
+    # A text instead of an API's error may come from a proxy, for example while the proxy reloads. Such a text says
+    # nothing about the run.
     return said.structured or answer.method == "POST"
 
 
@@ -116,7 +117,7 @@ def _is_elsewhere(answer: HttpAnswer, said: ErrorBody) -> bool:
 def unusable(
     method: str, status: int, sentence: str, request_id: str | None = None, *, unreadable: bool = False
 ) -> TransientError:
-    """Return the error for an HTTP answer with a good status that lacks a required value, or that is `unreadable`."""
+    """Return the error for an HTTP answer that has a good status, but lacks a required value or is `unreadable`."""
     facts = (status, None, sentence, request_id)
     if method == "POST":
         return OutcomeUnknown(*facts, hopeless=unreadable, in_flight=unreadable)
@@ -124,13 +125,13 @@ def unusable(
 
 
 def error_for_unreadable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> TransientError:
-    """Return the error for an HTTP answer with a good status that cannot be read. It is probably not from the API."""
+    """Return the error for an unreadable HTTP answer with a good status. The answer is probably not from the API."""
     sentence = about_unusable(answer, said, reason)
     return unusable(answer.method, answer.status, sentence, answer.request_id, unreadable=True)
 
 
 def error_for_long_answer(method: str, url: str, status: int, limit: int) -> TransientError:
-    """Return the error for an HTTP answer that has more bytes than its limit."""
+    """Return the error for an HTTP answer that has more than `limit` bytes."""
     sentence = f"The answer to {method} {url} has more than {limit} bytes; see the setting max_answer_bytes."
     return unusable(method, status, sentence, unreadable=True)
 
@@ -155,7 +156,7 @@ def error_for_unencodable() -> RequestRefused:
 
 
 def as_unknown_thread(error: ApiError, thread_id: str, base_url: str) -> InvalidThreadId | None:
-    """Return the error to raise if the server does not know the id of the thread; None for another error."""
+    """Return the error to raise if `error` says that the server does not know the thread; None otherwise."""
     param = getattr(error, "param", None)
     says_so = error.status in (400, 422) and _ABOUT_THREAD.search(f"{error.message} {param}")
     if error.status != 404 and not says_so:

@@ -30,7 +30,7 @@ class _NotOurs(logging.Filter):
 
 
 def _is_asked_for(name: str) -> bool:
-    """Return whether a level was set on this logger or on one of its ancestors. The root logger does not count."""
+    """Return whether a level was set on this logger or on one of its ancestors. The root logger is ignored."""
     parts = name.split(".")
     names = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
     return any(logging.getLogger(each).level != logging.NOTSET for each in names)

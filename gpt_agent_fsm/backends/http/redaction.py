@@ -1,4 +1,4 @@
-"""Removes secrets from texts that people see. It is needed because some servers repeat the API key that they refuse."""
+"""Removes secrets from texts that people see. For example, some servers repeat the API key that they refuse."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["Redactor", "secrets_in"]
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential|^code$", re.I)
 _MIN_SECRET = 6
 _MAX_LEARNT = 32
-"""How many changing credentials are remembered. A server may repeat the credentials of an earlier request. The client
-teaches the credentials of a request again when its answer has arrived."""
+"""The maximum number of changing credentials to remember. A server may repeat the credentials of an earlier request.
+When the answer to a request has arrived, the client calls `learn` with the credentials of this request again."""
 
 
 class Redactor:

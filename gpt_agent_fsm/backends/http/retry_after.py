@@ -18,7 +18,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
     `Retry-After` may be a number of seconds or a date. A date is compared with the answer's own `Date`, because the
     clocks of client and server may differ. Without a `Date` it is compared with the client's clock. The result is at
-    most `MAX_RETRY_AFTER`. A value that cannot be read counts as absent.
+    most `MAX_RETRY_AFTER`. A value that cannot be read is ignored.
     """
     milliseconds, plain = headers.get("retry-after-ms"), headers.get("retry-after")
     seconds = _number(milliseconds)

@@ -45,7 +45,7 @@ def names_unknown_path(answer: HttpAnswer, said: ErrorBody) -> bool:
 
 
 def about_unusable(answer: HttpAnswer, said: ErrorBody, reason: Exception) -> str:
-    """Return the sentence for an HTTP answer with a good status that cannot be read. `reason` says why."""
+    """Return the sentence for an HTTP answer that has a good status, but cannot be read. `reason` says why."""
     if answer.is_html:
         what = "an HTML page"
     elif not answer.body.strip():

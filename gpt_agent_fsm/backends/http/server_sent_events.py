@@ -23,7 +23,7 @@ class ServerSentEvent:
 def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
     """Yield the events as they arrive. Comments and events without data are left out.
 
-    An event at the end of the stream counts even if the empty line after it is missing.
+    The last event is included even if the empty line after it is missing.
     """
     # In Latin-1 each byte is one character. So the data do not change, even if they are not valid UTF-8.
     for event in sseclient.SSEClient(_without_mark(chunks), "latin-1").events():

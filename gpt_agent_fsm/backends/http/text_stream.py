@@ -35,11 +35,11 @@ class StreamSwitch:
     """Remembers for which models the server refuses to answer with a stream.
 
     Servers word this refusal in many ways, and some refuse streams only for certain models. So a refused request is
-    made once more without a stream. If that succeeds, the server has refused the stream and not the request. It may
-    also have refused something that was over a moment later, so after an hour a stream is tried again.
+    made once more without a stream. If this succeeds, the server has probably refused the stream and not the request.
+    But the reason of the refusal may also have been temporary, so after an hour a stream is tried again.
 
     Args:
-        now: returns the time in monotonic seconds.
+        now: a function that returns the time in monotonic seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -63,9 +63,9 @@ class StreamSwitch:
 
 
 class MessageTexts:
-    """The texts of the messages of one stream, as far as their pieces have come.
+    """The texts of the messages of one stream, as far as their pieces have arrived.
 
-    The text of a message joins the texts of its parts by a newline, as `AssistantMessageAdded.content` does.
+    The text of a message consists of the texts of its parts, joined by newlines, as in `AssistantMessageAdded.content`.
 
     Args:
         is_whole: False if the stream does not begin at the beginning of the run.
@@ -79,7 +79,7 @@ class MessageTexts:
     def add(self, message_id: str, part: object, text: str) -> str:
         """Return the piece for the next text of a part of a message."""
         if not self._is_whole and message_id not in self._parts and isinstance(part, int) and part > 0:
-            # It is not known whether the former part had a text, so a newline may be missing before this one.
+            # It is not known whether the previous part had a text, so a newline may be missing before this text.
             return ""
         last = self._parts.get(message_id, part)
         if text:
@@ -89,7 +89,10 @@ class MessageTexts:
         return piece
 
     def complete(self, message_id: str, content: str) -> str:
-        """Return the piece that is missing of a message, now that its whole text is known; "" if nothing is missing."""
+        """Return the part of `content`, a message's whole text, that no piece contained.
+
+        Return "" if nothing is missing, or if it is not certain what is missing.
+        """
         begun = self._texts.get(message_id, "")
         if not self._is_whole or not content.startswith(begun):
             return ""
@@ -101,7 +104,8 @@ class EventReader(Protocol):
     """Reads the events of one API.
 
     Attributes:
-        position: the number of the last event, after which the server can continue the stream; None without numbers.
+        position: the number of the last event, after which the server can continue the stream; None if the events have
+            no numbers.
         is_over: True after the event that ends the stream.
     """
 
@@ -114,12 +118,12 @@ class EventReader(Protocol):
 
 
 class TextStream:
-    """See `RunStream`.
+    """The stream of a run's text that the engine reads. See `RunStream`.
 
     Args:
         events: the events of the answer.
-        reader: reads them.
-        reopen: returns the events after a position; None if the API cannot continue a stream.
+        reader: the reader of these events.
+        reopen: a function that returns the events after a position; None if the API cannot continue a stream.
     """
 
     def __init__(

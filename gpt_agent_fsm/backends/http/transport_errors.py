@@ -29,7 +29,7 @@ class TransportFailure:
     Attributes:
         url: the URL without its query, for a person to read.
         proxy: the address of the proxy that the request used, without credentials; "" if there was no proxy.
-        timeout: how many seconds the request had.
+        timeout: the seconds that the request was allowed to take.
     """
 
     method: str
@@ -44,8 +44,8 @@ class TransportFailure:
         """True if it is certain that no byte of the request was sent."""
         sent = was_sent()
         if sent is None:
-            # The request used no connection of `connection`. Either `requests` refused it before, or a test replaces
-            # these.
+            # The request used no connection of the module `connection`. Either `requests` refused the request before,
+            # or a test has replaced these connections.
             kinds = requests.ConnectTimeout | requests.exceptions.ProxyError | ValueError
             return isinstance(self.error, kinds) or bool(self.causes(ConnectionRefusedError))
         return not sent

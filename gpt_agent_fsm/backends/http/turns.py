@@ -1,8 +1,8 @@
 """Lets the requests of several OS threads take turns, except while they wait for the network.
 
-Python runs only one OS thread at a time. But each short call of the operating system gives the interpreter to another
-OS thread, and its caller must then wait to get it back. Eight workers without turns make more than twice as many
-context switches, and use a tenth more CPU for the same requests (`docs/decisions/0013-the-short-way-of-a-poll.md`).
+Python runs only one OS thread at a time. But with each short system call, an OS thread gives the interpreter to another
+OS thread, and must wait to get the interpreter back. Without turns, eight workers make more than twice as many context
+switches, and use a tenth more CPU for the same requests (`docs/decisions/0013-the-short-way-of-a-poll.md`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tool calls that a function of this program answers, and tool calls that a person must approve first.
+"""The actions for tool calls that a function of this program answers, and for those that a person must approve.
 
-The start of a function is saved before the function runs, and its output after the function has run. So after a crash,
-a new process knows which functions may have run.
+The library saves the start of a function before the function runs, and saves the output after the function has run. So
+after a crash, a new process knows which functions may have run.
 """
 
 from __future__ import annotations
@@ -87,16 +87,13 @@ def lose(copy: WorkingCopy, fact: inputs.ToolLost) -> inputs.SubmitToolOutput:
 
 
 def _answered(copy: WorkingCopy, call_id: str, output: str) -> inputs.SubmitToolOutput:
-    """Record that the call accepts an output.
-
-    Return the input that delivers this output; the machine handles it next.
-    """
+    """Let the call accept an output. Return the input that delivers `output`; the machine handles this input next."""
     change_call(copy, call_id, stage=CallStage.APPROVED)
     return inputs.SubmitToolOutput(tool_call_id=call_id, output=output)
 
 
 def end_for_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
-    """End a run that has asked for tools in too many rounds."""
+    """End a run that has asked for tools more than `max_tool_rounds` times."""
     message = f"The run was cancelled: it asked for tools more than {copy.settings.max_tool_rounds} times."
     change_run(copy, handle=fact.run.handle, ending=Ending(code=MAX_ROUNDS, message=message))
     send_cancel(copy, fact)

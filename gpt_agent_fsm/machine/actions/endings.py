@@ -1,7 +1,7 @@
-"""The actions that end a run before it is done, and that drop messages and runs before they are sent.
+"""The actions that end a run before it is done, and that drop unsent messages and runs that were not created.
 
 A server may refuse a cancel, lose it, ignore it, or never finish it. So the number of attempts is limited. After the
-last attempt the library stops following the run, whatever the run does on the server.
+last attempt, the library stops following the run, even if the run continues on the server.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def poll_after_refusal(copy: WorkingCopy, failure: inputs.RequestRejected) -> No
 
 
 def abandon_run(copy: WorkingCopy, input_: inputs.Input) -> None:
-    """Stop following the run, and announce that it has failed, although the server does not report its end."""
+    """Stop following the run, and announce that it has failed, although the server has not reported the run's end."""
     if isinstance(input_, inputs.RequestFailure):
         report(copy, input_, will_retry=False)
     run = copy.live_run
@@ -120,9 +120,10 @@ def _poll_later(copy: WorkingCopy) -> None:
 
 
 def remember_to_cancel(copy: WorkingCopy, _: inputs.CancelRun) -> None:
-    """Remember that the user wants to cancel a run, although it is unknown whether the server has created the run.
+    """Remember that the user wants to cancel a run that the server may or may not have created.
 
-    As soon as the library knows, it cancels the run, or does not create it.
+    If the library finds the run, it cancels the run. If the server has not created the run, the library does not create
+    it either.
     """
     copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
     copy.unpark()
@@ -134,7 +135,7 @@ def drop_absent_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def drop_owed_run(copy: WorkingCopy, _: inputs.Input | inputs.RequestFailure) -> None:
-    """End the owed run, which is the run that the library must still create or start again."""
+    """Drop the owed run, which is the run that the library must still create or start again. Announce it as failed."""
     _announce_dropped_run(copy)
     copy.owe(None)
     copy.unpark()
@@ -149,7 +150,7 @@ def _announce_dropped_run(copy: WorkingCopy) -> None:
 
 
 def _drop_run_behind(copy: WorkingCopy, run: LiveRun) -> None:
-    """Drop the run that waits until another client's run ends. The other client's run continues."""
+    """Drop the owed run, which waits until the run of another client ends. That other run continues."""
     if copy.owed_run.doubt is not None:
         copy.owe(attrs.evolve(copy.owed_run, must_cancel=True))
         return
@@ -179,7 +180,7 @@ def queue_message_first(copy: WorkingCopy, command: inputs.AddUserMessage) -> in
 def discard_queue(copy: WorkingCopy, command: inputs.DiscardQueue) -> inputs.CancelRun | None:
     """Drop the messages that were not sent.
 
-    If the first message may have been sent, keep it until its outcome is known.
+    If the first message may have been sent, keep it until the library knows whether it was posted.
     """
     if head_may_be_sent(copy):
         kept = copy.queue.keep_head()
@@ -213,7 +214,7 @@ def withdraw_message(copy: WorkingCopy, command: inputs.WithdrawMessage) -> None
 
 
 def drop_unsent(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
-    """Drop a cancelled run or a discarded message. Its request has failed, and is not sent again."""
+    """Drop a cancelled run or a discarded message whose request has failed. The request is not sent again."""
     report(copy, failure, will_retry=False)
     if copy.outbox.owed is not None:
         drop_owed_run(copy, failure)

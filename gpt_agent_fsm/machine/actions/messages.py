@@ -149,7 +149,7 @@ def _read(
 
 
 def _reading(copy: WorkingCopy) -> Reading:
-    assert copy.cursor.reading is not None  # noqa: S101 - pages are asked for by a reading
+    assert copy.cursor.reading is not None  # noqa: S101 - only a reading requests pages
     return copy.cursor.reading
 
 
@@ -185,7 +185,7 @@ def publish_messages(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
 def publish_what_is_there(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     """Publish the messages that the library already has, because the request for a list of messages has failed.
 
-    The run itself has reported these messages, or earlier pages of the list contained them.
+    The library has these messages from the run itself, or from earlier pages of the list.
     """
     report(copy, failure, will_retry=False)
     _end_reading(copy, _reading(copy))
@@ -218,9 +218,8 @@ def publish(
 ) -> None:
     """Announce messages, and move the cursor to the last of them.
 
-    A message without ids gets `run_id` and `assistant_id`.
-
-    `older`: the ids of those messages that are older than the user's message that the run answers.
+    `run_id` and `assistant_id` are for messages for which the server names no run or no assistant. `older` contains the
+    ids of the messages that are older than the user message that the run answers.
     """
     for message in found:
         copy.events.append(

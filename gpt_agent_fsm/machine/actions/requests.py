@@ -1,6 +1,6 @@
 """The actions for the one request of a thread.
 
-They make it now or later, make it again, search for it, or abandon it.
+They make the request now or later, repeat it, search for its result, or abandon it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 _ENDS_REMEMBERED = 20
 _CALLS_REMEMBERED = 200
 _SEARCHES_IN_FLIGHT = 2
-"""How often to search for a request that may still take effect: once now, and once when it can no longer do so."""
+"""The number of searches if a request may still take effect: one now, and one when it can no longer take effect."""
 _SEARCHES_AFTER_CRASH = 3
-"""How often to search after a crash. The previous process may still be alive but slow. It waits for the HTTP answer for
-one `outcome_grace`, and its request may take effect during one further `outcome_grace`."""
+"""The number of searches after a crash. The previous process may still be alive but slow. It waits for the HTTP answer
+for one `outcome_grace`, and its request may take effect during one further `outcome_grace`."""
 
 
 # --- the one request ----------------------------------------------------------------------------------
 
 
 def request_of(copy: WorkingCopy) -> effects.Request:
-    """Return the request in flight. Only call this function if a request is in flight."""
+    """Return the request that is due or in flight. There must be one."""
     assert copy.request is not None  # noqa: S101 - the guards have seen to it
     return copy.request
 
@@ -144,7 +144,7 @@ def park(copy: WorkingCopy) -> None:
     """Park the thread: it does nothing until the next command."""
     copy.outbox = attrs.evolve(copy.outbox, parked=True)
     if copy.state in LIVE:
-        # A run that is no longer followed may continue on the server: the next command checks for it first.
+        # The run may continue on the server. After the next command, the library checks for it first.
         copy.server = attrs.evolve(copy.server, must_check=True)
     leave_run(copy)
 
@@ -152,7 +152,7 @@ def park(copy: WorkingCopy) -> None:
 def park_for_budget(copy: WorkingCopy, _: inputs.Input) -> None:
     """Park the thread because its tokens are used up: it does nothing until the next command.
 
-    Announce this only once.
+    Announce this only once for the same number of used tokens and the same limit.
     """
     told = (copy.usage.total_tokens, copy.token_limit or 0)
     if copy.outbox.budget_told != told:
@@ -177,8 +177,7 @@ def leave_run(copy: WorkingCopy) -> None:
 def end_run(copy: WorkingCopy) -> None:
     """Clear the run, its calls and the request, because the run has ended or will not be created.
 
-    If `copy.left` is set, its calls are kept. It is a run that the library stopped following earlier, and that may
-    continue on the server.
+    Keep the calls of `copy.left`: the library stopped following that run earlier, but it may continue on the server.
     """
     if copy.run is not None:
         note_end(copy, copy.run.id)
@@ -198,7 +197,7 @@ def change_call(copy: WorkingCopy, call_id: str, **changes: Any) -> None:  # noq
 
 
 def close_approvals(copy: WorkingCopy) -> None:
-    """Close the open approvals, because the run has ended. Announce for each that nobody needs to decide."""
+    """Close the open approvals, because the run has ended. Announce each of them as denied."""
     for call in copy.calls:
         if call.waits_for_a_person:
             copy.events.append(events.ToolDenied(id=call.id, thread_id=copy.thread_id, reason="run ended"))
@@ -294,7 +293,7 @@ def doubt_message(copy: WorkingCopy, searches: int) -> None:
 
 def doubt_run(copy: WorkingCopy, searches: int) -> None:
     """Record that the owed run (the next run to create) may already exist, and how many searches are left."""
-    # A run that has ended was known, even if the last search did not list it.
+    # The library already knew the runs that have ended, even if the last search did not list them.
     before = copy.owed_run.doubt or _new_doubt(copy.server.last_run, *copy.server.ended_run_ids)
     copy.owe(attrs.evolve(copy.owed_run, doubt=attrs.evolve(before, searches_left=searches)))
 

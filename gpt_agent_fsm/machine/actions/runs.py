@@ -47,7 +47,7 @@ def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
         copy.stream = command.stream
     change_assistant(copy, command)
     if copy.request is not None and request_is_over_budget(copy, command):
-        # It was decided under the former limit, and is decided again.
+        # The request was decided under the former limit, so it is decided again.
         copy.schedule(copy.request, effects.Wait(seconds=0.0))
 
 
@@ -95,7 +95,7 @@ def note_latest_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 
 def _note_newest_message(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
-    """Record the newest message. The library later uses it to recognise messages that are posted after it."""
+    """Record the id of the thread's newest message, so that messages posted later can be recognised."""
     newest = fact.newest_message_id
     if newest is not None and not copy.server.last_posted.asked and copy.queue.doubt is None:
         copy.server = attrs.evolve(copy.server, last_posted=Newest.seen(newest or None))
@@ -159,7 +159,7 @@ def _begin(copy: WorkingCopy, run: Run) -> inputs.RunSeen:
     live = _take_run(copy, run)
     copy.owe(None)
     copy.events.append(events.RunStarted(id=run.id, thread_id=copy.thread_id, assistant_id=live.assistant_id))
-    # In the HTTP answer, the new run may already need something, or may already have ended.
+    # The HTTP answer may show that the new run already needs something, or has already ended.
     return inputs.RunSeen(run=run)
 
 
@@ -187,7 +187,8 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
         outputs_accepted=left is not None and same and left.outputs_accepted,
     )
     if owed is not None and owed.must_cancel:
-        # Our own run may still be in doubt, but `run` is in progress. No other run is wanted, so `run` is cancelled.
+        # The user has cancelled the owed run and wants no run. So `run`, which is in progress, is cancelled, even if
+        # the owed run is still in doubt.
         ending = Ending(code="cancelled", message="The run was cancelled.")
         live = attrs.evolve(live, must_cancel=True, ending=ending)
         copy.owe(None)
@@ -240,9 +241,10 @@ def ignore_other_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 def _take_results(copy: WorkingCopy, run: Run) -> None:
     """Count the tokens of a run that has ended. Announce the server's own tools that the run has used."""
-    # The end of a run may be seen twice, if the run was taken for a stranger's at first and may be the one in doubt.
+    # The library may see the end of a run twice: first if it regards the run as another client's, and again if it finds
+    # that the run is the one in doubt.
     if run.id not in copy.server.ended_run_ids:
-        # Some servers report no total. Without one, a run would cost nothing, and no budget would ever be used up.
+        # Some servers report no total. If the total were counted as 0, no budget would ever be used up.
         total = run.usage.total_tokens or run.usage.prompt_tokens + run.usage.completion_tokens
         copy.usage += attrs.evolve(run.usage, total_tokens=total, runs=1)
     announce_hosted_tools(copy, run)
@@ -316,9 +318,10 @@ def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 
 
 def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
-    """Announce that the run has failed. If the library has ended the run for a reason, use the code of that reason.
+    """Announce that the run has failed.
 
-    The reason is the run's `ending`. Without one, the given code is used.
+    If the library has ended the run, use the code and the message of the run's `ending`. Otherwise use the given ones.
+    If the ending is a cancel, the given ones are also used, unless the given code is empty.
     """
     run = copy.live_run
     if run.ending is not None and (run.ending.code != "cancelled" or not code):
@@ -340,5 +343,5 @@ def lose_run(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     _announce_end(copy, failure.code or "not_found", failure.message)
     copy.server = attrs.evolve(copy.server, lost_run_id=run.id)
     close_approvals(copy)
-    # If the run appears again, its calls were already announced.
+    # The calls are kept. If the run appears again, they are not announced again.
     leave_run(copy)

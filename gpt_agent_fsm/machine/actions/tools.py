@@ -35,7 +35,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Record the calls of the run. Announce each new call. Answer each call whose arguments are not valid JSON."""
     waiting: dict[str, ToolCall] = {}
     new_round, rounds = is_a_new_round(copy, fact), copy.live_run.rounds + asks_for_more(copy, fact)
-    # On some APIs the run itself brings the text that the model wrote before the calls.
+    # In some APIs, the run itself contains the text that the model wrote before the calls.
     said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
     announce_hosted_tools(copy, fact.run)
     publish(copy, said, fact.run.id, copy.live_run.assistant_id)
@@ -152,7 +152,7 @@ def give_up_outputs(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
     report(copy, failure, will_retry=False)
     run = copy.live_run
     copy.events.append(events.ToolCallOutputSubmissionFailed(thread_id=copy.thread_id, run_id=run.id))
-    # The calls are kept. If a poll shows the run once more before it ends, they are not announced again.
+    # The calls are kept. If a poll shows the run once more before the run ends, the calls are not announced again.
     leave_run(copy)
     copy.perform(effects.CancelRun(run_id=run.id, handle=run.handle))
 
