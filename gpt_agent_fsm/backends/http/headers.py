@@ -10,6 +10,7 @@ import email.parser
 import functools
 import http.client
 import re
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, cast
@@ -47,10 +48,13 @@ def _parse_headers(fp: Any) -> http.client.HTTPMessage:  # noqa: ANN401 - a buff
     return head
 
 
-begin = cast(
-    "Callable[[http.client.HTTPResponse], None]",
-    FunctionType(
-        http.client.HTTPResponse.begin.__code__, {**vars(http.client), "parse_headers": _parse_headers}, "begin"
-    ),
-)
+def _with_this_parser() -> Callable[[http.client.HTTPResponse], None]:
+    if sys.version_info >= (3, 15):  # there, `begin` passes more to the parser
+        return http.client.HTTPResponse.begin
+    names = {**vars(http.client), "parse_headers": _parse_headers}
+    function = FunctionType(http.client.HTTPResponse.begin.__code__, names, "begin")
+    return cast("Callable[[http.client.HTTPResponse], None]", function)
+
+
+begin = _with_this_parser()
 """`HTTPResponse.begin` of `http.client`, with the parser of this module."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import attrs
 import requests
-from urllib3.exceptions import NameResolutionError, ReadTimeoutError
+from urllib3.exceptions import InvalidHeader, NameResolutionError, ReadTimeoutError
 
 from gpt_agent_fsm.backends.http.exchange import NotSent, was_sent
 
@@ -78,7 +78,7 @@ class TransportFailure:
         # A plain OSError comes from http.client, and its text is the reason in words.
         texts = [each.strerror or (str(each) if type(each) is OSError else "") for each in self.causes(OSError)]
         known = [text for text in texts if text]
-        if isinstance(self.error, ValueError):
+        if isinstance(self.error, ValueError | InvalidHeader):
             return str(self.error).rstrip(".")
         return known[-1] if known else type(self.error).__name__
 

@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
-from gpt_agent_fsm.errors import TransientError
+from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.ports import CallLimits, SystemClock
 from tests.backends.conftest import http as answer
 
@@ -224,6 +224,12 @@ def test_a_server_that_hangs_up_leaves_a_usable_connection(serve, connect):
     with pytest.raises(Exception, match="was closed without an answer"):
         backend.create_thread(timeout=5)
     assert backend.create_thread(timeout=5) == "thread_of_the_server"
+
+
+def test_an_answer_with_two_lengths_is_unusable_and_the_error_says_why(serve, connect):
+    backend = connect(serve(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}").base_url)
+    with pytest.raises(OutcomeUnknown, match="Content-Length contained multiple unmatching values"):
+        backend.create_thread(timeout=5)
 
 
 def test_a_body_of_unknown_length_is_read_up_to_the_limit(serve, make):
