@@ -62,7 +62,6 @@ class Sender:
                 limits,
                 context.webhooks.belongs_elsewhere,
                 maker,
-                durable=self._ledger.is_durable,
             )
         finally:
             self._listener.made(request, maker, fact)

@@ -58,8 +58,6 @@ class RunRequest:
         may_exist: True if an earlier attempt to create this run may have taken effect.
         options: the options of this run alone, with the names of `RunOptions`. The value of `output` is the form of the
             answer: an object with `name`, `schema` and `strict` (true or false).
-        durable: True if the store keeps the id of the run when the process ends. If False, a backend whose API cannot
-            list runs should leave the id on the server, so that another process finds the run.
     """
 
     thread_id: str
@@ -68,7 +66,6 @@ class RunRequest:
     retry_of: str | None = None
     may_exist: bool = False
     options: Mapping[str, Any] = attrs.field(factory=dict)
-    durable: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +78,7 @@ class ToolOutputsRequest:
         handle: the value that the backend has made to find the run; see `Run`.
         decisions: pairs of tool call id and JSON text for calls that the server makes itself. The text is an object
             with `approve` (true or false) and perhaps a `reason`.
-        options, durable: as in `RunRequest`.
+        options: the options of the run, as in `RunRequest`.
     """
 
     thread_id: str
@@ -91,7 +88,6 @@ class ToolOutputsRequest:
     handle: str | None = None
     decisions: tuple[tuple[str, str], ...] = ()
     options: Mapping[str, Any] = attrs.field(factory=dict)
-    durable: bool = False
 
 
 @runtime_checkable

@@ -57,17 +57,6 @@ def test_a_run_is_a_stored_background_response_whose_id_is_noted_in_the_conversa
     ]
 
 
-def test_a_run_whose_id_a_store_keeps_is_not_noted_in_the_conversation(backend, api):
-    api.post(RESPONSES, json=QUEUED)
-    api.get(CONVERSATION, json={"id": "conv_1", "metadata": {}})
-    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1", durable=True), timeout=5)
-    request = ToolOutputsRequest(
-        thread_id="conv_1", run_id="resp_1", outputs=(("call_1", "21"),), assistant_id="asst_1", durable=True
-    )
-    backend.submit_tool_outputs(request, timeout=5)
-    assert [path for path, _ in sent(api)] == ["/responses", "/responses"]
-
-
 def test_options_are_sent_as_they_are_and_empty_fields_are_left_out(backend, api):
     api.post(RESPONSES, json=QUEUED)
     backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_2", key="k.1"), timeout=5)
