@@ -1,4 +1,4 @@
-"""The engine drives the machine. It gives each thread to a driver, ticks the drivers, and makes requests.
+"""The engine drives the machine. It makes a driver for each thread, ticks the drivers, and makes requests.
 
 A tick is one step of a driver: the driver passes inputs to the machine, saves the result, and makes at most one
 request. `protocols` contains the interfaces that the engine needs. `gpt_agent_fsm.ports` exports them for people who

@@ -18,7 +18,7 @@ _RECOVERY = 1.0
 
 
 class Agenda:
-    """The next step of one thread: a request that must be made now, or a timer. Only a driver uses an agenda.
+    """The next step of one thread: a request that must be made now, or a timer. Each driver has one agenda.
 
     Attributes:
         request: the request to make now; None while the timer runs, or if there is nothing to do.
@@ -69,7 +69,7 @@ class Agenda:
         self.request, self.due, self.held_by_gate = None, due, True
 
     def come_back_now(self) -> None:
-        """End the timer now, so that the next step is due at once."""
+        """End the timer now, so that the next step is due immediately."""
         self.due = self._clock.monotonic()
 
     def recover(self) -> None:
@@ -100,8 +100,8 @@ class Agenda:
 def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
     """Return the longest time in seconds that may be left until the saved request is due.
 
-    Due times are saved in seconds since the epoch. If somebody sets the clock back, the saved pause seems longer than
-    it is.
+    Due times are saved in seconds since the epoch. If somebody sets the clock back, the saved due time seems further
+    away than it is.
     """
     pending = snapshot.pending
     if pending is not None and (pending.tries or pending.failures):
@@ -112,5 +112,5 @@ def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
         return settings.rate_limit_retry_delay
     if snapshot.state is State.AWAITING_TOOLS:
         return settings.tool_poll_interval
-    # While webhooks arrive, polls are rarer. But a process that has just started has seen no webhook yet.
+    # While webhooks arrive, the library polls less often. But a process that has just started has seen no webhook yet.
     return settings.heartbeat_interval if snapshot.polls else max(settings.heartbeat_interval, settings.outcome_grace)

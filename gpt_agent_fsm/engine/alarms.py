@@ -18,7 +18,7 @@ from gpt_agent_fsm.settings import Settings
 __all__ = ["Alarms"]
 
 _POLLS_OF_A_STREAM = 5
-"""While a run's stream is read, the run is polled once in this many intervals, and when the stream ends."""
+"""While a run's stream is read, the run is polled once in this many poll intervals, and when the stream ends."""
 
 
 class Alarms:
@@ -54,7 +54,7 @@ class Alarms:
             self._quota_restored, self._gate_opened = self._quota_restored or unpark, True
 
     def collect(self, settings: Settings) -> Iterator[inputs.Input]:
-        """Yield each input that is due now, once. The timer of the agenda is not included."""
+        """Yield the inputs that are due now, each only once. The timer of the agenda is not included."""
         with self._lock:
             quota_restored, gate_opened = self._quota_restored, self._gate_opened
             self._quota_restored = self._gate_opened = False

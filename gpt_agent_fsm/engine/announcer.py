@@ -28,7 +28,7 @@ class _Subscriber:
     """A handler that was given to `connect`.
 
     Attributes:
-        after: the number of the last record that the handler does not want; 0 if it wants all new records.
+        after: the number of the last record that the handler does not get; 0 if it gets all new records.
         wants_pieces: True if the handler also gets the pieces of messages while the model writes them.
     """
 
@@ -38,7 +38,7 @@ class _Subscriber:
 
 
 class Announcer:
-    """The saved events of one thread that must be announced, and its subscribers. Only ticks announce.
+    """The events of one thread that are saved but not announced, and its subscribers. Only ticks announce events.
 
     Attributes:
         sender: the agent, which is the sender of the signals and the first argument of the handlers.

@@ -1,4 +1,4 @@
-"""Connect user code to the driver of a thread. Before a driver is made, the server must confirm the thread."""
+"""Connect user code to the driver of a thread. A driver is made only if the server knows the thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Connector:
     """Makes the connections of one runtime. Safe to use from any OS thread.
 
     Attributes:
-        created: the threads that this runtime has created and to which nobody has connected. They have no messages.
+        created: the ids of the threads that this runtime has created and to which nobody has connected. These threads
+            have no messages.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class Connector:
         """Return a new driver of a thread that the server knows; None if another call has made the driver first."""
         settings = connection.settings_from(self._settings)
         known = self._ask_for(thread_id, settings)
-        # The key is claimed only after the server has confirmed the thread. A key of an unknown thread would be lost.
+        # The key is claimed only after the server has confirmed the thread. If the server did not know the thread, the
+        # key would be lost.
         self._claim_key(connection.key, thread_id)
         command, nothing_posted = connection.command(), ServerView(last_posted=Newest.seen(None))
         start = Snapshot(

@@ -1,4 +1,4 @@
-"""What user code says about a thread when it connects."""
+"""The arguments with which user code connects to a thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Connection"]
 
 @attrs.frozen(kw_only=True)
 class Connection:
-    """What user code says about a thread when it connects. The attributes are the arguments of `Runtime.connect`.
+    """The arguments with which user code connects to a thread. For each attribute, see `Runtime.connect`.
 
     Raises `ValueError` or `TypeError` for a wrong argument.
     """

@@ -58,7 +58,10 @@ def texts_of(part: Part) -> list[str]:
 
 
 def checked_path(path: object, what: str) -> str:
-    """Return the path of a file. It may contain bytes that are not UTF-8. Raises `ValueError` if it is not a path."""
+    """Return the path of a file as a `str`. Raises `ValueError` if `path` is not a path.
+
+    The path may contain bytes that are not UTF-8.
+    """
     path = os.fsdecode(path) if isinstance(path, bytes) else path
     if not isinstance(path, str) or not path.strip():
         raise ValueError(f"{what} must be the path of a file, not {path!r}")
@@ -83,7 +86,7 @@ def read_file(path: str, what: str, size: int = -1) -> bytes:
 
 
 class _Reader:
-    """Reads the parts of one message. All their data together may have `max_bytes` bytes."""
+    """Reads the parts of one message. The data of all parts together may have at most `max_bytes` bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -92,7 +95,7 @@ class _Reader:
     def read(self, part: object, what: str) -> Part:
         """Return a part with its data. `what` names the part in an error."""
         if isinstance(part, str | Text):
-            # A text that the model wrote may have citations, which cannot be sent.
+            # A `Text` that the model wrote may have citations. They cannot be sent, so only the text is kept.
             return Text(required_text(part if isinstance(part, str) else part.text, what))
         if not isinstance(part, Image | File):
             raise TypeError(f"{what} must be a str, Text, Image or File object, not {type(part).__name__}")

@@ -21,8 +21,8 @@ class DriverContext:
     """The objects that all drivers of one runtime share.
 
     Attributes:
-        gate: the gate, which admits or holds back the requests of all threads, because they share the limits of the API
-            key.
+        gate: the gate, which admits requests or holds them back. All threads share the gate, because they share the
+            limits of the API key.
         webhooks: the webhooks that the server has sent.
         tooling: the tools that answer calls.
         streams: the streams of runs.

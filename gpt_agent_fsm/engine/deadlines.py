@@ -41,7 +41,7 @@ class Deadlines:
         return tuple(self._moments.values())
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Start all deadlines. Those of the run in the snapshot, and of its wait for tools, count from now."""
+        """Start all deadlines. `run_timeout` and `tool_timeout` count from now."""
         now, waiting = self._clock.monotonic(), snapshot.waiting
         self._moments.clear()
         self._count(None, snapshot, settings, now)
@@ -93,7 +93,7 @@ class Deadlines:
             self._tool_time_left = None
 
     def _watch(self, waiting: Waiting | None, settings: Settings) -> None:
-        """Set the time at which the wait has lasted so long that it is announced."""
+        """Set the time at which the current wait is next announced, because it has lasted too long."""
         if waiting is None or settings.stall_after is None:
             self._moments.pop("stall_after", None)
         else:

@@ -1,6 +1,6 @@
-"""Decides what follows from the commands and facts of a thread. Facts are all other inputs, such as answers.
+"""Decides what follows from the commands and facts of a thread. Every input that is not a command is a fact.
 
-The decision is pure, except that it writes to the log.
+For example, the answer to a request is a fact. The decision is pure, except that it writes to the log.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def find(saved: Saved, settings: Settings, now: float, *, owned: bool) -> tuple[
 
 
 def repaired(saved: Saved, commands: tuple[inputs.Command, ...], settings: Settings, now: float) -> Decision:
-    """Return the result of a thread's accepted commands, followed by `commands`. No request counts as sent."""
+    """Apply a thread's accepted commands and then `commands`. In the result, no request counts as sent."""
     last = saved.inbox[-1][0] if saved.inbox else 0
     numbered = (*saved.inbox, *((last, command) for command in commands))
     return decide(saved.snapshot, (), numbered, settings, now)

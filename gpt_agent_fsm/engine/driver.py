@@ -160,14 +160,14 @@ class Driver:
         return self._inbox.is_empty
 
     def is_settled(self) -> bool:
-        """Return whether no run is active and nothing is queued, in flight, or still to be read or announced."""
+        """Return whether no run is active, and nothing is queued, in flight, unread or unannounced."""
         with self._lock:
             busy = self._facts or self._ticking or not self.begun or not self.announcer.is_done
             return self.is_quiet() and not busy and self.snapshot.settled
 
     @property
     def has_stopped(self) -> bool:
-        """True after the driver was stopped. If the store was taken, True only after the driver's end was announced."""
+        """True after the driver was stopped. If the store was taken, False until the end of the driver's last tick."""
         return self._left or self.stop_reason not in (None, "store_taken")
 
     def try_again(self, *, unpark: bool) -> None:
@@ -236,7 +236,10 @@ class Driver:
         return self._agenda.request
 
     def answer_wanted(self, fact: inputs.Input) -> None:
-        """Use `fact` as the answer to the next request, which is not made. Only between `begin` and the first tick."""
+        """Use `fact` as the answer to the next request, so that this request is not made.
+
+        Call this method only between `begin` and the first tick.
+        """
         self._agenda.request = None
         self._facts.append(fact)
         self._advance()
@@ -307,7 +310,7 @@ class Driver:
     def _use_tools(self) -> None:
         """Let functions answer calls. Before a function runs, its start is saved and the lease is checked."""
         if self.stop_reason is not None or not self.is_quiet():
-            # Only the first output of a call is used, and a waiting command may contain it.
+            # A waiting command may contain the output of a call, and only the first output of a call is used.
             return
         self._facts.extend(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
         if not self._facts and not self._desk.has_decided_a_start:

@@ -94,7 +94,7 @@ class Gate:
     def _learn_of_limit(self, who: Waiting, fact: inputs.Input) -> list[Waiting]:
         if isinstance(fact, inputs.RequestDelayed) and fact.status == 429:
             if not self._limited or self._probe is who:
-                # If several requests in flight are rate limited, only the first counts. After that, only probes count.
+                # If several requests in flight are rate limited, count only the first. After that, count only probes.
                 self._limited += 1
             pause = max(self._settings.backoff(self._limited), fact.retry_after or 0.0)
             self._until = max(self._until, self._clock.monotonic() + pause)

@@ -17,7 +17,7 @@ class Inbox:
     """Accepts commands into the store, and keeps them in the order of their numbers.
 
     Commands are appended to a deque, and ticks drop them. Both operations are atomic without a lock. So the handler of
-    an operating system signal that interrupts a command never has to wait for a lock.
+    an operating system signal that interrupts such an operation never has to wait for a lock.
 
     Attributes:
         door: a lock that is held while the store saves a command. The store may take long. So code waits for this lock

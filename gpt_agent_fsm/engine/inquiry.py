@@ -29,7 +29,7 @@ class Inquiry:
 
     Attributes:
         key: the message's key.
-        assistant_id: the assistant of the message's run; None before the run.
+        assistant_id: the id of the assistant of the message's run; None before the run starts.
         is_over: True if there is a complete answer, or an error.
         is_parked: True while the queue is parked and the message still has no answer and no error.
         text: the text of the answer while it is written.
@@ -54,7 +54,8 @@ class Inquiry:
         self._completed = False
         self._next_turn = False
         self._refusal: events.RequestFailed | None = None
-        """The last event, since the message was accepted, about a failed request that is not retried."""
+        """The last event about a failed request that is not retried; None if there was none since the message was
+        accepted."""
         self._error: RunError | None = None
         self.is_over: bool = False
         self.is_parked: bool = False
@@ -85,7 +86,7 @@ class Inquiry:
                     pass
 
     def _hear_of_run(self, event: events.Event) -> None:
-        """Take into account an event that follows the posting of the message. The next run is the message's run."""
+        """Take into account an event after the message was posted. The next run that starts is the message's run."""
         match event:
             case events.RunStarted(id=run_id):
                 if self._completed:

@@ -17,7 +17,7 @@ __all__ = ["Ledger"]
 class Ledger:
     """Keeps the snapshot, saves its changes, and updates the deadlines and webhooks after each change.
 
-    Only the start and the ticks of a driver use a ledger.
+    Only the start and the ticks of a driver change its ledger.
 
     Attributes:
         snapshot: the current snapshot. The snapshot in the store may lack progress that a restart does not need.

@@ -1,4 +1,4 @@
-"""The stream of one thread's run: whether the run is created as a stream, and which of its pieces are announced."""
+"""Decides whether the run of a thread is created as a stream, and which pieces of the stream are announced."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class RunMaker:
 
 @attrs.define
 class _Spoken:
-    """What was announced of one run.
+    """The pieces and messages of one run that were already announced.
 
     Attributes:
-        counts: for each message, how many of its pieces were announced.
-        whole: the messages that were announced whole. Their late pieces are dropped.
+        counts: the number of announced pieces of each message, by the id of the message.
+        whole: the ids of the messages that were announced whole. Later pieces of these messages are dropped.
     """
 
     run_id: str
@@ -87,18 +87,18 @@ class Listener:
         self._heard: StreamPosition | None = None
         self._is_over = self._end_was_taken = False
         self._plainly = False
-        """True after a run could not be made as a stream, until it is made without one."""
+        """True after an attempt to make a run as a stream has failed, until the run is made without a stream."""
         self._known: tuple[str, str | None] | None = None
-        """The id and the handle of the run for whose stream there is nothing left to decide."""
+        """The id and the handle of the last run for which it was decided whether to read its stream."""
 
     # --- opening -----------------------------------------------------------------------------------------
 
     def maker_for(self, request: effects.Request, snapshot: Snapshot) -> RunMaker | None:
         """Return an object that makes this request as a stream. Return None if the run must not be a stream.
 
-        A run is not a stream if nobody wants a stream, if the backend does not support streams, if no stream may be
-        added now, or if the last attempt to make the run as a stream has failed. Whatever this method returns, the
-        caller must call `made` after the request.
+        A run is not a stream if nobody wants a stream, if the backend does not support streams, if no further stream
+        may be opened now, or if the last attempt to make the run as a stream has failed. Whatever this method returns,
+        the caller must call `made` after the request.
         """
         if self._plainly or not isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
             return None
@@ -186,7 +186,10 @@ class Listener:
         return self._reading is not None and not self._reading.has_ended
 
     def take_end(self) -> bool:
-        """Return True once after the stream has ended. The state of the run has probably changed."""
+        """Return True only on the first call after the end of an opened stream.
+
+        When a stream has ended, the state of the run has probably changed.
+        """
         reading = self._reading
         if reading is None or not reading.has_ended or self._end_was_taken:
             return False
@@ -199,13 +202,13 @@ class Listener:
             return
         pieces: Iterable[Piece] = self._reading.take_until(added.message_id)
         if not pieces and added.message_id not in self._spoken.counts:
-            # Perhaps the server lists the message under another id.
+            # Perhaps the server lists the message under another id than in the stream.
             pieces = self._reading.take()
         yield from self._deltas(pieces)
         self._spoken.whole.add(added.message_id)
 
     def deltas(self) -> Iterator[AssistantMessageDelta]:
-        """Yield the pieces that have come, unless the run is over. Call this when no record waits.
+        """Yield the pieces that have come, unless the run is over. Call this method only when no record waits.
 
         A piece that the caller does not take stays for the next call.
         """
@@ -261,6 +264,6 @@ def _might_succeed_plainly(fact: inputs.Input | None) -> bool:
 
 
 def _is_current(reading: Reading, snapshot: Snapshot) -> bool:
-    """Return whether the run is in progress, or its messages are still to be read."""
+    """Return whether the run of `reading` is in progress, or its messages must still be read."""
     run, to_read = snapshot.run, snapshot.cursor.reading
     return (run is not None and run.id == reading.run_id) or (to_read is not None and to_read.run_id == reading.run_id)

@@ -45,7 +45,7 @@ def wait_until(
 
 
 def settle(driver: Driver, scheduler: Scheduler, timeout: float | None) -> State:
-    """See `Agent.wait`."""
+    """Block until the thread has settled, and return its state. See `Agent.wait`."""
     if not wait_until(driver, scheduler, driver.is_settled, timeout):
         calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
         waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
@@ -55,7 +55,7 @@ def settle(driver: Driver, scheduler: Scheduler, timeout: float | None) -> State
 
 
 def refuse_in_handler(what: str) -> None:
-    """Raise `WaitInHandler` if a handler or a tool calls this. Otherwise the caller would wait for itself."""
+    """Raise `WaitInHandler` inside a handler or a tool, which would wait for its own return."""
     if signals.in_handler():
         in_tool = "the function of a tool, and the run waits for its output; let the function return first"
         where = in_tool if signals.in_tool() else "a handler; return from it and connect to a later event"
@@ -63,11 +63,11 @@ def refuse_in_handler(what: str) -> None:
 
 
 class Question:
-    """The wait for the answer to one message. One caller uses it. Close it at the end.
+    """The wait for the answer to one message. Only one caller uses it, and closes it at the end.
 
     Args:
         timeout: the seconds from now within which the answer must come; None for no limit.
-        output: the form of the answer; None for the form that the run's assistant has.
+        output: the form of the answer; None for the form that the run's assistant uses.
     """
 
     def __init__(
@@ -89,14 +89,15 @@ class Question:
         self._following.close()
 
     def take_text(self) -> str:
-        """Return the text of the answer that has come since the last call; "" if there is none."""
+        """Return the part of the answer's text that has come since the last call; "" if no text has come."""
         return self._inquiry.text.take()
 
     def wait(self, has_piece: Callable[[], bool] | None = None) -> None:
-        """Block until the question is over, or until `has_piece()` is true. `has_piece` takes the text that has come.
+        """Block until there is a complete answer or an error, or until `has_piece()` is true.
 
-        If the queue is parked, this method withdraws the message, unless the message may have been sent, and raises
-        `RunError`. It also raises `WaitTimeout` and `AgentNotAlive`.
+        `has_piece` may call `take_text`. If the queue is parked, this method raises `RunError`. Before that, it
+        withdraws the message, unless the message may have been sent. It may also raise `WaitTimeout` and
+        `AgentNotAlive`.
         """
         inquiry = self._inquiry
         while not (inquiry.is_over or (has_piece is not None and has_piece())):
@@ -125,12 +126,13 @@ class Question:
 class AnswerStream(Iterator[str]):
     """The text of an answer, in pieces, while the model writes it. `Agent.stream` returns it.
 
-    Iterate over it once. The joined pieces are the whole of `answer.text`, or its beginning. If the server itself
-    repeats or changes the text, the joined pieces may differ from `answer.text`, which is always right. If nothing
-    comes in pieces, for example because the server has no streams, the whole text is the only piece. The iteration may
-    raise `RunError`, `WaitTimeout` and `AgentNotAlive`, as `Agent.ask` does.
+    Iterate over it once. The joined pieces are equal to `answer.text` or to its beginning, with one exception: if the
+    server repeats or changes the text, they may differ from `answer.text`. Even then, `answer.text` is right. If the
+    text does not come in pieces, for example because the server does not support streams, the only piece is the whole
+    text. Like `Agent.ask`, the iteration may raise `RunError`, `WaitTimeout` and `AgentNotAlive`.
 
-    To stop early, leave the loop and call `close`, or use a `with` statement. The run continues after that.
+    To stop early, leave the loop and call `close`. A `with` statement calls `close` at its end. `close` does not end
+    the run.
     """
 
     def __init__(self, question: Question, backend: Backend) -> None:

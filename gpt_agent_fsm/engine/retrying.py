@@ -93,7 +93,10 @@ class WaitingCaller:
         self._check_open = check_open
 
     def limits(self, settings: Settings | None = None) -> CallLimits:
-        """Return the limits of a request that begins now. `settings`: the thread's; None for those of the runtime."""
+        """Return the limits of a request that begins now.
+
+        `settings`: the settings of the thread; None for the settings of the runtime.
+        """
         return call_limits(self._scheduler.clock, settings or self._settings)
 
     def request(self, operation: str, thread_id: str, request: Callable[[], T], *, repeatable: bool = True) -> T:

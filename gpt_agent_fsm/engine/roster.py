@@ -2,7 +2,7 @@
 
 The roster makes decisions while it holds its lock, and carries them out after it has released the lock. A thread has at
 most one live driver. The thread's former driver may still be in its last tick, and the live driver begins only after
-that tick. A tick returns its outcome, and the roster acts on the outcome. So drivers do not know the roster.
+that tick. A driver does not know the roster: its tick returns an outcome, and the roster acts on the outcome.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ class Roster:
         self._announced: set[str] = set()
         """The threads that have no driver now, but whose open calls a driver of this roster has announced."""
         self._leaving: dict[str, _Shift] = {}
-        """The stopped drivers that have not ended their last tick. The next driver of such a thread waits in `_shifts`
-        until that tick has ended."""
+        """The stopped drivers whose last tick has not ended. If the thread of such a driver already has a next driver,
+        the next driver is in `_shifts` and waits until that tick has ended."""
 
     def _check_sole_user(self, store: Store) -> None:
-        """Raise `ValueError` if another open roster uses this store object: both would drive the store's threads."""
+        """Raise `ValueError` if another open roster uses this store object, because both would drive its threads."""
         with _users_lock:
             user = _users.get(id(store))
             if user is not None and not user._released and user._context.store is store:
@@ -151,7 +151,7 @@ class Roster:
             return tuple(shift.driver for shift in self._shifts.values())
 
     def check_open(self) -> None:
-        """Raise `RuntimeClosed` after `close`, and `UsedAfterFork` in a process that was forked after the roster."""
+        """Raise `RuntimeClosed` after `close`. Raise `UsedAfterFork` in a child of the process that made the roster."""
         self.origin.check()
         if self._closed:
             raise RuntimeClosed("This runtime was closed; make a new one.")
@@ -161,8 +161,8 @@ class Roster:
     ) -> Driver | None:
         """Make a driver for a thread, and return it. Return None if another call has made one first.
 
-        If the thread's former driver has not ended yet, the new driver begins after that driver. Raises `StoreTaken` if
-        another process drives the thread.
+        If the thread's former driver has not ended yet, the new driver begins only after the former driver has ended.
+        Raises `StoreTaken` if another process drives the thread.
 
         Args:
             start: the snapshot to begin with, if the store does not have the thread.
@@ -213,9 +213,9 @@ class Roster:
     def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
         """Drive a thread that was handed over. `saved`: the thread's data in the store, if the caller has read them.
 
-        The lease is released, and no driver is made, if the store does not know the thread, if the thread already has a
-        driver here, or after `close`. If a former driver is still in its last tick, the new driver begins after that
-        tick.
+        In three cases, the lease is released and no driver is made: the store does not know the thread, the thread
+        already has a driver here, or the roster was closed. If a former driver is still in its last tick, the new
+        driver begins after that tick.
         """
         saved = saved or self._context.store.load(thread_id)
         if saved is None:
@@ -259,9 +259,9 @@ class Roster:
 
     @contextlib.contextmanager
     def _withdrawn_if_it_fails(self, driver: Driver) -> Iterator[None]:
-        """Remove the driver if it cannot begin.
+        """Remove the driver if the `with` block raises an error.
 
-        Another caller may already have the driver. So the driver must not look alive.
+        The driver is also stopped, because another caller may already have it and must not see it as alive.
         """
         try:
             yield
@@ -298,8 +298,7 @@ class Roster:
         if outcome.left:
             self._forget(shift)
         elif outcome.lost is not None:
-            # This runtime owns either all threads of the store, or some. If it owned all and has lost one, it has lost
-            # all.
+            # If this runtime owned all threads of the store and has lost one of them, it has lost all of them.
             for lost in self.drivers if self._owns_all else (driver,):
                 self.remove(lost, "store_taken", outcome.lost)
         elif outcome.idle is not None:
@@ -307,7 +306,10 @@ class Roster:
         return outcome.due
 
     def _may_begin(self, driver: Driver) -> bool:
-        """Return whether a driver that waited for the former driver may begin. If so, the driver has its lease."""
+        """Return whether a driver that waited for the former driver may begin.
+
+        If the result is True, the waiting driver has its lease.
+        """
         with self._lock:
             if driver.thread_id in self._leaving:
                 return False
@@ -333,7 +335,7 @@ class Roster:
 
         `taken`: the error to report if another process drives the thread now; otherwise None.
         """
-        # Both locks are held. So a driver that is just beginning is removed completely.
+        # Both locks are held, so this method waits while the driver begins on another OS thread.
         with driver.lock, self._lock:
             shift = self._shifts.get(driver.thread_id)
             if shift is None or shift.driver is not driver:
@@ -371,7 +373,7 @@ class Roster:
         """Start no more functions. Wait at most `timeout` seconds for the results of the functions that run now."""
         self.jobs.is_closing = True
         for thread_id in self.jobs.threads:
-            # The thread forgets the jobs of its approval rules, because no function will be started after a decision.
+            # The woken thread forgets the jobs of its approval rules: even if a rule allows a call, no function starts.
             self._ownership.wake(thread_id)
         changed = threading.Event()
         with self.jobs.waiters.added(changed):

@@ -11,7 +11,8 @@ from gpt_agent_fsm.tools.output import Output
 __all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "options_text", "output_of"]
 
 STREAM = "stream"
-"""The key in the saved options of a run that says that the user wants a stream. The backend does not get this key."""
+"""The name of an entry in the saved options of a run. The entry is True if the user wants a stream. The backend does
+not get this entry."""
 _RESERVED = "gpt_agent_fsm_"
 _MAX_ENTRIES = 12
 """How many metadata entries a program may set. The APIs keep 16 entries, and the library itself needs some of them."""

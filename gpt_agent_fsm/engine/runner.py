@@ -158,7 +158,7 @@ def _check_runs(answer: inputs.Input, request: effects.Request, is_anothers: Cal
 
 
 def _renamed(answer: inputs.Input, request: effects.Request) -> inputs.Input:
-    """Return the answer with its run id replaced by that of the request: a server may write the id in another way."""
+    """Replace the run id in the answer by the run id in the request. A server may write the same id differently."""
     if isinstance(answer, inputs.RunSeen) and answer.run.id != getattr(request, "run_id", None):
         assert isinstance(request, effects.GetRun | effects.SubmitToolOutputs | effects.CancelRun)  # noqa: S101 - for the type checker
         return inputs.RunSeen(run=attrs.evolve(answer.run, id=request.run_id))

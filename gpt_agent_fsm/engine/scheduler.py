@@ -32,7 +32,10 @@ _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(ti
 
 
 class SystemClock:
-    """The computer's own time. Its monotonic time includes the time of a suspension, if the system counts that."""
+    """The computer's own time.
+
+    If the system has a clock for it, the monotonic time includes the time during which the computer is suspended.
+    """
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
@@ -50,11 +53,11 @@ class _Phase(Enum):
 
 
 class ThreadedScheduler:
-    """A scheduler that calls the tick of each task on OS threads: one for the timer, and `workers` more for the ticks.
+    """A scheduler with OS threads of its own: one for the timer, and `workers` more for the ticks.
 
-    All OS threads are daemons, so a script can end without `close`. A task is in at most one tick at a time. Ready
-    tasks are ticked in the order in which they became ready. A tick that hangs occupies one worker, but the other
-    workers serve the other tasks.
+    All these OS threads are daemons, so a script can end without a call of `close`. A task is in at most one tick at a
+    time. Ready tasks are ticked in the order in which they became ready. A tick that hangs occupies one worker, but the
+    other workers serve the other tasks.
 
     If the process forks, these OS threads do not exist in the child. In the child, `close` does nothing, and the other
     methods raise `UsedAfterFork`.
@@ -96,7 +99,7 @@ class ThreadedScheduler:
         """See `Scheduler.wake`."""
         self._origin.check()
         with self._lock:
-            # After `close`, a new task would never be ticked, and a second `close` would wait for its tick.
+            # After `close`, a new task would never be ticked, and a second `close` would wait for that tick.
             if not self._closed or task in self._phases:
                 self._wake(task)
 
@@ -157,7 +160,7 @@ class ThreadedScheduler:
             self._calm.notify_all()
 
     def _tick(self, task: Task) -> float | None:
-        """Tick a task and return when to tick it again. After any error, that is `_RECOVERY` seconds later."""
+        """Tick a task and return when to tick it again. After an error, that is `_RECOVERY` seconds later."""
         try:
             return _checked(task.tick())
         except BaseException:
@@ -180,7 +183,7 @@ class ThreadedScheduler:
         if self._heap[0][2] is task:
             self._timer_changed.notify()
         if len(self._heap) > 2 * len(self._due) + 64:
-            # Most entries of the heap belong to tasks that were woken before their time. Make a new heap without these.
+            # Most entries of the heap belong to tasks that were woken before their time. Drop these entries.
             self._heap = [(due, next(self._counter), task) for task, due in self._due.items()]
             heapq.heapify(self._heap)
 
@@ -202,13 +205,16 @@ class ThreadedScheduler:
         self._woken_by_close.wait(seconds)
 
     def close(self, timeout: float) -> None:
-        """See `Scheduler.close`. The log names each task that does not end in time. Its worker is left behind."""
+        """See `Scheduler.close`. The log names each task that does not end in time.
+
+        The worker of such a task is left behind.
+        """
         if self._origin.was_forked:
             return
         deadline = time.monotonic() + timeout
         own = threading.current_thread() in self._threads
         with self._lock:
-            # A tick that has called `close` itself is not waited for.
+            # Do not wait for a tick that has called `close` itself.
             self._closers += int(own)
             self._calm.notify_all()
             self._calm.wait_for(lambda: len(self._phases) <= self._closers, timeout)

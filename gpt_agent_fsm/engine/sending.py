@@ -43,7 +43,7 @@ class Sender:
         return verdict or self._perform(request, who, lease, settings)
 
     def _perform(self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings) -> inputs.Input:
-        """Make the request and return its answer. If it changes the server, first save that it is sent."""
+        """Make the request and return its answer. If the request changes the server, first save it as sent."""
         context = self._context
         if lease is None:
             raise driven_elsewhere(self._thread_id)

@@ -13,8 +13,8 @@ class SpokenText:
     """The known text of one run's messages, and the part of this text that the caller has already taken.
 
     Workers add text in the order of the events, and the caller takes it. The caller cannot give text back. If the text
-    changes later, for example because another run starts after a rate limit, the caller gets only text that continues
-    the text it has.
+    changes later, for example because another run starts after a rate limit, the caller gets new text
+    only if it continues the text that the caller has already taken.
 
     Attributes:
         has_news: True if something was added since the caller last took the text.
@@ -43,7 +43,8 @@ class SpokenText:
         with self._lock:
             self.has_news = True
             if self._begun.pop(added.message_id, None) is None and self._begun and added.content:
-                # The message's pieces have come under another id. So the message of later pieces is unknown.
+                # The message's pieces have come under another id. So the library cannot know to which
+                # message later pieces belong.
                 self._begun.clear()
                 self._is_lost = True
             self._whole.append(added.content)

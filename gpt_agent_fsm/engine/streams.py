@@ -26,13 +26,14 @@ _MAX_FAILURES = 5
 _PAUSE = 0.5
 """Seconds before a broken stream is continued. The pause doubles with each failure."""
 _SILENCE = 120.0
-"""For how many seconds the server may send nothing. After this time, the stream continues on a new connection."""
+"""The longest silence of the server, in seconds. After this time, the stream continues on a new connection."""
 _MANY = 32
 """If this many pieces wait, further pieces of a message are joined, so that a slow handler does not fall far behind."""
 _MAX_FAILED_CREATIONS = 3
 """After this many failed creations in a row, no run is created as a stream for a while."""
 _REST = 60.0
-"""For how many seconds no run is created as a stream after these failures. Each further failure doubles the time."""
+"""Seconds during which no run is created as a stream after `_MAX_FAILED_CREATIONS` failed creations in a row. Each
+further failure doubles the time."""
 _LONGEST_REST = 600.0
 
 RunLater: TypeAlias = Callable[[float, Callable[[], None]], object]
@@ -75,13 +76,13 @@ class Reading:
         self._pieces: deque[Piece] = deque()
 
     def note_failure(self) -> None:
-        """Note that the stream has broken off. After a new event, the failures are counted from 1 again."""
+        """Note that the stream has broken off. If an event has come since the last failure, count from 1 again."""
         position = None if self.stream is None else self.stream.position
         self.failures = 1 if position != self._broke_at else self.failures + 1
         self._broke_at, self.is_broken = position, True
 
     def add(self, piece: Piece) -> bool:
-        """Add a piece that has come. Return whether it is the only one that waits."""
+        """Add a piece that has come. Return whether only one piece waits now."""
         with self._lock:
             if len(self._pieces) >= _MANY and self._pieces[-1].message_id == piece.message_id:
                 last = self._pieces.pop()
@@ -145,7 +146,7 @@ class Streams:
         self._is_closed = False
 
     def reserve(self) -> bool:
-        """Take a place for one more stream, and return whether there was one."""
+        """Take a place for one more stream. Return whether a place was free."""
         with self._lock:
             if self._is_closed or self._free < 1:
                 return False
@@ -163,10 +164,11 @@ class Streams:
             self._free += 1
 
     def note_creation(self, *, has_failed: bool) -> None:
-        """Note whether a run could not be created as a stream, but might be created without one.
+        """Note the result of an attempt to create a run as a stream.
 
-        If only streams fail, for example because of a proxy, each failed attempt delays its run. So after some failures
-        in a row, no run is created as a stream for a while.
+        `has_failed`: True if the attempt failed, but might succeed without a stream. Each such attempt delays its run,
+        for example if a proxy refuses streams. So after some failures in a row, no run is created as a stream for a
+        while.
         """
         with self._lock:
             if has_failed and self.is_resting:

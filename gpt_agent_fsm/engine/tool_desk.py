@@ -28,7 +28,7 @@ __all__ = ["ToolDesk", "Tooling", "functions_of"]
 log: Log = get_logger(__name__)
 
 _RULE = 0
-"""The attempt number of a job that asks a tool's rule about a call, and so runs no function."""
+"""The attempt number of a job that asks a tool's approval rule about a call. Such a job does not run the function."""
 _TAKES_RESULTS = (State.AWAITING_TOOLS, State.FAILED)
 _DENIED_BY_RULE = "the rule of the tool does not allow it"
 
@@ -98,7 +98,7 @@ class ToolDesk:
         return min((job.deadline for job in jobs if job.deadline is not None), default=None)
 
     def next_inputs(self, snapshot: Snapshot, is_heard: Callable[[str], bool]) -> list[inputs.Input]:
-        """Return the next inputs about the tool calls without an output. Also start the approval rules of their tools.
+        """Return the next inputs about the tool calls without an output. Also start the approval rules for these calls.
 
         `is_heard(call_id)` returns whether an event handler may answer the call. It is called only if no tool has the
         name of the call.
@@ -113,7 +113,7 @@ class ToolDesk:
                 continue
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             if self._tooling.jobs.is_closing and not (call.runs and key in jobs):
-                # The next process starts the function, or notices that it was lost.
+                # The next process starts the function, or reports the call as lost.
                 continue
             about = self._about(snapshot, key, call, jobs.get(key), is_heard)
             found += about
@@ -239,7 +239,7 @@ class ToolDesk:
             key = self._key(snapshot, call, call.attempt)
             if call.runs and key in decided:
                 self._add_job(key, call, agent)
-        # If the machine has ignored a start, the start is forgotten, because the call already has its output.
+        # The machine ignores the start of a call that already has an output. Such a start is forgotten here.
         self._tooling.jobs.give_back(*decided)
         self._places -= decided
 
@@ -313,7 +313,7 @@ def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
 
 
 def _failed(error: BaseException, tool: Tool[..., Any], call: ToolCall, thread_id: str) -> str:
-    """Return a sentence about an error for the model. Log the error, unless it is about the arguments."""
+    """Return a sentence that tells the model about an error. Log the error, unless it is about the arguments."""
     if isinstance(error, ToolArgumentsError):
         return str(error)
     log.error("%s: the tool %s failed on the call %s", thread_id, tool.name, call.id, exc_info=error)

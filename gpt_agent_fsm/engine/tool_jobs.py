@@ -97,7 +97,7 @@ class ToolJobs:
         """
         with self._lock:
             if key not in self._reserved and not self.is_closing:
-                # A place that has just become free belongs to the queue.
+                # A place that has just become free belongs to the first job in the queue.
                 if self._free and not self._queue:
                     self._reserved.add(key)
                 else:

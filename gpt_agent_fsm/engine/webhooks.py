@@ -39,7 +39,7 @@ class Notice:
 def verified(headers: Mapping[str, str], body: bytes | str, secret: str) -> Notice:
     """Return the contents of a webhook. Raises `InvalidWebhook` if its signature is wrong or older than five minutes.
 
-    Raises `ImportError` if the extra `webhooks` is not installed, and `ValueError` for an impossible secret.
+    Raises `ImportError` if the extra `webhooks` is not installed, and `ValueError` for a malformed secret.
     """
     try:
         from standardwebhooks import Webhook, WebhookVerificationError  # noqa: PLC0415 - an extra
@@ -127,7 +127,7 @@ class Webhooks:
             del memory[next(iter(memory))]
 
     def pop_ended(self, response_id: str | None) -> bool:
-        """Return whether a webhook has reported the end of this response. The webhook is then forgotten."""
+        """Return whether a webhook has reported the end of this response. If so, forget the webhook."""
         with self._lock:
             if response_id not in self._ended:
                 return False

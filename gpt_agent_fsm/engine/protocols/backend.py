@@ -28,8 +28,8 @@ class CallLimits:
         deadline: when the call must have ended, in the monotonic seconds of `clock`. If the process was suspended, the
             deadline may have passed before the call begins. In this case, nothing may be sent.
         may_send: a function that returns whether the request may be sent. The backend calls it immediately before the
-            first byte of a request that changes the server. If False, nothing may be sent, because another process
-            drives the thread now. The function may block for a query of the store.
+            first byte of a request that changes the server. If the function returns False, nothing may be sent, because
+            another process drives the thread now. The function may block while it queries the store.
         max_answer_bytes: the size in bytes of the largest HTTP answer to accept, measured after decompression.
     """
 

@@ -13,7 +13,7 @@ __all__ = ["PartsBackend", "UploadBackend"]
 
 @runtime_checkable
 class PartsBackend(Protocol):
-    """An API whose messages may have images and files.
+    """An API whose messages may contain images and files.
 
     The parts have no paths: the library has read the files. In `Backend.list_messages`, the `parts` of a user's message
     show its images and files. If the server shows only that there is an image, the part is an `Image` without a source.

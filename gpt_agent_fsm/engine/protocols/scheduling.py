@@ -17,7 +17,7 @@ class Clock(Protocol):
         ...
 
     def time(self) -> float:
-        """Return seconds since the epoch."""
+        """Return the time of day, in seconds since the epoch."""
         ...
 
 

@@ -84,7 +84,8 @@ class Store(Protocol):
     If a call cannot save the data, it raises an error and changes nothing. For a full disk or a locked file the error
     is a `StoreError`. If the connection to the store breaks, it may be unknown whether the call changed something. If
     this happens to `commit`, the engine repeats the call with arguments that are equal except for the times, and the
-    store recognises the repetition. If it happens to `accept`, the store removes the command if it was saved after all.
+    store recognises the repetition. If it happens to `accept`, and the command was saved after all, the store
+    removes the command.
     """
 
     def load(self, thread_id: str) -> Saved | None:
@@ -122,7 +123,7 @@ class Store(Protocol):
         ...
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
-        """Return the records with a number above `after`, in order. For an unknown thread there are none."""
+        """Return the records with a number above `after`, in order. For an unknown thread, return none."""
         ...
 
     def unfinished(self) -> Mapping[str, Saved]:
@@ -143,7 +144,7 @@ class KeyedStore(Protocol):
         ...
 
     def find(self, key: str) -> str | None:
-        """Return the thread that has the key, or None."""
+        """Return the id of the thread that has the key, or None."""
         ...
 
 
@@ -170,7 +171,7 @@ class PrunableStore(Protocol):
     """A store that can forget old history."""
 
     def prune(self, older_than: float | timedelta) -> int:
-        """Forget the records of resting threads that are at least this old. Return how many records are forgotten.
+        """Forget records that are at least this old, in threads that rest. Return how many records are forgotten.
 
         `older_than` is a number of seconds, or a `timedelta`. A thread rests if it has no unfinished work, no waiting
         command, and no unannounced record. Its snapshot, its keys and its usage stay, and its next record continues the
