@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, assert_never
 
 import attrs
@@ -60,15 +60,21 @@ def perform(
     timeout: Timeout,
     belongs_elsewhere: Callable[[str, str], bool] = lambda run, thread_id: False,
     maker: RunMaker | None = None,
+    *,
+    durable: bool = False,
+    ended_calls: Collection[str] = (),
 ) -> inputs.Input:
     """Make one request within the limits `timeout`, and return its result as an input of the machine.
 
     A failed request is a result, too. The only errors that are raised are those for which `must_propagate` is True,
     such as Ctrl-C. `belongs_elsewhere(run, thread_id)` returns whether a run is known to belong to another thread; see
-    `Webhooks`. `maker` creates and continues runs in place of `backend`.
+    `Webhooks`. `maker` creates and continues runs in place of `backend`. `durable` and `ended_calls` are as in
+    `RunRequest`.
     """
     try:
-        answer = _answer(backend, maker or backend, thread_id, request, timeout)
+        answer = _answer(
+            backend, maker or backend, thread_id, request, timeout, durable=durable, ended_calls=ended_calls
+        )
         _check_runs(answer, request, lambda run: belongs_elsewhere(run.handle or run.id, thread_id))
         return _renamed(answer, request)
     except errors.ApiError as error:
@@ -93,6 +99,9 @@ def _answer(  # noqa: PLR0911 - one for each request
     thread_id: str,
     request: effects.Request,
     timeout: Timeout,
+    *,
+    durable: bool,
+    ended_calls: Collection[str],
 ) -> inputs.Input:
     match request:
         case effects.GetLatestRun(key=key, retry_of=retry_of, wide=wide):
@@ -103,13 +112,14 @@ def _answer(  # noqa: PLR0911 - one for each request
             message_id, kept = _post(backend, thread_id, request, timeout)
             return inputs.MessagePosted(message_id=message_id, key_kept=kept)
         case effects.CreateRun():
-            wanted = RunRequest(thread_id=thread_id, **_fields(request))
+            fields = _fields(request)
+            wanted = RunRequest(thread_id=thread_id, durable=durable, ended_calls=ended_calls, **fields)
             return inputs.RunCreated(run=maker.create_run(wanted, timeout=timeout))
         case effects.GetRun(run_id=run_id, handle=handle, in_doubt=in_doubt):
             run = backend.get_run(thread_id, run_id, handle=handle, in_doubt=in_doubt, timeout=timeout)
             return inputs.RunSeen(run=run)
         case effects.SubmitToolOutputs():
-            answer = ToolOutputsRequest(thread_id=thread_id, **_fields(request))
+            answer = ToolOutputsRequest(thread_id=thread_id, durable=durable, **_fields(request))
             return inputs.RunSeen(run=maker.submit_tool_outputs(answer, timeout=timeout))
         case effects.ListMessages(after=after, newest_first=newest_first):
             page = backend.list_messages(thread_id, after=after, newest_first=newest_first, timeout=timeout)

@@ -62,6 +62,8 @@ class Sender:
                 limits,
                 context.webhooks.belongs_elsewhere,
                 maker,
+                durable=self._ledger.is_durable,
+                ended_calls=self._ledger.snapshot.server.ended_calls,
             )
         finally:
             self._listener.made(request, maker, fact)

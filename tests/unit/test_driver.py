@@ -8,7 +8,7 @@ import pytest
 from gpt_agent_fsm import Runtime, Settings, errors, events
 from gpt_agent_fsm.engine import driver, sending
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.testing import Linger, SimulatedServer, VirtualScheduler
+from gpt_agent_fsm.testing import Call, Linger, SimulatedServer, VirtualScheduler
 
 
 def test_a_driver_says_what_it_is_busy_with(world):
@@ -72,6 +72,25 @@ def test_a_tick_makes_at_most_one_request_so_that_others_get_their_turn():
         two.add_user_message("Hello")
         runtime.scheduler.settle()
     assert order == [(t, op) for op in ("post", "run") for t in (one.thread_id, two.thread_id)]
+
+
+def test_a_new_run_is_created_with_the_calls_of_the_runs_that_have_ended():
+    known = []
+
+    class Watched(SimulatedServer):
+        def create_run(self, request, *, timeout):
+            known.append(list(request.ended_calls))
+            return super().create_run(request, timeout=timeout)
+
+    with Runtime(Watched(lambda text: [Call((("look", "{}"),))]), scheduler=VirtualScheduler()) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        agent.add_user_message("Hello")
+        runtime.scheduler.advance(5)
+        agent.cancel_run()
+        agent.wait(timeout=60)
+        agent.add_user_message("Again")
+        runtime.scheduler.advance(5)
+    assert [len(calls) for calls in known] == [0, 1]
 
 
 def test_polls_that_bring_no_news_are_not_saved(world):

@@ -114,6 +114,21 @@ def test_a_request_is_one_call_and_its_answer_one_fact(request_, answer, call, f
     assert backend.calls == [(name, args, kwargs | {"timeout": 2.5})]
 
 
+@pytest.mark.parametrize(("request_", "durable"), [(CREATE_RUN, True), (SUBMIT, True), (CREATE_RUN, False)])
+def test_a_backend_is_told_whether_a_store_keeps_the_id_of_the_run(request_, durable):
+    backend = FakeBackend(RUN)
+    perform(backend, "t", request_, 2.5, durable=durable)
+    ((_, (made,), _),) = backend.calls
+    assert made.durable is durable
+
+
+def test_a_backend_is_told_which_calls_are_not_those_of_the_new_run():
+    backend = FakeBackend(RUN)
+    perform(backend, "t", CREATE_RUN, 2.5, ended_calls=("call_1",))
+    ((_, (made,), _),) = backend.calls
+    assert made.ended_calls == ("call_1",)
+
+
 @by_operation
 def test_a_transient_error_delays_any_request(request_):
     error = errors.TransientError(503, "slow_down", "Busy.", "req_1", retry_after=3.0)

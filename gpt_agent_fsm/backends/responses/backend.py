@@ -180,9 +180,9 @@ class ResponsesBackend(HttpFiles):
     ) -> RunPage:
         """See `Backend.list_runs`. The API cannot list responses, so this method finds at most the last two runs.
 
-        The method finds the run by the response id that `create_run` leaves in the conversation's metadata. If this id
-        does not lead to the run, the method infers the run from the items that the run has added to the conversation:
-        tool calls without an output or, if `key` is given, an answer.
+        The method finds the run by the response id in the conversation's metadata, where a program without a durable
+        store leaves it. If this id does not lead to the run, the method infers the run from the items that the run has
+        added to the conversation: tool calls without an output or, if `key` is given, an answer.
         """
         del limit
         return last_runs(self._on(thread_id, timeout), key, retry_of)
@@ -257,7 +257,8 @@ class ResponsesBackend(HttpFiles):
             if (run := make_way(conversation, error, request)) is not None:
                 return run
             response = self._create(conversation, request, outputs, about, options)
-        conversation.leave_note(response.id)
+        if not request.durable:
+            conversation.leave_note(response.id)
         return response.to_run()
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
@@ -317,7 +318,8 @@ class ResponsesBackend(HttpFiles):
                 raise
             # The outputs are on the conversation, so an earlier attempt has succeeded.
             return left
-        conversation.leave_note(response.id)
+        if not request.durable:
+            conversation.leave_note(response.id)
         # Not every server keeps metadata.
         run = attrs.evolve(response, metadata={**about, **response.metadata}).to_run(request.run_id)
         if run.status is RunStatus.NEEDS_TOOLS:

@@ -41,14 +41,17 @@ def make_way(conversation: Conversation, error: RequestRefused, request: RunRequ
     """Answer the open calls on the conversation, because they are the reason why the server has refused a response.
 
     Return None after the calls were answered. If the calls belong to the run itself, an earlier attempt to create the
-    run has taken effect. In this case, do not answer them, and return the run. If the server had another reason for the
-    refusal, raise its error again. If the calls are not listed yet or cannot be answered, raise a `TransientError`.
+    run has taken effect. In this case, do not answer them, and return the run. The calls of runs that have ended are
+    not its own: cancelling a response that had continued such a run opens its calls again.
+
+    Raises a `TransientError` if the calls are not listed yet or cannot be answered. If the server had another reason
+    for the refusal, raises its error again.
     """
     repeating = request.retry_of is not None
     if not (is_about_calls(error) if repeating else asks_for_outputs(error)):
         raise error
     tail = conversation.tail()
-    if tail.open and request.may_exist and not repeating:
+    if tail.asks_for_more_than(request.ended_calls) and request.may_exist and not repeating:
         return tail.to_run(key=request.key)
     # A repeated run sends the outputs for the last run's calls itself, as soon as the calls are listed.
     left_open, try_again = (*tail.left_open, *(() if repeating else tail.open)), as_transient(error)

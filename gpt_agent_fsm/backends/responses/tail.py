@@ -48,6 +48,10 @@ class Tail:
         """The items of the last run that need an answer from the client and have none."""
         return self.unanswered(self.items)
 
+    def asks_for_more_than(self, calls: Collection[str]) -> bool:
+        """Return whether the last run needs an answer to an item whose id is not among `calls`."""
+        return any(item.asked_id not in calls for item in self.open)
+
     @property
     def left_open(self) -> tuple[Item, ...]:
         """The items from before the last run that need an answer and have none. Nobody will answer them."""

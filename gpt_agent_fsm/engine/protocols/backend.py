@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
@@ -58,6 +58,10 @@ class RunRequest:
         may_exist: True if an earlier attempt to create this run may have taken effect.
         options: the options of this run alone, with the names of `RunOptions`. The value of `output` is the form of the
             answer: an object with `name`, `schema` and `strict` (true or false).
+        ended_calls: the ids of the last tool calls of the thread that no longer need an output, because their run has
+            ended or continued. If such a call is still open on the server, it does not belong to the new run.
+        durable: True if the store keeps the id of the run when the process ends. If False, a backend whose API cannot
+            list runs should leave the id on the server, so that another process finds the run.
     """
 
     thread_id: str
@@ -66,6 +70,8 @@ class RunRequest:
     retry_of: str | None = None
     may_exist: bool = False
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    ended_calls: Collection[str] = ()
+    durable: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +84,7 @@ class ToolOutputsRequest:
         handle: the value that the backend has made to find the run; see `Run`.
         decisions: pairs of tool call id and JSON text for calls that the server makes itself. The text is an object
             with `approve` (true or false) and perhaps a `reason`.
-        options: the options of the run, as in `RunRequest`.
+        options, durable: as in `RunRequest`.
     """
 
     thread_id: str
@@ -88,6 +94,7 @@ class ToolOutputsRequest:
     handle: str | None = None
     decisions: tuple[tuple[str, str], ...] = ()
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    durable: bool = False
 
 
 @runtime_checkable

@@ -57,6 +57,17 @@ def test_a_run_is_a_stored_background_response_whose_id_is_noted_in_the_conversa
     ]
 
 
+def test_a_run_whose_id_a_store_keeps_is_not_noted_in_the_conversation(backend, api):
+    api.post(RESPONSES, json=QUEUED)
+    api.get(CONVERSATION, json={"id": "conv_1", "metadata": {}})
+    backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1", durable=True), timeout=5)
+    request = ToolOutputsRequest(
+        thread_id="conv_1", run_id="resp_1", outputs=(("call_1", "21"),), assistant_id="asst_1", durable=True
+    )
+    backend.submit_tool_outputs(request, timeout=5)
+    assert [path for path, _ in sent(api)] == ["/responses", "/responses"]
+
+
 def test_options_are_sent_as_they_are_and_empty_fields_are_left_out(backend, api):
     api.post(RESPONSES, json=QUEUED)
     backend.create_run(RunRequest(thread_id="conv_1", assistant_id="asst_2", key="k.1"), timeout=5)
@@ -177,6 +188,20 @@ def test_calls_behind_the_message_are_those_of_an_earlier_attempt_and_are_not_cl
     assert (run.status, run.key, run.inferred) == (RunStatus.NEEDS_TOOLS, "k.1", True)
     assert [call.id for call in run.tool_calls] == ["call_1", "call_2"]
     assert [path for path, _ in sent(api)] == ["/responses"]
+
+
+def test_calls_of_a_run_that_has_ended_are_closed_even_if_the_new_run_may_exist(backend, api):
+    holds(api, said(), asked("call_1"))
+    api.post(RESPONSES, [{"status_code": 400, "json": NO_OUTPUT}, {"json": QUEUED}])
+    api.post(ITEMS, json={"data": []})
+    run = backend.create_run(
+        RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1", may_exist=True, ended_calls=("call_1",)),
+        timeout=5,
+    )
+    assert run.id == QUEUED["id"]
+    assert [item["call_id"] for path, body in sent(api) if path.endswith("/items") for item in body["items"]] == [
+        "call_1"
+    ]
 
 
 # --- a rate limited run is started again ----------------------------------------------------------------------------
