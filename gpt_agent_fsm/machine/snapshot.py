@@ -199,8 +199,8 @@ class ServerView:
         ended_run_ids: the ids of the runs that ended last. The end of a run is final, whatever the server says later.
         ended_calls: the ids of the last tool calls that no longer need an output: the calls of these runs, and of
             earlier rounds of the run in progress. If a run failed, its calls may still be open on the thread.
-        lost_run_id: the id of a run that the server said it does not know. The run is not adopted again, even if it
-            blocks the thread.
+        lost_run_id: the id of a run that the server said it does not know. Even if it blocks a later request, the
+            library does not adopt it. None after the next `connect` or `set_assistant_id`.
         message_keys_kept, run_keys_kept: True if the server is known to keep the keys that are sent as metadata.
     """
 

@@ -16,7 +16,7 @@ from gpt_agent_fsm.machine.message_guards import next_page, older_messages, read
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from gpt_agent_fsm.machine.search import Found
-from gpt_agent_fsm.machine.snapshot import Newest, Outbox, OwedRun, Reading, Turn
+from gpt_agent_fsm.machine.snapshot import Newest, OwedRun, Reading, Turn
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _REMEMBERED = 50
@@ -62,7 +62,7 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
     )
     copy.cursor = attrs.evolve(copy.cursor, posted_since=message_id)
     if copy.outbox.head_is_unwanted:
-        copy.outbox = Outbox(parked=copy.outbox.parked)
+        copy.outbox = attrs.evolve(copy.outbox, turn=None, owed=None, head_is_unwanted=False)
     else:
         turn = Turn(
             key=head.key,
@@ -70,7 +70,7 @@ def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: b
             retries_left=copy.settings.rate_limit_max_retries,
             run_options=head.run_options,
         )
-        copy.outbox = Outbox(turn=turn, owed=OwedRun(), parked=copy.outbox.parked)
+        copy.outbox = attrs.evolve(copy.outbox, turn=turn, owed=OwedRun())
     copy.close_request()
     copy.events.append(
         events.UserMessageAdded(
