@@ -20,6 +20,8 @@ _MAX_VALUE = 1_000_000_000
 MAX_TOKENS = 10**15
 """The highest possible limit of tokens. It is more than anybody can pay, but every store can still add such numbers."""
 _TOOL_POLL_INTERVAL = 120.0
+_GROWTH = 0.1
+"""The part of a run's age that the poll interval grows to."""
 MAX_RETRY_AFTER = 600.0
 """The longest wait in seconds that a server may ask for. Otherwise, a wrong header could stop a thread for a day."""
 
@@ -61,6 +63,10 @@ class Settings:
 
     heartbeat_interval: float = attrs.field(default=1.0, validator=_seconds)
     """The poll interval: the time between two polls of a run that is in progress."""
+    heartbeat_max_interval: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    """If it is set, the poll interval grows with the age of the run: it is a tenth of the age, but never shorter than
+    `heartbeat_interval` and never longer than this. None means that it does not grow. It must not be shorter than
+    `heartbeat_interval`. The age counts from the moment at which this process first saw the run in progress."""
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
     """The poll interval while webhooks report the end of runs. These polls are a safety net for lost webhooks."""
     idle_timeout: float | None = attrs.field(default=120.0, validator=_seconds_or_none)
@@ -118,6 +124,13 @@ class Settings:
     workers: int = attrs.field(default=8, validator=_count)
     """The number of workers, which make requests and call handlers."""
 
+    def __attrs_post_init__(self) -> None:
+        longest, usual = self.heartbeat_max_interval, self.heartbeat_interval
+        if longest is not None and longest < usual:
+            raise ValueError(
+                f"Settings: heartbeat_max_interval must be at least heartbeat_interval ({usual!r}), not {longest!r}"
+            )
+
     @property
     def outcome_grace(self) -> float:
         """The seconds to wait before the library repeats a request that got no HTTP answer.
@@ -133,6 +146,12 @@ class Settings:
         If there is no idle timeout, the value is longer than any agent lives.
         """
         return _MAX_VALUE if self.idle_timeout is None else self.idle_timeout
+
+    def growing_interval(self, age: float) -> float:
+        """Return the poll interval in seconds of a run of this age in seconds; 0 if the interval does not grow."""
+        if self.heartbeat_max_interval is None:
+            return 0.0
+        return min(age * _GROWTH, self.heartbeat_max_interval, self.idle_seconds)
 
     @property
     def tool_poll_interval(self) -> float:

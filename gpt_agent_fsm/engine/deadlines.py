@@ -23,7 +23,7 @@ class Deadlines:
     from the request for the approval.
     """
 
-    __slots__ = ("_asking", "_clock", "_moments", "_tool_time_left", "_waits_since")
+    __slots__ = ("_asking", "_clock", "_moments", "_run_since", "_tool_time_left", "_waits_since")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -32,6 +32,8 @@ class Deadlines:
         """The seconds left of `tool_timeout` while the thread waits only for a person; None at other times."""
         self._asking: dict[str, float] = {}
         """For each call that waits for an approval: when the approval was requested, in seconds since the epoch."""
+        self._run_since = ("", 0.0)
+        """The id of the last run, and when this process first saw the run, in monotonic seconds."""
         self._waits_since = 0.0
         """When the current wait began, in monotonic seconds."""
 
@@ -39,6 +41,11 @@ class Deadlines:
     def moments(self) -> tuple[float, ...]:
         """The times of the deadlines, in monotonic seconds."""
         return tuple(self._moments.values())
+
+    def age_of(self, run_id: str) -> float:
+        """Return the seconds since this process first saw the run; 0 for a run that has not been saved yet."""
+        known, since = self._run_since
+        return self._clock.monotonic() - since if run_id == known else 0.0
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
         """Start all deadlines. `run_timeout` and `tool_timeout` count from now."""
@@ -106,6 +113,8 @@ class Deadlines:
             "run_timeout": after.state in LIVE and not went_on,
             "tool_timeout": after.state is State.AWAITING_TOOLS and not waited,
         }
+        if begins["run_timeout"]:
+            self._run_since = (after.run_id or "", now)
         for setting in (setting for setting, has_begun in begins.items() if has_begun):
             seconds: float | None = getattr(settings, setting)
             if seconds is not None:

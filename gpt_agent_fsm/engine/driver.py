@@ -358,7 +358,7 @@ class Driver:
         decision = decide(snapshot, self._facts, commands, self.settings, self._context.clock.time())
         if decision.dropped:
             self._agenda.recover()
-        pause = self._alarms.min_pause(self.settings) if decision.snapshot.polls else 0.0
+        pause = self._alarms.min_pause(decision.snapshot, self.settings) if decision.snapshot.polls else 0.0
         self._decision = (decision, *self._agenda.after(decision.wanted, pause))
         self._save(*self._decision)
 

@@ -2,6 +2,7 @@
 
 import random
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -91,6 +92,42 @@ def test_a_new_run_is_created_with_the_calls_of_the_runs_that_have_ended():
         agent.add_user_message("Again")
         runtime.scheduler.advance(5)
     assert [len(calls) for calls in known] == [0, 1]
+
+
+def moments_of_polls(settings, looks):
+    """Return the times of the polls of two runs in a row, each of which shows no end for `looks` polls."""
+    moments, scheduler = [[]], VirtualScheduler()
+
+    class Watched(SimulatedServer):
+        def create_run(self, request, *, timeout):
+            moments.append([])
+            return super().create_run(request, timeout=timeout)
+
+        def get_run(self, *args, **kwargs):
+            moments[-1].append(scheduler.clock.monotonic())
+            return super().get_run(*args, **kwargs)
+
+    with Runtime(Watched(lambda text: [Linger(looks)]), scheduler=scheduler, settings=settings) as runtime:
+        agent = runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None)
+        for _ in range(2):
+            agent.add_user_message("Hello")
+            agent.wait(timeout=3600)
+    return moments[1:]
+
+
+def test_the_poll_interval_grows_with_the_age_of_each_run_up_to_its_maximum():
+    settings = Settings(heartbeat_interval=1.0, heartbeat_max_interval=4.0)
+    for moments in moments_of_polls(settings, 40):
+        pauses = [later - earlier for earlier, later in pairwise(moments)]
+        assert pauses[:9] == [1.0] * 9
+        assert pauses[-1] == pytest.approx(4.0)
+        ages = [moment - moments[0] + 1.0 for moment in moments]
+        assert pauses == pytest.approx([min(max(age / 10, 1.0), 4.0) for age in ages[:-1]])
+
+
+def test_the_poll_interval_does_not_grow_without_a_maximum():
+    for moments in moments_of_polls(Settings(heartbeat_interval=1.0), 40):
+        assert {later - earlier for earlier, later in pairwise(moments)} == {1.0}
 
 
 def test_polls_that_bring_no_news_are_not_saved(world):

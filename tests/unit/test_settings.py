@@ -9,6 +9,7 @@ from gpt_agent_fsm import Settings
 def test_the_defaults_are_those_of_the_contract():
     assert attrs.asdict(Settings()) == {
         "heartbeat_interval": 1.0,
+        "heartbeat_max_interval": None,
         "webhook_heartbeat_interval": 30.0,
         "idle_timeout": 120.0,
         "receive_timeout": 30.0,
@@ -44,6 +45,7 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
         "max_tool_rounds",
         "approval_timeout",
         "max_total_tokens",
+        "heartbeat_max_interval",
     ):
         return
     with pytest.raises(ValueError, match=name):
@@ -54,6 +56,14 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
 def test_intervals_timeouts_and_workers_must_be_positive(name):
     with pytest.raises(ValueError, match="must be more than 0"):
         Settings(**{name: 0})
+
+
+def test_the_longest_poll_interval_must_not_be_shorter_than_the_usual_one():
+    with pytest.raises(
+        ValueError, match=r"heartbeat_max_interval must be at least heartbeat_interval \(2.0\), not 1.0"
+    ):
+        Settings(heartbeat_interval=2.0, heartbeat_max_interval=1.0)
+    assert Settings(heartbeat_interval=2.0, heartbeat_max_interval=2.0).growing_interval(3600.0) == 2.0
 
 
 @pytest.mark.parametrize("name", ["rate_limit_max_retries", "rate_limit_retry_delay", "request_retry_delay"])
