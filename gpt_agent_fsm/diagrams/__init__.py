@@ -1,9 +1,9 @@
 """Pictures of the machine and of threads.
 
-A diagram of the machine is generated from `gpt_agent_fsm.machine.table.TABLE`. One arrow stands for all rows between
-two states, and its label is `input [guard]`. Rows that do not change the state are omitted. A row that applies to all
-states with a run on the server is drawn once, from the frame around these states. The same table always gives the same
-text, byte for byte.
+A diagram of the machine is generated from `gpt_agent_fsm.machine.table.TABLE`. All rows from one
+state to another are drawn as one arrow, whose label lists them, each as `input [guard]`. Rows that do not change the
+state are omitted. A row that applies to all states with a run on the server is drawn once, from the frame around these
+states. The same table always gives the same text, byte for byte.
 
 A timeline shows the history of one thread. `model` defines what a diagram shows, and `timeline` defines what a timeline
 shows. The other modules draw diagrams or timelines.

@@ -39,7 +39,7 @@ def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
 
 
 def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Message]:
-    """Return what this page shows about the first message of the queue, which may have been posted."""
+    """Search this page for the first message of the queue, about which it is unknown whether it was posted."""
     head = copy.queue.head
     assert head.doubt is not None  # noqa: S101 - the library only searches for a message in doubt
     keys_kept = copy.server.message_keys_kept

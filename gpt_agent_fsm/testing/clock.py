@@ -146,10 +146,9 @@ class VirtualScheduler:
         self._closed = self._ticking = False
 
     def close(self, timeout: float) -> None:
-        """Tick every task that is due now. After that, tick no more.
+        """Tick every task that is due now. After that, tick no more. See `Scheduler.close`.
 
-        There is one exception: if a tick calls this method, the scheduler stays open, so that the other ticks that are
-        due can run after that tick. See `Scheduler.close`.
+        If this method is called during a tick, the scheduler stays open. The other due ticks run after that tick.
         """
         del timeout
         self.settle()

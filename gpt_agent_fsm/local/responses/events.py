@@ -50,7 +50,8 @@ class ResponseEvents:
     def __iter__(self) -> Iterator[Event | None]:
         """Yield the events with numbers above `after` as soon as they happen, and None during pauses.
 
-        If a client has seen more events than there are now, it still gets the last event, with the next number.
+        If a client has seen more events than there are now, it still gets the last event, whose number is one above the
+        last that the client has seen.
         """
         number = 0
         for event in self._failing():

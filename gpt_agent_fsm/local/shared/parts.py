@@ -18,7 +18,7 @@ _CHAT_DETAILS = {"low": "low", "high": "high", "original": "high"}
 def chat_message(role: str, text: str, parts: list[Doc]) -> Doc:
     """Return a chat message. The `parts` must have the form of chat completions.
 
-    If the parts contain only the `text`, the message has no parts.
+    The message has a field `parts` only if `parts` contains more than the `text`.
     """
     message: Doc = {"role": role, "content": text}
     texts = [part["text"] for part in parts if part["type"] == "text"]
