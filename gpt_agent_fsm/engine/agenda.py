@@ -17,6 +17,9 @@ _RECOVERY = 1.0
 """Seconds until a thread continues after an input was dropped because of a defect of the library."""
 
 
+_TIMER_DUE = inputs.TimerDue()
+
+
 class Agenda:
     """The next step of one thread: a request that must be made now, or a timer. Each driver has one agenda.
 
@@ -35,7 +38,7 @@ class Agenda:
         self._random = rng
         self.request: effects.Request | None = None
         self.due: float | None = None
-        self.when_due: inputs.TimerDue | inputs.Resume = inputs.TimerDue()
+        self.when_due: inputs.TimerDue | inputs.Resume = _TIMER_DUE
         self.held_by_gate: bool = False
 
     def after(
@@ -93,7 +96,7 @@ class Agenda:
 
     def take_due(self) -> inputs.TimerDue | inputs.Resume:
         """Return the input for the timer that has ended. After that, the input for every later timer is `TimerDue`."""
-        fact, self.when_due = self.when_due, inputs.TimerDue()
+        fact, self.when_due = self.when_due, _TIMER_DUE
         return fact
 
 

@@ -40,12 +40,14 @@ class Alarms:
         "was_told",
     )
 
-    def __init__(self, agenda: Agenda, ledger: Ledger, webhooks: Webhooks, listener: Listener) -> None:
+    def __init__(
+        self, agenda: Agenda, ledger: Ledger, webhooks: Webhooks, listener: Listener, lock: threading.RLock
+    ) -> None:
         self._agenda = agenda
         self._ledger = ledger
         self._listener = listener
         self._webhooks = webhooks
-        self._lock = threading.Lock()
+        self._lock = lock
         self._gate_opened = self._quota_restored = False
         self.was_told: bool = False
 

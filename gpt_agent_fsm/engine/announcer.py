@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -19,6 +19,7 @@ from gpt_agent_fsm.machine.states import State
 
 __all__ = ["Announcer"]
 
+_NO_CALLS: Mapping[str, events.ToolCallRequested] = {}
 _PIECES_AT_ONCE = 8
 """How many pieces are announced before other threads get their turn on this worker."""
 
@@ -66,20 +67,20 @@ class Announcer:
         "sender",
     )
 
-    def __init__(self, thread_id: str, store: Store, listener: Listener) -> None:
+    def __init__(self, thread_id: str, store: Store, listener: Listener, lock: threading.RLock) -> None:
         self._thread_id = thread_id
         self._store = store
         self._listener = listener
         self.sender: AgentHandle | None = None
         self.handler: signals.Handler | None = None
         self.inquiries: tuple[Inquiry, ...] = ()
-        # Reentrant: the garbage collector may end an abandoned `AnswerStream` at any line, even while the lock is held.
-        self._lock = threading.RLock()
-        self._outbox: deque[Record] = deque()
+        self._lock = lock
+        self._outbox: deque[Record] | None = None
+        """None while nothing waits, because most threads are idle, and an empty deque takes 760 bytes."""
         self._subscribers: tuple[_Subscriber, ...] = ()
-        self._newcomers: list[_Subscriber] = []
+        self._newcomers: tuple[_Subscriber, ...] = ()
         self._seen_seq = self._noted_seq = 0
-        self._again: dict[str, events.ToolCallRequested] = {}
+        self._again: Mapping[str, events.ToolCallRequested] = _NO_CALLS
         """The open calls that another runtime announced, by id. Handlers of this runtime have not heard these calls."""
         self._signals_heard = False
         """True after the calls in `_again` were sent to the signals."""
@@ -104,7 +105,7 @@ class Announcer:
             if replay_after is None:
                 self._subscribers = (*self._subscribers, subscriber)
             else:
-                self._newcomers.append(subscriber)
+                self._newcomers = (*self._newcomers, subscriber)
 
     def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
         """Continue where the previous announcer of the thread stopped.
@@ -112,15 +113,18 @@ class Announcer:
         `open_calls` are the tool calls without an output. They are announced again, unless the saved events still
         contain their first announcement.
         """
-        self._outbox.extend(saved.unannounced)
+        self.add(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)
         unannounced = (record.event for record in saved.unannounced)
         to_come = {event.id for event in unannounced if isinstance(event, events.ToolCallRequested)}
-        self._again = {call.id: attrs.evolve(call, again=True) for call in open_calls if call.id not in to_come}
+        again = {call.id: attrs.evolve(call, again=True) for call in open_calls if call.id not in to_come}
+        self._again = again or _NO_CALLS
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Sequence[Record]) -> None:
         """Add records that must be announced."""
-        self._outbox.extend(records)
+        if records:
+            self._outbox = self._outbox or deque()
+            self._outbox.extend(records)
 
     def is_heard(self, call_id: str) -> bool:
         """Return whether a handler can answer this tool call.
@@ -165,6 +169,7 @@ class Announcer:
             self._tell_inquiries(record.event)
             self._seen_seq = record.seq
             self._outbox.popleft()
+            self._outbox = self._outbox or None
             self._forget_what_ended(record.event)
             self._welcome(may_continue)
         if not self._outbox and may_continue():
@@ -219,9 +224,9 @@ class Announcer:
     def _forget_what_ended(self, event: events.Event) -> None:
         """Forget the open calls that need not be announced again after this event."""
         if isinstance(event, events.ToolCallOutputRecorded):
-            self._again.pop(event.id, None)
+            self._again = {id_: call for id_, call in self._again.items() if id_ != event.id} or _NO_CALLS
         elif isinstance(event, events.StateChanged) and event.dest != State.AWAITING_TOOLS:
-            self._again.clear()
+            self._again = _NO_CALLS
 
     def _announce_open_calls_again(self, may_continue: Callable[[], bool]) -> None:
         """Announce the open tool calls again, once to the signals and once to the subscriber of the first `connect`."""
@@ -247,7 +252,7 @@ class Announcer:
                 if record.seq <= self._seen_seq:
                     self._call(newcomer.handler, record.event, by_keyword=False)
             with self._lock:
-                self._newcomers.pop(0)
+                self._newcomers = self._newcomers[1:]
                 self._subscribers = (*self._subscribers, newcomer)
 
     def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import inputs
@@ -12,6 +12,9 @@ from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for, waiting_cal
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Deadlines"]
+
+
+_NOBODY_IS_ASKED: Mapping[str, float] = {}
 
 
 class Deadlines:
@@ -30,7 +33,7 @@ class Deadlines:
         self._moments: dict[str, float] = {}
         self._tool_time_left: float | None = None
         """The seconds left of `tool_timeout` while the thread waits only for a person; None at other times."""
-        self._asking: dict[str, float] = {}
+        self._asking: Mapping[str, float] = _NOBODY_IS_ASKED
         """For each call that waits for an approval: when the approval was requested, in seconds since the epoch."""
         self._run_since = ("", 0.0)
         """The id of the last run, and when this process first saw the run, in monotonic seconds."""
@@ -84,7 +87,7 @@ class Deadlines:
         """
         # Only calls of a run that waits for outputs have this deadline. A decision about other calls would be ignored.
         asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
-        self._asking = {call.id: call.asked_at or 0.0 for call in asking}
+        self._asking = {call.id: call.asked_at or 0.0 for call in asking} or _NOBODY_IS_ASKED
         limit, time = settings.approval_timeout, self._clock.time()
         if self._asking and limit is not None:
             first = min(self._asking.values())
@@ -103,6 +106,8 @@ class Deadlines:
         """Set the time at which the current wait is next announced, because it has lasted too long."""
         if waiting is None or settings.stall_after is None:
             self._moments.pop("stall_after", None)
+            if not self._moments:
+                self._moments.clear()  # an empty dict that had keys keeps their memory
         else:
             self._moments["stall_after"] = self._waits_since + settings.stall_after * 2.0**waiting.told
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.agenda import Agenda, longest_pause
@@ -74,7 +73,11 @@ class Driver:
         """The right to drive the thread. The driver gets this right before it begins, and keeps it until its last tick
         has ended."""
         self._listener = Listener(context.backend, context.streams, self.thread_id)
-        self.announcer: Announcer = Announcer(self.thread_id, context.store, self._listener)
+        # Reentrant: the garbage collector may end an abandoned `AnswerStream` at any line, even while the lock is held.
+        self._lock = threading.RLock()
+        """Shared with the objects below, because an idle thread should take little memory. Held only for a few lines,
+        and never during a call to the store, which may take long."""
+        self.announcer: Announcer = Announcer(self.thread_id, context.store, self._listener, self._lock)
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
         """The error that says that another process drives the thread now; None if none does."""
@@ -83,21 +86,19 @@ class Driver:
         self.begun: bool = False
         self.lock: threading.RLock = threading.RLock()
         """Held while the driver begins, and while it is removed."""
-        self._lock = threading.RLock()
-        """Never held during a call to the store, which may take long."""
         self._inbox = Inbox(self.thread_id, context.store)
         self.door: threading.RLock = self._inbox.door
-        self._facts: deque[inputs.Input] = deque()
+        self._facts: tuple[inputs.Input, ...] = ()
         self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
         """The decision that is not saved yet, with the next request and due time."""
         self._agenda = Agenda(context.clock, context.random)
         self._sender = Sender(context, self.thread_id, self._ledger, self._agenda, self._listener)
-        self._alarms = Alarms(self._agenda, self._ledger, context.webhooks, self._listener)
+        self._alarms = Alarms(self._agenda, self._ledger, context.webhooks, self._listener, self._lock)
         self._desk = ToolDesk(context.tooling, self.thread_id)
         self.last_command: int = 0
         self._ticking = self._left = False
         self._idle: str | None = None
-        self.waiters: Waiters = Waiters()
+        self.waiters: Waiters = Waiters(self._lock)
         """Notified after each tick, and when the driver stops."""
 
     # --- from any OS thread ------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Driver:
             if remaining > 0 and self.snapshot.has_waiting_request:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
             else:
-                self._facts.append(inputs.Resume())
+                self._facts += (inputs.Resume(),)
         # Everything above is done only once. If the commit in `_advance` fails, the next tick repeats only the commit.
         self.begun = True
         self._advance()
@@ -241,7 +242,7 @@ class Driver:
         Call this method only between `begin` and the first tick.
         """
         self._agenda.request = None
-        self._facts.append(fact)
+        self._facts += (fact,)
         self._advance()
 
     # --- the tick ----------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ class Driver:
             nothing_left = self._agenda.is_empty and not self._facts and self._decision is None
             if self.begun and self.snapshot.pending is not None and nothing_left:
                 # The outcome of a request was lost, so the thread continues as after a crash.
-                self._facts.append(inputs.Resume())
+                self._facts = (inputs.Resume(),)
             if must_propagate(error):
                 raise
             log.exception("%s: the tick failed; trying again", self.thread_id)
@@ -312,7 +313,7 @@ class Driver:
         if self.stop_reason is not None or not self.is_quiet():
             # A waiting command may contain the output of a call, and only the first output of a call is used.
             return
-        self._facts.extend(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
+        self._facts += tuple(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
         if not self._facts and not self._desk.has_decided_a_start:
             return
         self._advance()
@@ -335,14 +336,14 @@ class Driver:
         fact = self._sender.send(request, self, self.lease, self.settings)
         if fact is not None:
             self._agenda.request = None
-            self._facts.append(fact)
+            self._facts += (fact,)
             self._advance()
 
     def _collect_due(self) -> None:
         """Add the inputs that are due to the facts; add the agenda's timer only if no other input must come first."""
-        self._facts.extend(self._alarms.collect(self.settings))
+        self._facts += tuple(self._alarms.collect(self.settings))
         if self._agenda.is_due and not self._facts and self.is_quiet():
-            self._facts.append(self._agenda.take_due())
+            self._facts = (self._agenda.take_due(),)
 
     # --- handling inputs ---------------------------------------------------------------------------------------
 
@@ -366,8 +367,7 @@ class Driver:
         news = (decision.snapshot, decision.consumed, decision.happened, due, self.settings)
         self.announcer.add(self._ledger.commit(*news))
         self._inbox.drop(decision.consumed)
-        for _ in range(decision.facts):
-            self._facts.popleft()
+        self._facts = self._facts[decision.facts :]
         self._agenda.follow(request, due)
         self._idle = next((effect.reason for effect in decision.wanted if isinstance(effect, effects.Stop)), None)
         self._decision = None

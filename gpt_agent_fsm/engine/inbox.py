@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 from gpt_agent_fsm.engine.protocols import Store
@@ -29,7 +29,7 @@ class Inbox:
     def __init__(self, thread_id: str, store: Store) -> None:
         self._thread_id = thread_id
         self._store = store
-        self._entries: deque[tuple[int, Command]] = deque()
+        self._entries: list[tuple[int, Command]] = []
         self.door: threading.RLock = threading.RLock()
 
     def accept(self, command: Command) -> None:
@@ -41,16 +41,17 @@ class Inbox:
 
         The caller must have taken the lock `door` before it read the entries, and must still hold it.
         """
-        self._entries = deque(entries)
+        self._entries = list(entries)
 
     def waiting(self) -> list[tuple[int, Command]]:
         """Return the commands with their numbers, oldest first."""
-        return list(self._entries.copy())
+        return self._entries.copy()
 
     def drop(self, consumed: int) -> None:
         """Drop the commands up to the number `consumed`."""
-        while self._entries and self._entries[0][0] <= consumed:
-            self._entries.popleft()
+        # Another OS thread may append a command meanwhile.
+        dropped = sum(1 for _ in itertools.takewhile(lambda entry: entry[0] <= consumed, self._entries))
+        del self._entries[:dropped]
 
     @contextlib.contextmanager
     def shut_if_empty(self) -> Iterator[bool]:

@@ -62,6 +62,9 @@ class _Spoken:
     whole: set[str] = attrs.field(factory=set)
 
 
+_NOTHING_SPOKEN = _Spoken("")
+
+
 class Listener:
     """The stream of one thread. Only ticks use it."""
 
@@ -83,7 +86,7 @@ class Listener:
         self._streams = streams
         self._thread_id = thread_id
         self._reading: Reading | None = None
-        self._spoken = _Spoken("")
+        self._spoken = _NOTHING_SPOKEN
         self._heard: StreamPosition | None = None
         self._is_over = self._end_was_taken = False
         self._plainly = False

@@ -67,6 +67,9 @@ def functions_of(backend: object) -> tuple[Tool[..., Any], ...]:
     return found if isinstance(found, tuple) else ()
 
 
+_NO_JOBS = frozenset[JobKey]()
+
+
 class ToolDesk:
     """Decides about the tool calls of one thread. Only the thread's driver uses it."""
 
@@ -75,9 +78,9 @@ class ToolDesk:
     def __init__(self, tooling: Tooling, thread_id: str) -> None:
         self._tooling = tooling
         self._thread_id = thread_id
-        self._starting: set[JobKey] = set()
+        self._starting: frozenset[JobKey] = _NO_JOBS
         """The jobs whose start this desk has decided, and whose functions are not started yet."""
-        self._places: set[JobKey] = set()
+        self._places: frozenset[JobKey] = _NO_JOBS
         """The jobs that are not added yet, and for which this desk has reserved a place or waits for a place."""
 
     @property
@@ -107,7 +110,7 @@ class ToolDesk:
         if not jobs and not snapshot.calls and not self._places:
             return []
         found, wanted = list[inputs.Input](), set[JobKey]()
-        places, self._places = self._places, set(self._starting)
+        places, self._places = self._places, self._starting
         for call in snapshot.calls if _may_take_results(snapshot) else ():
             if call.output is not None:
                 continue
@@ -146,7 +149,7 @@ class ToolDesk:
 
     def _has_place(self, key: JobKey) -> bool:
         """Return whether a job may run now. If not, this thread is woken as soon as the job may run."""
-        self._places.add(key)
+        self._places |= {key}
         return self._tooling.jobs.reserve(key)
 
     # --- a function was started -----------------------------------------------------------------------------
@@ -227,14 +230,14 @@ class ToolDesk:
         """Decide to start the function of this call as its next attempt, if there is a place for it."""
         next_key = (*key[:3], call.attempt + 1)
         if self._has_place(next_key):
-            self._starting.add(next_key)
+            self._starting |= {next_key}
             yield inputs.StartTool(tool_call_id=call.id, is_safe=is_safe)
 
     # --- functions are started ------------------------------------------------------------------------------
 
     def start(self, snapshot: Snapshot, agent: object) -> None:
         """Start the functions that this desk has decided to start, if `snapshot` records their start."""
-        decided, self._starting = self._starting, set()
+        decided, self._starting = self._starting, _NO_JOBS
         for call in snapshot.calls:
             key = self._key(snapshot, call, call.attempt)
             if call.runs and key in decided:
@@ -246,7 +249,7 @@ class ToolDesk:
     def leave(self) -> None:
         """Release the places that were reserved for functions. This driver will no longer start these functions."""
         self._tooling.jobs.give_back(*self._places)
-        self._places.clear()
+        self._places = _NO_JOBS
 
     def _add_job(self, key: JobKey, call: ToolCall, agent: object) -> None:
         tool = self._tooling.find(call.name)

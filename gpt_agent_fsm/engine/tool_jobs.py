@@ -77,7 +77,7 @@ class ToolJobs:
         self._wake = wake
         self._run_soon = run_soon or _on_a_thread
         self._lock = threading.RLock()
-        self.waiters: Waiters = Waiters()
+        self.waiters: Waiters = Waiters(threading.RLock())
         self._jobs: dict[str, dict[JobKey, Job]] = {}
         """The jobs whose results are still wanted, by thread."""
         self._queue: dict[JobKey, None] = {}

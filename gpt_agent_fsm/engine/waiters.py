@@ -14,12 +14,15 @@ class Waiters:
 
     May be used from any OS thread. Each unnecessary wake-up would cost as much as a tick of a thread, because the
     caller must acquire and release the lock of the interpreter. So most callers say for which changes they wait.
+
+    Args:
+        lock: held for a few lines while a caller is added or removed.
     """
 
     __slots__ = ("_lock", "_waiting")
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
         self._waiting: tuple[tuple[threading.Event, Callable[[], bool]], ...] = ()
 
     @contextlib.contextmanager

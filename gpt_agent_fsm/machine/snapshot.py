@@ -179,12 +179,15 @@ class Newest:
     @classmethod
     def seen(cls, id_: str | None) -> Newest:
         """Make the object from the id that the server has named. None means that there is no message, or no run."""
-        return cls(id=id_, asked=True)
+        return _NO_NEWEST if id_ is None else cls(id=id_, asked=True)
 
     @property
     def is_none(self) -> bool:
         """True if it is known that the thread has no message, or no run."""
         return self.asked and self.id is None
+
+
+_NO_NEWEST = Newest(asked=True)
 
 
 @attrs.frozen(kw_only=True)

@@ -24,7 +24,8 @@ __all__ = ["MemoryStore"]
 class _Thread:
     snapshot: Snapshot
     due: float | None = None
-    inbox: list[tuple[int, Command]] = attrs.field(factory=list)
+    inbox: list[tuple[int, Command]] | None = None
+    """None if no command waits, because an idle thread should take little memory."""
     accepted: int = 0
     records: list[Record] = attrs.field(factory=list)
     announced: int = 0
@@ -60,7 +61,7 @@ class _Thread:
         return Saved(
             snapshot=self.snapshot,
             due=self.due,
-            inbox=tuple(self.inbox),
+            inbox=tuple(self.inbox or ()),
             unannounced=tuple(self.after(self.announced)),
             last_seq=self.last_seq,
         )
@@ -103,6 +104,7 @@ class MemoryStore:
                 raise StoreError(f"There is no thread {thread_id!r} in this store: commit a snapshot of it first.")
             thread = self._threads[thread_id]
             thread.accepted += 1
+            thread.inbox = thread.inbox or []
             thread.inbox.append((thread.accepted, command))
             return thread.accepted
 
@@ -122,7 +124,7 @@ class MemoryStore:
             thread = self._threads.setdefault(snapshot.thread_id, _Thread(snapshot))
             thread.snapshot, thread.due = snapshot, due
             if thread.inbox and thread.inbox[0][0] <= consumed:
-                thread.inbox = [entry for entry in thread.inbox if entry[0] > consumed]
+                thread.inbox = [entry for entry in thread.inbox if entry[0] > consumed] or None
             first = thread.last_seq + 1
             records = [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
             thread.records.extend(records)

@@ -1,5 +1,6 @@
 """Each subscriber is called for each record once and in order, whether the record is old or new."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -74,7 +75,7 @@ def journal():
 @pytest.fixture
 def announcer(journal):
     """An announcer that must announce all three records."""
-    made = Announcer(THREAD, journal, no_stream())
+    made = Announcer(THREAD, journal, no_stream(), threading.RLock())
     made.add(journal.records)
     return made
 
@@ -110,7 +111,7 @@ def test_two_new_subscribers_hear_the_history_in_the_order_in_which_they_came(an
 
 
 def test_an_announcer_that_takes_over_announces_only_the_rest(journal):
-    announcer, old, new = Announcer(THREAD, journal, no_stream()), Subscriber(), Subscriber()
+    announcer, old, new = Announcer(THREAD, journal, no_stream(), threading.RLock()), Subscriber(), Subscriber()
     snapshot = Snapshot(thread_id=THREAD, assistant_id="a")
     announcer.take_over(Saved(snapshot=snapshot, unannounced=tuple(journal.records[2:]), last_seq=3))
     announcer.join(old, None)
@@ -172,7 +173,7 @@ def test_the_end_is_announced_to_subscribers_who_still_wait_for_the_history(anno
 def test_the_pieces_of_a_message_that_wait_are_announced_right_before_the_message(journal):
     pieces = [delta("a", 0), delta("b", 1)]
     listener = SimpleNamespace(deltas_before=lambda event: pieces, deltas=lambda: iter(()))
-    announcer, heard, others = Announcer(THREAD, journal, listener), [], []
+    announcer, heard, others = Announcer(THREAD, journal, listener, threading.RLock()), [], []
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.join(lambda sender, event: others.append(event), None)
     started, message = journal.records[0], Record(seq=2, at=0.0, event=added("ab"))
@@ -184,7 +185,7 @@ def test_the_pieces_of_a_message_that_wait_are_announced_right_before_the_messag
 
 def test_nothing_follows_a_piece_whose_handler_stops_the_agent(journal):
     listener = SimpleNamespace(deltas_before=lambda event: [delta("a", 0), delta("b", 1)], deltas=lambda: iter(()))
-    announcer, heard = Announcer(THREAD, journal, listener), []
+    announcer, heard = Announcer(THREAD, journal, listener, threading.RLock()), []
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.add([Record(seq=1, at=0.0, event=added("ab"))])
     announcer.announce(lambda: not heard)
@@ -195,7 +196,7 @@ def test_nothing_follows_a_piece_whose_handler_stops_the_agent(journal):
 def test_the_pieces_that_wait_are_announced_after_the_records(journal):
     pieces = [delta("a", 0)]
     listener = SimpleNamespace(deltas_before=lambda event: [], deltas=lambda: iter(pieces))
-    announcer, heard = Announcer(THREAD, journal, listener), []
+    announcer, heard = Announcer(THREAD, journal, listener, threading.RLock()), []
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.add(journal.records)
     announcer.announce(lambda: not heard)
@@ -211,7 +212,10 @@ def test_some_pieces_are_announced_at_once_and_the_others_stay(journal):
         while waiting:
             yield waiting.pop(0)
 
-    announcer, heard = Announcer(THREAD, journal, SimpleNamespace(deltas=deltas, is_reading=True)), []
+    announcer, heard = (
+        Announcer(THREAD, journal, SimpleNamespace(deltas=deltas, is_reading=True), threading.RLock()),
+        [],
+    )
     announcer.join(lambda sender, event: heard.append(event), None, stream=True)
     announcer.announce(always)
     assert (len(heard), len(waiting)) == (8, 12)

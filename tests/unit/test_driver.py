@@ -33,7 +33,7 @@ def test_an_input_that_cannot_happen_is_dropped_and_the_thread_continues(world, 
     agent = world.connect()
     agent.add_user_message("Hello")
     world.scheduler.step()
-    agent._driver._facts.append(inputs.MessagesListed(page=None))
+    agent._driver._facts += (inputs.MessagesListed(page=None),)
     assert agent.wait(timeout=60) == "idle"
     assert "messages_listed was dropped" in caplog.text
     assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
