@@ -49,7 +49,7 @@ class Inbox:
 
     def drop(self, consumed: int) -> None:
         """Drop the commands up to the number `consumed`."""
-        # Another OS thread may append a command meanwhile.
+        # Another OS thread may append a command during these lines.
         dropped = sum(1 for _ in itertools.takewhile(lambda entry: entry[0] <= consumed, self._entries))
         del self._entries[:dropped]
 
