@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpt_agent_fsm.ports import Saved
 
-__all__ = ["has_said_so", "is_at_rest", "is_parked", "is_settled", "is_stopped_by_limit"]
+__all__ = ["has_said_so", "is_at_rest", "is_parked", "is_settled", "is_stopped_by_limit", "was_told_to_wait"]
 
 
 def is_settled(saved: Saved | None, *, honest: bool) -> bool:
@@ -45,5 +45,10 @@ def is_stopped_by_limit(saved: Saved | None) -> bool:
 
 def has_said_so(saved: Saved | None) -> bool:
     """Return whether a thread has announced that it has waited for a long time. Return True if it does not wait."""
+    return was_told_to_wait(saved) or saved is None or saved.snapshot.waiting is None
+
+
+def was_told_to_wait(saved: Saved | None) -> bool:
+    """Return whether a thread waits, and has announced that it has waited for a long time."""
     waiting = None if saved is None else saved.snapshot.waiting
-    return waiting is None or waiting.told > 0
+    return waiting is not None and waiting.told > 0

@@ -22,7 +22,14 @@ from gpt_agent_fsm.testing.simulation.pictures import Pictures
 from gpt_agent_fsm.testing.simulation.plans import random_plan, random_round, with_trouble
 from gpt_agent_fsm.testing.simulation.process import Process
 from gpt_agent_fsm.testing.simulation.servers import make_server
-from gpt_agent_fsm.testing.simulation.settled import has_said_so, is_at_rest, is_parked, is_settled, is_stopped_by_limit
+from gpt_agent_fsm.testing.simulation.settled import (
+    has_said_so,
+    is_at_rest,
+    is_parked,
+    is_settled,
+    is_stopped_by_limit,
+    was_told_to_wait,
+)
 from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, Wire
 from gpt_agent_fsm.testing.simulation.users import User
 from gpt_agent_fsm.testing.steps import Step
@@ -251,6 +258,9 @@ class World:
                 # After everything was dropped, a run of another client was adopted. It would have to be repeated, but
                 # the token limit is reached.
                 user.discard_queue()
+            if gives_up and self._server.is_stuck(user.thread_id) and was_told_to_wait(stored(user.thread_id)):
+                # A run of another client was adopted, but a response that nobody knows blocks the conversation.
+                user.cancel_run()
             user.answer_open_calls()
 
         return self._pass_time(
