@@ -75,7 +75,7 @@ class Writer:
         return dict(self._marks)
 
     def note(self, thread_id: str, seq: int) -> bool:
-        """Record a mark (the number of a thread's last announced record). Return whether it should be saved now.
+        """Remember a thread's mark: the number of its last announced record. Return whether to save the mark now.
 
         Otherwise the next group of operations saves it.
         """

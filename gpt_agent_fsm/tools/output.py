@@ -63,7 +63,7 @@ def as_output(given: object) -> Output:
     if isinstance(given, Mapping):
         return _of_schema(json_object(given, "output"))
     if not isinstance(given, type):
-        raise ValueError(f"output must be a class with fields or a JSON schema, not {given!r}")
+        raise ValueError(f"output must be a JSON schema or a class with fields, not {given!r}")
     return _of_class(given)
 
 

@@ -141,9 +141,9 @@ def test_the_reason_does_not_quote_what_a_class_refuses(given, text, reason):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (7, "a class with fields or a JSON schema, not 7"),
-        (Forecast("Oslo", 1.0), "a class with fields or a JSON schema"),
-        (list[Forecast], "a class with fields or a JSON schema"),
+        (7, "a JSON schema or a class with fields, not 7"),
+        (Forecast("Oslo", 1.0), "a JSON schema or a class with fields"),
+        (list[Forecast], "a JSON schema or a class with fields"),
         (str, "put str into a field"),
         (Broken, "Broken.value: complex cannot be described"),
         ({"type": "array"}, 'of the type "object"'),

@@ -134,7 +134,7 @@ def test_an_answer_of_another_form_keeps_its_text(world):
 
 def test_an_output_that_cannot_be_described_is_refused_and_nothing_is_sent(world):
     agent = world.connect()
-    with pytest.raises(ValueError, match="output must be a class with fields or a JSON schema"):
+    with pytest.raises(ValueError, match="output must be a JSON schema or a class with fields"):
         agent.ask("Weather?", output=int | str)
     assert world.server.messages(agent.thread_id) == []
 

@@ -1,4 +1,4 @@
-"""The part of streams that both APIs share: the text of each message, and the stream that the engine reads."""
+"""Reads streamed answers, as far as both APIs agree. Collects the texts of messages, and reopens broken streams."""
 
 from __future__ import annotations
 
