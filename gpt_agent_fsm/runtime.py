@@ -182,8 +182,8 @@ class Runtime:
         """Create a thread and return its agent. If a thread already has the key, return that thread's agent.
 
         The arguments are those of `connect`. Two calls with one key at the same time get the same thread. Blocks for
-        two requests. Raises an `ApiError` if a request fails, and `InvalidThreadId` if the server no longer
-        has the thread of the key.
+        one request, or for two if a thread already has the key. Raises an `ApiError` if a request fails, and
+        `InvalidThreadId` if the server no longer has the thread of the key.
         """
         connection = Connection(
             assistant_id=assistant_id,
@@ -194,17 +194,25 @@ class Runtime:
             stream=stream,
         )
         connection.settings_from(self._settings)  # raises for a wrong idle timeout before a thread is created
-        return self._connected(self.create_thread() if key is None else self._thread_of(key), connection)
+        if key is None:
+            return self._connected(self.create_thread(), connection, is_new=True)
+        thread_id, is_new = self._thread_of(key)
+        return self._connected(thread_id, connection, is_new=is_new)
 
-    def _thread_of(self, key: str) -> str:
-        """Return the thread of the key. If there is none, create one."""
+    def _thread_of(self, key: str) -> tuple[str, bool]:
+        """Return the thread of the key, and whether it was created now, because no thread had the key."""
         with self._keys.held(required_text(key, "key")):
-            return self._keys.find(key) or self._keys.claim(key, self.create_thread())
+            if (known := self._keys.find(key)) is not None:
+                return known, False
+            created = self.create_thread()
+            thread_id = self._keys.claim(key, created)
+            return thread_id, thread_id == created
 
-    def _connected(self, thread_id: str, connection: Connection) -> Agent:
+    def _connected(self, thread_id: str, connection: Connection, *, is_new: bool = False) -> Agent:
+        """Return the agent of a thread. `is_new`: True if nobody else can know the thread yet."""
         self._own_roster.check_open()
         self._check_tools()
-        return _agent_of(self._connector.connect(thread_id, connection))
+        return _agent_of(self._connector.connect(thread_id, connection, is_new=is_new))
 
     def download(self, file_id: str) -> bytes:
         """Return the content of a file on the server, for example of an `Image` or `File` in a message.

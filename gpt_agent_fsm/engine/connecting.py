@@ -34,22 +34,25 @@ class Connector:
         self._roster = roster
         self.created: set[str] = set()
 
-    def connect(self, thread_id: str, connection: Connection) -> Driver:
-        """Return the driver of a thread. If the thread has none, make one. See `Runtime.connect`."""
+    def connect(self, thread_id: str, connection: Connection, *, is_new: bool = False) -> Driver:
+        """Return the driver of a thread. If the thread has none, make one. See `Runtime.connect`.
+
+        `is_new`: True if nobody else can know the thread yet. Then the server is not asked for a run in progress.
+        """
         while True:
             known = self._roster.get(thread_id)
             if known is None:
-                driver = self._introduce(thread_id, connection)
+                driver = self._introduce(thread_id, connection, is_new=is_new)
             else:
                 self._claim_key(connection.key, thread_id)
                 driver = _connect_again(known, connection)
             if driver is not None:
                 return driver
 
-    def _introduce(self, thread_id: str, connection: Connection) -> Driver | None:
+    def _introduce(self, thread_id: str, connection: Connection, *, is_new: bool) -> Driver | None:
         """Return a new driver of a thread that the server knows; None if another call has made the driver first."""
         settings = connection.settings_from(self._settings)
-        known = self._ask_for(thread_id, settings)
+        known = inputs.RunsListed(runs=()) if is_new else self._ask_for(thread_id, settings)
         # The key is claimed only after the server has confirmed the thread. If the server did not know the thread, the
         # key would be lost.
         self._claim_key(connection.key, thread_id)

@@ -145,6 +145,16 @@ def test_a_thread_that_the_runtime_has_just_created_is_not_requested_again():
         assert backend.calls == 1
 
 
+def test_a_thread_that_start_has_created_is_not_searched_for_a_run():
+    backend = Stubborn("list_runs")
+    with runtime_over(backend) as runtime:
+        agent = runtime.start("asst_1", key="customer-1")
+        assert (backend.calls, agent.state) == (0, "idle")
+        agent.shutdown()
+        runtime.start("asst_1", key="customer-1")
+        assert backend.calls == 1
+
+
 def test_connect_raises_the_servers_error_about_the_key():
     backend = Stubborn("get_thread", errors.AccessDenied(401, None, "No such key"))
     with runtime_over(backend) as runtime:

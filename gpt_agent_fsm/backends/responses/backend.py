@@ -25,6 +25,7 @@ from gpt_agent_fsm.backends.responses.asks import decision
 from gpt_agent_fsm.backends.responses.conversation import Conversation
 from gpt_agent_fsm.backends.responses.earlier_attempts import make_way, unless_answered
 from gpt_agent_fsm.backends.responses.known_assistants import KnownAssistants
+from gpt_agent_fsm.backends.responses.known_metadata import KnownMetadata
 from gpt_agent_fsm.backends.responses.last_runs import last_runs
 from gpt_agent_fsm.backends.responses.refusals import asks_for_input
 from gpt_agent_fsm.backends.responses.sending_parts import refused_parts, user_message
@@ -97,6 +98,7 @@ class ResponsesBackend(HttpFiles):
         """True after the server has said that a request must have an input. The backend then sends an empty input."""
         self._stream_switch = StreamSwitch()
         self._order = ListOrder(wire.are_items_oldest_first)
+        self._known_metadata = KnownMetadata()
         self._lock = threading.Lock()
         self._usages: dict[str, Usage] = {}
         """For each run that was recently waiting for tools, the tokens that it had used until then."""
@@ -117,7 +119,7 @@ class ResponsesBackend(HttpFiles):
 
     def _on(self, thread_id: str, timeout: Timeout, *, streams: bool = False) -> Conversation:
         switch = self._stream_switch if streams else None
-        return Conversation(self._http, thread_id, timeout, self._order, streams=switch)
+        return Conversation(self._http, thread_id, timeout, self._order, self._known_metadata, streams=switch)
 
     # --- threads and messages -------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from gpt_agent_fsm.backends.http.exchange import limits_of
 from gpt_agent_fsm.backends.http.outcomes import as_refusal, unusable
 from gpt_agent_fsm.backends.http.text_stream import StreamSwitch
 from gpt_agent_fsm.backends.responses import wire
+from gpt_agent_fsm.backends.responses.known_metadata import KnownMetadata
 from gpt_agent_fsm.backends.responses.refusals import says_it_is_over
 from gpt_agent_fsm.backends.responses.streaming import first_response
 from gpt_agent_fsm.backends.responses.tail import Tail
@@ -48,6 +49,7 @@ class Conversation:
         thread_id: str,
         timeout: Timeout,
         order: ListOrder,
+        known_metadata: KnownMetadata,
         *,
         streams: StreamSwitch | None = None,
     ) -> None:
@@ -56,13 +58,16 @@ class Conversation:
         self.last_event: int | None = None
         self._http = http
         self._order = order
+        self._known_metadata = known_metadata
         self._thread_id = thread_id
         self._path = f"/conversations/{segment(thread_id)}"
         self._limits = limits_of(timeout)
 
     def metadata(self) -> Mapping[str, Any]:
         """Return the conversation's metadata. Raises `RequestRefused` if there is no such conversation."""
-        return self._http.get(self._path, wire.Conversation, timeout=self._limits).metadata
+        metadata = self._http.get(self._path, wire.Conversation, timeout=self._limits).metadata
+        self._known_metadata.read(self._thread_id, metadata)
+        return metadata
 
     # --- items ------------------------------------------------------------------------------------------------
 
@@ -187,11 +192,15 @@ class Conversation:
 
         By this id, a program without this store finds the run.
         """
+        known = self._known_metadata
         try:
-            metadata = {**self.metadata(), wire.RUN: response_id}
+            before = known.get(self._thread_id)
+            metadata = {**(self.metadata() if before is None else before), wire.RUN: response_id}
             self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self._limits)
+            known.written(self._thread_id, metadata)
         except ApiError as error:
             # The run continues even if this has failed, because this program knows the id of the run.
+            known.forget(self._thread_id)
             log.debug("%s: could not note %s in the metadata: %s", self._thread_id, response_id, error)
 
 
