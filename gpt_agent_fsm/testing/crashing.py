@@ -38,6 +38,8 @@ class CrashingStore:
         self._likely = likely
         self.faults_off = False
         """True if the process must no longer crash."""
+        self.ends_with_process: bool = False
+        """True if the store says that its data end with the process, although they do not."""
 
     def _change(self, call: Callable[[], T]) -> T:
         crashes = not self.faults_off and self._rng.random() < self._likely

@@ -86,6 +86,7 @@ class World:
         self._scheduler = VirtualScheduler()
         self._network = self._make_network(faults)
         self._store = CrashingStore(make_store(), rng, faults.crash / 10)
+        self._store.ends_with_process = equipment.leaves_notes
         own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
         self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history, self._disturb)
         self._server, make_backend = make_server(
