@@ -311,6 +311,12 @@ class Snapshot:
         """True if nothing will happen without a new input."""
         return self.pending is None and not self.state.run_in_progress
 
+    @property
+    def owes_nothing(self) -> bool:
+        """True if the thread is settled, and no message, no run and no answer waits for the next command."""
+        waits = self.queue or self.outbox.owed is not None or self.cursor.reading is not None
+        return self.settled and not waits
+
     def differs_only_by_a_poll(self, other: Snapshot) -> bool:
         """Return whether the other snapshot differs only in the progress of a GET.
 

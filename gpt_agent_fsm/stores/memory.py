@@ -38,7 +38,7 @@ class _Thread:
 
     @property
     def rests(self) -> bool:
-        return self.snapshot.settled and not self.inbox and self.announced == self.last_seq
+        return self.snapshot.owes_nothing and not self.inbox and self.announced == self.last_seq
 
     def after(self, seq: int) -> list[Record]:
         return self.records[max(seq - self.forgotten, 0) :]

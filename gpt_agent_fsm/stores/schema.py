@@ -259,13 +259,21 @@ LIST_QUEUES = sa.select(queue.c.thread_id, sa.func.count().label("messages"), _i
     queue.c.thread_id
 )
 
+# The codec leaves these fields out of a snapshot if nothing waits. The quotes in a text are escaped, as above.
+_owes_nothing = sa.and_(
+    threads.c.thread_id.not_in(sa.select(queue.c.thread_id)),
+    threads.c.snapshot.not_like('%"owed":%'),
+    threads.c.snapshot.not_like('%"reading":%'),
+)
 # For each thread at rest that has old records: the number of its first record that is kept.
 _first_new = sa.func.min(sa.case((events.c.at > sa.bindparam("until"), events.c.seq)))
 _first_kept = sa.func.coalesce(_first_new, threads.c.last_seq + 1)
 OLD_RECORDS = (
     sa.select(threads.c.thread_id, _first_kept.label("first_kept"))
     .join_from(threads, events, events.c.thread_id == threads.c.thread_id)
-    .where(threads.c.unfinished.is_(sa.false()), threads.c.thread_id.not_in(sa.select(inbox.c.thread_id)))
+    .where(
+        threads.c.unfinished.is_(sa.false()), threads.c.thread_id.not_in(sa.select(inbox.c.thread_id)), _owes_nothing
+    )
     .group_by(threads.c.thread_id, threads.c.last_seq)
     .having(_first_kept > sa.func.min(events.c.seq))
 )

@@ -119,6 +119,13 @@ class PrunesBusyThreads(MemoryStore):
         return super().prune(older_than)
 
 
+class PrunesParkedThreads(MemoryStore):
+    def prune(self, older_than):
+        for thread in self._threads.values():
+            thread.snapshot = attrs.evolve(thread.snapshot, queue=EMPTY)
+        return super().prune(older_than)
+
+
 class StartsNumbersAgain(MemoryStore):
     def prune(self, older_than):
         count = super().prune(older_than)
@@ -142,6 +149,7 @@ class ListsInAnyOrder(MemoryStore):
     ("store", "test"),
     [
         (PrunesBusyThreads, "the_history_of_unfinished_threads_is_never_forgotten"),
+        (PrunesParkedThreads, "the_history_of_a_thread_that_owes_something_is_never_forgotten"),
         (StartsNumbersAgain, "a_pruned_thread_keeps_its_snapshot_its_usage_and_its_numbers"),
         (LosesTheCount, "old_records_of_a_resting_thread_are_forgotten_and_their_number_is_returned"),
         (ListsInAnyOrder, "all_threads_are_listed_in_the_order_of_their_ids_with_their_last_events"),

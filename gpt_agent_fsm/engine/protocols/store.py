@@ -173,10 +173,10 @@ class PrunableStore(Protocol):
     def prune(self, older_than: float | timedelta) -> int:
         """Forget records that are at least this old, in threads that rest. Return how many records are forgotten.
 
-        `older_than` is a number of seconds, or a `timedelta`. A thread rests if it has no unfinished work, no waiting
-        command, and no unannounced record. Its snapshot, its keys and its usage stay, and its next record continues the
-        numbers. The remaining records of a thread have no gaps: a record stays if an earlier record stays. Raises
-        `ValueError` if `older_than` is negative or not a finite number.
+        `older_than` is a number of seconds, or a `timedelta`. A thread rests if its snapshot owes nothing
+        (`Snapshot.owes_nothing`), and it has no waiting command and no unannounced record. Its snapshot, its keys and
+        its usage stay, and its next record continues the numbers. The remaining records of a thread have no gaps: a
+        record stays if an earlier record stays. Raises `ValueError` if `older_than` is negative or not a finite number.
         """
         ...
 

@@ -9,8 +9,11 @@ import attrs
 
 from gpt_agent_fsm.events import RunStarted
 from gpt_agent_fsm.machine.inputs import CancelRun
+from gpt_agent_fsm.machine.objects import Failure
+from gpt_agent_fsm.machine.outbox import Outbox, OwedRun
 from gpt_agent_fsm.machine.queue import Doubt, Queue, QueuedMessage
 from gpt_agent_fsm.machine.reasons import reason_of
+from gpt_agent_fsm.machine.snapshot import Cursor, Reading
 from gpt_agent_fsm.ports import ListingStore, PrunableStore, Usage
 from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, numbers_of, some_events, tried
 
@@ -102,6 +105,20 @@ class StoreUpkeepContract(StoreTests):
         assert self.prunable.prune(0) == 0
         assert numbers_of(self.store.history("thread_unannounced")) == [1, 2]
         assert numbers_of(self.saved("thread_unannounced").unannounced) == [2]
+
+    def test_the_history_of_a_thread_that_owes_something_is_never_forgotten(self) -> None:
+        reading = Reading(run_id="run_1", assistant_id="asst_1", postponed=True)
+        waiting = (
+            attrs.evolve(idle("a message"), queue=Queue((QueuedMessage(key="key_1", content="Hello"),))),
+            attrs.evolve(idle("a run"), outbox=Outbox(owed=OwedRun(), parked=True)),
+            attrs.evolve(idle("an answer"), cursor=Cursor(reading=reading)),
+        )
+        rests = attrs.evolve(idle(), failure=Failure(code="x", message='"owed":{},"reading":{}'))
+        for snapshot in (*waiting, rests):
+            self.commit(snapshot, *some_events(1, thread_id=snapshot.thread_id))
+            self.store.announced(snapshot.thread_id, 1)
+        assert self.prunable.prune(0) == 1
+        assert all(numbers_of(self.store.history(snapshot.thread_id)) == [1] for snapshot in waiting)
 
     def test_the_remaining_records_have_no_gaps_even_if_the_clock_was_set_back(self) -> None:
         self.rest("thread_1", 1.0, time.time(), 1.0)

@@ -18,7 +18,7 @@ def is_settled(saved: Saved | None, *, honest: bool) -> bool:
     snapshot = saved.snapshot
     if snapshot.queue.doubt is not None and not honest:
         return snapshot.outbox.parked
-    return not snapshot.queue and snapshot.outbox.owed is None and snapshot.cursor.reading is None
+    return snapshot.owes_nothing
 
 
 def is_at_rest(saved: Saved | None, *, locked: bool) -> bool:
