@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import attrs
 import pytest
@@ -42,7 +43,7 @@ def path(tmp_path):
     return str(tmp_path / "agents.db")
 
 
-def keep(path, *stories, more=()):
+def keep(path, *stories, more=(), at=5.0):
     """Write a store that a program has closed, with one thread a story."""
     with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
         for number, story in enumerate(stories, 1):
@@ -50,8 +51,8 @@ def keep(path, *stories, more=()):
             snapshot = attrs.evolve(story.snapshot, thread_id=thread_id)
             started = events.RunStarted(id="run_1", thread_id=thread_id, assistant_id="asst_1")
             change = snapshot.queue.change_since(idle().snapshot.queue)
-            store.commit(snapshot, consumed=0, events=[started, *more], at=5.0, due=None, queue=change)
-            store.announced(thread_id, 1 + len(more))
+            store.commit(snapshot, consumed=0, events=[started, *more], at=at, due=None, queue=change)
+            store.announced(thread_id, store.load(thread_id).last_seq)
 
 
 def test_threads_shows_state_last_event_tokens_and_reason_through_a_pipe(run, path):
@@ -217,10 +218,27 @@ def test_a_dead_process_holds_nothing_and_one_on_another_computer_may(run, path,
 
 def test_prune_forgets_old_events_and_keeps_the_thread(run, path):
     keep(path, idle(), awaiting(LOCATE))
-    assert run("prune", "--older-than", "30d", "--store", path).output == "1 event was forgotten.\n"
+    output = run("prune", "--older-than", "30d", "--store", path).output
+    assert output.splitlines()[0] == "1 event was forgotten."
     assert run("history", "thread_1", "--store", path).output == ""
     assert run("history", "thread_2", "--store", path).output != ""
     assert "thread_1" in run("threads", "--store", path).output
+
+
+def test_prune_says_why_threads_keep_their_events(run, path, tmp_path):
+    keep(path, parked(), awaiting(LOCATE))
+    assert run("prune", "--older-than", "30d", "--store", path).output == (
+        "0 events were forgotten.\n"
+        "2 threads are not at rest and keep all their events; "
+        "gpt-agent-fsm doctor --all says what a person can do.\n"
+    )
+    recent = str(tmp_path / "recent.db")
+    keep(recent, idle(), awaiting(LOCATE), idle(), at=time.time())
+    assert run("prune", "--older-than", "30d", "--store", recent).output == (
+        "0 events were forgotten.\n"
+        "1 thread is not at rest and keeps all its events; gpt-agent-fsm doctor --all says what a person can do.\n"
+        "2 threads at rest have only younger events.\n"
+    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs the signals of POSIX")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from gpt_agent_fsm.cli.looking import opening
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.stores import SQLStore
 
 __all__ = ["prune"]
 
@@ -31,8 +35,9 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> timedelta:
 def prune(*, url: str, older_than: timedelta, take_over: bool) -> None:
     """Forget old events of threads at rest, and print how many were forgotten.
 
-    Threads with unfinished work keep all their events. Snapshots, keys and token counts stay, so every conversation can
-    continue. The command is refused while another process holds the store; that process can call `store.prune`.
+    Threads that are not at rest keep all their events, for example while a message waits in a parked queue. Snapshots,
+    keys and token counts stay, so every conversation can continue. The command is refused while another process holds
+    the store; that process can call `store.prune`.
 
     \b
     Examples:
@@ -41,4 +46,21 @@ def prune(*, url: str, older_than: timedelta, take_over: bool) -> None:
     """  # noqa: D301 - click reads the backspace
     with opening.opened(url, to_write=True, take_over=take_over) as store:
         count = store.prune(older_than)
+        busy, recent = _kept(store)
     click.echo(f"{count:,} {'event was' if count == 1 else 'events were'} forgotten.")
+    if busy:
+        keeps = "thread is not at rest and keeps all its" if busy == 1 else "threads are not at rest and keep all their"
+        click.echo(f"{busy:,} {keeps} events; gpt-agent-fsm doctor --all says what a person can do.")
+    if recent and not count:
+        click.echo(f"{recent:,} {'thread at rest has' if recent == 1 else 'threads at rest have'} only younger events.")
+
+
+def _kept(store: SQLStore) -> tuple[int, int]:
+    """Return how many threads keep their events because they are not at rest, and because the events are young."""
+    unfinished = store.unfinished()
+    rests = [
+        row.snapshot.owes_nothing and row.snapshot.thread_id not in unfinished
+        for row in store.threads()
+        if row.last_event is not None
+    ]
+    return rests.count(False), rests.count(True)
