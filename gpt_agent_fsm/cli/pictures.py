@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gpt_agent_fsm import diagrams
-from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, without_traceback
+from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, was_pruned, without_traceback
 
 __all__ = ["diagram", "timeline"]
 
@@ -82,9 +82,9 @@ def timeline(thread_id: str, url: str, format_: str) -> None:
       gpt-agent-fsm timeline thread_1 --store agents.db --format svg > timeline.svg
     """  # noqa: D301 - click reads the backspace
     with opened(url) as store:
-        load(store, thread_id)
-        records = store.history(thread_id)
-    click.echo(diagrams.TIMELINE_FORMATS[format_](diagrams.timeline_of(records, thread_id)), nl=False)
+        saved, records = load(store, thread_id), store.history(thread_id)
+    shown = diagrams.timeline_of(records, thread_id, was_pruned=was_pruned(records, saved))
+    click.echo(diagrams.TIMELINE_FORMATS[format_](shown), nl=False)
 
 
 def _diagram(thread_id: str | None, url: str | None) -> diagrams.Diagram:

@@ -42,7 +42,7 @@ class Axis:
     @property
     def start(self) -> float:
         """The first time on the axis. Older records are not shown."""
-        return self.chapters[0].start
+        return self.chapters[0].start if self.chapters else 0.0
 
     def place(self, time: float) -> float:
         """Return the place of a time. A time within a pause is at the end of the chapter before the pause."""
@@ -63,9 +63,13 @@ class Axis:
 def axis_of(times: Sequence[float], left: float, width: float, gap: float) -> Axis:
     """Return an axis for these times, which are in order. `gap` is the room for a pause that is cut out.
 
+    Without times, the axis has no chapters.
+
     Long pauses are cut out, because they would squash everything else. A pause is long if it is much longer than all
     shorter pauses together. If there are too many long pauses, the axis shows only the last chapters.
     """
+    if not times:
+        return Axis(())
     limit = _limit(times)
     stretches: list[list[float]] = [[times[0]]]
     for before, time in itertools.pairwise(times):

@@ -67,10 +67,11 @@ class Timeline:
     """The bars of a thread.
 
     Attributes:
-        start, end: the times of the first and the last record that is shown.
+        start, end: the times of the first and the last record that is shown; 0 if there are no records.
         bars: the bars, in the order in which they began.
-        times: the times of the records, in order. Each time occurs once.
+        times: the times of the records, in order. Each time occurs once. Empty if there are no records.
         left_out: the number of older records that are not shown.
+        was_pruned: True if the store has forgotten older records.
     """
 
     thread_id: str
@@ -79,20 +80,25 @@ class Timeline:
     bars: tuple[Bar, ...]
     times: tuple[float, ...]
     left_out: int = 0
+    was_pruned: bool = False
 
 
-def timeline_of(records: Sequence[Recorded], thread_id: str | None = None) -> Timeline:
-    """Return the timeline of a thread's records. The default for `thread_id` is the id in the records."""
+def timeline_of(records: Sequence[Recorded], thread_id: str | None = None, *, was_pruned: bool = False) -> Timeline:
+    """Return the timeline of a thread's records. The default for `thread_id` is the id in the records.
+
+    `was_pruned` is True if the store has forgotten older records; the timeline says so.
+    """
     name = thread_id or next((record.event.thread_id for record in records), "a thread")
     shown = records[-MAX_RECORDS:]
     # A clock may have been set back between two records.
-    times = sorted({record.at for record in shown}) or [0.0]
+    times = sorted({record.at for record in shown})
+    start, end = (times[0], times[-1]) if times else (0.0, 0.0)
     reader = _Reader()
     for record in records:
         reader.read(record.at, record.event)
-    bars = [_clipped(bar, times[0], times[-1]) for bar in reader.all_bars(times[-1]) if bar.end >= times[0]]
+    bars = [_clipped(bar, start, end) for bar in reader.all_bars(end) if bar.end >= start]
     bars.sort(key=lambda bar: bar.start)
-    return Timeline(_clean(name), times[0], times[-1], tuple(bars), tuple(times), len(records) - len(shown))
+    return Timeline(_clean(name), start, end, tuple(bars), tuple(times), len(records) - len(shown), was_pruned)
 
 
 def _clipped(bar: Bar, start: float, end: float) -> Bar:

@@ -71,7 +71,7 @@ def _labels(axis: Axis, top: float) -> tuple[list[str], float]:
         _text("note", left + _MEASURE.space, top + (row or 0) * _LINE, text)
         for (left, text), row in zip(labels, rows, strict=True)
     ]
-    return texts, top + max(row or 0 for row in rows) * _LINE + _PAD
+    return texts, top + max((row or 0 for row in rows), default=0) * _LINE + _PAD
 
 
 def _pauses(axis: Axis) -> list[tuple[float, str]]:

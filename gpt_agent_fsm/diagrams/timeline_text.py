@@ -68,4 +68,4 @@ class _Canvas:
     @property
     def lines(self) -> list[str]:
         """The rows from the top down."""
-        return ["".join(self._rows.get(row, [" "] * _COLUMN)) for row in range(max(self._rows) + 1)]
+        return ["".join(self._rows.get(row, [" "] * _COLUMN)) for row in range(max(self._rows, default=-1) + 1)]

@@ -220,8 +220,12 @@ def test_prune_forgets_old_events_and_keeps_the_thread(run, path):
     keep(path, idle(), awaiting(LOCATE))
     output = run("prune", "--older-than", "30d", "--store", path).output
     assert output.splitlines()[0] == "1 event was forgotten."
-    assert run("history", "thread_1", "--store", path).output == ""
-    assert run("history", "thread_2", "--store", path).output != ""
+    history = run("history", "thread_1", "--store", path)
+    assert (history.stdout, history.stderr) == ("", "Older events were pruned.\n")
+    assert run("history", "thread_1", "--store", path, "--json").output == "[]\n"
+    assert "There are no records: the history was pruned." in run("timeline", "thread_1", "--store", path).output
+    assert "pruned" not in run("history", "thread_2", "--store", path).output
+    assert "pruned" not in run("timeline", "thread_2", "--store", path).output
     assert "thread_1" in run("threads", "--store", path).output
 
 

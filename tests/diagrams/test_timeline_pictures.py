@@ -37,6 +37,8 @@ def many(count, every):
 
 TIMELINES = {
     "empty": timeline_of([]),
+    "pruned": timeline_of([], "thread_1", was_pruned=True),
+    "the rest": timeline_of(records((1, STARTED)), was_pruned=True),
     "one record": timeline_of(records((1, STARTED))),
     "a run": timeline_of(records(*talk(0))),
     "open": timeline_of(records(*talk(0)[:4])),
@@ -193,3 +195,11 @@ def test_the_text_has_a_line_for_each_lane():
 def test_a_bar_that_has_not_ended_is_open_in_both_formats():
     assert re.search("├run_1─+>", timeline_text(TIMELINES["open"]))
     assert 'class="bar running open"' in timeline_svg(TIMELINES["open"])
+
+
+@pytest.mark.parametrize("draw", [timeline_svg, timeline_text])
+def test_a_timeline_without_records_names_no_time_and_says_whether_they_were_pruned(draw):
+    assert "There are no records yet." in draw(TIMELINES["empty"])
+    assert "There are no records: the history was pruned." in draw(TIMELINES["pruned"])
+    assert "Older records were pruned." in draw(TIMELINES["the rest"])
+    assert all(text not in draw(TIMELINES["empty"]) for text in ("1970", "00:00:00"))

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -18,10 +18,20 @@ from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.errors import GptAgentError
 
 if TYPE_CHECKING:
-    from gpt_agent_fsm.engine.protocols import Saved
+    from gpt_agent_fsm.engine.protocols import Record, Saved
     from gpt_agent_fsm.stores import SQLStore
 
-__all__ = ["as_json", "complaints", "is_held", "load", "opened", "settings", "store_option", "without_traceback"]
+__all__ = [
+    "as_json",
+    "complaints",
+    "is_held",
+    "load",
+    "opened",
+    "settings",
+    "store_option",
+    "was_pruned",
+    "without_traceback",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,6 +125,11 @@ def load(store: SQLStore, thread_id: str) -> Saved:
     if saved is None:
         raise click.ClickException(f"There is no thread {thread_id!r} in this store; check the id and --store.")
     return saved
+
+
+def was_pruned(records: Sequence[Record], saved: Saved) -> bool:
+    """Return whether older records than `records`, the whole history of a thread, were forgotten."""
+    return records[0].seq > 1 if records else saved.last_seq > 0
 
 
 def settings() -> Settings:

@@ -26,7 +26,7 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
     """Print the events of a thread, oldest first.
 
     Each line has the number, the time (UTC), the event and its fields. The store is only read. If old events were
-    pruned, the numbers begin above 1.
+    pruned, the numbers begin above 1, and standard error says so.
 
     \b
     Examples:
@@ -35,11 +35,12 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
       gpt-agent-fsm history thread_1 --store agents.db --json | jq '.[].type'
     """  # noqa: D301 - click reads the backspace
     with opening.opened(url) as store:
-        opening.load(store, thread_id)
-        records = store.history(thread_id)
+        saved, records = opening.load(store, thread_id), store.history(thread_id)
         if as_json and not follow:
             output.print_json_array([output.fields_of(record) for record in records])
             return
+        if opening.was_pruned(records, saved):
+            click.echo("Older events were pruned.", err=True)
         last = 0
         while True:
             _print(records, as_json=as_json)
