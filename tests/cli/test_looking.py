@@ -17,7 +17,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.cli import commands
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.stores.holder import Holder
-from tests.story import LOCATE, awaiting, idle, parked, polling
+from tests.story import LOCATE, awaiting, idle, parked, polling, say
 
 CODE = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -58,7 +58,7 @@ def keep(path, *stories, more=(), at=5.0):
 def test_threads_shows_state_last_event_tokens_and_reason_through_a_pipe(run, path):
     keep(path, idle(), awaiting(LOCATE))
     result = run("threads", "--store", path)
-    head, first, second = result.output.splitlines()
+    head, first, second = result.stdout.splitlines()
     assert result.exit_code == 0
     assert head.split("  ")[0] == "thread"
     assert first.split()[:3] == ["thread_1", "idle", "RunStarted"]
@@ -89,6 +89,29 @@ def test_the_text_of_a_message_cannot_control_the_terminal(run, path):
     assert "ü" in text
     assert all(each.isprintable() for line in text.splitlines() for each in line)
     assert run("history", "thread_1", "--store", path, "--json").exit_code == 0
+
+
+def test_a_store_without_a_process_is_said_to_do_nothing(run, path, monkeypatch):
+    keep(path, idle())
+    assert "No process" not in run("threads", "--store", path).output
+    assert "No process" not in run("explain", "thread_1", "--store", path).output
+    keep(path, polling())
+    stopped = "No process holds the store, so nothing happens until a program opens it. Next: get_run."
+    assert stopped in run("explain", "thread_1", "--store", path).output
+    assert run("threads", "--store", path).stderr.startswith("No process holds this store")
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")):
+        holder = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
+        assert "Next: get_run, now." in run("explain", "thread_1", "--store", path).output
+        assert "No process" not in run("threads", "--store", path).output
+        monkeypatch.undo()
+
+
+def test_a_command_that_no_process_carries_out_counts_as_carried_out(run, path):
+    keep(path, idle())
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
+        store.accept("thread_1", say())
+    assert "A message waits to be posted." in run("explain", "thread_1", "--store", path).output
 
 
 def test_explain_says_what_helps(run, path):

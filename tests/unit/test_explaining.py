@@ -69,8 +69,8 @@ SITUATIONS = {
 }
 
 
-def told(story, now=1_000.0, when=None, *, held=False):
-    return explain(story.snapshot, story.settings, now, when, held=held)
+def told(story, now=1_000.0, when=None, **flags):
+    return explain(story.snapshot, story.settings, now, when, **flags)
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -125,6 +125,13 @@ def test_it_says_what_comes_next_and_when():
     assert "Next: get_run, in 5 seconds; the limits of the API key hold it back." in told(
         story, when=1_005.0, held=True
     )
+
+
+def test_without_a_process_nothing_comes_next_by_itself():
+    stopped = told(polling(), driven=False)
+    assert "No process holds the store, so nothing happens until a program opens it. Next: get_run." in stopped
+    assert "now" not in stopped
+    assert "No process" not in told(idle(), driven=False)
 
 
 def test_a_thread_at_rest_has_no_next_step():

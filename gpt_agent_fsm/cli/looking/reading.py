@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from gpt_agent_fsm.cli.looking import opening, output
+from gpt_agent_fsm.engine.diagnosing import repaired
 from gpt_agent_fsm.engine.explaining import explain as explanation
 from gpt_agent_fsm.engine.protocols import Record
 
@@ -67,16 +68,20 @@ def _print(records: Iterable[Record], *, as_json: bool) -> None:
 def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     """Say what a thread waits for, since when, what happens next, and which methods help.
 
-    The store is only read. The settings come from the environment, as for `Settings.from_env()`.
+    If no process holds the store, nothing happens until a program opens it, and the command says so. The store is only
+    read. The settings come from the environment, as for `Settings.from_env()`.
 
     \b
     Examples:
       gpt-agent-fsm explain thread_1 --store agents.db
       gpt-agent-fsm explain thread_1 --store agents.db --json
     """  # noqa: D301 - click reads the backspace
+    settings, now = opening.settings(), time.time()
     with opening.opened(url) as store:
-        saved = opening.load(store, thread_id)
-    text = explanation(saved.snapshot, opening.settings(), time.time(), saved.due)
+        saved, driven = opening.load(store, thread_id), opening.is_held(store)
+    # If no process carries out the accepted commands, they count as carried out.
+    snapshot = saved.snapshot if driven else repaired(saved, (), settings, now).snapshot
+    text = explanation(snapshot, settings, now, saved.due, driven=driven)
     if as_json:
         output.print_json({"thread_id": thread_id, "state": str(saved.snapshot.state), "explanation": text})
     else:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import click
 
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.engine.diagnosing import reason_of
-from gpt_agent_fsm.engine.protocols import ListingStore, ThreadRow
+from gpt_agent_fsm.engine.protocols import ThreadRow
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.stores import SQLStore
 
 __all__ = ["threads"]
 
 _HEADS = ("thread", "state", "last event", "age", "tokens", "waiting for")
+_NOT_DRIVEN = "No process holds this store, so nothing happens until a program opens it."
 
 
 @click.command()
@@ -43,10 +48,23 @@ def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
         if watch:
             _watch(store, interval)
         else:
-            _show(store.threads(), as_json=as_json)
+            _show(store, as_json=as_json)
 
 
-def _show(found: Sequence[ThreadRow], *, as_json: bool) -> None:
+def _show(store: SQLStore, *, as_json: bool) -> None:
+    found = store.threads()
+    _print(found, as_json=as_json)
+    if not as_json and (note := _note(store, found)):
+        click.echo(note, err=True)
+
+
+def _note(store: SQLStore, found: Sequence[ThreadRow]) -> str:
+    """Return a sentence if threads have something to do, but no process drives them."""
+    rest = all(row.snapshot.settled for row in found)
+    return "" if rest or opening.is_held(store) else _NOT_DRIVEN
+
+
+def _print(found: Sequence[ThreadRow], *, as_json: bool) -> None:
     if as_json:
         output.print_json_array([_fields(row) for row in found])
     elif not found:
@@ -59,16 +77,19 @@ def _show(found: Sequence[ThreadRow], *, as_json: bool) -> None:
         click.echo(output.plain_table(_HEADS, _texts(found)))
 
 
-def _watch(store: ListingStore, interval: float) -> None:
+def _watch(store: SQLStore, interval: float) -> None:
     if not output.is_terminal():
         while True:
-            _show(store.threads(), as_json=False)
+            _show(store, as_json=False)
             time.sleep(interval)
     from rich.live import Live  # noqa: PLC0415 - only for a terminal
 
     with Live(auto_refresh=False, screen=True) as live:
         while True:
-            live.update(output.rich_table(_HEADS, _texts(store.threads())), refresh=True)
+            found = store.threads()
+            table = output.rich_table(_HEADS, _texts(found))
+            table.caption = _note(store, found) or None
+            live.update(table, refresh=True)
             time.sleep(interval)
 
 
