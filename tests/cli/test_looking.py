@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.cli import commands
+from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.stores.holder import Holder
 from tests.story import LOCATE, awaiting, idle, parked, polling, say
@@ -151,6 +152,9 @@ def test_looking_takes_nothing_over(run, path, command):
         ["doctor", "--store", "x"],
         ["doctor", "thread_1", "--all", "--store", "x"],
         ["doctor", "--all", "--yes", "--store", "x"],
+        ["doctor", "--all", "--take-over", "--store", "x"],
+        ["doctor", "--all", "--repair", "--force", "--store", "x"],
+        ["prune", "--older-than", "1d", "--force", "--store", "x"],
         ["doctor", "--all", "--repair", "--json", "--store", "x"],
         ["prune", "--store", "x"],
         ["prune", "--store", "x", "--older-than", "30"],
@@ -218,6 +222,21 @@ def test_a_store_that_a_process_holds_is_not_written(run, path, command, monkeyp
         assert f"process {holder}" in result.output
         store.commit(idle().snapshot, consumed=0, events=[], at=1.0, due=None)
     assert run(*command, "--store", path).exit_code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there a living process is recognised")
+def test_a_store_of_a_living_process_is_taken_over_only_by_force(run, path, monkeypatch):
+    command = ["prune", "--older-than", "0s", "--store", path, "--take-over"]
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
+        holder = os.getpid()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
+            refused, forced = run(*command), run(*command, "--force")
+        assert (refused.exit_code, forced.exit_code) == (1, 0)
+        assert f"process {holder} on" in refused.output
+        assert "still runs" in refused.output
+        with pytest.raises(StoreTaken):
+            store.commit(idle().snapshot, consumed=0, events=[], at=1.0, due=None)
 
 
 def test_a_process_that_has_died_in_a_container_and_had_the_same_number_holds_nothing(run, path):

@@ -25,10 +25,18 @@ __all__ = ["doctor"]
 @click.option("--all", "every", is_flag=True, help="Examine all threads of the store.")
 @click.option("--repair", is_flag=True, help="Ask about each possible repair, and carry it out.")
 @click.option("--yes", is_flag=True, help="With --repair: carry out all possible repairs without asking.")
-@click.option("--take-over", is_flag=True, help="With --repair: the process that held the store no longer runs.")
+@opening.take_over_options
 @opening.without_traceback
 def doctor(
-    *, thread_id: str | None, url: str, as_json: bool, every: bool, repair: bool, yes: bool, take_over: bool
+    *,
+    thread_id: str | None,
+    url: str,
+    as_json: bool,
+    every: bool,
+    repair: bool,
+    yes: bool,
+    take_over: bool,
+    force: bool,
 ) -> None:
     """Find stuck and expired runs, open tool calls and approvals, parked and waiting queues.
 
@@ -50,7 +58,8 @@ def doctor(
         raise click.UsageError("--repair asks and reports in sentences; leave out --json.")
     if (yes or take_over) and not repair:
         raise click.UsageError("--yes and --take-over need --repair.")
-    with opening.complaints() as said, opening.opened(url, to_write=repair, take_over=take_over) as store:
+    writing = opening.opened(url, to_write=repair, take_over=take_over, force=force)
+    with opening.complaints() as said, writing as store:
         # A store that was opened for repairs is held by this command, so no program drives its threads.
         owned = not repair and opening.is_held(store)
         found = _examine(store, thread_id, owned=owned)

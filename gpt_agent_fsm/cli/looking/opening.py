@@ -29,6 +29,7 @@ __all__ = [
     "opened",
     "settings",
     "store_option",
+    "take_over_options",
     "was_pruned",
     "without_traceback",
 ]
@@ -55,6 +56,12 @@ def as_json(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def take_over_options(command: F) -> F:
+    """Add the options `--take-over` and `--force`, which allow a command to write to a store that is held."""
+    force = click.option("--force", is_flag=True, help="With --take-over: even if the process seems to run.")(command)
+    return click.option("--take-over", is_flag=True, help="The process that held the store no longer runs.")(force)
+
+
 def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
     """Turn errors of the library into one line and exit code 1, and Ctrl-C into exit code 130."""
 
@@ -78,24 +85,35 @@ def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
 
 
 @contextmanager
-def opened(url: str, *, to_write: bool = False, take_over: bool = False) -> Iterator[SQLStore]:
+def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: bool = False) -> Iterator[SQLStore]:
     """Open a store that exists. With `to_write`, take the store over.
 
-    With `to_write`, raise an error if another process may still hold the store, unless `take_over` is True.
+    With `to_write`, raise an error if another process holds the store. `take_over` allows it if the process may have
+    ended, and `force` also if a process with its number runs on this computer.
     """
     from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be installed
 
+    if force and not take_over:
+        raise click.UsageError("--force needs --take-over.")
     url = url if "://" in url else f"sqlite:///{url}"
     with closing(SQLStore(url, read_only=True)) as reader:
         if not to_write:
             yield reader
             return
-        if is_held(reader) and not take_over:
-            raise click.ClickException(
-                f"{reader.holder()} holds this store. Stop it first. If it no longer runs, add --take-over."
-            )
+        _refuse_if_held(reader, take_over=take_over, force=force)
     with closing(SQLStore(url)) as store:
         yield store
+
+
+def _refuse_if_held(store: SQLStore, *, take_over: bool, force: bool) -> None:
+    holder, runs = store.holder(), _holder_runs(store)
+    if runs and not force:
+        raise click.ClickException(
+            f"{holder} holds this store and still runs. Stop it first. If another program has its process id now, add "
+            "--take-over --force."
+        )
+    if runs is None and not take_over:
+        raise click.ClickException(f"{holder} holds this store. Stop it first. If it no longer runs, add --take-over.")
 
 
 def is_held(store: SQLStore, *, if_unknown: bool = True) -> bool:
@@ -104,12 +122,18 @@ def is_held(store: SQLStore, *, if_unknown: bool = True) -> bool:
     Return `if_unknown` if it cannot be known whether the process runs, for example because the process is on another
     computer.
     """
+    runs = _holder_runs(store)
+    return if_unknown if runs is None else runs
+
+
+def _holder_runs(store: SQLStore) -> bool | None:
+    """Return whether another process holds the store and runs. Return None if it is unknown whether it runs."""
     holder = store.holder()
     # In a container, this process often has the same number as a process that has died.
     if holder is None or (holder.pid == os.getpid() and holder.host == socket.gethostname()):
         return False
     if holder.host != socket.gethostname() or os.name != "posix":
-        return if_unknown
+        return None
     try:
         os.kill(holder.pid, 0)
     except ProcessLookupError:

@@ -30,9 +30,9 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> timedelta:
 @click.option(
     "--older-than", required=True, callback=_duration, metavar="AGE", help="The age, such as 30d, 12h, 45m or 90s."
 )
-@click.option("--take-over", is_flag=True, help="The process that held the store no longer runs.")
+@opening.take_over_options
 @opening.without_traceback
-def prune(*, url: str, older_than: timedelta, take_over: bool) -> None:
+def prune(*, url: str, older_than: timedelta, take_over: bool, force: bool) -> None:
     """Forget old events of threads at rest, and print how many were forgotten.
 
     Threads that are not at rest keep all their events, for example while a message waits in a parked queue. Snapshots,
@@ -44,7 +44,7 @@ def prune(*, url: str, older_than: timedelta, take_over: bool) -> None:
       gpt-agent-fsm prune --older-than 30d --store agents.db
       gpt-agent-fsm prune --older-than 12h --store agents.db
     """  # noqa: D301 - click reads the backspace
-    with opening.opened(url, to_write=True, take_over=take_over) as store:
+    with opening.opened(url, to_write=True, take_over=take_over, force=force) as store:
         count = store.prune(older_than)
         busy, recent = _kept(store)
     click.echo(f"{count:,} {'event was' if count == 1 else 'events were'} forgotten.")
