@@ -103,15 +103,16 @@ class SQLStore:
             return schema.check(connection)
 
     def _open_read_only(self) -> int:
-        if not self._database.is_there() or not self._exists():
-            raise StoreError(
-                f"There is no store yet in {self._database.name}; open it without read_only to create one."
-            )
+        name = self._database.name
+        if not self._database.is_there():
+            raise StoreError(f"There is no file of {name}; check the path. A store that may write creates the file.")
+        if not self._exists():
+            raise StoreError(f"There is no store in {name}; check the name. A store that may write creates the tables.")
         with self._database.reading.connect() as connection:
             if schema.is_older(connection):
                 raise StoreError(
-                    f"{self._database.name} was written by an older version of gpt-agent-fsm; open it once without "
-                    "read_only to migrate it."
+                    f"{name} was written by an older version of gpt-agent-fsm. Start the program that owns it once "
+                    "with this version: a store that may write migrates it."
                 )
         return 0
 

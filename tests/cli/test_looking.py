@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -125,7 +126,18 @@ def test_explain_says_what_helps(run, path):
 def test_a_missing_file_is_one_line_and_is_not_created(run, path, command):
     result = run(*command, "--store", path)
     assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert "There is no file of the SQLite database" in result.output
+    assert "read_only" not in result.output
     assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_a_database_without_a_store_is_one_line(run, path, command):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE another (id)")
+    result = run(*command, "--store", path)
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+    assert "There is no store in the SQLite database" in result.output
 
 
 @pytest.mark.parametrize("command", ["history", "explain", "doctor"])
@@ -196,6 +208,23 @@ def test_a_repair_is_asked_for_and_makes_the_thread_well(run, path):
         saved = store.load("thread_1")
     assert not saved.snapshot.queue
     assert [type(record.event) for record in saved.unannounced] == [events.MessagesDiscarded]
+
+
+def test_the_doctor_names_the_command_before_the_method_if_a_repair_is_possible(run, path, monkeypatch):
+    keep(path, parked(), polling())
+    advice = (
+        "  Run doctor with --repair to drop the messages that were not sent, and the run that was not created. "
+        "In a program: Remove the cause"
+    )
+    output = run("doctor", "--all", "--store", path).output
+    assert advice in output
+    assert output.count("--repair") == 1
+    assert advice.strip() in run("doctor", "thread_1", "--store", path, "--json").output
+    assert advice not in run("doctor", "--all", "--store", path, "--repair", input="n\n").output
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")), monkeypatch.context() as patched:
+        holder = os.getpid()
+        patched.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
+        assert "--repair" not in run("doctor", "thread_1", "--store", path).output
 
 
 def test_a_repair_that_still_needs_the_server_says_so(run, path):

@@ -63,10 +63,10 @@ def doctor(
         # A store that was opened for repairs is held by this command, so no program drives its threads.
         owned = not repair and opening.is_held(store)
         found = _examine(store, thread_id, owned=owned)
-        _print(found, as_json=as_json, is_well=not said)
+        _print(found, as_json=as_json, is_well=not said, may_repair=not owned and not repair)
         if repair and _repair(store, found, yes=yes):
             found = _examine(store, thread_id, owned=False)
-            _print(found, as_json=False, is_well=not said)
+            _print(found, as_json=False, is_well=not said, may_repair=True)
     sys.exit(1 if found or said else 0)
 
 
@@ -80,7 +80,7 @@ def _examine(store: SQLStore, thread_id: str | None, *, owned: bool) -> list[Fin
     return [finding for saved in every.values() for finding in find(saved, settings, now, owned=owned)]
 
 
-def _print(found: list[Finding], *, as_json: bool, is_well: bool) -> None:
+def _print(found: list[Finding], *, as_json: bool, is_well: bool, may_repair: bool) -> None:
     if as_json:
         output.print_json_array(
             [
@@ -88,7 +88,7 @@ def _print(found: list[Finding], *, as_json: bool, is_well: bool) -> None:
                     "thread_id": finding.thread_id,
                     "kind": str(finding.kind),
                     "problem": finding.problem,
-                    "advice": finding.advice,
+                    "advice": _advice(finding, may_repair=may_repair),
                     "can_repair": bool(finding.commands),
                 }
                 for finding in found
@@ -97,9 +97,17 @@ def _print(found: list[Finding], *, as_json: bool, is_well: bool) -> None:
         return
     for finding in found:
         problem = f"{finding.thread_id}: {str(finding.kind).replace('_', ' ')}. {finding.problem}"
-        click.echo(f"{output.printable(problem)}\n  {finding.advice}")
+        click.echo(f"{output.printable(problem)}\n  {_advice(finding, may_repair=may_repair)}")
     if not found and is_well:
         click.echo("All is well.")
+
+
+def _advice(finding: Finding, *, may_repair: bool) -> str:
+    """Return what a person can do. A person at a terminal cannot call a method, so the command comes first."""
+    if not finding.commands or not may_repair:
+        return finding.advice
+    effect = f"{finding.repair[0].lower()}{finding.repair[1:].rstrip('?')}"
+    return f"Run doctor with --repair to {effect}. In a program: {finding.advice}"
 
 
 def _repair(store: SQLStore, found: list[Finding], *, yes: bool) -> bool:

@@ -59,11 +59,11 @@ def test_a_reader_takes_nothing_over_and_writes_nothing(store, url):
 
 
 def test_a_reader_creates_no_file(path, url):
-    with pytest.raises(StoreError, match="There is no store yet in the SQLite database"):
+    with pytest.raises(StoreError, match="There is no file of the SQLite database"):
         SQLStore(url, read_only=True)
     assert not path.exists()
     path.touch()
-    with pytest.raises(StoreError, match="There is no store yet"):
+    with pytest.raises(StoreError, match="There is no store in"):
         SQLStore(url, read_only=True)
 
 
