@@ -151,7 +151,10 @@ def test_a_damaged_snapshot_does_not_affect_other_threads(old_file):
 
 
 def test_a_read_only_store_of_an_older_version_is_refused_with_advice(old_file):
-    with pytest.raises(StoreError, match=r"agents\.db was written by an older version .* open it once without"):
+    with pytest.raises(
+        StoreError,
+        match=r"agents\.db was written by an older version .* Start the program",
+    ):
         SQLStore(f"sqlite:///{old_file}", read_only=True)
     SQLStore(f"sqlite:///{old_file}").close()
     SQLStore(f"sqlite:///{old_file}", read_only=True).close()
