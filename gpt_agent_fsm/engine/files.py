@@ -10,6 +10,7 @@ from gpt_agent_fsm.engine.content import checked_path, name_in, read_file
 from gpt_agent_fsm.engine.protocols import FileBackend, Timeout, UploadBackend
 from gpt_agent_fsm.errors import OutcomeUnknown
 from gpt_agent_fsm.events.media import default_name
+from gpt_agent_fsm.machine.reasons import as_sentence
 
 __all__ = ["downloading", "uploading"]
 
@@ -53,7 +54,7 @@ def uploading(
         try:
             return backend.upload(name, data, purpose, timeout=limits())
         except OutcomeUnknown as error:
-            error.message = f"{error.message} {_MAY_EXIST}"
+            error.message = f"{as_sentence(error.message)} {_MAY_EXIST}"
             raise
 
     return upload

@@ -11,6 +11,7 @@ from gpt_agent_fsm.engine.spoken_text import SpokenText
 from gpt_agent_fsm.errors import RunError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
+from gpt_agent_fsm.machine.reasons import as_sentence
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.tools.output import Output
 
@@ -156,7 +157,7 @@ class Inquiry:
             return True
         if reading.postponed:
             code, message = self._refused()
-            self._fail(code, f"The run has completed, but its messages could not be read. {message}")
+            self._fail(code, f"The run has completed, but its messages could not be read. {as_sentence(message)}")
         return reading.postponed
 
     def _gets_no_run(self, snapshot: Snapshot) -> bool:
@@ -186,7 +187,8 @@ class Inquiry:
             then = "The message may have been sent; it stays in the queue, and the next command tries again."
         failure = self._failure or Failure(code=None, message="The queue is parked.")
         run_id = self._run_ids[-1] if self._run_ids else None
-        raise RunError(failure.code or "request_failed", f"{failure.message} {then}", self._thread_id, run_id)
+        sentences = f"{as_sentence(failure.message)} {then}"
+        raise RunError(failure.code or "request_failed", sentences, self._thread_id, run_id)
 
     def answer(self, output: Output | None = None) -> Answer:
         """Return the answer. Raise `RunError` if there is none. `output` is the form that the answer should have."""

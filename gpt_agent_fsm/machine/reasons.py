@@ -6,7 +6,13 @@ from gpt_agent_fsm.machine.objects import BUDGET_EXCEEDED, Failure
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
-__all__ = ["reason_of"]
+__all__ = ["as_sentence", "reason_of"]
+
+
+def as_sentence(text: str) -> str:
+    """Return a text that another sentence can follow: it ends with a full stop, unless it ends a sentence already."""
+    text = text.rstrip()
+    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
 
 
 def reason_of(snapshot: Snapshot) -> str:
@@ -16,7 +22,7 @@ def reason_of(snapshot: Snapshot) -> str:
     already_said = snapshot.state is State.RATE_LIMITED and failure is not None and failure.operation is None
     if failure is not None and not already_said:
         code = "" if failure.code is None else f" ({failure.code})"
-        sentences.append(f"{_what_failed(failure)}{code}: {failure.message.rstrip('.')}.")
+        sentences.append(f"{_what_failed(failure)}{code}: {as_sentence(failure.message)}")
     return " ".join(sentences)
 
 

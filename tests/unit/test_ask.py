@@ -209,7 +209,7 @@ def test_refused_content_is_an_error_and_the_next_message_is_answered(world, ope
 def test_a_message_that_was_not_sent_is_withdrawn_from_a_parked_queue(world):
     agent = world.connect()
     post, world.server.post_message = world.server.post_message, refuse(errors.AccessDenied(401, "invalid", "No key"))
-    with pytest.raises(errors.RunError, match=r"No key .*The message was not sent, and it was withdrawn") as caught:
+    with pytest.raises(errors.RunError, match=r"No key .*\. The message was not sent, and it was withdrawn") as caught:
         agent.ask("Hello", timeout=60)
     assert caught.value.code == "invalid"
     (discarded,) = (event for event in world.heard if isinstance(event, events.MessagesDiscarded))

@@ -2,10 +2,12 @@
 
 import re
 
+import attrs
 import pytest
 
 from gpt_agent_fsm.engine.explaining import explain
-from gpt_agent_fsm.machine.objects import Usage
+from gpt_agent_fsm.machine.objects import Failure, Usage
+from gpt_agent_fsm.machine.reasons import as_sentence
 from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     LOCATE,
@@ -141,6 +143,24 @@ def test_a_thread_at_rest_has_no_next_step():
 
 def test_a_failed_poll_is_named():
     assert "The last get_run failed (overloaded): Too much to do." in told(polling().tell(delayed(), due))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Too much", "Too much."),
+        ("Too much.", "Too much."),
+        ("Is it there?", "Is it there?"),
+        ("No!", "No!"),
+        ("And so on…", "And so on…"),
+        ("Too much. ", "Too much."),
+    ],
+)
+def test_a_message_of_a_server_ends_as_one_sentence(text, sentence):
+    assert as_sentence(text) == sentence
+    story = polling()
+    story.snapshot = attrs.evolve(story.snapshot, failure=Failure(code=None, message=text))
+    assert f": {sentence} Next: get_run" in told(story)
 
 
 def test_a_run_that_failed_before_is_named_until_the_next():

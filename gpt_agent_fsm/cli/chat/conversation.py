@@ -20,6 +20,7 @@ from gpt_agent_fsm.cli.chat.reader import Reader
 from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import CANCEL, QUIT, Commands
 from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, RunError
+from gpt_agent_fsm.machine.reasons import as_sentence
 
 __all__ = ["Conversation", "News"]
 
@@ -107,7 +108,7 @@ class Conversation:
         self._follow(self._agent.wait)
         failure = self._agent.failure
         if failure is not None and failure.parked:
-            self._fail(f"{failure.message} An earlier message waits for this; {CANCEL} drops it.")
+            self._fail(f"{as_sentence(failure.message)} An earlier message waits for this; {CANCEL} drops it.")
         elif failure is not None and failure != before:
             self._failed(failure.code, failure.message)
 

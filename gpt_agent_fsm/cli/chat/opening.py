@@ -16,6 +16,7 @@ from gpt_agent_fsm.cli.chat.servers import Server, embedded_server, server_for
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools
 from gpt_agent_fsm.cli.looking.opening import is_held
 from gpt_agent_fsm.errors import InvalidThreadId, StoreError
+from gpt_agent_fsm.machine.reasons import as_sentence
 from gpt_agent_fsm.ports import Backend, KeyedStore, Record, Store
 from gpt_agent_fsm.stores import MemoryStore
 
@@ -116,8 +117,8 @@ def _connect(runtime: Runtime, options: Options, server: Server, known: _Known, 
             return runtime.start(server.assistant_id, key=options.name, **more)
         except InvalidThreadId as error:
             raise click.ClickException(
-                f"{error} The conversation {options.name!r} in {options.db} is on another server: use that server, or "
-                "begin another conversation with --key."
+                f"{as_sentence(str(error))} The conversation {options.name!r} in {options.db} is on another server: "
+                "use that server, or begin another conversation with --key."
             ) from error
     # Without a cursor, the first run would publish the old messages of a thread that the store does not know.
     last = next((said.id for said in reversed(known.earlier) if said.role == "assistant"), None)

@@ -9,6 +9,7 @@ import click
 
 from gpt_agent_fsm import File, Image, Text, events
 from gpt_agent_fsm.events.parts import Part
+from gpt_agent_fsm.machine.reasons import as_sentence
 
 __all__ = ["Screen", "shown"]
 
@@ -138,7 +139,7 @@ def _lines(event: events.Event, typed: set[str]) -> Iterator[str]:
         case events.RateLimited(retries_remaining=left) if left:
             yield f"The run was rate limited. It is started again after a pause ({left} retries left)."
         case events.RequestFailed(will_retry=True, attempt=1, message=message):
-            yield f"{message} Trying again."
+            yield f"{as_sentence(message)} Trying again."
         case events.ThreadStalled(reason=reason):
             yield reason
         case _:
