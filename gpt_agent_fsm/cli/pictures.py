@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gpt_agent_fsm import diagrams
-from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, was_pruned, without_traceback
+from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, was_given, was_pruned, without_traceback
 
 __all__ = ["diagram", "timeline"]
 
@@ -50,9 +50,13 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
       gpt-agent-fsm diagram --format svg > machine.svg
       gpt-agent-fsm diagram --thread thread_1 --store agents.db --format svg > thread.svg
     """  # noqa: D301 - click reads the backspace
+    if thread_id is None and was_given("url"):
+        raise click.UsageError("--store needs --thread, the thread whose state is lit.")
     if directory is not None:
         if thread_id is not None:
             raise click.UsageError("--write draws the machine without a thread; leave out --write or --thread.")
+        if was_given("format_"):
+            raise click.UsageError("--write writes files of several formats; leave out --write or --format.")
         _write_all(directory)
         return
     click.echo(diagrams.render(_diagram(thread_id, url), format_), nl=False)

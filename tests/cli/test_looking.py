@@ -161,6 +161,7 @@ def test_looking_takes_nothing_over(run, path, command):
     [
         ["threads"],
         ["threads", "--store", "x", "--watch", "--json"],
+        ["threads", "--store", "x", "--interval", "2"],
         ["doctor", "--store", "x"],
         ["doctor", "thread_1", "--all", "--store", "x"],
         ["doctor", "--all", "--yes", "--store", "x"],

@@ -101,10 +101,19 @@ def test_wrong_usage_exits_with_2(run, tmp_path):
         (["timeline", "t", "--store", "x", "--format", "png"], "'png' is not one of"),
         (["diagram", "--thread", "thread_1"], "--thread needs --store, or GPT_AGENT_STORE in the environment."),
         (["diagram", "--thread", "thread_1", "--write", str(tmp_path)], "leave out --write or --thread"),
+        (["diagram", "--format", "svg", "--write", str(tmp_path)], "leave out --write or --format"),
+        (["diagram", "--store", "x"], "--store needs --thread"),
+        (["diagram", "--store", "x", "--write", str(tmp_path)], "--store needs --thread"),
     ]:
         result = run(*arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         assert complaint in result.stderr
+
+
+def test_a_store_in_the_environment_does_not_prevent_a_diagram_without_a_thread(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("GPT_AGENT_STORE", "agents.db")
+    assert run("diagram").exit_code == 0
+    assert run("diagram", "--write", tmp_path).exit_code == 0
 
 
 def test_the_help_has_examples_and_whole_sentences(run):

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
@@ -30,6 +31,7 @@ __all__ = [
     "settings",
     "store_option",
     "take_over_options",
+    "was_given",
     "was_pruned",
     "without_traceback",
 ]
@@ -54,6 +56,11 @@ def store_option(*, required: bool = True) -> Callable[[F], F]:
 def as_json(command: F) -> F:
     """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def was_given(option: str) -> bool:
+    """Return whether the person has written this option, by its Python name, on the command line."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def take_over_options(command: F) -> F:

@@ -27,7 +27,11 @@ _NOT_DRIVEN = "No process holds this store, so nothing happens until a program o
 @opening.as_json
 @click.option("--watch", is_flag=True, help="Show the table again and again, until Ctrl-C.")
 @click.option(
-    "--interval", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds between two tables."
+    "--interval",
+    type=click.FloatRange(0.1),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two tables.",
 )
 @opening.without_traceback
 def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
@@ -44,6 +48,8 @@ def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
     """  # noqa: D301 - click reads the backspace
     if watch and as_json:
         raise click.UsageError("--watch shows a table; leave out --json or --watch.")
+    if opening.was_given("interval") and not watch:
+        raise click.UsageError("--interval is the time between two tables; add --watch, or leave out --interval.")
     with opening.opened(url) as store, opening.complaints():
         if watch:
             _watch(store, interval)
