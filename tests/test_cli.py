@@ -14,6 +14,7 @@ from typing import ClassVar
 import attrs
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from gpt_agent_fsm import cli as package
@@ -534,3 +535,24 @@ def test_every_event_has_words(kind):
 )
 def test_words_say_what_happened(event, words):
     assert report.describe(event) == words
+
+
+def test_the_summary_of_each_command_is_whole(run):
+    assert "..." not in run("--help").output.split("Commands:")[1]
+
+
+def test_the_help_says_how_the_shell_completes_and_the_line_for_each_shell_works(run):
+    text = run("--help").output
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_GPT_AGENT_FSM_COMPLETE={shell}_source gpt-agent-fsm" in text
+        source = CliRunner().invoke(
+            commands.cli, prog_name="gpt-agent-fsm", env={"_GPT_AGENT_FSM_COMPLETE": f"{shell}_source"}
+        )
+        assert (source.exit_code, "_GPT_AGENT_FSM_COMPLETE" in source.output) == (0, True)
+
+
+@pytest.mark.parametrize("words", [["threads", "--store"], ["chat", "--db"], ["serve", "--model"], ["serve", "--db"]])
+def test_the_shell_completes_files_where_an_option_takes_a_path(words):
+    complete = ShellComplete(commands.cli, {}, "gpt-agent-fsm", "_GPT_AGENT_FSM_COMPLETE")
+    (found,) = complete.get_completions(words, "ag")
+    assert (found.type, found.value) == ("file", "ag")

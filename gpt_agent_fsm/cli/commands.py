@@ -36,7 +36,16 @@ class _Commands(click.Group):
         return import_thread_command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_COMPLETION = """To complete commands, options and files in the shell, add one line to its configuration:
+
+\b
+  bash  eval "$(_GPT_AGENT_FSM_COMPLETE=bash_source gpt-agent-fsm)"
+  zsh   eval "$(_GPT_AGENT_FSM_COMPLETE=zsh_source gpt-agent-fsm)"
+  fish  _GPT_AGENT_FSM_COMPLETE=fish_source gpt-agent-fsm | source
+"""
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.version_option(package_name="gpt-agent-fsm", message="%(prog)s %(version)s")
 def cli() -> None:
     """Drive conversations with hosted agents: one explicit finite state machine per thread."""
@@ -50,7 +59,7 @@ for command in COMMANDS:
     cli.add_command(command)
 
 
-@cli.command()
+@cli.command(short_help="Show four conversations, with a server in this process.")
 @click.option(
     "--speed",
     type=click.FloatRange(min=0.1, max=100),

@@ -31,7 +31,7 @@ def _option(name: str, says: str, metavar: str | None = None) -> Callable[[F], F
     return click.option(name, help=says, metavar=metavar, callback=_not_blank)
 
 
-@click.command("import-thread")
+@click.command("import-thread", short_help="Copy a thread into a new conversation.")
 @click.argument("thread_id", callback=_not_blank)
 @_option("--from-url", "Base URL of the thread's server: the address before /threads.  [default: OPENAI_BASE_URL]")
 @_option("--from-key", "The API key of the thread's server.  [default: OPENAI_API_KEY]")

@@ -21,7 +21,7 @@ _RECENT = 200
 """How many of the newest history records are searched for the arrows of the diagram that the thread has taken."""
 
 
-@click.command()
+@click.command(short_help="Draw the state machine, or the state of a thread in it.")
 @click.option(
     "--format",
     "format_",

@@ -17,6 +17,7 @@ import click
 
 from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.cli.library_log import library_log
+from gpt_agent_fsm.cli.paths import FILE_OR_URL
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.local import ChatCompletionsModel, LocalServer, ScriptedModel
@@ -27,7 +28,7 @@ _API_KEY = "GPT_AGENT_SERVE_API_KEY"
 _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
 
 
-@click.command()
+@click.command(short_help="Start the embedded server.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; beyond loopback only with a key."
 )
@@ -39,6 +40,8 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
 )
 @click.option(
     "--model",
+    type=FILE_OR_URL,
+    metavar="MODEL",
     default="echo",
     show_default=True,
     help="The model: echo, a script (a .yaml or .yml file), or the base URL of a chat-completions server.",

@@ -22,6 +22,7 @@ from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import COMMANDS
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.library_log import library_log
+from gpt_agent_fsm.cli.paths import FILE_OR_URL
 from gpt_agent_fsm.errors import GptAgentError
 
 __all__ = ["chat"]
@@ -69,6 +70,7 @@ def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str 
 )
 @click.option(
     "--db",
+    type=FILE_OR_URL,
     metavar="PATH|URL",
     callback=_not_blank,
     help="Keep the conversation in this SQLite file or database, and continue the one that is there.",

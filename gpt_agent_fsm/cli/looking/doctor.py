@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 
-@click.command()
+@click.command(short_help="Find threads that need a person, and repair them.")
 @click.argument("thread_id", metavar="[THREAD]", required=False)
 @opening.store_option()
 @opening.as_json

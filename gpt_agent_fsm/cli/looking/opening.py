@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
+from gpt_agent_fsm.cli.paths import FILE_OR_URL
 from gpt_agent_fsm.errors import GptAgentError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def store_option(*, required: bool = True) -> Callable[[F], F]:
     return click.option(
         "--store",
         "url",
+        type=FILE_OR_URL,
         envvar="GPT_AGENT_STORE",
         required=required,
         metavar="URL",

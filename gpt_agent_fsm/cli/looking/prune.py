@@ -25,7 +25,7 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-@click.command()
+@click.command(short_help="Forget old events of threads at rest.")
 @opening.store_option()
 @click.option(
     "--older-than", required=True, callback=_duration, metavar="AGE", help="The age, such as 30d, 12h, 45m or 90s."

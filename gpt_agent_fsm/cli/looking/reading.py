@@ -60,7 +60,7 @@ def _print(records: Iterable[Record], *, as_json: bool) -> None:
             click.echo(output.line_of(record))
 
 
-@click.command()
+@click.command(short_help="Say what a thread waits for, and what helps.")
 @click.argument("thread_id", metavar="THREAD")
 @opening.store_option()
 @opening.as_json
