@@ -16,7 +16,6 @@ from gpt_agent_fsm.backends.responses import wire
 from gpt_agent_fsm.backends.shared.converter import Page, learn_page
 from gpt_agent_fsm.backends.shared.values import lenient_text, required_id
 from gpt_agent_fsm.errors import GptAgentError, OutcomeUnknown, TransientError
-from gpt_agent_fsm.machine.reasons import as_sentence
 
 __all__ = ["IMPORTED_FROM", "ConversationCopy", "NotAnImport"]
 
@@ -154,4 +153,4 @@ class ConversationCopy:
 
     def _not_an_import(self, reason: str) -> NotAnImport:
         what = f"The conversation {self.conversation_id!r} is not an import of the thread {self._thread_id!r}"
-        return NotAnImport(f"{what}: {as_sentence(reason)} It was left as it is.")
+        return NotAnImport(f"{what}: {reason}. It was left as it is.")
