@@ -11,11 +11,11 @@ from typing import Final
 
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
-from gpt_agent_fsm.machine.reasons import reason_of
+from gpt_agent_fsm.machine.reasons import as_sentence, reason_of
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["explain"]
+__all__ = ["as_sentence", "explain"]
 
 _CALLS: Final[tuple[tuple[inputs.Command, str], ...]] = (
     (inputs.CancelRun(), "cancel_run() to end the run"),

@@ -19,8 +19,8 @@ from gpt_agent_fsm.cli.chat.questions import Cancelled, Leave, Questions
 from gpt_agent_fsm.cli.chat.reader import Reader
 from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import CANCEL, QUIT, Commands
+from gpt_agent_fsm.engine.explaining import as_sentence
 from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, RunError
-from gpt_agent_fsm.machine.reasons import as_sentence
 
 __all__ = ["Conversation", "News"]
 

@@ -15,8 +15,8 @@ from gpt_agent_fsm.cli.chat.options import Options
 from gpt_agent_fsm.cli.chat.servers import Server, embedded_server, server_for
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools
 from gpt_agent_fsm.cli.looking.opening import is_held
+from gpt_agent_fsm.engine.explaining import as_sentence
 from gpt_agent_fsm.errors import InvalidThreadId, StoreError
-from gpt_agent_fsm.machine.reasons import as_sentence
 from gpt_agent_fsm.ports import Backend, KeyedStore, Record, Store
 from gpt_agent_fsm.stores import MemoryStore
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import click
 
 from gpt_agent_fsm import File, Image, Text, events
+from gpt_agent_fsm.engine.explaining import as_sentence
 from gpt_agent_fsm.events.parts import Part
-from gpt_agent_fsm.machine.reasons import as_sentence
 
 __all__ = ["Screen", "shown"]
 
