@@ -181,9 +181,12 @@ class Runtime:
     ) -> Agent:
         """Create a thread and return its agent. If a thread already has the key, return that thread's agent.
 
-        The arguments are those of `connect`. Two calls with one key at the same time get the same thread. Blocks for
-        one request, or for two if a thread already has the key. Raises an `ApiError` if a request fails, and
-        `InvalidThreadId` if the server no longer has the thread of the key.
+        The arguments are those of `connect`. Two calls with one key at the same time get the same thread. The store
+        finds the thread of a known key without a request. If this runtime has an agent of the thread, no request is
+        made. Otherwise `start` blocks for one request that creates a thread, or for two requests for a known key: a new
+        agent must know whether the server still has the thread, and whether a run is in progress there, because the
+        server refuses messages during a run. To find a thread while the server is down, call `find`. Raises an
+        `ApiError` if a request fails, and `InvalidThreadId` if the server no longer has the thread of the key.
         """
         connection = Connection(
             assistant_id=assistant_id,

@@ -22,6 +22,12 @@ def test_a_key_leads_to_the_same_thread_again(world):
     assert world.runtime.start("asst_1", key="user-43").thread_id != one.thread_id
 
 
+def test_a_known_key_with_an_agent_needs_no_request(world):
+    agent = world.runtime.start("asst_1", key="user-42")
+    world.server.create_thread = world.server.get_thread = world.server.list_runs = None
+    assert world.runtime.start("asst_1", key="user-42") is agent
+
+
 def test_an_unknown_key_is_found_nowhere_and_nothing_is_requested(world):
     world.server.create_thread = None
     assert world.runtime.find("user-42") is None
