@@ -162,6 +162,7 @@ def test_looking_takes_nothing_over(run, path, command):
         ["threads"],
         ["threads", "--store", "x", "--watch", "--json"],
         ["threads", "--store", "x", "--interval", "2"],
+        ["threads", "--store", " "],
         ["doctor", "--store", "x"],
         ["doctor", "thread_1", "--all", "--store", "x"],
         ["doctor", "--all", "--yes", "--store", "x"],
@@ -215,7 +216,7 @@ def test_the_doctor_names_the_command_before_the_method_if_a_repair_is_possible(
     keep(path, parked(), polling())
     advice = (
         "  Run doctor with --repair to drop the messages that were not sent, and the run that was not created. "
-        "In a program: Remove the cause"
+        "In a program: remove the cause"
     )
     output = run("doctor", "--all", "--store", path).output
     assert advice in output

@@ -81,7 +81,10 @@ def test_the_process_that_owns_the_store_keeps_it(run, path, thread_id):
 def test_an_unknown_thread_is_one_sentence(run, path, thread_id, command):
     result = run(*command, "thread_unknown", "--store", path)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: There is no thread 'thread_unknown' in this store; check the id and --store.\n"
+    assert result.stderr == (
+        "Error: There is no thread 'thread_unknown' in this store; "
+        "check the id and --store. gpt-agent-fsm threads lists the ids.\n"
+    )
 
 
 @pytest.mark.parametrize("command", [["timeline"], ["diagram", "--thread"]], ids=["timeline", "diagram"])

@@ -106,8 +106,12 @@ def _advice(finding: Finding, *, may_repair: bool) -> str:
     """Return what a person can do. A person at a terminal cannot call a method, so the command comes first."""
     if not finding.commands or not may_repair:
         return finding.advice
-    effect = f"{finding.repair[0].lower()}{finding.repair[1:].rstrip('?')}"
-    return f"Run doctor with --repair to {effect}. In a program: {finding.advice}"
+    effect = _continued(finding.repair).rstrip("?")
+    return f"Run doctor with --repair to {effect}. In a program: {_continued(finding.advice)}"
+
+
+def _continued(sentence: str) -> str:
+    return f"{sentence[0].lower()}{sentence[1:]}"
 
 
 def _repair(store: SQLStore, found: list[Finding], *, yes: bool) -> bool:

@@ -104,6 +104,8 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
 
     if force and not take_over:
         raise click.UsageError("--force needs --take-over.")
+    if not url.strip():
+        raise click.UsageError("--store is blank; is a variable not set?")
     url = url if "://" in url else f"sqlite:///{url}"
     with closing(SQLStore(url, read_only=True)) as reader:
         if not to_write:
@@ -156,7 +158,8 @@ def load(store: SQLStore, thread_id: str) -> Saved:
     """Return the data of a thread, which must exist."""
     saved = store.load(thread_id)
     if saved is None:
-        raise click.ClickException(f"There is no thread {thread_id!r} in this store; check the id and --store.")
+        advice = "check the id and --store. gpt-agent-fsm threads lists the ids."
+        raise click.ClickException(f"There is no thread {thread_id!r} in this store; {advice}")
     return saved
 
 
