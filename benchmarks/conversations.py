@@ -3,7 +3,7 @@
 Both use the same server in memory, where every answer takes `--latency` seconds, so that only the driving is compared.
 Prints requests per second, OS threads, and memory per conversation:
 
-    python benchmarks/conversations.py --conversations 1000
+    python -m benchmarks.conversations --conversations 1000
 """
 
 from __future__ import annotations
@@ -115,7 +115,11 @@ def main() -> None:
     parser.add_argument("--conversations", type=int, default=1000)
     parser.add_argument("--latency", type=float, default=0.01, help="seconds an answer takes")
     parser.add_argument("--workers", type=int, default=64, help="workers of the library")
+    parser.add_argument("--memory-of", type=int, help="print only the kB that each of this many idle agents takes")
     options = parser.parse_args()
+    if options.memory_of:
+        print(memory(options.memory_of))
+        return
     ours = measure("library", with_the_library, options)
     theirs = measure("by hand", by_hand, options)
     print(f"time, library / by hand: {ours / theirs:.2f}")

@@ -4,7 +4,7 @@ The server and the clients run in separate processes. Each client holds one conv
 run that calls a tool, its output, the answer. Prints the number of lost conversations, requests per second, latencies,
 and the memory of the server:
 
-    python benchmarks/server.py --clients 64 --conversations 2000
+    python -m benchmarks.server --clients 64 --conversations 2000
 """
 
 from __future__ import annotations

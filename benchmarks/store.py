@@ -1,4 +1,4 @@
-"""How fast stores commit, and how much group commit helps: python benchmarks/store.py [url ...].
+"""How fast stores commit, and how much group commit helps: python -m benchmarks.store [url ...].
 
 OS threads commit as fast as they can, each for its own conversation: once with the group commit of `SQLStore`, once
 with one transaction per call. Without a URL, a SQLite file is created in the current directory, on a real disk.

@@ -7,23 +7,18 @@ with the text "poll" gets a run that is completed after some polls.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
-import re
 import sys
 import time
 from typing import Any
+
+from benchmarks.serving import json_answer, serve
 
 _counter = itertools.count(1)
 _runs: dict[str, dict[str, Any]] = {}
 _said: dict[str, str] = {}
 _STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def _json(value: object) -> bytes:
-    body = json.dumps(value).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 def _chunk(name: str, data: object) -> bytes:
@@ -49,26 +44,16 @@ class Server:
     def __init__(self, first: float, interval: float, pieces: int, polls: int) -> None:
         self._first, self._interval, self._pieces, self._polls = first, interval, pieces, polls
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection."""
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = re.search(rb"content-length: (\d+)", head, re.I)
-                body = json.loads(await reader.readexactly(int(length[1])) or b"{}") if length else {}
-                method, path, _ = head.split(b" ", 2)
-                await self._answer(writer, method.decode(), path.decode().split("?")[0].split("/")[2:], body)
-        writer.close()
-
-    async def _answer(self, writer: asyncio.StreamWriter, method: str, path: list[str], body: dict[str, Any]) -> None:
-        match method, path:
+    async def answer(self, writer: asyncio.StreamWriter, method: str, path: str, body: dict[str, Any]) -> None:
+        """Answer one request."""
+        match method, path.split("?", maxsplit=1)[0].split("/"):
             case "POST", ["threads"]:
-                writer.write(_json(_new("thread")))
+                writer.write(json_answer(_new("thread")))
             case "GET", ["threads", thread_id]:
-                writer.write(_json({"id": thread_id}))
+                writer.write(json_answer({"id": thread_id}))
             case "POST", ["threads", thread_id, "messages"]:
                 _said[thread_id] = body["content"]
-                writer.write(_json({**_new("msg", thread_id=thread_id), **body}))
+                writer.write(json_answer({**_new("msg", thread_id=thread_id), **body}))
             case "POST", ["threads", thread_id, "runs"]:
                 run = _new("run", thread_id=thread_id, status="queued", metadata=body.get("metadata") or {})
                 run |= {
@@ -82,21 +67,20 @@ class Server:
                 if body.get("stream"):
                     await self._stream(writer, run)
                 else:
-                    writer.write(_json(run))
+                    writer.write(json_answer(run))
             case "GET", ["threads", _, "runs", run_id]:
                 run = _runs[run_id]
                 run["polls"] += 1
                 if _said[run["thread_id"]] == "poll" and run["polls"] >= self._polls:
                     run["status"], run["text"] = "completed", "Done."
-                writer.write(_json(run))
+                writer.write(json_answer(run))
             case "GET", ["threads", thread_id, "runs"]:
-                writer.write(_json({"data": [_runs[thread_id]] if thread_id in _runs else [], "has_more": False}))
+                writer.write(json_answer({"data": [_runs[thread_id]] if thread_id in _runs else [], "has_more": False}))
             case "GET", ["threads", thread_id, "messages"]:
                 run = _runs[thread_id]
                 content = [{"type": "text", "text": {"value": run["text"], "annotations": []}}]
                 message = {"id": run["message"], "thread_id": thread_id, "role": "assistant", "run_id": run["id"]}
-                writer.write(_json({"data": [{**message, "content": content}], "has_more": False}))
-        await writer.drain()
+                writer.write(json_answer({"data": [{**message, "content": content}], "has_more": False}))
 
     async def _stream(self, writer: asyncio.StreamWriter, run: dict[str, Any]) -> None:
         run["status"] = "in_progress"
@@ -113,15 +97,6 @@ class Server:
         writer.write(_chunk("thread.run.completed", run) + _chunk("done", "[DONE]") + b"0\r\n\r\n")
 
 
-async def main(arguments: list[str]) -> None:
-    """Serve until the process is ended. Print the port first."""
-    first, interval, pieces, polls = arguments
-    server = Server(float(first), float(interval), int(pieces), int(polls))
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, backlog=4096)
-    print(listening.sockets[0].getsockname()[1], flush=True)
-    async with listening:
-        await listening.serve_forever()
-
-
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    first, interval, pieces, polls = sys.argv[1:]
+    asyncio.run(serve(Server(float(first), float(interval), int(pieces), int(polls)).answer))

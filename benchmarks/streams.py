@@ -2,7 +2,7 @@
 
 Prints the time to the first piece, the CPU time for each piece, and what 200 streams beside 2,000 polled threads cost:
 
-    python benchmarks/streams.py
+    python -m benchmarks.streams
 """
 
 from __future__ import annotations
@@ -13,29 +13,15 @@ import json
 import resource
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from benchmarks.serving import ROOT, command, server
 from gpt_agent_fsm import Runtime, Settings, signals
 from gpt_agent_fsm.backends import AssistantsBackend
 
-_SERVER = Path(__file__).with_name("stream_server.py")
-
-
-@contextlib.contextmanager
-def server(first: float, interval: float, pieces: int, polls: int = 8) -> Iterator[str]:
-    """Start a server, and yield its base URL."""
-    arguments = [str(value) for value in (first, interval, pieces, polls)]
-    command = [sys.executable, str(_SERVER), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program
-    try:
-        yield f"http://127.0.0.1:{next(process.stdout or iter(())).strip()}/v1"
-    finally:
-        process.kill()
-        process.wait()
+_CLIENTS = ("library", "sdk")
 
 
 def by_library(base_url: str, streams: int) -> tuple[Callable[[], Iterator[str]], Runtime]:
@@ -153,9 +139,9 @@ def part(name: str, client: str, base_url: str, options: argparse.Namespace) -> 
 
 def measured(name: str, client: str, base_url: str, options: argparse.Namespace) -> object:
     """Measure one part with one client, in a process of its own."""
-    command = [sys.executable, "-W", "ignore", __file__, "--part", name, "--client", client, "--base-url", base_url]
-    command += ["--streams", str(options.streams), "--polled", str(options.polled), "--turns", str(options.turns)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program
+    run = command("streams", "--part", name, "--client", client, "--base-url", base_url, "--streams", options.streams)
+    run += ["--polled", str(options.polled), "--turns", str(options.turns)]
+    done = subprocess.run(run, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program
     return json.loads(done.stdout)
 
 
@@ -173,19 +159,18 @@ def main() -> None:
     if options.part:
         print(json.dumps(part(options.part, options.client, options.base_url, options)))
         return
-    clients = ("library", "sdk")
-    with server(0.2, 0.002, 20) as base_url:
-        rounds = [[measured("first", client, base_url, options) for client in clients] for _ in range(options.rounds)]
+    with server("stream_server", 0.2, 0.002, 20, 8) as base_url:
+        rounds = [[measured("first", client, base_url, options) for client in _CLIENTS] for _ in range(options.rounds)]
         ours, theirs = (statistics.median(each for pair in rounds for each in pair[place]) for place in (0, 1))
         print(f"first piece: library {1000 * ours:.1f} ms, SDK {1000 * theirs:.1f} ms, ratio {ours / theirs:.2f}")
-    with server(0.2, 0.05, 100) as base_url:
-        rounds = [[measured("cpu", client, base_url, options) for client in clients] for _ in range(options.rounds)]
-        for place, client in enumerate(clients):
+    with server("stream_server", 0.2, 0.05, 100, 8) as base_url:
+        rounds = [[measured("cpu", client, base_url, options) for client in _CLIENTS] for _ in range(options.rounds)]
+        for place, client in enumerate(_CLIENTS):
             cpu, delay, pieces = (statistics.median(pair[place][field] for pair in rounds) for field in range(3))
             print(f"{client}: {1e6 * cpu:.0f} us of CPU a piece, {1000 * delay:.1f} ms on its way, {pieces:.0f} pieces")
         ratio = statistics.median(pair[0][0] / pair[1][0] for pair in rounds)
         print(f"CPU per piece: ratio {ratio:.2f}")
-    with server(0.5, 0.1, 100) as base_url:
+    with server("stream_server", 0.5, 0.1, 100, 8) as base_url:
         print(json.dumps(measured("beside", "library", base_url, options)))
 
 

@@ -1,4 +1,4 @@
-"""How long the command `threads` takes for a large store: python benchmarks/threads.py.
+"""How long the command `threads` takes for a large store: python -m benchmarks.threads.
 
 A SQLite file is created in the current directory. The time is the CPU of a whole process, with its start.
 """
@@ -14,8 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from store import commit, snapshot_of
-
+from benchmarks.store import commit, snapshot_of
 from gpt_agent_fsm.stores import SQLStore
 
 

@@ -1,157 +1,125 @@
-"""Turns: this library beside the official SDK and a hand-written loop, on one small server in a process of its own.
+"""Turns: this library beside the official SDK and loops written by hand, on one small server in a process of its own.
 
-A turn is a message, a run, some polls without a pause, and the list of the new messages. Prints the CPU time of the
-client for each turn, as medians of rounds in which the clients take turns:
+Prints the CPU time of the client for each turn and for each poll, as medians of rounds in which the clients take turns:
 
-    python benchmarks/turns.py
+    python -m benchmarks.turns
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import json
+import os
 import subprocess
-import sys
-import threading
-import time
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import requests
-from streams import server
+from benchmarks.clients import CLIENTS, Converse
+from benchmarks.processes import cpu
+from benchmarks.serving import ROOT, command, server
+from benchmarks.tables import Table, interleaved, table_of
 
-from gpt_agent_fsm import Agent, Runtime, Settings, events
-from gpt_agent_fsm.backends import AssistantsBackend
-
-_TEXT = "poll"  # the server completes the run of this message after some polls
-_ACTIVE = ("queued", "in_progress")
-
-
-def check(messages: object) -> None:
-    """Raise an error if there is no message."""
-    if not messages:
-        raise RuntimeError("the answer is missing")
-
-
-def by_hand(base_url: str, turns: int) -> Callable[[], None]:
-    """Return a function that holds a conversation with prepared requests, sent by the adapter of `requests`."""
-    local = threading.local()
-
-    def call(method: str, path: str, body: object = None) -> dict[str, object]:
-        if not hasattr(local, "adapter"):
-            local.adapter, local.ready = requests.adapters.HTTPAdapter(), {}
-        prepared = local.ready.get(path) if body is None else None
-        if prepared is None:
-            prepared = requests.Request(method, base_url + path, json=body).prepare()
-            local.ready = {path: prepared} if body is None else local.ready
-        answer = local.adapter.send(prepared, timeout=60)
-        answer.raise_for_status()
-        return answer.json()  # type: ignore[no-any-return]
-
-    def converse() -> None:
-        thread = f"/threads/{call('POST', '/threads', {})['id']}"
-        for _ in range(turns):
-            call("POST", f"{thread}/messages", {"role": "user", "content": _TEXT})
-            run = call("POST", f"{thread}/runs", {"assistant_id": "a"})
-            where = f"{thread}/runs/{run['id']}"
-            while run["status"] in _ACTIVE:
-                run = call("GET", where)
-            check(call("GET", f"{thread}/messages")["data"])
-
-    return converse
-
-
-def by_sdk(base_url: str, turns: int) -> Callable[[], None]:
-    """Return the same for the official SDK."""
-    import openai  # noqa: PLC0415 - only this part needs it
-
-    client = openai.OpenAI(api_key="k", base_url=base_url, max_retries=0)
-    threads = client.beta.threads
-
-    def converse() -> None:
-        thread = threads.create().id
-        for _ in range(turns):
-            threads.messages.create(thread, role="user", content=_TEXT)
-            run = threads.runs.create(thread_id=thread, assistant_id="a")
-            while run.status in _ACTIVE:
-                run = threads.runs.retrieve(run.id, thread_id=thread)
-            check(list(threads.messages.list(thread)))
-
-    return converse
-
-
-def by_library(base_url: str, turns: int, *, waits: bool) -> Callable[[], None]:
-    """Return the same for this library, either with `ask` or with an event handler that sends the next message."""
-    runtime = Runtime(AssistantsBackend(base_url, "k"), Settings(heartbeat_interval=1e-9))
-
-    def by_asking() -> None:
-        agent = runtime.start("a")
-        for _ in range(turns):
-            check(agent.ask(_TEXT).messages)
-
-    def by_handling() -> None:
-        over, left = threading.Event(), [turns]
-
-        def handle(agent: Agent, event: events.Event) -> None:
-            if isinstance(event, events.AssistantMessageAdded):
-                left[0] -= 1
-                if left[0]:
-                    agent.add_user_message(_TEXT)
-                else:
-                    over.set()
-
-        runtime.start("a", subscribe=handle).add_user_message(_TEXT)
-        over.wait()
-
-    return by_asking if waits else by_handling
-
-
-CLIENTS: dict[str, Callable[[str, int], Callable[[], None]]] = {
-    "official SDK": by_sdk,
-    "prepared requests, by hand": by_hand,
-    "library, `ask`": lambda base_url, turns: by_library(base_url, turns, waits=True),
-    "library, handlers": lambda base_url, turns: by_library(base_url, turns, waits=False),
+_FEW, _MANY = 2, 32
+"""How many polls each of the two stops of a run takes."""
+_AT_ONCE = 16
+"""How many conversations are held at once. The plain loop has an OS thread for each conversation."""
+_NAMES = {
+    "sdk": "official SDK",
+    "prepared": "by hand, prepared requests",
+    "threads": "by hand, an OS thread per conversation",
+    "handlers": "library, handlers",
+    "wait": "library, `wait`",
+    "sqlite": "library, handlers, SQLite",
 }
 
 
-def cpu_per_turn(name: str, base_url: str, conversations: int, turns: int) -> float:
-    """Return the CPU seconds for each turn, in this process. 16 OS threads hold the conversations."""
-    converse = CLIENTS[name](base_url, turns)
-    converse()  # the first conversation loads what is loaded late
-    before = time.process_time()
-    with ThreadPoolExecutor(16) as pool:
-        for done in [pool.submit(converse) for _ in range(conversations)]:
+def measure(name: str, base_url: str, conversations: int, turns: int) -> tuple[float, float]:
+    """Return the CPU seconds of this process for each turn, and for each poll."""
+    converse = CLIENTS[name](base_url)
+    converse(1, _FEW)  # the first conversation loads what is loaded late
+    at_once = conversations if name.endswith("threads") else min(conversations, _AT_ONCE)
+    few = _cpu_per_turn(converse, conversations, at_once, turns, _FEW)
+    many = _cpu_per_turn(converse, conversations, at_once, 1, _MANY)
+    # A conversation of one turn also creates its thread. That costs less than a hundredth of so many polls.
+    return few, (many - few) / (2 * (_MANY - _FEW))
+
+
+def _cpu_per_turn(converse: Converse, conversations: int, at_once: int, turns: int, polls: int) -> float:
+    before = cpu()
+    with ThreadPoolExecutor(at_once) as pool:
+        for done in [pool.submit(converse, turns, polls) for _ in range(conversations)]:
             done.result()
-    return (time.process_time() - before) / (conversations * turns)
+    return (cpu() - before) / (conversations * turns)
 
 
-def measured(name: str, base_url: str, options: argparse.Namespace) -> float:
-    """Measure one client in a process of its own."""
-    command = [sys.executable, "-W", "ignore", __file__, "--client", name, "--base-url", base_url]
-    command += ["--conversations", str(options.conversations), "--turns", str(options.turns)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)  # noqa: S603 - our own
+class Rounds:
+    """Measures each client in a process of its own, and keeps the results of both measures."""
+
+    def __init__(self, base_url: str, conversations: int, turns: int) -> None:
+        self._base_url, self._size = base_url, (conversations, turns)
+        self.per_poll: dict[str, list[float]] = {name: [] for name in CLIENTS}
+
+    def per_turn(self, name: str) -> Callable[[], float]:
+        """Return a function that measures one client, notes the time of a poll, and returns the time of a turn."""
+
+        def run() -> float:
+            run = command("turns", "--client", name, "--base-url", self._base_url, "--conversations", self._size[0])
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                run += ["--turns", str(self._size[1]), "--folder", folder]
+                done = subprocess.run(run, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+            turn, poll = json.loads(done.stdout)
+            self.per_poll[name].append(poll)
+            return float(turn)
+
+        return run
+
+
+def tables(rounds: int, conversations: int, turns: int, report: Callable[[str], None]) -> list[Table]:
+    """Return the tables of the turns and polls."""
+    with server("turn_server") as base_url:
+        clients = Rounds(base_url, conversations, turns)
+        per_turn = interleaved({name: clients.per_turn(name) for name in CLIENTS}, rounds, report)
+
+    def chosen(results: dict[str, list[float]], *names: str) -> dict[str, list[float]]:
+        return {_NAMES[name.partition("/")[2]]: results[name] for name in names}
+
+    assistants = [name for name in CLIENTS if name.startswith("assistants/") and not name.endswith("sqlite")]
+    responses = [name for name in CLIENTS if name.startswith("responses/")]
+    stores = {"library, handlers, memory": per_turn["assistants/handlers"]}
+    return [
+        table_of("CPU of a turn, Assistants", chosen(per_turn, *assistants), _milliseconds),
+        table_of("CPU of a poll, Assistants", chosen(clients.per_poll, *assistants), _microseconds),
+        table_of("CPU of a turn, Responses", chosen(per_turn, *responses), _milliseconds),
+        table_of("CPU of a poll, Responses", chosen(clients.per_poll, *responses), _microseconds),
+        table_of("CPU of a turn, stores", stores | chosen(per_turn, "assistants/sqlite"), _milliseconds),
+    ]
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms"
+
+
+def _microseconds(seconds: float) -> str:
+    return f"{1e6 * seconds:.0f} µs"
 
 
 def main() -> None:
-    """Print a table in Markdown."""
+    """Print all tables in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--conversations", type=int, default=50)
     parser.add_argument("--turns", type=int, default=4)
-    parser.add_argument("--polls", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--base-url", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
-        print(cpu_per_turn(options.client, options.base_url, options.conversations, options.turns))
-        return
-    with server(0.0, 0.0, 0, options.polls) as base_url:
-        rounds = [{name: measured(name, base_url, options) for name in CLIENTS} for _ in range(options.rounds)]
-    sdk = next(iter(CLIENTS))
-    print(f"| {options.polls} polls a turn | CPU for each turn | of the SDK's |\n|---|---|---|")
-    for name in CLIENTS:
-        ratio = statistics.median(each[name] / each[sdk] for each in rounds)
-        print(f"| {name} | {1e3 * statistics.median(each[name] for each in rounds):.1f} ms | {ratio:.2f} |")
+        os.chdir(options.folder)
+        print(json.dumps(measure(options.client, options.base_url, options.conversations, options.turns)), flush=True)
+        os._exit(0)  # the end of a process is not measured, and agents need not be stopped
+    for table in tables(options.rounds, options.conversations, options.turns, lambda _: None):
+        print(table.markdown())
 
 
 if __name__ == "__main__":

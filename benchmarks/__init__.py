@@ -1,0 +1,1 @@
+"""Measurements of this library beside its peers. `README.md` in this folder describes them."""

@@ -1,0 +1,54 @@
+"""What whole processes cost: imports, the command line, and the memory of idle agents."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.serving import ROOT, command
+from benchmarks.tables import Row, Table, interleaved, table_of
+
+_DEPENDENCIES = "import requests, transitions, attrs, cattrs, blinker"
+_COMMANDS = {
+    "the five dependencies": ["-c", _DEPENDENCIES],
+    "Python alone": ["-c", "pass"],
+    "the library with its backends": ["-c", "import gpt_agent_fsm, gpt_agent_fsm.backends"],
+    "the official SDK": ["-c", "import openai"],
+    "`gpt-agent-fsm --help`": ["-m", "gpt_agent_fsm", "--help"],
+}
+
+
+def cpu() -> float:
+    """Return the CPU seconds of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def cpu_of(arguments: list[str]) -> float:
+    """Return the CPU seconds of a new Python process."""
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-W", "ignore", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} has ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def tables(rounds: int, agents: int, report: Callable[[str], None]) -> list[Table]:
+    """Return the tables of processes, and of the memory of an idle agent."""
+    measures: dict[str, Callable[[], float]] = {name: partial(cpu_of, each) for name, each in _COMMANDS.items()}
+    for measure in measures.values():
+        measure()  # the first process fills the caches of the file system
+    results = interleaved(measures, rounds, report)
+    run = command("conversations", "--memory-of", agents)
+    done = subprocess.run(run, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program
+    return [
+        table_of("CPU of a process that imports", results, lambda seconds: f"{1e3 * seconds:.0f} ms"),
+        Table("Memory", (Row(f"an idle agent, of {agents:,}", f"{float(done.stdout):.1f} kB"),)),
+    ]
