@@ -51,7 +51,7 @@ def _row(row: Row, top: float, share: float) -> Iterator[str]:
     left = _MARGIN + _NAMES
     width = share * (_WIDTH - _MARGIN - left - _FIGURES)
     middle, name = top + _LINE, row.name.replace("`", "")
-    style = _OURS if name.startswith(("library", "the library", "gpt-agent-fsm")) else _THEIRS
+    style = _OURS if "library" in name or "gpt-agent-fsm" in name else _THEIRS
     yield _text("input end", left - 12, middle, name)
     yield (f'<rect class="bar {style}" x="{left:g}" y="{middle - 13:g}" width="{width:.1f}" height="{_BAR:g}" rx="3"/>')
     yield _text("input", left + width + 10, middle, f"{row.ratio:.2f}")

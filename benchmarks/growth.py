@@ -13,14 +13,16 @@ import json
 import math
 import statistics
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
+from benchmarks.summary import conditions, write_into_page
 from gpt_agent_fsm import Agent, Runtime, Settings, events
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import MessagePage, Store
@@ -38,15 +40,18 @@ Measure: TypeAlias = Callable[[int, Store], float]
 
 
 class Server(SimulatedServer):
-    """A server in memory that counts the requests for messages."""
+    """A server in memory that counts the requests for messages, and the CPU seconds that it needs for them."""
 
     def __init__(self, plan: Planner) -> None:
         super().__init__(plan)
-        self.pages = 0
+        self.pages, self.seconds = 0, 0.0
 
-    def list_messages(self, *args: object, **kwargs: object) -> MessagePage:
+    def list_messages(self, *args: Any, **kwargs: Any) -> MessagePage:  # noqa: ANN401 - as its base class
         self.pages += 1
-        return super().list_messages(*args, **kwargs)  # type: ignore[arg-type]
+        before = time.thread_time()
+        page = super().list_messages(*args, **kwargs)
+        self.seconds += time.thread_time() - before
+        return page
 
 
 @attrs.frozen
@@ -157,6 +162,14 @@ def ending_silently_after_an_answer(size: int, store: Store) -> float:
     return _pages_of_a_turn(thread)
 
 
+def reading(size: int, store: Store) -> float:
+    """Read a thread with this many messages after such a run. Return the cost of each request for messages."""
+    thread = Thread.of(lambda _: [Answer("")], store, messages=size)
+    before = time.thread_time()
+    pages = _pages_of_a_turn(thread)
+    return (time.thread_time() - before - thread.server.seconds) / pages
+
+
 def _pages_of_a_turn(thread: Thread) -> int:
     before = thread.server.pages
     thread.agent.add_user_message(_TEXT)
@@ -255,6 +268,7 @@ STEPS = (
     Growing("requests after a run without a message, by messages", ending_silently, unit=None),
     Growing("requests after the next such run, by messages", ending_silently_again, unit=None),
     Growing("requests after such a run with a cursor, by messages", ending_silently_after_an_answer, unit=None),
+    Growing("CPU of each of these requests without a cursor", reading, durable=True),
     Growing("a webhook and its poll, among agents", waking),
     Growing("the last 100 records, among records", reading_the_end, durable=True),
     Growing("the first 100 records, among records", reading_one_page, durable=True),
@@ -282,12 +296,13 @@ def new_store(*, durable: bool) -> Iterator[Store]:
         store.close()
 
 
-def line_of(step: Growing, sizes: Sequence[int], *, durable: bool) -> str:
+def row_of(step: Growing, sizes: Sequence[int], *, durable: bool) -> str:
     """Measure a step, and return its row of the table."""
     costs = []
-    for size in sizes:
+    for size in (sizes[0], *sizes):  # the first measurement loads what is loaded late
         with new_store(durable=durable) as store:
             costs.append(step.measure(size, store))
+    del costs[0]
     shown = [f"{cost:.0f}" if step.unit is None else f"{1e6 * cost:.0f} {step.unit}" for cost in costs]
     where = "SQLite" if durable else "memory"
     return f"| {step.name} | {where} | {' | '.join(shown)} | {exponent(sizes, costs):.2f} |"
@@ -298,10 +313,15 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks growth", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--only", default="", help="measure only the steps whose names contain this text")
+    parser.add_argument("--docs", action="store_true", help="also write the table into the page of the documentation")
     options = parser.parse_args(arguments)
-    print(f"| step | store | {' | '.join(f'{size:,}' for size in options.sizes)} | exponent |")
-    print(f"|---|---|{'---|' * len(options.sizes)}---|")
+    rows = [f"| step | store | {' | '.join(f'{size:,}' for size in options.sizes)} | exponent |"]
+    rows.append(f"|---|---|{'---|' * len(options.sizes)}---|")
+    print(*rows, sep="\n")
     for step in STEPS:
         for durable in (False, True)[: 1 + step.durable]:
             if options.only in step.name:
-                print(line_of(step, options.sizes, durable=durable), flush=True)
+                rows.append(row_of(step, options.sizes, durable=durable))
+                print(rows[-1], flush=True)
+    if options.docs:
+        write_into_page("growth", "\n".join([f"{textwrap.fill(conditions(), 120)}\n", *rows]) + "\n")

@@ -14,10 +14,10 @@ from benchmarks.tables import Row, Table, interleaved, table_of
 
 _DEPENDENCIES = "import requests, transitions, attrs, cattrs, blinker"
 _COMMANDS = {
-    "the five dependencies": ["-c", _DEPENDENCIES],
+    "imports of five dependencies": ["-c", _DEPENDENCIES],
     "Python alone": ["-c", "pass"],
-    "the library with its backends": ["-c", "import gpt_agent_fsm, gpt_agent_fsm.backends"],
-    "the official SDK": ["-c", "import openai"],
+    "import of the library and its backends": ["-c", "import gpt_agent_fsm, gpt_agent_fsm.backends"],
+    "import of the official SDK": ["-c", "import openai"],
     "`gpt-agent-fsm --help`": ["-m", "gpt_agent_fsm", "--help"],
 }
 
@@ -49,6 +49,6 @@ def tables(rounds: int, agents: int, report: Callable[[str], None]) -> list[Tabl
     run = command("conversations", "--memory-of", agents)
     done = subprocess.run(run, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own program
     return [
-        table_of("CPU of a process that imports", results, lambda seconds: f"{1e3 * seconds:.0f} ms"),
+        table_of("CPU of a whole process", results, lambda seconds: f"{1e3 * seconds:.0f} ms"),
         Table("Memory", (Row(f"an idle agent, of {agents:,}", f"{float(done.stdout):.1f} kB"),)),
     ]

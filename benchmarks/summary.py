@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -18,25 +19,20 @@ from benchmarks.serving import ROOT
 from benchmarks.tables import Table
 
 PAGE, PICTURE = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "_static" / "benchmarks.svg"
-_PLACE = re.compile(r"(<!-- written by python -m benchmarks -->\n).*?(<!-- end -->)", re.DOTALL)
 _PACKAGES = ("openai", "requests", "urllib3", "transitions", "attrs", "cattrs", "msgspec", "blinker", "SQLAlchemy")
-_SHORT, _FULL = (3, 20), (7, 50)
-"""How many rounds and how many conversations."""
-
-
-def conditions(rounds: int, conversations: int) -> str:
-    """Return in plain words where and when the run took place."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
-    day = time.strftime("%Y-%m-%d")
-    return (
-        f"Date: {day}. Machine: {platform.system()} on {platform.machine()} with {os.cpu_count()} cores, "
-        f"{_processor()}. {platform.python_implementation()} {platform.python_version()}, "
-        f"gpt-agent-fsm {metadata.version('gpt-agent-fsm')}, {versions}. "
-        f"Medians of {rounds} rounds with {conversations} conversations of {_TURNS} turns each.\n"
-    )
-
-
+_SHORT, _FULL = (3, 20), (5, 40)
+"""How many rounds, and how many conversations in each of them."""
 _TURNS = 4
+
+
+def conditions() -> str:
+    """Return a sentence that says where and when a run took place, and with which versions."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {platform.system()} on {platform.machine()} with {os.cpu_count()} cores "
+        f"({_processor()}), {platform.python_implementation()} {platform.python_version()}, "
+        f"gpt-agent-fsm {metadata.version('gpt-agent-fsm')}, {versions}."
+    )
 
 
 def _processor() -> str:
@@ -56,31 +52,33 @@ def all_tables(rounds: int, conversations: int, agents: int, report: Callable[[s
     ]
 
 
-def write(text: str, tables: list[Table], folder: Path | None) -> None:
-    """Write the tables as Markdown and as a picture: into a folder, or into the pages if `folder` is None."""
-    picture = bars("CPU time: shorter is better. The numbers are the ratios to the first bar of a group.", tables)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "benchmarks.md").write_text(text, encoding="utf-8")
-        (folder / "benchmarks.svg").write_text(picture, encoding="utf-8")
-        return
+def write_into_page(name: str, text: str) -> None:
+    """Replace the part of the page of the documentation that has this name."""
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_PLACE.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", page), encoding="utf-8")
-    PICTURE.write_text(picture, encoding="utf-8")
+    place = re.compile(rf"(<!-- measured: {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    PAGE.write_text(place.sub(lambda found: f"{found[1]}\n{text}\n{found[2]}", page), encoding="utf-8")
 
 
 def main(arguments: list[str]) -> None:
     """Measure, print the tables, and write them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="more rounds with more conversations: about 15 minutes")
+    parser.add_argument("--full", action="store_true", help="more rounds with more conversations: about 8 minutes")
     parser.add_argument("--folder", type=Path, default=Path(), help="where the tables and the picture are written")
-    parser.add_argument("--docs", action="store_true", help="write into the pages of the documentation instead")
+    parser.add_argument("--docs", action="store_true", help="write into the page of the documentation instead")
     options = parser.parse_args(arguments)
     rounds, conversations = _FULL if options.full else _SHORT
     tables = all_tables(rounds, conversations, 5_000 if options.full else 1_000, _to_stderr)
-    text = "\n".join([conditions(rounds, conversations), *(table.markdown() for table in tables)])
+    size = f"Medians of {rounds} rounds, with {conversations} conversations of {_TURNS} turns each."
+    text = "\n".join([f"{textwrap.fill(f'{conditions()} {size}', 120)}\n", *(table.markdown() for table in tables)])
+    picture = bars("CPU time: shorter is better. Each number is the ratio to the first bar of its group.", tables)
     print(text)
-    write(text, tables, None if options.docs else options.folder)
+    if options.docs:
+        write_into_page("summary", text)
+        PICTURE.write_text(picture, encoding="utf-8")
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    (options.folder / "benchmarks.md").write_text(text, encoding="utf-8")
+    (options.folder / "benchmarks.svg").write_text(picture, encoding="utf-8")
 
 
 def _to_stderr(line: str) -> None:
