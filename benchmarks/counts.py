@@ -35,7 +35,9 @@ from gpt_agent_fsm.testing import VirtualScheduler
 __all__ = ["RECORD", "counted", "versions"]
 
 RECORD = Path(__file__).with_name("counts.json")
-_OWN = str(Path(gpt_agent_fsm.__file__).parent)
+_OWN = Path(gpt_agent_fsm.__file__).parent
+_NOT_COUNTED = _OWN / "testing"
+"""The virtual time is no part of what a turn costs."""
 _FEW, _MANY = 2, 12
 """How many polls each of the two stops of a run takes."""
 _PACKAGES = ("requests", "urllib3", "attrs", "cattrs", "msgspec", "SQLAlchemy")
@@ -66,8 +68,10 @@ class Calls:
             return
         code = frame.f_code
         if code not in self._is_own:
+            place = Path(code.co_filename)
+            is_own = place.is_relative_to(_OWN) and not place.is_relative_to(_NOT_COUNTED)
             # A comprehension is a call in Python 3.11, but not in later versions.
-            self._is_own[code] = code.co_filename.startswith(_OWN) and not code.co_name.endswith("comp>")
+            self._is_own[code] = is_own and not code.co_name.endswith("comp>")
         self.all += 1
         self.own += self._is_own[code]
 
