@@ -63,7 +63,9 @@ def main(arguments: list[str]) -> None:
     """Measure, print the tables, and write them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="more rounds with more conversations: about 8 minutes")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the tables and the picture are written")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("build/benchmarks"), help="where the tables and the picture are written"
+    )
     parser.add_argument("--docs", action="store_true", help="write into the page of the documentation instead")
     options = parser.parse_args(arguments)
     rounds, conversations = _FULL if options.full else _SHORT
