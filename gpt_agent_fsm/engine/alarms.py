@@ -83,5 +83,7 @@ class Alarms:
             # The hint may come a little before a poll shows the end of the run. So the next poll must not be late.
             return 0.0
         streaming = settings.heartbeat_interval * _POLLS_OF_A_STREAM if self._listener.is_open else 0.0
-        growing = settings.growing_interval(self._ledger.deadlines.age_of(snapshot.run_id or ""))
-        return max(self._webhooks.min_pause(settings), streaming, growing)
+        pause = max(self._webhooks.min_pause(settings), streaming)
+        if settings.heartbeat_max_interval is None:
+            return pause
+        return max(pause, settings.growing_interval(self._ledger.deadlines.age_of(snapshot.run_id or "")))

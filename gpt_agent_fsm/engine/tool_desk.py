@@ -6,7 +6,7 @@ Decides what happens to each call next, and starts the functions.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -111,9 +111,7 @@ class ToolDesk:
             return []
         found, wanted = list[inputs.Input](), set[JobKey]()
         places, self._places = self._places, self._starting
-        for call in snapshot.calls if _may_take_results(snapshot) else ():
-            if call.output is not None:
-                continue
+        for call in self._calls_to_decide(snapshot):
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             if self._tooling.jobs.is_closing and not (call.runs and key in jobs):
                 # The next process starts the function, or reports the call as lost.
@@ -127,6 +125,14 @@ class ToolDesk:
         # Jobs are forgotten only after all inputs are known. Otherwise an error above would lose results of other jobs.
         self._tooling.jobs.forget(*(job for key, job in jobs.items() if key not in wanted))
         return found
+
+    def _calls_to_decide(self, snapshot: Snapshot) -> Sequence[ToolCall]:
+        """Return the calls without an output about which this desk may have something to decide."""
+        if not _may_take_results(snapshot):
+            return ()
+        # Without functions, only handlers answer calls. A run may have thousands of calls.
+        has_tools = not self._tooling.is_empty
+        return [call for call in snapshot.calls if call.output is None and (has_tools or call.runs or call.by_server)]
 
     def _about(
         self, snapshot: Snapshot, key: JobKey, call: ToolCall, job: Job | None, is_heard: Callable[[str], bool]
