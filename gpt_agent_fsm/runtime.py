@@ -15,6 +15,7 @@ from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.files import downloading, uploading
+from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import WaitingCaller
 from gpt_agent_fsm.engine.roster import Roster
@@ -253,10 +254,18 @@ class Runtime:
         """The agents that are alive."""
         return tuple(_agent_of(driver) for driver in self._roster.drivers)
 
-    def history(self, thread_id: str, after: int = 0) -> list[Record]:
-        """Return a thread's history records after the number `after`, in order. An unknown thread has none."""
+    def history(
+        self, thread_id: str, after: int = 0, limit: int | None = None, *, newest: bool = False
+    ) -> list[Record]:
+        """Return a thread's history records after the number `after`, in order. An unknown thread has none.
+
+        If `limit` is given, return at most this many records: the first of them, or the last if `newest` is True. The
+        order is the same in both cases. Raises `ValueError` if `limit` is not a whole number from 1 up.
+        """
         self._own_roster.origin.check()
-        return list(self._store.history(thread_id, after))
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise ValueError(f"history: limit must be a whole number from 1 up, not {limit!r}")
+        return list(history_page(self._store, thread_id, after, limit, newest=newest))
 
     @property
     def usage(self) -> Usage:

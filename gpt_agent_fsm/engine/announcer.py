@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from gpt_agent_fsm import events, signals
+from gpt_agent_fsm.engine.history import records_after
 from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.protocols import AgentHandle, Record, Saved, Store
@@ -248,9 +249,10 @@ class Announcer:
         """Replay the history to new subscribers, up to the last record that the other subscribers have got."""
         while self._newcomers and may_continue():
             newcomer = self._newcomers[0]
-            for record in self._store.history(self._thread_id, newcomer.after):
-                if record.seq <= self._seen_seq:
-                    self._call(newcomer.handler, record.event, by_keyword=False)
+            for record in records_after(self._store, self._thread_id, newcomer.after):
+                if record.seq > self._seen_seq:
+                    break
+                self._call(newcomer.handler, record.event, by_keyword=False)
             with self._lock:
                 self._newcomers = self._newcomers[1:]
                 self._subscribers = (*self._subscribers, newcomer)

@@ -43,13 +43,21 @@ class _Thread:
     def after(self, seq: int) -> list[Record]:
         return self.records[max(seq - self.forgotten, 0) :]
 
+    def page(self, seq: int, limit: int, *, newest: bool) -> list[Record]:
+        first = max(seq - self.forgotten, len(self.records) - limit if newest else 0, 0)
+        return self.records[first : first + limit]
+
     def prune(self, until: float) -> int:
         if not self.rests:
             return 0
         old = next((index for index, record in enumerate(self.records) if record.at > until), len(self.records))
-        del self.records[:old]
-        self.forgotten += old
+        self.forget(old)
         return old
+
+    def forget(self, count: int) -> None:
+        """Forget the first `count` records; none if `count` is negative."""
+        del self.records[: max(count, 0)]
+        self.forgotten += max(count, 0)
 
     def row(self) -> ThreadRow:
         last = self.records[-1] if self.records else None
@@ -71,13 +79,20 @@ class MemoryStore:
     """Keeps everything in memory. A stopped agent can be resumed while the process lives, but not later.
 
     If the process forks, every method except `close` raises `UsedAfterFork` in the child.
+
+    Args:
+        keep_history: how many of its newest records a thread keeps; None means all. Records that were not announced yet
+            are always kept. Raises `ValueError` if it is not a whole number from 1 up.
     """
 
     ends_with_process = True
     """True if the data is lost when the process ends. If an agent stops with unfinished work, the log warns about
     this."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_history: int | None = None) -> None:
+        if keep_history is not None and (type(keep_history) is not int or keep_history < 1):
+            raise ValueError(f"MemoryStore: keep_history must be a whole number from 1 up, not {keep_history!r}")
+        self._keep_history = keep_history
         self._origin = Origin("MemoryStore")
         self._own_lock = threading.Lock()
         self._threads: dict[str, _Thread] = {}
@@ -136,11 +151,18 @@ class MemoryStore:
             if thread_id in self._threads:
                 thread = self._threads[thread_id]
                 thread.announced = max(thread.announced, min(seq, thread.last_seq))
+                if self._keep_history is not None:
+                    thread.forget(min(len(thread.records) - self._keep_history, thread.announced - thread.forgotten))
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
         """See `Store.history`."""
         with self._lock:
             return self._threads[thread_id].after(after) if thread_id in self._threads else []
+
+    def history_page(self, thread_id: str, *, after: int, limit: int, newest: bool = False) -> Sequence[Record]:
+        """See `PagingStore.history_page`."""
+        with self._lock:
+            return self._threads[thread_id].page(after, limit, newest=newest) if thread_id in self._threads else []
 
     def unfinished(self) -> Mapping[str, Saved]:
         """See `Store.unfinished`."""

@@ -19,6 +19,7 @@ __all__ = [
     "COUNTERS",
     "DROP_COMMANDS",
     "FORGET",
+    "FIRST_RECORDS",
     "HISTORY",
     "INBOX",
     "KEY",
@@ -26,6 +27,7 @@ __all__ = [
     "LET_GO",
     "LIST_QUEUES",
     "LIST_THREADS",
+    "NEWEST_RECORDS",
     "NEXT_GROUP",
     "OLD_RECORDS",
     "QUEUE",
@@ -219,11 +221,10 @@ THREAD = sa.select(*_SAVED).where(threads.c.thread_id == _of_thread)
 _MESSAGE = (queue.c.number, queue.c.message)
 QUEUE = sa.select(*_MESSAGE).where(queue.c.thread_id == _of_thread).order_by(queue.c.number)
 INBOX = sa.select(*_COMMAND).where(inbox.c.thread_id == _of_thread).order_by(inbox.c.number)
-HISTORY = (
-    sa.select(*_RECORD)
-    .where(events.c.thread_id == _of_thread, events.c.seq > sa.bindparam("after"))
-    .order_by(events.c.seq)
-)
+_records_after = sa.select(*_RECORD).where(events.c.thread_id == _of_thread, events.c.seq > sa.bindparam("after"))
+HISTORY = _records_after.order_by(events.c.seq)
+FIRST_RECORDS = HISTORY.limit(sa.bindparam("limit", type_=sa.Integer))
+NEWEST_RECORDS = _records_after.order_by(events.c.seq.desc()).limit(sa.bindparam("limit", type_=sa.Integer))
 
 UNFINISHED_THREADS = sa.union_all(
     sa.select(*_SAVED).where(_is_unfinished),

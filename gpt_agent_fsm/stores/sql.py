@@ -217,9 +217,18 @@ class SQLStore:
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
         """See `Store.history`."""
+        return self._records(schema.HISTORY, thread_id, after)
+
+    def history_page(self, thread_id: str, *, after: int, limit: int, newest: bool = False) -> Sequence[Record]:
+        """See `PagingStore.history_page`."""
+        statement = schema.NEWEST_RECORDS if newest else schema.FIRST_RECORDS
+        page = self._records(statement, thread_id, after, limit=min(limit, _HIGHEST))
+        return page[::-1] if newest else page
+
+    def _records(self, statement: sa.Select[Any], thread_id: str, after: int, **more: int) -> Sequence[Record]:
         with self._reading() as (connection, _):
-            query = {"of_thread": thread_id, "after": min(max(after, 0), _HIGHEST)}
-            rows = connection.execute(schema.HISTORY, query).mappings().all()
+            query = {"of_thread": thread_id, "after": min(max(after, 0), _HIGHEST), **more}
+            rows = connection.execute(statement, query).mappings().all()
         # The rows are decoded only now. If a damaged row raised an error earlier, a statement would stay open, and the
         # file could not be closed properly.
         return [_record(row) for row in rows]

@@ -3,20 +3,20 @@
 import pytest
 
 from gpt_agent_fsm.stores import MemoryStore, SQLStore
-from gpt_agent_fsm.testing.contracts import KeyedStoreContract, StoreUpkeepContract
+from gpt_agent_fsm.testing.contracts import KeyedStoreContract, PagingStoreContract, StoreUpkeepContract
 
 
-class TestMemoryStore(KeyedStoreContract, StoreUpkeepContract):
+class TestMemoryStore(KeyedStoreContract, StoreUpkeepContract, PagingStoreContract):
     def make_store(self):
         return MemoryStore()
 
 
-class TestSQLStoreInMemory(KeyedStoreContract, StoreUpkeepContract):
+class TestSQLStoreInMemory(KeyedStoreContract, StoreUpkeepContract, PagingStoreContract):
     def make_store(self):
         return SQLStore("sqlite://")
 
 
-class Durable(KeyedStoreContract, StoreUpkeepContract):
+class Durable(KeyedStoreContract, StoreUpkeepContract, PagingStoreContract):
     url: str
 
     def make_store(self):

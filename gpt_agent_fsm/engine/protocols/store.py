@@ -19,6 +19,7 @@ __all__ = [
     "CountingStore",
     "KeyedStore",
     "ListingStore",
+    "PagingStore",
     "PrunableStore",
     "Record",
     "Saved",
@@ -132,6 +133,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release files and connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class PagingStore(Protocol):
+    """A store that can also return a part of a thread's history. A long history is then replayed in pages."""
+
+    def history_page(self, thread_id: str, *, after: int, limit: int, newest: bool = False) -> Sequence[Record]:
+        """Return at most `limit` records with a number above `after`, in order.
+
+        These are the first of such records, or the last if `newest` is True. For an unknown thread, return none.
+        """
         ...
 
 

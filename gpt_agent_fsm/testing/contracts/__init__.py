@@ -27,12 +27,14 @@ from gpt_agent_fsm.testing.contracts.clock import ClockContract
 from gpt_agent_fsm.testing.contracts.scheduler import SchedulerContract
 from gpt_agent_fsm.testing.contracts.store import StoreContract
 from gpt_agent_fsm.testing.contracts.store_keys import KeyedStoreContract
+from gpt_agent_fsm.testing.contracts.store_pages import PagingStoreContract
 from gpt_agent_fsm.testing.contracts.store_upkeep import StoreUpkeepContract
 
 __all__ = [
     "BackendContract",
     "ClockContract",
     "KeyedStoreContract",
+    "PagingStoreContract",
     "SchedulerContract",
     "StoreContract",
     "StoreUpkeepContract",
