@@ -209,7 +209,7 @@ def reading_the_end(size: int, store: Store) -> float:
 def reading_one_page(size: int, store: Store) -> float:
     """Read only the first 100 of this many records, as the first page of a list."""
     _record(store, size, Snapshot(thread_id="thread_1", assistant_id="asst_1"))
-    return seconds_of(lambda: list(store.history("thread_1", 0))[:100])
+    return seconds_of(lambda: list(store.history_page("thread_1", after=0, limit=100)))
 
 
 def replaying(size: int, store: Store) -> float:
