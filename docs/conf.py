@@ -87,9 +87,24 @@ def _source(value: object) -> str:
     return getattr(value, "__name__", None) or repr(value)
 
 
+def _breaks(
+    _app: Sphinx, _pagename: str, _templatename: str, context: dict[str, object], _doctree: object
+) -> None:
+    """Mark the places where a name in code may break: after `_`, `.` and `/`, and before a capital letter.
+
+    Without them a name breaks anywhere in the narrow columns of a phone.
+    """
+    body = str(context.get("body", ""))
+    context["body"] = re.sub(r'(?<=<span class="pre">)[^<]+', lambda name: _BREAK.sub("<wbr>", name[0]), body)
+
+
+_BREAK = re.compile(r"(?<=[_./])(?=\w)|(?<=[a-z])(?=[A-Z])")
+
+
 def setup(app: Sphinx) -> None:
     """Make the build renew the generated parts of pages, and read the sections of docstrings."""
     app.add_lexer("mermaid", TextLexer)  # the text of a picture that is not drawn here
     app.connect("source-read", _renew)
     app.connect("autodoc-process-docstring", _sections)
     app.connect("autodoc-process-signature", _plain_signature)
+    app.connect("html-page-context", _breaks)
