@@ -24,7 +24,7 @@ __all__ = ["Live"]
 
 _STYLES = {
     State.IDLE: "green",
-    State.RUNNING: "blue",
+    State.RUNNING: "bright_blue",
     State.AWAITING_TOOLS: "magenta",
     State.SUBMITTING: "cyan",
     State.RATE_LIMITED: "yellow",

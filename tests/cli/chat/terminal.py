@@ -1,5 +1,6 @@
 """A person at a terminal: types into a command that runs on a pseudo terminal, and reads its screen."""
 
+import codecs
 import os
 import pty
 import re
@@ -30,14 +31,18 @@ class Terminal:
 
     Args:
         first: Python code that the program runs before the command.
+        size: the rows and the columns of the terminal.
     """
 
-    def __init__(self, *arguments, first="", **env):
+    def __init__(self, *arguments, first="", size=None, **env):
         names = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "FORCE_COLOR")}
         names |= {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **env}
         self.raw = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._read_until = 0
         self._leader, self._follower = pty.openpty()
+        if size:
+            termios.tcsetwinsize(self._leader, size)
         command = [sys.executable, "-c", f"{_CODE}{first}\nmain()", *arguments]
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), self._follower)
         self._process = subprocess.Popen(command, env=names, start_new_session=True, **streams)
@@ -89,5 +94,5 @@ class Terminal:
     def _read(self, end):
         ready, _, _ = select.select([self._leader], [], [], max(0.0, end - time.monotonic()))
         if ready:
-            self.raw += os.read(self._leader, 65536).decode(errors="replace")
+            self.raw += self._decoder.decode(os.read(self._leader, 65536))
         return bool(ready)
