@@ -27,14 +27,14 @@ PICTURES = DOCS / "_static"
 
 # --- the terminal ------------------------------------------------------------------------------------------
 
-_COLUMNS = 88
+_COLUMNS = 96
 _SAME_IDS = "from gpt_agent_fsm.local import ids\nids._random.seed(1)"
 _SCRIPT = """
 rules:
   - when: table
     steps:
       - call: {name: book_table, arguments: {people: 4}}
-      - say: "{outputs} Shall I order flowers, too?"
+      - say: The table is booked. Shall I order flowers, too?
   - when: weather
     steps:
       - call: {name: get_weather, arguments: {city: Oslo}}
@@ -73,7 +73,7 @@ def chat() -> Text:
         terminal.prompted()
         terminal.type("/usage")
         terminal.prompted()
-        return TerminalScreen(_command(*arguments) + terminal.raw).text
+        return TerminalScreen(_command(*arguments) + terminal.raw, _COLUMNS).text
 
 
 def demo() -> Text:
@@ -85,7 +85,7 @@ def demo() -> Text:
     with Terminal("demo", first=_SAME_IDS, size=(26, _COLUMNS)) as terminal:
         terminal.until("ended as expected")
         frames = terminal.raw.split(_REDRAWN)
-    screens = (TerminalScreen(_command("demo") + frame.rpartition("\x1b[2K")[2]).text for frame in frames)
+    screens = (TerminalScreen(_command("demo") + frame.rpartition("\x1b[2K")[2], _COLUMNS).text for frame in frames)
     return next(
         screen
         for screen in screens
@@ -105,7 +105,7 @@ def threads() -> Text:
         with Terminal(*arguments, size=(40, _COLUMNS)) as terminal:
             terminal.ended()
             written += _command(*arguments) + terminal.raw
-    return TerminalScreen(written).text
+    return TerminalScreen(written, _COLUMNS).text
 
 
 def _command(*arguments: str) -> str:

@@ -20,9 +20,10 @@ _BLANK = (" ", "")
 
 
 class TerminalScreen:
-    """The lines of a terminal, with their colours. Nothing scrolls away."""
+    """The lines of a terminal, with their colours. Long lines are wrapped, and nothing scrolls away."""
 
-    def __init__(self, written: str) -> None:
+    def __init__(self, written: str, columns: int) -> None:
+        self._columns = columns
         self._rows: list[list[tuple[str, str]]] = [[]]
         self._row = self._column = 0
         self._style = ""
@@ -49,6 +50,9 @@ class TerminalScreen:
             case "\x08":
                 self._column = max(self._column - 1, 0)
             case _ if char.isprintable():
+                if self._column == self._columns:
+                    self._column = 0
+                    self._move(self._row + 1)
                 row = self._rows[self._row]
                 row.extend([_BLANK] * (self._column + 1 - len(row)))
                 row[self._column] = (char, self._style)
@@ -103,6 +107,7 @@ _FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono'"
 def svg_of(text: Text, columns: int, title: str) -> str:
     """Return a picture of a terminal with this text and this title. The same text gives the same picture."""
     console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(text, soft_wrap=True)
+    # The picture would cut off the lower part of the letters in its last line.
+    console.print(text, "", sep="\n", soft_wrap=True)
     picture = _FETCHED_FONT.sub("", console.export_svg(title=title, theme=_THEME))
     return "\n".join(line.rstrip() for line in picture.replace("Fira Code", _FONT).splitlines()) + "\n"

@@ -69,8 +69,7 @@ class Live(Screen):  # pragma: no cover - see the module's head
     def show(self, conversation: Conversation, event: events.Event) -> None:
         """Add a message to the transcript. The table reads all other data from the conversations."""
         if type(event) in _SPOKEN:
-            name = Text(f"{conversation.scene.name:8} ", style="dim")
-            self._said.append(name.append(describe(event), style=_SPOKEN[type(event)]))
+            self._said.append(_line(conversation, describe(event), _SPOKEN[type(event)]))
 
     def _picture(self) -> RenderableType:
         table = Table(box=box.ROUNDED, border_style="dim", expand=True, title="gpt-agent-fsm demo", title_style="bold")
@@ -82,9 +81,7 @@ class Live(Screen):  # pragma: no cover - see the module's head
             thread = Text(conversation.thread_id, overflow="ellipsis")
             table.add_row(conversation.scene.name, thread, self._state(conversation), Text(_last(conversation)))
         writing = [
-            Text(f"{each.scene.name:8} ", style="dim").append(f"assistant: {each.written}", style="green")
-            for each in self.conversations
-            if each.written
+            _line(each, f"assistant: {each.written}", "green") for each in self.conversations if each.written
         ]
         said = [*self._said, *writing][-max(3, self._console.height - _BESIDE_TRANSCRIPT) :]
         lines = Text("\n", no_wrap=True, overflow="ellipsis").join(said)
@@ -116,6 +113,11 @@ class Live(Screen):  # pragma: no cover - see the module's head
             self._console.print(Text.assemble(heading, "  ", (about, "dim")))
             self._console.print(Padding(grid, (0, 0, 1, 2)))
         self._console.print(Text(totals(self.conversations), style="bold"))
+
+
+def _line(conversation: Conversation, text: str, style: str) -> Text:  # pragma: no cover - see the module's head
+    """Return a line of the transcript. Only the name of the conversation is dim."""
+    return Text.assemble((f"{conversation.scene.name:8} ", "dim"), (text, style))
 
 
 def _path(conversation: Conversation) -> Text:  # pragma: no cover - see the module's head

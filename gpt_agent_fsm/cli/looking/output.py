@@ -30,6 +30,9 @@ __all__ = [
     "rich_table",
 ]
 
+_SHORT = 16
+"""The texts of a column are not wrapped if none is longer than this."""
+
 
 def is_terminal() -> bool:
     """Return whether a person reads the output on a terminal."""
@@ -94,12 +97,14 @@ def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def rich_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table that fits the width of the terminal."""
+    """Return a table that fits the width of the terminal. Long texts are wrapped, so that no id is cut off."""
     from rich import box  # noqa: PLC0415 - only for a terminal
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(*heads, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in zip(heads, *rows, strict=True):
+        table.add_column(column[0], no_wrap=max(map(len, column)) <= _SHORT, overflow="fold")
     for row in rows:
         table.add_row(*(Text(text) for text in row))
     return table
