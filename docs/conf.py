@@ -87,9 +87,7 @@ def _source(value: object) -> str:
     return getattr(value, "__name__", None) or repr(value)
 
 
-def _breaks(
-    _app: Sphinx, _pagename: str, _templatename: str, context: dict[str, object], _doctree: object
-) -> None:
+def _breaks(_app: Sphinx, _pagename: str, _templatename: str, context: dict[str, object], _doctree: object) -> None:
     """Mark the places where a name in code may break: after `_`, `.` and `/`, and before a capital letter.
 
     Without them a name breaks anywhere in the narrow columns of a phone.

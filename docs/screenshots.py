@@ -89,7 +89,10 @@ def demo() -> Text:
     return next(
         screen
         for screen in screens
-        if all(word in screen.plain for word in ("awaiting_tools", "rate_limited", "transcript", "assistant: A set of states"))
+        if all(
+            word in screen.plain
+            for word in ("awaiting_tools", "rate_limited", "transcript", "assistant: A set of states")
+        )
     )
 
 

@@ -80,9 +80,7 @@ class Live(Screen):  # pragma: no cover - see the module's head
         for conversation in self.conversations:
             thread = Text(conversation.thread_id, overflow="ellipsis")
             table.add_row(conversation.scene.name, thread, self._state(conversation), Text(_last(conversation)))
-        writing = [
-            _line(each, f"assistant: {each.written}", "green") for each in self.conversations if each.written
-        ]
+        writing = [_line(each, f"assistant: {each.written}", "green") for each in self.conversations if each.written]
         said = [*self._said, *writing][-max(3, self._console.height - _BESIDE_TRANSCRIPT) :]
         lines = Text("\n", no_wrap=True, overflow="ellipsis").join(said)
         return Group(table, Panel(lines, title="transcript", title_align="left", border_style="dim"))

@@ -1,6 +1,7 @@
 """The commands that look at a store, and the two that tidy it."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -13,9 +14,11 @@ import time
 import attrs
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.cli import commands
+from gpt_agent_fsm.cli.looking import output
 from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.stores.holder import Holder
@@ -114,6 +117,24 @@ def test_a_command_that_no_process_carries_out_counts_as_carried_out(run, path):
     with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
         store.accept("thread_1", say())
     assert "A message waits to be posted." in run("explain", "thread_1", "--store", path).output
+
+
+def test_a_narrow_terminal_shows_every_letter_of_an_id():
+    rows = [("thread_i0VpEBOWfbZAVaBSo63bbH6x", "awaiting_tools", "AssistantMessageAdded", "The thread is at rest.")]
+    console = Console(width=60, file=io.StringIO())
+    console.print(output.rich_table(("thread", "state", "last event", "waiting for"), rows))
+    lines = console.file.getvalue().splitlines()
+    first_column = "".join(line[1:].partition(" ")[0] for line in lines)
+    assert rows[0][0] in first_column
+    assert any("awaiting_tools" in line for line in lines)
+
+
+def test_a_terminal_gets_lines_that_end_between_words(monkeypatch):
+    text = "The run waits since 2026-01-05 for the approval of refund."
+    assert output.paragraph(text) == text
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "28")
+    assert output.paragraph(text).splitlines() == ["The run waits since", "2026-01-05 for the approval", "of refund."]
 
 
 def test_explain_says_what_helps(run, path):

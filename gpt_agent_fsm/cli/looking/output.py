@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ __all__ = [
     "is_terminal",
     "line_of",
     "moment",
+    "paragraph",
     "plain_table",
     "print_json",
     "print_json_array",
@@ -73,6 +76,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def paragraph(text: str) -> str:
+    """Return a text as `printable` does. On a terminal, its lines end between words."""
+    text = printable(text)
+    if not is_terminal():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def moment(at: float) -> str:

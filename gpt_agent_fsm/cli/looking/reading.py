@@ -85,4 +85,4 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     if as_json:
         output.print_json({"thread_id": thread_id, "state": str(saved.snapshot.state), "explanation": text})
     else:
-        click.echo(output.printable(text))
+        click.echo(output.paragraph(text))
