@@ -96,7 +96,7 @@ def _breaks(_app: Sphinx, _pagename: str, _templatename: str, context: dict[str,
     context["body"] = re.sub(r'(?<=<span class="pre">)[^<]+', lambda name: _BREAK.sub("<wbr>", name[0]), body)
 
 
-_BREAK = re.compile(r"(?<=[_./])(?=\w)|(?<=[a-z])(?=[A-Z])")
+_BREAK = re.compile(r"(?<=[\w}][_./])(?=[\w{])|(?<=[a-z])(?=[A-Z])")
 
 
 def setup(app: Sphinx) -> None:
