@@ -78,6 +78,11 @@ class Troubles:
     hasty: bool = False
 
     @property
+    def has_endless_outage(self) -> bool:
+        """True if an outage lasts until the end of the life."""
+        return any(outage.until == math.inf for outage in self.outages)
+
+    @property
     def has_deadlines(self) -> bool:
         """True if every run has a deadline, even one that waits for a person."""
         return self.run_timeout is not None and self.tool_timeout is not None

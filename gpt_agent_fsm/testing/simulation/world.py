@@ -218,7 +218,7 @@ class World:
             self._process.advance(50.0)
             if is_over():
                 return True
-        return False
+        return is_over()  # perhaps the journal was full before
 
     def _wait_for_rest(self) -> None:
         """Wait until all threads are at rest, while the server keeps its unusual habits.
@@ -231,6 +231,8 @@ class World:
 
     def _is_at_rest(self, user: User) -> bool:
         saved = self._store.load(user.thread_id)
+        if self._is_cut_off(user):
+            return True
         if not self._troubles.has_deadlines and self._server.is_stuck(user.thread_id):
             # The thread may wait as long as the run does not end, but the user must have been told that it waits.
             return has_said_so(saved)
@@ -264,9 +266,14 @@ class World:
                 user.cancel_run()
             user.answer_open_calls()
 
-        return self._pass_time(
-            lambda: all(is_settled(stored(user.thread_id), honest=self._honest) for user in self.users), act
-        )
+        def is_over(user: User) -> bool:
+            return self._is_cut_off(user) or is_settled(stored(user.thread_id), honest=self._honest)
+
+        return self._pass_time(lambda: all(map(is_over, self.users)), act)
+
+    def _is_cut_off(self, user: User) -> bool:
+        """Return whether an outage that does not end has begun before the user's first connection."""
+        return self._troubles.has_endless_outage and self._store.load(user.thread_id) is None and not user.accepted
 
     def _drop_everything(self) -> None:
         """Let the users give up all runs and messages that were not answered yet."""
